@@ -1,0 +1,11 @@
+"""The load kit: puts load on a service, measures it, and judges what was promised of it.
+
+It knows nothing of behave, of Allure, or of the service under test. Layers, each importing only downward
+(a test holds it so):
+
+- values: clock, buckets, slices, workload, criterion, observation, record, verdict, errors
+- pure: arrival, phrases (text to values), statistics, steady, judge
+- seams: drivers, observers, environment
+- engine: journey, recorder, worker, run
+- outside: archive, report, cli
+"""

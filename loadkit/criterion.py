@@ -1,0 +1,139 @@
+"""A promise in a form that can be judged: a measure, where it holds, a comparison, a limit."""
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["Comparison", "Criterion", "Family", "Measure", "Scope", "ScopeKind", "Unit"]
+
+
+class Unit(enum.StrEnum):
+    """The one unit in which a measure is kept; conversion only where a sentence is read or a report written."""
+
+    SECONDS = "s"
+    RATIO = "ratio"
+    PER_SECOND = "per second"
+    BYTES = "bytes"
+    NUMBER = ""
+
+
+class Family(enum.StrEnum):
+    """How a measure is judged, and from what."""
+
+    TIME = "time"
+    """A percentile, mean or maximum of the operations' times."""
+    ERROR_RATE = "error rate"
+    AVAILABILITY = "availability"
+    THROUGHPUT = "throughput"
+    UPTIME = "uptime"
+    """The share of one-second probes that were answered."""
+    GAUGE = "gauge"
+    """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured."""
+
+    name: str
+    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL text."""
+    family: Family
+    unit: Unit
+    quantile: float | None = None
+    """0.95 for p95; None where the statistic is another."""
+    statistic: str = ""
+    """"p95", "mean", "max" … as shown; empty where the measure has only one."""
+
+
+class ScopeKind(enum.StrEnum):
+    """What part of the traffic, or of the service, a criterion speaks of."""
+
+    ALL = "all"
+    GROUP = "group"
+    """An endpoint group of the environment file."""
+    LABEL = "label"
+    """One operation label, such as "POST /api/v1/metrics/sessions"."""
+    TENANT = "tenant"
+    REGION = "region"
+    INSTANCE = "instance"
+    """Each instance on its own; the worst one is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a criterion holds."""
+
+    kind: ScopeKind = ScopeKind.ALL
+    name: str = ""
+
+    def __str__(self) -> str:
+        """For people: "the auth endpoints", "users in Europe"."""
+        words = {
+            ScopeKind.ALL: "all operations",
+            ScopeKind.GROUP: f"the {self.name} endpoints",
+            ScopeKind.LABEL: f'"{self.name}"',
+            ScopeKind.TENANT: f'tenant "{self.name}"',
+            ScopeKind.REGION: f"users in {self.name}",
+            ScopeKind.INSTANCE: "every instance",
+        }
+        return words[self.kind]
+
+
+class Comparison(enum.StrEnum):
+    """The words between measure and limit (vocabulary: "Criteria")."""
+
+    IS_BELOW = "is below"
+    IS_ABOVE = "is above"
+    STAYS_BELOW = "stays below"
+    STAYS_ABOVE = "stays above"
+    NEVER_EXCEEDS = "never exceeds"
+    NEVER_FALLS_BELOW = "never falls below"
+    IS_AT_MOST = "is at most"
+    IS_AT_LEAST = "is at least"
+
+    @property
+    def is_upper(self) -> bool:
+        """Is the limit one that the measure must stay under?"""
+        return self in {
+            Comparison.IS_BELOW,
+            Comparison.STAYS_BELOW,
+            Comparison.NEVER_EXCEEDS,
+            Comparison.IS_AT_MOST,
+        }
+
+    @property
+    def includes_limit(self) -> bool:
+        """Does a measure equal to the limit keep the promise?"""
+        return self in {
+            Comparison.IS_AT_MOST,
+            Comparison.IS_AT_LEAST,
+            Comparison.NEVER_EXCEEDS,
+            Comparison.NEVER_FALLS_BELOW,
+        }
+
+    @property
+    def forbids_spells(self) -> bool:
+        """Does a lasting bad spell break the promise, although the whole window keeps it?"""
+        return self in {Comparison.STAYS_BELOW, Comparison.STAYS_ABOVE}
+
+    @property
+    def holds_always(self) -> bool:
+        """Does a single bad ten-second window break the promise?"""
+        return self in {Comparison.NEVER_EXCEEDS, Comparison.NEVER_FALLS_BELOW}
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One `Then` line."""
+
+    sentence: str
+    """As written, without its keyword."""
+    measure: Measure
+    comparison: Comparison
+    limit: float
+    """In the measure's unit."""
+    scope: Scope = Scope()
+
+    @property
+    def is_amount(self) -> bool:
+        """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
+        return self.measure.family is Family.THROUGHPUT

@@ -1,0 +1,314 @@
+"""Environment files: where a service is, what may be done to it, and how its own figures are read.
+
+A value may be a reference, so that no secret and no passing address stands in a file: ``env:NAME`` is an environment
+variable, ``control:KEY`` a fact that the environment's control command tells once it is up.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadkit.criterion import Unit
+from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.observation import Reading
+from loadkit.target import Account, Secret, Target
+from loadkit.workload import MixEntry, Plan
+
+__all__ = ["Control", "Environment", "MeasureQuery", "load"]
+
+_STATED = {
+    "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
+    "version", "ca_file", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
+    "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureQuery:
+    """How a named measure is read from the observer."""
+
+    name: str
+    """As sentences say it: "CPU utilization"."""
+    reading: Reading
+    unit: Unit
+    query: str
+    """Selector of raw samples, such as ``process_cpu_seconds_total{job="service"}``."""
+    capacity: str = ""
+    """Selector of the whole, where the measure is a share of it."""
+    capacity_value: float = 0.0
+    """The whole as a number, where no source tells it."""
+    per: str = "instance"
+    """The label that tells instances apart."""
+    judged: str = "p95"
+    """What of it is judged with `stays`: "p95" (time-weighted) or "max"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A command that starts and stops an environment; it prints one JSON object as its last line."""
+
+    command: tuple[str, ...]
+    root: Path
+
+    def call(self, *arguments: str, timeout: float = 600.0) -> dict[str, Any]:
+        """Run a verb and return what it printed; progress goes to stderr.
+
+        Raises:
+            ConfigurationError: it failed; the sentence is its own last line on stderr.
+
+        """
+        command = [sys.executable if part == "python" else part for part in self.command]
+        try:
+            done = subprocess.run(
+                [*command, *arguments],
+                cwd=self.root,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigurationError(f"cannot run {' '.join(self.command)} {arguments[0]}: {error}") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+            raise ConfigurationError(last)
+        try:
+            facts = json.loads(done.stdout.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            raise ConfigurationError(
+                f"{' '.join(self.command)} {arguments[0]} printed no JSON object"
+            ) from None
+        return dict(facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment file, read; references are resolved when a value is asked for."""
+
+    name: str
+    root: Path
+    """The project's root: journeys are imported from there, commands run there."""
+    file: Path
+    values: Mapping[str, Any]
+    control: Control | None = None
+    measures: tuple[MeasureQuery, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mixes: Mapping[str, tuple[MixEntry, ...]] = field(default_factory=dict)
+    """By name; journeys by their titles here, as sentences name them."""
+    levels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def journeys(self) -> str:
+        """The package of the journeys."""
+        return str(self.values.get("journeys", ""))
+
+    @property
+    def time_scale(self) -> float:
+        """Ratio of the stated arrival and hold that is spent; below 1 the run is a rehearsal."""
+        return float(self.values.get("time_scale", 1.0))
+
+    @property
+    def users_scale(self) -> float:
+        """Ratio of the stated users that is put on; below 1 the run is a rehearsal."""
+        return float(self.values.get("users_scale", 1.0))
+
+    @property
+    def hold(self) -> float:
+        """Seconds that a load holds where the sentence does not say."""
+        return float(self.values.get("hold", 60.0))
+
+    @property
+    def ramp(self) -> float:
+        """Seconds over which users arrive where the sentence does not say."""
+        return float(self.values.get("ramp", 10.0))
+
+    @property
+    def default_mix(self) -> tuple[MixEntry, ...]:
+        """What users do where the sentence does not say."""
+        name = str(self.values.get("default_mix", "default"))
+        try:
+            return self.mixes[name]
+        except KeyError:
+            raise ConfigurationError(
+                f'{self.file.name}: no mix "{name}"; there are: {_listed(self.mixes)}'
+            ) from None
+
+    @property
+    def default_load(self) -> int:
+        """Users where the sentence does not say."""
+        return int(self.values.get("default_load", 100))
+
+    @property
+    def max_minutes(self) -> float:
+        """Minutes that all runs of a session may take by plan."""
+        return float(self.values.get("max_minutes", 120.0))
+
+    def up(self, owner: int | None = None) -> dict[str, Any]:
+        """Start it, where it has a control command; it goes when process `owner` does. Return its facts ({} without)."""
+        if self.control is None:
+            return {}
+        return self.control.call("up", *(("--owner", str(owner)) if owner else ()))
+
+    def observer_settings(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The ``[observer]`` table with its references resolved; empty where nothing observes."""
+        table = {key: value for key, value in self.values.get("observer", {}).items() if key != "measures"}
+        return {key: self._resolved(value, facts) for key, value in table.items()}
+
+    def database(self, facts: Mapping[str, Any]) -> Secret | None:
+        """The DSN of the service's database, where it is told."""
+        value = self._resolved(self.values.get("database", ""), facts)
+        return Secret(str(value)) if value else None
+
+    def target(self, facts: Mapping[str, Any]) -> Target:
+        """What the engine needs to load it.
+
+        Args:
+            facts: what `up` returned.
+
+        Raises:
+            ConfigurationError: a reference leads nowhere, or the accounts cannot be read.
+
+        """
+        return Target(
+            name=self.name,
+            base=str(self._resolved(self.values["base"], facts)).rstrip("/"),
+            websocket=str(self._resolved(self.values.get("websocket", ""), facts)).rstrip("/"),
+            accounts=self._accounts(facts),
+            shares_accounts=bool(self.values.get("share_accounts", False)),
+            groups=self.groups,
+            journeys=self.journeys,
+            ready=str(self.values.get("ready", "")),
+            ca_file=str(self._resolved(self.values.get("ca_file", ""), facts)),
+        )
+
+    def allow(self, plan: Plan) -> None:
+        """Refuse a plan that this environment does not permit.
+
+        Raises:
+            NotAllowedError: no load is allowed here, or not as much.
+
+        """
+        if self.values.get("load_allowed") is not True:
+            raise NotAllowedError(f"{self.file.name} does not allow load (load_allowed = true would)")
+        what, limit = (
+            ("users", "max_users") if plan.workload.model == "closed" else ("arrivals per second", "max_rate")
+        )
+        most = self.values.get(limit)
+        if most is not None and plan.workload.peak > float(most):
+            raise NotAllowedError(
+                f"{self.file.name} allows {most} {what} ({limit}), the plan has {plan.workload.peak:g}"
+            )
+
+    def _accounts(self, facts: Mapping[str, Any]) -> tuple[Account, ...]:
+        table = self.values.get("accounts")
+        if not table:
+            return ()
+        file = Path(str(self._resolved(table.get("file", ""), facts)))
+        if not file.is_absolute():
+            file = self.root / file
+        try:
+            rows = json.loads(file.read_text())
+            return tuple(
+                Account(row["username"], Secret(row["password"]), row.get("tenant", ""), row.get("role", ""))
+                for row in rows
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"{self.file.name}: cannot read accounts from {file.name}: {error}; expected a JSON list of "
+                '{"username": …, "password": …, "tenant": …, "role": …}'
+            ) from None
+
+    def _resolved(self, value: Any, facts: Mapping[str, Any]) -> Any:
+        if not isinstance(value, str):
+            return value
+        kind, _, name = value.partition(":")
+        if kind == "env":
+            if name not in os.environ:
+                raise ConfigurationError(f"{self.file.name}: the environment variable {name} is not set")
+            return os.environ[name]
+        if kind == "control":
+            if name not in facts:
+                raise ConfigurationError(f'{self.file.name}: the control command tells no "{name}"')
+            return facts[name]
+        return value
+
+
+def load(name: str, root: Path) -> Environment:
+    """Read environments/NAME.toml under a project's root.
+
+    Raises:
+        ConfigurationError: there is none of that name, or it cannot be used.
+
+    """
+    folder = root / "environments"
+    file = folder / f"{name}.toml"
+    if not file.is_file():
+        known = sorted(path.stem for path in folder.glob("*.toml"))
+        raise ConfigurationError(f'no environment "{name}"; there are: {_listed(known)}')
+    try:
+        values = tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"environments/{file.name}: {error}") from None
+    unknown = sorted(set(values) - _STATED)
+    if unknown:
+        raise ConfigurationError(
+            f"environments/{file.name}: unknown key {unknown[0]}; known: {_listed(_STATED)}"
+        )
+    if "base" not in values:
+        raise ConfigurationError(
+            f'environments/{file.name}: needs base = "https://…", the address of the service'
+        )
+    try:
+        return Environment(
+            name=str(values.get("name", name)),
+            root=root,
+            file=file,
+            values=values,
+            control=Control(tuple(values["control"]), root) if "control" in values else None,
+            measures=tuple(
+                _measure(title, table)
+                for title, table in values.get("observer", {}).get("measures", {}).items()
+            ),
+            groups={title: tuple(patterns) for title, patterns in values.get("groups", {}).items()},
+            mixes={title: _mix(rows) for title, rows in values.get("mixes", {}).items()},
+            levels={title: int(users) for title, users in values.get("levels", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"environments/{file.name}: {type(error).__name__}: {error}") from None
+
+
+def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
+    reading = Reading.COUNTER if "counter" in table else Reading.GAUGE
+    capacity = table.get("of", "")
+    return MeasureQuery(
+        name=name,
+        reading=reading,
+        unit=Unit(table.get("unit", "ratio")),
+        query=str(table[str(reading)]),
+        capacity=capacity if isinstance(capacity, str) else "",
+        capacity_value=0.0 if isinstance(capacity, str) else float(capacity),
+        per=str(table.get("per", "instance")),
+        judged=str(table.get("judged", "p95")),
+    )
+
+
+def _mix(rows: list[Mapping[str, Any]]) -> tuple[MixEntry, ...]:
+    total = sum(float(row["share"]) for row in rows)
+    return tuple(
+        MixEntry(
+            journey=str(row["journey"]),
+            share=float(row["share"]) / total,
+            region=str(row.get("region", "")),
+        )
+        for row in rows
+    )
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,217 @@
+"""What is put on the service: who comes when, what they do, and what happens meanwhile."""
+
+import dataclasses
+import enum
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Action", "MixEntry", "Model", "Phase", "Plan", "Scaling", "Stage", "Think", "Workload"]
+
+
+class Model(enum.StrEnum):
+    """Who decides when the next operation starts."""
+
+    CLOSED = "closed"
+    """Users: each waits for an answer, thinks, goes on. Levels are users."""
+    REQUESTS = "requests"
+    """Open: single requests arrive, whatever the answers. Levels are requests per second."""
+    JOURNEYS = "journeys"
+    """Open: journeys start, whatever the answers. Levels are journeys per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A straight line from the level before it to its own."""
+
+    seconds: float
+    level: float
+    """Users, or arrivals per second, at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A named part of a run with one kind of load; the steady window is sought inside one."""
+
+    name: str
+    start: float
+    """Seconds since the run's start instant."""
+    end: float
+    level: float
+    """Users or arrivals per second at its end."""
+    is_constant: bool
+    """Does the level stay what it is throughout?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    """How long a user pauses after an answer."""
+
+    low: float = 0.3
+    """Seconds."""
+    high: float = 1.3
+    """Seconds."""
+    distribution: str = "uniform"
+    """"uniform" between low and high; "exponential" with the mean (low + high) / 2."""
+
+    @property
+    def mean(self) -> float:
+        """Seconds, on average."""
+        return (self.low + self.high) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class MixEntry:
+    """A share of the users, and what they do."""
+
+    journey: str
+    """``module:function``, importable from the project's root."""
+    share: float
+    """Ratio 0-1 of the users (closed) or of the starts (open)."""
+    region: str = ""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Keyword arguments of the journey."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Load over time."""
+
+    model: Model
+    stages: tuple[Stage, ...]
+    mix: tuple[MixEntry, ...]
+    think: Think = Think()
+    is_poisson: bool = True
+    """Open: random arrivals; False spaces them evenly."""
+    max_in_flight: int = 5000
+    """Open: arrivals beyond as many unanswered ones are dropped, and count as failed."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts by plan, without the drain."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def peak(self) -> float:
+        """The highest level: users, or arrivals per second."""
+        return max((stage.level for stage in self.stages), default=0.0)
+
+    def level_at(self, moment: float) -> float:
+        """The planned level, `moment` seconds after the start."""
+        start, before = 0.0, 0.0
+        for stage in self.stages:
+            if moment < start + stage.seconds:
+                return before + (stage.level - before) * (moment - start) / stage.seconds
+            start, before = start + stage.seconds, stage.level
+        return 0.0
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Its stages, named: "ramp" and "hold" for the common pair, else "stage 1" …; empty stages are left out."""
+        phases: list[Phase] = []
+        start, before = 0.0, 0.0
+        lasting = [stage for stage in self.stages if stage.seconds > 0]
+        common = (
+            len(lasting) <= 2
+            and bool(lasting)
+            and (len(lasting) == 1 or lasting[0].level == lasting[1].level)
+        )
+        for stage in self.stages:
+            if stage.seconds > 0:
+                is_constant = stage.level == before
+                name = ("hold" if is_constant else "ramp") if common else f"stage {len(phases) + 1}"
+                phases.append(Phase(name, start, start + stage.seconds, stage.level, is_constant))
+            start, before = start + stage.seconds, stage.level
+        return tuple(phases)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that happens to the service while the load is on."""
+
+    name: str
+    """As the environment knows it: "kill instance", "empty cache"."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    at: float | None = None
+    """Seconds into the hold; None: a third of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a rehearsal changes: shorter, or with fewer users, than the sentence says."""
+
+    users: float = 1.0
+    """Ratio of the stated users or arrivals that is put on."""
+    time: float = 1.0
+    """Ratio of the stated arrival and hold that is spent."""
+    stated_users: float = 0.0
+    """The level as written."""
+    stated_hold: float = 0.0
+    """The hold as written, in seconds."""
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Was anything scaled?"""
+        return self.users != 1.0 or self.time != 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides what a run is. Equal plans share one run; criteria are no part of it."""
+
+    environment: str
+    """Its name, as in environments/NAME.toml."""
+    workload: Workload
+    actions: tuple[Action, ...] = ()
+    seed: int = 1
+    """Fixes schedule and shapes, not the ids that are written."""
+    timeout: float = 10.0
+    """Seconds for a whole request; a longer one failed."""
+    drain: float = 10.0
+    """Seconds after the last stage in which answers are still awaited."""
+    cache: str = "warm"
+    """"warm": untimed traffic first; "cold": the cache is emptied first; "as it is": neither."""
+    scaling: Scaling = Scaling()
+    requirements: tuple[tuple[str, str], ...] = ()
+    """What the environment must hold for this to have a meaning: ("rows", "10000000")."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; `from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Plan":
+        """Read what `to_json` wrote."""
+        load = data["workload"]
+        workload = Workload(
+            model=Model(load["model"]),
+            stages=tuple(Stage(**stage) for stage in load["stages"]),
+            mix=tuple(
+                MixEntry(**{**entry, "arguments": _pairs(entry["arguments"])}) for entry in load["mix"]
+            ),
+            think=Think(**load["think"]),
+            is_poisson=load["is_poisson"],
+            max_in_flight=load["max_in_flight"],
+        )
+        return cls(
+            **{
+                **data,
+                "workload": workload,
+                "actions": tuple(
+                    Action(action["name"], _pairs(action["arguments"]), action["at"])
+                    for action in data["actions"]
+                ),
+                "scaling": Scaling(**data["scaling"]),
+                "requirements": _pairs(data["requirements"]),
+            }
+        )
+
+    @property
+    def key(self) -> str:
+        """A short digest of the whole plan: equal plans, equal keys."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in rows)
