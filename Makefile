@@ -1,0 +1,58 @@
+# The same short commands for people and for CI. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+TAGS ?= @smoke
+BEHAVE_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help setup acceptance test prove check bench report up down clean lock
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+setup: .venv/.ready ## make .venv with all that the lock file pins
+
+.venv/.ready: requirements.lock pyproject.toml
+	@echo "setting up .venv (a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=python3.12 make setup names another one")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+acceptance: setup ## environment, load, verdicts, report: TAGS=@peak make acceptance
+	@code=0; $(BIN)/behave -t "$(TAGS)" $(BEHAVE_ARGS) || code=$$?; \
+	$(BIN)/loadkit report || true; \
+	exit $$code
+
+test: setup ## the suite's own tests
+	$(BIN)/python -m pytest -q -m "not prove"
+
+prove: setup ## the long proofs of the method
+	$(BIN)/python -m pytest -q -m prove
+
+check: setup ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup ## speed, beside other load generators
+	$(BIN)/python -m bench
+
+report: setup ## the Allure report of the last results: reports/allure/index.html
+	$(BIN)/loadkit report
+
+up: setup ## start the local environment and keep it
+	$(BIN)/loadkit env up local
+
+down: setup ## stop it
+	$(BIN)/loadkit env down local
+
+lock: ## pin the newest versions that pyproject.toml admits (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--all-extras pyproject.toml --output-file requirements.lock
+
+clean: ## remove what the commands above made
+	-@test ! -x $(BIN)/loadkit || $(BIN)/loadkit env down local
+	rm -rf .venv .cache reports .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The environments that the suite can run against."""

@@ -1,0 +1,1 @@
+"""One instance of the External Metrics Web Service."""
