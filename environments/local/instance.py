@@ -1,0 +1,73 @@
+"""An instance of the service, seen from the supervisor: a process, and a pipe to give it orders by.
+
+The pipe works whatever the service does to its callers, and whatever happens to the database and the cache.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from environments.local.errors import LocalError
+from environments.local.layout import PROJECT, Layout
+from environments.local.process import Program
+
+
+class Instance:
+    """One running instance; it finds a port itself and says so when it is ready."""
+
+    def __init__(self, name: str, layout: Layout, settings: dict[str, Any]) -> None:
+        self.name = name
+        self.port = 0
+        self.is_draining = False
+        self.program = Program(
+            name,
+            [sys.executable, "-m", "environments.local.service"],
+            layout.logs / f"{name}.log",
+            PROJECT,
+            environment={"METRICS_SERVICE": json.dumps({**settings, "name": name})},
+        )
+        self._answers = asyncio.StreamReader()
+        self._order = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the instance and wait until it takes requests. Raises LocalError."""
+        process = self.program.start(piped=True)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._answers), process.stdout
+        )
+        self.port = int((await self._answer(20.0))["port"])
+
+    async def set_faults(self, faults: dict[str, dict[str, float]]) -> None:
+        """Tell the instance all the faults that it has from now on, with their parameters."""
+        async with self._order:
+            process = self.program.process
+            assert process is not None
+            assert process.stdin is not None
+            try:
+                process.stdin.write(json.dumps({"faults": faults}).encode() + b"\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                raise LocalError(f"{self.name} is dead") from None
+            await self._answer(10.0)
+
+    async def _answer(self, seconds: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds):
+                line = await self._answers.readline()
+        except TimeoutError:
+            raise LocalError(f"{self.name} does not answer: {self.program.last_words()}") from None
+        if not line:
+            raise LocalError(f"{self.name} died: {self.program.last_words()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    @property
+    def state(self) -> str:
+        """`running`, `draining`, `frozen` or `dead`."""
+        return "draining" if self.is_draining and self.program.is_alive else self.program.state
+
+    def facts(self) -> dict[str, Any]:
+        """What the outside may know of it."""
+        url = f"http://127.0.0.1:{self.port}"
+        return {"name": self.name, "url": url, "pid": self.program.pid, "state": self.state}

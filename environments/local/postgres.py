@@ -1,0 +1,147 @@
+"""PostgreSQL: its cluster, its settings, the schema of the service."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import asyncpg
+
+from environments.local import binaries
+from environments.local.errors import LocalError
+from environments.local.layout import Layout
+from environments.local.process import Program, accepts, bound_to_parent, start_listening
+
+DATABASE = "metrics"
+OWNER = "postgres"
+SERVICE_ROLE = "metrics_service"
+_HERE = Path(__file__).parent
+
+# A database for measuring, not for keeping. Durability is as honest as in production but for one thing:
+# a commit does not wait for the disk (an operating-system crash may lose the last moment; a crash of
+# PostgreSQL loses nothing).
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "300",
+    "shared_buffers": "512MB",
+    "effective_cache_size": "2GB",
+    "work_mem": "8MB",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",  # a bulk load into a table emptied in the same transaction needs no log
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",  # the queries are short; compiling them would cost more than running them
+    "timezone": "UTC",
+    "shared_preload_libraries": "pg_stat_statements",
+    "track_io_timing": "on",
+    "pg_stat_statements.track": "all",  # the queries inside the service's functions too
+    "autovacuum_naptime": "15s",
+    "log_min_messages": "warning",
+    # The log goes to a file of the environment's, and holds what may be asked about afterwards.
+    "log_lock_waits": "on",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+def version(programs: Path) -> str:
+    """The major version of the server, as its data directories are named after."""
+    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)", said)
+    if found is None:
+        raise LocalError(f"unreadable version of PostgreSQL: {said.strip()!r}")
+    return found[1]
+
+
+def dsn(port: int, user: str, secret: str, database: str = DATABASE) -> str:
+    """The address of a database."""
+    return f"postgresql://{user}:{secret}@127.0.0.1:{port}/{database}"
+
+
+async def start(layout: Layout) -> tuple[Program, int]:
+    """Start PostgreSQL on the environment's cluster, which is made the first time. Raises LocalError."""
+    programs = binaries.postgres()
+    cluster = layout.directory / f"postgres-{version(programs)}"
+    if not (cluster / "PG_VERSION").exists():
+        _make_cluster(programs, cluster, layout)
+    # The lock says that no supervisor runs, so no server does: a process that has the old pid is another.
+    (cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def make(port: int) -> Program:
+        settings = [f"-c{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
+        return Program(
+            "postgres",
+            [str(programs / "postgres"), "-D", str(cluster), *settings],
+            layout.logs / "postgres.log",
+            layout.directory,
+            death_signal=signal.SIGQUIT,  # it ends its own children at once, and frees its shared memory
+            stop_signal=signal.SIGINT,  # disconnect everybody and shut down cleanly
+            ordinary=_is_root(),
+        )
+
+    async def is_ready(port: int) -> bool:
+        if not await accepts(port):
+            return False
+        try:
+            connection = await asyncpg.connect(dsn(port, OWNER, layout.secret(), "postgres"), ssl=False)
+        except (OSError, asyncpg.PostgresError):
+            return False  # it says no while it starts up
+        await connection.close()
+        return True
+
+    return await start_listening(make, is_ready, seconds=60.0)  # recovery after a kill may take a while
+
+
+async def prepare(port: int, secret: str) -> None:
+    """Make the database, the role and the schema if they are missing; bring queries and partitions up to date."""
+    connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", SERVICE_ROLE):
+            await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN PASSWORD '{secret}'")
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+            await connection.execute(f"CREATE DATABASE {DATABASE}")
+    finally:
+        await connection.close()
+    connection = await asyncpg.connect(dsn(port, OWNER, secret), ssl=False)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_namespace WHERE nspname = 'api'"):
+            async with connection.transaction():
+                await connection.execute((_HERE / "schema.sql").read_text())
+        await connection.execute("CALL make_partitions()")
+        await connection.execute((_HERE / "queries.sql").read_text())
+    finally:
+        await connection.close()
+
+
+def _make_cluster(programs: Path, cluster: Path, layout: Layout) -> None:
+    draft = cluster.with_name(cluster.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    password = layout.directory / "password.draft"
+    password.touch(mode=0o600)
+    password.write_text(layout.secret())
+    options = ["-U", OWNER, "-E", "UTF8", "--no-locale", "-A", "password", "--no-sync", f"--pwfile={password}"]
+    try:
+        done = subprocess.run(  # noqa: PLW1509 - the supervisor has one thread
+            [programs / "initdb", "-D", draft, *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=bound_to_parent(ordinary=_is_root()),
+        )
+    except subprocess.SubprocessError as error:
+        raise LocalError(
+            "PostgreSQL does not run as root and this machine allows no user namespace: run as an ordinary user"
+        ) from error
+    finally:
+        password.unlink()
+    if done.returncode != 0:
+        raise LocalError(f"initdb failed: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
+    draft.rename(cluster)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0

@@ -1,0 +1,53 @@
+"""The cache shared by all instances, and their channel to each other."""
+
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+
+class Cache:
+    """Bytes by key, each for a time. A cache that is out of reach is a cache without entries."""
+
+    def __init__(self, url: str) -> None:
+        self.redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        self.is_on = True
+        self.hits = 0
+        self.misses = 0
+
+    async def get(self, key: str) -> bytes | None:
+        """The entry, or None."""
+        found: bytes | None = None
+        if self.is_on:
+            try:
+                found = await self.redis.get(key)
+            except RedisError:
+                found = None
+        if found is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return found
+
+    async def put(self, key: str, value: bytes, seconds: float) -> None:
+        """Keep an entry for `seconds`."""
+        if self.is_on:
+            try:
+                await self.redis.set(key, value, px=int(seconds * 1000))
+            except RedisError:
+                return
+
+    async def publish(self, channel: str, message: str) -> None:
+        """Tell all instances."""
+        await self.redis.publish(channel, message)
+
+    async def listen(self, channel: str, hear: Callable[[str], Awaitable[None]]) -> None:
+        """Hear what is published, until cancelled."""
+        async with self.redis.pubsub(ignore_subscribe_messages=True) as channels:
+            await channels.subscribe(channel)
+            async for message in channels.listen():
+                await hear(message["data"].decode())
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.redis.aclose()

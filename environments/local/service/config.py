@@ -1,0 +1,26 @@
+"""What an instance is told at its start."""
+
+import json
+import os
+from dataclasses import dataclass
+
+VERSION = "1.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """An instance's settings.
+
+    `pool_size` is in connections; `secret` signs tokens and names tenants, and is the same in all instances.
+    """
+
+    name: str
+    database: str
+    cache: str
+    secret: str
+    pool_size: int
+
+    @classmethod
+    def from_environment(cls) -> "Config":
+        """From METRICS_SERVICE, a JSON object with the fields of this class."""
+        return cls(**json.loads(os.environ["METRICS_SERVICE"]))

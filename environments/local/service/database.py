@@ -1,0 +1,131 @@
+"""The instance's pool of database connections.
+
+asyncpg's own pool resets a connection by an extra round trip each time it is given back, and tells nobody
+who waits. The service leaves nothing behind on a connection (every query is one statement, its tenant set
+for that transaction alone), so this pool hands connections on as they are, and counts.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import asyncpg
+
+
+class PoolTimeoutError(Exception):
+    """No connection came free in time."""
+
+
+class Pool:
+    """A fixed number of connections, the most recently used first."""
+
+    def __init__(self, dsn: str, size: int, patience: float = 5.0) -> None:
+        """Give `patience` in seconds: how long a request waits for a connection."""
+        self._dsn = dsn
+        self._connections = size
+        self._patience = patience
+        self._idle: list[Any] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.size = size  # how many may be in use at once
+        self.used = 0
+        self.waiting = 0
+        self.acquired = 0
+        self.waited = 0
+
+    async def open(self) -> None:
+        """Connect."""
+        self._idle = list(await asyncio.gather(*(self._connect() for _ in range(self._connections))))
+
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(self._dsn, ssl=False, command_timeout=30.0)
+
+    async def close(self) -> None:
+        """Disconnect what is idle; the rest goes with the process."""
+        for connection in self._idle:
+            await connection.close()
+
+    async def row(self, query: str, *arguments: object) -> Any:
+        """Run a query for one row; None where there is none."""
+        connection = await self.take()
+        try:
+            return await connection.fetchrow(query, *arguments)
+        finally:
+            self.give_back(connection)
+
+    async def rows(self, query: str, *arguments: object) -> Any:
+        """Run a query for all its rows."""
+        connection = await self.take()
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            self.give_back(connection)
+
+    async def value(self, query: str, *arguments: object) -> Any:
+        """Run a query for its first value."""
+        connection = await self.take()
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            self.give_back(connection)
+
+    async def take(self) -> Any:
+        """Take a connection, waiting for one if need be. Raises PoolTimeoutError."""
+        self.acquired += 1
+        if self.used >= self.size:
+            await self._wait()
+        else:
+            self.used += 1
+        connection = self._idle.pop() if self._idle else None
+        if connection is None or connection.is_closed():  # the server was restarted, or cut it
+            try:
+                connection = await self._connect()
+            except BaseException:
+                self._pass_on()
+                raise
+        return connection
+
+    def give_back(self, connection: Any) -> None:
+        """Give a connection back."""
+        self._idle.append(connection)
+        self._pass_on()
+
+    def resize(self, size: int) -> None:
+        """Let `size` connections be in use at once."""
+        self.size = size
+        while self._waiters and self.used < self.size:
+            self.used += 1
+            self._wake()
+
+    async def _wait(self) -> None:
+        """Wait for a place; who wakes us has counted it as ours already."""
+        self.waited += 1
+        self.waiting += 1
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(self._patience):
+                await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():  # it came just as we gave up
+                self._pass_on()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if isinstance(error, TimeoutError):
+                raise PoolTimeoutError(f"no database connection within {self._patience:g} s") from None
+            raise
+        finally:
+            self.waiting -= 1
+
+    def _pass_on(self) -> None:
+        """Hand our place to who waits longest, or leave it free."""
+        if self._waiters and self.used <= self.size:
+            self._wake()
+        else:
+            self.used -= 1
+
+    def _wake(self) -> None:
+        waiter = self._waiters.popleft()
+        if waiter.cancelled():
+            self._pass_on()
+        else:
+            waiter.set_result(None)

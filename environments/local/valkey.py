@@ -1,0 +1,27 @@
+"""Valkey (Redis): the service's cache and its channel between instances."""
+
+from environments.local import binaries
+from environments.local.layout import Layout
+from environments.local.process import Program, accepts, start_listening
+
+
+def url(port: int, secret: str) -> str:
+    """The address of the cache."""
+    return f"redis://:{secret}@127.0.0.1:{port}/0"
+
+
+async def start(layout: Layout) -> tuple[Program, int]:
+    """Start an empty Valkey that keeps nothing on disk. Raises LocalError."""
+    # In a file, because a command line can be read by everybody on the machine.
+    configuration = layout.directory / "valkey.conf"
+    configuration.touch(mode=0o600)
+
+    def make(port: int) -> Program:
+        configuration.write_text(
+            f"bind 127.0.0.1\nport {port}\nrequirepass {layout.secret()}\nsave ''\nappendonly no\n"
+            "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n"
+        )
+        command = [str(binaries.valkey()), str(configuration)]
+        return Program("valkey", command, layout.logs / "valkey.log", layout.directory)
+
+    return await start_listening(make, accepts)

@@ -1,0 +1,39 @@
+"""`loadkit judge RUN "sentence" …`: judge a kept run again, with other limits and no load."""
+
+import argparse
+from pathlib import Path
+
+from loadkit import archive, judge, phrases, table
+from loadkit.commands.run import write_json
+from loadkit.verdict import exit_code
+
+__all__ = ["add", "execute"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Put the command on the parser."""
+    command = commands.add_parser(
+        "judge",
+        help="judge a kept run again, without load",
+        description=__doc__,
+        epilog='example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"',
+    )
+    command.add_argument("run", help='a run\'s folder, its id, the beginning of one, or "last"')
+    command.add_argument(
+        "sentences", nargs="*", metavar="SENTENCE", help="criteria; none prints the figures alone"
+    )
+    command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
+    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
+    command.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Read the run, judge each sentence, print."""
+    criteria = [phrases.criterion(sentence) for sentence in options.sentences]
+    kept = archive.load(archive.find(options.run, options.runs))
+    verdicts = [judge.judge(criterion, kept) for criterion in criteria]
+    if options.json:
+        write_json(kept, verdicts, options.json)
+    if options.json != "-":
+        print("\n".join(table.lines(kept, verdicts)))
+    return exit_code(verdict.status for verdict in verdicts) if verdicts else 0

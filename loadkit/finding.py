@@ -1,0 +1,96 @@
+"""What one look at the evidence found, before the run's own circumstances are weighed in."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from loadkit.criterion import Criterion, ScopeKind
+from loadkit.quantities import distance, format_quantity, format_seconds
+from loadkit.verdict import Status
+
+__all__ = ["Finding", "decide", "subject"]
+
+_LONGEST_ADVICE = 100.0
+"""Times the time already spent, beyond which more of it is no advice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A status with its figures; the fields mean what those of `Verdict` do."""
+
+    status: Status
+    reason: str
+    measured: float | None = None
+    interval: tuple[float, float] | None = None
+    samples: int = 0
+    effective_samples: float | None = None
+    censored: bool = False
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def warned(self, *warnings: str) -> "Finding":
+        """The same, with more to know."""
+        return replace(self, warnings=(*self.warnings, *warnings))
+
+    def become(self, status: Status, reason: str) -> "Finding":
+        """The same figures, another status."""
+        return replace(self, status=status, reason=reason)
+
+
+def subject(criterion: Criterion) -> str:
+    """What a criterion speaks of: "p95 response time of the auth endpoints"."""
+    words = [criterion.measure.statistic, criterion.measure.name]
+    name = " ".join(word for word in words if word)
+    if criterion.scope.kind in {ScopeKind.ALL, ScopeKind.INSTANCE}:
+        return name
+    joint = "for" if criterion.scope.kind is ScopeKind.REGION else "of"
+    return f"{name} {joint} {criterion.scope}"
+
+
+def decide(
+    criterion: Criterion,
+    measured: float | None,
+    interval: tuple[float, float],
+    *,
+    keeps: bool,
+    breaks: bool,
+    growth: float,
+    seconds: float,
+) -> tuple[Status, str]:
+    """The status that follows from what is sure, and the sentence for it.
+
+    `keeps`, `breaks`: is it sure that the limit is kept, or broken? `growth`: how many times the `seconds` of the
+    window would decide it where neither is.
+    """
+    unit, limit = criterion.measure.unit, criterion.limit
+    lower, upper = interval
+    about = subject(criterion)
+    wanted = format_quantity(limit, unit)
+    if measured is None:
+        was = f"{about} lies among the operations that failed, above every time"
+        far = f"whatever the limit, here {wanted}"
+    else:
+        was = f"{about} was {format_quantity(measured, unit)}"
+        far = f"{distance(measured, limit)} the limit of {wanted}"
+    if keeps or breaks:
+        # The bound that decided is the one on the limit's side.
+        is_upper_bound = criterion.comparison.is_upper is keeps
+        bound = upper if is_upper_bound else lower
+        sure = ""
+        if measured is not None and math.isfinite(bound) and bound != measured:
+            side = "at most" if is_upper_bound else "at least"
+            sure = f" ({side} {format_quantity(bound, unit)} with 95 % confidence)"
+        return (Status.PASS if keeps else Status.FAIL), f"{was}{sure}, {far}"
+    between = (
+        f"between {format_quantity(lower, unit)} and {format_quantity(upper, unit)}"
+        if math.isfinite(upper)
+        else f"at least {format_quantity(lower, unit)}"
+    )
+    if growth > _LONGEST_ADVICE:
+        more = "it lies so near to the limit that no sensible length of run would decide it"
+    else:
+        more = f"about {format_seconds(math.ceil(seconds * growth))} of steady load would decide it"
+    return (
+        Status.INCONCLUSIVE,
+        f"{was}, but may be {between} with 95 % confidence, so that it cannot be told from the limit of {wanted}; {more}",
+    )

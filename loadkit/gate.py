@@ -1,0 +1,141 @@
+"""The gate: what the results of a session mean for a release, as an exit code and the lines that explain it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadkit.errors import ConfigurationError
+from loadkit.verdict import Status, exit_code
+
+__all__ = ["FILE", "SCHEMA", "Judged", "answer", "gate", "read", "tally"]
+
+FILE = "criteria.json"
+"""The name of the results file within a session's folder of reports."""
+SCHEMA = 1
+"""The version of its layout; another one is refused, not guessed at."""
+NOTHING_SELECTED = "no criterion was selected: a tag that selects nothing is not a pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One criterion as the gate needs to know it."""
+
+    sentence: str
+    where: str
+    """file:line of the sentence."""
+    status: Status
+    reason: str
+    rehearsed: str = ""
+    """What was scaled; empty for the real thing."""
+    is_advisory: bool = False
+    """Does it only report, and never block?"""
+
+
+def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
+    """Answer for a results file, such as reports/criteria.json.
+
+    Args:
+        path: the file a session wrote, or the folder that holds it as criteria.json.
+        sign_off: a release is to be signed on it, so a rehearsal is refused.
+
+    Returns:
+        The exit code (`loadkit.verdict.EXIT_CODES`) and the lines to print. A file that is missing, empty or cannot
+        be read is 2, never a pass.
+
+    """
+    try:
+        criteria = read(path)
+    except ConfigurationError as error:
+        return 2, [str(error)]
+    lines = [
+        f"{judged.status}: {judged.where}: {judged.sentence}{_aside(judged)}: {judged.reason}"
+        for judged in criteria
+        if judged.status is not Status.PASS
+    ]
+    code = exit_code(judged.status for judged in criteria if not judged.is_advisory)
+    rehearsals = [judged for judged in criteria if judged.rehearsed] if sign_off else []
+    if rehearsals:
+        lines += [
+            f"rehearsed: {judged.where}: {judged.sentence}: {judged.rehearsed}" for judged in rehearsals
+        ]
+        refusal = f"gate: refused (exit 2): {len(rehearsals)} of {len(criteria)} criteria were only rehearsed"
+        return 2, [*lines, tally(criteria), refusal]
+    return code, [*lines, tally(criteria), answer(criteria)]
+
+
+def read(path: Path) -> list[Judged]:
+    """The criteria of a results file, or of a folder's criteria.json.
+
+    Raises:
+        ConfigurationError: it is missing, empty, or not what a session writes.
+
+    """
+    if path.is_dir():
+        path = path / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror or error}; a session writes it at its end"
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: not the results of a session: {error}") from None
+    try:
+        if data["schema"] != SCHEMA:
+            raise ConfigurationError(f"{path}: schema {data['schema']!r}, this version reads {SCHEMA}")
+        return [_judged(row) for row in data["criteria"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path}: not the results of a session: {type(error).__name__}: {error}"
+        ) from None
+
+
+def tally(criteria: Sequence[Judged]) -> str:
+    """How many there are of each status, in one line: "3 criteria: 2 pass, 1 fail"."""
+    counts = Counter(judged.status for judged in criteria)
+    told = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    advisory = sum(judged.is_advisory for judged in criteria)
+    aside = f" ({advisory} advisory, not counted by the gate)" if advisory else ""
+    noun = "criterion" if len(criteria) == 1 else "criteria"
+    return f"{len(criteria)} {noun}: {told}{aside}" if criteria else "0 criteria"
+
+
+def answer(criteria: Sequence[Judged]) -> str:
+    """The gate's last word: "gate: fail (exit 1)"."""
+    counted = [judged.status for judged in criteria if not judged.is_advisory]
+    code = exit_code(counted)
+    if not criteria:
+        return f"gate: not judged (exit {code}): {NOTHING_SELECTED}"
+    if not counted:
+        return f"gate: not judged (exit {code}): every criterion is advisory, so nothing was promised"
+    word = next(status for status in Status if exit_code([status]) == code)
+    return f"gate: {word} (exit {code})"
+
+
+def _judged(row: Mapping[str, Any]) -> Judged:
+    verdict = row["verdict"]
+    return Judged(
+        sentence=str(row["sentence"]),
+        where=f"{row['feature_file']}:{row['line']}",
+        status=Status(verdict["status"]),
+        reason=str(verdict["reason"]),
+        rehearsed=str(verdict["rehearsed"]),
+        is_advisory=_is_true(row["advisory"]),
+    )
+
+
+def _is_true(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"advisory is {value!r}, expected true or false")
+    return value
+
+
+def _aside(judged: Judged) -> str:
+    words = [
+        *(["advisory"] if judged.is_advisory else []),
+        *([f"rehearsed: {judged.rehearsed}"] if judged.rehearsed else []),
+    ]
+    return f" ({'; '.join(words)})" if words else ""

@@ -1,0 +1,76 @@
+"""Quantities as people read them: three significant digits, and the unit that keeps the number small."""
+
+import math
+
+from loadkit.criterion import Unit
+
+__all__ = ["distance", "format_bytes", "format_number", "format_quantity", "format_ratio", "format_seconds"]
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, without exponent: 4.31, 1240, 0.00012; thousands from 10,000 on get a comma."""
+    if value == 0:
+        return "0"
+    if not math.isfinite(value):
+        return "beyond measure"
+    if abs(value) >= 100:
+        return f"{value:,.0f}" if abs(value) >= 9999.5 else f"{value:.0f}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{min(decimals, 9)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def format_seconds(seconds: float) -> str:
+    """4.31 ms, 1.25 s, 5 min, 3.5 h."""
+    size = abs(seconds)
+    if size == 0 or not math.isfinite(seconds):
+        return "0 s" if size == 0 else "beyond measure"
+    for most, unit, name in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (119.5, 1.0, "s"), (7170, 60.0, "min")):
+        if size < most:
+            return f"{format_number(seconds / unit)} {name}"
+    return f"{format_number(seconds / 3600)} h"
+
+
+def format_bytes(amount: float) -> str:
+    """1.9 GB: decimal units, 1 GB = 10⁹ bytes."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(amount) >= 0.9995 * unit:
+            return f"{format_number(amount / unit)} {name}"
+    return f"{format_number(amount)} bytes"
+
+
+def format_ratio(ratio: float) -> str:
+    """A share in percent: 0.52 %. Near a whole it keeps the digits that tell it from one: 99.992 %."""
+    percent = ratio * 100
+    if 99 < percent < 100:
+        decimals = min(9, 1 - math.floor(math.log10(100 - percent)))
+        return f"{percent:.{decimals}f}".rstrip("0").rstrip(".") + " %"
+    return f"{format_number(percent)} %"
+
+
+def format_quantity(value: float, unit: Unit) -> str:
+    """A value of a measure, in the unit it is kept in, for people."""
+    match unit:
+        case Unit.SECONDS:
+            return format_seconds(value)
+        case Unit.BYTES:
+            return format_bytes(value)
+        case Unit.RATIO:
+            return format_ratio(value)
+        case Unit.PER_SECOND:
+            return f"{format_number(value)} per second"
+        case Unit.NUMBER:
+            return format_number(value)
+
+
+def distance(value: float, limit: float) -> str:
+    """How far a value is from its limit, in words: "116 times below", "22 % above", "exactly at"."""
+    if value == limit:
+        return "exactly at"
+    side = "below" if value < limit else "above"
+    low, high = sorted((abs(value), abs(limit)))
+    if low == 0 or value * limit < 0:
+        return side
+    if high / low >= 2:
+        return f"{format_number(high / low)} times {side}"
+    return f"{format_number(abs(limit - value) / abs(limit) * 100)} % {side}"

@@ -1,0 +1,232 @@
+"""The arithmetic of verdicts: what correlated measurements are worth, and the bounds that follow.
+
+Operations of one run are not independent: a slow second slows all its operations. So a run's steady window is cut
+into batches of equal length, and the spread *between* batches says how many independent operations the window is
+worth (batch means: Law, "Simulation Modeling and Analysis", ch. 9; design effect: Kish, "Survey Sampling", § 8.2).
+The bounds of a share are those of Clopper and Pearson (1934) at that effective number.
+
+All here is pure: arrays in, numbers out. Every bound is one-sided at `CONFIDENCE`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+__all__ = [
+    "BATCHES",
+    "CONFIDENCE",
+    "Mean",
+    "Trend",
+    "batch_edges",
+    "bounds",
+    "design_effect",
+    "effective_size",
+    "growth_to_decide",
+    "is_surely_above",
+    "is_surely_below",
+    "mean_of_batches",
+    "normal_quantile",
+    "persistence",
+    "student_quantile",
+    "theil_sen",
+]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+BATCHES = 30
+"""Batches in a window; fewer where it has fewer seconds."""
+CONFIDENCE = 0.95
+"""Of each bound on its own."""
+_MOST_PERSISTENCE = 0.95
+
+
+def normal_quantile(probability: float) -> float:
+    """The standard normal distribution's quantile."""
+    return float(special.ndtri(probability))
+
+
+def student_quantile(probability: float, degrees: float) -> float:
+    """Student's t distribution's quantile."""
+    return float(special.stdtrit(degrees, probability))
+
+
+def batch_edges(seconds: int, batches: int = BATCHES) -> Integers:
+    """Where batches of a window start and end, in whole seconds from its start; shape (b + 1,), b ≤ `seconds`.
+
+    Lengths differ by one second at most.
+    """
+    return np.linspace(0, seconds, min(batches, seconds) + 1).astype(np.int64)
+
+
+def design_effect(hits: Floats, sizes: Floats) -> Floats:
+    """How many correlated operations are worth one independent one, for each of several indicators.
+
+    `hits` (b, m): how often each indicator held in each batch; `sizes` (b,): operations per batch. Returns (m,),
+    each at least 1. The share is a ratio estimate (Cochran, "Sampling Techniques", § 6.3), so batches may be unequal::
+
+        p = Σk/Σn    V = b/(b−1) · Σ(k_j − p·n_j)² / (Σn)²    deff = V / (p(1−p)/Σn)
+    """
+    batches, total = len(sizes), sizes.sum()
+    share = hits.sum(axis=0) / total
+    spread = hits - share * sizes[:, np.newaxis]
+    variance = batches / (batches - 1) * np.einsum("ij,ij->j", spread, spread) / total**2
+    independent = share * (1 - share) / total
+    effect = np.divide(variance, independent, out=np.ones_like(share), where=independent > 0)
+    return np.maximum(effect, 1.0)
+
+
+def persistence(values: Floats) -> float:
+    """(1+r)/(1−r) with the lag-1 correlation r of batch values (b,): what batches lose by not being independent.
+
+    r is taken within 0 … 0.95. Not-a-number marks an empty batch, and is left out.
+    """
+    present = values[np.isfinite(values)]
+    deviations = present - present.mean() if len(present) else present
+    power = float(deviations @ deviations)
+    if len(present) < 3 or power <= 1e-24 * float(present @ present):
+        return 1.0
+    correlation = float(deviations[:-1] @ deviations[1:]) / power
+    correlation = min(max(correlation, 0.0), _MOST_PERSISTENCE)
+    return (1 + correlation) / (1 - correlation)
+
+
+def effective_size(size: float, effect: Floats, batches: int) -> Floats:
+    """Independent operations that `size` correlated ones are worth, at design effects of shape (m,).
+
+    The effect itself was estimated from b batches; (z/t)² pays for that.
+    """
+    ratio = normal_quantile(CONFIDENCE) / student_quantile(CONFIDENCE, batches - 1)
+    return size / effect * ratio**2
+
+
+def bounds(hits: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The Clopper–Pearson bounds of a share, each one-sided; `hits` of `size` need not be whole numbers."""
+    lower = 0.0 if hits <= 0 else float(special.betaincinv(hits, size - hits + 1, 1 - confidence))
+    upper = 1.0 if hits >= size else float(special.betaincinv(hits + 1, size - hits, confidence))
+    return lower, upper
+
+
+def is_surely_below(
+    hits: Floats, size: Floats, share: float, confidence: float = CONFIDENCE
+) -> npt.NDArray[np.bool_]:
+    """Is the upper bound of each `hits` of `size` below `share`? Shapes (m,)."""
+    rest = np.maximum(size - hits, 0)
+    return np.asarray((rest > 0) & (special.betainc(hits + 1, np.maximum(rest, 1e-9), share) > confidence))
+
+
+def is_surely_above(
+    hits: Floats, size: Floats, share: float, confidence: float = CONFIDENCE
+) -> npt.NDArray[np.bool_]:
+    """Is the lower bound of each `hits` of `size` above `share`? Shapes (m,)."""
+    rest = np.maximum(size - hits, 0)
+    return np.asarray(
+        (hits > 0) & (special.betainc(np.maximum(hits, 1e-9), rest + 1, share) < 1 - confidence)
+    )
+
+
+def growth_to_decide(hits: float, size: float, share: float) -> float:
+    """How many times more evidence of the same kind would set `hits` of `size` apart from `share`; ∞ where none would."""
+    value = hits / size
+    if value == share or not 0 < share < 1:
+        return math.inf
+
+    def is_decided(growth: float) -> bool:
+        lower, upper = bounds(hits * growth, size * growth)
+        return upper < share if value < share else lower > share
+
+    most = 1e6
+    if not is_decided(most):
+        return math.inf
+    least = 1.0
+    while most / least > 1.01:
+        growth = math.sqrt(least * most)
+        least, most = (least, growth) if is_decided(growth) else (growth, most)
+    return most
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over a window, as a ratio of sums over batches."""
+
+    value: float
+    error: float
+    """Its standard error."""
+    batches: int
+    confidence: float = CONFIDENCE
+
+    @property
+    def reach(self) -> float:
+        """From the value to either bound."""
+        return self.error * student_quantile(self.confidence, self.batches - 1)
+
+    @property
+    def lower(self) -> float:
+        """The lower bound."""
+        return self.value - self.reach
+
+    @property
+    def upper(self) -> float:
+        """The upper bound."""
+        return self.value + self.reach
+
+    def growth_to_decide(self, limit: float) -> float:
+        """How many times more time would set it apart from the limit; ∞ where none would."""
+        return math.inf if self.value == limit else max(1.0, (self.reach / (self.value - limit)) ** 2)
+
+
+def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
+    """Σsums/Σsizes over batches, both of shape (b,), with an error that allows for batches that go together."""
+    batches, total = len(sizes), float(sizes.sum())
+    value = float(sums.sum()) / total
+    spread = sums - value * sizes
+    variance = batches / (batches - 1) * float(spread @ spread) / total**2
+    means = np.divide(sums, sizes, out=np.full(batches, np.nan), where=sizes > 0)
+    return Mean(value, math.sqrt(variance * persistence(means)), batches)
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A straight line through values in order."""
+
+    slope: float
+    """Per step."""
+    lower: float
+    upper: float
+    """Bounds of the slope, two-sided at 95 %."""
+    steps: int
+    """From the first value to the last."""
+    median: float
+    """Of the values."""
+
+    @property
+    def change(self) -> float:
+        """From the first to the last value, along the line."""
+        return self.slope * self.steps
+
+    @property
+    def is_drift(self) -> bool:
+        """Does it surely rise or fall, by more than a tenth of the median?"""
+        return (self.lower > 0 or self.upper < 0) and abs(self.change) > 0.1 * abs(self.median)
+
+
+def theil_sen(values: Floats) -> Trend:
+    """The median of all slopes between pairs of values (n,), n ≥ 3, with Sen's interval (JASA 63, 1968).
+
+    Values that go together from one to the next make it too sure: the variance of Kendall's score is widened by
+    their persistence about the line (as Hamed and Rao, J. Hydrology 204, 1998).
+    """
+    count = len(values)
+    first, second = np.triu_indices(count, 1)
+    slopes = np.sort((values[second] - values[first]) / (second - first))
+    slope = float(np.median(slopes))
+    widening = persistence(values - slope * np.arange(count))
+    score = normal_quantile(0.975) * math.sqrt(widening * count * (count - 1) * (2 * count + 5) / 18)
+    low = round((len(slopes) - score) / 2)
+    high = round((len(slopes) + score) / 2)
+    inside = low >= 0 and high < len(slopes)
+    lower, upper = (float(slopes[low]), float(slopes[high])) if inside else (-math.inf, math.inf)
+    return Trend(slope, lower, upper, count - 1, float(np.median(values)))

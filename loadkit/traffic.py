@@ -1,0 +1,158 @@
+"""The operations that a criterion speaks of, reduced to what judging needs: how many, how long, when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit import buckets
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.record import Run
+from loadkit.slices import Kind, label_series, region_series, tenant_series
+from loadkit.verdict import Window
+
+__all__ = ["FAILED", "TIMEOUT", "Traffic", "quantile_of", "series_of", "traffic_of"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FAILED = buckets.BUCKETS
+"""The bucket of operations that failed: above every time."""
+TIMEOUT = "timeout"
+"""The outcome of an operation that was given up for its time; it enters a mean with that time."""
+
+_N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Operations by the second of their intended start, within one window."""
+
+    seconds: int
+    """Length of the window."""
+    second: Integers
+    """Seconds from the window's start, 0 ≤ s < `seconds`; shape (n,), as the two that follow."""
+    bucket: Integers
+    """Of `loadkit.buckets`, or `FAILED`."""
+    count: Integers
+    timed: Floats
+    """Per second: how many enter a mean (successes and time-outs), their seconds, the longest; shape (`seconds`, 3)."""
+    completed: Integers
+    """Per second: successes that ended in it; shape (`seconds`,)."""
+    filled: int = 0
+    """How many are not real, but arrivals that a stall kept away."""
+
+    @property
+    def size(self) -> int:
+        """Operations in all."""
+        return int(self.count.sum())
+
+    @property
+    def failed(self) -> int:
+        """Operations that failed."""
+        return int(self.count[self.bucket == FAILED].sum())
+
+    def per_second(self, from_bucket: int = 0) -> Integers:
+        """Operations that lasted into a bucket or beyond, by second; shape (`seconds`,)."""
+        here = self.bucket >= from_bucket
+        return np.bincount(self.second[here], self.count[here], self.seconds).astype(np.int64)
+
+    def histogram(self) -> Integers:
+        """Operations by bucket, the failed last; shape (`FAILED` + 1,)."""
+        return np.bincount(self.bucket, self.count, FAILED + 1).astype(np.int64)
+
+    def by_batch(self, edges: Integers) -> tuple[Integers, Floats]:
+        """The buckets in use, rising, shape (m,), and the operations in them by batch, shape (b, m)."""
+        used = np.flatnonzero(self.histogram())
+        column = np.zeros(FAILED + 1, np.int64)
+        column[used] = np.arange(len(used))
+        batch = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        cell = batch[self.second] * len(used) + column[self.bucket]
+        shape = (len(edges) - 1, len(used))
+        return used, np.bincount(cell, self.count, shape[0] * shape[1]).reshape(shape)
+
+    def successes(self) -> "Traffic":
+        """Those alone that succeeded."""
+        here = self.bucket != FAILED
+        return replace(self, second=self.second[here], bucket=self.bucket[here], count=self.count[here])
+
+    def only(self, seconds: npt.NDArray[np.bool_]) -> "Traffic":
+        """Those that started in the seconds marked, shape (`seconds`,), closed up to a window without holes."""
+        position = np.cumsum(seconds) - 1
+        here = seconds[self.second]
+        return Traffic(
+            int(seconds.sum()),
+            position[self.second[here]],
+            self.bucket[here],
+            self.count[here],
+            self.timed[seconds],
+            self.completed[seconds],
+            self.filled,
+        )
+
+    def plus(self, second: Integers, bucket: Integers) -> "Traffic":
+        """With arrivals that a stall kept away: one in each of the seconds and buckets given, shapes (n,)."""
+        return replace(
+            self,
+            second=np.concatenate([self.second, second]),
+            bucket=np.concatenate([self.bucket, bucket]),
+            count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
+            filled=self.filled + len(second),
+        )
+
+
+def series_of(scope: Scope, run: Run) -> tuple[str, ...]:
+    """The series of the run's table that a scope covers; none where nothing of it was recorded."""
+    match scope.kind:
+        case ScopeKind.ALL:
+            wanted: Sequence[str] = [label_series(label) for label in run.table.names(label_series(""))]
+        case ScopeKind.GROUP:
+            patterns = run.groups.get(scope.name, ())
+            wanted = [
+                label_series(label)
+                for label in run.table.names(label_series(""))
+                if any(fnmatchcase(label, pattern) for pattern in patterns)
+            ]
+        case ScopeKind.LABEL:
+            wanted = [label_series(scope.name)]
+        case ScopeKind.TENANT:
+            wanted = [tenant_series(scope.name)]
+        case ScopeKind.REGION:
+            wanted = [region_series(scope.name)]
+        case ScopeKind.INSTANCE:
+            wanted = []
+    return tuple(name for name in wanted if name in run.table.series)
+
+
+def traffic_of(run: Run, series: Sequence[str], window: Window, kind: Kind = Kind.RESPONSE) -> Traffic:
+    """The operations of some series in a window, timed by response (what is judged) or by service time."""
+    second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
+    bucket = np.where(outcome == 0, bucket, FAILED)
+    when, result, sums = run.table.totals(series, window.start, window.end)
+    timeout = run.table.outcomes.index(TIMEOUT) if TIMEOUT in run.table.outcomes else 0
+    here = (result == 0) | (result == timeout)
+    when, sums = when[here] - window.start, sums[here]
+    timed = np.zeros((window.seconds, 3))
+    timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
+    timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)
+    np.maximum.at(timed[:, 2], when, sums[:, _LONGEST])
+    ended, result, _, ends = run.table.select(Kind.COMPLETED, series, window.start, window.end)
+    good = result == 0
+    completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
+    return Traffic(window.seconds, second - window.start, bucket, count, timed, completed)
+
+
+def quantile_of(histogram: Integers, quantile: float) -> float | None:
+    """The value below which a share of the operations lie, in seconds, within 0.1 %.
+
+    `histogram` as `Traffic.histogram` gives it. None where there are none, or where the quantile lies among the failed.
+    """
+    total = int(histogram.sum())
+    if not total:
+        return None
+    # The smallest value with at least that share at or below it: the inverse of the empirical distribution.
+    rank = max(1, int(np.ceil(quantile * total - 1e-9)))
+    bucket = int(np.searchsorted(np.cumsum(histogram), rank))
+    return None if bucket == FAILED else buckets.middle(bucket)
