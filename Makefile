@@ -37,7 +37,7 @@ check: setup ## format, lint, types
 	$(BIN)/mypy
 
 bench: setup ## speed, beside other load generators
-	$(BIN)/python -m bench
+	$(BIN)/python -m tests.bench
 
 report: setup ## the Allure report of the last results: reports/allure/index.html
 	$(BIN)/loadkit report

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Observation", "Reading", "Series"]
+__all__ = ["Judged", "Observation", "Reading", "Series"]
 
 
 class Reading(enum.StrEnum):
@@ -16,6 +16,17 @@ class Reading(enum.StrEnum):
     """The value itself."""
     COUNTER = "counter"
     """Its increase per second; resets are added back."""
+
+
+class Judged(enum.StrEnum):
+    """Which figure of the worst instance is held against the limit. With "never" it is always the extreme one."""
+
+    P95 = "p95"
+    """What it stays within for 95 % of the time (a lower limit: above for 95 %): CPU, pools."""
+    MAXIMUM = "maximum"
+    """The extreme one: memory, disk."""
+    MEAN = "mean"
+    """That of the whole window: hit rates and other shares of what was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,10 @@ class Observation:
     scrape_interval: float
     """Seconds between scrapes, as the source is set to."""
     capacity: tuple[Series, ...] = ()
-    """Where the measure is a share: the whole of it per instance (pool size, CPU limit), same shapes."""
+    """Where the measure is a share: the whole of it per instance (pool size, CPU limit), at times of its own."""
+    capacity_reading: Reading = Reading.GAUGE
+    """Pool size and CPU limit are gauges; where a share of what was counted is meant (hits of lookups), a counter."""
+    judged: Judged = Judged.P95
     query: str = ""
     """What the source was asked."""
     source: str = ""

@@ -25,7 +25,12 @@ def format_seconds(seconds: float) -> str:
     size = abs(seconds)
     if size == 0 or not math.isfinite(seconds):
         return "0 s" if size == 0 else "beyond measure"
-    for most, unit, name in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (119.5, 1.0, "s"), (7170, 60.0, "min")):
+    for most, unit, name in (
+        (0.9995e-3, 1e-6, "µs"),
+        (0.9995, 1e-3, "ms"),
+        (119.5, 1.0, "s"),
+        (7170, 60.0, "min"),
+    ):
         if size < most:
             return f"{format_number(seconds / unit)} {name}"
     return f"{format_number(seconds / 3600)} h"

@@ -9,7 +9,7 @@ OK = "ok"
 
 
 class Sample(NamedTuple):
-    """One operation, from when it should have started to its last byte. Moments are seconds since the run's start.
+    """One operation, from when it should have started to its last byte. Moments are seconds on the recorder's clock.
 
     A tuple, since one is made per operation: making it takes a third of the time of a slotted dataclass.
     """
@@ -21,10 +21,12 @@ class Sample(NamedTuple):
     intended: float
     """When the plan wanted it to start."""
     sent: float
-    """When its bytes were handed to the connection."""
+    """When it was handed to the driver; making or waiting for a connection comes after it."""
     end: float
     """When the last byte of the answer arrived, or it was given up."""
     size: int
     """Bytes received."""
     tenant: str = ""
     region: str = ""
+    lateness: float = 0.0
+    """Seconds of `sent - intended` that the generator itself caused."""

@@ -133,68 +133,74 @@ class SliceTable:
     sums: Floats = field(default_factory=lambda: np.empty((0, 5), np.float64))
     """Per cell: operations, seconds of response time, seconds of service time, bytes, longest response; shape (m, 5)."""
 
+    _series_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _outcome_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+
     # --- writing
 
     def series_number(self, name: str) -> int:
         """The number of a series, made where it is new."""
-        return _number(self.series, name, 1 << _SERIES_BITS)
+        return _number(self.series, self._series_numbers, name, 1 << _SERIES_BITS)
 
     def outcome_number(self, name: str) -> int:
         """The number of an outcome, made where it is new."""
-        return _number(self.outcomes, name, 1 << _OUTCOME_BITS)
+        return _number(self.outcomes, self._outcome_numbers, name, 1 << _OUTCOME_BITS)
 
-    def record(self, samples: Sequence[Sample]) -> None:
-        """Count samples: under their label, and again under their tenant and region where they have one."""
+    def record(self, samples: Sequence[Sample], origin: float = 0.0) -> None:
+        """Count samples: under their label, and again under their tenant and region where they have one.
+
+        Args:
+            samples: the operations.
+            origin: the run's start instant on the samples' clock.
+
+        """
         if not samples:
             return
-        labels, outcomes, intended, sent, end, size, tenants, regions = zip(*samples, strict=True)
-        outcome = np.array([self.outcome_number(name) for name in outcomes], np.int64)
-        starts, sends, ends = (np.array(column, np.float64) for column in (intended, sent, end))
+        labels, outcomes, intended, sent, end, size, tenants, regions, _ = zip(*samples, strict=True)
+        numbers = {name: self.outcome_number(name) for name in set(outcomes)}
+        outcome = np.array([numbers[name] for name in outcomes], np.int64)
+        starts, sends, ends = (np.array(column, np.float64) - origin for column in (intended, sent, end))
         response, service = ends - starts, ends - sends
-        started = np.maximum(np.floor(starts), 0).astype(np.int64)
-        ended = np.maximum(np.floor(ends), 0).astype(np.int64)
-        sizes = np.array(size, np.float64)
-        ones = np.ones(len(samples), np.int64)
+        response_bucket, service_bucket = buckets.indices(response), buckets.indices(service)
+        started, ended = _whole(starts), _whole(ends)
+        sums = np.column_stack(
+            [np.ones(len(samples)), response, service, np.array(size, np.float64), response]
+        )
         for names, prefix in ((labels, label_series), (tenants, tenant_series), (regions, region_series)):
-            numbers = np.array([self.series_number(prefix(name)) if name else -1 for name in names], np.int64)
-            here = numbers >= 0
-            if not here.any():
+            known = {name: self.series_number(prefix(name)) if name else -1 for name in set(names)}
+            if max(known.values()) < 0:
                 continue
-            cell = _pack_cell(started[here], numbers[here], outcome[here])
-            done = _pack_cell(ended[here], numbers[here], outcome[here])
-            keys = np.concatenate(
-                [
-                    _pack_key(cell, Kind.RESPONSE, buckets.indices(response[here])),
-                    _pack_key(cell, Kind.SERVICE, buckets.indices(service[here])),
-                    _pack_key(done, Kind.COMPLETED, np.zeros(len(done), np.int64)),
-                ]
-            )
-            self._add_counts(keys, np.ones(len(keys), np.int64))
-            sums = np.column_stack([ones[here], response[here], service[here], sizes[here], response[here]])
-            self._add_cells(cell, sums)
+            series = np.array([known[name] for name in names], np.int64)
+            here = slice(None) if min(known.values()) >= 0 else series >= 0
+            cell = _pack_cell(started[here], series[here], outcome[here])
+            done = _pack_cell(ended[here], series[here], outcome[here])
+            keys = [
+                _pack_key(cell, Kind.RESPONSE, response_bucket[here]),
+                _pack_key(cell, Kind.SERVICE, service_bucket[here]),
+                _pack_key(done, Kind.COMPLETED, np.zeros(len(done), np.int64)),
+            ]
+            self._add_counts(np.concatenate(keys), np.ones(3 * len(cell), np.int64))
+            self._add_cells(cell, sums[here])
 
     def count(self, kind: Kind, series: str, seconds: Floats, durations: Floats) -> None:
         """Count durations (seconds, shape (n,)) of a kind that belong to moments `seconds` (shape (n,)) of the run."""
         number = np.full(len(durations), self.series_number(series), np.int64)
-        second = np.maximum(np.floor(seconds), 0).astype(np.int64)
-        cell = _pack_cell(second, number, np.zeros(len(durations), np.int64))
+        cell = _pack_cell(_whole(seconds), number, np.zeros(len(durations), np.int64))
         self._add_counts(_pack_key(cell, kind, buckets.indices(durations)), np.ones(len(durations), np.int64))
 
-    def add(self, other: "SliceTable") -> None:
-        """Add another table's counts to this one; the other keeps its own."""
-        series = np.array([self.series_number(name) for name in other.series] or [0], np.int64)
-        outcomes = np.array([self.outcome_number(name) for name in other.outcomes], np.int64)
-
-        def renumbered(cell: Integers) -> Integers:
-            second, number, outcome = _unpack_cell(cell)
-            return _pack_cell(second, series[number], outcomes[outcome])
-
+    def add(self, *others: "SliceTable") -> None:
+        """Add other tables' counts to this one, in one pass; the others keep their own."""
         low = (1 << _OUTCOME_SHIFT) - 1
-        if len(other.keys):
-            cell = renumbered(other.keys >> _OUTCOME_SHIFT)
-            self._add_counts((cell << _OUTCOME_SHIFT) | (other.keys & low), other.counts)
-        if len(other.cells):
-            self._add_cells(renumbered(other.cells), other.sums)
+        keys, cells = [], []
+        for other in others:
+            series = np.array([self.series_number(name) for name in other.series] or [0], np.int64)
+            outcomes = np.array([self.outcome_number(name) for name in other.outcomes], np.int64)
+            cell = _renumbered(other.keys >> _OUTCOME_SHIFT, series, outcomes)
+            keys.append((cell << _OUTCOME_SHIFT) | (other.keys & low))
+            cells.append(_renumbered(other.cells, series, outcomes))
+        if others:
+            self._add_counts(np.concatenate(keys), np.concatenate([other.counts for other in others]))
+            self._add_cells(np.concatenate(cells), np.concatenate([other.sums for other in others]))
 
     def _add_counts(self, keys: Integers, counts: Integers) -> None:
         self.keys, inverse = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
@@ -232,6 +238,27 @@ class SliceTable:
         second, _, outcome = _unpack_cell(keys >> _OUTCOME_SHIFT)
         return second, outcome, keys & ((1 << _BUCKET_BITS) - 1), counts
 
+    def histograms(self, kind: Kind, series: Iterable[str], start: int, end: int) -> dict[str, Integers]:
+        """The counts of each of some series on its own, in the seconds start <= s < end.
+
+        Returns, for each that has any, the counts by bucket, the failed last; shape (`buckets.BUCKETS` + 1,).
+        """
+        lowest, highest = np.searchsorted(self.keys, [start << _SECOND_SHIFT, end << _SECOND_SHIFT])
+        keys, counts = self.keys[lowest:highest], self.counts[lowest:highest]
+        of_kind = ((keys >> _KIND_SHIFT) & ((1 << _KIND_BITS) - 1)) == kind
+        keys, counts = keys[of_kind], counts[of_kind]
+        number = (keys >> _SERIES_SHIFT) & ((1 << _SERIES_BITS) - 1)
+        failed = ((keys >> _OUTCOME_SHIFT) & ((1 << _OUTCOME_BITS) - 1)) != 0
+        bucket = np.where(failed, buckets.BUCKETS, keys & ((1 << _BUCKET_BITS) - 1))
+        width = buckets.BUCKETS + 1
+        position = np.full(len(self.series), -1, np.int64)
+        present = [name for name in series if name in self.series]
+        position[[self.series.index(name) for name in present]] = np.arange(len(present))
+        here = position[number] >= 0
+        cells = position[number[here]] * width + bucket[here]
+        table = np.bincount(cells, counts[here], len(present) * width).astype(np.int64)
+        return {name: row for name, row in zip(present, table.reshape(-1, width), strict=True) if row.any()}
+
     def totals(self, series: Iterable[str], start: int, end: int) -> tuple[Integers, Integers, Floats]:
         """The exact sums of some series in the seconds start <= s < end.
 
@@ -250,16 +277,27 @@ class SliceTable:
         return np.array([name in names for name in self.series] or [False], np.bool_)
 
 
-def _number(names: list[str], name: str, most: int) -> int:
-    try:
-        return names.index(name)
-    except ValueError:
+def _number(names: list[str], numbers: dict[str, int], name: str, most: int) -> int:
+    if len(numbers) != len(names):
+        numbers.clear()
+        numbers.update((known, number) for number, known in enumerate(names))
+    number = numbers.get(name)
+    if number is None:
         if len(names) >= most:
             # The last one gathers what is too varied to count apart (ids in labels, say).
-            names[-1] = names[-1].split(":", 1)[0] + ":(others)"
+            others = names[-1].split(":", 1)[0] + ":(others)"
+            del numbers[names[-1]]
+            names[-1] = others
+            numbers[others] = most - 1
             return most - 1
+        number = numbers[name] = len(names)
         names.append(name)
-        return len(names) - 1
+    return number
+
+
+def _whole(seconds: Floats) -> Integers:
+    """Moments as whole seconds; what came before the start belongs to the first."""
+    return np.maximum(np.floor(seconds), 0).astype(np.int64)
 
 
 def _pack_cell(second: Integers, series: Integers, outcome: Integers) -> Integers:
@@ -270,6 +308,12 @@ def _unpack_cell(cell: Integers) -> tuple[Integers, Integers, Integers]:
     outcome = cell & ((1 << _OUTCOME_BITS) - 1)
     series = (cell >> _OUTCOME_BITS) & ((1 << _SERIES_BITS) - 1)
     return cell >> (_OUTCOME_BITS + _SERIES_BITS), series, outcome
+
+
+def _renumbered(cell: Integers, series: Integers, outcomes: Integers) -> Integers:
+    """Cells with other numbers for their series and outcomes."""
+    second, number, outcome = _unpack_cell(cell)
+    return _pack_cell(second, series[number], outcomes[outcome])
 
 
 def _pack_key(cell: Integers, kind: Kind, bucket: Integers) -> Integers:

@@ -30,6 +30,7 @@ __all__ = [
     "mean_of_batches",
     "normal_quantile",
     "persistence",
+    "persistences",
     "student_quantile",
     "theil_sen",
 ]
@@ -79,19 +80,25 @@ def design_effect(hits: Floats, sizes: Floats) -> Floats:
     return np.maximum(effect, 1.0)
 
 
-def persistence(values: Floats) -> float:
-    """(1+r)/(1−r) with the lag-1 correlation r of batch values (b,): what batches lose by not being independent.
+def persistences(values: Floats) -> Floats:
+    """(1+r)/(1−r) with the lag-1 correlation r of batch values: what batches lose by not being independent.
 
-    r is taken within 0 … 0.95. Not-a-number marks an empty batch, and is left out.
+    `values` (b, m), one column for each quantity; returns (m,). r is taken within 0 … 0.95.
     """
+    deviations = values - values.mean(axis=0)
+    power = np.einsum("ij,ij->j", deviations, deviations)
+    product = np.einsum("ij,ij->j", deviations[:-1], deviations[1:])
+    # What is left of rounding where all are the same is no correlation.
+    varies = power > 1e-24 * np.einsum("ij,ij->j", values, values)
+    correlation = np.divide(product, power, out=np.zeros_like(power), where=varies)
+    correlation = np.clip(correlation, 0.0, _MOST_PERSISTENCE)
+    return np.asarray((1 + correlation) / (1 - correlation))
+
+
+def persistence(values: Floats) -> float:
+    """`persistences` of one quantity, shape (b,). Not-a-number marks an empty batch, and is left out."""
     present = values[np.isfinite(values)]
-    deviations = present - present.mean() if len(present) else present
-    power = float(deviations @ deviations)
-    if len(present) < 3 or power <= 1e-24 * float(present @ present):
-        return 1.0
-    correlation = float(deviations[:-1] @ deviations[1:]) / power
-    correlation = min(max(correlation, 0.0), _MOST_PERSISTENCE)
-    return (1 + correlation) / (1 - correlation)
+    return float(persistences(present[:, np.newaxis])[0]) if len(present) > 2 else 1.0
 
 
 def effective_size(size: float, effect: Floats, batches: int) -> Floats:

@@ -43,9 +43,7 @@ def phases(plan: Plan) -> tuple[Phase, ...]:
                 parts.append(dataclasses.replace(hold, name=name or f"before {action}", start=start, end=at))
             start, name = at, f"after {action}"
     parts.append(dataclasses.replace(hold, name=name or hold.name, start=start))
-    return tuple(
-        part for stage in stages for part in (parts if stage is hold else (stage,))
-    )
+    return tuple(part for stage in stages for part in (parts if stage is hold else (stage,)))
 
 
 def action_at(hold: Phase, at: float | None) -> float:

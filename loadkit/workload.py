@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,11 @@ class Workload:
     def peak(self) -> float:
         """The highest level: users, or arrivals per second."""
         return max((stage.level for stage in self.stages), default=0.0)
+
+    @property
+    def most_users(self) -> int:
+        """How many users there are at once (closed), or may become (open)."""
+        return math.ceil(self.peak - 0.5) if self.model is Model.CLOSED else self.max_in_flight
 
     def level_at(self, moment: float) -> float:
         """The planned level, `moment` seconds after the start."""

@@ -10,13 +10,13 @@ LAYERS = (
     # values
     {"errors", "clock", "buckets", "sample", "slices", "workload", "criterion", "observation", "record", "target", "verdict"},
     # pure
-    {"arrival", "phrases", "quantities", "statistics", "steady", "judge"},
+    {"arrival", "finding", "gauges", "health", "judge", "phrases", "quantities", "rates", "spells", "stall", "statistics", "steady", "times", "traffic"},
     # seams
     {"drivers", "observers", "environment"},
     # engine
     {"journey", "recorder", "worker", "run", "planning"},
     # outside
-    {"archive", "charts", "cli", "commands", "gate", "summary", "table"},
+    {"archive", "charts", "timeline", "cli", "commands", "gate", "summary", "table"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

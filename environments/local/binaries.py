@@ -52,7 +52,9 @@ def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:
     if program.exists():
         return program
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise LocalError("Prometheus is not on PATH and there is no apt-get to fetch it with: install prometheus")
+        raise LocalError(
+            "Prometheus is not on PATH and there is no apt-get to fetch it with: install prometheus"
+        )
     tell("fetching Prometheus (Debian package, once)")
     draft = programs / "prometheus" / "draft"
     shutil.rmtree(draft, ignore_errors=True)
@@ -84,4 +86,6 @@ def _run(command: list[str], directory: Path) -> None:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LocalError(f"Prometheus could not be fetched ({' '.join(command[:2])}: {said}): install prometheus")
+        raise LocalError(
+            f"Prometheus could not be fetched ({' '.join(command[:2])}: {said}): install prometheus"
+        )

@@ -18,7 +18,7 @@ _CONFIGURATION = """\
 global
     nbthread 1  # it shares two cores with all the rest, and needs a fraction of one
     maxconn {connections}
-    stats socket {socket} mode 600 level admin
+    stats socket unix@{socket} mode 600 level admin
 defaults
     mode http
     timeout connect 1s
@@ -39,7 +39,7 @@ frontend exporter
 backend instances
     balance roundrobin
     option httpchk GET /healthz
-    default-server inter 500ms fastinter 100ms fall 2 rise 1
+    default-server inter 500ms fastinter 100ms fall 2 rise 1 weight 64
     server-template metrics- 1-{slots} 127.0.0.1:1 check disabled
 """
 

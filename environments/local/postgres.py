@@ -50,7 +50,9 @@ _SETTINGS = {
 
 def version(programs: Path) -> str:
     """The major version of the server, as its data directories are named after."""
-    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [programs / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout
     found = re.search(r"(\d+)", said)
     if found is None:
         raise LocalError(f"unreadable version of PostgreSQL: {said.strip()!r}")
@@ -123,7 +125,17 @@ def _make_cluster(programs: Path, cluster: Path, layout: Layout) -> None:
     password = layout.directory / "password.draft"
     password.touch(mode=0o600)
     password.write_text(layout.secret())
-    options = ["-U", OWNER, "-E", "UTF8", "--no-locale", "-A", "password", "--no-sync", f"--pwfile={password}"]
+    options = [
+        "-U",
+        OWNER,
+        "-E",
+        "UTF8",
+        "--no-locale",
+        "-A",
+        "password",
+        "--no-sync",
+        f"--pwfile={password}",
+    ]
     try:
         done = subprocess.run(  # noqa: PLW1509 - the supervisor has one thread
             [programs / "initdb", "-D", draft, *options],

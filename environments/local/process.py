@@ -28,7 +28,9 @@ def _become_ordinary() -> None:
     Path("/proc/self/gid_map").write_text(f"1000 {gid} 1")
 
 
-def bound_to_parent(death_signal: signal.Signals = signal.SIGKILL, *, ordinary: bool = False) -> Callable[[], None]:
+def bound_to_parent(
+    death_signal: signal.Signals = signal.SIGKILL, *, ordinary: bool = False
+) -> Callable[[], None]:
     """What a child does before it becomes the program: ask the kernel to signal it when its parent dies.
 
     The kernel means the parent's *thread*, so children are started from the main one; and it forgets

@@ -115,4 +115,3 @@ class Monitor:
         """Start it again at the same address, with what it had stored."""
         self.program = self._make(self.port)
         await start_on(self.program, self.port, accepts)
-

@@ -79,14 +79,15 @@ def _number(text: str) -> int:
 def _told(facts: dict[str, Any]) -> list[str]:
     """Facts as lines for people; nested ones a line each."""
     width = max((len(name) for name in facts), default=0)
-    lines: list[str] = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(_brief(item) for item in value)
-        lines.append(f"{name:<{width}}  {value}")
-    return lines
+    return [f"{name:<{width}}  {_flat(value)}" for name, value in facts.items()]
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_brief(item) for item in value)
+    return str(value)
 
 
 def _brief(value: Any) -> str:

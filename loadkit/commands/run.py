@@ -149,7 +149,7 @@ def _is_loopback(host: str) -> bool:
 
 def _seconds(text: str) -> float:
     """A duration option: a bare 0, else a number with its unit."""
-    return 0.0 if text.strip() == "0" else phrases.duration(text)
+    return 0.0 if text.strip() == "0" else float(phrases.read("duration", text))
 
 
 def _header(text: str) -> tuple[str, str]:

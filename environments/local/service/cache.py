@@ -1,6 +1,6 @@
 """The cache shared by all instances, and their channel to each other."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -10,7 +10,7 @@ class Cache:
     """Bytes by key, each for a time. A cache that is out of reach is a cache without entries."""
 
     def __init__(self, url: str) -> None:
-        self.redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        self._redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
         self.is_on = True
         self.hits = 0
         self.misses = 0
@@ -20,7 +20,7 @@ class Cache:
         found: bytes | None = None
         if self.is_on:
             try:
-                found = await self.redis.get(key)
+                found = await self._redis.get(key)
             except RedisError:
                 found = None
         if found is None:
@@ -33,21 +33,25 @@ class Cache:
         """Keep an entry for `seconds`."""
         if self.is_on:
             try:
-                await self.redis.set(key, value, px=int(seconds * 1000))
+                await self._redis.set(key, value, px=int(seconds * 1000))
             except RedisError:
                 return
 
     async def publish(self, channel: str, message: str) -> None:
         """Tell all instances."""
-        await self.redis.publish(channel, message)
+        await self._redis.publish(channel, message)
 
-    async def listen(self, channel: str, hear: Callable[[str], Awaitable[None]]) -> None:
-        """Hear what is published, until cancelled."""
-        async with self.redis.pubsub(ignore_subscribe_messages=True) as channels:
+    async def messages(self, channel: str) -> AsyncIterator[str]:
+        """What is published on a channel, until cancelled. Raises RedisError."""
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as channels:
             await channels.subscribe(channel)
             async for message in channels.listen():
-                await hear(message["data"].decode())
+                yield message["data"].decode()
+
+    async def ping(self) -> None:
+        """Ask for a sign of life. Raises RedisError."""
+        await self._redis.ping()
 
     async def close(self) -> None:
         """Disconnect."""
-        await self.redis.aclose()
+        await self._redis.aclose()

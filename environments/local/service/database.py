@@ -37,7 +37,7 @@ class Pool:
         self._idle = list(await asyncio.gather(*(self._connect() for _ in range(self._connections))))
 
     async def _connect(self) -> Any:
-        return await asyncpg.connect(self._dsn, ssl=False, command_timeout=30.0)
+        return await asyncpg.connect(self._dsn, ssl=False)
 
     async def close(self) -> None:
         """Disconnect what is idle; the rest goes with the process."""

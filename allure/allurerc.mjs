@@ -1,0 +1,23 @@
+// How the report looks; allure/generate.py has `allure generate` read it. Paths are relative to the folder of reports.
+import { readFileSync } from "node:fs";
+
+const categories = JSON.parse(readFileSync(new URL("./categories.json", import.meta.url), "utf8"));
+
+export default {
+  name: "Service-level acceptance",
+  historyPath: "allure-history.jsonl",
+  historyLimit: 50,
+  categories: categories.map((category) => ({ ...category, expand: true })),
+  plugins: {
+    awesome: {
+      options: {
+        singleFile: true,
+        reportLanguage: "en",
+        theme: "light",
+        groupBy: ["epic", "feature", "story"],
+        stepTreeExpansion: "expanded",
+        defaultSortBy: "order,asc",
+      },
+    },
+  },
+};

@@ -1,0 +1,21 @@
+"""behave's hooks: they tell the session where behave is."""
+
+from typing import Any
+
+from behave.model import Scenario, Step
+
+from steps.suite import parameters, session
+
+parameters.register()
+
+
+def before_scenario(context: Any, scenario: Scenario) -> None:
+    session.current().begin_scenario(context, scenario)
+
+
+def before_step(context: Any, step: Step) -> None:
+    session.current().begin_step(context, step)
+
+
+def after_step(context: Any, step: Step) -> None:
+    session.current().end_step(step, is_interrupted=context.aborted)

@@ -1,0 +1,272 @@
+"""`python -m environments.local VERB`: the environment's command line.
+
+Every verb prints one JSON object as the last line of its output; what people want to see meanwhile goes to
+the standard error. Exit 0, or 2 with one line that says why.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from environments.local import control
+from environments.local.errors import LocalError
+from environments.local.faults import FAULTS
+from environments.local.layout import PROJECT, Layout
+from environments.local.supervisor import DEFAULT_SEED
+
+_START_SECONDS = 120.0  # the first start may fetch Prometheus
+_LOG_LINES = 40
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, file=sys.stderr, flush=True)
+
+
+async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start the environment unless it is up; clean up first what is only half alive."""
+    if not 1 <= arguments.instances <= 16:
+        raise LocalError(f"--instances {arguments.instances}: expected 1 to 16")
+    if control.is_supervised(layout):
+        facts = await _wait_until_up(layout, None, 0)
+        if facts is not None and not _unexplained_dead(facts):
+            return facts
+        say("found the environment half dead: starting it anew")
+        await down(layout, arguments)
+    log = layout.logs / "supervisor.log"
+    beginning = log.stat().st_size if log.exists() else 0
+    command = [sys.executable, "-m", "environments.local.supervisor", f"--instances={arguments.instances}"]
+    if arguments.owner is not None:
+        command.append(f"--owner={arguments.owner}")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    facts = await _wait_until_up(layout, process, beginning)
+    if facts is None:
+        raise LocalError(f"the environment does not start; see {log}")
+    return facts
+
+
+async def _wait_until_up(
+    layout: Layout, process: "subprocess.Popen[bytes] | None", seen: int
+) -> dict[str, Any] | None:
+    """The facts, once there are any; None where the supervisor hangs. Shows its log from `seen` on.
+
+    Raises LocalError with its own last line where it gives up.
+    """
+    log = layout.logs / "supervisor.log"
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process is not None:
+            with log.open() as lines:
+                lines.seek(seen)
+                for line in lines:
+                    if not line.startswith("error: "):
+                        say(line.rstrip())
+                seen = lines.tell()
+            if process.poll() not in (None, 0):
+                raise LocalError(log.read_text().strip().splitlines()[-1].removeprefix("error: "))
+        elif not control.is_supervised(layout):
+            return None
+        if layout.socket.exists():
+            try:
+                return await control.ask(layout, {"verb": "status"}, 10.0)
+            except LocalError:
+                if process is None:
+                    return None
+        await asyncio.sleep(0.05)
+    return None
+
+
+def _unexplained_dead(facts: dict[str, Any]) -> bool:
+    """Whether a part is dead that no fault has killed."""
+    excused = set()
+    if "instance-killed" in facts["faults"]:
+        excused.add(facts["instances"][-1]["name"])
+    if "prometheus-stopped" in facts["faults"]:
+        excused.add("prometheus")
+    states = {name: part["state"] for name, part in facts["parts"].items()}
+    states |= {instance["name"]: instance["state"] for instance in facts["instances"]}
+    return any(state == "dead" for name, state in states.items() if name not in excused)
+
+
+async def down(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
+    """Stop the environment; its data stay."""
+    if not control.is_supervised(layout):
+        return {"up": False}
+    pid = control.supervisor_pid(layout)
+    os.kill(pid, signal.SIGCONT)
+    for number, seconds in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
+        os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while control.is_supervised(layout) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if not control.is_supervised(layout):
+            return {"up": False}
+    raise LocalError(f"the supervisor, process {pid}, does not end")
+
+
+async def status(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
+    """The facts of the environment as it is now."""
+    if not control.is_supervised(layout):
+        return {"up": False}
+    return await control.ask(layout, {"verb": "status"}, 30.0)
+
+
+async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The last lines of a part's log, or of all."""
+    paths = {path.stem: path for path in sorted(layout.logs.glob("*.log"))}
+    if arguments.part is not None:
+        if arguments.part not in paths:
+            raise LocalError(
+                f"there is no log of {arguments.part!r}; there are: {', '.join(paths) or 'none'}"
+            )
+        paths = {arguments.part: paths[arguments.part]}
+    for part, path in paths.items():
+        for line in path.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
+            say(f"{part} | {line}")
+    return {"logs": {part: str(path) for part, path in paths.items()}}
+
+
+async def scale(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the service on so many instances."""
+    return await _order(layout, {"verb": "scale", "instances": arguments.instances})
+
+
+async def fault(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Switch a fault on or off."""
+    parameters = {}
+    for setting in arguments.set:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise LocalError(f"--set {setting}: expected key=value, such as share=0.1")
+        parameters[key] = value
+    order = {
+        "verb": "fault",
+        "name": arguments.name,
+        "on": arguments.switch == "on",
+        "parameters": parameters,
+    }
+    return await _order(layout, order)
+
+
+async def faults(_layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
+    """What can be made to go wrong."""
+    for name, each in FAULTS.items():
+        settings = " ".join(f"{key}={value:g}" for key, value in each.parameters.items())
+        say(f"{name:20} {each.description}{f' ({settings})' if settings else ''}")
+    return {
+        "faults": {
+            name: {"description": each.description, "parameters": each.parameters}
+            for name, each in FAULTS.items()
+        }
+    }
+
+
+async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fill the database with exactly so many events, and forget what the cache knew of the old ones."""
+    import redis.asyncio
+
+    from environments.local import seed as seeding
+
+    if arguments.events < 1:
+        raise LocalError(f"--events {arguments.events}: expected at least 1")
+    facts = await _order(layout, {"verb": "status"})
+    began = time.monotonic()
+    filled = await seeding.fill(layout, facts["database"], arguments.events, arguments.seed, say)
+    seconds = time.monotonic() - began
+    async with redis.asyncio.Redis.from_url(facts["cache"]) as cache:
+        await cache.flushall()
+    if filled:
+        say(f"{arguments.events:,} events in {seconds:.1f} s")
+    facts = await _order(layout, {"verb": "status"})
+    return {"seeded": filled, "seconds": seconds, "rows": facts["rows"], "accounts": facts["accounts"]}
+
+
+async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Remove exactly the rows written under a run's id."""
+    import asyncpg
+
+    facts = await _order(layout, {"verb": "status"})
+    connection = await asyncpg.connect(facts["database"], ssl=False)
+    try:
+        async with connection.transaction():
+            rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)
+    finally:
+        await connection.close()
+    return {"run": arguments.run, "removed": {row["relation"]: row["removed"] for row in rows}}
+
+
+async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:
+    if not control.is_supervised(layout):
+        raise LocalError("the environment is not up: python -m environments.local up")
+    return await control.ask(layout, order, 120.0)
+
+
+def count(text: str) -> int:
+    """A count: 100000, 100_000, 100,000 or 10M."""
+    digits = text.replace(",", "").replace("_", "")
+    factor = {"k": 1_000, "M": 1_000_000}.get(digits[-1:], 1)
+    return int(float(digits[:-1]) * factor) if factor > 1 else int(digits)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The verbs and their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m environments.local", description="The local environment."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(action: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(
+            action.__name__, help=action.__doc__, description=action.__doc__
+        )
+        added.set_defaults(action=action)
+        return added
+
+    starting = verb(up)
+    starting.add_argument(
+        "--owner", type=int, metavar="PID", help="take everything down when this process ends"
+    )
+    starting.add_argument("--instances", type=int, default=2, metavar="N", help="of the service (2)")
+    verb(down)
+    verb(status)
+    verb(logs).add_argument("part", nargs="?", metavar="PART")
+    verb(scale).add_argument("instances", type=int, metavar="N")
+    switching = verb(fault)
+    switching.add_argument("name", metavar="NAME")
+    switching.add_argument("switch", choices=("on", "off"))
+    switching.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    verb(faults)
+    filling = verb(seed)
+    filling.add_argument("--events", type=count, required=True, metavar="N", help="such as 100000 or 10M")
+    filling.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="S")
+    verb(clean).add_argument("--run", required=True, metavar="ID")
+    return parser
+
+
+def main() -> int:
+    """Carry out one verb."""
+    arguments = make_parser().parse_args()
+    try:
+        print(json.dumps(asyncio.run(arguments.action(Layout.current(), arguments))))
+    except LocalError as error:
+        say(f"error: {error}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""How the command line and the supervisor talk: one JSON line each way, over a Unix socket."""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import IO, Any
+
+from environments.local.errors import LocalError
+from environments.local.layout import Layout, socket_address
+
+Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+def lock(layout: Layout) -> IO[str] | None:
+    """Take the supervisor's lock, and keep it as long as the file is open; None where another has it."""
+    file = layout.lock.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def is_supervised(layout: Layout) -> bool:
+    """Whether a supervisor lives."""
+    # Asked without taking the lock for a moment, which would be in the way of a supervisor that starts.
+    if not layout.lock.exists():
+        return False
+    inode = layout.lock.stat().st_ino
+    return any(
+        line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{inode}")
+        for line in Path("/proc/locks").read_text().splitlines()
+        if "->" not in line
+    )
+
+
+def supervisor_pid(layout: Layout) -> int:
+    """The pid of the supervisor that lives."""
+    return int(layout.lock.read_text())
+
+
+async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
+    """Answer orders. A LocalError is an answer too."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            order = json.loads(await reader.readline())
+            try:
+                facts = await answer(order)
+            except LocalError as error:
+                facts = {"error": str(error)}
+            writer.write(json.dumps(facts).encode() + b"\n")
+            await writer.drain()
+        except (ConnectionError, json.JSONDecodeError):
+            pass  # who asked has gone
+        finally:
+            writer.close()
+
+    layout.socket.unlink(missing_ok=True)
+    directory = os.open(layout.directory, os.O_PATH)
+    try:
+        return await asyncio.start_unix_server(
+            converse, socket_address(layout.socket, directory), limit=2**20
+        )
+    finally:
+        os.close(directory)
+
+
+async def ask(layout: Layout, order: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Give the supervisor an order. Raises LocalError where it refuses, fails or does not answer."""
+    directory = os.open(layout.directory, os.O_PATH)
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_unix_connection(
+                socket_address(layout.socket, directory), limit=2**20
+            )
+            writer.write(json.dumps(order).encode() + b"\n")
+            line = await reader.readline()
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        raise LocalError(f"the supervisor does not answer: {error or 'too slow'}") from error
+    finally:
+        os.close(directory)
+    if not line:
+        raise LocalError("the supervisor went away while it was asked")
+    facts: dict[str, Any] = json.loads(line)
+    if "error" in facts:
+        raise LocalError(facts["error"])
+    return facts

@@ -1,0 +1,51 @@
+"""What people look at."""
+
+from typing import Any
+
+import orjson
+
+from environments.local.service.endpoint import ApiError, Call, Reply
+
+# An overview may be this old, in seconds. Twelve dashboards a second of one tenant then cost one query.
+_OVERVIEW_AGE = 30.0
+_DIMENSIONS = ("name", "category", "day", "user", "platform")
+_MOST = 2**31 - 1
+
+
+async def overview(call: Call) -> Reply:
+    """The tenant's front page, from the cache."""
+    tenant = call.caller.tenant
+    key = f"overview:{tenant}"
+    page = await call.context.cache.get(key)
+    if page is None:
+        found = orjson.Fragment(await call.context.pool.value("SELECT api.overview($1)", tenant))
+        page = orjson.dumps({"tenant_key": call.context.tenant_keys[tenant], "overview": found})
+        await call.context.cache.put(key, page, _OVERVIEW_AGE)
+    return Reply(page)
+
+
+async def widget(call: Call) -> dict[str, Any]:
+    """One widget with its series."""
+    tenant, wanted = call.caller.tenant, call.path["id"]
+    found = (
+        await call.context.pool.value("SELECT api.widget($1, $2)", tenant, wanted)
+        if wanted <= _MOST
+        else None
+    )
+    if found is None:
+        raise ApiError(404, f"there is no widget {wanted}")
+    return {"tenant_key": call.context.tenant_keys[tenant], "widget": orjson.Fragment(found)}
+
+
+async def analytics(call: Call) -> dict[str, Any]:
+    """Sums and means by a dimension."""
+    dimension = call.query.get("group_by", "name")
+    if dimension not in _DIMENSIONS:
+        raise ApiError(422, f"group_by: expected one of {', '.join(_DIMENSIONS)}")
+    tenant = call.caller.tenant
+    rows = await call.context.pool.rows("SELECT * FROM api.analytics($1, $2)", tenant, dimension)
+    return {
+        "tenant_key": call.context.tenant_keys[tenant],
+        "group_by": dimension,
+        "groups": [dict(row) for row in rows],
+    }

@@ -1,0 +1,373 @@
+"""The process that starts all parts, watches them, and takes everything down with itself.
+
+Every part asked the kernel to be killed when this process dies, so nothing outlives it, whatever ends it.
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from environments.local import control, postgres, valkey
+from environments.local.errors import LocalError
+from environments.local.faults import FAULTS, read_parameters
+from environments.local.haproxy import SLOTS, Balancer
+from environments.local.instance import Instance
+from environments.local.layout import Layout
+from environments.local.process import Program, accepts
+from environments.local.prometheus import Monitor
+from environments.local.service.config import VERSION
+
+DEFAULT_EVENTS = 100_000
+DEFAULT_SEED = 1
+_POOL_SIZE = 10  # connections of each instance
+_COUNTED = ("tenants", "users", "sessions", "metric_events", "dashboards", "widgets")
+
+
+def tell(line: str) -> None:
+    """Say how far we are; the command line shows the log while it waits."""
+    print(line, flush=True)
+
+
+class Supervisor:
+    """All parts of the environment."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._secret = layout.secret()
+        self._postgres: Program | None = None
+        self._valkey: Program | None = None
+        self._postgres_port = self._valkey_port = 0
+        self._balancer = Balancer(layout)
+        self._monitor = Monitor(layout, tell)
+        self._instances: dict[str, Instance] = {}
+        self._faults: dict[str, dict[str, float]] = {}
+        self._thaw: asyncio.Task[None] | None = None
+        self._incidents: list[dict[str, Any]] = []
+        self._expected_dead: set[str] = set()
+        self._busy = asyncio.Lock()
+
+    # Starting and stopping
+
+    async def start(self, instances: int) -> None:
+        """Start everything; seed the database if it is empty. Raises LocalError."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._monitor.start())
+                group.create_task(self._balancer.start())
+                group.create_task(self._start_valkey())
+                group.create_task(self._start_postgres())
+            self._scrape()
+            async with asyncio.TaskGroup() as group:
+                for number in range(1, instances + 1):
+                    group.create_task(self._add_instance(f"metrics-{number}"))
+        except* LocalError as errors:
+            raise _first(errors) from None
+        tell("up")
+
+    async def _start_valkey(self) -> None:
+        self._valkey, self._valkey_port = await valkey.start(self._layout)
+
+    async def _start_postgres(self) -> None:
+        self._postgres, self._postgres_port = await postgres.start(self._layout)
+        await postgres.prepare(self._postgres_port, self._secret)
+        connection = await asyncpg.connect(self._dsn, ssl=False)
+        is_seeded = await connection.fetchval("SELECT true FROM seeding")
+        await connection.close()
+        if not is_seeded or not self._layout.accounts.exists():
+            from environments.local import seed  # numpy takes a while, and is needed once
+
+            await seed.fill(self._layout, self._dsn, DEFAULT_EVENTS, DEFAULT_SEED, tell)
+
+    async def _add_instance(self, name: str) -> None:
+        settings = {
+            "database": postgres.dsn(self._postgres_port, postgres.SERVICE_ROLE, self._secret),
+            "cache": valkey.url(self._valkey_port, self._secret),
+            "secret": self._secret,
+            "pool_size": _POOL_SIZE,
+        }
+        instance = self._instances[name] = Instance(name, self._layout, settings)
+        self._instances = dict(sorted(self._instances.items(), key=lambda item: int(item[0].split("-")[1])))
+        await instance.start()
+        await instance.set_faults(self._service_faults())
+        await self._balancer.admit(name, instance.port)
+        self._expected_dead.discard(name)
+        self._scrape()
+        tell(f"{name} is ready")
+
+    async def _remove_instance(self, name: str) -> None:
+        instance = self._instances[name]
+        instance.is_draining = True
+        await self._balancer.drain(name)
+        self._expected_dead.add(name)
+        await instance.program.stop()
+        del self._instances[name]
+        self._scrape()
+
+    def _scrape(self) -> None:
+        targets = {name: instance.port for name, instance in self._instances.items() if instance.port}
+        self._monitor.scrape(targets, self._balancer.exporter)
+
+    async def stop(self) -> None:
+        """Stop everything, the database last and cleanly."""
+        self._expected_dead = {program.name for program in self._programs()}
+        fronts = [program for program in self._programs() if program is not self._postgres]
+        await asyncio.gather(*(program.stop() for program in fronts))
+        if self._postgres is not None:
+            await self._postgres.stop(grace=10.0)
+
+    def _programs(self) -> list[Program]:
+        parts = (self._postgres, self._valkey, self._balancer.program, self._monitor.program)
+        return [part for part in parts if part] + [each.program for each in self._instances.values()]
+
+    async def watch(self) -> None:
+        """Note every part that dies unasked. It is neither restarted nor hidden."""
+        noted: set[int] = set()
+        while True:
+            for program in self._programs():
+                if program.pid and program.pid not in noted and not program.is_alive:
+                    noted.add(program.pid)
+                    if program.name not in self._expected_dead:
+                        assert program.process is not None
+                        code = program.process.returncode
+                        what = f"died unasked ({f'signal {-code}' if code < 0 else f'exit {code}'})"
+                        self._incidents.append({"time": time.time(), "part": program.name, "what": what})
+                        tell(f"{program.name} {what}: {program.last_words()}")
+            await asyncio.sleep(0.1)
+
+    # Orders
+
+    async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out an order of the command line. Raises LocalError."""
+        verb = order["verb"]
+        if verb == "status":
+            return await self._facts()
+        async with self._busy:
+            if verb == "scale":
+                await self._scale(order["instances"])
+            elif verb == "fault":
+                await self._switch(order["name"], order["on"], order["parameters"])
+        return await self._facts()
+
+    async def _scale(self, wanted: int) -> None:
+        if not 1 <= wanted <= SLOTS:
+            raise LocalError(f"the load balancer has places for 1 to {SLOTS} instances, not {wanted}")
+        for name in list(self._instances)[wanted:][::-1]:
+            await self._remove_instance(name)
+        names = [f"metrics-{number}" for number in range(1, SLOTS + 1)]
+        missing = wanted - len(self._instances)
+        for name in [name for name in names if name not in self._instances][: max(0, missing)]:
+            await self._add_instance(name)
+
+    @property
+    def _dsn(self) -> str:
+        return postgres.dsn(self._postgres_port, postgres.OWNER, self._secret)
+
+    async def _facts(self) -> dict[str, Any]:
+        base = f"127.0.0.1:{self._balancer.port}"
+        parts = {
+            program.name: {
+                "pid": program.pid,
+                "port": port,
+                "state": program.state,
+                "healthy": await accepts(port),
+            }
+            for program, port in (
+                (self._postgres, self._postgres_port),
+                (self._valkey, self._valkey_port),
+                (self._balancer.program, self._balancer.port),
+                (self._monitor.program, self._monitor.port),
+            )
+            if program is not None
+        }
+        return {
+            "up": True,
+            "base": f"http://{base}",
+            "websocket": f"ws://{base}",
+            "database": self._dsn,
+            "cache": valkey.url(self._valkey_port, self._secret),
+            "prometheus": f"http://127.0.0.1:{self._monitor.port}",
+            "accounts": str(self._layout.accounts),
+            "version": VERSION,
+            "instances": await self._instance_facts(),
+            "rows": await self._rows(),
+            "supervisor": os.getpid(),
+            "parts": parts,
+            "faults": self._faults,
+            "incidents": self._incidents,
+        }
+
+    async def _instance_facts(self) -> list[dict[str, Any]]:
+        try:
+            async with asyncio.timeout(1.0):
+                health = await self._balancer.health()
+        except (LocalError, TimeoutError):
+            health = {}  # it is dead or frozen; its own state says so
+        return [
+            {**instance.facts(), "balancer": health.get(name, "unknown")}
+            for name, instance in self._instances.items()
+        ]
+
+    async def _rows(self) -> dict[str, int]:
+        try:
+            connection = await asyncpg.connect(self._dsn, ssl=False, timeout=2.0)
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return {}  # the database is down; its state says so
+        try:
+            return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in _COUNTED}
+        finally:
+            await connection.close()
+
+    # Faults
+
+    def _service_faults(self) -> dict[str, dict[str, float]]:
+        return {name: given for name, given in self._faults.items() if FAULTS[name].in_service}
+
+    async def _switch(self, name: str, on: bool, given: dict[str, str]) -> None:
+        parameters = read_parameters(name, given)
+        if self._thaw is not None and name != "freeze":
+            raise LocalError("the service is frozen: no other fault can be switched until that is over")
+        if name in self._faults:
+            del self._faults[name]
+            await self._act(name, None)
+        if on:
+            self._faults[name] = parameters
+            await self._act(name, parameters)
+        tell(f"fault {name} {'on' if on else 'off'}")
+
+    async def _act(self, name: str, parameters: dict[str, float] | None) -> None:
+        """Bring a fault about (with parameters) or undo it (without)."""
+        if FAULTS[name].in_service:
+            alive = [each for each in self._instances.values() if each.program.is_alive]
+            await asyncio.gather(*(each.set_faults(self._service_faults()) for each in alive))
+            return
+        acts: dict[str, Callable[[dict[str, float] | None], Awaitable[None]]] = {
+            "freeze": self._freeze,
+            "favour-instance": self._favour,
+            "instance-killed": self._kill,
+            "prometheus-stopped": self._stop_prometheus,
+            "alert-rule-broken": self._break_rule,
+        }
+        await acts[name](parameters)
+
+    async def _freeze(self, parameters: dict[str, float] | None) -> None:
+        if self._thaw is not None:
+            self._thaw.cancel()
+            self._thaw = None
+        if parameters is None:
+            await self._go_on()
+            return
+        assert self._balancer.program is not None
+        self._balancer.program.signal(signal.SIGSTOP)  # first, so that it does not see the others stop
+        for instance in self._instances.values():
+            instance.program.signal(signal.SIGSTOP)
+        self._thaw = asyncio.create_task(self._go_on_after(parameters["seconds"]))
+
+    async def _go_on_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._thaw = None
+        del self._faults["freeze"]
+        await self._go_on()
+
+    async def _go_on(self) -> None:
+        for instance in self._instances.values():
+            instance.program.signal(signal.SIGCONT)
+        await asyncio.sleep(0.05)  # so that they answer the balancer's overdue checks
+        assert self._balancer.program is not None
+        self._balancer.program.signal(signal.SIGCONT)
+
+    async def _favour(self, parameters: dict[str, float] | None) -> None:
+        for name in list(self._instances)[1:]:
+            await self._balancer.weigh(name, 100.0 if parameters is None else 100.0 / parameters["times"])
+
+    async def _kill(self, parameters: dict[str, float] | None) -> None:
+        if parameters is None:
+            for name, instance in list(self._instances.items()):
+                if not instance.program.is_alive and name in self._expected_dead:
+                    await self._add_instance(name)
+            return
+        name = list(self._instances)[-1]
+        self._expected_dead.add(name)
+        self._instances[name].program.signal(signal.SIGKILL)
+
+    async def _stop_prometheus(self, parameters: dict[str, float] | None) -> None:
+        if parameters is None:
+            await self._monitor.resume()
+            self._expected_dead.discard("prometheus")
+        else:
+            self._expected_dead.add("prometheus")
+            await self._monitor.stop()
+
+    async def _break_rule(self, parameters: dict[str, float] | None) -> None:
+        self._monitor.break_rules(broken=parameters is not None)
+
+
+def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, LocalError)
+    return error
+
+
+async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
+    """Keep the environment up until told to end, or until the owner has ended. Raises LocalError."""
+    loop = asyncio.get_running_loop()
+    end = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, end.set)
+    if owner is not None:
+        try:
+            loop.add_reader(
+                os.pidfd_open(owner), end.set
+            )  # readable when the process has ended: pidfd_open(2)
+        except ProcessLookupError:
+            raise LocalError(f"there is no process {owner} to belong to") from None
+    supervisor = Supervisor(layout)
+    watching = asyncio.create_task(supervisor.watch())
+    starting = asyncio.create_task(supervisor.start(instances))
+    ending = asyncio.create_task(end.wait())
+    try:
+        await asyncio.wait([starting, ending], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            server = await control.serve(layout, supervisor.answer)
+            await ending
+            server.close()
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+        await supervisor.stop()
+        watching.cancel()
+        layout.socket.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """Run as a process of its own; its output is its log. Exit 2 where it could not start."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--instances", type=int, required=True)
+    parser.add_argument("--owner", type=int)
+    arguments = parser.parse_args()
+    layout = Layout.current()
+    if (held := control.lock(layout)) is None:
+        return 0  # another is faster
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    try:
+        asyncio.run(supervise(layout, arguments.instances, arguments.owner))
+    except LocalError as error:
+        tell(f"error: {error}")
+        return 2
+    finally:
+        held.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

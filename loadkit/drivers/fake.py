@@ -1,0 +1,75 @@
+"""A service inside the process: given times instead of sockets, for tests and for known answers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadkit.clock import Clock
+from loadkit.drivers.base import TransportError
+from loadkit.drivers.headers import RequestHeaders
+from loadkit.drivers.response import Response
+
+__all__ = ["Answer", "FakeDriver", "FakeSession"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service does with one request."""
+
+    seconds: float
+    """Until the last byte."""
+    status_code: int = 200
+    body: bytes = b"{}"
+    failure: str = ""
+    """How the transport fails instead: "refused" …"""
+
+
+Service = Callable[[float, str, str], Answer]
+"""From when a request came (seconds on the clock), its method and its path, what becomes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeDriver:
+    """Carries requests to a function."""
+
+    service: Service
+    clock: Clock
+
+    async def open(self) -> None:
+        """Nothing to look up."""
+
+    def session(self) -> "FakeSession":
+        """A new user's session."""
+        return FakeSession(self.service, self.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeSession:
+    """One user's way to the function."""
+
+    service: Service
+    clock: Clock
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: RequestHeaders,  # noqa: ARG002  the seam's, of no interest here
+        more: bytes,  # noqa: ARG002
+        body: bytes | None,  # noqa: ARG002
+        deadline: float,
+    ) -> Response:
+        """See `Session.request`."""
+        begun = self.clock.now()
+        answer = self.service(begun, method, path)
+        done = begun + answer.seconds
+        await asyncio.sleep(min(done, deadline) - begun)
+        if done > deadline:
+            raise TransportError("timeout", deadline)
+        if answer.failure:
+            raise TransportError(answer.failure, done)
+        head = b"HTTP/1.1 %d\r\ncontent-type: application/json" % answer.status_code
+        return Response(answer.status_code, head, answer.body, done, len(head) + len(answer.body))
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,350 @@
+"""HTTP/1.1, made for load: one kept-alive connection per user, moments taken when the bytes arrive.
+
+An answer's head is kept as bytes and its headers are read only where somebody looks; the parser (httptools, which is
+llhttp, Node's own) is asked for no single header.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Awaitable
+from time import monotonic
+from urllib.parse import urlsplit
+
+import httptools
+
+from loadkit.drivers.base import TransportError
+from loadkit.drivers.headers import RequestHeaders
+from loadkit.drivers.response import Response
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.target import Target
+
+__all__ = ["HttpDriver", "HttpSession"]
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+"""May be sent again where the service closed the connection under them (RFC 9110, 9.2.2)."""
+_NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+_EARLY = 0.001
+"""Seconds by which uvloop's timers, which count whole milliseconds, may fire too early."""
+
+
+class HttpDriver:
+    """Where the service is, looked up once."""
+
+    def __init__(self, target: Target) -> None:
+        parts = urlsplit(target.base)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                f'the base address "{target.base}" is none; expected one like "http://127.0.0.1:8080"'
+            )
+        self._base = target.base
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._address = self._host
+        self.tls = (
+            ssl.create_default_context(cafile=target.ca_file or None) if parts.scheme == "https" else None
+        )
+        self.prefix = parts.path.rstrip("/")
+        self.host_line = b"host: %b\r\n" % parts.netloc.rpartition("@")[2].encode("idna")
+
+    async def open(self) -> None:
+        """Find the address at which the service takes connections, so that no user has to look it up.
+
+        Raises:
+            UnreachableError: there is none.
+
+        """
+        loop = asyncio.get_running_loop()
+        problem = "no address"
+        try:
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise UnreachableError(f"{self._base}: {error.strerror or error}") from None
+        for *_, (address, *_) in found:
+            try:
+                transport, _ = await asyncio.wait_for(
+                    loop.create_connection(asyncio.Protocol, address, self._port), timeout=5
+                )
+            except (OSError, TimeoutError) as error:
+                problem = _kind_of(error)
+            else:
+                transport.close()
+                self._address = address
+                return
+        raise UnreachableError(f"{self._base} takes no connection: {problem}")
+
+    def session(self) -> "HttpSession":
+        """A new user's session; nothing is sent yet."""
+        return HttpSession(self)
+
+    async def connect(self, deadline: float) -> "_Connection":
+        """A new connection, by `deadline`.
+
+        Raises:
+            TransportError: there is none to be had.
+
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(loop),
+                    self._address,
+                    self._port,
+                    ssl=self.tls,
+                    server_hostname=self._host if self.tls else None,
+                )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            raise TransportError(_kind_of(error), monotonic()) from None
+        return connection
+
+
+class HttpSession:
+    """One user's connection, made when it is needed and kept while the service keeps it."""
+
+    __slots__ = ("_connection", "_driver", "_host_line", "_prefix")
+
+    def __init__(self, driver: HttpDriver) -> None:
+        self._driver = driver
+        self._prefix = driver.prefix
+        self._host_line = driver.host_line
+        self._connection: _Connection | None = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: RequestHeaders,
+        more: bytes,
+        body: bytes | None,
+        deadline: float,
+    ) -> Response:
+        """See `Session.request`."""
+        if body is not None:
+            more = b"%bcontent-length: %d\r\n" % (more, len(body))
+        elif method in ("POST", "PUT", "PATCH"):
+            more = b"%bcontent-length: 0\r\n" % more
+        line = f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii")
+        message = b"%b%b%b%b\r\n%b" % (line, self._host_line, headers.block, more, body or b"")
+        connection = self._connection
+        if connection is not None and connection.is_open:
+            try:
+                return await self._exchange(connection, message, method, deadline)
+            except _UnansweredError:
+                if method not in _IDEMPOTENT:
+                    raise
+        connection = self._connection = await self._driver.connect(deadline)
+        return await self._exchange(connection, message, method, deadline)
+
+    async def _exchange(
+        self, connection: "_Connection", message: bytes, method: str, deadline: float
+    ) -> Response:
+        try:
+            return await connection.send(message, method, deadline)
+        except asyncio.CancelledError:
+            # The answer that is still to come must not be taken for the next one's.
+            connection.abort()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.abort()
+
+
+class _UnansweredError(TransportError):
+    """A kept connection was closed before a byte of the answer came: perhaps the service never saw the request."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; requests one after the other."""
+
+    __slots__ = (
+        "_alarm",
+        "_alarm_at",
+        "_answer",
+        "_body",
+        "_deadline",
+        "_has_head",
+        "_head",
+        "_interim",
+        "_is_head_request",
+        "_loop",
+        "_now",
+        "_parser",
+        "_requests",
+        "_size",
+        "_transport",
+        "is_open",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Response] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._deadline = 0.0
+        self._requests = 0
+        self._now = 0.0
+        self._size = 0
+        self._interim = 0
+        self._has_head = False
+        self._is_head_request = False
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []
+        self.is_open = False
+
+    # --- what the session does
+
+    def send(self, message: bytes, method: str, deadline: float) -> Awaitable[Response]:
+        """Send a request; its answer comes, or a `TransportError` does."""
+        self._answer = answer = self._loop.create_future()
+        self._requests += 1
+        self._size = self._interim = 0
+        self._has_head = False
+        self._head = []
+        self._body = []
+        self._is_head_request = method == "HEAD"
+        self._deadline = deadline
+        # One timer per connection, not per request: it is moved on only when it fires.
+        if self._alarm is None or self._alarm_at > deadline:
+            self._set_alarm()
+        self._transport.write(message)
+        return answer
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.is_open = False
+        self._transport.abort()
+
+    # --- what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        self._now = monotonic()
+        self._size += len(data)
+        if self._answer is None:
+            # Nobody asked: the connection cannot be trusted with another request.
+            self.abort()
+            return
+        if not self._has_head:
+            self._head.append(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("protocol")
+        except httptools.HttpParserError:
+            if self._answer is None:
+                self.abort()
+            else:
+                self._fail("protocol")
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self.is_open = False
+        self._now = monotonic()
+        if self._answer is not None:
+            if problem is None and self._has_head and self._ends_with_connection():
+                self._complete()
+            elif self._size == 0 and self._requests > 1:
+                self._fail("closed" if problem is None else _kind_of(problem), _UnansweredError)
+            else:
+                self._fail("closed" if problem is None else _kind_of(problem))
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._parser = None  # it refers back to this connection
+
+    # --- what the parser calls
+
+    def on_headers_complete(self) -> None:
+        if self._answer is None:
+            self.abort()  # a second answer to one request
+        elif self._parser.get_status_code() >= 200:
+            self._has_head = True
+            if self._is_head_request:
+                # The parser would wait for the body that the headers describe.
+                self._complete()
+                self._parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._has_head:
+            self._interim += 1  # 100 Continue, 103 Early Hints: the answer is still to come
+        elif self._answer is not None:
+            self._complete()
+
+    # --- within
+
+    def _complete(self) -> None:
+        answer, self._answer = self._answer, None
+        assert answer is not None
+        parser = self._parser
+        if not parser.should_keep_alive():
+            self.is_open = False
+            self._transport.close()
+        if answer.done():
+            return
+        head, body = self._head, self._body
+        answer.set_result(
+            Response(
+                parser.get_status_code(),
+                self._head_bytes() if self._interim or len(head) > 1 else head[0].partition(b"\r\n\r\n")[0],
+                body[0] if len(body) == 1 else b"".join(body),
+                self._now,
+                self._size,
+            )
+        )
+
+    def _head_bytes(self) -> bytes:
+        return b"".join(self._head).split(b"\r\n\r\n", self._interim + 1)[self._interim]
+
+    def _ends_with_connection(self) -> bool:
+        """Has the answer neither a length nor chunks, so that the connection's end is its own?"""
+        head = self._head_bytes().lower()
+        return b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head
+
+    def _fail(self, kind: str, error: type[TransportError] = TransportError) -> None:
+        answer, self._answer = self._answer, None
+        self.abort()
+        if answer is not None and not answer.done():
+            answer.set_exception(error(kind, self._now))
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._deadline
+        self._alarm = self._loop.call_later(max(self._deadline - monotonic(), 0.0), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._answer is None:
+            return
+        self._now = monotonic()
+        if self._now + _EARLY < self._deadline:
+            self._set_alarm()
+        else:
+            self._fail("timeout")
+
+
+def _kind_of(error: BaseException) -> str:
+    """The word under which a failure of the network is counted."""
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, ConnectionError):
+        return "reset"
+    if isinstance(error, TimeoutError):
+        return "connect timeout"
+    if isinstance(error, OSError) and error.errno in _NO_SOCKET:
+        return "no socket"
+    return "unreachable"

@@ -1,0 +1,101 @@
+"""An answer, as `httpx.Response` shows one; decoded only where somebody looks."""
+
+import json
+import zlib
+from typing import Any
+
+from loadkit.drivers.headers import ResponseHeaders
+
+__all__ = ["Response", "StatusError"]
+
+
+class StatusError(Exception):
+    """The answer's status is 400 or above."""
+
+
+class Response:
+    """A whole answer."""
+
+    __slots__ = ("_body", "_content", "_head", "_headers", "at", "size", "status_code")
+
+    def __init__(self, status_code: int, head: bytes, body: bytes, at: float, size: int) -> None:
+        self.status_code = status_code
+        self._head = head
+        self._body = body
+        self.at = at
+        """When its last byte arrived, on the monotonic clock."""
+        self.size = size
+        """Bytes received, headers included."""
+        self._headers: ResponseHeaders | None = None
+        self._content: bytes | None = None
+
+    @property
+    def headers(self) -> ResponseHeaders:
+        """Its headers."""
+        if self._headers is None:
+            self._headers = ResponseHeaders(self._head)
+        return self._headers
+
+    @property
+    def content(self) -> bytes:
+        """The body, decompressed.
+
+        Raises:
+            ValueError: it is not what its Content-Encoding says.
+
+        """
+        if self._content is None:
+            self._content = self._decoded()
+        return self._content
+
+    @property
+    def text(self) -> str:
+        """The body as text, in the charset that it states, else UTF-8."""
+        _, _, stated = self.headers.get("content-type", "").partition("charset=")
+        return self.content.decode(stated.split(";")[0].strip(" \"'") or "utf-8", "replace")
+
+    def json(self) -> Any:
+        """The body as JSON values.
+
+        Raises:
+            ValueError: it is no JSON.
+
+        """
+        return json.loads(self.content)
+
+    @property
+    def is_success(self) -> bool:
+        """Is its status 2xx?"""
+        return 200 <= self.status_code < 300
+
+    def raise_for_status(self) -> "Response":
+        """Return itself.
+
+        Raises:
+            StatusError: its status is 400 or above.
+
+        """
+        if self.status_code >= 400:
+            raise StatusError(f"status {self.status_code}")
+        return self
+
+    def _decoded(self) -> bytes:
+        # Most bodies are plain: look for the header's name before reading all headers.
+        if b"content-encoding" not in self._head.lower():
+            return self._body
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding == "identity" or not self._body:
+            return self._body
+        try:
+            if encoding in ("gzip", "x-gzip"):
+                return zlib.decompress(self._body, 16 + zlib.MAX_WBITS)
+            if encoding == "deflate":
+                # Some servers send the bare stream instead of the zlib one that the standard asks for.
+                is_zlib = self._body[0] & 0x0F == 8 and int.from_bytes(self._body[:2], "big") % 31 == 0
+                return zlib.decompress(self._body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        except zlib.error as error:
+            raise ValueError(f"the body is not {encoding}: {error}") from None
+        raise ValueError(f"cannot read a body in the encoding {encoding}; asked for gzip or deflate")
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status_code}, {self.size} bytes>"

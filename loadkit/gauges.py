@@ -1,0 +1,289 @@
+"""Gauges and counters of the service (CPU, memory, pools, hit rates), judged from raw scrapes over the steady window."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion
+from loadkit.finding import Finding, decide, subject
+from loadkit.observation import Judged, Observation, Reading, Series
+from loadkit.quantities import distance, format_quantity, format_ratio, format_seconds
+from loadkit.spells import SPELL, Spells, weigh
+from loadkit.statistics import batch_edges, mean_of_batches, persistence, theil_sen
+from loadkit.verdict import Status
+
+__all__ = ["Points", "examine_gauge", "points_of"]
+
+Floats = npt.NDArray[np.float64]
+
+_LEAST_WINDOWS = 6
+"""Fewer readings than this say nothing of 95 % of the time."""
+_LEAST_COVERAGE = 0.9
+_LONGEST_GAP = 3
+"""Scrapes that may be missing in a row."""
+_SHORTEST_DIFFERENCE = 5.0
+"""Seconds over which a counter's increase is taken, at least; two scrapes where these are further apart."""
+_TAIL = 0.95
+_TAIL_ERROR = 2.113
+"""Standard error of a p95, in that of the mean, for normally distributed values: √(q(1−q)) / φ(z_q)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """One instance's readings in the window, each for a stretch of time."""
+
+    instance: str
+    times: Floats
+    """Unix seconds of the middle of each stretch; shape (n,), as all that follow."""
+    values: Floats
+    """In the measure's unit."""
+    lengths: Floats
+    """Seconds that each stands for."""
+    parts: Floats
+    """What is divided by `wholes` to give the values, where only the window's whole ratio has a meaning."""
+    wholes: Floats
+    resets: int = 0
+    """How often a counter began again."""
+    problem: str = ""
+    """Why these cannot be judged; empty where they can."""
+
+    def quantile(self, share: float) -> float:
+        """The value at or below which the readings lie for a share of the time."""
+        order = np.argsort(self.values, kind="stable")
+        elapsed = np.cumsum(self.lengths[order])
+        return float(
+            self.values[order][min(np.searchsorted(elapsed, share * elapsed[-1] - 1e-9), len(order) - 1)]
+        )
+
+
+def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
+    """One instance's readings between two Unix moments, cut to the time that the plan gave it."""
+    born, gone = observation.lifespans.get(series.instance, (start, end))
+    start, end = max(start, born), min(end, gone)
+    interval = observation.scrape_interval
+    # A scrape either side of the window tells of its edges.
+    near = (series.times >= start - interval) & (series.times <= end + interval)
+    times, values = series.times[near], series.values[near]
+    problem = _coverage_problem(times, start, end, interval)
+    whole = next((each for each in observation.capacity if each.instance == series.instance), None)
+    if observation.capacity and (whole is None or not len(whole.times)):
+        problem = problem or "what it is a share of was not scraped"
+    empty = np.empty(0)
+    if problem:
+        return Points(series.instance, empty, empty, empty, empty, empty, problem=problem)
+    if observation.reading is Reading.GAUGE:
+        inside = (times >= start) & (times <= end)
+        times, values = times[inside], values[inside]
+        wholes = _at(whole, times) if whole else np.ones(len(times))
+        lengths = np.full(len(times), interval)
+        points = Points(series.instance, times, _share(values, wholes), lengths, values, wholes)
+    else:
+        points = _increases(observation, series.instance, times, values, whole)
+    if len(points.times) < _LEAST_WINDOWS:
+        few = f"only {len(points.times)} readings lie in the window, and {_LEAST_WINDOWS} are needed"
+        return dataclasses.replace(points, problem=few)
+    return points
+
+
+def _coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
+    if not len(times):
+        return "it was not scraped in the window"
+    edges = np.concatenate([[start], np.clip(times, start, end), [end]])
+    gaps = np.diff(edges)
+    longest = float(gaps.max())
+    if longest > _LONGEST_GAP * interval + 1e-6 * interval:
+        return f"its scrapes have a gap of {format_seconds(longest)}"
+    # A scrape covers the interval before it.
+    covered = float(np.minimum(gaps, interval * 1.5).sum()) / max(end - start, 1e-9)
+    if covered < _LEAST_COVERAGE:
+        return f"its scrapes cover only {format_ratio(covered)} of the window"
+    return ""
+
+
+def _at(series: Series, times: Floats) -> Floats:
+    """The values of a gauge as last scraped before each moment."""
+    return series.values[np.clip(np.searchsorted(series.times, times, "right") - 1, 0, None)]
+
+
+def _share(parts: Floats, wholes: Floats) -> Floats:
+    """Nothing of nothing is nothing used."""
+    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
+
+
+def _unrolled(values: Floats) -> tuple[Floats, int]:
+    """A counter as it had gone on without its resets: after one, it has grown by what it shows."""
+    steps = np.diff(values)
+    resets = steps < 0
+    steps = np.where(resets, values[1:], steps)
+    return np.concatenate([[0.0], np.cumsum(steps)]), int(resets.sum())
+
+
+def _increases(
+    observation: Observation, instance: str, times: Floats, values: Floats, whole: Series | None
+) -> Points:
+    """A counter's increase over stretches of max(5 s, 2 scrapes)."""
+    stretch = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval)
+    marks = [0]
+    for number, moment in enumerate(times):
+        if moment - times[marks[-1]] >= stretch - 0.25 * observation.scrape_interval:
+            marks.append(number)
+    at = times[marks]
+    total, resets = _unrolled(values)
+    parts, lengths = np.diff(total[marks]), np.diff(at)
+    if whole is not None and observation.capacity_reading is Reading.COUNTER:
+        everything, _ = _unrolled(_at(whole, at))
+        wholes = np.diff(everything)
+        # A share of what was counted is undefined where nothing was.
+        counted = wholes > 0
+        at, parts, wholes, lengths = at[1:][counted], parts[counted], wholes[counted], lengths[counted]
+        return Points(instance, at - lengths / 2, parts / wholes, lengths, parts, wholes, resets)
+    wholes = lengths * (_at(whole, at[1:]) if whole else 1.0)
+    return Points(instance, at[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
+
+
+def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
+    """Judge a named measure between two Unix moments: each instance on its own, and the worst one decides.
+
+    An instance that cannot be judged leaves at most a fail of another standing, never a pass.
+    """
+    if observation.problem:
+        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: {observation.problem}")
+    if not observation.series:
+        return Finding(
+            Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source knows no series of it"
+        )
+    present = [
+        series
+        for series in observation.series
+        if _overlaps(observation.lifespans.get(series.instance, (start, end)), start, end)
+    ]
+    points = [points_of(observation, series, start, end) for series in present]
+    findings = [_examine(criterion, observation, each, end - start) for each in points]
+    if not findings:
+        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
+    gravity = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
+    sign = 1 if criterion.comparison.is_upper else -1
+
+    def badness(finding: Finding) -> tuple[int, float]:
+        return gravity.index(finding.status), -sign * (
+            finding.measured if finding.measured is not None else -math.inf
+        )
+
+    worst = min(findings, key=badness)
+    by_instance = {
+        each.instance: finding.measured
+        for each, finding in zip(points, findings, strict=True)
+        if each.instance
+    }
+    warnings = [
+        f"the counter of {each.instance or 'the source'} began again {each.resets} times"
+        for each in points
+        if each.resets
+    ]
+    return dataclasses.replace(
+        worst,
+        warnings=(*worst.warnings, *warnings),
+        details={
+            **worst.details,
+            "by_instance": by_instance,
+            "source": observation.source,
+            "query": observation.query,
+        },
+    )
+
+
+def _overlaps(life: tuple[float, float], start: float, end: float) -> bool:
+    return life[0] < end and life[1] > start
+
+
+def _examine(criterion: Criterion, observation: Observation, points: Points, seconds: float) -> Finding:
+    whose = f" on {points.instance}" if points.instance else ""
+    if points.problem:
+        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}{whose} cannot be judged: {points.problem}")
+    if criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM:
+        finding = _extreme(criterion, points, whose)
+    else:
+        finding = _typical(criterion, observation.judged, points, seconds, whose)
+        if criterion.comparison.forbids_spells:
+            finding = weigh(criterion, finding, _spells(criterion, points))
+    trend = _trend(points)
+    if trend:
+        finding = finding.warned(f"{subject(criterion)}{whose} {trend}")
+    return finding
+
+
+def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
+    """The largest reading (the smallest, for a lower limit): a fact, so there is no interval."""
+    is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
+    extreme = float(points.values.max() if is_upper else points.values.min())
+    keeps = extreme < limit if is_upper else extreme > limit
+    keeps = keeps or (criterion.comparison.includes_limit and extreme == limit)
+    word = "highest" if is_upper else "lowest"
+    return Finding(
+        Status.PASS if keeps else Status.FAIL,
+        f"{subject(criterion)}{whose} was {format_quantity(extreme, unit)} at its {word}, "
+        f"{distance(extreme, limit)} the limit of {format_quantity(limit, unit)}",
+        extreme,
+        samples=len(points.values),
+    )
+
+
+def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: float, whose: str) -> Finding:
+    """The p95 over time, or the mean, with what the readings' own wandering says of its error.
+
+    The readings cover the window whole, so the error is not that of sampling it: it is that of the window standing for
+    other windows like it. It is the mean's over batches, times 2.1 for a p95 (see `_TAIL_ERROR`).
+    """
+    edges = batch_edges(len(points.values))[:-1]
+    if judged is Judged.MEAN:
+        mean = mean_of_batches(np.add.reduceat(points.parts, edges), np.add.reduceat(points.wholes, edges))
+        value, reach, name = mean.value, mean.reach, ""
+    else:
+        value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
+        weighted = np.add.reduceat(points.values * points.lengths, edges)
+        mean = mean_of_batches(weighted, np.add.reduceat(points.lengths, edges))
+        reach, name = mean.reach * _TAIL_ERROR, "p95 of "
+    interval = (value - reach, value + reach)
+    limit, is_upper = criterion.limit, criterion.comparison.is_upper
+    surely_below, surely_above = interval[1] < limit, interval[0] > limit
+    growth = math.inf if value == limit else max(1.0, (reach / (value - limit)) ** 2)
+    status, reason = decide(
+        criterion,
+        value,
+        interval,
+        keeps=surely_below if is_upper else surely_above,
+        breaks=surely_above if is_upper else surely_below,
+        growth=growth,
+        seconds=seconds,
+    )
+    return Finding(
+        status,
+        reason.replace(subject(criterion), f"{name}{subject(criterion)}{whose}", 1),
+        value,
+        interval,
+        len(points.values),
+        len(points.values) / persistence(points.values),
+    )
+
+
+def _spells(criterion: Criterion, points: Points) -> Spells:
+    """A ten-second window is over where all its readings are."""
+    limit = criterion.limit
+    over = points.values > limit if criterion.comparison.is_upper else points.values < limit
+    window = ((points.times - points.times[0]) // SPELL).astype(np.int64)
+    _, starts = np.unique(window, return_index=True)
+    bad = np.logical_and.reduceat(over, starts)
+    return Spells(bad, np.zeros(len(bad), np.bool_))
+
+
+def _trend(points: Points) -> str:
+    """A drift of the readings over the window, in words; empty where there is none."""
+    edges = batch_edges(len(points.values))
+    means = np.add.reduceat(points.values, edges[:-1]) / np.diff(edges)
+    trend = theil_sen(means)
+    if not trend.is_drift:
+        return ""
+    return f"{'rose' if trend.change > 0 else 'fell'} by {format_ratio(abs(trend.change) / abs(trend.median))} over the window"

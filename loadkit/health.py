@@ -1,0 +1,193 @@
+"""The load generator's own health: was it, and not the service, that was slow?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit import buckets
+from loadkit.criterion import Unit
+from loadkit.quantities import format_quantity
+from loadkit.record import Run
+from loadkit.slices import Beat, Kind, worker_series
+from loadkit.verdict import Window
+
+__all__ = ["NO_TIME_LIMIT", "Health", "health", "held_per_second"]
+
+NO_TIME_LIMIT = 1.0
+"""Seconds that stand for the limit where a criterion has none in time."""
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+_BUSY = 10
+"""Seconds over which processor time and sending are weighed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the generator's signs say over one window."""
+
+    status: str
+    """"ok", "warn" or "invalid"."""
+    reasons: tuple[str, ...]
+    """One sentence for each sign that is not ok."""
+    unhealthy: Booleans
+    """By second of the window: is what was measured in it in doubt?"""
+    figures: dict[str, float]
+    """loop_lag_p99, lateness_p99, busiest_cpu, sent_ratio, longest_pause, starved_ratio: the worst, in base units."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    name: str
+    words: str
+    value: float
+    warns_from: float
+    invalid_from: float
+    unit: Unit
+    falls: bool = False
+    """Is a small value the bad one?"""
+
+    def exceeds(self, bound: float) -> bool:
+        return self.value < bound if self.falls else self.value > bound
+
+    @property
+    def sentence(self) -> str:
+        bound = self.invalid_from if self.exceeds(self.invalid_from) else self.warns_from
+        side = "below" if self.falls else "above"
+        return f"{self.words} {format_quantity(self.value, self.unit)}, {side} {format_quantity(bound, self.unit)}"
+
+
+def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
+    """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    beats = [beat for beat in run.beats if window.start <= beat.second < window.end]
+    lag, late = (_Delays.of(run, kind, workers, window) for kind in (Kind.LAG, Kind.LATENESS))
+    lag_bound, late_bound, pause_bound = max(0.010, 0.05 * limit), 0.10 * limit, 0.20 * limit
+    total = _sum(beats, window, _BUSY)
+    cpu = max(
+        (_busiest(beats, window, worker) for worker in range(run.workers)),
+        default=np.zeros(window.seconds),
+        key=np.max,
+    )
+    due = total(lambda beat: beat.scheduled - beat.blocked)
+    sent = np.where(due > 0, total(lambda beat: beat.sent) / np.maximum(due, 1), 1.0)
+    starved = total(lambda beat: beat.starved) / np.maximum(total(lambda beat: beat.scheduled), 1)
+    pauses = np.zeros(window.seconds)
+    np.maximum.at(
+        pauses, [beat.second - window.start for beat in beats], [beat.longest_pause for beat in beats]
+    )
+    all_due = sum(beat.scheduled - beat.blocked for beat in beats)
+    all_sent = sum(beat.sent for beat in beats)
+    all_starved = sum(beat.starved for beat in beats) / max(1, sum(beat.scheduled for beat in beats))
+    signs = (
+        _Sign("loop_lag_p99", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, Unit.SECONDS),
+        _Sign("lateness_p99", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, Unit.SECONDS),
+        _Sign("busiest_cpu", "a worker's processor was busy for", float(cpu.max()), 0.70, 0.85, Unit.RATIO),
+        _Sign(
+            "sent_ratio",
+            "of what was due it sent",
+            all_sent / all_due if all_due > 0 else 1.0,
+            0.995,
+            0.98,
+            Unit.RATIO,
+            falls=True,
+        ),
+        _Sign(
+            "longest_pause",
+            "garbage collection paused it for",
+            float(pauses.max()),
+            0.020,
+            pause_bound,
+            Unit.SECONDS,
+        ),
+        _Sign("starved_ratio", "it lacked sockets or files for", all_starved, 0.0, 0.001, Unit.RATIO),
+    )
+    unhealthy = (
+        (lag.worst > lag_bound)
+        | (late.worst > late_bound)
+        | (cpu > 0.85)
+        | (sent < 0.98)
+        | (pauses > pause_bound)
+        | (starved > 0.001)
+    )
+    invalid = [sign for sign in signs if sign.exceeds(sign.invalid_from)]
+    warned = [sign for sign in signs if sign.exceeds(sign.warns_from)]
+    reasons = [sign.sentence for sign in warned]
+    if unhealthy.any() and not warned:
+        reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
+    return Health(
+        "invalid" if invalid else "warn" if reasons else "ok",
+        tuple(reasons),
+        unhealthy,
+        {sign.name: sign.value for sign in signs},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Delays:
+    """What the workers counted of one kind of delay."""
+
+    p99: float
+    """Seconds, over the window."""
+    worst: Floats
+    """Seconds, the 99th percentile of each second, shape (`seconds`,)."""
+
+    @classmethod
+    def of(cls, run: Run, kind: Kind, series: list[str], window: Window) -> "_Delays":
+        second, _, bucket, count = run.table.select(kind, series, window.start, window.end)
+        if not len(count):
+            return cls(0.0, np.zeros(window.seconds))
+        histogram = np.bincount(bucket, count)
+        p99 = buckets.middle(int(np.searchsorted(np.cumsum(histogram), 0.99 * count.sum())))
+        order = np.lexsort((bucket, second))
+        second, bucket, count = second[order] - window.start, bucket[order], count[order]
+        # Counting from each second's longest: the bucket in which its last hundredth begins.
+        size = np.bincount(second, count, window.seconds)
+        running = np.cumsum(count)
+        before = np.concatenate([[0.0], np.cumsum(size)])[second]
+        reached = running - before >= 0.99 * size[second]
+        worst = np.full(window.seconds, buckets.BUCKETS, np.int64)
+        np.minimum.at(worst, second[reached], bucket[reached])
+        times = np.where(worst < buckets.BUCKETS, buckets.lower_edges(worst), 0.0)
+        return cls(p99, times)
+
+
+def _rolling(values: Floats, length: int) -> Floats:
+    """For each second, the sum over the stretch of `length` seconds that it lies in (stretches side by side)."""
+    starts = np.arange(0, len(values), length)
+    if len(starts) > 1 and len(values) - starts[-1] < length:
+        starts = starts[:-1]
+    sums = np.add.reduceat(values, starts)
+    return np.repeat(sums, np.diff(np.append(starts, len(values))))
+
+
+def _sum(beats: list[Beat], window: Window, length: int) -> Callable[[Callable[[Beat], float]], Floats]:
+    seconds = np.array([beat.second - window.start for beat in beats], np.int64)
+
+    def total(of: Callable[[Beat], float]) -> Floats:
+        values = np.array([of(beat) for beat in beats], np.float64)
+        return _rolling(np.bincount(seconds, values, window.seconds).astype(np.float64), length)
+
+    return total
+
+
+def _busiest(beats: list[Beat], window: Window, worker: int) -> Floats:
+    """One worker's share of a processor by second, over stretches of ten."""
+    own = [beat for beat in beats if beat.worker == worker]
+    used = _sum(own, window, _BUSY)(lambda beat: beat.cpu_seconds)
+    return used / _rolling(np.ones(window.seconds), _BUSY)
+
+
+def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
+    """Users held and users stated, by second of the window; both of shape (`seconds`,). For closed load."""
+    held = np.zeros(window.seconds)
+    for beat in run.beats:
+        if window.start <= beat.second < window.end:
+            held[beat.second - window.start] += beat.held
+    stated = np.array(
+        [run.plan.workload.level_at(second + 0.5) for second in range(window.start, window.end)]
+    )
+    return held, stated

@@ -1,0 +1,1 @@
+"""Where figures of the service come from, other than from the load itself."""

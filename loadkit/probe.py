@@ -1,0 +1,79 @@
+"""Is the service up? Asked once a second, beside the load."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from loadkit.errors import UnreachableError
+from loadkit.target import Target
+
+__all__ = ["Probes", "require_answer"]
+
+_INTERVAL = 1.0
+"""Seconds between probes, and until one counts as unanswered."""
+_FIRST_TIMEOUT = 5.0
+"""Seconds that a service may take to answer before there is any load on it."""
+
+
+def require_answer(target: Target) -> None:
+    """Refuse a target that does not answer, or that says it is not ready.
+
+    Raises:
+        UnreachableError: so it is.
+
+    """
+    with _client(target, _FIRST_TIMEOUT) as client:
+        try:
+            answer = client.get(target.base + (target.ready or "/"))
+        except httpx.HTTPError as error:
+            raise UnreachableError(
+                f"{target.base} does not answer: {error or type(error).__name__}"
+            ) from None
+    if target.ready and not answer.is_success:
+        raise UnreachableError(
+            f"{target.base}{target.ready} says {answer.status_code}: the service is not ready"
+        )
+
+
+class Probes:
+    """Asks the readiness address once a second while it is open; without one, never."""
+
+    def __init__(self, target: Target, started: float) -> None:
+        self._target = target
+        self._started = started
+        """The run's start instant, in Unix seconds."""
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._probe, daemon=True)
+        self.answered: list[tuple[float, bool]] = []
+        """Seconds since the start, and was it answered?"""
+
+    def __enter__(self) -> Self:
+        if self._target.ready:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        if self._target.ready:
+            self._thread.join()
+
+    def _probe(self) -> None:
+        due = self._started
+        with _client(self._target, _INTERVAL) as client:
+            while not self._is_over.wait(max(due - time.time(), 0.0)):
+                try:
+                    is_up = client.get(self._target.base + self._target.ready).is_success
+                except httpx.HTTPError:
+                    is_up = False
+                self.answered.append((due - self._started, is_up))
+                due = max(due + _INTERVAL, time.time())
+
+
+def _client(target: Target, timeout: float) -> httpx.Client:
+    # The proxies of the machine's environment have no part in what is measured.
+    return httpx.Client(timeout=timeout, trust_env=False, verify=target.ca_file or True)

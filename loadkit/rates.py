@@ -1,0 +1,144 @@
+"""Error rate, availability, uptime and throughput: what share succeeded, and how many did per second."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from loadkit.criterion import Criterion, Family
+from loadkit.finding import Finding, decide
+from loadkit.quantities import format_seconds
+from loadkit.spells import Spells, confidence_of_each, in_spells, thin, weigh
+from loadkit.statistics import (
+    batch_edges,
+    bounds,
+    design_effect,
+    effective_size,
+    growth_to_decide,
+    is_surely_above,
+    mean_of_batches,
+    persistence,
+)
+from loadkit.traffic import FAILED, Traffic
+from loadkit.verdict import Status
+
+__all__ = ["examine_share", "examine_throughput", "failure_effect"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def failure_effect(traffic: Traffic) -> float:
+    """The design effect of a run's failures, for a part of its traffic that is too small to tell its own."""
+    edges = batch_edges(traffic.seconds)
+    sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
+    return _effect(np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64), sizes)
+
+
+def _effect(hits: Floats, sizes: Floats) -> float:
+    """How many operations are worth one, from hits among them by batch, shapes (b,)."""
+    present = sizes > 0
+    if present.sum() < 2:
+        return 1.0
+    shares = hits[present] / sizes[present]
+    return float(design_effect(hits[present, np.newaxis], sizes[present])[0]) * persistence(shares)
+
+
+def examine_share(
+    criterion: Criterion,
+    attempts: Integers,
+    failures: Integers,
+    lent_effect: float = 1.0,
+    *,
+    is_steady: bool = True,
+) -> Finding:
+    """Judge the error rate, or availability or uptime, which are what is left of it.
+
+    `attempts`, `failures` (seconds,): operations or probes by second, and those of them that failed.
+    """
+    edges = batch_edges(len(attempts))
+    sizes = np.add.reduceat(attempts, edges[:-1]).astype(np.float64)
+    hits = np.add.reduceat(failures, edges[:-1]).astype(np.float64)
+    total, failed, batches = float(sizes.sum()), float(hits.sum()), len(sizes)
+    effect = max(_effect(hits, sizes), lent_effect)
+    worth = float(effective_size(total, np.array(effect), batches))
+    share = failed / total
+    lower, upper = bounds(share * worth, worth)
+    if share == 1:
+        upper = 1.0
+    is_failing_share = criterion.measure.family is Family.ERROR_RATE
+    measured = share if is_failing_share else 1 - share
+    interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
+    limit = criterion.limit
+    # Both ends are those of a continuous quantity: whether the limit itself is included changes nothing.
+    surely_below, surely_above = interval[1] < limit, interval[0] > limit
+    is_upper = criterion.comparison.is_upper
+    allowed = limit if is_failing_share else 1 - limit
+    status, reason = decide(
+        criterion,
+        measured,
+        interval,
+        keeps=surely_below if is_upper else surely_above,
+        breaks=surely_above if is_upper else surely_below,
+        growth=growth_to_decide(share * worth, worth, allowed),
+        seconds=len(attempts),
+    )
+    if status is Status.INCONCLUSIVE and allowed <= 0:
+        reason = (
+            f"none of {int(total):,} failed, but no number of them proves that none ever will; "
+            "give a limit that can be kept, such as 0.1 %"
+        )
+    if criterion.measure.family is Family.AVAILABILITY:
+        reason += f"; an outage must come at least every {format_seconds(len(attempts) / 3)} for such a run to see it"
+    finding = Finding(
+        status,
+        reason,
+        measured,
+        interval,
+        int(total),
+        worth,
+        details={"failed": int(failed), "design_effect": effect, "batches": batches},
+    )
+    in_each, bad_in_each = in_spells(attempts), in_spells(failures)
+    each = confidence_of_each(len(in_each))
+    over = is_surely_above(bad_in_each / effect, in_each / effect, max(allowed, 0.0), each)
+    lull = thin(in_each, effect) if is_steady else np.zeros(len(in_each), np.bool_)
+    return weigh(criterion, finding, Spells(over | lull, lull))
+
+
+def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
+    """Judge the successes per second, each counted in the second of its end."""
+    edges = batch_edges(traffic.seconds)
+    done = np.add.reduceat(traffic.completed, edges[:-1]).astype(np.float64)
+    rate = mean_of_batches(done, np.diff(edges).astype(np.float64))
+    interval = (max(0.0, rate.lower), rate.upper)
+    limit, is_upper = criterion.limit, criterion.comparison.is_upper
+    surely_below, surely_above = interval[1] < limit, interval[0] > limit
+    status, reason = decide(
+        criterion,
+        rate.value,
+        interval,
+        keeps=surely_below if is_upper else surely_above,
+        breaks=surely_above if is_upper else surely_below,
+        growth=rate.growth_to_decide(limit),
+        seconds=traffic.seconds,
+    )
+    finding = Finding(
+        status,
+        reason,
+        rate.value,
+        interval,
+        traffic.size,
+        details={"completed": int(done.sum()), "batches": rate.batches, "standard_error": rate.error},
+    )
+    # Counts vary at least as Poisson's do, or as much more as the batches show.
+    effect = max(1.0, (rate.error * traffic.seconds) ** 2 / max(1.0, float(done.sum())))
+    counts = in_spells(traffic.completed)
+    lengths = in_spells(np.ones(traffic.seconds))
+    each = confidence_of_each(len(counts))
+    if is_upper:
+        bound = np.where(counts > 0, special.gammaincinv(np.maximum(counts / effect, 1e-9), 1 - each), 0.0)
+        over = bound * effect / lengths > limit
+    else:
+        bound = special.gammaincinv(counts / effect + 1, each)
+        over = bound * effect / lengths < limit
+    return weigh(criterion, finding, Spells(np.asarray(over), np.zeros(len(over), np.bool_)))

@@ -1,0 +1,333 @@
+"""A plan put on a service: workers started together at one instant, watched, and gathered into a `Run`."""
+
+import ctypes
+import math
+import os
+import platform
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadkit.errors import LoadkitError
+from loadkit.gaps import Quiet, common
+from loadkit.journey import arrival_of, resolve
+from loadkit.line import HungUp, Switchboard
+from loadkit.observers.base import Observer
+from loadkit.probe import Probes, require_answer
+from loadkit.progress import Progress, Pulse
+from loadkit.record import COMPLETE, Run
+from loadkit.recorder import Report
+from loadkit.roster import Roster, demand
+from loadkit.slices import Beat, SliceTable
+from loadkit.stream import EXPECTED_SECONDS
+from loadkit.target import Target
+from loadkit.worker import Shard, allow_files, run_shard
+from loadkit.workload import Model, Plan, Workload
+
+__all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
+
+INTERRUPTED = "interrupted"
+"""How a run ended that was told to stop."""
+_LEAD = 0.5
+"""Seconds from the order to the start instant, for the workers to take it in."""
+_OPERATIONS_PER_WORKER = 15_000.0
+"""Operations per second that a worker manages at half a core."""
+_PATIENCE = 10.0
+"""Seconds that workers may take to end, once they should."""
+_ARRIVING_PER_SECOND = 250.0
+"""Users that are expected to get ready (log in) in a second."""
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+def run(
+    plan: Plan,
+    target: Target,
+    *,
+    root: Path,
+    run_id: str | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    observer: Observer | None = None,
+    watch: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Run:
+    """Put a plan's load on a service and return what was measured, also where it was cut short.
+
+    Ctrl-C ends the load, not the call: the run says that it was interrupted. A second one ends the call.
+
+    Args:
+        plan: the load.
+        target: where it goes.
+        root: the project's root; journeys are imported from there.
+        run_id: else a fresh one.
+        workers: how many processes; else as many as the plan needs.
+        executor: carries the workers, all at the same time; else processes of this machine, gone when this one is.
+        observer: asked when the load is over.
+        watch: told once a second how it goes.
+        stop: ends the load when it is set.
+
+    Raises:
+        ConfigurationError: the plan cannot be put on from here; nothing was sent.
+        UnreachableError: the service does not answer; no load was put on.
+
+    """
+    count = workers or _workers_for(plan.workload)
+    require_answer(target)
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(_processes(count))
+        crew = _prepare(plan, target, root, executor, count)
+        board = stack.enter_context(Switchboard(count))
+        effort = _Effort(plan, board, count, stop or threading.Event(), watch)
+        started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if crew.arrives else 0.0)
+        run_id = run_id or new_id()
+        with Probes(target, started) as probes:
+            futures = [
+                executor.submit(
+                    run_shard, plan, Shard(index, count, target, run_id, root), started, board.line(index)
+                )
+                for index in range(count)
+            ]
+            ended = effort.watch_over(futures, started, crew.pids)
+    ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
+    table = SliceTable()
+    table.add(*effort.tables)
+    observations = observer.observe(started, started + ended_at) if observer else {}
+    return Run(
+        id=run_id,
+        plan=plan,
+        started=started,
+        table=table,
+        beats=tuple(sorted(effort.beats, key=lambda beat: (beat.second, beat.worker))),
+        gaps=common([effort.quiets[index] for index in range(count)]),
+        observations=observations,
+        probes=tuple(probe for probe in probes.answered if probe[0] < ended_at),
+        workers=count,
+        groups=target.groups,
+        ended=ended,
+        ended_at=ended_at,
+        facts=_facts(crew.pids),
+    )
+
+
+def new_id() -> str:
+    """A fresh run id, which sorts by time: "20261123-1502-ab12"."""
+    return f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+@dataclass(slots=True)
+class _Effort:
+    """The workers while they are at it: gathers what they report, and ends it when it must end."""
+
+    plan: Plan
+    board: Switchboard
+    workers: int
+    stop: threading.Event
+    watch: Callable[[Progress], None] | None
+    tables: list[SliceTable] = field(default_factory=list)
+    beats: list[Beat] = field(default_factory=list)
+    quiets: dict[int, list[Quiet]] = field(init=False)
+    ended_at: float = 0.0
+    """Seconds since the start at which it was cut short."""
+    _ended: str = COMPLETE
+    _started: float = 0.0
+    _pulse: Pulse = field(init=False)
+    _hung_up: int = 0
+
+    def __post_init__(self) -> None:
+        self.quiets = {index: [] for index in range(self.workers)}
+        self._pulse = Pulse(self.plan.workload, self.workers)
+
+    def watch_over(self, futures: Sequence["Future[None]"], started: float, pids: Sequence[int]) -> str:
+        """Until all workers have ended. Return how it ended.
+
+        Raises:
+            LoadkitError: a worker could not begin.
+
+        """
+        self._started = started
+        workload = self.plan.workload
+        deadline = started + workload.seconds + self.plan.drain + _PATIENCE
+        told = started
+        while not (all(future.done() for future in futures) and self._hung_up == self.board.connected):
+            try:
+                self._listen()
+                now = time.time()
+                if self.watch is not None and now >= told + 1.0:
+                    told = now
+                    self.watch(self._pulse.progress(now - started))
+                if self._ended == COMPLETE:
+                    self._end(self._reason(futures, now))
+                if self._ended != COMPLETE:
+                    deadline = min(deadline, started + self.ended_at + _PATIENCE)
+                if now > deadline:
+                    self._end("the workers did not end")
+                    for pid in pids:
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+            except KeyboardInterrupt:
+                if self._ended == INTERRUPTED:
+                    raise
+                self._end(INTERRUPTED)
+        return self._ended
+
+    def _listen(self) -> None:
+        said = self.board.next(timeout=0.1)
+        if isinstance(said, Report):
+            self.tables.append(said.table)
+            self.beats.append(said.beat)
+            self.quiets[said.worker] += said.quiets
+            self._pulse.add(said)
+        elif isinstance(said, HungUp):
+            self._hung_up += 1
+            if not said.is_done:
+                self._end(f"worker {said.worker} died")
+
+    def _reason(self, futures: Sequence["Future[None]"], now: float) -> str:
+        """Why to end now; `COMPLETE` where there is no reason."""
+        if self.stop.is_set():
+            return INTERRUPTED
+        for index, future in enumerate(futures):
+            error = future.exception() if future.done() else None
+            if isinstance(error, LoadkitError) and now < self._started + 1.0:
+                # A worker could not begin: that is no run.
+                self.board.stop()
+                error.__cause__ = None
+                raise error
+            if error is not None:
+                return f"worker {index} failed: {type(error).__name__}: {error}"
+        failing = self._pulse.failing
+        if failing and not self.plan.actions:
+            operations, failures = failing
+            return f"emergency stop: {failures} of {operations} operations failed in the last ten seconds"
+        return COMPLETE
+
+    def _end(self, reason: str) -> None:
+        if self._ended == COMPLETE != reason:
+            self._ended = reason
+            self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.workload.seconds)
+            self.board.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """The workers, ready for a plan."""
+
+    pids: tuple[int, ...]
+    arrives: bool
+    """Do users get ready before their first operation?"""
+
+
+def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> _Crew:
+    """See in the workers that the plan can be put on from there.
+
+    Raises:
+        ConfigurationError: it cannot.
+
+    """
+    with _interrupts_held_back():
+        futures = [executor.submit(_check, plan, target.journeys, root, workers) for _ in range(workers)]
+    try:
+        checked = [future.result() for future in futures]
+    except LoadkitError as error:
+        error.__cause__ = None  # the worker's own trace says nothing that the sentence does not
+        raise
+    _, roles, arrives = checked[0]
+    needed = demand(plan.workload, roles)
+    # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
+    Roster(target, needed).require(
+        needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
+    )
+    return _Crew(tuple({pid for pid, _, _ in checked}), arrives)
+
+
+def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[int, list[str], bool]:
+    """In a worker: its process id, the role that each journey of the mix asks for, and whether users arrive."""
+    allow_files(plan.workload.most_users // workers)
+    roles = [resolve(entry.journey, root).role for entry in plan.workload.mix]
+    return os.getpid(), roles, arrival_of(package, root) is not None
+
+
+def _workers_for(workload: Workload) -> int:
+    """How many workers a load needs."""
+    rate = workload.peak
+    if workload.model is Model.CLOSED:
+        # Users who never pause make as many as the service answers: one worker, unless somebody asks for more.
+        rate = workload.peak / workload.think.mean if workload.think.mean else 0.0
+    return max(1, min(math.ceil(rate / _OPERATIONS_PER_WORKER), os.cpu_count() or 1))
+
+
+def _arrivals_before_start(workload: Workload) -> float:
+    """Seconds that the users who are there from the start need to get ready."""
+    users = workload.level_at(0.0) if workload.stages[0].seconds else workload.stages[0].level
+    if workload.model is not Model.CLOSED:
+        users = users * EXPECTED_SECONDS
+    return 1.0 + users / _ARRIVING_PER_SECOND
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of this machine that end when this one does, however it ends."""
+    executor = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_die_with, initargs=(os.getpid(),)
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _die_with(parent: int) -> None:
+    """In a worker: end when the process that started it does, also where that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C: they inherit that it is blocked. Their parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _facts(pids: Sequence[int]) -> dict[str, Any]:
+    """What the run was made with."""
+    packages = ("sla-acceptance", "uvloop", "httptools", "numpy")
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+        "machine": {
+            "system": platform.platform(),
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+        },
+        "worker_pids": list(pids),
+    }
+
+
+def _cpu_model() -> str:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,101 @@
+"""Bad spells: stretches of ten seconds in which a promise was surely broken, although the whole window may keep it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from loadkit.criterion import Criterion
+from loadkit.finding import Finding
+from loadkit.statistics import CONFIDENCE
+from loadkit.verdict import Status
+
+__all__ = ["SPELL", "Spells", "confidence_of_each", "in_spells", "spell_starts", "thin", "weigh"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+SPELL = 10
+"""Seconds of one spell window."""
+_LASTING = 3
+"""So many in a row are a lasting bad spell."""
+_SHARE = 0.05
+"""More than this share of them, and more than one, breaks the promise too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spells:
+    """Which ten-second windows were over the limit."""
+
+    over: Booleans
+    """By window, in order."""
+    thin: Booleans
+    """Those of them that are so because the traffic all but stopped."""
+
+    @property
+    def number(self) -> int:
+        """How many were over."""
+        return int(self.over.sum())
+
+    @property
+    def longest(self) -> int:
+        """The most in a row."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.over.astype(np.int64), [0]])))
+        return int((edges[1::2] - edges[::2]).max(initial=0))
+
+    @property
+    def is_lasting(self) -> bool:
+        """Is there a lasting bad spell?"""
+        return self.longest >= _LASTING or self.number > max(1.0, _SHARE * len(self.over))
+
+    def __str__(self) -> str:
+        """For people: "4 of 30 ten-second windows were over the limit, 3 in a row"."""
+        row = f", {self.longest} in a row" if self.longest > 1 else ""
+        still = (
+            f", {int(self.thin.sum())} of them with under half the usual traffic" if self.thin.any() else ""
+        )
+        return f"{self.number} of {len(self.over)} ten-second windows broke the limit{row}{still}"
+
+
+def spell_starts(seconds: int) -> Integers:
+    """Where the spell windows of a window start; the last takes what is left over, up to 19 seconds."""
+    return np.arange(max(1, seconds // SPELL)) * SPELL
+
+
+def in_spells(per_second: npt.NDArray[np.int64] | Floats) -> Floats:
+    """Sums by spell window of what is given by second."""
+    return np.add.reduceat(per_second.astype(np.float64), spell_starts(len(per_second)))
+
+
+def confidence_of_each(windows: int) -> float:
+    """What each of several bounds needs, so that all of them hold together at 95 % (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / windows
+
+
+def thin(sizes: Floats, effect: float) -> Booleans:
+    """Which spell windows have under half the traffic of the median one, beyond what chance explains.
+
+    `sizes` (w,): operations by spell window; `effect`: how many of them are worth one independent one.
+    """
+    usual = float(np.median(sizes))
+    if usual == 0:
+        return np.zeros(len(sizes), np.bool_)
+    # Chance: a Poisson count of the usual size that comes out as small as that, or smaller.
+    chance = special.gammaincc(np.floor(sizes / effect) + 1, usual / effect)
+    return np.asarray((sizes < usual / 2) & (chance < 1 - confidence_of_each(len(sizes))))
+
+
+def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
+    """What the spells make of a finding on the whole window: "stays" forbids a lasting one, "never" any."""
+    shown = {"windows": len(spells.over), "over": np.flatnonzero(spells.over).tolist()}
+    finding = replace(finding, details={**finding.details, "spells": shown})
+    if not spells.number:
+        return finding
+    breaks = spells.is_lasting if criterion.comparison.forbids_spells else criterion.comparison.holds_always
+    if not breaks:
+        return finding.warned(str(spells))
+    if finding.status is Status.FAIL:
+        return finding.warned(str(spells))
+    return finding.become(Status.FAIL, f"{spells}; over the whole window, {finding.reason}")

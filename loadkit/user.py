@@ -1,0 +1,398 @@
+"""A virtual user: does what a journey says, one operation after the other, and measures each."""
+
+import random
+import re
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from json import dumps
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from urllib.parse import quote, urlencode
+
+from loadkit.clock import Clock
+from loadkit.drivers.base import Driver, TransportError
+from loadkit.drivers.headers import RequestHeaders, encode
+from loadkit.drivers.response import Response, StatusError
+from loadkit.errors import ConfigurationError
+from loadkit.pacer import Pacer
+from loadkit.recorder import Recorder
+from loadkit.sample import OK, Sample
+from loadkit.target import Account
+from loadkit.turnstile import Turnstile
+from loadkit.workload import MixEntry, Plan
+
+if TYPE_CHECKING:
+    from loadkit.journey import Journey
+
+__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Departure", "JourneyBroken", "Surroundings", "User", "label_of"]
+
+ARRIVAL_LABEL = "(arrival)"
+"""Under which a failed arrival is counted."""
+JOURNEY_LABEL = "(journey)"
+"""Under which an error in a journey's own code is counted."""
+
+_AGENT = "loadkit/0.1"
+_JSON = b"content-type: application/json\r\n"
+_FORM = b"content-type: application/x-www-form-urlencoded\r\n"
+_ID = re.compile(
+    r"(?<=/)(?:\d+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{16,})(?=/|$)"
+)
+_LABELS_KEPT = 10_000
+_SAFE = "/?&=:@!$'()*+,;%[]~-._"
+_SHORTEST_ERROR_PAUSE = 0.1
+"""Seconds: a journey that raises before its first operation must not spin."""
+
+
+class Options(TypedDict, total=False):
+    """What an operation may be told besides its method and path."""
+
+    json: Any
+    data: Mapping[str, str]
+    content: bytes | None
+    headers: Mapping[str, str]
+    params: Mapping[str, Any]
+    label: str
+    expect: Collection[int]
+    timeout: float
+    record: bool
+
+
+class JourneyBroken(Exception):  # noqa: N818  it is no error of the journey's: it says where it ended
+    """An operation got no answer; the user begins a new journey."""
+
+
+class Departure(BaseException):
+    """The user's time is over. No `Exception`, so that a journey does not catch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all users of one worker share."""
+
+    plan: Plan
+    clock: Clock
+    driver: Driver
+    recorder: Recorder
+    pacer: Pacer
+    run_id: str
+
+
+class User:
+    """Somebody who uses the service: an account, a connection, and what a journey needs to speak and to pause.
+
+    Pauses are made with `think`, never with a sleep: the time of an operation counts from when it should have started.
+    """
+
+    def __init__(
+        self, number: int, entry: MixEntry, account: Account | None, surroundings: Surroundings
+    ) -> None:
+        plan = surroundings.plan
+        self.number = number
+        """0, 1, 2 … over the whole run, whatever worker the user lives in."""
+        self.region = entry.region
+        self.random = random.Random(f"{plan.seed}:{number}")
+        """For choices of the journey; the plan's seed and the number fix it."""
+        self.run_id = surroundings.run_id
+        self.state: dict[str, Any] = {}
+        """Free for the journey's author; lives as long as the user."""
+        self.headers = RequestHeaders(
+            {
+                "user-agent": _AGENT,
+                "accept": "*/*",
+                "accept-encoding": "gzip, deflate",
+                "x-run-id": surroundings.run_id,
+            }
+        )
+        """Sent with each request."""
+        self._account = account
+        self._tenant = account.tenant if account is not None else ""
+        self._arguments: dict[str, Any] = dict(entry.arguments)
+        self._recorder = surroundings.recorder
+        self._pacer = surroundings.pacer
+        self._now = surroundings.clock.now
+        self._session = surroundings.driver.session()
+        self._timeout = plan.timeout
+        self._think = plan.workload.think
+        self._turnstile: Turnstile | None = None
+        self._is_recorded = False
+        self._is_cut = False
+        self._has_thought = True
+        self._intended = 0.0
+        self._free = 0.0
+        self._until = float("inf")
+        self._measured: Sample | None = None
+
+    # --- what a journey uses
+
+    @property
+    def account(self) -> Account:
+        """Who the user logs in as.
+
+        Raises:
+            ConfigurationError: the environment has no accounts.
+
+        """
+        if self._account is None:
+            raise ConfigurationError("the journey asks for an account, the environment file names none")
+        return self._account
+
+    @property
+    def tenant(self) -> str:
+        """The account's tenant; "" where there is none."""
+        return self._tenant
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        label: str | None = None,
+        expect: Collection[int] = (),
+        timeout: float | None = None,
+        record: bool = True,
+    ) -> Response:
+        """Do one operation and return the answer, whatever its status.
+
+        Args:
+            method: "GET" …
+            path: from the service's base address: "/api/v1/widgets/7".
+            json: sent as the body, as JSON.
+            data: sent as the body, as a form.
+            content: sent as the body, as it is.
+            headers: of this request only, besides the user's.
+            params: put behind the path as its query.
+            label: under which it is counted; else the method and the path, ids in it replaced by "{id}".
+            expect: statuses of 400 and above that are no failures here.
+            timeout: seconds; else the plan's.
+            record: False leaves it out of the record.
+
+        Raises:
+            JourneyBroken: no answer came. It has been counted; let it pass.
+
+        """
+        self._settle()
+        turnstile = self._turnstile
+        if turnstile is not None and self._is_recorded:
+            self._free = self._now()
+            self._intended = await turnstile.turn()
+        intended = self._intended
+        if intended >= self._until:
+            raise Departure
+        if params:
+            path = f"{path}?{urlencode(params)}"
+        if not path.isascii() or not path.isprintable() or " " in path:
+            path = quote(path, safe=_SAFE)
+        more = b""
+        if json is not None:
+            content, more = dumps(json, separators=(",", ":")).encode(), _JSON
+        elif data is not None:
+            content, more = urlencode(data).encode(), _FORM
+        if headers:
+            more = encode(headers) if _names_type(headers) else more + encode(headers)
+        if label is None:
+            label = label_of(method, path)
+
+        recorder = self._recorder
+        is_recorded = record and self._is_recorded
+        begun = self._now()
+        lateness = begun - max(intended, self._free)
+        if is_recorded:
+            recorder.scheduled += turnstile is None
+            recorder.sent += 1
+            recorder.quiet.sent(begun)
+        self._has_thought = False
+        try:
+            response = await self._session.request(
+                method,
+                path,
+                self.headers,
+                more,
+                content,
+                begun + (self._timeout if timeout is None else timeout),
+            )
+        except TransportError as failure:
+            self._intended = self._free = failure.at
+            if is_recorded:
+                recorder.quiet.given_up(failure.at)
+                recorder.starved += failure.kind == "no socket"
+                recorder.samples.append(
+                    Sample(label, failure.kind, intended, begun, failure.at, 0, self._tenant, self.region, lateness)
+                )  # fmt: skip
+            raise JourneyBroken(failure.kind) from None
+        except BaseException:  # cancelled: the run is over, and no answer came by then
+            if is_recorded and not self._is_cut:
+                recorder.samples.append(
+                    Sample(label, "unfinished", intended, begun, self._now(), 0, self._tenant, self.region, lateness)
+                )  # fmt: skip
+            raise
+        end = self._intended = self._free = response.at
+        if is_recorded:
+            recorder.quiet.answered(end)
+            status = response.status_code
+            self._measured = Sample(
+                label,
+                OK if status < 400 or status in expect else f"status {status}",
+                intended,
+                begun,
+                end,
+                response.size,
+                self._tenant,
+                self.region,
+                lateness,
+            )
+        return response
+
+    def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """`request` with GET."""
+        return self.request("GET", path, **how)
+
+    def post(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """`request` with POST."""
+        return self.request("POST", path, **how)
+
+    def put(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """`request` with PUT."""
+        return self.request("PUT", path, **how)
+
+    def patch(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """`request` with PATCH."""
+        return self.request("PATCH", path, **how)
+
+    def delete(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """`request` with DELETE."""
+        return self.request("DELETE", path, **how)
+
+    def check(self, holds: bool, what: str) -> None:
+        """Where `holds` is False, the operation that was just done counts as failed: "check: `what`".
+
+        Raises:
+            RuntimeError: there is no such operation: checks stand right behind it, before the user thinks.
+
+        """
+        if holds or not self._is_recorded:
+            return
+        if self._measured is None:
+            raise RuntimeError(f'check "{what}" stands behind no operation')
+        self._measured = self._measured._replace(outcome=f"check: {what}")
+
+    async def think(self) -> None:
+        """Pause as long as the plan says users do; where arrivals set the pace, not at all."""
+        self._settle()
+        self._has_thought = True
+        if self._turnstile is not None:
+            return
+        think = self._think
+        if think.distribution == "exponential":
+            pause = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
+        else:
+            pause = think.low + (think.high - think.low) * self.random.random()
+        self._intended += pause
+        if self._intended >= self._until:
+            raise Departure
+        if self._intended > self._now():
+            await self._pacer.until(self._intended)
+
+    # --- what the engine uses
+
+    def pace(self, turnstile: Turnstile) -> None:
+        """From now on, start each recorded operation when an arrival comes through `turnstile`."""
+        self._turnstile = turnstile
+
+    def start(self, intended: float, until: float) -> None:
+        """From now on, record; the next operation should start at `intended`, none at or after `until`."""
+        self._is_recorded = True
+        self._intended = intended
+        self._free = self._now()
+        self._until = until
+
+    def cut(self) -> None:
+        """What is unanswered when the user's task is cancelled is nobody's fault: leave it out of the record."""
+        self._is_cut = True
+
+    async def arrive(self, arrive: "Callable[[User], Any]") -> None:
+        """Get ready (log in, say), unrecorded; a failure is counted, and after a second it is tried again."""
+        while True:
+            begun = self._now()
+            try:
+                await arrive(self)
+            except Exception as error:
+                is_service = isinstance(error, JourneyBroken | StatusError)
+                kind = str(error) if is_service else f"error: {type(error).__name__}"
+                self._recorder.samples.append(
+                    Sample(ARRIVAL_LABEL, kind, begun, begun, self._now(), 0, self._tenant, self.region)
+                )
+                await self._pacer.until(self._now() + 1.0)
+            else:
+                return
+
+    async def follow(self, journey: "Journey") -> None:
+        """Go through a journey once. What breaks it is counted.
+
+        Raises:
+            Departure: the user's time is over.
+
+        """
+        try:
+            await journey.function(self, **self._arguments)
+        except (JourneyBroken, StatusError):
+            pass  # it was counted with the operation
+        except Exception as error:
+            self._count_error(error)
+            if self._has_thought:
+                await self._pacer.until(self._now() + _SHORTEST_ERROR_PAUSE)
+        self._settle()
+
+    async def rest(self) -> None:
+        """Think, unless the journey ended with it.
+
+        Raises:
+            Departure: the user's time is over.
+
+        """
+        if not self._has_thought:
+            await self.think()
+
+    def close(self) -> None:
+        """Hand over the last sample and let go of the connection."""
+        self._settle()
+        self._session.close()
+
+    def _settle(self) -> None:
+        """The last operation is beyond doubt: no check can speak of it any more."""
+        if self._measured is not None:
+            self._recorder.samples.append(self._measured)
+            self._measured = None
+
+    def _count_error(self, error: Exception) -> None:
+        self._settle()
+        now = self._now()
+        self._recorder.samples.append(
+            Sample(
+                JOURNEY_LABEL, f"error: {type(error).__name__}", now, now, now, 0, self._tenant, self.region
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<User {self.number}{f' of {self._tenant}' if self._tenant else ''}>"
+
+
+def label_of(method: str, path: str) -> str:
+    """The label of an operation: method and path, without query, numbers and UUIDs in it replaced by "{id}"."""
+    operation = f"{method} {path}"
+    label = _labels.get(operation)
+    if label is None:
+        if len(_labels) >= _LABELS_KEPT:
+            _labels.clear()
+        label = _labels[operation] = _ID.sub("{id}", operation.partition("?")[0])
+    return label
+
+
+_labels: dict[str, str] = {}
+
+
+def _names_type(headers: Mapping[str, str]) -> bool:
+    return any(name.lower() == "content-type" for name in headers)

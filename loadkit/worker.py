@@ -1,0 +1,185 @@
+"""One worker: a process's share of a plan, put on by virtual users."""
+
+import asyncio
+import gc
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import uvloop
+
+from loadkit.clock import Clock, MonotonicClock
+from loadkit.crowd import Crowd
+from loadkit.drivers.base import Driver
+from loadkit.drivers.http import HttpDriver
+from loadkit.errors import ConfigurationError
+from loadkit.journey import arrival_of, resolve
+from loadkit.pacer import Alarm, Pacer, best_alarm
+from loadkit.recorder import Recorder, Report
+from loadkit.roster import Roster, demand
+from loadkit.stream import Stream
+from loadkit.target import Target
+from loadkit.user import Surroundings
+from loadkit.workload import Model, Plan
+
+__all__ = ["Emit", "Shard", "allow_files", "put_on", "run_shard"]
+
+_TICK = 0.01
+"""Seconds between looks at the event loop's lag."""
+_SPARE_FILES = 100
+"""Descriptors that a worker needs besides its users' connections."""
+
+
+class Emit(Protocol):
+    """Where a worker's reports go; opened and closed by the worker, so that it can be sent to another process."""
+
+    def __enter__(self) -> Self:
+        """Open it."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, when all reports are on their way."""
+        ...
+
+    def __call__(self, report: Report) -> bool:
+        """Hand over a report without waiting. Return whether to go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One worker's part, and what it needs to know besides the plan."""
+
+    index: int
+    of: int
+    """How many workers there are."""
+    target: Target
+    run_id: str
+    root: Path
+    """The project's root; journeys are imported from there."""
+
+
+def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
+    """Put on one worker's share of a plan, from `start_at` (Unix seconds) until its last operation is answered.
+
+    A plain function of values that can be pickled, so that any `concurrent.futures.Executor` can carry it.
+
+    Raises:
+        ConfigurationError: a journey cannot be imported, there are too few accounts, or too few files may be open.
+        UnreachableError: the service takes no connection.
+        TimeoutError: the worker was not ready by `start_at`.
+
+    """
+    clock = MonotonicClock()
+    allow_files(plan.workload.most_users // shard.of)
+    gc.collect()
+    gc.freeze()
+    # Young garbage is cheap and mostly cycles of closed connections; a full collection walks every user.
+    gc.set_threshold(50_000, 20, 100)
+    with emit, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            put_on(
+                plan,
+                shard,
+                clock.moment(start_at),
+                emit,
+                clock=clock,
+                driver=HttpDriver(shard.target),
+                alarm_of=best_alarm(clock),
+            )
+        )
+
+
+async def put_on(
+    plan: Plan,
+    shard: Shard,
+    origin: float,
+    emit: Callable[[Report], bool],
+    *,
+    clock: Clock,
+    driver: Driver,
+    alarm_of: Callable[[Callable[[], None]], Alarm],
+) -> None:
+    """`run_shard` without a process around it: on any clock, over any driver."""
+    journeys = [resolve(entry.journey, shard.root) for entry in plan.workload.mix]
+    arrive = arrival_of(shard.target.journeys, shard.root)
+    roster = Roster(shard.target, demand(plan.workload, [journey.role for journey in journeys]))
+    await driver.open()
+    if clock.now() > origin:
+        raise TimeoutError(
+            f"worker {shard.index} was ready {clock.now() - origin:.1f} s after the start instant"
+        )
+
+    recorder = Recorder(shard.index, origin)
+    pacer = Pacer(clock, alarm_of)
+    surroundings = Surroundings(plan, clock, driver, recorder, pacer, shard.run_id)
+    load_type = Crowd if plan.workload.model is Model.CLOSED else Stream
+    load = load_type(surroundings, journeys, arrive, roster, (shard.index, shard.of))
+    recorder.watch_collector()
+    users = asyncio.create_task(load.live(origin))
+    lag = asyncio.create_task(_watch_loop(surroundings))
+    try:
+        if not await _report_until_done(plan, origin, emit, users, surroundings):
+            load.cut()
+    finally:
+        lag.cancel()
+        users.cancel()
+        await asyncio.wait((lag, users))
+        recorder.unwatch_collector()
+        pacer.close()
+    emit(recorder.report())
+    if not users.cancelled():
+        users.result()
+
+
+async def _report_until_done(
+    plan: Plan,
+    origin: float,
+    emit: Callable[[Report], bool],
+    users: asyncio.Task[None],
+    surroundings: Surroundings,
+) -> bool:
+    """A report at the end of each second, until all is answered or the drain is over; False where told to stop."""
+    clock, pacer, recorder = surroundings.clock, surroundings.pacer, surroundings.recorder
+    last = origin + plan.workload.seconds + plan.drain
+    second = origin + 1.0
+    while not users.done() and clock.now() < last:
+        await asyncio.wait((users, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
+        if clock.now() >= second:
+            second += 1.0
+            if not emit(recorder.report()):
+                return False
+    return True
+
+
+async def _watch_loop(surroundings: Surroundings) -> None:
+    """See how late the event loop wakes, and have samples counted as they gather."""
+    clock, pacer, recorder = surroundings.clock, surroundings.pacer, surroundings.recorder
+    while True:
+        due = clock.now() + _TICK
+        await pacer.until(due)
+        now = clock.now()
+        recorder.lag(now, now - due)
+        recorder.count_full_chunks()
+
+
+def allow_files(connections: int) -> None:
+    """Let this process hold that many connections.
+
+    Raises:
+        ConfigurationError: the system does not allow it.
+
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _SPARE_FILES
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigurationError(
+            f"a worker needs {needed} open files, the system allows it {hard} (ulimit -Hn); "
+            "allow more, or use more workers"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,74 @@
+# mypy: disallow-untyped-decorators=False
+"""Then: what is promised. Each judges on its own, on the run that its scenario's plan made."""
+
+from typing import Any
+
+from behave import then
+
+from loadkit import phrases
+from loadkit.criterion import Comparison, Measure, Scope
+
+
+@then("{measure} is below {limit}")
+@then("{measure} {scope} is below {limit}")
+@then("{measure} is below {limit} {scope}")
+def is_below(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.IS_BELOW, rest)
+
+
+@then("{measure} is above {limit}")
+@then("{measure} {scope} is above {limit}")
+@then("{measure} is above {limit} {scope}")
+def is_above(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.IS_ABOVE, rest)
+
+
+@then("{measure} stays below {limit}")
+@then("{measure} {scope} stays below {limit}")
+@then("{measure} stays below {limit} {scope}")
+def stays_below(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.STAYS_BELOW, rest)
+
+
+@then("{measure} stays above {limit}")
+@then("{measure} {scope} stays above {limit}")
+@then("{measure} stays above {limit} {scope}")
+def stays_above(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.STAYS_ABOVE, rest)
+
+
+@then("{measure} never exceeds {limit}")
+@then("{measure} {scope} never exceeds {limit}")
+@then("{measure} never exceeds {limit} {scope}")
+def never_exceeds(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.NEVER_EXCEEDS, rest)
+
+
+@then("{measure} never falls below {limit}")
+@then("{measure} {scope} never falls below {limit}")
+@then("{measure} never falls below {limit} {scope}")
+def never_falls_below(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.NEVER_FALLS_BELOW, rest)
+
+
+@then("{measure} is at most {limit}")
+@then("{measure} {scope} is at most {limit}")
+@then("{measure} is at most {limit} {scope}")
+def is_at_most(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.IS_AT_MOST, rest)
+
+
+@then("{measure} is at least {limit}")
+@then("{measure} {scope} is at least {limit}")
+@then("{measure} is at least {limit} {scope}")
+def is_at_least(context: Any, measure: Measure, *rest: Scope | phrases.Quantity) -> None:
+    _judge(context, measure, Comparison.IS_AT_LEAST, rest)
+
+
+def _judge(
+    context: Any, measure: Measure, comparison: Comparison, rest: tuple[Scope | phrases.Quantity, ...]
+) -> None:
+    """Judge what the parts of a sentence promise; `rest` is the limit and, on either side of it, the scope if any."""
+    scope = next((part for part in rest if isinstance(part, Scope)), None)
+    limit = next(part for part in rest if isinstance(part, phrases.Quantity))
+    context.judge(phrases.promise(context.sentence, measure, comparison, limit, scope))

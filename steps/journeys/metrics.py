@@ -1,0 +1,55 @@
+"""Sending metric events, and looking them up."""
+
+from typing import Any
+
+from loadkit.journey import User, journey
+from steps.journeys.choices import METRICS, fresh_key, popular
+
+__all__ = ["explore", "ingest"]
+
+_BATCH = 20
+_PLATFORMS = ("web", "android", "ios", "server")
+
+
+@journey("ingest events")
+async def ingest(user: User) -> None:
+    """Open a session with its first events, then send batches as they come up."""
+    opened = await user.post(
+        "/api/v1/metrics/sessions",
+        json={"platform": popular(user.random, _PLATFORMS), "events": _events(user, 3)},
+    )
+    session = opened.raise_for_status().json()["id"]
+    for _ in range(3):
+        await user.think()
+        stored = await user.post(
+            "/api/v1/metrics/events",
+            json={"session_id": session, "events": _events(user, _BATCH)},
+            headers={"Idempotency-Key": fresh_key(user.run_id, user.number, user.random)},
+        )
+        user.check(
+            len(stored.raise_for_status().json()["ids"]) == _BATCH, "every event of the batch is stored"
+        )
+
+
+@journey("explore events")
+async def explore(user: User) -> None:
+    """Look at a metric's newest events, go on to older ones as long as there are, for three pages at most."""
+    name = popular(user.random, METRICS)
+    params = {"name": name}
+    for _ in range(3):
+        page = (await user.get("/api/v1/metrics/events", params=params)).raise_for_status().json()
+        user.check(
+            all(event["name"] == name for event in page["events"]), "only the metric asked for is shown"
+        )
+        await user.think()
+        if page["next"] is None:
+            return
+        params = {"name": name, "cursor": page["next"]}
+
+
+def _events(user: User, count: int) -> list[dict[str, Any]]:
+    """Events as a client sends them: popular names more often, values with a long tail."""
+    return [
+        {"name": popular(user.random, METRICS), "value": round(user.random.lognormvariate(3.0, 1.0), 2)}
+        for _ in range(count)
+    ]

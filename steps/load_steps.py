@@ -1,0 +1,85 @@
+# mypy: disallow-untyped-decorators=False
+"""Given and When: what load is put on. They only describe; the first Then of a scenario has it done."""
+
+from typing import Any
+
+from behave import given, when
+
+from loadkit.workload import Model, Think
+
+
+@given("{count} concurrent user(s)")
+def users(context: Any, count: float) -> None:
+    context.draft.load(Model.CLOSED, count)
+
+
+@given("{count} concurrent user(s) of the {mix}")
+def users_of_a_mix(context: Any, count: float, mix: str) -> None:
+    context.draft.load(Model.CLOSED, count, mix=mix)
+
+
+@given("{count} concurrent user(s) following the {journey} journey")
+def users_of_a_journey(context: Any, count: float, journey: str) -> None:
+    context.draft.load(Model.CLOSED, count, journey=journey)
+
+
+@given("{count} request(s) arriving per second")
+def arriving_requests(context: Any, count: float) -> None:
+    context.draft.load(Model.REQUESTS, count)
+
+
+@given("{count} journey(s) starting per second")
+def starting_journeys(context: Any, count: float) -> None:
+    context.draft.load(Model.JOURNEYS, count)
+
+
+@given("the {level} load")
+def named_load(context: Any, level: str) -> None:
+    context.draft.load_named(level)
+
+
+@given("they arrive over {duration}")
+def arrival(context: Any, duration: float) -> None:
+    context.draft.arrive(duration)
+
+
+@given("the load holds for {duration}")
+def hold(context: Any, duration: float) -> None:
+    context.draft.hold_for(duration)
+
+
+@given("the load follows")
+def stages(context: Any) -> None:
+    context.draft.follow(*_table(context))
+
+
+@given("the users are")
+def mix_of_users(context: Any) -> None:
+    context.draft.share(*_table(context))
+
+
+@given("each user thinks for {think}")
+def think_time(context: Any, think: Think) -> None:
+    context.draft.think_for(think)
+
+
+@given("the cache is warm")
+def warm_cache(context: Any) -> None:
+    context.draft.cache_is("warm")
+
+
+@given("the cache is cold")
+def cold_cache(context: Any) -> None:
+    context.draft.cache_is("cold")
+
+
+@when("the load runs")
+def load_runs(context: Any) -> None:
+    """Nothing: the first Then has the load put on; the sentence is for those who miss a When."""
+
+
+def _table(context: Any) -> tuple[list[str], list[list[str]]]:
+    """The table under a step: its headings and rows; empty where there is none."""
+    if context.table is None:
+        return [], []
+    return list(context.table.headings), [list(row.cells) for row in context.table.rows]

@@ -1,0 +1,1 @@
+"""What ties behave to the load kit: session, runner, results and reports."""

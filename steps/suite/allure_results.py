@@ -1,0 +1,229 @@
+"""Allure results: one for each criterion, written into reports/allure-results.
+
+Of Allure's statuses pass is passed, fail is failed, inconclusive and invalid are broken, not judged is unknown. What Allure
+cannot tell apart stands in the result's name, and as the first word of its message, by which allure/categories.json sorts.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from allure_commons import model2
+from allure_commons.logger import AllureFileLogger
+from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
+
+from loadkit.verdict import Status
+from steps.suite.criteria_json import SUITE, suite_version
+from steps.suite.evidence import Exhibit, exhibits
+from steps.suite.outcome import ContextStep, Finished, Outcome
+from steps.suite.terminal import figures
+
+__all__ = ["FOLDER", "remove", "write"]
+
+FOLDER = "allure-results"
+"""Its name within the folder of reports."""
+
+_CATEGORIES = Path(__file__).parents[2] / "allure" / "categories.json"
+_CATALOGUE = "../../features/requirements.toml"
+"""The requirements, as seen from the report, reports/allure/index.html."""
+_STATUSES = {
+    Status.PASS: model2.Status.PASSED,
+    Status.FAIL: model2.Status.FAILED,
+    Status.INCONCLUSIVE: model2.Status.BROKEN,
+    Status.INVALID: model2.Status.BROKEN,
+    Status.NOT_JUDGED: model2.Status.UNKNOWN,
+}
+_TOLD_BY_ALLURE = {Status.PASS, Status.FAIL}
+
+
+def remove(reports: Path) -> None:
+    """Take away what an earlier session wrote: two results of one criterion in a folder would count as a retry."""
+    shutil.rmtree(reports / FOLDER, ignore_errors=True)
+
+
+def write(outcome: Outcome, reports: Path) -> Path:
+    """Write a session's results with their evidence into an empty folder, and return it."""
+    remove(reports)
+    folder = reports / FOLDER
+    shelf = _Shelf(AllureFileLogger(str(folder)))  # type: ignore[no-untyped-call]
+    run_lines = dict(zip(outcome.runs, outcome.run_lines(), strict=True))
+    repeats: Counter[str] = Counter()
+    latest = 0
+    for finished in outcome.criteria:
+        result = finished.result
+        repeats[result.identity] += 1
+        # Allure sorts by start: a millisecond apart keeps the order of the feature files.
+        latest = max(latest + 1, int(result.started * 1000))
+        entry = _entry(finished, repeats[result.identity], outcome.environment)
+        entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
+        entry.description = "\n\n".join(_description(finished, run_lines.get(result.run, "")))
+        entry.steps = [*_context(finished, entry.start, shelf), _judgement(finished, entry)]
+        if result.run in outcome.runs:
+            run = outcome.runs[result.run]
+            entry.attachments = [shelf.put(exhibit) for exhibit in exhibits(result, run)]
+        shelf.logger.report_result(entry)  # type: ignore[no-untyped-call]
+    _write_surroundings(outcome, folder)
+    return folder
+
+
+class _Shelf:
+    """The attachments of a folder: what several results show is drawn and written once."""
+
+    def __init__(self, logger: AllureFileLogger) -> None:
+        self.logger = logger
+        self._written: set[str] = set()
+
+    def put(self, exhibit: Exhibit) -> model2.Attachment:
+        """Write an exhibit unless it is there, and refer to it."""
+        source = f"{exhibit.key}-attachment.{exhibit.kind.extension}"
+        if source not in self._written:
+            self.logger.report_attached_data(exhibit.draw(), source)  # type: ignore[no-untyped-call]
+            self._written.add(source)
+        return model2.Attachment(name=exhibit.title, source=source, type=exhibit.kind.mime_type)
+
+
+def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
+    """A criterion as Allure knows it, without times, steps and evidence; `repeat` counts equal ones from 1."""
+    result, verdict = finished.result, finished.result.verdict
+    asides = [
+        *([] if verdict.status in _TOLD_BY_ALLURE else [str(verdict.status)]),
+        *([f"rehearsed: {verdict.rehearsed}"] if verdict.rehearsed else []),
+        *(["advisory"] if result.advisory else []),
+    ]
+    identity = result.identity if repeat == 1 else f"{result.identity} ({repeat})"
+    digest = hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()
+    entry = model2.TestResult(
+        uuid=str(uuid.uuid4()),
+        name=" — ".join([result.sentence, *asides]),
+        fullName=identity,
+        testCaseId=digest,
+        historyId=digest,
+        status=_STATUSES[verdict.status],
+        titlePath=[*result.feature_file.split("/"), result.scenario],
+        labels=[model2.Label(name, value) for name, value in _labels(finished, environment)],
+        links=[
+            model2.Link(LinkType.LINK, f"{_CATALOGUE}#{requirement}", requirement)
+            for requirement in result.requirements
+        ],
+        # Excluded ones do not make it another test: they change from run to run.
+        parameters=[
+            *(model2.Parameter(name, value) for name, value in result.parameters),
+            *(model2.Parameter(name, value, excluded=True) for name, value in _measurements(finished)),
+        ],
+    )
+    if verdict.status is not Status.PASS:
+        entry.statusDetails = model2.StatusDetails(message=f"{verdict.status}: {verdict.reason}")
+    return entry
+
+
+def _labels(finished: Finished, environment: str) -> Iterator[tuple[str, str]]:
+    result = finished.result
+    yield LabelType.EPIC, result.area or "other"
+    yield LabelType.FEATURE, result.feature
+    yield LabelType.STORY, result.scenario
+    yield LabelType.SEVERITY, Severity.MINOR.value if result.advisory else Severity.CRITICAL.value
+    yield LabelType.FRAMEWORK, "behave"
+    yield LabelType.LANGUAGE, "python"
+    yield "verdict", str(result.verdict.status)
+    yield "environment", environment
+    if result.level:
+        yield "level", result.level
+    if result.run:
+        yield "run", result.run
+    for tag in result.tags:
+        yield LabelType.TAG, tag
+
+
+def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
+    verdict = finished.result.verdict
+    yield from figures(verdict).items()
+    if verdict.samples:
+        yield "samples", f"{verdict.samples:,}"
+    if verdict.effective_samples is not None:
+        yield "independent samples", f"{verdict.effective_samples:,.0f}"
+    if verdict.window is not None:
+        window = verdict.window
+        yield "window", f"{window.phase}, seconds {window.start} to {window.end} of the run"
+    if finished.result.run:
+        yield "run", f"{finished.result.run} ({verdict.run})" if verdict.run else finished.result.run
+
+
+def _description(finished: Finished, run_line: str) -> Iterator[str]:
+    """In Markdown: the verdict and its reason, the run, what else to know, and the promise."""
+    result, verdict = finished.result, finished.result.verdict
+    yield f"**{verdict.status}**: {_markdown(verdict.reason)}"
+    if run_line:
+        yield _markdown(run_line)
+    if verdict.rehearsed:
+        yield f"This was a rehearsal ({_markdown(verdict.rehearsed)}); a release is not signed on it."
+    if result.advisory:
+        yield "Advice only: it reports and never blocks."
+    for warning in verdict.warnings:
+        yield f"Note: {_markdown(warning)}"
+    if finished.promise:
+        yield f"> {_markdown(finished.promise)}"
+
+
+def _markdown(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
+
+
+def _context(finished: Finished, moment: int, shelf: _Shelf) -> Iterator[model2.TestStepResult]:
+    for step in finished.context:
+        shown = model2.TestStepResult(
+            name=step.text,
+            status=model2.Status.PASSED if step.has_held else model2.Status.BROKEN,
+            start=moment,
+            stop=moment,
+        )
+        if step.message:
+            shown.statusDetails = model2.StatusDetails(message=step.message)
+        if step.table:
+            shown.attachments = [shelf.put(_table(step))]
+        yield shown
+
+
+def _table(step: ContextStep) -> Exhibit:
+    digest = hashlib.md5(step.table.encode(), usedforsecurity=False).hexdigest()
+    return Exhibit("table", f"table-{digest}", AttachmentType.TEXT, step.table.encode)
+
+
+def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepResult:
+    return model2.TestStepResult(
+        name=f"{finished.result.keyword} {finished.result.sentence}",
+        status=entry.status,
+        statusDetails=entry.statusDetails,
+        start=entry.start,
+        stop=entry.stop,
+    )
+
+
+def _write_surroundings(outcome: Outcome, folder: Path) -> None:
+    """What Allure shows beside the results: the environment, who made them, and the categories."""
+    version = suite_version()
+    environment = {
+        "environment": outcome.environment,
+        "suite": f"{SUITE} {version}",
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        **{f"run {letter}": line for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True)},
+    }
+    lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
+    (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    executor = {"name": SUITE, "type": "behave", "buildName": f"{SUITE} {version} on {outcome.environment}"}
+    _write_json(folder / "executor.json", executor)
+    _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
+
+
+def _property(name: str) -> str:
+    return name.replace(" ", "\\ ")
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

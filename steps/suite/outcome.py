@@ -1,0 +1,108 @@
+"""What a session came to: its runs, and every criterion with its verdict and what was done before it was judged.
+
+The reporter collects one `Outcome`; the results file, the Allure results and the table on the terminal are views of it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from loadkit.gate import Judged
+from loadkit.record import Run
+from loadkit.verdict import Status, exit_code
+from loadkit.workload import Model, Workload
+from steps.suite.results import CriterionResult
+
+__all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextStep:
+    """A Given or When that stood before a criterion."""
+
+    text: str
+    """With its keyword: "Given 1000 concurrent users"."""
+    has_held: bool
+    message: str = ""
+    """Why it did not hold, in one line."""
+    table: str = ""
+    """Its table as written; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A criterion at the end of the session."""
+
+    result: CriterionResult
+    context: tuple[ContextStep, ...] = ()
+    """The Givens and Whens of its scenario, in order."""
+    promise: str = ""
+    """The feature's description: what is promised, in the product's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A session that has ended."""
+
+    criteria: tuple[Finished, ...]
+    """In Gherkin order."""
+    environment: str
+    """Its name, as in environments/NAME.toml."""
+    started: float
+    """Unix seconds."""
+    stopped: float
+    """Unix seconds."""
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    """By letter, in the order they ran."""
+
+    @property
+    def code(self) -> int:
+        """The exit code: over all criteria that are not advisory; 2 where there is none."""
+        return exit_code(judged.status for judged in self.judged if not judged.is_advisory)
+
+    @property
+    def judged(self) -> list[Judged]:
+        """The criteria as the gate sees them."""
+        return [
+            Judged(
+                sentence=finished.result.sentence,
+                where=f"{finished.result.feature_file}:{finished.result.line}",
+                status=finished.result.verdict.status,
+                reason=finished.result.verdict.reason,
+                rehearsed=finished.result.verdict.rehearsed,
+                is_advisory=finished.result.advisory,
+            )
+            for finished in self.criteria
+        ]
+
+    def run_lines(self) -> list[str]:
+        """One sentence for each run, in order."""
+        counts = Counter(finished.result.run for finished in self.criteria)
+        return [run_line(letter, run, counts[letter]) for letter, run in self.runs.items()]
+
+    def has(self, status: Status) -> bool:
+        """Is there a criterion of this status?"""
+        return any(finished.result.verdict.status is status for finished in self.criteria)
+
+
+def run_line(letter: str, run: Run, criteria: int) -> str:
+    """A run in one sentence: "Run A (1000 users, 14:02–14:09) judges 8 criteria"; local time, as on the reader's clock."""
+    noun = "criterion" if criteria == 1 else "criteria"
+    cut = "" if run.is_complete else f"; cut short: {run.ended}"
+    return f"Run {letter} ({load_in_words(run.plan.workload)}, {_span(run)}) judges {criteria} {noun}{cut}"
+
+
+def load_in_words(workload: Workload) -> str:
+    """The highest level of a workload: "1000 users", "1200 requests per second", "20 journeys per second"."""
+    unit = {
+        Model.CLOSED: "users",
+        Model.REQUESTS: "requests per second",
+        Model.JOURNEYS: "journeys per second",
+    }[workload.model]
+    return f"{workload.peak:g} {unit}" if workload.peak != 1 else f"1 {unit.replace('s', '', 1)}"
+
+
+def _span(run: Run) -> str:
+    start, end = (time.localtime(moment) for moment in (run.started, run.started + run.ended_at))
+    return f"{time.strftime('%H:%M', start)}–{time.strftime('%H:%M', end)}"

@@ -1,0 +1,182 @@
+"""behave's runner for this suite: every scenario is read before any load, and a dry run says what a run would do."""
+
+import re
+import signal
+import sys
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from behave.formatter.base import Formatter
+from behave.model import Scenario, Step
+from behave.runner import Runner, the_step_registry
+
+from loadkit import journey, phrases
+from loadkit.environment import Environment
+from loadkit.environment import load as load_environment
+from loadkit.errors import ConfigurationError, LoadkitError
+from loadkit.judge import judge
+from steps.suite import criteria_json, dry_run, session
+from steps.suite.reading import Reading, read
+from steps.suite.reporter import Reporter
+
+__all__ = ["AcceptanceRunner", "Options"]
+
+REPORTS = Path("reports")
+"""Where results and runs are written, from where behave was called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``-D name=value`` sets."""
+
+    env: str
+    time_scale: float | None
+    """Ratio of the stated arrival and hold; None: the environment's own."""
+    users_scale: float | None
+    """Ratio of the stated users; None: the environment's own."""
+    seed: int
+
+    @classmethod
+    def of(cls, userdata: dict[str, str]) -> "Options":
+        """Read behave's user data; names with a dot belong to formatters.
+
+        Raises:
+            ConfigurationError: a name or a value that means nothing here.
+
+        """
+        known = cls.__dataclass_fields__
+        for name in userdata:
+            if name not in known and "." not in name:
+                near = get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                raise ConfigurationError(f"-D {name}: unknown; {hint}")
+        return cls(
+            env=userdata.get("env", "local"),
+            time_scale=_scale(userdata, "time_scale"),
+            users_scale=_scale(userdata, "users_scale"),
+            seed=_seed(userdata),
+        )
+
+    def environment(self, root: Path) -> Environment:
+        """The environment that they name, with their scales in place of its own."""
+        environment = load_environment(self.env, root)
+        scales = {"time_scale": self.time_scale, "users_scale": self.users_scale}
+        stated = {name: scale for name, scale in scales.items() if scale is not None}
+        return replace(environment, values={**environment.values, **stated})
+
+
+class AcceptanceRunner(Runner):  # type: ignore[misc]
+    """Named in pyproject.toml: `behave` alone uses it."""
+
+    def run_model(self, features: Any = None) -> bool:
+        """Read the selected scenarios, then let behave run them; a dry run is told, and puts no load on.
+
+        Raises:
+            SystemExit: with code 2 where nothing can be run, and with that of the gate at the end.
+
+        """
+        try:
+            return self._run_model(features)
+        except LoadkitError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+
+    def _run_model(self, features: Any) -> bool:
+        if not self.config.dry_run:
+            # A session that cannot begin must not leave the results of the one before it.
+            criteria_json.remove(REPORTS)
+        options = Options.of(dict(self.config.userdata))
+        root = Path(self.base_dir)
+        environment = options.environment(root)
+        journeys = journey.find(environment.journeys, root)
+        readings = {
+            (scenario.filename, scenario.line): read(
+                scenario, the_step_registry, environment, journeys, options.seed
+            )
+            for scenario in self._selected()
+        }
+        problems = list(
+            dict.fromkeys(problem for reading in readings.values() for problem in reading.problems)
+        )
+        shared = session.share(readings.values())
+        if self.config.dry_run:
+            self.config.reporters.clear()  # behave's own summary has nothing to sum up
+            super().run_model(features)
+            raise SystemExit(dry_run.show(shared, problems, environment))
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if trouble := dry_run.too_long(shared, environment):
+            raise ConfigurationError(trouble)
+        return self._run_for_real(features, environment, readings)
+
+    def _run_for_real(
+        self, features: Any, environment: Environment, readings: dict[tuple[str, int], Reading]
+    ) -> bool:
+        Scenario.continue_after_failed_step = True
+        # What a pipeline ends a job with leaves as little behind as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        current = session.begin(session.Session(environment, open_bench(environment), readings, judge))
+        self.config.reporters.append(Reporter(self.config, current, reports=REPORTS, explain=_explain))
+        self.formatters.insert(0, PlainMessages(self.config))
+        try:
+            return bool(super().run_model(features))
+        finally:
+            current.close()
+
+    def _selected(self) -> list[Scenario]:
+        """The scenarios that will run, in order."""
+        return [
+            scenario
+            for feature in self.features
+            if feature.should_run(self.config)
+            for scenario in feature.walk_scenarios()
+            if scenario.should_run(self.config)
+        ]
+
+
+class PlainMessages(Formatter):  # type: ignore[misc]
+    """First of the formatters: gives the others a verdict's own sentence in the place of a stack trace."""
+
+    name = "plain messages"
+
+    def __init__(self, config: Any) -> None:  # its base would open a stream
+        """Prepare it; it writes nothing itself."""
+        self.config = config
+
+    def result(self, step: Step) -> None:
+        """Take over a step that has run."""
+        if isinstance(step.exception, (AssertionError, LoadkitError, *session.VERDICTS)):
+            step.error_message = str(step.exception)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def open_bench(environment: Environment) -> session.Bench:
+    """What puts the load on; the engine is imported only where there is some to put on."""
+    from steps.suite.bench import EnvironmentBench
+
+    return EnvironmentBench(environment, REPORTS / "runs")
+
+
+def _scale(userdata: dict[str, str], name: str) -> float | None:
+    text = userdata.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 1:
+        raise ConfigurationError(f"-D {name}={text}: expected a ratio above 0 and at most 1, such as 0.1")
+    return float(text)
+
+
+def _seed(userdata: dict[str, str]) -> int:
+    text = userdata.get("seed", "1")
+    if not text.isdecimal():
+        raise ConfigurationError(f"-D seed={text}: expected a whole number, such as 1")
+    return int(text)
+
+
+def _explain(sentence: str) -> str:
+    error = phrases.explain(sentence)
+    return str(error) if error else ""

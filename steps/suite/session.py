@@ -1,0 +1,276 @@
+"""One invocation of behave: which runs there are, which criterion is judged on which, and what came of it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from behave.model import Scenario, Step
+
+from loadkit import phrases
+from loadkit.criterion import Criterion
+from loadkit.environment import Environment
+from loadkit.errors import LoadkitError
+from loadkit.planning import Draft
+from loadkit.record import Run
+from loadkit.verdict import Status, Verdict
+from loadkit.workload import Plan
+from steps.suite.outcome import load_in_words
+from steps.suite.reading import Reading
+from steps.suite.results import CriterionResult
+
+__all__ = [
+    "VERDICTS",
+    "Bench",
+    "Inconclusive",
+    "Invalid",
+    "NotJudged",
+    "Session",
+    "SharedRun",
+    "begin",
+    "current",
+    "share",
+]
+
+INTERRUPTED = "interrupted"
+"""How the engine calls a run that was stopped by its user."""
+
+
+class Inconclusive(Exception):  # noqa: N818  the name is the verdict
+    """Not enough evidence."""
+
+
+class Invalid(Exception):  # noqa: N818
+    """The load generator was at fault."""
+
+
+class NotJudged(Exception):  # noqa: N818
+    """No load was put on, or the criterion has no meaning at this scale."""
+
+
+VERDICTS = (Inconclusive, Invalid, NotJudged)
+"""Verdicts that are neither pass nor fail."""
+_RAISED: Mapping[Status, type[Exception]] = {
+    Status.FAIL: AssertionError,
+    Status.INCONCLUSIVE: Inconclusive,
+    Status.INVALID: Invalid,
+    Status.NOT_JUDGED: NotJudged,
+}
+"""What tells behave of each verdict that is no pass."""
+
+
+class Bench(Protocol):
+    """What puts load on an environment."""
+
+    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+        """Put the load on, start to finish, and keep what was seen.
+
+        Args:
+            plan: what is put on.
+            title: for the live display.
+            queries: free PromQL that criteria of this run ask for.
+
+        Raises:
+            LoadkitError: it could not be put on.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Take down what was started."""
+        ...
+
+
+@dataclass(slots=True)
+class SharedRun:
+    """A run that all scenarios with its plan share, from its first mention on."""
+
+    letter: str
+    plan: Plan
+    criteria: int = 0
+    """How many are judged on it."""
+    queries: tuple[str, ...] = ()
+    """Free PromQL that its criteria ask for."""
+    run: Run | None = None
+    problem: str = ""
+    """Why there is no run; it is not tried again."""
+
+    @property
+    def title(self) -> str:
+        """For the live display: "Run A: 1000 users"."""
+        return f"Run {self.letter}: {load_in_words(self.plan.workload)}"
+
+
+class Session:
+    """Knows every scenario's reading before the first load, and every result after it."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        bench: Bench,
+        readings: Mapping[tuple[str, int], Reading],
+        judge: Callable[[Criterion, Run], Verdict],
+    ) -> None:
+        """Prepare a session.
+
+        Args:
+            environment: the one that load is put on.
+            bench: puts it on.
+            readings: by file and line of the scenario, in the order in which they will run.
+            judge: gives the verdict.
+
+        """
+        self.environment_name = environment.name
+        self.results: list[CriterionResult] = []
+        self.shared = share(readings.values())
+        self._bench = bench
+        self._readings = readings
+        self._judge = judge
+        self._scenario: Scenario | None = None
+        self._step: Step | None = None
+        self._problem = ""
+        self._is_interrupted = False
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs that there were, by letter."""
+        return {shared.letter: shared.run for shared in self.shared.values() if shared.run is not None}
+
+    def begin_scenario(self, context: Any, scenario: Scenario) -> None:
+        """Give its steps what they need."""
+        self._scenario = scenario
+        self._problem = "; ".join(self._reading.problems)
+        context.draft = Draft()
+        context.judge = self.judge
+
+    def begin_step(self, context: Any, step: Step) -> None:
+        """Remember where we are."""
+        self._step = step
+        context.sentence = step.name
+
+    def end_step(self, step: Step, *, is_interrupted: bool) -> None:
+        """Note what keeps the scenario, or the rest of the session, from being judged."""
+        self._is_interrupted |= is_interrupted
+        if step.step_type != "then" and step.has_failed() and not self._problem:
+            self._problem = f'"{step.keyword} {step.name}" did not hold: {step.exception}'
+
+    def judge(self, criterion: Criterion) -> None:
+        """Judge one Then on the run of its scenario's plan, which is made where there is none yet.
+
+        Raises:
+            AssertionError: the service broke the promise.
+            Inconclusive: there is not enough evidence.
+            Invalid: the load generator was at fault.
+            NotJudged: no load was put on, or the criterion has no meaning at this scale.
+
+        """
+        started = time.time()
+        letter, verdict = self._verdict(criterion)
+        self.results.append(self._result(verdict, letter, started))
+        if verdict.status is not Status.PASS:
+            raise _RAISED[verdict.status](verdict.reason)
+
+    def close(self) -> None:
+        """Take down what was started."""
+        self._bench.close()
+
+    @property
+    def _reading(self) -> Reading:
+        assert self._scenario is not None
+        return self._readings[self._scenario.filename, self._scenario.line]
+
+    def _verdict(self, criterion: Criterion) -> tuple[str, Verdict]:
+        def not_judged(reason: str) -> Verdict:
+            return Verdict(
+                criterion.sentence,
+                Status.NOT_JUDGED,
+                reason,
+                limit=criterion.limit,
+                unit=criterion.measure.unit,
+            )
+
+        plan = self._reading.plan
+        if self._problem or plan is None:
+            return "", not_judged(self._problem)
+        shared = self.shared[plan.key]
+        if shared.run is None and not shared.problem:
+            self._put_load_on(shared)
+        if shared.run is None:
+            return "", not_judged(shared.problem)
+        return shared.letter, self._judge(criterion, shared.run)
+
+    def _put_load_on(self, shared: SharedRun) -> None:
+        if self._is_interrupted:
+            shared.problem = "the session was interrupted before its load was put on"
+            return
+        try:
+            shared.run = self._bench.run(shared.plan, shared.title, shared.queries)
+        except LoadkitError as error:
+            shared.problem = str(error)
+            print(error, file=sys.stderr)
+            return
+        except KeyboardInterrupt:
+            shared.problem = "the session was interrupted before its load was put on"
+            raise
+        self._is_interrupted = shared.run.ended == INTERRUPTED
+
+    def _result(self, verdict: Verdict, letter: str, started: float) -> CriterionResult:
+        scenario, step = self._scenario, self._step
+        assert scenario is not None
+        assert step is not None
+        row = scenario._row  # noqa: SLF001  behave gives the example of an outline no public name
+        return CriterionResult(
+            feature=scenario.feature.name,
+            feature_file=scenario.filename,
+            scenario=scenario.name,
+            scenario_line=scenario.line,
+            line=step.line,
+            keyword=step.keyword,
+            sentence=step.name,
+            tags=tuple(str(tag) for tag in scenario.effective_tags),
+            parameters=tuple(row.items()) if row is not None else (),
+            verdict=verdict,
+            run=letter,
+            started=started,
+            stopped=time.time(),
+        )
+
+
+def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
+    """The runs that some scenarios need, by the key of their plan: equal plans share one."""
+    shared: dict[str, SharedRun] = {}
+    for reading in readings:
+        if reading.plan is None:
+            continue
+        run = shared.setdefault(reading.plan.key, SharedRun(_letter(len(shared)), reading.plan))
+        run.criteria += len(reading.criteria)
+        asked = [criterion.measure for criterion in reading.criteria if phrases.is_query(criterion.measure)]
+        run.queries = tuple(dict.fromkeys([*run.queries, *(measure.name for measure in asked)]))
+    return shared
+
+
+def _letter(number: int) -> str:
+    """A, B … Z, AA, AB …"""
+    letters = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+_current: Session | None = None
+
+
+def begin(session: Session) -> Session:
+    """Make a session the current one."""
+    global _current  # noqa: PLW0603  behave's hooks and steps have no other way to it
+    _current = session
+    return session
+
+
+def current() -> Session:
+    """The session that behave's hooks belong to."""
+    assert _current is not None, "the session is begun by steps.suite.runner, named in pyproject.toml"
+    return _current

@@ -1,0 +1,116 @@
+"""The criteria on the terminal: the runs first, then each criterion with its figures, then the gate's answer.
+
+It reads the same in 80 columns, without colour and in the log of a pipeline: nothing is told by colour alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from loadkit import gate
+from loadkit.criterion import Unit
+from loadkit.quantities import format_quantity
+from loadkit.verdict import Status, Verdict
+from steps.suite.outcome import Finished, Outcome
+from steps.suite.results import plain_name
+
+__all__ = ["figures", "show"]
+
+_LOOKS = {
+    Status.PASS: ("✓", "green"),
+    Status.FAIL: ("✗", "bold red"),
+    Status.INCONCLUSIVE: ("?", "yellow"),
+    Status.INVALID: ("!", "magenta"),
+    Status.NOT_JUDGED: ("-", "cyan"),
+}
+
+
+def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
+    """Print an outcome.
+
+    Args:
+        outcome: of the session.
+        console: where to.
+        report: where the evidence is, or how to get it, in one line.
+
+    """
+    for line in outcome.run_lines():
+        console.print(Text(line, style="bold"))
+    for title, group in groupby(outcome.criteria, key=lambda finished: finished.result.feature):
+        console.print()
+        console.print(Text(title, style="bold"))
+        console.print(Padding(_table(list(group)), (0, 0, 0, 2)))
+    judged = outcome.judged
+    console.print()
+    console.print(Text(gate.tally(judged)))
+    console.print(Text(gate.answer(judged), style="bold"))
+    if report:
+        console.print(Text(report), soft_wrap=True)
+
+
+def figures(verdict: Verdict) -> dict[str, str]:
+    """The figures of a verdict as people read them, by name, those that exist: measured, limit, margin, interval."""
+    unit = Unit(verdict.unit)
+    told: dict[str, str] = {}
+    if verdict.measured is not None:
+        told["measured"] = format_quantity(verdict.measured, unit)
+    elif verdict.censored:
+        told["measured"] = "above every limit (among the failed)"
+    if verdict.limit is not None:
+        told["limit"] = format_quantity(verdict.limit, unit)
+    if verdict.margin is not None:
+        told["margin"] = f"{verdict.margin:.0%}"
+    if verdict.interval is not None:
+        low, high = (format_quantity(bound, unit) for bound in verdict.interval)
+        told["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
+    return told
+
+
+def _table(criteria: Sequence[Finished]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=14)
+    table.add_column(overflow="fold")
+    for scenario, group in groupby(criteria, key=_scenario):
+        table.add_row("", Text(scenario, style="italic"))
+        for finished in group:
+            mark, style = _LOOKS[finished.result.verdict.status]
+            word = Text(f"{mark} {finished.result.verdict.status}", style=style)
+            table.add_row(word, Group(*_told(finished)))
+    return table
+
+
+def _scenario(finished: Finished) -> str:
+    """Its name, its example, and the requirements it judges."""
+    result = finished.result
+    name = plain_name(result.scenario)
+    example = ", ".join(value for _, value in result.parameters if value not in name)
+    return " · ".join([f"{name} ({example})" if example else name, *result.requirements])
+
+
+def _told(finished: Finished) -> Iterator[RenderableType]:
+    """A criterion: its sentence; its figures; why it is not a pass; what else to know."""
+    result, verdict = finished.result, finished.result.verdict
+    asides = [
+        *(["advisory"] if result.advisory else []),
+        *([f"rehearsed: {verdict.rehearsed}"] if verdict.rehearsed else []),
+    ]
+    yield Text(result.sentence + "".join(f" ({aside})" for aside in asides))
+    known = figures(verdict)
+    told = []
+    if "measured" in known:
+        bounds = f" ({known['interval']})" if "interval" in known else ""
+        told.append(f"measured {known['measured']}{bounds}")
+    if "limit" in known:
+        told.append(f"limit {known['limit']}")
+    if result.run:
+        told.append(f"run {result.run}")
+    if told:
+        yield Text(" · ".join(told), style="dim")
+    if verdict.status is not Status.PASS:
+        yield Text(verdict.reason, style=_LOOKS[verdict.status][1].removeprefix("bold "))
+    for warning in verdict.warnings:
+        yield Text(f"note: {warning}", style="dim")

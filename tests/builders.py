@@ -1,0 +1,114 @@
+"""Runs made of arrays instead of load, for tests of what is judged."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Unit
+from loadkit.observation import Observation
+from loadkit.record import Run
+from loadkit.sample import OK, Sample
+from loadkit.slices import Beat, Gap, SliceTable
+from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+
+
+def plan_of(
+    seconds: float = 60, ramp: float = 0, level: float = 100, model: Model = Model.REQUESTS, **changes
+) -> Plan:
+    """A ramp and a hold; further fields of `Plan` by name."""
+    stages = (Stage(ramp, level), Stage(seconds, level))
+    workload = Workload(model, stages, (MixEntry("journeys:browse", 1.0),))
+    return Plan("local", workload, **changes)
+
+
+def samples_of(
+    starts: np.ndarray,
+    times: np.ndarray,
+    label: str | Sequence[str] = "GET /",
+    outcome: str | Sequence[str] = OK,
+    late: float = 0.0,
+    **kind: str,
+) -> list[Sample]:
+    """Operations that were intended at `starts` and took `times`, in seconds; `late`: how much later each was sent."""
+    labels = [label] * len(starts) if isinstance(label, str) else label
+    outcomes = [outcome] * len(starts) if isinstance(outcome, str) else outcome
+    rows = zip(labels, outcomes, np.asarray(starts).tolist(), np.asarray(times).tolist(), strict=True)
+    return [Sample(name, how, start, start + late, start + time, 100, **kind) for name, how, start, time in rows]
+
+
+def beats_of(seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float) -> list[Beat]:
+    """A healthy worker, second by second; further fields of `Beat` by name."""
+    usual = Beat(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
+    return [dataclasses.replace(usual, second=second, **changes) for second in range(seconds)]
+
+
+def run_of(
+    samples: Sequence[Sample],
+    plan: Plan | None = None,
+    *,
+    beats: Sequence[Beat] | None = None,
+    gaps: Sequence[tuple[float, float]] = (),
+    observations: Sequence[Observation] = (),
+    groups: Mapping[str, tuple[str, ...]] | None = None,
+    **changes,
+) -> Run:
+    """A complete run of a healthy generator; further fields of `Run` by name."""
+    plan = plan or plan_of(int(max((sample.intended for sample in samples), default=59)) + 1)
+    table = SliceTable()
+    table.record(samples)
+    seconds = int(plan.workload.seconds)
+    if beats is None:
+        beats = beats_of(seconds, held=int(plan.workload.peak))
+    return Run(
+        "run-1",
+        plan,
+        1_700_000_000.0,
+        table,
+        beats=tuple(beats),
+        gaps=tuple(Gap(*gap) for gap in gaps),
+        observations={each.name: each for each in observations},
+        groups=groups or {},
+        **{"ended_at": float(seconds), **changes},
+    )
+
+
+def response_time(
+    quantile: float | None = 0.95,
+    limit: float = 0.5,
+    comparison: Comparison = Comparison.IS_BELOW,
+    scope: Scope = Scope(),
+    statistic: str = "",
+) -> Criterion:
+    """A criterion on the response time, in seconds."""
+    name = statistic or f"p{quantile * 100:g}"
+    measure = Measure("response time", Family.TIME, Unit.SECONDS, quantile, name)
+    return Criterion(f"the {name} response time {comparison} {limit} s", measure, comparison, limit, scope)
+
+
+def error_rate(limit: float = 0.01, comparison: Comparison = Comparison.IS_BELOW, scope: Scope = Scope()) -> Criterion:
+    """A criterion on the error rate, as a ratio."""
+    measure = Measure("error rate", Family.ERROR_RATE, Unit.RATIO)
+    return Criterion(f"the error rate {comparison} {limit}", measure, comparison, limit, scope)
+
+
+def availability(limit: float = 0.999, comparison: Comparison = Comparison.IS_ABOVE) -> Criterion:
+    """A criterion on availability, as a ratio."""
+    measure = Measure("availability", Family.AVAILABILITY, Unit.RATIO)
+    return Criterion(f"availability {comparison} {limit}", measure, comparison, limit)
+
+
+def throughput(limit: float, comparison: Comparison = Comparison.IS_ABOVE) -> Criterion:
+    """A criterion on successes per second."""
+    measure = Measure("throughput", Family.THROUGHPUT, Unit.PER_SECOND)
+    return Criterion(f"throughput {comparison} {limit}", measure, comparison, limit)
+
+
+def gauge(
+    limit: float,
+    name: str = "CPU utilization",
+    unit: Unit = Unit.RATIO,
+    comparison: Comparison = Comparison.STAYS_BELOW,
+) -> Criterion:
+    """A criterion on a named measure of the environment."""
+    return Criterion(f"{name} {comparison} {limit}", Measure(name, Family.GAUGE, unit), comparison, limit)

@@ -1,0 +1,49 @@
+"""A bench that puts no load on: it makes runs of a service that answers as it is told to, and notes what it was asked."""
+
+import json
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from loadkit.environment import Environment
+from loadkit.errors import UnreachableError
+from loadkit.record import Run
+from loadkit.workload import Plan
+from tests.builders import run_of, samples_of
+
+ORDERS = Path("orders.json")
+"""How the service answers: {"seconds": 0.01, "trouble": "", "ended": "complete", "interrupt": false}."""
+LOG = Path("bench.log")
+"""One line for each call: "run Run A: 100 users", "close"."""
+
+
+class FakeBench:
+    """See `steps.suite.session.Bench`."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._groups = environment.groups
+
+    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+        orders = json.loads(ORDERS.read_text())
+        _note(" ".join([f"run {title}", *queries]))
+        if orders.get("trouble"):
+            raise UnreachableError(orders["trouble"])
+        if orders.get("interrupt"):
+            os.kill(os.getpid(), signal.SIGINT)
+        seconds = int(plan.workload.seconds)
+        starts = np.arange(0, seconds, 0.01)
+        times = np.full(len(starts), orders.get("seconds", 0.01))
+        run = run_of(samples_of(starts, times, label="GET /shop/items"), plan, groups=self._groups)
+        return replace(run, ended=orders.get("ended", run.ended))
+
+    def close(self) -> None:
+        _note("close")
+
+
+def _note(line: str) -> None:
+    with LOG.open("a") as log:
+        log.write(f"{line}\n")

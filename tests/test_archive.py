@@ -1,0 +1,122 @@
+"""A run that was kept is the run that was."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadkit import archive
+from loadkit.errors import ConfigurationError
+from loadkit.observation import Observation, Reading, Series
+from loadkit.record import Happening, Run
+from loadkit.sample import OK, Sample
+from loadkit.slices import Beat, Gap, SliceTable
+from loadkit.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
+
+
+def a_run(run_id: str = "20261123-1402-ab12") -> Run:
+    table = SliceTable()
+    table.record(
+        [Sample("GET /a", OK, 0.1, 0.1, 0.2, 300, "acme"), Sample("GET /b", "status 500", 1.1, 1.2, 1.9, 20)]
+    )
+    times, values = np.array([100.0, 101.0, 102.0]), np.array([0.1, 0.2, 0.3])
+    pool = Observation(
+        "pool",
+        Reading.GAUGE,
+        "ratio",
+        (Series("metrics-1", times, values),),
+        1.0,
+        capacity=(Series("metrics-1", times, values + 10),),
+        lifespans={"metrics-1": (100.0, 102.0)},
+    )
+    plan = Plan(
+        "local",
+        Workload(Model.CLOSED, (Stage(1, 5), Stage(30, 5)), (MixEntry("a:b", 1.0, "Europe", (("k", "v"),)),)),
+        actions=(Action("kill instance", (("name", "metrics-1"),), 10.0),),
+        scaling=Scaling(0.5, 0.1, 10, 300),
+        requirements=(("rows", "10"),),
+    )
+    return Run(
+        run_id,
+        plan,
+        1000.5,
+        table,
+        beats=(Beat(0, 0, 5, 1, 10, 10, 0, 0, 0.1, 0.0, 1 << 20, 0),),
+        gaps=(Gap(0.5, 1.5),),
+        observations={"pool": pool},
+        probes=((0.5, True), (1.5, False)),
+        happenings=(Happening(10.0, "instance killed"),),
+        workers=2,
+        groups={"a": ("* /a",)},
+        ended="interrupted",
+        ended_at=12.0,
+        warnings=("one",),
+        facts={"versions": {"python": "3.11"}},
+    )
+
+
+def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
+    run = a_run()
+    kept = archive.load(archive.save(run, tmp_path))
+    for name in (
+        "id",
+        "plan",
+        "started",
+        "beats",
+        "gaps",
+        "probes",
+        "happenings",
+        "workers",
+        "groups",
+        "ended",
+        "facts",
+    ):
+        assert getattr(kept, name) == getattr(run, name), name
+    assert kept.plan.key == run.plan.key
+    assert kept.table.series == run.table.series
+    np.testing.assert_array_equal(kept.table.keys, run.table.keys)
+    np.testing.assert_array_equal(kept.table.sums, run.table.sums)
+    pool, before = kept.observations["pool"], run.observations["pool"]
+    np.testing.assert_array_equal(pool.series[0].values, before.series[0].values)
+    np.testing.assert_array_equal(pool.capacity[0].values, before.capacity[0].values)
+    assert (pool.reading, pool.lifespans, pool.scrape_interval) == (before.reading, before.lifespans, 1.0)
+
+
+def test_nothing_half_written_has_a_runs_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="cannot keep run"):
+        archive.save(a_run(), tmp_path / "file" / "runs")
+    archive.save(a_run(), tmp_path / "runs")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["20261123-1402-ab12"]
+
+
+def test_a_run_is_found_by_path_id_beginning_and_last(tmp_path: Path) -> None:
+    first, last = (
+        archive.save(a_run(name), tmp_path) for name in ("20261123-1402-ab12", "20261124-0000-cd34")
+    )
+    assert archive.find(str(first), tmp_path) == first
+    assert archive.find("20261123-1402-ab12", tmp_path) == first
+    assert archive.find("20261124", tmp_path) == last
+    assert archive.find("last", tmp_path) == last
+
+
+@pytest.mark.parametrize(("name", "said"), [("2026", "may be"), ("1999", "no run"), ("last ", "no run")])
+def test_a_run_that_is_not_there_or_not_the_only_one_is_said_so(tmp_path: Path, name: str, said: str) -> None:
+    for run_id in ("20261123-1402-ab12", "20261124-0000-cd34"):
+        archive.save(a_run(run_id), tmp_path)
+    with pytest.raises(ConfigurationError, match=said):
+        archive.find(name, tmp_path)
+
+
+def test_a_folder_of_another_format_or_broken_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**data, "format": 99}))
+    with pytest.raises(ConfigurationError, match="format 99"):
+        archive.load(folder)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ConfigurationError, match="not a run that can be read"):
+        archive.load(folder)
+    with pytest.raises(ConfigurationError, match="not a run that can be read"):
+        archive.load(tmp_path / "nowhere")

@@ -1,0 +1,233 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from loadkit.criterion import Comparison, Unit
+from loadkit.gauges import examine_gauge, points_of
+from loadkit.observation import Judged, Observation, Reading, Series
+from loadkit.verdict import Status
+from tests.builders import gauge
+
+START = 1_700_000_000.0
+MINUTES = 300.0
+
+
+def observed(*values, interval=1.0, reading=Reading.GAUGE, judged=Judged.P95, unit="ratio", **changes):
+    """One series per array, named metrics-1 …, scraped from the start on."""
+    series = tuple(
+        Series(f"metrics-{number}", START + interval * np.arange(len(each)), np.asarray(each, float))
+        for number, each in enumerate(values, 1)
+    )
+    return Observation("CPU utilization", reading, unit, series, interval, judged=judged, **changes)
+
+
+def found(criterion, observation, seconds=MINUTES):
+    return examine_gauge(criterion, observation, START, START + seconds)
+
+
+def busy(level, seconds=300, interval=1.0, seed=1, spread=0.02):
+    """A counter of processor seconds that grows by `level` per second, more or less."""
+    random = np.random.default_rng(seed)
+    number = int(seconds / interval) + 1
+    return np.cumsum(interval * (level + spread * random.standard_normal(number)))
+
+
+@pytest.mark.parametrize("interval", [1.0, 15.0])
+def test_a_counter_is_judged_by_its_increase_at_any_scrape_interval(interval):
+    low = found(gauge(0.7), observed(busy(0.4, interval=interval), interval=interval, reading=Reading.COUNTER))
+    high = found(gauge(0.3), observed(busy(0.4, interval=interval), interval=interval, reading=Reading.COUNTER))
+    assert low.status is Status.PASS
+    assert high.status is Status.FAIL
+    assert low.measured == pytest.approx(0.4, abs=0.03)
+    assert low.interval[0] < low.measured < low.interval[1]
+
+
+def test_a_counter_is_taken_over_five_seconds_or_two_scrapes():
+    fast = observed(busy(0.4), reading=Reading.COUNTER)
+    slow = observed(busy(0.4, interval=15), interval=15.0, reading=Reading.COUNTER)
+    assert points_of(fast, fast.series[0], START, START + 300).lengths == pytest.approx(5.0)
+    assert points_of(slow, slow.series[0], START, START + 300).lengths == pytest.approx(30.0)
+
+
+def test_a_counter_that_began_again_is_no_drop_and_is_told():
+    values = busy(0.4, spread=0)
+    values[150:] -= values[149]
+    finding = found(gauge(0.7), observed(values, reading=Reading.COUNTER))
+    assert finding.measured == pytest.approx(0.4, rel=0.01)
+    assert any("began again 1 times" in warning for warning in finding.warnings)
+
+
+def test_the_worst_instance_is_judged():
+    finding = found(gauge(0.7), observed(busy(0.4), busy(0.9), busy(0.5), reading=Reading.COUNTER))
+    assert finding.status is Status.FAIL
+    assert "metrics-2" in finding.reason
+    assert finding.details["by_instance"]["metrics-3"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_for_a_lower_limit_the_worst_is_the_lowest():
+    lowest = gauge(0.5, comparison=Comparison.STAYS_ABOVE)
+    finding = found(lowest, observed(np.full(301, 0.9), np.full(301, 0.2)))
+    assert finding.status is Status.FAIL
+    assert finding.measured == pytest.approx(0.2)
+
+
+def test_an_instance_that_cannot_be_judged_takes_a_pass_back():
+    finding = found(gauge(0.7), observed(busy(0.4), busy(0.4)[:100], reading=Reading.COUNTER))
+    assert finding.status is Status.INCONCLUSIVE
+    assert "metrics-2" in finding.reason
+    assert "gap" in finding.reason
+
+
+def test_an_instance_that_cannot_be_judged_does_not_hide_a_fail():
+    finding = found(gauge(0.7), observed(busy(0.9), busy(0.4)[:100], reading=Reading.COUNTER))
+    assert finding.status is Status.FAIL
+
+
+def test_an_instance_is_judged_over_its_own_life():
+    short = Series("metrics-2", START + 200 + np.arange(101.0), busy(0.4, 100))
+    observation = observed(busy(0.4), reading=Reading.COUNTER)
+    observation = dataclasses.replace(
+        observation,
+        series=(*observation.series, short),
+        lifespans={"metrics-2": (START + 200, START + 300)},
+    )
+    assert found(gauge(0.7), observation).status is Status.PASS
+
+
+def test_an_instance_that_was_gone_before_the_window_is_not_missed():
+    observation = observed(busy(0.4), np.zeros(0), reading=Reading.COUNTER, lifespans={"metrics-2": (START - 99, START - 9)})
+    assert found(gauge(0.7), observation).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds", "why"),
+    [
+        (np.zeros(0), 300, "not scraped"),
+        (np.full(200, 0.4), 300, "gap"),
+        (np.full(6, 0.4), 4, "readings"),
+    ],
+)
+def test_missing_readings_never_pass(values, seconds, why):
+    finding = found(gauge(0.7), observed(values), seconds)
+    assert finding.status is Status.INCONCLUSIVE
+    assert why in finding.reason
+
+
+def test_scattered_missing_readings_are_a_lack_of_coverage():
+    times = np.array([second for second in range(301) if second % 3 == 0], float)
+    series = Series("", START + times, np.full(len(times), 0.4))
+    observation = Observation("CPU utilization", Reading.GAUGE, "ratio", (series,), 1.0)
+    finding = found(gauge(0.7), observation)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "cover only 50" in finding.reason
+
+
+def test_a_source_without_an_answer_is_inconclusive_with_its_reason():
+    assert "the source is down" in found(gauge(0.7), observed(problem="the source is down")).reason
+    nothing = found(gauge(0.7), observed())
+    assert nothing.status is Status.INCONCLUSIVE
+    assert "no series" in nothing.reason
+
+
+def test_memory_is_judged_by_its_maximum():
+    values = np.full(301, 1.0e9)
+    values[150] = 2.5e9
+    observation = observed(values, judged=Judged.MAXIMUM, unit="bytes")
+    finding = found(gauge(2e9, "CPU utilization", Unit.BYTES), observation)
+    assert finding.status is Status.FAIL
+    assert "2.5 GB at its highest" in finding.reason
+
+
+def test_a_brief_peak_breaks_never_and_not_stays():
+    values = np.full(301, 0.4)
+    values[100:105] = 0.95
+    assert found(gauge(0.8), observed(values)).status is Status.PASS
+    assert found(gauge(0.8, comparison=Comparison.NEVER_EXCEEDS), observed(values)).status is Status.FAIL
+
+
+def test_never_exceeds_includes_its_limit():
+    exactly = found(gauge(0.8, comparison=Comparison.NEVER_EXCEEDS), observed(np.full(301, 0.8)))
+    assert exactly.status is Status.PASS
+
+
+def test_a_lasting_spell_breaks_stays_although_the_p95_keeps_the_limit():
+    values = np.full(1201, 0.4)
+    values[500:545] = 0.95  # 45 s of 1200: below 5 %
+    stays = found(gauge(0.8), observed(values), 1200)
+    is_below = found(gauge(0.8, comparison=Comparison.IS_BELOW), observed(values), 1200)
+    assert stays.status is Status.FAIL
+    assert "in a row" in stays.reason
+    assert is_below.status is Status.PASS
+
+
+def test_near_the_limit_wandering_readings_cannot_tell():
+    random = np.random.default_rng(8)
+    values = np.empty(301)
+    values[0] = 0.6
+    for i in range(1, 301):
+        values[i] = 0.6 + 0.97 * (values[i - 1] - 0.6) + 0.01 * random.standard_normal()
+    limit = float(np.quantile(values, 0.95)) + 0.01
+    finding = found(gauge(limit, comparison=Comparison.IS_BELOW), observed(values))
+    assert finding.status is Status.INCONCLUSIVE
+    assert "would decide it" in finding.reason
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("memory", [0.0, 0.8, 0.97])
+def test_at_the_limit_a_gauge_seldom_errs(memory, skewed):
+    """The limit is the true p95, so a pass and a fail are both wrong."""
+    from scipy import special
+
+    random = np.random.default_rng(3)
+    errors = {Status.PASS: 0, Status.FAIL: 0, Status.INCONCLUSIVE: 0}
+    runs = 150
+    for _ in range(runs):
+        noise = random.standard_normal(301)
+        values = np.empty(301)
+        values[0] = noise[0]
+        for i in range(1, 301):
+            values[i] = memory * values[i - 1] + np.sqrt(1 - memory**2) * noise[i]
+        true = 1.6449
+        if skewed:  # the same order, exponentially distributed
+            values, true = -special.log_ndtr(-values), 2.9957
+        errors[found(gauge(10 + true, comparison=Comparison.IS_BELOW), observed(10 + values)).status] += 1
+    assert errors[Status.PASS] / runs <= 0.12
+    assert errors[Status.FAIL] / runs <= 0.12
+
+
+def test_a_share_is_of_the_capacity_of_the_same_instance():
+    pool = tuple(
+        Series(f"metrics-{number}", START + np.arange(301.0), np.full(301, size))
+        for number, size in ((1, 10.0), (2, 20.0))
+    )
+    observation = observed(np.full(301, 9.0), np.full(301, 9.0), capacity=pool)
+    finding = found(gauge(0.8), observation)
+    assert finding.measured == pytest.approx(0.9)
+    assert finding.details["by_instance"]["metrics-2"] == pytest.approx(0.45)
+
+
+def test_a_capacity_that_was_not_scraped_is_told():
+    pool = (Series("metrics-1", START + np.arange(301.0), np.full(301, 10.0)),)
+    finding = found(gauge(0.8), observed(np.full(301, 4.0), np.full(301, 4.0), capacity=pool))
+    assert finding.status is Status.INCONCLUSIVE
+    assert "share of" in finding.reason
+
+
+def test_a_hit_rate_is_that_of_the_whole_window():
+    """Hits of lookups: 95 % while it is busy, none in the quiet half; by lookups that is 94.06 %."""
+    lookups = np.concatenate([[0], np.cumsum(np.where(np.arange(300) < 150, 100.0, 1.0))])
+    hits = np.concatenate([[0], np.cumsum(np.where(np.arange(300) < 150, 95.0, 0.0))])
+    whole = (Series("metrics-1", START + np.arange(301.0), lookups),)
+    observation = observed(
+        hits, reading=Reading.COUNTER, capacity=whole, capacity_reading=Reading.COUNTER, judged=Judged.MEAN
+    )
+    finding = found(gauge(0.9, comparison=Comparison.IS_ABOVE), observation)
+    assert finding.measured == pytest.approx(0.9406, abs=0.001)
+
+
+def test_a_leak_is_told_beside_the_verdict():
+    observation = observed(np.linspace(1e9, 1.5e9, 301), judged=Judged.MAXIMUM, unit="bytes")
+    finding = found(gauge(2e9, "CPU utilization", Unit.BYTES), observation)
+    assert finding.status is Status.PASS
+    assert any("rose by" in warning for warning in finding.warnings)

@@ -1,0 +1,235 @@
+"""Sentences and the values they mean."""
+
+import contextlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadkit import phrases
+from loadkit.criterion import Comparison, Family, ScopeKind, Unit
+from loadkit.errors import PhraseError
+from loadkit.phrases.sentences import pattern
+from loadkit.workload import Think
+
+RESPONSE = "response time"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("500 ms", 0.5, Unit.SECONDS),
+        ("500ms", 0.5, Unit.SECONDS),
+        ("0.5 s", 0.5, Unit.SECONDS),
+        ("1,000 ms", 1.0, Unit.SECONDS),
+        ("2 minutes", 120.0, Unit.SECONDS),
+        ("2 min", 120.0, Unit.SECONDS),
+        ("1 hour", 3600.0, Unit.SECONDS),
+        ("1%", 0.01, Unit.RATIO),
+        ("1 %", 0.01, Unit.RATIO),
+        ("99.95%", 0.9995, Unit.RATIO),
+        ("2 GB", 2e9, Unit.BYTES),
+        ("512 MiB", 512 * 1024**2, Unit.BYTES),
+        ("1000 requests per second", 1000.0, Unit.PER_SECOND),
+        ("1,000 requests per second", 1000.0, Unit.PER_SECOND),
+        ("5", 5.0, Unit.NUMBER),
+        ("12,345,678.5", 12_345_678.5, Unit.NUMBER),
+    ],
+)
+def test_quantities_are_kept_in_one_unit(text: str, value: float, unit: Unit) -> None:
+    quantity = phrases.read("limit", text)
+    assert quantity.value == pytest.approx(value, rel=1e-12)
+    assert (quantity.unit, quantity.text) == (unit, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,00", "1,0000 ms", "-5 ms", ".5 s", "5 m", "5 gb", "1e3", "5  ms", "٥ ms", ""]
+)
+def test_a_quantity_written_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(PhraseError, match="such as"):
+        phrases.read("limit", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "statistic", "quantile"),
+    [
+        ("p95", "p95", 0.95),
+        ("the p95", "p95", 0.95),
+        ("the p95 response time", "p95", 0.95),
+        ("p99.9", "p99.9", 0.999),
+        ("the p99.9 response time", "p99.9", 0.999),
+        ("the 95th percentile", "p95", 0.95),
+        ("the 95th percentile response time", "p95", 0.95),
+        ("the 99.9th percentile of the response time", "p99.9", 0.999),
+        ("the 1st percentile", "p1", 0.01),
+        ("median", "median", 0.5),
+        ("the median response time", "median", 0.5),
+        ("mean", "mean", None),
+        ("the mean response time", "mean", None),
+        ("the maximum response time", "max", None),
+    ],
+)
+def test_a_statistic_alone_means_response_time(text: str, statistic: str, quantile: float | None) -> None:
+    measure = phrases.read("measure", text)
+    assert (measure.name, measure.family, measure.unit) == (RESPONSE, Family.TIME, Unit.SECONDS)
+    assert (measure.statistic, measure.quantile) == (statistic, quantile)
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "unit"),
+    [
+        ("the error rate", Family.ERROR_RATE, Unit.RATIO),
+        ("availability", Family.AVAILABILITY, Unit.RATIO),
+        ("uptime", Family.UPTIME, Unit.RATIO),
+        ("throughput", Family.THROUGHPUT, Unit.PER_SECOND),
+        ("CPU utilization", Family.GAUGE, Unit.RATIO),
+        ("memory usage", Family.GAUGE, Unit.BYTES),
+        ("the database connection pool utilization", Family.GAUGE, Unit.RATIO),
+    ],
+)
+def test_measures_are_named_as_environments_name_them(text: str, family: Family, unit: Unit) -> None:
+    measure = phrases.read("measure", text)
+    assert (measure.name, measure.family, measure.unit) == (text.removeprefix("the "), family, unit)
+    assert not phrases.is_query(measure)
+
+
+def test_a_prometheus_query_is_its_own_measure() -> None:
+    criterion = phrases.criterion("the Prometheus query \"sum(up{job='service'})\" is at least 2")
+    assert criterion.measure.name == "sum(up{job='service'})"
+    assert phrases.is_query(criterion.measure)
+    assert criterion.limit == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("of the auth endpoints", ScopeKind.GROUP, "auth"),
+        ('of "POST /api/v1/metrics/sessions"', ScopeKind.LABEL, "POST /api/v1/metrics/sessions"),
+        ('of tenant "acme"', ScopeKind.TENANT, "acme"),
+        ("for users in Europe", ScopeKind.REGION, "Europe"),
+        ("for users in South-East Asia", ScopeKind.REGION, "South-East Asia"),
+        ("on every instance", ScopeKind.INSTANCE, ""),
+        ("per instance", ScopeKind.INSTANCE, ""),
+    ],
+)
+def test_scopes(text: str, kind: ScopeKind, name: str) -> None:
+    scope = phrases.read("scope", text)
+    assert (scope.kind, scope.name) == (kind, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "think"),
+    [
+        ("1 to 3 seconds", Think(1, 3)),
+        ("0.3 to 1.3 s", Think(0.3, 1.3)),
+        ("500 ms to 2 s", Think(0.5, 2)),
+        ("200 to 400ms", Think(0.2, 0.4)),
+        ("2 seconds", Think(2, 2)),
+        ("1 to 2 minutes", Think(60, 120)),
+    ],
+)
+def test_think_times_take_the_unit_of_the_second_number(text: str, think: Think) -> None:
+    read = phrases.read("think", text)
+    assert (read.low, read.high) == (pytest.approx(think.low), pytest.approx(think.high))
+
+
+@pytest.mark.parametrize("comparison", Comparison)
+def test_every_comparison_is_read(comparison: Comparison) -> None:
+    criterion = phrases.criterion(f"the p95 response time of the auth endpoints {comparison} 500 ms")
+    assert criterion.comparison is comparison
+    assert (criterion.limit, criterion.scope.name) == (0.5, "auth")
+
+
+def test_a_scope_may_stand_on_either_side_of_the_limit() -> None:
+    before = phrases.criterion("CPU utilization on every instance stays below 70%")
+    after = phrases.criterion("CPU utilization stays below 70% on every instance")
+    assert before.scope == after.scope
+    assert before.scope.kind is ScopeKind.INSTANCE
+
+
+def test_a_criterion_keeps_its_sentence() -> None:
+    sentence = "the error rate stays below 1%"
+    assert phrases.criterion(sentence).sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word", "expected"),
+    [
+        ("p95 stays bellow 500 ms", "bellow", 'did you mean "below"?'),
+        ("1000 concurent users", "concurent", 'did you mean "concurrent"?'),
+        ("p95 stays below 500", "500", "it needs a unit, such as 500 ms"),
+        ("throughput stays above 1000", "1000", "it needs a unit, such as 1000 requests per second"),
+        ("p95 stays below 500 msec", "500 msec", "such as 500 ms"),
+        ("the error rate stays below 500 ms", "500 ms", "error rate is a share, such as 1%"),
+        ("memory usage stays below 70%", "70%", "memory usage is a size, such as 2 GB"),
+        ("the error rate stays below 110%", "110%", "at most 100%"),
+        ("the eror rate stays below 1%", "the eror rate", 'did you mean "the error rate"?'),
+        ("the p95 latency stays below 1 s", "the p95 latency", "such as the p95 response time"),
+        ("p95 of the auth endpoint stays below 1 s", "of the auth endpoint", "of the auth endpoints"),
+        ("they arrive over 2", "2", "such as 5 minutes"),
+        ("the load hold for 5 minutes", "hold", 'did you mean "holds"?'),
+        ("1000 concurrent users please", "please", "nothing more is expected there"),
+        ("the load holds for", "for", "a time with its unit, such as 5 minutes after it"),
+        ("CPU utilization of the auth endpoints is below 1%", "the auth endpoints", "every instance"),
+        ("p95 stays below 1 s per instance", "every instance", "of operations"),
+        ("uptime of the auth endpoints is above 99%", "the auth endpoints", "as a whole"),
+        ("the maximum response time is below 1 s", "is below", "never exceeds"),
+        ("p0 is below 1 s", "p0", "above p0"),
+        ("no message is lost", "no message is lost", "no sentence is like it"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_would_be_right(sentence: str, word: str, expected: str) -> None:
+    error = phrases.explain(sentence)
+    assert error is not None
+    assert error.word == word
+    assert expected in error.expected
+    assert sentence in str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("sentence", ["p95 stays below 500ms", "1000 concurrent users", "the load runs"])
+def test_nothing_is_wrong_with_a_sentence_that_can_be_read(sentence: str) -> None:
+    assert phrases.explain(sentence) is None
+
+
+def test_no_part_captures_groups_since_its_whole_text_is_converted() -> None:
+    for parameter in phrases.PARAMETERS.values():
+        assert re.compile(parameter.regexp).groups == 0, parameter.name
+
+
+def test_the_example_of_every_part_can_be_read() -> None:
+    for parameter in phrases.PARAMETERS.values():
+        phrases.read(parameter.name, parameter.example)
+
+
+WORDS = st.sampled_from(
+    sorted({word for sentence in (*phrases.GIVEN, *phrases.THEN) for word in sentence.split()})
+    + [
+        word
+        for parameter in phrases.PARAMETERS.values()
+        for word in (parameter.example, *parameter.example.split())
+    ]
+)
+SENTENCES = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" ".join))
+
+
+@given(SENTENCES)
+def test_reading_a_criterion_raises_nothing_but_a_phrase_error(sentence: str) -> None:
+    with contextlib.suppress(PhraseError):
+        assert phrases.criterion(sentence).sentence == sentence
+
+
+@given(SENTENCES)
+def test_a_sentence_is_either_read_or_explained(sentence: str) -> None:
+    expressions = (*phrases.GIVEN, *phrases.WHEN)
+    if phrases.explain(sentence) is None and not any(
+        pattern(each).fullmatch(sentence) for each in expressions
+    ):
+        assert phrases.criterion(sentence)
+
+
+@given(st.sampled_from(sorted(phrases.PARAMETERS)), SENTENCES)
+def test_reading_a_part_raises_nothing_but_a_phrase_error(name: str, text: str) -> None:
+    with contextlib.suppress(PhraseError):
+        phrases.read(name, text)

@@ -1,0 +1,252 @@
+"""Drafts and the plans they mean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadkit.environment import Environment
+from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.planning import Draft, plan
+from loadkit.workload import MixEntry, Model, Plan, Stage, Think
+
+JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
+SHOP = Environment(
+    name="shop",
+    root=Path(),
+    file=Path("environments/shop.toml"),
+    values={"base": "http://127.0.0.1:1", "journeys": "shop", "default_mix": "API", "ramp": 10, "hold": 60},
+    mixes={
+        "API": (MixEntry("browse", 0.75), MixEntry("buy", 0.25)),
+        "front page": (MixEntry("browse", 1.0),),
+    },
+    levels={"baseline": 100, "peak": 1000},
+)
+
+
+def planned(draft: Draft, **values: object) -> Plan:
+    return plan(draft, replace(SHOP, values={**SHOP.values, **values}), JOURNEYS)
+
+
+def users(count: float = 1000, **stated: object) -> Draft:
+    draft = Draft(**stated)  # type: ignore[arg-type]
+    draft.load(Model.CLOSED, count)
+    return draft
+
+
+def test_the_shortest_form_takes_mix_and_times_from_the_environment() -> None:
+    made = planned(users())
+    assert made.workload.stages == (Stage(10, 1000), Stage(60, 1000))
+    assert made.workload.mix == (MixEntry("shop:browse", 0.75), MixEntry("shop:buy", 0.25))
+    assert made.workload.think == Think()
+    assert made.cache == "warm"
+    assert not made.scaling.is_rehearsal
+
+
+def test_without_any_given_the_environment_says_how_many_users() -> None:
+    assert planned(Draft(), default_load=70).workload.peak == 70
+
+
+def test_what_is_stated_replaces_what_the_environment_says() -> None:
+    draft = users(200)
+    draft.arrive(120)
+    draft.hold_for(300)
+    draft.think_for(Think(1, 3))
+    draft.cache_is("cold")
+    made = planned(draft)
+    assert made.workload.stages == (Stage(120, 200), Stage(300, 200))
+    assert made.workload.think == Think(1, 3)
+    assert made.cache == "cold"
+
+
+def test_saying_the_default_and_saying_nothing_is_one_plan() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 1000, mix="API")
+    draft.arrive(10)
+    draft.hold_for(60)
+    draft.cache_is("warm")
+    assert planned(draft).key == planned(users()).key
+
+
+def test_a_named_level_is_the_number_that_the_environment_gives_it() -> None:
+    draft = Draft()
+    draft.load_named("peak")
+    assert planned(draft).key == planned(users(1000)).key
+
+
+def test_open_loads_have_their_own_models() -> None:
+    draft = Draft()
+    draft.load(Model.REQUESTS, 1200)
+    assert planned(draft).workload.model is Model.REQUESTS
+    assert planned(draft).key != planned(users(1200)).key
+
+
+def test_a_mix_is_found_whatever_its_capitals() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 10, mix="Front Page")
+    assert planned(draft).workload.mix == (MixEntry("shop:browse", 1.0),)
+
+
+def test_one_journey_is_followed_by_all() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 10, journey="buy")
+    assert planned(draft).workload.mix == (MixEntry("shop:buy", 1.0),)
+
+
+def test_a_table_of_stages_is_straight_lines_between_levels() -> None:
+    draft = Draft()
+    draft.follow(["for", "users"], [["2 min", "500"], ["5 min", "500"], ["30 s", "1,000"]])
+    made = planned(draft)
+    assert made.workload.stages == (Stage(120, 500), Stage(300, 500), Stage(30, 1000))
+    assert made.scaling.stated_hold == 300
+
+
+def test_a_table_of_arrivals_is_an_open_load() -> None:
+    draft = Draft()
+    draft.follow(["for", "requests per second"], [["1 min", "50"]])
+    assert planned(draft).workload.model is Model.REQUESTS
+
+
+def test_a_table_of_users_says_who_does_what_and_where() -> None:
+    draft = users(100)
+    draft.share(["share", "journey", "region"], [["60%", "browse", "Europe"], ["40 %", "buy", "Asia"]])
+    assert planned(draft).workload.mix == (
+        MixEntry("shop:browse", 0.6, "Europe"),
+        MixEntry("shop:buy", 0.4, "Asia"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("hold", "scale", "held"),
+    [(300, 0.5, 150), (300, 0.01, 30), (60, 0.1, 30), (20, 0.1, 20), (300, 1.0, 300)],
+)
+def test_a_rehearsal_shortens_a_hold_to_thirty_seconds_at_least_and_lengthens_none(
+    hold: float, scale: float, held: float
+) -> None:
+    draft = users()
+    draft.hold_for(hold)
+    assert planned(draft, time_scale=scale).workload.stages[-1].seconds == held
+
+
+def test_a_rehearsal_says_what_it_scaled() -> None:
+    draft = users(1000)
+    draft.arrive(100)
+    draft.hold_for(300)
+    made = planned(draft, time_scale=0.1, users_scale=0.1)
+    assert made.workload.stages == (Stage(10, 100), Stage(30, 100))
+    assert made.scaling.is_rehearsal
+    assert (made.scaling.users, made.scaling.time) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert (made.scaling.stated_users, made.scaling.stated_hold) == (1000, 300)
+
+
+def test_a_scale_that_shortens_nothing_is_no_rehearsal() -> None:
+    draft = users(100)
+    draft.arrive(0)
+    draft.hold_for(30)
+    assert not planned(draft, time_scale=0.1).scaling.is_rehearsal
+
+
+def test_few_users_are_never_scaled_to_none() -> None:
+    assert planned(users(3), users_scale=0.01).workload.peak == 1
+
+
+def test_arrivals_are_scaled_without_rounding() -> None:
+    draft = Draft()
+    draft.load(Model.JOURNEYS, 5)
+    assert planned(draft, users_scale=0.1).workload.peak == pytest.approx(0.5)
+
+
+def test_think_times_are_never_scaled() -> None:
+    draft = users()
+    draft.think_for(Think(1, 3))
+    assert planned(draft, time_scale=0.1).workload.think == Think(1, 3)
+
+
+def test_a_plan_survives_json() -> None:
+    draft = users(100)
+    draft.share(["share", "journey"], [["100%", "buy"]])
+    made = planned(draft, time_scale=0.5)
+    assert Plan.from_json(made.to_json()).key == made.key
+
+
+@pytest.mark.parametrize(
+    ("contradict", "reason"),
+    [
+        (lambda draft: draft.load(Model.CLOSED, 5), "stated before"),
+        (lambda draft: draft.load_named("peak"), "stated before"),
+        (lambda draft: draft.arrive(5), "stated before"),
+        (lambda draft: draft.hold_for(5), "stated before"),
+        (lambda draft: draft.follow(["for", "users"], [["1 s", "100"]]), "stated before"),
+        (lambda draft: draft.think_for(Think(1, 2)), "stated before"),
+        (lambda draft: draft.cache_is("warm"), "stated before"),
+        (lambda draft: draft.share(["share", "journey"], [["100%", "buy"]]), "stated before"),
+    ],
+)
+def test_a_sentence_that_contradicts_an_earlier_one_is_refused(contradict, reason: str) -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 100, mix="API")
+    draft.arrive(5)
+    draft.hold_for(30)
+    draft.think_for(Think(1, 2))
+    draft.cache_is("cold")
+    with pytest.raises(PhraseError, match=reason):
+        contradict(draft)
+
+
+@pytest.mark.parametrize(
+    ("headings", "rows", "reason"),
+    [
+        (["time", "users"], [], r"expected a table \| for \| users \|"),
+        ([], [], "expected a table"),
+        (["for", "users"], [], "expected rows"),
+        (["for", "users"], [["1 min", "0"]], "expected rows"),
+        (["for", "users"], [["1", "100"]], "a time with its unit"),
+        (["for", "users"], [["1 min", "many"]], "a whole number"),
+        (["for", "users"], [["1 min", "900"]], "highest level differs"),
+        (["for", "requests per second"], [["1 min", "1000"]], "highest level differs"),
+    ],
+)
+def test_a_table_of_stages_that_cannot_be_read_is_refused(headings, rows, reason: str) -> None:
+    with pytest.raises(PhraseError, match=reason):
+        users(1000).follow(headings, rows)
+
+
+@pytest.mark.parametrize(
+    ("headings", "rows", "reason"),
+    [
+        (["journey", "share"], [], "expected a table"),
+        (["share", "journey"], [["60", "buy"]], "such as 1%"),
+        (["share", "journey"], [["60%", "buy"]], "add up to 60%, expected 100%"),
+    ],
+)
+def test_a_table_of_users_that_cannot_be_read_is_refused(headings, rows, reason: str) -> None:
+    with pytest.raises(PhraseError, match=reason):
+        users().share(headings, rows)
+
+
+def test_think_times_run_from_the_shorter_to_the_longer() -> None:
+    with pytest.raises(PhraseError, match="longer than the second"):
+        Draft().think_for(Think(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("stated", "reason"),
+    [
+        ({"mix": "basket"}, 'no mix "basket" in environments/shop.toml; there are: API, front page'),
+        ({"journey": "sell"}, 'no journey "sell" in shop; there are: browse, buy'),
+        ({"named_level": "summit"}, 'no level "summit" in environments/shop.toml; there are: baseline, peak'),
+        ({"level": 0.0}, "a load of nothing"),
+        ({"hold": 0.0}, "holds for no time"),
+    ],
+)
+def test_what_the_environment_does_not_know_is_refused_with_what_it_knows(stated, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        planned(Draft(**{"level": 10.0, **stated}))
+
+
+def test_a_table_that_peaks_elsewhere_than_the_named_level_is_refused() -> None:
+    draft = Draft()
+    draft.load_named("peak")
+    draft.follow(["for", "users"], [["1 min", "900"]])
+    with pytest.raises(ConfigurationError, match=r"peak load of shop\.toml is 1000"):
+        planned(draft)

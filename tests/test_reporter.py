@@ -1,0 +1,291 @@
+"""What the reporter makes of finished scenarios: one result for each Then, and never a pass that was not judged."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import pytest
+from behave.configuration import Configuration
+from behave.model import Scenario
+from behave.parser import parse_feature
+from behave.runner import ModelRunner
+from behave.step_registry import StepRegistry
+
+from loadkit import phrases
+from loadkit.gate import gate
+from loadkit.verdict import Status, Verdict
+from steps.suite.reporter import Reporter
+from steps.suite.results import CriterionResult
+
+PEAK = """
+@api
+Feature: The API at peak load
+  The promise: it answers at once.
+
+  Background:
+    Given 1000 concurrent users
+
+  @API-1
+  Scenario: It is quick
+    Then p95 is below 500 ms
+    And the error rate is below 1%
+
+  @API-2 @advisory
+  Scenario Outline: The <group> endpoints
+    Then p99 of the <group> endpoints is below 1 s
+    Examples:
+      | group   |
+      | auth    |
+      | metrics |
+"""
+
+
+@pytest.fixture(autouse=True)
+def _as_the_suite_runs(monkeypatch):
+    monkeypatch.setattr(Scenario, "continue_after_failed_step", True)
+
+
+VERDICTS = {
+    "pass": None,
+    "fail": AssertionError,
+    "inconclusive": RuntimeError,
+    "invalid": RuntimeError,
+    "not judged": RuntimeError,
+}
+
+
+def explain(sentence):
+    return str(phrases.explain(sentence) or "")
+
+
+class FakeSession:
+    """Steps that store the verdict they were told to; "forget" stores none."""
+
+    environment_name = "local"
+
+    def __init__(self, verdicts):
+        self.verdicts = verdicts
+        self.results = []
+        self.runs = {}
+
+    def judge(self, context, step):
+        what = self.verdicts.get(step.name, "pass")
+        if what == "forget":
+            return
+        if what == "crash":
+            raise ValueError(f"cannot read {Path.cwd()}/features/x")
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        scenario = context.scenario
+        now = time.time()
+        verdict = Verdict(step.name, Status(what), f"it was measured to be a {what}")
+        self.results.append(
+            CriterionResult(
+                scenario.feature.name, scenario.filename, scenario.name, scenario.line, step.line, step.keyword,
+                step.name, tuple(scenario.effective_tags), tuple(scenario._row.items()) if scenario._row else (),
+                verdict, "", now, now,
+            )
+        )  # fmt: skip
+        if VERDICTS[what]:
+            raise VERDICTS[what](verdict.reason)
+
+
+def behave(tmp_path, text=PEAK, arguments=(), given=lambda: None, hooks=None, **verdicts):
+    """Run a feature with a session whose Thens come to `verdicts`; returns the exit code and the written document."""
+    config = Configuration(["--no-summary", "--no-color", *arguments], load_config=False)
+    config.reporters.clear()
+    feature = parse_feature(text, filename="features/api/peak.feature")
+    registry = StepRegistry()
+    session = FakeSession({name.replace("_", " "): what for name, what in verdicts.items()})
+    session.verdicts = verdicts.get("verdicts", session.verdicts)
+    current = {}
+    registry.add_step_definition("given", "{users:d} concurrent users", lambda _, users: given())
+    registry.add_step_definition("given", "{users:d} rare users", lambda _, users: given())
+    for pattern in ("p95 {rest}", "p99 {rest}", "the error rate {rest}"):
+        registry.add_step_definition(
+            "then", pattern, lambda context, rest: session.judge(context, current["step"])
+        )
+    runner = ModelRunner(config, [feature], registry)
+    runner.hooks = {"before_step": lambda _, step: current.update(step=step), **(hooks or {})}
+    config.reporters.append(Reporter(config, session, reports=tmp_path, explain=explain))
+    with pytest.raises(SystemExit) as left:
+        runner.run()
+    return left.value.code, json.loads((tmp_path / "criteria.json").read_text())
+
+
+def statuses(document):
+    return [row["verdict"]["status"] for row in document["criteria"]]
+
+
+def reasons(document):
+    return [row["verdict"]["reason"] for row in document["criteria"]]
+
+
+P95 = "p95 is below 500 ms"
+ERRORS = "the error rate is below 1%"
+
+
+def test_every_then_and_and_of_every_example_is_one_result_in_gherkin_order(tmp_path):
+    code, document = behave(tmp_path)
+    assert code == 0
+    assert [row["sentence"] for row in document["criteria"]] == [
+        P95,
+        ERRORS,
+        "p99 of the auth endpoints is below 1 s",
+        "p99 of the metrics endpoints is below 1 s",
+    ]
+    first, last = document["criteria"][0], document["criteria"][-1]
+    assert (first["feature_file"], first["line"], first["keyword"]) == (
+        "features/api/peak.feature",
+        11,
+        "Then",
+    )
+    assert (first["requirements"], first["area"], first["advisory"]) == (["API-1"], "api", False)
+    assert (last["parameters"], last["advisory"]) == ({"group": "metrics"}, True)
+    assert len({row["id"] for row in document["criteria"]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("pass", 0), ("fail", 1), ("not judged", 2), ("inconclusive", 3), ("invalid", 4)]
+)
+def test_the_session_leaves_with_the_code_of_its_verdicts(tmp_path, verdict, code):
+    left, document = behave(tmp_path, verdicts={P95: verdict})
+    assert left == code == document["exit_code"] == gate(tmp_path)[0]
+    assert statuses(document)[0] == verdict
+
+
+def test_an_advisory_failure_does_not_count(tmp_path):
+    code, document = behave(tmp_path, verdicts={"p99 of the auth endpoints is below 1 s": "fail"})
+    assert code == 0
+    assert "fail" in statuses(document)
+
+
+def test_a_failed_given_leaves_every_then_not_judged_with_its_message(tmp_path):
+    def given():
+        raise RuntimeError("only 12 accounts for 1000 users")
+
+    code, document = behave(tmp_path, given=given)
+    assert code == 2
+    assert set(statuses(document)) == {"not judged"}
+    told = '"Given 1000 concurrent users" did not hold: only 12 accounts for 1000 users'
+    assert all(reason.startswith(told) for reason in reasons(document))
+
+
+def test_a_sentence_that_nothing_reads_is_explained_and_not_judged(tmp_path):
+    code, document = behave(tmp_path, PEAK.replace("Then p95 is below", "Then q95 is bellow"))
+    assert code == 2
+    assert statuses(document)[:2] == ["not judged", "pass"]
+    assert 'cannot read "' in reasons(document)[0]
+
+
+def test_a_given_that_nothing_reads_leaves_its_thens_not_judged(tmp_path):
+    code, document = behave(tmp_path, PEAK.replace("1000 concurrent users", "1000 concurent users"))
+    assert code == 2
+    assert set(statuses(document)) == {"not judged"}
+    assert reasons(document)[0].startswith('"Given 1000 concurent users" did not hold: ')
+
+
+def test_a_step_that_judged_nothing_is_no_pass(tmp_path):
+    code, document = behave(tmp_path, verdicts={P95: "forget"})
+    assert code == 2
+    assert reasons(document)[0] == "the step ran, but judged nothing"
+
+
+def test_a_crash_in_a_step_is_not_judged_and_tells_no_place_of_this_machine(tmp_path):
+    code, document = behave(tmp_path, verdicts={P95: "crash"})
+    assert code == 2
+    assert reasons(document)[0] == "cannot read features/x"
+    assert str(Path.cwd()) not in (tmp_path / "criteria.json").read_text()
+
+
+def test_after_an_interruption_what_was_judged_stays_and_the_rest_is_not_judged(tmp_path, capsys):
+    code, document = behave(tmp_path, verdicts={ERRORS: "interrupt"})
+    assert code == 2
+    assert statuses(document) == ["pass", "not judged", "not judged", "not judged"]
+    assert reasons(document)[1] == "interrupted"
+    assert reasons(document)[2] == "the session ended before this was judged"
+
+
+def test_with_stop_the_scenarios_after_a_failure_are_not_judged(tmp_path):
+    code, document = behave(tmp_path, arguments=["--stop"], verdicts={P95: "fail"})
+    assert statuses(document)[0] == "fail"
+    assert statuses(document)[2:] == ["not judged", "not judged"]
+    assert code == 1  # those not judged are advisory
+
+
+@pytest.mark.parametrize("hook", ["before_feature", "before_scenario", "before_tag"])
+def test_a_hook_that_fails_before_leaves_everything_not_judged(tmp_path, hook):
+    def fails(*_):
+        raise RuntimeError("the hook broke")
+
+    code, document = behave(tmp_path, hooks={hook: fails})
+    assert code == 2
+    assert set(statuses(document)) == {"not judged"}
+    assert "the hook broke" in reasons(document)[0]
+
+
+def test_a_hook_that_fails_afterwards_takes_a_pass_away_but_not_a_fail(tmp_path):
+    def fails(_context, scenario):
+        raise RuntimeError("the hook broke")
+
+    code, document = behave(tmp_path, hooks={"after_scenario": fails}, verdicts={P95: "fail"})
+    assert code == 2
+    assert statuses(document)[:2] == ["fail", "not judged"]
+    assert "before that it was a pass" in reasons(document)[1]
+
+
+def test_scenarios_that_tags_leave_out_are_no_results(tmp_path):
+    _, document = behave(tmp_path, arguments=["--tags", "@API-1"])
+    assert [row["sentence"] for row in document["criteria"]] == [P95, ERRORS]
+
+
+def test_a_tag_that_selects_nothing_is_no_pass(tmp_path, capsys):
+    code, document = behave(tmp_path, arguments=["--tags", "@nothing"])
+    assert code == 2
+    assert document["criteria"] == []
+    assert "a tag that selects nothing is not a pass" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_scenario_that_a_hook_skips_with_a_reason_is_not_judged(tmp_path):
+    def skips(_context, scenario):
+        scenario.skip("no tenants here")
+
+    code, document = behave(tmp_path, hooks={"before_scenario": skips})
+    assert code == 2
+    assert reasons(document)[0] == "the scenario was skipped: no tenants here"
+
+
+def test_what_an_earlier_session_left_is_gone_when_a_reporter_is_made(tmp_path):
+    behave(tmp_path)
+    assert (tmp_path / "allure-results").is_dir()
+    Reporter(Configuration([], load_config=False), FakeSession({}), reports=tmp_path, explain=explain)
+    assert not (tmp_path / "criteria.json").exists()
+    assert not (tmp_path / "allure-results").exists()
+    assert gate(tmp_path)[0] == 2
+
+
+def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("steps.suite.allure_results.write", fails)
+    code, document = behave(tmp_path, verdicts={P95: "fail"})
+    assert code == 1 == document["exit_code"]
+    assert "no Allure results: OSError: no space left" in capsys.readouterr().out
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_results(tmp_path):
+    from steps.suite.criteria_json import plain
+
+    assert plain({"a": (float("inf"), float("nan"), 1.5), 2: Status.PASS}) == {
+        "a": [None, None, 1.5],
+        "2": "pass",
+    }
+
+
+def test_the_document_holds_all_of_a_verdict(tmp_path):
+    _, document = behave(tmp_path)
+    names = {field.name for field in dataclasses.fields(Verdict)}
+    assert set(document["criteria"][0]["verdict"]) == names | {"margin"}
+    assert not list(tmp_path.glob(".criteria*"))

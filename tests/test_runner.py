@@ -1,0 +1,331 @@
+"""behave from end to end, as people call it, on a bench that puts no load on."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+HOOKS = f"""
+from pathlib import Path
+from steps.suite import runner
+from tests.fake_bench import FakeBench
+runner.open_bench = FakeBench
+exec(Path({str(ROOT / "environment.py")!r}).read_text())
+"""
+JOURNEYS = """
+from loadkit.journey import journey
+
+@journey("browse")
+async def browse(user):
+    await user.get("/shop/items")
+"""
+LOCAL = """
+base = "http://127.0.0.1:1"
+journeys = "shop"
+load_allowed = true
+max_users = 1000
+ramp = 0
+hold = 30
+[levels]
+peak = 200
+[groups]
+shop = ["* /shop/*"]
+[mixes]
+default = [{ journey = "browse", share = 1 }]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What behave left behind."""
+
+    code: int
+    out: str
+    err: str
+    bench: list[str]
+    criteria: dict[str, tuple[str, str]]
+    """By "line sentence": status and reason."""
+
+    @property
+    def loads(self) -> list[str]:
+        return [line.removeprefix("run ") for line in self.bench if line.startswith("run ")]
+
+
+class Project:
+    """A suite of its own in a passing folder, with the steps of this one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "steps").symlink_to(ROOT / "steps")
+        self.write("environment.py", HOOKS)
+        self.write("shop.py", JOURNEYS)
+        self.write("environments/local.toml", LOCAL)
+        self.write("pyproject.toml", (ROOT / "pyproject.toml").read_text())
+        self.order()
+
+    def write(self, name: str, text: str) -> None:
+        file = self.root / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+    def order(self, **orders: object) -> None:
+        self.write("orders.json", json.dumps(orders))
+
+    def feature(self, scenarios: str, name: str = "shop") -> None:
+        self.write(f"features/{name}.feature", f"Feature: Shop\n{textwrap.dedent(scenarios)}")
+
+    def behave(self, *arguments: str) -> Said:
+        done = subprocess.run(
+            [sys.executable, "-m", "behave", "--no-color", *arguments],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        log, criteria = self.root / "bench.log", self.root / "reports" / "criteria.json"
+        return Said(
+            done.returncode,
+            done.stdout,
+            done.stderr,
+            log.read_text().splitlines() if log.exists() else [],
+            {
+                f"{each['line']} {each['sentence']}": (each["verdict"]["status"], each["verdict"]["reason"])
+                for each in (json.loads(criteria.read_text())["criteria"] if criteria.exists() else [])
+            },
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+QUICK = """
+  Scenario: Quick
+    Given 100 concurrent users
+    Then p95 stays below 500 ms
+    And the error rate of the shop endpoints is below 1%
+"""
+
+
+def test_the_first_then_puts_the_load_on_and_each_then_judges(project: Project) -> None:
+    project.feature(QUICK)
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+    assert said.code == 0
+    assert said.bench[-1] == "close"
+
+
+def test_scenarios_with_equal_plans_share_one_run(project: Project) -> None:
+    project.feature(QUICK)
+    project.feature(QUICK.replace("100", "1,00").replace("1,00", "100"), "again")
+    project.feature(QUICK.replace("100 concurrent users", "the peak load"), "peak")
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users", "Run B: 200 users"]
+    assert len(said.criteria) == 6 - 2 or len(said.criteria) == 2  # equal lines of the files fall together here
+    assert said.code == 0
+
+
+def test_a_failed_criterion_does_not_keep_the_next_from_being_judged(project: Project) -> None:
+    project.order(seconds=0.7)
+    project.feature(QUICK)
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["fail", "pass"]
+    assert said.code == 1
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_run_that_could_not_be_made_is_not_tried_again(project: Project) -> None:
+    project.order(trouble="http://127.0.0.1:1 does not answer")
+    project.feature(QUICK)
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    assert set(said.criteria.values()) == {("not judged", "http://127.0.0.1:1 does not answer")}
+    assert said.err.count("does not answer") == 1
+    assert said.code == 2
+    assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("    Given 100 concurent users\n", 'did you mean "concurrent"?'),
+        ("    Given 100 concurrent users\n    And 100 concurrent users\n", "stated before"),
+        ("    Given the summit load\n", 'no level "summit"'),
+        ("    Given 100 concurrent users of the basket\n", 'no mix "basket"'),
+        ('    Given 100 concurrent users following the "sell" journey\n', 'no journey "sell"'),
+        ("    Given 2000 concurrent users\n", "allows 1000 users"),
+        ("    Given 100 concurrent users\n    When 100 concurrent users\n", "none that follows When"),
+    ],
+)
+def test_a_given_that_does_not_hold_leaves_every_then_not_judged_and_puts_no_load_on(
+    project: Project, wrong: str, reason: str
+) -> None:
+    project.feature(f"  Scenario: Wrong\n{wrong}    Then p95 is below 1 s\n    And the error rate is below 1%\n")
+    said = project.behave()
+    assert said.loads == []
+    assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged"]
+    assert all(reason in why for _, why in said.criteria.values())
+    assert reason in said.err
+    assert said.code == 2
+    assert "Traceback" not in said.out + said.err
+
+
+def test_one_unreadable_then_leaves_its_scenario_not_judged_and_the_others_judged(project: Project) -> None:
+    project.feature(
+        """
+  Scenario: Wrong
+    Given 200 concurrent users
+    Then p95 stays bellow 500 ms
+    And the error rate is below 1%
+  Scenario: Right
+    Given 100 concurrent users
+    Then p95 is below 1 s
+"""
+    )
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged", "pass"]
+    assert 'features/shop.feature:5: "p95 stays bellow 500 ms": cannot read "bellow"; did you mean "below"?' in said.err
+    assert said.code == 2
+
+
+@pytest.mark.parametrize("keyword", ["Given", "When"])
+def test_a_given_or_when_after_a_then_is_refused_with_its_line(project: Project, keyword: str) -> None:
+    late = "the load holds for 1 minute" if keyword == "Given" else "the load runs"
+    project.feature(f"{QUICK}    {keyword} {late}\n    Then p95 is below 1 s\n")
+    said = project.behave()
+    assert said.loads == []
+    assert f'features/shop.feature:7: "{keyword} {late}" stands after the Then of line 5' in said.err
+    assert {status for status, _ in said.criteria.values()} == {"not judged"}
+    assert said.code == 2
+
+
+def test_a_scenario_without_a_then_is_named_instead_of_passing(project: Project) -> None:
+    project.feature(f"{QUICK}\n  Scenario: Idle\n    Given 100 concurrent users\n")
+    said = project.behave("--dry-run")
+    assert '"Idle" judges nothing; it needs a Then' in said.err
+    assert said.code == 2
+
+
+def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
+    project.feature(QUICK)
+    project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
+    said = project.behave("--dry-run")
+    assert "Run A: 100 users, 5 min: judges 2 criteria\n" in said.out
+    assert "Run B: 100 users, 30 s: judges 2 criteria; a run of its own: 30 s instead of 5 min\n" in said.out
+    assert "2 runs, 5.5 min in all on local; no load was put on\n" in said.out
+    assert (said.bench, said.criteria, said.err, said.code) == ([], {}, "", 0)
+
+
+def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Project) -> None:
+    project.feature(QUICK.replace("500 ms", "500"))
+    said = project.behave("--dry-run")
+    assert said.err == 'features/shop.feature:5: "p95 stays below 500": cannot read "500"; it needs a unit, such as 500 ms\n'
+    assert said.code == 2
+
+
+def test_more_minutes_than_the_environment_allows_are_refused_before_any_load(project: Project) -> None:
+    project.feature(QUICK.replace("Then", "And the load holds for 3 hours\n    Then"))
+    for arguments in (["--dry-run"], []):
+        said = project.behave(*arguments)
+        assert "allows 120 minutes of load (max_minutes), these runs take 180" in said.err
+        assert (said.bench, said.code) == ([], 2)
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], []])
+def test_a_tag_that_selects_nothing_is_no_pass(project: Project, arguments: list[str]) -> None:
+    project.feature(QUICK)
+    said = project.behave("-t", "@nonexistent", *arguments)
+    assert "no criterion was selected" in said.out + said.err
+    assert (said.loads, said.code) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("define", "reason"),
+    [
+        ("env=moon", 'no environment "moon"; there are: local'),
+        ("time_scale=fast", "expected a ratio above 0 and at most 1, such as 0.1"),
+        ("users_scale=2", "expected a ratio above 0 and at most 1"),
+        ("seed=x", "expected a whole number"),
+        ("enviroment=local", "unknown"),
+        ("timescale=0.1", "did you mean time_scale?"),
+    ],
+)
+def test_an_option_that_means_nothing_ends_before_any_load(project: Project, define: str, reason: str) -> None:
+    project.feature(QUICK)
+    said = project.behave("-D", define)
+    assert reason in said.err
+    assert len(said.err.splitlines()) == 1
+    assert (said.bench, said.code) == ([], 2)
+
+
+def test_what_an_earlier_session_found_does_not_outlive_one_that_cannot_begin(project: Project) -> None:
+    project.feature(QUICK)
+    assert project.behave().criteria
+    assert not project.behave("-D", "env=moon").criteria
+
+
+def test_journeys_that_cannot_be_imported_end_it_before_any_load(project: Project) -> None:
+    project.feature(QUICK)
+    project.write("shop.py", "import nothing_of_that_name\n")
+    said = project.behave()
+    assert "cannot import the journeys in shop" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert (said.bench, said.code) == ([], 2)
+
+
+def test_a_rehearsal_is_said_in_every_result(project: Project) -> None:
+    project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"))
+    said = project.behave("-D", "time_scale=0.1", "-D", "users_scale=0.5")
+    assert said.loads == ["Run A: 50 users"]
+    verdicts = json.loads((project.root / "reports" / "criteria.json").read_text())["criteria"]
+    assert {each["verdict"]["rehearsed"] for each in verdicts} == {"50 of 100 users, 30 s of 5 min"}
+
+
+def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project: Project) -> None:
+    project.order(ended="interrupted")
+    project.feature(QUICK)
+    project.feature(QUICK.replace("100", "200"), "then")
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    assert said.bench[-1] == "close"
+    assert len(said.criteria) == 2
+    assert all(status != "pass" for status, _ in said.criteria.values())
+    assert said.code == 2
+
+
+def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Project) -> None:
+    project.order(interrupt=True)
+    project.feature(QUICK)
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged"]
+    assert said.bench == ["run Run A: 100 users", "close"]
+    assert said.code == 2
+
+
+def test_a_prometheus_query_is_handed_to_the_bench_that_observes(project: Project) -> None:
+    project.feature("  Scenario: Q\n    Given 100 concurrent users\n    Then the Prometheus query \"up\" is above 0\n")
+    assert project.behave().bench[0] == "run Run A: 100 users up"
+
+
+@pytest.mark.parametrize("formatter", ["plain", "pretty", "json", "allure_behave.formatter:AllureFormatter"])
+def test_the_stock_formatters_work_and_show_no_stack_trace(project: Project, formatter: str) -> None:
+    project.order(seconds=0.7)
+    project.feature(QUICK)
+    said = project.behave("-f", formatter, "-o", "stock")
+    assert said.code == 1
+    left = project.root / "stock"
+    written = [left] if left.is_file() else list(left.iterdir())
+    texts = [file.read_text() for file in written]
+    assert any("p95 stays below 500 ms" in text for text in texts)
+    assert any("limit of 500 ms" in text for text in texts)
+    assert not any("Traceback" in text for text in texts if formatter != "allure_behave.formatter:AllureFormatter")

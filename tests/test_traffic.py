@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.slices import Kind
+from loadkit.traffic import FAILED, quantile_of, series_of, traffic_of
+from loadkit.verdict import Window
+from tests.builders import plan_of, run_of, samples_of
+
+WHOLE = Window(0, 60)
+EVERYTHING = Scope()
+
+
+def all_of(run, window=WHOLE, kind=Kind.RESPONSE):
+    return traffic_of(run, series_of(EVERYTHING, run), window, kind)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(1e-5, 30), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.999]))
+def test_a_quantile_is_within_a_thousandth_of_the_exact_one(times, quantile):
+    run = run_of(samples_of(np.linspace(0, 59, len(times)), np.array(times)), plan_of())
+    exact = np.sort(times)[max(0, int(np.ceil(quantile * len(times) - 1e-9)) - 1)]
+    # Moments are kept as start and end, so a time loses its last digits before it is counted.
+    assert quantile_of(all_of(run).histogram(), quantile) == pytest.approx(exact, rel=0.001001, abs=1e-12)
+
+
+def test_a_quantile_among_the_failed_has_no_value():
+    outcomes = ["ok"] * 90 + ["status 500"] * 10
+    run = run_of(samples_of(np.linspace(0, 59, 100), np.full(100, 0.001), outcome=outcomes), plan_of())
+    histogram = all_of(run).histogram()
+    assert quantile_of(histogram, 0.5) == pytest.approx(0.001, rel=0.001)
+    assert quantile_of(histogram, 0.95) is None
+    assert quantile_of(np.zeros(FAILED + 1, np.int64), 0.5) is None
+
+
+def test_an_operation_belongs_to_the_window_of_its_intended_start():
+    run = run_of(samples_of([9.9, 10.0, 19.9, 20.0], np.full(4, 5.0)), plan_of(60))
+    traffic = all_of(run, Window(10, 10))
+    assert traffic.per_second().tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_a_success_is_completed_in_the_second_of_its_end():
+    run = run_of(samples_of([5.0, 10.0], [5.5, 5.5], outcome=["ok", "timeout"]), plan_of(60))
+    assert all_of(run, Window(10, 10)).completed.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_timeouts_enter_a_mean_with_their_time_and_other_failures_do_not():
+    outcomes = ["ok", "timeout", "status 500"]
+    run = run_of(samples_of([0.0, 0.1, 0.2], [1.0, 10.0, 0.001], outcome=outcomes), plan_of())
+    number, spent, longest = all_of(run).timed[0]
+    assert (number, spent, longest) == (2, pytest.approx(11.0), pytest.approx(10.0))
+
+
+def test_service_time_counts_from_the_sending():
+    run = run_of(samples_of(np.arange(50.0), np.full(50, 0.3), late=0.2), plan_of())
+    assert quantile_of(all_of(run).histogram(), 0.5) == pytest.approx(0.3, rel=0.001)
+    assert quantile_of(all_of(run, kind=Kind.SERVICE).histogram(), 0.5) == pytest.approx(0.1, rel=0.001)
+
+
+def test_scopes_cover_their_series():
+    samples = [
+        *samples_of([1.0], [0.1], "POST /auth/login", tenant="acme"),
+        *samples_of([2.0], [0.1], "GET /metrics", region="Europe"),
+    ]
+    run = run_of(samples, plan_of(), groups={"auth": ("* /auth/*",), "admin": ("* /admin/*",)})
+
+    def covered(kind, name=""):
+        return series_of(Scope(kind, name), run)
+
+    assert covered(ScopeKind.ALL) == ("label:GET /metrics", "label:POST /auth/login")
+    assert covered(ScopeKind.GROUP, "auth") == ("label:POST /auth/login",)
+    assert covered(ScopeKind.GROUP, "admin") == covered(ScopeKind.GROUP, "none") == ()
+    assert covered(ScopeKind.LABEL, "GET /metrics") == ("label:GET /metrics",)
+    assert covered(ScopeKind.TENANT, "acme") == ("tenant:acme",)
+    assert covered(ScopeKind.REGION, "Europe") == ("region:Europe",)
+    assert covered(ScopeKind.INSTANCE) == covered(ScopeKind.TENANT, "other") == ()
+
+
+def test_leaving_out_seconds_closes_the_window_up():
+    run = run_of(samples_of(np.arange(60.0) + 0.5, np.full(60, 0.1)), plan_of())
+    kept = np.ones(60, np.bool_)
+    kept[10:20] = False
+    rest = all_of(run).only(kept)
+    assert (rest.seconds, rest.size) == (50, 50)
+    assert rest.per_second().tolist() == [1] * 50
+
+
+def test_batches_and_seconds_count_the_same_operations():
+    random = np.random.default_rng(1)
+    outcomes = np.where(random.uniform(size=5000) < 0.1, "timeout", "ok").tolist()
+    run = run_of(samples_of(random.uniform(0, 60, 5000), random.exponential(0.1, 5000), outcome=outcomes), plan_of())
+    traffic = all_of(run)
+    used, counts = traffic.by_batch(np.array([0, 7, 60]))
+    assert counts.sum(axis=1).tolist() == [traffic.per_second()[:7].sum(), traffic.per_second()[7:].sum()]
+    assert used[-1] == FAILED
+    assert counts[:, -1].sum() == traffic.failed == outcomes.count("timeout")
+    assert traffic.successes().size == 5000 - traffic.failed
