@@ -5,6 +5,7 @@ run: what was not judged is shaded, the steady window is not.
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from loadkit.criterion import Criterion, Family, Scope, Unit
 from loadkit.gauges import points_of
 from loadkit.health import held_per_second
 from loadkit.observation import Observation, Series
-from loadkit.quantities import format_number, format_quantity, format_seconds
+from loadkit.quantities import format_number, format_quantity
 from loadkit.record import Run
 from loadkit.slices import Kind
 from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
@@ -50,6 +51,7 @@ _FILLS = (
     ("#7a5c2e", "\\\\\\"),
     ("#ffffff", "+++"),
 )
+_BEHIND_TEXT = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
 _QUANTILES = (0.5, 0.95, 0.99)
 _CURVE = 1 - np.logspace(0, -4, 161)
 """From the smallest to p99.99, closer together towards the tail."""
@@ -106,8 +108,8 @@ def percentiles(run: Run, window: Window) -> bytes:
     axes.set_yscale("log")
     _label_values(axes, Unit.SECONDS)
     axes.set_xlabel("share of the operations that took no longer")
-    axes.set_title("How long operations took, in the judged window", loc="left")
-    _legend(axes)
+    _head(figure, "How long operations took, in the judged window")
+    axes.legend(loc="lower right", frameon=False, fontsize=8, handlelength=2.6)
     return _drawn(figure)
 
 
@@ -122,7 +124,7 @@ def load(run: Run, window: Window | None) -> bytes:
         seconds = np.arange(0.5, whole.seconds)
         _strokes(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
         _label_values(panels[0], Unit.NUMBER)
-        panels[0].set_ylim(bottom=0)
+        panels[0].set_ylim(0, 1.15 * max(1.0, float(held.max()), float(stated.max())))
     traffic = _whole(run, Scope())
     bins = _Bins.of(traffic.seconds)
     failed = bins.sums(traffic.per_second(FAILED)) / bins.lengths
@@ -135,7 +137,7 @@ def load(run: Run, window: Window | None) -> bytes:
     _strokes(panels[-1], rates)
     _label_values(panels[-1], Unit.NUMBER)
     panels[-1].set_ylim(bottom=0)
-    panels[0].set_title("The load", loc="left")
+    _head(figure, "The load")
     return _over_time(figure, panels, run, window)
 
 
@@ -168,7 +170,7 @@ def errors(run: Run, window: Window | None) -> bytes:
     axes = figure.subplots()
     second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(Scope(), run), 0, whole.end)
     kinds = sorted({int(number) for number in outcome if number}, key=lambda n: -count[outcome == n].sum())
-    axes.set_title("Failed operations per second", loc="left")
+    _head(figure, "Failed operations per second")
     if not kinds:
         _say(axes, f"none of {format_number(float(count.sum()))} operations failed")
         return _over_time(figure, [axes], run, window)
@@ -296,7 +298,17 @@ def _times(run: Run, window: Window | None, criterion: Criterion) -> bytes:
         bins = _Bins.of(traffic.seconds)
         mean = _ratio(bins.sums(traffic.timed[:, 1]), bins.sums(traffic.timed[:, 0]))
         lines = [("mean", bins.middles, mean), *lines]
-    return _lines(run, window, lines, Unit.SECONDS, criterion)
+    return _lines(run, window, lines, Unit.SECONDS, criterion, _failing(traffic, judged))
+
+
+def _failing(traffic: Traffic, quantile: float | None) -> list[tuple[float, float]]:
+    """Stretches of the run in which so many operations failed that the percentile lies among them."""
+    bins = _Bins.of(traffic.seconds)
+    failed = _ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
+    if quantile is None:
+        return []
+    over = np.flatnonzero(failed > 1 - quantile)
+    return [(float(bins.edges[number]), float(bins.edges[number + 1])) for number in over]
 
 
 def _gauge(run: Run, window: Window | None, criterion: Criterion) -> bytes:
@@ -306,8 +318,14 @@ def _gauge(run: Run, window: Window | None, criterion: Criterion) -> bytes:
 
 
 def _lines(
-    run: Run, window: Window | None, lines: Sequence[_Line], unit: Unit, criterion: Criterion
+    run: Run,
+    window: Window | None,
+    lines: Sequence[_Line],
+    unit: Unit,
+    criterion: Criterion,
+    failing: Sequence[tuple[float, float]] = (),
 ) -> bytes:
+    """Lines with the criterion's limit; in the stretches of `failing` the first of them is above every limit."""
     figure = _figure()
     axes = figure.subplots()
     values = [line[np.isfinite(line)] for _, _, line in lines]
@@ -316,11 +334,14 @@ def _lines(
     if not any(len(line) for line in values):
         _say(axes, "nothing was measured")
     _strokes(axes, lines)
+    for number, (start, end) in enumerate(failing):
+        text = "" if number else f"{lines[0][0]} lies among failed operations"
+        axes.axvspan(start, end, color=_LIMIT, alpha=0.12, linewidth=0, label=text)
     limit = criterion.limit
     axes.axhline(limit, color=_LIMIT, linestyle=(0, (6, 2)), linewidth=1.6)
     side = "above" if criterion.comparison.is_upper else "below"
     axes.annotate(
-        f"limit {format_quantity(limit, unit)}: broken {side}",
+        f"limit {format_quantity(limit, unit)}: fails {side}",
         (1, limit),
         (-4, 3),
         xycoords=("axes fraction", "data"),
@@ -329,6 +350,7 @@ def _lines(
         va="bottom",
         color=_LIMIT,
         fontsize=9,
+        bbox=_BEHIND_TEXT,
     )
     if unit is Unit.SECONDS and 0 < highest < limit / 10 and lowest > 0:
         # Far below its limit: on a straight axis it would lie flat on the ground.
@@ -340,7 +362,7 @@ def _lines(
         axes.set_ylim(0, 1.15 * max(limit, highest))
     _label_values(axes, unit)
     _legend(axes)
-    axes.set_title(criterion.sentence, loc="left", fontsize=10, wrap=True)
+    _head(figure, criterion.sentence)
     return _over_time(figure, [axes], run, window)
 
 
@@ -350,6 +372,10 @@ def _strokes(axes: Any, lines: Sequence[_Line]) -> None:
         axes.plot(moments, values, color=colour, linestyle=dash, linewidth=width, label=title)
     if lines:
         _legend(axes)
+
+
+def _head(figure: Any, title: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
 
 
 def _legend(axes: Any) -> None:
@@ -376,7 +402,9 @@ def _say(axes: Any, text: str) -> None:
 def _label_values(axes: Any, unit: Unit) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_quantity(value, unit)))
+    # The legend says what is counted per second; it need not stand at every line.
+    plain = Unit.NUMBER if unit is Unit.PER_SECOND else unit
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_quantity(value, plain)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color="#e3e8ee", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -399,20 +427,22 @@ def _over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | No
     for happening in run.happenings:
         panels[0].annotate(
             happening.what, (happening.at, 1), (3, -3), xycoords=("data", "axes fraction"),
-            textcoords="offset points", va="top", fontsize=8, color=_INK,
+            textcoords="offset points", va="top", fontsize=8, color=_INK, bbox=_BEHIND_TEXT,
         )  # fmt: skip
     last = panels[-1]
     last.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10], integer=True))
-    last.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{int(value) // 60}:{int(value) % 60:02d}")
-    )
+    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _moment(value)))
     judged = (
         "nothing was judged"
         if window is None
-        else f"judged: {format_seconds(window.seconds)} from {window.start // 60}:{window.start % 60:02d} (shaded: not judged)"
+        else f"judged: {_moment(window.start)} to {_moment(window.end)} (shaded: not judged)"
     )
     last.set_xlabel(f"minutes and seconds since the load began — {judged}")
     return _drawn(figure)
+
+
+def _moment(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _figure(height: float = 1.0) -> Any:
@@ -434,7 +464,8 @@ def _drawn(figure: Any) -> bytes:
     # Text stays text: a tenth of the size, and found by the browser's search. No date: equal runs, equal charts.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "charts"}):
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
-    return held.getvalue()
+    # A hundredth of a point is finer than any screen; matplotlib writes a millionth, at twice the size.
+    return re.sub(rb"(\d+\.\d\d)\d+", rb"\1", held.getvalue())
 
 
 def _tail(share: float) -> float:

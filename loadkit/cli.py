@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from loadkit.commands import environment, gate, judge, report, run
+from loadkit.commands import environment, gate, judge, report, run, stop
 from loadkit.errors import LoadkitError
 
 __all__ = ["main"]
 
-_COMMANDS = (run, judge, gate, report, environment)
+_COMMANDS = (run, judge, gate, report, environment, stop)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -56,12 +56,13 @@ class Crowd:
 
     async def _live(self, user: User, journey: Journey, present: Sequence[Stay], origin: float) -> None:
         pacer, recorder = self._surroundings.pacer, self._surroundings.recorder
+        clock = self._surroundings.clock
         readying = asyncio.create_task(self._ready(user, origin, present[0].join))
         try:
             for stay in present:
                 join, leave = origin + stay.join, origin + stay.leave
                 await pacer.until(join)
-                recorder.joined()
+                recorder.joined(join, clock.now())
                 # Who cannot log in is there all the same, and waits: the service keeps it from its work.
                 departure = pacer.until(leave)
                 await asyncio.wait((readying, departure), return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +70,7 @@ class Crowd:
                     user.start(join, leave)
                     await self._work(user, journey)
                     await departure
-                recorder.left()
+                recorder.left(leave)
         finally:
             readying.cancel()
             user.close()

@@ -27,8 +27,12 @@ _LONGEST_GAP = 3
 _SHORTEST_DIFFERENCE = 5.0
 """Seconds over which a counter's increase is taken, at least; two scrapes where these are further apart."""
 _TAIL = 0.95
-_TAIL_ERROR = 2.113
-"""Standard error of a p95, in that of the mean, for normally distributed values: √(q(1−q)) / φ(z_q)."""
+_TAIL_ERROR = math.sqrt(_TAIL * (1 - _TAIL))
+"""Standard error of a quantile: √(q(1−q)) over the density there (of one reading)."""
+_NORMAL_DENSITY = 0.1031
+"""The standard normal distribution's at its p95."""
+_NEARBY = 0.04
+"""Shares either side of the p95 between which its density is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
     """The p95 over time, or the mean, with what the readings' own wandering says of its error.
 
     The readings cover the window whole, so the error is not that of sampling it: it is that of the window standing for
-    other windows like it. It is the mean's over batches, times 2.1 for a p95 (see `_TAIL_ERROR`).
+    other windows like it. It is the mean's over batches, and for a p95 as much more as the readings thin out there.
     """
     edges = batch_edges(len(points.values))[:-1]
     if judged is Judged.MEAN:
@@ -245,7 +249,10 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
         value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
         weighted = np.add.reduceat(points.values * points.lengths, edges)
         mean = mean_of_batches(weighted, np.add.reduceat(points.lengths, edges))
-        reach, name = mean.reach * _TAIL_ERROR, "p95 of "
+        reach, name = (
+            mean.reach * _tail_to_mean(points.values, is_upper=criterion.comparison.is_upper),
+            "p95 of ",
+        )
     interval = (value - reach, value + reach)
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
@@ -267,6 +274,16 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
         len(points.values),
         len(points.values) / persistence(points.values),
     )
+
+
+def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
+    """How many times a p95's (p5's) standard error is that of the mean: by the density there, or the normal one's."""
+    deviation = float(values.std())
+    if deviation == 0:
+        return 0.0
+    centre = _TAIL if is_upper else 1 - _TAIL
+    low, high = np.quantile(values, [centre - _NEARBY, centre + _NEARBY])
+    return _TAIL_ERROR * max(float(high - low) / (2 * _NEARBY) / deviation, 1 / _NORMAL_DENSITY)
 
 
 def _spells(criterion: Criterion, points: Points) -> Spells:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from loadkit.clock import Clock
 
-__all__ = ["Alarm", "LoopAlarm", "Pacer", "TimerAlarm", "best_alarm"]
+__all__ = ["BEST_ALARM", "Alarm", "LoopAlarm", "Pacer", "TimerAlarm"]
 
 _CLOCK_MONOTONIC = 1
 _ABSOLUTE = 1
@@ -71,20 +71,19 @@ class Pacer:
 
 
 class LoopAlarm:
-    """The event loop's own timer."""
+    """The event loop's own timer, for a loop whose time is the clock's."""
 
-    __slots__ = ("_clock", "_handle", "_loop", "_ring")
+    __slots__ = ("_handle", "_loop", "_ring")
 
-    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+    def __init__(self, ring: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._clock = clock
         self._ring = ring
         self._handle: asyncio.TimerHandle | None = None
 
     def set(self, moment: float) -> None:
         """See `Alarm.set`."""
         self.close()
-        self._handle = self._loop.call_later(max(moment - self._clock.now(), 0.0), self._ring)
+        self._handle = self._loop.call_at(moment, self._ring)
 
     def close(self) -> None:
         """See `Alarm.close`."""
@@ -138,6 +137,5 @@ class TimerAlarm:
         self._ring()
 
 
-def best_alarm(clock: Clock) -> Callable[[Callable[[], None]], Alarm]:
-    """What makes the most exact alarms on this system."""
-    return TimerAlarm if sys.platform == "linux" else lambda ring: LoopAlarm(clock, ring)
+BEST_ALARM: Callable[[Callable[[], None]], Alarm] = TimerAlarm if sys.platform == "linux" else LoopAlarm
+"""Makes the most exact alarms on this system."""

@@ -12,7 +12,7 @@ from loadkit.sample import OK
 from loadkit.slices import Kind, SliceTable, label_series
 from loadkit.workload import Workload
 
-__all__ = ["Pulse", "Progress"]
+__all__ = ["Progress", "Pulse"]
 
 _LAGS = 0.01
 """Seconds of event-loop lag (p99) from which the live line warns; the judge decides by the criterion."""

@@ -7,12 +7,22 @@ from scipy import special
 from loadkit.criterion import Criterion, Family
 from loadkit.finding import Finding, decide
 from loadkit.quantities import format_seconds
-from loadkit.spells import Spells, confidence_of_each, in_spells, thin, weigh
+from loadkit.spells import (
+    Spells,
+    confidence_of_each,
+    dispersion,
+    in_spells,
+    spell_effect,
+    thin,
+    weigh,
+    within,
+)
 from loadkit.statistics import (
     batch_edges,
     bounds,
     design_effect,
     effective_size,
+    grossly_above,
     growth_to_decide,
     is_surely_above,
     mean_of_batches,
@@ -63,8 +73,9 @@ def examine_share(
     worth = float(effective_size(total, np.array(effect), batches))
     share = failed / total
     lower, upper = bounds(share * worth, worth)
-    if share == 1:
-        upper = 1.0
+    # One event that lasted shows no correlation that could be estimated.
+    bursts = within(failures, attempts)
+    lower = max(lower, grossly_above(failed / bursts, total / bursts))
     is_failing_share = criterion.measure.family is Family.ERROR_RATE
     measured = share if is_failing_share else 1 - share
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
@@ -98,10 +109,10 @@ def examine_share(
         worth,
         details={"failed": int(failed), "design_effect": effect, "batches": batches},
     )
-    in_each, bad_in_each = in_spells(attempts), in_spells(failures)
-    each = confidence_of_each(len(in_each))
-    over = is_surely_above(bad_in_each / effect, in_each / effect, max(allowed, 0.0), each)
-    lull = thin(in_each, effect) if is_steady else np.zeros(len(in_each), np.bool_)
+    effect_in_spell = spell_effect(criterion, failures, attempts)
+    sizes, hits = in_spells(attempts) / effect_in_spell, in_spells(failures) / effect_in_spell
+    over = is_surely_above(hits, sizes, max(allowed, 0.0), confidence_of_each(len(sizes)))
+    lull = thin(attempts) if is_steady else np.zeros(len(sizes), np.bool_)
     return weigh(criterion, finding, Spells(over | lull, lull))
 
 
@@ -128,10 +139,13 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
         rate.value,
         interval,
         traffic.size,
-        details={"completed": int(done.sum()), "batches": rate.batches, "standard_error": rate.error},
+        details={
+            "completed": int(done.sum()),
+            "independent_batches": rate.worth,
+            "standard_error": rate.error,
+        },
     )
-    # Counts vary at least as Poisson's do, or as much more as the batches show.
-    effect = max(1.0, (rate.error * traffic.seconds) ** 2 / max(1.0, float(done.sum())))
+    effect = dispersion(traffic.completed)
     counts = in_spells(traffic.completed)
     lengths = in_spells(np.ones(traffic.seconds))
     each = confidence_of_each(len(counts))

@@ -16,6 +16,8 @@ __all__ = ["CHUNK", "Recorder", "Report"]
 
 CHUNK = 500
 """Samples that are counted at once: few enough that the event loop stands still for less than a millisecond."""
+_PROMPT = 0.1
+"""Seconds within which a user who joins at a second's beginning joins in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,17 @@ class Recorder:
 
     # --- what happens
 
-    def joined(self) -> None:
-        """A user is there from now on."""
+    def joined(self, join: float, now: float) -> None:
+        """A user is there from now on; by plan from `join`."""
         self.held += 1
+        if join <= self._origin + self._second and now - join < _PROMPT:
+            self._least_held += 1  # it came with the second, so it was there all through it
 
-    def left(self) -> None:
-        """A user is gone from now on."""
+    def left(self, leave: float) -> None:
+        """A user is gone from now on; by plan from `leave`."""
         self.held -= 1
-        self._least_held = min(self._least_held, self.held)
+        if leave < self._origin + self._second + 1:
+            self._least_held = min(self._least_held, self.held)
 
     def lag(self, now: float, seconds: float) -> None:
         """The event loop woke `seconds` late."""

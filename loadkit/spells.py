@@ -11,7 +11,18 @@ from loadkit.finding import Finding
 from loadkit.statistics import CONFIDENCE
 from loadkit.verdict import Status
 
-__all__ = ["SPELL", "Spells", "confidence_of_each", "in_spells", "spell_starts", "thin", "weigh"]
+__all__ = [
+    "SPELL",
+    "Spells",
+    "confidence_of_each",
+    "dispersion",
+    "in_spells",
+    "spell_effect",
+    "spell_starts",
+    "thin",
+    "weigh",
+    "within",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -74,11 +85,50 @@ def confidence_of_each(windows: int) -> float:
     return 1 - (1 - CONFIDENCE) / windows
 
 
-def thin(sizes: Floats, effect: float) -> Booleans:
+def within(hits: Integers, sizes: Integers) -> float:
+    """How many operations are worth one within ten seconds: what bursts take, and a lasting change does not.
+
+    `hits`, `sizes` (seconds,): operations by second, and those of them for which something holds. It is the design
+    effect of one-second clusters about each spell window's own share, at least 1.
+    """
+    starts = spell_starts(len(sizes))
+    lengths = np.diff(np.append(starts, len(sizes)))
+    total, bad = in_spells(sizes), in_spells(hits)
+    share = np.divide(bad, total, out=np.zeros(len(total)), where=total > 0)
+    spread = (hits - np.repeat(share, lengths) * sizes) ** 2
+    expected = float((share * (1 - share) * total).sum())
+    if expected == 0:
+        return 1.0
+    seen = float((np.add.reduceat(spread, starts) * lengths / np.maximum(lengths - 1, 1)).sum())
+    return max(1.0, seen / expected)
+
+
+def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float:
+    """How many operations are worth one in a spell window.
+
+    "Never" speaks of what each window was, whatever made it so: only the chance in counting is allowed for. "Stays"
+    looks for lasting spells, and a burst is none.
+    """
+    return 1.0 if criterion.comparison.holds_always else within(hits, sizes)
+
+
+def dispersion(counts: Integers) -> float:
+    """The variance of counts by second about each spell window's own mean, in that of a Poisson count; at least 1."""
+    starts = spell_starts(len(counts))
+    lengths = np.diff(np.append(starts, len(counts)))
+    means = in_spells(counts) / lengths
+    if not means.any():
+        return 1.0
+    spread = np.add.reduceat((counts - np.repeat(means, lengths)) ** 2, starts)
+    return max(1.0, float((spread * lengths / np.maximum(lengths - 1, 1)).sum() / counts.sum()))
+
+
+def thin(arrivals: Integers) -> Booleans:
     """Which spell windows have under half the traffic of the median one, beyond what chance explains.
 
-    `sizes` (w,): operations by spell window; `effect`: how many of them are worth one independent one.
+    `arrivals` (seconds,): operations by second.
     """
+    sizes, effect = in_spells(arrivals), dispersion(arrivals)
     usual = float(np.median(sizes))
     if usual == 0:
         return np.zeros(len(sizes), np.bool_)

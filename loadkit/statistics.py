@@ -24,6 +24,7 @@ __all__ = [
     "bounds",
     "design_effect",
     "effective_size",
+    "grossly_above",
     "growth_to_decide",
     "is_surely_above",
     "is_surely_below",
@@ -43,6 +44,7 @@ BATCHES = 30
 CONFIDENCE = 0.95
 """Of each bound on its own."""
 _MOST_PERSISTENCE = 0.95
+_GROSS = 8.0
 
 
 def normal_quantile(probability: float) -> float:
@@ -135,6 +137,17 @@ def is_surely_above(
     )
 
 
+def grossly_above(hits: float, size: float) -> float:
+    """The share that `hits` of `size` are surely a multiple of, in odds: a lower bound of the true one.
+
+    For operations that are independent but for one event that lasted: no correlation can be told from a single event,
+    but a share that came out eight times too large (odds) was not kept. `hits` at the effective `size` within seconds.
+    """
+    lower, _ = bounds(hits, size)
+    odds = lower / (1 - lower) / _GROSS if lower < 1 else math.inf
+    return odds / (1 + odds) if math.isfinite(odds) else 1.0
+
+
 def growth_to_decide(hits: float, size: float, share: float) -> float:
     """How many times more evidence of the same kind would set `hits` of `size` apart from `share`; ∞ where none would."""
     value = hits / size
@@ -162,13 +175,13 @@ class Mean:
     value: float
     error: float
     """Its standard error."""
-    batches: int
-    confidence: float = CONFIDENCE
+    worth: float
+    """How many independent batches those it is made of are worth."""
 
     @property
     def reach(self) -> float:
         """From the value to either bound."""
-        return self.error * student_quantile(self.confidence, self.batches - 1)
+        return self.error * student_quantile(CONFIDENCE, max(1.0, self.worth - 1))
 
     @property
     def lower(self) -> float:
@@ -192,7 +205,8 @@ def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
     spread = sums - value * sizes
     variance = batches / (batches - 1) * float(spread @ spread) / total**2
     means = np.divide(sums, sizes, out=np.full(batches, np.nan), where=sizes > 0)
-    return Mean(value, math.sqrt(variance * persistence(means)), batches)
+    together = persistence(means)
+    return Mean(value, math.sqrt(variance * together), batches / together)
 
 
 @dataclass(frozen=True, slots=True)

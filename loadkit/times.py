@@ -10,18 +10,27 @@ from loadkit import buckets
 from loadkit.criterion import Criterion
 from loadkit.finding import Finding, decide, subject
 from loadkit.quantities import format_quantity, format_ratio
-from loadkit.spells import Spells, confidence_of_each, in_spells, thin, weigh
+from loadkit.spells import (
+    Spells,
+    confidence_of_each,
+    in_spells,
+    spell_effect,
+    spell_starts,
+    thin,
+    weigh,
+    within,
+)
 from loadkit.statistics import (
     CONFIDENCE,
     batch_edges,
     bounds,
     design_effect,
     effective_size,
+    grossly_above,
     growth_to_decide,
     is_surely_above,
     is_surely_below,
     mean_of_batches,
-    normal_quantile,
     persistence,
     persistences,
     student_quantile,
@@ -38,7 +47,7 @@ _BULK = (0.5, 0.75, 0.9)
 """Quantiles at which the run's own bulk tells how its operations go together."""
 _UPPER_CONFIDENCE = 0.97
 """Nominal, so that it comes to 95 %: a calm window shows too few operations over a limit and too little spread at once."""
-_SAFETY = 2.25
+_SAFETY = 3.25
 """Times the usual reach of a t interval: the batches of a short window differ less than windows do."""
 _FARTHEST = 20.0
 """A reach beyond this, as a logarithm, is no bound at all."""
@@ -157,6 +166,9 @@ def examine_percentile(
       logarithmic scale, differ. It decides where the limit is far away from all that was seen, however much that
       wandered: 4 ms drifting to 5 ms against 500.
 
+    One event that lasted (everything refused from the middle on) shows no correlation that could be estimated; it
+    breaks the promise where the share is grossly above the one allowed.
+
     The verdict compares the limit with the interval's ends, so what is shown and what is decided agree. A bucket has a
     width (0.2 %): the one that holds the limit counts as over it where the promise might be kept, and as under it
     where it might be broken, so that the width never decides.
@@ -192,6 +204,8 @@ def examine_percentile(
         )
         away = abs(math.log(criterion.limit / measured)) if criterion.limit > 0 else math.inf
         growth = min(growth, max(bold_growth, (reach / away) ** 2 if away else math.inf))
+    if _is_gross(traffic, limit, allowed):
+        found = _Interval(max(found.lowest, limit + 1), max(found.highest, limit + 2))
     surely_below, surely_above = found.highest <= limit, found.lowest > limit
     is_upper = criterion.comparison.is_upper
     interval = (_edge(found.lowest), _edge(found.highest))
@@ -221,25 +235,29 @@ def examine_percentile(
             "successes_only": quantile_of(traffic.successes().histogram(), quantile),
         },
     )
-    return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, effect, is_steady=is_steady))
+    return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, is_steady=is_steady))
+
+
+def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
+    """Did so many operations last too long that one lasting event of it is enough (see `grossly_above`)?"""
+    arrivals, late = traffic.per_second(), traffic.per_second(limit + 1)
+    effect = within(late, arrivals)
+    return grossly_above(float(late.sum()) / effect, float(arrivals.sum()) / effect) > allowed
 
 
 def _edge(bucket: int) -> float:
     return math.inf if bucket >= FAILED else float(buckets.lower_edges(np.array([bucket]))[0])
 
 
-def _spells(
-    criterion: Criterion, traffic: Traffic, limit: int, allowed: float, effect: float, *, is_steady: bool
-) -> Spells:
-    sizes = in_spells(traffic.per_second())
-    each = confidence_of_each(len(sizes))
-    if criterion.comparison.is_upper:
-        over = is_surely_above(
-            in_spells(traffic.per_second(limit + 1)) / effect, sizes / effect, allowed, each
-        )
-    else:
-        over = is_surely_below(in_spells(traffic.per_second(limit)) / effect, sizes / effect, allowed, each)
-    lull = thin(sizes, effect) if is_steady else np.zeros(len(sizes), np.bool_)
+def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, *, is_steady: bool) -> Spells:
+    arrivals = traffic.per_second()
+    is_upper = criterion.comparison.is_upper
+    late = traffic.per_second(limit + 1 if is_upper else limit)
+    effect = spell_effect(criterion, late, arrivals)
+    hits, sizes = in_spells(late) / effect, in_spells(arrivals) / effect
+    surely = is_surely_above if is_upper else is_surely_below
+    over = surely(hits, sizes, allowed, confidence_of_each(len(sizes)))
+    lull = thin(arrivals) if is_steady else np.zeros(len(sizes), np.bool_)
     return Spells(over | lull, lull)
 
 
@@ -274,7 +292,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
         mean.value,
         interval,
         traffic.size,
-        details={"batches": mean.batches, "failed": traffic.failed, "standard_error": mean.error},
+        details={"independent_batches": mean.worth, "failed": traffic.failed, "standard_error": mean.error},
     )
     if failing > _FAILED_IN_MEAN and status is not Status.FAIL:
         sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
@@ -287,18 +305,23 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
             f"{format_ratio(failing)} of the operations failed, more than the 1 % with which a mean has a meaning; "
             f"the others' {reason}",
         )
-    return weigh(criterion, finding, _mean_spells(criterion, traffic, mean.error, is_steady=is_steady))
+    return weigh(criterion, finding, _mean_spells(criterion, traffic, is_steady=is_steady))
 
 
-def _mean_spells(criterion: Criterion, traffic: Traffic, error: float, *, is_steady: bool) -> Spells:
+def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> Spells:
+    """Each spell window's mean with the error that its own seconds show."""
+    starts = spell_starts(traffic.seconds)
+    lengths = np.diff(np.append(starts, traffic.seconds))
     number, spent = in_spells(traffic.timed[:, 0]), in_spells(traffic.timed[:, 1])
     means = np.divide(spent, number, out=np.full(len(number), criterion.limit), where=number > 0)
-    # A spell's own error: the window's, for the share of the time that it is.
-    reach = error * math.sqrt(len(number)) * normal_quantile(confidence_of_each(len(number)))
+    spread = in_spells((traffic.timed[:, 1] - np.repeat(means, lengths) * traffic.timed[:, 0]) ** 2)
+    freedom = np.maximum(lengths - 1, 1)
+    error = np.sqrt(spread * lengths / freedom) / np.maximum(number, 1)
+    reach = error * [student_quantile(confidence_of_each(len(number)), degrees) for degrees in freedom]
     over = (
         means - reach > criterion.limit if criterion.comparison.is_upper else means + reach < criterion.limit
     )
-    lull = thin(in_spells(traffic.per_second()), 1.0) if is_steady else np.zeros(len(number), np.bool_)
+    lull = thin(traffic.per_second()) if is_steady else np.zeros(len(number), np.bool_)
     return Spells(np.asarray(over) | lull, lull)
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import gc
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import uvloop
 
@@ -17,7 +17,7 @@ from loadkit.drivers.base import Driver
 from loadkit.drivers.http import HttpDriver
 from loadkit.errors import ConfigurationError
 from loadkit.journey import arrival_of, resolve
-from loadkit.pacer import Alarm, Pacer, best_alarm
+from loadkit.pacer import BEST_ALARM, Alarm, Pacer
 from loadkit.recorder import Recorder, Report
 from loadkit.roster import Roster, demand
 from loadkit.stream import Stream
@@ -90,7 +90,7 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
                 emit,
                 clock=clock,
                 driver=HttpDriver(shard.target),
-                alarm_of=best_alarm(clock),
+                alarm_of=BEST_ALARM,
             )
         )
 
@@ -123,38 +123,55 @@ async def put_on(
     recorder.watch_collector()
     users = asyncio.create_task(load.live(origin))
     lag = asyncio.create_task(_watch_loop(surroundings))
+    mishap = _first_mishap()
     try:
-        if not await _report_until_done(plan, origin, emit, users, surroundings):
+        if not await _report_until_done(surroundings, origin, emit, (users, mishap)):
             load.cut()
     finally:
-        lag.cancel()
-        users.cancel()
+        for task in (lag, users):
+            task.cancel()
         await asyncio.wait((lag, users))
         recorder.unwatch_collector()
         pacer.close()
     emit(recorder.report())
-    if not users.cancelled():
-        users.result()
+    for ended in (users, mishap):
+        if ended.done() and not ended.cancelled():
+            ended.result()
 
 
 async def _report_until_done(
-    plan: Plan,
+    surroundings: Surroundings,
     origin: float,
     emit: Callable[[Report], bool],
-    users: asyncio.Task[None],
-    surroundings: Surroundings,
+    ends: Sequence["asyncio.Future[None]"],
 ) -> bool:
-    """A report at the end of each second, until all is answered or the drain is over; False where told to stop."""
-    clock, pacer, recorder = surroundings.clock, surroundings.pacer, surroundings.recorder
+    """A report at the end of each second, until one of `ends` is done or the drain is over; False where told to stop."""
+    plan, clock, pacer = surroundings.plan, surroundings.clock, surroundings.pacer
     last = origin + plan.workload.seconds + plan.drain
     second = origin + 1.0
-    while not users.done() and clock.now() < last:
-        await asyncio.wait((users, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
+    while not any(end.done() for end in ends) and clock.now() < last:
+        await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
         if clock.now() >= second:
             second += 1.0
-            if not emit(recorder.report()):
+            if not emit(surroundings.recorder.report()):
                 return False
     return True
+
+
+def _first_mishap() -> "asyncio.Future[None]":
+    """A future that fails with the first error in a callback of the event loop: the engine's own, so the load must end.
+
+    Errors of a transport come to its connection, and are counted there.
+    """
+    loop = asyncio.get_running_loop()
+    mishap: asyncio.Future[None] = loop.create_future()
+
+    def note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "handle" in context and not mishap.done():
+            mishap.set_exception(context["exception"])
+
+    loop.set_exception_handler(note)
+    return mishap
 
 
 async def _watch_loop(surroundings: Surroundings) -> None:

@@ -34,10 +34,14 @@ def samples_of(
     labels = [label] * len(starts) if isinstance(label, str) else label
     outcomes = [outcome] * len(starts) if isinstance(outcome, str) else outcome
     rows = zip(labels, outcomes, np.asarray(starts).tolist(), np.asarray(times).tolist(), strict=True)
-    return [Sample(name, how, start, start + late, start + time, 100, **kind) for name, how, start, time in rows]
+    return [
+        Sample(name, how, start, start + late, start + time, 100, **kind) for name, how, start, time in rows
+    ]
 
 
-def beats_of(seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float) -> list[Beat]:
+def beats_of(
+    seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float
+) -> list[Beat]:
     """A healthy worker, second by second; further fields of `Beat` by name."""
     usual = Beat(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
     return [dataclasses.replace(usual, second=second, **changes) for second in range(seconds)]
@@ -73,11 +77,14 @@ def run_of(
     )
 
 
+EVERYTHING = Scope()
+
+
 def response_time(
     quantile: float | None = 0.95,
     limit: float = 0.5,
     comparison: Comparison = Comparison.IS_BELOW,
-    scope: Scope = Scope(),
+    scope: Scope = EVERYTHING,
     statistic: str = "",
 ) -> Criterion:
     """A criterion on the response time, in seconds."""
@@ -86,7 +93,9 @@ def response_time(
     return Criterion(f"the {name} response time {comparison} {limit} s", measure, comparison, limit, scope)
 
 
-def error_rate(limit: float = 0.01, comparison: Comparison = Comparison.IS_BELOW, scope: Scope = Scope()) -> Criterion:
+def error_rate(
+    limit: float = 0.01, comparison: Comparison = Comparison.IS_BELOW, scope: Scope = EVERYTHING
+) -> Criterion:
     """A criterion on the error rate, as a ratio."""
     measure = Measure("error rate", Family.ERROR_RATE, Unit.RATIO)
     return Criterion(f"the error rate {comparison} {limit}", measure, comparison, limit, scope)

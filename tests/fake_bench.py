@@ -24,7 +24,7 @@ LOG = Path("bench.log")
 class FakeBench:
     """See `steps.suite.session.Bench`."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, runs: Path) -> None:
         self._groups = environment.groups
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:

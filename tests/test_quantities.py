@@ -1,7 +1,14 @@
 import pytest
 
 from loadkit.criterion import Unit
-from loadkit.quantities import distance, format_bytes, format_number, format_quantity, format_ratio, format_seconds
+from loadkit.quantities import (
+    distance,
+    format_bytes,
+    format_number,
+    format_quantity,
+    format_ratio,
+    format_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,15 @@ def test_a_time_is_told_in_the_unit_that_keeps_it_short(seconds, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (4.3101, "4.31"), (1240.4, "1240"), (9999.7, "10,000"), (12345.6, "12,346"), (0.00012, "0.00012"), (-3.5, "-3.5")],
+    [
+        (0, "0"),
+        (4.3101, "4.31"),
+        (1240.4, "1240"),
+        (9999.7, "10,000"),
+        (12345.6, "12,346"),
+        (0.00012, "0.00012"),
+        (-3.5, "-3.5"),
+    ],
 )
 def test_a_number_has_three_significant_digits_and_no_exponent(value, text):
     assert format_number(value) == text

@@ -71,7 +71,9 @@ def test_persistence_takes_no_notice_of_empty_batches_constants_or_alternation()
 
 
 def test_few_batches_pay_for_the_doubt_in_their_own_spread():
-    assert effective_size(1000, np.array([1.0]), 30)[0] == pytest.approx(1000 * (1.6449 / 1.6991) ** 2, rel=1e-3)
+    assert effective_size(1000, np.array([1.0]), 30)[0] == pytest.approx(
+        1000 * (1.6449 / 1.6991) ** 2, rel=1e-3
+    )
     assert effective_size(1000, np.array([1.0]), 3)[0] < 400
 
 
@@ -97,7 +99,9 @@ def test_the_test_of_a_share_and_its_bounds_never_disagree(ratio, size, share):
         assert is_surely_above(np.array([hits]), np.array([size]), share)[0] == (lower > share)
 
 
-@pytest.mark.parametrize(("hits", "size", "share"), [(0, 20, 0.05), (4, 100, 0.05), (6, 100, 0.05), (50, 1000, 0.06)])
+@pytest.mark.parametrize(
+    ("hits", "size", "share"), [(0, 20, 0.05), (4, 100, 0.05), (6, 100, 0.05), (50, 1000, 0.06)]
+)
 def test_the_growth_that_is_advised_decides_and_half_of_it_does_not(hits, size, share):
     growth = growth_to_decide(hits, size, share)
 
@@ -120,7 +124,9 @@ def test_a_mean_of_independent_batches_is_covered_as_often_as_it_says():
     for _ in range(1000):
         mean = mean_of_batches(random.normal(50, 5, 30), np.full(30, 5.0))
         covered += mean.upper > 10
-    assert covered / 1000 == pytest.approx(0.95, abs=0.035)  # a little above: doubt of their independence is paid for
+    assert covered / 1000 == pytest.approx(
+        0.95, abs=0.035
+    )  # a little above: doubt of their independence is paid for
 
 
 def test_the_growth_of_a_mean_shrinks_its_reach_to_the_limit():

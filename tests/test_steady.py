@@ -98,7 +98,9 @@ def test_the_last_constant_stage_is_the_one():
 
 def test_a_load_that_is_never_constant_has_no_window_unless_a_phase_is_named():
     plan = plan_of()
-    plan = dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=(Stage(60, 100), Stage(60, 0))))
+    plan = dataclasses.replace(
+        plan, workload=dataclasses.replace(plan.workload, stages=(Stage(60, 100), Stage(60, 0)))
+    )
     assert steady.window(run_of([], plan)) is None
     assert steady.window(run_of([], plan), "stage 1").seconds == 60
 

@@ -18,7 +18,9 @@ def all_of(run, window=WHOLE, kind=Kind.RESPONSE):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(1e-5, 30), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.999]))
+@given(
+    st.lists(st.floats(1e-5, 30), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.999])
+)
 def test_a_quantile_is_within_a_thousandth_of_the_exact_one(times, quantile):
     run = run_of(samples_of(np.linspace(0, 59, len(times)), np.array(times)), plan_of())
     exact = np.sort(times)[max(0, int(np.ceil(quantile * len(times) - 1e-9)) - 1)]
@@ -90,7 +92,9 @@ def test_leaving_out_seconds_closes_the_window_up():
 def test_batches_and_seconds_count_the_same_operations():
     random = np.random.default_rng(1)
     outcomes = np.where(random.uniform(size=5000) < 0.1, "timeout", "ok").tolist()
-    run = run_of(samples_of(random.uniform(0, 60, 5000), random.exponential(0.1, 5000), outcome=outcomes), plan_of())
+    run = run_of(
+        samples_of(random.uniform(0, 60, 5000), random.exponential(0.1, 5000), outcome=outcomes), plan_of()
+    )
     traffic = all_of(run)
     used, counts = traffic.by_batch(np.array([0, 7, 60]))
     assert counts.sum(axis=1).tolist() == [traffic.per_second()[:7].sum(), traffic.per_second()[7:].sum()]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from environments.local import control
@@ -44,8 +45,17 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "environments.local.supervisor", f"--instances={arguments.instances}"]
     if arguments.owner is not None:
         command.append(f"--owner={arguments.owner}")
+    process = _detach(command, log)
+    facts = await _wait_until_up(layout, process, beginning)
+    if facts is None:
+        raise LocalError(f"the environment does not start; see {log}")
+    return facts
+
+
+def _detach(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a process that no terminal and no Ctrl-C reaches."""
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
@@ -53,10 +63,6 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
             stderr=output,
             start_new_session=True,
         )
-    facts = await _wait_until_up(layout, process, beginning)
-    if facts is None:
-        raise LocalError(f"the environment does not start; see {log}")
-    return facts
 
 
 async def _wait_until_up(
@@ -177,8 +183,6 @@ async def faults(_layout: Layout, _arguments: argparse.Namespace) -> dict[str, A
 
 async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     """Fill the database with exactly so many events, and forget what the cache knew of the old ones."""
-    import redis.asyncio
-
     from environments.local import seed as seeding
 
     if arguments.events < 1:
@@ -187,12 +191,24 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
     filled = await seeding.fill(layout, facts["database"], arguments.events, arguments.seed, say)
     seconds = time.monotonic() - began
-    async with redis.asyncio.Redis.from_url(facts["cache"]) as cache:
-        await cache.flushall()
+    await _empty_cache(facts)
     if filled:
         say(f"{arguments.events:,} events in {seconds:.1f} s")
     facts = await _order(layout, {"verb": "status"})
     return {"seeded": filled, "seconds": seconds, "rows": facts["rows"], "accounts": facts["accounts"]}
+
+
+async def flush(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
+    """Empty the cache."""
+    await _empty_cache(await _order(layout, {"verb": "status"}))
+    return {"flushed": "cache"}
+
+
+async def _empty_cache(facts: dict[str, Any]) -> None:
+    import redis.asyncio
+
+    async with redis.asyncio.Redis.from_url(facts["cache"]) as cache:
+        await cache.flushall()
 
 
 async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -253,6 +269,7 @@ def make_parser() -> argparse.ArgumentParser:
     filling = verb(seed)
     filling.add_argument("--events", type=count, required=True, metavar="N", help="such as 100000 or 10M")
     filling.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="S")
+    verb(flush)
     verb(clean).add_argument("--run", required=True, metavar="ID")
     return parser
 

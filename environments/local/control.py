@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from environments.local.errors import LocalError
 from environments.local.layout import Layout, socket_address
@@ -14,18 +14,17 @@ from environments.local.layout import Layout, socket_address
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-def lock(layout: Layout) -> IO[str] | None:
-    """Take the supervisor's lock, and keep it as long as the file is open; None where another has it."""
-    file = layout.lock.open("a+")
+def lock(layout: Layout) -> bool:
+    """Take the supervisor's lock until this process ends, however it ends; False where another has it."""
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)  # never closed
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
-        return None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+        os.close(descriptor)
+        return False
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return True
 
 
 def is_supervised(layout: Layout) -> bool:

@@ -137,7 +137,7 @@ def _make_cluster(programs: Path, cluster: Path, layout: Layout) -> None:
         f"--pwfile={password}",
     ]
     try:
-        done = subprocess.run(  # noqa: PLW1509 - the supervisor has one thread
+        done = subprocess.run(
             [programs / "initdb", "-D", draft, *options],
             capture_output=True,
             text=True,

@@ -67,7 +67,7 @@ class Program:
         with self.log.open("ab") as log:
             output: IO[bytes] | int = subprocess.PIPE if piped else log
             try:
-                self.process = subprocess.Popen(  # noqa: PLW1509 - the supervisor has one thread
+                self.process = subprocess.Popen(
                     list(self.command),
                     stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                     stdout=output,
@@ -76,6 +76,8 @@ class Program:
                     env={**os.environ, **self.environment},
                     preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),
                 )
+            except OSError as error:
+                raise LocalError(f"{self.name} cannot be started: {error}") from error
             except subprocess.SubprocessError as error:
                 raise LocalError(
                     f"{self.name} does not run as root and this machine allows no user namespace: "

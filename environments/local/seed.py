@@ -52,12 +52,15 @@ METRICS = (
     ("crash", "errors", "1", 1.0),
     ("refund", "business", "EUR", 25.0),
 )
+# fmt: off
 _TENANT_NAMES = (
-    "acme globex initech umbrella hooli stark wayne wonka cyberdyne tyrell soylent oscorp aperture massive "
-    "vandelay dunder prestige gringotts monarch sirius zorg virtucon nakatomi weyland rekall octan duff "
-    "krusty bluth pied sterling gekko oceanic dharma lumon delos veridian buynlarge spacely cogswell slate "
-    "genco clampett ewing chotchkies sombra pollos entertainment omni momcorp"
-).split()
+    "acme", "globex", "initech", "umbrella", "hooli", "stark", "wayne", "wonka", "cyberdyne", "tyrell",
+    "soylent", "oscorp", "aperture", "massive", "vandelay", "dunder", "prestige", "gringotts", "monarch", "sirius",
+    "zorg", "virtucon", "nakatomi", "weyland", "rekall", "octan", "duff", "krusty", "bluth", "pied",
+    "sterling", "gekko", "oceanic", "dharma", "lumon", "delos", "veridian", "buynlarge", "spacely", "cogswell",
+    "slate", "genco", "clampett", "ewing", "chotchkies", "sombra", "pollos", "entertainment", "omni", "momcorp",
+)
+# fmt: on
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -65,8 +68,8 @@ Integers = NDArray[np.int64]
 
 def zipf(count: int, exponent: float = 1.0) -> Floats:
     """Probabilities of ranks 1 to `count`, each in proportion to rank^-exponent."""
-    weights = np.arange(1, count + 1, dtype=float) ** -exponent
-    return weights / weights.sum()
+    weights: Floats = np.arange(1, count + 1, dtype=float) ** -exponent
+    return np.asarray(weights / weights.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +300,8 @@ async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
         (a.user, a.tenant, a.username, hash_password(a.password, a.password.encode()[:8]), a.role)
         for a in accounts
     ]
-    dashboards, widgets = [], []
+    dashboards: list[tuple[int, int, str]] = []
+    widgets: list[tuple[int, int, int, str, str]] = []
     kinds = ("line", "bar", "number", "table")
     for tenant, name in tenants:
         for title in ("Overview", "Performance", "Business", "Errors"):
@@ -313,11 +317,13 @@ async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
         ("widgets", ("id", "dashboard_id", "tenant_id", "kind", "name"), widgets),
     ):
         await connection.copy_records_to_table(table, records=rows, columns=columns)
-    for table in ("tenants", "users", "dashboards", "widgets"):
-        # Ids of rows made later stay clear of seeded ones.
-        await connection.execute(
-            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))"
-        )
+    # Ids of rows made later stay clear of seeded ones.
+    await connection.execute("""
+        SELECT setval(pg_get_serial_sequence('tenants', 'id'), (SELECT max(id) FROM tenants)),
+            setval(pg_get_serial_sequence('users', 'id'), (SELECT max(id) FROM users)),
+            setval(pg_get_serial_sequence('dashboards', 'id'), (SELECT max(id) FROM dashboards)),
+            setval(pg_get_serial_sequence('widgets', 'id'), (SELECT max(id) FROM widgets))
+    """)
 
 
 async def _copy(connection: Any, table: str, columns: tuple[str, ...], blocks: Iterator[bytes]) -> None:

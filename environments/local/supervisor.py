@@ -28,7 +28,11 @@ from environments.local.service.config import VERSION
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
 _POOL_SIZE = 10  # connections of each instance
-_COUNTED = ("tenants", "users", "sessions", "metric_events", "dashboards", "widgets")
+_COUNT = """
+    SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
+        (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
+        (SELECT count(*) FROM dashboards) AS dashboards, (SELECT count(*) FROM widgets) AS widgets
+"""
 
 
 def tell(line: str) -> None:
@@ -221,7 +225,7 @@ class Supervisor:
         except (OSError, asyncpg.PostgresError, TimeoutError):
             return {}  # the database is down; its state says so
         try:
-            return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in _COUNTED}
+            return dict(await connection.fetchrow(_COUNT))
         finally:
             await connection.close()
 
@@ -355,7 +359,7 @@ def main() -> int:
     parser.add_argument("--owner", type=int)
     arguments = parser.parse_args()
     layout = Layout.current()
-    if (held := control.lock(layout)) is None:
+    if not control.lock(layout):
         return 0  # another is faster
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
@@ -364,8 +368,6 @@ def main() -> int:
     except LocalError as error:
         tell(f"error: {error}")
         return 2
-    finally:
-        held.close()
     return 0
 
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Awaitable
 from time import monotonic
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -61,7 +62,8 @@ class HttpDriver:
             found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise UnreachableError(f"{self._base}: {error.strerror or error}") from None
-        for *_, (address, *_) in found:
+        for *_, place in found:
+            address = str(place[0])
             try:
                 transport, _ = await asyncio.wait_for(
                     loop.create_connection(asyncio.Protocol, address, self._port), timeout=5
@@ -224,8 +226,7 @@ class _Connection(asyncio.Protocol):
     # --- what the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own do not inherit from it
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
@@ -239,13 +240,8 @@ class _Connection(asyncio.Protocol):
             self._head.append(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("protocol")
-        except httptools.HttpParserError:
-            if self._answer is None:
-                self.abort()
-            else:
-                self._fail("protocol")
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.is_open = False
@@ -259,7 +255,7 @@ class _Connection(asyncio.Protocol):
                 self._fail("closed" if problem is None else _kind_of(problem))
         if self._alarm is not None:
             self._alarm.cancel()
-        self._parser = None  # it refers back to this connection
+        del self._parser  # it refers back to this connection
 
     # --- what the parser calls
 
@@ -345,6 +341,6 @@ def _kind_of(error: BaseException) -> str:
         return "reset"
     if isinstance(error, TimeoutError):
         return "connect timeout"
-    if isinstance(error, OSError) and error.errno in _NO_SOCKET:
-        return "no socket"
-    return "unreachable"
+    if isinstance(error, OSError):
+        return "no socket" if error.errno in _NO_SOCKET else "unreachable"
+    return f"error: {type(error).__name__}"

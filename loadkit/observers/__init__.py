@@ -1,1 +1,45 @@
 """Where figures of the service come from, other than from the load itself."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loadkit.environment import Environment
+from loadkit.errors import ConfigurationError
+from loadkit.observers.base import Observer
+from loadkit.observers.prometheus import PrometheusObserver
+
+__all__ = ["Observer", "observer_of"]
+
+
+def observer_of(
+    environment: Environment, facts: Mapping[str, Any], queries: Iterable[str] = ()
+) -> Observer | None:
+    """Who watches an environment's service, as its file says; None where nobody does.
+
+    Args:
+        environment: whose.
+        facts: what `Environment.up` returned.
+        queries: free PromQL that sentences ask for, besides the measures of the file.
+
+    Raises:
+        ConfigurationError: there is no such kind of observer, or its address is missing.
+
+    """
+    settings = environment.observer_settings(facts)
+    if not settings:
+        return None
+    kind = settings.get("kind", "prometheus")
+    if kind != "prometheus":
+        raise ConfigurationError(
+            f'{environment.file.name}: no observer of kind "{kind}"; expected "prometheus"'
+        )
+    if not settings.get("url"):
+        raise ConfigurationError(
+            f'{environment.file.name}: the observer needs url = "http://…", where Prometheus is'
+        )
+    return PrometheusObserver(
+        str(settings["url"]),
+        environment.measures,
+        tuple(queries),
+        scrape_interval=float(settings.get("scrape_interval", 15.0)),
+    )

@@ -4,7 +4,9 @@ Of Allure's statuses pass is passed, fail is failed, inconclusive and invalid ar
 cannot tell apart stands in the result's name, and as the first word of its message, by which allure/categories.json sorts.
 """
 
+import base64
 import hashlib
+import html
 import json
 import platform
 import shutil
@@ -18,9 +20,10 @@ from allure_commons import model2
 from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
+from loadkit.gate import answer
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
-from steps.suite.evidence import Exhibit, exhibits
+from steps.suite.evidence import Exhibit, charts_of, tables_of
 from steps.suite.outcome import ContextStep, Finished, Outcome
 from steps.suite.terminal import figures
 
@@ -39,6 +42,8 @@ _STATUSES = {
     Status.INVALID: model2.Status.BROKEN,
     Status.NOT_JUDGED: model2.Status.UNKNOWN,
 }
+_AREAS = {"api": "API", "websocket": "WebSocket"}
+"""Areas that are not written as their tag with a capital."""
 _TOLD_BY_ALLURE = {Status.PASS, Status.FAIL}
 
 
@@ -62,37 +67,51 @@ def write(outcome: Outcome, reports: Path) -> Path:
         latest = max(latest + 1, int(result.started * 1000))
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
-        entry.description = "\n\n".join(_description(finished, run_lines.get(result.run, "")))
         entry.steps = [*_context(finished, entry.start, shelf), _judgement(finished, entry)]
-        if result.run in outcome.runs:
-            run = outcome.runs[result.run]
-            entry.attachments = [shelf.put(exhibit) for exhibit in exhibits(result, run)]
+        run = outcome.runs.get(result.run)
+        charts = [] if run is None else list(charts_of(result, run))
+        entry.attachments = [shelf.put(chart) for chart in charts]
+        entry.descriptionHtml = "".join(
+            f"<p>{paragraph}</p>" for paragraph in _description(finished, run_lines.get(result.run, ""))
+        )
+        if charts:
+            entry.descriptionHtml += _image(charts[0].title, shelf.drawn(charts[0]))
         shelf.logger.report_result(entry)  # type: ignore[no-untyped-call]
+    _write_globals(outcome, shelf)
     _write_surroundings(outcome, folder)
     return folder
 
 
 class _Shelf:
-    """The attachments of a folder: what several results show is drawn and written once."""
+    """The attachments of a folder: what several results show is drawn once.
+
+    But each gets a file of its own, since Allure 3 shows a file only in the first result that names it.
+    """
 
     def __init__(self, logger: AllureFileLogger) -> None:
         self.logger = logger
-        self._written: set[str] = set()
+        self._drawn: dict[str, bytes] = {}
+
+    def drawn(self, exhibit: Exhibit) -> bytes:
+        """What an exhibit shows."""
+        if exhibit.key not in self._drawn:
+            self._drawn[exhibit.key] = exhibit.draw()
+        return self._drawn[exhibit.key]
 
     def put(self, exhibit: Exhibit) -> model2.Attachment:
-        """Write an exhibit unless it is there, and refer to it."""
-        source = f"{exhibit.key}-attachment.{exhibit.kind.extension}"
-        if source not in self._written:
-            self.logger.report_attached_data(exhibit.draw(), source)  # type: ignore[no-untyped-call]
-            self._written.add(source)
+        """Write an exhibit, and refer to it."""
+        source = f"{uuid.uuid4()}-attachment.{exhibit.kind.extension}"
+        self.logger.report_attached_data(self.drawn(exhibit), source)  # type: ignore[no-untyped-call]
         return model2.Attachment(name=exhibit.title, source=source, type=exhibit.kind.mime_type)
 
 
 def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
     """A criterion as Allure knows it, without times, steps and evidence; `repeat` counts equal ones from 1."""
     result, verdict = finished.result, finished.result.verdict
+    sentence = (
+        result.sentence if verdict.status in _TOLD_BY_ALLURE else f"{verdict.status} · {result.sentence}"
+    )
     asides = [
-        *([] if verdict.status in _TOLD_BY_ALLURE else [str(verdict.status)]),
         *([f"rehearsed: {verdict.rehearsed}"] if verdict.rehearsed else []),
         *(["advisory"] if result.advisory else []),
     ]
@@ -100,12 +119,12 @@ def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResu
     digest = hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()
     entry = model2.TestResult(
         uuid=str(uuid.uuid4()),
-        name=" — ".join([result.sentence, *asides]),
+        name=" — ".join([sentence, *asides]),
         fullName=identity,
         testCaseId=digest,
         historyId=digest,
         status=_STATUSES[verdict.status],
-        titlePath=[*result.feature_file.split("/"), result.scenario],
+        titlePath=[*result.feature_file.split("/"), finished.scenario],
         labels=[model2.Label(name, value) for name, value in _labels(finished, environment)],
         links=[
             model2.Link(LinkType.LINK, f"{_CATALOGUE}#{requirement}", requirement)
@@ -113,8 +132,8 @@ def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResu
         ],
         # Excluded ones do not make it another test: they change from run to run.
         parameters=[
-            *(model2.Parameter(name, value) for name, value in result.parameters),
             *(model2.Parameter(name, value, excluded=True) for name, value in _measurements(finished)),
+            *(model2.Parameter(name, value) for name, value in result.parameters),
         ],
     )
     if verdict.status is not Status.PASS:
@@ -124,12 +143,10 @@ def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResu
 
 def _labels(finished: Finished, environment: str) -> Iterator[tuple[str, str]]:
     result = finished.result
-    yield LabelType.EPIC, result.area or "other"
+    yield LabelType.EPIC, _AREAS.get(result.area, result.area.capitalize()) or "Other"
     yield LabelType.FEATURE, result.feature
-    yield LabelType.STORY, result.scenario
+    yield LabelType.STORY, finished.scenario
     yield LabelType.SEVERITY, Severity.MINOR.value if result.advisory else Severity.CRITICAL.value
-    yield LabelType.FRAMEWORK, "behave"
-    yield LabelType.LANGUAGE, "python"
     yield "verdict", str(result.verdict.status)
     yield "environment", environment
     if result.level:
@@ -155,23 +172,26 @@ def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
 
 
 def _description(finished: Finished, run_line: str) -> Iterator[str]:
-    """In Markdown: the verdict and its reason, the run, what else to know, and the promise."""
+    """In paragraphs of HTML: the verdict and its reason, the run, what else to know, and the promise."""
     result, verdict = finished.result, finished.result.verdict
-    yield f"**{verdict.status}**: {_markdown(verdict.reason)}"
+    yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
     if run_line:
-        yield _markdown(run_line)
+        yield f"{html.escape(run_line)}. Its tables are among the global attachments."
     if verdict.rehearsed:
-        yield f"This was a rehearsal ({_markdown(verdict.rehearsed)}); a release is not signed on it."
+        yield f"This was a rehearsal ({html.escape(verdict.rehearsed)}); a release is not signed on it."
     if result.advisory:
         yield "Advice only: it reports and never blocks."
     for warning in verdict.warnings:
-        yield f"Note: {_markdown(warning)}"
+        yield f"Note: {html.escape(warning)}"
     if finished.promise:
-        yield f"> {_markdown(finished.promise)}"
+        yield f"<i>{html.escape(finished.promise)}</i>"
 
 
-def _markdown(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>#|" else letter for letter in text)
+def _image(title: str, svg: bytes) -> str:
+    """A chart in the page itself: attachments are folded up, and a reader should not have to look for it."""
+    return (
+        f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"/>'
+    )
 
 
 def _context(finished: Finished, moment: int, shelf: _Shelf) -> Iterator[model2.TestStepResult]:
@@ -204,19 +224,34 @@ def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepR
     )
 
 
+def _write_globals(outcome: Outcome, shelf: _Shelf) -> None:
+    """What belongs to no single criterion: the tables of each run."""
+    moment = int(outcome.stopped * 1000)
+    attachments = [
+        model2.GlobalAttachment(f"Run {letter} · {shown.name}", shown.source, shown.type, moment)
+        for letter, run in outcome.runs.items()
+        for shown in (shelf.put(exhibit) for exhibit in tables_of(run))
+    ]
+    if attachments:
+        shelf.logger.report_globals(model2.Globals(attachments))  # type: ignore[no-untyped-call]
+
+
 def _write_surroundings(outcome: Outcome, folder: Path) -> None:
     """What Allure shows beside the results: the environment, who made them, and the categories."""
-    version = suite_version()
     environment = {
+        "gate": answer(outcome.judged).removeprefix("gate: "),
         "environment": outcome.environment,
-        "suite": f"{SUITE} {version}",
+        "suite": f"{SUITE} {suite_version()}",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{f"run {letter}": line for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True)},
+        **{
+            f"run {letter}": line.removeprefix(f"Run {letter} ")
+            for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True)
+        },
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    executor = {"name": SUITE, "type": "behave", "buildName": f"{SUITE} {version} on {outcome.environment}"}
+    executor = {"name": "behave", "type": "behave"}
     _write_json(folder / "executor.json", executor)
     _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,16 @@ from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.observers import observer_of
 from loadkit.record import Run
-from loadkit.workload import Plan
+from loadkit.target import Target
+from loadkit.workload import Plan, Stage
 from steps.suite import live
 
 __all__ = ["EnvironmentBench"]
+
+_WARM_UP = 5.0
+"""Seconds of load that warm the service's cache."""
+_TOLD = ("version", "instances", "rows")
+"""Facts of an environment that are kept with its runs; others (the DSN) have secrets in them."""
 
 
 class EnvironmentBench:
@@ -39,9 +46,18 @@ class EnvironmentBench:
         """Put the load on, start to finish, and keep what was seen; see `steps.suite.session.Bench`."""
         facts = self._up()
         target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, queries)
+        run_id = engine.new_id()
         with live.watcher(title) as watch:
-            run = engine.run(plan, target, root=self._environment.root, observer=observer, watch=watch)
+            self._prepare_cache(plan, target, run_id)
+            run = engine.run(
+                plan,
+                target,
+                root=self._environment.root,
+                run_id=run_id,
+                observer=observer_of(self._environment, facts, queries),
+                watch=watch,
+            )
+        run.facts = {**run.facts, "environment": {name: facts[name] for name in _TOLD if name in facts}}
         try:
             archive.save(run, self._runs)
         except ConfigurationError as error:
@@ -51,9 +67,15 @@ class EnvironmentBench:
 
     def close(self) -> None:
         """Take the environment down, where this session brought it up."""
-        if self._is_ours and self._environment.control is not None:
-            self._is_ours = False
-            self._environment.control.call("down")
+        control = self._environment.control
+        if not self._is_ours or control is None:
+            return
+        self._is_ours = False
+        try:
+            control.call("down")
+        except ConfigurationError as error:
+            # It goes with this process in any case, and the verdicts stand.
+            print(f"{self._environment.name}: {error}", file=sys.stderr)
 
     def _up(self) -> Mapping[str, Any]:
         """The facts of the environment, which is brought up where it is not; trouble is not looked for twice."""
@@ -68,3 +90,24 @@ class EnvironmentBench:
                 self._trouble = error
                 raise
         return self._facts
+
+    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
+        """Warm the service's cache with load that is not looked at, or have it emptied.
+
+        A ramp is never judged, so where it is long enough it does the warming.
+        """
+        load = plan.workload
+        if plan.cache == "cold":
+            if self._environment.control is None:
+                raise ConfigurationError(
+                    f"{self._environment.file.name} has no control command, which could empty the cache"
+                )
+            self._environment.control.call("flush")
+        elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
+            level = max(1.0, round(load.peak / 10))
+            short = replace(load, stages=(Stage(0, level), Stage(_WARM_UP, level)))
+            warm_up = engine.run(
+                replace(plan, workload=short, actions=()), target, root=self._environment.root, run_id=run_id
+            )
+            if warm_up.ended == engine.INTERRUPTED:
+                raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The exhibits beside a criterion in the report: charts and tables of the run that it was judged on."""
+"""The exhibits of a report: charts beside each criterion, and once for each run its figures as tables."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from loadkit.verdict import Window
 from steps.suite.criteria_json import plain
 from steps.suite.results import CriterionResult
 
-__all__ = ["Exhibit", "exhibits"]
+__all__ = ["Exhibit", "charts_of", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Exhibit:
     draw: Callable[[], bytes]
 
 
-def exhibits(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
+def charts_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
     """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
     window = result.verdict.window or steady.window(run)
     try:
@@ -54,6 +54,11 @@ def exhibits(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
         )
     for title, draw in (("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)):
         yield Exhibit(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, run, window))
+
+
+def tables_of(run: Run) -> Iterator[Exhibit]:
+    """What to keep of a run for those who calculate themselves."""
+    window = steady.window(run)
     yield Exhibit("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
     yield Exhibit("second by second", f"{run.id}-seconds", AttachmentType.CSV, partial(timeline.seconds, run))
     yield Exhibit(

@@ -12,7 +12,7 @@ from loadkit.gate import Judged
 from loadkit.record import Run
 from loadkit.verdict import Status, exit_code
 from loadkit.workload import Model, Workload
-from steps.suite.results import CriterionResult
+from steps.suite.results import CriterionResult, plain_name
 
 __all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line"]
 
@@ -39,6 +39,13 @@ class Finished:
     """The Givens and Whens of its scenario, in order."""
     promise: str = ""
     """The feature's description: what is promised, in the product's words."""
+
+    @property
+    def scenario(self) -> str:
+        """The scenario's name, with the values of its example that the name does not tell."""
+        name = plain_name(self.result.scenario)
+        example = ", ".join(value for _, value in self.result.parameters if value not in name)
+        return f"{name} ({example})" if example else name
 
 
 @dataclass(frozen=True, slots=True)

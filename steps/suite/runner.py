@@ -3,13 +3,16 @@
 import re
 import signal
 import sys
+import traceback
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from behave.exception import ConfigError, FileNotFoundError, InvalidFileLocationError  # noqa: A004
 from behave.formatter.base import Formatter
 from behave.model import Scenario, Step
+from behave.parser import ParserError
 from behave.runner import Runner, the_step_registry
 
 from loadkit import journey, phrases
@@ -17,7 +20,8 @@ from loadkit.environment import Environment
 from loadkit.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judge import judge
-from steps.suite import criteria_json, dry_run, session
+from steps.suite import allure_results, criteria_json, dry_run, session
+from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
 from steps.suite.reporter import Reporter
 
@@ -70,23 +74,28 @@ class Options:
 class AcceptanceRunner(Runner):  # type: ignore[misc]
     """Named in pyproject.toml: `behave` alone uses it."""
 
-    def run_model(self, features: Any = None) -> bool:
-        """Read the selected scenarios, then let behave run them; a dry run is told, and puts no load on.
+    def run(self) -> bool:
+        """Run what behave was asked to.
 
         Raises:
-            SystemExit: with code 2 where nothing can be run, and with that of the gate at the end.
+            SystemExit: with the gate's code at the end, and with 2 where it does not come to that.
 
         """
-        try:
-            return self._run_model(features)
-        except LoadkitError as error:
-            print(error, file=sys.stderr)
-            raise SystemExit(error.exit_code) from None
-
-    def _run_model(self, features: Any) -> bool:
         if not self.config.dry_run:
             # A session that cannot begin must not leave the results of the one before it.
             criteria_json.remove(REPORTS)
+            allure_results.remove(REPORTS)
+        try:
+            return bool(super().run())
+        except (LoadkitError, ConfigError, ParserError, FileNotFoundError, InvalidFileLocationError) as error:
+            print(str(error).strip().replace("\n", "; "), file=sys.stderr)
+        except Exception:
+            # A mistake in the suite itself is no verdict on the service: 1 would say that a promise was broken.
+            traceback.print_exc()
+        raise SystemExit(2)
+
+    def run_model(self, features: Any = None) -> bool:
+        """Read the selected scenarios, then let behave run them; a dry run is told, and puts no load on."""
         options = Options.of(dict(self.config.userdata))
         root = Path(self.base_dir)
         environment = options.environment(root)
@@ -97,9 +106,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
             )
             for scenario in self._selected()
         }
-        problems = list(
-            dict.fromkeys(problem for reading in readings.values() for problem in reading.problems)
-        )
+        problems = list(dict.fromkeys(each for reading in readings.values() for each in reading.problems))
         shared = session.share(readings.values())
         if self.config.dry_run:
             self.config.reporters.clear()  # behave's own summary has nothing to sum up
@@ -117,7 +124,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         Scenario.continue_after_failed_step = True
         # What a pipeline ends a job with leaves as little behind as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        current = session.begin(session.Session(environment, open_bench(environment), readings, judge))
+        current = session.begin(session.Session(environment, EnvironmentBench(environment, REPORTS / "runs"), readings, judge))
         self.config.reporters.append(Reporter(self.config, current, reports=REPORTS, explain=_explain))
         self.formatters.insert(0, PlainMessages(self.config))
         try:
@@ -152,13 +159,6 @@ class PlainMessages(Formatter):  # type: ignore[misc]
 
     def close(self) -> None:
         """Nothing was opened."""
-
-
-def open_bench(environment: Environment) -> session.Bench:
-    """What puts the load on; the engine is imported only where there is some to put on."""
-    from steps.suite.bench import EnvironmentBench
-
-    return EnvironmentBench(environment, REPORTS / "runs")
 
 
 def _scale(userdata: dict[str, str], name: str) -> float | None:

@@ -14,6 +14,7 @@ from loadkit.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.planning import Draft
 from loadkit.record import Run
+from loadkit.run import INTERRUPTED
 from loadkit.verdict import Status, Verdict
 from loadkit.workload import Plan
 from steps.suite.outcome import load_in_words
@@ -32,10 +33,6 @@ __all__ = [
     "current",
     "share",
 ]
-
-INTERRUPTED = "interrupted"
-"""How the engine calls a run that was stopped by its user."""
-
 
 class Inconclusive(Exception):  # noqa: N818  the name is the verdict
     """Not enough evidence."""

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from loadkit import gate
 from loadkit.criterion import Unit
-from loadkit.quantities import format_quantity
+from loadkit.quantities import distance, format_quantity
 from loadkit.verdict import Status, Verdict
 from steps.suite.outcome import Finished, Outcome
-from steps.suite.results import plain_name
 
 __all__ = ["figures", "show"]
 
@@ -62,8 +61,8 @@ def figures(verdict: Verdict) -> dict[str, str]:
         told["measured"] = "above every limit (among the failed)"
     if verdict.limit is not None:
         told["limit"] = format_quantity(verdict.limit, unit)
-    if verdict.margin is not None:
-        told["margin"] = f"{verdict.margin:.0%}"
+    if verdict.measured is not None and verdict.limit is not None:
+        told["margin"] = f"{distance(verdict.measured, verdict.limit)} the limit"
     if verdict.interval is not None:
         low, high = (format_quantity(bound, unit) for bound in verdict.interval)
         told["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
@@ -74,7 +73,7 @@ def _table(criteria: Sequence[Finished]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=14)
     table.add_column(overflow="fold")
-    for scenario, group in groupby(criteria, key=_scenario):
+    for scenario, group in groupby(criteria, key=_heading):
         table.add_row("", Text(scenario, style="italic"))
         for finished in group:
             mark, style = _LOOKS[finished.result.verdict.status]
@@ -83,12 +82,8 @@ def _table(criteria: Sequence[Finished]) -> Table:
     return table
 
 
-def _scenario(finished: Finished) -> str:
-    """Its name, its example, and the requirements it judges."""
-    result = finished.result
-    name = plain_name(result.scenario)
-    example = ", ".join(value for _, value in result.parameters if value not in name)
-    return " · ".join([f"{name} ({example})" if example else name, *result.requirements])
+def _heading(finished: Finished) -> str:
+    return " · ".join([finished.scenario, *finished.result.requirements])
 
 
 def _told(finished: Finished) -> Iterator[RenderableType]:

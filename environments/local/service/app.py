@@ -50,12 +50,13 @@ class App:
         self._by_path: dict[tuple[str, str], Endpoint] = {}
         routes = []
         for group, method, path, handler, role in ENDPOINTS:
-            endpoint = Endpoint(context, group, method, path, handler, role)
+            endpoint = Endpoint(context, handler, group=group, method=method, route=path, role=role)
             self._by_path[method, path] = endpoint
             routes.append(Route(path, endpoint, methods=[method]))
         self._starlette = _make_starlette(context, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or start and stop with the server."""
         # Most paths have no parameter in them: one look-up instead of a pattern after the other.
         endpoint = self._by_path.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is not None:

@@ -29,8 +29,8 @@ async def refresh(call: Call) -> dict[str, Any]:
 def _token_pair(call: Call, account: int, tenant: int, role: str, log_in: str) -> dict[str, Any]:
     issue = call.context.tokens.issue
     return {
-        "access_token": issue("access", account, tenant, role, log_in, ACCESS_SECONDS),
-        "refresh_token": issue("refresh", account, tenant, role, log_in, REFRESH_SECONDS),
+        "access_token": issue("access", account, tenant, role=role, login=log_in, seconds=ACCESS_SECONDS),
+        "refresh_token": issue("refresh", account, tenant, role=role, login=log_in, seconds=REFRESH_SECONDS),
         "token_type": "bearer",
         "expires_in": ACCESS_SECONDS,
         "user_id": account,

@@ -1,5 +1,6 @@
 """The cache shared by all instances, and their channel to each other."""
 
+import contextlib
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
@@ -19,10 +20,9 @@ class Cache:
         """The entry, or None."""
         found: bytes | None = None
         if self.is_on:
-            try:
-                found = await self._redis.get(key)
-            except RedisError:
-                found = None
+            with contextlib.suppress(RedisError):
+                answer = await self._redis.get(key)
+                found = answer if isinstance(answer, bytes) else None
         if found is None:
             self.misses += 1
         else:
@@ -32,10 +32,8 @@ class Cache:
     async def put(self, key: str, value: bytes, seconds: float) -> None:
         """Keep an entry for `seconds`."""
         if self.is_on:
-            try:
+            with contextlib.suppress(RedisError):
                 await self._redis.set(key, value, px=int(seconds * 1000))
-            except RedisError:
-                return
 
     async def publish(self, channel: str, message: str) -> None:
         """Tell all instances."""

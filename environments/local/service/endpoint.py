@@ -79,7 +79,7 @@ class Endpoint:
     """An ASGI application for one method of one path."""
 
     def __init__(
-        self, context: Context, group: str, method: str, route: str, handler: Handler, role: str | None
+        self, context: Context, handler: Handler, *, group: str, method: str, route: str, role: str | None
     ) -> None:
         """Open to all where `role` is None, to every account for `member`, to admins for `admin`."""
         self._context = context
@@ -89,6 +89,7 @@ class Endpoint:
         self._timer = context.telemetry.timer(group, method, route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         started = perf_counter()
         telemetry = self._context.telemetry
         telemetry.in_flight += 1

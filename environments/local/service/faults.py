@@ -43,7 +43,8 @@ class SlowShare(Fault):
     def __init__(self, share: float, delay: float) -> None:
         self._share, self._delay = share, delay
 
-    async def meet_request(self) -> None:  # noqa: D102
+    async def meet_request(self) -> None:
+        """Delay it, if it is one of those."""
         if random.random() < self._share:
             await asyncio.sleep(self._delay)
 
@@ -56,7 +57,8 @@ class Errors(Fault):
     def __init__(self, share: float) -> None:
         self._share = share
 
-    async def meet_request(self) -> None:  # noqa: D102
+    async def meet_request(self) -> None:
+        """Fail it, if it is one of those."""
         if random.random() < self._share:
             raise InjectedError(500)
 
@@ -72,7 +74,8 @@ class ErrorBursts(Fault):
         self._chance = share / ((1.0 - share) * self._burst + share)
         self._left = 0
 
-    async def meet_request(self) -> None:  # noqa: D102
+    async def meet_request(self) -> None:
+        """Fail it, if it is within a burst."""
         if self._left == 0 and random.random() < self._chance:
             self._left = self._burst
         if self._left > 0:
@@ -85,7 +88,8 @@ class RefuseAll(Fault):
 
     touches_requests = True
 
-    async def meet_request(self) -> None:  # noqa: D102
+    async def meet_request(self) -> None:
+        """Refuse it."""
         raise InjectedError(503)
 
 
@@ -95,7 +99,8 @@ class Background(Fault):
     def __init__(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(work)
 
-    async def end(self) -> None:  # noqa: D102
+    async def end(self) -> None:
+        """Stop it."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -151,7 +156,8 @@ class PoolTooSmall(Fault):
         self._pool, self._usual = pool, pool.size
         pool.resize(int(size))
 
-    async def end(self) -> None:  # noqa: D102
+    async def end(self) -> None:
+        """Give the instance its usual pool."""
         self._pool.resize(self._usual)
 
 
@@ -169,7 +175,8 @@ class PoolLeak(Background):
                 self._taken.append(await self._pool.take())
             await asyncio.sleep(every)
 
-    async def end(self) -> None:  # noqa: D102
+    async def end(self) -> None:
+        """Give the connections back."""
         await super().end()
         for connection in self._taken:
             self._pool.give_back(connection)
@@ -182,7 +189,8 @@ class CacheOff(Fault):
         self._cache = cache
         cache.is_on = False
 
-    async def end(self) -> None:  # noqa: D102
+    async def end(self) -> None:
+        """Use the cache again."""
         self._cache.is_on = True
 
 

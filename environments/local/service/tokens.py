@@ -48,7 +48,7 @@ class Tokens:
         self._known: dict[str, Identity] = {}
         self._ended: dict[str, int] = {}
 
-    def issue(self, kind: str, account: int, tenant: int, role: str, login: str, seconds: int) -> str:
+    def issue(self, kind: str, account: int, tenant: int, *, role: str, login: str, seconds: int) -> str:
         """A token of a kind (`access` or `refresh`)."""
         claims = f"{kind}.{account}.{tenant}.{role}.{login}.{int(time.time()) + seconds}"
         return f"{claims}.{self._signature(claims)}"

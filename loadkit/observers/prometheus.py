@@ -1,0 +1,136 @@
+"""Prometheus: raw scrapes of named measures, and free PromQL."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from loadkit.environment import MeasureQuery
+from loadkit.observation import Judged, Observation, Reading, Series
+
+__all__ = ["PrometheusObserver"]
+
+_TIMEOUT = 10
+"""Seconds for one query."""
+_JUDGED = {"p95": Judged.P95, "max": Judged.MAXIMUM, "mean": Judged.MEAN}
+
+Query = Callable[[str], list[Mapping[str, Any]]]
+
+
+class PrometheusObserver:
+    """Asks a Prometheus for the scrapes themselves (a range vector), so that no rate() smooths what is judged."""
+
+    def __init__(
+        self,
+        url: str,
+        measures: Sequence[MeasureQuery],
+        queries: Sequence[str] = (),
+        *,
+        scrape_interval: float,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._measures = measures
+        self._queries = queries
+        self._interval = scrape_interval
+        """Seconds between scrapes, as Prometheus is set to."""
+
+    def observe(self, start: float, end: float) -> dict[str, Observation]:
+        """See `Observer.observe`. Two scrapes before `start` are included: counters need something to rise from."""
+        # It brings pandas with it: a second that the start of every command would pay.
+        import requests
+        from prometheus_api_client import PrometheusConnect
+        from urllib3 import Retry
+
+        session = requests.Session()
+        session.trust_env = False  # a proxy of this machine's has no part in it
+        source = PrometheusConnect(self._url, session=session, timeout=_TIMEOUT, retry=Retry(total=2))
+        first = start - 2 * self._interval
+        span = f"[{math.ceil(end - first)}s]"
+
+        def scrapes(selector: str) -> list[Mapping[str, Any]]:
+            return list(source.custom_query(selector + span, params={"time": end}))
+
+        def evaluated(promql: str) -> list[Mapping[str, Any]]:
+            moments = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
+            return list(source.custom_query_range(promql, *moments, step=f"{self._interval:g}"))
+
+        with session:
+            observations = [self._measured(measure, scrapes) for measure in self._measures]
+            observations += [self._evaluated(promql, evaluated) for promql in self._queries]
+        return {observation.name: observation for observation in observations}
+
+    def _measured(self, measure: MeasureQuery, scrapes: Query) -> Observation:
+        capacity: tuple[Series, ...] = ()
+        series, problem = self._ask(measure.query, measure.per, scrapes)
+        if measure.capacity and not problem:
+            capacity, problem = self._ask(measure.capacity, measure.per, scrapes)
+        elif measure.capacity_value:
+            capacity = tuple(
+                Series(one.instance, one.times, np.full(len(one.times), measure.capacity_value))
+                for one in series
+            )
+        judged = _JUDGED[measure.judged]
+        # A mean of two counters is a share of what was counted (hits of lookups); else the whole is a size.
+        is_counted = measure.reading is Reading.COUNTER and bool(measure.capacity) and judged is Judged.MEAN
+        return Observation(
+            name=measure.name,
+            reading=measure.reading,
+            unit=str(measure.unit),
+            series=series,
+            scrape_interval=self._interval,
+            capacity=capacity,
+            capacity_reading=Reading.COUNTER if is_counted else Reading.GAUGE,
+            judged=judged,
+            query=measure.query,
+            source=self._url,
+            problem=problem,
+        )
+
+    def _evaluated(self, promql: str, query: Query) -> Observation:
+        series, problem = self._ask(promql, "", query)
+        return Observation(
+            name=promql,
+            reading=Reading.GAUGE,
+            unit="",
+            series=series,
+            scrape_interval=self._interval,
+            query=promql,
+            source=self._url,
+            problem=problem,
+        )
+
+    def _ask(self, text: str, per: str, query: Query) -> tuple[tuple[Series, ...], str]:
+        """The series that a query finds, and what is wrong with them in one sentence; "" where nothing is.
+
+        `per` is the label that tells them apart, "" for all labels.
+        """
+        try:
+            found = query(text)
+            series = tuple(_series(row, per) for row in found)
+        except (
+            Exception
+        ) as error:  # whatever a source or its client comes up with: it is not the service's fault
+            return (), f"Prometheus at {self._url} could not be asked for {text}: {_first_line(error)}"
+        if not any(len(one.times) for one in series):
+            return (), f"Prometheus at {self._url} has nothing for {text}"
+        names = [one.instance for one in series]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            return (), f'{text} finds more than one series with {per}="{twice}": narrow it down'
+        return series, ""
+
+
+def _series(row: Mapping[str, Any], per: str) -> Series:
+    labels = {name: value for name, value in row["metric"].items() if name != "__name__"}
+    instance = labels.get(per, "") if per else ", ".join(f"{name}={labels[name]}" for name in sorted(labels))
+    samples = np.array([(float(time), float(value)) for time, value in row["values"]], np.float64).reshape(
+        -1, 2
+    )
+    samples = samples[np.isfinite(samples[:, 1])]
+    return Series(instance, samples[:, 0], samples[:, 1])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,67 @@
+"""How a load is going, while it goes: one line that renews itself, or a line every ten seconds in a pipeline's log.
+
+It goes to the real standard error, which behave leaves alone while a step runs, and so never mixes with results.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from loadkit.progress import Progress
+from loadkit.quantities import format_number, format_ratio, format_seconds
+
+__all__ = ["line", "watcher"]
+
+_EVERY = 10.0
+"""Seconds between two lines where nothing can be renewed."""
+
+
+@contextmanager
+def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Give what shows a run's progress, to be called about once a second; at the end the line is taken away.
+
+    Args:
+        title: of the run, such as "Run A: 1000 users".
+
+    """
+    console = Console(file=sys.__stderr__)
+    if console.is_terminal:
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            yield lambda now: live.update(
+                Text(line(title, now), no_wrap=True, overflow="ellipsis"), refresh=True
+            )
+        return
+    following = -math.inf
+
+    def tell(now: Progress) -> None:
+        nonlocal following
+        if now.elapsed >= following:
+            following = now.elapsed + _EVERY
+            print(line(title, now), file=sys.__stderr__, flush=True)
+
+    yield tell
+
+
+def line(title: str, now: Progress) -> str:
+    """As it reads: "Run A: 1000 users  2:13/7:00 hold  1000 held  1240/s  p95 4.31 ms  failed 0 %  generator ok"."""
+    if now.elapsed < 0:
+        return f"{title}  starts in {-now.elapsed:.0f} s"
+    parts = [
+        title,
+        f"{_clock(now.elapsed)}/{_clock(now.seconds)} {now.phase}",
+        *([f"{now.users} held"] if now.users else []),
+        f"{format_number(now.rate)}/s",
+        f"p95 {'-' if math.isnan(now.p95) else format_seconds(now.p95)}",
+        f"failed {format_ratio(now.errors)}",
+        f"generator {now.health}",
+    ]
+    return "  ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

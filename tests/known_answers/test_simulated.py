@@ -1,0 +1,172 @@
+"""Known answers that need no load: drawn latencies, judged many times."""
+
+import math
+
+import numpy as np
+import pytest
+
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.judge import judge
+from loadkit.rates import examine_share, examine_throughput
+from loadkit.times import examine_mean, examine_percentile
+from loadkit.verdict import Status
+from loadkit.workload import Model
+from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput
+from tests.known_answers.verdict_table import ROWS, Row, mm1, outcomes, traffic_from
+
+
+# --- 1: a stall of 1 s every 10 s, else 10 ms
+
+
+def test_an_open_load_sees_a_periodic_stall_as_it_is():
+    starts = np.arange(0, 300, 0.01)
+    within = starts % 10
+    times = np.where(within < 1, 1 - within, 0) + 0.01
+    run = run_of(samples_of(starts, times), plan_of(300))
+    for quantile, value in ((0.95, 0.510), (0.99, 0.910), (0.999, 1.0)):
+        assert judge(response_time(quantile), run).measured == pytest.approx(value, abs=0.02)
+
+
+def test_a_closed_user_sees_the_stall_filled_and_not_unfilled():
+    starts, times, gaps, now = [], [], [], 0.0
+    while now < 300:
+        stalled = max(0.0, 1 - now % 10)
+        if stalled:
+            gaps.append((now, now + stalled))
+        starts.append(now)
+        times.append(stalled + 0.01)
+        now += times[-1]
+    run = run_of(samples_of(starts, times), plan_of(300, level=1, model=Model.CLOSED), gaps=gaps)
+    verdict = judge(response_time(0.99, 0.1), run)
+    assert verdict.status is Status.FAIL
+    assert verdict.details["unfilled"] == pytest.approx(0.010, abs=0.001)
+    assert verdict.measured == pytest.approx(0.91, abs=0.02)
+
+
+# --- 4: two kinds of operations
+
+
+@pytest.mark.parametrize(("slow", "p95", "status"), [(0.04, 0.020, Status.PASS), (0.08, 0.400, Status.FAIL)])
+def test_a_mixture_is_judged_by_its_shares(slow, p95, status):
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 300, 30_000))
+    times = np.where(random.uniform(size=30_000) < slow, 0.4, 0.02)
+    run = run_of(samples_of(starts, times), plan_of(300))
+    verdict = judge(response_time(limit=0.1), run)
+    assert verdict.status is status
+    assert verdict.measured == pytest.approx(p95, rel=0.001)
+    assert judge(response_time(0.99), run).measured == pytest.approx(0.4, rel=0.001)
+
+
+# --- 5: errors in bursts of twenty
+
+
+def bursts(random, share, operations=30_000, seconds=300, length=20):
+    """Attempts and failures by second, with failures in runs of twenty that begin anywhere."""
+    failed = np.zeros(operations, np.int64)
+    number = random.poisson(share * operations / length)
+    for begin in random.integers(0, operations - length, number):
+        failed[begin : begin + length] = 1
+    return np.full(seconds, operations // seconds), failed.reshape(seconds, -1).sum(axis=1)
+
+
+@pytest.mark.parametrize(
+    ("share", "most_passes", "least_fails", "most_fails"), [(0.01, 0.10, 0.0, 0.10), (0.02, 0.01, 0.85, 1.0)]
+)
+def test_errors_in_bursts_are_judged_for_what_they_are_worth(share, most_passes, least_fails, most_fails):
+    random = np.random.default_rng(1)
+    found = [examine_share(error_rate(0.01), *bursts(random, share)).status for _ in range(400)]
+    assert found.count(Status.PASS) / 400 <= most_passes
+    assert least_fails <= found.count(Status.FAIL) / 400 <= most_fails
+
+
+# --- 7: clean runs
+
+
+def independent(random, seconds=60, rate=100):
+    starts = np.sort(random.uniform(0, seconds, random.poisson(rate * seconds)))
+    return traffic_from(starts, random.exponential(0.02, len(starts)), seconds)
+
+
+def found_of(random, factor):
+    """The statuses of one clean run against limits at a factor of the truth."""
+    traffic = independent(random)
+    attempts = traffic.per_second()
+    failures = random.binomial(attempts, 0.02)
+    return {
+        "p50": examine_percentile(response_time(0.5, factor * 0.02 * math.log(2)), traffic).status,
+        "p95": examine_percentile(response_time(0.95, factor * 0.02 * math.log(20)), traffic).status,
+        "p99": examine_percentile(response_time(0.99, factor * 0.02 * math.log(100)), traffic).status,
+        "mean": examine_mean(response_time(None, factor * 0.02, statistic="mean"), traffic).status,
+        "error rate": examine_share(error_rate(factor * 0.02), attempts, failures).status,
+        "throughput": examine_throughput(throughput(100 / factor), traffic).status,
+    }
+
+
+def test_clean_runs_pass_at_one_and_a_half_times_the_truth():
+    random = np.random.default_rng(1)
+    runs = [found_of(random, 1.5) for _ in range(100)]
+    for measure in runs[0]:
+        statuses = [run[measure] for run in runs]
+        assert statuses.count(Status.FAIL) == 0, measure
+        assert statuses.count(Status.PASS) >= 95, measure
+
+
+def test_clean_runs_at_the_truth_seldom_pass_or_fail():
+    random = np.random.default_rng(2)
+    runs = [found_of(random, 1.0) for _ in range(200)]
+    for measure in runs[0]:
+        statuses = [run[measure] for run in runs]
+        assert statuses.count(Status.PASS) <= 20, measure
+        assert statuses.count(Status.FAIL) <= 20, measure
+
+
+# --- the rule's table
+
+CHEAP = 60
+"""Runs of a row; an error of 5 % shows as more than 12 % of them once in a hundred rows."""
+
+
+@pytest.mark.parametrize(
+    ("row", "power"),
+    [
+        (Row(0.5, 60), 0.85),
+        (Row(0.8, 60), 0.40),
+        (Row(0.8, 300), 0.85),
+        (Row(0.95, 60), 0.05),
+        (Row(0.95, 300), 0.15),
+    ],
+    ids=str,
+)
+def test_at_the_limit_a_verdict_seldom_errs_and_away_from_it_decides(row, power):
+    shares = outcomes(row, (0.8, 1.0, 1.5, 6.0), CHEAP)
+    assert max(shares[1.0]) <= 0.12
+    assert shares[0.8][0] <= 0.05
+    assert shares[1.5][0] >= power
+    assert shares[1.5][1] <= 0.02
+    assert shares[6.0][0] >= 0.55
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_at_the_limit_a_verdict_errs_as_often_as_is_said(row):
+    shares = outcomes(row, (0.8, 1.0, 1.25), 400)
+    assert max(shares[1.0]) <= 0.08  # 5 %, and two standard errors of 400 runs
+    assert shares[0.8][0] <= 0.03
+    assert shares[1.25][1] <= 0.03
+
+
+def test_a_small_label_of_a_correlated_run_seldom_errs():
+    """A label of a tenth of a queue's operations, judged with what it borrows from the run."""
+    random = np.random.default_rng(1)
+    row, runs, passed, failed = Row(0.8, 60), 60, 0, 0
+    scope = Scope(ScopeKind.LABEL, "rare")
+    for _ in range(runs):
+        starts, times = mm1(random, row)
+        labels = np.where(random.uniform(size=len(starts)) < 0.1, "rare", "usual").tolist()
+        run = run_of(samples_of(starts, times, labels), plan_of(row.seconds))
+        status = judge(response_time(limit=row.p95, scope=scope), run).status
+        passed += status is Status.PASS
+        failed += status is Status.FAIL
+    assert passed / runs <= 0.12
+    assert failed / runs <= 0.12

@@ -1,0 +1,71 @@
+"""The local environment as tests drive it: by its command line, in a directory of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+class LocalEnvironment:
+    """Runs verbs of `python -m environments.local`, and knows its accounts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "environments.local", *arguments],
+            cwd=PROJECT,
+            env={**os.environ, "METRICS_LOCAL_DIR": str(self.directory)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def verb(self, *arguments: str) -> dict:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def client(self, facts: dict) -> httpx.Client:
+        return httpx.Client(base_url=facts["base"], timeout=20.0)
+
+    def accounts(self, tenant: str, role: str) -> list[dict[str, str]]:
+        accounts = json.loads((self.directory / "accounts.json").read_text())
+        return [each for each in accounts if (each["tenant"], each["role"]) == (tenant, role)]
+
+    def log_in(self, client: httpx.Client, tenant: str = "acme", role: str = "admin") -> dict[str, str]:
+        account = self.accounts(tenant, role)[0]
+        answer = client.post("/api/v1/auth/login", json=account)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def processes(self, facts: dict) -> list[psutil.Process]:
+        supervisor = psutil.Process(facts["supervisor"])
+        return [supervisor, *supervisor.children(recursive=True)]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvironment]:
+    local = LocalEnvironment(tmp_path_factory.mktemp("local"))
+    local.verb("up", "--owner", str(os.getpid()))
+    yield local
+    local.verb("down")

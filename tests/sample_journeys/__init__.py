@@ -1,0 +1,57 @@
+"""Journeys for tests of the engine."""
+
+import asyncio
+
+from loadkit.journey import User, journey
+
+
+@journey("two steps")
+async def two_steps(user: User) -> None:
+    answer = await user.get("/first/1")
+    user.check(answer.json() == {}, "the first step is empty")
+    await user.think()
+    await user.post("/second", json={"user": user.number})
+
+
+@journey("a failing check")
+async def failing_check(user: User) -> None:
+    await user.get("/checked")
+    user.check(False, "it holds")
+    await user.think()
+
+
+@journey("a mistake")
+async def mistake(user: User) -> None:
+    await user.get("/before")
+    raise TypeError("the author's")
+
+
+@journey("a mistake at once")
+async def mistake_at_once(user: User) -> None:
+    raise KeyError("nothing")
+
+
+@journey("an expected refusal")
+async def expected_refusal(user: User) -> None:
+    await user.get("/refused", expect=(404,))
+    await user.think()
+
+
+@journey("unrecorded")
+async def unrecorded(user: User) -> None:
+    await user.get("/hidden", record=False)
+    await user.get("/shown")
+
+
+@journey("everything caught")
+async def everything_caught(user: User) -> None:
+    try:
+        await user.get("/caught")
+        await user.think()
+    except Exception:
+        await asyncio.sleep(0)
+
+
+@journey("administer", role="admin")
+async def administer(user: User) -> None:
+    await user.get(f"/admin/{user.account.username}", label=f"as {user.account.role}")

@@ -1,0 +1,166 @@
+"""The charts draw what a run holds, also where it holds little."""
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from loadkit import charts
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
+from loadkit.record import Happening
+from loadkit.workload import Model
+from tests.builders import (
+    availability,
+    error_rate,
+    gauge,
+    plan_of,
+    response_time,
+    run_of,
+    samples_of,
+    throughput,
+)
+from tests.evidence import cpu, pool, steady_run, window_of
+
+UPTIME = Criterion(
+    "uptime is at least 99.9%", Measure("uptime", Family.UPTIME, Unit.RATIO), Comparison.IS_AT_LEAST, 0.999
+)
+MEAN = response_time(None, 0.1, statistic="mean")
+CRITERIA = [
+    response_time(limit=0.5),
+    response_time(limit=0.05, scope=Scope(ScopeKind.GROUP, "auth")),
+    response_time(limit=60),
+    MEAN,
+    error_rate(),
+    availability(),
+    throughput(30),
+    UPTIME,
+    gauge(0.7),
+    gauge(2e9, "memory usage", Unit.BYTES),
+]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return steady_run(
+        60, 20, failing=True, probes=tuple((float(second), second != 40) for second in range(80))
+    )
+
+
+@pytest.fixture(scope="module")
+def window(run):
+    return window_of(run)
+
+
+def texts(svg):
+    """What can be read in a chart; it fails where the chart is not well-formed."""
+    return [
+        "".join(element.itertext()) for element in ET.fromstring(svg).iter() if element.tag.endswith("text")
+    ]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.sentence)
+def test_every_kind_of_measure_is_drawn_with_its_limit_and_its_sentence(run, window, criterion):
+    told = texts(charts.measure(run, window, criterion))
+    assert criterion.sentence in told
+    assert [text for text in told if text.startswith("limit ")]
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [charts.percentiles, charts.load, charts.resources, charts.errors],
+    ids=lambda chart: chart.__name__,
+)
+def test_equal_runs_give_equal_charts_of_a_readable_size(run, window, chart):
+    drawn = chart(run, window)
+    assert drawn == chart(run, window)
+    assert len(drawn) < 100_000
+    assert float(re.search(rb'width="([\d.]+)pt"', drawn).group(1)) == pytest.approx(9 * 72)
+
+
+def test_the_judged_percentile_comes_first_and_the_others_beside_it(run, window):
+    told = texts(charts.measure(run, window, response_time(0.99)))
+    assert [text for text in told if re.fullmatch(r"p\d+", text)] == ["p99", "p50", "p95"]
+
+
+def test_where_a_percentile_lies_among_the_failed_the_chart_says_so(run, window):
+    told = texts(charts.measure(run, window, response_time()))
+    assert "p95 lies among failed operations" in told
+    healthy = steady_run(30, 10)
+    told = texts(charts.measure(healthy, window_of(healthy), response_time()))
+    assert "p95 lies among failed operations" not in told
+
+
+def test_the_lines_are_what_was_measured():
+    starts = np.arange(0, 30, 0.02)
+    run = run_of(samples_of(starts, np.where(starts < 15, 0.010, 0.040)), plan_of(30))
+    (_, moments, values), *_ = charts._quantile_lines(charts._whole(run, Scope()), (0.95,))
+    assert list(moments[:3]) == [0.5, 1.5, 2.5]
+    assert values[:15] == pytest.approx(0.010, rel=0.002)
+    assert values[15:30] == pytest.approx(0.040, rel=0.002)
+
+
+def test_a_long_run_is_drawn_in_points_of_five_seconds():
+    run = run_of(samples_of(np.arange(0, 200, 0.1), np.full(2000, 0.01)), plan_of(200))
+    (_, moments, _), *_ = charts._quantile_lines(charts._whole(run, Scope()), (0.5,))
+    assert len(moments) == 40
+    assert moments[0] == 2.5
+
+
+def test_a_counter_is_drawn_as_its_rate_and_a_share_of_its_capacity(run):
+    lines = {title: values for title, _, values in charts._observed(run, cpu(80))}
+    assert sorted(lines) == ["metrics-1", "metrics-2"]
+    assert np.nanmean(lines["metrics-2"]) == pytest.approx(0.52, rel=0.1)
+    ((_, moments, values),) = charts._observed(run, pool(80))
+    assert 0.1 < np.nanmin(values) < np.nanmax(values) < 0.5
+    assert np.isnan(values).sum() == 2, "one break where the scrapes have a hole, one at the end"
+    assert not ((moments > 40) & (moments < 60)).any()
+
+
+def test_without_failures_the_chart_of_errors_says_so():
+    run = run_of(samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)), plan_of(10))
+    assert "none of 100 operations failed" in texts(charts.errors(run, None))
+
+
+def test_errors_are_told_apart_by_kind_with_their_numbers(run, window):
+    told = texts(charts.errors(run, window))
+    kinds = [text for text in told if text.startswith(("status 503 (", "timeout ("))]
+    assert len(kinds) == 2
+
+
+def test_what_happened_stands_on_the_time_axis(run, window):
+    killed = dataclasses.replace(run, happenings=(Happening(40.0, "instance killed: metrics-2"),))
+    assert "instance killed: metrics-2" in texts(charts.load(killed, window))
+
+
+def test_what_was_judged_is_told_below_and_also_that_nothing_was(run, window):
+    assert any("judged: 0:25 to 1:20" in text for text in texts(charts.load(run, window)))
+    assert any("nothing was judged" in text for text in texts(charts.load(run, None)))
+
+
+def test_open_load_shows_what_was_due():
+    run = run_of(
+        samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)), plan_of(10, level=10, model=Model.REQUESTS)
+    )
+    assert "requests due per second, by plan" in texts(charts.load(run, None))
+
+
+def test_a_run_without_a_single_operation_can_be_drawn():
+    run = run_of([], plan_of(10))
+    for criterion in CRITERIA:
+        assert "nothing was measured" in texts(charts.measure(run, None, criterion))
+    for chart in (charts.load, charts.resources, charts.errors):
+        assert chart(run, None)
+
+
+def test_a_source_that_was_gone_is_named_in_its_panel(run, window):
+    gone = dataclasses.replace(cpu(80), series=(), problem="prometheus did not answer")
+    told = texts(charts.resources(dataclasses.replace(run, observations={"CPU utilization": gone}), window))
+    assert "prometheus did not answer" in told
+
+
+def test_charts_load_nothing_from_elsewhere(run, window):
+    drawn = charts.resources(run, window)
+    links = set(re.findall(rb'(?:href|src)="([^"]*)"', drawn))
+    assert all(link.startswith(b"#") for link in links)

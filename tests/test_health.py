@@ -1,0 +1,102 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from loadkit.health import health, held_per_second
+from loadkit.slices import Kind, worker_series
+from loadkit.verdict import Window
+from loadkit.workload import Model
+from tests.builders import beats_of, plan_of, run_of
+
+WINDOW = Window(0, 60)
+
+
+def run_with(beats=None, lag=None, lateness=None, workers=1):
+    """A minute of a generator; lag and lateness: seconds of delay, one a second, of worker 0."""
+    run = run_of([], plan_of(60), beats=beats, workers=workers)
+    for kind, delays in ((Kind.LAG, lag), (Kind.LATENESS, lateness)):
+        if delays is not None:
+            run.table.count(kind, worker_series(0), np.arange(60.0), np.asarray(delays, float))
+    return run
+
+
+def beats_with(**changes):
+    return beats_of(60, **changes)
+
+
+def test_a_quiet_generator_is_well():
+    state = health(run_with(lag=np.full(60, 0.001), lateness=np.full(60, 0.0001)), WINDOW, 0.5)
+    assert state.status == "ok"
+    assert not state.reasons
+    assert not state.unhealthy.any()
+
+
+@pytest.mark.parametrize(
+    ("sign", "run", "limit", "status"),
+    [
+        ("loop_lag_p99", run_with(lag=np.full(60, 0.006)), 0.5, "warn"),
+        ("loop_lag_p99", run_with(lag=np.full(60, 0.020)), 0.5, "warn"),
+        ("loop_lag_p99", run_with(lag=np.full(60, 0.030)), 0.5, "invalid"),
+        ("loop_lag_p99", run_with(lag=np.full(60, 0.009)), 0.01, "warn"),
+        ("loop_lag_p99", run_with(lag=np.full(60, 0.011)), 0.01, "invalid"),
+        ("lateness_p99", run_with(lateness=np.full(60, 0.011)), 0.5, "warn"),
+        ("lateness_p99", run_with(lateness=np.full(60, 0.051)), 0.5, "invalid"),
+        ("busiest_cpu", run_with(beats_with(cpu_seconds=0.71)), 0.5, "warn"),
+        ("busiest_cpu", run_with(beats_with(cpu_seconds=0.86)), 0.5, "invalid"),
+        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=993)), 0.5, "warn"),
+        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=970)), 0.5, "invalid"),
+        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=500, blocked=500)), 0.5, "ok"),
+        ("longest_pause", run_with(beats_with(longest_pause=0.021)), 0.5, "warn"),
+        ("longest_pause", run_with(beats_with(longest_pause=0.11)), 0.5, "invalid"),
+        ("starved_ratio", run_with(beats_with(scheduled=10_000, sent=10_000, starved=1)), 0.5, "warn"),
+        ("starved_ratio", run_with(beats_with(scheduled=1000, sent=1000, starved=2)), 0.5, "invalid"),
+    ],
+)
+def test_each_sign_warns_and_then_invalidates(sign, run, limit, status):
+    state = health(run, WINDOW, limit)
+    assert state.status == status
+    assert sign in state.figures
+    assert len(state.reasons) == (status != "ok")
+    assert state.unhealthy.all() == (status == "invalid")
+
+
+def test_ten_busy_seconds_of_one_worker_are_enough():
+    beats = [
+        dataclasses.replace(beat, cpu_seconds=0.95) if 20 <= beat.second < 30 else beat
+        for beat in beats_of(60, worker=1)
+    ]
+    state = health(run_with([*beats_of(60), *beats], workers=2), WINDOW, 0.5)
+    assert state.status == "invalid"
+    assert state.unhealthy.sum() == 10
+    assert state.unhealthy[20:30].all()
+
+
+def test_one_busy_second_is_not():
+    beats = [
+        dataclasses.replace(beat, cpu_seconds=1.0) if beat.second == 20 else beat for beat in beats_of(60)
+    ]
+    assert health(run_with(beats), WINDOW, 0.5).status == "ok"
+
+
+def test_a_block_now_and_then_marks_its_seconds():
+    lag = np.full(60, 0.0005)
+    lag[[10, 40]] = 0.2
+    state = health(run_with(lag=lag), WINDOW, 0.5)
+    assert np.flatnonzero(state.unhealthy).tolist() == [10, 40]
+    assert state.status != "ok"
+
+
+def test_a_window_looks_at_its_own_seconds_only():
+    lag = np.full(60, 0.0005)
+    lag[:30] = 0.2
+    assert health(run_with(lag=lag), Window(30, 30), 0.5).status == "ok"
+
+
+def test_held_users_are_added_over_workers_beside_what_was_stated():
+    plan = plan_of(10, 10, 100, Model.CLOSED)
+    run = run_of([], plan, beats=[*beats_of(20, held=60), *beats_of(20, held=39, worker=1)], workers=2)
+    held, stated = held_per_second(run, Window(5, 15))
+    assert held.tolist() == [99] * 15
+    assert stated[0] == pytest.approx(55)
+    assert stated[5:].tolist() == [100] * 10

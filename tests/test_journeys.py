@@ -1,0 +1,152 @@
+"""What the users of the service do, on a service of given answers and a clock that leaps."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from loadkit.drivers.fake import Answer
+from loadkit.environment import load
+from loadkit.journey import find
+from loadkit.planning import Draft, plan
+from loadkit.target import Account, Secret, Target
+from loadkit.workload import MixEntry, Model
+from steps.journeys.choices import METRICS, fresh_key, popular
+from tests.virtual_time import Simulation, plan_of, simulate
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = load("local", ROOT)
+JOURNEYS = find(ENVIRONMENT.journeys, ROOT)
+
+TOKENS = {"access_token": "a", "refresh_token": "r"}
+OVERVIEW = {"overview": {"dashboards": [{"widgets": [1, 2, 3]}, {"widgets": [4, 5]}]}}
+ANSWERS: tuple[tuple[str, object], ...] = (
+    ("POST /api/v1/auth/(login|refresh)", TOKENS),
+    ("POST /api/v1/auth/logout", {"logged_out": True}),
+    ("GET /api/v1/auth/me", {"username": "ann"}),
+    ("POST /api/v1/metrics/sessions", {"id": "s"}),
+    ("POST /api/v1/metrics/events", {"ids": ["e"] * 20}),
+    (r"GET /api/v1/metrics/events\?name=.*", {"events": [], "next": "c"}),
+    ("GET /api/v1/dashboard/overview", OVERVIEW),
+    (r"GET /api/v1/dashboard/widgets/[1-5]", {}),
+    (r"GET /api/v1/dashboard/analytics\?group_by=(name|day|category|platform|user)", {}),
+    ("GET /api/v1/admin/(usage|users|tenants)", {}),
+    ("POST /api/v1/admin/tenants", {}),
+)
+
+
+def service(moment: float, method: str, path: str) -> Answer:
+    """The service's answers, in its own shapes; what it does not have is 404."""
+    for pattern, body in ANSWERS:
+        if re.fullmatch(pattern, f"{method} {path}"):
+            return Answer(0.005, body=json.dumps(body).encode())
+    return Answer(0.005, 404)
+
+
+def failing(users: int) -> Callable[[float, str, str], Answer]:
+    """A service on which as many users log in once, and nothing works from then on."""
+    logins = iter(range(users))
+
+    def answer(moment: float, method: str, path: str) -> Answer:
+        if path.endswith("/login") and next(logins, None) is not None:
+            return service(moment, method, path)
+        return Answer(0.005, 500)
+
+    return answer
+
+
+def target(tenant: str = "acme") -> Target:
+    accounts = tuple(Account("ann", Secret("pw"), tenant, "admin") for _ in range(300))
+    return Target(
+        "fake", "http://fake", accounts=accounts, shares_accounts=True, groups=ENVIRONMENT.groups, journeys="steps.journeys"
+    )
+
+
+def go_through(
+    title: str, answers: Callable[[float, str, str], Answer] = service, seconds: float = 60
+) -> Simulation:
+    """Five users on one journey."""
+    return simulate(plan_of(JOURNEYS[title], level=5, seconds=seconds), answers, target=target(), root=ROOT)
+
+
+def failures(run: Simulation) -> list[str]:
+    """Every outcome but success, labels that the engine gives to trouble included."""
+    engine = [name for name in run.table.names("label:") if name.startswith("(")]
+    return [outcome for outcome in run.table.outcomes if outcome != "ok"] + engine
+
+
+# The name of an account that was just made comes back from the service; this one does not know it.
+UNKNOWN_TO_THE_FAKE = {"administer": ["status 404"]}
+
+
+@pytest.mark.parametrize("title", JOURNEYS)
+def test_a_journey_asks_for_nothing_that_the_service_does_not_have(title: str) -> None:
+    run = go_through(title)
+    assert failures(run) == UNKNOWN_TO_THE_FAKE.get(title, [])
+    assert run.operations() > 100
+
+
+@pytest.mark.parametrize("title", JOURNEYS)
+def test_every_operation_of_a_journey_is_in_an_endpoint_group(title: str) -> None:
+    patterns = [pattern for group in ENVIRONMENT.groups.values() for pattern in group]
+    for label in go_through(title).table.names("label:"):
+        assert any(fnmatchcase(label, pattern) for pattern in patterns), label
+
+
+@pytest.mark.parametrize("title", JOURNEYS)
+def test_a_service_that_fails_is_counted_once_for_each_operation(title: str) -> None:
+    run = go_through(title, failing(users=5))
+    assert failures(run) == ["status 500"]
+    assert run.operations(outcome="status 500") == run.operations() > 50
+
+
+def test_ids_in_paths_share_a_label() -> None:
+    labels = go_through("watch a dashboard").table.names("label:")
+    assert "GET /api/v1/dashboard/widgets/{id}" in labels
+    assert not [label for label in labels if re.search(r"\d+$", label)]
+
+
+def test_every_mix_names_journeys_that_exist() -> None:
+    for mix in ENVIRONMENT.mixes.values():
+        assert {entry.journey for entry in mix} <= set(JOURNEYS)
+
+
+def test_users_of_the_dashboard_only_look_at_dashboards() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 10, mix="dashboard")
+    made = plan(draft, ENVIRONMENT, JOURNEYS)
+    run = simulate(plan_of(mix=made.workload.mix, level=10, seconds=30), service, target=target(), root=ROOT)
+    assert all("/dashboard/" in label for label in run.table.names("label:"))
+
+
+def test_the_default_mix_reaches_every_group_and_logs_in_often_enough() -> None:
+    mix = tuple(
+        MixEntry(JOURNEYS[entry.journey], entry.share, entry.region) for entry in ENVIRONMENT.default_mix
+    )
+    run = simulate(plan_of(mix=mix, level=100, seconds=120), service, target=target(), root=ROOT)
+    counts = Counter[str]()
+    for label in run.table.names("label:"):
+        for group, patterns in ENVIRONMENT.groups.items():
+            if any(fnmatchcase(label, pattern) for pattern in patterns):
+                counts[group] += run.operations(label)
+    shares = {group: count / counts.total() for group, count in counts.items()}
+    assert set(shares) == set(ENVIRONMENT.groups)
+    assert shares["auth"] >= 0.10
+    assert min(shares.values()) >= 0.08
+    assert 0.4 <= run.operations("GET /api/v1/metrics/events") / counts["metrics"] <= 0.6
+
+
+def test_few_things_are_popular() -> None:
+    counts = Counter(popular(random, METRICS) for random in [Random(1)] for _ in range(10_000))
+    assert [name for name, _ in counts.most_common(3)] == list(METRICS[:3])
+    assert counts[METRICS[0]] == pytest.approx(10 * counts[METRICS[9]], rel=0.25)
+
+
+def test_keys_are_fresh_in_every_run_and_for_every_user_although_the_seed_is_fixed() -> None:
+    keys = [fresh_key(run, number, Random(1)) for run in ("a", "b") for number in range(3)]
+    assert len(set(keys)) == len(keys)

@@ -1,0 +1,368 @@
+"""What a run's own circumstances make of a verdict: spells, stalls, drift, health, users held, ends, rehearsals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from loadkit.criterion import Comparison, Scope, ScopeKind
+from loadkit.judge import judge, rehearsed
+from loadkit.slices import Kind, worker_series
+from loadkit.verdict import Status
+from loadkit.workload import Action, Model, Scaling, Stage
+from tests.builders import (
+    availability,
+    beats_of,
+    error_rate,
+    plan_of,
+    response_time,
+    run_of,
+    samples_of,
+    throughput,
+)
+
+PASS, FAIL, INCONCLUSIVE = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
+INVALID, NOT_JUDGED = Status.INVALID, Status.NOT_JUDGED
+STAYS, NEVER = Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS
+
+
+def samples_with(slow=(), seconds=300, rate=100, seed=1, slow_time=1.0, outcome="ok", without=()):
+    """20 ms on average; in the seconds of `slow`, all take as long as told, or fail; in those of `without` none start."""
+    random = np.random.default_rng(seed)
+    starts = np.sort(random.uniform(0, seconds, rate * seconds))
+    starts = starts[~np.isin(starts.astype(int), list(without))]
+    hit = np.isin(starts.astype(int), list(slow))
+    times = np.where(hit, slow_time, random.exponential(0.02, len(starts)))
+    return samples_of(starts, times, outcome=np.where(hit, outcome, "ok").tolist())
+
+
+def run_with(**changes):
+    seconds = changes.get("seconds", 300)
+    return run_of(samples_with(**changes), plan_of(seconds))
+
+
+# --- spells
+
+
+@pytest.mark.parametrize(
+    ("slow", "comparison", "status"),
+    [
+        (range(100, 110), Comparison.IS_BELOW, PASS),
+        (range(100, 110), STAYS, PASS),  # one window: a warning
+        (range(100, 110), NEVER, FAIL),
+        (range(100, 103), NEVER, FAIL),
+        ((), NEVER, PASS),
+    ],
+)
+def test_the_words_differ_in_the_spells_that_they_forgive(slow, comparison, status):
+    """40 minutes, so that an event of 10 s, come as often as it may have, is under 5 % of the time."""
+    run = run_with(slow=slow, seconds=2400, rate=20)
+    verdict = judge(response_time(limit=0.5, comparison=comparison), run)
+    assert verdict.status is status
+    if slow and status is PASS:
+        assert any("ten-second windows broke the limit" in warning for warning in verdict.warnings)
+
+
+def test_one_event_of_ten_seconds_in_five_minutes_leaves_it_open_how_often_it_comes():
+    assert judge(response_time(limit=0.5), run_with(slow=range(100, 110))).status is INCONCLUSIVE
+
+
+def test_three_windows_in_a_row_are_a_lasting_bad_spell():
+    run = run_with(slow=range(300, 330), seconds=3600, rate=20)
+    assert judge(response_time(limit=0.5), run).status is PASS
+    verdict = judge(response_time(limit=0.5, comparison=STAYS), run)
+    assert verdict.status is FAIL
+    assert "3 in a row" in verdict.reason
+    assert verdict.details["spells"]["over"] == [30, 31, 32]
+
+
+def test_scattered_bad_windows_are_too_many_above_a_twentieth():
+    """In every tenth window three in ten operations are slow: 3 % of all."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 1200, 60_000))
+    slow = (starts % 100 < 10) & (random.uniform(size=60_000) < 0.3)
+    run = run_of(samples_of(starts, np.where(slow, 1.0, random.exponential(0.02, 60_000))), plan_of(1200))
+    assert judge(response_time(limit=0.5), run).status is PASS
+    assert judge(response_time(limit=0.5, comparison=STAYS), run).status is FAIL
+
+
+def test_a_window_with_half_the_usual_traffic_is_a_bad_one():
+    run = run_with(without=range(100, 130))
+    assert judge(response_time(limit=0.5), run).status is PASS
+    verdict = judge(response_time(limit=0.5, comparison=STAYS), run)
+    assert verdict.status is FAIL
+    assert "under half the usual traffic" in verdict.reason
+
+
+def test_a_lull_by_chance_is_no_bad_window():
+    random = np.random.default_rng(1)
+    for seed in range(10):
+        starts = np.sort(np.random.default_rng(seed).uniform(0, 300, 90))  # three in ten seconds
+        run = run_of(samples_of(starts, random.exponential(0.02, 90)), plan_of(300))
+        assert "over" in judge(response_time(limit=0.5, comparison=STAYS), run).details["spells"]
+        assert judge(response_time(limit=0.5, comparison=STAYS), run).details["spells"]["over"] == []
+
+
+def test_chance_alone_is_no_bad_spell():
+    """The limit is the true p95 of each window; Bonferroni holds over all of them."""
+    broken = 0
+    for seed in range(40):
+        verdict = judge(
+            response_time(limit=-0.02 * np.log(0.05), comparison=NEVER), run_with(seed=seed, seconds=120)
+        )
+        broken += bool(verdict.details["spells"]["over"])
+    assert broken <= 4
+
+
+@pytest.mark.parametrize(
+    ("comparison", "status"), [(Comparison.IS_ABOVE, PASS), (Comparison.STAYS_ABOVE, FAIL)]
+)
+def test_throughput_has_spells_too(comparison, status):
+    run = run_with(without=range(200, 230), seconds=1200)
+    assert judge(throughput(90, comparison), run).status is status
+
+
+def test_a_burst_of_errors_is_a_spell_of_the_error_rate():
+    run = run_with(slow=range(200, 203), outcome="status 500", seconds=2400, rate=20, slow_time=0.001)
+    assert judge(error_rate(0.02), run).status is PASS
+    assert judge(error_rate(0.02, NEVER), run).status is FAIL
+
+
+def test_a_service_that_refuses_everything_from_the_middle_on_fails():
+    run = run_with(slow=range(150, 300), outcome="refused", slow_time=0.001)
+    for criterion in (response_time(), response_time(comparison=STAYS), error_rate(), availability(0.99)):
+        assert judge(criterion, run).status is FAIL
+
+
+# --- stalls
+
+
+def closed_run(seconds=300, freeze=(), limit_beats=None):
+    """100 users; while frozen nobody is answered, and all wait to its end."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, seconds, 100 * seconds))
+    if not freeze:
+        return run_of(
+            samples_of(starts, random.exponential(0.02, len(starts))), plan_of(seconds, model=Model.CLOSED)
+        )
+    begin, end = freeze
+    starts = starts[~((starts > begin + 1) & (starts < end))]
+    times = random.exponential(0.02, len(starts))
+    stuck = (starts >= begin) & (starts < end)
+    times[stuck] = end - starts[stuck]
+    plan = plan_of(seconds, model=Model.CLOSED)
+    return run_of(samples_of(starts, times), plan, gaps=[(begin, end)])
+
+
+def test_a_freeze_of_a_closed_load_is_filled_and_fails():
+    run = closed_run(freeze=(100.0, 120.0))
+    for comparison in (Comparison.IS_BELOW, STAYS, NEVER):
+        verdict = judge(response_time(limit=0.5, comparison=comparison), run)
+        assert verdict.status is not PASS
+    verdict = judge(response_time(limit=0.5, comparison=NEVER), run)
+    assert verdict.status is FAIL
+    assert verdict.measured > 5
+    assert verdict.details["filled"] == pytest.approx(1900, rel=0.03)
+    assert verdict.details["unfilled"] < 0.1
+    assert any("stood still" in warning for warning in verdict.warnings)
+    assert verdict.samples == run.table.sums[:, 0].sum()
+
+
+def test_an_open_load_is_never_filled():
+    run = closed_run(freeze=(100.0, 120.0))
+    run.plan = plan_of(300)
+    assert "filled" not in judge(response_time(), run).details
+
+
+def test_a_freeze_in_the_first_third_is_not_taken_for_a_warm_up():
+    assert judge(response_time(comparison=NEVER), closed_run(freeze=(50.0, 70.0))).status is FAIL
+
+
+# --- drift
+
+
+def drifting(low, high, seconds=300):
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, seconds, 100 * seconds))
+    level = low + (high - low) * starts / seconds
+    return run_of(samples_of(starts, level * random.uniform(0.9, 1.1, len(starts))), plan_of(seconds))
+
+
+def test_a_drift_far_below_the_limit_is_a_warning():
+    verdict = judge(response_time(limit=0.5), drifting(0.004, 0.005))
+    assert verdict.status is PASS
+    assert any("rose by" in warning for warning in verdict.warnings)
+
+
+def test_a_drift_that_ends_above_the_limit_takes_the_pass_back():
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 300, 30_000))
+    times = (0.02 + 0.00025 * starts) * random.uniform(0.9, 1.1, 30_000)  # 20 ms to 95 ms
+    times[starts < 298] = np.minimum(times[starts < 298], 0.09)
+    run = run_of(samples_of(starts, times), plan_of(300))
+    mean = response_time(None, 0.07, statistic="mean")
+    assert judge(dataclasses.replace(mean, limit=0.2), run).status is PASS
+    verdict = judge(mean, run)
+    assert verdict.status is INCONCLUSIVE
+
+
+def test_rising_numbers_in_flight_are_a_drift_too():
+    beats = [dataclasses.replace(beat, in_flight=10 + beat.second) for beat in beats_of(300)]
+    run = run_of(samples_with(), plan_of(300), beats=beats)
+    assert any("in flight rose" in warning for warning in judge(response_time(), run).warnings)
+
+
+# --- the generator
+
+
+def unhealthy(run, seconds, delay=0.2):
+    """A loop that was blocked in some seconds."""
+    moments = np.arange(float(run.plan.workload.seconds))
+    lag = np.where(np.isin(moments, list(seconds)), delay, 0.0005)
+    run.table.count(Kind.LAG, worker_series(0), moments, lag)
+    return run
+
+
+def test_a_generator_at_fault_all_the_time_makes_the_verdict_invalid():
+    for slow in ((), range(300)):
+        verdict = judge(response_time(), unhealthy(run_with(slow=slow), range(300)))
+        assert verdict.status is INVALID
+        assert "event loop" in verdict.reason
+
+
+def test_a_generator_at_fault_now_and_then_is_a_warning_where_it_changes_nothing():
+    verdict = judge(response_time(), unhealthy(run_with(), range(0, 300, 20)))
+    assert verdict.status is PASS
+    assert any("not well" in warning for warning in verdict.warnings)
+
+
+def test_a_fail_that_comes_from_unhealthy_seconds_alone_is_invalid():
+    slow = range(100, 140)
+    verdict = judge(response_time(), unhealthy(run_with(slow=slow), slow))
+    assert verdict.status is INVALID
+    assert "without those seconds the verdict would be pass instead of" in verdict.reason
+
+
+def test_a_fail_that_the_generators_lateness_makes_is_invalid():
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 60, 6000))
+    run = run_of(samples_of(starts, 0.6 + random.exponential(0.02, 6000), late=0.6), plan_of(60))
+    run.table.count(Kind.LATENESS, worker_series(0), starts, np.where(starts % 20 < 19, 0.6, 0.0))
+    verdict = judge(response_time(), run)
+    assert verdict.status is INVALID
+    assert "by service time" in verdict.reason
+
+
+def test_a_fail_is_never_invalid_because_the_service_was_slow_to_take_requests():
+    beats = beats_of(300, scheduled=100, sent=40, blocked=60)
+    run = run_of(samples_with(slow=range(300)), plan_of(300), beats=beats)
+    assert judge(response_time(), run).status is FAIL
+
+
+def test_throughput_that_the_generator_did_not_offer_is_invalid():
+    beats = beats_of(300, scheduled=200, sent=100)
+    run = run_of(samples_with(), plan_of(300), beats=beats)
+    assert judge(throughput(150), run).status is INVALID
+
+
+def test_the_limit_sets_what_lag_matters():
+    run = unhealthy(run_with(), range(300), delay=0.03)
+    assert judge(response_time(limit=2.0), run).status is PASS
+    assert judge(response_time(limit=0.2), run).status is INVALID
+
+
+# --- users held
+
+
+def test_users_that_were_not_held_make_the_verdict_invalid():
+    plan = plan_of(300, model=Model.CLOSED)
+    half = run_of(samples_with(), plan, beats=beats_of(300, held=50))
+    assert judge(response_time(), half).status is INVALID
+    assert "50 of 100 users were held" in judge(response_time(), half).reason
+    nobody_counted = run_of(samples_with(), plan, beats=())
+    assert judge(response_time(), nobody_counted).status is INVALID
+
+
+def test_a_few_seconds_with_fewer_users_are_forgiven():
+    plan = plan_of(300, model=Model.CLOSED)
+    beats = [dataclasses.replace(beat, held=50 if beat.second % 30 == 0 else 98) for beat in beats_of(300)]
+    assert judge(response_time(), run_of(samples_with(), plan, beats=beats)).status is PASS
+
+
+# --- how it ended
+
+
+def cut_short(ended_at, ended="interrupted", **changes):
+    samples = [sample for sample in samples_with(**changes) if sample.intended < ended_at]
+    return run_of(samples, plan_of(300), ended=ended, ended_at=ended_at)
+
+
+def test_a_run_cut_short_can_fail_and_cannot_pass():
+    assert judge(response_time(), cut_short(100.0, slow=range(300))).status is FAIL
+    verdict = judge(response_time(), cut_short(100.0))
+    assert verdict.status is INCONCLUSIVE
+    assert "cut short after 100 s (interrupted)" in verdict.reason
+
+
+def test_a_run_cut_short_after_its_window_has_shown_all():
+    run = cut_short(302.0)
+    verdict = judge(response_time(), run)
+    assert verdict.status is PASS
+    assert any("cut short after its steady window" in warning for warning in verdict.warnings)
+
+
+def test_a_run_cut_short_before_its_window_is_inconclusive():
+    run = run_of([], plan_of(60, 60), ended="interrupted", ended_at=30.0)
+    assert judge(response_time(), run).status is INCONCLUSIVE
+
+
+def test_an_emergency_stop_in_the_ramp_fails_where_most_operations_failed_and_else_says_nothing():
+    ended = "emergency stop: more than half of the operations failed"
+    for outcome, status in (("refused", FAIL), ("ok", INCONCLUSIVE)):
+        samples = samples_of(np.arange(0, 30, 0.01), np.full(3000, 0.01), outcome=outcome)
+        run = run_of(samples, plan_of(60, 60), ended=ended, ended_at=30.0)
+        for criterion in (error_rate(), response_time()):
+            verdict = judge(criterion, run)
+            assert verdict.status is status
+            assert verdict.window.phase == "until the emergency stop"
+
+
+def test_judged_is_what_came_before_the_first_action():
+    run = run_of(samples_with(slow=range(100, 300)), plan_of(300, actions=(Action("kill instance"),)))
+    verdict = judge(response_time(), run)
+    assert verdict.status is PASS
+    assert verdict.window.end == 100
+
+
+def test_a_load_that_is_never_constant_is_not_judged():
+    plan = plan_of(300)
+    plan = dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=(Stage(300, 100),)))
+    assert judge(response_time(), run_of(samples_with(), plan)).status is NOT_JUDGED
+
+
+# --- rehearsals
+
+
+def test_a_rehearsal_is_told_with_what_was_scaled():
+    scaling = Scaling(users=0.1, time=0.1, stated_users=1000, stated_hold=300)
+    plan = plan_of(30, 12, 100, Model.CLOSED, scaling=scaling)
+    run = run_of(samples_with(seconds=42), plan)
+    assert judge(response_time(), run).rehearsed == "100 of 1000 users, 30 s of 5 min"
+    assert rehearsed(run_of([], plan_of())) == ""
+    shorter = plan_of(30, scaling=Scaling(time=0.1, stated_hold=300))
+    assert rehearsed(run_of([], shorter)) == "30 s of 5 min"
+
+
+def test_amounts_are_not_judged_with_fewer_users():
+    plan = plan_of(300, scaling=Scaling(users=0.1, stated_users=1000))
+    run = run_of(samples_with(), plan)
+    assert judge(throughput(10), run).status is NOT_JUDGED
+    assert judge(response_time(), run).status is PASS
+    shorter = run_of(samples_with(), plan_of(300, scaling=Scaling(time=0.5, stated_hold=600)))
+    assert judge(throughput(90), shorter).status is PASS
+
+
+def test_every_verdict_tells_its_run_its_window_and_its_limit():
+    verdict = judge(response_time(scope=Scope(ScopeKind.LABEL, "GET /")), run_with())
+    assert (verdict.run, verdict.limit, verdict.unit) == ("run-1", 0.5, "s")
+    assert (verdict.window.start, verdict.window.seconds) == (0, 300)

@@ -1,0 +1,228 @@
+"""Which runs a session has, and how an environment is brought up, loaded and taken down."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadkit import phrases
+from loadkit.environment import Environment
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.verdict import Status, Verdict
+from loadkit.workload import Plan, Stage
+from steps.suite import bench as benches
+from steps.suite.bench import EnvironmentBench
+from steps.suite.dry_run import difference
+from steps.suite.reading import Reading
+from steps.suite.results import CriterionResult
+from steps.suite.session import share
+from tests.builders import plan_of, run_of
+
+P95 = phrases.criterion("p95 is below 1 s")
+ERRORS = phrases.criterion("the error rate is below 1%")
+UP = phrases.criterion('the Prometheus query "up" is above 0')
+
+
+def test_equal_plans_share_a_run_and_letters_follow_the_first_mention() -> None:
+    readings = [
+        Reading((P95,), plan_of(level=10)),
+        Reading((P95,), None, ("cannot be read",)),
+        Reading((P95,), plan_of(level=20)),
+        Reading((P95, ERRORS), plan_of(level=10)),
+    ]
+    shared = list(share(readings).values())
+    assert [(run.letter, run.plan.workload.peak, run.criteria) for run in shared] == [("A", 10, 3), ("B", 20, 1)]
+
+
+def test_there_are_letters_for_any_number_of_runs() -> None:
+    shared = share(Reading((P95,), plan_of(level=level)) for level in range(1, 56))
+    letters = [run.letter for run in shared.values()]
+    assert (letters[0], letters[25], letters[26], letters[27], letters[54]) == ("A", "Z", "AA", "AB", "BC")
+
+
+def test_a_run_is_asked_for_each_query_of_its_criteria_once() -> None:
+    shared = share([Reading((UP, P95), plan_of()), Reading((UP,), plan_of())])
+    assert [run.queries for run in shared.values()] == [("up",)]
+
+
+def test_why_a_run_is_needed_is_said_in_words() -> None:
+    plan = plan_of(seconds=60, level=10)
+    colder = replace(plan, cache="cold")
+    assert difference(colder, plan) == "a cold cache instead of a warm cache"
+    assert difference(plan_of(seconds=60, level=20), plan).startswith("20 requests per second instead of 10")
+
+
+# --- results
+
+
+def result_of(**changes: object) -> CriterionResult:
+    verdict = Verdict("p95 is below 1 s", Status.PASS, "it was")
+    values = {
+        "feature": "Shop",
+        "feature_file": "features/shop.feature",
+        "scenario": "Quick",
+        "scenario_line": 3,
+        "line": 5,
+        "keyword": "Then",
+        "sentence": "p95 is below 1 s",
+        "tags": ("api", "peak", "API-3", "API-1", "advisory"),
+        "parameters": (),
+        "verdict": verdict,
+        "run": "A",
+        "started": 0.0,
+        "stopped": 0.0,
+    }
+    return CriterionResult(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_tags_say_requirements_level_area_and_advice() -> None:
+    result = result_of()
+    assert (result.requirements, result.level, result.area, result.advisory) == (("API-1", "API-3"), "peak", "api", True)
+    plain = result_of(tags=("smoke",))
+    assert (plain.requirements, plain.level, plain.area, plain.advisory) == ((), "", "", False)
+
+
+def test_a_result_keeps_its_identity_when_lines_and_examples_are_reordered() -> None:
+    before = result_of(scenario="The auth endpoints -- @1.1 ", parameters=(("group", "auth"),), line=5, scenario_line=9)
+    after = result_of(scenario="The auth endpoints -- @1.4 ", parameters=(("group", "auth"),), line=7, scenario_line=12)
+    other = result_of(scenario="The auth endpoints -- @1.1 ", parameters=(("group", "admin"),))
+    assert before.identity == after.identity != other.identity
+
+
+# --- the bench
+
+
+class FakeControl:
+    """Notes what it is told; `up` says whether the environment was up before."""
+
+    def __init__(self, *, up: bool, fails: str = "") -> None:
+        self.is_up, self.fails, self.verbs = up, fails, []
+
+    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        self.verbs.append(arguments[0])
+        if arguments[0] == self.fails:
+            raise ConfigurationError(f"cannot {arguments[0]}")
+        return {"up": self.is_up, "version": "1.0", "database": "postgresql://user:secret@host"}
+
+
+@contextmanager
+def silent(title: str):
+    yield lambda progress: None
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[Plan]:
+    """The plans that the engine was given; it makes an empty run of each."""
+    given: list[Plan] = []
+
+    def run(plan: Plan, target, **_: object):
+        given.append(plan)
+        return run_of([], plan)
+
+    monkeypatch.setattr(benches.engine, "run", run)
+    monkeypatch.setattr(benches.live, "watcher", silent)
+    return given
+
+
+def environment_of(control: FakeControl | None) -> Environment:
+    return Environment("shop", Path(), Path("environments/shop.toml"), {"base": "http://127.0.0.1:1"}, control=control)  # type: ignore[arg-type]
+
+
+def test_an_environment_is_brought_up_for_the_first_run_and_taken_down_at_the_end(tmp_path, loads) -> None:
+    control = FakeControl(up=False)
+    bench = EnvironmentBench(environment_of(control), tmp_path)
+    assert control.verbs == []
+    bench.run(plan_of(ramp=5), "Run A", ())
+    bench.run(plan_of(ramp=5), "Run B", ())
+    bench.close()
+    bench.close()
+    assert control.verbs == ["status", "up", "down"]
+
+
+def test_an_environment_that_was_up_stays_up(tmp_path, loads) -> None:
+    control = FakeControl(up=True)
+    bench = EnvironmentBench(environment_of(control), tmp_path)
+    bench.run(plan_of(ramp=5), "Run A", ())
+    bench.close()
+    assert control.verbs == ["status", "up"]
+
+
+def test_an_environment_without_control_is_taken_as_it_is(tmp_path, loads) -> None:
+    bench = EnvironmentBench(environment_of(None), tmp_path)
+    bench.run(plan_of(ramp=5), "Run A", ())
+    bench.close()
+    assert len(loads) == 1
+
+
+def test_an_environment_that_does_not_come_up_is_not_tried_again(tmp_path, loads) -> None:
+    control = FakeControl(up=False, fails="up")
+    bench = EnvironmentBench(environment_of(control), tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="cannot up"):
+            bench.run(plan_of(), "Run A", ())
+    assert control.verbs == ["status", "up"]
+
+
+def test_an_environment_that_does_not_go_down_leaves_the_verdicts_standing(tmp_path, loads, capsys) -> None:
+    bench = EnvironmentBench(environment_of(FakeControl(up=False, fails="down")), tmp_path)
+    bench.run(plan_of(ramp=5), "Run A", ())
+    bench.close()
+    assert capsys.readouterr().err == "shop: cannot down\n"
+
+
+def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(tmp_path, loads) -> None:
+    run = EnvironmentBench(environment_of(FakeControl(up=True)), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert run.facts["environment"] == {"version": "1.0"}
+    kept = next(tmp_path.glob("*/run.json")).read_text()
+    assert '"version": "1.0"' in kept
+    assert "secret" not in kept
+
+
+def test_a_run_that_cannot_be_kept_is_judged_all_the_same(tmp_path, loads, capsys) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    run = EnvironmentBench(environment_of(None), tmp_path / "runs").run(plan_of(ramp=5), "Run A", ())
+    assert run.is_complete
+    assert "cannot keep run" in capsys.readouterr().err
+
+
+def test_a_ramp_warms_the_cache(tmp_path, loads) -> None:
+    EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert len(loads) == 1
+
+
+def test_without_a_ramp_untimed_load_warms_the_cache_first(tmp_path, loads) -> None:
+    plan = plan_of(ramp=0, level=200)
+    run = EnvironmentBench(environment_of(None), tmp_path).run(plan, "Run A", ())
+    assert [load.workload.stages for load in loads] == [(Stage(0, 20), Stage(5, 20)), plan.workload.stages]
+    assert run.plan == plan
+
+
+def test_a_cold_cache_is_emptied_and_not_warmed(tmp_path, loads) -> None:
+    control = FakeControl(up=True)
+    EnvironmentBench(environment_of(control), tmp_path).run(plan_of(ramp=0, cache="cold"), "Run A", ())
+    assert control.verbs == ["status", "up", "flush"]
+    assert len(loads) == 1
+
+
+def test_a_cold_cache_is_refused_where_nothing_can_empty_it(tmp_path, loads) -> None:
+    with pytest.raises(ConfigurationError, match="could empty the cache"):
+        EnvironmentBench(environment_of(None), tmp_path).run(plan_of(cache="cold"), "Run A", ())
+    assert loads == []
+
+
+def test_an_interrupted_warm_up_is_followed_by_no_load(tmp_path, loads, monkeypatch) -> None:
+    monkeypatch.setattr(benches.engine, "run", lambda plan, *_, **__: run_of([], plan, ended="interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=0), "Run A", ())
+
+
+def test_what_the_engine_cannot_do_is_passed_on(tmp_path, monkeypatch, loads) -> None:
+    def refuse(*_: object, **__: object):
+        raise UnreachableError("http://127.0.0.1:1 does not answer")
+
+    monkeypatch.setattr(benches.engine, "run", refuse)
+    with pytest.raises(UnreachableError):
+        EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+
+

@@ -1,0 +1,121 @@
+"""The record of a load."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadkit import buckets
+from loadkit.sample import OK, Sample
+from loadkit.slices import Kind, SliceTable, label_series, region_series, tenant_series
+
+SAMPLES = st.lists(
+    st.builds(
+        lambda label, outcome, intended, late, service, size, tenant: Sample(
+            label, outcome, intended, intended + late, intended + late + service, size, tenant, ""
+        ),
+        st.sampled_from(["GET /a", "GET /b", "POST /c"]),
+        st.sampled_from([OK, "timeout", "status 500"]),
+        st.floats(0, 100),
+        st.floats(0, 1),
+        st.floats(0, 20),
+        st.integers(0, 10**6),
+        st.sampled_from(["", "acme", "initech"]),
+    ),
+    max_size=60,
+)
+
+
+def counted(table: SliceTable) -> dict[tuple[object, ...], int]:
+    """The table as a mapping in which numbers given to names play no part."""
+    found: dict[tuple[object, ...], int] = {}
+    for kind in Kind:
+        for name in table.series:
+            columns = table.select(kind, [name], 0, 1 << 22)
+            for second, outcome, bucket, count in zip(*(column.tolist() for column in columns), strict=True):
+                found[kind, name, second, table.outcomes[outcome], bucket] = count
+    return found
+
+
+def summed(table: SliceTable) -> dict[tuple[object, ...], list[float]]:
+    found = {}
+    for name in table.series:
+        second, outcome, sums = table.totals([name], 0, 1 << 22)
+        for where, number, row in zip(second.tolist(), outcome.tolist(), sums.tolist(), strict=True):
+            found[name, where, table.outcomes[number]] = [round(value, 6) for value in row]
+    return found
+
+
+def table_of(samples: list[Sample]) -> SliceTable:
+    table = SliceTable()
+    table.record(samples)
+    return table
+
+
+@given(SAMPLES, st.lists(st.integers(0, 60), max_size=5))
+def test_however_samples_are_cut_the_sum_is_the_same(samples, cuts):
+    whole = table_of(samples)
+    edges = [0, *sorted(min(cut, len(samples)) for cut in cuts), len(samples)]
+    parts = [table_of(samples[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    together, one_by_one = SliceTable(), SliceTable()
+    together.add(*reversed(parts))
+    for part in parts:
+        one_by_one.add(part)
+    assert counted(together) == counted(one_by_one) == counted(whole)
+    assert summed(together).keys() == summed(whole).keys()
+    for cell, sums in summed(whole).items():
+        np.testing.assert_allclose(summed(together)[cell], sums, atol=1e-5)
+
+
+@given(SAMPLES)
+def test_every_sample_is_in_one_label_and_one_tenant(samples):
+    table = table_of(samples)
+    labels = [label_series(name) for name in table.names("label:")]
+    tenants = [tenant_series(name) for name in table.names("tenant:")]
+    assert table.select(Kind.RESPONSE, labels, 0, 1 << 22)[3].sum() == len(samples)
+    with_tenant = sum(bool(sample.tenant) for sample in samples)
+    assert table.select(Kind.RESPONSE, tenants, 0, 1 << 22)[3].sum() == with_tenant
+
+
+def test_a_sample_belongs_to_the_second_of_its_intended_start_its_completion_to_that_of_its_end():
+    table = table_of([Sample("GET /a", OK, 1.9, 2.5, 4.25, 7, region="eu")])
+    series = [label_series("GET /a")]
+    second, _, bucket, _ = table.select(Kind.RESPONSE, series, 0, 10)
+    assert (second.tolist(), bucket.tolist()) == ([1], [buckets.index(2.35)])
+    second, _, bucket, _ = table.select(Kind.SERVICE, series, 0, 10)
+    assert (second.tolist(), bucket.tolist()) == ([1], [buckets.index(1.75)])
+    assert table.select(Kind.COMPLETED, series, 0, 10)[0].tolist() == [4]
+    assert table.totals([region_series("eu")], 0, 10)[2].tolist() == [[1, 4.25 - 1.9, 1.75, 7, 4.25 - 1.9]]
+
+
+def test_the_origin_of_the_samples_clock_is_taken_off():
+    table = SliceTable()
+    table.record([Sample("GET /a", OK, 101.5, 101.5, 102.5, 0)], origin=100.0)
+    assert table.select(Kind.RESPONSE, [label_series("GET /a")], 0, 10)[0].tolist() == [1]
+
+
+def test_what_came_before_the_start_belongs_to_the_first_second():
+    assert table_of([Sample("GET /a", OK, -2.0, -2.0, -1.0, 0)]).cells.shape == (1,)
+
+
+def test_adding_leaves_the_other_table_as_it_was():
+    part = table_of([Sample("GET /a", OK, 0.0, 0.0, 1.0, 0)])
+    before = counted(part)
+    whole = table_of([Sample("GET /b", "timeout", 0.0, 0.0, 1.0, 0)])
+    whole.add(part, part)
+    assert counted(part) == before
+    assert whole.select(Kind.RESPONSE, [label_series("GET /a")], 0, 1)[3].sum() == 2
+
+
+def test_outcomes_beyond_what_the_key_can_hold_are_gathered():
+    table = table_of([Sample("GET /a", f"status {number}", 0.0, 0.0, 1.0, 0) for number in range(100)])
+    assert len(table.outcomes) == 64
+    assert table.select(Kind.RESPONSE, [label_series("GET /a")], 0, 1)[3].sum() == 100
+
+
+def test_counts_of_durations_stand_in_their_seconds():
+    table = SliceTable()
+    table.count(Kind.LAG, "worker:0", np.array([0.5, 1.5, 1.6]), np.array([0.001, 0.002, 0.002]))
+    second, _, bucket, count = table.select(Kind.LAG, ["worker:0"], 0, 10)
+    assert second.tolist() == [0, 1]
+    assert count.tolist() == [1, 2]
+    assert bucket.tolist() == [buckets.index(0.001), buckets.index(0.002)]

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import loadkit
+from loadkit.judge import judge
+from loadkit.slices import Kind, worker_series
+from loadkit.steady import window
+from loadkit.summary import summarise, verdict_json
+from loadkit.verdict import Window
+from loadkit.workload import Model
+from tests.builders import beats_of, error_rate, plan_of, response_time, run_of, samples_of
+
+SCHEMA = json.loads((Path(loadkit.__file__).parent / "run.schema.json").read_text())
+
+
+def a_run(failed=0.02, model=Model.CLOSED, **changes):
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 60, 6000))
+    outcomes = np.where(random.uniform(size=6000) < failed, "status 500", "ok").tolist()
+    labels = np.where(random.uniform(size=6000) < 0.25, "POST /b", "GET /a").tolist()
+    samples = samples_of(starts, random.exponential(0.02, 6000), labels, outcomes)
+    run = run_of(samples, plan_of(60, model=model), beats=beats_of(60), **changes)
+    run.table.count(Kind.LAG, worker_series(0), starts, np.full(6000, 0.001))
+    run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(6000, 0.0002))
+    return run
+
+
+def summary_of(run):
+    figures = summarise(run, window(run))
+    verdicts = [judge(criterion, run) for criterion in (response_time(), response_time(0.99), error_rate())]
+    return figures | {"verdicts": [verdict_json(verdict) for verdict in verdicts]}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        a_run(),
+        a_run(failed=0.0),
+        a_run(failed=1.0),
+        a_run(model=Model.REQUESTS),
+        a_run(ended="interrupted", ended_at=1.0),
+        run_of([], plan_of(60)),
+    ],
+    ids=["some failed", "none failed", "all failed", "open", "cut short", "nothing"],
+)
+def test_the_json_is_as_its_schema_says(run):
+    data = json.loads(json.dumps(summary_of(run), allow_nan=False))
+    jsonschema.validate(data, SCHEMA)
+
+
+def test_the_schema_is_a_schema():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_figures_are_those_of_the_window():
+    run = a_run()
+    figures = summarise(run, Window(10, 30))
+    assert figures["window"]["start"] == run.started + 10
+    assert figures["operations"] == pytest.approx(3000, rel=0.05)
+    assert figures["throughput"] == pytest.approx(figures["operations"] * 0.98 / 30, rel=0.02)
+    assert figures["error_rate"] == figures["failed"] / figures["operations"]
+    assert figures["response_time_ok"]["p95"] == pytest.approx(0.06, rel=0.1)
+    assert figures["lateness"]["p99"] == pytest.approx(0.0002, rel=0.002)
+    assert figures["generator"]["loop_lag_p99"] == pytest.approx(0.001, rel=0.002)
+    assert figures["generator"]["cpu_seconds"] == pytest.approx(3)
+    assert figures["held"] == {"stated": 100, "mean": 100, "min": 100}
+
+
+def test_a_percentile_among_the_failed_is_null_and_says_so():
+    figures = summarise(a_run(failed=0.02), Window(0, 60))["response_time"]
+    assert figures["p99"] is None
+    assert figures["p95"] is not None
+    assert figures["censored"] is True
+    assert "censored" not in summarise(a_run(failed=0.0), Window(0, 60))["response_time"]
+
+
+def test_labels_add_up_to_the_whole():
+    figures = summarise(a_run(), Window(0, 60))
+    labels = figures["by_label"]
+    assert set(labels) == {"GET /a", "POST /b"}
+    for key in ("operations", "failed"):
+        assert sum(each[key] for each in labels.values()) == figures[key]
+
+
+def test_what_a_stall_kept_away_is_in_the_response_time_and_not_in_the_successes():
+    starts = np.concatenate([np.arange(0, 20, 0.01), np.arange(40, 60, 0.01)])
+    run = run_of(
+        samples_of(starts, np.full(4000, 0.01)), plan_of(60, model=Model.CLOSED), gaps=[(20.0, 40.0)]
+    )
+    figures = summarise(run, Window(0, 60))
+    assert figures["filled"] == pytest.approx(2000, rel=0.01)
+    assert figures["response_time"]["p95"] > 10
+    assert figures["response_time_ok"]["p95"] < 0.02
+    assert figures["operations"] == 4000
+
+
+def test_without_a_steady_window_the_whole_run_is_shown_with_a_warning():
+    figures = summarise(a_run(ended="interrupted", ended_at=1.0), None)
+    assert figures["window"]["seconds"] == 1
+    assert any("no steady window" in warning for warning in figures["warnings"])
+
+
+def test_a_bound_that_is_infinite_is_null():
+    run = a_run(failed=0.01)
+    data = verdict_json(judge(response_time(0.99), run))
+    assert data["interval"][1] is None
+    assert data["status"] in {"fail", "inconclusive"}

@@ -1,0 +1,48 @@
+"""The tables of a run hold its figures second by second."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from loadkit import timeline
+from loadkit.slices import Kind, worker_series
+from loadkit.workload import Model
+from tests.builders import beats_of, plan_of, run_of, samples_of
+
+
+def rows(table):
+    return list(csv.DictReader(io.StringIO(table.decode())))
+
+
+def test_a_row_for_each_second_with_what_was_due_and_how_it_ended():
+    starts = np.arange(0, 5, 0.1)
+    outcomes = ["status 500" if 2 <= start < 2.95 else "ok" for start in starts]
+    run = run_of(
+        samples_of(starts, np.full(50, 0.02), outcome=outcomes), plan_of(5, level=30, model=Model.CLOSED)
+    )
+    table = rows(timeline.seconds(run))
+    assert [row["second"] for row in table] == ["0", "1", "2", "3", "4"]
+    assert {row["operations_due"] for row in table} == {"10"}
+    assert [row["failed"] for row in table] == ["0", "0", "10", "0", "0"]
+    assert {row["users_held"] for row in table} == {"30"}
+    assert float(table[0]["p95"]) == pytest.approx(0.02, rel=0.002)
+    assert table[2]["p95"] == "", "a percentile among the failed has no value"
+
+
+def test_the_generators_table_has_a_row_for_each_worker_and_second():
+    run = run_of([], plan_of(3), beats=[*beats_of(3), *beats_of(3, worker=1)], workers=2)
+    run.table.count(Kind.LAG, worker_series(1), np.full(100, 1.5), np.full(100, 0.004))
+    table = rows(timeline.generator(run))
+    assert [(row["second"], row["worker"]) for row in table] == [
+        ("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"), ("2", "0"), ("2", "1"),
+    ]  # fmt: skip
+    assert float(table[3]["loop_lag_p99"]) == pytest.approx(0.004, rel=0.002)
+    assert table[2]["loop_lag_p99"] == ""
+
+
+def test_an_empty_run_has_its_columns():
+    run = run_of([], plan_of(2), beats=[])
+    assert timeline.generator(run).decode().startswith("second,worker,")
+    assert len(rows(timeline.seconds(run))) == 2

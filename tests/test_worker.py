@@ -1,0 +1,354 @@
+"""One worker's load, simulated: virtual time, a service of given times."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from virtual_time import ORIGIN, VirtualLoop, plan_of, simulate
+
+from loadkit import buckets
+from loadkit.drivers.fake import Answer
+from loadkit.gaps import common
+from loadkit.journey import ConfigurationError
+from loadkit.slices import Kind, worker_series
+from loadkit.target import Account, Secret, Target
+from loadkit.workload import MixEntry, Model, Stage, Think
+
+ROOT = Path(__file__).parent
+SAMPLES = "sample_journeys"
+
+
+def after(seconds: float, **rest):
+    return lambda _now, _method, _path: Answer(seconds, **rest)
+
+
+def accounts(count: int, role: str = "") -> tuple[Account, ...]:
+    return tuple(Account(f"{role or 'user'}{number}", Secret("x"), f"tenant{number % 3}", role) for number in range(count))
+
+
+def quantile(simulation, kind: Kind, share: float) -> float:
+    _, _, bucket, count = simulation.table.select(kind, simulation.table.series, 0, 1 << 22)
+    totals = Counter()
+    for where, number in zip(bucket.tolist(), count.tolist(), strict=True):
+        totals[where] += number
+    rank, passed = share * totals.total(), 0
+    for where in sorted(totals):
+        passed += totals[where]
+        if passed >= rank:
+            return buckets.middle(where)
+    raise AssertionError("empty")
+
+
+# --- closed
+
+
+def test_users_of_a_closed_load_wait_for_the_answer_and_think():
+    # Each user does one operation in 0.1 s + 0.4 s.
+    run = simulate(plan_of(level=10, seconds=30, think=Think(0.4, 0.4)), after(0.1))
+    assert run.operations() == 10 * 30 / 0.5
+    assert run.operations("GET /", "ok") == run.operations()
+
+
+def test_users_are_held_from_their_join_to_their_leave():
+    run = simulate(plan_of(level=10, ramp=10, seconds=5), after(0.1))
+    held = {beat.second: beat.held for beat in run.beats}
+    assert [held[second] for second in range(15)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 10, 10]
+
+
+def test_users_who_come_with_the_start_are_held_from_the_first_second_on():
+    run = simulate(plan_of(level=10, seconds=3), after(0.1))
+    assert [beat.held for beat in run.beats][:3] == [10, 10, 10]
+
+
+def test_held_is_the_same_whatever_the_service_answers():
+    run = simulate(plan_of(level=10, seconds=5), after(0.0, failure="refused"))
+    assert [beat.held for beat in run.beats][:5] == [10] * 5
+    assert run.operations(outcome="refused") == run.operations() > 0
+
+
+def test_lateness_of_a_generator_that_is_never_late_is_nothing():
+    run = simulate(plan_of(level=10, seconds=10), after(0.1))
+    assert quantile(run, Kind.LATENESS, 1.0) < 2e-6
+    assert quantile(run, Kind.LAG, 1.0) < 2e-6
+
+
+def test_response_and_service_time_are_the_services():
+    run = simulate(plan_of(level=10, seconds=10), after(0.1))
+    assert quantile(run, Kind.RESPONSE, 0.5) == pytest.approx(0.1, rel=2e-3)
+    assert quantile(run, Kind.SERVICE, 0.5) == pytest.approx(0.1, rel=2e-3)
+
+
+def test_nothing_starts_after_the_plans_end():
+    run = simulate(plan_of(level=10, seconds=10), after(0.1))
+    seconds = run.table.select(Kind.RESPONSE, run.table.series, 0, 1 << 22)[0]
+    assert seconds.max() == 9
+
+
+def test_operations_open_after_the_drain_are_unfinished():
+    run = simulate(plan_of(level=3, seconds=5, drain=2.0, timeout=60.0), after(50.0))
+    assert run.operations(outcome="unfinished") == run.operations() == 3
+    assert quantile(run, Kind.RESPONSE, 1.0) == pytest.approx(7.0, rel=2e-3)
+
+
+def test_operations_answered_in_the_drain_count():
+    run = simulate(plan_of(level=3, seconds=5, drain=5.0), after(8.0))
+    assert run.operations(outcome="ok") == run.operations() == 3
+
+
+def test_a_slow_answer_is_a_timeout_and_the_user_goes_on():
+    run = simulate(plan_of(level=2, seconds=20, timeout=1.0, think=Think(1, 1)), after(5.0))
+    assert run.operations(outcome="timeout") == run.operations() == 2 * 10
+
+
+def test_stages_bring_users_and_take_them_away():
+    stages = (Stage(0, 10), Stage(5, 10), Stage(0, 2), Stage(5, 2), Stage(0, 6), Stage(5, 6))
+    run = simulate(plan_of(stages=stages), after(0.1))
+    held = {beat.second: beat.held for beat in run.beats}
+    assert [held[second] for second in (2, 7, 12)] == [10, 2, 6]
+
+
+def test_one_worker_and_four_put_on_the_same_load():
+    plan = plan_of(
+        level=40,
+        seconds=20,
+        ramp=5,
+        mix=(MixEntry("sample_journeys:two_steps", 0.7), MixEntry("loadkit.journey:fetch", 0.3, "eu")),
+    )
+    one, four = (simulate(plan, after(0.05), workers=workers, root=ROOT) for workers in (1, 4))
+    kinds = (Kind.RESPONSE, Kind.SERVICE, Kind.COMPLETED)
+    series = [name for name in one.table.series if not name.startswith("worker:")]
+    for kind in kinds:
+        for name in series:
+            ours, theirs = one.table.select(kind, [name], 0, 99), four.table.select(kind, [name], 0, 99)
+            assert [column.tolist() for column in ours] == [column.tolist() for column in theirs]
+
+
+def test_another_seed_is_another_load():
+    first, second = (simulate(plan_of(level=10, seconds=20, seed=seed), after(0.1)) for seed in (1, 2))
+    assert first.table.keys.tolist() != second.table.keys.tolist()
+
+
+def test_a_stall_of_the_service_is_a_gap():
+    def stalls(now, _method, _path):
+        since = now - ORIGIN
+        return Answer(0.01 if not 10 <= since < 13 else 13 - since)
+
+    run = simulate(plan_of(level=50, seconds=20), stalls)
+    gaps = [gap for gap in common([run.quiets[0]]) if gap.seconds > 1]
+    assert len(gaps) == 1
+    assert gaps[0].start == pytest.approx(10, abs=0.1)
+    assert gaps[0].end == pytest.approx(13, abs=0.01)
+
+
+# --- open
+
+
+def open_plan(**rest):
+    return plan_of(**{"model": Model.REQUESTS, "level": 50, "seconds": 20, **rest})
+
+
+def test_arrivals_do_not_wait_for_answers():
+    fast, slow = (simulate(open_plan(), after(seconds)) for seconds in (0.01, 2.0))
+    assert fast.operations() == slow.operations() == pytest.approx(1000, rel=0.1)
+
+
+def test_an_arrival_that_found_no_user_keeps_its_intended_time():
+    # One at a time: 10 arrivals per second, each of a second, soon wait for each other.
+    plan = open_plan(level=10, seconds=3, max_in_flight=1000, drain=60.0)
+    target = Target("fake", "http://fake", accounts=accounts(1))
+    run = simulate(plan, after(1.0), target=target)
+    longest = quantile(run, Kind.RESPONSE, 1.0)
+    assert longest > 0.8 * run.operations()
+    assert quantile(run, Kind.SERVICE, 1.0) == pytest.approx(1.0, rel=2e-3)
+    assert quantile(run, Kind.LATENESS, 1.0) < 2e-6, "the service held the place, not the generator"
+    assert sum(beat.blocked for beat in run.beats) >= run.operations() - 2
+    assert sum(beat.scheduled for beat in run.beats) == run.operations()
+
+
+def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
+    run = simulate(open_plan(max_in_flight=10), after(30.0), workers=1)
+    assert run.operations(outcome="dropped") == sum(beat.dropped for beat in run.beats)
+    assert run.operations("(dropped)") == run.operations() - 10
+    assert run.operations("GET /") == 10
+
+
+def test_requests_are_drawn_from_the_mix_by_its_shares():
+    mix = (
+        MixEntry("loadkit.journey:fetch", 0.8, arguments=(("path", "/often"),)),
+        MixEntry("loadkit.journey:fetch", 0.2, arguments=(("path", "/seldom"),)),
+    )
+    run = simulate(open_plan(level=200, seconds=50, mix=mix), after(0.01))
+    assert run.operations("GET /often") / run.operations() == pytest.approx(0.8, abs=0.02)
+
+
+def test_arrivals_pace_requests_and_users_do_not_think():
+    plan = open_plan(journey="sample_journeys:two_steps", level=40, seconds=20)
+    run = simulate(plan, after(0.01), root=ROOT)
+    assert run.operations() == pytest.approx(800, rel=0.1)
+    assert run.operations("GET /first/{id}") == pytest.approx(run.operations("POST /second"), abs=10)
+
+
+def test_journeys_start_by_plan_and_think_in_between():
+    plan = open_plan(model=Model.JOURNEYS, journey="sample_journeys:two_steps", level=5, seconds=20, think=Think(1, 1))
+    run = simulate(plan, after(0.01), root=ROOT)
+    starts = run.operations("GET /first/{id}")
+    assert starts == pytest.approx(100, rel=0.3)
+    assert 0 <= starts - run.operations("POST /second") <= 12, "those whose second step lay behind the end"
+    assert quantile(run, Kind.RESPONSE, 1.0) == pytest.approx(0.01, rel=2e-3)
+
+
+def test_four_workers_share_the_arrivals():
+    one, four = (simulate(open_plan(), after(0.01), workers=workers) for workers in (1, 4))
+    assert one.operations() == four.operations()
+
+
+def test_no_users_are_held_in_an_open_load():
+    assert {beat.held for beat in simulate(open_plan(), after(0.01)).beats} == {0}
+
+
+# --- journeys that fail
+
+
+def test_a_check_that_does_not_hold_fails_the_operation_before_it():
+    run = simulate(plan_of("sample_journeys:failing_check", level=2, seconds=10), after(0.1), root=ROOT)
+    assert run.operations("GET /checked", "check: it holds") == run.operations() > 0
+
+
+def test_a_mistake_in_a_journey_is_counted_and_the_user_goes_on():
+    run = simulate(plan_of("sample_journeys:mistake", level=2, seconds=10), after(0.1), root=ROOT)
+    mistakes = run.operations("(journey)", "error: TypeError")
+    assert mistakes > 10
+    assert run.operations("GET /before", "ok") == pytest.approx(mistakes, abs=2)
+
+
+@pytest.mark.parametrize("think", [Think(), Think(0, 0)])
+def test_a_journey_that_fails_before_its_first_operation_does_not_spin(think):
+    plan = plan_of("sample_journeys:mistake_at_once", level=2, seconds=10, think=think)
+    run = simulate(plan, after(0.1), root=ROOT)
+    assert 10 < run.operations("(journey)", "error: KeyError") <= 2 * 10 / 0.1
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (404, "ok"), (500, "status 500")])
+def test_a_status_is_a_failure_from_400_on_unless_it_is_expected(status, outcome):
+    run = simulate(
+        plan_of("sample_journeys:expected_refusal", level=2, seconds=5), after(0.1, status_code=status), root=ROOT
+    )
+    assert run.operations("GET /refused", outcome) == run.operations() > 0
+
+
+def test_what_is_not_to_be_recorded_is_not():
+    run = simulate(plan_of("sample_journeys:unrecorded", level=2, seconds=5), after(0.1), root=ROOT)
+    assert run.operations("GET /hidden") == 0
+    assert run.operations("GET /shown") == run.operations() > 0
+
+
+def test_a_journey_cannot_catch_the_end_of_its_users_time():
+    run = simulate(plan_of("sample_journeys:everything_caught", level=2, seconds=5), after(0.1), root=ROOT)
+    assert run.operations("GET /caught", "ok") == run.operations() > 0
+
+
+# --- accounts and arrivals
+
+
+def test_users_of_a_role_get_its_accounts_and_each_its_own():
+    mix = (MixEntry("sample_journeys:administer", 0.5), MixEntry("loadkit.journey:fetch", 0.5))
+    target = Target("fake", "http://fake", accounts=accounts(10) + accounts(10, "admin"))
+    seen = set()
+
+    def service(_now, _method, path):
+        seen.add(path)
+        return Answer(0.1)
+
+    run = simulate(plan_of(level=20, seconds=5, mix=mix), service, target=target, root=ROOT, workers=2)
+    assert run.operations("as admin") > 0
+    assert {path for path in seen if "/admin/" in path} == {f"/admin/admin{number}" for number in range(10)}
+    assert set(run.table.names("tenant:")) == {"tenant0", "tenant1", "tenant2"}
+
+
+def test_users_arrive_unrecorded_before_their_first_operation():
+    target = Target("fake", "http://fake", accounts=accounts(5), journeys="sample_journeys.arriving")
+    logins = []
+
+    def service(now, _method, path):
+        if path == "/login":
+            logins.append(now)
+        return Answer(0.1)
+
+    run = simulate(plan_of("sample_journeys.arriving:work", level=5, seconds=5), service, target=target, root=ROOT)
+    assert len(logins) == 5
+    assert max(logins) < ORIGIN
+    assert run.operations(outcome="ok") == run.operations()
+    assert len(run.table.names("label:")) == 5
+
+
+def test_users_of_a_ramp_arrive_shortly_before_they_join():
+    target = Target("fake", "http://fake", accounts=accounts(100), journeys="sample_journeys.arriving")
+    logins = []
+
+    def service(now, _method, path):
+        if path == "/login":
+            logins.append(now - ORIGIN)
+        return Answer(0.1)
+
+    simulate(plan_of("sample_journeys.arriving:work", level=100, ramp=50, seconds=5), service, target=target, root=ROOT)
+    assert len(logins) == 100
+    assert max(logins) == pytest.approx(50 - 0.25 - 3, abs=0.1)
+
+
+def test_a_failing_arrival_is_counted_tried_again_and_the_user_is_held_all_the_same():
+    target = Target("fake", "http://fake", accounts=accounts(5), journeys="sample_journeys.arriving")
+
+    def service(now, _method, path):
+        if path == "/login" and now < ORIGIN + 3:
+            return Answer(0.1, status_code=500)
+        return Answer(0.1)
+
+    run = simulate(plan_of("sample_journeys.arriving:work", level=5, seconds=10), service, target=target, root=ROOT)
+    assert run.operations("(arrival)", "status 500") == 5 * 4
+    assert [beat.held for beat in run.beats][:10] == [5] * 10
+    late = quantile(run, Kind.RESPONSE, 1.0)
+    assert late == pytest.approx(3.4, abs=0.3), "the first operation should have started when the user joined"
+
+
+# --- orders and mishaps
+
+
+def test_a_worker_that_is_told_to_stop_ends_within_the_second_and_blames_nobody():
+    reports = []
+
+    def emit(report):
+        reports.append(report)
+        return len(reports) < 3
+
+    simulate(plan_of(level=5, seconds=60, timeout=50.0), after(40.0), emit=emit)
+    assert [report.beat.second for report in reports] == [0, 1, 2, 3]
+    assert sum(len(report.table.keys[report.table.keys & 0] if False else report.table.cells) for report in reports) == 0
+
+
+def test_each_second_has_one_beat():
+    run = simulate(plan_of(level=5, seconds=10), after(0.1))
+    assert [beat.second for beat in run.beats] == list(range(len(run.beats)))
+
+
+def test_a_worker_that_is_not_ready_in_time_says_so():
+    plan = plan_of(level=5, seconds=10)
+    with pytest.raises(TimeoutError, match=r"worker 0 was ready 2\.0 s after the start instant"):
+        simulate(plan, after(0.1), late=2.0)
+
+
+def test_a_journey_that_is_not_there_is_a_configuration_error():
+    with pytest.raises(ConfigurationError, match='no journey at "sample_journeys:nothing"'):
+        simulate(plan_of("sample_journeys:nothing"), after(0.1), root=ROOT)
+
+
+def test_an_error_of_the_engine_ends_the_load_with_that_error():
+    def service(now, _method, _path):
+        if now > ORIGIN + 2:
+            raise AssertionError("the engine's own")
+        return Answer(0.1)
+
+    loop = VirtualLoop()
+    loop.close()
+    run = simulate(plan_of(level=1, seconds=4), service)
+    assert math.isfinite(run.operations())

@@ -1,0 +1,127 @@
+"""An event loop whose time leaps to whatever comes next: minutes of load in milliseconds, the same each time."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadkit.clock import ManualClock
+from loadkit.drivers.fake import FakeDriver, Service
+from loadkit.gaps import Quiet
+from loadkit.pacer import LoopAlarm
+from loadkit.recorder import Report
+from loadkit.slices import Beat, SliceTable
+from loadkit.target import Target
+from loadkit.worker import Shard, put_on
+from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+
+ORIGIN = 1.0
+"""Where the run's start instant is on the virtual clock; the loop starts at zero."""
+
+
+class _LeapingSelector(selectors.SelectSelector):
+    def __init__(self, loop: "VirtualLoop") -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("everybody waits and nothing will come")
+        if not ready and timeout:
+            self._loop.leap()
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        super().__init__(_LeapingSelector(self))
+
+    def time(self) -> float:
+        return self.clock.seconds
+
+    def leap(self) -> None:
+        scheduled: Sequence[Any] = self._scheduled  # type: ignore[attr-defined]
+        self.clock.seconds = max(self.clock.seconds, scheduled[0].when())
+
+
+class Simulation:
+    """What the workers of a simulated run reported."""
+
+    def __init__(self) -> None:
+        self.table = SliceTable()
+        self.beats: list[Beat] = []
+        self.quiets: dict[int, list[Quiet]] = {}
+
+    def take(self, report: Report) -> bool:
+        self.table.add(report.table)
+        self.beats.append(report.beat)
+        self.quiets.setdefault(report.worker, []).extend(report.quiets)
+        return True
+
+    def operations(self, label: str | None = None, outcome: str | None = None) -> int:
+        """How many operations there were."""
+        series = [name for name in self.table.series if name.startswith("label:")]
+        if label is not None:
+            series = [name for name in series if name == f"label:{label}"]
+        _, outcomes, sums = self.table.totals(series, 0, 1 << 22)
+        if outcome is None:
+            return int(sums[:, 0].sum())
+        if outcome not in self.table.outcomes:
+            return 0
+        return int(sums[outcomes == self.table.outcomes.index(outcome), 0].sum())
+
+
+def simulate(
+    plan: Plan,
+    service: Service,
+    *,
+    workers: int = 1,
+    target: Target | None = None,
+    root: Path = Path.cwd(),
+    emit: Callable[[Report], bool] | None = None,
+) -> Simulation:
+    """Put a plan on a service of given times, one worker after the other."""
+    simulation = Simulation()
+    for index in range(workers):
+        loop = VirtualLoop()
+        shard = Shard(index, workers, target or Target("fake", "http://fake"), "run-1", root)
+        with asyncio.Runner(loop_factory=lambda loop=loop: loop) as runner:
+            runner.run(
+                put_on(
+                    plan,
+                    shard,
+                    ORIGIN,
+                    emit or simulation.take,
+                    clock=loop.clock,
+                    driver=FakeDriver(service, loop.clock),
+                    alarm_of=LoopAlarm,
+                )
+            )
+    return simulation
+
+
+def plan_of(
+    journey: str = "loadkit.journey:fetch",
+    *,
+    model: Model = Model.CLOSED,
+    level: float = 10,
+    seconds: float = 30,
+    ramp: float = 0.0,
+    think: Think = Think(),
+    mix: tuple[MixEntry, ...] | None = None,
+    stages: tuple[Stage, ...] | None = None,
+    max_in_flight: int = 5000,
+    **rest: Any,
+) -> Plan:
+    """A plan with what a test does not care about filled in."""
+    workload = Workload(
+        model,
+        stages or (Stage(ramp, level), Stage(seconds, level)),
+        mix or (MixEntry(journey, 1.0),),
+        think=think,
+        max_in_flight=max_in_flight,
+    )
+    return Plan("fake", workload, **rest)
