@@ -1,5 +1,6 @@
 """behave's hooks: they tell the session where behave is."""
 
+import logging
 from typing import Any
 
 from behave.model import Scenario, Step
@@ -7,6 +8,11 @@ from behave.model import Scenario, Step
 from steps.suite import parameters, session
 
 parameters.register()
+
+
+def before_all(context: Any) -> None:
+    # In place of behave's own hook: what libraries log of each request would bury the results.
+    context.config.setup_logging(level=logging.WARNING)
 
 
 def before_scenario(context: Any, scenario: Scenario) -> None:

@@ -62,25 +62,18 @@ def generate(results: Path, out: Path) -> Path:
     node = find_node()
     command = installed(node) / "node_modules" / "allure" / "cli.js"
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".report-") as passing:
+    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".report-") as passing:
+        config = HERE / "allurerc.mjs"
         run(
-            [
-                node,
-                command,
-                "generate",
-                results.resolve(),
-                "--config",
-                HERE / "allurerc.mjs",
-                "--output",
-                passing,
-            ],
+            [node, command, "generate", results.resolve(), "--config", config, "--output", passing],
             "allure",
-            folder=out.parent,
+            folder=out.resolve().parent,
         )
-        page = opened(without_analytics((Path(passing) / "index.html").read_text(encoding="utf-8")))
-        whole = Path(passing) / "whole.html"
-        whole.write_text(page, encoding="utf-8")
-        whole.replace(out / "index.html")
+        made = Path(passing) / "index.html"
+        if not made.is_file():
+            raise ReportError("allure wrote no page")
+        made.write_text(opened(without_analytics(made.read_text(encoding="utf-8"))), encoding="utf-8")
+        made.replace(out / "index.html")
     return out / "index.html"
 
 

@@ -53,6 +53,7 @@ _FILLS = (
 )
 _BEHIND_TEXT = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
 _QUANTILES = (0.5, 0.95, 0.99)
+_PATH, _FRACTION = re.compile(rb' d="[^"]*"'), re.compile(rb"(\d\.\d\d)\d+")
 _CURVE = 1 - np.logspace(0, -4, 161)
 """From the smallest to p99.99, closer together towards the tail."""
 
@@ -105,8 +106,11 @@ def percentiles(run: Run, window: Window) -> bytes:
     ticks = (0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)
     axes.set_xticks([_tail(tick) for tick in ticks], [f"p{tick * 100:g}" for tick in ticks])
     axes.set_xlim(0, 4)
-    axes.set_yscale("log")
-    _label_values(axes, Unit.SECONDS)
+    if any(len(line.get_xdata()) for line in axes.lines):
+        axes.set_yscale("log")
+        _label_values(axes, Unit.SECONDS)
+    else:
+        _say(axes, "no operation succeeded")
     axes.set_xlabel("share of the operations that took no longer")
     _head(figure, "How long operations took, in the judged window")
     axes.legend(loc="lower right", frameon=False, fontsize=8, handlelength=2.6)
@@ -369,7 +373,8 @@ def _lines(
 def _strokes(axes: Any, lines: Sequence[_Line]) -> None:
     for number, (title, moments, values) in enumerate(lines):
         colour, dash, width = _STROKES[number % len(_STROKES)]
-        axes.plot(moments, values, color=colour, linestyle=dash, linewidth=width, label=title)
+        # The first line is what the chart is about: it lies above the others.
+        axes.plot(moments, values, color=colour, linestyle=dash, linewidth=width, label=title, zorder=3 - number / 100)
     if lines:
         _legend(axes)
 
@@ -465,7 +470,7 @@ def _drawn(figure: Any) -> bytes:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "charts"}):
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
     # A hundredth of a point is finer than any screen; matplotlib writes a millionth, at twice the size.
-    return re.sub(rb"(\d+\.\d\d)\d+", rb"\1", held.getvalue())
+    return _PATH.sub(lambda path: _FRACTION.sub(rb"\1", path.group()), held.getvalue())
 
 
 def _tail(share: float) -> float:

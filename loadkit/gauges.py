@@ -68,8 +68,8 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
-    # A scrape either side of the window tells of its edges.
-    near = (series.times >= start - interval) & (series.times <= end + interval)
+    # A scrape either side of the window tells of its edges; one without a value (0/0, say) tells nothing.
+    near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
     times, values = series.times[near], series.values[near]
     problem = _coverage_problem(times, start, end, interval)
     whole = next((each for each in observation.capacity if each.instance == series.instance), None)

@@ -33,6 +33,8 @@ _SMALL = 1500
 """Operations below which a part of the traffic borrows the whole's design effect."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
+_MARGIN = 1.05
+"""What an open load must offer, as a share of the throughput that is judged."""
 _EMERGENCY = "emergency stop"
 _EMERGENCY_SECONDS = 10
 
@@ -188,9 +190,9 @@ class _Case:
     def weighed(self) -> Finding:
         """The finding after all that may speak against it."""
         if self.criterion.measure.family is Family.GAUGE:
-            return self._held(self._gauge())
+            return self._held(self._loaded(self._gauge()))
         if self.criterion.measure.family is Family.UPTIME:
-            return self._uptime()
+            return self._held(self._loaded(self._uptime()))
         traffic = self._traffic(Kind.RESPONSE)
         if not traffic.size:
             return Finding(
@@ -228,7 +230,7 @@ class _Case:
         traffic = traffic_of(self.run, series, self.where, kind)
         is_filled = (
             kind is Kind.RESPONSE
-            and self.criterion.measure.quantile is not None
+            and self.criterion.measure.family is Family.TIME
             and self.run.plan.workload.model is Model.CLOSED
         )
         if not is_filled:
@@ -249,7 +251,7 @@ class _Case:
         criterion = self.criterion
         match criterion.measure.family:
             case Family.THROUGHPUT:
-                return examine_throughput(criterion, traffic)
+                return self._offered(traffic, examine_throughput(criterion, traffic))
             case Family.ERROR_RATE | Family.AVAILABILITY:
                 return examine_share(
                     criterion,
@@ -259,25 +261,51 @@ class _Case:
                     is_steady=self.is_steady,
                 )
             case _ if criterion.measure.quantile is not None:
-                found = examine_percentile(
-                    criterion,
-                    traffic,
-                    self._lent_effect(traffic, whole_effect),
-                    is_steady=self.is_steady,
-                )
+                lent = self._lent_effect(traffic, whole_effect)
+                found = examine_percentile(criterion, traffic, lent, is_steady=self.is_steady)
                 return self._with_unfilled(traffic, found)
             case _ if criterion.measure.statistic == "max":
                 return examine_maximum(criterion, traffic)
             case _:
-                return examine_mean(criterion, traffic, is_steady=self.is_steady)
+                return self._with_unfilled(
+                    traffic, examine_mean(criterion, traffic, is_steady=self.is_steady)
+                )
+
+    def _offered(self, traffic: Traffic, found: Finding) -> Finding:
+        """A throughput that the plan itself could not reach says nothing of the service."""
+        criterion, workload = self.criterion, self.run.plan.workload
+        if (
+            found.status is Status.PASS
+            or criterion.comparison.is_upper
+            or criterion.scope.kind is not ScopeKind.ALL
+        ):
+            return found
+        level = workload.level_at(self.where.start + self.where.seconds / 2)
+        match workload.model:
+            case Model.CLOSED:
+                offered, needed = (
+                    (level / workload.think.mean if workload.think.mean else np.inf),
+                    criterion.limit,
+                )
+            case Model.REQUESTS:
+                offered, needed = level, _MARGIN * criterion.limit
+            case Model.JOURNEYS:
+                offered, needed = traffic.size / traffic.seconds, _MARGIN * criterion.limit
+        if offered >= needed:
+            return found
+        return found.become(
+            Status.NOT_JUDGED,
+            f"this plan offers {format_number(offered)} per second at most, and {format_number(needed)} are needed "
+            f"to judge a limit of {format_number(criterion.limit)}",
+        )
 
     def _with_unfilled(self, traffic: Traffic, found: Finding) -> Finding:
         if not traffic.filled:
             return found
         series = series_of(self.criterion.scope, self.run)
-        histogram = traffic_of(self.run, series, self.where).histogram()
-        assert self.criterion.measure.quantile is not None
-        unfilled = quantile_of(histogram, self.criterion.measure.quantile)
+        as_it_came = traffic_of(self.run, series, self.where)
+        quantile = self.criterion.measure.quantile
+        unfilled = as_it_came.mean if quantile is None else quantile_of(as_it_came.histogram(), quantile)
         shown = (
             "above every time" if unfilled is None else format_quantity(unfilled, self.criterion.measure.unit)
         )
@@ -375,6 +403,16 @@ class _Case:
         if self.criterion.measure.family is Family.TIME:
             ways.append(("by service time", lambda: self._found(self._traffic(Kind.SERVICE))))
         return ways
+
+    def _loaded(self, finding: Finding) -> Finding:
+        """What the service's own gauges and probes show of a load that was perhaps never put on it."""
+        state = health(self.run, self.where)
+        if state.status == "ok":
+            return finding
+        said = "the load generator was not well: " + "; ".join(state.reasons)
+        if finding.status is Status.PASS and state.unhealthy.all():
+            return finding.become(Status.INVALID, f"{said}, all the time")
+        return finding.warned(said)
 
     def _held(self, finding: Finding) -> Finding:
         """Users that are not there cannot be spoken of: only the generator can lose them."""

@@ -1,6 +1,7 @@
 """The line between the workers and who started them: reports one way, "stop" the other."""
 
 import contextlib
+import os
 import queue
 import secrets
 import socket
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from loadkit.recorder import Report
 
@@ -41,7 +42,7 @@ class Line:
     def __enter__(self) -> Self:
         self._outbox = queue.SimpleQueue()
         connection = Client(self.address, authkey=self.key)
-        connection.send(self.worker)
+        connection.send((self.worker, os.getpid()))
         self._carrier = threading.Thread(target=self._carry, args=(connection,), daemon=True)
         self._carrier.start()
         return self
@@ -91,6 +92,8 @@ class Switchboard:
         self._inbox: queue.SimpleQueue[Report | HungUp] = queue.SimpleQueue()
         self._connections: list[Connection[object, object]] = []
         self._expected = workers
+        self.pids: dict[int, int] = {}
+        """The process of each worker that has called."""
         self._operator = threading.Thread(target=self._answer, daemon=True)
 
     def line(self, worker: int) -> Line:
@@ -139,7 +142,8 @@ class Switchboard:
     def _listen(self, connection: "Connection[object, object]") -> None:
         worker, is_done = -1, False
         with connection, contextlib.suppress(EOFError, OSError):
-            worker = int(str(connection.recv()))
+            worker, pid = cast("tuple[int, int]", connection.recv())
+            self.pids[worker] = pid
             while isinstance(report := connection.recv(), Report):
                 self._inbox.put(report)
             is_done = True

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ __all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
 
 INTERRUPTED = "interrupted"
 """How a run ended that was told to stop."""
-_LEAD = 0.5
+_LEAD = 1.0
 """Seconds from the order to the start instant, for the workers to take it in."""
 _OPERATIONS_PER_WORKER = 15_000.0
 """Operations per second that a worker manages at half a core."""
@@ -88,10 +89,10 @@ def run(
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(_processes(count))
-        crew = _prepare(plan, target, root, executor, count)
+        arrives = _prepare(plan, target, root, executor, count)
         board = stack.enter_context(Switchboard(count))
         effort = _Effort(plan, board, count, stop or threading.Event(), watch)
-        started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if crew.arrives else 0.0)
+        started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if arrives else 0.0)
         run_id = run_id or new_id()
         with Probes(target, started) as probes:
             futures = [
@@ -100,7 +101,7 @@ def run(
                 )
                 for index in range(count)
             ]
-            ended = effort.watch_over(futures, started, crew.pids)
+            ended = effort.watch_over(futures, started)
     ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
     table = SliceTable()
     table.add(*effort.tables)
@@ -118,7 +119,7 @@ def run(
         groups=target.groups,
         ended=ended,
         ended_at=ended_at,
-        facts=_facts(crew.pids),
+        facts=_facts(list(board.pids.values())),
     )
 
 
@@ -150,7 +151,7 @@ class _Effort:
         self.quiets = {index: [] for index in range(self.workers)}
         self._pulse = Pulse(self.plan.workload, self.workers)
 
-    def watch_over(self, futures: Sequence["Future[None]"], started: float, pids: Sequence[int]) -> str:
+    def watch_over(self, futures: Sequence["Future[None]"], started: float) -> str:
         """Until all workers have ended. Return how it ended.
 
         Raises:
@@ -174,7 +175,7 @@ class _Effort:
                     deadline = min(deadline, started + self.ended_at + _PATIENCE)
                 if now > deadline:
                     self._end("the workers did not end")
-                    for pid in pids:
+                    for pid in self.board.pids.values():
                         with suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
             except KeyboardInterrupt:
@@ -221,17 +222,8 @@ class _Effort:
             self.board.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class _Crew:
-    """The workers, ready for a plan."""
-
-    pids: tuple[int, ...]
-    arrives: bool
-    """Do users get ready before their first operation?"""
-
-
-def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> _Crew:
-    """See in the workers that the plan can be put on from there.
+def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> bool:
+    """See in the workers that the plan can be put on from there. Return whether users get ready before they begin.
 
     Raises:
         ConfigurationError: it cannot.
@@ -244,20 +236,20 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
     except LoadkitError as error:
         error.__cause__ = None  # the worker's own trace says nothing that the sentence does not
         raise
-    _, roles, arrives = checked[0]
+    roles, arrives = checked[0]
     needed = demand(plan.workload, roles)
     # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
     Roster(target, needed).require(
         needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
     )
-    return _Crew(tuple({pid for pid, _, _ in checked}), arrives)
+    return arrives
 
 
-def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[int, list[str], bool]:
-    """In a worker: its process id, the role that each journey of the mix asks for, and whether users arrive."""
+def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
+    """In a worker: the role that each journey of the mix asks for, and whether users arrive."""
     allow_files(plan.workload.most_users // workers)
     roles = [resolve(entry.journey, root).role for entry in plan.workload.mix]
-    return os.getpid(), roles, arrival_of(package, root) is not None
+    return roles, arrival_of(package, root) is not None
 
 
 def _workers_for(workload: Workload) -> int:
@@ -280,21 +272,23 @@ def _arrivals_before_start(workload: Workload) -> float:
 @contextmanager
 def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of this machine that end when this one does, however it ends."""
-    executor = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_die_with, initargs=(os.getpid(),)
-    )
+    context = get_context("spawn")
+    # Nobody takes an order before all are there: two orders to one process would be a worker too few.
+    initial = (os.getpid(), context.Barrier(workers))
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=initial)
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _die_with(parent: int) -> None:
-    """In a worker: end when the process that started it does, also where that is killed."""
+def _begin(parent: int, all_there: Barrier) -> None:
+    """In a worker's process: end when the one that started it does, also where that is killed; wait for the others."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+    all_there.wait(_PATIENCE)
 
 
 @contextmanager

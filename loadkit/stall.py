@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadkit import buckets
 from loadkit.slices import Gap
 from loadkit.traffic import Traffic
 
@@ -26,11 +25,11 @@ def fill(traffic: Traffic, gaps: Sequence[Gap], start: int, limit: float) -> Tra
     seconds: a shorter gap cannot change the verdict. Operations that did arrive in a gap are not counted twice.
     """
     arrivals = traffic.per_second()
-    second = np.arange(traffic.seconds) + start
+    begins = np.arange(traffic.seconds) + start
     stalled = np.zeros(traffic.seconds, np.bool_)
     for gap in gaps:
         if gap.seconds > limit:
-            stalled |= (gap.start <= second) & (second + 1 <= gap.end)
+            stalled |= (gap.start <= begins) & (begins + 1 <= gap.end)
     usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
     if usual == 0:
         return traffic
@@ -53,4 +52,4 @@ def fill(traffic: Traffic, gaps: Sequence[Gap], start: int, limit: float) -> Tra
             waits += list(gap.end - start - moments)
     if not seconds:
         return traffic
-    return traffic.plus(np.array(seconds, np.int64), buckets.indices(np.array(waits)))
+    return traffic.plus(np.array(seconds, np.int64), np.array(waits))

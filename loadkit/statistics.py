@@ -79,7 +79,7 @@ def design_effect(hits: Floats, sizes: Floats) -> Floats:
     variance = batches / (batches - 1) * np.einsum("ij,ij->j", spread, spread) / total**2
     independent = share * (1 - share) / total
     effect = np.divide(variance, independent, out=np.ones_like(share), where=independent > 0)
-    return np.maximum(effect, 1.0)
+    return np.asarray(np.maximum(effect, 1.0), np.float64)
 
 
 def persistences(values: Floats) -> Floats:

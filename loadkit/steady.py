@@ -79,8 +79,8 @@ def window(run: Run, phase: str | None = None) -> Window | None:
     if chosen.is_constant:
         series = [label_series(label) for label in run.table.names(label_series(""))]
         second, _, sums = run.table.totals(series, first, last)
-        counts = np.bincount(second - first, sums[:, 0], last - first)
-        times = np.bincount(second - first, sums[:, 1], last - first)
+        counts = np.bincount(second - first, sums[:, 0], last - first).astype(np.float64)
+        times = np.bincount(second - first, sums[:, 1], last - first).astype(np.float64)
         cut = warm_up(counts, times)
     return Window(first + cut, last - first - cut, chosen.name)
 

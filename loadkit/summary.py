@@ -86,9 +86,8 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def _times(traffic: Traffic) -> dict[str, Any]:
     """Mean of what has a time, percentiles of all, the longest; null is above every time, and then "censored" says so."""
-    number, spent = float(traffic.timed[:, 0].sum()), float(traffic.timed[:, 1].sum())
     figures = _quantiles(traffic.histogram())
-    figures["mean"] = spent / number if number else None
+    figures["mean"] = traffic.mean
     figures["max"] = float(traffic.timed[:, 2].max()) if traffic.size and not traffic.failed else None
     if traffic.failed:
         figures["censored"] = True

@@ -1,5 +1,7 @@
 """Figures of a run as a table for the terminal, in the manner of wrk and hey; and one line of progress."""
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +30,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     load = "users" if run.plan.workload.model is Model.CLOSED else "arriving per second"
     told = [
         "",
-        f"{run.plan.workload.peak:g} {load}; judged from second {window['start']} for {window['seconds']} s"
+        f"{run.plan.workload.peak:g} {load}; judged on {window['seconds']} s from {_clock(window['start'])}"
         + ("" if run.is_complete else f" ({run.ended})"),
         "",
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
@@ -55,11 +57,12 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     return told
 
 
-def progress(now: Progress, seconds: float) -> str:
+def progress(now: Progress) -> str:
     """One line: where the run is, and how it goes."""
+    users = f"{now.users} users  " if now.users else ""
     return (
-        f"{now.elapsed:4.0f}/{seconds:.0f} s  {now.held} users  {format_number(now.rate)}/s  "
-        f"p50 {_time(now.p50)}  p95 {_time(now.p95)}  failed {format_ratio(now.error_rate)}  generator {now.health}"
+        f"{max(now.elapsed, 0):4.0f}/{now.seconds:.0f} s  {now.phase:<5}  {users}{format_number(now.rate)}/s  "
+        f"p50 {_time(now.p50)}  p95 {_time(now.p95)}  failed {format_ratio(now.errors)}  generator {now.health}"
     )
 
 
@@ -93,5 +96,9 @@ def _generator(figures: dict[str, Any]) -> str:
     return " · ".join(parts + list(generator["reasons"]))
 
 
+def _clock(unix: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(unix))
+
+
 def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else format_seconds(seconds)
+    return "-" if seconds is None or math.isnan(seconds) else format_seconds(seconds)

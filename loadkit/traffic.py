@@ -24,6 +24,9 @@ TIMEOUT = "timeout"
 """The outcome of an operation that was given up for its time; it enters a mean with that time."""
 
 _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
+"""Columns of a table's sums."""
+_TIMED_N, _TIMED_SUM = 0, 1
+"""Columns of `Traffic.timed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Traffic:
         batch = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
         cell = batch[self.second] * len(used) + column[self.bucket]
         shape = (len(edges) - 1, len(used))
-        return used, np.bincount(cell, self.count, shape[0] * shape[1]).reshape(shape)
+        counts = np.bincount(cell, self.count, shape[0] * shape[1]).astype(np.float64)
+        return used, counts.reshape(shape)
 
     def successes(self) -> "Traffic":
         """Those alone that succeeded."""
@@ -92,15 +96,25 @@ class Traffic:
             self.filled,
         )
 
-    def plus(self, second: Integers, bucket: Integers) -> "Traffic":
-        """With arrivals that a stall kept away: one in each of the seconds and buckets given, shapes (n,)."""
+    def plus(self, second: Integers, times: Floats) -> "Traffic":
+        """With arrivals that a stall kept away: one in each of the seconds, of the times (s) given, shapes (n,)."""
+        timed = self.timed.copy()
+        timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
+        timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
         return replace(
             self,
             second=np.concatenate([self.second, second]),
-            bucket=np.concatenate([self.bucket, bucket]),
+            bucket=np.concatenate([self.bucket, buckets.indices(times)]),
             count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
+            timed=timed,
             filled=self.filled + len(second),
         )
+
+    @property
+    def mean(self) -> float | None:
+        """The mean time of those that enter one, in seconds; None where there are none."""
+        number, spent = self.timed[:, _TIMED_N].sum(), self.timed[:, _TIMED_SUM].sum()
+        return float(spent / number) if number else None
 
 
 def series_of(scope: Scope, run: Run) -> tuple[str, ...]:

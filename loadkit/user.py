@@ -1,5 +1,6 @@
 """A virtual user: does what a journey says, one operation after the other, and measures each."""
 
+import asyncio
 import random
 import re
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -38,8 +39,8 @@ _ID = re.compile(
 )
 _LABELS_KEPT = 10_000
 _SAFE = "/?&=:@!$'()*+,;%[]~-._"
-_SHORTEST_ERROR_PAUSE = 0.1
-"""Seconds: a journey that raises before its first operation must not spin."""
+_MISTAKE_PAUSE = 0.1
+"""Seconds that a user pauses, besides thinking, where a journey raised an error."""
 
 
 class Options(TypedDict, total=False):
@@ -220,14 +221,31 @@ class User:
                 recorder.quiet.given_up(failure.at)
                 recorder.starved += failure.kind == "no socket"
                 recorder.samples.append(
-                    Sample(label, failure.kind, intended, begun, failure.at, 0, self._tenant, self.region, lateness)
-                )  # fmt: skip
+                    Sample(
+                        label,
+                        failure.kind,
+                        intended,
+                        begun,
+                        failure.at,
+                        0,
+                        self._tenant,
+                        self.region,
+                        lateness,
+                    )
+                )
             raise JourneyBroken(failure.kind) from None
-        except BaseException:  # cancelled: the run is over, and no answer came by then
+        except asyncio.CancelledError:  # the run is over, and no answer came by then
+            now = self._now()
+            if is_recorded:
+                recorder.quiet.given_up(now)
             if is_recorded and not self._is_cut:
                 recorder.samples.append(
-                    Sample(label, "unfinished", intended, begun, self._now(), 0, self._tenant, self.region, lateness)
-                )  # fmt: skip
+                    Sample(label, "unfinished", intended, begun, now, 0, self._tenant, self.region, lateness)
+                )
+            raise
+        except Exception:  # what was asked for cannot be sent: the journey's mistake
+            if is_recorded:
+                recorder.quiet.given_up(self._now())
             raise
         end = self._intended = self._free = response.at
         if is_recorded:
@@ -341,9 +359,7 @@ class User:
         except (JourneyBroken, StatusError):
             pass  # it was counted with the operation
         except Exception as error:
-            self._count_error(error)
-            if self._has_thought:
-                await self._pacer.until(self._now() + _SHORTEST_ERROR_PAUSE)
+            await self._recover(error)
         self._settle()
 
     async def rest(self) -> None:
@@ -367,14 +383,18 @@ class User:
             self._recorder.samples.append(self._measured)
             self._measured = None
 
-    def _count_error(self, error: Exception) -> None:
+    async def _recover(self, error: Exception) -> None:
+        """Count a journey's mistake, and pause, so that one without any operation does not spin."""
         self._settle()
         now = self._now()
         self._recorder.samples.append(
-            Sample(
-                JOURNEY_LABEL, f"error: {type(error).__name__}", now, now, now, 0, self._tenant, self.region
-            )
+            Sample(JOURNEY_LABEL, f"error: {type(error).__name__}", now, now, now, 0, self._tenant, self.region)
         )
+        self._intended = self._free = now + _MISTAKE_PAUSE
+        self._has_thought = False
+        if self._intended >= self._until:
+            raise Departure
+        await self._pacer.until(self._intended)
 
     def __repr__(self) -> str:
         return f"<User {self.number}{f' of {self._tenant}' if self._tenant else ''}>"

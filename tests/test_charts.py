@@ -10,6 +10,7 @@ import pytest
 from loadkit import charts
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.record import Happening
+from loadkit.verdict import Window
 from loadkit.workload import Model
 from tests.builders import (
     availability,
@@ -149,9 +150,12 @@ def test_open_load_shows_what_was_due():
 def test_a_run_without_a_single_operation_can_be_drawn():
     run = run_of([], plan_of(10))
     for criterion in CRITERIA:
+        if criterion.measure.family is Family.THROUGHPUT:
+            continue  # that of nothing is known: it is 0
         assert "nothing was measured" in texts(charts.measure(run, None, criterion))
     for chart in (charts.load, charts.resources, charts.errors):
         assert chart(run, None)
+    assert "no operation succeeded" in texts(charts.percentiles(run, Window(0, 10)))
 
 
 def test_a_source_that_was_gone_is_named_in_its_panel(run, window):

@@ -113,6 +113,7 @@ def test_an_instance_that_was_gone_before_the_window_is_not_missed():
         (np.zeros(0), 300, "not scraped"),
         (np.full(200, 0.4), 300, "gap"),
         (np.full(6, 0.4), 4, "readings"),
+        (np.full(301, np.nan), 300, "not scraped"),
     ],
 )
 def test_missing_readings_never_pass(values, seconds, why):

@@ -63,7 +63,12 @@ def failing(users: int) -> Callable[[float, str, str], Answer]:
 def target(tenant: str = "acme") -> Target:
     accounts = tuple(Account("ann", Secret("pw"), tenant, "admin") for _ in range(300))
     return Target(
-        "fake", "http://fake", accounts=accounts, shares_accounts=True, groups=ENVIRONMENT.groups, journeys="steps.journeys"
+        "fake",
+        "http://fake",
+        accounts=accounts,
+        shares_accounts=True,
+        groups=ENVIRONMENT.groups,
+        journeys="steps.journeys",
     )
 
 

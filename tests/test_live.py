@@ -41,6 +41,10 @@ def test_the_line_tells_where_the_run_is_and_how_it_goes():
     )
 
 
+def test_what_ails_the_generator_is_told_in_its_own_words():
+    assert line("Run A", now(health="generator 11 ms late")).endswith("  failed 0 %  generator 11 ms late")
+
+
 def test_open_load_holds_no_users_and_a_second_without_success_has_no_percentile():
     told = line("Run B", now(users=0, p95=math.nan, errors=1.0))
     assert "held" not in told

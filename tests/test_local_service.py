@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import httpx
 import pytest
+
 from tests.local_environment import LocalEnvironment, environment, eventually
 
 pytestmark = pytest.mark.environment
@@ -292,8 +293,12 @@ def test_no_answer_to_one_tenant_carries_the_key_of_another(environment, client,
         return [overview.text] + [client.get(f"/api/v1/{path}", headers=token).text for path in paths]
 
     keys = {name: environment.accounts(name, "admin")[0]["tenant_key"] for name in ("acme", "globex")}
-    assert all(keys["acme"] in text and keys["globex"] not in text for text in read(admin) if "tenant_key" in text)
-    assert all(keys["globex"] in text and keys["acme"] not in text for text in read(stranger) if "tenant_key" in text)
+    assert all(
+        keys["acme"] in text and keys["globex"] not in text for text in read(admin) if "tenant_key" in text
+    )
+    assert all(
+        keys["globex"] in text and keys["acme"] not in text for text in read(stranger) if "tenant_key" in text
+    )
 
 
 def test_another_tenants_widget_is_404(client, admin, stranger):
@@ -358,8 +363,7 @@ def test_the_key_queries_use_indexes(facts):
                     await connection.fetch(f"EXPLAIN {sql}")
                     for sql in (
                         "SELECT * FROM metric_events WHERE time > now() - interval '1 day' ORDER BY time DESC LIMIT 50",
-                        "SELECT * FROM metric_events WHERE name = 'click' AND time > now() - interval '30 days'"
-                        " ORDER BY time DESC LIMIT 50",
+                        "SELECT * FROM metric_events WHERE name = 'click' ORDER BY time DESC LIMIT 50",
                         "SELECT name, sum(events) FROM rollup WHERE day > current_date - 30 GROUP BY name",
                     )
                 ]

@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadkit import phrases
@@ -214,12 +214,14 @@ WORDS = st.sampled_from(
 SENTENCES = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" ".join))
 
 
+@settings(deadline=None)
 @given(SENTENCES)
 def test_reading_a_criterion_raises_nothing_but_a_phrase_error(sentence: str) -> None:
     with contextlib.suppress(PhraseError):
         assert phrases.criterion(sentence).sentence == sentence
 
 
+@settings(deadline=None)
 @given(SENTENCES)
 def test_a_sentence_is_either_read_or_explained(sentence: str) -> None:
     expressions = (*phrases.GIVEN, *phrases.WHEN)
@@ -229,6 +231,7 @@ def test_a_sentence_is_either_read_or_explained(sentence: str) -> None:
         assert phrases.criterion(sentence)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(phrases.PARAMETERS)), SENTENCES)
 def test_reading_a_part_raises_nothing_but_a_phrase_error(name: str, text: str) -> None:
     with contextlib.suppress(PhraseError):

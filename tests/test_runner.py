@@ -129,7 +129,9 @@ def test_the_first_then_puts_the_load_on_and_each_then_judges(project: Project) 
 
 def test_scenarios_with_equal_plans_share_one_run(project: Project) -> None:
     project.feature(QUICK)
-    project.feature(QUICK.replace("Then", "And the load holds for 30 seconds\n    Then"), "same in more words")
+    project.feature(
+        QUICK.replace("Then", "And the load holds for 30 seconds\n    Then"), "same in more words"
+    )
     project.feature(QUICK.replace("100 concurrent users", "the peak load"), "third")
     said = project.behave()
     assert said.loads == ["Run A: 100 users", "Run B: 200 users"]
@@ -167,7 +169,9 @@ WRONG = {
 }
 
 
-def test_a_given_that_does_not_hold_leaves_every_then_not_judged_and_puts_no_load_on(project: Project) -> None:
+def test_a_given_that_does_not_hold_leaves_every_then_not_judged_and_puts_no_load_on(
+    project: Project,
+) -> None:
     thens = "    Then p95 is below 1 s\n    And the error rate is below 1%\n"
     project.feature("".join(f"  Scenario: Wrong\n{wrong}{thens}" for wrong in WRONG))
     said = project.behave()
@@ -197,7 +201,10 @@ def test_one_unreadable_then_leaves_its_scenario_not_judged_and_the_others_judge
     said = project.behave()
     assert said.loads == ["Run A: 100 users"]
     assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged", "pass"]
-    assert 'features/shop.feature:5: "p95 stays bellow 500 ms": cannot read "bellow"; did you mean "below"?' in said.err
+    assert (
+        'features/shop.feature:5: "p95 stays bellow 500 ms": cannot read "bellow"; did you mean "below"?'
+        in said.err
+    )
     assert said.code == 2
 
 
@@ -232,7 +239,10 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
 def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Project) -> None:
     project.feature(QUICK.replace("500 ms", "500"))
     said = project.behave("--dry-run")
-    assert said.err == 'features/shop.feature:5: "p95 stays below 500": cannot read "500"; it needs a unit, such as 500 ms\n'
+    assert (
+        said.err
+        == 'features/shop.feature:5: "p95 stays below 500": cannot read "500"; it needs a unit, such as 500 ms\n'
+    )
     assert said.code == 2
 
 
@@ -280,7 +290,7 @@ def test_an_unknown_environment_ends_it_before_any_load(project: Project) -> Non
 
 
 def test_a_feature_that_is_no_gherkin_ends_it_before_any_load(project: Project) -> None:
-    project.feature("  Scenario Quick\n    Given 100 concurrent users\n")
+    project.feature("  Scenario: Quick\n    Given 100 concurrent users\n    nonsense\n")
     said = project.behave()
     assert "shop.feature" in said.err
     assert len(said.err.splitlines()) == 1
@@ -340,7 +350,9 @@ def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Pro
 
 
 def test_a_prometheus_query_is_handed_to_the_bench_that_observes(project: Project) -> None:
-    project.feature("  Scenario: Q\n    Given 100 concurrent users\n    Then the Prometheus query \"up\" is above 0\n")
+    project.feature(
+        '  Scenario: Q\n    Given 100 concurrent users\n    Then the Prometheus query "up" is above 0\n'
+    )
     assert project.behave().bench[0] == "run Run A: 100 users up"
 
 
@@ -355,4 +367,19 @@ def test_the_stock_formatters_work_and_show_no_stack_trace(project: Project, for
     texts = [file.read_text() for file in written]
     assert any("p95 stays below 500 ms" in text for text in texts)
     assert any("limit of 500 ms" in text for text in texts)
-    assert not any("Traceback" in text for text in texts if formatter != "allure_behave.formatter:AllureFormatter")
+    assert not any(
+        "Traceback" in text for text in texts if formatter != "allure_behave.formatter:AllureFormatter"
+    )
+
+
+def test_a_service_that_does_not_answer_is_told_in_one_line_and_costs_no_stack_trace(
+    project: Project,
+) -> None:
+    project.write("environment.py", (ROOT / "environment.py").read_text())
+    project.feature(QUICK)
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged"]
+    assert "http://127.0.0.1:1" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.code == 2
+    assert "Traceback" not in said.out

@@ -32,7 +32,10 @@ def test_equal_plans_share_a_run_and_letters_follow_the_first_mention() -> None:
         Reading((P95, ERRORS), plan_of(level=10)),
     ]
     shared = list(share(readings).values())
-    assert [(run.letter, run.plan.workload.peak, run.criteria) for run in shared] == [("A", 10, 3), ("B", 20, 1)]
+    assert [(run.letter, run.plan.workload.peak, run.criteria) for run in shared] == [
+        ("A", 10, 3),
+        ("B", 20, 1),
+    ]
 
 
 def test_there_are_letters_for_any_number_of_runs() -> None:
@@ -78,14 +81,23 @@ def result_of(**changes: object) -> CriterionResult:
 
 def test_tags_say_requirements_level_area_and_advice() -> None:
     result = result_of()
-    assert (result.requirements, result.level, result.area, result.advisory) == (("API-1", "API-3"), "peak", "api", True)
+    assert (result.requirements, result.level, result.area, result.advisory) == (
+        ("API-1", "API-3"),
+        "peak",
+        "api",
+        True,
+    )
     plain = result_of(tags=("smoke",))
     assert (plain.requirements, plain.level, plain.area, plain.advisory) == ((), "", "", False)
 
 
 def test_a_result_keeps_its_identity_when_lines_and_examples_are_reordered() -> None:
-    before = result_of(scenario="The auth endpoints -- @1.1 ", parameters=(("group", "auth"),), line=5, scenario_line=9)
-    after = result_of(scenario="The auth endpoints -- @1.4 ", parameters=(("group", "auth"),), line=7, scenario_line=12)
+    before = result_of(
+        scenario="The auth endpoints -- @1.1 ", parameters=(("group", "auth"),), line=5, scenario_line=9
+    )
+    after = result_of(
+        scenario="The auth endpoints -- @1.4 ", parameters=(("group", "auth"),), line=7, scenario_line=12
+    )
     other = result_of(scenario="The auth endpoints -- @1.1 ", parameters=(("group", "admin"),))
     assert before.identity == after.identity != other.identity
 
@@ -126,7 +138,9 @@ def loads(monkeypatch) -> list[Plan]:
 
 
 def environment_of(control: FakeControl | None) -> Environment:
-    return Environment("shop", Path(), Path("environments/shop.toml"), {"base": "http://127.0.0.1:1"}, control=control)  # type: ignore[arg-type]
+    return Environment(
+        "shop", Path(), Path("environments/shop.toml"), {"base": "http://127.0.0.1:1"}, control=control
+    )  # type: ignore[arg-type]
 
 
 def test_an_environment_is_brought_up_for_the_first_run_and_taken_down_at_the_end(tmp_path, loads) -> None:
@@ -224,5 +238,3 @@ def test_what_the_engine_cannot_do_is_passed_on(tmp_path, monkeypatch, loads) ->
     monkeypatch.setattr(benches.engine, "run", refuse)
     with pytest.raises(UnreachableError):
         EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
-
-

@@ -158,3 +158,11 @@ def test_figures_are_in_the_units_of_people(changes, name, text):
 def test_warnings_are_shown_below_a_pass():
     verdict = dataclasses.replace(PASS, warnings=("response time drifted from 4 ms to 5 ms",))
     assert "note: response time drifted from 4 ms to 5 ms" in printed(outcome(finished(verdict)))
+
+
+def test_a_warning_that_criteria_of_a_run_share_is_told_once_below_the_run():
+    drifted = "the load generator's event loop lagged by 6 ms"
+    criteria = [finished(dataclasses.replace(verdict, warnings=(drifted,))) for verdict in (PASS, FAIL)]
+    shown = printed(outcome(*criteria, runs={"A": steady_run(60, 0)}))
+    assert shown.splitlines()[1] == f"  note for 2 of them: {drifted}"
+    assert shown.count(drifted) == 1

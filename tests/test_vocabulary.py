@@ -80,14 +80,18 @@ def registry():
 
 def reading_of(text: str, registry) -> Reading:
     environment = load("local", ROOT)
-    scenario = next(iter(parse_feature(f"Feature: F\n  Scenario: S\n{text}", filename="f.feature").walk_scenarios()))
+    scenario = next(
+        iter(parse_feature(f"Feature: F\n  Scenario: S\n{text}", filename="f.feature").walk_scenarios())
+    )
     return read(scenario, registry, environment, find(environment.journeys, ROOT), seed=1)
 
 
 @pytest.mark.parametrize(("keyword", "sentence"), SENTENCES)
 def test_each_sentence_is_read_by_exactly_one_step(keyword: str, sentence: str, registry) -> None:
     kind = keyword.lower()
-    matching = [step.pattern for step in registry.steps[kind] + registry.steps["step"] if step.match(sentence)]
+    matching = [
+        step.pattern for step in registry.steps[kind] + registry.steps["step"] if step.match(sentence)
+    ]
     assert len(matching) == 1, matching
 
 
@@ -105,7 +109,9 @@ def test_a_step_and_the_grammar_give_a_sentence_one_meaning(sentence: str, regis
     assert page.criteria == [phrases.criterion(sentence)]
 
 
-@pytest.mark.parametrize("given", [each for each in GIVEN if each not in {"the load follows", "the users are"}])
+@pytest.mark.parametrize(
+    "given", [each for each in GIVEN if each not in {"the load follows", "the users are"}]
+)
 def test_each_given_alone_makes_a_plan_on_the_local_environment(given: str, registry) -> None:
     reading = reading_of(f"    Given {given}\n    Then p95 is below 1 s\n", registry)
     assert reading.problems == ()

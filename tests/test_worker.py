@@ -1,22 +1,22 @@
 """One worker's load, simulated: virtual time, a service of given times."""
 
-import math
+import asyncio
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from virtual_time import ORIGIN, VirtualLoop, plan_of, simulate
+from tests.virtual_time import ORIGIN, plan_of, simulate
 
 from loadkit import buckets
 from loadkit.drivers.fake import Answer
 from loadkit.gaps import common
-from loadkit.journey import ConfigurationError
+from loadkit.errors import ConfigurationError
 from loadkit.slices import Kind, worker_series
 from loadkit.target import Account, Secret, Target
 from loadkit.workload import MixEntry, Model, Stage, Think
 
-ROOT = Path(__file__).parent
-SAMPLES = "sample_journeys"
+ROOT = Path(__file__).parent.parent
+SAMPLES = "tests.sample_journeys"
 
 
 def after(seconds: float, **rest):
@@ -24,7 +24,10 @@ def after(seconds: float, **rest):
 
 
 def accounts(count: int, role: str = "") -> tuple[Account, ...]:
-    return tuple(Account(f"{role or 'user'}{number}", Secret("x"), f"tenant{number % 3}", role) for number in range(count))
+    return tuple(
+        Account(f"{role or 'user'}{number}", Secret("x"), f"tenant{number % 3}", role)
+        for number in range(count)
+    )
 
 
 def quantile(simulation, kind: Kind, share: float) -> float:
@@ -113,7 +116,7 @@ def test_one_worker_and_four_put_on_the_same_load():
         level=40,
         seconds=20,
         ramp=5,
-        mix=(MixEntry("sample_journeys:two_steps", 0.7), MixEntry("loadkit.journey:fetch", 0.3, "eu")),
+        mix=(MixEntry("tests.sample_journeys:two_steps", 0.7), MixEntry("loadkit.journey:fetch", 0.3, "eu")),
     )
     one, four = (simulate(plan, after(0.05), workers=workers, root=ROOT) for workers in (1, 4))
     kinds = (Kind.RESPONSE, Kind.SERVICE, Kind.COMPLETED)
@@ -167,7 +170,7 @@ def test_an_arrival_that_found_no_user_keeps_its_intended_time():
 
 
 def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
-    run = simulate(open_plan(max_in_flight=10), after(30.0), workers=1)
+    run = simulate(open_plan(max_in_flight=10, timeout=60.0, drain=60.0), after(30.0))
     assert run.operations(outcome="dropped") == sum(beat.dropped for beat in run.beats)
     assert run.operations("(dropped)") == run.operations() - 10
     assert run.operations("GET /") == 10
@@ -183,14 +186,16 @@ def test_requests_are_drawn_from_the_mix_by_its_shares():
 
 
 def test_arrivals_pace_requests_and_users_do_not_think():
-    plan = open_plan(journey="sample_journeys:two_steps", level=40, seconds=20)
+    plan = open_plan(journey="tests.sample_journeys:two_steps", level=40, seconds=20)
     run = simulate(plan, after(0.01), root=ROOT)
     assert run.operations() == pytest.approx(800, rel=0.1)
     assert run.operations("GET /first/{id}") == pytest.approx(run.operations("POST /second"), abs=10)
 
 
 def test_journeys_start_by_plan_and_think_in_between():
-    plan = open_plan(model=Model.JOURNEYS, journey="sample_journeys:two_steps", level=5, seconds=20, think=Think(1, 1))
+    plan = open_plan(
+        model=Model.JOURNEYS, journey="tests.sample_journeys:two_steps", level=5, seconds=20, think=Think(1, 1)
+    )
     run = simulate(plan, after(0.01), root=ROOT)
     starts = run.operations("GET /first/{id}")
     assert starts == pytest.approx(100, rel=0.3)
@@ -211,12 +216,12 @@ def test_no_users_are_held_in_an_open_load():
 
 
 def test_a_check_that_does_not_hold_fails_the_operation_before_it():
-    run = simulate(plan_of("sample_journeys:failing_check", level=2, seconds=10), after(0.1), root=ROOT)
+    run = simulate(plan_of("tests.sample_journeys:failing_check", level=2, seconds=10), after(0.1), root=ROOT)
     assert run.operations("GET /checked", "check: it holds") == run.operations() > 0
 
 
 def test_a_mistake_in_a_journey_is_counted_and_the_user_goes_on():
-    run = simulate(plan_of("sample_journeys:mistake", level=2, seconds=10), after(0.1), root=ROOT)
+    run = simulate(plan_of("tests.sample_journeys:mistake", level=2, seconds=10), after(0.1), root=ROOT)
     mistakes = run.operations("(journey)", "error: TypeError")
     assert mistakes > 10
     assert run.operations("GET /before", "ok") == pytest.approx(mistakes, abs=2)
@@ -224,27 +229,29 @@ def test_a_mistake_in_a_journey_is_counted_and_the_user_goes_on():
 
 @pytest.mark.parametrize("think", [Think(), Think(0, 0)])
 def test_a_journey_that_fails_before_its_first_operation_does_not_spin(think):
-    plan = plan_of("sample_journeys:mistake_at_once", level=2, seconds=10, think=think)
+    plan = plan_of("tests.sample_journeys:mistake_at_once", level=2, seconds=10, think=think)
     run = simulate(plan, after(0.1), root=ROOT)
-    assert 10 < run.operations("(journey)", "error: KeyError") <= 2 * 10 / 0.1
+    assert 10 < run.operations("(journey)", "error: KeyError") <= 2 * (10 / 0.1 + 1)
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (404, "ok"), (500, "status 500")])
 def test_a_status_is_a_failure_from_400_on_unless_it_is_expected(status, outcome):
     run = simulate(
-        plan_of("sample_journeys:expected_refusal", level=2, seconds=5), after(0.1, status_code=status), root=ROOT
+        plan_of("tests.sample_journeys:expected_refusal", level=2, seconds=5),
+        after(0.1, status_code=status),
+        root=ROOT,
     )
     assert run.operations("GET /refused", outcome) == run.operations() > 0
 
 
 def test_what_is_not_to_be_recorded_is_not():
-    run = simulate(plan_of("sample_journeys:unrecorded", level=2, seconds=5), after(0.1), root=ROOT)
+    run = simulate(plan_of("tests.sample_journeys:unrecorded", level=2, seconds=5), after(0.1), root=ROOT)
     assert run.operations("GET /hidden") == 0
     assert run.operations("GET /shown") == run.operations() > 0
 
 
 def test_a_journey_cannot_catch_the_end_of_its_users_time():
-    run = simulate(plan_of("sample_journeys:everything_caught", level=2, seconds=5), after(0.1), root=ROOT)
+    run = simulate(plan_of("tests.sample_journeys:everything_caught", level=2, seconds=5), after(0.1), root=ROOT)
     assert run.operations("GET /caught", "ok") == run.operations() > 0
 
 
@@ -252,7 +259,7 @@ def test_a_journey_cannot_catch_the_end_of_its_users_time():
 
 
 def test_users_of_a_role_get_its_accounts_and_each_its_own():
-    mix = (MixEntry("sample_journeys:administer", 0.5), MixEntry("loadkit.journey:fetch", 0.5))
+    mix = (MixEntry("tests.sample_journeys:administer", 0.5), MixEntry("loadkit.journey:fetch", 0.5))
     target = Target("fake", "http://fake", accounts=accounts(10) + accounts(10, "admin"))
     seen = set()
 
@@ -267,7 +274,7 @@ def test_users_of_a_role_get_its_accounts_and_each_its_own():
 
 
 def test_users_arrive_unrecorded_before_their_first_operation():
-    target = Target("fake", "http://fake", accounts=accounts(5), journeys="sample_journeys.arriving")
+    target = Target("fake", "http://fake", accounts=accounts(5), journeys="tests.sample_journeys.arriving")
     logins = []
 
     def service(now, _method, path):
@@ -275,7 +282,9 @@ def test_users_arrive_unrecorded_before_their_first_operation():
             logins.append(now)
         return Answer(0.1)
 
-    run = simulate(plan_of("sample_journeys.arriving:work", level=5, seconds=5), service, target=target, root=ROOT)
+    run = simulate(
+        plan_of("tests.sample_journeys.arriving:work", level=5, seconds=5), service, target=target, root=ROOT
+    )
     assert len(logins) == 5
     assert max(logins) < ORIGIN
     assert run.operations(outcome="ok") == run.operations()
@@ -283,7 +292,7 @@ def test_users_arrive_unrecorded_before_their_first_operation():
 
 
 def test_users_of_a_ramp_arrive_shortly_before_they_join():
-    target = Target("fake", "http://fake", accounts=accounts(100), journeys="sample_journeys.arriving")
+    target = Target("fake", "http://fake", accounts=accounts(100), journeys="tests.sample_journeys.arriving")
     logins = []
 
     def service(now, _method, path):
@@ -291,20 +300,27 @@ def test_users_of_a_ramp_arrive_shortly_before_they_join():
             logins.append(now - ORIGIN)
         return Answer(0.1)
 
-    simulate(plan_of("sample_journeys.arriving:work", level=100, ramp=50, seconds=5), service, target=target, root=ROOT)
+    simulate(
+        plan_of("tests.sample_journeys.arriving:work", level=100, ramp=50, seconds=5),
+        service,
+        target=target,
+        root=ROOT,
+    )
     assert len(logins) == 100
     assert max(logins) == pytest.approx(50 - 0.25 - 3, abs=0.1)
 
 
 def test_a_failing_arrival_is_counted_tried_again_and_the_user_is_held_all_the_same():
-    target = Target("fake", "http://fake", accounts=accounts(5), journeys="sample_journeys.arriving")
+    target = Target("fake", "http://fake", accounts=accounts(5), journeys="tests.sample_journeys.arriving")
 
     def service(now, _method, path):
         if path == "/login" and now < ORIGIN + 3:
             return Answer(0.1, status_code=500)
         return Answer(0.1)
 
-    run = simulate(plan_of("sample_journeys.arriving:work", level=5, seconds=10), service, target=target, root=ROOT)
+    run = simulate(
+        plan_of("tests.sample_journeys.arriving:work", level=5, seconds=10), service, target=target, root=ROOT
+    )
     assert run.operations("(arrival)", "status 500") == 5 * 4
     assert [beat.held for beat in run.beats][:10] == [5] * 10
     late = quantile(run, Kind.RESPONSE, 1.0)
@@ -323,7 +339,7 @@ def test_a_worker_that_is_told_to_stop_ends_within_the_second_and_blames_nobody(
 
     simulate(plan_of(level=5, seconds=60, timeout=50.0), after(40.0), emit=emit)
     assert [report.beat.second for report in reports] == [0, 1, 2, 3]
-    assert sum(len(report.table.keys[report.table.keys & 0] if False else report.table.cells) for report in reports) == 0
+    assert all(len(report.table.cells) == 0 for report in reports)
 
 
 def test_each_second_has_one_beat():
@@ -338,17 +354,18 @@ def test_a_worker_that_is_not_ready_in_time_says_so():
 
 
 def test_a_journey_that_is_not_there_is_a_configuration_error():
-    with pytest.raises(ConfigurationError, match='no journey at "sample_journeys:nothing"'):
-        simulate(plan_of("sample_journeys:nothing"), after(0.1), root=ROOT)
+    with pytest.raises(ConfigurationError, match='no journey at "tests.sample_journeys:nothing"'):
+        simulate(plan_of("tests.sample_journeys:nothing"), after(0.1), root=ROOT)
 
 
 def test_an_error_of_the_engine_ends_the_load_with_that_error():
+    def explode():
+        raise AssertionError("the engine's own")
+
     def service(now, _method, _path):
         if now > ORIGIN + 2:
-            raise AssertionError("the engine's own")
+            asyncio.get_running_loop().call_soon(explode)
         return Answer(0.1)
 
-    loop = VirtualLoop()
-    loop.close()
-    run = simulate(plan_of(level=1, seconds=4), service)
-    assert math.isfinite(run.operations())
+    with pytest.raises(AssertionError, match="the engine's own"):
+        simulate(plan_of(level=1, seconds=4), service)

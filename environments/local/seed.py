@@ -84,13 +84,14 @@ class Account:
 
 
 def make_accounts(seed: int) -> list[Account]:
-    """Every tenant has an admin and a few users at least; the rest are spread by Zipf's law."""
+    """Every tenant has an admin and a member at least; the rest are spread by Zipf's law."""
     rng = np.random.default_rng([seed, 1])
-    spread = rng.choice(TENANTS, USERS - 3 * TENANTS, p=zipf(TENANTS))
-    tenants = np.concatenate([np.repeat(np.arange(TENANTS), 3), spread])
+    spread = rng.choice(TENANTS, USERS - 2 * TENANTS, p=zipf(TENANTS))
+    tenants = np.sort(np.concatenate([np.repeat(np.arange(TENANTS), 2), spread]))
+    first = np.searchsorted(tenants, np.arange(TENANTS))
     is_admin = np.zeros(USERS, dtype=bool)
-    is_admin[: 3 * TENANTS : 3] = True  # the first user of each tenant
-    others = np.flatnonzero(~is_admin)
+    is_admin[first] = True
+    others = np.setdiff1d(np.arange(USERS), np.concatenate([first, first + 1]))
     is_admin[rng.choice(others, ADMINS - TENANTS, replace=False)] = True
     passwords = rng.bytes(6 * USERS).hex()
     return [
@@ -278,7 +279,7 @@ _EVENT_COLUMNS = ("id", "tenant_id", "session_id", "name", "value", "time")
 _FINISH = """
     SET LOCAL maintenance_work_mem = '512MB';
     INSERT INTO rollup SELECT tenant_id, (time AT TIME ZONE 'UTC')::date, name, count(*), sum(value)
-        FROM metric_events GROUP BY 1, 2, 3;
+        FROM metric_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;  -- a tenant's rows side by side
     CALL index_events();
 """
 

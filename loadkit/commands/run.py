@@ -4,7 +4,7 @@ import argparse
 import ipaddress
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> int:
     seconds = plan.workload.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {options.url} for {seconds:g} s", file=sys.stderr)
-    done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=_watcher(seconds))
+    done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=_watcher())
     folder = archive.save(done, options.out)
     verdicts = [judge.judge(criterion, done) for criterion in criteria]
     if options.json:
@@ -168,21 +168,21 @@ def _body(text: str) -> str:
         raise ConfigurationError(f"cannot read the body from {text[1:]}: {error}") from None
 
 
-def _watcher(seconds: float) -> Any:
+def _watcher() -> Callable[[Progress], None]:
     """A line on stderr for each report of the engine: overwritten on a terminal, every ten seconds elsewhere."""
     is_terminal = sys.stderr.isatty()
 
     def show(progress: Progress) -> None:
         if not is_terminal and int(progress.elapsed) % 10:
             return
-        line = table.progress(progress, seconds)
+        line = table.progress(progress)
         print(
             f"\r\033[K{line}" if is_terminal else line,
             end="" if is_terminal else "\n",
             file=sys.stderr,
             flush=True,
         )
-        if is_terminal and progress.elapsed >= seconds - 0.5:
+        if is_terminal and progress.elapsed >= progress.seconds - 0.5:
             print("\r\033[K", end="", file=sys.stderr)
 
     return show

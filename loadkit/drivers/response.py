@@ -50,9 +50,13 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The body as text, in the charset that it states, else UTF-8."""
+        """The body as text, in the charset that it states, where that is one, else UTF-8."""
         _, _, stated = self.headers.get("content-type", "").partition("charset=")
-        return self.content.decode(stated.split(";")[0].strip(" \"'") or "utf-8", "replace")
+        charset = stated.split(";")[0].strip(" \"'")
+        try:
+            return self.content.decode(charset or "utf-8", "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
         """The body as JSON values.

@@ -24,7 +24,7 @@ from loadkit.gate import answer
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
 from steps.suite.evidence import Exhibit, charts_of, tables_of
-from steps.suite.outcome import ContextStep, Finished, Outcome
+from steps.suite.outcome import ContextStep, Finished, Outcome, load_in_words, span
 from steps.suite.terminal import figures
 
 __all__ = ["FOLDER", "remove", "write"]
@@ -153,7 +153,7 @@ def _labels(finished: Finished, environment: str) -> Iterator[tuple[str, str]]:
         yield "level", result.level
     if result.run:
         yield "run", result.run
-    for tag in result.tags:
+    for tag in sorted(result.tags):
         yield LabelType.TAG, tag
 
 
@@ -245,8 +245,8 @@ def _write_surroundings(outcome: Outcome, folder: Path) -> None:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         **{
-            f"run {letter}": line.removeprefix(f"Run {letter} ")
-            for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True)
+            f"run {letter}": f"{load_in_words(run.plan.workload)}, {span(run)}"
+            for letter, run in outcome.runs.items()
         },
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]

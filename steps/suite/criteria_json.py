@@ -122,7 +122,7 @@ def _criterion(finished: Finished) -> dict[str, Any]:
         "line": result.line,
         "keyword": result.keyword,
         "sentence": result.sentence,
-        "tags": list(result.tags),
+        "tags": sorted(result.tags),
         "parameters": dict(result.parameters),
         "requirements": list(result.requirements),
         "level": result.level,

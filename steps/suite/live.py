@@ -58,7 +58,7 @@ def line(title: str, now: Progress) -> str:
         f"{format_number(now.rate)}/s",
         f"p95 {'-' if math.isnan(now.p95) else format_seconds(now.p95)}",
         f"failed {format_ratio(now.errors)}",
-        f"generator {now.health}",
+        "generator ok" if now.health == "ok" else now.health,
     ]
     return "  ".join(parts)
 

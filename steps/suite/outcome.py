@@ -14,7 +14,10 @@ from loadkit.verdict import Status, exit_code
 from loadkit.workload import Model, Workload
 from steps.suite.results import CriterionResult, plain_name
 
-__all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line"]
+__all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line", "span"]
+
+_SHORT = 120
+"""Seconds; below it, minutes alone do not tell when a run was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def run_line(letter: str, run: Run, criteria: int) -> str:
     """A run in one sentence: "Run A (1000 users, 14:02–14:09) judges 8 criteria"; local time, as on the reader's clock."""
     noun = "criterion" if criteria == 1 else "criteria"
     cut = "" if run.is_complete else f"; cut short: {run.ended}"
-    return f"Run {letter} ({load_in_words(run.plan.workload)}, {_span(run)}) judges {criteria} {noun}{cut}"
+    return f"Run {letter} ({load_in_words(run.plan.workload)}, {span(run)}) judges {criteria} {noun}{cut}"
 
 
 def load_in_words(workload: Workload) -> str:
@@ -110,6 +113,9 @@ def load_in_words(workload: Workload) -> str:
     return f"{workload.peak:g} {unit}" if workload.peak != 1 else f"1 {unit.replace('s', '', 1)}"
 
 
-def _span(run: Run) -> str:
-    start, end = (time.localtime(moment) for moment in (run.started, run.started + run.ended_at))
-    return f"{time.strftime('%H:%M', start)}–{time.strftime('%H:%M', end)}"
+def span(run: Run) -> str:
+    """When it was, in local time: "14:02–14:09"; with seconds where it was short."""
+    form = "%H:%M" if run.ended_at >= _SHORT else "%H:%M:%S"
+    return "–".join(
+        time.strftime(form, time.localtime(moment)) for moment in (run.started, run.started + run.ended_at)
+    )

@@ -22,7 +22,13 @@ from steps.suite import allure_results, criteria_json, terminal
 from steps.suite.outcome import ContextStep, Finished, Outcome
 from steps.suite.results import CriterionResult
 
-__all__ = ["Reporter", "Source"]
+__all__ = ["Reporter", "Source", "clear"]
+
+
+def clear(reports: Path) -> None:
+    """Take away what an earlier session left: one that cannot begin, or is killed, must not pass for the one before it."""
+    criteria_json.remove(reports)
+    allure_results.remove(reports)
 
 
 class Source(Protocol):
@@ -47,7 +53,7 @@ class Source(Protocol):
 class Reporter(BehaveReporter):  # type: ignore[misc]
     """Collects what each Then came to; at the end writes it, prints it and leaves with the gate's exit code.
 
-    Making one removes what an earlier session left: a session that is killed must not pass for the one before it.
+    Making one clears the folder of what an earlier session left.
     """
 
     def __init__(
@@ -73,8 +79,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         self._explain = explain
         self._started = time.time()
         self._finished: list[Finished] = []
-        criteria_json.remove(reports)
-        allure_results.remove(reports)
+        clear(reports)
 
     def feature(self, feature: Feature) -> None:
         """Take over what the scenarios of a feature came to."""

@@ -122,9 +122,12 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         self, features: Any, environment: Environment, readings: dict[tuple[str, int], Reading]
     ) -> bool:
         Scenario.continue_after_failed_step = True
-        # What a pipeline ends a job with leaves as little behind as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        current = session.begin(session.Session(environment, EnvironmentBench(environment, REPORTS / "runs"), readings, judge))
+        # What a pipeline ends a job with is taken as Ctrl-C is, also where that is ignored, as in the background.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+        current = session.begin(
+            session.Session(environment, EnvironmentBench(environment, REPORTS / "runs"), readings, judge)
+        )
         self.config.reporters.append(Reporter(self.config, current, reports=REPORTS, explain=_explain))
         self.formatters.insert(0, PlainMessages(self.config))
         try:

@@ -34,6 +34,7 @@ __all__ = [
     "share",
 ]
 
+
 class Inconclusive(Exception):  # noqa: N818  the name is the verdict
     """Not enough evidence."""
 

@@ -3,7 +3,8 @@
 It reads the same in 80 columns, without colour and in the log of a pipeline: nothing is told by colour alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console, Group, RenderableType
@@ -37,12 +38,18 @@ def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
         report: where the evidence is, or how to get it, in one line.
 
     """
-    for line in outcome.run_lines():
+    common = _common_warnings(outcome)
+    for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True):
         console.print(Text(line, style="bold"))
+        for (run, warning), criteria in common.items():
+            if run == letter:
+                console.print(
+                    Padding(Text(f"note for {criteria} of them: {warning}", style="dim"), (0, 0, 0, 2))
+                )
     for title, group in groupby(outcome.criteria, key=lambda finished: finished.result.feature):
         console.print()
         console.print(Text(title, style="bold"))
-        console.print(Padding(_table(list(group)), (0, 0, 0, 2)))
+        console.print(Padding(_table(list(group), common), (0, 0, 0, 2)))
     judged = outcome.judged
     console.print()
     console.print(Text(gate.tally(judged)))
@@ -69,7 +76,17 @@ def figures(verdict: Verdict) -> dict[str, str]:
     return told
 
 
-def _table(criteria: Sequence[Finished]) -> Table:
+def _common_warnings(outcome: Outcome) -> dict[tuple[str, str], int]:
+    """Warnings that several criteria of a run share: by run and text, how many do."""
+    counts = Counter(
+        (finished.result.run, warning)
+        for finished in outcome.criteria
+        for warning in finished.result.verdict.warnings
+    )
+    return {which: count for which, count in counts.items() if count > 1 and which[0]}
+
+
+def _table(criteria: Sequence[Finished], common: Container[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=14)
     table.add_column(overflow="fold")
@@ -78,7 +95,7 @@ def _table(criteria: Sequence[Finished]) -> Table:
         for finished in group:
             mark, style = _LOOKS[finished.result.verdict.status]
             word = Text(f"{mark} {finished.result.verdict.status}", style=style)
-            table.add_row(word, Group(*_told(finished)))
+            table.add_row(word, Group(*_told(finished, common)))
     return table
 
 
@@ -86,8 +103,8 @@ def _heading(finished: Finished) -> str:
     return " · ".join([finished.scenario, *finished.result.requirements])
 
 
-def _told(finished: Finished) -> Iterator[RenderableType]:
-    """A criterion: its sentence; its figures; why it is not a pass; what else to know."""
+def _told(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[RenderableType]:
+    """A criterion: its sentence; its figures; why it is not a pass; what else to know of it alone."""
     result, verdict = finished.result, finished.result.verdict
     asides = [
         *(["advisory"] if result.advisory else []),
@@ -108,4 +125,5 @@ def _told(finished: Finished) -> Iterator[RenderableType]:
     if verdict.status is not Status.PASS:
         yield Text(verdict.reason, style=_LOOKS[verdict.status][1].removeprefix("bold "))
     for warning in verdict.warnings:
-        yield Text(f"note: {warning}", style="dim")
+        if (result.run, warning) not in common:
+            yield Text(f"note: {warning}", style="dim")

@@ -14,7 +14,6 @@ from loadkit.workload import Model
 from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput
 from tests.known_answers.verdict_table import ROWS, Row, mm1, outcomes, traffic_from
 
-
 # --- 1: a stall of 1 s every 10 s, else 10 ms
 
 

@@ -1,0 +1,256 @@
+"""Allure results: one for each criterion, told apart for ever, with all that a reader needs, and nothing he must not see."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from loadkit.verdict import Status
+from steps.suite import allure_results
+from steps.suite.outcome import ContextStep
+from tests.evidence import steady_run, window_of
+from tests.test_terminal import FAIL, INCONCLUSIVE, INVALID, NOT_JUDGED, PASS, finished, outcome
+
+CONTEXT = (
+    ContextStep("Given 1000 concurrent users of the API", has_held=True),
+    ContextStep("And the load follows", has_held=True, table="| for | users |\n| 1 min | 100 |"),
+)
+
+
+def written(folder, *criteria, runs=None):
+    """The results of some criteria, in order of their start."""
+    allure_results.write(outcome(*criteria, runs=runs), folder)
+    return sorted(read(folder, "*-result.json"), key=lambda entry: entry["start"])
+
+
+def read(folder, pattern):
+    return [json.loads(file.read_text()) for file in (folder / "allure-results").glob(pattern)]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return steady_run(60, 20)
+
+
+@pytest.fixture(scope="module")
+def evidence(run, tmp_path_factory):
+    """A folder with two criteria of one run and their evidence."""
+    folder = tmp_path_factory.mktemp("evidence")
+    judged = dataclasses.replace(PASS, window=window_of(run))
+    other = dataclasses.replace(
+        judged, criterion="the p95 response time of the metrics endpoints stays below 500 ms"
+    )
+    written(folder, finished(judged), finished(other), runs={"A": run})
+    return folder
+
+
+def test_the_structure_of_a_passed_result(tmp_path):
+    given = dataclasses.replace(
+        finished(PASS, "The <group> endpoints", parameters=(("group", "auth"),)), context=CONTEXT[:1]
+    )
+    (entry,) = written(tmp_path, given)
+    assert re.fullmatch(r"[0-9a-f-]{36}", entry.pop("uuid"))
+    assert entry["testCaseId"] == entry.pop("historyId")
+    assert re.fullmatch(r"[0-9a-f]{32}", entry.pop("testCaseId"))
+    assert entry == {
+        "name": "the p95 response time of the auth endpoints stays below 500 ms",
+        "fullName": "features/api/peak.feature > The <group> endpoints > group=auth > "
+        "the p95 response time of the auth endpoints stays below 500 ms",
+        "titlePath": ["features", "api", "peak.feature", "The <group> endpoints (auth)"],
+        "status": "passed",
+        "start": 1_700_000_000_000,
+        "stop": 1_700_000_240_000,
+        "descriptionHtml": "<p><b>pass</b>: p95 was 4.31 ms (at most 4.62 ms with 95 % confidence), 116 times below the limit "
+        "of 500 ms</p><p><i>It answers at once.</i></p>",
+        "labels": [
+            {"name": "epic", "value": "API"},
+            {"name": "feature", "value": "The API at peak load"},
+            {"name": "story", "value": "The <group> endpoints (auth)"},
+            {"name": "severity", "value": "critical"},
+            {"name": "verdict", "value": "pass"},
+            {"name": "environment", "value": "local"},
+            {"name": "level", "value": "peak"},
+            {"name": "run", "value": "A"},
+            {"name": "tag", "value": "API-1"},
+            {"name": "tag", "value": "api"},
+            {"name": "tag", "value": "peak"},
+        ],
+        "links": [{"type": "link", "url": "../../features/requirements.toml#API-1", "name": "API-1"}],
+        "parameters": [
+            {"name": "measured", "value": "4.31 ms", "excluded": True},
+            {"name": "limit", "value": "500 ms", "excluded": True},
+            {"name": "margin", "value": "116 times below the limit", "excluded": True},
+            {"name": "interval", "value": "4.1 – 4.62 ms", "excluded": True},
+            {"name": "samples", "value": "12,345", "excluded": True},
+            {"name": "independent samples", "value": "4,100", "excluded": True},
+            {"name": "window", "value": "hold, seconds 125 to 420 of the run", "excluded": True},
+            {"name": "run", "value": "A (run-1)", "excluded": True},
+            {"name": "group", "value": "auth"},
+        ],
+        "steps": [
+            {
+                "name": "Given 1000 concurrent users of the API",
+                "status": "passed",
+                "start": 1_700_000_000_000,
+                "stop": 1_700_000_000_000,
+            },
+            {
+                "name": "Then the p95 response time of the auth endpoints stays below 500 ms",
+                "status": "passed",
+                "start": 1_700_000_000_000,
+                "stop": 1_700_000_240_000,
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "name"),
+    [
+        (FAIL, "failed", "throughput stays above 1000 requests per second"),
+        (
+            INCONCLUSIVE,
+            "broken",
+            "inconclusive · the error rate stays below 1% — rehearsed: 100 of 1000 users, 30 s of 5 min",
+        ),
+        (INVALID, "broken", "invalid · the p99 response time is below 100 ms"),
+        (NOT_JUDGED, "unknown", "not judged · availability is at least 99.9%"),
+    ],
+)
+def test_what_is_no_pass_looks_like_what_it_is(tmp_path, verdict, status, name):
+    (entry,) = written(tmp_path, finished(verdict))
+    assert (entry["status"], entry["name"]) == (status, name)
+    assert entry["statusDetails"]["message"] == f"{verdict.status}: {verdict.reason}"
+    assert entry["steps"][-1]["status"] == status
+
+
+@pytest.mark.parametrize(
+    "verdict", [FAIL, INCONCLUSIVE, INVALID, NOT_JUDGED], ids=lambda verdict: verdict.status
+)
+def test_each_verdict_that_is_no_pass_falls_into_one_category_of_its_own(tmp_path, verdict):
+    (entry,) = written(tmp_path, finished(verdict))
+    (categories,) = read(tmp_path, "categories.json")
+    matching = [
+        category["name"]
+        for category in categories
+        if entry["status"] in category["matchedStatuses"]
+        and re.fullmatch(category["messageRegex"], entry["statusDetails"]["message"])
+    ]
+    assert matching == [
+        {
+            Status.FAIL: "Failed promise",
+            Status.INCONCLUSIVE: "Not enough evidence",
+            Status.INVALID: "Load generator at fault",
+            Status.NOT_JUDGED: "Not judged",
+        }[verdict.status]
+    ]
+
+
+def test_a_criterion_keeps_its_identity_whatever_it_came_to_and_wherever_it_stands(tmp_path):
+    (before,) = written(tmp_path, finished(PASS, line=10))
+    failed = dataclasses.replace(PASS, status=Status.FAIL, measured=0.7, run="run-9")
+    (after,) = written(tmp_path, finished(failed, line=99, scenario_line=90, run="C"))
+    assert before["testCaseId"] == after["testCaseId"]
+
+
+def test_no_two_results_of_a_folder_are_the_same_test_case(tmp_path):
+    same = [finished(PASS), finished(dataclasses.replace(PASS, status=Status.FAIL)), finished(FAIL)]
+    entries = written(tmp_path, *same)
+    assert len({entry["testCaseId"] for entry in entries}) == 3
+    assert [entry["status"] for entry in entries] == ["passed", "failed", "failed"]
+
+
+def test_a_second_session_leaves_nothing_of_the_first(tmp_path):
+    written(tmp_path, finished(PASS), finished(FAIL))
+    assert len(written(tmp_path, finished(PASS))) == 1
+
+
+def test_start_times_keep_the_gherkin_order_also_of_criteria_judged_at_once(tmp_path):
+    criteria = [
+        finished(dataclasses.replace(PASS, criterion=f"p95 is below {number} s")) for number in range(20)
+    ]
+    entries = written(tmp_path, *criteria)
+    assert [entry["name"] for entry in entries] == [f"p95 is below {number} s" for number in range(20)]
+    assert len({entry["start"] for entry in entries}) == 20
+
+
+def test_the_givens_are_its_steps_with_their_tables_and_with_what_went_wrong(tmp_path):
+    failed = ContextStep("And the cache is cold", has_held=False, message="nothing can empty it")
+    (entry,) = written(tmp_path, dataclasses.replace(finished(NOT_JUDGED), context=(*CONTEXT, failed)))
+    assert [step["status"] for step in entry["steps"]] == ["passed", "passed", "broken", "unknown"]
+    (table,) = entry["steps"][1]["attachments"]
+    assert (tmp_path / "allure-results" / table["source"]).read_text() == CONTEXT[1].table
+    assert entry["steps"][2]["statusDetails"]["message"] == "nothing can empty it"
+
+
+def test_an_advisory_criterion_says_so(tmp_path):
+    (entry,) = written(tmp_path, finished(FAIL, tags=("api", "advisory")))
+    assert entry["name"].endswith(" — advisory")
+    assert {"name": "severity", "value": "minor"} in entry["labels"]
+
+
+def test_a_rehearsal_and_warnings_are_told_in_the_description(tmp_path):
+    verdict = dataclasses.replace(INCONCLUSIVE, warnings=("it <drifted>",))
+    (entry,) = written(tmp_path, finished(verdict))
+    assert "This was a rehearsal (100 of 1000 users, 30 s of 5 min)" in entry["descriptionHtml"]
+    assert "Note: it &lt;drifted&gt;" in entry["descriptionHtml"]
+
+
+def test_the_charts_of_a_run_are_attached_to_each_of_its_criteria_in_files_of_their_own(evidence):
+    entries = read(evidence, "*-result.json")
+    names = ["the measure over time", "percentiles", "load", "resources", "errors"]
+    assert [[shown["name"] for shown in entry["attachments"]] for entry in entries] == [names, names]
+    sources = [shown["source"] for entry in entries for shown in entry["attachments"]]
+    assert len(set(sources)) == 10, "a file that two results name is shown in one of them only"
+    for source in sources:
+        assert (evidence / "allure-results" / source).read_bytes().startswith(b"<?xml")
+
+
+def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("loadkit.charts.load", lambda *_: drawn.append(1) or b"<svg/>")
+    written(tmp_path, finished(PASS), finished(FAIL), runs={"A": run})
+    assert len(drawn) == 1
+
+
+def test_the_first_chart_stands_in_the_description(evidence):
+    for entry in read(evidence, "*-result.json"):
+        assert '<img alt="the measure over time" src="data:image/svg+xml;base64,' in entry["descriptionHtml"]
+
+
+def test_the_tables_of_a_run_are_kept_once_for_all(evidence):
+    (shared,) = read(evidence, "*-globals.json")
+    assert [shown["name"] for shown in shared["attachments"]] == [
+        "Run A · figures",
+        "Run A · second by second",
+        "Run A · load generator",
+    ]
+    figures = json.loads((evidence / "allure-results" / shared["attachments"][0]["source"]).read_text())
+    assert figures["operations"] > 0
+
+
+def test_a_sentence_that_is_no_criterion_of_the_grammar_has_the_charts_of_its_run(tmp_path, run):
+    own = dataclasses.replace(PASS, criterion="the moon is full")
+    (entry,) = written(tmp_path, finished(own), runs={"A": run})
+    assert entry["attachments"][0]["name"] == "percentiles"
+
+
+def test_the_environment_tells_gate_suite_and_runs(evidence):
+    lines = (evidence / "allure-results" / "environment.properties").read_text().splitlines()
+    told = dict(line.split(" = ", 1) for line in lines)
+    assert told["gate"] == "pass (exit 0)"
+    assert told["environment"] == "local"
+    assert re.fullmatch(r"1000 users, \d\d:\d\d:\d\d–\d\d:\d\d:\d\d", told[r"run\ A"])
+
+
+def test_nothing_of_this_machine_or_its_secrets_is_in_any_file(evidence):
+    import getpass
+    import socket
+
+    everything = b"".join(file.read_bytes() for file in (evidence / "allure-results").iterdir())
+    for private in (str(Path.cwd()), str(Path.home()) + "/", socket.gethostname(), f'"{getpass.getuser()}"'):
+        assert private.encode() not in everything
+    labels = {label["name"] for entry in read(evidence, "*-result.json") for label in entry["labels"]}
+    assert not labels & {"host", "thread"}

@@ -1,0 +1,420 @@
+"""The HTTP driver: every way in which an answer can come, or not."""
+
+import asyncio
+import gzip
+import zlib
+from itertools import pairwise
+from time import monotonic
+
+import pytest
+import uvloop
+
+from loadkit.drivers.base import TransportError
+from loadkit.drivers.headers import RequestHeaders
+from loadkit.drivers.http import HttpDriver, _Connection
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.target import Target
+from tests import bad_servers
+from tests.bad_servers import always_says, listening, says
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+HEADERS = RequestHeaders({"accept": "*/*"})
+
+
+def running(main):
+    """Run a coroutine on the loop that workers use."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(main, 20))
+
+
+async def ask(session, method="GET", path="/", body=None, timeout=5.0, more=b""):
+    return await session.request(method, path, HEADERS, more, body, monotonic() + timeout)
+
+
+async def session_at(base: str):
+    driver = HttpDriver(Target("t", base))
+    await driver.open()
+    return driver.session()
+
+
+def outcomes(behaviour, *methods: str, timeout: float = 5.0, between=None):
+    """What becomes of requests made one after the other in one session, how often it connected, what was received."""
+
+    async def main():
+        async with listening(behaviour) as server:
+            driver = HttpDriver(Target("t", server.base))
+            session = driver.session()
+            found = []
+            for method in methods:
+                if found and between is not None:
+                    await between()
+                try:
+                    answer = await ask(
+                        session, method, body=b"x" if method == "POST" else None, timeout=timeout
+                    )
+                    found.append((answer.status_code, answer.content))
+                except TransportError as error:
+                    found.append(error.kind)
+            session.close()
+            return found, server
+
+    return running(main())
+
+
+# --- answers, however they are cut
+
+
+ANSWERS = {
+    "a length": (OK, 200, b"hi", "GET"),
+    "no body": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", "GET"),
+    "chunks": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3;ext=1\r\n yo\r\n0\r\nTrailer: x\r\n\r\n",
+        200,
+        b"hi yo",
+        "GET",
+    ),
+    "204": (b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", 204, b"", "GET"),
+    "304 with a length": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 304, b"", "GET"),
+    "an answer to HEAD": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 200, b"", "HEAD"),
+    "early hints": (b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + OK, 200, b"hi", "GET"),
+    "two interim answers": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 E\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno",
+        404,
+        b"no",
+        "POST",
+    ),
+    "gzip": (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(gzip.compress(b"hello", mtime=0)), gzip.compress(b"hello", mtime=0)),
+        200,
+        b"hello",
+        "GET",
+    ),
+}  # fmt: skip
+
+
+class SilentTransport:
+    """What a connection writes to, where nobody listens."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    def write(self, data):
+        pass
+
+    def close(self):
+        self.is_closed = True
+
+    abort = close
+
+
+def received(pieces, method="GET", ends=False):
+    """The answer that a connection makes of bytes which arrive in these pieces."""
+
+    async def main():
+        connection = _Connection(asyncio.get_running_loop())
+        connection.connection_made(SilentTransport())
+        waiting = connection.send(b"", method, monotonic() + 5)
+        for piece in pieces:
+            connection.data_received(piece)
+        if ends:
+            connection.connection_lost(None)
+        answer = await waiting if waiting.done() else None
+        if not ends:
+            connection.connection_lost(None)
+        return answer
+
+    return running(main())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_is_the_same_wherever_it_is_cut(name):
+    raw, status, content, method = ANSWERS[name]
+    cuts = [[0, place, len(raw)] for place in range(1, len(raw))] + [list(range(len(raw) + 1))]
+    for edges in cuts:
+        answer = received([raw[start:end] for start, end in pairwise(edges)], method)
+        assert (answer.status_code, answer.content, answer.size) == (status, content, len(raw)), edges
+
+
+def test_headers_are_those_of_the_last_answer_wherever_it_is_cut():
+    raw = b"HTTP/1.1 103 E\r\nX-Mine: no\r\n\r\nHTTP/1.1 200 OK\r\nX-Mine: a\r\nx-mine:b\r\nContent-Length: 0\r\n\r\n"
+    for place in range(1, len(raw)):
+        headers = received([raw[:place], raw[place:]]).headers
+        assert headers["X-MINE"] == "a, b"
+        assert headers.all("x-mine") == ["a", "b"]
+        assert "content-length" in headers
+        assert "missing" not in headers
+
+
+def test_an_answer_without_a_length_ends_with_its_connection_wherever_it_is_cut():
+    raw = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nuntil the end"
+    for place in range(1, len(raw)):
+        answer = received([raw[:place], raw[place:]], ends=True)
+        assert answer.content == b"until the end"
+
+
+@pytest.mark.parametrize("name", ["a length", "chunks", "gzip"])
+def test_an_answer_that_breaks_off_anywhere_is_closed_early(name):
+    raw = ANSWERS[name][0]
+    for place in range(len(raw)):
+        with pytest.raises(TransportError, match="closed"):
+            received([raw[:place]], ends=True)
+
+
+RUBBISH = [
+    b"SSH-2.0-OpenSSH_9\r\n",
+    b"\x15\x03\x01\x00\x02\x02",
+    b"HTTP/1.1 abc OK\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH)
+def test_what_is_no_http_is_a_protocol_error(rubbish):
+    assert outcomes(says(rubbish), "GET")[0] == ["protocol"]
+
+
+# --- connections
+
+
+def test_a_session_keeps_its_connection():
+    found, server = outcomes(always_says(OK), "GET", "POST", "GET", "PUT")
+    assert found == [(200, b"hi")] * 4
+    assert server.connections == 1
+
+
+def test_head_answers_leave_the_connection_usable():
+    found, server = outcomes(
+        says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", OK, b"HTTP/1.1 304 N\r\n\r\n", OK),
+        "HEAD", "GET", "GET", "GET",
+    )  # fmt: skip
+    assert found == [(200, b""), (200, b"hi"), (304, b""), (200, b"hi")]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\n\r\nhi",
+    ],
+)
+def test_an_answer_that_ends_the_connection_is_whole_and_the_next_request_makes_another(answer):
+    found, server = outcomes(says(answer), "GET", "POST")
+    assert found == [(200, b"hi")] * 2
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connection_that_was_closed_while_idle_is_replaced_without_a_failure(method):
+    async def main():
+        closed = asyncio.Event()
+        async with listening(bad_servers.closes_idle(OK, closed)) as server:
+            session = await session_at(server.base)
+            probing = server.connections
+            await ask(session)
+            await closed.wait()
+            await asyncio.sleep(0.02)
+            assert (await ask(session, method, body=b"x")).status_code == 200
+            assert server.connections == probing + 2
+            session.close()
+
+    running(main())
+
+
+def test_a_get_on_a_connection_that_closes_under_it_is_sent_again():
+    found, server = outcomes(bad_servers.hangs_up_on_the_second(OK), "GET", "GET", "GET")
+    assert found == [(200, b"hi")] * 3
+    assert server.connections == 2
+
+
+def test_a_post_on_a_connection_that_closes_under_it_is_not_sent_again():
+    found, server = outcomes(bad_servers.hangs_up_on_the_second(OK), "POST", "POST", "POST")
+    assert found == [(200, b"hi"), "closed", (200, b"hi")]
+    assert len(server.requests) == 3
+
+
+def test_a_first_request_that_gets_no_answer_is_not_sent_again():
+    found, server = outcomes(bad_servers.hangs_up, "GET")
+    assert found == ["closed"]
+    assert server.connections == 1
+
+
+def test_bytes_that_nobody_asked_for_cost_the_connection():
+    timely = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    found, server = outcomes(always_says(OK + timely), "GET", "GET", between=lambda: asyncio.sleep(0.02))
+    assert found == [(200, b"hi")] * 2
+    assert server.connections == 2
+
+
+def test_a_reset_is_told_from_an_end():
+    assert outcomes(bad_servers.resets, "GET")[0] == ["reset"]
+
+
+def test_a_port_where_nobody_listens_refuses():
+    async def main():
+        async with listening(always_says(OK)) as server:
+            pass
+        with pytest.raises(TransportError, match="refused"):
+            await ask(HttpDriver(Target("t", server.base)).session())
+        with pytest.raises(UnreachableError, match="takes no connection: refused"):
+            await HttpDriver(Target("t", server.base)).open()
+
+    running(main())
+
+
+# --- time
+
+
+def test_an_answer_that_does_not_come_is_a_timeout_at_the_deadline():
+    async def main():
+        async with listening(bad_servers.never_answers) as server:
+            session = await session_at(server.base)
+            for timeout in (0.1, 0.05, 0.15):
+                deadline = monotonic() + timeout
+                with pytest.raises(TransportError, match="timeout") as caught:
+                    await session.request("GET", "/", HEADERS, b"", None, deadline)
+                assert caught.value.at >= deadline - 0.001
+
+    running(main())
+
+
+def test_a_slow_drip_is_a_timeout_too():
+    assert outcomes(bad_servers.drips(OK, 0.02), "GET", timeout=0.2)[0] == ["timeout"]
+
+
+def test_an_answer_in_time_is_not_hurt_by_the_timer_of_the_request_before():
+    async def main():
+        async with listening(bad_servers.always_says(OK)) as server:
+            session = await session_at(server.base)
+            await ask(session, timeout=0.05)
+            await asyncio.sleep(0.1)
+            assert (await ask(session, timeout=0.05)).status_code == 200
+            session.close()
+
+    running(main())
+
+
+def test_a_shorter_timeout_than_the_request_before_holds():
+    async def main():
+        async with listening(says(OK)) as server:
+            session = await session_at(server.base)
+            await ask(session, timeout=60)
+        async with listening(bad_servers.never_answers) as server:
+            session = await session_at(server.base)
+            waiting = asyncio.create_task(ask(session, timeout=60))
+            await asyncio.sleep(0.02)
+            waiting.cancel()
+            with pytest.raises(TransportError, match="timeout"):
+                await ask(session, timeout=0.05)
+
+    running(main())
+
+
+def test_the_moment_of_an_answer_is_when_its_last_byte_came():
+    async def main():
+        async with listening(bad_servers.drips(OK, 0.002)) as server:
+            session = await session_at(server.base)
+            before = monotonic()
+            answer = await ask(session)
+            assert before < answer.at <= monotonic()
+
+    running(main())
+
+
+def test_a_cancelled_request_leaves_no_answer_to_the_next():
+    async def main():
+        async with listening(bad_servers.drips(OK.replace(b"hi", b"no"), 0.01)) as server:
+            session = await session_at(server.base)
+            waiting = asyncio.create_task(ask(session))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            answer = await ask(session)
+            assert answer.content == b"no"
+            assert len(server.requests) == 2
+
+    running(main())
+
+
+# --- requests
+
+
+def test_a_request_is_what_the_service_expects():
+    async def main():
+        async with listening(always_says(OK)) as server:
+            driver = HttpDriver(Target("t", f"{server.base}/prefix/"))
+            session = driver.session()
+            await ask(session, "POST", "/a?b=1", body=b"{}", more=b"content-type: application/json\r\n")
+            await ask(session, "POST", "/a")
+            await ask(session, "GET", "/a")
+            session.close()
+            return server
+
+    server = running(main())
+    host = f"host: 127.0.0.1:{server.port}\r\n".encode()
+    assert server.requests == [
+        b"POST /prefix/a?b=1 HTTP/1.1\r\n" + host
+        + b"accept: */*\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+        b"POST /prefix/a HTTP/1.1\r\n" + host + b"accept: */*\r\ncontent-length: 0\r\n\r\n",
+        b"GET /prefix/a HTTP/1.1\r\n" + host + b"accept: */*\r\n\r\n",
+    ]  # fmt: skip
+
+
+def test_headers_change_when_they_are_changed():
+    headers = RequestHeaders({"Accept": "*/*"})
+    assert headers.block == b"accept: */*\r\n"
+    headers["Authorization"] = "Bearer x"
+    assert headers.block == b"accept: */*\r\nauthorization: Bearer x\r\n"
+    del headers["ACCEPT"]
+    assert headers.block == b"authorization: Bearer x\r\n"
+    assert "Bearer" not in repr(headers)
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb"])
+def test_a_header_cannot_bring_another(value):
+    headers = RequestHeaders({"x": value})
+    with pytest.raises(ValueError, match="line break"):
+        _ = headers.block
+
+
+@pytest.mark.parametrize("base", ["ftp://127.0.0.1", "127.0.0.1:8080", "http://"])
+def test_an_address_that_is_none_is_refused(base):
+    with pytest.raises(ConfigurationError, match="expected one like"):
+        HttpDriver(Target("t", base))
+
+
+# --- bodies
+
+
+def answer_with(body: bytes, *headers: bytes):
+    head = b"".join(header + b"\r\n" for header in headers)
+    return received([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), head, body)])
+
+
+def test_bodies_are_read_as_they_say_they_are():
+    assert answer_with(b'{"a": 1}').json() == {"a": 1}
+    assert answer_with("é".encode("latin-1"), b"content-type: text/plain; charset=latin-1").text == "é"
+    assert answer_with("é".encode(), b"content-type: text/plain").text == "é"
+    assert answer_with("é".encode(), b"content-type: text/plain; charset=unheard-of").text == "é"
+    assert answer_with(zlib.compress(b"hello"), b"Content-Encoding: deflate").content == b"hello"
+    assert answer_with(zlib.compress(b"hello", wbits=-15), b"CONTENT-ENCODING: deflate").content == b"hello"
+    assert answer_with(b"", b"Content-Encoding: gzip").content == b""
+
+
+def test_a_body_that_is_not_what_it_says_is_a_value_error():
+    with pytest.raises(ValueError, match="the body is not gzip"):
+        _ = answer_with(b"rubbish", b"Content-Encoding: gzip").content
+    with pytest.raises(ValueError, match="cannot read a body in the encoding br"):
+        _ = answer_with(b"rubbish", b"Content-Encoding: br").content
+
+
+def test_a_large_body_arrives_whole():
+    body = bytes(range(256)) * 20_000
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    assert outcomes(says(raw), "GET")[0] == [(200, body)]

@@ -1,0 +1,278 @@
+"""A whole run: real processes, a real service on loopback."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadkit import archive
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.observers.fake import FakeObserver
+from loadkit.record import COMPLETE
+from loadkit.run import INTERRUPTED, new_id, run
+from loadkit.slices import Kind
+from loadkit.target import Account, Secret, Target
+from loadkit.workload import Action, MixEntry, Model, Think
+from tests.bad_servers import Behaviour, always_says, hangs_up, listening, never_answers
+from tests.virtual_time import plan_of
+
+ROOT = Path(__file__).parent.parent
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@contextmanager
+def service(behaviour: Behaviour = always_says(OK)) -> Iterator[str]:
+    """A service in a thread of its own; yields its address."""
+    address: list[str] = []
+    is_up, is_over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with listening(behaviour) as server:
+            address.append(server.base)
+            is_up.set()
+            while not is_over.is_set():
+                await asyncio.sleep(0.02)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    is_up.wait()
+    try:
+        yield address[0]
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def short(**rest):
+    return plan_of(**{"level": 5, "seconds": 2, "think": Think(0.05, 0.15), "drain": 1.0, **rest})
+
+
+def attempted(done) -> int:
+    labels = [name for name in done.table.series if name.startswith("label:")]
+    return int(done.table.totals(labels, 0, 1 << 22)[2][:, 0].sum())
+
+
+def none_left(pids) -> bool:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_goes_through_its_plan(workers, tmp_path):
+    told, observer = [], FakeObserver()
+    with service() as base:
+        done = run(
+            short(),
+            Target("t", base, ready="/ready"),
+            root=ROOT,
+            workers=workers,
+            observer=observer,
+            watch=told.append,
+        )
+    assert done.ended == COMPLETE
+    assert done.ended_at == 2.0
+    assert done.workers == workers
+    assert len(set(done.facts["worker_pids"])) == workers
+    assert attempted(done) > 20
+    assert done.table.outcomes == ["ok"]
+    assert [(beat.second, beat.worker) for beat in done.beats][:workers] == [
+        (0, index) for index in range(workers)
+    ]
+    assert sum(beat.held for beat in done.beats if beat.second == 1) == 5
+    assert sum(beat.sent for beat in done.beats) == attempted(done)
+    assert len(done.table.select(Kind.LAG, ["worker:0"], 0, 10)[0])
+    assert observer.asked == [(done.started, done.started + 2.0)]
+    assert done.probes
+    assert all(answered for _, answered in done.probes)
+    assert [progress.phase for progress in told][:1] == ["hold"]
+    assert none_left(done.facts["worker_pids"])
+    assert archive.load(archive.save(done, tmp_path)).table.counts.sum() == done.table.counts.sum()
+
+
+def test_an_open_run_goes_through_its_plan():
+    with service() as base:
+        done = run(short(model=Model.REQUESTS, level=50), Target("t", base), root=ROOT)
+    assert done.ended == COMPLETE
+    assert attempted(done) == sum(beat.scheduled for beat in done.beats)
+
+
+def test_a_run_can_be_carried_by_any_executor():
+    with service() as base, ThreadPoolExecutor(1) as executor:
+        # A thread is no worker of its own (one collector, one memory), but it shows that nothing else is asked for.
+        done = run(short(seconds=1), Target("t", base), root=ROOT, executor=executor)
+    assert done.ended == COMPLETE
+    assert done.facts["worker_pids"] == [os.getpid()]
+
+
+def test_a_run_that_is_told_to_stop_keeps_what_it_did():
+    stop = threading.Event()
+
+    def watch(progress):
+        if progress.elapsed > 1.5:
+            stop.set()
+
+    with service() as base:
+        begun = time.monotonic()
+        done = run(short(seconds=60), Target("t", base), root=ROOT, watch=watch, stop=stop)
+    assert time.monotonic() - begun < 30
+    assert done.ended == INTERRUPTED
+    assert 1.0 < done.ended_at < 20
+    assert attempted(done) > 0
+    assert not done.is_complete
+
+
+def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
+    victims: list[int] = []
+
+    def watch(progress):
+        if progress.elapsed > 1.5 and not victims:
+            children = psutil.Process().children(recursive=True)
+            victims.extend(child.pid for child in children if "spawn_main" in " ".join(child.cmdline()))
+            os.kill(victims[0], signal.SIGKILL)
+
+    with service() as base:
+        done = run(short(seconds=60), Target("t", base), root=ROOT, workers=2, watch=watch)
+    assert done.ended in ("worker 0 died", "worker 1 died")
+    assert done.ended_at < 20
+    assert attempted(done) > 0
+    assert none_left(done.facts["worker_pids"])
+
+
+def answers_first(rest: Behaviour) -> Behaviour:
+    """Answers the first connections, those of the checks before the load; treats later ones as `rest` does."""
+
+    async def behaviour(server, reader, writer):
+        await (always_says(OK) if server.connections <= 2 else rest)(server, reader, writer)
+
+    return behaviour
+
+
+def test_a_service_that_fails_for_ten_seconds_stops_the_run():
+    with service(answers_first(hangs_up)) as base:
+        done = run(short(seconds=60), Target("t", base), root=ROOT)
+    assert done.ended.startswith("emergency stop: ")
+    assert done.ended.endswith("operations failed in the last ten seconds")
+    assert 9 < done.ended_at < 30
+    assert "closed" in done.table.outcomes
+
+
+def test_a_service_that_the_plan_disturbs_is_not_given_up():
+    with service(answers_first(hangs_up)) as base:
+        done = run(short(seconds=12, actions=(Action("kill instance"),)), Target("t", base), root=ROOT)
+    assert done.ended == COMPLETE
+
+
+def test_what_is_unanswered_at_the_end_of_the_drain_is_counted():
+    with service(answers_first(never_answers)) as base:
+        done = run(short(seconds=1), Target("t", base), root=ROOT)
+    assert done.table.outcomes == ["ok", "unfinished"]
+    assert attempted(done) == 5
+
+
+def test_a_run_on_a_service_that_is_not_there_is_refused_in_one_line():
+    with service() as base:
+        pass
+    with pytest.raises(UnreachableError, match=rf"{base} does not answer"):
+        run(short(), Target("t", base), root=ROOT)
+
+
+def test_a_service_that_says_it_is_not_ready_is_refused():
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    with service(always_says(busy)) as base, pytest.raises(UnreachableError, match="/ready says 503"):
+        run(short(), Target("t", base, ready="/ready"), root=ROOT)
+
+
+def test_a_journey_that_cannot_be_imported_is_refused_before_load():
+    with service() as base, pytest.raises(ConfigurationError, match="cannot import the journeys in nowhere"):
+        run(short(journey="nowhere:nothing"), Target("t", base), root=ROOT)
+
+
+def test_fewer_accounts_than_users_are_refused_unless_they_are_shared():
+    accounts = (Account("a", Secret("x")), Account("b", Secret("x")))
+    with service() as base:
+        with pytest.raises(
+            ConfigurationError, match="5 users need accounts of their own, the environment names 2"
+        ):
+            run(short(), Target("t", base, accounts=accounts), root=ROOT)
+        done = run(short(seconds=1), Target("t", base, accounts=accounts, shares_accounts=True), root=ROOT)
+    assert done.ended == COMPLETE
+
+
+def test_a_role_that_no_account_has_is_refused():
+    accounts = tuple(Account(f"u{number}", Secret("x")) for number in range(9))
+    mix = (MixEntry("tests.sample_journeys:administer", 1.0),)
+    with service() as base, pytest.raises(ConfigurationError, match="accounts with the role admin"):
+        run(short(mix=mix), Target("t", base, accounts=accounts), root=ROOT)
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from loadkit.run import run
+from loadkit.target import Target
+from loadkit.workload import *
+
+def main():
+    load = Workload(Model.CLOSED, (Stage(0, 5), Stage(60, 5)), (MixEntry("loadkit.journey:fetch", 1.0),))
+    done = run(Plan("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
+               watch=lambda progress: print("going", progress.elapsed, flush=True))
+    print(done.ended, flush=True)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@contextmanager
+def started(base: str, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
+    """A process that puts on a long run, once the load is on; with its workers' process ids."""
+    script = folder / "starter.py"
+    script.write_text(STARTER)
+    process = subprocess.Popen(
+        [sys.executable, str(script), base],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("going"):
+            break
+    try:
+        yield process, [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_ends_the_load_and_the_run_says_so(tmp_path):
+    with service() as base, started(base, tmp_path) as (process, children):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        output, _ = process.communicate(timeout=20)
+        assert output.splitlines()[-1] == INTERRUPTED
+        assert "Traceback" not in output
+        assert none_left(children)
+
+
+def test_killed_with_its_workers_left_nothing_stays(tmp_path):
+    with service() as base, started(base, tmp_path) as (process, children):
+        assert len(children) >= 2
+        process.kill()
+        assert none_left(children)
+
+
+def test_run_ids_are_fresh_and_sort_by_time():
+    assert new_id() != new_id()
+    assert new_id()[:13] == time.strftime("%Y%m%d-%H%M", time.gmtime())
