@@ -4,8 +4,8 @@ It knows nothing of behave, of Allure, or of the service under test. Layers, eac
 (a test holds it so):
 
 - values: clock, buckets, slices, workload, criterion, observation, record, verdict, errors
-- pure: arrival, phrases (text to values), statistics, steady, judge
+- pure: arrival, gaps, roster, phrases (text to values), statistics, steady, judge
 - seams: drivers, observers, environment
-- engine: journey, recorder, worker, run
+- engine: journey, user, crowd and stream (closed and open load), recorder, worker, line, run
 - outside: archive, report, cli
 """

@@ -374,7 +374,15 @@ def _strokes(axes: Any, lines: Sequence[_Line]) -> None:
     for number, (title, moments, values) in enumerate(lines):
         colour, dash, width = _STROKES[number % len(_STROKES)]
         # The first line is what the chart is about: it lies above the others.
-        axes.plot(moments, values, color=colour, linestyle=dash, linewidth=width, label=title, zorder=3 - number / 100)
+        axes.plot(
+            moments,
+            values,
+            color=colour,
+            linestyle=dash,
+            linewidth=width,
+            label=title,
+            zorder=3 - number / 100,
+        )
     if lines:
         _legend(axes)
 

@@ -4,31 +4,45 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from loadkit.commands import environment, gate, judge, report, run, stop
 from loadkit.errors import LoadkitError
 
 __all__ = ["main"]
 
-_COMMANDS = (run, judge, gate, report, environment, stop)
+_COMMANDS = {
+    "run": "put load on one address",
+    "judge": "judge a kept run again, without load",
+    "gate": "may this release pass?",
+    "report": "make the readable report of the last results",
+    "env": "start, look at and stop an environment",
+    "stop": "end the load on an environment now",
+}
+"""Each is a module of `loadkit.commands`, imported when it is asked for: the start of one does not pay for the others."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, every command with its `--help`."""
+def parser(asked: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line, with the options of those commands that are asked for."""
     top = argparse.ArgumentParser(
         prog="loadkit",
         description="Put load on a service and judge what was promised of it.",
         epilog="exit codes: 0 pass, 1 fail, 2 usage, configuration or not judged, 3 inconclusive, 4 invalid",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add(commands)
+    for name, help_text in _COMMANDS.items():
+        command = commands.add_parser(name, help=help_text)
+        if name in asked:
+            module = import_module(f"loadkit.commands.{name}")
+            command.description = module.__doc__
+            command.set_defaults(execute=module.execute)
+            module.add(command)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what the user can cause ends with one line on stderr, never with a stack trace."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(given).parse_args(given)
     try:
         code = int(options.execute(options))
         sys.stdout.flush()

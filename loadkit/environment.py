@@ -26,7 +26,7 @@ __all__ = ["Control", "Environment", "MeasureQuery", "load"]
 _STATED = {
     "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
     "version", "ca_file", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
-    "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
+    "instances", "traffic", "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
 }  # fmt: skip
 
 
@@ -159,6 +159,21 @@ class Environment:
     def max_minutes(self) -> float:
         """Minutes that all runs of a session may take by plan."""
         return float(self.values.get("max_minutes", 120.0))
+
+    @property
+    def version(self) -> str:
+        """The version that is to be judged; empty where any will do."""
+        return str(self._resolved(self.values.get("version", ""), {}))
+
+    @property
+    def instances(self) -> int:
+        """How many instances there must be before the load; 0 where any number will do."""
+        return int(self.values.get("instances", 0))
+
+    @property
+    def traffic(self) -> str:
+        """The measure that counts the requests that the service serves, to notice those of others."""
+        return str(self.values.get("traffic", ""))
 
     def up(self, owner: int | None = None) -> dict[str, Any]:
         """Start it, where it has a control command; it goes when process `owner` does. Return its facts ({} without)."""

@@ -41,7 +41,10 @@ class QuietLog:
 
     def answered(self, now: float) -> None:
         """An operation got its answer."""
-        self.close(now)
+        if now - self.since > SHORTEST:
+            self.close(now)
+        else:
+            self.since = now
         self.in_flight -= 1
 
     def given_up(self, now: float) -> None:

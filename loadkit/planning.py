@@ -4,15 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadkit import phrases
+from loadkit.criterion import Criterion, Family
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.quantities import format_number
 from loadkit.workload import MixEntry, Model, Plan, Scaling, Stage, Think, Workload
 
-__all__ = ["SHORTEST_HOLD", "Draft", "plan"]
+__all__ = ["SHORTEST_HOLD", "Draft", "plan", "require_reachable"]
 
 SHORTEST_HOLD = 30.0
 """Seconds below which a rehearsal shortens no hold: less cannot be judged."""
+
+_OFFERED = 1.05
+"""How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
 
 _LEVELS = {
     "users": Model.CLOSED,
@@ -182,6 +186,30 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
             ),
         ),
     )
+
+
+def require_reachable(criterion: Criterion, plan: Plan) -> None:
+    """Refuse a throughput that the plan cannot bring about, however fast the service answers.
+
+    Raises:
+        ConfigurationError: the plan offers too little load for it.
+
+    """
+    load = plan.workload
+    asks_for_it = criterion.measure.family is Family.THROUGHPUT and not criterion.comparison.is_upper
+    if not asks_for_it or plan.scaling.users < 1:
+        return
+    wanted = f'"{criterion.sentence}" is out of reach, however fast the service is'
+    if load.model is Model.CLOSED and load.peak < criterion.limit * load.think.mean:
+        raise ConfigurationError(
+            f"{wanted}: {load.peak:g} users who think for {load.think.mean:g} s between requests make at most "
+            f"{format_number(load.peak / load.think.mean)} per second"
+        )
+    if load.model is Model.REQUESTS and load.peak < _OFFERED * criterion.limit:
+        raise ConfigurationError(
+            f"{wanted}: {load.peak:g} requests arrive per second, and it takes at least "
+            f"{format_number(_OFFERED * criterion.limit)} to tell"
+        )
 
 
 def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:

@@ -200,7 +200,7 @@ class User:
         recorder = self._recorder
         is_recorded = record and self._is_recorded
         begun = self._now()
-        lateness = begun - max(intended, self._free)
+        lateness = begun - (intended if intended > self._free else self._free)
         if is_recorded:
             recorder.scheduled += turnstile is None
             recorder.sent += 1

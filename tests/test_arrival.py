@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,11 @@ STAYS = [
         [[(5, 15), (25, 30)]],
         "a user who left comes back when the level rises again",
     ),
-    ([Stage(5, 3), Stage(0, 1), Stage(5, 1)], [[(5 / 6, 10)], [(2.5, 5)], [(25 / 6, 5)]], "a fall can be a jump"),
+    (
+        [Stage(5, 3), Stage(0, 1), Stage(5, 1)],
+        [[(5 / 6, 10)], [(2.5, 5)], [(25 / 6, 5)]],
+        "a fall can be a jump",
+    ),
     ([Stage(10, 0.4)], [], "less than half a user is none"),
     ([], [], "no stages, no users"),
 ]
@@ -96,7 +100,7 @@ def test_a_rising_rate_brings_arrivals_closer_together():
 
 def test_poisson_arrivals_come_at_the_rate_with_exponential_gaps():
     moments = [arrival.at for arrival in arrivals(open_load(Stage(0, 100), Stage(300, 100)), 7)]
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(moments)]
     assert len(moments) == pytest.approx(30_000, rel=0.02)
     assert statistics.mean(gaps) == pytest.approx(0.01, rel=0.02)
     assert statistics.stdev(gaps) == pytest.approx(0.01, rel=0.05)
@@ -128,5 +132,3 @@ def test_the_same_seed_gives_the_same_arrivals_and_another_one_others():
     first, again, other = (list(islice(arrivals(load, seed), 50)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
-
-

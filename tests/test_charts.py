@@ -9,6 +9,7 @@ import pytest
 
 from loadkit import charts
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
+from loadkit.observation import Series
 from loadkit.record import Happening
 from loadkit.verdict import Window
 from loadkit.workload import Model
@@ -162,6 +163,15 @@ def test_a_source_that_was_gone_is_named_in_its_panel(run, window):
     gone = dataclasses.replace(cpu(80), series=(), problem="prometheus did not answer")
     told = texts(charts.resources(dataclasses.replace(run, observations={"CPU utilization": gone}), window))
     assert "prometheus did not answer" in told
+
+
+def test_an_instance_that_was_scraped_once_has_no_line(run, window):
+    once = dataclasses.replace(
+        cpu(80), series=(Series("metrics-1", np.array([run.started]), np.array([1.0])),)
+    )
+    told = texts(charts.resources(dataclasses.replace(run, observations={"CPU utilization": once}), window))
+    assert "nothing was scraped" in told
+    assert "metrics-1" not in told
 
 
 def test_charts_load_nothing_from_elsewhere(run, window):

@@ -60,6 +60,9 @@ def test_a_counter_that_began_again_is_no_drop_and_is_told():
     values[150:] -= values[149]
     finding = found(gauge(0.7), observed(values, reading=Reading.COUNTER))
     assert finding.measured == pytest.approx(0.4, rel=0.01)
+    observation = observed(values, reading=Reading.COUNTER)
+    points = points_of(observation, observation.series[0], START, START + 300)
+    assert points.values == pytest.approx(0.4, rel=0.01)
     assert any("began again 1 times" in warning for warning in finding.warnings)
 
 

@@ -366,6 +366,43 @@ def test_a_request_is_what_the_service_expects():
     ]  # fmt: skip
 
 
+def test_an_address_of_version_six_is_an_address():
+    async def main():
+        async with listening(always_says(OK), host="::1") as server:
+            session = await session_at(f"http://[::1]:{server.port}")
+            assert (await ask(session)).content == b"hi"
+            session.close()
+            assert f"host: [::1]:{server.port}\r\n".encode() in server.requests[0]
+
+    running(main())
+
+
+def test_a_name_leads_to_whichever_of_its_addresses_takes_connections():
+    async def main():
+        async with listening(always_says(OK)) as server:
+            session = await session_at(f"http://localhost:{server.port}")
+            assert (await ask(session)).content == b"hi"
+            session.close()
+
+    running(main())
+
+
+def test_cookies_that_the_service_sets_come_with_later_requests():
+    setting = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=abc; Path=/; HttpOnly\r\nContent-Length: 0\r\n\r\n"
+
+    async def main():
+        async with listening(says(setting, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session, path="/login")
+            await ask(session, path="/me")
+            session.close()
+            return server.requests
+
+    first, second = running(main())
+    assert b"cookie" not in first
+    assert b"\r\ncookie: session=abc\r\n" in second
+
+
 def test_headers_change_when_they_are_changed():
     headers = RequestHeaders({"Accept": "*/*"})
     assert headers.block == b"accept: */*\r\n"

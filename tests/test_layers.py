@@ -10,11 +10,11 @@ LAYERS = (
     # values
     {"errors", "clock", "buckets", "sample", "slices", "workload", "criterion", "observation", "record", "target", "verdict"},
     # pure
-    {"arrival", "finding", "gauges", "health", "judge", "phrases", "quantities", "rates", "spells", "stall", "statistics", "steady", "times", "traffic"},
+    {"arrival", "finding", "gaps", "gauges", "health", "judge", "phrases", "quantities", "rates", "roster", "spells", "stall", "statistics", "steady", "times", "traffic"},
     # seams
     {"drivers", "observers", "environment"},
     # engine
-    {"journey", "recorder", "worker", "run", "planning"},
+    {"crowd", "journey", "line", "pacer", "planning", "probe", "progress", "recorder", "run", "stream", "turnstile", "user", "worker"},
     # outside
     {"archive", "charts", "timeline", "cli", "commands", "gate", "summary", "table"},
 )  # fmt: skip

@@ -76,7 +76,7 @@ def test_on_a_terminal_the_line_is_renewed_and_taken_away_at_the_end(stderr):
     assert "0:01/7:00" in written
     assert "0:02/7:00" in written
     erased = "\x1b[2K"
-    assert written.rindex(erased) > written.index("0:02/7:00")
+    assert written.rindex(erased) > written.rindex("0:02/7:00")
 
 
 def test_it_is_taken_away_also_when_the_run_is_interrupted(stderr):
@@ -89,7 +89,7 @@ def test_it_is_taken_away_also_when_the_run_is_interrupted(stderr):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert stream.getvalue().rindex("\x1b[2K") > stream.getvalue().index("2:13/7:00")
+    assert stream.getvalue().rindex("\x1b[2K") > stream.getvalue().rindex("2:13/7:00")
 
 
 def test_it_writes_to_the_real_standard_error_and_not_to_one_that_behave_has_put_in_its_place(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from loadkit import phrases
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning import Draft, plan
+from loadkit.planning import Draft, plan, require_reachable
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
@@ -118,7 +119,7 @@ def test_a_table_of_users_says_who_does_what_and_where() -> None:
 
 @pytest.mark.parametrize(
     ("hold", "scale", "held"),
-    [(300, 0.5, 150), (300, 0.01, 30), (60, 0.1, 30), (20, 0.1, 20), (300, 1.0, 300)],
+    [(300, 0.5, 150), (300, 0.01, 30), (60, 0.1, 30), (20, 0.1, 20), (300, 1.0, 300), (300, 2.0, 300)],
 )
 def test_a_rehearsal_shortens_a_hold_to_thirty_seconds_at_least_and_lengthens_none(
     hold: float, scale: float, held: float
@@ -148,6 +149,10 @@ def test_a_scale_that_shortens_nothing_is_no_rehearsal() -> None:
 
 def test_few_users_are_never_scaled_to_none() -> None:
     assert planned(users(3), users_scale=0.01).workload.peak == 1
+
+
+def test_no_scale_adds_users() -> None:
+    assert planned(users(100), users_scale=2.0).workload.peak == 100
 
 
 def test_arrivals_are_scaled_without_rounding() -> None:
@@ -250,3 +255,38 @@ def test_a_table_that_peaks_elsewhere_than_the_named_level_is_refused() -> None:
     draft.follow(["for", "users"], [["1 min", "900"]])
     with pytest.raises(ConfigurationError, match=r"peak load of shop\.toml is 1000"):
         planned(draft)
+
+
+def requests(rate: float) -> Draft:
+    draft = Draft()
+    draft.load(Model.REQUESTS, rate)
+    return draft
+
+
+@pytest.mark.parametrize(
+    ("draft", "sentence"),
+    [
+        (users(100), "throughput stays above 126 requests per second"),
+        (requests(100), "throughput is at least 96 requests per second"),
+    ],
+)
+def test_a_throughput_that_an_instant_service_could_not_give_is_refused(draft: Draft, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match="out of reach, however fast the service is"):
+        require_reachable(phrases.criterion(sentence), planned(draft))
+
+
+@pytest.mark.parametrize(
+    ("draft", "sentence", "scale"),
+    [
+        (users(100), "throughput stays above 125 requests per second", 1.0),
+        (users(100), "throughput stays above 1000 requests per second", 0.5),
+        (users(100), "throughput is below 1000 requests per second", 1.0),
+        (users(100), "p95 is above 1000 s", 1.0),
+        (users(100, think=Think(0, 0)), "throughput stays above 9000 requests per second", 1.0),
+        (requests(100), "throughput is at least 95 requests per second", 1.0),
+    ],
+)
+def test_what_a_plan_can_bring_about_or_a_rehearsal_does_not_judge_is_not_refused(
+    draft: Draft, sentence: str, scale: float
+) -> None:
+    require_reachable(phrases.criterion(sentence), planned(draft, users_scale=scale))

@@ -256,23 +256,15 @@ def test_a_scenario_that_a_hook_skips_with_a_reason_is_not_judged(tmp_path):
     assert reasons(document)[0] == "the scenario was skipped: no tenants here"
 
 
-def test_what_an_earlier_session_left_is_gone_when_a_reporter_is_made(tmp_path):
-    behave(tmp_path)
-    assert (tmp_path / "allure-results").is_dir()
-    Reporter(Configuration([], load_config=False), FakeSession({}), reports=tmp_path, explain=explain)
-    assert not (tmp_path / "criteria.json").exists()
-    assert not (tmp_path / "allure-results").exists()
-    assert gate(tmp_path)[0] == 2
-
-
-def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt("not waited for")])
+def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, capsys, error):
     def fails(*_):
-        raise OSError("no space left")
+        raise error
 
     monkeypatch.setattr("steps.suite.allure_results.write", fails)
     code, document = behave(tmp_path, verdicts={P95: "fail"})
     assert code == 1 == document["exit_code"]
-    assert "no Allure results: OSError: no space left" in capsys.readouterr().out
+    assert f"no Allure results: {type(error).__name__}: {error}" in capsys.readouterr().out
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_results(tmp_path):

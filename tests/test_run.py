@@ -29,9 +29,11 @@ from tests.virtual_time import plan_of
 ROOT = Path(__file__).parent.parent
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
+KEEPS_ANSWERING = always_says(OK)
+
 
 @contextmanager
-def service(behaviour: Behaviour = always_says(OK)) -> Iterator[str]:
+def service(behaviour: Behaviour = KEEPS_ANSWERING) -> Iterator[str]:
     """A service in a thread of its own; yields its address."""
     address: list[str] = []
     is_up, is_over = threading.Event(), threading.Event()

@@ -186,6 +186,28 @@ def test_a_given_that_does_not_hold_leaves_every_then_not_judged_and_puts_no_loa
     assert "Traceback" not in said.out + said.err
 
 
+FAILS_IN_EARNEST = """
+from behave import given
+from steps.suite.reading import Page
+
+@given("a neighbour that is gone")
+def gone(context):
+    if not isinstance(context, Page):
+        raise OSError("nobody there")
+"""
+
+
+def test_a_given_that_fails_only_in_earnest_keeps_the_load_off_too(project: Project) -> None:
+    project.write("environment.py", HOOKS + FAILS_IN_EARNEST)
+    project.feature(QUICK.replace("Then", "And a neighbour that is gone\n    Then"))
+    said = project.behave()
+    assert said.loads == []
+    assert set(said.criteria.values()) == {
+        ("not judged", '"And a neighbour that is gone" did not hold: nobody there')
+    }
+    assert said.code == 2
+
+
 def test_one_unreadable_then_leaves_its_scenario_not_judged_and_the_others_judged(project: Project) -> None:
     project.feature(
         """

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from loadkit import phrases
+from loadkit import lock, phrases
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.lock import BusyError
+from loadkit.preflight import Check, NotReadyError
 from loadkit.verdict import Status, Verdict
 from loadkit.workload import Plan, Stage
 from steps.suite import bench as benches
@@ -118,6 +120,12 @@ class FakeControl:
         return {"up": self.is_up, "version": "1.0", "database": "postgresql://user:secret@host"}
 
 
+CHECKS = (
+    Check("the service", "/readyz says 200", "200"),
+    Check("this machine's processors", "80 % in use", "at most half", holds=False, is_needed=False),
+)
+
+
 @contextmanager
 def silent(title: str):
     yield lambda progress: None
@@ -134,6 +142,7 @@ def loads(monkeypatch) -> list[Plan]:
 
     monkeypatch.setattr(benches.engine, "run", run)
     monkeypatch.setattr(benches.live, "watcher", silent)
+    monkeypatch.setattr(benches.preflight, "ready", lambda look: CHECKS)
     return given
 
 
@@ -191,6 +200,29 @@ def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(t
     kept = next(tmp_path.glob("*/run.json")).read_text()
     assert '"version": "1.0"' in kept
     assert "secret" not in kept
+
+
+def test_a_run_keeps_what_was_looked_at_before_it_and_warns_of_what_did_not_hold(tmp_path, loads) -> None:
+    run = EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert run.facts["preflight"][0] == "the service: /readyz says 200"
+    assert run.warnings == ("this machine's processors: 80 % in use, expected at most half",)
+
+
+def test_what_is_not_ready_to_judge_is_not_loaded(tmp_path, loads, monkeypatch) -> None:
+    def refuse(look: object) -> None:
+        raise NotReadyError("not ready to judge: its version: 1.0, expected 1.1")
+
+    monkeypatch.setattr(benches.preflight, "ready", refuse)
+    with pytest.raises(NotReadyError):
+        EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert loads == []
+
+
+def test_an_environment_under_load_by_somebody_else_is_not_loaded(tmp_path, loads) -> None:
+    environment = environment_of(None)
+    with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
+        EnvironmentBench(environment, tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert loads == []
 
 
 def test_a_run_that_cannot_be_kept_is_judged_all_the_same(tmp_path, loads, capsys) -> None:

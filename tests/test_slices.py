@@ -1,5 +1,7 @@
 """The record of a load."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def table_of(samples: list[Sample]) -> SliceTable:
 def test_however_samples_are_cut_the_sum_is_the_same(samples, cuts):
     whole = table_of(samples)
     edges = [0, *sorted(min(cut, len(samples)) for cut in cuts), len(samples)]
-    parts = [table_of(samples[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    parts = [table_of(samples[start:end]) for start, end in itertools.pairwise(edges)]
     together, one_by_one = SliceTable(), SliceTable()
     together.add(*reversed(parts))
     for part in parts:

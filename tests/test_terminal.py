@@ -129,13 +129,21 @@ def test_a_run_that_was_cut_short_says_so():
     assert run_line("B", run, 1).endswith(" judges 1 criterion; cut short: interrupted")
 
 
-def test_brackets_in_a_sentence_are_text_and_no_markup():
-    verdict = dataclasses.replace(
-        FAIL, criterion='the Prometheus query "rate(x[1m])" stays below 5', reason="[red] was 7"
+def test_brackets_in_what_people_wrote_are_text_and_no_markup():
+    verdict = dataclasses.replace(FAIL, criterion='the query "[bold]" stays below 5', reason="[red] was 7")
+    shown = printed(outcome(finished(verdict, "[dim] room", feature="[b] peak")))
+    for text in ('"[bold]"', "[red] was 7", "[dim] room", "[b] peak"):
+        assert text in shown
+
+
+def test_an_example_is_told_beside_the_scenario_unless_its_name_tells_it():
+    assert (
+        finished(PASS, "They are quick -- @1.1 ", parameters=(("group", "auth"),)).scenario
+        == "They are quick (auth)"
     )
-    shown = printed(outcome(finished(verdict)))
-    assert '"rate(x[1m])"' in shown
-    assert "[red] was 7" in shown
+    assert (
+        finished(PASS, "The auth endpoints", parameters=(("group", "auth"),)).scenario == "The auth endpoints"
+    )
 
 
 def test_nothing_judged_is_no_pass():

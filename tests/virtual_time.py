@@ -16,8 +16,11 @@ from loadkit.target import Target
 from loadkit.worker import Shard, put_on
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
+ROOT = Path(__file__).parent.parent
 ORIGIN = 1.0
 """Where the run's start instant is on the virtual clock; the loop starts at zero."""
+
+USUAL_THINK = Think()
 
 
 class _LeapingSelector(selectors.SelectSelector):
@@ -80,7 +83,7 @@ def simulate(
     *,
     workers: int = 1,
     target: Target | None = None,
-    root: Path = Path.cwd(),
+    root: Path = ROOT,
     emit: Callable[[Report], bool] | None = None,
     late: float | None = None,
 ) -> Simulation:
@@ -113,7 +116,7 @@ def plan_of(
     level: float = 10,
     seconds: float = 30,
     ramp: float = 0.0,
-    think: Think = Think(),
+    think: Think = USUAL_THINK,
     mix: tuple[MixEntry, ...] | None = None,
     stages: tuple[Stage, ...] | None = None,
     max_in_flight: int = 5000,

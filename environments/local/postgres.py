@@ -1,5 +1,6 @@
 """PostgreSQL: its cluster, its settings, the schema of the service."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -99,20 +100,31 @@ async def start(layout: Layout) -> tuple[Program, int]:
 
 
 async def prepare(port: int, secret: str) -> None:
-    """Make the database, the role and the schema if they are missing; bring queries and partitions up to date."""
+    """Make the database, the role and the schema if they are missing; bring queries and partitions up to date.
+
+    A database of another version of the schema or of the seeded data is thrown away: nothing in it is missed.
+    """
+    source = (_HERE / "schema.sql").read_text() + (_HERE / "seed.py").read_text()
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
     try:
         if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", SERVICE_ROLE):
             await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN PASSWORD '{secret}'")
-        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+        made_from = await connection.fetchval(
+            "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1",
+            DATABASE,
+        )
+        if made_from != digest:
+            await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
             await connection.execute(f"CREATE DATABASE {DATABASE}")
     finally:
         await connection.close()
     connection = await asyncpg.connect(dsn(port, OWNER, secret), ssl=False)
     try:
-        if not await connection.fetchval("SELECT true FROM pg_namespace WHERE nspname = 'api'"):
+        if made_from != digest:
             async with connection.transaction():
                 await connection.execute((_HERE / "schema.sql").read_text())
+                await connection.execute(f"COMMENT ON DATABASE {DATABASE} IS '{digest}'")
         await connection.execute("CALL make_partitions()")
         await connection.execute((_HERE / "queries.sql").read_text())
     finally:

@@ -124,7 +124,7 @@ CREATE TABLE idempotency_keys (
 );
 
 -- What the tables were last filled with, so that an equal request has nothing to do.
-CREATE TABLE seeding (events bigint NOT NULL, seed bigint NOT NULL);
+CREATE TABLE seeding (events bigint NOT NULL, seed bigint NOT NULL, made_at timestamptz NOT NULL DEFAULT now());
 
 DO $$
 DECLARE

@@ -242,15 +242,18 @@ def event_rows(chunk: Chunk) -> Iterator[bytes]:
 
 
 async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[[str], None]) -> bool:
-    """Make the seeded data exactly this, unless it is already; whether there was something to do.
+    """Make the seeded data exactly this, unless they are and are not a week old; whether they were made.
 
-    All in one transaction: whoever interrupts it finds the old data.
+    Rows that runs have added since are no reason to make them again, and are gone afterwards. All is one
+    transaction: whoever interrupts it finds the old data.
     """
     accounts = make_accounts(seed)
     connection = await asyncpg.connect(dsn, ssl=False)
     try:
         if await connection.fetchval(
-            "SELECT true FROM seeding WHERE events = $1 AND seed = $2", events, seed
+            "SELECT true FROM seeding WHERE events = $1 AND seed = $2 AND made_at > now() - interval '7 days'",
+            events,
+            seed,
         ):
             write_json(layout.accounts, account_facts(accounts, layout.secret()))
             return False

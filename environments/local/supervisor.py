@@ -332,9 +332,8 @@ async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
     loop.add_signal_handler(signal.SIGTERM, end.set)
     if owner is not None:
         try:
-            loop.add_reader(
-                os.pidfd_open(owner), end.set
-            )  # readable when the process has ended: pidfd_open(2)
+            process = os.pidfd_open(owner)  # readable when the process has ended: pidfd_open(2)
+            loop.add_reader(process, end.set)
         except ProcessLookupError:
             raise LocalError(f"there is no process {owner} to belong to") from None
     supervisor = Supervisor(layout)

@@ -8,16 +8,14 @@ from loadkit import gate
 __all__ = ["add", "execute"]
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser("gate", help="may this release pass?", description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     command.add_argument(
         "results", nargs="?", type=Path, default=Path("reports"), help="the folder of criteria.json"
     )
     command.add_argument(
         "--sign-off", action="store_true", help="refuse rehearsals: only the stated load counts"
     )
-    command.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

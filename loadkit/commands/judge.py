@@ -10,13 +10,10 @@ from loadkit.verdict import exit_code
 __all__ = ["add", "execute"]
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser(
-        "judge",
-        help="judge a kept run again, without load",
-        description=__doc__,
-        epilog='example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"',
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    command.epilog = (
+        'example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"'
     )
     command.add_argument("run", help='a run\'s folder, its id, the beginning of one, or "last"')
     command.add_argument(
@@ -24,7 +21,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
     command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
-    command.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -11,12 +11,8 @@ from loadkit.errors import ConfigurationError
 __all__ = ["add", "execute"]
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser(
-        "report", help="make the readable report of the last results", description=__doc__
-    )
-    command.set_defaults(execute=execute)
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
 
 
 def execute(_: argparse.Namespace) -> int:

@@ -20,13 +20,10 @@ from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 __all__ = ["add", "execute", "plan_of"]
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser(
-        "run",
-        help="put load on one address",
-        description=__doc__,
-        epilog='example: loadkit run http://127.0.0.1:8080/ --users 50 --for 30s --that "p95 stays below 500 ms"',
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    command.epilog = (
+        'example: loadkit run http://127.0.0.1:8080/ --users 50 --for 30s --that "p95 stays below 500 ms"'
     )
     command.add_argument("url", metavar="URL")
     load = command.add_mutually_exclusive_group()
@@ -55,7 +52,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     command.add_argument("--out", type=Path, default=Path("reports/runs"), help="where the run is kept")
     command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
-    command.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

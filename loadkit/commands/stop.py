@@ -14,13 +14,11 @@ _PATIENCE = 60.0
 """Seconds that a run may take to gather what it has and let go."""
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser("stop", help="end the load on an environment now", description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     command.add_argument(
         "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
     )
-    command.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

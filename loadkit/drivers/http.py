@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from loadkit.drivers.base import TransportError
+from loadkit.drivers.cookies import Cookies
 from loadkit.drivers.headers import RequestHeaders
 from loadkit.drivers.response import Response
 from loadkit.errors import ConfigurationError, UnreachableError
@@ -40,6 +41,7 @@ class HttpDriver:
                 f'the base address "{target.base}" is none; expected one like "http://127.0.0.1:8080"'
             )
         self._base = target.base
+        self.scheme, self.netloc = parts.scheme, parts.netloc.rpartition("@")[2]
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._address = self._host
@@ -47,7 +49,7 @@ class HttpDriver:
             ssl.create_default_context(cafile=target.ca_file or None) if parts.scheme == "https" else None
         )
         self.prefix = parts.path.rstrip("/")
-        self.host_line = b"host: %b\r\n" % parts.netloc.rpartition("@")[2].encode("idna")
+        self.host_line = b"host: %b\r\n" % self.netloc.encode("idna")
 
     async def open(self) -> None:
         """Find the address at which the service takes connections, so that no user has to look it up.
@@ -105,15 +107,16 @@ class HttpDriver:
 class HttpSession:
     """One user's connection, made when it is needed and kept while the service keeps it."""
 
-    __slots__ = ("_connection", "_driver", "_host_line", "_prefix")
+    __slots__ = ("_connection", "_cookies", "_driver", "_host_line", "_prefix")
 
     def __init__(self, driver: HttpDriver) -> None:
         self._driver = driver
         self._prefix = driver.prefix
         self._host_line = driver.host_line
         self._connection: _Connection | None = None
+        self._cookies = Cookies()
 
-    async def request(
+    def request(
         self,
         method: str,
         path: str,
@@ -121,33 +124,43 @@ class HttpSession:
         more: bytes,
         body: bytes | None,
         deadline: float,
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """See `Session.request`."""
         if body is not None:
             more = b"%bcontent-length: %d\r\n" % (more, len(body))
         elif method in ("POST", "PUT", "PATCH"):
             more = b"%bcontent-length: 0\r\n" % more
-        line = f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii")
+        path = self._prefix + path
+        if self._cookies:
+            more += self._cookies.line(path)
+        line = f"{method} {path} HTTP/1.1\r\n".encode("ascii")
         message = b"%b%b%b%b\r\n%b" % (line, self._host_line, headers.block, more, body or b"")
+        return self.exchange(method, path, message, deadline)
+
+    async def exchange(self, method: str, path: str, message: bytes, deadline: float) -> Response:
+        """Send a request as it stands on the wire, over the kept connection or a new one.
+
+        Raises:
+            TransportError: no whole answer came.
+
+        """
         connection = self._connection
-        if connection is not None and connection.is_open:
+        while True:
+            if connection is None or not connection.is_open:
+                connection = self._connection = await self._driver.connect(deadline)
             try:
-                return await self._exchange(connection, message, method, deadline)
+                response = await connection.send(message, method, deadline)
             except _UnansweredError:
                 if method not in _IDEMPOTENT:
                     raise
-        connection = self._connection = await self._driver.connect(deadline)
-        return await self._exchange(connection, message, method, deadline)
-
-    async def _exchange(
-        self, connection: "_Connection", message: bytes, method: str, deadline: float
-    ) -> Response:
-        try:
-            return await connection.send(message, method, deadline)
-        except asyncio.CancelledError:
-            # The answer that is still to come must not be taken for the next one's.
-            connection.abort()
-            raise
+                continue
+            except asyncio.CancelledError:
+                # The answer that is still to come must not be taken for the next one's.
+                connection.abort()
+                raise
+            if response.sets_cookies:
+                self._cookies.take(path, response.headers.all("set-cookie"))
+            return response
 
     def close(self) -> None:
         """Close the connection."""

@@ -16,12 +16,13 @@ class StatusError(Exception):
 class Response:
     """A whole answer."""
 
-    __slots__ = ("_body", "_content", "_head", "_headers", "at", "size", "status_code")
+    __slots__ = ("_content", "_head", "_headers", "at", "body", "size", "status_code")
 
     def __init__(self, status_code: int, head: bytes, body: bytes, at: float, size: int) -> None:
         self.status_code = status_code
         self._head = head
-        self._body = body
+        self.body = body
+        """As it came, compressed where it was."""
         self.at = at
         """When its last byte arrived, on the monotonic clock."""
         self.size = size
@@ -35,6 +36,11 @@ class Response:
         if self._headers is None:
             self._headers = ResponseHeaders(self._head)
         return self._headers
+
+    @property
+    def sets_cookies(self) -> bool:
+        """Does it ask for cookies to be kept?"""
+        return b"\r\nset-cookie:" in self._head.lower()
 
     @property
     def content(self) -> bytes:
@@ -65,7 +71,7 @@ class Response:
             ValueError: it is no JSON.
 
         """
-        return json.loads(self.content)
+        return json.loads(self.content.decode())
 
     @property
     def is_success(self) -> bool:
@@ -86,17 +92,17 @@ class Response:
     def _decoded(self) -> bytes:
         # Most bodies are plain: look for the header's name before reading all headers.
         if b"content-encoding" not in self._head.lower():
-            return self._body
+            return self.body
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding == "identity" or not self._body:
-            return self._body
+        if encoding == "identity" or not self.body:
+            return self.body
         try:
             if encoding in ("gzip", "x-gzip"):
-                return zlib.decompress(self._body, 16 + zlib.MAX_WBITS)
+                return zlib.decompress(self.body, 16 + zlib.MAX_WBITS)
             if encoding == "deflate":
                 # Some servers send the bare stream instead of the zlib one that the standard asks for.
-                is_zlib = self._body[0] & 0x0F == 8 and int.from_bytes(self._body[:2], "big") % 31 == 0
-                return zlib.decompress(self._body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+                is_zlib = self.body[0] & 0x0F == 8 and int.from_bytes(self.body[:2], "big") % 31 == 0
+                return zlib.decompress(self.body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         except zlib.error as error:
             raise ValueError(f"the body is not {encoding}: {error}") from None
         raise ValueError(f"cannot read a body in the encoding {encoding}; asked for gzip or deflate")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadkit import archive
+from loadkit import archive, lock, preflight
 from loadkit import run as engine
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, LoadkitError
@@ -46,18 +46,26 @@ class EnvironmentBench:
         """Put the load on, start to finish, and keep what was seen; see `steps.suite.session.Bench`."""
         facts = self._up()
         target = self._environment.target(facts)
+        observer = observer_of(self._environment, facts, queries)
         run_id = engine.new_id()
-        with live.watcher(title) as watch:
-            self._prepare_cache(plan, target, run_id)
-            run = engine.run(
-                plan,
-                target,
-                root=self._environment.root,
-                run_id=run_id,
-                observer=observer_of(self._environment, facts, queries),
-                watch=watch,
-            )
-        run.facts = {**run.facts, "environment": {name: facts[name] for name in _TOLD if name in facts}}
+        with lock.hold(target, title):
+            checks = preflight.ready(lambda: preflight.look(plan, self._environment, target, facts, observer))
+            with live.watcher(title) as watch:
+                self._prepare_cache(plan, target, run_id)
+                run = engine.run(
+                    plan,
+                    target,
+                    root=self._environment.root,
+                    run_id=run_id,
+                    observer=observer,
+                    watch=watch,
+                )
+        run.facts = {
+            **run.facts,
+            "environment": {name: facts[name] for name in _TOLD if name in facts},
+            "preflight": [str(check) for check in checks],
+        }
+        run.warnings = (*run.warnings, *(str(check) for check in checks if not check.holds))
         try:
             archive.save(run, self._runs)
         except ConfigurationError as error:

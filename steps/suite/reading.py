@@ -88,6 +88,8 @@ def read(
     try:
         plan = planning.plan(page.draft, environment, journeys, seed)
         environment.allow(plan)
+        for criterion in page.criteria:
+            planning.require_reachable(criterion, plan)
     except LoadkitError as error:
         return Reading(tuple(page.criteria), None, (f"{scenario.filename}:{scenario.line}: {error}",))
     return Reading(tuple(page.criteria), plan)

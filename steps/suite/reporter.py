@@ -22,13 +22,7 @@ from steps.suite import allure_results, criteria_json, terminal
 from steps.suite.outcome import ContextStep, Finished, Outcome
 from steps.suite.results import CriterionResult
 
-__all__ = ["Reporter", "Source", "clear"]
-
-
-def clear(reports: Path) -> None:
-    """Take away what an earlier session left: one that cannot begin, or is killed, must not pass for the one before it."""
-    criteria_json.remove(reports)
-    allure_results.remove(reports)
+__all__ = ["Reporter", "Source"]
 
 
 class Source(Protocol):
@@ -51,10 +45,7 @@ class Source(Protocol):
 
 
 class Reporter(BehaveReporter):  # type: ignore[misc]
-    """Collects what each Then came to; at the end writes it, prints it and leaves with the gate's exit code.
-
-    Making one clears the folder of what an earlier session left.
-    """
+    """Collects what each Then came to; at the end writes it, prints it and leaves with the gate's exit code."""
 
     def __init__(
         self,
@@ -64,7 +55,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         reports: Path,
         explain: Callable[[str], str],
     ) -> None:
-        """Prepare the folder of reports.
+        """Begin to collect.
 
         Args:
             config: behave's configuration.
@@ -79,7 +70,6 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         self._explain = explain
         self._started = time.time()
         self._finished: list[Finished] = []
-        clear(reports)
 
     def feature(self, feature: Feature) -> None:
         """Take over what the scenarios of a feature came to."""
@@ -123,8 +113,8 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         try:
             allure_results.write(outcome, self._reports)
             report = f"results: {file} · report: make report writes {self._reports / 'allure' / 'index.html'}"
-        except Exception as error:
-            # Evidence that cannot be drawn must not cost the verdicts, nor change what the gate says.
+        except (Exception, KeyboardInterrupt) as error:
+            # Evidence that cannot be drawn, or is not waited for, must not cost the verdicts, nor change the gate's answer.
             report = f"results: {file} · no Allure results: {type(error).__name__}: {error}"
         terminal.show(outcome, Console(), report=report)
         sys.stdout.flush()

@@ -20,9 +20,8 @@ _VERBS = {
 }
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Put the command on the parser."""
-    command = commands.add_parser("env", help="start, look at and stop an environment", description=__doc__)
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
     verbs = command.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb, help_text in _VERBS.items():
         one = verbs.add_parser(verb, help=help_text, description=help_text)
@@ -35,7 +34,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
             one.add_argument("--seed", type=int, default=1, help="fixes what is drawn (default: 1)")
         if verb == "logs":
             one.add_argument("part", nargs="?", default="", help="whose (default: all)")
-        one.set_defaults(execute=execute, verb=verb)
+        one.set_defaults(verb=verb)
 
 
 def execute(options: argparse.Namespace) -> int:

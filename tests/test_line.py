@@ -1,0 +1,94 @@
+"""The line between the workers and who started them."""
+
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Client, Listener
+
+import numpy as np
+import pytest
+
+from loadkit.line import HungUp, Line, Switchboard
+from loadkit.recorder import Recorder
+from loadkit.slices import Kind
+
+
+def report_of(worker: int):
+    recorder = Recorder(worker, 0.0)
+    recorder.lag(0.5, 0.001)
+    return recorder.report()
+
+
+def heard(board, count: int):
+    return [board.next(5.0) for _ in range(count)]
+
+
+def test_reports_arrive_in_order_and_then_the_line_is_hung_up():
+    with Switchboard(1) as board:
+        with pickle.loads(pickle.dumps(board.line(0))) as emit:
+            assert emit(report_of(0))
+            assert emit(report_of(0))
+        first, second, end = heard(board, 3)
+    assert np.array_equal(first.table.keys, second.table.keys)
+    assert first.table.select(Kind.LAG, ["worker:0"], 0, 1)[3].tolist() == [1]
+    assert end == HungUp(0, is_done=True)
+
+
+def test_a_worker_that_is_told_to_stop_hears_it_with_a_report():
+    with Switchboard(1) as board, board.line(0) as emit:
+        assert emit(report_of(0))
+        board.next(5.0)
+        board.stop()
+        goes_on = threading.Event()
+        for _ in range(50):
+            if not emit(report_of(0)):
+                break
+            goes_on.wait(0.05)
+        else:
+            pytest.fail("it was never told")
+
+
+def test_a_line_that_breaks_is_no_proper_end():
+    with Switchboard(1) as board:
+        line = board.line(4)
+        address, key, worker = line.__getstate__()
+        with Client(address, authkey=key) as connection:
+            connection.send((worker, 99))
+        assert board.next(5.0) == HungUp(4, is_done=False)
+        assert board.pids == {4: 99}
+
+
+def test_strangers_are_not_let_in():
+    with Switchboard(1) as board:
+        address, _, _ = board.line(0).__getstate__()
+        with pytest.raises(Exception, match="digest"), Client(address, authkey=b"guessed"):
+            pass
+        with board.line(0) as emit:
+            emit(report_of(0))
+        assert board.next(5.0).worker == 0
+
+
+def test_a_board_that_nobody_called_closes():
+    with Switchboard(2) as board:
+        pass
+    assert not board._operator.is_alive()
+
+
+def test_a_worker_whose_board_is_gone_is_told_to_stop():
+    with Listener(family="AF_UNIX", authkey=b"key") as listener:
+        line = Line(listener.address, b"key", 0)
+        with ThreadPoolExecutor(1) as other:
+            answering = other.submit(listener.accept)
+            with line as emit:
+                answering.result().close()
+                for _ in range(100):
+                    if not emit(report_of(0)):
+                        break
+                    threading.Event().wait(0.02)
+                else:
+                    pytest.fail("it went on")
+
+
+def test_nothing_said_is_nothing_heard():
+    with Switchboard(1) as board:
+        assert board.next(0.01) is None

@@ -1,0 +1,145 @@
+"""Ready to judge? What would make every verdict worthless is found before the load."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadkit import environment, preflight
+from loadkit.observation import Observation, Reading, Series
+from loadkit.observers.fake import FakeObserver
+from loadkit.preflight import Check, NotReadyError
+from loadkit.target import Target
+from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+
+PLAN = Plan("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
+
+
+class Service(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        body = b'{"version": "7.1"}'
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield Target("here", f"http://127.0.0.1:{server.server_port}", ready="/readyz")
+        server.shutdown()
+        thread.join()
+
+
+def here(tmp_path: Path, text: str = "") -> environment.Environment:
+    (tmp_path / "environments").mkdir(exist_ok=True)
+    (tmp_path / "environments" / "here.toml").write_text('base = "http://x"\ntraffic = "requests"\n' + text)
+    return environment.load("here", tmp_path)
+
+
+def scraped(values: list[float], *, every: float = 1.0, instances: int = 2, problem: str = "") -> Observation:
+    times = 1000.0 + every * np.arange(len(values))
+    series = tuple(Series(f"i{number}", times, np.array(values)) for number in range(instances))
+    return Observation("requests", Reading.COUNTER, "", () if problem else series, 1.0, problem=problem)
+
+
+def checks(
+    tmp_path: Path,
+    target: Target,
+    *,
+    text: str = "",
+    observation: Observation | None = None,
+    plan: Plan = PLAN,
+    now: float | None = None,
+) -> dict[str, Check]:
+    observer = FakeObserver({"requests": observation}) if observation else None
+    clock = {} if now is None else {"now": lambda: now}
+    found = preflight.look(plan, here(tmp_path, text), target, {"rows": {"events": 1000}}, observer, **clock)
+    return {check.name: check for check in found}
+
+
+def test_a_service_as_it_should_be_holds_every_check(tmp_path: Path, target: Target) -> None:
+    found = checks(tmp_path, target, text='version = "7.1"\ninstances = 2', observation=scraped([5.0] * 10))
+    assert all(check.holds for check in found.values() if check.is_needed), found
+    assert found["its version"].found == "7.1"
+    assert found["instances watched"].found == "2"
+    assert found["scraped every"].found == "1 s"
+    assert found["traffic of others"].found.startswith("0 ")
+
+
+def test_a_service_that_does_not_answer_or_is_not_ready_is_not_judged(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Service, "status", 503)
+    assert not checks(tmp_path, target)["the service"].holds
+    gone = replace(target, base="http://127.0.0.1:1")
+    assert "does not answer" in checks(tmp_path, gone)["the service"].found
+
+
+def test_another_version_than_the_candidate_is_not_judged(tmp_path: Path, target: Target) -> None:
+    check = checks(tmp_path, target, text='version = "8.0"')["its version"]
+    assert not check.holds
+    assert str(check) == "its version: 7.1, expected 8.0"
+
+
+def test_a_clock_that_differs_is_not_judged(tmp_path: Path, target: Target) -> None:
+    assert checks(tmp_path, target)["its clock"].holds
+    assert not checks(tmp_path, target, now=1000.0)["its clock"].holds
+
+
+def test_too_few_rows_for_what_the_sentences_speak_of_are_not_judged(tmp_path: Path, target: Target) -> None:
+    needing = replace(PLAN, requirements=(("events", "1000"),))
+    assert checks(tmp_path, target, plan=needing)["rows of events"].holds
+    needing = replace(PLAN, requirements=(("events", "10000000"),))
+    assert not checks(tmp_path, target, plan=needing)["rows of events"].holds
+    needing = replace(PLAN, requirements=(("others", "1"),))
+    assert checks(tmp_path, target, plan=needing)["rows of others"].found == "not told"
+
+
+def test_a_missing_instance_is_not_judged(tmp_path: Path, target: Target) -> None:
+    found = checks(tmp_path, target, text="instances = 3", observation=scraped([5.0] * 10))
+    assert not found["instances watched"].holds
+
+
+def test_another_scrape_interval_than_stated_is_not_judged(tmp_path: Path, target: Target) -> None:
+    assert not checks(tmp_path, target, observation=scraped([5.0] * 10, every=15))["scraped every"].holds
+
+
+def test_traffic_of_others_is_not_judged_but_what_was_before_is_forgotten(
+    tmp_path: Path, target: Target
+) -> None:
+    busy = [100.0 * second for second in range(10)]
+    assert not checks(tmp_path, target, observation=scraped(busy))["traffic of others"].holds
+    assert checks(tmp_path, target, observation=scraped([*busy, *[900.0] * 4]))["traffic of others"].holds
+
+
+def test_an_observer_that_is_gone_is_a_warning_since_clients_can_be_judged_without(
+    tmp_path: Path, target: Target
+) -> None:
+    check = checks(tmp_path, target, observation=scraped([], problem="Prometheus is gone"))["the observer"]
+    assert not check.holds
+    assert not check.is_needed
+
+
+def test_what_may_pass_is_looked_at_again_and_what_does_not_is_told_in_one_line() -> None:
+    bad = Check("traffic of others", "90 requests per second", "at most 5", holds=False, may_pass=True)
+    looks = iter([(bad,), (replace(bad, holds=True),)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenacity.nap.time.sleep", lambda _: None)
+        assert preflight.ready(lambda: next(looks))[0].holds
+    with pytest.raises(NotReadyError, match="not ready to judge: traffic of others: 90 requests per second"):
+        preflight.ready(lambda: (bad,), patience=0)
+    warning = replace(bad, is_needed=False)
+    assert preflight.ready(lambda: (warning,), patience=0) == (warning,)

@@ -1,0 +1,148 @@
+"""Prometheus as an observer, against a server that speaks its API."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+
+from loadkit.criterion import Unit
+from loadkit.environment import MeasureQuery
+from loadkit.observation import Judged, Reading
+from loadkit.observers.prometheus import PrometheusObserver
+
+CPU = MeasureQuery("CPU utilization", Reading.COUNTER, Unit.RATIO, "cpu_seconds_total", capacity_value=2.0)
+POOL = MeasureQuery("pool", Reading.GAUGE, Unit.RATIO, "pool_used", capacity="pool_size")
+
+
+def matrix(*rows):
+    return [
+        {"metric": {"__name__": "m", **labels}, "values": [[t, str(v)] for t, v in values]}
+        for labels, values in rows
+    ]
+
+
+@contextmanager
+def prometheus(results):
+    """Answers each query with the result that is kept under its beginning; keeps what it was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            parts = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            asked.append((parts.path, query))
+            found = next((rows for start, rows in results.items() if query["query"].startswith(start)), [])
+            status = 400 if found is None else 200
+            body = json.dumps(
+                {"status": "success", "data": {"resultType": "matrix", "result": found}}
+            ).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def observe(results, measures=(), queries=(), start=1000.0, end=1060.0):
+    with prometheus(results) as (url, asked):
+        observer = PrometheusObserver(url, measures, queries, scrape_interval=5.0)
+        return observer.observe(start, end), asked
+
+
+def test_raw_scrapes_are_asked_for_over_the_run_and_two_scrapes_before():
+    _, asked = observe({"cpu": matrix(({"instance": "a"}, [(1000, 1)]))}, [CPU])
+    assert asked == [("/api/v1/query", {"query": "cpu_seconds_total[70s]", "time": "1060.0"})]
+
+
+def test_each_instances_scrapes_are_a_series():
+    rows = matrix(({"instance": "a", "job": "s"}, [(1000, 1), (1005, 2.5)]), ({"instance": "b"}, [(1001, 7)]))
+    found = observe({"cpu": rows}, [CPU])[0]["CPU utilization"]
+    assert [series.instance for series in found.series] == ["a", "b"]
+    assert found.series[0].times.tolist() == [1000, 1005]
+    assert found.series[0].values.tolist() == [1, 2.5]
+    assert (found.reading, found.unit, found.problem) == (Reading.COUNTER, "ratio", "")
+    assert [whole.values.tolist() for whole in found.capacity] == [[2, 2], [2]]
+
+
+def test_the_whole_can_be_a_measure_itself():
+    rows = {
+        "pool_used": matrix(({"instance": "a"}, [(1000, 3)])),
+        "pool_size": matrix(({"instance": "a"}, [(1000, 10)])),
+    }
+    found = observe(rows, [POOL])[0]["pool"]
+    assert found.capacity[0].values.tolist() == [10]
+    assert found.capacity_reading is Reading.GAUGE
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"), [("p95", Judged.P95), ("max", Judged.MAXIMUM), ("mean", Judged.MEAN)]
+)
+def test_how_it_is_judged_is_as_the_environment_file_says(judged, expected):
+    measure = MeasureQuery("m", Reading.GAUGE, Unit.BYTES, "m", judged=judged)
+    assert observe({"m": matrix(({}, [(1000, 1)]))}, [measure])[0]["m"].judged is expected
+
+
+def test_a_share_of_what_was_counted_has_counters_on_both_sides():
+    hits = MeasureQuery("hits", Reading.COUNTER, Unit.RATIO, "hits", capacity="lookups", judged="mean")
+    rows = {"hits": matrix(({"instance": "a"}, [(1, 1)])), "lookups": matrix(({"instance": "a"}, [(1, 1)]))}
+    assert observe(rows, [hits])[0]["hits"].capacity_reading is Reading.COUNTER
+
+
+def test_values_that_are_none_are_left_out():
+    rows = matrix(({"instance": "a"}, [(1000, "NaN"), (1005, 1), (1010, "+Inf")]))
+    assert observe({"cpu": rows}, [CPU])[0]["CPU utilization"].series[0].times.tolist() == [1005]
+
+
+def test_nothing_found_is_a_problem_not_a_zero():
+    found = observe({}, [CPU])[0]["CPU utilization"]
+    assert found.problem.endswith("has nothing for cpu_seconds_total")
+    assert found.series == ()
+
+
+def test_two_series_of_one_instance_are_a_problem():
+    rows = matrix(({"instance": "a", "core": "0"}, [(1, 1)]), ({"instance": "a", "core": "1"}, [(1, 1)]))
+    problem = observe({"cpu": rows}, [CPU])[0]["CPU utilization"].problem
+    assert problem == 'cpu_seconds_total finds more than one series with instance="a": narrow it down'
+
+
+def test_a_refused_query_is_a_problem_of_its_measure_alone():
+    found = observe({"cpu": None, "pool": matrix(({"instance": "a"}, [(1000, 1)]))}, [CPU, POOL])[0]
+    assert (
+        "could not be asked for cpu_seconds_total: HTTP Status Code 400" in found["CPU utilization"].problem
+    )
+    assert found["pool"].problem == ""
+
+
+def test_a_source_that_is_gone_is_a_problem():
+    with prometheus({}) as (url, _):
+        pass
+    observer = PrometheusObserver(url, [CPU], ["up"], scrape_interval=1.0)
+    found = observer.observe(1000.0, 1010.0)
+    assert found.keys() == {"CPU utilization", "up"}
+    assert all("could not be asked" in one.problem and "\n" not in one.problem for one in found.values())
+
+
+def test_free_queries_are_evaluated_at_the_scrape_interval_and_kept_by_their_text():
+    rows = matrix(({"instance": "a", "job": "s"}, [(1000, 4)]))
+    found, asked = observe({"max(x)": rows}, queries=["max(x)"])
+    assert found["max(x)"].series[0].instance == "instance=a, job=s"
+    assert np.array_equal(found["max(x)"].series[0].values, [4.0])
+    assert asked[0][0] == "/api/v1/query_range"
+    assert asked[0][1] == {"query": "max(x)", "start": "1000", "end": "1060", "step": "5"}

@@ -1,0 +1,241 @@
+"""What a journey can do with its user."""
+
+import asyncio
+
+import pytest
+
+from loadkit.drivers.fake import Answer, FakeDriver
+from loadkit.errors import ConfigurationError
+from loadkit.journey import journey
+from loadkit.pacer import LoopAlarm, Pacer
+from loadkit.recorder import Recorder
+from loadkit.target import Account, Secret
+from loadkit.user import JourneyBroken, Surroundings, User
+from loadkit.workload import MixEntry, Think
+from tests.virtual_time import VirtualLoop, plan_of
+
+
+class WritingDriver:
+    """Keeps what is asked of it."""
+
+    def __init__(self, clock):
+        self.asked = []
+        self._driver = FakeDriver(
+            lambda _now, _method, path: Answer(
+                0.1, failure=path[2:].replace("%20", " ") if path[1:2] == "!" else ""
+            ),
+            clock,
+        )
+
+    async def open(self):
+        pass
+
+    def session(self):
+        session, asked = self._driver.session(), self.asked
+
+        class Session:
+            def request(self, method, path, headers, more, body, deadline):
+                asked.append((method, path, headers.block + more, body, deadline))
+                return session.request(method, path, headers, more, body, deadline)
+
+            def close(self):
+                pass
+
+        return Session()
+
+
+class Meeting:
+    """A user, what it sent, and what was recorded."""
+
+    def __init__(self, loop, account=None, **plan):
+        self.clock = loop.clock
+        self.driver = WritingDriver(loop.clock)
+        self.recorder = Recorder(0, 0.0)
+        surroundings = Surroundings(
+            plan_of(**plan), loop.clock, self.driver, self.recorder, Pacer(loop.clock, LoopAlarm), "run-7"
+        )
+        self.user = User(3, MixEntry("m:f", 1.0, "eu", (("topic", "cpu"),)), account, surroundings)
+        self.user.start(0.0, float("inf"))
+
+
+def meet(use, **rest):
+    loop = VirtualLoop()
+
+    async def main():
+        meeting = Meeting(loop, **rest)
+        await use(meeting.user)
+        meeting.user.close()
+        return meeting
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main())
+
+
+def only_request(meeting):
+    (asked,) = meeting.driver.asked
+    return asked
+
+
+def test_json_is_sent_as_json():
+    method, path, headers, body, _ = only_request(meet(lambda user: user.post("/x", json={"a": [1, "é"]})))
+    assert (method, path) == ("POST", "/x")
+    assert body == b'{"a":[1,"\\u00e9"]}'
+    assert b"content-type: application/json\r\n" in headers
+    assert b"x-run-id: run-7\r\n" in headers
+
+
+def test_a_form_is_sent_as_a_form():
+    _, _, headers, body, _ = only_request(meet(lambda user: user.put("/x", data={"a": "1 2", "b": "ü"})))
+    assert body == b"a=1+2&b=%C3%BC"
+    assert b"content-type: application/x-www-form-urlencoded\r\n" in headers
+
+
+def test_bytes_are_sent_as_they_are():
+    _, _, headers, body, _ = only_request(meet(lambda user: user.patch("/x", content=b"\x00\x01")))
+    assert body == b"\x00\x01"
+    assert b"content-type" not in headers
+
+
+def test_an_authors_content_type_replaces_the_default():
+    _, _, headers, _, _ = only_request(
+        meet(lambda user: user.post("/x", json={}, headers={"Content-Type": "application/vnd.api+json"}))
+    )
+    assert headers.lower().count(b"content-type") == 1
+
+
+def test_a_users_headers_are_sent_and_a_requests_own_besides_them():
+    async def use(user):
+        user.headers["Authorization"] = "Bearer t"
+        await user.get("/x", headers={"X-One": "1"})
+
+    headers = only_request(meet(use))[2]
+    assert b"authorization: Bearer t\r\n" in headers
+    assert b"X-One: 1\r\n" in headers
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "sent"),
+    [
+        ("/x", {"a": 1, "b": "c d"}, "/x?a=1&b=c+d"),
+        ("/ü x", None, "/%C3%BC%20x"),
+        ("/a%20b?c=d", None, "/a%20b?c=d"),
+        ("/a\r\nX: y", None, "/a%0D%0AX:%20y"),
+    ],
+)
+def test_paths_and_queries_are_encoded(path, params, sent):
+    assert only_request(meet(lambda user: user.get(path, params=params)))[1] == sent
+
+
+def test_a_request_has_the_plans_timeout_or_its_own():
+    assert only_request(meet(lambda user: user.get("/x"), timeout=7.0))[4] == 7.0
+    assert only_request(meet(lambda user: user.get("/x", timeout=2.0), timeout=7.0))[4] == 2.0
+
+
+def test_an_operation_is_recorded_with_its_users_tenant_and_region():
+    account = Account("ann", Secret("x"), "acme")
+    (sample,) = meet(lambda user: user.delete("/x/7", label="remove"), account=account).recorder.samples
+    assert sample[:2] == ("remove", "ok")
+    assert (sample.intended, sample.sent) == (0.0, 0.0)
+    assert sample.end == pytest.approx(0.1)
+    assert (sample.tenant, sample.region) == ("acme", "eu")
+
+
+def test_an_operation_without_an_answer_breaks_the_journey_and_is_counted():
+    async def use(user):
+        with pytest.raises(JourneyBroken, match="refused"):
+            await user.get("/!refused")
+
+    (sample,) = meet(use).recorder.samples
+    assert sample.outcome == "refused"
+
+
+def test_operations_that_found_no_socket_are_counted_apart():
+    async def use(user):
+        with pytest.raises(JourneyBroken):
+            await user.get("/!no socket")
+
+    assert meet(use).recorder.starved == 1
+
+
+def test_the_next_operation_is_intended_a_think_time_behind_the_answer():
+    async def use(user):
+        await user.get("/a")
+        await user.think()
+        await user.get("/b")
+
+    first, second = meet(use, think=Think(2.0, 2.0)).recorder.samples
+    assert second.intended == first.end + 2.0
+
+
+def test_thinking_twice_is_thinking_longer():
+    async def use(user):
+        await user.get("/a")
+        await user.think()
+        await user.think()
+        await user.get("/b")
+
+    first, second = meet(use, think=Think(2.0, 2.0)).recorder.samples
+    assert second.intended == first.end + 4.0
+
+
+def test_time_that_a_journey_spends_itself_is_the_generators():
+    async def use(user):
+        await user.get("/a")
+        await asyncio.sleep(0.5)
+        await user.get("/b")
+
+    _, second = meet(use).recorder.samples
+    assert second.lateness == pytest.approx(0.5)
+
+
+def test_exponential_think_times_have_the_mean():
+    async def use(user):
+        for _ in range(2000):
+            await user.get("/a")
+            await user.think()
+
+    meeting = meet(use, think=Think(0.5, 1.5, "exponential"))
+    assert meeting.clock.seconds / 2000 - 0.1 == pytest.approx(1.0, rel=0.06)
+
+
+def test_a_check_speaks_of_the_operation_before_it_only():
+    async def use(user):
+        await user.get("/a")
+        user.check(True, "first")
+        await user.get("/b")
+        user.check(False, "second")
+
+    assert [sample.outcome for sample in meet(use).recorder.samples] == ["ok", "check: second"]
+
+
+def test_a_check_behind_a_think_is_refused():
+    async def use(user):
+        await user.get("/a")
+        await user.think()
+        with pytest.raises(RuntimeError, match='check "late" stands behind no operation'):
+            user.check(False, "late")
+
+    meet(use)
+
+
+def test_a_journey_gets_the_arguments_of_the_mix_and_chances_of_its_own():
+    seen = []
+
+    @journey("j")
+    async def watch(user, topic):
+        seen.append((topic, user.random.random(), user.number, user.region, user.run_id, user.tenant))
+
+    meet(lambda user: user.follow(watch))
+    meet(lambda user: user.follow(watch))
+    meet(lambda user: user.follow(watch), seed=2)
+    first, again, other = seen
+    assert first == again != other
+    assert first[:1] + first[2:] == ("cpu", 3, "eu", "run-7", "")
+
+
+def test_an_account_that_is_not_there_is_named():
+    async def use(user):
+        with pytest.raises(ConfigurationError, match="the environment file names none"):
+            _ = user.account
+
+    meet(use)
