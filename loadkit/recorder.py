@@ -120,10 +120,7 @@ class Recorder:
     def _count_chunk(self) -> None:
         chunk = self.samples[:CHUNK]
         del self.samples[:CHUNK]
-        self._table.record(chunk, self._origin)
-        moments = np.array([sample.intended for sample in chunk], np.float64) - self._origin
-        lateness = np.array([sample.lateness for sample in chunk], np.float64)
-        self._table.count(Kind.LATENESS, self._series, moments, lateness)
+        self._table.record(chunk, self._origin, self.worker)
 
     def report(self) -> Report:
         """All since the report before; the next one is of the next second."""

@@ -146,26 +146,28 @@ class SliceTable:
         """The number of an outcome, made where it is new."""
         return _number(self.outcomes, self._outcome_numbers, name, 1 << _OUTCOME_BITS)
 
-    def record(self, samples: Sequence[Sample], origin: float = 0.0) -> None:
+    def record(self, samples: Sequence[Sample], origin: float = 0.0, worker: int | None = None) -> None:
         """Count samples: under their label, and again under their tenant and region where they have one.
 
         Args:
             samples: the operations.
             origin: the run's start instant on the samples' clock.
+            worker: under whom their lateness is counted; None counts none.
 
         """
         if not samples:
             return
-        labels, outcomes, intended, sent, end, size, tenants, regions, _ = zip(*samples, strict=True)
+        labels, outcomes, intended, sent, end, size, tenants, regions, late = zip(*samples, strict=True)
         numbers = {name: self.outcome_number(name) for name in set(outcomes)}
         outcome = np.array([numbers[name] for name in outcomes], np.int64)
         starts, sends, ends = (np.array(column, np.float64) - origin for column in (intended, sent, end))
         response, service = ends - starts, ends - sends
         response_bucket, service_bucket = buckets.indices(response), buckets.indices(service)
         started, ended = _whole(starts), _whole(ends)
-        sums = np.column_stack(
+        row = np.column_stack(
             [np.ones(len(samples)), response, service, np.array(size, np.float64), response]
         )
+        keys, cells, sums = [], [], []
         for names, prefix in ((labels, label_series), (tenants, tenant_series), (regions, region_series)):
             known = {name: self.series_number(prefix(name)) if name else -1 for name in set(names)}
             if max(known.values()) < 0:
@@ -174,19 +176,25 @@ class SliceTable:
             here = slice(None) if min(known.values()) >= 0 else series >= 0
             cell = _pack_cell(started[here], series[here], outcome[here])
             done = _pack_cell(ended[here], series[here], outcome[here])
-            keys = [
+            keys += [
                 _pack_key(cell, Kind.RESPONSE, response_bucket[here]),
                 _pack_key(cell, Kind.SERVICE, service_bucket[here]),
                 _pack_key(done, Kind.COMPLETED, np.zeros(len(done), np.int64)),
             ]
-            self._add_counts(np.concatenate(keys), np.ones(3 * len(cell), np.int64))
-            self._add_cells(cell, sums[here])
+            cells.append(cell)
+            sums.append(row[here])
+        if worker is not None:
+            lateness = buckets.indices(np.array(late, np.float64))
+            cell = _pack_cell(started, np.int64(self.series_number(worker_series(worker))), np.int64(0))
+            keys.append(_pack_key(cell, Kind.LATENESS, lateness))
+        self._add_counts(*np.unique(np.concatenate(keys), return_counts=True))
+        self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
 
     def count(self, kind: Kind, series: str, seconds: Floats, durations: Floats) -> None:
         """Count durations (seconds, shape (n,)) of a kind that belong to moments `seconds` (shape (n,)) of the run."""
-        number = np.full(len(durations), self.series_number(series), np.int64)
-        cell = _pack_cell(_whole(seconds), number, np.zeros(len(durations), np.int64))
-        self._add_counts(_pack_key(cell, kind, buckets.indices(durations)), np.ones(len(durations), np.int64))
+        cell = _pack_cell(_whole(seconds), np.int64(self.series_number(series)), np.int64(0))
+        keys = _pack_key(cell, kind, buckets.indices(durations))
+        self._add_counts(*np.unique(keys, return_counts=True))
 
     def add(self, *others: "SliceTable") -> None:
         """Add other tables' counts to this one, in one pass; the others keep their own."""
@@ -199,22 +207,29 @@ class SliceTable:
             keys.append((cell << _OUTCOME_SHIFT) | (other.keys & low))
             cells.append(_renumbered(other.cells, series, outcomes))
         if others:
-            self._add_counts(np.concatenate(keys), np.concatenate([other.counts for other in others]))
-            self._add_cells(np.concatenate(cells), np.concatenate([other.sums for other in others]))
+            counts, sums = [other.counts for other in others], [other.sums for other in others]
+            self._add_counts(*_grouped_counts(np.concatenate(keys), np.concatenate(counts)))
+            self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
 
     def _add_counts(self, keys: Integers, counts: Integers) -> None:
-        self.keys, inverse = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
-        totals = np.zeros(len(self.keys), np.int64)
-        np.add.at(totals, inverse, np.concatenate([self.counts, counts]))
-        self.counts = totals
+        """Add counts under keys that rise, each once."""
+        at, is_new = _places(self.keys, keys)
+        self.counts = self.counts.copy()
+        self.counts[at[~is_new]] += counts[~is_new]
+        if is_new.any():
+            self.keys = np.insert(self.keys, at[is_new], keys[is_new])
+            self.counts = np.insert(self.counts, at[is_new], counts[is_new])
 
     def _add_cells(self, cells: Integers, sums: Floats) -> None:
-        self.cells, inverse = np.unique(np.concatenate([self.cells, cells]), return_inverse=True)
-        rows = np.concatenate([self.sums, sums])
-        totals = np.zeros((len(self.cells), 5), np.float64)
-        np.add.at(totals[:, :4], inverse, rows[:, :4])
-        np.maximum.at(totals[:, 4], inverse, rows[:, 4])
-        self.sums = totals
+        """Add sums under cells that rise, each once."""
+        at, is_new = _places(self.cells, cells)
+        self.sums = self.sums.copy()
+        known = at[~is_new]
+        self.sums[known, :4] += sums[~is_new, :4]
+        self.sums[known, 4] = np.maximum(self.sums[known, 4], sums[~is_new, 4])
+        if is_new.any():
+            self.cells = np.insert(self.cells, at[is_new], cells[is_new])
+            self.sums = np.insert(self.sums, at[is_new], sums[is_new], axis=0)
 
     # --- reading
 
@@ -295,12 +310,44 @@ def _number(names: list[str], numbers: dict[str, int], name: str, most: int) -> 
     return number
 
 
+def _places(sorted_keys: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """Where keys stand among sorted ones, or would; and whether they are new there. Shapes (n,)."""
+    at = np.searchsorted(sorted_keys, keys)
+    is_new = np.ones(len(keys), np.bool_)
+    inside = at < len(sorted_keys)
+    is_new[inside] = sorted_keys[at[inside]] != keys[inside]
+    return at, is_new
+
+
+def _groups(keys: Integers) -> tuple[Integers, Integers, Integers]:
+    """Keys, rising and each once; the order that sorts them; and where in it each begins."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return ordered[begins], order, begins
+
+
+def _grouped_counts(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
+    unique, order, begins = _groups(keys)
+    return unique, np.add.reduceat(counts[order], begins) if len(keys) else counts
+
+
+def _grouped_sums(cells: Integers, sums: Floats) -> tuple[Integers, Floats]:
+    unique, order, begins = _groups(cells)
+    if not len(cells):
+        return unique, sums
+    rows = sums[order]
+    totals = np.add.reduceat(rows, begins, axis=0)
+    totals[:, 4] = np.maximum.reduceat(rows[:, 4], begins)
+    return unique, totals
+
+
 def _whole(seconds: Floats) -> Integers:
     """Moments as whole seconds; what came before the start belongs to the first."""
     return np.maximum(np.floor(seconds), 0).astype(np.int64)
 
 
-def _pack_cell(second: Integers, series: Integers, outcome: Integers) -> Integers:
+def _pack_cell(second: Integers, series: Integers | np.int64, outcome: Integers | np.int64) -> Integers:
     return (((second << _SERIES_BITS) | series) << _OUTCOME_BITS) | outcome
 
 

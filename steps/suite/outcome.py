@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from loadkit.gate import Judged
 from loadkit.record import Run
-from loadkit.verdict import Status, exit_code
+from loadkit.verdict import exit_code
 from loadkit.workload import Model, Workload
 from steps.suite.results import CriterionResult, plain_name
 
@@ -91,10 +91,6 @@ class Outcome:
         counts = Counter(finished.result.run for finished in self.criteria)
         return [run_line(letter, run, counts[letter]) for letter, run in self.runs.items()]
 
-    def has(self, status: Status) -> bool:
-        """Is there a criterion of this status?"""
-        return any(finished.result.verdict.status is status for finished in self.criteria)
-
 
 def run_line(letter: str, run: Run, criteria: int) -> str:
     """A run in one sentence: "Run A (1000 users, 14:02–14:09) judges 8 criteria"; local time, as on the reader's clock."""
@@ -105,12 +101,12 @@ def run_line(letter: str, run: Run, criteria: int) -> str:
 
 def load_in_words(workload: Workload) -> str:
     """The highest level of a workload: "1000 users", "1200 requests per second", "20 journeys per second"."""
-    unit = {
-        Model.CLOSED: "users",
-        Model.REQUESTS: "requests per second",
-        Model.JOURNEYS: "journeys per second",
+    noun, per = {
+        Model.CLOSED: ("user", ""),
+        Model.REQUESTS: ("request", " per second"),
+        Model.JOURNEYS: ("journey", " per second"),
     }[workload.model]
-    return f"{workload.peak:g} {unit}" if workload.peak != 1 else f"1 {unit.replace('s', '', 1)}"
+    return f"{workload.peak:g} {noun}{'' if workload.peak == 1 else 's'}{per}"
 
 
 def span(run: Run) -> str:
