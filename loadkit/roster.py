@@ -35,7 +35,7 @@ class Roster:
         self._shares = target.shares_accounts
         self._rows: dict[str, list[Account]] = {role: [] for role in needed}
         plain = self._rows.setdefault("", [])
-        left_over = []
+        left_over: list[Account] = []
         for account in target.accounts:
             row = self._rows.get(account.role, plain)
             (row if row is plain or len(row) < needed[account.role] else left_over).append(account)

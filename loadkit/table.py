@@ -1,6 +1,5 @@
-"""Figures of a run as a table for the terminal, in the manner of wrk and hey; and one line of progress."""
+"""Figures of a run as a table for the terminal, in the manner of wrk and hey."""
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 from loadkit import steady, summary
 from loadkit.quantities import format_bytes, format_number, format_ratio, format_seconds
 from loadkit.record import Run
-from loadkit.run import Progress
 from loadkit.verdict import Verdict
 from loadkit.workload import Model
 
-__all__ = ["has_answers", "lines", "progress"]
+__all__ = ["has_answers", "lines"]
 
 _TIMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LABELS_SHOWN = 20
@@ -57,15 +55,6 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     return told
 
 
-def progress(now: Progress) -> str:
-    """One line: where the run is, and how it goes."""
-    users = f"{now.users} users  " if now.users else ""
-    return (
-        f"{max(now.elapsed, 0):4.0f}/{now.seconds:.0f} s  {now.phase:<5}  {users}{format_number(now.rate)}/s  "
-        f"p50 {_time(now.p50)}  p95 {_time(now.p95)}  failed {format_ratio(now.errors)}  generator {now.health}"
-    )
-
-
 def _labels(by_label: dict[str, Any]) -> list[str]:
     if len(by_label) < 2:
         return []
@@ -101,4 +90,4 @@ def _clock(unix: float) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    return "-" if seconds is None or math.isnan(seconds) else format_seconds(seconds)
+    return "-" if seconds is None else format_seconds(seconds)

@@ -14,9 +14,9 @@ LAYERS = (
     # seams
     {"drivers", "observers", "environment"},
     # engine
-    {"crowd", "journey", "line", "pacer", "planning", "probe", "progress", "recorder", "run", "stream", "turnstile", "user", "worker"},
+    {"crowd", "journey", "line", "lock", "pacer", "planning", "preflight", "probe", "progress", "recorder", "run", "stream", "turnstile", "user", "worker"},
     # outside
-    {"archive", "charts", "timeline", "cli", "commands", "gate", "summary", "table"},
+    {"archive", "charts", "timeline", "cli", "commands", "gate", "live", "summary", "table"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

@@ -4,15 +4,15 @@ import argparse
 import ipaddress
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadkit import archive, judge, phrases, steady, summary, table
+from loadkit import archive, judge, live, phrases, steady, summary, table
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.record import Run
-from loadkit.run import Progress, run
+from loadkit.run import run
 from loadkit.target import Target
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
@@ -61,7 +61,8 @@ def execute(options: argparse.Namespace) -> int:
     seconds = plan.workload.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {options.url} for {seconds:g} s", file=sys.stderr)
-    done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=_watcher())
+    with live.watcher(level) as watch:
+        done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
     folder = archive.save(done, options.out)
     verdicts = [judge.judge(criterion, done) for criterion in criteria]
     if options.json:
@@ -162,23 +163,3 @@ def _body(text: str) -> str:
         return Path(text[1:]).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the body from {text[1:]}: {error}") from None
-
-
-def _watcher() -> Callable[[Progress], None]:
-    """A line on stderr for each report of the engine: overwritten on a terminal, every ten seconds elsewhere."""
-    is_terminal = sys.stderr.isatty()
-
-    def show(progress: Progress) -> None:
-        if not is_terminal and int(progress.elapsed) % 10:
-            return
-        line = table.progress(progress)
-        print(
-            f"\r\033[K{line}" if is_terminal else line,
-            end="" if is_terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-        if is_terminal and progress.elapsed >= progress.seconds - 0.5:
-            print("\r\033[K", end="", file=sys.stderr)
-
-    return show

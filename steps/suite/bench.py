@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadkit import archive, lock, preflight
+from loadkit import archive, live, lock, preflight
 from loadkit import run as engine
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, LoadkitError
@@ -15,7 +15,6 @@ from loadkit.observers import observer_of
 from loadkit.record import Run
 from loadkit.target import Target
 from loadkit.workload import Plan, Stage
-from steps.suite import live
 
 __all__ = ["EnvironmentBench"]
 

@@ -1,0 +1,190 @@
+"""Real runs against servers of known answers: what is put on, and what both sides saw of it."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadkit import steady
+from loadkit.arrival import arrivals
+from loadkit.health import health
+from loadkit.record import Run
+from loadkit.run import run
+from loadkit.slices import Kind, worker_series
+from loadkit.target import Target
+from loadkit.traffic import Traffic, quantile_of, series_of, traffic_of
+from loadkit.criterion import Scope
+from loadkit.verdict import Window
+from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from tests.known_answers.servers import (
+    WORK,
+    Behaviour,
+    Floats,
+    Log,
+    Mixture,
+    Queue,
+    Refusing,
+    Stalling,
+    serving,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+
+MIX = (MixEntry("loadkit.journey:fetch", 1.0, arguments=(("path", WORK),)),)
+_AT_ONCE = 4
+"""Runs beside each other: each is small, and a known answer takes its time."""
+_RARE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A server and a load on it."""
+
+    behaviour: Behaviour
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run measured, and what its server says of itself."""
+
+    run: Run
+    log: Log
+
+    @property
+    def window(self) -> Window:
+        """The steady one."""
+        window = steady.window(self.run)
+        assert window is not None
+        return window
+
+    @property
+    def traffic(self) -> Traffic:
+        """All operations of the window, as they came: nothing filled."""
+        return self._traffic(Kind.RESPONSE)
+
+    def response(self, quantile: float) -> float:
+        """A quantile of the response time, in seconds."""
+        return _value(quantile_of(self.traffic.histogram(), quantile))
+
+    def service(self, quantile: float) -> float:
+        """A quantile of the service time, in seconds."""
+        return _value(quantile_of(self._traffic(Kind.SERVICE).histogram(), quantile))
+
+    @property
+    def served(self) -> Floats:
+        """How long the server says that it took for those that came to it in the window, in seconds; shape (n,)."""
+        since = self.log.arrivals - self.run.started
+        return self.log.durations[(self.window.start <= since) & (since < self.window.end)]
+
+    @property
+    def disturbance(self) -> float:
+        """How late other work on this machine made the two processes, in seconds, one time in a thousand.
+
+        The generator woke its users late, the server saw a request late, the generator saw the answer late: nothing
+        but these can stand between a request's true time and what was measured, and each process knows its own.
+        """
+        late, lag = (
+            sum(self.run.table.histograms(kind, self._workers, self.window.start, self.window.end).values())
+            for kind in (Kind.LATENESS, Kind.LAG)
+        )
+        return sum(
+            (
+                _value(quantile_of(np.asarray(late), _RARE)),
+                _value(quantile_of(np.asarray(lag), _RARE)),
+                float(np.quantile(self.log.lags, _RARE)),
+            )
+        )
+
+    def is_well(self, limit: float) -> bool:
+        """Was the generator in order, for a criterion with a limit of so many seconds?"""
+        return health(self.run, self.window, limit).status == "ok"
+
+    @property
+    def _workers(self) -> list[str]:
+        return [worker_series(worker) for worker in range(self.run.workers)]
+
+    def _traffic(self, kind: Kind) -> Traffic:
+        return traffic_of(self.run, series_of(Scope(), self.run), self.window, kind)
+
+
+def answer_of(case: Case, workers: int = 1) -> Answer:
+    """Put a case's load on a case's server."""
+    with serving(case.behaviour) as server:
+        done = run(case.plan, Target("known answers", server.base), root=ROOT, workers=workers)
+        return Answer(done, server.log())
+
+
+@contextmanager
+def answers_of(cases: Mapping[str, Case]) -> Iterator[Mapping[str, "Future[Answer]"]]:
+    """All of them, the longest first, several at a time."""
+    rising = sorted(cases, key=lambda name: -cases[name].plan.workload.seconds)
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        yield {name: threads.submit(answer_of, cases[name]) for name in rising}
+
+
+def ideal(case: Case, window: Window) -> Floats:
+    """The response times of an open load's schedule, in seconds, had nothing been late; those that start in a window."""
+    starts = np.array([arrival.at for arrival in arrivals(case.plan.workload, case.plan.seed)])
+    times = np.array([(case.behaviour.departure(start - starts[0]) or np.inf) for start in starts])
+    return (times - starts + starts[0])[(window.start <= starts) & (starts < window.end)]
+
+
+def cases(*, full: bool) -> dict[str, Case]:
+    """The known answers that take real time: as long as the method has them, or as short as they still say something.
+
+    They are fresh: a behaviour's virtual time moves on as it is asked.
+    """
+    stall = Stalling(0.01, 1.0, 5.0, 10.0) if full else Stalling(0.01, 0.5, 2.5, 5.0)
+    seconds = 300 if full else 40
+    middle = 140 if full else 28
+    return {
+        "stalls, open": Case(stall, plan_of(Model.REQUESTS, 100, seconds, is_poisson=False)),
+        "stalls, one user": Case(stall, plan_of(Model.CLOSED, 1, seconds, think=Think(0, 0))),
+        "half used": Case(Queue(0.01), plan_of(Model.REQUESTS, 50, 300 if full else 30)),
+        "well used": Case(Queue(0.01), plan_of(Model.REQUESTS, 80, 1200 if full else 40)),
+        **{
+            f"{users} users": Case(
+                Queue(0.01),
+                plan_of(
+                    Model.CLOSED, users, seconds, ramp=10 if full else 5, think=Think(1, 1, "exponential")
+                ),
+            )
+            for users in (50, 100, 150)
+        },
+        **{
+            f"{share:.0%} slow": Case(
+                Mixture(share, 0.02, 0.4), plan_of(Model.REQUESTS, 200, 300 if full else 30)
+            )
+            for share in (0.04, 0.08)
+        },
+        "freezes": Case(
+            Stalling(0.01, 20 if full else 4, middle), plan_of(Model.CLOSED, 20, 300 if full else 60)
+        ),
+        "refuses": Case(
+            Refusing(0.01, 150 if full else 15), plan_of(Model.CLOSED, 20, 300 if full else 30)
+        ),
+    }
+
+
+def plan_of(
+    model: Model,
+    level: float,
+    seconds: float,
+    *,
+    ramp: float = 0,
+    think: Think = Think(),
+    is_poisson: bool = True,
+    mix: tuple[MixEntry, ...] = MIX,
+) -> Plan:
+    """A load that rises and holds, patient enough for every stall here."""
+    workload = Workload(model, (Stage(ramp, level), Stage(seconds, level)), mix, think, is_poisson)
+    return Plan("known answers", workload, timeout=30.0, cache="as it is")
+
+
+def _value(quantile: float | None) -> float:
+    assert quantile is not None
+    return quantile

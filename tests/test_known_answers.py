@@ -1,0 +1,218 @@
+"""The method on real load: servers whose truth is known, and what the suite says of them (method: "Known answers").
+
+A figure may be above the truth by what both processes say that the machine made them late, and never below it: on a
+quiet machine that is a millisecond, on a busy one these tests say less and do not fail. The long versions (`prove`)
+have the method's own durations.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from loadkit.judge import judge
+from loadkit.criterion import Comparison
+from loadkit.slices import Kind, SliceTable
+from loadkit.traffic import quantile_of
+from loadkit.verdict import Status
+from loadkit.workload import MixEntry, Model
+from tests.builders import error_rate, response_time, throughput
+from tests.known_answers.runs import answers_of, cases, ideal, plan_of
+from tests.virtual_time import Simulation, simulate
+
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+class Bench:
+    """The answers of one scale, waited for as they are asked for."""
+
+    def __init__(self, cases, futures, *, is_full):
+        self.cases, self.futures, self.is_full = cases, futures, is_full
+
+    def __getitem__(self, name):
+        return self.futures[name].result()
+
+
+@pytest.fixture(scope="module", params=["short", pytest.param("full", marks=pytest.mark.prove)])
+def bench(request):
+    is_full = request.param == "full"
+    with answers_of(cases(full=is_full)) as futures:
+        yield Bench(cases(full=is_full), futures, is_full=is_full)
+
+
+def is_near(measured, truth, allowed, answer):
+    """Is it the truth, but for what is allowed, and above it for what the machine did?"""
+    return truth - allowed <= measured <= truth + allowed + answer.disturbance
+
+
+def is_judged(verdict, expected, answer):
+    """Is it what it must be? Where the generator was disturbed it may also be doubted, and never the opposite."""
+    doubts = set() if answer.is_well(verdict.limit) else {Status.INVALID, Status.INCONCLUSIVE}
+    return verdict.status in {expected, *doubts}
+
+
+# --- 1: a stall of a tenth of the time
+
+
+def test_an_open_load_sees_each_stall_as_it_is(bench):
+    answer = bench["stalls, open"]
+    stall = bench.cases["stalls, open"].behaviour.stall
+    # A tenth of the evenly spaced requests wait for what is left of a stall: uniform between none and all of it.
+    for quantile, waited in ((0.95, 0.5), (0.99, 0.9), (0.999, 0.99)):
+        assert is_near(answer.response(quantile), waited * stall + 0.01, 0.02, answer)
+    assert is_judged(judge(response_time(0.95, 0.1), answer.run), Status.FAIL, answer)
+
+
+def test_a_user_back_to_back_hides_the_stalls_and_filling_shows_them(bench):
+    answer = bench["stalls, one user"]
+    stall = bench.cases["stalls, one user"].behaviour.stall
+    verdict = judge(response_time(0.99, 0.1), answer.run)
+    assert is_near(verdict.details["unfilled"], 0.01, 0.001, answer)
+    assert is_near(verdict.measured, 0.9 * stall + 0.01, 0.02 + 0.05 * stall, answer)
+    assert is_judged(verdict, Status.FAIL, answer)
+
+
+# --- 2: M/M/1, service rate 100/s
+
+
+@pytest.mark.parametrize("name", ["half used", "well used"])
+def test_a_queue_is_measured_as_its_schedule_makes_it(bench, name):
+    """Arrivals and service times are fixed by seeds, so Lindley's recursion gives this very run's times."""
+    answer = bench[name]
+    truth = ideal(bench.cases[name], answer.window)
+    assert answer.traffic.size == len(truth)
+    for quantile in QUANTILES:
+        expected = float(np.quantile(truth, quantile))
+        assert is_near(answer.response(quantile), expected, 0.001 + 0.02 * expected, answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "utilization", "short", "full"),
+    [
+        # Three standard deviations of p50, p95, p99 over as many seconds, by simulation: 7, 12, 17 % in 30 s …
+        ("half used", 0.5, (0.22, 0.35, 0.52), (0.07, 0.11, 0.17)),
+        ("well used", 0.8, (0.43, 0.73, 0.77), (0.07, 0.10, 0.17)),
+    ],
+)
+def test_a_queue_is_measured_as_theory_has_it(bench, name, utilization, short, full):
+    answer = bench[name]
+    for quantile, share in zip(QUANTILES, full if bench.is_full else short, strict=True):
+        truth = -math.log(1 - quantile) / (100 * (1 - utilization))
+        assert is_near(answer.response(quantile), truth, share * truth, answer)
+
+
+# --- 3: N users of one server, service 10 ms and thinking 1 s, both exponential (machine repairman)
+
+
+@pytest.mark.parametrize(
+    ("users", "rate", "time", "spread"),
+    [(50, 49.07, 0.0190, 0.18), (100, 92.43, 0.0819, 0.40), (150, 100.0, 0.500, 0.18)],
+)
+def test_a_closed_load_is_measured_as_theory_has_it(bench, users, rate, time, spread):
+    answer = bench[f"{users} users"]
+    traffic = answer.traffic
+    measured = traffic.completed.sum() / traffic.seconds
+    # Three standard deviations by simulation: of the rate at most 2 % in 40 s and 0.7 % in 300 s; of the time the
+    # spread in 40 s and 7, 14, 7 % in 300 s. A disturbed machine makes each round longer.
+    allowed = 0.02 if bench.is_full else 0.06
+    slowed = answer.disturbance / (1 + time)
+    assert rate * (1 - allowed - slowed) <= measured <= rate * (1 + allowed)
+    if bench.is_full:
+        spread = max(0.10, spread * 0.35)
+    assert is_near(traffic.mean, time, spread * time, answer)
+
+
+@pytest.mark.parametrize("users", [50, 100, 150])
+def test_users_rate_and_time_of_a_closed_load_agree(bench, users):
+    """Little's law: N = X · (R + Z). The thinking time varies too: 3 standard deviations are 3 / √requests."""
+    answer = bench[f"{users} users"]
+    traffic = answer.traffic
+    there = traffic.size / traffic.seconds * (traffic.mean + 1.0)
+    assert there == pytest.approx(users, rel=max(0.05, 3 / math.sqrt(traffic.size)) + answer.disturbance)
+
+
+# --- 4: two kinds of requests
+
+
+@pytest.mark.parametrize(("share", "p95", "expected"), [(0.04, 0.02, Status.PASS), (0.08, 0.4, Status.FAIL)])
+def test_a_mixture_is_judged_by_its_shares(bench, share, p95, expected):
+    answer = bench[f"{share:.0%} slow"]
+    verdict = judge(response_time(0.95, 0.1), answer.run)
+    assert is_judged(verdict, expected, answer)
+    assert is_near(answer.response(0.95), p95, 0.002, answer)
+    assert is_near(answer.response(0.99), 0.4, 0.002, answer)
+
+
+# --- 8: one worker and four
+
+
+def skewed(_now, _method, path):
+    """A service that is slow for every fourth user: one of four workers has them all."""
+    from loadkit.drivers.fake import Answer
+
+    return Answer(0.4 if int(path.removeprefix("/")) % 4 == 0 else 0.02)
+
+
+def test_four_workers_count_what_one_does_and_their_percentiles_may_not_be_averaged():
+    plan = plan_of(Model.CLOSED, 40, 60, mix=(MixEntry("tests.known_answers.journeys:numbered", 1.0),))
+    one, four = (simulate(plan, skewed, workers=workers) for workers in (1, 4))
+    assert one.operations() == four.operations() > 1000
+    assert np.array_equal(histogram(one.table), histogram(four.table))
+
+    shards = [Simulation() for _ in range(4)]
+    simulate(plan, skewed, workers=4, emit=lambda report: shards[report.worker].take(report))
+    averaged = np.mean([quantile_of(histogram(shard.table), 0.99) for shard in shards])
+    assert quantile_of(histogram(four.table), 0.99) == pytest.approx(0.4, rel=0.002)
+    assert averaged == pytest.approx((0.4 + 3 * 0.02) / 4, rel=0.002)
+
+
+def histogram(table: SliceTable):
+    labels = [name for name in table.series if name.startswith("label:")]
+    return sum(table.histograms(Kind.RESPONSE, labels, 0, 1 << 20).values())
+
+
+# --- 9: the server's own log
+
+
+@pytest.mark.parametrize(
+    "name", ["half used", "well used", "50 users", "100 users", "150 users", "4% slow", "8% slow"]
+)
+def test_the_servers_own_log_says_the_same(bench, name):
+    answer = bench[name]
+    for quantile in QUANTILES:
+        served = float(np.quantile(answer.served, quantile))
+        assert is_near(answer.response(quantile), served, 0.002 + 0.02 * served, answer)
+    # What was sent in the window and what came in it differ by what was on its way at its edges.
+    assert len(answer.served) == pytest.approx(answer.traffic.size, abs=5 + 200 * answer.disturbance)
+
+
+# --- 10: a service that breaks down
+
+
+def test_a_freeze_under_closed_load_is_a_fail_and_never_the_generators_fault(bench):
+    answer = bench["freezes"]
+    frozen = bench.cases["freezes"].behaviour.stall
+    never = judge(response_time(0.95, 0.5, Comparison.NEVER_EXCEEDS), answer.run)
+    assert never.status is Status.FAIL
+    stays = judge(response_time(0.95, 0.5, Comparison.STAYS_BELOW), answer.run)
+    if bench.is_full:  # two ten-second windows in 300; a short freeze may lie in one of six, and that one only warns
+        assert stays.status is Status.FAIL
+    whole = judge(response_time(0.95, 0.5), answer.run)
+    for verdict in (stays, whole):
+        assert verdict.status not in {Status.PASS, Status.INVALID}
+    # What stood still is seen for as long as it did.
+    assert max(gap.seconds for gap in answer.run.gaps) == pytest.approx(frozen, abs=0.5 + answer.disturbance)
+
+
+def test_a_service_that_refuses_everything_from_the_middle_on_fails(bench):
+    run = bench["refuses"].run
+    assert run.ended.startswith("emergency stop")
+    for criterion in (
+        error_rate(0.01),
+        error_rate(0.01, Comparison.STAYS_BELOW),
+        response_time(0.95, 0.5),
+        response_time(0.95, 0.5, Comparison.STAYS_BELOW),
+        response_time(0.95, 0.5, Comparison.NEVER_EXCEEDS),
+        throughput(20, Comparison.STAYS_ABOVE),
+    ):
+        assert judge(criterion, run).status is Status.FAIL, criterion.sentence
