@@ -36,8 +36,9 @@ class Bench:
 @pytest.fixture(scope="module", params=["short", pytest.param("full", marks=pytest.mark.prove)])
 def bench(request):
     is_full = request.param == "full"
-    with answers_of(cases(full=is_full)) as futures:
-        yield Bench(cases(full=is_full), futures, is_full=is_full)
+    chosen = cases(full=is_full)
+    with answers_of(chosen) as futures:
+        yield Bench(chosen, futures, is_full=is_full)
 
 
 def is_near(measured, truth, allowed, answer):

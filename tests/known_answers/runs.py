@@ -1,5 +1,6 @@
 """Real runs against servers of known answers: what is put on, and what both sides saw of it."""
 
+import copy
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from collections.abc import Iterator, Mapping
@@ -122,22 +123,23 @@ def answer_of(case: Case, workers: int = 1) -> Answer:
 def answers_of(cases: Mapping[str, Case]) -> Iterator[Mapping[str, "Future[Answer]"]]:
     """All of them, the longest first, several at a time."""
     rising = sorted(cases, key=lambda name: -cases[name].plan.workload.seconds)
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    threads = ThreadPoolExecutor(_AT_ONCE)
+    try:
         yield {name: threads.submit(answer_of, cases[name]) for name in rising}
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def ideal(case: Case, window: Window) -> Floats:
     """The response times of an open load's schedule, in seconds, had nothing been late; those that start in a window."""
     starts = np.array([arrival.at for arrival in arrivals(case.plan.workload, case.plan.seed)])
-    times = np.array([(case.behaviour.departure(start - starts[0]) or np.inf) for start in starts])
-    return (times - starts + starts[0])[(window.start <= starts) & (starts < window.end)]
+    behaviour = copy.deepcopy(case.behaviour)  # its virtual time moves on as it is asked
+    ends = np.array([behaviour.departure(start - starts[0]) for start in starts], np.float64)
+    return (ends - (starts - starts[0]))[(window.start <= starts) & (starts < window.end)]
 
 
 def cases(*, full: bool) -> dict[str, Case]:
-    """The known answers that take real time: as long as the method has them, or as short as they still say something.
-
-    They are fresh: a behaviour's virtual time moves on as it is asked.
-    """
+    """The known answers that take real time: as long as the method has them, or as short as they still say something."""
     stall = Stalling(0.01, 1.0, 5.0, 10.0) if full else Stalling(0.01, 0.5, 2.5, 5.0)
     seconds = 300 if full else 40
     middle = 140 if full else 28
