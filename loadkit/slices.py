@@ -214,7 +214,6 @@ class SliceTable:
     def _add_counts(self, keys: Integers, counts: Integers) -> None:
         """Add counts under keys that rise, each once."""
         at, is_new = _places(self.keys, keys)
-        self.counts = self.counts.copy()
         self.counts[at[~is_new]] += counts[~is_new]
         if is_new.any():
             self.keys = np.insert(self.keys, at[is_new], keys[is_new])
@@ -223,7 +222,6 @@ class SliceTable:
     def _add_cells(self, cells: Integers, sums: Floats) -> None:
         """Add sums under cells that rise, each once."""
         at, is_new = _places(self.cells, cells)
-        self.sums = self.sums.copy()
         known = at[~is_new]
         self.sums[known, :4] += sums[~is_new, :4]
         self.sums[known, 4] = np.maximum(self.sums[known, 4], sums[~is_new, 4])

@@ -287,28 +287,36 @@ def test_a_slow_drip_is_a_timeout_too():
     assert outcomes(bad_servers.drips(OK, 0.02), "GET", timeout=0.2)[0] == ["timeout"]
 
 
+def answers_after(*pauses: float | None):
+    """Answers the first request after the first pause, and so on; None: never."""
+
+    async def behaviour(server, reader, writer):
+        for pause in pauses:
+            await bad_servers.asked(server, reader)
+            await asyncio.sleep(3600 if pause is None else pause)
+            writer.write(OK)
+            await writer.drain()
+
+    return behaviour
+
+
 def test_an_answer_in_time_is_not_hurt_by_the_timer_of_the_request_before():
     async def main():
-        async with listening(bad_servers.always_says(OK)) as server:
-            session = await session_at(server.base)
-            await ask(session, timeout=0.05)
-            await asyncio.sleep(0.1)
-            assert (await ask(session, timeout=0.05)).status_code == 200
+        async with listening(answers_after(0.0, 0.3)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session, timeout=0.2)
+            assert (await ask(session, timeout=10)).status_code == 200
+            assert server.connections == 1
             session.close()
 
     running(main())
 
 
-def test_a_shorter_timeout_than_the_request_before_holds():
+def test_a_shorter_timeout_than_that_of_the_request_before_holds():
     async def main():
-        async with listening(says(OK)) as server:
-            session = await session_at(server.base)
+        async with listening(answers_after(0.0, None)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
             await ask(session, timeout=60)
-        async with listening(bad_servers.never_answers) as server:
-            session = await session_at(server.base)
-            waiting = asyncio.create_task(ask(session, timeout=60))
-            await asyncio.sleep(0.02)
-            waiting.cancel()
             with pytest.raises(TransportError, match="timeout"):
                 await ask(session, timeout=0.05)
 

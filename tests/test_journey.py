@@ -50,6 +50,11 @@ def test_a_function_without_the_decorator_is_no_journey(tmp_path):
         resolve("plain:walk", tmp_path)
 
 
+def test_journeys_that_a_module_only_imports_are_not_its_own(tmp_path):
+    name = package(tmp_path, "importing", "from loadkit.journey import fetch")
+    assert find(name, tmp_path) == {}
+
+
 def test_only_a_package_that_has_it_makes_users_arrive():
     assert arrival_of("tests.sample_journeys.arriving", ROOT) is not None
     assert arrival_of(PACKAGE, ROOT) is None

@@ -214,6 +214,6 @@ def test_a_service_that_refuses_everything_from_the_middle_on_fails(bench):
         response_time(0.95, 0.5),
         response_time(0.95, 0.5, Comparison.STAYS_BELOW),
         response_time(0.95, 0.5, Comparison.NEVER_EXCEEDS),
-        throughput(20, Comparison.STAYS_ABOVE),
+        throughput(20, Comparison.NEVER_FALLS_BELOW),
     ):
         assert judge(criterion, run).status is Status.FAIL, criterion.sentence

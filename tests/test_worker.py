@@ -140,6 +140,21 @@ def test_a_stall_of_the_service_is_a_gap():
     assert gaps[0].end == pytest.approx(13, abs=0.01)
 
 
+def test_a_time_in_which_all_time_out_is_one_gap():
+    def stalls(now, _method, _path):
+        return Answer(30.0 if 5 <= now - ORIGIN < 10 else 0.01)
+
+    run = simulate(plan_of(level=50, seconds=20, timeout=1.0, think=Think(0.1, 0.3)), stalls)
+    (gap,) = (gap for gap in common([run.quiets[0]]) if gap.seconds > 1)
+    assert gap.start == pytest.approx(5, abs=0.1)
+    assert gap.end > 10
+
+
+def test_a_load_ends_with_its_plan_however_long_its_users_think():
+    run = simulate(plan_of(level=5, seconds=4, think=Think(6, 6)), after(0.1))
+    assert max(beat.second for beat in run.beats) <= 4
+
+
 # --- open
 
 
@@ -232,6 +247,12 @@ def test_a_journey_that_fails_before_its_first_operation_does_not_spin(think):
     plan = plan_of("tests.sample_journeys:mistake_at_once", level=2, seconds=10, think=think)
     run = simulate(plan, after(0.1))
     assert 10 < run.operations("(journey)", "error: KeyError") <= 2 * (10 / 0.1 + 1)
+
+
+def test_where_arrivals_set_the_pace_it_does_not_spin_either():
+    plan = open_plan(journey="tests.sample_journeys:mistake_at_once", level=10, seconds=5, drain=0.0)
+    run = simulate(plan, after(0.1))
+    assert 0 < run.operations("(journey)", "error: KeyError") <= 60 * 5 / 0.1
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (404, "ok"), (500, "status 500")])

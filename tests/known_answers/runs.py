@@ -35,7 +35,7 @@ from tests.known_answers.servers import (
 ROOT = Path(__file__).parent.parent.parent
 
 MIX = (MixEntry("loadkit.journey:fetch", 1.0, arguments=(("path", WORK),)),)
-_AT_ONCE = 4
+_AT_ONCE = 6
 """Runs beside each other: each is small, and a known answer takes its time."""
 _RARE = 0.999
 
@@ -166,9 +166,7 @@ def cases(*, full: bool) -> dict[str, Case]:
         "freezes": Case(
             Stalling(0.01, 20 if full else 4, middle), plan_of(Model.CLOSED, 20, 300 if full else 60)
         ),
-        "refuses": Case(
-            Refusing(0.01, 150 if full else 15), plan_of(Model.CLOSED, 20, 300 if full else 30)
-        ),
+        "refuses": Case(Refusing(0.01, 150 if full else 15), plan_of(Model.CLOSED, 20, 300 if full else 30)),
     }
 
 

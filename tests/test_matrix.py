@@ -1,0 +1,78 @@
+"""Every fault is found by the criteria that speak of it, and by no other."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from environments.local.faults import FAULTS
+from loadkit import phrases
+from loadkit.health import health
+from loadkit.judge import judge
+from loadkit.record import Run
+from loadkit.steady import window
+from loadkit.verdict import Status, Verdict
+from tests.local_environment import LocalEnvironment, environment
+from tests.matrix.runs import Bench
+from tests.matrix.table import CRITERIA, FAILS, PASSES, ROWS, UNDECIDED, Row, allowed
+
+__all__ = ["environment"]
+
+SHORT, FULL = 32.0, 120.0
+"""Seconds that the load holds."""
+
+
+@pytest.fixture(scope="module")
+def bench(environment: LocalEnvironment) -> Iterator[Bench]:
+    yield Bench(environment, environment.verb("up", "--owner", str(os.getpid())))
+
+
+def verdicts_on(run: Run) -> dict[str, Verdict]:
+    return {name: judge(phrases.criterion(sentence), run) for name, sentence in CRITERIA.items()}
+
+
+def was_disturbed(run: Run) -> bool:
+    where = window(run)
+    return where is None or health(run, where, 0.5).status != "ok"
+
+
+def wrong(row: Row, run: Run) -> list[str]:
+    disturbed = was_disturbed(run)
+    return [
+        f"{name} is {verdict.status}: {verdict.reason}"
+        for name, verdict in verdicts_on(run).items()
+        if verdict.status not in allowed(row, name, was_disturbed=disturbed)
+    ]
+
+
+@pytest.mark.environment
+@pytest.mark.parametrize("row", [row for row in ROWS if row.is_short], ids=lambda row: row.name)
+def test_a_fault_flips_the_criteria_that_speak_of_it_and_no_other(bench, row):
+    assert not wrong(row, bench.run(row, SHORT)), row.sentence
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_it_does_so_in_runs_of_full_length(bench, row):
+    assert not wrong(row, bench.run(row, FULL)), row.sentence
+
+
+def test_every_fault_has_its_row():
+    assert {row.fault for row in ROWS} == {"", *FAULTS}
+
+
+def test_every_row_speaks_of_criteria_that_there_are():
+    assert all(row.verdicts.keys() <= CRITERIA.keys() for row in ROWS)
+
+
+def test_every_criterion_is_flipped_by_a_fault_or_more():
+    for name in CRITERIA:
+        assert any(PASSES.isdisjoint(row.verdicts.get(name, PASSES)) for row in ROWS), name
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_busy_machine_excuses_no_missed_fault_and_no_false_alarm(row, criterion):
+    excused = allowed(row, criterion, was_disturbed=True) - allowed(row, criterion, was_disturbed=False)
+    assert excused <= UNDECIDED
+    assert Status.PASS not in UNDECIDED | FAILS

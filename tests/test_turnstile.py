@@ -1,0 +1,32 @@
+"""Where the users of an open load wait for arrivals, or the arrivals for them."""
+
+import asyncio
+import math
+
+from loadkit.turnstile import Turnstile
+
+
+def test_whoever_came_first_goes_first():
+    async def main():
+        turnstile = Turnstile()
+        users = [turnstile.turn() for _ in range(2)]
+        assert turnstile.admit(1.0)
+        assert turnstile.admit(2.0)
+        assert [await user for user in users] == [1.0, 2.0]
+        assert not turnstile.admit(3.0)
+        assert not turnstile.admit(4.0)
+        assert [await turnstile.turn() for _ in range(2)] == [3.0, 4.0]
+
+    asyncio.run(main())
+
+
+def test_when_it_closes_those_who_wait_go_and_what_is_due_is_still_served():
+    async def main():
+        turnstile = Turnstile()
+        waiting = turnstile.turn()
+        turnstile.close()
+        assert await waiting == math.inf
+        turnstile.due.append(5.0)
+        assert [await turnstile.turn() for _ in range(2)] == [5.0, math.inf]
+
+    asyncio.run(main())
