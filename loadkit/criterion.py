@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-__all__ = ["Comparison", "Criterion", "Family", "Measure", "Scope", "ScopeKind", "Unit"]
+__all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
 
 
 class Unit(enum.StrEnum):
@@ -13,6 +13,8 @@ class Unit(enum.StrEnum):
     RATIO = "ratio"
     PER_SECOND = "per second"
     BYTES = "bytes"
+    TIMES = "times"
+    """A ratio of two values of one measure, not bounded by 1."""
     NUMBER = ""
 
 
@@ -28,6 +30,10 @@ class Family(enum.StrEnum):
     """The share of one-second probes that were answered."""
     GAUGE = "gauge"
     """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
+    RECOVERY = "recovery"
+    """How long after what disturbs it the service is as it was before."""
+    ALERT = "alert"
+    """What the service's own alerts did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,16 @@ class Comparison(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """What a measure is compared with: the same measure, of the same users, at another load."""
+
+    level: str
+    """A load level of the environment."""
+    or_limit: float | None = None
+    """A value, in the measure's unit, that keeps the promise whatever the measure is at the other load."""
+
+
+@dataclass(frozen=True, slots=True)
 class Criterion:
     """One `Then` line."""
 
@@ -130,10 +146,17 @@ class Criterion:
     measure: Measure
     comparison: Comparison
     limit: float
-    """In the measure's unit."""
+    """In `unit`."""
     scope: Scope = Scope()
+    reference: Reference | None = None
+    """Where it compares two loads; the limit is then how many times the value at the other one is allowed."""
+
+    @property
+    def unit(self) -> Unit:
+        """That of its limit, and of what is measured for it."""
+        return self.measure.unit if self.reference is None else Unit.TIMES
 
     @property
     def is_amount(self) -> bool:
         """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
-        return self.measure.family is Family.THROUGHPUT
+        return self.measure.family is Family.THROUGHPUT and self.reference is None

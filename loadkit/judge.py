@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from loadkit import buckets
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.finding import Finding, subject
 from loadkit.gauges import examine_gauge
@@ -18,7 +19,7 @@ from loadkit.health import NO_TIME_LIMIT, health, held_per_second
 from loadkit.quantities import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.rates import examine_share, examine_throughput, failure_effect
 from loadkit.record import Run
-from loadkit.slices import Kind, label_series, region_series, tenant_series
+from loadkit.slices import Kind, label_series, region_series, tenant_series, worker_series
 from loadkit.stall import fill
 from loadkit.statistics import batch_edges, theil_sen
 from loadkit.steady import constant_phase, phases, window
@@ -228,10 +229,9 @@ class _Case:
     def _traffic(self, kind: Kind) -> Traffic:
         series = series_of(self.criterion.scope, self.run)
         traffic = traffic_of(self.run, series, self.where, kind)
+        # By service time too: the arrivals that a stall kept away would have waited at the service.
         is_filled = (
-            kind is Kind.RESPONSE
-            and self.criterion.measure.family is Family.TIME
-            and self.run.plan.workload.model is Model.CLOSED
+            self.criterion.measure.family is Family.TIME and self.run.plan.workload.model is Model.CLOSED
         )
         if not is_filled:
             return traffic
@@ -402,7 +402,29 @@ class _Case:
             ways.append(("without those seconds", lambda: self._found(rest)))
         if self.criterion.measure.family is Family.TIME:
             ways.append(("by service time", lambda: self._found(self._traffic(Kind.SERVICE))))
+        if (
+            self.criterion.measure.family is Family.THROUGHPUT
+            and self.run.plan.workload.model is Model.CLOSED
+        ):
+            ways.append(("had it sent in time,", lambda: self._found(self._in_time(traffic))))
         return ways
+
+    def _in_time(self, traffic: Traffic) -> Traffic:
+        """The traffic of a closed load as it would have been, had the generator not been late.
+
+        N users make X operations per second, each N/X seconds after the one before (Little's law); without the mean
+        lateness L in it, they would make N / (N/X - L).
+        """
+        workers = [worker_series(worker) for worker in range(self.run.workers)]
+        _, _, bucket, count = self.run.table.select(Kind.LATENESS, workers, self.where.start, self.where.end)
+        held, _ = held_per_second(self.run, self.where)
+        operations = float(count.sum())
+        if not operations or not held.sum():
+            return traffic
+        late = float(count @ buckets.lower_edges(bucket)) / operations
+        share_late = late * operations / float(held.sum())
+        in_time = np.rint(traffic.completed / max(1 - share_late, 0.01)).astype(np.int64)
+        return replace(traffic, completed=in_time)
 
     def _loaded(self, finding: Finding) -> Finding:
         """What the service's own gauges and probes show of a load that was perhaps never put on it."""

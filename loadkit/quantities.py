@@ -64,6 +64,8 @@ def format_quantity(value: float, unit: Unit) -> str:
             return format_ratio(value)
         case Unit.PER_SECOND:
             return f"{format_number(value)} per second"
+        case Unit.TIMES:
+            return f"{format_number(value)} times"
         case Unit.NUMBER:
             return format_number(value)
 

@@ -22,9 +22,13 @@ class Happening:
     """Something that was done to, or noticed of, the service during the run."""
 
     at: float
-    """Seconds since the run's start instant."""
+    """Seconds since the run's start instant at which it began."""
     what: str
-    """"instance killed: metrics-2"."""
+    """"an instance is killed"."""
+    seconds: float = 0.0
+    """How long it took until it was done."""
+    failed: str = ""
+    """Why it did not come about, in one sentence; empty where it did."""
 
 
 @dataclass(slots=True)

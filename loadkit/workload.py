@@ -112,6 +112,12 @@ class Workload:
             start, before = start + stage.seconds, stage.level
         return 0.0
 
+    @property
+    def hold(self) -> Phase | None:
+        """The last phase of constant load at the highest level that is held; None where the load is never constant."""
+        held = [phase for phase in self.phases() if phase.is_constant and phase.level > 0]
+        return max(held, key=lambda phase: (phase.level, phase.start), default=None)
+
     def phases(self) -> tuple[Phase, ...]:
         """Its stages, named: "ramp" and "hold" for the common pair, else "stage 1" …; empty stages are left out."""
         phases: list[Phase] = []
@@ -136,7 +142,7 @@ class Action:
     """Something that happens to the service while the load is on."""
 
     name: str
-    """As the environment knows it: "kill instance", "empty cache"."""
+    """As sentences and the environment file have it: "an instance is killed"."""
     arguments: tuple[tuple[str, str], ...] = ()
     at: float | None = None
     """Seconds into the hold; None: a third of it."""
@@ -211,6 +217,11 @@ class Plan:
                 "requirements": _pairs(data["requirements"]),
             }
         )
+
+    @property
+    def disturbs(self) -> bool:
+        """Does it do something to the service, other than use it?"""
+        return bool(self.actions)
 
     @property
     def key(self) -> str:

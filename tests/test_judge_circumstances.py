@@ -299,6 +299,33 @@ def test_throughput_that_the_generator_did_not_offer_is_invalid():
     assert judge(throughput(150), run).status is INVALID
 
 
+def closed_and_late(late):
+    """100 users of 0.9 s thinking and 0.1 s service; the generator sends each request too late by `late` seconds."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 300, int(300 * 100 / (1 + late))))
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.1 + late), late=late),
+        plan_of(300, model=Model.CLOSED),
+        beats=beats_of(300, held=100),
+    )
+    run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(len(starts), late))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("late", "limit", "status"),
+    [
+        (0.0, 97, PASS),
+        (0.05, 97, INVALID),  # 95 per second, but 100 had it sent in time
+        (0.05, 105, FAIL),  # not even then
+        (0.05, 90, PASS),
+    ],
+)
+def test_throughput_of_a_closed_load_that_the_generators_lateness_lowers_is_no_fail(late, limit, status):
+    promised = throughput(limit, Comparison.IS_ABOVE)
+    assert judge(promised, closed_and_late(late)).status is status
+
+
 def test_the_limit_sets_what_lag_matters():
     run = unhealthy(run_with(), range(300), delay=0.03)
     assert judge(response_time(limit=2.0), run).status is PASS

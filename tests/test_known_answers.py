@@ -10,13 +10,13 @@ import math
 import numpy as np
 import pytest
 
-from loadkit.judge import judge
 from loadkit.criterion import Comparison
+from loadkit.judge import judge
 from loadkit.slices import Kind, SliceTable
 from loadkit.traffic import quantile_of
 from loadkit.verdict import Status
 from loadkit.workload import MixEntry, Model
-from tests.builders import error_rate, response_time, throughput
+from tests.builders import beats_of, error_rate, response_time, run_of, samples_of, throughput
 from tests.known_answers.runs import answers_of, cases, ideal, plan_of
 from tests.virtual_time import Simulation, simulate
 
@@ -48,8 +48,9 @@ def is_near(measured, truth, allowed, answer):
 
 def is_judged(verdict, expected, answer):
     """Is it what it must be? Where the generator was disturbed it may also be doubted, and never the opposite."""
-    doubts = set() if answer.is_well(verdict.limit) else {Status.INVALID, Status.INCONCLUSIVE}
-    return verdict.status in {expected, *doubts}
+    return verdict.status is expected or (
+        not answer.is_well(verdict.limit) and verdict.status in {Status.INVALID, Status.INCONCLUSIVE}
+    )
 
 
 # --- 1: a stall of a tenth of the time
@@ -61,7 +62,7 @@ def test_an_open_load_sees_each_stall_as_it_is(bench):
     # A tenth of the evenly spaced requests wait for what is left of a stall: uniform between none and all of it.
     for quantile, waited in ((0.95, 0.5), (0.99, 0.9), (0.999, 0.99)):
         assert is_near(answer.response(quantile), waited * stall + 0.01, 0.02, answer)
-    assert is_judged(judge(response_time(0.95, 0.1), answer.run), Status.FAIL, answer)
+    assert is_judged(judge(response_time(0.99, 0.1), answer.run), Status.FAIL, answer)
 
 
 def test_a_user_back_to_back_hides_the_stalls_and_filling_shows_them(bench):
@@ -190,17 +191,29 @@ def test_the_servers_own_log_says_the_same(bench, name):
 # --- 10: a service that breaks down
 
 
+@pytest.mark.parametrize("cpu", [0.1, 0.8])
+def test_a_stall_is_the_services_also_where_the_generator_was_warned_of(cpu):
+    """A worker at 80 % of its core is warned of; by service time the stall must be seen as it is by response time."""
+    starts = np.concatenate([np.arange(0, 140, 0.05), np.arange(160, 300, 0.05)])
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.01)),
+        plan_of(Model.CLOSED, 20, 300),
+        gaps=[(140.0, 160.0)],
+        beats=beats_of(300, held=20, cpu_seconds=cpu),
+    )
+    assert judge(response_time(0.95, 0.5, Comparison.STAYS_BELOW), run).status is Status.FAIL
+
+
 def test_a_freeze_under_closed_load_is_a_fail_and_never_the_generators_fault(bench):
     answer = bench["freezes"]
     frozen = bench.cases["freezes"].behaviour.stall
     never = judge(response_time(0.95, 0.5, Comparison.NEVER_EXCEEDS), answer.run)
-    assert never.status is Status.FAIL
+    assert is_judged(never, Status.FAIL, answer)
+    # A short freeze may lie in one ten-second window of six, which only warns; and once is too seldom for a share.
     stays = judge(response_time(0.95, 0.5, Comparison.STAYS_BELOW), answer.run)
-    if bench.is_full:  # two ten-second windows in 300; a short freeze may lie in one of six, and that one only warns
-        assert stays.status is Status.FAIL
+    assert is_judged(stays, Status.FAIL if bench.is_full else Status.INCONCLUSIVE, answer)
     whole = judge(response_time(0.95, 0.5), answer.run)
-    for verdict in (stays, whole):
-        assert verdict.status not in {Status.PASS, Status.INVALID}
+    assert is_judged(whole, Status.INCONCLUSIVE, answer)
     # What stood still is seen for as long as it did.
     assert max(gap.seconds for gap in answer.run.gaps) == pytest.approx(frozen, abs=0.5 + answer.disturbance)
 

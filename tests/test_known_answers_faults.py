@@ -13,11 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 
 from loadkit.criterion import Comparison
 from loadkit.errors import ConfigurationError
-from loadkit.health import health
 from loadkit.judge import judge
 from loadkit.run import run
 from loadkit.target import Target
@@ -46,9 +46,7 @@ def is_excused(verdict) -> bool:
 @pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.prove)])
 def test_a_loop_that_is_blocked_each_second_is_not_the_services_fault(seconds):
     # One of twenty users blocks the worker for 200 ms, and comes back about a second later.
-    plan = plan_of(
-        Model.CLOSED, 20, seconds, think=Think(0.5, 1.0), mix=with_fault("blocking", 1 / 20)
-    )
+    plan = plan_of(Model.CLOSED, 20, seconds, think=Think(0.5, 1.0), mix=with_fault("blocking", 1 / 20))
     answer = answer_of(Case(STEADY, plan))
     assert answer.response(0.95) > 0.05  # it looks slow, and the server was not
     assert answer.served.max() < 0.05 + answer.log.lags.max()
@@ -59,9 +57,7 @@ def test_a_loop_that_is_blocked_each_second_is_not_the_services_fault(seconds):
 
 def test_a_worker_without_files_is_not_the_services_fault():
     # The hoarder's user comes early, so that most of the others find no file for their connection.
-    plan = plan_of(
-        Model.CLOSED, 120, 12, ramp=3, think=Think(0.5, 1.0), mix=with_fault("hoarding", 1 / 20)
-    )
+    plan = plan_of(Model.CLOSED, 120, 12, ramp=3, think=Think(0.5, 1.0), mix=with_fault("hoarding", 1 / 20))
     answer = answer_of(Case(STEADY, plan))
     assert "no socket" in answer.run.table.outcomes
     for criterion in (
@@ -85,7 +81,7 @@ def test_a_worker_that_may_not_have_the_files_it_needs_is_refused_before_load():
         pytest.raises(ConfigurationError, match=f"the system allows it {FILES}"),
     ):
         run(plan_of(Model.CLOSED, 100, 5), Target("t", server.base), root=ROOT, executor=executor)
-    
+
 
 @contextmanager
 def core_taken(processes: int = 4) -> Iterator[None]:
@@ -106,16 +102,19 @@ def keep_to_core() -> None:
 
 @pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.prove)])
 def test_a_core_taken_by_others_is_not_the_services_fault(seconds):
-    plan = plan_of(Model.REQUESTS, 200, seconds)
     context = get_context("spawn")
     with (
         serving(STEADY) as server,
         ProcessPoolExecutor(1, mp_context=context, initializer=keep_to_core) as executor,
         core_taken(),
     ):
-        done = run(plan, Target("t", server.base), root=ROOT, executor=executor)
-        answer = Answer(done, server.log())
-    for limit in (0.01, 0.02, 0.1):
-        verdict = judge(response_time(0.95, limit), done)
-        # Far from the limit, a short wait for the core changes nothing; near it, it is said.
-        assert verdict.status is not Status.FAIL or served_over(answer, limit)
+        plan = plan_of(Model.REQUESTS, 200, seconds)
+        answer = Answer(run(plan, Target("t", server.base), root=ROOT, executor=executor), server.log())
+    assert answer.disturbance > 0.002
+    # Limits that the service keeps by far, as its own log says; what stands between is the generator's.
+    for limit in (0.02, 0.05, 0.2):
+        for comparison in (Comparison.IS_BELOW, Comparison.STAYS_BELOW):
+            verdict = judge(response_time(0.95, limit, comparison), answer.run)
+            assert verdict.status is not Status.FAIL or np.quantile(answer.served, 0.95) > limit, (
+                verdict.reason
+            )

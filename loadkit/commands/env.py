@@ -1,8 +1,9 @@
-"""`loadkit env`: start, look at and stop an environment that has a control command."""
+"""`loadkit env`: start, look at, disturb and stop an environment that has a control command."""
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ _VERBS = {
     "status": "what runs, where, and how it is",
     "logs": "the end of a part's log: logs local postgres",
     "seed": "fill the database: seed local --events 10M",
+    "scale": "run so many instances: scale local 4",
+    "faults": "what can be made to go wrong, with its parameters",
+    "fault": "make it go wrong, or right again: fault local slow-share on --set share=0.1 --set delay=1",
+    "clean": "remove exactly the rows that a run wrote: clean local --run 20261123-1502-ab12",
 }
 
 
@@ -34,6 +39,16 @@ def add(command: argparse.ArgumentParser) -> None:
             one.add_argument("--seed", type=int, default=1, help="fixes what is drawn (default: 1)")
         if verb == "logs":
             one.add_argument("part", nargs="?", default="", help="whose (default: all)")
+        if verb == "scale":
+            one.add_argument("instances", type=int, metavar="N", help="how many")
+        if verb == "fault":
+            one.add_argument("fault", metavar="FAULT", help="loadkit env faults lists them")
+            one.add_argument("switch", choices=("on", "off"))
+            one.add_argument(
+                "--set", action="append", default=[], metavar="KEY=VALUE", help="may be given again"
+            )
+        if verb == "clean":
+            one.add_argument("--run", required=True, metavar="ID", help="as the run's folder is called")
         one.set_defaults(verb=verb)
 
 
@@ -44,21 +59,43 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"environments/{chosen.file.name} has no control command: it cannot be started from here"
         )
-    arguments: list[str] = []
-    if options.verb == "seed":
-        arguments = ["--events", str(_number(options.events)), "--seed", str(options.seed)]
-    elif options.verb == "logs" and options.part:
-        arguments = [options.part]
-    facts = chosen.control.call(options.verb, *arguments, progress=lambda line: print(line, file=sys.stderr))
+    facts = chosen.control.call(
+        options.verb, *_arguments(options), progress=None if options.verb == "faults" else _tell
+    )
     if options.json:
         print(json.dumps(facts, indent=2))
     elif options.verb == "logs":
         for part, lines in facts.items():
             print(f"--- {part}\n{lines}")
+    elif options.verb == "faults":
+        for line in _faults(facts["faults"]):
+            print(line)
     else:
         for line in _told(facts):
             print(line)
     return 0
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    """What the control command is told besides the verb."""
+    match options.verb:
+        case "seed":
+            return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
+        case "logs":
+            return [options.part] if options.part else []
+        case "scale":
+            return [str(options.instances)]
+        case "fault":
+            settings = (part for each in options.set for part in ("--set", each))
+            return [options.fault, options.switch, *settings]
+        case "clean":
+            return ["--run", options.run]
+        case _:
+            return []
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 _MULTIPLES = {"k": 1_000, "m": 1_000_000}
@@ -73,6 +110,21 @@ def _number(text: str) -> int:
         raise ConfigurationError(
             f'cannot read "{text}" as a number of events; 250000, 100k and 10M can be read'
         ) from None
+
+
+def _faults(known: Mapping[str, Any]) -> list[str]:
+    """A line for each fault: its name, what it does, its parameters as `--set` takes them."""
+    width = max(map(len, known), default=0)
+    return [
+        " ".join(
+            [
+                f"{name:<{width}} ",
+                fault["description"],
+                *(f"{key}={value:g}" for key, value in fault["parameters"].items()),
+            ]
+        )
+        for name, fault in known.items()
+    ]
 
 
 def _told(facts: dict[str, Any]) -> list[str]:
