@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from loadkit.criterion import Unit
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observation import Reading
 from loadkit.target import Account, Secret, Target
-from loadkit.workload import MixEntry, Plan
+from loadkit.workload import Action, MixEntry, Plan
 
-__all__ = ["Control", "Environment", "MeasureQuery", "load"]
+__all__ = ["Control", "Deed", "Environment", "MeasureQuery", "load"]
 
 _STATED = {
     "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
     "version", "ca_file", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
     "instances", "traffic", "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
+    "actions", "curves",
 }  # fmt: skip
 
 
@@ -99,6 +100,15 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """How an action is brought about, in verbs of the control command."""
+
+    do: tuple[str, ...]
+    undo: tuple[str, ...] = ()
+    """What makes it undone at the run's end; empty where nothing has to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """One environment file, read; references are resolved when a value is asked for."""
 
@@ -113,6 +123,10 @@ class Environment:
     mixes: Mapping[str, tuple[MixEntry, ...]] = field(default_factory=dict)
     """By name; journeys by their titles here, as sentences name them."""
     levels: Mapping[str, int] = field(default_factory=dict)
+    actions: Mapping[str, Deed] = field(default_factory=dict)
+    """By name, as sentences have it: "an instance is killed"."""
+    curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """By name: seconds, and the share of the stated load that is reached at their end."""
 
     @property
     def journeys(self) -> str:
@@ -180,6 +194,41 @@ class Environment:
         if self.control is None:
             return {}
         return self.control.call("up", *(("--owner", str(owner)) if owner else ()))
+
+    def require_actions(self, actions: Iterable[Action]) -> None:
+        """Refuse what cannot be brought about here.
+
+        Raises:
+            ConfigurationError: the file does not say how.
+
+        """
+        for action in actions:
+            if action.name not in self.actions:
+                raise ConfigurationError(
+                    f'environments/{self.file.name} does not say how "{action.name}" is brought about ([actions]); '
+                    f"it knows: {_listed(self.actions)}"
+                )
+
+    def do(self, action: Action) -> None:
+        """Bring an action about; see `loadkit.meanwhile.Actor`.
+
+        Raises:
+            ConfigurationError: the control command failed.
+
+        """
+        assert self.control is not None
+        self.control.call(*self.actions[action.name].do)
+
+    def undo(self, action: Action) -> None:
+        """Make it undone, where something has to.
+
+        Raises:
+            ConfigurationError: the control command failed.
+
+        """
+        assert self.control is not None
+        if self.actions[action.name].undo:
+            self.control.call(*self.actions[action.name].undo)
 
     def observer_settings(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The ``[observer]`` table with its references resolved; empty where nothing observes."""
@@ -304,6 +353,8 @@ def load(name: str, root: Path) -> Environment:
             groups={title: tuple(patterns) for title, patterns in values.get("groups", {}).items()},
             mixes={title: _mix(rows) for title, rows in values.get("mixes", {}).items()},
             levels={title: int(users) for title, users in values.get("levels", {}).items()},
+            actions={title: _deed(table, values) for title, table in values.get("actions", {}).items()},
+            curves={title: _curve(points) for title, points in values.get("curves", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"environments/{file.name}: {type(error).__name__}: {error}") from None
@@ -322,6 +373,19 @@ def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
         per=str(table.get("per", "instance")),
         judged=str(table.get("judged", "p95")),
     )
+
+
+def _deed(table: Mapping[str, Any], values: Mapping[str, Any]) -> Deed:
+    if "control" not in values:
+        raise ValueError("[actions] are verbs of the control command, and there is none (control = [...])")
+    return Deed(tuple(table["do"]), tuple(table.get("undo", ())))
+
+
+def _curve(points: list[list[float]]) -> tuple[tuple[float, float], ...]:
+    curve = tuple((float(seconds), float(share)) for seconds, share in points)
+    if min(part for point in curve for part in point) < 0 or not max(share for _, share in curve):
+        raise ValueError("a curve is [[seconds, share of the load], …], none below 0 and one above")
+    return curve
 
 
 def _mix(rows: list[Mapping[str, Any]]) -> tuple[MixEntry, ...]:

@@ -7,13 +7,15 @@ from loadkit import phrases
 from loadkit.criterion import Criterion, Family
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.quantities import format_number
-from loadkit.workload import MixEntry, Model, Plan, Scaling, Stage, Think, Workload
+from loadkit.quantities import format_number, format_seconds
+from loadkit.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Think, Workload
 
-__all__ = ["SHORTEST_HOLD", "Draft", "plan", "require_reachable"]
+__all__ = ["SHORTEST_EVENTFUL_HOLD", "SHORTEST_HOLD", "Draft", "beside", "plan", "require_reachable"]
 
 SHORTEST_HOLD = 30.0
 """Seconds below which a rehearsal shortens no hold: less cannot be judged."""
+SHORTEST_EVENTFUL_HOLD = 90.0
+"""The same where something happens a third into it: thirty seconds before it, and a minute to recover in."""
 
 _OFFERED = 1.05
 """How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
@@ -45,6 +47,12 @@ class Draft:
     arrival: float | None = None
     hold: float | None = None
     stages: tuple[Stage, ...] = ()
+    curve: str = ""
+    curve_seconds: float | None = None
+    """How long the curve is to take; None: as the environment has it."""
+    fall: tuple[float, float] | None = None
+    """The level that the load falls back to, and how many seconds into the hold."""
+    actions: tuple[Action, ...] = ()
     think: Think | None = None
     cache: str | None = None
 
@@ -64,6 +72,7 @@ class Draft:
         self._only_once(
             self.stages or None, "arrive", "the load follows a table, which says when they arrive"
         )
+        self._only_once(self.curve or None, "arrive", "the load follows a curve, which says when they arrive")
         self.arrival = seconds
 
     def hold_for(self, seconds: float) -> None:
@@ -72,6 +81,7 @@ class Draft:
         self._only_once(
             self.stages or None, "holds", "the load follows a table, which says how long it holds"
         )
+        self._only_once(self.curve or None, "holds", "the load follows a curve, which says how long it lasts")
         self.hold = seconds
 
     def follow(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -95,6 +105,26 @@ class Draft:
                 f"the table's highest level differs from the load stated, {self.level:g}",
             )
         self.model = model
+
+    def follow_curve(self, name: str, seconds: float | None = None) -> None:
+        """A curve of the environment, up to the load stated; in so many seconds where they are given."""
+        self._only_once(self.curve or self.stages or None, "follows", "what the load follows was stated before")
+        self._only_once(self.arrival, "follows", "their arrival was stated before, the curve says it too")
+        self._only_once(self.hold, "follows", "how long it holds was stated before, the curve says it too")
+        if seconds == 0:
+            raise PhraseError("", "over", "a curve takes some time, expected such as 10 minutes")
+        self.curve, self.curve_seconds = name, seconds
+
+    def happens(self, name: str, after: float | None = None) -> None:
+        """Something is done to the service, so many seconds into the hold; a third of it where none are given."""
+        self.actions = (*self.actions, Action(name, at=after))
+
+    def fall_back(self, level: float, after: float) -> None:
+        """The load becomes less, at once, so many seconds into the hold."""
+        self._only_once(self.fall, "falls", "that the load falls back was stated before")
+        self._only_once(self.stages or None, "falls", "the load follows a table, which says when it falls")
+        self._only_once(self.curve or None, "falls", "the load follows a curve, which says when it falls")
+        self.fall = (level, after)
 
     def share(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Who does what, as a table says it."""
@@ -152,10 +182,11 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
     """
     model = draft.model or Model.CLOSED
     stated = _stages(draft, environment)
+    environment.require_actions(draft.actions)
     stages = tuple(
         Stage(seconds, level)
         for (seconds, level) in zip(
-            _shortened(stated, environment.time_scale),
+            _shortened(stated, environment.time_scale, _shortest_hold(draft)),
             _thinned(stated, model, environment.users_scale),
             strict=True,
         )
@@ -166,10 +197,12 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         mix=tuple(_known(entry, journeys, environment) for entry in _mix(draft, environment)),
         think=draft.think or Think(),
     )
+    _require_time_for(draft.actions, workload)
     peak, seconds = max(stage.level for stage in stated), sum(stage.seconds for stage in stated)
     return Plan(
         environment=environment.name,
         workload=workload,
+        actions=draft.actions,
         seed=seed,
         cache=draft.cache or "warm",
         scaling=Scaling(
@@ -188,6 +221,25 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
     )
 
 
+def beside(
+    level: str, draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1
+) -> Plan:
+    """The plan of a draft at another load level of the environment, all else being equal, and nothing happening.
+
+    Raises:
+        ConfigurationError: there is no such level, or the draft's own load is none of users.
+
+    """
+    own = plan(draft, environment, journeys, seed)
+    if own.workload.model is not Model.CLOSED:
+        raise ConfigurationError(f"the {level} load is one of users, and this one is not: they do not compare")
+    other = replace(draft, level=0.0, named_level=level, actions=(), fall=None)
+    if draft.stages:
+        ratio = _level(other, environment) / max(stage.level for stage in draft.stages)
+        other.stages = tuple(replace(stage, level=stage.level * ratio) for stage in draft.stages)
+    return plan(other, environment, journeys, seed)
+
+
 def require_reachable(criterion: Criterion, plan: Plan) -> None:
     """Refuse a throughput that the plan cannot bring about, however fast the service answers.
 
@@ -196,7 +248,7 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
 
     """
     load = plan.workload
-    asks_for_it = criterion.measure.family is Family.THROUGHPUT and not criterion.comparison.is_upper
+    asks_for_it = criterion.is_amount and not criterion.comparison.is_upper
     if not asks_for_it or plan.scaling.users < 1:
         return
     wanted = f'"{criterion.sentence}" is out of reach, however fast the service is'
@@ -214,14 +266,7 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
 
 def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:
     """The stages as the sentences mean them, nothing scaled."""
-    level = float(environment.default_load if draft.level is None else draft.level)
-    if draft.named_level:
-        try:
-            level = float(environment.levels[draft.named_level])
-        except KeyError:
-            raise ConfigurationError(
-                _unknown("level", draft.named_level, environment.levels, environment)
-            ) from None
+    level = _level(draft, environment)
     if draft.stages:
         peak = max(stage.level for stage in draft.stages)
         if draft.named_level and peak != level:
@@ -231,20 +276,77 @@ def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:
         return draft.stages
     if not level:
         raise ConfigurationError("a load of nothing cannot be judged; expected such as 1000 concurrent users")
+    if draft.curve:
+        return _curve(draft, environment, level)
     arrival = float(environment.ramp if draft.arrival is None else draft.arrival)
     hold = float(environment.hold if draft.hold is None else draft.hold)
     if not hold:
         raise ConfigurationError("a load that holds for no time cannot be judged; expected such as 5 minutes")
-    return (Stage(arrival, level), Stage(hold, level))
+    if draft.fall is None:
+        return (Stage(arrival, level), Stage(hold, level))
+    lower, after = draft.fall
+    if lower >= level:
+        raise ConfigurationError(f"the load cannot fall back to {lower:g}: it is {level:g}")
+    if not 0 < after < hold:
+        raise ConfigurationError(
+            f"the load holds for {format_seconds(hold)} and cannot fall back {format_seconds(after)} into that"
+        )
+    return (Stage(arrival, level), Stage(after, level), Stage(0, lower), Stage(hold - after, lower))
 
 
-def _shortened(stages: Sequence[Stage], scale: float) -> list[float]:
-    """The seconds of each stage: ramps by the scale, holds too but never below `SHORTEST_HOLD`, nothing longer."""
+def _level(draft: Draft, environment: Environment) -> float:
+    """The load stated: users, or arrivals per second."""
+    if not draft.named_level:
+        return float(environment.default_load if draft.level is None else draft.level)
+    try:
+        return float(environment.levels[draft.named_level])
+    except KeyError:
+        raise ConfigurationError(
+            _unknown("level", draft.named_level, environment.levels, environment)
+        ) from None
+
+
+def _curve(draft: Draft, environment: Environment, level: float) -> tuple[Stage, ...]:
+    """A curve of the environment, its highest point at the load stated."""
+    try:
+        points = environment.curves[draft.curve]
+    except KeyError:
+        raise ConfigurationError(_unknown("curve", draft.curve, environment.curves, environment)) from None
+    stretch = 1.0
+    if draft.curve_seconds is not None:
+        stretch = draft.curve_seconds / sum(seconds for seconds, _ in points)
+    highest = max(share for _, share in points)
+    return tuple(Stage(seconds * stretch, level * share / highest) for seconds, share in points)
+
+
+def _shortest_hold(draft: Draft) -> float:
+    """Seconds below which a rehearsal shortens no hold of this draft: delays of actions stay what they are."""
+    if not draft.actions:
+        return SHORTEST_HOLD
+    delays = [action.at for action in draft.actions if action.at is not None]
+    return max(SHORTEST_EVENTFUL_HOLD, *(delay + SHORTEST_EVENTFUL_HOLD * 2 / 3 for delay in delays), 0.0)
+
+
+def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
+    """Refuse what would happen when the load is over, or when it does not hold."""
+    hold = workload.hold
+    for action in actions:
+        if hold is None:
+            raise ConfigurationError(f'"{action.name}" needs a load that holds for a while, before and after it')
+        if action.at is not None and action.at >= hold.end - hold.start:
+            raise ConfigurationError(
+                f"the load holds for {format_seconds(hold.end - hold.start)}, which is over before "
+                f'"{action.name} after {format_seconds(action.at)}"'
+            )
+
+
+def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[float]:
+    """The seconds of each stage: ramps by the scale, holds too but never below the shortest, nothing longer."""
     seconds = []
     before = 0.0
     for stage in stages:
         is_hold = stage.level == before
-        least = min(stage.seconds, SHORTEST_HOLD) if is_hold else 0.0
+        least = min(stage.seconds, shortest) if is_hold else 0.0
         seconds.append(min(stage.seconds, max(least, stage.seconds * scale)))
         before = stage.level
     return seconds

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,7 @@ class Recorder:
         "_lags",
         "_least_held",
         "_longest_pause",
+        "_memory",
         "_origin",
         "_process",
         "_second",
@@ -76,6 +78,7 @@ class Recorder:
         self._gc_began = 0.0
         self._cpu = time.process_time()
         self._process = psutil.Process()
+        self._memory = int(self._process.memory_info().rss)
 
     # --- what happens
 
@@ -131,6 +134,8 @@ class Recorder:
             self._table.count(Kind.LAG, self._series, moments - self._origin, lags)
             self._lags.clear()
         cpu = time.process_time()
+        with suppress(OSError):  # it is read from a file, and users may have taken the last one
+            self._memory = int(self._process.memory_info().rss)
         beat = Beat(
             worker=self.worker,
             second=self._second,
@@ -142,7 +147,7 @@ class Recorder:
             dropped=self.dropped,
             cpu_seconds=cpu - self._cpu,
             longest_pause=self._longest_pause,
-            memory_bytes=int(self._process.memory_info().rss),
+            memory_bytes=self._memory,
             starved=self.starved,
         )
         quiets = tuple(

@@ -34,7 +34,7 @@ from loadkit.roster import Roster, demand
 from loadkit.slices import Beat, SliceTable
 from loadkit.stream import EXPECTED_SECONDS
 from loadkit.target import Target
-from loadkit.worker import Shard, allow_files, run_shard
+from loadkit.worker import Shard, allow_files, run_shard, try_arrivals
 from loadkit.workload import Model, Plan, Workload
 
 __all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
@@ -231,18 +231,26 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
     """
     with _interrupts_held_back():
         futures = [executor.submit(_check, plan, target.journeys, root, workers) for _ in range(workers)]
-    try:
-        checked = [future.result() for future in futures]
-    except LoadkitError as error:
-        error.__cause__ = None  # the worker's own trace says nothing that the sentence does not
-        raise
-    roles, arrives = checked[0]
+    roles: list[str]
+    arrives: bool
+    roles, arrives = _asked(*futures)[0]
     needed = demand(plan.workload, roles)
     # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
     Roster(target, needed).require(
         needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
     )
+    if arrives:
+        _asked(executor.submit(try_arrivals, plan, target, root))
     return arrives
+
+
+def _asked(*futures: "Future[Any]") -> list[Any]:
+    """What workers answer; their errors without their own traces, which say nothing that the sentence does not."""
+    try:
+        return [future.result() for future in futures]
+    except LoadkitError as error:
+        error.__cause__ = None
+        raise
 
 
 def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:

@@ -1,110 +1,83 @@
-"""A run second by second, as CSV: for those who want to look at the figures behind a chart themselves."""
+"""A run second by second, as tables: for those who want to look at the figures behind a chart themselves."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+import dataclasses
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from loadkit.criterion import Scope
 from loadkit.record import Run
-from loadkit.slices import Kind, worker_series
+from loadkit.slices import Beat, Kind, worker_series
 from loadkit.traffic import FAILED, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 
-__all__ = ["generator", "seconds"]
+__all__ = ["csv_of", "generator", "seconds"]
 
-_QUANTILES = (0.5, 0.95, 0.99)
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+Integers = npt.NDArray[np.int64]
 
 
-def seconds(run: Run) -> bytes:
+def seconds(run: Run) -> pd.DataFrame:
     """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
 
-    A percentile that lies among failed operations is empty, as one of no operation is.
+    A percentile that lies among failed operations is missing, as one of no operation is.
     """
     whole = Window(0, max(1, int(np.ceil(run.ended_at))))
     traffic = traffic_of(run, series_of(Scope(), run), whole)
-    due, failed = traffic.per_second(), traffic.per_second(FAILED)
-    held, in_flight = np.zeros(whole.seconds, np.int64), np.zeros(whole.seconds, np.int64)
-    for beat in run.beats:
-        if beat.second < whole.seconds:
-            held[beat.second] += beat.held
-            in_flight[beat.second] += beat.in_flight
-    columns = (
-        "second",
-        "users_held",
-        "in_flight",
-        "operations_due",
-        "failed",
-        "succeeded_in_it",
-        "p50",
-        "p95",
-        "p99",
+    beats = (
+        _beats(run).groupby("second")[["held", "in_flight"]].sum().reindex(range(whole.seconds), fill_value=0)
     )
-    rows = (
-        (
-            second,
-            held[second],
-            in_flight[second],
-            due[second],
-            failed[second],
-            traffic.completed[second],
-            *times,
-        )
-        for second, times in enumerate(
-            _percentiles(traffic.second, traffic.bucket, traffic.count, whole.seconds)
-        )
+    table = pd.DataFrame(
+        {
+            "users_held": beats["held"],
+            "in_flight": beats["in_flight"],
+            "operations_due": traffic.per_second(),
+            "failed": traffic.per_second(FAILED),
+            "succeeded_in_it": traffic.completed,
+        }
     )
-    return _csv(columns, rows)
+    times = _percentiles(traffic.second, traffic.bucket, traffic.count, whole.seconds)
+    return table.join(times).rename_axis("second").reset_index()
 
 
-def generator(run: Run) -> bytes:
-    """The load generator's own state, by worker and second; times in seconds, memory in bytes."""
-    columns = (
-        "second", "worker", "users_held", "scheduled", "sent", "blocked_by_service", "dropped", "starved",
-        "cpu_seconds", "longest_pause", "memory_bytes", "loop_lag_p99", "lateness_p99",
-    )  # fmt: skip
-    end = max((beat.second for beat in run.beats), default=0) + 1
-    delays = {
-        (worker, kind): _delays(run, kind, worker, end)
-        for worker in {beat.worker for beat in run.beats}
-        for kind in (Kind.LAG, Kind.LATENESS)
-    }
-    rows = (
-        (
-            beat.second, beat.worker, beat.held, beat.scheduled, beat.sent, beat.blocked, beat.dropped, beat.starved,
-            f"{beat.cpu_seconds:.4f}", f"{beat.longest_pause:.6f}", beat.memory_bytes,
-            delays[beat.worker, Kind.LAG][beat.second], delays[beat.worker, Kind.LATENESS][beat.second],
-        )
-        for beat in sorted(run.beats, key=lambda beat: (beat.second, beat.worker))
-    )  # fmt: skip
-    return _csv(columns, rows)
+def generator(run: Run) -> pd.DataFrame:
+    """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
+    table = _beats(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
+    length = int(table["second"].max()) + 1 if len(table) else 0
+    for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):
+        table[column] = np.nan
+        for worker in table["worker"].unique():
+            second, _, bucket, count = run.table.select(kind, [worker_series(worker)], 0, length)
+            here = table["worker"] == worker
+            delays = _percentiles(second, bucket, count, length)["p99"]
+            table.loc[here, column] = delays.reindex(table.loc[here, "second"]).to_numpy()
+    return table.sort_values(["second", "worker"], ignore_index=True)
 
 
-def _delays(run: Run, kind: Kind, worker: int, end: int) -> list[str]:
-    """The p99 of a worker's own delays, by second."""
-    second, _, bucket, count = run.table.select(kind, [worker_series(worker)], 0, end)
-    return [row[-1] for row in _percentiles(second, bucket, count, end)]
+def csv_of(table: pd.DataFrame) -> bytes:
+    """A table as CSV, microseconds the last digit; what is missing is empty."""
+    return table.to_csv(index=False, float_format="%.6f").encode()
 
 
-def _percentiles(second: Any, bucket: Any, count: Any, length: int) -> list[list[str]]:
-    """p50, p95 and p99 of each second, as text; empty where there is none."""
+def _beats(run: Run) -> pd.DataFrame:
+    columns = [field.name for field in dataclasses.fields(Beat)]
+    table = pd.DataFrame([dataclasses.astuple(beat) for beat in run.beats], columns=columns)
+    return table[["second", "worker", *(name for name in columns if name not in {"second", "worker"})]]
+
+
+def _percentiles(second: Integers, bucket: Integers, count: Integers, length: int) -> pd.DataFrame:
+    """p50, p95 and p99 of each second; missing where there is none."""
     order = np.argsort(second, kind="stable")
     bucket, count = bucket[order], count[order]
     cuts = np.searchsorted(second[order], np.arange(length + 1))
-    rows: list[list[str]] = []
-    for low, high in pairwise(cuts):
-        histogram = np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
-        found = (quantile_of(histogram, quantile) for quantile in _QUANTILES)
-        rows.append(["" if value is None else f"{value:.6f}" for value in found])
-    return rows
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    held = io.StringIO()
-    writer = csv.writer(held, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return held.getvalue().encode()
+    histograms = (
+        np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
+        for low, high in pairwise(cuts)
+    )
+    rows = [
+        [quantile_of(histogram, quantile) for quantile in _QUANTILES.values()] for histogram in histograms
+    ]
+    return pd.DataFrame(rows, columns=list(_QUANTILES), dtype=np.float64)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from json import dumps
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -121,6 +121,7 @@ class User:
         self._free = 0.0
         self._until = float("inf")
         self._measured: Sample | None = None
+        self._renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
 
     # --- what a journey uses
 
@@ -200,7 +201,7 @@ class User:
         recorder = self._recorder
         is_recorded = record and self._is_recorded
         begun = self._now()
-        lateness = begun - (intended if intended > self._free else self._free)
+        lateness = begun - (max(self._free, intended))
         if is_recorded:
             recorder.scheduled += turnstile is None
             recorder.sent += 1
@@ -297,6 +298,14 @@ class User:
             raise RuntimeError(f'check "{what}" stands behind no operation')
         self._measured = self._measured._replace(outcome=f"check: {what}")
 
+    def renew_after(self, seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
+        """Have `renew` called, once, between two journeys when so many seconds are over: tokens are refreshed there.
+
+        What it does is not recorded, and no later operation's time counts it. Where the service fails it, it is tried
+        again after the next journey.
+        """
+        self._renewal = (self._now() + seconds, renew)
+
     async def think(self) -> None:
         """Pause as long as the plan says users do; where arrivals set the pace, not at all."""
         self._settle()
@@ -361,6 +370,23 @@ class User:
         except Exception as error:
             await self._recover(error)
         self._settle()
+        if self._renewal is not None and self._now() >= self._renewal[0]:
+            await self._renew(self._renewal[1])
+
+    async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
+        is_recorded, has_thought, intended = self._is_recorded, self._has_thought, self._intended
+        due, self._is_recorded = self._renewal, False
+        try:
+            await renew()
+        except (JourneyBroken, StatusError):
+            pass  # without it operations will be refused, and those are counted
+        else:
+            if self._renewal is due:
+                self._renewal = None
+        finally:
+            self._is_recorded, self._has_thought = is_recorded, has_thought
+            self._free = self._now()
+            self._intended = max(intended, self._free)
 
     async def rest(self) -> None:
         """Think, unless the journey ended with it.
@@ -388,7 +414,9 @@ class User:
         self._settle()
         now = self._now()
         self._recorder.samples.append(
-            Sample(JOURNEY_LABEL, f"error: {type(error).__name__}", now, now, now, 0, self._tenant, self.region)
+            Sample(
+                JOURNEY_LABEL, f"error: {type(error).__name__}", now, now, now, 0, self._tenant, self.region
+            )
         )
         self._intended = self._free = now + _MISTAKE_PAUSE
         self._has_thought = False

@@ -15,6 +15,7 @@ from loadkit.clock import Clock, MonotonicClock
 from loadkit.crowd import Crowd
 from loadkit.drivers.base import Driver
 from loadkit.drivers.http import HttpDriver
+from loadkit.drivers.response import StatusError
 from loadkit.errors import ConfigurationError
 from loadkit.journey import arrival_of, resolve
 from loadkit.pacer import BEST_ALARM, Alarm, Pacer
@@ -22,15 +23,17 @@ from loadkit.recorder import Recorder, Report
 from loadkit.roster import Roster, demand
 from loadkit.stream import Stream
 from loadkit.target import Target
-from loadkit.user import Surroundings
+from loadkit.user import JourneyBroken, Surroundings, User
 from loadkit.workload import Model, Plan
 
-__all__ = ["Emit", "Shard", "allow_files", "put_on", "run_shard"]
+__all__ = ["Emit", "Shard", "allow_files", "put_on", "run_shard", "try_arrivals"]
 
 _TICK = 0.01
 """Seconds between looks at the event loop's lag."""
 _SPARE_FILES = 100
 """Descriptors that a worker needs besides its users' connections."""
+_REFUSED = frozenset({401, 403})
+"""Statuses that say of an account that it has no business here."""
 
 
 class Emit(Protocol):
@@ -93,6 +96,51 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
                 alarm_of=BEST_ALARM,
             )
         )
+
+
+def try_arrivals(plan: Plan, target: Target, root: Path) -> None:
+    """Have one user of each role get ready, so that accounts that are refused are found before any load.
+
+    A service that fails in another way is not ours to excuse: that is what a run would show.
+
+    Raises:
+        ConfigurationError: the service refuses an account (401 or 403).
+
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_try_arrivals(plan, target, root))
+
+
+async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
+    arrive = arrival_of(target.journeys, root)
+    if arrive is None:
+        return
+    journeys = [resolve(entry.journey, root) for entry in plan.workload.mix]
+    roster = Roster(target, demand(plan.workload, [journey.role for journey in journeys]))
+    clock, driver = MonotonicClock(), HttpDriver(target)
+    await driver.open()
+    pacer = Pacer(clock, BEST_ALARM)
+    surroundings = Surroundings(plan, clock, driver, Recorder(0, clock.now()), pacer, "")
+    try:
+        for role, entry in {
+            journey.role: entry for journey, entry in zip(journeys, plan.workload.mix, strict=True)
+        }.items():
+            account = roster.account(role, 0)
+            user = User(0, entry, account, surroundings)
+            try:
+                await arrive(user)
+            except StatusError as error:
+                if error.status_code in _REFUSED:
+                    who = f"the account {account.username}" if account is not None else "a user"
+                    raise ConfigurationError(
+                        f"the service does not let {who} in ({error}): check the accounts of environment {target.name}"
+                    ) from None
+            except JourneyBroken:
+                pass
+            finally:
+                user.close()
+    finally:
+        pacer.close()
 
 
 async def put_on(

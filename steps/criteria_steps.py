@@ -65,6 +65,35 @@ def is_at_least(context: Any, measure: Measure, *rest: Scope | phrases.Quantity)
     _judge(context, measure, Comparison.IS_AT_LEAST, rest)
 
 
+@then("{measure} is at most {factor} times that at the {level} load")
+@then("{measure} {scope} is at most {factor} times that at the {level} load")
+@then("{measure} is at most {factor} times that at the {level} load, or below {limit}")
+@then("{measure} {scope} is at most {factor} times that at the {level} load, or below {limit}")
+def is_at_most_times(context: Any, measure: Measure, *rest: Scope | float | str | phrases.Quantity) -> None:
+    _judge_beside(context, measure, Comparison.IS_AT_MOST, rest)
+
+
+@then("{measure} is at least {factor} times that at the {level} load")
+@then("{measure} {scope} is at least {factor} times that at the {level} load")
+def is_at_least_times(context: Any, measure: Measure, *rest: Scope | float | str | phrases.Quantity) -> None:
+    _judge_beside(context, measure, Comparison.IS_AT_LEAST, rest)
+
+
+@then("the service recovers within {duration}")
+def recovers(context: Any, seconds: float) -> None:
+    context.judge(phrases.recovery_within(context.sentence, seconds))
+
+
+@then("the {alert} alert fires within {duration}")
+def alert_fires(context: Any, alert: str, seconds: float) -> None:
+    context.judge(phrases.alert_within(context.sentence, alert, seconds))
+
+
+@then("no alert fires")
+def no_alert_fires(context: Any) -> None:
+    context.judge(phrases.no_alert(context.sentence))
+
+
 def _judge(
     context: Any, measure: Measure, comparison: Comparison, rest: tuple[Scope | phrases.Quantity, ...]
 ) -> None:
@@ -72,3 +101,17 @@ def _judge(
     scope = next((part for part in rest if isinstance(part, Scope)), None)
     limit = next(part for part in rest if isinstance(part, phrases.Quantity))
     context.judge(phrases.promise(context.sentence, measure, comparison, limit, scope))
+
+
+def _judge_beside(
+    context: Any,
+    measure: Measure,
+    comparison: Comparison,
+    rest: tuple[Scope | float | str | phrases.Quantity, ...],
+) -> None:
+    """Judge a measure against the same one at another load; `rest` is the scope if any, the factor, the level, the limit if any."""
+    scope = rest[0] if isinstance(rest[0], Scope) else None
+    limit = rest[-1] if isinstance(rest[-1], phrases.Quantity) else None
+    times = next(part for part in rest if isinstance(part, float))
+    level = next(part for part in rest if isinstance(part, str))
+    context.judge(phrases.promise_beside(context.sentence, measure, comparison, times, level, scope, limit))

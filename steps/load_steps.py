@@ -53,6 +53,16 @@ def stages(context: Any) -> None:
     context.draft.follow(*_table(context))
 
 
+@given("the load follows the {curve} curve")
+def curve(context: Any, name: str) -> None:
+    context.draft.follow_curve(name)
+
+
+@given("the load follows the {curve} curve over {duration}")
+def curve_over(context: Any, name: str, duration: float) -> None:
+    context.draft.follow_curve(name, duration)
+
+
 @given("the users are")
 def mix_of_users(context: Any) -> None:
     context.draft.share(*_table(context))
@@ -76,6 +86,23 @@ def cold_cache(context: Any) -> None:
 @when("the load runs")
 def load_runs(context: Any) -> None:
     """Nothing: the first Then has the load put on; the sentence is for those who miss a When."""
+
+
+@when("an instance is killed")
+@when("an instance is killed after {duration}")
+def kill_instance(context: Any, after: float | None = None) -> None:
+    context.draft.happens("an instance is killed", after)
+
+
+@when("the cache is emptied")
+@when("the cache is emptied after {duration}")
+def empty_cache(context: Any, after: float | None = None) -> None:
+    context.draft.happens("the cache is emptied", after)
+
+
+@when("the load falls back to {count} user(s) after {duration}")
+def load_falls_back(context: Any, count: float, after: float) -> None:
+    context.draft.fall_back(count, after)
 
 
 def _table(context: Any) -> tuple[list[str], list[list[str]]]:

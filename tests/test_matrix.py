@@ -1,7 +1,6 @@
 """Every fault is found by the criteria that speak of it, and by no other."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,8 +22,8 @@ SHORT, FULL = 32.0, 120.0
 
 
 @pytest.fixture(scope="module")
-def bench(environment: LocalEnvironment) -> Iterator[Bench]:
-    yield Bench(environment, environment.verb("up", "--owner", str(os.getpid())))
+def bench(environment: LocalEnvironment) -> Bench:
+    return Bench(environment, environment.verb("up", "--owner", str(os.getpid())))
 
 
 def verdicts_on(run: Run) -> dict[str, Verdict]:

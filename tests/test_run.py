@@ -221,6 +221,33 @@ def test_a_role_that_no_account_has_is_refused():
         run(short(mix=mix), Target("t", base, accounts=accounts), root=ROOT)
 
 
+def arriving(base: str) -> tuple[Target, tuple[MixEntry, ...]]:
+    accounts = tuple(Account(f"u{number}", Secret("recognisable")) for number in range(9))
+    target = Target("shop", base, accounts=accounts, journeys="tests.sample_journeys.arriving")
+    return target, (MixEntry("tests.sample_journeys.arriving:work", 1.0),)
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_an_account_that_the_service_refuses_is_found_before_any_load(status):
+    refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    with service(always_says(refusal)) as base:
+        target, mix = arriving(base)
+        with pytest.raises(ConfigurationError) as caught:
+            run(short(mix=mix), target, root=ROOT)
+    assert str(caught.value) == (
+        f"the service does not let the account u0 in (status {status[:3]}): check the accounts of environment shop"
+    )
+
+
+def test_a_service_that_fails_at_the_login_is_loaded_and_blamed():
+    failure = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+    with service(always_says(failure)) as base:
+        target, mix = arriving(base)
+        done = run(short(mix=mix, seconds=1), target, root=ROOT)
+    assert done.ended == COMPLETE
+    assert attempted(done) > 0
+
+
 STARTER = """
 import sys, time
 from pathlib import Path

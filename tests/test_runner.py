@@ -301,7 +301,14 @@ def test_an_option_that_means_nothing_is_refused(userdata: dict[str, str], reaso
 
 
 def test_options_of_formatters_are_theirs() -> None:
-    assert Options.of({"AllureFormatter.hide_excluded": "true"}) == Options("local", None, None, 1)
+    assert Options.of({"AllureFormatter.hide_excluded": "true"}) == Options("local", None, None, 1, Path("reports"))
+
+
+def test_results_can_be_written_elsewhere(project: Project, tmp_path: Path) -> None:
+    project.feature(QUICK)
+    project.behave("-D", f"reports={tmp_path / 'elsewhere'}")
+    assert (tmp_path / "elsewhere" / "criteria.json").is_file()
+    assert not (project.root / "reports").exists()
 
 
 def test_an_unknown_environment_ends_it_before_any_load(project: Project) -> None:

@@ -13,7 +13,7 @@ from tests.builders import beats_of, plan_of, run_of, samples_of
 
 
 def rows(table):
-    return list(csv.DictReader(io.StringIO(table.decode())))
+    return list(csv.DictReader(io.StringIO(timeline.csv_of(table).decode())))
 
 
 def test_a_row_for_each_second_with_what_was_due_and_how_it_ended():
@@ -44,5 +44,5 @@ def test_the_generators_table_has_a_row_for_each_worker_and_second():
 
 def test_an_empty_run_has_its_columns():
     run = run_of([], plan_of(2), beats=[])
-    assert timeline.generator(run).decode().startswith("second,worker,")
+    assert timeline.csv_of(timeline.generator(run)).decode().startswith("second,worker,")
     assert len(rows(timeline.seconds(run))) == 2

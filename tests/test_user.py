@@ -239,3 +239,46 @@ def test_an_account_that_is_not_there_is_named():
             _ = user.account
 
     meet(use)
+
+
+# --- renewing what gets old
+
+
+async def working_and_renewing(user, path="/renew", journeys=4):
+    """A journey of a request and a think, several times; the renewal is due after the second."""
+
+    async def renew():
+        (await user.post(path)).raise_for_status()
+
+    @journey("work")
+    async def work(user, topic):
+        await user.get("/work")
+        await user.think()
+
+    user.renew_after(1.5, renew)
+    for _ in range(journeys):
+        await user.follow(work)
+        await user.rest()
+
+
+def paths(meeting):
+    return [path for _, path, _, _, _ in meeting.driver.asked]
+
+
+def test_what_gets_old_is_renewed_once_between_two_journeys_and_not_recorded():
+    meeting = meet(working_and_renewing, think=Think(0.9, 0.9))
+    assert paths(meeting) == ["/work", "/work", "/renew", "/work", "/work"]
+    assert [sample.label for sample in meeting.recorder.samples] == ["GET /work"] * 4
+    assert meeting.recorder.sent == 4
+
+
+def test_no_operation_counts_the_time_of_a_renewal():
+    meeting = meet(working_and_renewing, think=Think(0.9, 0.9))
+    assert all(sample.end - sample.intended == pytest.approx(0.1) for sample in meeting.recorder.samples)
+    assert all(sample.lateness == pytest.approx(0.0) for sample in meeting.recorder.samples)
+
+
+def test_a_renewal_that_the_service_fails_is_tried_again_after_the_next_journey():
+    meeting = meet(lambda user: working_and_renewing(user, "/!reset"), think=Think(0.9, 0.9))
+    assert paths(meeting) == ["/work", "/work", "/!reset", "/work", "/!reset", "/work", "/!reset"]
+    assert [sample.label for sample in meeting.recorder.samples] == ["GET /work"] * 4

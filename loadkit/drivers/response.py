@@ -12,6 +12,10 @@ __all__ = ["Response", "StatusError"]
 class StatusError(Exception):
     """The answer's status is 400 or above."""
 
+    def __init__(self, status_code: int) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+
 
 class Response:
     """A whole answer."""
@@ -86,7 +90,7 @@ class Response:
 
         """
         if self.status_code >= 400:
-            raise StatusError(f"status {self.status_code}")
+            raise StatusError(self.status_code)
         return self
 
     def _decoded(self) -> bytes:

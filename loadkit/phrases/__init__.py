@@ -3,6 +3,9 @@
 ::
 
     criterion  ::= measure [scope] comparison limit | measure comparison limit scope
+                 | measure [scope] ("is at most" | "is at least") number "times that at the" word "load" [", or below" limit]
+                 | "the service recovers within" duration
+                 | "the" quoted "alert fires within" duration | "no alert fires"
     measure    ::= ["the"] (statistic ["response time"] | "error rate" | "availability" | "uptime" | "throughput"
                  | "CPU utilization" | "memory usage" | "database connection pool utilization")
                  | "the Prometheus query" quoted
@@ -21,18 +24,33 @@
 
 from loadkit.phrases.parameters import PARAMETERS, Parameter, Quantity, is_query, read
 from loadkit.phrases.reading import criterion, explain
-from loadkit.phrases.sentences import GIVEN, THEN, WHEN, promise
+from loadkit.phrases.sentences import (
+    ALERTS,
+    GIVEN,
+    THEN,
+    WHEN,
+    alert_within,
+    no_alert,
+    promise,
+    promise_beside,
+    recovery_within,
+)
 
 __all__ = [
+    "ALERTS",
     "GIVEN",
     "PARAMETERS",
     "THEN",
     "WHEN",
     "Parameter",
     "Quantity",
+    "alert_within",
     "criterion",
     "explain",
     "is_query",
+    "no_alert",
     "promise",
+    "promise_beside",
     "read",
+    "recovery_within",
 ]

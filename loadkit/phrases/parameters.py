@@ -78,6 +78,7 @@ UNIT_EXAMPLES = {
     Unit.RATIO: "1%",
     Unit.PER_SECOND: "1000 requests per second",
     Unit.BYTES: "2 GB",
+    Unit.TIMES: "2 times",
     Unit.NUMBER: "5",
 }
 """A limit as it is written, for each unit."""
@@ -217,6 +218,9 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("mix", _NAME, str, "a mix of the environment", "API"),
         Parameter("journey", _QUOTED, _unquoted, "a journey in quotes", '"ingest events"'),
         Parameter("level", r"[\w-]+", str, "a level of the environment", "peak"),
+        Parameter("factor", _NUMBER, _number, "a number", "2"),
+        Parameter("curve", _QUOTED, _unquoted, "a curve of the environment in quotes", '"peak hour"'),
+        Parameter("alert", _QUOTED, _unquoted, "an alert in quotes", '"HighLatency"'),
     )
 }
 """All parts, by name."""

@@ -4,7 +4,7 @@ from loadkit.criterion import Criterion
 from loadkit.errors import PhraseError
 from loadkit.phrases.misfit import misfit
 from loadkit.phrases.parameters import PARAMETERS
-from loadkit.phrases.sentences import GIVEN, THEN, WHEN, pattern, promise
+from loadkit.phrases.sentences import GIVEN, THEN, WHEN, pattern
 
 __all__ = ["criterion", "explain"]
 
@@ -35,9 +35,9 @@ def explain(sentence: str) -> PhraseError | None:
 
 def _promised(text: str) -> Criterion | None:
     """The criterion; None where the sentence has the form of none. Raises PhraseError where its parts do not belong together."""
-    for expression, comparison in THEN.items():
+    for expression, meaning in THEN.items():
         matched = pattern(expression).fullmatch(text)
         if matched:
             parts = {name: PARAMETERS[name].convert(part) for name, part in matched.groupdict().items()}
-            return promise(text, parts["measure"], comparison, parts["limit"], parts.get("scope"))
+            return meaning(text, parts)
     return None

@@ -4,13 +4,29 @@ An expression is a Cucumber expression of words, ``{parameters}`` and optional e
 """
 
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
-from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Reference, Scope, ScopeKind, Unit
 from loadkit.errors import PhraseError
 from loadkit.phrases.parameters import PARAMETERS, UNIT_EXAMPLES, Quantity, is_query
 
-__all__ = ["GIVEN", "THEN", "WHEN", "pattern", "promise"]
+__all__ = [
+    "ALERTS",
+    "GIVEN",
+    "THEN",
+    "WHEN",
+    "alert_within",
+    "no_alert",
+    "pattern",
+    "promise",
+    "promise_beside",
+    "recovery_within",
+]
+
+ALERTS = "alerts"
+"""The measure of all alerts together, and the name under which they are observed."""
 
 GIVEN = (
     "{count} concurrent user(s)",
@@ -22,28 +38,28 @@ GIVEN = (
     "they arrive over {duration}",
     "the load holds for {duration}",
     "the load follows",
+    "the load follows the {curve} curve",
+    "the load follows the {curve} curve over {duration}",
     "the users are",
     "each user thinks for {think}",
     "the cache is warm",
     "the cache is cold",
 )
-WHEN = ("the load runs",)
-THEN = {
-    template.replace("comparison", comparison): comparison
-    for comparison in Comparison
-    for template in (
-        "{measure} comparison {limit}",
-        "{measure} {scope} comparison {limit}",
-        "{measure} comparison {limit} {scope}",
-    )
-}
-"""Every criterion's expression, with its comparison."""
+WHEN = (
+    "the load runs",
+    "an instance is killed",
+    "an instance is killed after {duration}",
+    "the cache is emptied",
+    "the cache is emptied after {duration}",
+    "the load falls back to {count} user(s) after {duration}",
+)
 
 _KINDS = {
     Unit.SECONDS: "a time",
     Unit.RATIO: "a share",
     Unit.PER_SECOND: "a rate",
     Unit.BYTES: "a size",
+    Unit.TIMES: "a ratio",
     Unit.NUMBER: "a plain number",
 }
 _OF_TRAFFIC = {ScopeKind.ALL, ScopeKind.GROUP, ScopeKind.LABEL, ScopeKind.TENANT, ScopeKind.REGION}
@@ -54,6 +70,8 @@ _SCOPES = {
     Family.THROUGHPUT: _OF_TRAFFIC,
     Family.UPTIME: {ScopeKind.ALL},
     Family.GAUGE: {ScopeKind.ALL, ScopeKind.INSTANCE},
+    Family.RECOVERY: {ScopeKind.ALL},
+    Family.ALERT: {ScopeKind.ALL},
 }
 _WHERE = {
     **dict.fromkeys(
@@ -87,14 +105,7 @@ def promise(
     """
     scope = scope or Scope()
     name = "the query" if is_query(measure) else measure.name
-    if limit.unit is not measure.unit:
-        if limit.unit is Unit.NUMBER:
-            expected = (
-                f"it needs a unit, such as {limit.text}{UNIT_EXAMPLES[measure.unit].lstrip('0123456789')}"
-            )
-        else:
-            expected = f"{name} is {_KINDS[measure.unit]}, such as {UNIT_EXAMPLES[measure.unit]}"
-        raise PhraseError(sentence, limit.text, expected)
+    _require_unit(sentence, measure, limit)
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:
@@ -104,3 +115,115 @@ def promise(
     if scope.kind not in _SCOPES[measure.family]:
         raise PhraseError(sentence, str(scope), f"{name} is {_WHERE[measure.family]}")
     return Criterion(sentence, measure, comparison, limit.value, scope)
+
+
+def promise_beside(
+    sentence: str,
+    measure: Measure,
+    comparison: Comparison,
+    times: float,
+    level: str,
+    scope: Scope | None = None,
+    or_limit: Quantity | None = None,
+) -> Criterion:
+    """The criterion that compares a measure with the same one at another load.
+
+    Raises:
+        PhraseError: no two loads can be compared by that measure, or the other limit is not one of it.
+
+    """
+    is_time = measure.family is Family.TIME and measure.statistic != "max"
+    if not is_time and measure.family is not Family.THROUGHPUT:
+        expected = "two loads are compared by response times or throughput, such as the p95 response time"
+        raise PhraseError(sentence, measure.name, expected)
+    if times == 0:
+        raise PhraseError(sentence, "0 times", "expected a number above 0, such as 2 times")
+    scope = scope or Scope()
+    if scope.kind not in _OF_TRAFFIC:
+        raise PhraseError(sentence, str(scope), f"{measure.name} is {_WHERE[measure.family]}")
+    if or_limit is not None:
+        _require_unit(sentence, measure, or_limit)
+    reference = Reference(level, or_limit.value if or_limit else None)
+    return Criterion(sentence, measure, comparison, times, scope, reference)
+
+
+def recovery_within(sentence: str, seconds: float) -> Criterion:
+    """The criterion on how soon the service is as it was before it was disturbed."""
+    measure = Measure("recovery", Family.RECOVERY, Unit.SECONDS)
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def alert_within(sentence: str, alert: str, seconds: float) -> Criterion:
+    """The criterion that an alert of the service fires, and how soon."""
+    measure = Measure(alert, Family.ALERT, Unit.SECONDS)
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def no_alert(sentence: str) -> Criterion:
+    """The criterion that none of the service's alerts fires; the limit is their number."""
+    return Criterion(sentence, Measure(ALERTS, Family.ALERT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
+
+
+def _require_unit(sentence: str, measure: Measure, limit: Quantity) -> None:
+    if limit.unit is measure.unit:
+        return
+    name = "the query" if is_query(measure) else measure.name
+    if limit.unit is Unit.NUMBER:
+        expected = f"it needs a unit, such as {limit.text}{UNIT_EXAMPLES[measure.unit].lstrip('0123456789')}"
+    else:
+        expected = f"{name} is {_KINDS[measure.unit]}, such as {UNIT_EXAMPLES[measure.unit]}"
+    raise PhraseError(sentence, limit.text, expected)
+
+
+Meaning = Callable[[str, Mapping[str, Any]], Criterion]
+"""From a sentence and its parts, by name, to the criterion."""
+
+
+def _compared(comparison: Comparison) -> Meaning:
+    return lambda sentence, parts: promise(
+        sentence, parts["measure"], comparison, parts["limit"], parts.get("scope")
+    )
+
+
+def _compared_beside(comparison: Comparison) -> Meaning:
+    return lambda sentence, parts: promise_beside(
+        sentence,
+        parts["measure"],
+        comparison,
+        parts["factor"],
+        parts["level"],
+        parts.get("scope"),
+        parts.get("limit"),
+    )
+
+
+THEN: Mapping[str, Meaning] = {
+    **{
+        template.replace("comparison", comparison): _compared(comparison)
+        for comparison in Comparison
+        for template in (
+            "{measure} comparison {limit}",
+            "{measure} {scope} comparison {limit}",
+            "{measure} comparison {limit} {scope}",
+        )
+    },
+    **{
+        f"{subject} {comparison} {{factor}} times that at the {{level}} load{ending}": _compared_beside(
+            comparison
+        )
+        for subject in ("{measure}", "{measure} {scope}")
+        for comparison, ending in (
+            (Comparison.IS_AT_MOST, ""),
+            (Comparison.IS_AT_MOST, ", or below {limit}"),
+            (Comparison.IS_AT_LEAST, ""),
+        )
+    },
+    "the service recovers within {duration}": lambda sentence, parts: recovery_within(
+        sentence, parts["duration"]
+    ),
+    "the {alert} alert fires within {duration}": lambda sentence, parts: alert_within(
+        sentence, parts["alert"], parts["duration"]
+    ),
+    "no alert fires": lambda sentence, _: no_alert(sentence),
+}
+"""Every criterion's expression, with what it means."""

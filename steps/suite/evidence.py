@@ -60,9 +60,17 @@ def tables_of(run: Run) -> Iterator[Exhibit]:
     """What to keep of a run for those who calculate themselves."""
     window = steady.window(run)
     yield Exhibit("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
-    yield Exhibit("second by second", f"{run.id}-seconds", AttachmentType.CSV, partial(timeline.seconds, run))
     yield Exhibit(
-        "load generator", f"{run.id}-generator", AttachmentType.CSV, partial(timeline.generator, run)
+        "second by second",
+        f"{run.id}-seconds",
+        AttachmentType.CSV,
+        lambda: timeline.csv_of(timeline.seconds(run)),
+    )
+    yield Exhibit(
+        "load generator",
+        f"{run.id}-generator",
+        AttachmentType.CSV,
+        lambda: timeline.csv_of(timeline.generator(run)),
     )
 
 

@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,8 +28,8 @@ from steps.suite.reporter import Reporter
 
 __all__ = ["AcceptanceRunner", "Options"]
 
-REPORTS = Path("reports")
-"""Where results and runs are written, from where behave was called."""
+REPORTS = "reports"
+"""Where results and runs are written unless told otherwise, from where behave was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Options:
     users_scale: float | None
     """Ratio of the stated users; None: the environment's own."""
     seed: int
+    reports: Path
+    """Where results and runs are written."""
 
     @classmethod
     def of(cls, userdata: dict[str, str]) -> "Options":
@@ -61,6 +64,7 @@ class Options:
             time_scale=_scale(userdata, "time_scale"),
             users_scale=_scale(userdata, "users_scale"),
             seed=_seed(userdata),
+            reports=_reports(userdata),
         )
 
     def environment(self, root: Path) -> Environment:
@@ -83,8 +87,9 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         """
         if not self.config.dry_run:
             # A session that cannot begin must not leave the results of the one before it.
-            criteria_json.remove(REPORTS)
-            allure_results.remove(REPORTS)
+            reports = _reports(self.config.userdata)
+            criteria_json.remove(reports)
+            allure_results.remove(reports)
         try:
             return bool(super().run())
         except (LoadkitError, ConfigError, ParserError, FileNotFoundError, InvalidFileLocationError) as error:
@@ -116,19 +121,23 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
             print(problem, file=sys.stderr)
         if trouble := dry_run.too_long(shared, environment):
             raise ConfigurationError(trouble)
-        return self._run_for_real(features, environment, readings)
+        return self._run_for_real(features, environment, readings, options.reports)
 
     def _run_for_real(
-        self, features: Any, environment: Environment, readings: dict[tuple[str, int], Reading]
+        self,
+        features: Any,
+        environment: Environment,
+        readings: dict[tuple[str, int], Reading],
+        reports: Path,
     ) -> bool:
         Scenario.continue_after_failed_step = True
         # What a pipeline ends a job with is taken as Ctrl-C is, also where that is ignored, as in the background.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
         current = session.begin(
-            session.Session(environment, EnvironmentBench(environment, REPORTS / "runs"), readings, judge)
+            session.Session(environment, EnvironmentBench(environment, reports / "runs"), readings, judge)
         )
-        self.config.reporters.append(Reporter(self.config, current, reports=REPORTS, explain=_explain))
+        self.config.reporters.append(Reporter(self.config, current, reports=reports, explain=_explain))
         self.formatters.insert(0, PlainMessages(self.config))
         try:
             return bool(super().run_model(features))
@@ -171,6 +180,10 @@ def _scale(userdata: dict[str, str], name: str) -> float | None:
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 1:
         raise ConfigurationError(f"-D {name}={text}: expected a ratio above 0 and at most 1, such as 0.1")
     return float(text)
+
+
+def _reports(userdata: Mapping[str, str]) -> Path:
+    return Path(userdata.get("reports", REPORTS))
 
 
 def _seed(userdata: dict[str, str]) -> int:

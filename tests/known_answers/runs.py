@@ -32,6 +32,7 @@ from tests.known_answers.servers import (
     serving,
 )
 
+_USUAL = Think()
 ROOT = Path(__file__).parent.parent.parent
 
 MIX = (MixEntry("loadkit.journey:fetch", 1.0, arguments=(("path", WORK),)),)
@@ -176,7 +177,7 @@ def plan_of(
     seconds: float,
     *,
     ramp: float = 0,
-    think: Think = Think(),
+    think: Think = _USUAL,
     is_poisson: bool = True,
     mix: tuple[MixEntry, ...] = MIX,
 ) -> Plan:

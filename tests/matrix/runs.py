@@ -1,13 +1,11 @@
 """Load on the local environment while it misbehaves."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from collections.abc import Iterator
 
 from loadkit import environment, journey, planning, run
 from loadkit.observers import observer_of
