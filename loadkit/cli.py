@@ -17,6 +17,7 @@ _COMMANDS = {
     "report": "make the readable report of the last results",
     "env": "start, look at and stop an environment",
     "stop": "end the load on an environment now",
+    "calibrate": "what can this machine generate?",
 }
 """Each is a module of `loadkit.commands`, imported when it is asked for: the start of one does not pay for the others."""
 

@@ -15,7 +15,7 @@ from loadkit.spells import SPELL, Spells, weigh
 from loadkit.statistics import batch_edges, mean_of_batches, persistence, theil_sen
 from loadkit.verdict import Status
 
-__all__ = ["Points", "examine_gauge", "points_of"]
+__all__ = ["Points", "coverage_problem", "examine_gauge", "points_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     # A scrape either side of the window tells of its edges; one without a value (0/0, say) tells nothing.
     near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
     times, values = series.times[near], series.values[near]
-    problem = _coverage_problem(times, start, end, interval)
+    problem = coverage_problem(times, start, end, interval)
     whole = next((each for each in observation.capacity if each.instance == series.instance), None)
     if observation.capacity and (whole is None or not len(whole.times)):
         problem = problem or "what it is a share of was not scraped"
@@ -92,7 +92,8 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     return points
 
 
-def _coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
+def coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
+    """Why scrapes at some moments cannot stand for a stretch of time, in a clause; empty where they can."""
     if not len(times):
         return "it was not scraped in the window"
     edges = np.concatenate([[start], np.clip(times, start, end), [end]])

@@ -187,7 +187,10 @@ def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
     for beat in run.beats:
         if window.start <= beat.second < window.end:
             held[beat.second - window.start] += beat.held
-    stated = np.array(
-        [run.plan.workload.level_at(second + 0.5) for second in range(window.start, window.end)]
+    # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
+    levels = np.array([run.plan.workload.level_at(second) for second in range(window.start, window.end)])
+    ends = np.array(
+        [run.plan.workload.level_at(second + 0.999) for second in range(window.start, window.end)]
     )
+    stated = np.minimum(levels, ends)
     return held, stated

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit import buckets
+from loadkit.alerts import examine_alert
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.finding import Finding, subject
 from loadkit.gauges import examine_gauge
@@ -19,10 +20,11 @@ from loadkit.health import NO_TIME_LIMIT, health, held_per_second
 from loadkit.quantities import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.rates import examine_share, examine_throughput, failure_effect
 from loadkit.record import Run
+from loadkit.recovery import examine_recovery
 from loadkit.slices import Kind, label_series, region_series, tenant_series, worker_series
 from loadkit.stall import fill
 from loadkit.statistics import batch_edges, theil_sen
-from loadkit.steady import constant_phase, phases, window
+from loadkit.steady import judged_phase, window
 from loadkit.times import examine_maximum, examine_mean, examine_percentile, whole_effect
 from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Status, Verdict, Window
@@ -43,25 +45,21 @@ Booleans = npt.NDArray[np.bool_]
 
 
 def judge(criterion: Criterion, run: Run) -> Verdict:
-    """What the run says of the criterion."""
-    where = window(run)
-    is_remnant = where is None and run.ended.startswith(_EMERGENCY)
-    if is_remnant:
-        last = int(run.ended_at)
-        where = Window(
-            max(0, last - _EMERGENCY_SECONDS), min(last, _EMERGENCY_SECONDS), "until the emergency stop"
-        )
-    finding = _unjudgeable(criterion, run) or _no_window(run, where)
-    if finding is None:
-        assert where is not None
-        finding = _cut_short(run, where, _Case(criterion, run, where).weighed())
+    """What the run says of the criterion; of one that compares two loads see `loadkit.beside`."""
+    match criterion.measure.family:
+        case Family.RECOVERY:
+            finding, where = examine_recovery(criterion, run)
+        case Family.ALERT:
+            finding, where = examine_alert(criterion, run)
+        case _:
+            finding, where = _on_steady_window(criterion, run)
     return Verdict(
         criterion=criterion.sentence,
         status=finding.status,
         reason=_sentence(finding.reason),
         measured=finding.measured,
         limit=criterion.limit,
-        unit=criterion.measure.unit,
+        unit=criterion.unit,
         interval=finding.interval,
         samples=finding.samples,
         effective_samples=finding.effective_samples,
@@ -74,11 +72,26 @@ def judge(criterion: Criterion, run: Run) -> Verdict:
     )
 
 
+def _on_steady_window(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
+    where = window(run)
+    is_remnant = where is None and run.ended.startswith(_EMERGENCY)
+    if is_remnant:
+        last = int(run.ended_at)
+        where = Window(
+            max(0, last - _EMERGENCY_SECONDS), min(last, _EMERGENCY_SECONDS), "until the emergency stop"
+        )
+    finding = _unjudgeable(criterion, run) or _no_window(run, where)
+    if finding is None:
+        assert where is not None
+        finding = _cut_short(run, where, _Case(criterion, run, where).weighed())
+    return finding, where
+
+
 def rehearsed(run: Run) -> str:
     """What was scaled, in words ("100 of 1000 users, 30 s of 5 min"); empty for the real thing."""
     scaling, workload = run.plan.scaling, run.plan.workload
     words: list[str] = []
-    hold = next((phase for phase in reversed(workload.phases()) if phase.is_constant), None)
+    hold = workload.hold
     if scaling.users != 1:
         things = {
             Model.CLOSED: "users",
@@ -102,6 +115,11 @@ def _sentence(text: str) -> str:
 
 def _unjudgeable(criterion: Criterion, run: Run) -> Finding | None:
     """Why a criterion has no meaning for this run, or speaks of what it has never heard of."""
+    if criterion.reference is not None:
+        return Finding(
+            Status.NOT_JUDGED,
+            f"it compares with the {criterion.reference.level} load, of which this run alone knows nothing",
+        )
     if criterion.is_amount and run.plan.scaling.users < 1:
         return Finding(
             Status.NOT_JUDGED,
@@ -144,10 +162,13 @@ def _listed(names: list[str]) -> str:
 def _no_window(run: Run, where: Window | None) -> Finding | None:
     if where is not None and where.seconds >= 2:
         return None
-    if constant_phase(run.plan) is None:
-        return Finding(
-            Status.NOT_JUDGED, "the load is never constant by plan, so that there is no steady window"
+    if judged_phase(run.plan) is None:
+        reason = (
+            "nothing is constant by plan before the first action"
+            if run.plan.actions
+            else "the load is never constant by plan"
         )
+        return Finding(Status.NOT_JUDGED, f"{reason}, so that there is no steady window")
     if run.is_complete:
         return Finding(Status.INCONCLUSIVE, "the load was constant for less than two seconds")
     return Finding(
@@ -163,7 +184,8 @@ def _cut_short(run: Run, where: Window, finding: Finding) -> Finding:
     """
     if run.is_complete:
         return finding
-    end = next((phase.end for phase in phases(run.plan) if phase.name == where.phase), np.inf)
+    judged = judged_phase(run.plan)
+    end = judged.end if judged is not None and judged.name == where.phase else np.inf
     if run.ended_at >= end:
         return finding.warned(f"the run was cut short after its steady window was complete ({run.ended})")
     short = f"the run was cut short after {format_seconds(run.ended_at)} ({run.ended})"
@@ -184,9 +206,8 @@ class _Case:
 
     @property
     def is_steady(self) -> bool:
-        return next(
-            (phase.is_constant for phase in phases(self.run.plan) if phase.name == self.where.phase), True
-        )
+        judged = judged_phase(self.run.plan)
+        return judged is None or judged.is_constant
 
     def weighed(self) -> Finding:
         """The finding after all that may speak against it."""

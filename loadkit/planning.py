@@ -108,7 +108,9 @@ class Draft:
 
     def follow_curve(self, name: str, seconds: float | None = None) -> None:
         """A curve of the environment, up to the load stated; in so many seconds where they are given."""
-        self._only_once(self.curve or self.stages or None, "follows", "what the load follows was stated before")
+        self._only_once(
+            self.curve or self.stages or None, "follows", "what the load follows was stated before"
+        )
         self._only_once(self.arrival, "follows", "their arrival was stated before, the curve says it too")
         self._only_once(self.hold, "follows", "how long it holds was stated before, the curve says it too")
         if seconds == 0:
@@ -232,7 +234,9 @@ def beside(
     """
     own = plan(draft, environment, journeys, seed)
     if own.workload.model is not Model.CLOSED:
-        raise ConfigurationError(f"the {level} load is one of users, and this one is not: they do not compare")
+        raise ConfigurationError(
+            f"the {level} load is one of users, and this one is not: they do not compare"
+        )
     other = replace(draft, level=0.0, named_level=level, actions=(), fall=None)
     if draft.stages:
         ratio = _level(other, environment) / max(stage.level for stage in draft.stages)
@@ -332,7 +336,9 @@ def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
     hold = workload.hold
     for action in actions:
         if hold is None:
-            raise ConfigurationError(f'"{action.name}" needs a load that holds for a while, before and after it')
+            raise ConfigurationError(
+                f'"{action.name}" needs a load that holds for a while, before and after it'
+            )
         if action.at is not None and action.at >= hold.end - hold.start:
             raise ConfigurationError(
                 f"the load holds for {format_seconds(hold.end - hold.start)}, which is over before "

@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -21,15 +21,17 @@ from typing import Any
 
 import psutil
 
-from loadkit.errors import LoadkitError
+from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.gaps import Quiet, common
 from loadkit.journey import arrival_of, resolve
 from loadkit.line import HungUp, Switchboard
+from loadkit.meanwhile import Actor, Meanwhile
 from loadkit.observers.base import Observer
 from loadkit.probe import Probes, require_answer
 from loadkit.progress import Progress, Pulse
 from loadkit.record import COMPLETE, Run
 from loadkit.recorder import Report
+from loadkit.restarts import lifespans
 from loadkit.roster import Roster, demand
 from loadkit.slices import Beat, SliceTable
 from loadkit.stream import EXPECTED_SECONDS
@@ -61,6 +63,7 @@ def run(
     workers: int | None = None,
     executor: Executor | None = None,
     observer: Observer | None = None,
+    actor: Actor | None = None,
     watch: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Run:
@@ -76,6 +79,7 @@ def run(
         workers: how many processes; else as many as the plan needs.
         executor: carries the workers, all at the same time; else processes of this machine, gone when this one is.
         observer: asked when the load is over.
+        actor: brings about what the plan has happen meanwhile, and undoes it.
         watch: told once a second how it goes.
         stop: ends the load when it is set.
 
@@ -94,7 +98,7 @@ def run(
         effort = _Effort(plan, board, count, stop or threading.Event(), watch)
         started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if arrives else 0.0)
         run_id = run_id or new_id()
-        with Probes(target, started) as probes:
+        with Meanwhile(plan, actor, started) as meanwhile, Probes(target, started) as probes:
             futures = [
                 executor.submit(
                     run_shard, plan, Shard(index, count, target, run_id, root), started, board.line(index)
@@ -106,6 +110,12 @@ def run(
     table = SliceTable()
     table.add(*effort.tables)
     observations = observer.observe(started, started + ended_at) if observer else {}
+    if meanwhile.happenings:
+        acted = started + meanwhile.happenings[0].at
+        observations = {
+            name: replace(seen, lifespans=lifespans(seen, acted, started, started + ended_at))
+            for name, seen in observations.items()
+        }
     return Run(
         id=run_id,
         plan=plan,
@@ -114,6 +124,8 @@ def run(
         beats=tuple(sorted(effort.beats, key=lambda beat: (beat.second, beat.worker))),
         gaps=common([effort.quiets[index] for index in range(count)]),
         observations=observations,
+        happenings=tuple(meanwhile.happenings),
+        warnings=tuple(meanwhile.troubles),
         probes=tuple(probe for probe in probes.answered if probe[0] < ended_at),
         workers=count,
         groups=target.groups,
@@ -251,6 +263,8 @@ def _asked(*futures: "Future[Any]") -> list[Any]:
     except LoadkitError as error:
         error.__cause__ = None
         raise
+    except BrokenExecutor:
+        raise ConfigurationError("the worker processes could not be started, or ended at once") from None
 
 
 def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:

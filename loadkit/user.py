@@ -201,7 +201,7 @@ class User:
         recorder = self._recorder
         is_recorded = record and self._is_recorded
         begun = self._now()
-        lateness = begun - (max(self._free, intended))
+        lateness = begun - max(intended, self._free)
         if is_recorded:
             recorder.scheduled += turnstile is None
             recorder.sent += 1

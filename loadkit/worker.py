@@ -26,11 +26,11 @@ from loadkit.target import Target
 from loadkit.user import JourneyBroken, Surroundings, User
 from loadkit.workload import Model, Plan
 
-__all__ = ["Emit", "Shard", "allow_files", "put_on", "run_shard", "try_arrivals"]
+__all__ = ["SPARE_FILES", "Emit", "Shard", "allow_files", "put_on", "run_shard", "try_arrivals"]
 
 _TICK = 0.01
 """Seconds between looks at the event loop's lag."""
-_SPARE_FILES = 100
+SPARE_FILES = 100
 """Descriptors that a worker needs besides its users' connections."""
 _REFUSED = frozenset({401, 403})
 """Statuses that say of an account that it has no business here."""
@@ -241,7 +241,7 @@ def allow_files(connections: int) -> None:
 
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _SPARE_FILES
+    needed = connections + SPARE_FILES
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigurationError(
             f"a worker needs {needed} open files, the system allows it {hard} (ulimit -Hn); "

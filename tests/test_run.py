@@ -305,3 +305,9 @@ def test_killed_with_its_workers_left_nothing_stays(tmp_path):
 def test_run_ids_are_fresh_and_sort_by_time():
     assert new_id() != new_id()
     assert new_id()[:13] == time.strftime("%Y%m%d-%H%M", time.gmtime())
+
+
+def test_workers_that_do_not_start_are_said_to_have_not(tmp_path):
+    (tmp_path / "fatal.py").write_text("import os\nos._exit(3)\n")
+    with service() as base, pytest.raises(ConfigurationError, match="worker processes could not be started"):
+        run(short(journey="fatal:nothing"), Target("t", base), root=tmp_path)

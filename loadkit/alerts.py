@@ -1,0 +1,117 @@
+"""What the service's own alerts did while the load was on."""
+
+import numpy as np
+
+from loadkit.criterion import Criterion, Unit
+from loadkit.finding import Finding
+from loadkit.gauges import coverage_problem
+from loadkit.observation import Observation
+from loadkit.phrases import ALERTS
+from loadkit.quantities import format_seconds
+from loadkit.record import Run
+from loadkit.steady import disturbance
+from loadkit.verdict import Status, Window
+
+__all__ = ["LIFE_SIGN", "examine_alert"]
+
+LIFE_SIGN = ""
+"""The series, among those of the alerts, that has a sample whenever the source itself was at work."""
+
+
+def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
+    """Judge "the … alert fires within …" and "no alert fires", and say which part of the run showed it.
+
+    The first counts from the last action, or from the highest load's end or beginning where there is none; the second
+    speaks of all that follows the first ramp. An alert fires where its ``ALERTS`` series has a sample.
+    """
+    observation = run.observations.get(ALERTS)
+    if observation is None:
+        return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed"), None
+    if observation.problem:
+        return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}"), None
+    failed = next((happening for happening in run.happenings if happening.failed), None)
+    if failed is not None:
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}'), None
+    examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
+    return examine(criterion, run, observation)
+
+
+def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
+    alert, limit = criterion.measure.name, criterion.limit
+    cause, hold = disturbance(run.plan), run.plan.workload.hold
+    start = max((happening.at for happening in run.happenings), default=0.0)
+    if cause is not None:
+        start, since = max(start, cause.at), cause.what
+    else:
+        start, since = (hold.start if hold else 0.0), "the load was there"
+    end = min(start + limit, run.ended_at)
+    where = Window(int(start), max(1, int(np.ceil(end)) - int(start)), f"after {since}")
+    begin = run.started + start
+    firing = np.sort(
+        np.concatenate(
+            [np.empty(0), *(one.times for one in observation.series if one.instance.split(",")[0] == alert)]
+        )
+    )
+    lasting = firing[(firing < begin) & (firing > begin - 2 * observation.scrape_interval)]
+    if len(lasting):
+        return Finding(Status.INCONCLUSIVE, f'the "{alert}" alert was firing already before {since}'), where
+    later = firing[firing >= begin]
+    if len(later):
+        seconds = float(later[0] - begin)
+        return Finding(
+            Status.PASS if seconds <= limit else Status.FAIL,
+            f'the "{alert}" alert fired {format_seconds(seconds)} after {since}; the limit is {format_seconds(limit)}',
+            seconds,
+            samples=len(later),
+        ), where
+    if run.ended_at < start + limit:
+        short = format_seconds(start + limit - run.ended_at)
+        return Finding(
+            Status.INCONCLUSIVE,
+            f'the "{alert}" alert had not fired when the load ended; {short} more would decide it',
+        ), where
+    if problem := _gap(observation, begin, run.started + end):
+        return Finding(Status.INCONCLUSIVE, f"the alerts cannot be judged: {problem}"), where
+    return Finding(
+        Status.FAIL, f'the "{alert}" alert did not fire within {format_seconds(limit)} after {since}'
+    ), where
+
+
+def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
+    stages = run.plan.workload.phases()
+    start = next((phase.start for phase in stages if phase.is_constant), stages[0].end)
+    where = Window(int(start), max(1, int(run.ended_at) - int(start)), "after the first ramp")
+    begin, end = run.started + start, run.started + run.ended_at
+    fired = sorted(
+        {
+            one.instance.split(",")[0]
+            for one in observation.series
+            if one.instance != LIFE_SIGN and ((one.times >= begin) & (one.times <= end)).any()
+        }
+    )
+    count = float(len(fired))
+    if fired:
+        named = ", ".join(f'"{name}"' for name in fired)
+        return Finding(
+            Status.FAIL, f"{named} fired while the load was on", count, samples=where.seconds
+        ), where
+    if problem := _gap(observation, begin, end):
+        return Finding(Status.INCONCLUSIVE, f"the alerts cannot be judged: {problem}"), where
+    if not run.is_complete:
+        return Finding(
+            Status.INCONCLUSIVE, f"no alert fired before the run was cut short ({run.ended})"
+        ), where
+    return Finding(
+        Status.PASS,
+        f"no alert fired in {format_seconds(where.seconds)} of load",
+        count,
+        samples=where.seconds,
+    ), where
+
+
+def _gap(observation: Observation, begin: float, end: float) -> str:
+    """Why silence says nothing: the source itself was silent. Empty where it was not."""
+    alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
+    interval = observation.scrape_interval
+    near = alive[(alive >= begin - interval) & (alive <= end + interval)]
+    return coverage_problem(near, begin, end, interval)

@@ -1,0 +1,213 @@
+"""Recovery: how long after what disturbs it the service is as it was before."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Scope
+from loadkit.finding import Finding
+from loadkit.health import health
+from loadkit.quantities import format_number, format_ratio, format_seconds
+from loadkit.record import Run
+from loadkit.steady import Disturbance, disturbance, window
+from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.verdict import Status, Window
+
+__all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]
+
+QUANTILE = 0.95
+"""The response time that is watched."""
+_LENGTH = 5
+"""Seconds of one window."""
+_IN_A_ROW = 6
+"""Good windows that make a recovery."""
+_TIMES = 1.2
+"""How many times its value before is as good as before."""
+_FAILED = 0.01
+"""Ratio of operations that may fail in a good window."""
+_USUAL = 0.95
+"""The share of the windows before that are taken as usual: five seconds wander more than minutes do."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Five seconds of a run."""
+
+    start: int
+    """Seconds since the run's start."""
+    p95: float
+    """Seconds; infinite where the percentile lies among failed operations, or there are none."""
+    in_flight: float
+    """Unanswered operations, on average."""
+    error_rate: float
+    """Ratio 0-1; 1 where there is no operation."""
+
+    def is_within(self, bounds: "Spell") -> bool:
+        """Is it as good as the one that bounds it?"""
+        return (
+            self.p95 <= bounds.p95
+            and self.in_flight <= bounds.in_flight
+            and self.error_rate <= bounds.error_rate
+        )
+
+
+def spells(run: Run, start: int, end: int) -> list[Spell]:
+    """The whole five-second windows between two seconds of a run."""
+    length = (end - start) // _LENGTH * _LENGTH
+    if length <= 0:
+        return []
+    traffic = traffic_of(run, series_of(Scope(), run), Window(start, length))
+    waiting = np.zeros(length)
+    for beat in run.beats:
+        if start <= beat.second < start + length:
+            waiting[beat.second - start] += beat.in_flight
+    return [_spell(traffic, waiting, first, start + first) for first in range(0, length, _LENGTH)]
+
+
+def _spell(traffic: Traffic, waiting: Floats, first: int, start: int) -> Spell:
+    here = (traffic.second >= first) & (traffic.second < first + _LENGTH)
+    histogram = np.bincount(traffic.bucket[here], traffic.count[here], FAILED + 1).astype(np.int64)
+    total = int(histogram.sum())
+    p95 = quantile_of(histogram, QUANTILE)
+    return Spell(
+        start,
+        math.inf if p95 is None else p95,
+        float(waiting[first : first + _LENGTH].mean()),
+        int(histogram[FAILED]) / total if total else 1.0,
+    )
+
+
+def allowed(run: Run, cause: Disturbance) -> Spell | None:
+    """The worst that is as good as before: 1.2 times what is usual in the steady window before.
+
+    Usual is what nineteen of twenty of its own five-second windows stay within: one of them holds a few hundred
+    operations, and a service that nothing disturbs would else not recover from nothing. None where there is too little.
+    """
+    if cause.before is None:
+        return None
+    where = window(run, cause.before.name)
+    before = [] if where is None else spells(run, where.start, where.end)
+    if len(before) < _IN_A_ROW:
+        return None
+    usual = [
+        float(np.quantile([value(spell) for spell in before], _USUAL, method="inverted_cdf"))
+        for value in (lambda spell: spell.p95, lambda spell: spell.in_flight)
+    ]
+    return Spell(before[0].start, _TIMES * usual[0], _TIMES * usual[1], _FAILED)
+
+
+def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
+    """Judge "the service recovers within …", and say which part of the run showed it.
+
+    Recovered is the first moment from which six consecutive five-second windows are good: p95 and the number in flight
+    at most `allowed`, and at most 1 % failed.
+    """
+    cause = disturbance(run.plan)
+    if cause is None or cause.before is None:
+        missing = (
+            "nothing disturbs the service"
+            if cause is None
+            else "there is no steady load before the highest one"
+        )
+        return Finding(
+            Status.NOT_JUDGED,
+            f'{missing}, so that there is nothing to recover to; a When such as "an instance is killed" disturbs it, '
+            "or a load that follows a table from a low level to a high one and back",
+        ), None
+    if problem := _not_brought_about(run, cause):
+        return problem, None
+    began = max((happening.at for happening in run.happenings), default=cause.at)
+    start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
+    bounds = allowed(run, cause)
+    if bounds is None:
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"the load was steady for less than {_IN_A_ROW * _LENGTH} s before {cause.what}: too little to compare with",
+        ), None
+    seen = spells(run, start, end)
+    where = Window(start, max(end - start, 1), f"after {cause.what}")
+    found = _recovered(criterion, seen, bounds, cause.what)
+    details = {
+        "disturbed_by": cause.what,
+        "disturbed_at": start,
+        "allowed": _figures(bounds),
+        "windows": [
+            {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)} for spell in seen
+        ],
+    }
+    found = replace(found, samples=len(seen), details=details)
+    state = health(run, where)
+    if state.status == "invalid" and found.status in {Status.PASS, Status.FAIL}:
+        found = found.become(Status.INVALID, "the load generator was not well: " + "; ".join(state.reasons))
+    return found, where
+
+
+def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
+    """Why what was to disturb the service did not."""
+    failed = next((happening for happening in run.happenings if happening.failed), None)
+    if failed is not None:
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}')
+    done = len(run.happenings) >= len(run.plan.actions) and run.ended_at > cause.at
+    if done:
+        return None
+    return Finding(Status.INCONCLUSIVE, f'the run ended ({run.ended}) before "{cause.what}"')
+
+
+def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str) -> Finding:
+    good = [spell.is_within(bounds) for spell in seen]
+    limit = criterion.limit
+    first = next(
+        (
+            number
+            for number in range(len(good))
+            if len(good) >= number + _IN_A_ROW and all(good[number : number + _IN_A_ROW])
+        ),
+        None,
+    )
+    if first is not None:
+        seconds = float(first * _LENGTH)
+        after = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
+        return Finding(
+            Status.PASS if seconds <= limit else Status.FAIL,
+            f"the service was as before {after}; the limit is {format_seconds(limit)}",
+            seconds,
+        )
+    # In time are only the windows that begin within the limit; is each of them followed by a bad one?
+    in_time = range(int(limit // _LENGTH) + 1)
+    ruled_out = all(number < len(good) and not all(good[number : number + _IN_A_ROW]) for number in in_time)
+    if ruled_out:
+        bad = [spell for spell, is_good in zip(seen, good, strict=True) if not is_good]
+        return Finding(
+            Status.FAIL,
+            f"the service was not as before within {format_seconds(limit)} after {what}: {_badness(bad[-1], bounds, seen)}",
+        )
+    more = (in_time[-1] + _IN_A_ROW) * _LENGTH - len(seen) * _LENGTH
+    return Finding(
+        Status.INCONCLUSIVE,
+        f"the load held for {format_seconds(len(seen) * _LENGTH)} after {what}, too short to see six good windows of "
+        f"five seconds after {format_seconds(limit)}; {format_seconds(more)} more would decide it",
+    )
+
+
+def _badness(worst: Spell, bounds: Spell, seen: list[Spell]) -> str:
+    when = f"{format_seconds(worst.start - seen[0].start)} after it"
+    if worst.error_rate > bounds.error_rate:
+        return f"{when} {format_ratio(worst.error_rate)} failed, and {format_ratio(bounds.error_rate)} may"
+    if worst.p95 > bounds.p95:
+        return f"{when} p95 was {format_seconds(worst.p95)}, and {format_seconds(bounds.p95)} is as before"
+    return (
+        f"{when} {format_number(worst.in_flight)} operations were in flight, and "
+        f"{format_number(bounds.in_flight)} is as before"
+    )
+
+
+def _figures(spell: Spell) -> dict[str, float | None]:
+    return {
+        "p95": spell.p95 if math.isfinite(spell.p95) else None,
+        "in_flight": spell.in_flight,
+        "error_rate": spell.error_rate,
+    }

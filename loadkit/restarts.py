@@ -1,0 +1,71 @@
+"""The implicit criterion of every run that watches it: no instance restarts unasked."""
+
+import numpy as np
+
+from loadkit.criterion import Unit
+from loadkit.observation import Observation
+from loadkit.quantities import format_seconds
+from loadkit.record import Run
+from loadkit.verdict import Status, Verdict
+
+__all__ = ["SENTENCE", "lifespans", "unasked_restarts"]
+
+SENTENCE = "no instance restarts"
+_MEASURE = "restarts"
+"""The measure of the environment file that tells when each instance's process began, in Unix seconds."""
+
+
+def unasked_restarts(run: Run) -> Verdict | None:
+    """A fail where instances restarted that the plan did nothing to; None where none did, or nobody watched.
+
+    As many restarts as there were actions are the plan's own once the first of these began.
+    """
+    observation = run.observations.get(_MEASURE)
+    if observation is None:
+        return None
+    restarts = sorted(
+        (float(moment) - run.started, series.instance)
+        for series in observation.series
+        for moment in series.times[1:][np.diff(series.values) != 0]
+        if run.started <= moment <= run.started + run.ended_at
+    )
+    asked = sorted(happening.at for happening in run.happenings if not happening.failed)
+    unasked = []
+    for at, instance in restarts:
+        if asked and asked[0] <= at:
+            asked.pop(0)
+        else:
+            unasked.append((at, instance))
+    if not unasked:
+        return None
+    told = ", ".join(f"{instance} after {format_seconds(at)}" for at, instance in unasked)
+    return Verdict(
+        SENTENCE,
+        Status.FAIL,
+        f"Restarted unasked: {told}.",
+        measured=float(len(unasked)),
+        limit=0.0,
+        unit=Unit.NUMBER,
+        samples=sum(len(series.times) for series in observation.series),
+        run=run.id,
+    )
+
+
+def lifespans(
+    observation: Observation, acted: float, start: float, end: float
+) -> dict[str, tuple[float, float]]:
+    """When each instance was there, in Unix seconds, where that is not from `start` to `end`.
+
+    Of those alone that went or came after `acted`, the moment of the plan's first action: that is no gap.
+    """
+    lives: dict[str, tuple[float, float]] = {}
+    near = 3 * observation.scrape_interval
+    for series in observation.series:
+        if not len(series.times):
+            continue
+        first, last = float(series.times[0]), float(series.times[-1])
+        born = first if first > max(acted, start + near) else start
+        gone = last if acted < last < end - near else end
+        if (born, gone) != (start, end):
+            lives[series.instance] = (born, gone)
+    return lives
