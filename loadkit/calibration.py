@@ -5,6 +5,7 @@ to a trivial server on loopback, in a process of its own, which shares the machi
 """
 
 import asyncio
+import math
 import multiprocessing
 import resource
 import threading
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
@@ -63,13 +65,10 @@ class Step:
     """How late requests were sent, 99th percentile, in seconds."""
     response: float | None
     """Response time of the trivial server, 99th percentile, in seconds; None above every time."""
+    health: str
+    """The generator's: "ok", "warn", or "invalid" where what was measured could not be believed."""
     reasons: tuple[str, ...]
-    """Why the generator was not well; none where it was."""
-
-    @property
-    def is_healthy(self) -> bool:
-        """Can what was measured at this level be believed without a warning?"""
-        return not self.reasons
+    """Why it was not ok."""
 
     @property
     def shortest_limit(self) -> float:
@@ -87,20 +86,23 @@ class Climb:
     @property
     def best(self) -> Step | None:
         """The highest level in good health: what went well once, the machine can do."""
-        return next((step for step in reversed(self.steps) if step.is_healthy), None)
+        return next((step for step in reversed(self.steps) if step.health == "ok"), None)
 
     @property
-    def end(self) -> Step | None:
-        """The level above `best` that was not; None where the climb did not come so far."""
-        above = 0.0 if self.best is None else self.best.rate
-        return next((step for step in self.steps if step.rate > above), None)
+    def usable(self) -> Step | None:
+        """The highest level that could be believed, be it with a warning."""
+        return next((step for step in reversed(self.steps) if step.health != "invalid"), None)
+
+    def above(self, step: Step) -> Step | None:
+        """The next level; None where the climb did not come so far."""
+        return next((other for other in self.steps if other.rate > step.rate), None)
 
     def users(self, files: float) -> int:
-        """How many users at the usual pace `best` is worth, where each worker may have so many files open."""
-        if self.best is None:
+        """How many users at the usual pace `usable` is worth, where each worker may have so many files open."""
+        if self.usable is None:
             return 0
         connections = self.workers * max(files - SPARE_FILES, 0.0)
-        return int(min(self.best.rate * Think().mean, connections))
+        return int(min(self.usable.rate * Think().mean, connections))
 
 
 def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequence[float] = LEVELS) -> Climb:
@@ -135,9 +137,9 @@ def _steps(done: Run) -> Iterator[Step]:
         state = health(done, window, LIMIT)
         traffic = traffic_of(done, series, window, Kind.RESPONSE)
         answered = float(traffic.completed.sum()) / window.seconds
-        reasons = state.reasons
+        status, reasons = state.status, state.reasons
         if answered < _ANSWERED * traffic.size / window.seconds:
-            reasons += ("the local server could not answer more",)
+            status, reasons = "invalid", (*reasons, "the local server could not answer more")
         yield Step(
             rate=phase.level,
             answered=answered,
@@ -145,6 +147,7 @@ def _steps(done: Run) -> Iterator[Step]:
             lag=state.figures["loop_lag_p99"],
             lateness=state.figures["lateness_p99"],
             response=quantile_of(traffic.histogram(), 0.99),
+            health=status,
             reasons=reasons,
         )
 
@@ -162,16 +165,14 @@ class Clock:
 def clock() -> Clock:
     """Read the monotonic clock ten thousand times."""
     readings = [time.monotonic() for _ in range(10_000)]
-    steps = [
-        later - earlier for earlier, later in zip(readings, readings[1:], strict=False) if later > earlier
-    ]
+    steps = [later - earlier for earlier, later in pairwise(readings) if later > earlier]
     return Clock(time.get_clock_info("monotonic").resolution, min(steps))
 
 
 def files_allowed() -> float:
     """How many files, connections among them, one worker may have open; infinite where there is no limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return float("inf") if hard == resource.RLIM_INFINITY else float(hard)
+    return math.inf if hard == resource.RLIM_INFINITY else float(hard)
 
 
 # --- the server

@@ -70,6 +70,16 @@ def measure(run: Run, window: Window | None, criterion: Criterion) -> bytes:
             bins = _Bins.of(traffic.seconds)
             lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
             return _lines(run, window, lines, Unit.PER_SECOND, criterion)
+        case Family.RECOVERY:
+            cause = disturbance(run.plan)
+            bounds = None if cause is None else allowed(run, cause)
+            p95 = Measure("response time", Family.TIME, Unit.SECONDS, QUANTILE, "p95")
+            limit = 0.0 if bounds is None or not np.isfinite(bounds.p95) else bounds.p95
+            return _times(run, window, replace(criterion, measure=p95, limit=limit))
+        case Family.ALERT:
+            observation = run.observations.get(ALERTS)
+            lines = [] if observation is None else list(_observed(run, observation))
+            return _lines(run, window, lines, Unit.NUMBER, criterion)
         case Family.UPTIME:
             moments = np.array([moment for moment, _ in run.probes])
             answered = np.array([float(is_answered) for _, is_answered in run.probes])

@@ -93,11 +93,13 @@ def allowed(run: Run, cause: Disturbance) -> Spell | None:
     before = [] if where is None else spells(run, where.start, where.end)
     if len(before) < _IN_A_ROW:
         return None
-    usual = [
-        float(np.quantile([value(spell) for spell in before], _USUAL, method="inverted_cdf"))
-        for value in (lambda spell: spell.p95, lambda spell: spell.in_flight)
-    ]
-    return Spell(before[0].start, _TIMES * usual[0], _TIMES * usual[1], _FAILED)
+    p95 = _usual(np.array([spell.p95 for spell in before]))
+    in_flight = _usual(np.array([spell.in_flight for spell in before]))
+    return Spell(before[0].start, _TIMES * p95, _TIMES * in_flight, _FAILED)
+
+
+def _usual(values: Floats) -> float:
+    return float(np.quantile(values, _USUAL, method="inverted_cdf"))
 
 
 def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:

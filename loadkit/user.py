@@ -5,9 +5,10 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from json import dumps
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from urllib.parse import quote, urlencode
+
+import orjson
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver, TransportError
@@ -190,7 +191,7 @@ class User:
             path = quote(path, safe=_SAFE)
         more = b""
         if json is not None:
-            content, more = dumps(json, separators=(",", ":")).encode(), _JSON
+            content, more = orjson.dumps(json), _JSON
         elif data is not None:
             content, more = urlencode(data).encode(), _FORM
         if headers:

@@ -4,8 +4,9 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
@@ -57,6 +58,29 @@ async def listening(
         for task in handlers:
             task.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
+
+
+@contextmanager
+def in_a_thread(behaviour: Behaviour) -> Iterator[Server]:
+    """The same, beside tests that are not asynchronous."""
+    up: list[Server] = []
+    is_up, is_over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with listening(behaviour) as server:
+            up.append(server)
+            is_up.set()
+            while not is_over.is_set():
+                await asyncio.sleep(0.02)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    is_up.wait()
+    try:
+        yield up[0]
+    finally:
+        is_over.set()
+        thread.join()
 
 
 async def asked(server: Server, reader: Reader) -> bytes:

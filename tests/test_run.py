@@ -1,6 +1,5 @@
 """A whole run: real processes, a real service on loopback."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from loadkit.run import INTERRUPTED, new_id, run
 from loadkit.slices import Kind
 from loadkit.target import Account, Secret, Target
 from loadkit.workload import Action, MixEntry, Model, Think
-from tests.bad_servers import Behaviour, always_says, hangs_up, listening, never_answers
+from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
 ROOT = Path(__file__).parent.parent
@@ -35,24 +34,8 @@ KEEPS_ANSWERING = always_says(OK)
 @contextmanager
 def service(behaviour: Behaviour = KEEPS_ANSWERING) -> Iterator[str]:
     """A service in a thread of its own; yields its address."""
-    address: list[str] = []
-    is_up, is_over = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with listening(behaviour) as server:
-            address.append(server.base)
-            is_up.set()
-            while not is_over.is_set():
-                await asyncio.sleep(0.02)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    is_up.wait()
-    try:
-        yield address[0]
-    finally:
-        is_over.set()
-        thread.join()
+    with in_a_thread(behaviour) as server:
+        yield server.base
 
 
 def short(**rest):

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import sys
@@ -34,7 +35,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Climb with one worker and with all, print what was found. Invalid (4) where not even the first level went well."""
+    """Climb with one worker and with all, print what was found. Invalid (4) where no level could be believed."""
     if options.workers < 1 or options.seconds < 2:
         raise ConfigurationError("a calibration needs a worker, and two seconds at each level: --seconds 2")
     climbs = []
@@ -51,24 +52,22 @@ def execute(options: argparse.Namespace) -> int:
             _write(Path(options.json), text)
     if options.json != "-":
         print("\n".join(lines(climbs, clock, files)))
-    return 0 if any(climb.best for climb in climbs) else EXIT_CODES[Status.INVALID]
+    return 0 if any(climb.usable for climb in climbs) else EXIT_CODES[Status.INVALID]
 
 
 def lines(climbs: Sequence[Climb], clock: Clock, files: float) -> Iterator[str]:
-    """What was found, for people; no wider than 100 columns but for the reasons."""
+    """What was found, for people: a table, then sentences."""
     yield f"{platform.node()}: {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     yield (
         f"clock: resolution {format_seconds(clock.resolution)}, smallest step seen {format_seconds(clock.step)}; "
         f"files: {_count(files)} per worker"
     )
     yield ""
-    heads = ("workers", "asked/s", "answered/s", "CPU", "lag p99", "late p99", "response p99")
-    yield "".join(f"{head:>13}" for head in heads)
+    heads = ("workers", "asked/s", "answered/s", "CPU", "lag p99", "late p99", "response", "health")
+    yield "".join(f"{head:>11}" for head in heads)
     for climb in climbs:
         for step in climb.steps:
-            yield "".join(f"{cell:>13}" for cell in (str(climb.workers), *_cells(step))) + (
-                "" if step.is_healthy else "  not well"
-            )
+            yield "".join(f"{cell:>11}" for cell in (str(climb.workers), *_cells(step)))
     yield ""
     for climb in climbs:
         yield from _said(climb, files)
@@ -80,13 +79,13 @@ def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, An
         "schema": SCHEMA,
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "clock": dataclasses.asdict(clock),
-        "files": None if files == float("inf") else files,
+        "files": None if math.isinf(files) else files,
         "climbs": [
             {
                 "workers": climb.workers,
                 "highest_healthy_rate": climb.best.rate if climb.best else None,
                 "users": climb.users(files),
-                "shortest_limit": climb.best.shortest_limit if climb.best else None,
+                "highest_usable_rate": climb.usable.rate if climb.usable else None,
                 "steps": [dataclasses.asdict(step) for step in climb.steps],
             }
             for climb in climbs
@@ -95,23 +94,28 @@ def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, An
 
 
 def _said(climb: Climb, files: float) -> Iterator[str]:
-    who, best, end = _workers(climb.workers), climb.best, climb.end
-    if best is None:
-        why = "; ".join(end.reasons) if end else "no level was held"
-        yield f"{who}: not well at any level ({why}). Something else keeps this machine busy: trust no result."
+    """The verdict in words."""
+    who, best, usable = _workers(climb.workers), climb.best, climb.usable
+    if usable is None:
+        why = "; ".join(climb.steps[0].reasons) if climb.steps else "no level was held"
+        yield f"{who}: trust no result of this machine as it is ({why}); end what else keeps it busy"
         return
-    yield (
-        f"{who}: {format_number(best.rate)} requests per second in good health, or {_count(climb.users(files))} users "
-        f"who pause {format_seconds(Think().mean)}"
-    )
-    yield (
-        f"  adds {format_seconds(best.lateness)} (p99) to a response time; time limits from "
-        f"{format_seconds(best.shortest_limit)} on are judged without a warning"
-    )
-    if end is None:
-        yield "  and more: the highest level that is tried went well"
+    if best is None:
+        yield f"{who}: never quite well; end what else keeps this machine busy, or results carry warnings"
     else:
-        yield f"  not well at {format_number(end.rate)}: {'; '.join(end.reasons)}"
+        yield f"{who}: {format_number(best.rate)} requests per second in good health"
+    if usable is not best:
+        yield f"  {format_number(usable.rate)} with warnings: {'; '.join(usable.reasons)}"
+    above = climb.above(usable)
+    if above is None:
+        yield "  no level above was tried"
+    else:
+        yield f"  not {format_number(above.rate)}: {'; '.join(above.reasons)}"
+    yield f"  enough for {_count(climb.users(files))} users who pause {format_seconds(Think().mean)} after each answer"
+    yield (
+        f"  adds {format_seconds(usable.lateness)} (p99) to a response time; "
+        f"time limits from {format_seconds(usable.shortest_limit)} on are judged without a warning of it"
+    )
 
 
 def _cells(step: Step) -> tuple[str, ...]:
@@ -122,6 +126,7 @@ def _cells(step: Step) -> tuple[str, ...]:
         format_seconds(step.lag),
         format_seconds(step.lateness),
         "above all" if step.response is None else format_seconds(step.response),
+        step.health,
     )
 
 
@@ -130,7 +135,7 @@ def _workers(number: int) -> str:
 
 
 def _count(number: float) -> str:
-    return "any number" if number == float("inf") else f"{number:,.0f}"
+    return "any number" if math.isinf(number) else f"{number:,.0f}"
 
 
 def _write(file: Path, text: str) -> None:

@@ -3,8 +3,10 @@
 import argparse
 import ipaddress
 import json
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +19,10 @@ from loadkit.target import Target
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
-__all__ = ["add", "execute", "plan_of"]
+__all__ = ["add", "execute", "plan_of", "without_secrets"]
+
+_CREDENTIAL = re.compile("auth|cookie|key|token|secret|session|password|signature", re.IGNORECASE)
+"""What the names of headers with secrets in them have in common."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -63,6 +68,7 @@ def execute(options: argparse.Namespace) -> int:
     print(f"{level} on {options.url} for {seconds:g} s", file=sys.stderr)
     with live.watcher(level) as watch:
         done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
+    done.plan = without_secrets(plan)
     folder = archive.save(done, options.out)
     verdicts = [judge.judge(criterion, done) for criterion in criteria]
     if options.json:
@@ -118,6 +124,32 @@ def plan_of(options: argparse.Namespace) -> Plan:
         seed=options.seed,
         timeout=_seconds(options.timeout),
         cache="as it is",
+    )
+
+
+def without_secrets(plan: Plan) -> Plan:
+    """The plan as it is kept: of headers that may let somebody in, only the name."""
+    return replace(
+        plan,
+        workload=replace(
+            plan.workload,
+            mix=tuple(
+                replace(
+                    entry,
+                    arguments=tuple(
+                        (name, _masked(value) if name == "headers" else value)
+                        for name, value in entry.arguments
+                    ),
+                )
+                for entry in plan.workload.mix
+            ),
+        ),
+    )
+
+
+def _masked(headers: str) -> str:
+    return json.dumps(
+        {name: "***" if _CREDENTIAL.search(name) else value for name, value in json.loads(headers).items()}
     )
 
 

@@ -1,8 +1,9 @@
 """An answer, as `httpx.Response` shows one; decoded only where somebody looks."""
 
-import json
 import zlib
 from typing import Any
+
+import orjson
 
 from loadkit.drivers.headers import ResponseHeaders
 
@@ -75,7 +76,7 @@ class Response:
             ValueError: it is no JSON.
 
         """
-        return json.loads(self.content.decode())
+        return orjson.loads(self.content)
 
     @property
     def is_success(self) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from allure_commons.types import AttachmentType
@@ -37,6 +37,10 @@ def charts_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
     except PhraseError:
         pass  # a step of the suite's users has a sentence of its own
     else:
+        if criterion.reference is not None:
+            # What is drawn is this run's own measure, with what it comes to as a limit for it.
+            limit = result.verdict.details.get("here", {}).get("limit") or 0.0
+            criterion = replace(criterion, reference=None, limit=limit)
         digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
         yield Exhibit(
             "the measure over time",

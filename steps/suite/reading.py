@@ -47,6 +47,8 @@ class Reading:
     criteria: tuple[Criterion, ...]
     plan: Plan | None
     """None where there are problems."""
+    references: tuple[tuple[str, Plan], ...] = ()
+    """The plans at other load levels that its criteria compare with, by level."""
     problems: tuple[str, ...] = ()
     """Each in one line that begins with file:line."""
 
@@ -84,15 +86,22 @@ def read(
             f'{scenario.filename}:{scenario.line}: "{scenario.name}" judges nothing; it needs a Then'
         )
     if problems:
-        return Reading(tuple(page.criteria), None, tuple(problems))
+        return Reading(tuple(page.criteria), None, problems=tuple(problems))
     try:
         plan = planning.plan(page.draft, environment, journeys, seed)
         environment.allow(plan)
         for criterion in page.criteria:
             planning.require_reachable(criterion, plan)
+        levels = dict.fromkeys(each.reference.level for each in page.criteria if each.reference is not None)
+        references = tuple(
+            (level, planning.beside(level, page.draft, environment, journeys, seed)) for level in levels
+        )
+        for _, reference in references:
+            environment.allow(reference)
     except LoadkitError as error:
-        return Reading(tuple(page.criteria), None, (f"{scenario.filename}:{scenario.line}: {error}",))
-    return Reading(tuple(page.criteria), plan)
+        problem = f"{scenario.filename}:{scenario.line}: {error}"
+        return Reading(tuple(page.criteria), None, problems=(problem,))
+    return Reading(tuple(page.criteria), plan, references)
 
 
 def _trouble(step: Step, page: Page, registry: Any) -> str:

@@ -1,0 +1,119 @@
+"""What a machine can generate: how a climb is read, and one real one."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import httpx
+import pytest
+
+from loadkit import calibration
+from loadkit.calibration import LEVELS, Climb, Clock, Step
+from loadkit.commands import calibrate
+from loadkit.errors import ConfigurationError
+from loadkit.worker import SPARE_FILES
+
+ROOT = Path(__file__).parent.parent
+CLOCK = Clock(1e-9, 5e-8)
+
+
+def step(rate: float, health: str = "ok") -> Step:
+    reasons = () if health == "ok" else (f"{health} at {rate:g}",)
+    return Step(rate, rate, 0.3, 0.001, 0.0005, 0.002, health, reasons)
+
+
+def test_levels_rise_by_the_root_of_two():
+    for level, above in zip(LEVELS, LEVELS[1:], strict=False):
+        assert above / level == pytest.approx(math.sqrt(2), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("steps", "best", "usable", "above"),
+    [
+        ([step(1000), step(2000), step(4000, "invalid")], 2000, 2000, 4000),
+        ([step(1000), step(2000, "warn"), step(4000, "invalid")], 1000, 2000, 4000),
+        # What went well once, the machine can do: another program disturbed the first level.
+        ([step(1000, "invalid"), step(2000)], 2000, 2000, None),
+        ([step(1000, "warn")], None, 1000, None),
+    ],
+)
+def test_a_climb_says_what_was_well_what_was_usable_and_what_was_too_much(steps, best, usable, above):
+    climb = Climb(1, tuple(steps))
+    assert climb.best == next((each for each in steps if each.rate == best), None)
+    assert climb.usable is not None
+    assert climb.usable.rate == usable
+    assert climb.above(climb.usable) == next((each for each in steps if each.rate == above), None)
+
+
+def test_users_are_bounded_by_the_rate_and_by_the_files():
+    climb = Climb(2, (step(1000),))
+    assert climb.users(math.inf) == 800  # 0.8 s from one request to the next
+    assert climb.users(SPARE_FILES + 100) == 200
+    assert climb.users(SPARE_FILES - 1) == 0
+    assert Climb(1, (step(1000, "invalid"),)).users(math.inf) == 0
+
+
+def test_a_step_tells_the_shortest_limit_that_its_lateness_allows():
+    assert step(1000).shortest_limit == pytest.approx(0.025)  # lateness warns from 2 % of the limit on
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([step(1000), step(4000, "invalid")], ["one worker: 1000 requests per second in good health", "  not 4000: invalid at 4000"]),
+        ([step(1000), step(2000, "warn")], ["  2000 with warnings: warn at 2000", "  no level above was tried"]),
+        ([step(1000, "warn")], ["one worker: never quite well; end what else keeps this machine busy, or results carry warnings"]),
+        ([step(1000, "invalid")], ["one worker: trust no result of this machine as it is (invalid at 1000); end what else keeps it busy"]),
+        ([], ["one worker: trust no result of this machine as it is (no level was held); end what else keeps it busy"]),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_said_in_words(steps, said):
+    told = list(calibrate.lines([Climb(1, tuple(steps))], CLOCK, math.inf))
+    assert not set(said) - set(told)
+
+
+def asked(**changed: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"workers": 1, "seconds": 2, "json": None, **changed})
+
+
+@pytest.mark.parametrize(("health", "code"), [("ok", 0), ("warn", 0), ("invalid", 4)])
+def test_the_exit_code_says_whether_results_can_be_believed(monkeypatch, capsys, health, code):
+    monkeypatch.setattr(
+        calibration, "climb", lambda _base, workers, _seconds, root: Climb(workers, (step(1000, health),))
+    )
+    assert calibrate.execute(asked(workers=2, json="-")) == code
+    data = json.loads(capsys.readouterr().out)
+    assert [climb["workers"] for climb in data["climbs"]] == [1, 2]
+    assert data["climbs"][0]["highest_healthy_rate"] == (1000 if health == "ok" else None)
+
+
+@pytest.mark.parametrize("changed", [{"workers": 0}, {"seconds": 1}])
+def test_a_calibration_that_can_tell_nothing_is_refused(changed):
+    with pytest.raises(ConfigurationError, match="needs a worker, and two seconds"):
+        calibrate.execute(asked(**changed))
+
+
+def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "climb", lambda *_, **__: Climb(1, (step(1000),)))
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        calibrate.execute(asked(json=str(tmp_path / "no" / "file")))
+
+
+def test_a_real_climb_has_a_step_for_each_level_and_leaves_no_server():
+    with calibration.trivial_server() as base:
+        climb = calibration.climb(base, 1, 2, root=ROOT, levels=(50, 100))
+    assert [step.rate for step in climb.steps] == [50, 100]
+    for measured in climb.steps:
+        # Poisson arrivals over two seconds: four standard deviations are 40 and 28 % of the rate.
+        assert measured.answered == pytest.approx(measured.rate, rel=0.4)
+        assert measured.response is not None
+        assert measured.lateness < measured.response
+    with pytest.raises(httpx.TransportError):
+        httpx.get(base, trust_env=False)
+
+
+def test_the_clock_is_fine_enough_for_a_millisecond():
+    clock = calibration.clock()
+    assert 0 < clock.step < 1e-4
+    assert clock.resolution < 1e-4
