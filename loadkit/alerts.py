@@ -6,7 +6,7 @@ from loadkit.criterion import Criterion, Unit
 from loadkit.finding import Finding
 from loadkit.gauges import coverage_problem
 from loadkit.observation import Observation
-from loadkit.phrases import ALERTS
+from loadkit.phrases import observed_as
 from loadkit.quantities import format_seconds
 from loadkit.record import Run
 from loadkit.steady import disturbance
@@ -24,7 +24,7 @@ def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | Non
     The first counts from the last action, or from the highest load's end or beginning where there is none; the second
     speaks of all that follows the first ramp. An alert fires where its ``ALERTS`` series has a sample.
     """
-    observation = run.observations.get(ALERTS)
+    observation = run.observations.get(observed_as(criterion.measure))
     if observation is None:
         return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed"), None
     if observation.problem:

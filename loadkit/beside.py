@@ -7,7 +7,7 @@ answers with all that may speak against a run, and no second method is needed.
 
 from dataclasses import replace
 
-from loadkit.criterion import Comparison, Criterion, Family, Unit
+from loadkit.criterion import Comparison, Criterion, Unit
 from loadkit.judge import judge
 from loadkit.quantities import format_quantity
 from loadkit.record import Run

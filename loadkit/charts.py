@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Family, Scope, Unit
+from loadkit.criterion import Criterion, Family, Measure, Scope, Unit
 from loadkit.gauges import points_of
 from loadkit.health import held_per_second
 from loadkit.observation import Observation, Series
+from loadkit.phrases import observed_as
 from loadkit.quantities import format_number, format_quantity
 from loadkit.record import Run
+from loadkit.recovery import QUANTILE, allowed
 from loadkit.slices import Kind
+from loadkit.steady import disturbance
 from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 from loadkit.workload import Model
@@ -77,7 +80,7 @@ def measure(run: Run, window: Window | None, criterion: Criterion) -> bytes:
             limit = 0.0 if bounds is None or not np.isfinite(bounds.p95) else bounds.p95
             return _times(run, window, replace(criterion, measure=p95, limit=limit))
         case Family.ALERT:
-            observation = run.observations.get(ALERTS)
+            observation = run.observations.get(observed_as(criterion.measure))
             lines = [] if observation is None else list(_observed(run, observation))
             return _lines(run, window, lines, Unit.NUMBER, criterion)
         case Family.UPTIME:

@@ -185,6 +185,11 @@ class Environment:
         return int(self.values.get("instances", 0))
 
     @property
+    def alerts_matching(self) -> str:
+        """A regular expression of the names of the alerts that "no alert fires" speaks of; all where none is given."""
+        return str(self.values.get("alerts_matching", ".+"))
+
+    @property
     def traffic(self) -> str:
         """The measure that counts the requests that the service serves, to notice those of others."""
         return str(self.values.get("traffic", ""))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadkit import phrases
-from loadkit.criterion import Criterion, Family
+from loadkit.criterion import Criterion
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.quantities import format_number, format_seconds

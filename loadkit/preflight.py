@@ -18,11 +18,12 @@ from loadkit.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.observation import Observation
 from loadkit.observers.base import Observer
+from loadkit.phrases import ALERTS
 from loadkit.quantities import format_number, format_ratio, format_seconds
 from loadkit.target import Target
 from loadkit.workload import Plan
 
-__all__ = ["Check", "NotReadyError", "look", "ready"]
+__all__ = ["Check", "NotReadyError", "as_before", "look", "ready"]
 
 _TIMEOUT = 5.0
 """Seconds that a service without load may take to answer."""
@@ -99,6 +100,30 @@ def look(
         )
     )
     return tuple(checks)
+
+
+def as_before(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check, ...]:
+    """Is an environment as it was, by what its control command tells: its version, its instances, its faults?"""
+    return tuple(
+        Check(name, str(seen), str(wanted), seen == wanted, may_pass=True)
+        for name, wanted, seen in (
+            (name, _condition(before.get(name)), _condition(now.get(name)))
+            for name in ("version", "instances", "faults")
+        )
+    )
+
+
+def _condition(fact: Any) -> str:
+    """A fact without what changes when a part is started again: its process, its address."""
+    if isinstance(fact, list):
+        named = [
+            f"{each.get('name', '')} {each.get('state', '')}".strip() if isinstance(each, dict) else str(each)
+            for each in fact
+        ]
+        return ", ".join(sorted(named)) or "none"
+    if isinstance(fact, Mapping):
+        return ", ".join(sorted(fact)) or "none"
+    return str(fact)
 
 
 def ready(look_again: Callable[[], tuple[Check, ...]], *, patience: float = 15.0) -> tuple[Check, ...]:
@@ -193,7 +218,9 @@ def _watched(plan: Plan, environment: Environment, observations: Mapping[str, Ob
         # Criteria on what clients see can be judged all the same; those on gauges will be inconclusive.
         return [Check("the observer", silent[0], "an answer", holds=False, is_needed=False, may_pass=True)]
     seen = [
-        observation for observation in observations.values() if not observation.problem and observation.series
+        observation
+        for observation in observations.values()
+        if not observation.problem and observation.series and not _is_of_alerts(observation)
     ]
     checks = []
     instances = max((len(observation.series) for observation in seen), default=0)
@@ -227,6 +254,11 @@ def _watched(plan: Plan, environment: Environment, observations: Mapping[str, Ob
     if environment.traffic in observations:
         checks += _foreign(plan, observations[environment.traffic])
     return checks
+
+
+def _is_of_alerts(observation: Observation) -> bool:
+    """Alerts have series of another kind than instances."""
+    return observation.name.partition(":")[0] == ALERTS
 
 
 def _foreign(plan: Plan, served: Observation) -> list[Check]:

@@ -102,7 +102,7 @@ def disturbance(plan: Plan) -> Disturbance | None:
         at, what = max((action_at(hold, action.at), action.name) for action in plan.actions)
         return Disturbance(what, at, hold.end, constant_phase(plan))
     stages = plan.workload.phases()
-    before = [phase for phase in stages if phase.is_constant and 0 < phase.level and phase.end <= hold.start]
+    before = [phase for phase in stages if phase.is_constant and phase.level > 0 and phase.end <= hold.start]
     allowed = before[-1].level if before else hold.level
     after = (phase for phase in stages if phase.is_constant and hold.end <= phase.start)
     fallen = next((phase for phase in after if 0 < phase.level <= allowed and phase.level < hold.level), None)

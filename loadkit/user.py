@@ -375,7 +375,7 @@ class User:
             await self._renew(self._renewal[1])
 
     async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
-        is_recorded, has_thought, intended = self._is_recorded, self._has_thought, self._intended
+        is_recorded, has_thought = self._is_recorded, self._has_thought
         due, self._is_recorded = self._renewal, False
         try:
             await renew()
@@ -386,8 +386,7 @@ class User:
                 self._renewal = None
         finally:
             self._is_recorded, self._has_thought = is_recorded, has_thought
-            self._free = self._now()
-            self._intended = max(intended, self._free)
+            self._intended = self._free = self._now()
 
     async def rest(self) -> None:
         """Think, unless the journey ended with it.

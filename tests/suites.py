@@ -27,6 +27,7 @@ peak = 5
 [mixes]
 default = [{{ journey = "work", share = 1 }}]
 """
+PROMISES = ("the p95 response time is below 500 ms", "the error rate is below 1%")
 LOAD = """
     Given 5 concurrent users
     And they arrive over 5 seconds
@@ -78,17 +79,24 @@ class Suite:
         text = f"Feature: Luck\n\n  Scenario: Bad\n{given.format(hold=hold)}    Then {judged}\n"
         (self.root / "features" / "luck.feature").write_text(text)
 
-    def run(self, *arguments: str, shell: str = "") -> Said:
-        """Run behave to its end."""
-        with self.started(*arguments, shell=shell) as process:
+    def run(self, *, space: str = "") -> Said:
+        """Run behave to its end.
+
+        Args:
+            space: how much there is where it writes its results: "4k"; all there is where not said.
+
+        """
+        with self.started(space=space) as process:
             return said(process)
 
     @contextmanager
-    def started(self, *arguments: str, shell: str = "") -> Iterator["subprocess.Popen[str]"]:
+    def started(self, *, space: str = "") -> Iterator["subprocess.Popen[str]"]:
         """Behave in a session (process group) of its own, killed at the end if it still is there."""
-        command = [sys.executable, "-m", "behave", "--no-color", "-D", f"reports={self.reports}", *arguments]
-        if shell:
-            command = ["bash", "-c", f'{shell}; exec "$@"', "bash", *command]
+        command = [sys.executable, "-m", "behave", "--no-color", "-D", f"reports={self.reports}"]
+        if space:
+            self.reports.mkdir()
+            mount = f'mount -t tmpfs -o size={space} none {self.reports} && exec "$@"'
+            command = ["unshare", "-Urm", "sh", "-c", mount, "sh", *command]
         with subprocess.Popen(
             command, cwd=self.root, env=self.variables, start_new_session=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -9,8 +9,7 @@ import psutil
 import pytest
 
 from tests.local_environment import LocalEnvironment, environment, eventually
-from tests.suites import Suite, all_gone, children, said
-from tests.test_bad_luck import PROMISES
+from tests.suites import PROMISES, Suite, all_gone, children, said
 
 pytestmark = pytest.mark.environment
 __all__ = ["environment"]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from loadkit import calibration
 from loadkit.calibration import LEVELS, Climb, Clock, Step
 from loadkit.commands import calibrate
 from loadkit.errors import ConfigurationError
+from loadkit.run import Progress
 from loadkit.worker import SPARE_FILES
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +26,7 @@ def step(rate: float, health: str = "ok") -> Step:
 
 
 def test_levels_rise_by_the_root_of_two():
-    for level, above in zip(LEVELS, LEVELS[1:], strict=False):
+    for level, above in pairwise(LEVELS):
         assert above / level == pytest.approx(math.sqrt(2), rel=0.03)
 
 
@@ -111,6 +113,21 @@ def test_a_real_climb_has_a_step_for_each_level_and_leaves_no_server():
         assert measured.lateness < measured.response
     with pytest.raises(httpx.TransportError):
         httpx.get(base, trust_env=False)
+
+
+def test_a_climb_ends_where_the_generator_was_not_well_twice_in_a_row(monkeypatch):
+    class EndedError(Exception):
+        pass
+
+    def fake_run(*_args, watch, stop, **_rest):
+        for health, is_enough in (("late", False), ("ok", False), ("late", False), ("late", True)):
+            watch(Progress(1, 10, "stage 1", 0, 100, 0.001, 0.001, 0, health))
+            assert stop.is_set() is is_enough
+        raise EndedError
+
+    monkeypatch.setattr(calibration, "run", fake_run)
+    with pytest.raises(EndedError):
+        calibration.climb("http://127.0.0.1:1", 1, 2, root=ROOT)
 
 
 def test_the_clock_is_fine_enough_for_a_millisecond():

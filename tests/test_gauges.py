@@ -249,3 +249,61 @@ def test_a_leak_is_told_beside_the_verdict():
     finding = found(gauge(2e9, "CPU utilization", Unit.BYTES), observation)
     assert finding.status is Status.PASS
     assert any("rose by" in warning for warning in finding.warnings)
+
+
+# --- scraped every fifteen seconds, as most services are
+
+
+SLOW = 15.0
+
+
+def slowly(*values, seconds=600.0, keep=slice(None), **rest):
+    """Series scraped every fifteen seconds, of which only some scrapes are kept."""
+    observation = observed(*values, interval=SLOW, **rest)
+    series = tuple(Series(one.instance, one.times[keep], one.values[keep]) for one in observation.series)
+    return found(gauge(0.7), dataclasses.replace(observation, series=series), seconds)
+
+
+def test_slow_scrapes_of_a_gauge_are_enough_in_minutes_and_not_in_one():
+    level = np.full(41, 0.4)
+    assert slowly(level).status is Status.PASS
+    assert slowly(np.full(41, 0.9)).status is Status.FAIL
+    short = slowly(level[:5], seconds=60.0)
+    assert short.status is Status.INCONCLUSIVE
+    assert "only 5 readings" in short.reason
+
+
+def test_slow_scrapes_of_a_counter_need_six_pairs():
+    level = busy(0.4, 600, SLOW)
+    assert slowly(level, seconds=195.0, reading=Reading.COUNTER).status is Status.PASS
+    short = slowly(level, seconds=120.0, reading=Reading.COUNTER)
+    assert short.status is Status.INCONCLUSIVE
+    assert "readings" in short.reason
+
+
+def test_a_restart_between_slow_scrapes_is_no_drop_and_is_told():
+    values = busy(0.4, 600, SLOW, spread=0)
+    values[20:] -= values[19]
+    finding = slowly(values, reading=Reading.COUNTER)
+    assert finding.status is Status.PASS
+    assert finding.measured == pytest.approx(0.4, rel=0.05)
+    assert any("began again 1 times" in warning for warning in finding.warnings)
+
+
+def test_two_slow_scrapes_missed_in_a_row_are_bearable_and_three_are_not():
+    level = busy(0.4, 600, SLOW)
+    two = np.r_[0:20, 22 : len(level)]
+    three = np.r_[0:20, 23 : len(level)]
+    assert slowly(level, reading=Reading.COUNTER, keep=two).status is Status.PASS
+    missed = slowly(level, reading=Reading.COUNTER, keep=three)
+    assert missed.status is Status.INCONCLUSIVE
+    assert "gap of 60 s" in missed.reason
+
+
+def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():
+    short = Series("metrics-2", START + 7 + 240 + SLOW * np.arange(24), np.full(24, 0.4))
+    observation = observed(
+        np.full(41, 0.4), interval=SLOW, lifespans={"metrics-2": (START + 240, START + 600)}
+    )
+    observation = dataclasses.replace(observation, series=(*observation.series, short))
+    assert found(gauge(0.7), observation, 600.0).status is Status.PASS

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 ENVIRONMENT = load("local", ROOT)
 JOURNEYS = find(ENVIRONMENT.journeys, ROOT)
 
-TOKENS = {"access_token": "a", "refresh_token": "r"}
+TOKENS = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
 OVERVIEW = {"overview": {"dashboards": [{"widgets": [1, 2, 3]}, {"widgets": [4, 5]}]}}
 ANSWERS: tuple[tuple[str, object], ...] = (
     ("POST /api/v1/auth/(login|refresh)", TOKENS),
@@ -108,6 +108,22 @@ def test_a_service_that_fails_is_counted_once_for_each_operation(title: str) -> 
     run = go_through(title, failing(users=5))
     assert failures(run) == ["status 500"]
     assert run.operations(outcome="status 500") == run.operations() > 50
+
+
+def test_tokens_are_renewed_before_they_expire_and_nobody_counts_it() -> None:
+    renewed: list[float] = []
+
+    def short_lived(moment: float, method: str, path: str) -> Answer:
+        if "/auth/" not in path:
+            return service(moment, method, path)
+        if path.endswith("/refresh"):
+            renewed.append(moment)
+        return Answer(0.005, body=json.dumps({**TOKENS, "expires_in": 20}).encode())
+
+    run = go_through("watch a dashboard", short_lived)
+    assert len(renewed) == 5 * 3, "sixty seconds, sixteen each time, and what is left of a journey"
+    assert failures(run) == []
+    assert all("/dashboard/" in label for label in run.table.names("label:"))
 
 
 def test_ids_in_paths_share_a_label() -> None:

@@ -116,7 +116,7 @@ def test_a_core_taken_by_others_is_not_the_services_fault(seconds):
         plan = plan_of(Model.REQUESTS, 200, seconds)
         done = run(plan, Target("t", server.base), root=ROOT, executor=executor, watch=take)
         answer = Answer(done, server.log())
-    assert answer.disturbance > 0.002
+    assert answer.disturbance(0.99) > 0.002
     # Limits that the service keeps by far, as its own log says; what stands between is the generator's.
     for limit in (0.02, 0.05, 0.2):
         for comparison in (Comparison.IS_BELOW, Comparison.STAYS_BELOW):

@@ -67,6 +67,7 @@ class FakeSession:
     def __init__(self, verdicts):
         self.verdicts = verdicts
         self.results = []
+        self.implicit = []
         self.runs = {}
 
     def judge(self, context, step):

@@ -144,7 +144,7 @@ def test_the_tables_of_the_vocabulary_are_read(registry) -> None:
     "later",
     [
         "Given 1000 WebSocket connections",
-        "When an instance is killed",
+        "When all connections drop",
         "Then no message is lost",
         "Then the p95 message latency stays below 100 ms",
         "Then no measure has regressed",

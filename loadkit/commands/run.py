@@ -104,8 +104,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     parts = urlsplit(options.url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     arguments = {"path": path, "method": options.method or ("POST" if options.body else "GET")}
-    if options.header:
-        arguments["headers"] = json.dumps(dict(_header(text) for text in options.header))
+    arguments |= dict(_header(text) for text in options.header)
     if options.body:
         arguments["body"] = _body(options.body)
     low, _, high = options.think.partition("..")
@@ -129,28 +128,16 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def without_secrets(plan: Plan) -> Plan:
     """The plan as it is kept: of headers that may let somebody in, only the name."""
-    return replace(
-        plan,
-        workload=replace(
-            plan.workload,
-            mix=tuple(
-                replace(
-                    entry,
-                    arguments=tuple(
-                        (name, _masked(value) if name == "headers" else value)
-                        for name, value in entry.arguments
-                    ),
-                )
-                for entry in plan.workload.mix
+    mix = tuple(
+        replace(
+            entry,
+            arguments=tuple(
+                (name, "***" if _CREDENTIAL.search(name) else value) for name, value in entry.arguments
             ),
-        ),
+        )
+        for entry in plan.workload.mix
     )
-
-
-def _masked(headers: str) -> str:
-    return json.dumps(
-        {name: "***" if _CREDENTIAL.search(name) else value for name, value in json.loads(headers).items()}
-    )
+    return replace(plan, workload=replace(plan.workload, mix=mix))
 
 
 def write_json(done: Run, verdicts: Sequence[Verdict], where: str) -> None:

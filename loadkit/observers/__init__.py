@@ -1,5 +1,6 @@
 """Where figures of the service come from, other than from the load itself."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.observers.base import Observer
 from loadkit.observers.prometheus import PrometheusObserver
+from loadkit.phrases import ALERTS
 
 __all__ = ["Observer", "observer_of"]
 
@@ -19,7 +21,7 @@ def observer_of(
     Args:
         environment: whose.
         facts: what `Environment.up` returned.
-        queries: free PromQL that sentences ask for, besides the measures of the file.
+        queries: free PromQL that sentences ask for, besides the measures of the file, or alerts as `phrases.observed_as` names them.
 
     Raises:
         ConfigurationError: there is no such kind of observer, or its address is missing.
@@ -37,9 +39,15 @@ def observer_of(
         raise ConfigurationError(
             f'{environment.file.name}: the observer needs url = "http://…", where Prometheus is'
         )
+    asked = tuple(queries)
     return PrometheusObserver(
         str(settings["url"]),
         environment.measures,
-        tuple(queries),
+        tuple(query for query in asked if query.partition(":")[0] != ALERTS),
         scrape_interval=float(settings.get("scrape_interval", 15.0)),
+        alerts={
+            query: re.escape(query.partition(":")[2]) or environment.alerts_matching
+            for query in asked
+            if query.partition(":")[0] == ALERTS
+        },
     )

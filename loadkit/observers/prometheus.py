@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from loadkit.alerts import LIFE_SIGN
 from loadkit.environment import MeasureQuery
 from loadkit.observation import Judged, Observation, Reading, Series
 
@@ -29,12 +32,23 @@ class PrometheusObserver:
         queries: Sequence[str] = (),
         *,
         scrape_interval: float,
+        alerts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Prepare to ask.
+
+        Args:
+            url: of the Prometheus.
+            measures: the named ones.
+            queries: free PromQL.
+            scrape_interval: seconds between scrapes, as Prometheus is set to.
+            alerts: by the name of the observation, a regular expression of the names of the alerts in it.
+
+        """
         self._url = url.rstrip("/")
         self._measures = measures
         self._queries = queries
         self._interval = scrape_interval
-        """Seconds between scrapes, as Prometheus is set to."""
+        self._alerts = alerts
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """See `Observer.observe`. Two scrapes before `start` are included: counters need something to rise from."""
@@ -59,6 +73,7 @@ class PrometheusObserver:
         with session:
             observations = [self._measured(measure, scrapes) for measure in self._measures]
             observations += [self._evaluated(promql, evaluated) for promql in self._queries]
+            observations += [self._alarmed(name, names, scrapes) for name, names in self._alerts.items()]
         return {observation.name: observation for observation in observations}
 
     def _measured(self, measure: MeasureQuery, scrapes: Query) -> Observation:
@@ -101,6 +116,31 @@ class PrometheusObserver:
             problem=problem,
         )
 
+    def _alarmed(self, name: str, names: str, scrapes: Query) -> Observation:
+        """The alerts that were firing, by name, and the source's own sign of life: silence must be told from absence."""
+        query = f'ALERTS{{alertstate="firing",alertname=~"{names}"}}'
+        alive, problem = self._ask("up", "", scrapes)
+        moments = np.unique(np.concatenate([one.times for one in alive] or [np.empty(0)]))
+        series = [Series(LIFE_SIGN, moments, np.ones(len(moments)))]
+        try:
+            series += [
+                replace(_series(row, "alertname"), instance=_alert(row))
+                for row in (scrapes(query) if not problem else [])
+            ]
+        except Exception as error:  # as in `_ask`
+            problem = f"Prometheus at {self._url} could not be asked for {query}: {_first_line(error)}"
+        return Observation(
+            name=name,
+            reading=Reading.GAUGE,
+            unit="",
+            series=tuple(series),
+            scrape_interval=self._interval,
+            judged=Judged.MAXIMUM,
+            query=query,
+            source=self._url,
+            problem=problem,
+        )
+
     def _ask(self, text: str, per: str, query: Query) -> tuple[tuple[Series, ...], str]:
         """The series that a query finds, and what is wrong with them in one sentence; "" where nothing is.
 
@@ -132,5 +172,17 @@ def _series(row: Mapping[str, Any], per: str) -> Series:
     return Series(instance, samples[:, 0], samples[:, 1])
 
 
+def _alert(row: Mapping[str, Any]) -> str:
+    """An alert's name, and after a comma the labels that tell it from others of its name."""
+    labels = {
+        name: value
+        for name, value in row["metric"].items()
+        if name not in {"__name__", "alertname", "alertstate"}
+    }
+    return ",".join([row["metric"]["alertname"], *(f"{name}={labels[name]}" for name in sorted(labels))])
+
+
 def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError):  # what `requests` says of a connection is a paragraph of its own insides
+        return f"no answer ({type(error).__name__})"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -19,6 +19,7 @@ __all__ = [
     "WHEN",
     "alert_within",
     "no_alert",
+    "observed_as",
     "pattern",
     "promise",
     "promise_beside",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 ALERTS = "alerts"
-"""The measure of all alerts together, and the name under which they are observed."""
+"""The measure of all alerts together."""
 
 GIVEN = (
     "{count} concurrent user(s)",
@@ -157,6 +158,11 @@ def alert_within(sentence: str, alert: str, seconds: float) -> Criterion:
     """The criterion that an alert of the service fires, and how soon."""
     measure = Measure(alert, Family.ALERT, Unit.SECONDS)
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def observed_as(measure: Measure) -> str:
+    """The name under which the alerts that a measure speaks of are observed: "alerts", "alerts:HighLatency"."""
+    return ALERTS if measure.unit is Unit.NUMBER else f"{ALERTS}:{measure.name}"
 
 
 def no_alert(sentence: str) -> Criterion:

@@ -12,6 +12,7 @@ from loadkit import run as engine
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.observers import observer_of
+from loadkit.preflight import NotReadyError
 from loadkit.record import Run
 from loadkit.target import Target
 from loadkit.workload import Plan, Stage
@@ -57,8 +58,11 @@ class EnvironmentBench:
                     root=self._environment.root,
                     run_id=run_id,
                     observer=observer,
+                    actor=self._environment,
                     watch=watch,
                 )
+            if plan.disturbs:
+                self._look_after(run)
         run.facts = {
             **run.facts,
             "environment": {name: facts[name] for name in _TOLD if name in facts},
@@ -97,6 +101,18 @@ class EnvironmentBench:
                 self._trouble = error
                 raise
         return self._facts
+
+    def _look_after(self, run: Run) -> None:
+        """See that the environment is as it was before a run that disturbed it; else there is no later run."""
+        control, before = self._environment.control, self._facts
+        if control is None or before is None:
+            return
+        try:
+            preflight.ready(lambda: preflight.as_before(before, control.call("status")))
+        except LoadkitError as error:
+            self._trouble = NotReadyError(
+                f"run {run.id} disturbed the environment, and it is not as it was: {error}"
+            )
 
     def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
         """Warm the service's cache with load that is not looked at, or have it emptied.

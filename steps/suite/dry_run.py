@@ -16,9 +16,8 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
     """Print it, problems on stderr; return the exit code: 2 where there is a problem, or nothing to judge."""
     runs = list(shared.values())
     for number, run in enumerate(runs):
-        noun = "criterion" if run.criteria == 1 else "criteria"
         why = f"; a run of its own: {difference(run.plan, runs[0].plan)}" if number else ""
-        print(f"{run.title}, {format_seconds(seconds(run.plan))}: judges {run.criteria} {noun}{why}")
+        print(f"{run.title}, {format_seconds(seconds(run.plan))}: {_use(run)}{why}")
     total = sum(seconds(run.plan) for run in runs)
     if runs:
         print(
@@ -54,6 +53,17 @@ def difference(plan: Plan, other: Plan) -> str:
     """Why two plans cannot share a run, in words: what `plan` has where `other` has something else."""
     mine, theirs = _told(plan), _told(other)
     return "; ".join(f"{mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name])
+
+
+def _use(run: SharedRun) -> str:
+    """What a run is for, and whether it disturbs the service."""
+    noun = "criterion" if run.criteria == 1 else "criteria"
+    uses = [f"judges {run.criteria} {noun}"] if run.criteria or not run.compared else []
+    uses += [f"is compared with by {run.compared} of other runs"] if run.compared else []
+    uses += [
+        f"disturbs the service ({', '.join(action.name for action in run.plan.actions)})"
+    ] * run.plan.disturbs
+    return ", ".join(uses)
 
 
 def _told(plan: Plan) -> dict[str, str]:

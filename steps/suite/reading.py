@@ -47,10 +47,10 @@ class Reading:
     criteria: tuple[Criterion, ...]
     plan: Plan | None
     """None where there are problems."""
-    references: tuple[tuple[str, Plan], ...] = ()
-    """The plans at other load levels that its criteria compare with, by level."""
     problems: tuple[str, ...] = ()
     """Each in one line that begins with file:line."""
+    references: tuple[tuple[str, Plan], ...] = ()
+    """The plans at other load levels that its criteria compare with, by level."""
 
 
 def read(
@@ -86,7 +86,7 @@ def read(
             f'{scenario.filename}:{scenario.line}: "{scenario.name}" judges nothing; it needs a Then'
         )
     if problems:
-        return Reading(tuple(page.criteria), None, problems=tuple(problems))
+        return Reading(tuple(page.criteria), None, tuple(problems))
     try:
         plan = planning.plan(page.draft, environment, journeys, seed)
         environment.allow(plan)
@@ -99,9 +99,8 @@ def read(
         for _, reference in references:
             environment.allow(reference)
     except LoadkitError as error:
-        problem = f"{scenario.filename}:{scenario.line}: {error}"
-        return Reading(tuple(page.criteria), None, problems=(problem,))
-    return Reading(tuple(page.criteria), plan, references)
+        return Reading(tuple(page.criteria), None, (f"{scenario.filename}:{scenario.line}: {error}",))
+    return Reading(tuple(page.criteria), plan, references=references)
 
 
 def _trouble(step: Step, page: Page, registry: Any) -> str:

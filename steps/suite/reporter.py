@@ -17,7 +17,7 @@ from behave.reporter.base import Reporter as BehaveReporter
 from rich.console import Console
 
 from loadkit.record import Run
-from loadkit.verdict import Status, Verdict
+from loadkit.verdict import EXIT_CODES, Status, Verdict
 from steps.suite import allure_results, criteria_json, terminal
 from steps.suite.outcome import ContextStep, Finished, Outcome
 from steps.suite.results import CriterionResult
@@ -31,6 +31,11 @@ class Source(Protocol):
     @property
     def results(self) -> list[CriterionResult]:
         """What the Then steps stored, in the order they ran."""
+        ...
+
+    @property
+    def implicit(self) -> list[CriterionResult]:
+        """Criteria that nobody wrote, and that were broken."""
         ...
 
     @property
@@ -103,22 +108,37 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
 
         """
         outcome = Outcome(
-            criteria=tuple(self._finished),
+            criteria=(*self._finished, *(Finished(result) for result in self._source.implicit)),
             environment=self._source.environment_name,
             started=self._started,
             stopped=time.time(),
             runs=self._source.runs,
         )
+        code = outcome.code
+        try:
+            report = self._write(outcome)
+        except OSError as error:
+            # Verdicts without evidence that can be looked up sign no release.
+            report = f"no results: cannot write to {self._reports}: {error.strerror}"
+            code = EXIT_CODES[Status.NOT_JUDGED]
+        terminal.show(outcome, Console(), report=report)
+        sys.stdout.flush()
+        sys.exit(code)
+
+    def _write(self, outcome: Outcome) -> str:
+        """Write the results, and say where they are.
+
+        Raises:
+            OSError: not even the verdicts could be written.
+
+        """
         file = criteria_json.write(outcome, self._reports)
         try:
             allure_results.write(outcome, self._reports)
-            report = f"results: {file} · report: make report writes {self._reports / 'allure' / 'index.html'}"
         except (Exception, KeyboardInterrupt) as error:
             # Evidence that cannot be drawn, or is not waited for, must not cost the verdicts, nor change the gate's answer.
-            report = f"results: {file} · no Allure results: {type(error).__name__}: {error}"
-        terminal.show(outcome, Console(), report=report)
-        sys.stdout.flush()
-        sys.exit(outcome.code)
+            return f"results: {file} · no Allure results: {type(error).__name__}: {error}"
+        return f"results: {file} · report: make report writes {self._reports / 'allure' / 'index.html'}"
 
 
 def _place(result: CriterionResult) -> tuple[str, int, int, str]:

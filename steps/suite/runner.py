@@ -87,9 +87,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         """
         if not self.config.dry_run:
             # A session that cannot begin must not leave the results of the one before it.
-            reports = _reports(self.config.userdata)
-            criteria_json.remove(reports)
-            allure_results.remove(reports)
+            _make_room(_reports(self.config.userdata))
         try:
             return bool(super().run())
         except (LoadkitError, ConfigError, ParserError, FileNotFoundError, InvalidFileLocationError) as error:
@@ -180,6 +178,22 @@ def _scale(userdata: dict[str, str], name: str) -> float | None:
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 1:
         raise ConfigurationError(f"-D {name}={text}: expected a ratio above 0 and at most 1, such as 0.1")
     return float(text)
+
+
+def _make_room(reports: Path) -> None:
+    """Take away the results of an earlier session.
+
+    Raises:
+        SystemExit: with 2, where nothing can be written there.
+
+    """
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        criteria_json.remove(reports)
+        allure_results.remove(reports)
+    except OSError as error:
+        print(f"cannot write results to {reports}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _reports(userdata: Mapping[str, str]) -> Path:

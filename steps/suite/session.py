@@ -3,17 +3,19 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from behave.model import Scenario, Step
 
 from loadkit import phrases
-from loadkit.criterion import Criterion
+from loadkit.beside import judge_beside
+from loadkit.criterion import Criterion, Family
 from loadkit.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.planning import Draft
 from loadkit.record import Run
+from loadkit.restarts import unasked_restarts
 from loadkit.run import INTERRUPTED
 from loadkit.verdict import Status, Verdict
 from loadkit.workload import Plan
@@ -88,8 +90,10 @@ class SharedRun:
     plan: Plan
     criteria: int = 0
     """How many are judged on it."""
+    compared: int = 0
+    """How many of other runs are compared with it."""
     queries: tuple[str, ...] = ()
-    """Free PromQL that its criteria ask for."""
+    """What its criteria ask the observer for, besides named measures: free PromQL, or the alerts."""
     run: Run | None = None
     problem: str = ""
     """Why there is no run; it is not tried again."""
@@ -129,6 +133,20 @@ class Session:
         self._step: Step | None = None
         self._problem = ""
         self._is_interrupted = False
+
+    @property
+    def implicit(self) -> list[CriterionResult]:
+        """Criteria that nobody wrote, of each run that broke one; told beside the first that was judged on it."""
+        broken: list[CriterionResult] = []
+        for letter, run in self.runs.items():
+            verdict = unasked_restarts(run)
+            beside = next((result for result in self.results if result.run == letter), None)
+            if verdict is not None and beside is not None:
+                tags = tuple(tag for tag in beside.tags if tag not in {*beside.requirements, "advisory"})
+                broken.append(
+                    replace(beside, keyword="And", sentence=verdict.criterion, tags=tags, verdict=verdict)
+                )
+        return broken
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -192,11 +210,27 @@ class Session:
         if self._problem or plan is None:
             return "", not_judged(self._problem)
         shared = self.shared[plan.key]
-        if shared.run is None and not shared.problem:
-            self._put_load_on(shared)
-        if shared.run is None:
-            return "", not_judged(shared.problem)
-        return shared.letter, self._judge(criterion, shared.run)
+        if criterion.reference is None:
+            self._put_on_once(shared)
+            if shared.run is None:
+                return "", not_judged(shared.problem)
+            return shared.letter, self._judge(criterion, shared.run)
+        other = self.shared[dict(self._reading.references)[criterion.reference.level].key]
+        for each in (other, shared):
+            self._put_on_once(each)
+        if shared.run is None or other.run is None:
+            return "", not_judged(shared.problem or f"{other.title}: {other.problem}")
+        return shared.letter, judge_beside(criterion, shared.run, other.run)
+
+    def _put_on_once(self, shared: SharedRun) -> None:
+        """Put a run's load on unless that was tried; before one that disturbs the service, all that do not."""
+        if shared.run is not None or shared.problem:
+            return
+        if shared.plan.disturbs:
+            for earlier in self.shared.values():
+                if not earlier.plan.disturbs:
+                    self._put_on_once(earlier)
+        self._put_load_on(shared)
 
     def _put_load_on(self, shared: SharedRun) -> None:
         if self._is_interrupted:
@@ -236,16 +270,35 @@ class Session:
 
 
 def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
-    """The runs that some scenarios need, by the key of their plan: equal plans share one."""
+    """The runs that some scenarios need, by the key of their plan: equal plans share one.
+
+    In the order in which they are put on: as they are first mentioned, those that disturb the service last.
+    """
     shared: dict[str, SharedRun] = {}
     for reading in readings:
         if reading.plan is None:
             continue
-        run = shared.setdefault(reading.plan.key, SharedRun(_letter(len(shared)), reading.plan))
+        for level, plan in reading.references:
+            other = shared.setdefault(plan.key, SharedRun("", plan))
+            other.compared += sum(
+                criterion.reference is not None and criterion.reference.level == level
+                for criterion in reading.criteria
+            )
+        run = shared.setdefault(reading.plan.key, SharedRun("", reading.plan))
         run.criteria += len(reading.criteria)
-        asked = [criterion.measure for criterion in reading.criteria if phrases.is_query(criterion.measure)]
-        run.queries = tuple(dict.fromkeys([*run.queries, *(measure.name for measure in asked)]))
-    return shared
+        asked = [query for criterion in reading.criteria for query in _queries(criterion)]
+        run.queries = tuple(dict.fromkeys([*run.queries, *asked]))
+    ordered = sorted(shared.items(), key=lambda item: item[1].plan.disturbs)
+    for number, (_, run) in enumerate(ordered):
+        run.letter = _letter(number)
+    return dict(ordered)
+
+
+def _queries(criterion: Criterion) -> tuple[str, ...]:
+    """What the observer is to be asked for it, besides named measures."""
+    if criterion.measure.family is Family.ALERT:
+        return (phrases.observed_as(criterion.measure),)
+    return (criterion.measure.name,) if phrases.is_query(criterion.measure) else ()
 
 
 def _letter(number: int) -> str:

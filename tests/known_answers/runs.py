@@ -16,6 +16,7 @@ from loadkit.health import health
 from loadkit.record import Run
 from loadkit.run import run
 from loadkit.slices import Kind, worker_series
+from loadkit.stall import fill
 from loadkit.target import Target
 from loadkit.traffic import Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parent.parent.parent
 MIX = (MixEntry("loadkit.journey:fetch", 1.0, arguments=(("path", WORK),)),)
 _AT_ONCE = 6
 """Runs beside each other: each is small, and a known answer takes its time."""
-_RARE = 0.995
+_TIMES_RARER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Answer:
         """A quantile of the response time, in seconds."""
         return _value(quantile_of(self.traffic.histogram(), quantile))
 
+    def filled(self, quantile: float) -> float:
+        """A quantile of the response time with the arrivals that stalls kept away from a closed load, in seconds."""
+        filled = fill(self.traffic, self.run.gaps, self.window.start, 0.0)
+        return _value(quantile_of(filled.histogram(), quantile))
+
     def service(self, quantile: float) -> float:
         """A quantile of the service time, in seconds."""
         return _value(quantile_of(self._traffic(Kind.SERVICE).histogram(), quantile))
@@ -82,24 +88,20 @@ class Answer:
         since = self.log.arrivals - self.run.started
         return self.log.durations[(self.window.start <= since) & (since < self.window.end)]
 
-    @property
-    def disturbance(self) -> float:
-        """How late other work on this machine made the two processes, in seconds, one time in two hundred.
+    def disturbance(self, quantile: float) -> float:
+        """How much later than true a quantile may be for what else this machine did, in seconds.
 
         The generator woke its users late, the server saw a request late, the generator saw the answer late: nothing
-        but these can stand between a request's true time and what was measured, and each process knows its own.
+        but these can stand between a request's true time and what was measured, and each process knows its own. Of
+        each, what is exceeded five times more seldom than the quantile.
         """
+        rare = 1 - (1 - quantile) / _TIMES_RARER
         late, lag = (
             sum(self.run.table.histograms(kind, self._workers, self.window.start, self.window.end).values())
             for kind in (Kind.LATENESS, Kind.LAG)
         )
-        return sum(
-            (
-                _value(quantile_of(np.asarray(late), _RARE)),
-                _value(quantile_of(np.asarray(lag), _RARE)),
-                float(np.quantile(self.log.lags, _RARE)),
-            )
-        )
+        own = [_value(quantile_of(np.asarray(histogram), rare)) for histogram in (late, lag)]
+        return sum(own) + float(np.quantile(self.log.lags, rare))
 
     def is_well(self, limit: float) -> bool:
         """Was the generator in order, for a criterion with a limit of so many seconds?"""

@@ -8,6 +8,7 @@ a log of what it really did.
 import asyncio
 import math
 import multiprocessing
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,6 +178,7 @@ class _Service:
                 is_over.set()
             else:
                 arrivals = np.array([self.clock.unix(moment) for moment in self.arrivals])
+                os.set_blocking(ear.fileno(), True)  # the loop undid it, and a log is more than a pipe holds
                 ear.send(Log(arrivals, np.array(self.durations), np.array(self.lags)))
 
         loop.add_reader(ear.fileno(), hear)
@@ -206,6 +208,8 @@ class _Service:
         due.add_done_callback(partial(self._answer, transport, now))
 
     def _answer(self, transport: asyncio.Transport, arrival: float, _due: "asyncio.Future[None]") -> None:
+        if transport.is_closing():  # whoever asked has not waited
+            return
         transport.write(_ANSWER)
         self.arrivals.append(arrival)
         self.durations.append(self.clock.now() - arrival)

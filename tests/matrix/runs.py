@@ -1,11 +1,16 @@
 """Load on the local environment while it misbehaves."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from loadkit import environment, journey, planning, run
 from loadkit.observers import observer_of
@@ -43,7 +48,8 @@ class Bench:
         journeys = journey.find(self._environment.journeys, ROOT)
         plan = planning.plan(draft, self._environment, journeys)
         assert eventually(self._is_watched, 30.0), "the instances are not scraped"
-        with self._fault(row) as watch:
+        disturbance = starvation() if row.starves_generator else self._fault(row)
+        with disturbance as watch:
             return run.run(plan, self._target, root=ROOT, observer=self._observer, watch=watch)
 
     @contextmanager
@@ -76,3 +82,27 @@ class Bench:
         memory = self._observer.observe(now - 5.0, now)["memory usage"]
         fresh = [series for series in memory.series if len(series.times) and now - series.times[-1] < 2.0]
         return len(fresh) == 2
+
+
+@contextmanager
+def starvation() -> Iterator[Callable[[Progress], None]]:
+    """Keep the workers of a run on one core, and that core busy, from its first second on."""
+    burners: list[subprocess.Popen[bytes]] = []
+    core = min(os.sched_getaffinity(0))
+
+    def watch(_progress: Progress) -> None:
+        if burners:
+            return
+        for worker in psutil.Process().children(recursive=True):
+            os.sched_setaffinity(worker.pid, {core})
+        for _ in range(2):
+            burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            os.sched_setaffinity(burner.pid, {core})
+            burners.append(burner)
+
+    try:
+        yield watch
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
