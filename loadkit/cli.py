@@ -14,6 +14,8 @@ _COMMANDS = {
     "run": "put load on one address",
     "judge": "judge a kept run again, without load",
     "gate": "may this release pass?",
+    "trace": "which criteria judge which requirement, and what came of them",
+    "check": "can every sentence be read, and which runs would there be?",
     "report": "make the readable report of the last results",
     "env": "start, look at and stop an environment",
     "stop": "end the load on an environment now",

@@ -74,17 +74,29 @@ def judge(criterion: Criterion, run: Run) -> Verdict:
 
 def _on_steady_window(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
     where = window(run)
-    is_remnant = where is None and run.ended.startswith(_EMERGENCY)
-    if is_remnant:
-        last = int(run.ended_at)
-        where = Window(
-            max(0, last - _EMERGENCY_SECONDS), min(last, _EMERGENCY_SECONDS), "until the emergency stop"
-        )
-    finding = _unjudgeable(criterion, run) or _no_window(run, where)
-    if finding is None:
-        assert where is not None
-        finding = _cut_short(run, where, _Case(criterion, run, where).weighed())
+    is_stopped = run.ended.startswith(_EMERGENCY)
+    if where is None and is_stopped:
+        where = _remnant(run)
+    unjudged = _unjudgeable(criterion, run) or _no_window(run, where)
+    if unjudged is not None:
+        return unjudged, where
+    assert where is not None
+    finding = _cut_short(run, where, _Case(criterion, run, where).weighed())
+    if is_stopped and finding.status is Status.INCONCLUSIVE and criterion.measure.family is not Family.GAUGE:
+        # A service that collapsed late in a long run: what was stopped would have gone on as it was at the end.
+        remnant = _remnant(run)
+        last = _cut_short(run, remnant, _Case(criterion, run, remnant).weighed())
+        if last.status is Status.FAIL:
+            return last, remnant
     return finding, where
+
+
+def _remnant(run: Run) -> Window:
+    """The seconds for which a run was stopped."""
+    last = int(run.ended_at)
+    return Window(
+        max(0, last - _EMERGENCY_SECONDS), min(last, _EMERGENCY_SECONDS), "until the emergency stop"
+    )
 
 
 def rehearsed(run: Run) -> str:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from loadkit.criterion import Comparison
+from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judge import judge
 from loadkit.slices import Kind, SliceTable
@@ -237,6 +237,43 @@ def test_a_service_that_refuses_everything_from_the_middle_on_fails(bench):
         throughput(20, Comparison.NEVER_FALLS_BELOW),
     ):
         assert judge(criterion, run).status is Status.FAIL, criterion.sentence
+    spell = judge(throughput(20, Comparison.STAYS_ABOVE), run)
+    assert spell.status not in {
+        Status.PASS,
+        Status.INVALID,
+    }  # one bad ten-second window is all that there was time for
+
+
+def collapsed(starved=0):
+    """A run of 300 s whose service refuses all but one of its two labels from 150 s on; stopped at 156 s."""
+    starts = np.arange(0, 156, 0.05)
+    is_up = starts < 150
+    times = np.full(len(starts), 0.01)
+    samples = (
+        samples_of(starts[is_up], times[is_up])
+        + samples_of(starts[~is_up], times[~is_up], outcome="reset")
+        + samples_of(starts[::10], times[::10], label="GET /fine")
+    )
+    return run_of(
+        samples,
+        plan_of(Model.CLOSED, 20, 300),
+        beats=beats_of(156, held=20, starved=starved),
+        ended="emergency stop: 120 of 220 operations failed in the last ten seconds",
+        ended_at=156.0,
+    )
+
+
+@pytest.mark.parametrize("criterion", [error_rate(0.01), error_rate(0.01, Comparison.STAYS_BELOW)])
+def test_a_service_that_collapses_late_in_a_long_run_fails_by_how_it_was_when_it_was_stopped(criterion):
+    verdict = judge(criterion, collapsed())
+    assert verdict.status is Status.FAIL
+    assert verdict.window.phase == "until the emergency stop"
+    assert judge(criterion, collapsed(starved=1)).status not in {Status.PASS, Status.FAIL}
+
+
+def test_what_still_worked_at_an_emergency_stop_is_not_blamed():
+    fine = Scope(ScopeKind.LABEL, "GET /fine")
+    assert judge(error_rate(0.01, scope=fine), collapsed()).status is Status.INCONCLUSIVE
 
 
 # --- beside other tools

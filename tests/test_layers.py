@@ -16,7 +16,7 @@ LAYERS = (
     # engine
     {"crowd", "journey", "line", "lock", "meanwhile", "pacer", "planning", "preflight", "probe", "progress", "recorder", "run", "stream", "turnstile", "user", "worker"},
     # outside
-    {"archive", "calibration", "charts", "timeline", "cli", "commands", "gate", "live", "summary", "table"},
+    {"archive", "calibration", "charts", "timeline", "cli", "commands", "gate", "live", "project", "summary", "table", "trace"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

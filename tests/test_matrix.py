@@ -13,12 +13,14 @@ from loadkit.steady import window
 from loadkit.verdict import Verdict
 from tests.local_environment import LocalEnvironment, environment
 from tests.matrix.runs import Bench
-from tests.matrix.table import CRITERIA, FAILS, PASSES, ROWS, UNDECIDED, Row, allowed
+from tests.matrix.table import CRITERIA, EXCUSED, FAILS, PASSES, ROWS, Row, allowed
 
 __all__ = ["environment"]
 
-SHORT, FULL = 32.0, 90.0
-"""Seconds that the load holds."""
+SHORT, FULL = 37.0, 90.0
+"""Seconds that the load holds. CPU is judged from thirty on, and some are left out as warm-up."""
+LIMIT = 0.5
+"""Seconds: of the criterion that asks most of the load generator."""
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +32,13 @@ def verdicts_on(run: Run) -> dict[str, Verdict]:
     return {name: judge(phrases.criterion(sentence), run) for name, sentence in CRITERIA.items()}
 
 
-def was_disturbed(run: Run) -> bool:
-    where = window(run)
-    return where is None or health(run, where, 0.5).status != "ok"
-
-
 def wrong(row: Row, run: Run) -> list[str]:
-    disturbed = was_disturbed(run)
+    where = window(run)
+    state = health(run, where, LIMIT).status if where else "invalid"
     return [
         f"{name} is {verdict.status}: {verdict.reason}"
         for name, verdict in verdicts_on(run).items()
-        if verdict.status not in allowed(row, name, was_disturbed=disturbed)
+        if verdict.status not in allowed(row, name, state)
     ]
 
 
@@ -69,9 +67,9 @@ def test_every_criterion_is_flipped_by_a_fault_or_more():
         assert any(PASSES.isdisjoint(row.verdicts.get(name, PASSES)) for row in ROWS), name
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_busy_machine_excuses_no_missed_fault_and_no_false_alarm(row, criterion):
-    excused = allowed(row, criterion, was_disturbed=True) - allowed(row, criterion, was_disturbed=False)
-    assert excused <= UNDECIDED
-    assert UNDECIDED.isdisjoint(PASSES | FAILS)
+@pytest.mark.parametrize("health", EXCUSED)
+def test_a_busy_machine_excuses_no_missed_fault_and_no_false_alarm(health):
+    for row in ROWS:
+        for name in CRITERIA:
+            excused = allowed(row, name, health) - allowed(row, name, "ok")
+            assert excused.isdisjoint(PASSES | FAILS), row.name

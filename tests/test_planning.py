@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from loadkit import phrases
-from loadkit.environment import Environment
+from loadkit.environment import Deed, Environment
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning import Draft, plan, require_reachable
+from loadkit.planning import Draft, beside, plan, require_reachable
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
@@ -290,3 +290,104 @@ def test_what_a_plan_can_bring_about_or_a_rehearsal_does_not_judge_is_not_refuse
     draft: Draft, sentence: str, scale: float
 ) -> None:
     require_reachable(phrases.criterion(sentence), planned(draft, users_scale=scale))
+
+
+# --- what happens meanwhile, curves, other loads
+
+KILL = "an instance is killed"
+LIVELY = replace(
+    SHOP,
+    actions={KILL: Deed(("kill",))},
+    curves={"peak hour": ((60, 0.25), (60, 0.5), (120, 0.25))},
+)
+
+
+def lively(draft: Draft, **values: object) -> Plan:
+    return plan(draft, replace(LIVELY, values={**LIVELY.values, **values}), JOURNEYS)
+
+
+def test_an_action_that_the_environment_does_not_know_is_refused_with_what_it_knows() -> None:
+    draft = users()
+    draft.happens("the cache is emptied")
+    with pytest.raises(ConfigurationError, match=r"the cache is emptied.*it knows: an instance is killed"):
+        lively(draft)
+
+
+def test_an_action_after_the_hold_is_refused() -> None:
+    draft = users()
+    draft.happens(KILL, 60)
+    with pytest.raises(ConfigurationError, match=r"holds for 60 s, which is over before"):
+        lively(draft)
+
+
+def test_a_rehearsal_leaves_the_delays_of_actions_and_time_to_recover() -> None:
+    draft = users()
+    draft.hold_for(600)
+    draft.happens(KILL, 120)
+    made = lively(draft, time_scale=0.1)
+    assert made.actions[0].at == 120
+    assert made.workload.stages[1].seconds == 180
+    unhurried = users()
+    unhurried.hold_for(600)
+    unhurried.happens(KILL)
+    assert lively(unhurried, time_scale=0.01).workload.stages[1].seconds == 90
+
+
+def test_a_curve_reaches_the_load_stated_at_its_highest() -> None:
+    draft = users(1000)
+    draft.follow_curve("peak hour")
+    assert lively(draft).workload.stages == (Stage(60, 500), Stage(60, 1000), Stage(120, 500))
+
+
+def test_a_curve_takes_the_time_stated() -> None:
+    draft = users(1000)
+    draft.follow_curve("peak hour", 120)
+    assert [stage.seconds for stage in lively(draft).workload.stages] == [30, 30, 60]
+
+
+def test_an_unknown_curve_is_refused_with_those_known() -> None:
+    draft = users()
+    draft.follow_curve("rush")
+    with pytest.raises(ConfigurationError, match=r'no curve "rush".*peak hour'):
+        lively(draft)
+
+
+@pytest.mark.parametrize("contradiction", ["arrive", "hold_for", "follow_curve"])
+def test_a_curve_says_when_users_come_and_for_how_long(contradiction: str) -> None:
+    draft = users()
+    draft.follow_curve("peak hour")
+    with pytest.raises(PhraseError):
+        getattr(draft, contradiction)("rush" if contradiction == "follow_curve" else 10)
+
+
+def test_a_load_falls_back_within_its_hold_and_to_less() -> None:
+    draft = users(1000)
+    draft.fall_back(100, 20)
+    stages = (Stage(10, 1000), Stage(20, 1000), Stage(0, 100), Stage(40, 100))
+    assert lively(draft).workload.stages == stages
+    for level, after in ((1000, 20), (100, 60)):
+        wrong = users(1000)
+        wrong.fall_back(level, after)
+        with pytest.raises(ConfigurationError, match="fall back"):
+            lively(wrong)
+
+
+def test_beside_is_the_same_plan_at_another_level_with_nothing_happening() -> None:
+    draft = users(1000, think=Think(1, 2))
+    draft.happens(KILL)
+    other = users(100, think=Think(1, 2))
+    assert beside("baseline", draft, LIVELY, JOURNEYS) == lively(other)
+
+
+def test_beside_scales_the_stages_of_a_table() -> None:
+    draft = Draft()
+    draft.follow(("for", "users"), (("1 min", "500"), ("1 min", "1000")))
+    other = beside("baseline", draft, LIVELY, JOURNEYS)
+    assert [stage.level for stage in other.workload.stages] == [50, 100]
+
+
+def test_arrivals_do_not_compare_with_levels_of_users() -> None:
+    draft = Draft()
+    draft.load(Model.REQUESTS, 50)
+    with pytest.raises(ConfigurationError, match="do not compare"):
+        beside("baseline", draft, LIVELY, JOURNEYS)

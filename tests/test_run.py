@@ -38,6 +38,19 @@ def service(behaviour: Behaviour = KEEPS_ANSWERING) -> Iterator[str]:
         yield server.base
 
 
+class Nobody:
+    """Brings nothing about, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def do(self, action: Action) -> None:
+        self.asked.append(f"do {action.name}")
+
+    def undo(self, action: Action) -> None:
+        self.asked.append(f"undo {action.name}")
+
+
 def short(**rest):
     return plan_of(**{"level": 5, "seconds": 2, "think": Think(0.05, 0.15), "drain": 1.0, **rest})
 
@@ -157,7 +170,8 @@ def test_a_service_that_fails_for_ten_seconds_stops_the_run():
 
 def test_a_service_that_the_plan_disturbs_is_not_given_up():
     with service(answers_first(hangs_up)) as base:
-        done = run(short(seconds=12, actions=(Action("kill instance"),)), Target("t", base), root=ROOT)
+        plan = short(seconds=12, actions=(Action("kill instance"),))
+        done = run(plan, Target("t", base), root=ROOT, actor=Nobody())
     assert done.ended == COMPLETE
 
 
@@ -294,3 +308,18 @@ def test_workers_that_do_not_start_are_said_to_have_not(tmp_path):
     (tmp_path / "fatal.py").write_text("import os\nos._exit(3)\n")
     with service() as base, pytest.raises(ConfigurationError, match="worker processes could not be started"):
         run(short(journey="fatal:nothing"), Target("t", base), root=tmp_path)
+
+
+def test_what_happens_meanwhile_is_brought_about_noted_and_undone():
+    actor = Nobody()
+    with service() as base:
+        plan = short(actions=(Action("kill instance", at=0.5),))
+        done = run(plan, Target("t", base), root=ROOT, actor=actor)
+    assert actor.asked == ["do kill instance", "undo kill instance"]
+    assert [happening.what for happening in done.happenings] == ["kill instance"]
+    assert done.happenings[0].at >= 0.5
+
+
+def test_an_action_that_nobody_can_bring_about_is_refused_before_load():
+    with service() as base, pytest.raises(ConfigurationError, match="nobody here can bring about"):
+        run(short(actions=(Action("kill instance"),)), Target("t", base), root=ROOT)

@@ -301,7 +301,9 @@ def test_an_option_that_means_nothing_is_refused(userdata: dict[str, str], reaso
 
 
 def test_options_of_formatters_are_theirs() -> None:
-    assert Options.of({"AllureFormatter.hide_excluded": "true"}) == Options("local", None, None, 1, Path("reports"))
+    assert Options.of({"AllureFormatter.hide_excluded": "true"}) == Options(
+        "local", None, None, 1, Path("reports")
+    )
 
 
 def test_results_can_be_written_elsewhere(project: Project, tmp_path: Path) -> None:
@@ -412,3 +414,92 @@ def test_a_service_that_does_not_answer_is_told_in_one_line_and_costs_no_stack_t
     assert len(said.err.splitlines()) == 1
     assert said.code == 2
     assert "Traceback" not in said.out
+
+
+# --- runs that disturb, and runs that are compared with
+
+LIVELY = """
+  Scenario: A fall
+    Given 100 concurrent users
+    And the load holds for 2 minutes
+    When an instance is killed after 40 seconds
+    Then the service recovers within 30 seconds
+
+  Scenario: Growth
+    Given the peak load
+    Then p95 is at most 2 times that at the baseline load
+    And throughput of the shop endpoints is at least 2 times that at the baseline load
+"""
+CONTROL = """
+control = ["true"]
+[levels]
+peak = 200
+baseline = 20
+[actions]
+"an instance is killed" = { do = ["kill"] }
+"""
+
+
+def lively(project: Project) -> None:
+    project.write("environments/local.toml", LOCAL.replace("[levels]\npeak = 200\n", CONTROL))
+    project.feature(LIVELY)
+
+
+def test_a_dry_run_tells_the_order_and_what_disturbs(project: Project) -> None:
+    lively(project)
+    said = project.behave("--dry-run")
+    assert said.code == 0
+    runs = [line for line in said.out.splitlines() if line.startswith("Run ")]
+    assert [line.split(";")[0] for line in runs] == [
+        "Run A: 20 users, 30 s: is compared with by 2 of other runs",
+        "Run B: 200 users, 30 s: judges 2 criteria",
+        "Run C: 100 users, 2 min: judges 1 criterion, disturbs the service (an instance is killed)",
+    ]
+
+
+def test_runs_that_disturb_go_last_and_results_stay_in_gherkin_order(project: Project) -> None:
+    lively(project)
+    said = project.behave()
+    assert said.loads == ["Run A: 20 users", "Run B: 200 users", "Run C: 100 users"]
+    assert [sentence.partition(" ")[2] for sentence in said.criteria][
+        0
+    ] == "the service recovers within 30 seconds"
+    statuses = {sentence.partition(" ")[2]: status for sentence, (status, _) in said.criteria.items()}
+    assert statuses["p95 is at most 2 times that at the baseline load"] == "pass"
+    assert (
+        statuses["throughput of the shop endpoints is at least 2 times that at the baseline load"] == "fail"
+    )
+    # The bench of this test brings nothing about, so there is nothing to recover from.
+    assert statuses["the service recovers within 30 seconds"] == "inconclusive"
+
+
+def test_advice_is_told_and_never_blocks(project: Project) -> None:
+    project.order(seconds=2.0)
+    project.feature("""
+  @advisory
+  Scenario: Wished for
+    Given 100 concurrent users
+    Then p95 is below 500 ms
+
+  Scenario: Promised
+    Given 100 concurrent users
+    Then p95 is below 10 s
+""")
+    said = project.behave()
+    assert sorted(status for status, _ in said.criteria.values()) == ["fail", "pass"]
+    assert said.code == 0
+    assert "1 advisory, not counted by the gate" in said.out
+
+
+def test_an_action_that_the_environment_does_not_know_is_not_judged_and_nothing_is_loaded(
+    project: Project,
+) -> None:
+    project.feature("""
+  Scenario: A fall
+    Given 100 concurrent users
+    When an instance is killed
+    Then the service recovers within 30 seconds
+""")
+    said = project.behave()
+    assert (said.code, said.loads) == (2, [])
+    assert 'does not say how "an instance is killed" is brought about' in said.err

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from loadkit import lock, phrases
+from loadkit import lock, phrases, preflight
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.lock import BusyError
 from loadkit.preflight import Check, NotReadyError
 from loadkit.verdict import Status, Verdict
-from loadkit.workload import Plan, Stage
+from loadkit.workload import Action, Plan, Stage
 from steps.suite import bench as benches
 from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference
@@ -23,6 +23,7 @@ from tests.builders import plan_of, run_of
 
 P95 = phrases.criterion("p95 is below 1 s")
 ERRORS = phrases.criterion("the error rate is below 1%")
+BESIDE = phrases.criterion("p95 is at most 2 times that at the baseline load")
 UP = phrases.criterion('the Prometheus query "up" is above 0')
 
 
@@ -56,6 +57,25 @@ def test_why_a_run_is_needed_is_said_in_words() -> None:
     colder = replace(plan, cache="cold")
     assert difference(colder, plan) == "a cold cache instead of a warm cache"
     assert difference(plan_of(seconds=60, level=20), plan).startswith("20 requests per second instead of 10")
+
+
+def test_runs_that_disturb_the_service_go_last_and_letters_follow_the_order() -> None:
+    kill = plan_of(level=10, actions=(Action("an instance is killed"),))
+    shared = share([Reading((P95,), kill), Reading((P95,), plan_of(level=20))])
+    assert [(run.letter, run.plan.disturbs) for run in shared.values()] == [("A", False), ("B", True)]
+
+
+def test_a_run_that_is_compared_with_goes_before_the_one_that_compares() -> None:
+    peak, baseline = plan_of(level=100), plan_of(level=10)
+    shared = share([Reading((BESIDE, P95), peak, references=(("baseline", baseline),))])
+    told = [(run.letter, run.plan, run.criteria, run.compared) for run in shared.values()]
+    assert told == [("A", baseline, 0, 1), ("B", peak, 2, 0)]
+
+
+def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:
+    criteria = (phrases.criterion("no alert fires"), phrases.criterion('the "Slow" alert fires within 9 s'))
+    shared = share([Reading(criteria, plan_of())])
+    assert [run.queries for run in shared.values()] == [("alerts", "alerts:Slow")]
 
 
 # --- results
@@ -261,6 +281,62 @@ def test_an_interrupted_warm_up_is_followed_by_no_load(tmp_path, loads, monkeypa
     monkeypatch.setattr(benches.engine, "run", lambda plan, *_, **__: run_of([], plan, ended="interrupted"))
     with pytest.raises(KeyboardInterrupt):
         EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=0), "Run A", ())
+
+
+KILLING = plan_of(ramp=5, actions=(Action("an instance is killed"),))
+
+
+class ChangingControl(FakeControl):
+    """An environment that is another one after it was brought up."""
+
+    def __init__(self, **after: object) -> None:
+        super().__init__(up=True)
+        self.after = after
+
+    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        facts = super().call(*arguments)
+        alive = {
+            "instances": [{"name": "metrics-1", "state": "running", "pid": len(self.verbs)}],
+            "faults": {},
+        }
+        is_later = self.verbs.count("status") > 1
+        return {**facts, **alive, **(self.after if is_later else {})}
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    ready = preflight.ready
+
+    def at_once(look):
+        return ready(look, patience=0.0)
+
+    monkeypatch.setattr(benches.preflight, "ready", at_once)
+    monkeypatch.setattr(benches.preflight, "look", lambda *_: CHECKS)
+
+
+def test_after_a_run_that_disturbed_an_environment_as_it_was_is_loaded_on(tmp_path, loads, impatient) -> None:
+    bench = EnvironmentBench(environment_of(ChangingControl()), tmp_path)
+    bench.run(KILLING, "Run A", ())
+    bench.run(plan_of(ramp=5), "Run B", ())
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"instances": []},
+        {"instances": [{"name": "metrics-1", "state": "dead"}]},
+        {"faults": {"instance-killed": {}}},
+        {"version": "1.1"},
+    ],
+)
+def test_an_environment_that_is_not_as_it_was_is_not_loaded_again(after, tmp_path, loads, impatient) -> None:
+    bench = EnvironmentBench(environment_of(ChangingControl(**after)), tmp_path)
+    run = bench.run(KILLING, "Run A", ())
+    assert run.is_complete
+    with pytest.raises(NotReadyError, match="it is not as it was"):
+        bench.run(plan_of(ramp=5), "Run B", ())
+    assert len(loads) == 1
 
 
 def test_what_the_engine_cannot_do_is_passed_on(tmp_path, monkeypatch, loads) -> None:

@@ -115,3 +115,31 @@ def test_a_run_cut_short_has_what_there_was():
     run = run_with(noise(60), ended="interrupted", ended_at=25.7)
     assert steady.window(run).end == 25
     assert steady.window(run_with(noise(60), ended="interrupted", ended_at=1.5)) is None
+
+
+def followed(*stages):
+    plan = plan_of()
+    return dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=stages))
+
+
+def test_of_several_constant_stages_the_highest_is_judged():
+    plan = followed(
+        Stage(10, 50), Stage(30, 50), Stage(10, 100), Stage(40, 100), Stage(10, 50), Stage(60, 50)
+    )
+    window = steady.window(run_of([], plan))
+    assert (window.start, window.seconds) == (50, 40)
+
+
+def test_of_a_curve_all_after_the_first_ramp_is_judged_and_nothing_of_it_left_out():
+    plan = followed(Stage(60, 50), Stage(60, 100), Stage(60, 40))
+    starts = np.arange(1800) / 10
+    times = np.where(starts < 80, 2.0, 0.02)
+    window = steady.window(run_of(samples_of(starts, times), plan))
+    assert (window.start, window.seconds, window.phase) == (60, 120, "the curve")
+
+
+def test_what_disturbs_a_service_is_the_last_action_else_the_end_of_the_highest_load():
+    plan = plan_of(90, 10, actions=(Action("kill", at=30), Action("empty", at=60)))
+    cause = steady.disturbance(plan)
+    assert (cause.what, cause.at, cause.end, cause.before.name) == ("empty", 70, 100, "before kill")
+    assert steady.disturbance(plan_of(90, 10)) is None

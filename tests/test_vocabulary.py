@@ -10,6 +10,7 @@ from behave.runner_util import load_step_modules
 from loadkit import phrases
 from loadkit.environment import load
 from loadkit.journey import find
+from loadkit.workload import Action
 from steps.suite import parameters
 from steps.suite.reading import Page, Reading, read
 
@@ -28,13 +29,22 @@ GIVEN = [
     "they arrive over 2 minutes",
     "the load holds for 5 minutes",
     "the load follows",
+    'the load follows the "peak hour" curve',
+    'the load follows the "peak hour" curve over 10 minutes',
     "the users are",
     "each user thinks for 1 to 3 seconds",
     "each user thinks for 0.3 to 1.3 seconds",
     "the cache is warm",
     "the cache is cold",
 ]
-WHEN = ["the load runs"]
+WHEN = [
+    "the load runs",
+    "an instance is killed",
+    "an instance is killed after 1 minute",
+    "the cache is emptied",
+    "the cache is emptied after 2 minutes",
+    "the load falls back to 100 users after 2 minutes",
+]
 THEN = [
     "p95 stays below 500ms",
     "the p95 response time of the auth endpoints stays below 500 ms",
@@ -61,6 +71,15 @@ THEN = [
     "uptime is above 99.9%",
     "memory usage stays below 512 MiB",
     'the Prometheus query "sum(up)" stays below 5',
+    "the service recovers within 30 seconds",
+    "the p95 response time is at most 2 times that at the baseline load",
+    "the p95 response time of the auth endpoints is at most 2 times that at the baseline load, or below 50 ms",
+    "the mean response time is at most 1.5 times that at the normal load",
+    "the p99 response time is at most 2 times that at the baseline load, or below 50 ms",
+    "throughput is at least 1.5 times that at the baseline load",
+    'throughput of "GET /x" is at least 1.5 times that at the baseline load',
+    'the "HighLatency" alert fires within 1 minute',
+    "no alert fires",
 ]
 SENTENCES = [
     *(("Given", sentence) for sentence in GIVEN),
@@ -180,3 +199,74 @@ def test_the_example_of_the_vocabulary_shares_one_run(registry) -> None:
     ]
     assert len({reading.plan.key for reading in readings if reading.plan}) == 1
     assert sum(len(reading.criteria) for reading in readings) == 12
+
+
+# --- what happens meanwhile, and other loads
+
+
+WHILE = [
+    ("an instance is killed", Action("an instance is killed")),
+    ("an instance is killed after 10 seconds", Action("an instance is killed", at=10.0)),
+    ("the cache is emptied after 10 seconds", Action("the cache is emptied", at=10.0)),
+]
+
+
+@pytest.mark.parametrize(("sentence", "action"), WHILE)
+def test_what_happens_meanwhile_is_part_of_the_plan(sentence: str, action: Action, registry) -> None:
+    reading = reading_of(f"    When {sentence}\n    Then the service recovers within 30 seconds\n", registry)
+    assert reading.problems == ()
+    assert reading.plan is not None
+    assert reading.plan.actions == (action,)
+
+
+def test_a_load_that_falls_back_is_a_stage_of_the_plan(registry) -> None:
+    reading = reading_of(
+        """
+    Given 1000 concurrent users
+    And they arrive over 1 minute
+    And the load holds for 5 minutes
+    When the load falls back to 100 users after 2 minutes
+    Then p95 is below 1 s
+""",
+        registry,
+    )
+    assert reading.plan is not None
+    stages = [(stage.seconds, stage.level) for stage in reading.plan.workload.stages]
+    assert stages == [(60, 1000), (120, 1000), (0, 100), (180, 100)]
+
+
+def test_two_loads_need_two_runs_and_the_other_is_what_its_own_scenario_would_have(registry) -> None:
+    reading = reading_of(
+        """
+    Given the peak load
+    And the load holds for 2 minutes
+    Then p95 is at most 2 times that at the baseline load
+""",
+        registry,
+    )
+    alone = reading_of(
+        "    Given 100 concurrent users of the API\n    And the load holds for 2 minutes\n    Then p95 is below 1 s\n",
+        registry,
+    )
+    assert reading.plan is not None
+    assert reading.plan.workload.peak == 1000
+    assert dict(reading.references) == {"baseline": alone.plan}
+
+
+UNREADABLE = [
+    ("Then the error rate is at most 2 times that at the baseline load", '"error rate"'),
+    ("Then p95 is at most 0 times that at the baseline load", '"0 times"'),
+    ("Then p95 is at most 2 times that at the baseline load, or below 50", '"50"'),
+    ("Then CPU utilization is at most 2 times that at the baseline load", '"CPU utilization"'),
+]
+
+
+@pytest.mark.parametrize(("sentence", "word"), UNREADABLE)
+def test_loads_are_compared_by_times_and_throughput_alone(sentence: str, word: str, registry) -> None:
+    reading = reading_of(f"    {sentence}\n", registry)
+    assert f"cannot read {word}" in reading.problems[0]
+
+
+def test_an_unknown_level_to_compare_with_is_told_before_any_load(registry) -> None:
+    reading = reading_of("    Then p95 is at most 2 times that at the base load\n", registry)
+    assert 'no level "base"' in reading.problems[0]

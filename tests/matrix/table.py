@@ -1,8 +1,8 @@
 """What each fault must do to each criterion, as data.
 
-A verdict that a row does not name must be what it is without a fault: a pass. One rule for machines that are not quiet
-stands in `allowed`: a load generator that was itself disturbed, and says so, may leave a criterion undecided; a pass
-where a fault was, or a fail where none was, is wrong on any machine.
+A verdict that a row does not name must be what it is without a fault: a pass. For machines that are not quiet there is
+one rule, `EXCUSED`: where the load generator was itself disturbed, and says so, a verdict may be invalid, and where that
+was grave, inconclusive; a pass where a fault was, or a fail where none was, is wrong on any machine.
 """
 
 from collections.abc import Mapping
@@ -181,14 +181,21 @@ ROWS = (
 )
 
 
-def allowed(row: Row, criterion: str, *, was_disturbed: bool) -> frozenset[Status]:
+EXCUSED: Mapping[str, frozenset[Status]] = {
+    "ok": frozenset(),
+    "warn": frozenset({Status.INVALID}),
+    "invalid": UNDECIDED,
+}
+"""What else is right where the load generator was, by its own signs, so well."""
+
+
+def allowed(row: Row, criterion: str, health: str) -> frozenset[Status]:
     """The verdicts on a criterion that are right under a row's fault.
 
     Args:
         row: the fault.
         criterion: as in `CRITERIA`.
-        was_disturbed: was the load generator, by its own signs, not well?
+        health: of the load generator, as in `EXCUSED`.
 
     """
-    right = row.verdicts.get(criterion, PASSES)
-    return right | UNDECIDED if was_disturbed else right
+    return row.verdicts.get(criterion, PASSES) | EXCUSED[health]

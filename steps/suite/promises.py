@@ -1,0 +1,35 @@
+"""`python -m steps.suite.promises [features]`: every scenario with its tags and its criteria, as JSON, for tracing."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from behave.parser import ParserError, parse_file
+
+__all__ = ["promises"]
+
+
+def promises(folder: Path) -> Iterator[dict[str, Any]]:
+    """The scenarios under a folder, each example of an outline as one of its own.
+
+    Raises:
+        ParserError: a file is not Gherkin.
+
+    """
+    for file in sorted(folder.rglob("*.feature")):
+        feature = parse_file(str(file))
+        for scenario in feature.walk_scenarios() if feature else ():
+            yield {
+                "where": f"{file}:{scenario.line}",
+                "tags": [str(tag) for tag in scenario.effective_tags],
+                "criteria": [step.name for step in scenario.all_steps if step.step_type == "then"],
+            }
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(list(promises(Path(*sys.argv[1:] or ["features"])))))
+    except (ParserError, OSError) as error:
+        sys.exit(str(error).replace("\n", "; "))

@@ -1,0 +1,83 @@
+"""What the service's own alerts did."""
+
+import numpy as np
+import pytest
+
+from loadkit import phrases
+from loadkit.alerts import LIFE_SIGN
+from loadkit.judge import judge
+from loadkit.observation import Observation, Reading, Series
+from loadkit.record import Happening
+from loadkit.verdict import Status
+from loadkit.workload import Action
+from tests.builders import plan_of, run_of
+
+START = 1_700_000_000.0
+FIRES = phrases.criterion('the "HighLatency" alert fires within 20 seconds')
+NONE = phrases.criterion("no alert fires")
+KILL = Happening(40.0, "an instance is killed")
+
+
+def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), problem=""):
+    """Alerts that had samples in some seconds of the run, and the seconds in which the source was at work."""
+    series = [
+        Series(name, START + np.array(seconds, float), np.ones(len(seconds)))
+        for name, seconds in ((LIFE_SIGN, alive), *firing)
+    ]
+    name = phrases.observed_as(criterion.measure)
+    return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, problem=problem)
+
+
+def judged(criterion, *firing, happenings=(KILL,), **given):
+    ended = {name: given.pop(name) for name in ("ended", "ended_at") if name in given}
+    plan = plan_of(90, 10, actions=(Action(KILL.what, at=30),) if happenings else ())
+    run = run_of(
+        [], plan, observations=[observed(criterion, *firing, **given)], happenings=happenings, **ended
+    )
+    return judge(criterion, run)
+
+
+def test_an_alert_that_fires_in_time_passes_with_the_seconds_it_took():
+    verdict = judged(FIRES, ("HighLatency,group=auth", range(52, 60)))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 12.0)
+
+
+def test_an_alert_that_fires_late_or_never_or_another_one_fails():
+    assert judged(FIRES, ("HighLatency", range(61, 70))).status is Status.FAIL
+    assert judged(FIRES).status is Status.FAIL
+    assert judged(FIRES, ("HighLatencyOfAll", range(50, 70))).status is Status.FAIL
+
+
+def test_without_an_action_it_counts_from_the_hold():
+    verdict = judged(FIRES, ("HighLatency", range(15, 20)), happenings=())
+    assert (verdict.status, verdict.measured) == (Status.PASS, 5.0)
+
+
+def test_an_alert_that_was_firing_before_says_nothing():
+    assert judged(FIRES, ("HighLatency", range(30, 60))).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("criterion", [FIRES, NONE])
+def test_a_source_that_is_gone_is_inconclusive(criterion):
+    assert judged(criterion, alive=range(-2, 45)).status is Status.INCONCLUSIVE
+    assert judged(criterion, problem="it does not answer").status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("criterion", [FIRES, NONE])
+def test_a_run_cut_short_shows_no_silence(criterion):
+    assert judged(criterion, ended="interrupted", ended_at=50.0).status is Status.INCONCLUSIVE
+
+
+def test_no_alert_fires_or_is_named():
+    assert judged(NONE).status is Status.PASS
+    verdict = judged(NONE, ("InstanceDown,instance=metrics-2", range(45, 60)))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 1.0)
+    assert '"InstanceDown"' in verdict.reason
+
+
+def test_alerts_during_the_first_ramp_do_not_count():
+    assert judged(NONE, ("InstanceDown", range(2, 9))).status is Status.PASS
+
+
+def test_alerts_that_nobody_watched_are_not_judged():
+    assert judge(NONE, run_of([], plan_of(60))).status is Status.NOT_JUDGED

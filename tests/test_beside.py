@@ -1,0 +1,103 @@
+"""A measure beside itself at another load."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from loadkit import phrases
+from loadkit.beside import judge_beside
+from loadkit.judge import judge
+from loadkit.verdict import Status
+from tests.builders import beats_of, plan_of, run_of, samples_of
+
+TWICE = phrases.criterion("the p95 response time is at most 2 times that at the baseline load")
+TWICE_OR_50 = phrases.criterion(
+    "the p95 response time is at most 2 times that at the baseline load, or below 50 ms"
+)
+GROWS = phrases.criterion("throughput is at least 1.5 times that at the baseline load")
+
+
+def run_with(seconds: float, *, rate: int = 100, failing: float = 0.0, seed: int = 1, **changes):
+    """Five minutes of operations that take about so long (p95 at about 1.5 times that)."""
+    random = np.random.default_rng(seed)
+    starts = np.sort(random.uniform(0, 300, 300 * rate))
+    times = seconds * random.uniform(0.5, 1.5, len(starts)) / 1.45
+    outcomes = np.where(random.random(len(starts)) < failing, "refused", "ok").tolist()
+    return run_of(samples_of(starts, times, outcome=outcomes), plan_of(300), **changes)
+
+
+BASE = run_with(0.1, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [(0.1, Status.PASS), (0.18, Status.PASS), (0.2, Status.INCONCLUSIVE), (0.25, Status.FAIL)],
+)
+def test_the_ratio_decides_and_what_is_too_near_does_not(seconds, status):
+    verdict = judge_beside(TWICE, run_with(seconds), BASE)
+    assert verdict.status is status
+    assert verdict.measured == pytest.approx(seconds / 0.1, rel=0.05)
+    low, high = verdict.interval
+    assert low < verdict.measured < high
+    assert (verdict.unit, verdict.limit) == ("times", 2.0)
+    assert "at the baseline load" in verdict.reason
+
+
+def test_the_interval_is_that_of_both_values():
+    run = run_with(0.15)
+    verdict = judge_beside(TWICE, run, BASE)
+    alone = [
+        judge(phrases.criterion("the p95 response time is at most 200 ms"), each) for each in (run, BASE)
+    ]
+    (a_low, a_high), (b_low, b_high) = alone[0].interval, alone[1].interval
+    assert verdict.interval == pytest.approx((a_low / b_high, a_high / b_low), rel=0.02)
+
+
+def test_or_below_is_enough_alone():
+    fast, faster = run_with(0.04), run_with(0.004, seed=2)
+    assert judge_beside(TWICE, fast, faster).status is Status.FAIL
+    verdict = judge_beside(TWICE_OR_50, fast, faster)
+    assert verdict.status is Status.PASS
+    assert "surely below 50 ms" in verdict.reason
+    assert judge_beside(TWICE_OR_50, run_with(0.1), faster).status is Status.FAIL
+
+
+def test_throughput_must_grow():
+    assert judge_beside(GROWS, run_with(0.1, rate=200), BASE).status is Status.PASS
+    plenty = plan_of(300, level=1000)
+    verdict = judge_beside(GROWS, dataclasses.replace(run_with(0.1, rate=110), plan=plenty), BASE)
+    assert (verdict.status, verdict.measured) == (Status.FAIL, pytest.approx(1.1, rel=0.02))
+
+
+def test_a_reference_that_failed_is_nothing_to_compare_with():
+    verdict = judge_beside(TWICE, run_with(0.1), run_with(0.1, failing=0.2))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason.startswith("At the baseline load: ")
+
+
+def test_a_run_of_failures_is_no_pass():
+    assert judge_beside(TWICE, run_with(0.1, failing=0.2), BASE).status is Status.FAIL
+
+
+@pytest.mark.parametrize("which", ["here", "there"])
+def test_a_generator_that_was_not_well_in_either_run_gives_no_verdict(which):
+    ill = run_with(0.19, beats=beats_of(300, cpu_seconds=0.99))
+    here, there = (ill, BASE) if which == "here" else (run_with(0.1), ill)
+    verdict = judge_beside(TWICE, here, there)
+    assert verdict.status is Status.INVALID
+    assert "load generator was not well" in verdict.reason
+
+
+def test_a_run_cut_short_carries_over():
+    cut = run_with(0.1, ended="interrupted", ended_at=200.0)
+    assert judge_beside(TWICE, run_with(0.1), cut).status is Status.INCONCLUSIVE
+    assert judge_beside(TWICE, cut, BASE).status is Status.INCONCLUSIVE
+
+
+def test_one_run_alone_cannot_tell():
+    assert judge(TWICE, BASE).status is Status.NOT_JUDGED
+
+
+def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled():
+    assert not GROWS.is_amount

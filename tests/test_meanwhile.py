@@ -1,0 +1,93 @@
+"""What happens while the load is on: in time, noted, undone."""
+
+import threading
+import time
+
+import pytest
+
+from loadkit.errors import ConfigurationError
+from loadkit.meanwhile import Meanwhile
+from loadkit.workload import Action
+from tests.builders import plan_of
+
+KILL, EMPTY = Action("kill", at=0.0), Action("empty", at=0.0)
+FAR = Action("far", at=1000.0)
+
+
+class Recorder:
+    """Does nothing, and notes it; may fail, or take until it is told."""
+
+    def __init__(self, fails: str = "", *, hangs: bool = False) -> None:
+        self.fails, self.noted = fails, []
+        self.done = threading.Event()
+        self.go_on = threading.Event()
+        if not hangs:
+            self.go_on.set()
+
+    def do(self, action: Action) -> None:
+        self.noted.append(f"do {action.name}")
+        self.done.set()
+        self.go_on.wait(5)
+        if self.fails == "do":
+            raise ConfigurationError("no such instance")
+
+    def undo(self, action: Action) -> None:
+        self.noted.append(f"undo {action.name}")
+        if self.fails == "undo":
+            raise ConfigurationError("it does not start")
+
+
+def brought_about(actor: Recorder, *actions: Action) -> Meanwhile:
+    with Meanwhile(plan_of(60, actions=actions), actor, time.time()) as meanwhile:
+        if any(action.at == 0 for action in actions):
+            assert actor.done.wait(5)
+    return meanwhile
+
+
+def test_an_action_is_done_noted_and_undone():
+    actor = Recorder()
+    meanwhile = brought_about(actor, KILL)
+    assert actor.noted == ["do kill", "undo kill"]
+    assert [(each.what, each.failed) for each in meanwhile.happenings] == [("kill", "")]
+    assert meanwhile.troubles == []
+
+
+def test_an_action_still_to_come_is_called_off():
+    actor = Recorder()
+    meanwhile = brought_about(actor, KILL, FAR)
+    assert actor.noted == ["do kill", "undo kill"]
+    assert len(meanwhile.happenings) == 1
+
+
+def test_a_failure_is_noted_and_undone_all_the_same():
+    actor = Recorder("do")
+    meanwhile = brought_about(actor, KILL)
+    assert meanwhile.happenings[0].failed == "no such instance"
+    assert actor.noted[-1] == "undo kill"
+
+
+def test_what_cannot_be_undone_is_told():
+    assert brought_about(Recorder("undo"), KILL).troubles == ['"kill" could not be undone: it does not start']
+
+
+def test_the_last_action_is_undone_first():
+    actor = Recorder()
+    with Meanwhile(plan_of(60, actions=(KILL, EMPTY)), actor, time.time()) as meanwhile:
+        while len(meanwhile.happenings) < 2:
+            actor.done.wait(0.01)
+    begun = [line.removeprefix("do ") for line in actor.noted[:2]]
+    assert actor.noted[2:] == [f"undo {name}" for name in reversed(begun)]
+
+
+def test_a_slow_action_delays_nothing_and_is_waited_for_at_the_end():
+    actor = Recorder(hangs=True)
+    with Meanwhile(plan_of(60, actions=(KILL,)), actor, time.time()) as meanwhile:
+        assert actor.done.wait(5)
+        assert meanwhile.happenings == ()
+        actor.go_on.set()
+    assert [each.what for each in meanwhile.happenings] == ["kill"]
+
+
+def test_a_plan_with_actions_needs_somebody_to_bring_them_about():
+    with pytest.raises(ConfigurationError, match='nobody here can bring about "kill"'):
+        Meanwhile(plan_of(60, actions=(KILL,)), None, 0.0)

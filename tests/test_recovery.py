@@ -1,0 +1,144 @@
+"""How long after what disturbs it the service is as it was before."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from loadkit import phrases
+from loadkit.judge import judge
+from loadkit.record import Happening
+from loadkit.verdict import Status
+from loadkit.workload import Action, Model, Stage
+from tests.builders import beats_of, plan_of, run_of, samples_of
+
+WITHIN_30 = phrases.recovery_within("the service recovers within 30 seconds", 30.0)
+KILLED = Action("an instance is killed", at=60.0)
+PLAN = plan_of(180, 10, 100, Model.CLOSED, actions=(KILLED,))
+KILL = Happening(70.0, KILLED.name, 0.4)
+
+
+def disturbed(slow=(), failing=(), *, waiting=(), seconds=190, plan=PLAN, happenings=(KILL,), **changes):
+    """A hundred operations per second of about 20 ms; in some seconds slow (2 s) or failing, in some many in flight."""
+    starts = np.arange(seconds * 100) / 100
+    times = 0.02 * np.random.default_rng(1).uniform(0.9, 1.1, len(starts))
+    times[np.isin(starts.astype(int), list(slow))] = 2.0
+    outcomes = np.where(np.isin(starts.astype(int), list(failing)), "refused", "ok").tolist()
+    beats = [
+        dataclasses.replace(beat, in_flight=40 if beat.second in waiting else 2) for beat in beats_of(seconds)
+    ]
+    return run_of(
+        samples_of(starts, times, outcome=outcomes), plan, beats=beats, happenings=happenings, **changes
+    )
+
+
+def test_a_service_that_nothing_of_it_reaches_recovers_at_once():
+    verdict = judge(WITHIN_30, disturbed())
+    assert (verdict.status, verdict.measured, verdict.unit) == (Status.PASS, 0.0, "s")
+    assert verdict.window.phase == "after an instance is killed"
+    assert verdict.window.start == 70
+
+
+@pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])
+def test_recovered_is_the_first_of_six_good_windows(trouble):
+    verdict = judge(WITHIN_30, disturbed(**{trouble: range(70, 87)}))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 20.0)
+
+
+@pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])
+def test_a_service_that_takes_longer_than_the_limit_fails_with_the_figure(trouble):
+    verdict = judge(WITHIN_30, disturbed(**{trouble: range(70, 112)}))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 45.0)
+
+
+def test_a_relapse_within_six_windows_is_no_recovery():
+    relapsing = disturbed(slow=[*range(70, 75), *range(95, 97)])
+    assert judge(WITHIN_30, relapsing).measured == 30.0
+
+
+def test_a_service_that_stays_bad_fails_and_says_what_was_bad():
+    verdict = judge(WITHIN_30, disturbed(slow=range(70, 190)))
+    assert verdict.status is Status.FAIL
+    assert "p95 was 2 s" in verdict.reason
+    assert "failed" in judge(WITHIN_30, disturbed(failing=range(70, 190))).reason
+    assert "in flight" in judge(WITHIN_30, disturbed(waiting=range(70, 190))).reason
+
+
+def test_a_load_too_short_to_see_six_good_windows_is_inconclusive_and_says_how_much_longer():
+    plan = plan_of(100, 10, 100, Model.CLOSED, actions=(KILLED,))
+    verdict = judge(WITHIN_30, disturbed(slow=range(70, 90), seconds=110, plan=plan))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "20 s more would decide it" in verdict.reason
+
+
+def test_a_short_load_fails_all_the_same_where_every_window_in_time_was_followed_by_a_bad_one():
+    plan = plan_of(100, 10, 100, Model.CLOSED, actions=(KILLED,))
+    verdict = judge(WITHIN_30, disturbed(slow=range(70, 110), seconds=110, plan=plan))
+    assert verdict.status is Status.FAIL
+
+
+def test_an_action_that_did_not_come_about_is_not_judged():
+    failed = dataclasses.replace(KILL, failed="no such instance")
+    verdict = judge(WITHIN_30, disturbed(happenings=(failed,)))
+    assert verdict.status is Status.NOT_JUDGED
+    assert "no such instance" in verdict.reason
+
+
+def test_a_run_cut_short_before_the_action_is_inconclusive():
+    run = disturbed(happenings=(), ended="interrupted", ended_at=50.0)
+    assert judge(WITHIN_30, run).status is Status.INCONCLUSIVE
+
+
+def test_nothing_to_recover_from_is_not_judged():
+    run = disturbed(plan=plan_of(180, 10, 100, Model.CLOSED), happenings=())
+    assert judge(WITHIN_30, run).status is Status.NOT_JUDGED
+
+
+def test_a_generator_that_was_not_well_gives_no_verdict():
+    run = disturbed(slow=range(70, 112))
+    run.beats = tuple(
+        dataclasses.replace(beat, cpu_seconds=0.99 if beat.second > 70 else 0.1) for beat in run.beats
+    )
+    assert judge(WITHIN_30, run).status is Status.INVALID
+
+
+def test_the_timeline_is_kept_as_evidence():
+    windows = judge(WITHIN_30, disturbed(slow=range(70, 75))).details["windows"]
+    assert [window["is_good"] for window in windows[:3]] == [False, True, True]
+    assert windows[0]["start"] == 70
+    assert windows[0]["p95"] == pytest.approx(2.0, rel=0.01)
+
+
+# --- after a peak
+
+STAGES = (Stage(10, 100), Stage(60, 100), Stage(20, 400), Stage(60, 400), Stage(10, 100), Stage(90, 100))
+
+
+def peaked(stages=STAGES, **trouble):
+    plan = plan_of()
+    workload = dataclasses.replace(plan.workload, stages=stages, model=Model.CLOSED)
+    plan = dataclasses.replace(plan, workload=workload)
+    return disturbed(plan=plan, happenings=(), seconds=int(workload.seconds), **trouble)
+
+
+def test_after_a_peak_the_level_before_it_is_the_measure_and_time_counts_from_the_return_to_its_load():
+    verdict = judge(WITHIN_30, peaked(slow=range(80, 170), waiting=range(80, 170)))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 10.0)
+    assert (verdict.window.start, verdict.window.phase) == (160, "after the load falls back")
+
+
+def test_a_service_that_stays_slow_after_the_peak_fails():
+    assert judge(WITHIN_30, peaked(slow=range(80, 250))).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (Stage(10, 400), Stage(60, 400), Stage(0, 100), Stage(90, 100)),
+        (Stage(10, 100), Stage(60, 100), Stage(20, 400), Stage(60, 400)),
+        (Stage(10, 100), Stage(60, 100), Stage(20, 400), Stage(60, 400), Stage(10, 300), Stage(90, 300)),
+    ],
+    ids=["nothing before it", "it never falls", "it falls to more than before"],
+)
+def test_a_peak_without_the_same_load_before_and_after_it_is_not_judged(stages):
+    assert judge(WITHIN_30, peaked(stages)).status is Status.NOT_JUDGED

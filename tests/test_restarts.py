@@ -1,0 +1,57 @@
+"""No instance restarts unasked; one that the plan takes away leaves no gap."""
+
+import numpy as np
+
+from loadkit.observation import Observation, Reading, Series
+from loadkit.record import Happening
+from loadkit.restarts import lifespans, unasked_restarts
+from loadkit.verdict import Status
+from tests.builders import plan_of, run_of
+
+START = 1_700_000_000.0
+
+
+def scraped(*spans: tuple[int, int], restarted: float | None = None) -> Observation:
+    """Instances scraped once a second from one second of the run to another; the first may restart."""
+    series = []
+    for number, (first, last) in enumerate(spans):
+        times = START + np.arange(first, last)
+        values = np.full(len(times), START - 60)
+        if restarted is not None and number == 0:
+            values[times >= START + restarted] = START + restarted
+        series.append(Series(f"metrics-{number + 1}", times, values))
+    return Observation("restarts", Reading.GAUGE, "", tuple(series), 1.0)
+
+
+def run_with(observation: Observation | None, *happenings: Happening):
+    return run_of([], plan_of(60), observations=[observation] if observation else [], happenings=happenings)
+
+
+def test_an_instance_that_restarts_unasked_fails_and_is_named():
+    verdict = unasked_restarts(run_with(scraped((-2, 60), (-2, 60), restarted=30)))
+    assert verdict is not None
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 1.0)
+    assert verdict.reason == "Restarted unasked: metrics-1 after 30 s."
+
+
+def test_instances_that_stay_and_runs_that_nobody_watched_say_nothing():
+    assert unasked_restarts(run_with(scraped((-2, 60)))) is None
+    assert unasked_restarts(run_with(None)) is None
+
+
+def test_a_restart_before_the_load_is_none_of_its_business():
+    assert unasked_restarts(run_with(scraped((-9, 60), restarted=-5))) is None
+
+
+def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
+    kill = Happening(20.0, "an instance is killed")
+    assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), kill)) is None
+    assert unasked_restarts(run_with(scraped((-2, 60), restarted=10), kill)) is not None
+    failed = Happening(20.0, "an instance is killed", failed="no")
+    assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
+
+
+def test_only_what_goes_or_comes_after_the_action_has_a_life_of_its_own():
+    observation = scraped((-2, 60), (-2, 30), (40, 60), (-2, 10))
+    lives = lifespans(observation, START + 20, START, START + 60)
+    assert lives == {"metrics-2": (START, START + 29), "metrics-3": (START + 40, START + 60)}

@@ -1,0 +1,83 @@
+"""Every requirement, what judges it, and what is left out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadkit.errors import ConfigurationError
+from loadkit.trace import Promise, Requirement, requirements_of, trace, verdicts_of
+from loadkit.verdict import Status
+from steps.suite.promises import promises
+
+ROOT = Path(__file__).parent.parent
+QUICK = Requirement("API-1", "quick", "api", ("baseline", "peak"), ("auth", "admin"))
+
+
+def promise(group: str, *tags: str) -> Promise:
+    return Promise("f.feature:3", frozenset(tags), (f"p95 of the {group} endpoints is below 1 s",))
+
+
+COMPLETE = [promise(group, "API-1", level) for group in QUICK.groups for level in QUICK.levels]
+
+
+def problems(*requirements: Requirement, judged=COMPLETE, proofs=()) -> list[str]:
+    return trace(requirements, judged, {}, frozenset(proofs))[1]
+
+
+def test_a_requirement_judged_at_each_level_for_each_group_lacks_nothing():
+    assert problems(QUICK) == []
+
+
+def test_each_combination_of_level_and_group_that_is_left_out_is_told():
+    assert problems(QUICK, judged=COMPLETE[1:]) == ["API-1 misses baseline/auth"]
+
+
+def test_a_requirement_that_nothing_judges_is_told_unless_it_is_planned():
+    alone = Requirement("API-2", "much", "api")
+    assert problems(QUICK, alone) == ["API-2 is judged by nothing"]
+    assert problems(QUICK, Requirement("API-2", "much", "api", ("peak",), planned=True)) == []
+
+
+def test_an_id_in_no_catalogue_is_told_with_its_place():
+    assert problems(judged=COMPLETE[:1]) == ["f.feature:3: @API-1 is in no catalogue"]
+
+
+def test_a_proof_stands_for_scenarios_where_it_exists():
+    proven = Requirement("OPS-6", "dashboards", "operations", proof="docs/grafana.md")
+    assert problems(proven, judged=[], proofs=["docs/grafana.md"]) == []
+    assert problems(proven, judged=[]) == ["OPS-6 names a proof that is not there: docs/grafana.md"]
+
+
+def test_the_last_verdicts_are_counted(tmp_path):
+    rows = [{"requirements": ["API-1"], "verdict": {"status": status}} for status in ("pass", "pass", "fail")]
+    (tmp_path / "criteria.json").write_text(json.dumps({"criteria": rows}))
+    verdicts = verdicts_of(tmp_path / "criteria.json")
+    assert verdicts["API-1"] == {Status.PASS: 2, Status.FAIL: 1}
+    line = str(trace([QUICK], COMPLETE, verdicts)[0][0])
+    assert "4 criteria · baseline peak · auth admin · last: 2 pass, 1 fail" in line
+
+
+def test_without_a_session_there_are_no_verdicts_and_what_is_no_session_is_refused(tmp_path):
+    file = tmp_path / "criteria.json"
+    assert verdicts_of(file) == {}
+    file.write_text("{}")
+    with pytest.raises(ConfigurationError):
+        verdicts_of(file)
+
+
+def test_a_catalogue_with_a_key_unknown_is_refused(tmp_path):
+    file = tmp_path / "requirements.toml"
+    file.write_text('[API-1]\ntext = "quick"\narea = "api"\nlevles = []\n')
+    with pytest.raises(ConfigurationError, match="levles"):
+        requirements_of(file)
+
+
+def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
+    listed = [
+        Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
+        for row in promises(ROOT / "features")
+    ]
+    catalogue = requirements_of(ROOT / "features" / "requirements.toml")
+    proofs = frozenset(each.proof for each in catalogue if (ROOT / each.proof).exists())
+    assert trace(catalogue, listed, {}, proofs)[1] == []
