@@ -8,10 +8,11 @@ answers with all that may speak against a run, and no second method is needed.
 from dataclasses import replace
 
 from loadkit.criterion import Comparison, Criterion, Unit
-from loadkit.judge import judge
+from loadkit.judge import judge, rehearsed
 from loadkit.quantities import format_quantity
 from loadkit.record import Run
 from loadkit.verdict import Status, Verdict
+from loadkit.workload import Scaling
 
 __all__ = ["judge_beside"]
 
@@ -31,16 +32,21 @@ def judge_beside(criterion: Criterion, run: Run, other: Run) -> Verdict:
     reference = criterion.reference
     assert reference is not None
     plain = replace(criterion, reference=None)
+    rehearsal = rehearsed(run)
+    # Fewer users at both loads leave their ratio what it is, also that of amounts.
+    run, other = _as_stated(run), _as_stated(other)
     there = f"at the {reference.level} load"
     easy = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), run)
     base = _measured(plain, other)
     if base.status is not Status.PASS or not base.measured or base.interval is None or not base.interval[0]:
         blank = replace(base, measured=None, interval=None, censored=False, window=None)
         if easy is not None and easy.status is Status.PASS:
-            return _told(blank, criterion, run, Status.PASS, easy.reason, easy)
+            return _told(blank, criterion, run, rehearsal, Status.PASS, easy.reason, easy)
         known = base.status in {Status.INVALID, Status.NOT_JUDGED}
         status = base.status if known else Status.INCONCLUSIVE
-        return _told(blank, criterion, run, status, f"{there.capitalize()}: {base.reason}", easy or base)
+        return _told(
+            blank, criterion, run, rehearsal, status, f"{there.capitalize()}: {base.reason}", easy or base
+        )
     low, high = base.interval
     least, most = (low, high) if criterion.comparison.is_upper else (high, low)
     keeping = judge(replace(plain, limit=criterion.limit * least), run)
@@ -57,7 +63,14 @@ def judge_beside(criterion: Criterion, run: Run, other: Run) -> Verdict:
             interval=(ends[0].interval[0] / high, ends[1].interval[1] / low),
         )
     reason = _reason(criterion, verdict, keeping, base, there, status, easy, breaking)
-    return _told(verdict, criterion, run, status, reason, keeping, base)
+    decisive = breaking if status is Status.FAIL else keeping
+    if easy is not None and status is Status.PASS and keeping.status is not Status.PASS:
+        decisive = easy
+    return _told(verdict, criterion, run, rehearsal, status, reason, decisive, base)
+
+
+def _as_stated(run: Run) -> Run:
+    return replace(run, plan=replace(run.plan, scaling=Scaling()))
 
 
 def _measured(plain: Criterion, other: Run) -> Verdict:
@@ -121,7 +134,13 @@ def _more(verdict: Verdict) -> str:
 
 
 def _told(
-    verdict: Verdict, criterion: Criterion, run: Run, status: Status, reason: str, *sources: Verdict
+    verdict: Verdict,
+    criterion: Criterion,
+    run: Run,
+    rehearsal: str,
+    status: Status,
+    reason: str,
+    *sources: Verdict,
 ) -> Verdict:
     return replace(
         verdict,
@@ -131,6 +150,7 @@ def _told(
         limit=criterion.limit,
         unit=criterion.unit,
         run=run.id,
+        rehearsed=rehearsal,
         warnings=tuple(dict.fromkeys(warning for source in sources for warning in source.warnings)),
         details={
             "here": {

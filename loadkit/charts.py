@@ -376,7 +376,7 @@ def _lines(
     elif unit is Unit.RATIO and min(limit, lowest) > 0.9:
         axes.set_ylim(min(limit, lowest) - 0.01, 1.002)
     else:
-        axes.set_ylim(0, 1.15 * max(limit, highest))
+        axes.set_ylim(0, 1.15 * (max(limit, highest) or 1.0))
     _label_values(axes, unit)
     _legend(axes)
     _head(figure, criterion.sentence)

@@ -9,6 +9,7 @@ from loadkit import phrases
 from loadkit.beside import judge_beside
 from loadkit.judge import judge
 from loadkit.verdict import Status
+from loadkit.workload import Scaling
 from tests.builders import beats_of, plan_of, run_of, samples_of
 
 TWICE = phrases.criterion("the p95 response time is at most 2 times that at the baseline load")
@@ -99,5 +100,22 @@ def test_one_run_alone_cannot_tell():
     assert judge(TWICE, BASE).status is Status.NOT_JUDGED
 
 
-def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled():
-    assert not GROWS.is_amount
+def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled_and_says_so():
+    tenth = Scaling(users=0.1, stated_users=1000)
+    here, there = (
+        dataclasses.replace(run, plan=dataclasses.replace(run.plan, scaling=tenth))
+        for run in (run_with(0.1, rate=200), BASE)
+    )
+    verdict = judge_beside(GROWS, here, there)
+    assert verdict.status is Status.PASS
+    assert verdict.rehearsed.endswith("of 1000 requests per second")
+
+
+def test_what_is_shown_and_what_is_decided_agree():
+    noisy = run_with(0.1, rate=2, seed=3)
+    for seconds in np.arange(0.17, 0.23, 0.002):
+        verdict = judge_beside(TWICE, run_with(seconds, rate=2), noisy)
+        low, high = verdict.interval
+        assert verdict.status is (
+            Status.PASS if high <= 2 else Status.FAIL if low > 2 else Status.INCONCLUSIVE
+        ), verdict.interval

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from loadkit import charts
+from loadkit import charts, phrases
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.observation import Series
 from loadkit.record import Happening
@@ -40,6 +40,9 @@ CRITERIA = [
     UPTIME,
     gauge(0.7),
     gauge(2e9, "memory usage", Unit.BYTES),
+    phrases.criterion("the service recovers within 30 seconds"),
+    phrases.criterion('the "HighLatency" alert fires within 1 minute'),
+    phrases.criterion("no alert fires"),
 ]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
+from loadkit.alerts import LIFE_SIGN
 from loadkit.criterion import Unit
 from loadkit.environment import MeasureQuery
 from loadkit.observation import Judged, Reading
@@ -146,3 +147,37 @@ def test_free_queries_are_evaluated_at_the_scrape_interval_and_kept_by_their_tex
     assert np.array_equal(found["max(x)"].series[0].values, [4.0])
     assert asked[0][0] == "/api/v1/query_range"
     assert asked[0][1] == {"query": "max(x)", "start": "1000", "end": "1060", "step": "5"}
+
+
+ALERTS = {"alerts": ".+"}
+
+
+def test_alerts_are_told_by_name_beside_the_sources_own_sign_of_life():
+    firing = matrix(
+        ({"alertname": "Slow", "alertstate": "firing", "group": "auth"}, [(5, 1), (6, 1)]),
+        ({"alertname": "Slow", "alertstate": "firing", "group": "admin"}, [(6, 1)]),
+    )
+    up = matrix(({"instance": "a"}, [(1, 1), (2, 1)]), ({"instance": "b"}, [(2, 0), (3, 1)]))
+    with prometheus({"ALERTS": firing, "up": up}) as (url, asked):
+        observer = PrometheusObserver(url, (), scrape_interval=1.0, alerts={"alerts:Slow": "Slow"})
+        seen = observer.observe(0, 10)["alerts:Slow"]
+    assert seen.problem == ""
+    assert {one.instance: one.times.tolist() for one in seen.series} == {
+        LIFE_SIGN: [1, 2, 3],
+        "Slow,group=auth": [5, 6],
+        "Slow,group=admin": [6],
+    }
+    assert 'ALERTS{alertstate="firing",alertname=~"Slow"}[' in asked[-1][1]["query"]
+
+
+def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
+    up = matrix(({"instance": "a"}, [(1, 1)]))
+    with prometheus({"up": up}) as (url, _):
+        seen = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+    assert seen.problem == ""
+    with prometheus({}) as (url, _):
+        gone = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+    assert "has nothing for up" in gone.problem
+    with prometheus({"up": up, "ALERTS": None}) as (url, _):
+        refused = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+    assert "could not be asked for ALERTS" in refused.problem

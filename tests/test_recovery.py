@@ -51,6 +51,19 @@ def test_a_service_that_takes_longer_than_the_limit_fails_with_the_figure(troubl
     assert (verdict.status, verdict.measured) == (Status.FAIL, 45.0)
 
 
+def test_a_few_failures_in_a_hundred_are_no_recovery():
+    run = disturbed()
+    starts = np.arange(190 * 100) / 100
+    outcomes = ["refused" if 70 <= start < 87 and int(start * 100) % 33 == 0 else "ok" for start in starts]
+    failing = run_of(
+        samples_of(starts, np.full(len(starts), 0.02), outcome=outcomes),
+        PLAN,
+        beats=run.beats,
+        happenings=(KILL,),
+    )
+    assert judge(WITHIN_30, failing).measured == 20.0
+
+
 def test_a_relapse_within_six_windows_is_no_recovery():
     relapsing = disturbed(slow=[*range(70, 75), *range(95, 97)])
     assert judge(WITHIN_30, relapsing).measured == 30.0

@@ -51,6 +51,14 @@ def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
 
 
+def test_one_kill_excuses_no_second_restart():
+    observation = scraped((-2, 60), restarted=30)
+    observation.series[0].values[observation.series[0].times >= START + 45] = START + 45
+    verdict = unasked_restarts(run_with(observation, Happening(20.0, "an instance is killed")))
+    assert verdict is not None
+    assert verdict.reason == "Restarted unasked: metrics-1 after 45 s."
+
+
 def test_only_what_goes_or_comes_after_the_action_has_a_life_of_its_own():
     observation = scraped((-2, 60), (-2, 30), (40, 60), (-2, 10))
     lives = lifespans(observation, START + 20, START, START + 60)

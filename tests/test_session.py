@@ -4,9 +4,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from loadkit import lock, phrases, preflight
+from loadkit import lock, observation, phrases, preflight
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.lock import BusyError
@@ -18,7 +19,7 @@ from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
-from steps.suite.session import share
+from steps.suite.session import Session, SharedRun, share
 from tests.builders import plan_of, run_of
 
 P95 = phrases.criterion("p95 is below 1 s")
@@ -76,6 +77,20 @@ def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:
     criteria = (phrases.criterion("no alert fires"), phrases.criterion('the "Slow" alert fires within 9 s'))
     shared = share([Reading(criteria, plan_of())])
     assert [run.queries for run in shared.values()] == [("alerts", "alerts:Slow")]
+
+
+def test_an_instance_that_restarted_unasked_is_told_beside_the_first_criterion_of_its_run() -> None:
+    times = 1_700_000_000.0 + np.arange(60)
+    restarted = observation.Series("metrics-1", times, np.where(np.arange(60) < 30, 0.0, times[30]))
+    watched = observation.Observation("restarts", observation.Reading.GAUGE, "", (restarted,), 1.0)
+    session = Session(environment_of(None), None, {}, None)  # type: ignore[arg-type]
+    session.results = [result_of(), result_of(run="B"), result_of()]
+    for letter, seen in (("A", [watched]), ("B", [])):
+        run = run_of([], plan_of(60), observations=seen)
+        session.shared[letter] = SharedRun(letter, run.plan, run=run)
+    (broken,) = session.implicit
+    assert (broken.sentence, broken.run, broken.verdict.status) == ("no instance restarts", "A", Status.FAIL)
+    assert (broken.requirements, broken.advisory, broken.level) == ((), False, "peak")
 
 
 # --- results
@@ -283,6 +298,7 @@ def test_an_interrupted_warm_up_is_followed_by_no_load(tmp_path, loads, monkeypa
         EnvironmentBench(environment_of(None), tmp_path).run(plan_of(ramp=0), "Run A", ())
 
 
+READY = preflight.ready
 KILLING = plan_of(ramp=5, actions=(Action("an instance is killed"),))
 
 
@@ -304,13 +320,9 @@ class ChangingControl(FakeControl):
 
 
 @pytest.fixture
-def impatient(monkeypatch) -> None:
-    ready = preflight.ready
-
-    def at_once(look):
-        return ready(look, patience=0.0)
-
-    monkeypatch.setattr(benches.preflight, "ready", at_once)
+def impatient(loads, monkeypatch) -> None:
+    """Looks once before a run, and once after it."""
+    monkeypatch.setattr(benches.preflight, "ready", lambda look: READY(look, patience=0.0))
     monkeypatch.setattr(benches.preflight, "look", lambda *_: CHECKS)
 
 
