@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, Unit
 from loadkit.finding import Finding, decide, subject
 from loadkit.observation import Judged, Observation, Reading, Series
 from loadkit.quantities import distance, format_quantity, format_ratio, format_seconds
@@ -255,6 +255,9 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
             "p95 of ",
         )
     interval = (value - reach, value + reach)
+    if criterion.measure.unit is Unit.RATIO:
+        # Where a share cannot be, nobody need look; no limit lies there either, so no verdict changes.
+        interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
     growth = math.inf if value == limit else max(1.0, (reach / (value - limit)) ** 2)

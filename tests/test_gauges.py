@@ -307,3 +307,11 @@ def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():
     )
     observation = dataclasses.replace(observation, series=(*observation.series, short))
     assert found(gauge(0.7), observation, 600.0).status is Status.PASS
+
+
+def test_the_interval_of_a_share_ends_where_shares_end():
+    """A pool that is mostly free, and at times full: what lies below 0 or above 100 % is not said."""
+    random = np.random.default_rng(1)
+    finding = found(gauge(0.8), observed(np.where(random.random(60) < 0.2, 1.0, 0.02)), seconds=60)
+    assert finding.interval[0] >= 0.0
+    assert finding.interval[1] == 1.0
