@@ -255,7 +255,7 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
             "p95 of ",
         )
     interval = (value - reach, value + reach)
-    if criterion.measure.unit is Unit.RATIO:
+    if criterion.measure.unit is Unit.RATIO and criterion.limit <= 1:
         # Where a share cannot be, nobody need look; no limit lies there either, so no verdict changes.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
