@@ -23,13 +23,13 @@ import uvloop
 from loadkit import steady
 from loadkit.criterion import Scope
 from loadkit.errors import UnreachableError
-from loadkit.health import health
+from loadkit.judging.health import health
+from loadkit.judging.traffic import quantile_of, series_of, traffic_of
 from loadkit.record import Run
 from loadkit.run import Progress, run
 from loadkit.sample import OK
 from loadkit.slices import Kind
 from loadkit.target import Target
-from loadkit.traffic import quantile_of, series_of, traffic_of
 from loadkit.worker import SPARE_FILES
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
@@ -40,7 +40,7 @@ LEVELS = tuple(float(round(2000 * 2 ** (step / 2), -2)) for step in range(11))
 LIMIT = 0.1
 """Seconds: the generator must be well enough to judge a response time against this."""
 _WARNS_FROM = 0.02
-"""Lateness (p99) as a share of a limit from which on a verdict warns (`loadkit.health`)."""
+"""Lateness (p99) as a share of a limit from which on a verdict warns (`loadkit.judging.health`)."""
 _ANSWERED = 0.98
 """Below this share of what was asked, the server could no more."""
 _ILL_REPORTS = 2

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, Measure, Scope, Unit
-from loadkit.gauges import points_of
-from loadkit.health import held_per_second
+from loadkit.judging.gauges import points_of
+from loadkit.judging.health import held_per_second
+from loadkit.judging.recovery import QUANTILE, allowed
+from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.observation import Observation, Series
 from loadkit.phrases import observed_as
 from loadkit.quantities import format_number, format_quantity
 from loadkit.record import Run
-from loadkit.recovery import QUANTILE, allowed
 from loadkit.slices import Kind
 from loadkit.steady import disturbance
-from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 from loadkit.workload import Model
 

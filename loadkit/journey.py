@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from loadkit.errors import ConfigurationError
-from loadkit.user import JourneyBroken, User
+from loadkit.users.user import JourneyBroken, User
 
 __all__ = ["Arrive", "Journey", "JourneyBroken", "User", "arrival_of", "fetch", "find", "journey", "resolve"]
 

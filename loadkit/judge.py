@@ -12,21 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit import buckets
-from loadkit.alerts import examine_alert
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
-from loadkit.finding import Finding, subject
-from loadkit.gauges import examine_gauge
-from loadkit.health import NO_TIME_LIMIT, health, held_per_second
+from loadkit.judging.alerts import examine_alert
+from loadkit.judging.finding import Finding, subject
+from loadkit.judging.gauges import examine_gauge
+from loadkit.judging.health import NO_TIME_LIMIT, health, held_per_second
+from loadkit.judging.rates import examine_share, examine_throughput, failure_effect
+from loadkit.judging.recovery import examine_recovery
+from loadkit.judging.stall import fill
+from loadkit.judging.times import examine_maximum, examine_mean, examine_percentile, whole_effect
+from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.quantities import format_number, format_quantity, format_ratio, format_seconds
-from loadkit.rates import examine_share, examine_throughput, failure_effect
 from loadkit.record import Run
-from loadkit.recovery import examine_recovery
 from loadkit.slices import Kind, label_series, region_series, tenant_series, worker_series
-from loadkit.stall import fill
 from loadkit.statistics import batch_edges, theil_sen
 from loadkit.steady import judged_phase, window
-from loadkit.times import examine_maximum, examine_mean, examine_percentile, whole_effect
-from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Status, Verdict, Window
 from loadkit.workload import Model
 

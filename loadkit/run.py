@@ -24,6 +24,7 @@ import psutil
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.gaps import Quiet, common
 from loadkit.journey import arrival_of, resolve
+from loadkit.judging.restarts import lifespans
 from loadkit.line import HungUp, Switchboard
 from loadkit.meanwhile import Actor, Meanwhile
 from loadkit.observers.base import Observer
@@ -31,11 +32,10 @@ from loadkit.probe import Probes, require_answer
 from loadkit.progress import Progress, Pulse
 from loadkit.record import COMPLETE, Run
 from loadkit.recorder import Report
-from loadkit.restarts import lifespans
-from loadkit.roster import Roster, demand
 from loadkit.slices import Beat, SliceTable
-from loadkit.stream import EXPECTED_SECONDS
 from loadkit.target import Target
+from loadkit.users.roster import Roster, demand
+from loadkit.users.stream import EXPECTED_SECONDS
 from loadkit.worker import Shard, allow_files, run_shard, try_arrivals
 from loadkit.workload import Model, Plan, Workload
 

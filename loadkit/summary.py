@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from loadkit import buckets
 from loadkit.criterion import Scope
-from loadkit.health import health, held_per_second
+from loadkit.judging.health import health, held_per_second
+from loadkit.judging.stall import fill
+from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.record import Run
 from loadkit.slices import Kind, label_series, worker_series
-from loadkit.stall import fill
-from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Verdict, Window
 from loadkit.workload import Model
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from loadkit.criterion import Scope
+from loadkit.judging.traffic import FAILED, quantile_of, series_of, traffic_of
 from loadkit.record import Run
 from loadkit.slices import Beat, Kind, worker_series
-from loadkit.traffic import FAILED, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 
 __all__ = ["csv_of", "generator", "seconds"]

@@ -12,18 +12,18 @@ from typing import Any, Protocol, Self
 import uvloop
 
 from loadkit.clock import Clock, MonotonicClock
-from loadkit.crowd import Crowd
 from loadkit.drivers.base import Driver
 from loadkit.drivers.http import HttpDriver
 from loadkit.drivers.response import StatusError
 from loadkit.errors import ConfigurationError
 from loadkit.journey import arrival_of, resolve
-from loadkit.pacer import BEST_ALARM, Alarm, Pacer
 from loadkit.recorder import Recorder, Report
-from loadkit.roster import Roster, demand
-from loadkit.stream import Stream
 from loadkit.target import Target
-from loadkit.user import JourneyBroken, Surroundings, User
+from loadkit.users.crowd import Crowd
+from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
+from loadkit.users.roster import Roster, demand
+from loadkit.users.stream import Stream
+from loadkit.users.user import JourneyBroken, Surroundings, User
 from loadkit.workload import Model, Plan
 
 __all__ = ["SPARE_FILES", "Emit", "Shard", "allow_files", "put_on", "run_shard", "try_arrivals"]

@@ -79,23 +79,18 @@ class Suite:
         text = f"Feature: Luck\n\n  Scenario: Bad\n{given.format(hold=hold)}    Then {judged}\n"
         (self.root / "features" / "luck.feature").write_text(text)
 
-    def run(self, *, space: str = "") -> Said:
-        """Run behave to its end.
-
-        Args:
-            space: how much there is where it writes its results: "4k"; all there is where not said.
-
-        """
-        with self.started(space=space) as process:
+    def run(self, *, full: Path | None = None) -> Said:
+        """Run behave to its end; `full` is a folder, under its reports, in which there is no space."""
+        with self.started(full=full) as process:
             return said(process)
 
     @contextmanager
-    def started(self, *, space: str = "") -> Iterator["subprocess.Popen[str]"]:
+    def started(self, *, full: Path | None = None) -> Iterator["subprocess.Popen[str]"]:
         """Behave in a session (process group) of its own, killed at the end if it still is there."""
         command = [sys.executable, "-m", "behave", "--no-color", "-D", f"reports={self.reports}"]
-        if space:
-            self.reports.mkdir()
-            mount = f'mount -t tmpfs -o size={space} none {self.reports} && exec "$@"'
+        if full is not None:
+            full.mkdir(parents=True)
+            mount = f'mount -t tmpfs -o size=4k,nr_inodes=1 none {full} && exec "$@"'
             command = ["unshare", "-Urm", "sh", "-c", mount, "sh", *command]
         with subprocess.Popen(
             command, cwd=self.root, env=self.variables, start_new_session=True, text=True,

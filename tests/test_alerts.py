@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from loadkit import phrases
-from loadkit.alerts import LIFE_SIGN
 from loadkit.judge import judge
+from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.observation import Observation, Reading, Series
 from loadkit.record import Happening
 from loadkit.verdict import Status

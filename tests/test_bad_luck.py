@@ -181,8 +181,8 @@ no_room = pytest.mark.skipif(not can_mount(), reason="this machine lets nobody m
 @no_room
 def test_without_space_for_the_run_its_verdicts_are_kept(suite):
     suite.promise(*PROMISES, hold=3)
-    ended = suite.run(space="4k")
-    assert ended.code in {0, 3}, "of three seconds nothing sure may be said"
+    ended = suite.run(full=suite.reports / "runs")
+    assert ended.code in {0, 3, 4}, "of three seconds on a busy machine nothing sure may be said"
     assert "No space left on device" in ended.err
     assert ended.is_plain
 
@@ -190,11 +190,10 @@ def test_without_space_for_the_run_its_verdicts_are_kept(suite):
 @no_room
 def test_without_space_for_the_results_the_verdicts_are_told_and_it_is_no_pass(suite):
     suite.promise(*PROMISES, hold=3)
-    ended = suite.run(space="4k,nr_inodes=1")
+    ended = suite.run(full=suite.reports)
     assert ended.code == 2
-    assert f"no results: cannot write to {suite.reports}: No space left on device" in " ".join(
-        ended.out.split()
-    )
+    told = f"no results: cannot write to {suite.reports}: No space left on device"
+    assert "".join(told.split()) in "".join(ended.out.split()), "in lines, which may break within a long path"
     assert PROMISES[1] in ended.out
     assert ended.is_plain
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from loadkit.criterion import Comparison, Unit
-from loadkit.gauges import examine_gauge, points_of
+from loadkit.judging.gauges import examine_gauge, points_of
 from loadkit.observation import Judged, Observation, Reading, Series
 from loadkit.verdict import Status
 from tests.builders import gauge

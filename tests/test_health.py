@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit.health import health, held_per_second
+from loadkit.judging.health import health, held_per_second
 from loadkit.slices import Kind, worker_series
 from loadkit.verdict import Window
 from loadkit.workload import Model

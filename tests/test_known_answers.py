@@ -13,8 +13,8 @@ import pytest
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judge import judge
+from loadkit.judging.traffic import quantile_of
 from loadkit.slices import Kind, SliceTable
-from loadkit.traffic import quantile_of
 from loadkit.verdict import Status
 from loadkit.workload import MixEntry, Model
 from tests.builders import beats_of, error_rate, response_time, run_of, samples_of, throughput

@@ -10,13 +10,13 @@ LAYERS = (
     # values
     {"errors", "clock", "buckets", "sample", "slices", "workload", "criterion", "observation", "record", "target", "verdict"},
     # pure
-    {"arrival", "finding", "gaps", "gauges", "health", "judge", "phrases", "quantities", "rates", "alerts", "beside", "recovery", "restarts", "roster", "spells", "stall", "statistics", "steady", "times", "traffic"},
+    {"arrival", "beside", "gaps", "judge", "judging", "phrases", "quantities", "statistics", "steady"},
     # seams
     {"drivers", "observers", "environment"},
     # engine
-    {"crowd", "journey", "line", "lock", "meanwhile", "pacer", "planning", "preflight", "probe", "progress", "recorder", "run", "stream", "turnstile", "user", "worker"},
+    {"journey", "line", "lock", "meanwhile", "planning", "preflight", "probe", "progress", "recorder", "run", "users", "worker"},
     # outside
-    {"archive", "calibration", "charts", "timeline", "cli", "commands", "gate", "live", "project", "summary", "table", "trace"},
+    {"archive", "calibration", "charts", "cli", "commands", "gate", "live", "project", "summary", "table", "timeline", "trace"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

@@ -6,8 +6,8 @@ import pytest
 
 from environments.local.faults import FAULTS
 from loadkit import phrases
-from loadkit.health import health
 from loadkit.judge import judge
+from loadkit.judging.health import health
 from loadkit.record import Run
 from loadkit.steady import window
 from loadkit.verdict import Verdict

@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from loadkit.clock import MonotonicClock
-from loadkit.pacer import BEST_ALARM, LoopAlarm, Pacer
+from loadkit.users.pacer import BEST_ALARM, LoopAlarm, Pacer
 from tests.virtual_time import VirtualLoop
 
 

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from loadkit.alerts import LIFE_SIGN
 from loadkit.criterion import Unit
 from loadkit.environment import MeasureQuery
+from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.observation import Judged, Reading
 from loadkit.observers.prometheus import PrometheusObserver
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from loadkit.judging.restarts import lifespans, unasked_restarts
 from loadkit.observation import Observation, Reading, Series
 from loadkit.record import Happening
-from loadkit.restarts import lifespans, unasked_restarts
 from loadkit.verdict import Status
 from tests.builders import plan_of, run_of
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from loadkit.errors import ConfigurationError
-from loadkit.roster import Roster, demand
 from loadkit.target import Account, Secret, Target
+from loadkit.users.roster import Roster, demand
 from loadkit.workload import MixEntry, Model, Stage, Workload
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Scope
+from loadkit.judging.stall import fill
+from loadkit.judging.traffic import quantile_of, series_of, traffic_of
 from loadkit.slices import Gap
-from loadkit.stall import fill
-from loadkit.traffic import quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 from tests.builders import plan_of, run_of, samples_of
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from loadkit.turnstile import Turnstile
+from loadkit.users.turnstile import Turnstile
 
 
 def test_whoever_came_first_goes_first():

@@ -7,10 +7,10 @@ import pytest
 from loadkit.drivers.fake import Answer, FakeDriver
 from loadkit.errors import ConfigurationError
 from loadkit.journey import journey
-from loadkit.pacer import LoopAlarm, Pacer
 from loadkit.recorder import Recorder
 from loadkit.target import Account, Secret
-from loadkit.user import JourneyBroken, Surroundings, User
+from loadkit.users.pacer import LoopAlarm, Pacer
+from loadkit.users.user import JourneyBroken, Surroundings, User
 from loadkit.workload import MixEntry, Think
 from tests.virtual_time import VirtualLoop, plan_of
 

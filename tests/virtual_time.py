@@ -9,10 +9,10 @@ from typing import Any
 from loadkit.clock import ManualClock
 from loadkit.drivers.fake import FakeDriver, Service
 from loadkit.gaps import Quiet
-from loadkit.pacer import LoopAlarm
 from loadkit.recorder import Report
 from loadkit.slices import Beat, SliceTable
 from loadkit.target import Target
+from loadkit.users.pacer import LoopAlarm
 from loadkit.worker import Shard, put_on
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 

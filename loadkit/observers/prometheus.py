@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.alerts import LIFE_SIGN
 from loadkit.environment import MeasureQuery
+from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.observation import Judged, Observation, Reading, Series
 
 __all__ = ["PrometheusObserver"]

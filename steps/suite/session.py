@@ -13,9 +13,9 @@ from loadkit.beside import judge_beside
 from loadkit.criterion import Criterion, Family
 from loadkit.environment import Environment
 from loadkit.errors import LoadkitError
+from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning import Draft
 from loadkit.record import Run
-from loadkit.restarts import unasked_restarts
 from loadkit.run import INTERRUPTED
 from loadkit.verdict import Status, Verdict
 from loadkit.workload import Plan

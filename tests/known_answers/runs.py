@@ -12,13 +12,13 @@ import numpy as np
 from loadkit import steady
 from loadkit.arrival import arrivals
 from loadkit.criterion import Scope
-from loadkit.health import health
+from loadkit.judging.health import health
+from loadkit.judging.stall import fill
+from loadkit.judging.traffic import Traffic, quantile_of, series_of, traffic_of
 from loadkit.record import Run
 from loadkit.run import run
 from loadkit.slices import Kind, worker_series
-from loadkit.stall import fill
 from loadkit.target import Target
-from loadkit.traffic import Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
 from tests.known_answers.servers import (

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import uvloop
 
 from loadkit.clock import MonotonicClock
-from loadkit.pacer import BEST_ALARM, Pacer
+from loadkit.users.pacer import BEST_ALARM, Pacer
 
 Floats = npt.NDArray[np.float64]
 

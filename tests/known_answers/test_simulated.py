@@ -7,8 +7,8 @@ import pytest
 
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.judge import judge
-from loadkit.rates import examine_share, examine_throughput
-from loadkit.times import examine_mean, examine_percentile
+from loadkit.judging.rates import examine_share, examine_throughput
+from loadkit.judging.times import examine_mean, examine_percentile
 from loadkit.verdict import Status
 from loadkit.workload import Model
 from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput

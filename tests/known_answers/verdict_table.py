@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from loadkit import buckets
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
-from loadkit.times import examine_percentile
-from loadkit.traffic import Traffic
+from loadkit.judging.times import examine_percentile
+from loadkit.judging.traffic import Traffic
 from loadkit.verdict import Status
 
 __all__ = ["FACTORS", "ROWS", "Row", "mm1", "outcomes", "traffic_from"]

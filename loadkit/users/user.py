@@ -15,11 +15,11 @@ from loadkit.drivers.base import Driver, TransportError
 from loadkit.drivers.headers import RequestHeaders, encode
 from loadkit.drivers.response import Response, StatusError
 from loadkit.errors import ConfigurationError
-from loadkit.pacer import Pacer
 from loadkit.recorder import Recorder
 from loadkit.sample import OK, Sample
 from loadkit.target import Account
-from loadkit.turnstile import Turnstile
+from loadkit.users.pacer import Pacer
+from loadkit.users.turnstile import Turnstile
 from loadkit.workload import MixEntry, Plan
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Scope
-from loadkit.finding import Finding
-from loadkit.health import health
+from loadkit.judging.finding import Finding
+from loadkit.judging.health import health
+from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.quantities import format_number, format_ratio, format_seconds
 from loadkit.record import Run
 from loadkit.steady import Disturbance, disturbance, window
-from loadkit.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.verdict import Status, Window
 
 __all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]

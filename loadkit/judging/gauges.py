@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Unit
-from loadkit.finding import Finding, decide, subject
+from loadkit.judging.finding import Finding, decide, subject
+from loadkit.judging.spells import SPELL, Spells, weigh
 from loadkit.observation import Judged, Observation, Reading, Series
 from loadkit.quantities import distance, format_quantity, format_ratio, format_seconds
-from loadkit.spells import SPELL, Spells, weigh
 from loadkit.statistics import batch_edges, mean_of_batches, persistence, theil_sen
 from loadkit.verdict import Status
 

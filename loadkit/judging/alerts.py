@@ -3,8 +3,8 @@
 import numpy as np
 
 from loadkit.criterion import Criterion, Unit
-from loadkit.finding import Finding
-from loadkit.gauges import coverage_problem
+from loadkit.judging.finding import Finding
+from loadkit.judging.gauges import coverage_problem
 from loadkit.observation import Observation
 from loadkit.phrases import observed_as
 from loadkit.quantities import format_seconds

@@ -10,10 +10,10 @@ from itertools import islice
 
 from loadkit.arrival import arrivals
 from loadkit.journey import Arrive, Journey
-from loadkit.roster import Roster
 from loadkit.sample import Sample
-from loadkit.turnstile import Turnstile
-from loadkit.user import Departure, Surroundings, User
+from loadkit.users.roster import Roster
+from loadkit.users.turnstile import Turnstile
+from loadkit.users.user import Departure, Surroundings, User
 from loadkit.workload import MixEntry, Model
 
 __all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "Stream"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from loadkit.arrival import Stay, entry_of, stays
 from loadkit.journey import Arrive, Journey
-from loadkit.roster import Roster
-from loadkit.user import Departure, Surroundings, User
+from loadkit.users.roster import Roster
+from loadkit.users.user import Departure, Surroundings, User
 
 __all__ = ["Crowd"]
 

@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from loadkit import buckets
 from loadkit.criterion import Criterion
-from loadkit.finding import Finding, decide, subject
-from loadkit.quantities import format_quantity, format_ratio
-from loadkit.spells import (
+from loadkit.judging.finding import Finding, decide, subject
+from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
     in_spells,
@@ -20,6 +19,8 @@ from loadkit.spells import (
     weigh,
     within,
 )
+from loadkit.judging.traffic import FAILED, Traffic, quantile_of
+from loadkit.quantities import format_quantity, format_ratio
 from loadkit.statistics import (
     CONFIDENCE,
     batch_edges,
@@ -35,7 +36,6 @@ from loadkit.statistics import (
     persistences,
     student_quantile,
 )
-from loadkit.traffic import FAILED, Traffic, quantile_of
 from loadkit.verdict import Status
 
 __all__ = ["examine_maximum", "examine_mean", "examine_percentile", "whole_effect"]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy import special
 
 from loadkit.criterion import Criterion
-from loadkit.finding import Finding
+from loadkit.judging.finding import Finding
 from loadkit.statistics import CONFIDENCE
 from loadkit.verdict import Status
 

@@ -5,9 +5,8 @@ import numpy.typing as npt
 from scipy import special
 
 from loadkit.criterion import Criterion, Family
-from loadkit.finding import Finding, decide
-from loadkit.quantities import format_seconds
-from loadkit.spells import (
+from loadkit.judging.finding import Finding, decide
+from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
     dispersion,
@@ -17,6 +16,8 @@ from loadkit.spells import (
     weigh,
     within,
 )
+from loadkit.judging.traffic import FAILED, Traffic
+from loadkit.quantities import format_seconds
 from loadkit.statistics import (
     batch_edges,
     bounds,
@@ -28,7 +29,6 @@ from loadkit.statistics import (
     mean_of_batches,
     persistence,
 )
-from loadkit.traffic import FAILED, Traffic
 from loadkit.verdict import Status
 
 __all__ = ["examine_share", "examine_throughput", "failure_effect"]
