@@ -28,7 +28,7 @@ from environments.local.service.config import VERSION
 
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
-_POOL_SIZE = 10  # connections of each instance
+_POOL_SIZE = 40  # connections of each instance: so many that at the peak load a fifth of them stays free
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
