@@ -20,7 +20,13 @@ from loadkit.judging.health import NO_TIME_LIMIT, health, held_per_second
 from loadkit.judging.rates import examine_share, examine_throughput, failure_effect
 from loadkit.judging.recovery import examine_recovery
 from loadkit.judging.stall import fill
-from loadkit.judging.times import examine_maximum, examine_mean, examine_percentile, whole_effect
+from loadkit.judging.times import (
+    examine_maximum,
+    examine_mean,
+    examine_percentile,
+    limit_effect,
+    whole_effect,
+)
 from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.quantities import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.record import Run
@@ -295,7 +301,8 @@ class _Case:
                 )
             case _ if criterion.measure.quantile is not None:
                 lent = self._lent_effect(traffic, whole_effect)
-                found = examine_percentile(criterion, traffic, lent, is_steady=self.is_steady)
+                at_limit = self._lent_effect(traffic, lambda whole: limit_effect(whole, criterion.limit))
+                found = examine_percentile(criterion, traffic, lent, at_limit, is_steady=self.is_steady)
                 return self._with_unfilled(traffic, found)
             case _ if criterion.measure.statistic == "max":
                 return examine_maximum(criterion, traffic)

@@ -337,3 +337,15 @@ def test_more_failures_never_turn_a_fail_into_a_pass(seed, factor, more):
     for criterion in (response_time(limit=factor * P95), error_rate(0.01 * factor)):
         if judge(criterion, run).status is FAIL:
             assert judge(criterion, worse).status is not PASS
+
+
+def test_a_hiccup_far_below_the_limit_leaves_a_small_label_its_verdict():
+    """One second in which all took 40 ms instead of 4 makes the bulk go together; at 500 ms nothing does."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, 40, 10_000))
+    times = np.where((starts > 20) & (starts < 21), 0.04, random.exponential(0.002, len(starts)))
+    labels = np.where(random.random(len(starts)) < 0.1, "GET /small", "GET /large").tolist()
+    run = run_of(samples_of(starts, times, label=labels), plan_of(40))
+    small = Scope(ScopeKind.LABEL, "GET /small")
+    assert judge(response_time(0.95, 0.5, scope=small), run).status is Status.PASS
+    assert judge(response_time(0.95, 0.0061, scope=small), run).status is not Status.PASS

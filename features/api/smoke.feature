@@ -5,7 +5,7 @@ Feature: A quick look at the API
   Background:
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
-    And the load holds for 40 seconds
+    And the load holds for 60 seconds
 
   @API-1 @API-3
   Scenario Outline: The <group> endpoints answer quickly and without errors

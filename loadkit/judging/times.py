@@ -38,7 +38,7 @@ from loadkit.statistics import (
 )
 from loadkit.verdict import Status
 
-__all__ = ["examine_maximum", "examine_mean", "examine_percentile", "whole_effect"]
+__all__ = ["examine_maximum", "examine_mean", "examine_percentile", "limit_effect", "whole_effect"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -153,8 +153,25 @@ def whole_effect(traffic: Traffic) -> float:
     return tail.bulk_effect(design_effect(tail.hits, tail.sizes)) * persistence(tail.means)
 
 
+def limit_effect(traffic: Traffic, limit: float) -> float:
+    """The same of the share of operations at or above a limit (seconds) alone, whatever the bulk does far below it."""
+    if not traffic.size:
+        return 1.0
+    tail = _Tail.of(traffic)
+    if len(tail.sizes) < 2:
+        return 1.0
+    at_limit = min(int(np.searchsorted(tail.thresholds, buckets.index(limit))), len(tail.thresholds) - 1)
+    effects = design_effect(tail.hits, tail.sizes) * persistences(tail.hits / tail.sizes[:, np.newaxis])
+    return float(effects[at_limit])
+
+
 def examine_percentile(
-    criterion: Criterion, traffic: Traffic, lent_effect: float = 1.0, *, is_steady: bool = True
+    criterion: Criterion,
+    traffic: Traffic,
+    lent_effect: float = 1.0,
+    lent_at_limit: float = 1.0,
+    *,
+    is_steady: bool = True,
 ) -> Finding:
     """Judge a percentile: "p95 below L" says that the share of operations at or above L is below 5 %.
 
@@ -173,7 +190,8 @@ def examine_percentile(
     width (0.2 %): the one that holds the limit counts as over it where the promise might be kept, and as under it
     where it might be broken, so that the width never decides.
 
-    `lent_effect`: the least design effect (see `whole_effect`). `is_steady`: does the plan ask for the same load
+    `lent_effect`, `lent_at_limit`: the least design effect of each interval, which a part of the traffic too small to
+    tell its own has from the whole (`whole_effect`, `limit_effect`). `is_steady`: does the plan ask for the same load
     throughout, so that a lull is the service's doing? `tests/known_answers/verdict_table.py` shows how often it errs.
     """
     quantile = criterion.measure.quantile
@@ -188,7 +206,7 @@ def examine_percentile(
         )
     own = design_effect(tail.hits, tail.sizes)
     wary = np.maximum(np.maximum(own, tail.bulk_effect(own)) * persistence(tail.means), lent_effect)
-    bold = np.maximum(own * persistences(tail.hits / tail.sizes[:, np.newaxis]), lent_effect)
+    bold = np.maximum(own * persistences(tail.hits / tail.sizes[:, np.newaxis]), lent_at_limit)
     wary_sizes, bold_sizes = (effective_size(tail.total, effects, batches) for effects in (wary, bold))
     found = _test_inverted(tail, wary_sizes, allowed)
     measured = quantile_of(traffic.histogram(), quantile)
