@@ -92,7 +92,7 @@ def _taken(file: IO[str]) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_BETWEEN_TRIES)
+            time.sleep(_BETWEEN_TRIES)  # so few times that nobody notices
         else:
             return True
     return False

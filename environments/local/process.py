@@ -74,6 +74,7 @@ class Program:
                     stderr=log,
                     cwd=self.directory,
                     env={**os.environ, **self.environment},
+                    # It must hold before the program begins, and the supervisor starts parts from one thread.
                     preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509
                 )
             except OSError as error:

@@ -55,8 +55,8 @@ class FakeSession:
         method: str,
         path: str,
         headers: RequestHeaders,  # noqa: ARG002  the seam's, of no interest here
-        more: bytes,  # noqa: ARG002
-        body: bytes | None,  # noqa: ARG002
+        more: bytes,  # noqa: ARG002  the same
+        body: bytes | None,  # noqa: ARG002  the same
         deadline: float,
     ) -> Response:
         """See `Session.request`."""

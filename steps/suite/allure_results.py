@@ -56,7 +56,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
     """Write a session's results with their evidence into an empty folder, and return it."""
     remove(reports)
     folder = reports / FOLDER
-    shelf = _Shelf(AllureFileLogger(str(folder)))  # type: ignore[no-untyped-call]
+    shelf = _Shelf(AllureFileLogger(str(folder)))
     run_lines = dict(zip(outcome.runs, outcome.run_lines(), strict=True))
     repeats: Counter[str] = Counter()
     latest = 0
@@ -76,7 +76,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
         )
         if charts:
             entry.descriptionHtml += _image(charts[0].title, shelf.drawn(charts[0]))
-        shelf.logger.report_result(entry)  # type: ignore[no-untyped-call]
+        shelf.logger.report_result(entry)
     _write_globals(outcome, shelf)
     _write_surroundings(outcome, folder)
     return folder
@@ -101,7 +101,7 @@ class _Shelf:
     def put(self, exhibit: Exhibit) -> model2.Attachment:
         """Write an exhibit, and refer to it."""
         source = f"{uuid.uuid4()}-attachment.{exhibit.kind.extension}"
-        self.logger.report_attached_data(self.drawn(exhibit), source)  # type: ignore[no-untyped-call]
+        self.logger.report_attached_data(self.drawn(exhibit), source)
         return model2.Attachment(name=exhibit.title, source=source, type=exhibit.kind.mime_type)
 
 
@@ -233,7 +233,7 @@ def _write_globals(outcome: Outcome, shelf: _Shelf) -> None:
         for shown in (shelf.put(exhibit) for exhibit in tables_of(run))
     ]
     if attachments:
-        shelf.logger.report_globals(model2.Globals(attachments))  # type: ignore[no-untyped-call]
+        shelf.logger.report_globals(model2.Globals(attachments))
 
 
 def _write_surroundings(outcome: Outcome, folder: Path) -> None:

@@ -215,19 +215,5 @@ def _tidy(text: str | None) -> str:
 
 
 def _not_judged(feature: Feature, scenario: Scenario, step: Step, reason: str, now: float) -> CriterionResult:
-    row = getattr(scenario, "_row", None)
-    return CriterionResult(
-        feature=feature.name,
-        feature_file=scenario.filename,
-        scenario=scenario.name,
-        scenario_line=scenario.line,
-        line=step.line,
-        keyword=step.keyword,
-        sentence=step.name,
-        tags=tuple(str(tag) for tag in scenario.effective_tags),
-        parameters=tuple(row.items()) if row is not None else (),
-        verdict=Verdict(criterion=step.name, status=Status.NOT_JUDGED, reason=reason),
-        run="",
-        started=now,
-        stopped=now,
-    )
+    verdict = Verdict(criterion=step.name, status=Status.NOT_JUDGED, reason=reason)
+    return CriterionResult.of(feature, scenario, step, verdict, run="", started=now, stopped=now)

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from typing import Self
+
+from behave.model import Feature, Scenario, Step
 
 from loadkit.verdict import Verdict
 
@@ -44,6 +47,36 @@ class CriterionResult:
     """Unix seconds."""
     stopped: float
     """Unix seconds."""
+
+    @classmethod
+    def of(
+        cls,
+        feature: Feature,
+        scenario: Scenario,
+        step: Step,
+        verdict: Verdict,
+        *,
+        run: str,
+        started: float,
+        stopped: float,
+    ) -> Self:
+        """A step of behave's model with what was found of it; times in Unix seconds."""
+        row = getattr(scenario, "_row", None)  # behave gives the example of an outline no public name
+        return cls(
+            feature=feature.name,
+            feature_file=scenario.filename,
+            scenario=scenario.name,
+            scenario_line=scenario.line,
+            line=step.line,
+            keyword=step.keyword,
+            sentence=step.name,
+            tags=tuple(str(tag) for tag in scenario.effective_tags),
+            parameters=tuple(row.items()) if row is not None else (),
+            verdict=verdict,
+            run=run,
+            started=started,
+            stopped=stopped,
+        )
 
     @property
     def identity(self) -> str:

@@ -251,21 +251,8 @@ class Session:
         scenario, step = self._scenario, self._step
         assert scenario is not None
         assert step is not None
-        row = scenario._row  # noqa: SLF001  behave gives the example of an outline no public name
-        return CriterionResult(
-            feature=scenario.feature.name,
-            feature_file=scenario.filename,
-            scenario=scenario.name,
-            scenario_line=scenario.line,
-            line=step.line,
-            keyword=step.keyword,
-            sentence=step.name,
-            tags=tuple(str(tag) for tag in scenario.effective_tags),
-            parameters=tuple(row.items()) if row is not None else (),
-            verdict=verdict,
-            run=letter,
-            started=started,
-            stopped=time.time(),
+        return CriterionResult.of(
+            scenario.feature, scenario, step, verdict, run=letter, started=started, stopped=time.time()
         )
 
 

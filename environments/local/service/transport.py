@@ -69,6 +69,7 @@ class JoiningTransport(asyncio.Transport):
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol on such a transport."""
 
+    # Narrower than asyncio has it, as uvicorn's own is: it is only ever given a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection."""
         super().connection_made(JoiningTransport(transport))
