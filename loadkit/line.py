@@ -112,6 +112,8 @@ class Switchboard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self.stop()  # nobody will hear them out
         self._expected = 0
         if self._operator.is_alive():
             # A thread that waits in accept() is woken by a call, not by closing what it waits on.

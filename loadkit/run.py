@@ -1,12 +1,10 @@
 """A plan put on a service: workers started together at one instant, watched, and gathered into a `Run`."""
 
-import ctypes
 import math
 import os
 import platform
 import secrets
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psutil
 
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.gaps import Quiet, common
-from loadkit.journey import arrival_of, resolve
 from loadkit.judging.restarts import lifespans
 from loadkit.line import HungUp, Switchboard
 from loadkit.meanwhile import Actor, Meanwhile
@@ -36,7 +33,7 @@ from loadkit.slices import Beat, SliceTable
 from loadkit.target import Target
 from loadkit.users.roster import Roster, demand
 from loadkit.users.stream import EXPECTED_SECONDS
-from loadkit.worker import Shard, allow_files, run_shard, try_arrivals
+from loadkit.worker import Shard, enlist, look_over, run_shard, try_arrivals
 from loadkit.workload import Model, Plan, Workload
 
 __all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
@@ -51,7 +48,6 @@ _PATIENCE = 10.0
 """Seconds that workers may take to end, once they should."""
 _ARRIVING_PER_SECOND = 250.0
 """Users that are expected to get ready (log in) in a second."""
-_SET_PARENT_DEATH_SIGNAL = 1
 
 
 def run(
@@ -105,7 +101,8 @@ def run(
                 )
                 for index in range(count)
             ]
-            ended = effort.watch_over(futures, started)
+            with effort.interruptible():
+                ended = effort.watch_over(futures, started)
     ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
     table = SliceTable()
     table.add(*effort.tables)
@@ -125,7 +122,7 @@ def run(
         gaps=common([effort.quiets[index] for index in range(count)]),
         observations=observations,
         happenings=tuple(meanwhile.happenings),
-        warnings=tuple(meanwhile.troubles),
+        warnings=(*meanwhile.troubles, *_by_another_client(effort.beats)),
         probes=tuple(probe for probe in probes.answered if probe[0] < ended_at),
         workers=count,
         groups=target.groups,
@@ -152,6 +149,8 @@ class _Effort:
     tables: list[SliceTable] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     quiets: dict[int, list[Quiet]] = field(init=False)
+    is_interrupted: bool = False
+    """Has Ctrl-C been pressed?"""
     ended_at: float = 0.0
     """Seconds since the start at which it was cut short."""
     _ended: str = COMPLETE
@@ -162,6 +161,28 @@ class _Effort:
     def __post_init__(self) -> None:
         self.quiets = {index: [] for index in range(self.workers)}
         self._pulse = Pulse(self.plan.workload, self.workers)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Have Ctrl-C noted; a second one is a `KeyboardInterrupt`, as ever.
+
+        Noted and not raised: raised in the midst of anything, it would leave workers behind that nobody told to stop.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+            yield
+            return
+
+        def note(_signal: int, _frame: FrameType | None) -> None:
+            if self.is_interrupted:
+                raise KeyboardInterrupt
+            self.is_interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def watch_over(self, futures: Sequence["Future[None]"], started: float) -> str:
         """Until all workers have ended. Return how it ended.
@@ -175,25 +196,20 @@ class _Effort:
         deadline = started + workload.seconds + self.plan.drain + _PATIENCE
         told = started
         while not (all(future.done() for future in futures) and self._hung_up == self.board.connected):
-            try:
-                self._listen()
-                now = time.time()
-                if self.watch is not None and now >= told + 1.0:
-                    told = now
-                    self.watch(self._pulse.progress(now - started))
-                if self._ended == COMPLETE:
-                    self._end(self._reason(futures, now))
-                if self._ended != COMPLETE:
-                    deadline = min(deadline, started + self.ended_at + _PATIENCE)
-                if now > deadline:
-                    self._end("the workers did not end")
-                    for pid in self.board.pids.values():
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
-            except KeyboardInterrupt:
-                if self._ended == INTERRUPTED:
-                    raise
-                self._end(INTERRUPTED)
+            self._listen()
+            now = time.time()
+            if self.watch is not None and now >= told + 1.0:
+                told = now
+                self.watch(self._pulse.progress(now - started))
+            if self._ended == COMPLETE:
+                self._end(self._reason(futures, now))
+            if self._ended != COMPLETE:
+                deadline = min(deadline, started + self.ended_at + _PATIENCE)
+            if now > deadline:
+                self._end("the workers did not end")
+                for pid in self.board.pids.values():
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         return self._ended
 
     def _listen(self) -> None:
@@ -210,7 +226,7 @@ class _Effort:
 
     def _reason(self, futures: Sequence["Future[None]"], now: float) -> str:
         """Why to end now; `COMPLETE` where there is no reason."""
-        if self.stop.is_set():
+        if self.stop.is_set() or self.is_interrupted:
             return INTERRUPTED
         for index, future in enumerate(futures):
             error = future.exception() if future.done() else None
@@ -234,6 +250,16 @@ class _Effort:
             self.board.stop()
 
 
+def _by_another_client(beats: Sequence[Beat]) -> tuple[str, ...]:
+    """What to know of operations that did not go through the load's own client."""
+    number = sum(beat.by_httpx for beat in beats)
+    told = (
+        f"{number:,} operations went through httpx: it costs the generator many times what its own client does, "
+        "and that is part of their times"
+    )
+    return (told,) if number else ()
+
+
 def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> bool:
     """See in the workers that the plan can be put on from there. Return whether users get ready before they begin.
 
@@ -242,7 +268,7 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
 
     """
     with _interrupts_held_back():
-        futures = [executor.submit(_check, plan, target.journeys, root, workers) for _ in range(workers)]
+        futures = [executor.submit(look_over, plan, target.journeys, root, workers) for _ in range(workers)]
     roles: list[str]
     arrives: bool
     roles, arrives = _asked(*futures)[0]
@@ -267,13 +293,6 @@ def _asked(*futures: "Future[Any]") -> list[Any]:
         raise ConfigurationError("the worker processes could not be started, or ended at once") from None
 
 
-def _check(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
-    """In a worker: the role that each journey of the mix asks for, and whether users arrive."""
-    allow_files(plan.workload.most_users // workers)
-    roles = [resolve(entry.journey, root).role for entry in plan.workload.mix]
-    return roles, arrival_of(package, root) is not None
-
-
 def _workers_for(workload: Workload) -> int:
     """How many workers a load needs."""
     rate = workload.peak
@@ -295,22 +314,12 @@ def _arrivals_before_start(workload: Workload) -> float:
 def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of this machine that end when this one does, however it ends."""
     context = get_context("spawn")
-    # Nobody takes an order before all are there: two orders to one process would be a worker too few.
     initial = (os.getpid(), context.Barrier(workers))
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=initial)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=enlist, initargs=initial)
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _begin(parent: int, all_there: Barrier) -> None:
-    """In a worker's process: end when the one that started it does, also where that is killed; wait for the others."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    all_there.wait(_PATIENCE)
 
 
 @contextmanager

@@ -286,9 +286,19 @@ def started(base: str, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", 
 def test_ctrl_c_ends_the_load_and_the_run_says_so(tmp_path):
     with service() as base, started(base, tmp_path) as (process, children):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=120)
         assert output.splitlines()[-1] == INTERRUPTED
         assert "Traceback" not in output
+        assert none_left(children)
+
+
+def test_a_second_ctrl_c_ends_the_call_and_the_workers_too(tmp_path):
+    with service() as base, started(base, tmp_path) as (process, children):
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.01)  # two at once are one
+        os.kill(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=50)  # the load would go on for longer
+        assert output.splitlines()[-1] == "KeyboardInterrupt"
         assert none_left(children)
 
 
