@@ -82,7 +82,7 @@ def _on_steady_window(criterion: Criterion, run: Run) -> tuple[Finding, Window |
     where = window(run)
     is_stopped = run.ended.startswith(_EMERGENCY)
     if where is None and is_stopped:
-        where = _remnant(run)
+        where = _remnant(run, _EMERGENCY_SECONDS)
     unjudged = _unjudgeable(criterion, run) or _no_window(run, where)
     if unjudged is not None:
         return unjudged, where
@@ -90,19 +90,21 @@ def _on_steady_window(criterion: Criterion, run: Run) -> tuple[Finding, Window |
     finding = _cut_short(run, where, _Case(criterion, run, where).weighed())
     if is_stopped and finding.status is Status.INCONCLUSIVE and criterion.measure.family is not Family.GAUGE:
         # A service that collapsed late in a long run: what was stopped would have gone on as it was at the end.
-        remnant = _remnant(run)
-        last = _cut_short(run, remnant, _Case(criterion, run, remnant).weighed())
-        if last.status is Status.FAIL:
-            return last, remnant
+        # It was stopped for ten seconds. What failed in them began up to a time-out before; an outage that began within
+        # them is alone in their half. The longest end that shows it is told.
+        longest, shortest = _EMERGENCY_SECONDS + int(run.plan.timeout), _EMERGENCY_SECONDS // 2
+        for seconds in range(longest, shortest - 1, -1):
+            remnant = _remnant(run, seconds)
+            last = _cut_short(run, remnant, _Case(criterion, run, remnant).weighed())
+            if last.status is Status.FAIL:
+                return last, remnant
     return finding, where
 
 
-def _remnant(run: Run) -> Window:
-    """The seconds for which a run was stopped."""
-    last = int(run.ended_at)
-    return Window(
-        max(0, last - _EMERGENCY_SECONDS), min(last, _EMERGENCY_SECONDS), "until the emergency stop"
-    )
+def _remnant(run: Run, seconds: int) -> Window:
+    """The last seconds of a run that was stopped."""
+    end = int(run.ended_at)
+    return Window(max(0, end - seconds), min(end, seconds), "until the emergency stop")
 
 
 def rehearsed(run: Run) -> str:

@@ -3,6 +3,8 @@
 Operations of one run are not independent: a slow second slows all its operations. So a run's steady window is cut
 into batches of equal length, and the spread *between* batches says how many independent operations the window is
 worth (batch means: Law, "Simulation Modeling and Analysis", ch. 9; design effect: Kish, "Survey Sampling", § 8.2).
+Where all operations have a say, seconds do instead of batches, with the correlation from each to the next ones
+(initial sequence: Geyer, "Practical Markov Chain Monte Carlo", Statistical Science 7, 1992, § 3.3).
 The bounds of a share are those of Clopper and Pearson (1934) at that effective number.
 
 All here is pure: arrays in, numbers out. Every bound is one-sided at `CONFIDENCE`.
@@ -32,6 +34,7 @@ __all__ = [
     "normal_quantile",
     "persistence",
     "persistences",
+    "serial_effect",
     "student_quantile",
     "theil_sen",
 ]
@@ -101,6 +104,27 @@ def persistence(values: Floats) -> float:
     """`persistences` of one quantity, shape (b,). Not-a-number marks an empty batch, and is left out."""
     present = values[np.isfinite(values)]
     return float(persistences(present[:, np.newaxis])[0]) if len(present) > 2 else 1.0
+
+
+def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
+    """How many operations are worth one independent one, by how a score of theirs goes together over time; at least 1.
+
+    `sums`, `sizes` (s,): the scores' sum and the operations of each second; `variance`: of one operation's score. With
+    γ the autocovariance of the seconds' sums about their mean, the long-run variance is γ₀ + 2·Σγ; the pairs γ₀+γ₁,
+    γ₂+γ₃ … are followed as long as they are positive, and none is taken for larger than the one before.
+    """
+    seconds, total = len(sums), float(sizes.sum())
+    independent = variance * total
+    if independent <= 0:
+        return 1.0
+    spread = sums - sums.sum() / total * sizes
+    length = 1 << (2 * seconds - 1).bit_length()
+    spectrum = np.fft.rfft(spread, length)
+    products = np.fft.irfft(spectrum * spectrum.conj(), length)
+    pairs = products[: 2 * (seconds // 6 + 1)].reshape(-1, 2).sum(axis=1)
+    is_positive = np.logical_and.accumulate(pairs > 0)
+    together = 2 * float(np.minimum.accumulate(pairs)[is_positive].sum()) - float(products[0])
+    return max(1.0, max(together, float(products[0])) / independent)
 
 
 def effective_size(size: float, effect: Floats, batches: int) -> Floats:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadkit import slices
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.judge import judge
+from loadkit.judging import times
 from loadkit.verdict import Status
 from loadkit.workload import Model
 from tests.builders import (
@@ -77,7 +79,7 @@ def test_504_ms_is_not_500():
 def test_the_reason_is_a_sentence_with_the_figures():
     verdict = judge(response_time(limit=0.5), exponential_run())
     assert verdict.reason == (
-        "p95 response time was 59.6 ms (at most 60.9 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
+        "p95 response time was 59.6 ms (at most 60.8 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
     )
 
 
@@ -322,6 +324,35 @@ def wandering_run(seed):
     return run_of(
         samples_of(starts, random.exponential(0.02, 2000) * levels[starts.astype(int)]), plan_of(60)
     )
+
+
+def longer(run, turns):
+    """The same run that many times over: the first of them is all that the original has."""
+    seconds = int(run.plan.workload.seconds)
+    whole = run_of([], plan_of(seconds * turns))
+    for turn in range(turns):
+        part = copy.deepcopy(run.table)
+        part.keys += turn * seconds << slices._SECOND_SHIFT
+        part.cells += turn * seconds << (slices._SERIES_BITS + slices._OUTCOME_BITS)
+        whole.table.add(part)
+    return whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.3, 3), st.sampled_from([2, 5]))
+def test_more_of_the_same_never_turns_what_is_sure_into_doubt(seed, factor, turns):
+    run = exponential_run(2000, 60, seed=seed)
+    criterion = response_time(limit=factor * P95)
+    first = judge(criterion, run).status
+    if first is not INCONCLUSIVE:
+        assert judge(criterion, longer(run, turns)).status is first
+
+
+@given(st.floats(0.001, 3), st.floats(0.001, 10), st.sampled_from([0.5, 0.95, 0.999]))
+def test_the_size_that_is_advised_reaches_just_to_the_limit(slope, away, quantile):
+    spread = times._Spread(slope, 1 / (quantile * (1 - quantile)))
+    assert spread.reach(spread.size_to_reach(away)) == pytest.approx(away)
+    assert spread.size_to_reach(0.0) == np.inf
 
 
 @settings(max_examples=40, deadline=None)

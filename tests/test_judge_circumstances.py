@@ -363,6 +363,8 @@ def test_a_few_seconds_with_fewer_users_are_forgiven():
 
 # --- how it ended
 
+EMERGENCY = "emergency stop: more than half of the operations failed"
+
 
 def cut_short(ended_at, ended="interrupted", **changes):
     samples = [sample for sample in samples_with(**changes) if sample.intended < ended_at]
@@ -389,14 +391,33 @@ def test_a_run_cut_short_before_its_window_is_inconclusive():
 
 
 def test_an_emergency_stop_in_the_ramp_fails_where_most_operations_failed_and_else_says_nothing():
-    ended = "emergency stop: more than half of the operations failed"
     for outcome, status in (("refused", FAIL), ("ok", INCONCLUSIVE)):
         samples = samples_of(np.arange(0, 30, 0.01), np.full(3000, 0.01), outcome=outcome)
-        run = run_of(samples, plan_of(60, 60), ended=ended, ended_at=30.0)
+        run = run_of(samples, plan_of(60, 60), ended=EMERGENCY, ended_at=30.0)
         for criterion in (error_rate(), response_time()):
             verdict = judge(criterion, run)
             assert verdict.status is status
             assert verdict.window.phase == "until the emergency stop"
+
+
+def test_an_outage_fails_although_it_began_just_before_the_emergency_stop():
+    starts = np.arange(0, 52, 0.005)
+    outcomes = np.where(starts > 46, "refused", "ok").tolist()
+    samples = samples_of(starts, np.full(len(starts), 0.01), outcome=outcomes)
+    run = run_of(samples, plan_of(90, 3), ended=EMERGENCY, ended_at=52.0)
+    for criterion in (error_rate(), response_time()):
+        assert judge(criterion, run).status is FAIL
+
+
+def test_a_service_that_stands_still_fails_although_all_that_failed_began_long_before_the_emergency_stop():
+    starts = np.arange(0, 151, 0.01)
+    times, outcomes = np.full(len(starts), 0.01), np.full(len(starts), "ok", dtype="U7")
+    times[starts >= 150], outcomes[starts >= 150] = 10.0, "timeout"
+    plan = plan_of(300, 3, 100, Model.CLOSED)
+    gaps = [(151.0, 160.0)]
+    samples = samples_of(starts, times, outcome=outcomes.tolist())
+    run = run_of(samples, plan, gaps=gaps, ended=EMERGENCY, ended_at=161.0)
+    assert judge(response_time(), run).status is FAIL
 
 
 def test_judged_is_what_came_before_the_first_action():

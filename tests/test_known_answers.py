@@ -13,13 +13,15 @@ import pytest
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judge import judge
+from loadkit.judging.health import health
 from loadkit.judging.traffic import quantile_of
 from loadkit.slices import Kind, SliceTable
 from loadkit.verdict import Status
 from loadkit.workload import MixEntry, Model
 from tests.builders import beats_of, error_rate, response_time, run_of, samples_of, throughput
 from tests.known_answers import hidden_stall
-from tests.known_answers.runs import answers_of, cases, ideal, plan_of
+from tests.known_answers.runs import Case, answer_of, answers_of, cases, ideal, plan_of
+from tests.known_answers.servers import Mixture
 from tests.virtual_time import Simulation, simulate
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -190,6 +192,28 @@ def test_the_servers_own_log_says_the_same(bench, name):
         assert is_near(answer.response(quantile), served, 0.002 + 0.02 * served, answer, quantile)
     # What was sent in the window and what came in it differ by what was on its way at its edges.
     assert len(answer.served) == pytest.approx(answer.traffic.size, abs=5 + 200 * answer.disturbance(0.99))
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    ("model", "level", "rate"), [(Model.CLOSED, 1000, 1180), (Model.REQUESTS, 5000, 5000)], ids=str
+)
+def test_the_servers_own_log_says_the_same_of_a_heavy_load(model, level, rate):
+    """Times from 20 to 400 ms, for 1000 users, and for 5000 requests per second.
+
+    A machine that has no room for both sides is said by the generator to be none, and then nothing is proven.
+    """
+    # 0.8 s of thinking and 46 ms of service on average: 1000 users make 1182 requests per second.
+    case = Case(Mixture(0.07, 0.02, 0.4), plan_of(model, level, 30, ramp=10))
+    answer = answer_of(case)
+    state = health(answer.run, answer.window, 0.4)
+    if state.status == "invalid":
+        pytest.skip("the generator was not well: " + "; ".join(state.reasons))
+    assert answer.traffic.size / answer.traffic.seconds == pytest.approx(rate, rel=0.03)
+    assert answer.traffic.failed == 0
+    for quantile in (0.5, 0.9, 0.95, 0.99):
+        served = float(np.quantile(answer.served, quantile))
+        assert is_near(answer.response(quantile), served, 0.002 + 0.02 * served, answer, quantile)
 
 
 # --- 10: a service that breaks down

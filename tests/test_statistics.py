@@ -15,6 +15,7 @@ from loadkit.statistics import (
     is_surely_below,
     mean_of_batches,
     persistence,
+    serial_effect,
     theil_sen,
 )
 
@@ -75,6 +76,45 @@ def test_few_batches_pay_for_the_doubt_in_their_own_spread():
         1000 * (1.6449 / 1.6991) ** 2, rel=1e-3
     )
     assert effective_size(1000, np.array([1.0]), 3)[0] < 400
+
+
+def wandering(memory, seconds, random):
+    """An AR(1) process, in its steady state from the start."""
+    values = random.standard_normal(seconds)
+    values[1:] *= np.sqrt(1 - memory**2)
+    for second in range(1, seconds):
+        values[second] += memory * values[second - 1]
+    return values
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_operations_are_worth_what_their_seconds_together_are_worth(memory):
+    """A second's operations all have its level, so 50 seconds' worth of it are worth (1+φ)/(1−φ) of them."""
+    random = np.random.default_rng(6)
+    levels, sizes = wandering(memory, 20_000, random), np.full(20_000, 50.0)
+    expected = 50 * (1 + memory) / (1 - memory)
+    assert serial_effect(50 * levels, sizes, 1.0) == pytest.approx(expected, rel=0.15)
+    unequal = random.poisson(50, 20_000).astype(float)
+    assert serial_effect(unequal * levels, unequal, 1.0) == pytest.approx(expected, rel=0.15)
+
+
+def test_independent_operations_are_worth_themselves():
+    random = np.random.default_rng(7)
+    sizes = random.poisson(100, 1000).astype(float)
+    assert serial_effect(random.normal(3 * sizes, np.sqrt(sizes)), sizes, 1.0) == pytest.approx(1, abs=0.35)
+
+
+def test_scores_that_are_all_the_same_or_that_alternate_have_no_effect():
+    sizes = np.array([10.0, 20.0, 0.0, 30.0])
+    assert serial_effect(3 * sizes, sizes, 0.0) == 1
+    assert serial_effect(np.tile([45.0, 55.0], 50), np.full(100, 100.0), 1.0) == 1
+
+
+@given(st.integers(2, 40), st.integers(0, 1000))
+def test_the_effect_of_however_few_seconds_is_a_number_of_at_least_one(seconds, seed):
+    random = np.random.default_rng(seed)
+    effect = serial_effect(random.normal(size=seconds), random.poisson(2, seconds) + 1.0, 1.0)
+    assert 1 <= effect < np.inf
 
 
 @pytest.mark.parametrize(

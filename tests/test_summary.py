@@ -78,6 +78,13 @@ def test_a_percentile_among_the_failed_is_null_and_says_so():
     assert "censored" not in summarise(a_run(failed=0.0), Window(0, 60))["response_time"]
 
 
+def test_the_longest_service_time_is_its_own_and_not_that_of_the_response():
+    starts = np.arange(0, 60, 0.1)
+    figures = summarise(run_of(samples_of(starts, np.full(600, 0.5), late=0.2), plan_of(60)), Window(0, 60))
+    assert figures["response_time"]["max"] == pytest.approx(0.5)
+    assert figures["service_time"]["max"] == pytest.approx(0.3, rel=0.002)
+
+
 def test_labels_add_up_to_the_whole():
     figures = summarise(a_run(), Window(0, 60))
     labels = figures["by_label"]

@@ -48,8 +48,9 @@ def test_a_success_is_completed_in_the_second_of_its_end():
     assert all_of(run, Window(10, 10)).completed.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
-def test_timeouts_enter_a_mean_with_their_time_and_other_failures_do_not():
-    outcomes = ["ok", "timeout", "status 500"]
+@pytest.mark.parametrize("timeout", ["timeout", "connect timeout", "read timeout"])
+def test_timeouts_enter_a_mean_with_their_time_and_other_failures_do_not(timeout):
+    outcomes = ["ok", timeout, "status 500"]
     run = run_of(samples_of([0.0, 0.1, 0.2], [1.0, 10.0, 0.001], outcome=outcomes), plan_of())
     number, spent, longest = all_of(run).timed[0]
     assert (number, spent, longest) == (2, pytest.approx(11.0), pytest.approx(10.0))
