@@ -90,6 +90,44 @@ def test_a_short_load_fails_all_the_same_where_every_window_in_time_was_followed
     assert verdict.status is Status.FAIL
 
 
+def test_a_service_that_stands_still_has_not_recovered_although_nobody_asks_it_anything():
+    starts = np.arange(190 * 100) / 100
+    asked = (starts < 70.4) | (starts >= 88)
+    times = np.where((starts >= 70) & (starts < 88), 17.8, 0.02)[asked]
+    samples = samples_of(starts[asked], times)
+    run = run_of(samples, PLAN, beats=beats_of(190), gaps=[(70.0, 87.8)], happenings=(KILL,))
+    assert judge(WITHIN_30, run).measured == 20.0
+
+
+def test_what_was_under_way_when_it_came_is_no_measure_of_before():
+    starts = np.arange(190 * 100) / 100
+    outcomes = np.where((starts > 69) & (starts < 80), "refused", "ok").tolist()
+    times = np.where((starts >= 80) & (starts < 100), 1.0, 0.5)
+    run = run_of(samples_of(starts, times, outcome=outcomes), PLAN, beats=beats_of(190), happenings=(KILL,))
+    assert judge(WITHIN_30, run).measured == 30.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_quick_service_recovers_at_once_from_nothing(seed):
+    chance = np.random.default_rng(seed)
+    starts = np.arange(190 * 100) / 100
+    wander = np.repeat(np.exp(chance.normal(0, 0.1, 38)), 500)
+    beats = [
+        dataclasses.replace(beat, in_flight=int(waiting))
+        for beat, waiting in zip(beats_of(190), chance.poisson(0.4, 190), strict=True)
+    ]
+    times = 0.0015 * (1 + chance.exponential(1, len(starts))) * wander
+    run = run_of(samples_of(starts, times), PLAN, beats=beats, happenings=(KILL,))
+    assert judge(WITHIN_30, run).measured == 0.0
+
+
+def test_more_than_a_fifth_slower_is_no_recovery_where_that_can_be_felt():
+    starts = np.arange(190 * 100) / 100
+    times = np.where(starts < 70, 0.1, np.where(starts < 92, 0.13, 0.12))
+    run = run_of(samples_of(starts, times), PLAN, beats=beats_of(190), happenings=(KILL,))
+    assert judge(WITHIN_30, run).measured == 25.0
+
+
 def test_an_action_that_did_not_come_about_is_not_judged():
     failed = dataclasses.replace(KILL, failed="no such instance")
     verdict = judge(WITHIN_30, disturbed(happenings=(failed,)))
@@ -154,4 +192,18 @@ def test_a_service_that_stays_slow_after_the_peak_fails():
     ids=["nothing before it", "it never falls", "it falls to more than before"],
 )
 def test_a_peak_without_the_same_load_before_and_after_it_is_not_judged(stages):
-    assert judge(WITHIN_30, peaked(stages)).status is Status.NOT_JUDGED
+    verdict = judge(WITHIN_30, peaked(stages))
+    assert verdict.status is Status.NOT_JUDGED
+    assert "a load that follows a table from a low level that holds to a high one" in verdict.reason
+
+
+def test_a_load_that_only_falls_back_shows_nothing_to_be_as_good_as():
+    falling = (Stage(10, 400), Stage(60, 400), Stage(0, 100), Stage(90, 100))
+    assert "steady before the highest load" in judge(WITHIN_30, peaked(falling)).reason
+
+
+def test_an_action_that_comes_at_once_leaves_nothing_to_be_as_good_as():
+    plan = plan_of(180, 10, 100, Model.CLOSED, actions=(dataclasses.replace(KILLED, at=0.0),))
+    verdict = judge(WITHIN_30, disturbed(plan=plan))
+    assert verdict.status is Status.NOT_JUDGED
+    assert 'steady before "an instance is killed"' in verdict.reason

@@ -48,7 +48,7 @@ groups:
       - alert: CacheMisses
         expr: >-
           sum(rate(cache_hits_total[10s])) / (sum(rate(cache_hits_total[10s])) + sum(rate(cache_misses_total[10s]))) < 0.5
-          and sum(rate(cache_misses_total[10s])) > 20
+          and sum(rate(cache_misses_total[10s])) > 10
         for: 5s
         annotations: {summary: "less than half of the reads are served by the cache"}
 """

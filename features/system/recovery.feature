@@ -21,6 +21,7 @@ Feature: The service gets over what hits it
     And the load holds for 3 minutes
     When an instance is killed after 1 minute
     Then the service recovers within 30 seconds
+    And the "InstanceDown" alert fires within 30 seconds
 
   @disturbing
   Scenario: The cache is lost

@@ -9,11 +9,13 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope
 from loadkit.judging.finding import Finding
 from loadkit.judging.health import health
+from loadkit.judging.stall import fill
 from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.quantities import format_number, format_ratio, format_seconds
 from loadkit.record import Run
 from loadkit.steady import Disturbance, disturbance, window
 from loadkit.verdict import Status, Window
+from loadkit.workload import Model
 
 __all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]
 
@@ -25,10 +27,19 @@ _IN_A_ROW = 6
 """Good windows that make a recovery."""
 _TIMES = 1.2
 """How many times its value before is as good as before."""
+_INEXACT = 0.002
+"""Seconds: what the load generator's own times may be off by is no sign of anything."""
+_WHOLE = 1.0
+"""Nor is one more operation in flight, which is there whole or not at all. Without these two, of a hundred services of
+3 ms that nothing disturbs two to six would not recover from nothing."""
 _FAILED = 0.01
 """Ratio of operations that may fail in a good window."""
+_STALL = 1.0
+"""Seconds without any answer from which on the arrivals that this kept away are filled in."""
 _USUAL = 0.95
 """The share of the windows before that are taken as usual: five seconds wander more than minutes do."""
+_A_PEAK = "a load that follows a table from a low level that holds to a high one and back"
+"""A peak that can be judged."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,6 +72,8 @@ def spells(run: Run, start: int, end: int) -> list[Spell]:
     if length <= 0:
         return []
     traffic = traffic_of(run, series_of(Scope(), run), Window(start, length))
+    if run.plan.workload.model is Model.CLOSED:
+        traffic = fill(traffic, run.gaps, start, _STALL)
     waiting = np.zeros(length)
     for beat in run.beats:
         if start <= beat.second < start + length:
@@ -93,9 +106,11 @@ def allowed(run: Run, cause: Disturbance) -> Spell | None:
     before = [] if where is None else spells(run, where.start, where.end)
     if len(before) < _IN_A_ROW:
         return None
+    # What is under way when it comes is hit by it too.
+    del before[-1]
     p95 = _usual(np.array([spell.p95 for spell in before]))
     in_flight = _usual(np.array([spell.in_flight for spell in before]))
-    return Spell(before[0].start, _TIMES * p95, _TIMES * in_flight, _FAILED)
+    return Spell(before[0].start, _TIMES * p95 + _INEXACT, _TIMES * in_flight + _WHOLE, _FAILED)
 
 
 def _usual(values: Floats) -> float:
@@ -109,16 +124,18 @@ def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | 
     at most `allowed`, and at most 1 % failed.
     """
     cause = disturbance(run.plan)
-    if cause is None or cause.before is None:
-        missing = (
-            "nothing disturbs the service"
-            if cause is None
-            else "there is no steady load before the highest one"
-        )
+    if cause is None:
         return Finding(
             Status.NOT_JUDGED,
-            f'{missing}, so that there is nothing to recover to; a When such as "an instance is killed" disturbs it, '
-            "or a load that follows a table from a low level to a high one and back",
+            'nothing disturbs the service, so that there is nothing to recover from; a When such as "an instance is '
+            f'killed" disturbs it, and so does {_A_PEAK}',
+        ), None
+    if cause.before is None:
+        what = f'"{cause.what}"' if run.plan.actions else "the highest load"
+        return Finding(
+            Status.NOT_JUDGED,
+            f"no load was steady before {what}, so that nothing shows what the service is to be as good as afterwards; "
+            f"{_A_PEAK} shows it",
         ), None
     if problem := _not_brought_about(run, cause):
         return problem, None

@@ -3,69 +3,62 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from loadkit import environment, journey, planning, run
-from loadkit.observers import observer_of
-from loadkit.observers.base import Observer
+from loadkit import phrases
+from loadkit.criterion import Family
+from loadkit.planning import Draft
 from loadkit.progress import Progress
 from loadkit.record import Run
 from loadkit.workload import Model
-from tests.local_environment import LocalEnvironment, eventually
-from tests.matrix.table import HITS, Row
+from tests.local_environment import LocalEnvironment
+from tests.local_load import LocalLoad
+from tests.matrix.table import CRITERIA, Row
 
-ROOT = Path(__file__).parents[2]
-
-USERS = 40
 RAMP = 3.0
+_LAST = 19
+"""The niceness of who comes last."""
 
 
 class Bench:
     """The local environment, up, with both its instances watched."""
 
-    def __init__(self, local: LocalEnvironment, facts: dict[str, Any]) -> None:
+    def __init__(self, local: LocalEnvironment, facts: Mapping[str, Any]) -> None:
         self._local = local
-        self._environment = environment.load("local", ROOT)
-        self._target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, [HITS])
-        assert observer is not None
-        self._observer: Observer = observer
+        self._load = LocalLoad(facts, _queries())
 
     def run(self, row: Row, hold: float) -> Run:
         """The default mix for `hold` seconds under a row's fault."""
-        draft = planning.Draft()
-        draft.load(Model.CLOSED, USERS)
+        draft = Draft()
+        draft.load(Model.CLOSED, row.users)
         draft.arrive(RAMP)
         draft.hold_for(hold)
         draft.think_for(row.think)
-        journeys = journey.find(self._environment.journeys, ROOT)
-        plan = planning.plan(draft, self._environment, journeys)
-        assert eventually(self._is_watched, 30.0), "the instances are not scraped"
-        disturbance = starvation() if row.starves_generator else self._fault(row)
+        self._load.await_calm()
+        disturbance = starvation() if row.starves_generator else self._faults(row)
         with disturbance as watch:
-            return run.run(plan, self._target, root=ROOT, observer=self._observer, watch=watch)
+            return self._load.run(draft, timeout=row.timeout, watch=watch)
 
     @contextmanager
-    def _fault(self, row: Row) -> Iterator[Callable[[Progress], None]]:
-        """Have the fault on in time, and off again at the end; yields what the run is to tell how it goes."""
-        settings = [part for key, value in row.parameters.items() for part in ("--set", f"{key}={value}")]
-        switched: list[Future[dict[str, Any]]] = []
+    def _faults(self, row: Row) -> Iterator[Callable[[Progress], None]]:
+        """Have the faults on in time, and off again at the end; yields what the run is to tell how it goes."""
+        switched: list[Future[None]] = []
         with ThreadPoolExecutor(1) as pool:
 
             def switch_on() -> None:
-                switched.append(pool.submit(self._local.verb, "fault", row.fault, "on", *settings))
+                switched.append(pool.submit(self._switch_on, row.fault, row.parameters))
 
             def watch(progress: Progress) -> None:
                 if row.at is not None and progress.elapsed >= row.at and not switched:
                     switch_on()
 
+            for fault, parameters in row.amid.items():
+                self._switch_on(fault, parameters)
             if row.fault and row.at is None:
                 switch_on()
                 switched[0].result()
@@ -75,18 +68,28 @@ class Bench:
                 for each in switched:
                     each.result()
                     self._local.verb("fault", row.fault, "off")
+                for fault in row.amid:
+                    self._local.verb("fault", fault, "off")
         assert bool(switched) == bool(row.fault), "the run was over before the fault was switched on"
 
-    def _is_watched(self) -> bool:
-        now = time.time()
-        memory = self._observer.observe(now - 5.0, now)["memory usage"]
-        fresh = [series for series in memory.series if len(series.times) and now - series.times[-1] < 2.0]
-        return len(fresh) == 2
+    def _switch_on(self, fault: str, parameters: Mapping[str, float]) -> None:
+        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
+        self._local.verb("fault", fault, "on", *settings)
+
+
+def _queries() -> list[str]:
+    """What the criteria ask Prometheus for, besides the measures of the environment's file."""
+    measures = [phrases.criterion(sentence).measure for sentence in CRITERIA.values()]
+    return [
+        phrases.observed_as(measure) if measure.family is Family.ALERT else measure.name
+        for measure in measures
+        if measure.family is Family.ALERT or phrases.is_query(measure)
+    ]
 
 
 @contextmanager
 def starvation() -> Iterator[Callable[[Progress], None]]:
-    """Keep the workers of a run on one core, and that core busy, from its first second on."""
+    """Keep the workers of a run on one core, and that core busy with what goes before them, from its first second on."""
     burners: list[subprocess.Popen[bytes]] = []
     core = min(os.sched_getaffinity(0))
 
@@ -95,6 +98,7 @@ def starvation() -> Iterator[Callable[[Progress], None]]:
             return
         for worker in psutil.Process().children(recursive=True):
             os.sched_setaffinity(worker.pid, {core})
+            worker.nice(_LAST)
         for _ in range(2):
             burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             os.sched_setaffinity(burner.pid, {core})

@@ -1,0 +1,37 @@
+@system @SYS-7
+Feature: A whole day, its top hour included
+  The promise: from the first early riser through the busiest hour to the evening, the service keeps what it promises.
+
+  A day takes eight minutes here: the load follows its curve. Its top hour is held in a run of its own, since that is
+  where the throughput is promised.
+
+  Scenario Outline: The <group> endpoints answer quickly all day
+    Given 1000 concurrent users of the API
+    And the load follows the "peak hour" curve
+    Then the p95 response time of the <group> endpoints stays below 500 ms
+    And the error rate of the <group> endpoints is below 1%
+
+    Examples:
+      | group     |
+      | auth      |
+      | metrics   |
+      | dashboard |
+      | admin     |
+
+  Scenario: The database has room all day
+    Given 1000 concurrent users of the API
+    And the load follows the "peak hour" curve
+    Then database connection pool utilization stays below 80%
+
+  Scenario: The top hour of the day
+    Given the load follows
+      | for       | users |
+      | 30 s      | 300   |
+      | 30 s      | 300   |
+      | 1 minute  | 1000  |
+      | 2 minutes | 1000  |
+      | 30 s      | 400   |
+    Then throughput stays above 1000 requests per second
+    And the p95 response time stays below 500 ms
+    And the error rate stays below 1%
+    And database connection pool utilization stays below 80%

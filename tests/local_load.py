@@ -1,0 +1,79 @@
+"""Load on the local environment, as tests put it on."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loadkit import environment, journey, planning, run
+from loadkit.judging.alerts import LIFE_SIGN
+from loadkit.meanwhile import Actor
+from loadkit.observation import Series
+from loadkit.observers import observer_of
+from loadkit.observers.base import Observer
+from loadkit.phrases import ALERTS
+from loadkit.progress import Progress
+from loadkit.record import Run
+from tests.local_environment import eventually
+
+__all__ = ["LocalLoad"]
+
+_ROOT = Path(__file__).parents[1]
+
+
+class LocalLoad:
+    """What puts load on a local environment that is up, while Prometheus watches all its instances."""
+
+    def __init__(self, facts: Mapping[str, Any], queries: Iterable[str] = ()) -> None:
+        """Prepare it.
+
+        Args:
+            facts: what its verb "up" or "scale" gave back.
+            queries: what is asked of Prometheus besides the measures of the environment's file.
+
+        """
+        self._instances = len(facts["instances"])
+        self._environment = environment.load("local", _ROOT)
+        self._target = self._environment.target(facts)
+        observer = observer_of(self._environment, facts, queries)
+        assert observer is not None
+        self._observer: Observer = observer
+
+    def await_calm(self) -> None:
+        """Wait until all instances are scraped, and no alert of an earlier load fires any more."""
+        assert eventually(self._is_calm, 60.0), (
+            "the instances are not scraped, or an alert fires without load"
+        )
+
+    def run(
+        self,
+        draft: planning.Draft,
+        *,
+        timeout: float = 10.0,
+        actor: Actor | None = None,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Run:
+        """Put on what a draft describes.
+
+        Args:
+            draft: the load.
+            timeout: seconds for a whole request.
+            actor: brings about what happens meanwhile; as `watch`, see `loadkit.run.run`.
+            watch: told how it goes.
+
+        """
+        journeys = journey.find(self._environment.journeys, _ROOT)
+        plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
+        return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)
+
+    def _is_calm(self) -> bool:
+        now = time.time()
+        seen = self._observer.observe(now - 5.0, now)
+
+        def fresh(name: str) -> list[Series]:
+            series = seen[name].series if name in seen else ()
+            return [each for each in series if len(each.times) and now - each.times[-1] < 2.0]
+
+        firing = [alert for alert in fresh(ALERTS) if alert.instance != LIFE_SIGN]
+        return len(fresh("memory usage")) == self._instances and not firing
