@@ -5,10 +5,10 @@ It knows nothing of behave, of Allure, or of the service under test. Layers, eac
 
 - values: errors, clock, buckets, sample, slices, workload, criterion, observation, record, target, verdict
 - pure: phrases (text to values), arrival and gaps (schedules), statistics, steady, judge with judging/ (what it looks at)
-- seams: drivers, observers, environment
+- seams: drivers, observers, environment with its control
 - engine: planning, preflight, lock, run, worker, journey with users/ (who act), recorder, meanwhile (what happens to
   the service), probe, progress, line (between processes)
-- outside: archive, summary, table, timeline, charts, live, gate, trace, calibration, cli with commands/
+- outside: archive, summary, table, timeline, charts with drawing, live, gate, trace, calibration, cli with commands/
 
 One request, followed through: `arrival` (when it should start) → `users.user` (sends and measures it) → `drivers.http` →
 `recorder` → `slices` (counted) → `line` → `run` (gathered) → `judge`.

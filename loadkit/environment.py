@@ -5,30 +5,37 @@ variable, ``control:KEY`` a fact that the environment's control command tells on
 """
 
 import json
+import math
 import os
-import subprocess
-import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from loadkit.control import Control
 from loadkit.criterion import Unit
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observation import Reading
 from loadkit.target import Account, Secret, Target
 from loadkit.workload import Action, MixEntry, Plan
 
-__all__ = ["Control", "Deed", "Environment", "MeasureQuery", "load"]
+__all__ = ["Deed", "Environment", "MeasureQuery", "load"]
 
 _STATED = {
     "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
-    "version", "ca_file", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
+    "version", "ca_file", "cert_file", "key_file", "timeout", "connect_timeout", "read_timeout", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
     "instances", "traffic", "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
     "actions", "curves",
 }  # fmt: skip
+
+_NUMBERS = {
+    "max_users": 1000, "max_rate": 5000, "max_minutes": 120, "hold": 300, "ramp": 30, "timeout": 10,
+    "connect_timeout": 3, "read_timeout": 5, "time_scale": 0.1, "users_scale": 0.1, "default_load": 100, "instances": 2,
+}  # fmt: skip
+"""Values that must be numbers, times in seconds, each with one as it may be."""
+_SCALES = {"time_scale", "users_scale"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,54 +56,6 @@ class MeasureQuery:
     """The label that tells instances apart."""
     judged: str = "p95"
     """What of it is judged with `stays`: "p95" (time-weighted) or "max"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A command that starts and stops an environment; it prints one JSON object as its last line."""
-
-    command: tuple[str, ...]
-    root: Path
-
-    def call(self, *arguments: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Run a verb and return what it printed; each line of its stderr goes to `progress` as it comes.
-
-        Raises:
-            ConfigurationError: it failed; the sentence is its own last line on stderr.
-
-        """
-        command = [sys.executable if part == "python" else part for part in self.command]
-        told = ""
-        try:
-            # stdout goes to a file: two pipes read one after the other would block on a long answer.
-            with (
-                tempfile.TemporaryFile("w+") as stdout,
-                subprocess.Popen(
-                    [*command, *arguments], cwd=self.root, stdout=stdout, stderr=subprocess.PIPE, text=True
-                ) as process,
-            ):
-                assert process.stderr is not None
-                for line in process.stderr:
-                    if progress and told:
-                        progress(told)
-                    told = line.rstrip()
-                process.wait()
-                stdout.seek(0)
-                printed = stdout.read().strip().splitlines()
-        except OSError as error:
-            raise ConfigurationError(f"cannot run {' '.join(self.command)}: {error.strerror}") from None
-        if process.returncode:
-            raise ConfigurationError(
-                told or f"{' '.join(self.command)} {arguments[0]}: exit {process.returncode}"
-            )
-        if progress and told:
-            progress(told)
-        try:
-            return dict(json.loads(printed[-1]))
-        except (IndexError, ValueError):
-            raise ConfigurationError(
-                f"{' '.join(self.command)} {arguments[0]} printed no JSON object"
-            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +111,11 @@ class Environment:
     def ramp(self) -> float:
         """Seconds over which users arrive where the sentence does not say."""
         return float(self.values.get("ramp", 10.0))
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a whole request; a longer one failed."""
+        return float(self.values.get("timeout", 10.0))
 
     @property
     def default_mix(self) -> tuple[MixEntry, ...]:
@@ -252,19 +216,29 @@ class Environment:
             facts: what `up` returned.
 
         Raises:
-            ConfigurationError: a reference leads nowhere, or the accounts cannot be read.
+            ConfigurationError: a reference leads nowhere, the accounts cannot be read, or the address has a password in it.
 
         """
+        base = str(self._resolved(self.values["base"], facts)).rstrip("/")
+        if "@" in urlsplit(base).netloc:
+            raise ConfigurationError(
+                f"{self.file.name}: base has a name or password before its host, which nobody would be sent; "
+                "expected https://host, and [accounts] for who logs in"
+            )
         return Target(
             name=self.name,
-            base=str(self._resolved(self.values["base"], facts)).rstrip("/"),
+            base=base,
             websocket=str(self._resolved(self.values.get("websocket", ""), facts)).rstrip("/"),
             accounts=self._accounts(facts),
             shares_accounts=bool(self.values.get("share_accounts", False)),
             groups=self.groups,
             journeys=self.journeys,
             ready=str(self.values.get("ready", "")),
-            ca_file=str(self._resolved(self.values.get("ca_file", ""), facts)),
+            ca_file=self._path("ca_file", facts),
+            cert_file=self._path("cert_file", facts),
+            key_file=self._path("key_file", facts),
+            connect_timeout=float(self.values.get("connect_timeout", math.inf)),
+            read_timeout=float(self.values.get("read_timeout", math.inf)),
         )
 
     def allow(self, plan: Plan) -> None:
@@ -289,9 +263,7 @@ class Environment:
         table = self.values.get("accounts")
         if not table:
             return ()
-        file = Path(str(self._resolved(table.get("file", ""), facts)))
-        if not file.is_absolute():
-            file = self.root / file
+        file = self.root / str(self._resolved(table.get("file", ""), facts))
         try:
             rows = json.loads(file.read_text())
             return tuple(
@@ -303,6 +275,11 @@ class Environment:
                 f"{self.file.name}: cannot read accounts from {file.name}: {error}; expected a JSON list of "
                 '{"username": …, "password": …, "tenant": …, "role": …}'
             ) from None
+
+    def _path(self, key: str, facts: Mapping[str, Any]) -> str:
+        """A file that the environment names, from the project's root; "" where it names none."""
+        named = str(self._resolved(self.values.get(key, ""), facts))
+        return str(self.root / named) if named else ""
 
     def _resolved(self, value: Any, facts: Mapping[str, Any]) -> Any:
         if not isinstance(value, str):
@@ -340,29 +317,86 @@ def load(name: str, root: Path) -> Environment:
         raise ConfigurationError(
             f"environments/{file.name}: unknown key {unknown[0]}; known: {_listed(_STATED)}"
         )
+    for key, example in _NUMBERS.items():
+        value = values.get(key, example)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or value < 0 or (key in _SCALES and not 0 < value <= 1):
+            raise ConfigurationError(
+                f"environments/{file.name}: {key} = {json.dumps(value, default=str)}: expected a number"
+                f"{' above 0 and at most 1' if key in _SCALES else ''}, such as {key} = {example}"
+            )
     if "base" not in values:
         raise ConfigurationError(
             f'environments/{file.name}: needs base = "https://…", the address of the service'
         )
-    try:
-        return Environment(
-            name=str(values.get("name", name)),
-            root=root,
-            file=file,
-            values=values,
-            control=Control(tuple(values["control"]), root) if "control" in values else None,
-            measures=tuple(
-                _measure(title, table)
-                for title, table in values.get("observer", {}).get("measures", {}).items()
-            ),
-            groups={title: tuple(patterns) for title, patterns in values.get("groups", {}).items()},
-            mixes={title: _mix(rows) for title, rows in values.get("mixes", {}).items()},
-            levels={title: int(users) for title, users in values.get("levels", {}).items()},
-            actions={title: _deed(table, values) for title, table in values.get("actions", {}).items()},
-            curves={title: _curve(points) for title, points in values.get("curves", {}).items()},
+    observed = dict(_table(file, "observer", values.get("observer", {}))).get("measures", {})
+    return Environment(
+        name=str(values.get("name", name)),
+        root=root,
+        file=file,
+        values=values,
+        control=Control(tuple(values["control"]), root) if "control" in values else None,
+        measures=tuple(_parts(file, "observer.measures", observed, _measure).values()),
+        groups=_parts(file, "groups", values.get("groups", {}), _group),
+        mixes=_parts(file, "mixes", values.get("mixes", {}), _mix),
+        levels=_parts(file, "levels", values.get("levels", {}), lambda _, users: int(users)),
+        actions=_parts(
+            file, "actions", values.get("actions", {}), lambda _, table: _deed(table, "control" in values)
+        ),
+        curves=_parts(file, "curves", values.get("curves", {}), _curve),
+    )
+
+
+Value = TypeVar("Value")
+_EXAMPLES = {
+    "observer.measures": "gauge = 'db_pool_used{job=\"metrics\"}'",
+    "groups": 'auth = ["* /api/v1/auth/*"]',
+    "mixes": 'default = [{ journey = "watch a dashboard", share = 100 }]',
+    "levels": "peak = 1000",
+    "actions": '"an instance is killed" = { do = ["kill"], undo = ["restore"] }',
+    "curves": '"peak hour" = [[600, 0.5], [600, 1.0]]',
+}
+"""Of each table an entry as it may be."""
+
+
+def _parts(file: Path, key: str, table: Any, read: Callable[[str, Any], Value]) -> dict[str, Value]:
+    """A table of the file, each entry read from its title and what stands there.
+
+    Raises:
+        ConfigurationError: one cannot be read.
+
+    """
+    parts: dict[str, Value] = {}
+    for title, entry in _table(file, key, table):
+        try:
+            parts[title] = read(title, entry)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError(
+                f'environments/{file.name}: [{key}] "{title}" cannot be read: {_why(error)}; '
+                f"expected such as {_EXAMPLES[key]}"
+            ) from None
+    return parts
+
+
+def _table(file: Path, key: str, value: Any) -> Iterable[tuple[str, Any]]:
+    """The entries of a table.
+
+    Raises:
+        ConfigurationError: it is none.
+
+    """
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f"environments/{file.name}: {key} is no table; expected [{key}] and its entries below"
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(f"environments/{file.name}: {type(error).__name__}: {error}") from None
+    return value.items()
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with an entry, in words."""
+    if isinstance(error, KeyError):
+        return f"it does not say {error.args[0]}"
+    return str(error) if isinstance(error, ValueError) else "it is of another kind"
 
 
 def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
@@ -380,20 +414,26 @@ def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
     )
 
 
-def _deed(table: Mapping[str, Any], values: Mapping[str, Any]) -> Deed:
-    if "control" not in values:
-        raise ValueError("[actions] are verbs of the control command, and there is none (control = [...])")
+def _deed(table: Mapping[str, Any], has_control: bool) -> Deed:
+    if not has_control:
+        raise ValueError("it is a verb of the control command, and there is none (control = [...])")
     return Deed(tuple(table["do"]), tuple(table.get("undo", ())))
 
 
-def _curve(points: list[list[float]]) -> tuple[tuple[float, float], ...]:
+def _group(_: str, patterns: list[str] | str) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        raise TypeError  # its letters are no patterns
+    return tuple(patterns)
+
+
+def _curve(_: str, points: list[list[float]]) -> tuple[tuple[float, float], ...]:
     curve = tuple((float(seconds), float(share)) for seconds, share in points)
     if min(part for point in curve for part in point) < 0 or not max(share for _, share in curve):
-        raise ValueError("a curve is [[seconds, share of the load], …], none below 0 and one above")
+        raise ValueError("seconds and shares of the load are none below 0, and one share is above")
     return curve
 
 
-def _mix(rows: list[Mapping[str, Any]]) -> tuple[MixEntry, ...]:
+def _mix(_: str, rows: list[Mapping[str, Any]]) -> tuple[MixEntry, ...]:
     total = sum(float(row["share"]) for row in rows)
     return tuple(
         MixEntry(

@@ -4,13 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadkit import phrases
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, ScopeKind
 from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.quantities import format_number, format_seconds
 from loadkit.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Think, Workload
 
-__all__ = ["SHORTEST_EVENTFUL_HOLD", "SHORTEST_HOLD", "Draft", "beside", "plan", "require_reachable"]
+__all__ = [
+    "SHORTEST_EVENTFUL_HOLD",
+    "SHORTEST_HOLD",
+    "Draft",
+    "beside",
+    "plan",
+    "require_known",
+    "require_reachable",
+]
 
 SHORTEST_HOLD = 30.0
 """Seconds below which a rehearsal shortens no hold: less cannot be judged."""
@@ -54,6 +62,7 @@ class Draft:
     """The level that the load falls back to, and how many seconds into the hold."""
     actions: tuple[Action, ...] = ()
     think: Think | None = None
+    pace: float | None = None
     cache: str | None = None
 
     def load(self, model: Model, level: float, *, mix: str = "", journey: str = "") -> None:
@@ -158,6 +167,13 @@ class Draft:
             )
         self.think = think
 
+    def pace_at(self, seconds: float) -> None:
+        """How long after the start of a journey a user starts the next."""
+        self._only_once(self.pace, "every", "how often users start was stated before")
+        if not seconds:
+            raise PhraseError("", "every", "a pace takes some time, expected such as 10 seconds")
+        self.pace = seconds
+
     def cache_is(self, state: str) -> None:
         """Warm or cold."""
         self._only_once(self.cache, state, "the cache was stated before")
@@ -198,7 +214,13 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         stages=stages,
         mix=tuple(_known(entry, journeys, environment) for entry in _mix(draft, environment)),
         think=draft.think or Think(),
+        pace=draft.pace or 0.0,
     )
+    if draft.pace and model is not Model.CLOSED:
+        raise ConfigurationError(
+            "each user starts a journey every so often, and arrivals set a pace too; expected one of the two: "
+            "1000 concurrent users, or 20 journeys starting per second"
+        )
     _require_time_for(draft.actions, workload)
     peak, seconds = max(stage.level for stage in stated), sum(stage.seconds for stage in stated)
     return Plan(
@@ -206,6 +228,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         workload=workload,
         actions=draft.actions,
         seed=seed,
+        timeout=environment.timeout,
         cache=draft.cache or "warm",
         scaling=Scaling(
             users=workload.peak / peak,
@@ -217,7 +240,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
                     for stage, before in zip(stated, (Stage(0, 0), *stated), strict=False)
                     if stage.level == before.level
                 ),
-                default=0.0,
+                default=seconds,  # a curve never holds: all of it
             ),
         ),
     )
@@ -244,6 +267,20 @@ def beside(
     return plan(other, environment, journeys, seed)
 
 
+def require_known(criterion: Criterion, environment: Environment) -> None:
+    """Refuse endpoints that the environment knows no group of: nothing would be judged.
+
+    Raises:
+        ConfigurationError: so it is.
+
+    """
+    scope = criterion.scope
+    if scope.kind is ScopeKind.GROUP and scope.name not in environment.groups:
+        raise ConfigurationError(
+            f'"{criterion.sentence}": {_unknown("group", scope.name, environment.groups, environment)}'
+        )
+
+
 def require_reachable(criterion: Criterion, plan: Plan) -> None:
     """Refuse a throughput that the plan cannot bring about, however fast the service answers.
 
@@ -256,7 +293,7 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     if not asks_for_it or plan.scaling.users < 1:
         return
     wanted = f'"{criterion.sentence}" is out of reach, however fast the service is'
-    if load.model is Model.CLOSED and load.peak < criterion.limit * load.think.mean:
+    if load.model is Model.CLOSED and not load.pace and load.peak < criterion.limit * load.think.mean:
         raise ConfigurationError(
             f"{wanted}: {load.peak:g} users who think for {load.think.mean:g} s between requests make at most "
             f"{format_number(load.peak / load.think.mean)} per second"

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from loadkit.drivers.tls import context_of
 from loadkit.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.observation import Observation
@@ -152,7 +153,7 @@ def _service(
     path = target.ready or "/"
     try:
         # The proxies of this machine's environment have no part in what is measured.
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=target.ca_file or True) as client:
+        with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=context_of(target)) as client:
             answer = client.get(target.base + path)
     except httpx.HTTPError as error:
         return [

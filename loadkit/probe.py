@@ -7,6 +7,7 @@ from typing import Self
 
 import httpx
 
+from loadkit.drivers.tls import context_of
 from loadkit.errors import UnreachableError
 from loadkit.target import Target
 
@@ -76,4 +77,4 @@ class Probes:
 
 def _client(target: Target, timeout: float) -> httpx.Client:
     # The proxies of the machine's environment have no part in what is measured.
-    return httpx.Client(timeout=timeout, trust_env=False, verify=target.ca_file or True)
+    return httpx.Client(timeout=timeout, trust_env=False, verify=context_of(target))

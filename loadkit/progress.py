@@ -39,6 +39,7 @@ class Progress:
     p50: float
     """Seconds, of the operations that succeeded lately; NaN where none did."""
     p95: float
+    p99: float
     errors: float
     """Ratio of the recent operations that failed."""
     health: str
@@ -74,7 +75,7 @@ class Pulse:
         reports = list(self._latest.values())
         pairs = [_attempts(report.table) for report in reports]
         operations, failures = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-        p50, p95 = _quantiles([report.table for report in reports], (0.50, 0.95))
+        p50, p95, p99 = _quantiles([report.table for report in reports], (0.50, 0.95, 0.99))
         phases = [phase.name for phase in self._workload.phases() if phase.start <= elapsed < phase.end]
         return Progress(
             elapsed=elapsed,
@@ -84,6 +85,7 @@ class Pulse:
             rate=float(operations),
             p50=p50,
             p95=p95,
+            p99=p99,
             errors=failures / operations if operations else 0.0,
             health=_health(reports),
         )

@@ -51,6 +51,7 @@ class Recorder:
         "_series",
         "_table",
         "blocked",
+        "by_httpx",
         "dropped",
         "held",
         "quiet",
@@ -71,7 +72,7 @@ class Recorder:
         self._table = SliceTable()
         self.quiet = QuietLog(since=origin)
         self.held = 0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = 0
+        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = self.by_httpx = 0
         self._second = 0
         self._least_held = 0
         self._longest_pause = 0.0
@@ -149,6 +150,7 @@ class Recorder:
             longest_pause=self._longest_pause,
             memory_bytes=self._memory,
             starved=self.starved,
+            by_httpx=self.by_httpx,
         )
         quiets = tuple(
             Quiet(quiet.start - self._origin, quiet.waiting - self._origin, quiet.end - self._origin)
@@ -160,5 +162,5 @@ class Recorder:
         self._second += 1
         self._least_held = self.held
         self._longest_pause = 0.0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = 0
+        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = self.by_httpx = 0
         return report

@@ -101,6 +101,8 @@ class Beat:
     """Resident memory at its end."""
     starved: int
     """Operations that found no socket or file to use."""
+    by_httpx: int = 0
+    """Operations that went through httpx, and not through the load's own client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +246,9 @@ class SliceTable:
         """
         lowest, highest = np.searchsorted(self.keys, [start << (_SECOND_SHIFT), end << (_SECOND_SHIFT)])
         keys, counts = self.keys[lowest:highest], self.counts[lowest:highest]
-        wanted = self._wanted(series)
         of_kind = ((keys >> _KIND_SHIFT) & ((1 << _KIND_BITS) - 1)) == kind
-        here = of_kind & wanted[(keys >> _SERIES_SHIFT) & ((1 << _SERIES_BITS) - 1)]
+        keys, counts = keys[of_kind], counts[of_kind]
+        here = self._wanted(series)[(keys >> _SERIES_SHIFT) & ((1 << _SERIES_BITS) - 1)]
         keys, counts = keys[here], counts[here]
         second, _, outcome = _unpack_cell(keys >> _OUTCOME_SHIFT)
         return second, outcome, keys & ((1 << _BUCKET_BITS) - 1), counts

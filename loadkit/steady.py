@@ -17,7 +17,16 @@ from loadkit.slices import label_series
 from loadkit.verdict import Window
 from loadkit.workload import Phase, Plan
 
-__all__ = ["Disturbance", "constant_phase", "disturbance", "judged_phase", "phases", "warm_up", "window"]
+__all__ = [
+    "Disturbance",
+    "constant_phase",
+    "disturbance",
+    "judged_phase",
+    "phases",
+    "warm_up",
+    "whole",
+    "window",
+]
 
 _PERIOD = 5
 """Seconds of one mean."""
@@ -109,6 +118,11 @@ def disturbance(plan: Plan) -> Disturbance | None:
     if fallen is None:
         return None
     return Disturbance("the load falls back", fallen.start, fallen.end, before[-1] if before else None)
+
+
+def whole(run: Run) -> Window:
+    """All of a run, ramps included: for those who look, not for judging."""
+    return Window(0, max(1, math.ceil(run.ended_at)), "all")
 
 
 def window(run: Run, phase: str | None = None) -> Window | None:

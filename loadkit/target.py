@@ -1,5 +1,6 @@
 """What load is put on: addresses, accounts, and secrets that do not show."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -60,3 +61,11 @@ class Target:
     """The path of the readiness probe; empty where there is none."""
     ca_file: str = ""
     """PEM file of the certificate authority of a TLS target; empty for the system's."""
+    cert_file: str = ""
+    """PEM file of the certificate that the client shows; empty for none."""
+    key_file: str = ""
+    """PEM file of its key; empty where `cert_file` holds both."""
+    connect_timeout: float = math.inf
+    """Seconds that making a connection may take, TLS included; the whole request's time-out ends it in any case."""
+    read_timeout: float = math.inf
+    """Seconds that the service may be silent before or within an answer; the whole request's ends it in any case."""

@@ -7,26 +7,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from loadkit import steady
 from loadkit.criterion import Scope
 from loadkit.judging.traffic import FAILED, quantile_of, series_of, traffic_of
 from loadkit.record import Run
 from loadkit.slices import Beat, Kind, worker_series
-from loadkit.verdict import Window
 
-__all__ = ["csv_of", "generator", "seconds"]
+__all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
 
+EVERYTHING = Scope()
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Integers = npt.NDArray[np.int64]
 
 
-def seconds(run: Run) -> pd.DataFrame:
+def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
     """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
 
-    A percentile that lies among failed operations is missing, as one of no operation is.
+    Users held and operations in flight are those of the whole load, whatever the scope. A percentile that lies among
+    failed operations is missing, as one of no operation is.
     """
-    whole = Window(0, max(1, int(np.ceil(run.ended_at))))
-    traffic = traffic_of(run, series_of(Scope(), run), whole)
+    whole = steady.whole(run)
+    traffic = traffic_of(run, series_of(scope, run), whole)
     beats = (
         _beats(run).groupby("second")[["held", "in_flight"]].sum().reindex(range(whole.seconds), fill_value=0)
     )

@@ -83,6 +83,9 @@ class Workload:
     stages: tuple[Stage, ...]
     mix: tuple[MixEntry, ...]
     think: Think = Think()
+    pace: float = 0.0
+    """Closed: seconds from the start of a user's journey to that of its next, in place of the pause between the two; a journey
+    that took longer is followed at once. 0 for no pace: users think."""
     is_poisson: bool = True
     """Open: random arrivals; False spaces them evenly."""
     max_in_flight: int = 5000
@@ -202,6 +205,7 @@ class Plan:
                 MixEntry(**{**entry, "arguments": _pairs(entry["arguments"])}) for entry in load["mix"]
             ),
             think=Think(**load["think"]),
+            pace=load.get("pace", 0.0),
             is_poisson=load["is_poisson"],
             max_in_flight=load["max_in_flight"],
         )

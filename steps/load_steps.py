@@ -73,6 +73,11 @@ def think_time(context: Any, think: Think) -> None:
     context.draft.think_for(think)
 
 
+@given("each user starts a journey every {duration}")
+def pace(context: Any, duration: float) -> None:
+    context.draft.pace_at(duration)
+
+
 @given("the cache is warm")
 def warm_cache(context: Any) -> None:
     context.draft.cache_is("warm")

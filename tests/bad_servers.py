@@ -44,7 +44,7 @@ async def listening(
         server.connections += 1
         try:
             await behaviour(server, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -61,13 +61,13 @@ async def listening(
 
 
 @contextmanager
-def in_a_thread(behaviour: Behaviour) -> Iterator[Server]:
+def in_a_thread(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """The same, beside tests that are not asynchronous."""
     up: list[Server] = []
     is_up, is_over = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with listening(behaviour) as server:
+        async with listening(behaviour, tls=tls) as server:
             up.append(server)
             is_up.set()
             while not is_over.is_set():

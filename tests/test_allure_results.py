@@ -31,7 +31,15 @@ def read(folder, pattern):
 
 @pytest.fixture(scope="module")
 def run():
-    return steady_run(60, 20)
+    return steady_run(
+        60,
+        20,
+        facts={
+            "environment": {"version": "1.2", "instances": ["a", "b"], "rows": {"events": 10_000_000}},
+            "machine": {"cpu": "Abacus", "cores": 2, "memory_bytes": 8e9},
+            "preflight": ["its version: 1.2"],
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +209,35 @@ def test_a_rehearsal_and_warnings_are_told_in_the_description(tmp_path):
 def test_the_charts_of_a_run_are_attached_to_each_of_its_criteria_in_files_of_their_own(evidence):
     entries = read(evidence, "*-result.json")
     names = ["the measure over time", "percentiles", "load", "resources", "errors"]
-    assert [[shown["name"] for shown in entry["attachments"]] for entry in entries] == [names, names]
-    sources = [shown["source"] for entry in entries for shown in entry["attachments"]]
-    assert len(set(sources)) == 10, "a file that two results name is shown in one of them only"
-    for source in sources:
-        assert (evidence / "allure-results" / source).read_bytes().startswith(b"<?xml")
+    shown = [entry["attachments"] for entry in entries]
+    assert [[each["name"] for each in row[:5]] for row in shown] == [names, names]
+    sources = [each["source"] for row in shown for each in row]
+    assert len(set(sources)) == len(sources), "a file that two results name is shown in one of them only"
+    for each in (*shown[0][:5], *shown[1][:5]):
+        assert (evidence / "allure-results" / each["source"]).read_bytes().startswith(b"<?xml")
+
+
+def attached(evidence: Path, entry, name: str) -> str:
+    (source,) = (each["source"] for each in entry["attachments"] if each["name"] == name)
+    return (evidence / "allure-results" / source).read_text()
+
+
+def test_the_figures_behind_a_criterion_are_those_of_its_own_scope(evidence):
+    judged = next(entry for entry in read(evidence, "*-result.json") if "metrics" in entry["name"])
+    header, *rows = attached(evidence, judged, "second by second: the metrics endpoints").splitlines()
+    due = [int(row.split(",")[header.split(",").index("operations_due")]) for row in rows]
+    (shared,) = read(evidence, "*-globals.json")
+    whole = (evidence / "allure-results" / shared["attachments"][1]["source"]).read_text().splitlines()[1:]
+    assert len(rows) == len(whole)
+    assert 0 < sum(due) < sum(int(row.split(",")[header.split(",").index("operations_due")]) for row in whole)
+
+
+def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_before(evidence):
+    first = read(evidence, "*-result.json")[0]
+    told = attached(evidence, first, "the load generator's health")
+    assert told.startswith("health: ok")
+    assert "it sent of what was due: 100 %" in told
+    assert attached(evidence, first, "what was looked at before the load") == "its version: 1.2"
 
 
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
@@ -242,7 +274,17 @@ def test_the_environment_tells_gate_suite_and_runs(evidence):
     told = dict(line.split(" = ", 1) for line in lines)
     assert told["gate"] == "pass (exit 0)"
     assert told["environment"] == "local"
+    assert told[r"service\ version"] == "1.2"
+    assert told[r"service\ instances"] == "2"
+    assert told[r"rows\ of\ events"] == "10,000,000"
+    assert told[r"load\ generator"] == "2 cores of Abacus, 8 GB of memory"
     assert re.fullmatch(r"1000 users, \d\d:\d\d:\d\d–\d\d:\d\d:\d\d", told[r"run\ A"])
+
+
+def test_what_is_to_be_known_of_a_run_is_told_with_each_of_its_criteria(tmp_path, run):
+    noted = dataclasses.replace(run, warnings=("its processors were <busy>",))
+    (entry,) = written(tmp_path, finished(PASS), runs={"A": noted})
+    assert "Note: its processors were &lt;busy&gt;" in entry["descriptionHtml"]
 
 
 def test_nothing_of_this_machine_or_its_secrets_is_in_any_file(evidence):

@@ -123,7 +123,7 @@ def test_a_climb_ends_where_the_generator_was_not_well_twice_in_a_row(monkeypatc
 
     def fake_run(*_args, watch, stop, **_rest):
         for health, is_enough in (("late", False), ("ok", False), ("late", False), ("late", True)):
-            watch(Progress(1, 10, "stage 1", 0, 100, 0.001, 0.001, 0, health))
+            watch(Progress(1, 10, "stage 1", 0, 100, 0.001, 0.001, 0.001, 0, health))
             assert stop.is_set() is is_enough
         raise EndedError
 

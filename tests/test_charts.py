@@ -9,7 +9,7 @@ import pytest
 
 from loadkit import charts, phrases
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
-from loadkit.observation import Series
+from loadkit.observation import Reading, Series
 from loadkit.record import Happening
 from loadkit.verdict import Window
 from loadkit.workload import Model
@@ -24,6 +24,7 @@ from tests.builders import (
     throughput,
 )
 from tests.evidence import cpu, pool, steady_run, window_of
+from tests.test_recovery import WITHIN_30, disturbed
 
 UPTIME = Criterion(
     "uptime is at least 99.9%", Measure("uptime", Family.UPTIME, Unit.RATIO), Comparison.IS_AT_LEAST, 0.999
@@ -69,7 +70,38 @@ def texts(svg):
 def test_every_kind_of_measure_is_drawn_with_its_limit_and_its_sentence(run, window, criterion):
     told = texts(charts.measure(run, window, criterion))
     assert criterion.sentence in told
-    assert [text for text in told if text.startswith("limit ")]
+    if criterion.measure.family is not Family.RECOVERY:
+        assert [text for text in told if text.startswith("limit ")]
+
+
+def test_a_recovery_is_drawn_with_what_is_as_good_as_before_and_by_when_it_was_promised():
+    told = texts(charts.measure(disturbed(range(70, 87)), None, WITHIN_30))
+    assert [text for text in told if text.startswith("as good as before: up to ")]
+    assert "promised by then" in told
+    failing = texts(charts.measure(disturbed(failing=range(70, 87)), None, WITHIN_30))
+    assert "p95 of the five seconds from there on lies among failed operations" in failing
+
+
+def test_the_percentiles_are_of_what_the_criterion_speaks_of(run, window):
+    drawn = charts.percentiles(run, window, Scope(ScopeKind.GROUP, "auth"))
+    assert "How long the auth endpoints took, in the judged window" in texts(drawn)
+    lines, lines_of_all = (
+        re.findall(rb' d="[^"]{200,}"', each) for each in (drawn, charts.percentiles(run, window))
+    )
+    assert lines
+    assert lines != lines_of_all
+    assert "How long all operations took, in the whole run" in texts(charts.percentiles(run, None))
+
+
+def test_a_restart_is_drawn_as_the_fall_of_an_age_and_not_as_a_date(run, window):
+    times = run.started + np.arange(80.0)
+    born = np.where(np.arange(80) < 40, run.started - 100, run.started + 40)
+    births = dataclasses.replace(
+        cpu(80), name="restarts", reading=Reading.GAUGE, unit="", series=(Series("metrics-1", times, born),)
+    )
+    told = texts(charts.resources(dataclasses.replace(run, observations={"restarts": births}), window))
+    assert "age of the process: it falls where the instance restarted" in told
+    assert not [text for text in told if text.endswith("000,000")]
 
 
 @pytest.mark.parametrize(

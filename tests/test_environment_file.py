@@ -1,10 +1,12 @@
 """Environment files say what may be loaded; a wrong one is one line."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from loadkit import environment
+from loadkit.control import Control
 from loadkit.criterion import Unit
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observation import Reading
@@ -17,6 +19,12 @@ def written(tmp_path: Path, text: str) -> Path:
     (tmp_path / "environments").mkdir(exist_ok=True)
     (tmp_path / "environments" / "here.toml").write_text(text)
     return tmp_path
+
+
+def accounts_in(folder: Path) -> Path:
+    file = folder / "accounts.json"
+    file.write_text("[]")
+    return file
 
 
 def plan(model: Model = Model.CLOSED, level: float = 100) -> Plan:
@@ -52,8 +60,35 @@ def test_an_unknown_environment_is_told_with_those_there_are() -> None:
         ("base = [", "here.toml: "),
         ('name = "x"', "needs base"),
         ('base = "http://x"\nload_alowed = true', "unknown key load_alowed"),
-        ('base = "http://x"\n[observer.measures."CPU"]\nquery = "x"', "here.toml: KeyError"),
-        ('base = "http://x"\n[mixes]\ndefault = [{ journey = "a" }]', "here.toml: KeyError"),
+        (
+            'base = "http://x"\n[observer.measures.CPU]\nquery = "x"',
+            r'"CPU" .* does not say gauge; expected such',
+        ),
+        (
+            'base = "http://x"\n[mixes]\ndefault = [{ journey = "a" }]',
+            r"\[mixes\] .* does not say share; expected",
+        ),
+        ('base = "http://x"\n[mixes]\ndefault = "a"', r'\[mixes\] "default" .* of another kind; expected'),
+        (
+            'base = "http://x"\n[groups]\nauth = "* /auth/*"',
+            r'\[groups\] "auth" .*; expected such as auth = ',
+        ),
+        ('base = "http://x"\n[levels]\npeak = "many"', r"\[levels\] .*; expected such as peak = 1000"),
+        (
+            'base = "http://x"\n[actions]\nx = { do = ["y"] }',
+            r"\[actions\] .* control command, and there is none",
+        ),
+        ('base = "http://x"\n[curves]\nx = [[60, -1]]', r"\[curves\] .* none below 0"),
+        ('base = "http://x"\nmixes = "many"', r"mixes is no table; expected \[mixes\]"),
+        (
+            'base = "http://x"\nhold = "5 minutes"',
+            r'hold = "5 minutes": expected a number, such as hold = 300',
+        ),
+        (
+            'base = "http://x"\nusers_scale = 0',
+            r"users_scale = 0: expected a number above 0 and at most 1, such",
+        ),
+        ('base = "http://x"\nmax_users = true', r"max_users = true: expected a number"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line_that_names_it(tmp_path: Path, text: str, said: str) -> None:
@@ -94,6 +129,36 @@ def test_references_are_resolved_and_missing_ones_named(
         here.target({})
 
 
+def test_files_of_tls_are_looked_for_from_the_projects_root(tmp_path: Path) -> None:
+    text = 'base = "https://x"\nca_file = "ca.pem"\ncert_file = "tls/us.pem"\nkey_file = "/etc/us.key"'
+    target = environment.load("here", written(tmp_path, text)).target({})
+    assert target.ca_file == str(tmp_path / "ca.pem")
+    assert target.cert_file == str(tmp_path / "tls" / "us.pem")
+    assert target.key_file == "/etc/us.key"
+    assert (
+        environment.load("local", ROOT)
+        .target({"base": "http://x", "websocket": "", "accounts": str(accounts_in(tmp_path))})
+        .ca_file
+        == ""
+    )
+
+
+def test_time_outs_are_those_of_the_file(tmp_path: Path) -> None:
+    text = 'base = "http://x"\ntimeout = 30\nconnect_timeout = 3\nread_timeout = 5'
+    here = environment.load("here", written(tmp_path, text))
+    assert here.timeout == 30
+    assert (here.target({}).connect_timeout, here.target({}).read_timeout) == (3, 5)
+    bare = environment.load("here", written(tmp_path, 'base = "http://x"'))
+    assert (bare.timeout, bare.target({}).connect_timeout) == (10, math.inf)
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    here = environment.load("here", written(tmp_path, 'base = "https://ann:hunter2@x"'))
+    with pytest.raises(ConfigurationError, match="base has a name or password") as caught:
+        here.target({})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_accounts_are_read_and_their_passwords_do_not_show(tmp_path: Path) -> None:
     root = written(tmp_path, 'base = "http://x"\n[accounts]\nfile = "accounts.json"')
     (tmp_path / "accounts.json").write_text('[{"username": "ann", "password": "hunter2", "tenant": "acme"}]')
@@ -106,9 +171,9 @@ def test_accounts_are_read_and_their_passwords_do_not_show(tmp_path: Path) -> No
         environment.load("here", root).target({})
 
 
-def control(tmp_path: Path, program: str) -> environment.Control:
+def control(tmp_path: Path, program: str) -> Control:
     (tmp_path / "control.py").write_text(program)
-    return environment.Control(("python", "control.py"), tmp_path)
+    return Control(("python", "control.py"), tmp_path)
 
 
 def test_a_control_commands_last_line_is_its_answer_and_stderr_its_progress(tmp_path: Path) -> None:

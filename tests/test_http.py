@@ -5,10 +5,12 @@ import gzip
 import zlib
 from itertools import pairwise
 from time import monotonic
+from unittest.mock import Mock
 
 import pytest
 import uvloop
 
+from loadkit.drivers import http
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.headers import RequestHeaders
 from loadkit.drivers.http import HttpDriver, _Connection
@@ -319,6 +321,48 @@ def test_a_shorter_timeout_than_that_of_the_request_before_holds():
             await ask(session, timeout=60)
             with pytest.raises(TransportError, match="timeout"):
                 await ask(session, timeout=0.05)
+
+    running(main())
+
+
+def test_a_connection_that_is_not_made_in_time_is_given_up_before_the_request_is():
+    async def main():
+        async with listening(bad_servers.never_answers) as server:
+            target = Target("t", server.base.replace("http:", "https:"), connect_timeout=0.05)
+            with pytest.raises(TransportError, match=r"^connect timeout$"):
+                await ask(HttpDriver(target).session(), timeout=60)
+
+    running(main())
+
+
+def test_a_service_that_falls_silent_is_given_up_before_the_request_is():
+    async def main():
+        async with listening(bad_servers.never_answers) as server:
+            session = HttpDriver(Target("t", server.base, read_timeout=0.05)).session()
+            with pytest.raises(TransportError, match=r"^read timeout$"):
+                await ask(session, timeout=60)
+
+    running(main())
+
+
+def test_every_byte_gives_a_silent_service_its_time_again(monkeypatch):
+    moment = 100.0
+    monkeypatch.setattr(http, "monotonic", lambda: moment)
+
+    async def main():
+        nonlocal moment
+        connection = _Connection(asyncio.get_running_loop(), patience=1.0)
+        connection.connection_made(Mock())
+        answer = connection.send(b"", "GET", deadline=200.0)
+        for byte in (b"H", b"T", b"T"):
+            moment += 0.9
+            connection.data_received(byte)
+            connection._ring()
+            assert not answer.done()
+        moment += 1.1
+        connection._ring()
+        with pytest.raises(TransportError, match=r"^read timeout$"):
+            await answer
 
     running(main())
 

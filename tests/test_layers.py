@@ -12,11 +12,11 @@ LAYERS = (
     # pure
     {"arrival", "beside", "gaps", "judge", "judging", "phrases", "quantities", "statistics", "steady"},
     # seams
-    {"drivers", "observers", "environment"},
+    {"control", "drivers", "observers", "environment"},
     # engine
     {"journey", "line", "lock", "meanwhile", "planning", "preflight", "probe", "progress", "recorder", "run", "users", "worker"},
     # outside
-    {"archive", "calibration", "charts", "cli", "commands", "gate", "live", "project", "summary", "table", "timeline", "trace"},
+    {"archive", "calibration", "charts", "cli", "commands", "drawing", "gate", "live", "project", "summary", "table", "timeline", "trace"},
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FOREIGN = {"behave", "allure", "allure_commons", "steps", "environments", "features", "matplotlib.pyplot"}

@@ -13,7 +13,7 @@ from loadkit.progress import Progress
 def now(elapsed=133.0, **changes):
     usual = {
         "elapsed": elapsed, "seconds": 420.0, "phase": "hold", "users": 1000, "rate": 1240.4, "p50": 0.0021,
-        "p95": 0.00431, "errors": 0.0, "health": "ok",
+        "p95": 0.00431, "p99": 0.009, "errors": 0.0, "health": "ok",
     }  # fmt: skip
     return Progress(**{**usual, **changes})
 
@@ -36,8 +36,9 @@ def stderr(monkeypatch):
 
 def test_the_line_tells_where_the_run_is_and_how_it_goes():
     told = line("Run A: 1000 users", now())
-    assert (
-        told == "Run A: 1000 users  2:13/7:00 hold  1000 held  1240/s  p95 4.31 ms  failed 0 %  generator ok"
+    assert told == (
+        "Run A: 1000 users  2:13/7:00 hold  1000 held  1240/s  "
+        "p50 2.1 ms  p95 4.31 ms  p99 9 ms  failed 0 %  generator ok"
     )
 
 
@@ -46,9 +47,9 @@ def test_what_ails_the_generator_is_told_in_its_own_words():
 
 
 def test_open_load_holds_no_users_and_a_second_without_success_has_no_percentile():
-    told = line("Run B", now(users=0, p95=math.nan, errors=1.0))
+    told = line("Run B", now(users=0, p50=math.nan, p95=math.nan, p99=math.nan, errors=1.0))
     assert "held" not in told
-    assert "p95 -" in told
+    assert "p50 -  p95 -  p99 -" in told
     assert "failed 100 %" in told
 
 
@@ -77,6 +78,15 @@ def test_on_a_terminal_the_line_is_renewed_and_taken_away_at_the_end(stderr):
     assert "0:02/7:00" in written
     erased = "\x1b[2K"
     assert written.rindex(erased) > written.rindex("0:02/7:00")
+
+
+def test_on_a_narrow_terminal_nothing_of_it_is_cut_off(stderr, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = stderr(Terminal())
+    with watcher("Run A: 1000 users") as show:
+        show(now())
+    for told in ("1240/s", "p99 9 ms", "generator ok"):
+        assert told in stream.getvalue()
 
 
 def test_it_is_taken_away_also_when_the_run_is_interrupted(stderr):

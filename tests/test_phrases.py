@@ -132,6 +132,13 @@ def test_scopes(text: str, kind: ScopeKind, name: str) -> None:
 def test_think_times_take_the_unit_of_the_second_number(text: str, think: Think) -> None:
     read = phrases.read("think", text)
     assert (read.low, read.high) == (pytest.approx(think.low), pytest.approx(think.high))
+    assert read.distribution == "uniform"
+
+
+def test_a_think_time_on_average_is_exponential() -> None:
+    assert phrases.read("think", "2 seconds on average") == Think(2, 2, "exponential")
+    with pytest.raises(PhraseError, match="a time or a span of time"):
+        phrases.read("think", "1 to 3 seconds on average")
 
 
 @pytest.mark.parametrize("comparison", Comparison)

@@ -8,7 +8,7 @@ import pytest
 from loadkit import phrases
 from loadkit.environment import Deed, Environment
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning import Draft, beside, plan, require_reachable
+from loadkit.planning import Draft, beside, plan, require_known, require_reachable
 from loadkit.workload import MixEntry, Model, Plan, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
@@ -58,6 +58,43 @@ def test_what_is_stated_replaces_what_the_environment_says() -> None:
     assert made.workload.stages == (Stage(120, 200), Stage(300, 200))
     assert made.workload.think == Think(1, 3)
     assert made.cache == "cold"
+
+
+def test_a_pace_is_part_of_the_plan_and_replaces_the_pause_between_journeys() -> None:
+    draft = users(200)
+    draft.pace_at(10)
+    assert planned(draft).workload.pace == 10
+    assert planned(users(200)).workload.pace == 0
+    with pytest.raises(PhraseError, match="stated before"):
+        draft.pace_at(5)
+    with pytest.raises(PhraseError, match="a pace takes some time"):
+        users(200).pace_at(0)
+
+
+def test_users_of_an_open_load_have_no_pace_of_their_own() -> None:
+    draft = Draft(pace=10)
+    draft.load(Model.JOURNEYS, 20)
+    with pytest.raises(ConfigurationError, match="arrivals set a pace too; expected one of the two"):
+        planned(draft)
+
+
+def test_endpoints_of_a_group_that_the_environment_does_not_know_are_told_with_those_there_are() -> None:
+    known = replace(SHOP, groups={"auth": ("* /auth/*",)})
+    require_known(phrases.criterion("p95 of the auth endpoints is below 1 s"), known)
+    asked = phrases.criterion("p95 of the payment endpoints is below 1 s")
+    with pytest.raises(
+        ConfigurationError, match=r'payment endpoints.*: no group "payment" in .*; there are: auth'
+    ):
+        require_known(asked, known)
+
+
+def test_a_throughput_that_a_pace_allows_is_not_refused_for_the_pauses_within_journeys() -> None:
+    draft = users(100, think=Think(10, 10))
+    asked = phrases.criterion("throughput stays above 100 requests per second")
+    with pytest.raises(ConfigurationError, match="out of reach"):
+        require_reachable(asked, planned(draft))
+    draft.pace_at(1)
+    require_reachable(asked, planned(draft))
 
 
 def test_saying_the_default_and_saying_nothing_is_one_plan() -> None:
@@ -343,6 +380,12 @@ def test_a_curve_takes_the_time_stated() -> None:
     draft = users(1000)
     draft.follow_curve("peak hour", 120)
     assert [stage.seconds for stage in lively(draft).workload.stages] == [30, 30, 60]
+
+
+def test_a_rehearsed_curve_says_how_long_all_of_it_was_to_take() -> None:
+    draft = users(100)
+    draft.follow_curve("peak hour")
+    assert lively(draft, time_scale=0.5).scaling.stated_hold == 240.0
 
 
 def test_an_unknown_curve_is_refused_with_those_known() -> None:

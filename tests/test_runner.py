@@ -320,6 +320,15 @@ def test_an_unknown_environment_ends_it_before_any_load(project: Project) -> Non
     assert (said.bench, said.code) == ([], 2)
 
 
+def test_a_feature_that_is_not_there_is_named(project: Project) -> None:
+    project.feature(QUICK)
+    said = project.behave("features/none.feature")
+    assert said.err == (
+        "there is no feature features/none.feature; expected a file or a folder, such as features/api\n"
+    )
+    assert (said.bench, said.code) == ([], 2)
+
+
 def test_a_feature_that_is_no_gherkin_ends_it_before_any_load(project: Project) -> None:
     project.feature("  Scenario: Quick\n    Given 100 concurrent users\n    nonsense\n")
     said = project.behave()

@@ -83,16 +83,20 @@ def test_no_file_that_a_session_leaves_and_nothing_it_says_holds_a_secret(tmp_pa
     assert leaks(suite.reports) == []
 
 
-def test_a_token_given_to_the_command_line_is_sent_and_not_kept(tmp_path, server, capsys, monkeypatch):
+def test_secrets_given_to_the_command_line_are_sent_and_not_kept(tmp_path, server, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = cli.main(
-        ["run", f"{server.base}/", "--users=2", "--for=1s", "--ramp=0", "--think=0.05s..0.1s", "--json=all.json",
+        ["run", f"{server.base}/?api_key=DSN-IN-PLAIN&page=2", "--users=2", "--for=1s", "--ramp=0", "--think=0.05s..0.1s",
+         "--json=all.json", "--plot=all.svg", "--body", json.dumps({"password": PASSWORD}),
          "--header", f"Authorization: Bearer {TOKEN}", "--header", f"X-Api-Key: {PASSWORD}"]
     )  # fmt: skip
     assert code == 0
+    assert cli.main(["judge", "last", "--json=again.json"]) == 0
     sent = b"".join(server.requests).decode()
     assert f"authorization: Bearer {TOKEN}\r\n".lower() in sent.lower()
     assert f"x-api-key: {PASSWORD}\r\n".lower() in sent.lower()
+    assert "/?api_key=DSN-IN-PLAIN&page=2 HTTP/1.1" in sent
+    assert json.dumps({"password": PASSWORD}) in sent
     said = capsys.readouterr()
     assert not [secret for secret in SECRETS if secret in said.out + said.err]
     assert leaks(tmp_path) == []

@@ -93,6 +93,20 @@ def test_an_instance_that_restarted_unasked_is_told_beside_the_first_criterion_o
     assert (broken.requirements, broken.advisory, broken.level) == ((), False, "peak")
 
 
+def test_an_instance_that_restarted_in_a_run_that_was_only_compared_with_is_told_too() -> None:
+    times = 1_700_000_000.0 + np.arange(60)
+    restarted = observation.Series("metrics-1", times, np.where(np.arange(60) < 30, 0.0, times[30]))
+    watched = observation.Observation("restarts", observation.Reading.GAUGE, "", (restarted,), 1.0)
+    session = Session(environment_of(None), None, {}, None)  # type: ignore[arg-type]
+    compared = replace(result_of().verdict, details={"there": {"run": "run-of-baseline"}})
+    session.results = [result_of(run="B"), result_of(run="B", verdict=compared)]
+    there = replace(run_of([], plan_of(60), observations=[watched]), id="run-of-baseline")
+    session.shared["A"] = SharedRun("A", there.plan, run=there)
+    session.shared["B"] = SharedRun("B", plan_of(60), run=run_of([], plan_of(60)))
+    (broken,) = session.implicit
+    assert (broken.sentence, broken.run) == ("no instance restarts", "A")
+
+
 # --- results
 
 

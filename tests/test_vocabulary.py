@@ -34,6 +34,9 @@ GIVEN = [
     "the users are",
     "each user thinks for 1 to 3 seconds",
     "each user thinks for 0.3 to 1.3 seconds",
+    "each user thinks for 2 seconds",
+    "each user thinks for 2 seconds on average",
+    "each user starts a journey every 10 seconds",
     "the cache is warm",
     "the cache is cold",
 ]

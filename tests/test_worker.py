@@ -49,6 +49,19 @@ def test_users_of_a_closed_load_wait_for_the_answer_and_think():
     assert run.operations("GET /", "ok") == run.operations()
 
 
+def test_a_user_with_a_pace_starts_a_journey_each_so_often_whatever_the_one_before_took():
+    # A journey is 0.1 s + 0.4 s + 0.1 s.
+    paced = plan_of("tests.sample_journeys:two_steps", level=10, seconds=30, think=Think(0.4, 0.4), pace=2)
+    assert simulate(paced, after(0.1)).operations("GET /first/{id}") == 10 * 30 / 2
+
+
+def test_a_journey_longer_than_the_pace_is_followed_at_once():
+    paced = plan_of("tests.sample_journeys:two_steps", level=10, seconds=30, think=Think(0.4, 0.4), pace=0.5)
+    run = simulate(paced, after(0.1))
+    assert run.operations("GET /first/{id}") == pytest.approx(10 * 30 / 0.6, abs=10)
+    assert quantile(run, Kind.RESPONSE, 0.99) == pytest.approx(0.1, rel=0.01)
+
+
 def test_users_are_held_from_their_join_to_their_leave():
     run = simulate(plan_of(level=10, ramp=10, seconds=5), after(0.1))
     held = {beat.second: beat.held for beat in run.beats}
@@ -183,8 +196,27 @@ def test_an_arrival_that_found_no_user_keeps_its_intended_time():
 def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
     run = simulate(open_plan(max_in_flight=10, timeout=60.0, drain=60.0), after(30.0))
     assert run.operations(outcome="dropped") == sum(beat.dropped for beat in run.beats)
-    assert run.operations("(dropped)") == run.operations() - 10
-    assert run.operations("GET /") == 10
+    assert run.operations(outcome="dropped") == run.operations() - 10
+
+
+def test_a_dropped_arrival_counts_against_what_it_would_have_become():
+    mix = (
+        MixEntry("loadkit.journey:fetch", 0.5, arguments=(("path", "/a"),)),
+        MixEntry("tests.sample_journeys:two_steps", 0.5),
+    )
+    run = simulate(open_plan(level=200, seconds=50, mix=mix, max_in_flight=60, timeout=60.0), after(0.5))
+    dropped = {
+        label: run.operations(label, "dropped") for label in ("GET /a", "GET /first/{id}", "POST /second")
+    }
+    assert sum(dropped.values()) == run.operations(outcome="dropped") > 1000
+    assert dropped["GET /a"] / sum(dropped.values()) == pytest.approx(0.5, abs=0.05)
+    assert dropped["POST /second"] == pytest.approx(dropped["GET /first/{id}"], rel=0.2)
+
+
+def test_what_a_dropped_journey_would_have_begun_with_nobody_knows():
+    plan = open_plan(model=Model.JOURNEYS, level=200, max_in_flight=10, timeout=60.0)
+    run = simulate(plan, after(30.0))
+    assert run.operations("(dropped)") == run.operations(outcome="dropped") > 0
 
 
 def test_requests_are_drawn_from_the_mix_by_its_shares():

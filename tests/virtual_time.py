@@ -117,6 +117,7 @@ def plan_of(
     seconds: float = 30,
     ramp: float = 0.0,
     think: Think = USUAL_THINK,
+    pace: float = 0.0,
     mix: tuple[MixEntry, ...] | None = None,
     stages: tuple[Stage, ...] | None = None,
     max_in_flight: int = 5000,
@@ -128,6 +129,7 @@ def plan_of(
         stages or (Stage(ramp, level), Stage(seconds, level)),
         mix or (MixEntry(journey, 1.0),),
         think=think,
+        pace=pace,
         max_in_flight=max_in_flight,
     )
     return Plan("fake", workload, **rest)

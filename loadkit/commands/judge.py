@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from loadkit import archive, judge, phrases, table
-from loadkit.commands.run import write_json
+from loadkit.commands.run import add_outputs, require_svg, write_json, write_plot
 from loadkit.verdict import exit_code
 
 __all__ = ["add", "execute"]
@@ -20,16 +20,19 @@ def add(command: argparse.ArgumentParser) -> None:
         "sentences", nargs="*", metavar="SENTENCE", help="criteria; none prints the figures alone"
     )
     command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
-    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
+    add_outputs(command)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Read the run, judge each sentence, print."""
+    require_svg(options.plot)
     criteria = [phrases.criterion(sentence) for sentence in options.sentences]
     kept = archive.load(archive.find(options.run, options.runs))
     verdicts = [judge.judge(criterion, kept) for criterion in criteria]
     if options.json:
         write_json(kept, verdicts, options.json)
+    if options.plot:
+        write_plot(kept, options.plot)
     if options.json != "-":
         print("\n".join(table.lines(kept, verdicts)))
     return exit_code(verdict.status for verdict in verdicts) if verdicts else 0

@@ -1,7 +1,7 @@
 """The seam between virtual users and the wire: a driver gives each user a session, a session carries requests."""
 
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from loadkit.drivers.headers import RequestHeaders
 from loadkit.drivers.response import Response
@@ -15,7 +15,7 @@ class TransportError(Exception):
     def __init__(self, kind: str, at: float) -> None:
         super().__init__(kind)
         self.kind = kind
-        """"refused", "reset", "timeout", "connect timeout", "tls", "protocol", "address", "no socket" …"""
+        """"refused", "reset", "timeout", "connect timeout", "read timeout", "tls", "protocol", "address", "no socket" …"""
         self.at = at
         """When it was clear, on the monotonic clock."""
 
@@ -67,4 +67,8 @@ class Driver(Protocol):
 
     def session(self) -> Session:
         """A new user's session; nothing is sent yet."""
+        ...
+
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> Session:
+        """A session over an `httpx.AsyncClient` with these options; `note` is called with each request."""
         ...

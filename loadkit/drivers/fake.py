@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import TransportError
@@ -40,6 +41,10 @@ class FakeDriver:
 
     def session(self) -> "FakeSession":
         """A new user's session."""
+        return FakeSession(self.service, self.clock)
+
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002
+        """The same: nothing of HTTP is left here that httpx could do in another way."""
         return FakeSession(self.service, self.clock)
 
 

@@ -8,9 +8,11 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from math import inf
 from time import monotonic
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -19,14 +21,19 @@ from loadkit.drivers.base import TransportError
 from loadkit.drivers.cookies import Cookies
 from loadkit.drivers.headers import RequestHeaders
 from loadkit.drivers.response import Response
+from loadkit.drivers.tls import context_of
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.target import Target
+
+if TYPE_CHECKING:
+    from loadkit.drivers.httpx_session import HttpxSession
 
 __all__ = ["HttpDriver", "HttpSession"]
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """May be sent again where the service closed the connection under them (RFC 9110, 9.2.2)."""
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+_BEGINNINGS_KEPT = 10_000
 _EARLY = 0.001
 """Seconds by which uvloop's timers, which count whole milliseconds, may fire too early."""
 
@@ -40,16 +47,17 @@ class HttpDriver:
             raise ConfigurationError(
                 f'the base address "{target.base}" is none; expected one like "http://127.0.0.1:8080"'
             )
+        self._target = target
         self._base = target.base
         self.scheme, self.netloc = parts.scheme, parts.netloc.rpartition("@")[2]
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._address = self._host
-        self.tls = (
-            ssl.create_default_context(cafile=target.ca_file or None) if parts.scheme == "https" else None
-        )
+        self.tls = context_of(target) if parts.scheme == "https" else None
+        self._connect_timeout, self._read_timeout = target.connect_timeout, target.read_timeout
         self.prefix = parts.path.rstrip("/")
-        self.host_line = b"host: %b\r\n" % self.netloc.encode("idna")
+        self._host_line = b"host: %b\r\n" % self.netloc.encode("idna")
+        self._beginnings: dict[tuple[str, str], bytes] = {}
 
     async def open(self) -> None:
         """Find the address at which the service takes connections, so that no user has to look it up.
@@ -82,6 +90,29 @@ class HttpDriver:
         """A new user's session; nothing is sent yet."""
         return HttpSession(self)
 
+    def beginning(self, method: str, path: str) -> bytes:
+        """What every request for a path begins with: its request line, and the host. Kept, as paths come again."""
+        beginning = self._beginnings.get((method, path))
+        if beginning is None:
+            if len(self._beginnings) >= _BEGINNINGS_KEPT:
+                self._beginnings.clear()
+            line = f"{method} {path} HTTP/1.1\r\n".encode("ascii")
+            beginning = self._beginnings[method, path] = line + self._host_line
+        return beginning
+
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "HttpxSession":
+        """See `Driver.httpx_session`."""
+        from loadkit.drivers.httpx_session import HttpxSession
+
+        return HttpxSession(
+            self._base, self._httpx_context, self._connect_timeout, self._read_timeout, note, options
+        )
+
+    @cached_property
+    def _httpx_context(self) -> ssl.SSLContext:
+        # Made once for all users, also where the base address has no TLS: a redirect may lead to one that has.
+        return context_of(self._target) if self.tls is None else self.tls
+
     async def connect(self, deadline: float) -> "_Connection":
         """A new connection, by `deadline`.
 
@@ -91,9 +122,9 @@ class HttpDriver:
         """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(deadline - monotonic()):
+            async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(loop),
+                    lambda: _Connection(loop, self._read_timeout),
                     self._address,
                     self._port,
                     ssl=self.tls,
@@ -107,14 +138,14 @@ class HttpDriver:
 class HttpSession:
     """One user's connection, made when it is needed and kept while the service keeps it."""
 
-    __slots__ = ("_connection", "_cookies", "_driver", "_host_line", "_prefix")
+    __slots__ = ("_connection", "_cookies", "_driver", "_prefix")
 
     def __init__(self, driver: HttpDriver) -> None:
         self._driver = driver
         self._prefix = driver.prefix
-        self._host_line = driver.host_line
         self._connection: _Connection | None = None
-        self._cookies = Cookies()
+        self._cookies: Cookies | None = None
+        """None until the service asks for one to be kept."""
 
     def request(
         self,
@@ -131,10 +162,10 @@ class HttpSession:
         elif method in ("POST", "PUT", "PATCH"):
             more = b"%bcontent-length: 0\r\n" % more
         path = self._prefix + path
-        if self._cookies:
+        if self._cookies is not None:
             more += self._cookies.line(path)
-        line = f"{method} {path} HTTP/1.1\r\n".encode("ascii")
-        message = b"%b%b%b%b\r\n%b" % (line, self._host_line, headers.block, more, body or b"")
+        beginning = self._driver.beginning(method, path)
+        message = b"".join((beginning, headers.block, more, b"\r\n", body or b""))
         return self.exchange(method, path, message, deadline)
 
     async def exchange(self, method: str, path: str, message: bytes, deadline: float) -> Response:
@@ -159,6 +190,7 @@ class HttpSession:
                 connection.abort()
                 raise
             if response.sets_cookies:
+                self._cookies = self._cookies or Cookies()
                 self._cookies.take(path, response.headers.all("set-cookie"))
             return response
 
@@ -188,21 +220,28 @@ class _Connection(asyncio.Protocol):
         "_loop",
         "_now",
         "_parser",
+        "_patience",
         "_requests",
         "_size",
+        "_total",
         "_transport",
         "is_open",
     )
 
     _transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float = inf) -> None:
         self._loop = loop
+        self._patience = patience
+        """Seconds of silence after which an answer is given up."""
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Response] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
+        self._total = 0.0
+        """When the request is given up in any case."""
         self._deadline = 0.0
+        """When it is given up unless something comes before."""
         self._requests = 0
         self._now = 0.0
         self._size = 0
@@ -224,9 +263,11 @@ class _Connection(asyncio.Protocol):
         self._head = []
         self._body = []
         self._is_head_request = method == "HEAD"
-        self._deadline = deadline
+        self._total = self._deadline = deadline
+        if self._patience != inf:
+            self._deadline = min(deadline, monotonic() + self._patience)
         # One timer per connection, not per request: it is moved on only when it fires.
-        if self._alarm is None or self._alarm_at > deadline:
+        if self._alarm is None or self._alarm_at > self._deadline:
             self._set_alarm()
         self._transport.write(message)
         return answer
@@ -255,6 +296,8 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("protocol")
+        if self._answer is not None and self._patience != inf:
+            self._deadline = min(self._total, self._now + self._patience)
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.is_open = False
@@ -341,7 +384,7 @@ class _Connection(asyncio.Protocol):
         if self._now + _EARLY < self._deadline:
             self._set_alarm()
         else:
-            self._fail("timeout")
+            self._fail("timeout" if self._deadline == self._total else "read timeout")
 
 
 def _kind_of(error: BaseException) -> str:

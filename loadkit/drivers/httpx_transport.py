@@ -13,6 +13,7 @@ __all__ = ["LoadTransport"]
 _DEFAULT_TIMEOUT = 10.0
 _ERRORS: dict[str, type[httpx.TransportError]] = {
     "timeout": httpx.ReadTimeout,
+    "read timeout": httpx.ReadTimeout,
     "connect timeout": httpx.ConnectTimeout,
     "refused": httpx.ConnectError,
     "unreachable": httpx.ConnectError,

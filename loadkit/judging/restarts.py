@@ -8,10 +8,10 @@ from loadkit.quantities import format_seconds
 from loadkit.record import Run
 from loadkit.verdict import Status, Verdict
 
-__all__ = ["SENTENCE", "lifespans", "unasked_restarts"]
+__all__ = ["BIRTHS", "SENTENCE", "lifespans", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
-_MEASURE = "restarts"
+BIRTHS = "restarts"
 """The measure of the environment file that tells when each instance's process began, in Unix seconds."""
 
 
@@ -20,7 +20,7 @@ def unasked_restarts(run: Run) -> Verdict | None:
 
     As many restarts as there were actions are the plan's own once the first of these began.
     """
-    observation = run.observations.get(_MEASURE)
+    observation = run.observations.get(BIRTHS)
     if observation is None:
         return None
     restarts = sorted(

@@ -13,15 +13,15 @@ from loadkit.record import Run
 from loadkit.slices import Kind, label_series, region_series, tenant_series
 from loadkit.verdict import Window
 
-__all__ = ["FAILED", "TIMEOUT", "Traffic", "quantile_of", "series_of", "traffic_of"]
+__all__ = ["FAILED", "TIMEOUTS", "Traffic", "quantile_of", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 FAILED = buckets.BUCKETS
 """The bucket of operations that failed: above every time."""
-TIMEOUT = "timeout"
-"""The outcome of an operation that was given up for its time; it enters a mean with that time."""
+TIMEOUTS = ("timeout", "connect timeout", "read timeout")
+"""The outcomes of operations that were given up for their time; they enter a mean with it."""
 
 _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
 """Columns of a table's sums."""
@@ -145,8 +145,8 @@ def traffic_of(run: Run, series: Sequence[str], window: Window, kind: Kind = Kin
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
     bucket = np.where(outcome == 0, bucket, FAILED)
     when, result, sums = run.table.totals(series, window.start, window.end)
-    timeout = run.table.outcomes.index(TIMEOUT) if TIMEOUT in run.table.outcomes else 0
-    here = (result == 0) | (result == timeout)
+    timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
+    here = (result == 0) | np.isin(result, timed_out)
     when, sums = when[here] - window.start, sums[here]
     timed = np.zeros((window.seconds, 3))
     timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)

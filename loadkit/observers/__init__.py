@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loadkit.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.observers.base import Observer
-from loadkit.observers.prometheus import PrometheusObserver
 from loadkit.phrases import ALERTS
+
+if TYPE_CHECKING:
+    from loadkit.environment import Environment
 
 __all__ = ["Observer", "observer_of"]
 
 
 def observer_of(
-    environment: Environment, facts: Mapping[str, Any], queries: Iterable[str] = ()
+    environment: "Environment", facts: Mapping[str, Any], queries: Iterable[str] = ()
 ) -> Observer | None:
     """Who watches an environment's service, as its file says; None where nobody does.
 
@@ -27,6 +28,9 @@ def observer_of(
         ConfigurationError: there is no such kind of observer, or its address is missing.
 
     """
+    # Imported where it is used: it takes the judging of gauges with it, which a run without an observer does not need.
+    from loadkit.observers.prometheus import PrometheusObserver
+
     settings = environment.observer_settings(facts)
     if not settings:
         return None

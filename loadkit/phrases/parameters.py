@@ -71,7 +71,8 @@ _SHARE = rf"{_NUMBER} ?%"
 _SIZE = rf"{_NUMBER} ?{_any(_BYTES)}"
 _RATE = rf"{_NUMBER} requests? per second"
 _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{_NUMBER})"
-_THINK = rf"(?:{_NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}"
+_ON_AVERAGE = " on average"
+_THINK = rf"(?:(?:{_NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
 
 UNIT_EXAMPLES = {
     Unit.SECONDS: "500 ms",
@@ -163,6 +164,9 @@ def _value(text: str) -> float:
 
 
 def _think(text: str) -> Think:
+    if text.endswith(_ON_AVERAGE):
+        mean = _value(text.removesuffix(_ON_AVERAGE))
+        return Think(mean, mean, "exponential")
     low, _, high = text.rpartition(" to ")
     longest = _value(high)
     if not low:

@@ -43,6 +43,7 @@ GIVEN = (
     "the load follows the {curve} curve over {duration}",
     "the users are",
     "each user thinks for {think}",
+    "each user starts a journey every {duration}",
     "the cache is warm",
     "the cache is cold",
 )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from loadkit.workload import MixEntry, Model
 __all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "Stream"]
 
 DROPPED_LABEL = "(dropped)"
-"""Under which an arrival beyond `max_in_flight` is counted, with the outcome "dropped"."""
+"""Under which an arrival beyond `max_in_flight` is counted where nobody can say what it would have become."""
 _ARRIVING_AT_ONCE = 20
 """Users of one worker who get ready at the same time."""
 EXPECTED_SECONDS = 0.1
@@ -72,6 +73,7 @@ class Stream:
         self._most = max(workload.max_in_flight // self._of, 1)
         self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
+        self._random = random.Random(f"{surroundings.plan.seed}:dropped:{self._index}")
         self._places: Counter[str] = Counter()
         self._users: list[User] = []
 
@@ -110,13 +112,18 @@ class Stream:
             recorder.blocked += 1
             now = self._surroundings.clock.now()
             recorder.samples.append(
-                Sample(DROPPED_LABEL, "dropped", moment, now, now, 0, region=pool.entry.region)
+                Sample(self._missed(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
             )
             return
         if self._workload.model is Model.REQUESTS:
             recorder.scheduled += 1  # users count the operations of journeys themselves
         if not pool.turnstile.admit(moment):
             recorder.blocked += 1
+
+    def _missed(self, pool: _Pool) -> str:
+        """The label of an operation that an arrival will not become: drawn as those were that its like became."""
+        served = pool.turnstile.served
+        return self._random.choices(list(served), list(served.values()))[0] if served else DROPPED_LABEL
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.role

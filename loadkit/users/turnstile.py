@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable
 
 __all__ = ["Turnstile"]
@@ -11,13 +11,15 @@ __all__ = ["Turnstile"]
 class Turnstile:
     """Pairs arrivals with users who are free."""
 
-    __slots__ = ("_is_closed", "due", "waiting")
+    __slots__ = ("_is_closed", "due", "served", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[asyncio.Future[float]] = deque()
         """Users who are free."""
         self.due: deque[float] = deque()
         """Moments of arrivals that no user was free for."""
+        self.served: Counter[str] = Counter()
+        """How many operations of each label arrivals have become."""
         self._is_closed = False
 
     def turn(self) -> Awaitable[float]:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
 from loadkit.gate import answer
+from loadkit.quantities import format_bytes
+from loadkit.record import Run
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
-from steps.suite.evidence import Exhibit, charts_of, tables_of
+from steps.suite.evidence import Exhibit, exhibits_of, tables_of
 from steps.suite.outcome import ContextStep, Finished, Outcome, load_in_words, span
 from steps.suite.terminal import figures
 
@@ -69,13 +71,13 @@ def write(outcome: Outcome, reports: Path) -> Path:
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
         entry.steps = [*_context(finished, entry.start, shelf), _judgement(finished, entry)]
         run = outcome.runs.get(result.run)
-        charts = [] if run is None else list(charts_of(result, run))
-        entry.attachments = [shelf.put(chart) for chart in charts]
+        exhibits = [] if run is None else list(exhibits_of(result, run))
+        entry.attachments = [shelf.put(exhibit) for exhibit in exhibits]
         entry.descriptionHtml = "".join(
-            f"<p>{paragraph}</p>" for paragraph in _description(finished, run_lines.get(result.run, ""))
+            f"<p>{paragraph}</p>" for paragraph in _description(finished, run_lines.get(result.run, ""), run)
         )
-        if charts:
-            entry.descriptionHtml += _image(charts[0].title, shelf.drawn(charts[0]))
+        if exhibits:
+            entry.descriptionHtml += _image(exhibits[0].title, shelf.drawn(exhibits[0]))
         shelf.logger.report_result(entry)
     _write_globals(outcome, shelf)
     _write_surroundings(outcome, folder)
@@ -171,7 +173,7 @@ def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
         yield "run", f"{finished.result.run} ({verdict.run})" if verdict.run else finished.result.run
 
 
-def _description(finished: Finished, run_line: str) -> Iterator[str]:
+def _description(finished: Finished, run_line: str, run: Run | None) -> Iterator[str]:
     """In paragraphs of HTML: the verdict and its reason, the run, what else to know, and the promise."""
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
@@ -181,7 +183,7 @@ def _description(finished: Finished, run_line: str) -> Iterator[str]:
         yield f"This was a rehearsal ({html.escape(verdict.rehearsed)}); a release is not signed on it."
     if result.advisory:
         yield "Advice only: it reports and never blocks."
-    for warning in verdict.warnings:
+    for warning in (*verdict.warnings, *(run.warnings if run is not None else ())):
         yield f"Note: {html.escape(warning)}"
     if finished.promise:
         yield f"<i>{html.escape(finished.promise)}</i>"
@@ -248,12 +250,32 @@ def _write_surroundings(outcome: Outcome, folder: Path) -> None:
             f"run {letter}": f"{load_in_words(run.plan.workload)}, {span(run)}"
             for letter, run in outcome.runs.items()
         },
+        **dict(_service(outcome.runs.values())),
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
     executor = {"name": "behave", "type": "behave"}
     _write_json(folder / "executor.json", executor)
     _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
+
+
+def _service(runs: Iterable[Run]) -> Iterator[tuple[str, str]]:
+    """What was loaded, and from what machine, as the last run found it."""
+    facts: Mapping[str, Any] = next((run.facts for run in reversed(list(runs)) if run.facts), {})
+    told = facts.get("environment", {})
+    if "version" in told:
+        yield "service version", str(told["version"])
+    if "instances" in told:
+        instances = told["instances"]
+        yield "service instances", str(len(instances) if isinstance(instances, list) else instances)
+    rows = told.get("rows")
+    if rows:
+        largest = max(rows, key=rows.get)
+        yield f"rows of {largest}", f"{rows[largest]:,}"
+    machine = facts.get("machine")
+    if machine:
+        memory = format_bytes(machine["memory_bytes"])
+        yield "load generator", f"{machine['cores']} cores of {machine['cpu']}, {memory} of memory"
 
 
 def _property(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The exhibits of a report: charts beside each criterion, and once for each run its figures as tables."""
+"""The exhibits of a report: what speaks for a verdict beside each criterion, and once for each run all its figures."""
 
 import hashlib
 import json
@@ -9,13 +9,16 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import charts, phrases, steady, summary, timeline
+from loadkit.criterion import Family, ScopeKind
 from loadkit.errors import PhraseError
+from loadkit.judging.health import NO_TIME_LIMIT, health
+from loadkit.quantities import format_bytes, format_number, format_ratio, format_seconds
 from loadkit.record import Run
 from loadkit.verdict import Window
 from steps.suite.criteria_json import plain
 from steps.suite.results import CriterionResult
 
-__all__ = ["Exhibit", "charts_of", "tables_of"]
+__all__ = ["Exhibit", "exhibits_of", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,10 @@ class Exhibit:
     draw: Callable[[], bytes]
 
 
-def charts_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
+def exhibits_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
     """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
     window = result.verdict.window or steady.window(run)
+    scope, limit = timeline.EVERYTHING, NO_TIME_LIMIT
     try:
         criterion = phrases.criterion(result.sentence)
     except PhraseError:
@@ -41,6 +45,10 @@ def charts_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
             # What is drawn is this run's own measure, with what it comes to as a limit for it.
             limit = result.verdict.details.get("here", {}).get("limit") or 0.0
             criterion = replace(criterion, reference=None, limit=limit)
+        if criterion.scope.kind is not ScopeKind.INSTANCE:
+            scope = criterion.scope
+        if criterion.measure.family is Family.TIME and criterion.limit:
+            limit = criterion.limit
         digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
         yield Exhibit(
             "the measure over time",
@@ -48,16 +56,58 @@ def charts_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
             AttachmentType.SVG,
             partial(charts.measure, run, window, criterion),
         )
-    if window is not None:
-        place = f"{run.id}-{window.start}-{window.end}"
-        yield Exhibit(
-            "percentiles",
-            f"{place}-percentiles",
-            AttachmentType.SVG,
-            partial(charts.percentiles, run, window),
-        )
+    yield Exhibit(
+        "percentiles",
+        f"{run.id}-{window}-{scope}-percentiles",
+        AttachmentType.SVG,
+        partial(charts.percentiles, run, window, scope),
+    )
     for title, draw in (("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)):
         yield Exhibit(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, run, window))
+    yield Exhibit(
+        f"second by second: {scope}",
+        f"{run.id}-seconds-{scope}",
+        AttachmentType.CSV,
+        lambda: timeline.csv_of(timeline.seconds(run, scope)),
+    )
+    yield Exhibit(
+        "the load generator's health",
+        f"{run.id}-health-{window}-{limit}",
+        AttachmentType.TEXT,
+        lambda: "\n".join(_generator(run, window or steady.whole(run), limit)).encode(),
+    )
+    yield Exhibit(
+        "what was looked at before the load",
+        f"{run.id}-preflight",
+        AttachmentType.TEXT,
+        lambda: "\n".join(run.facts.get("preflight") or ["nothing was"]).encode(),
+    )
+
+
+def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
+    """The signs of the generator's own health in a window, for a criterion with a limit of so many seconds."""
+    state = health(run, window, limit)
+    yield f"health: {state.status}"
+    yield from (f"  {reason}" for reason in state.reasons)
+    for sign, words, shown in _SIGNS:
+        yield f"{words}: {shown(state.figures[sign])}"
+    used = summary.summarise(run, window)["generator"]
+    yield (
+        f"load processes: {used['workers']}, with {format_number(used['cpu_seconds'])} s of processor time "
+        f"and {format_bytes(used['peak_memory_bytes'])} of memory"
+    )
+    yield "second by second: the table of the load generator, among the global attachments"
+
+
+_SIGNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("loop_lag_p99", "its event loop lagged (p99) by", format_seconds),
+    ("lateness_p99", "it sent late (p99) by", format_seconds),
+    ("busiest_cpu", "its busiest process used of a core", format_ratio),
+    ("sent_ratio", "it sent of what was due", format_ratio),
+    ("longest_pause", "garbage collection paused it for", format_seconds),
+    ("starved_ratio", "it lacked sockets or files for", format_ratio),
+)
+"""The figures of `loadkit.judging.health`, in words."""
 
 
 def tables_of(run: Run) -> Iterator[Exhibit]:

@@ -91,6 +91,7 @@ def read(
         plan = planning.plan(page.draft, environment, journeys, seed)
         environment.allow(plan)
         for criterion in page.criteria:
+            planning.require_known(criterion, environment)
             planning.require_reachable(criterion, plan)
         levels = dict.fromkeys(each.reference.level for each in page.criteria if each.reference is not None)
         references = tuple(

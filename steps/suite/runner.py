@@ -90,7 +90,13 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
             _make_room(_reports(self.config.userdata))
         try:
             return bool(super().run())
-        except (LoadkitError, ConfigError, ParserError, FileNotFoundError, InvalidFileLocationError) as error:
+        except FileNotFoundError as error:
+            # behave says no more than the name.
+            print(
+                f"there is no feature {error}; expected a file or a folder, such as features/api",
+                file=sys.stderr,
+            )
+        except (LoadkitError, ConfigError, ParserError, InvalidFileLocationError) as error:
             print(str(error).strip().replace("\n", "; "), file=sys.stderr)
         except Exception:
             # A mistake in the suite itself is no verdict on the service: 1 would say that a promise was broken.

@@ -136,17 +136,29 @@ class Session:
 
     @property
     def implicit(self) -> list[CriterionResult]:
-        """Criteria that nobody wrote, of each run that broke one; told beside the first that was judged on it."""
+        """Criteria that nobody wrote, of each run that broke one; told beside the first that was judged on it, or compared with it."""
         broken: list[CriterionResult] = []
         for letter, run in self.runs.items():
             verdict = unasked_restarts(run)
-            beside = next((result for result in self.results if result.run == letter), None)
+            beside = next((result for result in self.results if letter in self._judged_on(result)), None)
             if verdict is not None and beside is not None:
                 tags = tuple(tag for tag in beside.tags if tag not in {*beside.requirements, "advisory"})
                 broken.append(
-                    replace(beside, keyword="And", sentence=verdict.criterion, tags=tags, verdict=verdict)
+                    replace(
+                        beside,
+                        keyword="And",
+                        sentence=verdict.criterion,
+                        tags=tags,
+                        verdict=verdict,
+                        run=letter,
+                    )
                 )
         return broken
+
+    def _judged_on(self, result: CriterionResult) -> tuple[str, ...]:
+        """The letters of the runs that a result speaks of: its own, and the one it was compared with."""
+        other = result.verdict.details.get("there", {}).get("run")
+        return (result.run, *(letter for letter, run in self.runs.items() if run.id == other))
 
     @property
     def runs(self) -> dict[str, Run]:

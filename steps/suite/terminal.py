@@ -41,6 +41,8 @@ def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
     common = _common_warnings(outcome)
     for letter, line in zip(outcome.runs, outcome.run_lines(), strict=True):
         console.print(Text(line, style="bold"))
+        for warning in outcome.runs[letter].warnings:
+            console.print(Padding(Text(f"note: {warning}", style="dim"), (0, 0, 0, 2)))
         for (run, warning), criteria in common.items():
             if run == letter:
                 console.print(

@@ -19,9 +19,13 @@ async def main(url: str, users: int, seconds: int, transport: str) -> None:
     """All users on one client, as httpx's manual has it."""
     chosen: httpx.AsyncBaseTransport | None = None
     if transport == "loadkit":
-        from loadkit.drivers.httpx_transport import LoadkitTransport
+        from loadkit.drivers.http import HttpDriver
+        from loadkit.drivers.httpx_transport import LoadTransport
+        from loadkit.target import Target
 
-        chosen = LoadkitTransport()
+        driver = HttpDriver(Target("bench", url))
+        await driver.open()
+        chosen = LoadTransport(driver)
     limits = httpx.Limits(max_connections=users, max_keepalive_connections=users)
     async with httpx.AsyncClient(limits=limits, transport=chosen, timeout=60) as client:
         until = time.monotonic() + seconds

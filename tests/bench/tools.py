@@ -1,16 +1,22 @@
 """The tools: how each is told to have so many users ask for one address for so many seconds, without pause."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Spent", "Tool", "measured", "tools"]
+import psutil
+
+__all__ = ["Spent", "Tool", "loadkit", "measured", "tools"]
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
+_LOOK = 0.25
+"""Seconds between looks at how much memory a tool's processes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +34,13 @@ class Spent:
 
     cpu_seconds: float
     """User and system time of its process and all it waited for."""
-    peak_bytes: int
-    """Resident memory of its largest process."""
+    memory: tuple[int, ...]
+    """Bytes that all of its processes had together, every quarter of a second; memory they share counted once."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that all of its processes had at one time."""
+        return max(self.memory)
 
 
 def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent:
@@ -44,11 +55,52 @@ def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent
         process = subprocess.Popen(
             command, stdout=output, stderr=output, cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT)}
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        with _Scales(process.pid) as scales:
+            _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
-    return Spent(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Spent(usage.ru_utime + usage.ru_stime, tuple(scales.weights))
+
+
+@dataclass(slots=True)
+class _Scales:
+    """Weighs a process and all that it started, while it is open."""
+
+    pid: int
+    weights: list[int] = field(default_factory=list)
+    _is_over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
+
+    def __enter__(self) -> "_Scales":
+        self._thread = threading.Thread(target=self._weigh, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _weigh(self) -> None:
+        while not self._is_over.wait(_LOOK):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                first = psutil.Process(self.pid)
+                # The proportional set size: a page that two processes share is half of each one's.
+                self.weights.append(sum(_size(each) for each in (first, *first.children(recursive=True))))
+
+
+def _size(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0  # it has just ended
+
+
+def loadkit(workers: int = 1) -> Tool:
+    """This project, with so many workers."""
+    name = "loadkit" if workers == 1 else f"loadkit, {workers} workers"
+    command = (sys.executable, "-m", "tests.bench.loadkit_users", "{url}", "{users}", "{seconds}", str(workers))
+    return Tool(name, command, _own_version())
 
 
 def tools(cache: Path) -> list[Tool]:
@@ -75,11 +127,7 @@ def tools(cache: Path) -> list[Tool]:
     import httpx
 
     return [
-        Tool(
-            "loadkit",
-            (python, "-m", "tests.bench.loadkit_users", "{url}", "{users}", "{seconds}"),
-            _own_version(),
-        ),
+        loadkit(),
         Tool(
             "k6",
             (

@@ -55,3 +55,12 @@ async def everything_caught(user: User) -> None:
 @journey("administer", role="admin")
 async def administer(user: User) -> None:
     await user.get(f"/admin/{user.account.username}", label=f"as {user.account.role}")
+
+
+@journey("through httpx")
+async def through_httpx(user: User) -> None:
+    if "client" not in user.state:
+        user.use_httpx(follow_redirects=True)
+        user.state["client"] = "httpx"
+    await user.get("/through/1")
+    await user.think()

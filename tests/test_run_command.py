@@ -1,0 +1,136 @@
+"""`loadkit run` and `loadkit judge`: what they refuse, each in one line; what they write; what they keep."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import loadkit
+from loadkit import cli
+from loadkit.archive import find, load
+from loadkit.commands.run import without_secrets
+from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+from tests.bad_servers import always_says, in_a_thread
+from tests.test_tls import asking_for_certificates_of, certificate
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+NOWHERE = "http://127.0.0.1:1/"
+BRIEFLY = ("--users=2", "--for=2s", "--ramp=0", "--think=0.05s..0.1s")
+SCHEMA = json.loads((Path(loadkit.__file__).parent / "run.schema.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["localhost:8080/"], 'cannot read "localhost:8080/" as an address; http://127.0.0.1:8080/path can be'),
+        (["http://[::1/"], 'cannot read "http://[::1/" as an address'),
+        (["http://127.0.0.1:http/"], "as an address; http://127.0.0.1:8080/path can be read"),
+        (["http://ann:hunter2@127.0.0.1/"], "the address http://***@127.0.0.1/ has a name or password in it"),
+        (["ftp://127.0.0.1/?key=hunter2"], 'cannot read "ftp://127.0.0.1/?key=***" as an address'),
+        (["http://example.com/"], "load on example.com is not allowed; if it is yours to load: --allow-host"),
+        ([NOWHERE], "http://127.0.0.1:1 does not answer"),
+        ([NOWHERE, "--for=30"], 'cannot read "30"; expected a time with its unit, such as 5 minutes'),
+        ([NOWHERE, "--for=0"], "--for 0 is no time; --for 10s is one"),
+        ([NOWHERE, "--timeout=0"], "--timeout 0 is no time"),
+        ([NOWHERE, "--users=0"], "a load of 0 is none; --users 10 or --rate 100 is one"),
+        ([NOWHERE, "--rate=inf"], "a load of inf is none"),
+        ([NOWHERE, "--think=3s..1s"], "--think 3s..1s: the first time is the longer one; 1s..3s can be read"),
+        ([NOWHERE, "--workers=0"], "--workers 0: expected one or more"),
+        ([NOWHERE, "--header=nothing"], 'cannot read the header "nothing"; "Accept: application/json" can be'),
+        ([NOWHERE, "--body=@absent"], "cannot read the body from absent"),
+        ([NOWHERE, "--that=p95 stays bellow 5 ms"], 'cannot read "bellow"; did you mean "below"?'),
+        ([NOWHERE, "--plot=a.png"], "--plot a.png: it draws SVG; expected such as percentiles.svg"),
+        (["https://127.0.0.1:1/", "--ca-file=absent.pem"], "cannot read the certificate authority in absent.pem"),
+        (["https://127.0.0.1:1/", "--cert-file=absent.pem"], "cannot use the client certificate in absent.pem"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line_before_any_load(arguments, said, capsys):
+    assert cli.main(["run", *arguments]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert said in told[-1]
+    assert told[-1].startswith("loadkit: ")
+    assert not [line for line in told if "hunter2" in line]
+
+
+def test_a_run_prints_writes_and_keeps_the_same_figures(folder, capsys):
+    with in_a_thread(always_says(OK)) as server:
+        code = cli.main(
+            ["run", f"{server.base}/hello", *BRIEFLY, "--json=run.json", "--plot=run.svg", "--that", "p50 is below 30 s"]
+        )  # fmt: skip
+    told = capsys.readouterr()
+    assert "response time" in told.out
+    figures = json.loads((folder / "run.json").read_text())
+    jsonschema.validate(figures, SCHEMA)
+    assert list(figures["by_label"]) == ["GET /hello"]
+    assert (figures["verdicts"][0]["status"] == "pass") == (code == 0)
+    assert "How long all operations took" in (folder / "run.svg").read_text()
+    judged = cli.main(["judge", "last", "p50 is below 30 s", "--json=again.json", "--plot=again.svg"])
+    assert judged == code
+    again = json.loads((folder / "again.json").read_text())
+    assert again["response_time"] == figures["response_time"]
+    assert (folder / "again.svg").read_bytes() == (folder / "run.svg").read_bytes()
+
+
+def test_json_on_standard_output_is_all_there_is_on_it(capsys):
+    with in_a_thread(always_says(OK)) as server:
+        assert cli.main(["run", f"{server.base}/", *BRIEFLY, "--json=-"]) == 0
+    jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
+
+
+def test_a_service_that_asks_for_a_certificate_can_be_loaded(folder, capsys):
+    (ours, its_key), (client, key) = certificate(folder, "ours"), certificate(folder, "client")
+    with in_a_thread(always_says(OK), tls=asking_for_certificates_of(client, ours, its_key)) as server:
+        base = f"https://localhost:{server.port}/"
+        shown = [f"--ca-file={ours}", f"--cert-file={client}", f"--key-file={key}"]
+        assert cli.main(["run", base, *BRIEFLY, *shown]) == 0
+        assert cli.main(["run", base, *BRIEFLY, shown[0]]) == 2
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_time_outs_of_the_parts_are_counted_apart(folder):
+    async def asks_and_is_silent(server, reader, writer):
+        request = await reader.readuntil(b"\r\n\r\n")
+        if b"loadkit" in request:
+            await reader.read()
+        writer.write(OK)
+        await writer.drain()
+
+    with in_a_thread(asks_and_is_silent) as server:
+        code = cli.main(["run", f"{server.base}/", *BRIEFLY, "--timeout=60s", "--read-timeout=0.2s"])
+    assert code == 3, "no answer came at all"
+    (run,) = (folder / "reports" / "runs").iterdir()
+    assert "read timeout" in load(find(run.name, run.parent)).table.outcomes
+
+
+def test_what_may_let_somebody_in_is_not_kept_wherever_it_stood():
+    arguments = {
+        "path": "/hooks?api_key=S3&page=S3&flag",
+        "body": '{"password": "S3"}',
+        "method": "POST",
+        "Authorization": "Bearer S3",
+        "X-Signature": "S3",
+        "X-Anything": "S3",
+        "Accept": "text/html",
+    }
+    mix = (MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(arguments.items())),)
+    plan = Plan("address", Workload(Model.CLOSED, (Stage(1, 1),), mix))
+    kept = dict(without_secrets(plan).workload.mix[0].arguments)
+    assert "S3" not in json.dumps(kept)
+    assert kept["path"] == "/hooks?api_key=***&page=***&flag"
+    assert kept["body"] == "*** (18 bytes)"
+    assert (kept["method"], kept["Accept"]) == ("POST", "text/html")
+
+
+def test_a_header_never_takes_the_place_of_what_is_asked_for(capsys):
+    with in_a_thread(always_says(OK)) as server:
+        cli.main(["run", f"{server.base}/right", *BRIEFLY, "--header=path: /wrong", "--header=user: ann"])
+    asked = [request for request in server.requests if b"loadkit" in request]
+    assert asked
+    assert all(request.startswith(b"GET /right ") and b"user: ann" in request.lower() for request in asked)
