@@ -1,5 +1,7 @@
 """What the service's own alerts did."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from loadkit.observation import Observation, Reading, Series
 from loadkit.record import Happening
 from loadkit.verdict import Status
 from loadkit.workload import Action
-from tests.builders import plan_of, run_of
+from tests.builders import beats_of, plan_of, run_of
 
 START = 1_700_000_000.0
 FIRES = phrases.criterion('the "HighLatency" alert fires within 20 seconds')
@@ -28,11 +30,16 @@ def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), proble
     return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, problem=problem)
 
 
-def judged(criterion, *firing, happenings=(KILL,), **given):
+def judged(criterion, *firing, happenings=(KILL,), beats=(), **given):
     ended = {name: given.pop(name) for name in ("ended", "ended_at") if name in given}
     plan = plan_of(90, 10, actions=(Action(KILL.what, at=30),) if happenings else ())
     run = run_of(
-        [], plan, observations=[observed(criterion, *firing, **given)], happenings=happenings, **ended
+        [],
+        plan,
+        observations=[observed(criterion, *firing, **given)],
+        happenings=happenings,
+        beats=beats,
+        **ended,
     )
     return judge(criterion, run)
 
@@ -77,6 +84,15 @@ def test_no_alert_fires_or_is_named():
 
 def test_alerts_during_the_first_ramp_do_not_count():
     assert judged(NONE, ("InstanceDown", range(2, 9))).status is Status.PASS
+
+
+def test_silence_under_a_load_that_was_not_put_on_says_nothing_and_an_alert_that_fired_does():
+    busy = [dataclasses.replace(beat, cpu_seconds=0.99) for beat in beats_of(100)]
+    assert judged(NONE, beats=busy).status is Status.INVALID
+    assert judged(FIRES, beats=busy).status is Status.INVALID
+    firing = ("HighLatency", range(52, 60))
+    assert judged(NONE, firing, beats=busy).status is Status.FAIL
+    assert judged(FIRES, firing, beats=busy).status is Status.PASS
 
 
 def test_alerts_that_nobody_watched_are_not_judged():

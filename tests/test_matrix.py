@@ -32,13 +32,16 @@ def verdicts_on(run: Run) -> dict[str, Verdict]:
     return {name: judge(phrases.criterion(sentence), run) for name, sentence in CRITERIA.items()}
 
 
-def wrong(row: Row, run: Run) -> list[str]:
+def health_of(run: Run) -> str:
     where = window(run)
-    state = health(run, where, LIMIT).status if where else "invalid"
+    return health(run, where, LIMIT).status if where else "invalid"
+
+
+def wrong(row: Row, run: Run) -> list[str]:
     return [
         f"{name} is {verdict.status}: {verdict.reason}"
         for name, verdict in verdicts_on(run).items()
-        if verdict.status not in allowed(row, name, state)
+        if verdict.status not in allowed(row, name, health_of(run))
     ]
 
 
@@ -63,6 +66,7 @@ def test_it_does_so_in_runs_of_full_length(bench, row):
     run = bench.run(row, row.hold)
     assert not wrong(row, run), row.sentence
     assert seen(run) <= row.seen
+    assert health_of(run) != "ok" or not row.starves_generator
 
 
 def test_every_fault_has_its_row():

@@ -5,6 +5,7 @@ import numpy as np
 from loadkit.criterion import Criterion, Unit
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
+from loadkit.judging.health import health
 from loadkit.observation import Observation
 from loadkit.phrases import observed_as
 from loadkit.quantities import format_seconds
@@ -33,7 +34,14 @@ def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | Non
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}'), None
     examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
-    return examine(criterion, run, observation)
+    found, where = examine(criterion, run, observation)
+    # Silence under a load that was not put on says nothing; an alert that fired did.
+    if where is not None and found.status in {Status.PASS, Status.FAIL} and not found.measured:
+        state = health(run, where)
+        if state.unhealthy.all():
+            reasons = "; ".join(state.reasons)
+            found = found.become(Status.INVALID, f"the load generator was not well: {reasons}, all the time")
+    return found, where
 
 
 def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
