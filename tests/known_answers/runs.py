@@ -184,7 +184,7 @@ def plan_of(
     mix: tuple[MixEntry, ...] = MIX,
 ) -> Plan:
     """A load that rises and holds, patient enough for every stall here."""
-    workload = Workload(model, (Stage(ramp, level), Stage(seconds, level)), mix, think, is_poisson)
+    workload = Workload(model, (Stage(ramp, level), Stage(seconds, level)), mix, think, is_poisson=is_poisson)
     return Plan("known answers", workload, timeout=30.0, cache="as it is")
 
 
