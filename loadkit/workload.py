@@ -83,13 +83,13 @@ class Workload:
     stages: tuple[Stage, ...]
     mix: tuple[MixEntry, ...]
     think: Think = Think()
-    pace: float = 0.0
-    """Closed: seconds from the start of a user's journey to that of its next, in place of the pause between the two; a journey
-    that took longer is followed at once. 0 for no pace: users think."""
     is_poisson: bool = True
     """Open: random arrivals; False spaces them evenly."""
     max_in_flight: int = 5000
     """Open: arrivals beyond as many unanswered ones are dropped, and count as failed."""
+    pace: float = 0.0
+    """Closed: seconds from the start of a user's journey to that of its next, in place of the pause between the two; a journey
+    that took longer is followed at once. 0 for no pace: users think."""
 
     @property
     def seconds(self) -> float:

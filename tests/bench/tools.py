@@ -8,6 +8,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -72,7 +73,7 @@ class _Scales:
     _is_over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
 
-    def __enter__(self) -> "_Scales":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._weigh, daemon=True)
         self._thread.start()
         return self
@@ -99,7 +100,15 @@ def _size(process: psutil.Process) -> int:
 def loadkit(workers: int = 1) -> Tool:
     """This project, with so many workers."""
     name = "loadkit" if workers == 1 else f"loadkit, {workers} workers"
-    command = (sys.executable, "-m", "tests.bench.loadkit_users", "{url}", "{users}", "{seconds}", str(workers))
+    command = (
+        sys.executable,
+        "-m",
+        "tests.bench.loadkit_users",
+        "{url}",
+        "{users}",
+        "{seconds}",
+        str(workers),
+    )
     return Tool(name, command, _own_version())
 
 
