@@ -5,6 +5,7 @@ They read in grey (lines differ in weight and dash, bars in hatch) and at 900 pi
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ Line = tuple[str, Floats, Floats]
 
 _WIDTH, _HEIGHT = 9.0, 3.4
 """Inches; at 100 pixels to the inch they are the 900 pixels of a report's page."""
+_ROW = 110
+"""Letters in a row."""
 INK, _GREY, _PALE, LIMIT = "#1b2a41", "#5c6b80", "#a3b1c2", "#b3261e"
 STROKES = (
     (INK, "-", 1.8),
@@ -89,7 +92,8 @@ def legend(axes: Any) -> None:
 
 
 def say(axes: Any, text: str) -> None:
-    """A sentence in place of a line."""
+    """A sentence in place of a line, in as many rows as it needs to stay within the picture."""
+    text = "\n".join(textwrap.wrap(text, _ROW))
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
     axes.set_yticks([])
 

@@ -378,9 +378,10 @@ class _Case:
         worst = [self._found(part) for part in parts if part.size]
         broken = next((each for each in worst if not self._is_kept_by(each)), None)
         if broken is None:
-            return finding.warned(f"{said}; the worst third of it keeps the limit too")
+            return finding.warned(f"{said}; in the worst third of the window alone this promise is kept too")
         return finding.become(
-            Status.INCONCLUSIVE, f"{said}, and the worst third of it does not keep the limit: {broken.reason}"
+            Status.INCONCLUSIVE,
+            f"{said}, and the worst third of the window alone does not keep the limit: {broken.reason}",
         )
 
     def _is_kept_by(self, finding: Finding) -> bool:

@@ -184,6 +184,14 @@ def test_start_times_keep_the_gherkin_order_also_of_criteria_judged_at_once(tmp_
     assert len({entry["start"] for entry in entries}) == 20
 
 
+def test_a_rehearsal_says_behind_its_givens_with_what_it_was_rehearsed(tmp_path):
+    (entry,) = written(tmp_path, dataclasses.replace(finished(INCONCLUSIVE), context=CONTEXT[:1]))
+    assert [step["name"] for step in entry["steps"]][:2] == [
+        CONTEXT[0].text,
+        "rehearsed with 100 of 1000 users, 30 s of 5 min",
+    ]
+
+
 def test_the_givens_are_its_steps_with_their_tables_and_with_what_went_wrong(tmp_path):
     failed = ContextStep("And the cache is cold", has_held=False, message="nothing can empty it")
     (entry,) = written(tmp_path, dataclasses.replace(finished(NOT_JUDGED), context=(*CONTEXT, failed)))

@@ -91,6 +91,26 @@ def test_an_undecided_verdict_says_how_long_would_decide_it():
     assert "no sensible length of run" in on_the_limit.reason
 
 
+def test_what_a_bad_spell_decides_is_told_without_doubt():
+    starts = np.arange(0, 300, 0.01)
+    run = run_of(samples_of(starts, np.where((starts > 100) & (starts < 140), 1.0, 0.02)), plan_of(300))
+    assert "but may be" in judge(response_time(limit=0.5), run).reason
+    reason = judge(response_time(limit=0.5, comparison=Comparison.STAYS_BELOW), run).reason
+    assert "in a row; over the whole window, p95 response time was" in reason
+    assert "but may be" not in reason
+
+
+def test_where_too_much_failed_for_a_percentile_to_have_a_value_it_says_so():
+    verdict = judge(
+        response_time(limit=0.5),
+        run_of(samples_of(np.arange(0, 60, 0.02), np.full(3000, 0.01), outcome="reset"), plan_of(60)),
+    )
+    assert verdict.reason == (
+        "p95 response time has no value: more operations failed than it leaves aside, so that no limit is kept, the one "
+        "of 500 ms included."
+    )
+
+
 def test_a_service_that_wanders_far_below_its_limit_passes():
     """4 ms drifting to 5 ms against 500."""
     random = np.random.default_rng(1)

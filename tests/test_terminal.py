@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -176,6 +177,10 @@ def test_nothing_judged_is_no_pass():
 )
 def test_figures_are_in_the_units_of_people(changes, name, text):
     assert figures(dataclasses.replace(PASS, **changes))[name] == text
+
+
+def test_an_interval_that_bounds_nothing_is_not_shown():
+    assert "interval" not in figures(dataclasses.replace(PASS, interval=(math.inf, math.inf)))
 
 
 def test_warnings_are_shown_below_a_pass():

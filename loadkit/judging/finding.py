@@ -10,6 +10,8 @@ from loadkit.verdict import Status
 
 __all__ = ["Finding", "decide", "subject"]
 
+_DOUBT = ", but may be "
+"""What stands between a value and how sure it is, where that decides nothing."""
 _LONGEST_ADVICE = 100.0
 """Times the time already spent, beyond which more of it is no advice."""
 
@@ -31,6 +33,11 @@ class Finding:
     def warned(self, *warnings: str) -> "Finding":
         """The same, with more to know."""
         return replace(self, warnings=(*self.warnings, *warnings))
+
+    @property
+    def value_in_words(self) -> str:
+        """The reason without the doubt in it: for a finding that something else has decided."""
+        return self.reason.partition(_DOUBT)[0]
 
     def become(self, status: Status, reason: str) -> "Finding":
         """The same figures, another status."""
@@ -67,8 +74,8 @@ def decide(
     about = subject(criterion)
     wanted = format_quantity(limit, unit)
     if measured is None:
-        was = f"{about} lies among the operations that failed, above every time"
-        far = f"whatever the limit, here {wanted}"
+        was = f"{about} has no value: more operations failed than it leaves aside"
+        far = f"so that no limit is kept, the one of {wanted} included"
     else:
         was = f"{about} was {format_quantity(measured, unit)}"
         far = f"{distance(measured, limit)} the limit of {wanted}"
@@ -92,5 +99,5 @@ def decide(
         more = f"about {format_seconds(math.ceil(seconds * growth))} of steady load would decide it"
     return (
         Status.INCONCLUSIVE,
-        f"{was}, but may be {between} with 95 % confidence, so that it cannot be told from the limit of {wanted}; {more}",
+        f"{was}{_DOUBT}{between} with 95 % confidence, so that it cannot be told from the limit of {wanted}; {more}",
     )

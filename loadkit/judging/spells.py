@@ -148,4 +148,4 @@ def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
         return finding.warned(str(spells))
     if finding.status is Status.FAIL:
         return finding.warned(str(spells))
-    return finding.become(Status.FAIL, f"{spells}; over the whole window, {finding.reason}")
+    return finding.become(Status.FAIL, f"{spells}; over the whole window, {finding.value_in_words}")

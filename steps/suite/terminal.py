@@ -3,6 +3,7 @@
 It reads the same in 80 columns, without colour and in the log of a pipeline: nothing is told by colour alone.
 """
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from itertools import groupby
@@ -72,7 +73,7 @@ def figures(verdict: Verdict) -> dict[str, str]:
         told["limit"] = format_quantity(verdict.limit, unit)
     if verdict.measured is not None and verdict.limit is not None:
         told["margin"] = f"{distance(verdict.measured, verdict.limit)} the limit"
-    if verdict.interval is not None:
+    if verdict.interval is not None and math.isfinite(verdict.interval[0]):
         low, high = (format_quantity(bound, unit) for bound in verdict.interval)
         told["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
     return told
