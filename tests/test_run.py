@@ -18,10 +18,11 @@ from loadkit import archive
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.record import COMPLETE
-from loadkit.run import INTERRUPTED, new_id, run
+from loadkit.run import INTERRUPTED, _processes, _workers_for, new_id, run
 from loadkit.slices import Kind
 from loadkit.target import Account, Secret, Target
-from loadkit.workload import Action, MixEntry, Model, Think
+from loadkit.worker import look_over
+from loadkit.workload import Action, MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
@@ -67,6 +68,41 @@ def none_left(pids) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "think", "workers"),
+    [
+        (Model.REQUESTS, 2_000, Think(), 1),
+        (Model.REQUESTS, 5_000, Think(), 2),
+        (Model.REQUESTS, 100_000, Think(), 4),  # no more than there are cores
+        (Model.CLOSED, 1_000, Think(0.3, 1.3), 1),
+        (Model.CLOSED, 8_000, Think(0.3, 1.3), 4),
+        (Model.CLOSED, 1_000, Think(0, 0), 1),  # as many operations as the service answers: nobody can know
+    ],
+)
+def test_a_load_gets_the_workers_that_it_needs(model, level, think, workers, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    load = Workload(model, (Stage(0, level), Stage(60, level)), (MixEntry("m:f", 1.0),), think)
+    assert _workers_for(load) == workers
+
+
+def test_a_workers_process_imports_nothing_of_what_judges():
+    judging = {
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "httpx",
+        "loadkit.run",
+        "loadkit.judge",
+        "loadkit.environment",
+    }
+    with _processes(1) as executor:
+        ready = executor.submit(look_over, plan_of(), "", ROOT, 1)
+        found = executor.submit(eval, "set(__import__('sys').modules)").result()
+        assert ready.result() == ([""], False)
+    assert "loadkit.worker" in found
+    assert not judging & found
 
 
 @pytest.mark.parametrize("workers", [1, 2])

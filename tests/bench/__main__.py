@@ -1,72 +1,111 @@
-"""Run the benchmark and write its table, chart and figures to reports/bench/."""
+"""Run the benchmark and write its figures, table and chart to reports/bench/."""
 
 import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.server import nginx
-from tests.bench.tools import Tool, measured, tools
+from tests.bench import judging, workers
+from tests.bench.paper import chart, table
+from tests.bench.server import Server, nginx
+from tests.bench.tools import Tool, loadkit, measured, require, tools
 
-_AIMS = {  # at least so many times the other's requests per CPU-second (design: "The engine")
-    100: {"k6": 6.0, "Locust FastHttpUser": 9.0, "wrk": 0.4},
-    1000: {"k6": 5.0},
-}
+_PARTS = ("speed", "memory", "workers", "judging")
+_MEMORY_USERS = 1000
+_MEMORY_SECONDS = 60
+_FLAT_SECONDS = 600
 
 
 def main() -> None:
-    """Every tool in turn, several rounds, at each number of users."""
+    """Every part that is asked for; `flat` takes ten minutes and is run only where it is."""
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    options.add_argument("--parts", nargs="+", default=_PARTS, choices=(*_PARTS, "flat"))
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=6)
+    options.add_argument("--seconds", type=int, default=15)
     options.add_argument("--users", type=int, nargs="+", default=[100, 1000])
     options.add_argument("--only", nargs="+", default=[], help="names of tools")
     options.add_argument("--out", type=Path, default=Path("reports/bench"))
     chosen = options.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    candidates = [tool for tool in tools(Path(".cache/bench")) if not chosen.only or tool.name in chosen.only]
-    rounds: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
-        for users in chosen.users:
-            for number in range(chosen.rounds):
-                # Odd rounds go backwards, so that no tool always follows the same one.
-                for tool in candidates if number % 2 == 0 else reversed(candidates):
-                    rounds.append(_round(tool, server, users, chosen.seconds, chosen.out))
-                    print(
-                        "{users:5d} users  {tool:<30}{per_cpu_second:10.0f} per CPU-second".format(
-                            **rounds[-1]
-                        ),
-                        flush=True,
-                    )
-    figures = {
+    require("nginx", "wrk")
+    everybody = tools(Path(".cache/bench"))
+    candidates = [tool for tool in everybody if not chosen.only or tool.name in chosen.only]
+    figures: dict[str, Any] = {
         "machine": _machine(),
-        "versions": {tool.name: tool.version for tool in candidates},
-        "rounds": rounds,
+        "versions": {tool.name: tool.version for tool in everybody},
+        "seconds": chosen.seconds,
     }
+    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
+        if "speed" in chosen.parts:
+            figures["speed"] = [
+                _round(tool, server, users, chosen.seconds, chosen.out)
+                for users in chosen.users
+                for tool in _in_turn(candidates, chosen.rounds)
+            ]
+        if "memory" in chosen.parts:
+            figures["memory"] = [
+                _round(tool, server, _MEMORY_USERS, _MEMORY_SECONDS, chosen.out)
+                for tool in everybody
+                if tool.name in ("loadkit", "k6")
+            ]
+        if "flat" in chosen.parts:
+            figures["flat"] = _round(loadkit(), server, _MEMORY_USERS, _FLAT_SECONDS, chosen.out)
+        if "workers" in chosen.parts:
+            figures["workers"] = {
+                "alone": [
+                    {"workers": count, "per_second": workers.operations_per_second(count, chosen.seconds)}
+                    for _ in range(chosen.rounds)
+                    for count in (1, 2)
+                ],
+                "against_nginx": [
+                    _round(tool, server, 100, chosen.seconds, chosen.out)
+                    for tool in _in_turn([loadkit(), loadkit(workers=2)], chosen.rounds)
+                ],
+            }
+    if "judging" in chosen.parts:
+        figures["judging"] = {
+            "samples": judging.SAMPLES,
+            "seconds": judging.SECONDS,
+            "cpu_seconds": judging.seconds_to_judge(judging.long_run()),
+        }
     (chosen.out / "bench.json").write_text(json.dumps(figures, indent=1))
-    table = _table(figures)
-    (chosen.out / "bench.md").write_text(table)
-    print("\n" + table)
-    _chart(figures, chosen.out / "bench.svg")
+    text = table(figures)
+    (chosen.out / "bench.md").write_text(text)
+    print("\n" + text)
+    if "speed" in figures:
+        chart(figures, chosen.out / "bench.svg")
 
 
-def _round(tool: Tool, server: Any, users: int, seconds: int, out: Path) -> dict[str, Any]:
+def _in_turn(candidates: Sequence[Tool], rounds: int) -> Iterable[Tool]:
+    """Each tool once a round; odd rounds go backwards, so that no tool always follows the same one."""
+    for number in range(rounds):
+        yield from candidates if number % 2 == 0 else reversed(candidates)
+
+
+def _round(tool: Tool, server: Server, users: int, seconds: int, out: Path) -> dict[str, Any]:
     before = server.requests()
     spent = measured(tool, server.url, users, seconds, out / f"{tool.name.split()[0]}.log")
     requests = server.requests() - before - 1
-    return {
+    row = {
         "tool": tool.name,
         "users": users,
         "requests": requests,
         "cpu_seconds": spent.cpu_seconds,
-        "peak_bytes": spent.peak_bytes,
         "per_cpu_second": requests / spent.cpu_seconds,
+        "peak_bytes": spent.peak_bytes,
+        "late_bytes": spent.late_bytes,
     }
+    print(
+        f"{users:5d} users  {tool.name:<30}{row['per_cpu_second']:10,.0f} requests per CPU-second, "
+        f"at most {spent.peak_bytes / 1e6:.0f} MB",
+        flush=True,
+    )
+    return row
 
 
 def _machine() -> dict[str, Any]:
@@ -83,61 +122,6 @@ def _machine() -> dict[str, Any]:
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def _medians(figures: dict[str, Any], users: int, key: str) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    for row in figures["rounds"]:
-        if row["users"] == users:
-            found.setdefault(row["tool"], []).append(row[key])
-    return {tool: statistics.median(values) for tool, values in found.items()}
-
-
-def _table(figures: dict[str, Any]) -> str:
-    machine = figures["machine"]
-    lines = [
-        f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}; medians of the rounds.",
-        "",
-    ]
-    for users in sorted({row["users"] for row in figures["rounds"]}):
-        speed, memory = _medians(figures, users, "per_cpu_second"), _medians(figures, users, "peak_bytes")
-        own = speed.get("loadkit")
-        lines += [
-            f"| {users} users | version | requests per CPU-second | µs of CPU each | loadkit is | aim | peak memory |",
-            "|---|---|---:|---:|---:|---:|---:|",
-        ]
-        for tool, rate in sorted(speed.items(), key=lambda item: -item[1]):
-            ratio = f"{own / rate:.2f} ×" if own and tool != "loadkit" else ""
-            aim = _AIMS.get(users, {}).get(tool)
-            lines.append(
-                f"| {tool} | {figures['versions'][tool]} | {rate:,.0f} | {1e6 / rate:.1f} | {ratio} | "
-                f"{f'{aim:g} ×' if aim else ''} | {memory[tool] / 1e6:.0f} MB |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _chart(figures: dict[str, Any], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    levels = sorted({row["users"] for row in figures["rounds"]})
-    figure, axes = plt.subplots(1, len(levels), figsize=(5 * len(levels), 3), squeeze=False)
-    for axis, users in zip(axes[0], levels, strict=True):
-        speed = sorted(_medians(figures, users, "per_cpu_second").items(), key=lambda item: item[1])
-        bars = axis.barh([tool for tool, _ in speed], [rate for _, rate in speed], color="0.55")
-        for bar, (tool, _) in zip(bars, speed, strict=True):
-            bar.set_color("0.15" if tool == "loadkit" else "0.65")
-        axis.bar_label(bars, [f"{rate:,.0f}" for _, rate in speed], padding=3, fontsize=8)
-        axis.set_title(f"{users} users", fontsize=10)
-        axis.set_xlabel("requests per CPU-second", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.margins(x=0.2)
-    figure.tight_layout()
-    figure.savefig(path)
 
 
 if __name__ == "__main__":

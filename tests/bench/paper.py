@@ -1,0 +1,139 @@
+"""The benchmark's figures as a table and as a chart."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["chart", "table"]
+
+_AIMS = {  # at least so many times the other's requests per CPU-second
+    100: {"k6": 6.0, "Locust FastHttpUser": 9.0, "wrk": 0.4},
+    1000: {"k6": 5.0},
+}
+_ON_OUR_TRANSPORT = "httpx on loadkit's transport"
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Markdown: each part that was run, its figures beside its aims."""
+    machine = figures["machine"]
+    machine_line = (
+        f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}; medians of rounds of "
+        f"{figures['seconds']} s, start-up and judging counted."
+    )
+    lines = [machine_line, ""]
+    if "speed" in figures:
+        lines += _speed(figures["speed"], figures["versions"])
+    rows = []
+    if "memory" in figures:
+        peak = {row["tool"]: row["peak_bytes"] for row in figures["memory"]}
+        rows.append(
+            _row(
+                "peak memory, 1000 users for a minute",
+                f"{peak['loadkit'] / 1e6:.0f} MB, k6 {peak['k6'] / 1e6:.0f} MB: "
+                f"{peak['loadkit'] / peak['k6']:.2f} ×",
+                "at most 0.5 ×",
+            )
+        )
+    if "flat" in figures:
+        early, late = figures["flat"]["late_bytes"]
+        rows.append(
+            _row(
+                "memory, 1000 users for ten minutes",
+                f"{early / 1e6:.0f} MB after two minutes, {late / 1e6:.0f} MB at the end",
+                "flat",
+            )
+        )
+    if "workers" in figures:
+        alone = _medians(figures["workers"]["alone"], "workers", "per_second")
+        nginx = _medians(figures["workers"]["against_nginx"], "tool", "per_cpu_second")
+        rows += [
+            _row(
+                "two workers beside one, no service in the way",
+                f"{alone[2] / alone[1]:.2f} × the operations per second ({alone[2]:,.0f}, {alone[1]:,.0f})",
+                "1.8 ×",
+            ),
+            _row(
+                "two workers beside one, against nginx",
+                f"{nginx['loadkit, 2 workers'] / nginx['loadkit']:.2f} × the requests per CPU-second",
+                "0.95 ×",
+            ),
+        ]
+    if "judging" in figures:
+        judged = figures["judging"]
+        rows += [
+            _row(
+                f"judging {judged['samples'] / 1e6:.0f} million operations: {sentence}",
+                f"{took:.2f} s",
+                "under 1 s",
+            )
+            for sentence, took in judged["cpu_seconds"].items()
+        ]
+    if rows:
+        lines += ["| besides | measured | aim |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> list[str]:
+    lines = []
+    for users, rows in _levels(rounds).items():
+        speed = _medians(rows, "tool", "per_cpu_second")
+        memory = _medians(rows, "tool", "peak_bytes")
+        lines += [
+            f"| {users} users | version | requests per CPU-second | µs of CPU each | loadkit is | aim | peak memory |",
+            "|---|---|---:|---:|---:|---:|---:|",
+        ]
+        for tool, rate in sorted(speed.items(), key=lambda item: -item[1]):
+            ratio, aim = speed.get("loadkit", 0.0) / rate, _AIMS.get(users, {}).get(tool)
+            lines.append(
+                f"| {tool} | {versions[tool]} | {rate:,.0f} | {1e6 / rate:.1f} | "
+                f"{f'{ratio:.2f} ×' if ratio and tool != 'loadkit' else ''} | {f'{aim:g} ×' if aim else ''} | "
+                f"{memory[tool] / 1e6:.0f} MB |"
+            )
+        lines.append("")
+        if _ON_OUR_TRANSPORT in speed and "httpx" in speed:
+            gain = speed[_ON_OUR_TRANSPORT] / speed["httpx"]
+            lines += [f"{users} users of httpx: {gain:.1f} × as fast on loadkit's transport (aim 12 ×).", ""]
+    return lines
+
+
+def _levels(rounds: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    """The rounds by their number of users, rising."""
+    levels: dict[int, list[Mapping[str, Any]]] = {}
+    for row in sorted(rounds, key=lambda row: row["users"]):
+        levels.setdefault(row["users"], []).append(row)
+    return levels
+
+
+def _medians(rows: Iterable[Mapping[str, Any]], by: str, key: str) -> dict[Any, float]:
+    found: dict[Any, list[float]] = {}
+    for row in rows:
+        found.setdefault(row[by], []).append(row[key])
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def chart(figures: Mapping[str, Any], path: Path) -> None:
+    """The speed of each tool at each number of users, as bars."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    levels = _levels(figures["speed"])
+    figure, axes = plt.subplots(1, len(levels), figsize=(5 * len(levels), 3), squeeze=False)
+    for axis, (users, rows) in zip(axes[0], levels.items(), strict=True):
+        speed = sorted(_medians(rows, "tool", "per_cpu_second").items(), key=lambda item: item[1])
+        shades = ["0.15" if tool == "loadkit" else "0.65" for tool, _ in speed]
+        bars = axis.barh([tool for tool, _ in speed], [rate for _, rate in speed], color=shades)
+        axis.bar_label(bars, [f"{rate:,.0f}" for _, rate in speed], padding=3, fontsize=8)
+        axis.set_title(f"{users} users", fontsize=10)
+        axis.set_xlabel("requests per CPU-second", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.2)
+    figure.tight_layout()
+    figure.savefig(path)
