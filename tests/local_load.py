@@ -1,5 +1,6 @@
 """Load on the local environment, as tests put it on."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -20,6 +21,9 @@ from tests.local_environment import eventually
 __all__ = ["LocalLoad"]
 
 _ROOT = Path(__file__).parents[1]
+_LOOKS_BACK = 17.0
+"""Seconds after a load in which an alert may still begin to fire for what was in it: the rules look at ten seconds, for
+five, and are scraped for and evaluated once in each."""
 
 
 class LocalLoad:
@@ -39,9 +43,10 @@ class LocalLoad:
         observer = observer_of(self._environment, facts, queries)
         assert observer is not None
         self._observer: Observer = observer
+        self._ended = -math.inf
 
     def await_calm(self) -> None:
-        """Wait until all instances are scraped, and no alert of an earlier load fires any more."""
+        """Wait until all instances are scraped, and no alert fires, or can yet, for an earlier load."""
         assert eventually(self._is_calm, 60.0), (
             "the instances are not scraped, or an alert fires without load"
         )
@@ -65,9 +70,14 @@ class LocalLoad:
         """
         journeys = journey.find(self._environment.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
-        return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)
+        try:
+            return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)
+        finally:
+            self._ended = time.monotonic()
 
     def _is_calm(self) -> bool:
+        if time.monotonic() < self._ended + _LOOKS_BACK:
+            return False
         now = time.time()
         seen = self._observer.observe(now - 5.0, now)
 

@@ -455,6 +455,35 @@ def test_cookies_that_the_service_sets_come_with_later_requests():
     assert b"\r\ncookie: session=abc\r\n" in second
 
 
+def test_a_cookie_that_is_set_later_comes_with_those_set_before():
+    one, two = (OK.replace(b"\r\n", b"\r\nSet-Cookie: %b=1; Path=/\r\n" % name, 1) for name in (b"a", b"b"))
+
+    async def main():
+        async with listening(says(one, two, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for _ in range(3):
+                await ask(session)
+            session.close()
+            return server.requests
+
+    assert b"\r\ncookie: a=1; b=1\r\n" in running(main())[-1]
+
+
+def test_requests_of_one_path_keep_their_methods_and_those_of_one_method_their_paths():
+    asked = [("GET", "/a"), ("POST", "/a"), ("GET", "/b"), ("GET", "/a")]
+
+    async def main():
+        async with listening(says(*[OK] * len(asked))) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for method, path in asked:
+                await ask(session, method, path)
+            session.close()
+            return server.requests
+
+    lines = [request.partition(b"\r\n")[0].decode() for request in running(main())]
+    assert lines == [f"{method} {path} HTTP/1.1" for method, path in asked]
+
+
 def test_headers_change_when_they_are_changed():
     headers = RequestHeaders({"Accept": "*/*"})
     assert headers.block == b"accept: */*\r\n"

@@ -83,3 +83,5 @@ LABELS = [
 @pytest.mark.parametrize(("path", "label"), LABELS)
 def test_a_label_names_the_operation_not_the_thing(path, label):
     assert label_of("GET", path) == label
+    assert label_of("POST", path) == label.replace("GET", "POST")
+    assert label_of("GET", path) == label
