@@ -36,7 +36,8 @@ def suite(tmp_path: Path, environment: LocalEnvironment, up) -> Suite:
 
 def worker_of(process) -> psutil.Process | None:
     """The process that puts the load on: it has the users' connections."""
-    for each in children(process):
+    # Of the suite's own children: the service, which has many connections too, is a grandchild while it starts.
+    for each in psutil.Process(process.pid).children():
         try:
             if sum(one.status == psutil.CONN_ESTABLISHED for one in each.net_connections("tcp")) >= 5:
                 return each

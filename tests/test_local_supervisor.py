@@ -1,5 +1,6 @@
 """The environment's life: it starts, scales, misbehaves when told to, and leaves no process behind."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -393,3 +394,13 @@ def test_counters_start_again_at_zero(client, up, fault):
         if line.startswith("http_requests_total")
     ]
     assert totals == []
+
+
+def test_an_environment_that_is_still_starting_says_so(tmp_path):
+    half_up = LocalEnvironment(tmp_path)
+    with (tmp_path / "supervisor.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor has it before it takes orders
+        asked = half_up.run("status")
+    assert asked.returncode == 2
+    assert asked.stderr == "error: the environment is just starting or ending: ask again in a moment\n"
+    assert half_up.verb("status") == {"up": False}

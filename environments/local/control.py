@@ -74,6 +74,8 @@ async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
 
 async def ask(layout: Layout, order: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Give the supervisor an order. Raises LocalError where it refuses, fails or does not answer."""
+    if not layout.socket.exists():
+        raise LocalError("the environment is just starting or ending: ask again in a moment")
     directory = os.open(layout.directory, os.O_PATH)
     try:
         async with asyncio.timeout(seconds):
