@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import httpx
@@ -263,7 +263,12 @@ def test_a_widget_of_the_overview_has_thirty_days_of_its_metric(client, admin):
     overview = client.get("/api/v1/dashboard/overview", headers=admin).json()["overview"]
     widget = client.get(f"/api/v1/dashboard/widgets/{overview['dashboards'][0]['widgets'][0]}", headers=admin)
     assert widget.status_code == 200
-    assert len(widget.json()["widget"]["series"]) == 30
+    series = widget.json()["widget"]["series"]
+    days = [date.fromisoformat(point["day"]) for point in series]
+    # Also just after midnight, when nothing has happened today.
+    assert days == [days[0] + timedelta(days=n) for n in range(30)]
+    assert sum(point["events"] for point in series) > 0
+    assert all((point["mean"] is None) == (point["events"] == 0) for point in series)
 
 
 def test_an_admin_makes_tenants_and_users_who_can_log_in(client, admin):

@@ -130,9 +130,10 @@ CREATE OR REPLACE FUNCTION api.widget(tenant integer, wanted integer) RETURNS js
 BEGIN
     PERFORM set_config('app.tenant', tenant::text, true);
     RETURN (SELECT json_build_object('id', w.id, 'dashboard', d.title, 'kind', w.kind, 'name', w.name, 'unit', m.unit,
-        'series', (SELECT coalesce(json_agg(s ORDER BY s.day), '[]') FROM (
-            SELECT r.day, r.events, r.total / nullif(r.events, 0) AS mean
-            FROM rollup r WHERE r.name = w.name AND r.day > current_date - 30) s))
+        'series', (SELECT json_agg(s ORDER BY s.day) FROM (
+            SELECT days.day, coalesce(r.events, 0) AS events, r.total / nullif(r.events, 0) AS mean
+            FROM (SELECT current_date - back AS day FROM generate_series(0, 29) back) days
+            LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day) s))
         FROM widgets w JOIN dashboards d ON d.id = w.dashboard_id LEFT JOIN metrics m ON m.name = w.name
         WHERE w.id = wanted);
 END $$;
