@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     intended: float
     """When the plan wanted it to start."""
     sent: float
-    """When it was handed to the driver; making or waiting for a connection comes after it."""
+    """When it was handed to the driver, and what that held back is over; making a connection comes after it."""
     end: float
     """When the last byte of the answer arrived, or it was given up."""
     size: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 import zlib
 from itertools import pairwise
 from time import monotonic
@@ -14,6 +15,8 @@ from loadkit.drivers import http
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.headers import RequestHeaders
 from loadkit.drivers.http import HttpDriver, _Connection
+from loadkit.drivers.outbox import Outbox
+from loadkit.drivers.response import Head
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.target import Target
 from tests import bad_servers
@@ -110,11 +113,11 @@ class SilentTransport:
     abort = close
 
 
-def received(pieces, method="GET", ends=False):
+def received(pieces, method="GET", ends=False, heads=None):
     """The answer that a connection makes of bytes which arrive in these pieces."""
 
     async def main():
-        connection = _Connection(asyncio.get_running_loop())
+        connection = _Connection(asyncio.get_running_loop(), Outbox(), {} if heads is None else heads)
         connection.connection_made(SilentTransport())
         waiting = connection.send(b"", method, monotonic() + 5)
         for piece in pieces:
@@ -136,6 +139,67 @@ def test_an_answer_is_the_same_wherever_it_is_cut(name):
     for edges in cuts:
         answer = received([raw[start:end] for start, end in pairwise(edges)], method)
         assert (answer.status_code, answer.content, answer.size) == (status, content, len(raw)), edges
+
+
+KEPT = [
+    *ANSWERS.values(),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnine more", 200, b"nine more", "GET"),
+]
+
+
+def test_heads_are_kept_that_say_where_their_answer_ends():
+    heads = {}
+    for raw, _, _, method in KEPT:
+        received([raw], method, heads=heads)
+    assert {head.length for head in heads.values()} == {0, 2, 9, len(gzip.compress(b"hello"))}
+
+
+@pytest.mark.parametrize("before", KEPT)
+def test_no_answer_is_another_for_those_that_came_before_it(before):
+    for raw, status, content, method in KEPT:
+        of_head = raw.rindex(b"\r\n\r\n")
+        for place in {1, of_head, of_head + 4, of_head + 5, len(raw)}:
+            heads = {}
+            received([before[0]], before[3], heads=heads)
+            pieces = [piece for piece in (raw[:place], raw[place:]) if piece]
+            answer = received(pieces, method, heads=heads)
+            assert (answer.status_code, answer.content, answer.size) == (status, content, len(raw)), place
+
+
+@pytest.mark.parametrize(
+    "end", [b"Connection: close\r\nContent-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b""]
+)
+def test_a_head_that_does_not_say_how_its_body_ends_or_ends_the_connection_is_not_kept(end):
+    heads = {}
+    body = b"2\r\nhi\r\n0\r\n\r\n" if b"chunked" in end else b"hi"
+    assert (
+        received([b"HTTP/1.1 200 OK\r\n" + end + b"\r\n" + body], ends=not end, heads=heads).content == b"hi"
+    )
+    assert heads == {}
+
+
+def test_heads_that_never_come_again_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(http, "_HEADS_KEPT", 20)
+    heads = {}
+    for number in range(60):
+        raw = b"HTTP/1.1 200 OK\r\nX-Request: %d\r\nContent-Length: 2\r\n\r\nhi" % number
+        assert received([raw], heads=heads).headers["x-request"] == str(number)
+        assert len(heads) <= http._HEADS_KEPT
+
+
+def test_what_an_answer_is_followed_by_costs_the_connection_whether_its_head_was_seen_or_not():
+    for heads in ({}, {b"HTTP/1.1 200 OK\r\nContent-Length: 2": Head(200, OK, 2)}):
+        transport = SilentTransport()
+
+        async def main(heads=heads, transport=transport):
+            connection = _Connection(asyncio.get_running_loop(), Outbox(), heads)
+            connection.connection_made(transport)
+            connection.send(b"", "GET", monotonic() + 5)
+            connection.data_received(OK + OK)
+            connection._alarm.cancel()
+
+        running(main())
+        assert transport.is_closed
 
 
 def test_headers_are_those_of_the_last_answer_wherever_it_is_cut():
@@ -351,7 +415,7 @@ def test_every_byte_gives_a_silent_service_its_time_again(monkeypatch):
 
     async def main():
         nonlocal moment
-        connection = _Connection(asyncio.get_running_loop(), patience=1.0)
+        connection = _Connection(asyncio.get_running_loop(), Outbox(), {}, patience=1.0)
         connection.connection_made(Mock())
         answer = connection.send(b"", "GET", deadline=200.0)
         for byte in (b"H", b"T", b"T"):
@@ -482,6 +546,37 @@ def test_requests_of_one_path_keep_their_methods_and_those_of_one_method_their_p
 
     lines = [request.partition(b"\r\n")[0].decode() for request in running(main())]
     assert lines == [f"{method} {path} HTTP/1.1" for method, path in asked]
+
+
+def test_what_was_asked_of_a_connection_that_was_closed_before_it_left_is_not_sent():
+    async def main():
+        transport = Mock()
+        outbox = Outbox()
+        open_one, closed_one = (_Connection(asyncio.get_running_loop(), outbox, {}) for _ in range(2))
+        for connection, message in ((open_one, b"one"), (closed_one, b"two")):
+            connection.connection_made(transport)
+            connection.send(message, "GET", monotonic() + 5)
+        closed_one.abort()
+        await asyncio.sleep(0)
+        transport.write.assert_called_once_with(b"one")
+        for connection in (open_one, closed_one):
+            connection._alarm.cancel()
+
+    running(main())
+
+
+def test_an_answer_says_how_long_its_request_waited_for_others_of_its_turn():
+    async def main():
+        async with listening(always_says(OK)) as server:
+            session = await session_at(server.base)
+            await ask(session)
+            asking = asyncio.create_task(ask(session))
+            await asyncio.sleep(0)  # it has asked, and its request leaves with the next turn
+            time.sleep(0.02)  # noqa: ASYNC251  which comes late
+            assert 0.02 <= (await asking).held_back < 5
+            session.close()
+
+    running(main())
 
 
 def test_headers_change_when_they_are_changed():

@@ -22,7 +22,9 @@ class WritingDriver:
         self.asked = []
         self._driver = FakeDriver(
             lambda _now, _method, path: Answer(
-                0.1, failure=path[2:].replace("%20", " ") if path[1:2] == "!" else ""
+                0.1,
+                failure=path[2:].replace("%20", " ") if path[1:2] == "!" else "",
+                held_back=0.03 if path == "/held" else 0.0,
             ),
             clock,
         )
@@ -259,11 +261,19 @@ async def working_and_renewing(user, path="/renew", journeys=4):
     user.renew_after(1.5, renew)
     for _ in range(journeys):
         await user.follow(work)
-        await user.rest()
+        pause = user.rest()
+        if pause is not None:
+            await pause
 
 
 def paths(meeting):
     return [path for _, path, _, _, _ in meeting.driver.asked]
+
+
+def test_what_the_driver_held_back_is_the_generators_time_and_not_the_services():
+    (sample,) = meet(lambda user: user.get("/held")).recorder.samples
+    assert (sample.intended, sample.sent, sample.end) == (0.0, 0.03, 0.1)
+    assert sample.lateness == 0.03
 
 
 def test_what_gets_old_is_renewed_once_between_two_journeys_and_not_recorded():

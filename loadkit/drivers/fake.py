@@ -8,7 +8,7 @@ from typing import Any
 from loadkit.clock import Clock
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.response import Response
+from loadkit.drivers.response import Head, Response
 
 __all__ = ["Answer", "FakeDriver", "FakeSession"]
 
@@ -23,6 +23,8 @@ class Answer:
     body: bytes = b"{}"
     failure: str = ""
     """How the transport fails instead: "refused" …"""
+    held_back: float = 0.0
+    """Seconds of them before the request left."""
 
 
 Service = Callable[[float, str, str], Answer]
@@ -74,7 +76,8 @@ class FakeSession:
         if answer.failure:
             raise TransportError(answer.failure, done)
         head = b"HTTP/1.1 %d\r\ncontent-type: application/json" % answer.status_code
-        return Response(answer.status_code, head, answer.body, done, len(head) + len(answer.body))
+        size = len(head) + len(answer.body)
+        return Response(Head(answer.status_code, head), answer.body, done, size, answer.held_back)
 
     def close(self) -> None:
         """Nothing to let go of."""

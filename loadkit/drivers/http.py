@@ -20,7 +20,8 @@ import httptools
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.cookies import Cookies
 from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.response import Response
+from loadkit.drivers.outbox import Outbox
+from loadkit.drivers.response import Head, Response
 from loadkit.drivers.tls import context_of
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.target import Target
@@ -34,6 +35,8 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """May be sent again where the service closed the connection under them (RFC 9110, 9.2.2)."""
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _BEGINNINGS_KEPT = 10_000
+_HEADS_KEPT = 1_000
+_END_OF_HEAD = b"\r\n\r\n"
 _EARLY = 0.001
 """Seconds by which uvloop's timers, which count whole milliseconds, may fire too early."""
 
@@ -58,6 +61,9 @@ class HttpDriver:
         self.prefix = parts.path.rstrip("/")
         self._host_line = b"host: %b\r\n" % self.netloc.encode("idna")
         self._beginnings: dict[tuple[str, str], bytes] = {}
+        self._outbox = Outbox()
+        self.heads: dict[bytes, Head] = {}
+        """Heads of answers that came whole and are framed by their head alone: the same bytes need no second parsing."""
 
     async def open(self) -> None:
         """Find the address at which the service takes connections, so that no user has to look it up.
@@ -124,7 +130,7 @@ class HttpDriver:
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self._read_timeout),
+                    lambda: _Connection(loop, self._outbox, self.heads, self._read_timeout),
                     self._address,
                     self._port,
                     ssl=self.tls,
@@ -189,7 +195,7 @@ class HttpSession:
                 # The answer that is still to come must not be taken for the next one's.
                 connection.abort()
                 raise
-            if response.sets_cookies:
+            if response.head.sets_cookies:
                 self._cookies = self._cookies or Cookies()
                 self._cookies.take(path, response.headers.all("set-cookie"))
             return response
@@ -211,14 +217,19 @@ class _Connection(asyncio.Protocol):
         "_alarm",
         "_alarm_at",
         "_answer",
+        "_asked",
         "_body",
         "_deadline",
         "_has_head",
         "_head",
+        "_heads",
+        "_held_back",
         "_interim",
         "_is_head_request",
         "_loop",
+        "_message",
         "_now",
+        "_outbox",
         "_parser",
         "_patience",
         "_requests",
@@ -230,8 +241,16 @@ class _Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float = inf) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
+        heads: dict[bytes, Head],
+        patience: float = inf,
+    ) -> None:
         self._loop = loop
+        self._outbox = outbox
+        self._heads = heads
         self._patience = patience
         """Seconds of silence after which an answer is given up."""
         self._parser = httptools.HttpResponseParser(self)
@@ -250,6 +269,8 @@ class _Connection(asyncio.Protocol):
         self._is_head_request = False
         self._head: list[bytes] = []
         self._body: list[bytes] = []
+        self._message = b""
+        self._asked = self._held_back = 0.0
         self.is_open = False
 
     # --- what the session does
@@ -269,8 +290,16 @@ class _Connection(asyncio.Protocol):
         # One timer per connection, not per request: it is moved on only when it fires.
         if self._alarm is None or self._alarm_at > self._deadline:
             self._set_alarm()
-        self._transport.write(message)
+        self._message = message
+        self._asked = monotonic()
+        self._outbox.add(self)
         return answer
+
+    def flush(self) -> None:
+        """Write the request, unless the connection was closed meanwhile: who waits has been told so, or has gone."""
+        if self.is_open:
+            self._held_back = monotonic() - self._asked
+            self._transport.write(self._message)
 
     def abort(self) -> None:
         """Close at once."""
@@ -285,11 +314,21 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._now = monotonic()
-        self._size += len(data)
-        if self._answer is None:
+        answer = self._answer
+        if answer is None:
             # Nobody asked: the connection cannot be trusted with another request.
             self.abort()
             return
+        if not self._size:
+            # The parser has seen these very bytes before: what it would say is known (1.5 µs).
+            first, end, rest = data.partition(_END_OF_HEAD)
+            head = self._heads.get(first)
+            if head is not None and end and len(rest) == head.length:
+                self._answer = None
+                if not answer.done():
+                    answer.set_result(Response(head, rest, self._now, len(data), self._held_back))
+                return
+        self._size += len(data)
         if not self._has_head:
             self._head.append(data)
         try:
@@ -345,19 +384,23 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         if answer.done():
             return
-        head, body = self._head, self._body
-        answer.set_result(
-            Response(
-                parser.get_status_code(),
-                self._head_bytes() if self._interim or len(head) > 1 else head[0].partition(b"\r\n\r\n")[0],
-                body[0] if len(body) == 1 else b"".join(body),
-                self._now,
-                self._size,
-            )
-        )
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        answer.set_result(Response(self._read_head(len(body)), body, self._now, self._size, self._held_back))
+
+    def _read_head(self, length: int) -> Head:
+        """The answer's head; kept where its bytes alone say that a body of this length follows, and nothing else."""
+        head = self._head_bytes()
+        # Whatever is coded (chunks) or comes besides the body makes the answer longer than that.
+        is_plain = self._size == len(head) + len(_END_OF_HEAD) + length
+        if not (is_plain and self.is_open) or self._is_head_request:
+            return Head(self._parser.get_status_code(), head)
+        if len(self._heads) >= _HEADS_KEPT:
+            self._heads.clear()
+        self._heads[head] = read = Head(self._parser.get_status_code(), head, length)
+        return read
 
     def _head_bytes(self) -> bytes:
-        return b"".join(self._head).split(b"\r\n\r\n", self._interim + 1)[self._interim]
+        return b"".join(self._head).split(_END_OF_HEAD, self._interim + 1)[self._interim]
 
     def _ends_with_connection(self) -> bool:
         """Has the answer neither a length nor chunks, so that the connection's end is its own?"""

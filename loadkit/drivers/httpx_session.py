@@ -15,7 +15,7 @@ import httpx
 
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.response import Response
+from loadkit.drivers.response import Head, Response
 
 __all__ = ["HttpxSession"]
 
@@ -101,7 +101,9 @@ class HttpxSession:
         lines = [b"HTTP/1.1 %d" % answer.status_code]
         lines += [b"%b: %b" % field for field in answer.headers.raw if field[0].lower() not in _DECODED]
         head = b"\r\n".join(lines)
-        return Response(answer.status_code, head, answer.content, at, len(head) + answer.num_bytes_downloaded)
+        return Response(
+            Head(answer.status_code, head), answer.content, at, len(head) + answer.num_bytes_downloaded
+        )
 
     def close(self) -> None:
         """Close its connections, as soon as the event loop comes to it."""

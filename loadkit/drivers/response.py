@@ -7,7 +7,7 @@ import orjson
 
 from loadkit.drivers.headers import ResponseHeaders
 
-__all__ = ["Response", "StatusError"]
+__all__ = ["Head", "Response", "StatusError"]
 
 
 class StatusError(Exception):
@@ -18,36 +18,51 @@ class StatusError(Exception):
         self.status_code = status_code
 
 
+class Head:
+    """An answer's status line and headers. Those that come again are kept and shared by their answers: see `HttpDriver.heads`."""
+
+    __slots__ = ("_bytes", "_headers", "is_encoded", "length", "sets_cookies", "status_code")
+
+    def __init__(self, status_code: int, head: bytes, length: int = -1) -> None:
+        lowered = head.lower()
+        self.status_code = status_code
+        self.sets_cookies = b"\r\nset-cookie:" in lowered
+        self.is_encoded = b"\r\ncontent-encoding:" in lowered
+        self.length = length
+        """Bytes of the body, where all that follows this head on a connection is a body of this length; else -1."""
+        self._bytes = head
+        self._headers: ResponseHeaders | None = None
+
+    @property
+    def headers(self) -> ResponseHeaders:
+        """The headers, read when somebody first looks."""
+        if self._headers is None:
+            self._headers = ResponseHeaders(self._bytes)
+        return self._headers
+
+
 class Response:
     """A whole answer."""
 
-    __slots__ = ("_content", "_head", "_headers", "_lowered", "at", "body", "size", "status_code")
+    __slots__ = ("_content", "at", "body", "head", "held_back", "size", "status_code")
 
-    def __init__(self, status_code: int, head: bytes, body: bytes, at: float, size: int) -> None:
-        self.status_code = status_code
-        self._head = head
-        self._lowered = head.lower()
+    def __init__(self, head: Head, body: bytes, at: float, size: int, held_back: float = 0.0) -> None:
+        self.head = head
+        self.status_code = head.status_code
         self.body = body
         """As it came, compressed where it was."""
         self.at = at
         """When its last byte arrived, on the monotonic clock."""
         self.size = size
         """Bytes received, headers included."""
-        self._headers: ResponseHeaders | None = None
+        self.held_back = held_back
+        """Seconds that its request waited in the driver for others of its turn before it was sent."""
         self._content: bytes | None = None
 
     @property
     def headers(self) -> ResponseHeaders:
         """Its headers."""
-        if self._headers is None:
-            self._headers = ResponseHeaders(self._head)
-        return self._headers
-
-    @property
-    def sets_cookies(self) -> bool:
-        """Does it ask for cookies to be kept?"""
-        # As all answers are asked: `find`, which takes half as long as `in` does on bytes (0.15 µs).
-        return self._lowered.find(b"\r\nset-cookie:") >= 0
+        return self.head.headers
 
     @property
     def content(self) -> bytes:
@@ -57,6 +72,8 @@ class Response:
             ValueError: it is not what its Content-Encoding says.
 
         """
+        if not self.head.is_encoded:
+            return self.body
         if self._content is None:
             self._content = self._decoded()
         return self._content
@@ -97,9 +114,6 @@ class Response:
         return self
 
     def _decoded(self) -> bytes:
-        # Most bodies are plain: look for the header's name before reading all headers.
-        if self._lowered.find(b"\r\ncontent-encoding:") < 0:
-            return self.body
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding == "identity" or not self.body:
             return self.body

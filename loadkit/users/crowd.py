@@ -86,7 +86,9 @@ class Crowd:
         with contextlib.suppress(Departure):
             while True:
                 await user.follow(journey)
-                await user.rest()
+                pause = user.rest()
+                if pause is not None:
+                    await pause
 
     def cut(self) -> None:
         """See `User.cut`."""

@@ -148,11 +148,34 @@ class User:
         """The account's tenant; "" where there is none."""
         return self._tenant
 
-    async def request(
+    def request(self, method: str, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
+        """Do one operation; what is awaited is the answer, whatever its status.
+
+        Args:
+            method: "GET" …
+            path: from the service's base address: "/api/v1/widgets/7".
+            how: more about it:
+                json: sent as the body, as JSON.
+                data: sent as the body, as a form.
+                content: sent as the body, as it is.
+                headers: of this request only, besides the user's.
+                params: put behind the path as its query.
+                label: under which it is counted; else the method and the path, ids in it replaced by "{id}".
+                expect: statuses of 400 and above that are no failures here.
+                timeout: seconds; else the plan's.
+                record: False leaves it out of the record.
+
+        Raises:
+            JourneyBroken: no answer came. It has been counted; let it pass.
+
+        """
+        return self._request(method, path, **how)
+
+    # Arguments by position: each that may only be given by name is looked up in a dict with every call.
+    async def _request(
         self,
         method: str,
         path: str,
-        *,
         json: Any = None,
         data: Mapping[str, str] | None = None,
         content: bytes | None = None,
@@ -163,25 +186,6 @@ class User:
         timeout: float | None = None,
         record: bool = True,
     ) -> Response:
-        """Do one operation and return the answer, whatever its status.
-
-        Args:
-            method: "GET" …
-            path: from the service's base address: "/api/v1/widgets/7".
-            json: sent as the body, as JSON.
-            data: sent as the body, as a form.
-            content: sent as the body, as it is.
-            headers: of this request only, besides the user's.
-            params: put behind the path as its query.
-            label: under which it is counted; else the method and the path, ids in it replaced by "{id}".
-            expect: statuses of 400 and above that are no failures here.
-            timeout: seconds; else the plan's.
-            record: False leaves it out of the record.
-
-        Raises:
-            JourneyBroken: no answer came. It has been counted; let it pass.
-
-        """
         self._settle()
         turnstile = self._turnstile
         if turnstile is not None and self._is_recorded:
@@ -261,33 +265,44 @@ class User:
         end = self._intended = self._free = response.at
         if is_recorded:
             recorder.quiet.answered(end)
+            held_back = response.held_back
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
             self._measured = _sample(
                 Sample,
-                (label, outcome, intended, begun, end, response.size, self._tenant, self.region, lateness),
+                (
+                    label,
+                    outcome,
+                    intended,
+                    begun + held_back,
+                    end,
+                    response.size,
+                    self._tenant,
+                    self.region,
+                    lateness + held_back,
+                ),
             )
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with GET."""
-        return self.request("GET", path, **how)
+        return self._request("GET", path, **how)
 
     def post(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with POST."""
-        return self.request("POST", path, **how)
+        return self._request("POST", path, **how)
 
     def put(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with PUT."""
-        return self.request("PUT", path, **how)
+        return self._request("PUT", path, **how)
 
     def patch(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with PATCH."""
-        return self.request("PATCH", path, **how)
+        return self._request("PATCH", path, **how)
 
     def delete(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with DELETE."""
-        return self.request("DELETE", path, **how)
+        return self._request("DELETE", path, **how)
 
     def check(self, holds: bool, what: str) -> None:
         """Where `holds` is False, the operation that was just done counts as failed: "check: `what`".
@@ -322,20 +337,9 @@ class User:
 
     async def think(self) -> None:
         """Pause as long as the plan says users do; where arrivals set the pace, not at all."""
-        self._settle()
-        self._has_thought = True
-        if self._turnstile is not None:
-            return
-        think = self._think
-        if think.distribution == "exponential":
-            pause = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
-        else:
-            pause = think.low + (think.high - think.low) * self.random.random()
-        self._intended += pause
-        if self._intended >= self._until:
-            raise Departure
-        if self._intended > self._now():
-            await self._pacer.until(self._intended)
+        pause = self._thought()
+        if pause is not None:
+            await pause
 
     # --- what the engine uses
 
@@ -402,22 +406,38 @@ class User:
             self._is_recorded, self._has_thought = is_recorded, has_thought
             self._intended = self._free = self._now()
 
-    async def rest(self) -> None:
-        """Pause between two journeys: as the plan's pace has it, else think, unless the journey ended with that.
+    def rest(self) -> Awaitable[None] | None:
+        """The pause between two journeys: as the plan's pace has it, else a thought, unless the journey ended with one.
+
+        None where there is nothing to wait for: users who do not pause are spared a coroutine with each journey.
 
         Raises:
             Departure: the user's time is over.
 
         """
-        if not self._pace:
-            if not self._has_thought:
-                await self.think()
-            return
-        self._intended = max(self._intended, self._began + self._pace)
+        if self._pace:
+            self._intended = max(self._intended, self._began + self._pace)
+            return self._pause()
+        return None if self._has_thought else self._thought()
+
+    def _thought(self) -> Awaitable[None] | None:
+        self._settle()
+        self._has_thought = True
+        if self._turnstile is not None:
+            return None
+        think = self._think
+        if think.distribution == "exponential":
+            pause = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
+        else:
+            pause = think.low + (think.high - think.low) * self.random.random()
+        self._intended += pause
+        return self._pause()
+
+    def _pause(self) -> Awaitable[None] | None:
+        """Until the next operation should start; None where that is now."""
         if self._intended >= self._until:
             raise Departure
-        if self._intended > self._now():
-            await self._pacer.until(self._intended)
+        return self._pacer.until(self._intended) if self._intended > self._now() else None
 
     def close(self) -> None:
         """Hand over the last sample and let go of the connection."""
