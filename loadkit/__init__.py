@@ -13,3 +13,9 @@ It knows nothing of behave, of Allure, or of the service under test. Layers, eac
 One request, followed through: `arrival` (when it should start) → `users.user` (sends and measures it) → `drivers.http` →
 `recorder` → `slices` (counted) → `line` → `run` (gathered) → `judge`.
 """
+
+import os
+
+# numpy's linear algebra would start a thread for each core, which spins for a while in every process, the workers too;
+# nothing here is large enough to gain by it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

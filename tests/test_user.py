@@ -10,7 +10,7 @@ from loadkit.journey import journey
 from loadkit.recorder import Recorder
 from loadkit.target import Account, Secret
 from loadkit.users.pacer import LoopAlarm, Pacer
-from loadkit.users.user import JourneyBroken, Surroundings, User
+from loadkit.users.user import Departure, JourneyBroken, Surroundings, User
 from loadkit.workload import MixEntry, Think
 from tests.virtual_time import VirtualLoop, plan_of
 
@@ -227,9 +227,9 @@ def test_a_journey_gets_the_arguments_of_the_mix_and_chances_of_its_own():
     async def watch(user, topic):
         seen.append((topic, user.random.random(), user.number, user.region, user.run_id, user.tenant))
 
-    meet(lambda user: user.follow(watch))
-    meet(lambda user: user.follow(watch))
-    meet(lambda user: user.follow(watch), seed=2)
+    meet(lambda user: user.follow(watch, is_once=True))
+    meet(lambda user: user.follow(watch, is_once=True))
+    meet(lambda user: user.follow(watch, is_once=True), seed=2)
     first, again, other = seen
     assert first == again != other
     assert first[:1] + first[2:] == ("cpu", 3, "eu", "run-7", "")
@@ -247,7 +247,8 @@ def test_an_account_that_is_not_there_is_named():
 
 
 async def working_and_renewing(user, path="/renew", journeys=4):
-    """A journey of a request and a think, several times; the renewal is due after the second."""
+    """A journey of a request and a think, as often as said; the renewal is due after the second."""
+    done = 0
 
     async def renew():
         (await user.post(path)).raise_for_status()
@@ -255,15 +256,16 @@ async def working_and_renewing(user, path="/renew", journeys=4):
 
     @journey("work")
     async def work(user, topic):
+        nonlocal done
+        if done == journeys:
+            raise Departure
         await user.get("/work")
+        done += 1
         await user.think()
 
     user.renew_after(1.5, renew)
-    for _ in range(journeys):
+    with pytest.raises(Departure):
         await user.follow(work)
-        pause = user.rest()
-        if pause is not None:
-            await pause
 
 
 def paths(meeting):

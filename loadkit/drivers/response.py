@@ -95,7 +95,7 @@ class Response:
             ValueError: it is no JSON.
 
         """
-        return orjson.loads(self.content)
+        return orjson.loads(self.content if self.head.is_encoded else self.body)
 
     @property
     def is_success(self) -> bool:

@@ -68,7 +68,8 @@ class Crowd:
                 await asyncio.wait((readying, departure), return_when=asyncio.FIRST_COMPLETED)
                 if not departure.done():
                     user.start(join, leave)
-                    await self._work(user, journey)
+                    with contextlib.suppress(Departure):
+                        await user.follow(journey)
                     await departure
                 recorder.left(leave)
         finally:
@@ -81,14 +82,6 @@ class Crowd:
                 await self._surroundings.pacer.until(origin + join - _HEAD_START)
             async with self._doors:
                 await user.arrive(self._arrive)
-
-    async def _work(self, user: User, journey: Journey) -> None:
-        with contextlib.suppress(Departure):
-            while True:
-                await user.follow(journey)
-                pause = user.rest()
-                if pause is not None:
-                    await pause
 
     def cut(self) -> None:
         """See `User.cut`."""

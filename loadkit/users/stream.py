@@ -148,10 +148,9 @@ class Stream:
                 if self._workload.model is Model.REQUESTS:
                     user.start(math.inf, end)
                     user.pace(pool.turnstile)
-                    while True:
-                        await user.follow(pool.journey)
+                    await user.follow(pool.journey)
                 while (moment := await pool.turnstile.turn()) < end:
                     user.start(moment, end)
-                    await user.follow(pool.journey)
+                    await user.follow(pool.journey, is_once=True)
         finally:
             user.close()

@@ -38,7 +38,7 @@ _FORM = b"content-type: application/x-www-form-urlencoded\r\n"
 _ID = re.compile(
     r"(?<=/)(?:\d+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{16,})(?=/|$)"
 )
-_LABELS_KEPT = 10_000
+_PATHS_KEPT = 10_000
 _SAFE = "/?&=:@!$'()*+,;%[]~-._"
 _sample = tuple.__new__
 """Makes a `Sample` of its fields in order: 0.25 µs, where calling the class takes 0.5."""
@@ -186,7 +186,8 @@ class User:
         timeout: float | None = None,
         record: bool = True,
     ) -> Response:
-        self._settle()
+        if self._measured is not None:
+            self._settle()
         turnstile = self._turnstile
         if turnstile is not None and self._is_recorded:
             self._free = self._now()
@@ -195,11 +196,11 @@ class User:
         if intended >= self._until:
             raise Departure
         if label is None:
-            label = label_of(method, path)
+            label, path = _known.get((method, path)) or _know(method, path)
+        else:
+            path = _quoted(path)
         if params:
             path = f"{path}?{urlencode(params)}"
-        if not path.isascii() or not path.isprintable() or " " in path:
-            path = quote(path, safe=_SAFE)
         more = b""
         if json is not None:
             content, more = orjson.dumps(json), _JSON
@@ -374,23 +375,31 @@ class User:
             else:
                 return
 
-    async def follow(self, journey: "Journey") -> None:
-        """Go through a journey once. What breaks it is counted.
+    async def follow(self, journey: "Journey", *, is_once: bool = False) -> None:
+        """Go through a journey again and again, pausing in between, or once. What breaks it is counted.
 
         Raises:
             Departure: the user's time is over.
 
         """
-        self._began = self._intended
-        try:
-            await journey.function(self, **self._arguments)
-        except (JourneyBroken, StatusError):
-            pass  # it was counted with the operation
-        except Exception as error:
-            await self._recover(error)
-        self._settle()
-        if self._renewal is not None and self._now() >= self._renewal[0]:
-            await self._renew(self._renewal[1])
+        function, arguments = journey.function, self._arguments
+        while True:
+            self._began = self._intended
+            try:
+                await function(self, **arguments)
+            except (JourneyBroken, StatusError):
+                pass  # it was counted with the operation
+            except Exception as error:
+                await self._recover(error)
+            if self._measured is not None:
+                self._settle()
+            if self._renewal is not None and self._now() >= self._renewal[0]:
+                await self._renew(self._renewal[1])
+            if is_once:
+                return
+            pause = self._rest()
+            if pause is not None:
+                await pause
 
     async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
         is_recorded, has_thought = self._is_recorded, self._has_thought
@@ -406,14 +415,17 @@ class User:
             self._is_recorded, self._has_thought = is_recorded, has_thought
             self._intended = self._free = self._now()
 
-    def rest(self) -> Awaitable[None] | None:
+    def close(self) -> None:
+        """Hand over the last sample and let go of the connection."""
+        self._settle()
+        self._session.close()
+
+    # --- within
+
+    def _rest(self) -> Awaitable[None] | None:
         """The pause between two journeys: as the plan's pace has it, else a thought, unless the journey ended with one.
 
         None where there is nothing to wait for: users who do not pause are spared a coroutine with each journey.
-
-        Raises:
-            Departure: the user's time is over.
-
         """
         if self._pace:
             self._intended = max(self._intended, self._began + self._pace)
@@ -438,11 +450,6 @@ class User:
         if self._intended >= self._until:
             raise Departure
         return self._pacer.until(self._intended) if self._intended > self._now() else None
-
-    def close(self) -> None:
-        """Hand over the last sample and let go of the connection."""
-        self._settle()
-        self._session.close()
 
     def _note_httpx(self) -> None:
         self._recorder.by_httpx += self._is_recorded
@@ -474,15 +481,23 @@ class User:
 
 def label_of(method: str, path: str) -> str:
     """The label of an operation: method and path, without query, numbers and UUIDs in it replaced by "{id}"."""
-    label = _labels.get((method, path))
-    if label is None:
-        if len(_labels) >= _LABELS_KEPT:
-            _labels.clear()
-        label = _labels[method, path] = _ID.sub("{id}", f"{method} {path.partition('?')[0]}")
-    return label
+    return _ID.sub("{id}", f"{method} {path.partition('?')[0]}")
 
 
-_labels: dict[tuple[str, str], str] = {}
+def _know(method: str, path: str) -> tuple[str, str]:
+    """An operation's label, and its path as it may stand on the wire. Kept, as paths come again."""
+    if len(_known) >= _PATHS_KEPT:
+        _known.clear()
+    known = _known[method, path] = label_of(method, path), _quoted(path)
+    return known
+
+
+def _quoted(path: str) -> str:
+    is_clean = path.isascii() and path.isprintable() and " " not in path
+    return path if is_clean else quote(path, safe=_SAFE)
+
+
+_known: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 def _names_type(headers: Mapping[str, str]) -> bool:
