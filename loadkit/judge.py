@@ -365,7 +365,7 @@ class _Case:
     def _undrifted(self, traffic: Traffic, finding: Finding) -> Finding:
         """A drift matters where the worst third of the window does not keep the promise that the whole keeps."""
         drifting = [
-            f"{name} {'rose' if change > 0 else 'fell'} by {format_ratio(abs(change))} over the window"
+            f"{name} {'rose' if change > 0 else 'fell'} by {format_ratio(abs(change))} of its median over the window"
             for name, change in self._drifts(traffic)
         ]
         if not drifting or self.criterion.measure.family is Family.THROUGHPUT:

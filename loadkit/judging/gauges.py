@@ -307,4 +307,5 @@ def _trend(points: Points) -> str:
     trend = theil_sen(means)
     if not trend.is_drift:
         return ""
-    return f"{'rose' if trend.change > 0 else 'fell'} by {format_ratio(abs(trend.change) / abs(trend.median))} over the window"
+    share = format_ratio(abs(trend.change) / abs(trend.median))
+    return f"{'rose' if trend.change > 0 else 'fell'} by {share} of its median over the window"
