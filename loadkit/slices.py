@@ -9,8 +9,10 @@ Each count stands under one 64-bit key, which makes adding a sort and a sum::
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,22 +161,23 @@ class SliceTable:
         """
         if not samples:
             return
-        labels, outcomes, intended, sent, end, size, tenants, regions, late = zip(*samples, strict=True)
-        numbers = {name: self.outcome_number(name) for name in set(outcomes)}
-        outcome = np.array([numbers[name] for name in outcomes], np.int64)
-        starts, sends, ends = (np.array(column, np.float64) - origin for column in (intended, sent, end))
-        response, service = ends - starts, ends - sends
-        response_bucket, service_bucket = buckets.indices(response), buckets.indices(service)
-        started, ended = _whole(starts), _whole(ends)
-        row = np.column_stack(
-            [np.ones(len(samples)), response, service, np.array(size, np.float64), response]
+        labels, outcomes, *columns, tenants, regions, late = zip(*samples, strict=True)
+        # An array.array takes floats out of a tuple in half the time that numpy does.
+        starts, sends, ends, sizes, lateness = (
+            np.frombuffer(array("d", column)) for column in (*columns, late)
         )
+        durations = np.array([ends - starts, ends - sends, lateness])
+        response_bucket, service_bucket, lateness_bucket = buckets.indices(durations)
+        started, ended = _whole(starts - origin), _whole(ends - origin)
+        outcome = _numbered(outcomes, {name: self.outcome_number(name) for name in set(outcomes)})
+        row = np.empty((len(samples), 5))
+        row[:, 0], row[:, 1], row[:, 2], row[:, 3], row[:, 4] = 1.0, *durations[:2], sizes, durations[0]
         keys, cells, sums = [], [], []
         for names, prefix in ((labels, label_series), (tenants, tenant_series), (regions, region_series)):
             known = {name: self.series_number(prefix(name)) if name else -1 for name in set(names)}
             if max(known.values()) < 0:
                 continue
-            series = np.array([known[name] for name in names], np.int64)
+            series = _numbered(names, known)
             here = slice(None) if min(known.values()) >= 0 else series >= 0
             cell = _pack_cell(started[here], series[here], outcome[here])
             done = _pack_cell(ended[here], series[here], outcome[here])
@@ -186,9 +189,8 @@ class SliceTable:
             cells.append(cell)
             sums.append(row[here])
         if worker is not None:
-            lateness = buckets.indices(np.array(late, np.float64))
             cell = _pack_cell(started, np.int64(self.series_number(worker_series(worker))), np.int64(0))
-            keys.append(_pack_key(cell, Kind.LATENESS, lateness))
+            keys.append(_pack_key(cell, Kind.LATENESS, lateness_bucket))
         self._add_counts(*np.unique(np.concatenate(keys), return_counts=True))
         self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
 
@@ -218,8 +220,8 @@ class SliceTable:
         at, is_new = _places(self.keys, keys)
         self.counts[at[~is_new]] += counts[~is_new]
         if is_new.any():
-            self.keys = np.insert(self.keys, at[is_new], keys[is_new])
-            self.counts = np.insert(self.counts, at[is_new], counts[is_new])
+            into = at[is_new]
+            self.keys, self.counts = _inserted(into, (self.keys, keys[is_new]), (self.counts, counts[is_new]))
 
     def _add_cells(self, cells: Integers, sums: Floats) -> None:
         """Add sums under cells that rise, each once."""
@@ -228,8 +230,8 @@ class SliceTable:
         self.sums[known, :4] += sums[~is_new, :4]
         self.sums[known, 4] = np.maximum(self.sums[known, 4], sums[~is_new, 4])
         if is_new.any():
-            self.cells = np.insert(self.cells, at[is_new], cells[is_new])
-            self.sums = np.insert(self.sums, at[is_new], sums[is_new], axis=0)
+            into = at[is_new]
+            self.cells, self.sums = _inserted(into, (self.cells, cells[is_new]), (self.sums, sums[is_new]))
 
     # --- reading
 
@@ -310,6 +312,14 @@ def _number(names: list[str], numbers: dict[str, int], name: str, most: int) -> 
     return number
 
 
+def _numbered(names: Sequence[str], numbers: Mapping[str, int]) -> Integers:
+    """Each name's number; shape (n,)."""
+    if len(numbers) == 1:
+        (number,) = numbers.values()
+        return np.full(len(names), number, np.int64)
+    return np.fromiter(map(numbers.__getitem__, names), np.int64, len(names))
+
+
 def _places(sorted_keys: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
     """Where keys stand among sorted ones, or would; and whether they are new there. Shapes (n,)."""
     at = np.searchsorted(sorted_keys, keys)
@@ -317,6 +327,19 @@ def _places(sorted_keys: Integers, keys: Integers) -> tuple[Integers, npt.NDArra
     inside = at < len(sorted_keys)
     is_new[inside] = sorted_keys[at[inside]] != keys[inside]
     return at, is_new
+
+
+def _inserted(at: Integers, *pairs: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The first of each pair with the second's rows before its rows `at`, which rise. `np.insert` takes twice as long."""
+    new = at + np.arange(len(at))
+    is_old = np.ones(len(pairs[0][0]) + len(at), np.bool_)
+    is_old[new] = False
+    results = []
+    for old, more in pairs:
+        result = np.empty((len(is_old), *old.shape[1:]), old.dtype)
+        result[new], result[is_old] = more, old
+        results.append(result)
+    return results
 
 
 def _groups(keys: Integers) -> tuple[Integers, Integers, Integers]:

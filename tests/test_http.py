@@ -298,6 +298,12 @@ def test_a_get_on_a_connection_that_closes_under_it_is_sent_again():
     assert server.connections == 2
 
 
+def test_a_get_is_not_sent_again_where_its_answer_had_begun():
+    found, server = outcomes(says(OK, OK[:10]), "GET", "GET")
+    assert found == [(200, b"hi"), "closed"]
+    assert server.connections == 1
+
+
 def test_a_post_on_a_connection_that_closes_under_it_is_not_sent_again():
     found, server = outcomes(bad_servers.hangs_up_on_the_second(OK), "POST", "POST", "POST")
     assert found == [(200, b"hi"), "closed", (200, b"hi")]
@@ -308,6 +314,77 @@ def test_a_first_request_that_gets_no_answer_is_not_sent_again():
     found, server = outcomes(bad_servers.hangs_up, "GET")
     assert found == ["closed"]
     assert server.connections == 1
+
+
+def test_who_goes_while_a_request_is_sent_again_takes_it_along():
+    async def main():
+        async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session)
+            connect = session._driver.connect
+
+            async def slow_connect(*where):
+                await asyncio.sleep(0.05)
+                return await connect(*where)
+
+            session._driver.connect = slow_connect
+            waiting = asyncio.create_task(ask(session))
+            await asyncio.sleep(0.03)  # the kept connection is gone, the new one is not there
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await asyncio.sleep(0.1)
+            assert len(server.requests) == 2
+            session.close()
+
+    running(main())
+
+
+def test_a_request_that_is_sent_again_and_fails_is_told():
+    async def main():
+        async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session)
+            session._driver.connect = Mock(side_effect=TransportError("refused", 7.0))
+            with pytest.raises(TransportError, match="refused"):
+                await ask(session)
+            session.close()
+
+    running(main())
+
+
+def test_a_connection_that_is_closed_as_soon_as_it_is_made_is_closed():
+    async def main():
+        async with listening(always_says(OK)) as server:
+            session = await session_at(server.base)
+            connect = session._driver.connect
+
+            async def connect_and_lose(*where):
+                connection = await connect(*where)
+                connection.abort()
+                await asyncio.sleep(0.01)
+                return connection
+
+            session._driver.connect = connect_and_lose
+            with pytest.raises(TransportError, match="closed"):
+                await ask(session)
+
+    running(main())
+
+
+def test_two_operations_at_once_are_a_mistake_that_is_told():
+    async def main():
+        async with listening(bad_servers.drips(OK, 0.002)) as server:
+            session = await session_at(server.base)
+            await ask(session)
+            first = asyncio.create_task(ask(session))
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="one operation after the other"):
+                await ask(session)
+            assert (await first).content == b"hi"
+            session.close()
+
+    running(main())
 
 
 def test_bytes_that_nobody_asked_for_cost_the_connection():
@@ -531,6 +608,20 @@ def test_a_cookie_that_is_set_later_comes_with_those_set_before():
             return server.requests
 
     assert b"\r\ncookie: a=1; b=1\r\n" in running(main())[-1]
+
+
+def test_a_cookie_without_a_path_belongs_to_where_it_was_set():
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1\r\n", 1)
+
+    async def main():
+        async with listening(says(setting, OK, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for path in ("/shop/list", "/shop/cart", "/other"):
+                await ask(session, path=path)
+            session.close()
+            return server.requests
+
+    assert [b"cookie: a=1" in request for request in running(main())] == [False, True, False]
 
 
 def test_requests_of_one_path_keep_their_methods_and_those_of_one_method_their_paths():

@@ -9,7 +9,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -119,8 +119,8 @@ class HttpDriver:
         # Made once for all users, also where the base address has no TLS: a redirect may lead to one that has.
         return context_of(self._target) if self.tls is None else self.tls
 
-    async def connect(self, deadline: float) -> "_Connection":
-        """A new connection, by `deadline`.
+    async def connect(self, session: "HttpSession", deadline: float) -> "_Connection":
+        """A new connection of a session's, by `deadline`.
 
         Raises:
             TransportError: there is none to be had.
@@ -130,7 +130,7 @@ class HttpDriver:
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self._outbox, self.heads, self._read_timeout),
+                    lambda: _Connection(loop, self._outbox, self.heads, self._read_timeout, session),
                     self._address,
                     self._port,
                     ssl=self.tls,
@@ -144,7 +144,7 @@ class HttpDriver:
 class HttpSession:
     """One user's connection, made when it is needed and kept while the service keeps it."""
 
-    __slots__ = ("_connection", "_cookies", "_driver", "_prefix")
+    __slots__ = ("_connection", "_cookies", "_driver", "_path", "_prefix")
 
     def __init__(self, driver: HttpDriver) -> None:
         self._driver = driver
@@ -152,6 +152,8 @@ class HttpSession:
         self._connection: _Connection | None = None
         self._cookies: Cookies | None = None
         """None until the service asks for one to be kept."""
+        self._path = ""
+        """What was asked for last."""
 
     def request(
         self,
@@ -174,31 +176,41 @@ class HttpSession:
         message = b"".join((beginning, headers.block, more, b"\r\n", body or b""))
         return self.exchange(method, path, message, deadline)
 
-    async def exchange(self, method: str, path: str, message: bytes, deadline: float) -> Response:
+    def exchange(self, method: str, path: str, message: bytes, deadline: float) -> Awaitable[Response]:
         """Send a request as it stands on the wire, over the kept connection or a new one.
 
-        Raises:
-            TransportError: no whole answer came.
-
+        What is awaited raises a `TransportError` where no whole answer came.
         """
+        self._path = path
         connection = self._connection
-        while True:
-            if connection is None or not connection.is_open:
-                connection = self._connection = await self._driver.connect(deadline)
-            try:
-                response = await connection.send(message, method, deadline)
-            except _UnansweredError:
-                if method not in _IDEMPOTENT:
-                    raise
-                continue
-            except asyncio.CancelledError:
-                # The answer that is still to come must not be taken for the next one's.
-                connection.abort()
-                raise
-            if response.head.sets_cookies:
-                self._cookies = self._cookies or Cookies()
-                self._cookies.take(path, response.headers.all("set-cookie"))
-            return response
+        if connection is not None and connection.is_free:
+            return connection.send(message, method, deadline)  # a coroutine would cost with each answer
+        return self._exchange_anew(message, method, deadline)
+
+    async def _exchange_anew(self, message: bytes, method: str, deadline: float) -> Response:
+        if self._connection is not None:
+            if self._connection.is_awaited:
+                raise RuntimeError(
+                    "a user does one operation after the other; this one begins while another waits"
+                )
+            self._connection.abort()  # an answer that nobody waits for any more is not to be taken for this one's
+        connection = self._connection = await self._driver.connect(self, deadline)
+        if not connection.is_open:
+            raise TransportError("closed", monotonic())
+        return await connection.send(message, method, deadline)
+
+    def send_again(
+        self, answer: "asyncio.Future[Response]", message: bytes, method: str, deadline: float
+    ) -> None:
+        """Have an answer come over a new connection, since the kept one was closed before a byte of it came."""
+        sending = asyncio.get_running_loop().create_task(self._exchange_anew(message, method, deadline))
+        answer.add_done_callback(lambda _: sending.cancel())  # who waited may be gone
+        sending.add_done_callback(partial(_hand_on, answer))
+
+    def keep_cookies(self, response: Response) -> None:
+        """Keep what an answer asks to be sent from now on."""
+        self._cookies = self._cookies or Cookies()
+        self._cookies.take(self._path, response.headers.all("set-cookie"))
 
     def close(self) -> None:
         """Close the connection."""
@@ -206,8 +218,14 @@ class HttpSession:
             self._connection.abort()
 
 
-class _UnansweredError(TransportError):
-    """A kept connection was closed before a byte of the answer came: perhaps the service never saw the request."""
+def _hand_on(answer: "asyncio.Future[Response]", sending: "asyncio.Task[Response]") -> None:
+    if sending.cancelled():
+        answer.cancel()
+    elif (error := sending.exception()) is None:
+        if not answer.done():
+            answer.set_result(sending.result())
+    elif not answer.done():
+        answer.set_exception(error)
 
 
 class _Connection(asyncio.Protocol):
@@ -225,14 +243,15 @@ class _Connection(asyncio.Protocol):
         "_heads",
         "_held_back",
         "_interim",
-        "_is_head_request",
         "_loop",
         "_message",
+        "_method",
         "_now",
         "_outbox",
         "_parser",
         "_patience",
         "_requests",
+        "_session",
         "_size",
         "_total",
         "_transport",
@@ -247,12 +266,15 @@ class _Connection(asyncio.Protocol):
         outbox: Outbox,
         heads: dict[bytes, Head],
         patience: float = inf,
+        session: HttpSession | None = None,
     ) -> None:
         self._loop = loop
         self._outbox = outbox
         self._heads = heads
         self._patience = patience
         """Seconds of silence after which an answer is given up."""
+        self._session = session
+        """Who sends again, and keeps cookies."""
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Response] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -266,14 +288,23 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         self._interim = 0
         self._has_head = False
-        self._is_head_request = False
         self._head: list[bytes] = []
         self._body: list[bytes] = []
-        self._message = b""
+        self._message, self._method = b"", ""
         self._asked = self._held_back = 0.0
         self.is_open = False
 
     # --- what the session does
+
+    @property
+    def is_free(self) -> bool:
+        """May a request be sent over it?"""
+        return self.is_open and self._answer is None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Does somebody wait for an answer?"""
+        return self._answer is not None and not self._answer.done()
 
     def send(self, message: bytes, method: str, deadline: float) -> Awaitable[Response]:
         """Send a request; its answer comes, or a `TransportError` does."""
@@ -283,14 +314,13 @@ class _Connection(asyncio.Protocol):
         self._has_head = False
         self._head = []
         self._body = []
-        self._is_head_request = method == "HEAD"
         self._total = self._deadline = deadline
         if self._patience != inf:
             self._deadline = min(deadline, monotonic() + self._patience)
         # One timer per connection, not per request: it is moved on only when it fires.
         if self._alarm is None or self._alarm_at > self._deadline:
             self._set_alarm()
-        self._message = message
+        self._message, self._method = message, method
         self._asked = monotonic()
         self._outbox.add(self)
         return answer
@@ -325,8 +355,7 @@ class _Connection(asyncio.Protocol):
             head = self._heads.get(first)
             if head is not None and end and len(rest) == head.length:
                 self._answer = None
-                if not answer.done():
-                    answer.set_result(Response(head, rest, self._now, len(data), self._held_back))
+                self._give(answer, head, rest, len(data))
                 return
         self._size += len(data)
         if not self._has_head:
@@ -344,9 +373,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None:
             if problem is None and self._has_head and self._ends_with_connection():
                 self._complete()
-            elif self._size == 0 and self._requests > 1:
-                self._fail("closed" if problem is None else _kind_of(problem), _UnansweredError)
-            else:
+            elif not self._was_sent_again():
                 self._fail("closed" if problem is None else _kind_of(problem))
         if self._alarm is not None:
             self._alarm.cancel()
@@ -359,7 +386,7 @@ class _Connection(asyncio.Protocol):
             self.abort()  # a second answer to one request
         elif self._parser.get_status_code() >= 200:
             self._has_head = True
-            if self._is_head_request:
+            if self._method == "HEAD":
                 # The parser would wait for the body that the headers describe.
                 self._complete()
                 self._parser = httptools.HttpResponseParser(self)
@@ -382,17 +409,33 @@ class _Connection(asyncio.Protocol):
         if not parser.should_keep_alive():
             self.is_open = False
             self._transport.close()
-        if answer.done():
-            return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        answer.set_result(Response(self._read_head(len(body)), body, self._now, self._size, self._held_back))
+        self._give(answer, self._read_head(len(body)), body, self._size)
+
+    def _give(self, answer: "asyncio.Future[Response]", head: Head, body: bytes, size: int) -> None:
+        if answer.done():
+            return  # who asked has gone
+        response = Response(head, body, self._now, size, self._held_back)
+        if head.sets_cookies and self._session is not None:
+            self._session.keep_cookies(response)
+        answer.set_result(response)
+
+    def _was_sent_again(self) -> bool:
+        """A kept connection is gone, and not a byte came: perhaps the service never saw the request, and it may see it now."""
+        answer, session = self._answer, self._session
+        is_safe = self._size == 0 and self._requests > 1 and self._method in _IDEMPOTENT
+        if not is_safe or session is None or answer is None or answer.done():
+            return False
+        self._answer = None
+        session.send_again(answer, self._message, self._method, self._total)
+        return True
 
     def _read_head(self, length: int) -> Head:
         """The answer's head; kept where its bytes alone say that a body of this length follows, and nothing else."""
         head = self._head_bytes()
         # Whatever is coded (chunks) or comes besides the body makes the answer longer than that.
         is_plain = self._size == len(head) + len(_END_OF_HEAD) + length
-        if not (is_plain and self.is_open) or self._is_head_request:
+        if not (is_plain and self.is_open) or self._method == "HEAD":
             return Head(self._parser.get_status_code(), head)
         if len(self._heads) >= _HEADS_KEPT:
             self._heads.clear()
@@ -407,11 +450,11 @@ class _Connection(asyncio.Protocol):
         head = self._head_bytes().lower()
         return b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head
 
-    def _fail(self, kind: str, error: type[TransportError] = TransportError) -> None:
+    def _fail(self, kind: str) -> None:
         answer, self._answer = self._answer, None
         self.abort()
         if answer is not None and not answer.done():
-            answer.set_exception(error(kind, self._now))
+            answer.set_exception(TransportError(kind, self._now))
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

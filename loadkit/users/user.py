@@ -438,6 +438,8 @@ class User:
         if self._turnstile is not None:
             return None
         think = self._think
+        if not think.mean and self._intended < self._until:
+            return None
         if think.distribution == "exponential":
             pause = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
         else:
