@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,9 @@ def main() -> None:
     options.add_argument("--only", nargs="+", default=[], help="names of tools")
     options.add_argument("--out", type=Path, default=Path("reports/bench"))
     chosen = options.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended")
+    )  # so that no server and no tool is left behind
     chosen.out.mkdir(parents=True, exist_ok=True)
     require("nginx", "wrk")
     everybody = tools(Path(".cache/bench"))

@@ -66,8 +66,13 @@ def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent
         process = subprocess.Popen(
             command, stdout=output, stderr=output, cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT)}
         )
-        with _Scales(process.pid) as scales:
-            _, status, usage = os.wait4(process.pid, 0)
+        try:
+            with _Scales(process.pid) as scales:
+                _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
