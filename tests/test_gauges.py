@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from loadkit.criterion import Comparison, Unit
-from loadkit.judging.gauges import examine_gauge, points_of
+from loadkit.judging.gauges import examine_gauge, lookback, points_of
 from loadkit.observation import Judged, Observation, Reading, Series
 from loadkit.verdict import Status
 from tests.builders import gauge
@@ -315,3 +315,44 @@ def test_the_interval_of_a_share_ends_where_shares_end():
     finding = found(gauge(0.8), observed(np.where(random.random(60) < 0.2, 1.0, 0.02)), seconds=60)
     assert finding.interval[0] >= 0.0
     assert finding.interval[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("promql", "seconds"),
+    [
+        ("process_resident_memory_bytes", 0),
+        ("rate(http_requests_total[10s])", 10),
+        ("sum(rate(a[1m])) / sum(rate(b[5m]))", 300),
+        ("max_over_time(rate(a[1m])[5m:15s])", 360),
+        ("rate(a[1h30m] offset 5m)", 5_700),
+        ("rate(a[300])", 300),
+        ("rate(a[500ms])", 0.5),
+        ('rate(a{path=~"/x[0-9]+[5m]\\"[1h]"}[ 30s ])', 30),
+        ("rate(a{path=~'[5m]'}[30s])", 30),
+        ("a offset -5m", 0),
+    ],
+)
+def test_a_query_says_how_far_it_looks_back(promql, seconds):
+    assert lookback(promql) == seconds
+
+
+def looking_back(query):
+    """A share that is wrong for twenty seconds, because the readings still speak of the ramp, and right after it."""
+    random = np.random.default_rng(1)
+    values = 0.3 + 0.01 * random.standard_normal(121)
+    values[:20] = 0.9
+    return observed(values, query=query)
+
+
+def test_readings_that_look_back_at_the_ramp_do_not_count():
+    right = found(gauge(0.5), looking_back("max(rate(a[20s]))"), 120)
+    assert right.status is Status.PASS
+    assert right.samples == 101
+    assert found(gauge(0.5), looking_back("a"), 120).status is not Status.PASS
+
+
+def test_a_query_that_looks_back_further_than_the_window_is_not_judged():
+    finding = found(gauge(0.5), looking_back("max(rate(a[116s]))"), 120)
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.reason.endswith("cannot be judged: it looks back 116 s, and the window has 2 min")
+    assert found(gauge(0.5), looking_back("max(rate(a[110s]))"), 120).status is not Status.INCONCLUSIVE

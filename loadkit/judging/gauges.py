@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from loadkit.quantities import distance, format_quantity, format_ratio, format_s
 from loadkit.statistics import batch_edges, mean_of_batches, persistence, theil_sen
 from loadkit.verdict import Status
 
-__all__ = ["Points", "coverage_problem", "examine_gauge", "points_of"]
+__all__ = ["Points", "coverage_problem", "examine_gauge", "lookback", "points_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,6 +34,21 @@ _NORMAL_DENSITY = 0.1031
 """The standard normal distribution's at its p95."""
 _NEARBY = 0.04
 """Shares either side of the p95 between which its density is taken."""
+
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
+_RANGE = re.compile(r"\[([^\]:]+)(:[^\]]*)?\]")
+_OFFSET = re.compile(r"\boffset\s+([0-9a-z]+)")
+_DURATION = re.compile(r"([0-9.]+)(ms|[smhdwy]|$)")
+_UNITS = {
+    "ms": 0.001,
+    "s": 1.0,
+    "": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+    "w": 604_800.0,
+    "y": 31_536_000.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +176,15 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         return Finding(
             Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source knows no series of it"
         )
+    back = lookback(observation.query)
+    if end - start - back < _LEAST_WINDOWS * observation.scrape_interval and back:
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"{subject(criterion)} cannot be judged: it looks back {format_seconds(back)}, "
+            f"and the window has {format_seconds(end - start)}",
+        )
+    # A reading that looks back ten seconds speaks of the ramp until the window is ten seconds old.
+    start += back
     present = [
         series
         for series in observation.series
@@ -198,6 +223,23 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             "query": observation.query,
         },
     )
+
+
+def lookback(promql: str) -> float:
+    """Seconds before its moment that a query's value speaks of: its longest range, and what goes on top of that.
+
+    Where ranges stand within each other's subqueries or not makes no difference here: it may be too much, never too
+    little. 0 for a query without any, and for what is no PromQL.
+    """
+    text = _QUOTED.sub("", promql)
+    ranges = [(_seconds_of(length), bool(resolution)) for length, resolution in _RANGE.findall(text)]
+    longest = max((length for length, is_subquery in ranges if not is_subquery), default=0.0)
+    around = sum(length for length, is_subquery in ranges if is_subquery)
+    return longest + around + max(map(_seconds_of, _OFFSET.findall(text)), default=0.0)
+
+
+def _seconds_of(duration: str) -> float:
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(duration.strip()))
 
 
 def _overlaps(life: tuple[float, float], start: float, end: float) -> bool:
