@@ -27,7 +27,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
     options.add_argument("--parts", nargs="+", default=_PARTS, choices=(*_PARTS, "flat"))
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=25)
+    options.add_argument("--seconds", type=int, default=20)
     options.add_argument("--users", type=int, nargs="+", default=[100, 1000])
     options.add_argument("--only", nargs="+", default=[], help="names of tools")
     options.add_argument("--out", type=Path, default=Path("reports/bench"))

@@ -28,9 +28,7 @@ CRITERIA = {
     "cpu": "CPU utilization stays below 25% on every instance",
     "memory": "memory usage stays below 400 MB per instance",
     "cache": f'the Prometheus query "{HITS}" is above 0.2',
-    # Between a half, and the four fifths that a favoured instance gets: a few scrapes that come late, on a machine that
-    # is not quiet, makes 0.57 of a half for a while.
-    "balance": f'the Prometheus query "{BUSIEST}" stays below 0.7',
+    "balance": f'the Prometheus query "{BUSIEST}" stays below 0.65',
     "quiet": "no alert fires",
     "alarm": 'the "HighLatency" alert fires within 40 seconds',
 }
