@@ -330,6 +330,7 @@ def test_the_interval_of_a_share_ends_where_shares_end():
         ('rate(a{path=~"/x[0-9]+[5m]\\"[1h]"}[ 30s ])', 30),
         ("rate(a{path=~'[5m]'}[30s])", 30),
         ("a offset -5m", 0),
+        ("no PromQL [...]", 0),
     ],
 )
 def test_a_query_says_how_far_it_looks_back(promql, seconds):

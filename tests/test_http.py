@@ -321,18 +321,20 @@ def test_who_goes_while_a_request_is_sent_again_takes_it_along():
         async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
             session = HttpDriver(Target("t", server.base)).session()
             await ask(session)
-            connect = session._driver.connect
+            connect, is_connecting, may_go_on = session._driver.connect, asyncio.Event(), asyncio.Event()
 
             async def slow_connect(*where):
-                await asyncio.sleep(0.05)
+                is_connecting.set()
+                await may_go_on.wait()
                 return await connect(*where)
 
             session._driver.connect = slow_connect
             waiting = asyncio.create_task(ask(session))
-            await asyncio.sleep(0.03)  # the kept connection is gone, the new one is not there
+            await is_connecting.wait()  # the kept connection is gone, the new one is not there
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+            may_go_on.set()
             await asyncio.sleep(0.1)
             assert len(server.requests) == 2
             session.close()

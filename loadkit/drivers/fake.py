@@ -45,7 +45,7 @@ class FakeDriver:
         """A new user's session."""
         return FakeSession(self.service, self.clock)
 
-    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002  the seam's
         """The same: nothing of HTTP is left here that httpx could do in another way."""
         return FakeSession(self.service, self.clock)
 

@@ -38,7 +38,7 @@ _NEARBY = 0.04
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
 _RANGE = re.compile(r"\[([^\]:]+)(:[^\]]*)?\]")
 _OFFSET = re.compile(r"\boffset\s+([0-9a-z]+)")
-_DURATION = re.compile(r"([0-9.]+)(ms|[smhdwy]|$)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy]|$)")
 _UNITS = {
     "ms": 0.001,
     "s": 1.0,
@@ -177,7 +177,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source knows no series of it"
         )
     back = lookback(observation.query)
-    if end - start - back < _LEAST_WINDOWS * observation.scrape_interval and back:
+    if back and end - start - back < _LEAST_WINDOWS * observation.scrape_interval:
         return Finding(
             Status.INCONCLUSIVE,
             f"{subject(criterion)} cannot be judged: it looks back {format_seconds(back)}, "

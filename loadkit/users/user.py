@@ -438,10 +438,10 @@ class User:
         if self._turnstile is not None:
             return None
         think = self._think
-        if not think.mean and self._intended < self._until:
-            return None
+        if not think.mean:
+            return self._pause()
         if think.distribution == "exponential":
-            pause = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
+            pause = self.random.expovariate(1.0 / think.mean)
         else:
             pause = think.low + (think.high - think.low) * self.random.random()
         self._intended += pause

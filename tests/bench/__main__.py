@@ -32,9 +32,8 @@ def main() -> None:
     options.add_argument("--only", nargs="+", default=[], help="names of tools")
     options.add_argument("--out", type=Path, default=Path("reports/bench"))
     chosen = options.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended")
-    )  # so that no server and no tool is left behind
+    # So that no server and no tool is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     chosen.out.mkdir(parents=True, exist_ok=True)
     require("nginx", "wrk")
     everybody = tools(Path(".cache/bench"))
