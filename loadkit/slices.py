@@ -139,6 +139,14 @@ class SliceTable:
 
     _series_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     _outcome_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _looked_through: Integers | None = field(default=None, init=False, repr=False, compare=False)
+    """The keys for which the next two hold: see `_stretches`."""
+    _heads: Integers = field(
+        default_factory=lambda: np.empty(0, np.int64), init=False, repr=False, compare=False
+    )
+    _begins: Integers = field(
+        default_factory=lambda: np.zeros(1, np.int64), init=False, repr=False, compare=False
+    )
 
     # --- writing
 
@@ -246,14 +254,34 @@ class SliceTable:
 
         Returns four arrays of one shape (n,): second, outcome number, bucket, count.
         """
-        lowest, highest = np.searchsorted(self.keys, [start << (_SECOND_SHIFT), end << (_SECOND_SHIFT)])
-        keys, counts = self.keys[lowest:highest], self.counts[lowest:highest]
-        of_kind = ((keys >> _KIND_SHIFT) & ((1 << _KIND_BITS) - 1)) == kind
-        keys, counts = keys[of_kind], counts[of_kind]
-        here = self._wanted(series)[(keys >> _SERIES_SHIFT) & ((1 << _SERIES_BITS) - 1)]
-        keys, counts = keys[here], counts[here]
-        second, _, outcome = _unpack_cell(keys >> _OUTCOME_SHIFT)
-        return second, outcome, keys & ((1 << _BUCKET_BITS) - 1), counts
+        heads, begins = self._stretches()
+        lowest, highest = np.searchsorted(
+            heads, [second << (_SECOND_SHIFT - _KIND_SHIFT) for second in (start, end)]
+        )
+        heads, sizes, begins = (
+            heads[lowest:highest],
+            np.diff(begins)[lowest:highest],
+            begins[lowest:highest],
+        )
+        second, number, outcome = _unpack_cell(heads >> _KIND_BITS)
+        here = ((heads & ((1 << _KIND_BITS) - 1)) == kind) & self._wanted(series)[number]
+        second, outcome, sizes, begins = (each[here] for each in (second, outcome, sizes, begins))
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + sizes, sizes)
+        buckets_there = self.keys[places] & ((1 << _BUCKET_BITS) - 1)
+        return np.repeat(second, sizes), np.repeat(outcome, sizes), buckets_there, self.counts[places]
+
+    def _stretches(self) -> tuple[Integers, Integers]:
+        """The keys of one cell and kind stand together: each such head, rising, and where its keys begin; shapes (n,), (n + 1,).
+
+        Kept until keys come to be: looking through all of ten million operations takes longer than what is then selected.
+        """
+        if self._looked_through is not self.keys:
+            heads = self.keys >> _KIND_SHIFT
+            begins = np.flatnonzero(np.diff(heads, prepend=-1))
+            self._heads, self._begins = heads[begins], np.append(begins, len(heads))
+            self._looked_through = self.keys
+        return self._heads, self._begins
 
     def histograms(self, kind: Kind, series: Iterable[str], start: int, end: int) -> dict[str, Integers]:
         """The counts of each of some series on its own, in the seconds start <= s < end.

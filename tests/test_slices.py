@@ -122,3 +122,19 @@ def test_counts_of_durations_stand_in_their_seconds():
     assert second.tolist() == [0, 1]
     assert count.tolist() == [1, 2]
     assert bucket.tolist() == [buckets.index(0.001), buckets.index(0.002)]
+
+
+@given(SAMPLES, SAMPLES)
+def test_what_was_looked_at_before_is_seen_with_what_came_since(before, since):
+    table = table_of(before)
+    counted(table)
+    table.record(since)
+    assert counted(table) == counted(table_of(before + since))
+
+
+def test_a_stretch_of_seconds_has_those_that_began_in_it_and_no_others():
+    table = table_of([Sample("GET /a", OK, second, second, second + 0.5, 1) for second in (0, 3, 3, 4, 7)])
+    for start, end, expected in ((0, 8, [0, 3, 4, 7]), (3, 7, [3, 4]), (1, 3, []), (8, 9, []), (7, 8, [7])):
+        second, _, _, count = table.select(Kind.RESPONSE, [label_series("GET /a")], start, end)
+        assert second.tolist() == expected
+        assert count.tolist() == [2 if each == 3 else 1 for each in expected]
