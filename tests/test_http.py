@@ -166,6 +166,53 @@ def test_no_answer_is_another_for_those_that_came_before_it(before):
             assert (answer.status_code, answer.content, answer.size) == (status, content, len(raw)), place
 
 
+def test_no_answer_is_another_for_those_that_came_before_it_on_its_connection():
+    """Each of the kept after each other, whole and cut, on one connection, as a session's requests are."""
+    raws = [(raw, content, method) for raw, _, content, method in KEPT]
+    order = [pair for first in raws for second in raws for pair in (first, second)]
+
+    async def main():
+        connection = _Connection(asyncio.get_running_loop(), Outbox(), {})
+        connection.connection_made(SilentTransport())
+        for raw, content, method in order:
+            # The place before the body's end too: the head is that of the answer before, the rest is still to come.
+            for place in {1, raw.rindex(b"\r\n\r\n") + 4, len(raw) - 1, len(raw)}:
+                waiting = connection.send(b"", method, monotonic() + 5)
+                for piece in (raw[:place], raw[place:]):
+                    if piece:
+                        assert not waiting.done()
+                        connection.data_received(piece)
+                answer = await waiting
+                assert (answer.content, answer.size) == (content, len(raw)), (raw, place)
+                assert connection.is_open
+        connection.connection_lost(None)
+
+    running(main())
+
+
+def test_an_answer_to_head_is_not_cut_short_nor_waited_for_after_a_get_of_the_same_head():
+    head, length = OK.removesuffix(b"hi"), len(OK)
+
+    async def main():
+        connection = _Connection(asyncio.get_running_loop(), Outbox(), {})
+        connection.connection_made(SilentTransport())
+        for method, raw in [
+            ("GET", OK),
+            ("GET", OK),
+            ("HEAD", head),
+            ("GET", OK),
+            ("HEAD", head),
+            ("HEAD", head),
+        ]:
+            waiting = connection.send(b"", method, monotonic() + 5)
+            connection.data_received(raw)
+            answer = await waiting
+            assert (answer.content, answer.size) == ((b"hi", length) if method == "GET" else (b"", len(head)))
+        connection.connection_lost(None)
+
+    running(main())
+
+
 @pytest.mark.parametrize(
     "end", [b"Connection: close\r\nContent-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b""]
 )

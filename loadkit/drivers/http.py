@@ -183,7 +183,7 @@ class HttpSession:
         """
         self._path = path
         connection = self._connection
-        if connection is not None and connection.is_free:
+        if connection is not None and connection.is_open and connection.answer is None:
             return connection.send(message, method, deadline)  # a coroutine would cost with each answer
         return self._exchange_anew(message, method, deadline)
 
@@ -234,7 +234,6 @@ class _Connection(asyncio.Protocol):
     __slots__ = (
         "_alarm",
         "_alarm_at",
-        "_answer",
         "_asked",
         "_body",
         "_deadline",
@@ -243,6 +242,7 @@ class _Connection(asyncio.Protocol):
         "_heads",
         "_held_back",
         "_interim",
+        "_last",
         "_loop",
         "_message",
         "_method",
@@ -255,6 +255,7 @@ class _Connection(asyncio.Protocol):
         "_size",
         "_total",
         "_transport",
+        "answer",
         "is_open",
     )
 
@@ -271,12 +272,14 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._outbox = outbox
         self._heads = heads
+        self._last: Head | None = None
+        """Of the answer before this one: most often the next begins with the same bytes."""
         self._patience = patience
         """Seconds of silence after which an answer is given up."""
         self._session = session
         """Who sends again, and keeps cookies."""
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[Response] | None = None
+        self.answer: asyncio.Future[Response] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._total = 0.0
@@ -297,23 +300,19 @@ class _Connection(asyncio.Protocol):
     # --- what the session does
 
     @property
-    def is_free(self) -> bool:
-        """May a request be sent over it?"""
-        return self.is_open and self._answer is None
-
-    @property
     def is_awaited(self) -> bool:
         """Does somebody wait for an answer?"""
-        return self._answer is not None and not self._answer.done()
+        return self.answer is not None and not self.answer.done()
 
     def send(self, message: bytes, method: str, deadline: float) -> Awaitable[Response]:
         """Send a request; its answer comes, or a `TransportError` does."""
-        self._answer = answer = self._loop.create_future()
+        self.answer = answer = self._loop.create_future()
         self._requests += 1
-        self._size = self._interim = 0
-        self._has_head = False
-        self._head = []
-        self._body = []
+        if self._size:  # the answer before came through the parser
+            self._size = self._interim = 0
+            self._has_head = False
+            self._head = []
+            self._body = []
         self._total = self._deadline = deadline
         if self._patience != inf:
             self._deadline = min(deadline, monotonic() + self._patience)
@@ -344,18 +343,19 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._now = monotonic()
-        answer = self._answer
+        answer = self.answer
         if answer is None:
             # Nobody asked: the connection cannot be trusted with another request.
             self.abort()
             return
         if not self._size:
-            # The parser has seen these very bytes before: what it would say is known (1.5 µs).
-            first, end, rest = data.partition(_END_OF_HEAD)
-            head = self._heads.get(first)
-            if head is not None and end and len(rest) == head.length:
-                self._answer = None
-                self._give(answer, head, rest, len(data))
+            # Where the parser has seen these very bytes before, what it would say is known (1.5 µs).
+            head = self._last
+            if head is None or not (len(data) == head.size and data.startswith(head.opening)):
+                head = self._known_head(data)
+            if head is not None:
+                self.answer = None
+                self._give(answer, head, data[len(head.opening) :], len(data))
                 return
         self._size += len(data)
         if not self._has_head:
@@ -364,13 +364,22 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("protocol")
-        if self._answer is not None and self._patience != inf:
+        if self.answer is not None and self._patience != inf:
             self._deadline = min(self._total, self._now + self._patience)
+
+    def _known_head(self, data: bytes) -> Head | None:
+        """The head of a whole answer that begins as one did before; None where it is not known to be whole."""
+        first, end, rest = data.partition(_END_OF_HEAD)
+        head = self._heads.get(first)
+        if head is None or not end or len(rest) != head.length:
+            return None
+        self._last = head
+        return head
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.is_open = False
         self._now = monotonic()
-        if self._answer is not None:
+        if self.answer is not None:
             if problem is None and self._has_head and self._ends_with_connection():
                 self._complete()
             elif not self._was_sent_again():
@@ -382,7 +391,7 @@ class _Connection(asyncio.Protocol):
     # --- what the parser calls
 
     def on_headers_complete(self) -> None:
-        if self._answer is None:
+        if self.answer is None:
             self.abort()  # a second answer to one request
         elif self._parser.get_status_code() >= 200:
             self._has_head = True
@@ -397,13 +406,13 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._has_head:
             self._interim += 1  # 100 Continue, 103 Early Hints: the answer is still to come
-        elif self._answer is not None:
+        elif self.answer is not None:
             self._complete()
 
     # --- within
 
     def _complete(self) -> None:
-        answer, self._answer = self._answer, None
+        answer, self.answer = self.answer, None
         assert answer is not None
         parser = self._parser
         if not parser.should_keep_alive():
@@ -422,11 +431,11 @@ class _Connection(asyncio.Protocol):
 
     def _was_sent_again(self) -> bool:
         """A kept connection is gone, and not a byte came: perhaps the service never saw the request, and it may see it now."""
-        answer, session = self._answer, self._session
+        answer, session = self.answer, self._session
         is_safe = self._size == 0 and self._requests > 1 and self._method in _IDEMPOTENT
         if not is_safe or session is None or answer is None or answer.done():
             return False
-        self._answer = None
+        self.answer = None
         session.send_again(answer, self._message, self._method, self._total)
         return True
 
@@ -451,7 +460,7 @@ class _Connection(asyncio.Protocol):
         return b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head
 
     def _fail(self, kind: str) -> None:
-        answer, self._answer = self._answer, None
+        answer, self.answer = self.answer, None
         self.abort()
         if answer is not None and not answer.done():
             answer.set_exception(TransportError(kind, self._now))
@@ -464,7 +473,7 @@ class _Connection(asyncio.Protocol):
 
     def _ring(self) -> None:
         self._alarm = None
-        if self._answer is None:
+        if self.answer is None:
             return
         self._now = monotonic()
         if self._now + _EARLY < self._deadline:

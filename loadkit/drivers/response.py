@@ -21,7 +21,16 @@ class StatusError(Exception):
 class Head:
     """An answer's status line and headers. Those that come again are kept and shared by their answers: see `HttpDriver.heads`."""
 
-    __slots__ = ("_bytes", "_headers", "is_encoded", "length", "sets_cookies", "status_code")
+    __slots__ = (
+        "_bytes",
+        "_headers",
+        "is_encoded",
+        "length",
+        "opening",
+        "sets_cookies",
+        "size",
+        "status_code",
+    )
 
     def __init__(self, status_code: int, head: bytes, length: int = -1) -> None:
         lowered = head.lower()
@@ -30,6 +39,10 @@ class Head:
         self.is_encoded = b"\r\ncontent-encoding:" in lowered
         self.length = length
         """Bytes of the body, where all that follows this head on a connection is a body of this length; else -1."""
+        self.opening = head + b"\r\n\r\n"
+        """What such an answer begins with."""
+        self.size = len(self.opening) + length
+        """Bytes of such an answer."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 

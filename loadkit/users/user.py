@@ -287,23 +287,23 @@ class User:
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with GET."""
-        return self._request("GET", path, **how)
+        return self._request("GET", path, **how) if how else self._request("GET", path)
 
     def post(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with POST."""
-        return self._request("POST", path, **how)
+        return self._request("POST", path, **how) if how else self._request("POST", path)
 
     def put(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with PUT."""
-        return self._request("PUT", path, **how)
+        return self._request("PUT", path, **how) if how else self._request("PUT", path)
 
     def patch(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with PATCH."""
-        return self._request("PATCH", path, **how)
+        return self._request("PATCH", path, **how) if how else self._request("PATCH", path)
 
     def delete(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """`request` with DELETE."""
-        return self._request("DELETE", path, **how)
+        return self._request("DELETE", path, **how) if how else self._request("DELETE", path)
 
     def check(self, holds: bool, what: str) -> None:
         """Where `holds` is False, the operation that was just done counts as failed: "check: `what`".
@@ -386,7 +386,7 @@ class User:
         while True:
             self._began = self._intended
             try:
-                await function(self, **arguments)
+                await (function(self, **arguments) if arguments else function(self))
             except (JourneyBroken, StatusError):
                 pass  # it was counted with the operation
             except Exception as error:
@@ -433,7 +433,8 @@ class User:
         return None if self._has_thought else self._thought()
 
     def _thought(self) -> Awaitable[None] | None:
-        self._settle()
+        if self._measured is not None:
+            self._settle()
         self._has_thought = True
         if self._turnstile is not None:
             return None
@@ -457,7 +458,10 @@ class User:
         self._recorder.by_httpx += self._is_recorded
 
     def _settle(self) -> None:
-        """The last operation is beyond doubt: no check can speak of it any more."""
+        """The last operation, if there is one, is beyond doubt: no check can speak of it any more.
+
+        The hot path asks first: a call that finds nothing costs with each answer.
+        """
         if self._measured is not None:
             self._recorder.samples.append(self._measured)
             self._measured = None
