@@ -56,7 +56,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
         "throughput": float(traffic.completed.sum()) / window.seconds,
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
         "response_time": _times(filled),
-        "response_time_ok": _times(traffic.successes()),
+        "response_time_ok": _times(traffic_of(run, series, window, successes_only=True)),
         # Of service times no exact longest is recorded: the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},

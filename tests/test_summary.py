@@ -78,6 +78,16 @@ def test_a_percentile_among_the_failed_is_null_and_says_so():
     assert "censored" not in summarise(a_run(failed=0.0), Window(0, 60))["response_time"]
 
 
+def test_the_times_of_successes_are_not_those_of_what_timed_out():
+    starts = np.arange(0, 60, 0.1)
+    outcomes = ["timeout", *["ok"] * 599]
+    times = np.where(np.arange(600) < 1, 10.0, 0.1)
+    figures = summarise(run_of(samples_of(starts, times, outcome=outcomes), plan_of(60)), Window(0, 60))
+    assert figures["response_time_ok"]["mean"] == pytest.approx(0.1)
+    assert figures["response_time_ok"]["max"] == pytest.approx(0.1)
+    assert figures["response_time"]["mean"] == pytest.approx((10 + 599 * 0.1) / 600)
+
+
 def test_the_longest_service_time_is_its_own_and_not_that_of_the_response():
     starts = np.arange(0, 60, 0.1)
     figures = summarise(run_of(samples_of(starts, np.full(600, 0.5), late=0.2), plan_of(60)), Window(0, 60))

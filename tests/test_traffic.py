@@ -101,4 +101,14 @@ def test_batches_and_seconds_count_the_same_operations():
     assert counts.sum(axis=1).tolist() == [traffic.per_second()[:7].sum(), traffic.per_second()[7:].sum()]
     assert used[-1] == FAILED
     assert counts[:, -1].sum() == traffic.failed == outcomes.count("timeout")
-    assert traffic.successes().size == 5000 - traffic.failed
+
+
+def test_successes_alone_have_no_time_of_what_failed():
+    outcomes = ["ok", "timeout", "status 500"]
+    run = run_of(
+        samples_of(np.array([1.0, 2.0, 3.0]), np.array([0.1, 5.0, 9.0]), outcome=outcomes), plan_of()
+    )
+    good = traffic_of(run, series_of(EVERYTHING, run), WHOLE, successes_only=True)
+    assert (good.size, good.failed) == (1, 0)
+    assert good.mean == pytest.approx(0.1)
+    assert good.timed[:, 2].max() == pytest.approx(0.1)

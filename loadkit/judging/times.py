@@ -262,7 +262,7 @@ def examine_percentile(
             "design_effect": effect,
             "batches": batches,
             "failed": traffic.failed,
-            "successes_only": quantile_of(traffic.successes().histogram(), quantile),
+            "successes_only": quantile_of(traffic.histogram()[:FAILED], quantile),
         },
     )
     return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, is_steady=is_steady))

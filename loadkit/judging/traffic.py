@@ -81,13 +81,6 @@ class Traffic:
         counts = np.bincount(cell, self.count, shape[0] * shape[1]).astype(np.float64)
         return used, counts.reshape(shape)
 
-    def successes(self) -> "Traffic":
-        """Those alone that succeeded."""
-        if not self.failed:
-            return self
-        here = self.bucket != FAILED
-        return replace(self, second=self.second[here], bucket=self.bucket[here], count=self.count[here])
-
     def only(self, seconds: npt.NDArray[np.bool_]) -> "Traffic":
         """Those that started in the seconds marked, shape (`seconds`,), closed up to a window without holes."""
         position = np.cumsum(seconds) - 1
@@ -154,13 +147,25 @@ def series_of(scope: Scope, run: Run) -> tuple[str, ...]:
     return tuple(name for name in wanted if name in run.table.series)
 
 
-def traffic_of(run: Run, series: Sequence[str], window: Window, kind: Kind = Kind.RESPONSE) -> Traffic:
+def traffic_of(
+    run: Run,
+    series: Sequence[str],
+    window: Window,
+    kind: Kind = Kind.RESPONSE,
+    *,
+    successes_only: bool = False,
+) -> Traffic:
     """The operations of some series in a window, timed by response (what is judged) or by service time."""
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
-    bucket = np.where(outcome == 0, bucket, FAILED)
     when, result, sums = run.table.totals(series, window.start, window.end)
-    timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
-    here = (result == 0) | np.isin(result, timed_out)
+    here = result == 0
+    if successes_only:
+        good = outcome == 0
+        second, bucket, count = second[good], bucket[good], count[good]
+    else:
+        bucket = np.where(outcome == 0, bucket, FAILED)
+        timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
+        here |= np.isin(result, timed_out)
     when, sums = when[here] - window.start, sums[here]
     timed = np.zeros((window.seconds, 3))
     timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
