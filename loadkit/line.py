@@ -1,22 +1,28 @@
 """The line between the workers and who started them: reports one way, "stop" the other."""
 
 import contextlib
+import math
 import os
 import queue
 import secrets
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from types import TracebackType
 from typing import Self, cast
 
+from loadkit.clock import Clock, MonotonicClock
 from loadkit.recorder import Report
 
 __all__ = ["HungUp", "Line", "Switchboard"]
 
 _STOP = "stop"
+_WHAT_TIME = "what time is it?"
+_ROUNDS = 20
+"""How often a worker asks for the time: the answer that came soonest tells it best."""
 _LOOK = 0.1
 """Seconds between a worker's looks at whether it should stop."""
 
@@ -31,6 +37,8 @@ class Line:
     _outbox: "queue.SimpleQueue[Report | None]" = field(init=False, repr=False)
     _carrier: threading.Thread = field(init=False, repr=False)
     _goes_on: bool = field(default=True, init=False)
+    _told: tuple[float, float] = field(default=(0.0, 0.0), init=False, repr=False)
+    """A moment of the monotonic clock, and the Unix time that it was then where the worker was started."""
 
     def __getstate__(self) -> tuple[str, bytes, int]:
         return self.address, self.key, self.worker
@@ -42,7 +50,11 @@ class Line:
     def __enter__(self) -> Self:
         self._outbox = queue.SimpleQueue()
         connection = Client(self.address, authkey=self.key)
-        connection.send((self.worker, os.getpid()))
+        try:
+            connection.send((self.worker, os.getpid()))
+            self._told = self._ask_for_the_time(connection)
+        except (EOFError, OSError):
+            self._goes_on = False  # nobody listens any more
         self._carrier = threading.Thread(target=self._carry, args=(connection,), daemon=True)
         self._carrier.start()
         return self
@@ -57,6 +69,28 @@ class Line:
         """Hand over a report. Return whether to go on."""
         self._outbox.put(report)
         return self._goes_on
+
+    def ahead(self, clock: Clock) -> float:
+        """By how many seconds a clock is ahead of that of who started the worker, when the line was opened.
+
+        As NTP finds it (RFC 5905, section 8), within half the shortest round trip: some 0.1 ms on one machine.
+        """
+        moment, unix = self._told
+        return clock.unix(moment) - unix
+
+    def _ask_for_the_time(self, connection: "Connection[object, object]") -> tuple[float, float]:
+        shortest, told = math.inf, (0.0, 0.0)
+        for _ in range(_ROUNDS):
+            asked = time.monotonic()
+            connection.send(_WHAT_TIME)
+            unix = connection.recv()
+            answered = time.monotonic()
+            while unix == _STOP:
+                self._goes_on = False
+                unix = connection.recv()
+            if answered - asked < shortest:
+                shortest, told = answered - asked, ((asked + answered) / 2, cast("float", unix))
+        return told
 
     def _carry(self, connection: "Connection[object, object]") -> None:
         with connection:
@@ -88,6 +122,7 @@ class Switchboard:
 
     def __init__(self, workers: int) -> None:
         self._key = secrets.token_bytes(32)
+        self._clock = MonotonicClock()
         self._listener = Listener(family="AF_UNIX", backlog=workers, authkey=self._key)
         self._inbox: queue.SimpleQueue[Report | HungUp] = queue.SimpleQueue()
         self._connections: list[Connection[object, object]] = []
@@ -146,7 +181,10 @@ class Switchboard:
         with connection, contextlib.suppress(EOFError, OSError):
             worker, pid = cast("tuple[int, int]", connection.recv())
             self.pids[worker] = pid
-            while isinstance(report := connection.recv(), Report):
-                self._inbox.put(report)
+            while (said := connection.recv()) is not None:
+                if said == _WHAT_TIME:
+                    connection.send(self._clock.unix(self._clock.now()))
+                else:
+                    self._inbox.put(cast("Report", said))
             is_done = True
         self._inbox.put(HungUp(worker, is_done))

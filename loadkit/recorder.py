@@ -52,6 +52,7 @@ class Recorder:
         "_table",
         "blocked",
         "by_httpx",
+        "clock_ahead",
         "dropped",
         "held",
         "quiet",
@@ -62,8 +63,9 @@ class Recorder:
         "worker",
     )
 
-    def __init__(self, worker: int, origin: float) -> None:
+    def __init__(self, worker: int, origin: float, clock_ahead: float = 0.0) -> None:
         self.worker = worker
+        self.clock_ahead = clock_ahead
         self._origin = origin
         """The run's start instant on the clock of the samples."""
         self._series = worker_series(worker)
@@ -151,6 +153,7 @@ class Recorder:
             memory_bytes=self._memory,
             starved=self.starved,
             by_httpx=self.by_httpx,
+            clock_ahead=self.clock_ahead,
         )
         quiets = tuple(
             Quiet(quiet.start - self._origin, quiet.waiting - self._origin, quiet.end - self._origin)

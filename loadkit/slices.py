@@ -105,6 +105,8 @@ class Beat:
     """Operations that found no socket or file to use."""
     by_httpx: int = 0
     """Operations that went through httpx, and not through the load's own client."""
+    clock_ahead: float = 0.0
+    """Seconds by which the worker's clock is ahead of that of who started it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,10 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
             "peak_memory_bytes": _peak_memory(run, window),
             "workers": run.workers,
             "loop_lag_p99": state.figures["loop_lag_p99"] if _merged(run, Kind.LAG, window).any() else None,
+            "signs": {
+                sign.name: {"value": sign.value, "warns": sign.warns_from, "invalid": sign.invalid_from}
+                for sign in state.signs
+            },
             "health": state.status,
             "reasons": list(state.reasons),
         },

@@ -1,11 +1,12 @@
 """Figures of a run as a table for the terminal, in the manner of wrk and hey."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadkit import steady, summary
-from loadkit.quantities import format_bytes, format_number, format_ratio, format_seconds
+from loadkit.judging.health import Sign, health
+from loadkit.quantities import format_bytes, format_number, format_quantity, format_ratio, format_seconds
 from loadkit.record import Run
 from loadkit.verdict import Verdict
 from loadkit.workload import Model
@@ -46,7 +47,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
         if key != "response_time_ok" or figures["failed"]:
             told.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
     told += _labels(figures["by_label"])
-    told += ["", f"  {_generator(figures)}"]
+    told += ["", f"  {_generator(figures)}", *_signs(run)]
     told += [f"  note: {warning}" for warning in figures["warnings"]]
     if verdicts:
         told.append("")
@@ -83,6 +84,22 @@ def _generator(figures: dict[str, Any]) -> str:
         f"{format_number(generator['cpu_seconds'])} s of CPU, {format_bytes(generator['peak_memory_bytes'])}"
     )
     return " · ".join(parts + list(generator["reasons"]))
+
+
+def _signs(run: Run) -> list[str]:
+    """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
+    signs = health(run, steady.window(run) or steady.whole(run)).signs
+    rows: list[tuple[str, Callable[[Sign], float]]] = [
+        ("measured", lambda sign: sign.value),
+        ("warns", lambda sign: sign.warns_from),
+        ("invalid", lambda sign: sign.invalid_from),
+    ]
+    told = ["  " + " " * 16 + "".join(f"{sign.title:>10}" for sign in signs)]
+    for title, of in rows:
+        told.append(
+            f"  {title:<16}" + "".join(f"{format_quantity(of(sign), sign.unit):>10}" for sign in signs)
+        )
+    return told
 
 
 def _clock(unix: float) -> str:

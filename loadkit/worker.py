@@ -75,6 +75,10 @@ class Emit(Protocol):
         """Hand over a report without waiting. Return whether to go on."""
         ...
 
+    def ahead(self, clock: Clock) -> float:
+        """By how many seconds a clock is ahead of that of who started the worker."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -142,6 +146,7 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
                 clock=clock,
                 driver=HttpDriver(shard.target),
                 alarm_of=BEST_ALARM,
+                clock_ahead=emit.ahead(clock),
             )
         )
 
@@ -200,6 +205,7 @@ async def put_on(
     clock: Clock,
     driver: Driver,
     alarm_of: Callable[[Callable[[], None]], Alarm],
+    clock_ahead: float = 0.0,
 ) -> None:
     """`run_shard` without a process around it: on any clock, over any driver."""
     journeys = [resolve(entry.journey, shard.root) for entry in plan.workload.mix]
@@ -211,7 +217,7 @@ async def put_on(
             f"worker {shard.index} was ready {clock.now() - origin:.1f} s after the start instant"
         )
 
-    recorder = Recorder(shard.index, origin)
+    recorder = Recorder(shard.index, origin, clock_ahead)
     pacer = Pacer(clock, alarm_of)
     surroundings = Surroundings(plan, clock, driver, recorder, pacer, shard.run_id)
     load_type = Crowd if plan.workload.model is Model.CLOSED else Stream

@@ -32,6 +32,12 @@ def test_a_quiet_generator_is_well():
     assert not state.unhealthy.any()
 
 
+def two_clocks(first, second):
+    """Two workers, whose clocks are ahead of that of who started them by so many seconds."""
+    beats = [*beats_with(clock_ahead=first), *beats_of(60, worker=1, clock_ahead=second)]
+    return run_with(beats, workers=2)
+
+
 @pytest.mark.parametrize(
     ("sign", "run", "limit", "status"),
     [
@@ -51,6 +57,10 @@ def test_a_quiet_generator_is_well():
         ("longest_pause", run_with(beats_with(longest_pause=0.11)), 0.5, "invalid"),
         ("starved_ratio", run_with(beats_with(scheduled=10_000, sent=10_000, starved=1)), 0.5, "warn"),
         ("starved_ratio", run_with(beats_with(scheduled=1000, sent=1000, starved=2)), 0.5, "invalid"),
+        ("clock_skew", two_clocks(0.0, 0.0), 0.5, "ok"),
+        ("clock_skew", two_clocks(0.5, 0.5), 0.5, "ok"),
+        ("clock_skew", two_clocks(-0.001, 0.0015), 0.5, "warn"),
+        ("clock_skew", two_clocks(0.0, 0.011), 0.5, "invalid"),
     ],
 )
 def test_each_sign_warns_and_then_invalidates(sign, run, limit, status):

@@ -8,6 +8,8 @@ from multiprocessing.connection import Client, Listener
 import numpy as np
 import pytest
 
+from loadkit import line
+from loadkit.clock import MonotonicClock
 from loadkit.line import HungUp, Line, Switchboard
 from loadkit.recorder import Recorder
 from loadkit.slices import Kind
@@ -34,6 +36,37 @@ def test_reports_arrive_in_order_and_then_the_line_is_hung_up():
     assert end == HungUp(0, is_done=True)
 
 
+class SteppedClock(MonotonicClock):
+    """The clock of a host whose time is wrong."""
+
+    def unix(self, moment):
+        return super().unix(moment) + 3600.0
+
+
+def test_a_worker_knows_how_far_its_clock_is_ahead():
+    with Switchboard(1) as board, board.line(0) as emit:
+        # Both read this machine's clock: what they differ by is far less than the round trip may last.
+        assert abs(emit.ahead(MonotonicClock())) < 1
+        assert emit.ahead(SteppedClock()) == pytest.approx(3600, abs=1)
+
+
+def test_of_the_times_that_it_is_told_a_worker_believes_the_one_that_came_soonest(monkeypatch):
+    moments = iter([0.0, 1.0, 10.0, 10.1, 20.0, 25.0])
+    monkeypatch.setattr(line, "_ROUNDS", 3)
+    monkeypatch.setattr(line.time, "monotonic", lambda: next(moments))
+
+    class Hearsay:
+        times = iter([100.0, 110.05, 115.0])
+
+        def send(self, said):
+            assert said == "what time is it?"
+
+        def recv(self):
+            return next(self.times)
+
+    assert Line("", b"", 0)._ask_for_the_time(Hearsay()) == (pytest.approx(10.05), 110.05)
+
+
 def test_a_worker_that_is_told_to_stop_hears_it_with_a_report():
     with Switchboard(1) as board, board.line(0) as emit:
         assert emit(report_of(0))
@@ -50,8 +83,7 @@ def test_a_worker_that_is_told_to_stop_hears_it_with_a_report():
 
 def test_a_line_that_breaks_is_no_proper_end():
     with Switchboard(1) as board:
-        line = board.line(4)
-        address, key, worker = line.__getstate__()
+        address, key, worker = board.line(4).__getstate__()
         with Client(address, authkey=key) as connection:
             connection.send((worker, 99))
         assert board.next(5.0) == HungUp(4, is_done=False)
@@ -76,11 +108,10 @@ def test_a_board_that_nobody_called_closes():
 
 def test_a_worker_whose_board_is_gone_is_told_to_stop():
     with Listener(family="AF_UNIX", authkey=b"key") as listener:
-        line = Line(listener.address, b"key", 0)
+        their_end = Line(listener.address, b"key", 0)
         with ThreadPoolExecutor(1) as other:
-            answering = other.submit(listener.accept)
-            with line as emit:
-                answering.result().close()
+            other.submit(lambda: listener.accept().close())
+            with their_end as emit:
                 for _ in range(100):
                     if not emit(report_of(0)):
                         break

@@ -13,7 +13,7 @@ from loadkit.record import Run
 from loadkit.slices import Beat, Kind, worker_series
 from loadkit.verdict import Window
 
-__all__ = ["NO_TIME_LIMIT", "Health", "health", "held_per_second"]
+__all__ = ["NO_TIME_LIMIT", "Health", "Sign", "health", "held_per_second"]
 
 NO_TIME_LIMIT = 1.0
 """Seconds that stand for the limit where a criterion has none in time."""
@@ -21,8 +21,38 @@ NO_TIME_LIMIT = 1.0
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
+_SKEW = 0.010
+"""Seconds by which workers may differ on when the run started."""
 _BUSY = 10
 """Seconds over which processor time and sending are weighed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One thing by which a generator's health shows."""
+
+    name: str
+    title: str
+    """As short as a table's column asks for."""
+    words: str
+    value: float
+    """The worst in the window; in base units, as the bounds."""
+    warns_from: float
+    invalid_from: float
+    unit: Unit
+    falls: bool = False
+    """Is a small value the bad one?"""
+
+    def exceeds(self, bound: float) -> bool:
+        """Is the value on the bad side of a bound?"""
+        return self.value < bound if self.falls else self.value > bound
+
+    @property
+    def sentence(self) -> str:
+        """What is amiss, where something is."""
+        bound = self.invalid_from if self.exceeds(self.invalid_from) else self.warns_from
+        side = "below" if self.falls else "above"
+        return f"{self.words} {format_quantity(self.value, self.unit)}, {side} {format_quantity(bound, self.unit)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +65,13 @@ class Health:
     """One sentence for each sign that is not ok."""
     unhealthy: Booleans
     """By second of the window: is what was measured in it in doubt?"""
-    figures: dict[str, float]
-    """loop_lag_p99, lateness_p99, busiest_cpu, sent_ratio, longest_pause, starved_ratio: the worst, in base units."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sign:
-    name: str
-    words: str
-    value: float
-    warns_from: float
-    invalid_from: float
-    unit: Unit
-    falls: bool = False
-    """Is a small value the bad one?"""
-
-    def exceeds(self, bound: float) -> bool:
-        return self.value < bound if self.falls else self.value > bound
+    signs: tuple[Sign, ...]
+    """All of them, also those that are ok."""
 
     @property
-    def sentence(self) -> str:
-        bound = self.invalid_from if self.exceeds(self.invalid_from) else self.warns_from
-        side = "below" if self.falls else "above"
-        return f"{self.words} {format_quantity(self.value, self.unit)}, {side} {format_quantity(bound, self.unit)}"
+    def figures(self) -> dict[str, float]:
+        """The signs' values by their names."""
+        return {sign.name: sign.value for sign in self.signs}
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
@@ -82,28 +96,30 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     all_due = sum(beat.scheduled - beat.blocked for beat in beats)
     all_sent = sum(beat.sent for beat in beats)
     all_starved = sum(beat.starved for beat in beats) / max(1, sum(beat.scheduled for beat in beats))
+    ahead = [beat.clock_ahead for beat in beats] or [0.0]
+    skew = max(ahead) - min(ahead)
+    sent_of_due = all_sent / all_due if all_due > 0 else 1.0
+    pause, busy, seconds, ratio = float(pauses.max()), float(cpu.max()), Unit.SECONDS, Unit.RATIO
     signs = (
-        _Sign("loop_lag_p99", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, Unit.SECONDS),
-        _Sign("lateness_p99", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, Unit.SECONDS),
-        _Sign("busiest_cpu", "a worker's processor was busy for", float(cpu.max()), 0.70, 0.85, Unit.RATIO),
-        _Sign(
-            "sent_ratio",
-            "of what was due it sent",
-            all_sent / all_due if all_due > 0 else 1.0,
-            0.995,
-            0.98,
-            Unit.RATIO,
-            falls=True,
+        Sign(
+            "loop_lag_p99", "loop lag", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, seconds
         ),
-        _Sign(
+        Sign(
+            "lateness_p99", "lateness", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, seconds
+        ),
+        Sign("busiest_cpu", "CPU", "a worker's processor was busy for", busy, 0.70, 0.85, ratio),
+        Sign("sent_ratio", "sent", "of what was due it sent", sent_of_due, 0.995, 0.98, ratio, falls=True),
+        Sign(
             "longest_pause",
+            "GC pause",
             "garbage collection paused it for",
-            float(pauses.max()),
+            pause,
             0.020,
             pause_bound,
-            Unit.SECONDS,
+            seconds,
         ),
-        _Sign("starved_ratio", "it lacked sockets or files for", all_starved, 0.0, 0.001, Unit.RATIO),
+        Sign("starved_ratio", "no socket", "it lacked sockets or files for", all_starved, 0.0, 0.001, ratio),
+        Sign("clock_skew", "skew", "its workers' clocks differ by", skew, 0.002, _SKEW, seconds),
     )
     unhealthy = (
         (lag.worst > lag_bound)
@@ -112,6 +128,7 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         | (sent < 0.98)
         | (pauses > pause_bound)
         | (starved > 0.001)
+        | (skew > _SKEW)
     )
     invalid = [sign for sign in signs if sign.exceeds(sign.invalid_from)]
     warned = [sign for sign in signs if sign.exceeds(sign.warns_from)]
@@ -122,7 +139,7 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         "invalid" if invalid else "warn" if reasons else "ok",
         tuple(reasons),
         unhealthy,
-        {sign.name: sign.value for sign in signs},
+        signs,
     )
 
 

@@ -12,7 +12,7 @@ from loadkit import charts, phrases, steady, summary, timeline
 from loadkit.criterion import Family, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.health import NO_TIME_LIMIT, health
-from loadkit.quantities import format_bytes, format_number, format_ratio, format_seconds
+from loadkit.quantities import format_bytes, format_number, format_quantity
 from loadkit.record import Run
 from loadkit.verdict import Window
 from steps.suite.criteria_json import plain
@@ -89,25 +89,18 @@ def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
     state = health(run, window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
-    for sign, words, shown in _SIGNS:
-        yield f"{words}: {shown(state.figures[sign])}"
+    for sign in state.signs:
+        value, warns, invalid = (
+            format_quantity(figure, sign.unit) for figure in (sign.value, sign.warns_from, sign.invalid_from)
+        )
+        side = "below" if sign.falls else "above"
+        yield f"{sign.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
     used = summary.summarise(run, window)["generator"]
     yield (
         f"load processes: {used['workers']}, with {format_number(used['cpu_seconds'])} s of processor time "
         f"and {format_bytes(used['peak_memory_bytes'])} of memory"
     )
     yield "second by second: the table of the load generator, among the global attachments"
-
-
-_SIGNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("loop_lag_p99", "its event loop lagged (p99) by", format_seconds),
-    ("lateness_p99", "it sent late (p99) by", format_seconds),
-    ("busiest_cpu", "its busiest process used of a core", format_ratio),
-    ("sent_ratio", "it sent of what was due", format_ratio),
-    ("longest_pause", "garbage collection paused it for", format_seconds),
-    ("starved_ratio", "it lacked sockets or files for", format_ratio),
-)
-"""The figures of `loadkit.judging.health`, in words."""
 
 
 def tables_of(run: Run) -> Iterator[Exhibit]:
