@@ -6,7 +6,7 @@ import pytest
 
 from loadkit.errors import ConfigurationError
 from loadkit.journey import Journey, arrival_of, find, resolve
-from loadkit.users.user import label_of
+from loadkit.users.paths import label_of
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "tests.sample_journeys"

@@ -122,9 +122,10 @@ def chart(figures: Mapping[str, Any], path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     levels = _levels(figures["speed"])
-    figure, axes = plt.subplots(1, len(levels), figsize=(5 * len(levels), 3), squeeze=False)
+    figure, axes = plt.subplots(1, len(levels), figsize=(5 * len(levels), 3), sharex=True, squeeze=False)
     for axis, (users, rows) in zip(axes[0], levels.items(), strict=True):
         speed = sorted(_medians(rows, "tool", "per_cpu_second").items(), key=lambda item: item[1])
         shades = ["0.15" if tool == "loadkit" else "0.65" for tool, _ in speed]
@@ -132,6 +133,8 @@ def chart(figures: Mapping[str, Any], path: Path) -> None:
         axis.bar_label(bars, [f"{rate:,.0f}" for _, rate in speed], padding=3, fontsize=8)
         axis.set_title(f"{users} users", fontsize=10)
         axis.set_xlabel("requests per CPU-second", fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.2)
