@@ -107,7 +107,7 @@ def run(
                 ended = effort.watch_over(futures, started)
     ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
     table = SliceTable()
-    table.add(*effort.tables)
+    table.add(*map(SliceTable.unpacked, effort.tables))
     observations = observer.observe(started, started + ended_at) if observer else {}
     if meanwhile.happenings:
         acted = started + meanwhile.happenings[0].at
@@ -148,7 +148,8 @@ class _Effort:
     workers: int
     stop: threading.Event
     watch: Callable[[Progress], None] | None
-    tables: list[SliceTable] = field(default_factory=list)
+    tables: list[bytes] = field(default_factory=list)
+    """Packed, so that memory hardly grows however long the load lasts."""
     beats: list[Beat] = field(default_factory=list)
     quiets: dict[int, list[Quiet]] = field(init=False)
     is_interrupted: bool = False
@@ -217,7 +218,7 @@ class _Effort:
     def _listen(self) -> None:
         said = self.board.next(timeout=0.1)
         if isinstance(said, Report):
-            self.tables.append(said.table)
+            self.tables.append(said.table.packed())
             self.beats.append(said.beat)
             self.quiets[said.worker] += said.quiets
             self._pulse.add(said)

@@ -9,10 +9,12 @@ Each count stands under one 64-bit key, which makes adding a sort and a sum::
 """
 
 import enum
+import pickle
+import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -242,6 +244,22 @@ class SliceTable:
         if is_new.any():
             into = at[is_new]
             self.cells, self.sums = _inserted(into, (self.cells, cells[is_new]), (self.sums, sums[is_new]))
+
+    # --- keeping
+
+    def packed(self) -> bytes:
+        """The table in about a tenth of its bytes: what gathers while a load lasts, beside what it measures."""
+        steps = np.diff(self.keys, prepend=np.int64(0))  # small numbers, many of them alike
+        return zlib.compress(
+            pickle.dumps((self.series, self.outcomes, steps, self.counts, self.cells, self.sums)), level=1
+        )
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """What `packed` was made of."""
+        # Of this process's own making: nothing that somebody sent.
+        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301
+        return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
 
     # --- reading
 

@@ -70,6 +70,25 @@ def test_however_samples_are_cut_the_sum_is_the_same(samples, cuts):
 
 
 @given(SAMPLES)
+def test_a_table_that_was_packed_is_the_same(samples):
+    table = table_of(samples)
+    again = SliceTable.unpacked(table.packed())
+    for name in ("series", "outcomes", "keys", "counts", "cells", "sums"):
+        assert np.array_equal(getattr(again, name), getattr(table, name))
+    assert counted(again) == counted(table)
+    assert summed(again) == summed(table)
+    again.add(table)  # it can be added to
+    assert sum(counted(again).values()) == 2 * sum(counted(table).values())
+
+
+def test_a_busy_second_is_packed_into_a_fraction_of_its_bytes():
+    random = np.random.default_rng(1)
+    times = random.lognormal(np.log(0.01), 0.3, 5000)
+    table = table_of([Sample("GET /", OK, 0.5, 0.5, 0.5 + time, 100) for time in times.tolist()])
+    assert len(table.packed()) < (table.keys.nbytes + table.counts.nbytes) / 5
+
+
+@given(SAMPLES)
 def test_every_sample_is_in_one_label_and_one_tenant(samples):
     table = table_of(samples)
     labels = [label_series(name) for name in table.names("label:")]
