@@ -4,6 +4,7 @@ import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Client, Listener
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_a_worker_knows_how_far_its_clock_is_ahead():
 def test_of_the_times_that_it_is_told_a_worker_believes_the_one_that_came_soonest(monkeypatch):
     moments = iter([0.0, 1.0, 10.0, 10.1, 20.0, 25.0])
     monkeypatch.setattr(line, "_ROUNDS", 3)
-    monkeypatch.setattr(line.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(line, "time", SimpleNamespace(monotonic=lambda: next(moments)))
 
     class Hearsay:
         times = iter([100.0, 110.05, 115.0])
