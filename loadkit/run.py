@@ -106,8 +106,6 @@ def run(
             with effort.interruptible():
                 ended = effort.watch_over(futures, started)
     ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
-    table = SliceTable()
-    table.add(*map(SliceTable.unpacked, effort.tables))
     observations = observer.observe(started, started + ended_at) if observer else {}
     if meanwhile.happenings:
         acted = started + meanwhile.happenings[0].at
@@ -119,7 +117,7 @@ def run(
         id=run_id,
         plan=plan,
         started=started,
-        table=table,
+        table=SliceTable.sum_of(effort.tables),
         beats=tuple(sorted(effort.beats, key=lambda beat: (beat.second, beat.worker))),
         gaps=common([effort.quiets[index] for index in range(count)]),
         observations=observations,

@@ -39,6 +39,9 @@ _OUTCOME_SHIFT = _KIND_SHIFT + _KIND_BITS
 _SERIES_SHIFT = _OUTCOME_SHIFT + _OUTCOME_BITS
 _SECOND_SHIFT = _SERIES_SHIFT + _SERIES_BITS
 
+_TOGETHER = 200
+"""Tables that are added in one pass. All 3600 of an hour at once take twice the time, and three times the memory."""
+
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -260,6 +263,14 @@ class SliceTable:
         # Of this process's own making: nothing that somebody sent.
         series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301
         return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
+
+    @classmethod
+    def sum_of(cls, packed: Sequence[bytes]) -> Self:
+        """All the counts of packed tables."""
+        whole = cls()
+        for start in range(0, len(packed), _TOGETHER):
+            whole.add(*map(cls.unpacked, packed[start : start + _TOGETHER]))
+        return whole
 
     # --- reading
 

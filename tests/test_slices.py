@@ -1,12 +1,13 @@
 """The record of a load."""
 
 import itertools
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit import buckets
+from loadkit import buckets, slices
 from loadkit.sample import OK, Sample
 from loadkit.slices import Kind, SliceTable, label_series, region_series, tenant_series
 
@@ -79,6 +80,15 @@ def test_a_table_that_was_packed_is_the_same(samples):
     assert summed(again) == summed(table)
     again.add(table)  # it can be added to
     assert sum(counted(again).values()) == 2 * sum(counted(table).values())
+
+
+@given(st.lists(SAMPLES, max_size=8), st.integers(1, 9))
+def test_packed_tables_add_up_to_the_same_however_many_are_added_at_once(parts, together):
+    with patch.object(slices, "_TOGETHER", together):
+        whole = SliceTable.sum_of([table_of(part).packed() for part in parts])
+    samples = [sample for part in parts for sample in part]
+    assert counted(whole) == counted(table_of(samples))
+    assert whole.sums[:, 0].sum() == table_of(samples).sums[:, 0].sum()
 
 
 def test_a_busy_second_is_packed_into_a_fraction_of_its_bytes():
