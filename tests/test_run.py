@@ -282,13 +282,14 @@ def test_a_service_that_fails_at_the_login_is_loaded_and_blamed():
 
 
 STARTER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from loadkit.run import run
 from loadkit.target import Target
 from loadkit.workload import *
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
     load = Workload(Model.CLOSED, (Stage(0, 5), Stage(60, 5)), (MixEntry("loadkit.journey:fetch", 1.0),))
     done = run(Plan("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
                watch=lambda progress: print("going", progress.elapsed, flush=True))
