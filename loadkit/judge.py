@@ -301,8 +301,8 @@ class _Case:
                     self._lent_effect(traffic, failure_effect),
                     is_steady=self.is_steady,
                 )
-            case _ if criterion.measure.quantile is not None:
-                lent = self._lent_effect(traffic, whole_effect)
+            case _ if (quantile := criterion.measure.quantile) is not None:
+                lent = self._lent_effect(traffic, lambda whole: whole_effect(whole, quantile))
                 at_limit = self._lent_effect(traffic, lambda whole: limit_effect(whole, criterion.limit))
                 found = examine_percentile(criterion, traffic, lent, at_limit, is_steady=self.is_steady)
                 return self._with_unfilled(traffic, found)

@@ -1,18 +1,30 @@
 """Known answers that need no load: drawn latencies, judged many times."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from loadkit import buckets
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.judge import judge
 from loadkit.judging.rates import examine_share, examine_throughput
 from loadkit.judging.times import examine_mean, examine_percentile
+from loadkit.judging.traffic import FAILED
 from loadkit.verdict import Status
 from loadkit.workload import Model
 from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput
-from tests.known_answers.verdict_table import ROWS, Bursts, Levels, Queue, Spells, outcomes, traffic_from
+from tests.known_answers.verdict_table import (
+    ROWS,
+    Bursts,
+    Levels,
+    Mixture,
+    Queue,
+    Spells,
+    outcomes,
+    traffic_from,
+)
 
 # --- 1: a stall of 1 s every 10 s, else 10 ms
 
@@ -155,7 +167,7 @@ FEW_EVENTS = {Spells(5, 1200): 0.065, Spells(10, 1200): 0.10}
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_at_the_limit_a_verdict_errs_in_one_of_twenty_at_most(row):
     """Of 2000 runs 5 % and what chance adds to that: three standard deviations are 1.5 %."""
-    factors = (0.8, 1.0) if isinstance(row, Queue | Levels) else (1.0,)
+    factors = (0.8, 1.0) if isinstance(row, Queue | Levels | Mixture) else (1.0,)
     (shares,) = outcomes(row, factors, 2000, seed=2)
     assert max(shares[1.0]) <= FEW_EVENTS.get(row, 0.05) + 0.015
     assert shares.get(0.8, (0, 0))[0] <= 0.03
@@ -184,6 +196,26 @@ def test_a_burst_of_slow_ones_is_one_event():
     (shares,) = outcomes(Bursts(60), (1.0, 6.0), CHEAP)
     assert max(shares[1.0]) <= 0.12
     assert shares[6.0][0] >= 0.90
+
+
+@pytest.mark.parametrize("wandering", [0.01, 0.05])
+def test_how_fast_ones_wander_puts_no_doubt_on_the_share_of_slow_ones(wandering):
+    """A machine's own noise moves 20 ms by less than one; that says nothing of those that take a second."""
+    (shares,) = outcomes(Mixture(wandering, 60), (0.625, 1.0, 2.0), CHEAP)
+    assert shares[0.625][1] >= 0.95
+    assert max(shares[1.0]) <= 0.12
+    assert shares[2.0][0] >= 0.95
+
+
+def test_how_fast_ones_wander_puts_no_doubt_on_the_share_of_failed_ones():
+    """A percentile among the failed has no value to compare the others' times with."""
+    random = np.random.default_rng(1)
+    traffic, _ = next(Mixture(0.05, 60).runs(random, (0.625,)))
+    slow = traffic.bucket > buckets.index(0.4)
+    failing = replace(traffic, bucket=np.where(slow, FAILED, traffic.bucket))
+    finding = examine_percentile(response_time(0.95, 0.1), failing)
+    assert finding.measured is None
+    assert finding.status is Status.FAIL
 
 
 def test_a_small_label_of_a_correlated_run_seldom_errs():
