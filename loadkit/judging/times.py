@@ -170,11 +170,11 @@ def whole_effect(traffic: Traffic, quantile: float) -> float:
 
 def _scored_effect(traffic: Traffic, thresholds: Integers) -> float:
     """The design effect of a score: how many of the thresholds, rising buckets, an operation reaches."""
-    score = np.searchsorted(thresholds, traffic.bucket, side="right").astype(np.float64)
-    sums = np.bincount(traffic.second, score * traffic.count, traffic.seconds).astype(np.float64)
-    mean = float(sums.sum()) / traffic.size
-    variance = float(traffic.count @ score**2) / traffic.size - mean**2
-    return serial_effect(sums, traffic.per_second().astype(np.float64), variance)
+    score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
+    sums = np.bincount(traffic.second, score[traffic.bucket] * traffic.count, traffic.seconds)
+    share = traffic.histogram() / traffic.size
+    variance = float(share @ score**2) - float(share @ score) ** 2
+    return serial_effect(sums.astype(np.float64), traffic.per_second().astype(np.float64), variance)
 
 
 def limit_effect(traffic: Traffic, limit: float) -> float:
