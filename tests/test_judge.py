@@ -362,7 +362,7 @@ def longer(run, turns):
 @given(st.integers(0, 10_000), st.floats(0.3, 3), st.sampled_from([2, 5]))
 def test_more_of_the_same_never_turns_what_is_sure_into_doubt(seed, factor, turns):
     """But within a tenth of the limit: longer batches tell anew how operations go together, and move a bound (by 5 % at
-    most, for all seeds here; in 99.5 % of them the interval only narrows)."""
+    most in a trial of all seeds; in 99 % of them the interval only narrows)."""
     run, limit = exponential_run(2000, 60, seed=seed), factor * P95
     first, more = judge(response_time(limit=limit), run).status, longer(run, turns)
     if first is not INCONCLUSIVE:

@@ -13,4 +13,4 @@ async def arrive(user: User) -> None:
 @journey("work")
 async def work(user: User) -> None:
     user.check(user.state["logged in"], "nobody works before the login")
-    await user.get(f"/work/{user.account.username}", label=f"work as {user.account.username}")
+    await user.get(f"/tasks/{user.account.username}", label=f"work as {user.account.username}")
