@@ -5,7 +5,7 @@ from typing import Any
 
 from behave import given, when
 
-from loadkit.workload import Model, Think
+from loadkit.workload.workload import Model, Think
 
 
 @given("{count} concurrent user(s)")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Unit
-from loadkit.observation import Observation
-from loadkit.record import Run
-from loadkit.sample import OK, Sample
-from loadkit.slices import Beat, Gap, SliceTable
-from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.observers.observation import Observation
+from loadkit.recording.run import Run
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 
 def plan_of(

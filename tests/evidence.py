@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 
 from loadkit.criterion import Unit
-from loadkit.observation import Judged, Observation, Reading, Series
-from loadkit.record import Happening, Run
-from loadkit.sample import OK
+from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.run import Happening, Run
+from loadkit.recording.sample import OK
 from loadkit.verdict import Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import beats_of, plan_of, run_of, samples_of
 
 STARTED = 1_700_000_000.0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadkit.environment import Environment
+from loadkit.environment.environment import Environment
 from loadkit.errors import UnreachableError
-from loadkit.record import Run
-from loadkit.workload import Plan
+from loadkit.recording.run import Run
+from loadkit.workload.workload import Plan
 from tests.builders import run_of, samples_of
 
 ORDERS = Path("orders.json")

@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadkit import environment, journey, planning, run
+from loadkit.engine import run
+from loadkit.engine.actions import Actor
+from loadkit.engine.progress import Progress
+from loadkit.environment import environment
+from loadkit.grammar import ALERTS
 from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.meanwhile import Actor
-from loadkit.observation import Series
 from loadkit.observers import observer_of
 from loadkit.observers.base import Observer
-from loadkit.phrases import ALERTS
-from loadkit.progress import Progress
-from loadkit.record import Run
+from loadkit.observers.observation import Series
+from loadkit.planning import plan as planning
+from loadkit.recording.run import Run
+from loadkit.users import journey
 from tests.local_environment import eventually
 
 __all__ = ["LocalLoad"]
@@ -64,7 +67,7 @@ class LocalLoad:
         Args:
             draft: the load.
             timeout: seconds for a whole request.
-            actor: brings about what happens meanwhile; as `watch`, see `loadkit.run.run`.
+            actor: brings about what happens meanwhile; as `watch`, see `loadkit.engine.run.run`.
             watch: told how it goes.
 
         """

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit import phrases
-from loadkit.judge import judge
+from loadkit import grammar
 from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observation import Observation, Reading, Series
-from loadkit.record import Happening
+from loadkit.judging.judge import judge
+from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.run import Happening
 from loadkit.verdict import Status
-from loadkit.workload import Action
+from loadkit.workload.workload import Action
 from tests.builders import beats_of, plan_of, run_of
 
 START = 1_700_000_000.0
-FIRES = phrases.criterion('the "HighLatency" alert fires within 20 seconds')
-NONE = phrases.criterion("no alert fires")
+FIRES = grammar.criterion('the "HighLatency" alert fires within 20 seconds')
+NONE = grammar.criterion("no alert fires")
 KILL = Happening(40.0, "an instance is killed")
 
 
@@ -26,7 +26,7 @@ def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), proble
         Series(name, START + np.array(seconds, float), np.ones(len(seconds)))
         for name, seconds in ((LIFE_SIGN, alive), *firing)
     ]
-    name = phrases.observed_as(criterion.measure)
+    name = grammar.observed_as(criterion.measure)
     return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, problem=problem)
 
 

@@ -250,7 +250,7 @@ def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_bef
 
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
     drawn = []
-    monkeypatch.setattr("loadkit.charts.load", lambda *_: drawn.append(1) or b"<svg/>")
+    monkeypatch.setattr("loadkit.reports.charts.load", lambda *_: drawn.append(1) or b"<svg/>")
     written(tmp_path, finished(PASS), finished(FAIL), runs={"A": run})
     assert len(drawn) == 1
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadkit import archive
 from loadkit.errors import ConfigurationError
-from loadkit.observation import Observation, Reading, Series
-from loadkit.record import Happening, Run
-from loadkit.sample import OK, Sample
-from loadkit.slices import Beat, Gap, SliceTable
-from loadkit.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
+from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording import archive
+from loadkit.recording.run import Happening, Run
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
 
 
 def a_run(run_id: str = "20261123-1402-ab12") -> Run:

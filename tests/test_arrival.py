@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit.arrival import arrivals, entry_of, stays
-from loadkit.workload import MixEntry, Model, Stage, Workload
+from loadkit.workload.schedule import arrivals, entry_of, stays
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 STAYS = [
     # stages, the stays of each user, and the sentence

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadkit import lock
+from loadkit.environment import lock
 from loadkit.target import Target
 from tests.bad_servers import Server, always_says, in_a_thread
 from tests.local_environment import eventually

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit import phrases
-from loadkit.beside import judge_beside
-from loadkit.judge import judge
+from loadkit import grammar
+from loadkit.analysis.comparison import judge_beside
+from loadkit.judging.judge import judge
 from loadkit.verdict import Status
-from loadkit.workload import Scaling
+from loadkit.workload.workload import Scaling
 from tests.builders import beats_of, plan_of, run_of, samples_of
 
-TWICE = phrases.criterion("the p95 response time is at most 2 times that at the baseline load")
-TWICE_OR_50 = phrases.criterion(
+TWICE = grammar.criterion("the p95 response time is at most 2 times that at the baseline load")
+TWICE_OR_50 = grammar.criterion(
     "the p95 response time is at most 2 times that at the baseline load, or below 50 ms"
 )
-GROWS = phrases.criterion("throughput is at least 1.5 times that at the baseline load")
+GROWS = grammar.criterion("throughput is at least 1.5 times that at the baseline load")
 
 
 def run_with(seconds: float, *, rate: int = 100, failing: float = 0.0, seed: int = 1, **changes):
@@ -49,7 +49,7 @@ def test_the_interval_is_that_of_both_values():
     run = run_with(0.15)
     verdict = judge_beside(TWICE, run, BASE)
     alone = [
-        judge(phrases.criterion("the p95 response time is at most 200 ms"), each) for each in (run, BASE)
+        judge(grammar.criterion("the p95 response time is at most 200 ms"), each) for each in (run, BASE)
     ]
     (a_low, a_high), (b_low, b_high) = alone[0].interval, alone[1].interval
     assert verdict.interval == pytest.approx((a_low / b_high, a_high / b_low), rel=0.02)

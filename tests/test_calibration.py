@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadkit import calibration
-from loadkit.calibration import LEVELS, Climb, Clock, Step
-from loadkit.commands import calibrate
+from loadkit.analysis import calibration
+from loadkit.analysis.calibration import LEVELS, Climb, Clock, Step
+from loadkit.cli import calibrate
+from loadkit.engine.run import Progress
+from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import ConfigurationError
-from loadkit.run import Progress
-from loadkit.worker import SPARE_FILES
 
 ROOT = Path(__file__).parent.parent
 CLOCK = Clock(1e-9, 5e-8)

@@ -7,12 +7,13 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from loadkit import charts, phrases
+from loadkit import grammar
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
-from loadkit.observation import Reading, Series
-from loadkit.record import Happening
+from loadkit.observers.observation import Reading, Series
+from loadkit.recording.run import Happening
+from loadkit.reports import charts
 from loadkit.verdict import Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import (
     availability,
     error_rate,
@@ -41,9 +42,9 @@ CRITERIA = [
     UPTIME,
     gauge(0.7),
     gauge(2e9, "memory usage", Unit.BYTES),
-    phrases.criterion("the service recovers within 30 seconds"),
-    phrases.criterion('the "HighLatency" alert fires within 1 minute'),
-    phrases.criterion("no alert fires"),
+    grammar.criterion("the service recovers within 30 seconds"),
+    grammar.criterion('the "HighLatency" alert fires within 1 minute'),
+    grammar.criterion("no alert fires"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadkit.drivers.cookies import Cookies
+from loadkit.drivers.http.cookies import Cookies
 
 CASES = [
     (["a=1"], "/x", b"cookie: a=1\r\n", "a cookie goes back where it came from"),

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from loadkit import environment
-from loadkit.control import Control
 from loadkit.criterion import Unit
+from loadkit.environment import environment
+from loadkit.environment.control import Control
 from loadkit.errors import ConfigurationError, NotAllowedError
-from loadkit.observation import Reading
-from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.observers.observation import Reading
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 ROOT = Path(__file__).parent.parent
 

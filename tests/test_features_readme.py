@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadkit import judge, phrases
-from loadkit.record import Run
+from loadkit import grammar
+from loadkit.judging import judge
+from loadkit.recording.run import Run
 from tests.builders import plan_of, run_of, samples_of
 
 README = (Path(__file__).parent.parent / "features" / "README.md").read_text()
@@ -31,4 +32,4 @@ def test_the_page_shows_the_three_words() -> None:
 
 @pytest.mark.parametrize(("sentence", "verdict"), SAID)
 def test_the_verdicts_of_the_traps_are_those_that_the_page_says(sentence: str, verdict: str) -> None:
-    assert judge.judge(phrases.criterion(sentence), ten_minutes_with_a_bad_one()).status == verdict
+    assert judge.judge(grammar.criterion(sentence), ten_minutes_with_a_bad_one()).status == verdict

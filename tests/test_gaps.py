@@ -2,8 +2,8 @@
 
 import pytest
 
-from loadkit.gaps import SHORTEST, Quiet, QuietLog, common
-from loadkit.slices import Gap
+from loadkit.recording.gaps import SHORTEST, Quiet, QuietLog, common
+from loadkit.recording.slices import Gap
 
 
 def test_a_time_between_answers_while_an_operation_waits_is_quiet():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadkit.gate import gate
+from loadkit.reports.gate import gate
 from loadkit.verdict import EXIT_CODES, Status
 
 

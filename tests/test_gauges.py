@@ -6,7 +6,7 @@ from scipy import special
 
 from loadkit.criterion import Comparison, Unit
 from loadkit.judging.gauges import examine_gauge, lookback, points_of
-from loadkit.observation import Judged, Observation, Reading, Series
+from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.verdict import Status
 from tests.builders import gauge
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from loadkit.judging.health import health, held_per_second
-from loadkit.slices import Kind, worker_series
+from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import beats_of, plan_of, run_of
 
 WINDOW = Window(0, 60)

@@ -11,12 +11,12 @@ from unittest.mock import Mock
 import pytest
 import uvloop
 
-from loadkit.drivers import http
 from loadkit.drivers.base import TransportError
-from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.http import HttpDriver, _Connection
-from loadkit.drivers.outbox import Outbox
-from loadkit.drivers.response import Head
+from loadkit.drivers.http import driver as http
+from loadkit.drivers.http.driver import HttpDriver, _Connection
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.outbox import Outbox
+from loadkit.drivers.http.response import Head
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.target import Target
 from tests import bad_servers

@@ -9,11 +9,11 @@ import pytest
 import uvloop
 
 from loadkit.drivers.base import TransportError
-from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.http import HttpDriver
-from loadkit.run import run
+from loadkit.drivers.http.driver import HttpDriver
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.engine.run import run
 from loadkit.target import Target
-from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 from tests.bad_servers import always_says, asked, hangs_up, in_a_thread, listening, never_answers, says
 from tests.suites import ROOT
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 import uvloop
 
-from loadkit.drivers.http import HttpDriver
-from loadkit.drivers.httpx_transport import LoadTransport
+from loadkit.drivers.http.driver import HttpDriver
+from loadkit.drivers.http.httpx_transport import LoadTransport
 from loadkit.errors import ConfigurationError
 from loadkit.target import Target
 from tests.bad_servers import always_says, drips, hangs_up, listening, never_answers, says

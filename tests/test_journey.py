@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from loadkit.drivers.http.paths import label_of
 from loadkit.errors import ConfigurationError
-from loadkit.journey import Journey, arrival_of, find, resolve
-from loadkit.users.paths import label_of
+from loadkit.users.journey import Journey, arrival_of, find, resolve
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "tests.sample_journeys"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadkit import slices
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
-from loadkit.judge import judge
 from loadkit.judging import times
+from loadkit.judging.judge import judge
+from loadkit.recording import slices
 from loadkit.verdict import Status
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import (
     availability,
     error_rate,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Comparison, Scope, ScopeKind
-from loadkit.judge import judge, rehearsed
-from loadkit.observation import Observation, Reading, Series
-from loadkit.slices import Kind, worker_series
+from loadkit.judging.judge import judge, rehearsed
+from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Status
-from loadkit.workload import Action, Model, Scaling, Stage
+from loadkit.workload.workload import Action, Model, Scaling, Stage
 from tests.builders import (
     availability,
     beats_of,

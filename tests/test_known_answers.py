@@ -12,12 +12,12 @@ import pytest
 
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
-from loadkit.judge import judge
 from loadkit.judging.health import health
-from loadkit.judging.traffic import quantile_of
-from loadkit.slices import Kind, SliceTable
+from loadkit.judging.judge import judge
+from loadkit.recording.slices import Kind, SliceTable
+from loadkit.recording.traffic import quantile_of
 from loadkit.verdict import Status
-from loadkit.workload import MixEntry, Model
+from loadkit.workload.workload import MixEntry, Model
 from tests.builders import beats_of, error_rate, response_time, run_of, samples_of, throughput
 from tests.known_answers import hidden_stall
 from tests.known_answers.runs import Case, answer_of, answers_of, cases, ideal, plan_of

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from loadkit import line
 from loadkit.clock import MonotonicClock
-from loadkit.line import HungUp, Line, Switchboard
-from loadkit.recorder import Recorder
-from loadkit.slices import Kind
+from loadkit.engine import channel as line
+from loadkit.engine.channel import HungUp, Line, Switchboard
+from loadkit.recording.recorder import Recorder
+from loadkit.recording.slices import Kind
 
 
 def report_of(worker: int):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from loadkit.live import line, watcher
-from loadkit.progress import Progress
+from loadkit.engine.progress import Progress
+from loadkit.live.terminal import line, watcher
 
 
 def now(elapsed=133.0, **changes):

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from loadkit import lock
-from loadkit.lock import BusyError
+from loadkit.environment import lock
+from loadkit.environment.lock import BusyError
 from loadkit.target import Target
 
 HERE = Target("here", "http://127.0.0.1:1")
 THERE = Target("here", "http://127.0.0.1:2")
 HOLDING = """
 import signal
-from loadkit import lock
+from loadkit.environment import lock
 from loadkit.target import Target
 with lock.hold(Target("here", "http://127.0.0.1:1"), "Run A: 7 users"):
     print("held", flush=True)

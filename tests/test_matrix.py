@@ -5,13 +5,14 @@ import os
 import pytest
 
 from environments.local.faults import FAULTS
-from loadkit import buckets, phrases
+from loadkit import grammar
 from loadkit.criterion import Scope
-from loadkit.judge import judge
 from loadkit.judging.health import health
-from loadkit.judging.traffic import series_of, traffic_of
-from loadkit.record import Run
-from loadkit.steady import window
+from loadkit.judging.judge import judge
+from loadkit.judging.window import window
+from loadkit.recording import histogram as buckets
+from loadkit.recording.run import Run
+from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Verdict
 from tests.local_environment import LocalEnvironment, environment
 from tests.matrix.runs import Bench
@@ -29,7 +30,7 @@ def bench(environment: LocalEnvironment) -> Bench:
 
 
 def verdicts_on(run: Run) -> dict[str, Verdict]:
-    return {name: judge(phrases.criterion(sentence), run) for name, sentence in CRITERIA.items()}
+    return {name: judge(grammar.criterion(sentence), run) for name, sentence in CRITERIA.items()}
 
 
 def health_of(run: Run) -> str:

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from loadkit.engine.actions import Meanwhile
 from loadkit.errors import ConfigurationError
-from loadkit.meanwhile import Meanwhile
-from loadkit.workload import Action
+from loadkit.workload.workload import Action
 from tests.builders import plan_of
 
 KILL, EMPTY = Action("kill", at=0.0), Action("empty", at=0.0)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from loadkit.drivers.outbox import MOST, Outbox
+from loadkit.drivers.http.outbox import MOST, Outbox
 
 
 class Sender:

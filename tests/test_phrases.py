@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadkit import phrases
+from loadkit import grammar
 from loadkit.criterion import Comparison, Family, ScopeKind, Unit
 from loadkit.errors import PhraseError
-from loadkit.phrases.sentences import pattern
-from loadkit.workload import Think
+from loadkit.grammar.sentences import pattern
+from loadkit.workload.workload import Think
 
 RESPONSE = "response time"
 
@@ -38,7 +38,7 @@ RESPONSE = "response time"
     ],
 )
 def test_quantities_are_kept_in_one_unit(text: str, value: float, unit: Unit) -> None:
-    quantity = phrases.read("limit", text)
+    quantity = grammar.read("limit", text)
     assert quantity.value == pytest.approx(value, rel=1e-12)
     assert (quantity.unit, quantity.text) == (unit, text)
 
@@ -48,7 +48,7 @@ def test_quantities_are_kept_in_one_unit(text: str, value: float, unit: Unit) ->
 )
 def test_a_quantity_written_otherwise_is_refused(text: str) -> None:
     with pytest.raises(PhraseError, match="such as"):
-        phrases.read("limit", text)
+        grammar.read("limit", text)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_quantity_written_otherwise_is_refused(text: str) -> None:
     ],
 )
 def test_a_statistic_alone_means_response_time(text: str, statistic: str, quantile: float | None) -> None:
-    measure = phrases.read("measure", text)
+    measure = grammar.read("measure", text)
     assert (measure.name, measure.family, measure.unit) == (RESPONSE, Family.TIME, Unit.SECONDS)
     assert (measure.statistic, measure.quantile) == (statistic, quantile)
 
@@ -89,15 +89,15 @@ def test_a_statistic_alone_means_response_time(text: str, statistic: str, quanti
     ],
 )
 def test_measures_are_named_as_environments_name_them(text: str, family: Family, unit: Unit) -> None:
-    measure = phrases.read("measure", text)
+    measure = grammar.read("measure", text)
     assert (measure.name, measure.family, measure.unit) == (text.removeprefix("the "), family, unit)
-    assert not phrases.is_query(measure)
+    assert not grammar.is_query(measure)
 
 
 def test_a_prometheus_query_is_its_own_measure() -> None:
-    criterion = phrases.criterion("the Prometheus query \"sum(up{job='service'})\" is at least 2")
+    criterion = grammar.criterion("the Prometheus query \"sum(up{job='service'})\" is at least 2")
     assert criterion.measure.name == "sum(up{job='service'})"
-    assert phrases.is_query(criterion.measure)
+    assert grammar.is_query(criterion.measure)
     assert criterion.limit == 2
 
 
@@ -114,7 +114,7 @@ def test_a_prometheus_query_is_its_own_measure() -> None:
     ],
 )
 def test_scopes(text: str, kind: ScopeKind, name: str) -> None:
-    scope = phrases.read("scope", text)
+    scope = grammar.read("scope", text)
     assert (scope.kind, scope.name) == (kind, name)
 
 
@@ -130,34 +130,34 @@ def test_scopes(text: str, kind: ScopeKind, name: str) -> None:
     ],
 )
 def test_think_times_take_the_unit_of_the_second_number(text: str, think: Think) -> None:
-    read = phrases.read("think", text)
+    read = grammar.read("think", text)
     assert (read.low, read.high) == (pytest.approx(think.low), pytest.approx(think.high))
     assert read.distribution == "uniform"
 
 
 def test_a_think_time_on_average_is_exponential() -> None:
-    assert phrases.read("think", "2 seconds on average") == Think(2, 2, "exponential")
+    assert grammar.read("think", "2 seconds on average") == Think(2, 2, "exponential")
     with pytest.raises(PhraseError, match="a time or a span of time"):
-        phrases.read("think", "1 to 3 seconds on average")
+        grammar.read("think", "1 to 3 seconds on average")
 
 
 @pytest.mark.parametrize("comparison", Comparison)
 def test_every_comparison_is_read(comparison: Comparison) -> None:
-    criterion = phrases.criterion(f"the p95 response time of the auth endpoints {comparison} 500 ms")
+    criterion = grammar.criterion(f"the p95 response time of the auth endpoints {comparison} 500 ms")
     assert criterion.comparison is comparison
     assert (criterion.limit, criterion.scope.name) == (0.5, "auth")
 
 
 def test_a_scope_may_stand_on_either_side_of_the_limit() -> None:
-    before = phrases.criterion("CPU utilization on every instance stays below 70%")
-    after = phrases.criterion("CPU utilization stays below 70% on every instance")
+    before = grammar.criterion("CPU utilization on every instance stays below 70%")
+    after = grammar.criterion("CPU utilization stays below 70% on every instance")
     assert before.scope == after.scope
     assert before.scope.kind is ScopeKind.INSTANCE
 
 
 def test_a_criterion_keeps_its_sentence() -> None:
     sentence = "the error rate stays below 1%"
-    assert phrases.criterion(sentence).sentence == sentence
+    assert grammar.criterion(sentence).sentence == sentence
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_criterion_keeps_its_sentence() -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_what_would_be_right(sentence: str, word: str, expected: str) -> None:
-    error = phrases.explain(sentence)
+    error = grammar.explain(sentence)
     assert error is not None
     assert error.word == word
     assert expected in error.expected
@@ -197,24 +197,24 @@ def test_what_is_wrong_is_named_with_what_would_be_right(sentence: str, word: st
 
 @pytest.mark.parametrize("sentence", ["p95 stays below 500ms", "1000 concurrent users", "the load runs"])
 def test_nothing_is_wrong_with_a_sentence_that_can_be_read(sentence: str) -> None:
-    assert phrases.explain(sentence) is None
+    assert grammar.explain(sentence) is None
 
 
 def test_no_part_captures_groups_since_its_whole_text_is_converted() -> None:
-    for parameter in phrases.PARAMETERS.values():
+    for parameter in grammar.PARAMETERS.values():
         assert re.compile(parameter.regexp).groups == 0, parameter.name
 
 
 def test_the_example_of_every_part_can_be_read() -> None:
-    for parameter in phrases.PARAMETERS.values():
-        phrases.read(parameter.name, parameter.example)
+    for parameter in grammar.PARAMETERS.values():
+        grammar.read(parameter.name, parameter.example)
 
 
 WORDS = st.sampled_from(
-    sorted({word for sentence in (*phrases.GIVEN, *phrases.THEN) for word in sentence.split()})
+    sorted({word for sentence in (*grammar.GIVEN, *grammar.THEN) for word in sentence.split()})
     + [
         word
-        for parameter in phrases.PARAMETERS.values()
+        for parameter in grammar.PARAMETERS.values()
         for word in (parameter.example, *parameter.example.split())
     ]
 )
@@ -225,21 +225,21 @@ SENTENCES = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" "
 @given(SENTENCES)
 def test_reading_a_criterion_raises_nothing_but_a_phrase_error(sentence: str) -> None:
     with contextlib.suppress(PhraseError):
-        assert phrases.criterion(sentence).sentence == sentence
+        assert grammar.criterion(sentence).sentence == sentence
 
 
 @settings(deadline=None)
 @given(SENTENCES)
 def test_a_sentence_is_either_read_or_explained(sentence: str) -> None:
-    expressions = (*phrases.GIVEN, *phrases.WHEN)
-    if phrases.explain(sentence) is None and not any(
+    expressions = (*grammar.GIVEN, *grammar.WHEN)
+    if grammar.explain(sentence) is None and not any(
         pattern(each).fullmatch(sentence) for each in expressions
     ):
-        assert phrases.criterion(sentence)
+        assert grammar.criterion(sentence)
 
 
 @settings(deadline=None)
-@given(st.sampled_from(sorted(phrases.PARAMETERS)), SENTENCES)
+@given(st.sampled_from(sorted(grammar.PARAMETERS)), SENTENCES)
 def test_reading_a_part_raises_nothing_but_a_phrase_error(name: str, text: str) -> None:
     with contextlib.suppress(PhraseError):
-        phrases.read(name, text)
+        grammar.read(name, text)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from loadkit import phrases
-from loadkit.environment import Deed, Environment
+from loadkit import grammar
+from loadkit.environment.environment import Deed, Environment
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning import Draft, beside, plan, require_known, require_reachable
-from loadkit.workload import MixEntry, Model, Plan, Stage, Think
+from loadkit.planning.plan import Draft, beside, plan, require_known, require_reachable
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
 SHOP = Environment(
@@ -80,8 +80,8 @@ def test_users_of_an_open_load_have_no_pace_of_their_own() -> None:
 
 def test_endpoints_of_a_group_that_the_environment_does_not_know_are_told_with_those_there_are() -> None:
     known = replace(SHOP, groups={"auth": ("* /auth/*",)})
-    require_known(phrases.criterion("p95 of the auth endpoints is below 1 s"), known)
-    asked = phrases.criterion("p95 of the payment endpoints is below 1 s")
+    require_known(grammar.criterion("p95 of the auth endpoints is below 1 s"), known)
+    asked = grammar.criterion("p95 of the payment endpoints is below 1 s")
     with pytest.raises(
         ConfigurationError, match=r'payment endpoints.*: no group "payment" in .*; there are: auth'
     ):
@@ -90,7 +90,7 @@ def test_endpoints_of_a_group_that_the_environment_does_not_know_are_told_with_t
 
 def test_a_throughput_that_a_pace_allows_is_not_refused_for_the_pauses_within_journeys() -> None:
     draft = users(100, think=Think(10, 10))
-    asked = phrases.criterion("throughput stays above 100 requests per second")
+    asked = grammar.criterion("throughput stays above 100 requests per second")
     with pytest.raises(ConfigurationError, match="out of reach"):
         require_reachable(asked, planned(draft))
     draft.pace_at(1)
@@ -309,7 +309,7 @@ def requests(rate: float) -> Draft:
 )
 def test_a_throughput_that_an_instant_service_could_not_give_is_refused(draft: Draft, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match="out of reach, however fast the service is"):
-        require_reachable(phrases.criterion(sentence), planned(draft))
+        require_reachable(grammar.criterion(sentence), planned(draft))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_a_throughput_that_an_instant_service_could_not_give_is_refused(draft: D
 def test_what_a_plan_can_bring_about_or_a_rehearsal_does_not_judge_is_not_refused(
     draft: Draft, sentence: str, scale: float
 ) -> None:
-    require_reachable(phrases.criterion(sentence), planned(draft, users_scale=scale))
+    require_reachable(grammar.criterion(sentence), planned(draft, users_scale=scale))
 
 
 # --- what happens meanwhile, curves, other loads

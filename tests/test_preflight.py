@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadkit import environment, preflight
-from loadkit.observation import Observation, Reading, Series
+from loadkit.environment import environment, preflight
+from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.observers.fake import FakeObserver
-from loadkit.preflight import Check, NotReadyError
+from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.target import Target
-from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 PLAN = Plan("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
 

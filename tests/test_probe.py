@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from loadkit.engine.uptime import Probes, require_answer
 from loadkit.errors import UnreachableError
-from loadkit.probe import Probes, require_answer
 from loadkit.target import Target
 from tests.bad_servers import always_says, hangs_up
 from tests.test_run import OK, service

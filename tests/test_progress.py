@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from loadkit.progress import Pulse
-from loadkit.recorder import Recorder
-from loadkit.sample import OK, Sample
-from loadkit.workload import MixEntry, Model, Stage, Workload
+from loadkit.engine.progress import Pulse
+from loadkit.recording.recorder import Recorder
+from loadkit.recording.sample import OK, Sample
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 WORKLOAD = Workload(Model.CLOSED, (Stage(10, 5), Stage(20, 5)), (MixEntry("m:f", 1.0),))
 

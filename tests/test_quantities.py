@@ -1,7 +1,7 @@
 import pytest
 
 from loadkit.criterion import Unit
-from loadkit.quantities import (
+from loadkit.units import (
     distance,
     format_bytes,
     format_number,

@@ -4,9 +4,9 @@ import gc
 
 import pytest
 
-from loadkit.recorder import CHUNK, Recorder
-from loadkit.sample import OK, Sample
-from loadkit.slices import Kind
+from loadkit.recording.recorder import CHUNK, Recorder
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import Kind
 
 ORIGIN = 100.0
 

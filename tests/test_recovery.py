@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit import phrases
-from loadkit.judge import judge
-from loadkit.record import Happening
+from loadkit import grammar
+from loadkit.judging.judge import judge
+from loadkit.recording.run import Happening
 from loadkit.verdict import Status
-from loadkit.workload import Action, Model, Stage
+from loadkit.workload.workload import Action, Model, Stage
 from tests.builders import beats_of, plan_of, run_of, samples_of
 
-WITHIN_30 = phrases.recovery_within("the service recovers within 30 seconds", 30.0)
+WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
 KILLED = Action("an instance is killed", at=60.0)
 PLAN = plan_of(180, 10, 100, Model.CLOSED, actions=(KILLED,))
 KILL = Happening(70.0, KILLED.name, 0.4)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from loadkit import phrases
-from loadkit.judge import judge
-from loadkit.planning import Draft
-from loadkit.progress import Progress
-from loadkit.record import Run
+from loadkit import grammar
+from loadkit.engine.progress import Progress
+from loadkit.judging.judge import judge
+from loadkit.planning.plan import Draft
+from loadkit.recording.run import Run
 from loadkit.verdict import Status
-from loadkit.workload import Action, Model, Think
+from loadkit.workload.workload import Action, Model, Think
 from tests.local_environment import LocalEnvironment, environment
 from tests.local_load import LocalLoad
 
@@ -29,8 +29,8 @@ LASTS = 17.0
 RISES, BEFORE, AFTER = 3.0, 40.0, 65.0
 """Seconds of load until all users are there, then until the disturbance, then to the end."""
 THINK = Think(0.1, 0.3)
-LATER = phrases.recovery_within("the service recovers within 30 seconds", 30.0)
-SOONER = phrases.recovery_within("the service recovers within 10 seconds", 10.0)
+LATER = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
+SOONER = grammar.recovery_within("the service recovers within 10 seconds", 10.0)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from behave.parser import parse_feature
 from behave.runner import ModelRunner
 from behave.step_registry import StepRegistry
 
-from loadkit import phrases
-from loadkit.gate import gate
+from loadkit import grammar
+from loadkit.reports.gate import gate
 from loadkit.verdict import Status, Verdict
 from steps.suite.reporter import Reporter
 from steps.suite.results import CriterionResult
@@ -56,7 +56,7 @@ VERDICTS = {
 
 
 def explain(sentence):
-    return str(phrases.explain(sentence) or "")
+    return str(grammar.explain(sentence) or "")
 
 
 class FakeSession:

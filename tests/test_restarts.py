@@ -3,8 +3,8 @@
 import numpy as np
 
 from loadkit.judging.restarts import lifespans, unasked_restarts
-from loadkit.observation import Observation, Reading, Series
-from loadkit.record import Happening
+from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.run import Happening
 from loadkit.verdict import Status
 from tests.builders import plan_of, run_of
 

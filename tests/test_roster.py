@@ -6,8 +6,8 @@ import pytest
 
 from loadkit.errors import ConfigurationError
 from loadkit.target import Account, Secret, Target
-from loadkit.users.roster import Roster, demand
-from loadkit.workload import MixEntry, Model, Stage, Workload
+from loadkit.users.accounts import Roster, demand
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
 def target(plain: int, admins: int, shares: bool = False) -> Target:

@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadkit import archive
+from loadkit.engine.run import INTERRUPTED, _processes, _workers_for, new_id, run
+from loadkit.engine.worker import look_over
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
-from loadkit.record import COMPLETE
-from loadkit.run import INTERRUPTED, _processes, _workers_for, new_id, run
-from loadkit.slices import Kind
+from loadkit.recording import archive
+from loadkit.recording.run import COMPLETE
+from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
-from loadkit.worker import look_over
-from loadkit.workload import Action, MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.workload import Action, MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
@@ -93,15 +93,15 @@ def test_a_workers_process_imports_nothing_of_what_judges():
         "pandas",
         "matplotlib",
         "httpx",
-        "loadkit.run",
-        "loadkit.judge",
-        "loadkit.environment",
+        "loadkit.engine.run",
+        "loadkit.judging.judge",
+        "loadkit.environment.environment",
     }
     with _processes(1) as executor:
         ready = executor.submit(look_over, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
         assert ready.result() == ([""], False)
-    assert "loadkit.worker" in found
+    assert "loadkit.engine.worker" in found
     assert not judging & found
 
 
@@ -284,9 +284,9 @@ def test_a_service_that_fails_at_the_login_is_loaded_and_blamed():
 STARTER = """
 import signal, sys, time
 from pathlib import Path
-from loadkit.run import run
+from loadkit.engine.run import run
 from loadkit.target import Target
-from loadkit.workload import *
+from loadkit.workload.workload import *
 
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored

@@ -8,16 +8,16 @@ import pytest
 
 import loadkit
 from loadkit import cli
-from loadkit.archive import find, load
-from loadkit.commands.run import without_secrets
-from loadkit.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.cli.run import without_secrets
+from loadkit.recording.archive import find, load
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 from tests.bad_servers import always_says, in_a_thread
 from tests.test_tls import asking_for_certificates_of, certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 NOWHERE = "http://127.0.0.1:1/"
 BRIEFLY = ("--users=2", "--for=2s", "--ramp=0", "--think=0.05s..0.1s")
-SCHEMA = json.loads((Path(loadkit.__file__).parent / "run.schema.json").read_text())
+SCHEMA = json.loads((Path(loadkit.__file__).parent / "reports" / "run.schema.json").read_text())
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadkit import lock, observation, phrases, preflight
-from loadkit.environment import Environment
+from loadkit import grammar
+from loadkit.environment import lock, preflight
+from loadkit.environment.environment import Environment
+from loadkit.environment.lock import BusyError
+from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.errors import ConfigurationError, UnreachableError
-from loadkit.lock import BusyError
-from loadkit.preflight import Check, NotReadyError
+from loadkit.observers import observation
 from loadkit.verdict import Status, Verdict
-from loadkit.workload import Action, Plan, Stage
+from loadkit.workload.workload import Action, Plan, Stage
 from steps.suite import bench as benches
 from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference
@@ -22,10 +24,10 @@ from steps.suite.results import CriterionResult
 from steps.suite.session import Session, SharedRun, share
 from tests.builders import plan_of, run_of
 
-P95 = phrases.criterion("p95 is below 1 s")
-ERRORS = phrases.criterion("the error rate is below 1%")
-BESIDE = phrases.criterion("p95 is at most 2 times that at the baseline load")
-UP = phrases.criterion('the Prometheus query "up" is above 0')
+P95 = grammar.criterion("p95 is below 1 s")
+ERRORS = grammar.criterion("the error rate is below 1%")
+BESIDE = grammar.criterion("p95 is at most 2 times that at the baseline load")
+UP = grammar.criterion('the Prometheus query "up" is above 0')
 
 
 def test_equal_plans_share_a_run_and_letters_follow_the_first_mention() -> None:
@@ -74,7 +76,7 @@ def test_a_run_that_is_compared_with_goes_before_the_one_that_compares() -> None
 
 
 def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:
-    criteria = (phrases.criterion("no alert fires"), phrases.criterion('the "Slow" alert fires within 9 s'))
+    criteria = (grammar.criterion("no alert fires"), grammar.criterion('the "Slow" alert fires within 9 s'))
     shared = share([Reading(criteria, plan_of())])
     assert [run.queries for run in shared.values()] == [("alerts", "alerts:Slow")]
 

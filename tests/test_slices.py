@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit import buckets, slices
-from loadkit.sample import OK, Sample
-from loadkit.slices import Kind, SliceTable, label_series, region_series, tenant_series
+from loadkit.recording import histogram as buckets
+from loadkit.recording import slices
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import Kind, SliceTable, label_series, region_series, tenant_series
 
 SAMPLES = st.lists(
     st.builds(

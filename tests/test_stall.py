@@ -3,8 +3,8 @@ import pytest
 
 from loadkit.criterion import Scope
 from loadkit.judging.stall import fill
-from loadkit.judging.traffic import quantile_of, series_of, traffic_of
-from loadkit.slices import Gap
+from loadkit.recording.slices import Gap
+from loadkit.recording.traffic import quantile_of, series_of, traffic_of
 from loadkit.verdict import Window
 from tests.builders import plan_of, run_of, samples_of
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit.statistics import (
+from loadkit.judging.statistics import (
     batch_edges,
     bounds,
     design_effect,

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit import steady
-from loadkit.workload import Action, Stage
+from loadkit.judging import window as steady
+from loadkit.workload.workload import Action, Stage
 from tests.builders import plan_of, run_of, samples_of
 
 

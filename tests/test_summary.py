@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import loadkit
-from loadkit.judge import judge
-from loadkit.slices import Kind, worker_series
-from loadkit.steady import window
-from loadkit.summary import summarise, verdict_json
+from loadkit.judging.judge import judge
+from loadkit.judging.window import window
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.reports.summary import summarise, verdict_json
 from loadkit.verdict import Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import beats_of, error_rate, plan_of, response_time, run_of, samples_of
 
-SCHEMA = json.loads((Path(loadkit.__file__).parent / "run.schema.json").read_text())
+SCHEMA = json.loads((Path(loadkit.__file__).parent / "reports" / "run.schema.json").read_text())
 
 
 def a_run(failed=0.02, model=Model.CLOSED, **changes):

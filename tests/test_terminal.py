@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from loadkit.verdict import Status, Verdict, Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from steps.suite.outcome import Finished, Outcome, load_in_words, run_line
 from steps.suite.results import CriterionResult
 from steps.suite.terminal import figures, show

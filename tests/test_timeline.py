@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from loadkit import timeline
-from loadkit.slices import Kind, worker_series
-from loadkit.workload import Model
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.reports import timeline
+from loadkit.workload.workload import Model
 from tests.builders import beats_of, plan_of, run_of, samples_of
 
 

@@ -11,11 +11,11 @@ import pytest
 import uvloop
 
 from loadkit.drivers.base import TransportError
-from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.http import HttpDriver
+from loadkit.drivers.http.driver import HttpDriver
+from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.tls import context_of
+from loadkit.engine.uptime import require_answer
 from loadkit.errors import ConfigurationError, UnreachableError
-from loadkit.probe import require_answer
 from loadkit.target import Target
 from tests.bad_servers import always_says, in_a_thread, listening, says
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadkit.errors import ConfigurationError
-from loadkit.trace import Promise, Requirement, requirements_of, trace, verdicts_of
+from loadkit.reports.trace import Promise, Requirement, requirements_of, trace, verdicts_of
 from loadkit.verdict import Status
 from steps.suite.promises import promises
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from loadkit.users.turnstile import Turnstile
+from loadkit.users.arrival_queue import Turnstile
 
 
 def test_whoever_came_first_goes_first():

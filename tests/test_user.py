@@ -6,12 +6,12 @@ import pytest
 
 from loadkit.drivers.fake import Answer, FakeDriver
 from loadkit.errors import ConfigurationError
-from loadkit.journey import journey
-from loadkit.recorder import Recorder
+from loadkit.recording.recorder import Recorder
 from loadkit.target import Account, Secret
+from loadkit.users.journey import journey
 from loadkit.users.pacer import LoopAlarm, Pacer
 from loadkit.users.user import Departure, JourneyBroken, Surroundings, User
-from loadkit.workload import MixEntry, Think
+from loadkit.workload.workload import MixEntry, Think
 from tests.virtual_time import VirtualLoop, plan_of
 
 

@@ -7,10 +7,10 @@ from behave.parser import parse_feature
 from behave.runner import the_step_registry
 from behave.runner_util import load_step_modules
 
-from loadkit import phrases
-from loadkit.environment import load
-from loadkit.journey import find
-from loadkit.workload import Action
+from loadkit import grammar
+from loadkit.environment.environment import load
+from loadkit.users.journey import find
+from loadkit.workload.workload import Action
 from steps.suite import parameters
 from steps.suite.reading import Page, Reading, read
 
@@ -118,9 +118,9 @@ def test_each_sentence_is_read_by_exactly_one_step(keyword: str, sentence: str, 
 
 
 def test_the_steps_are_those_of_the_grammar(registry) -> None:
-    assert sorted(step.pattern for step in registry.steps["given"]) == sorted(phrases.GIVEN)
-    assert sorted(step.pattern for step in registry.steps["when"]) == sorted(phrases.WHEN)
-    assert sorted(step.pattern for step in registry.steps["then"]) == sorted(phrases.THEN)
+    assert sorted(step.pattern for step in registry.steps["given"]) == sorted(grammar.GIVEN)
+    assert sorted(step.pattern for step in registry.steps["when"]) == sorted(grammar.WHEN)
+    assert sorted(step.pattern for step in registry.steps["then"]) == sorted(grammar.THEN)
     assert registry.steps["step"] == []
 
 
@@ -128,7 +128,7 @@ def test_the_steps_are_those_of_the_grammar(registry) -> None:
 def test_a_step_and_the_grammar_give_a_sentence_one_meaning(sentence: str, registry) -> None:
     page = Page(sentence=sentence)
     next(match for step in registry.steps["then"] if (match := step.match(sentence))).run(page)
-    assert page.criteria == [phrases.criterion(sentence)]
+    assert page.criteria == [grammar.criterion(sentence)]
 
 
 @pytest.mark.parametrize(

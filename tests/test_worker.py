@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 
-from loadkit import buckets
 from loadkit.drivers.fake import Answer
 from loadkit.errors import ConfigurationError
-from loadkit.gaps import common
-from loadkit.slices import Kind
+from loadkit.recording import histogram as buckets
+from loadkit.recording.gaps import common
+from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
-from loadkit.workload import MixEntry, Model, Stage, Think
+from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.virtual_time import ORIGIN, plan_of, simulate
 
 

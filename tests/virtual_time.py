@@ -8,13 +8,13 @@ from typing import Any
 
 from loadkit.clock import ManualClock
 from loadkit.drivers.fake import FakeDriver, Service
-from loadkit.gaps import Quiet
-from loadkit.recorder import Report
-from loadkit.slices import Beat, SliceTable
+from loadkit.engine.worker import Shard, put_on
+from loadkit.recording.gaps import Quiet
+from loadkit.recording.recorder import Report
+from loadkit.recording.slices import Beat, SliceTable
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
-from loadkit.worker import Shard, put_on
-from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = 1.0

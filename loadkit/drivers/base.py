@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.response import Response
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.response import Response
 
 __all__ = ["Driver", "Session", "TransportError"]
 

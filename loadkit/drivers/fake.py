@@ -7,8 +7,8 @@ from typing import Any
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import TransportError
-from loadkit.drivers.headers import RequestHeaders
-from loadkit.drivers.response import Head, Response
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.response import Head, Response
 
 __all__ = ["Answer", "FakeDriver", "FakeSession"]
 

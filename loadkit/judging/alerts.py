@@ -3,14 +3,14 @@
 import numpy as np
 
 from loadkit.criterion import Criterion, Unit
+from loadkit.grammar import observed_as
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
 from loadkit.judging.health import health
-from loadkit.observation import Observation
-from loadkit.phrases import observed_as
-from loadkit.quantities import format_seconds
-from loadkit.record import Run
-from loadkit.steady import disturbance
+from loadkit.judging.window import disturbance
+from loadkit.observers.observation import Observation
+from loadkit.recording.run import Run
+from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
 
 __all__ = ["LIFE_SIGN", "examine_alert"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadkit.criterion import Criterion, ScopeKind
-from loadkit.quantities import distance, format_quantity, format_seconds
+from loadkit.units import distance, format_quantity, format_seconds
 from loadkit.verdict import Status
 
 __all__ = ["Finding", "decide", "subject"]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Unit
 from loadkit.judging.finding import Finding, decide, subject
 from loadkit.judging.spells import SPELL, Spells, weigh
-from loadkit.observation import Judged, Observation, Reading, Series
-from loadkit.quantities import distance, format_quantity, format_ratio, format_seconds
-from loadkit.statistics import batch_edges, mean_of_batches, persistence, theil_sen
+from loadkit.judging.statistics import batch_edges, mean_of_batches, persistence, theil_sen
+from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status
 
 __all__ = ["Points", "coverage_problem", "examine_gauge", "lookback", "points_of"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit import buckets
 from loadkit.criterion import Unit
-from loadkit.quantities import format_quantity
-from loadkit.record import Run
-from loadkit.slices import Beat, Kind, worker_series
+from loadkit.recording import histogram as buckets
+from loadkit.recording.run import Run
+from loadkit.recording.slices import Beat, Kind, worker_series
+from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
 __all__ = ["NO_TIME_LIMIT", "Health", "Sign", "health", "held_per_second"]

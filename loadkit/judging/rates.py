@@ -16,9 +16,7 @@ from loadkit.judging.spells import (
     weigh,
     within,
 )
-from loadkit.judging.traffic import FAILED, Traffic
-from loadkit.quantities import format_seconds
-from loadkit.statistics import (
+from loadkit.judging.statistics import (
     batch_edges,
     bounds,
     design_effect,
@@ -29,6 +27,8 @@ from loadkit.statistics import (
     mean_of_batches,
     persistence,
 )
+from loadkit.recording.traffic import FAILED, Traffic
+from loadkit.units import format_seconds
 from loadkit.verdict import Status
 
 __all__ = ["examine_share", "examine_throughput", "failure_effect"]

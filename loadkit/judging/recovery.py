@@ -10,12 +10,12 @@ from loadkit.criterion import Criterion, Scope
 from loadkit.judging.finding import Finding
 from loadkit.judging.health import health
 from loadkit.judging.stall import fill
-from loadkit.judging.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
-from loadkit.quantities import format_number, format_ratio, format_seconds
-from loadkit.record import Run
-from loadkit.steady import Disturbance, disturbance, window
+from loadkit.judging.window import Disturbance, disturbance, window
+from loadkit.recording.run import Run
+from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 
 __all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]
 

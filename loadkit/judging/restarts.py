@@ -3,9 +3,9 @@
 import numpy as np
 
 from loadkit.criterion import Unit
-from loadkit.observation import Observation
-from loadkit.quantities import format_seconds
-from loadkit.record import Run
+from loadkit.observers.observation import Observation
+from loadkit.recording.run import Run
+from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict
 
 __all__ = ["BIRTHS", "SENTENCE", "lifespans", "unasked_restarts"]

@@ -8,7 +8,7 @@ from scipy import special
 
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding
-from loadkit.statistics import CONFIDENCE
+from loadkit.judging.statistics import CONFIDENCE
 from loadkit.verdict import Status
 
 __all__ = [

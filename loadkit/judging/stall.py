@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadkit.judging.traffic import Traffic
-from loadkit.slices import Gap
+from loadkit.recording.slices import Gap
+from loadkit.recording.traffic import Traffic
 
 __all__ = ["fill"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit import buckets
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding, decide, subject
 from loadkit.judging.spells import (
@@ -19,9 +18,7 @@ from loadkit.judging.spells import (
     weigh,
     within,
 )
-from loadkit.judging.traffic import FAILED, Traffic, quantile_of
-from loadkit.quantities import format_quantity, format_ratio
-from loadkit.statistics import (
+from loadkit.judging.statistics import (
     batch_edges,
     bounds,
     design_effect,
@@ -35,6 +32,9 @@ from loadkit.statistics import (
     serial_effect,
     student_quantile,
 )
+from loadkit.recording import histogram as buckets
+from loadkit.recording.traffic import FAILED, Traffic, quantile_of
+from loadkit.units import format_quantity, format_ratio
 from loadkit.verdict import Status
 
 __all__ = ["examine_maximum", "examine_mean", "examine_percentile", "limit_effect", "whole_effect"]

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loadkit.errors import ConfigurationError
+from loadkit.grammar import ALERTS
 from loadkit.observers.base import Observer
-from loadkit.phrases import ALERTS
 
 if TYPE_CHECKING:
-    from loadkit.environment import Environment
+    from loadkit.environment.environment import Environment
 
 __all__ = ["Observer", "observer_of"]
 
@@ -22,7 +22,7 @@ def observer_of(
     Args:
         environment: whose.
         facts: what `Environment.up` returned.
-        queries: free PromQL that sentences ask for, besides the measures of the file, or alerts as `phrases.observed_as` names them.
+        queries: free PromQL that sentences ask for, besides the measures of the file, or alerts as `grammar.observed_as` names them.
 
     Raises:
         ConfigurationError: there is no such kind of observer, or its address is missing.

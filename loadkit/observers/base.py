@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from loadkit.observation import Observation
+from loadkit.observers.observation import Observation
 
 __all__ = ["Observer"]
 

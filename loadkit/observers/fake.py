@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from loadkit.observation import Observation
+from loadkit.observers.observation import Observation
 
 __all__ = ["FakeObserver"]
 

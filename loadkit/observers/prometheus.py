@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.environment import MeasureQuery
+from loadkit.environment.environment import MeasureQuery
 from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observation import Judged, Observation, Reading, Series
+from loadkit.observers.observation import Judged, Observation, Reading, Series
 
 __all__ = ["PrometheusObserver"]
 

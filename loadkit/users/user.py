@@ -11,19 +11,19 @@ import orjson
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver, TransportError
-from loadkit.drivers.headers import RequestHeaders, encode
-from loadkit.drivers.response import Response, StatusError
+from loadkit.drivers.http.headers import RequestHeaders, encode
+from loadkit.drivers.http.paths import know, known, quoted
+from loadkit.drivers.http.response import Response, StatusError
 from loadkit.errors import ConfigurationError
-from loadkit.recorder import Recorder
-from loadkit.sample import OK, Sample
+from loadkit.recording.recorder import Recorder
+from loadkit.recording.sample import OK, Sample
 from loadkit.target import Account
+from loadkit.users.arrival_queue import Turnstile
 from loadkit.users.pacer import Pacer
-from loadkit.users.paths import know, known, quoted
-from loadkit.users.turnstile import Turnstile
-from loadkit.workload import MixEntry, Plan
+from loadkit.workload.workload import MixEntry, Plan
 
 if TYPE_CHECKING:
-    from loadkit.journey import Journey
+    from loadkit.users.journey import Journey
 
 __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Departure", "JourneyBroken", "Surroundings", "User"]
 

@@ -20,9 +20,9 @@ from allure_commons import model2
 from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
-from loadkit.gate import answer
-from loadkit.quantities import format_bytes
-from loadkit.record import Run
+from loadkit.recording.run import Run
+from loadkit.reports.gate import answer
+from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
 from steps.suite.evidence import Exhibit, exhibits_of, tables_of

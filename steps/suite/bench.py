@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadkit import archive, live, lock, preflight
-from loadkit import run as engine
-from loadkit.environment import Environment
+from loadkit.engine import run as engine
+from loadkit.environment import lock, preflight
+from loadkit.environment.environment import Environment
+from loadkit.environment.preflight import NotReadyError
 from loadkit.errors import ConfigurationError, LoadkitError
+from loadkit.live import terminal as live
 from loadkit.observers import observer_of
-from loadkit.preflight import NotReadyError
-from loadkit.record import Run
+from loadkit.recording import archive
+from loadkit.recording.run import Run
 from loadkit.target import Target
-from loadkit.workload import Plan, Stage
+from loadkit.workload.workload import Plan, Stage
 
 __all__ = ["EnvironmentBench"]
 

@@ -25,9 +25,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loadkit.gate import FILE, SCHEMA
-from loadkit.record import Run
-from loadkit.summary import verdict_json
+from loadkit.recording.run import Run
+from loadkit.reports.gate import FILE, SCHEMA
+from loadkit.reports.summary import verdict_json
 from steps.suite.outcome import Finished, Outcome, load_in_words
 
 __all__ = ["SUITE", "document", "plain", "remove", "suite_version", "write"]

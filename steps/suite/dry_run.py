@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Mapping, Sequence
 
-from loadkit.environment import Environment
-from loadkit.quantities import format_seconds
-from loadkit.workload import Plan
+from loadkit.environment.environment import Environment
+from loadkit.units import format_seconds
+from loadkit.workload.workload import Plan
 from steps.suite.outcome import load_in_words
 from steps.suite.session import SharedRun
 

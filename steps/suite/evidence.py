@@ -8,12 +8,14 @@ from functools import partial
 
 from allure_commons.types import AttachmentType
 
-from loadkit import charts, phrases, steady, summary, timeline
+from loadkit import grammar
 from loadkit.criterion import Family, ScopeKind
 from loadkit.errors import PhraseError
+from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, health
-from loadkit.quantities import format_bytes, format_number, format_quantity
-from loadkit.record import Run
+from loadkit.recording.run import Run
+from loadkit.reports import charts, summary, timeline
+from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
 from steps.suite.criteria_json import plain
 from steps.suite.results import CriterionResult
@@ -37,7 +39,7 @@ def exhibits_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
     window = result.verdict.window or steady.window(run)
     scope, limit = timeline.EVERYTHING, NO_TIME_LIMIT
     try:
-        criterion = phrases.criterion(result.sentence)
+        criterion = grammar.criterion(result.sentence)
     except PhraseError:
         pass  # a step of the suite's users has a sentence of its own
     else:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from loadkit.gate import Judged
-from loadkit.record import Run
+from loadkit.recording.run import Run
+from loadkit.reports.gate import Judged
 from loadkit.verdict import exit_code
-from loadkit.workload import Model, Workload
+from loadkit.workload.workload import Model, Workload
 from steps.suite.results import CriterionResult, plain_name
 
 __all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line", "span"]

@@ -11,11 +11,12 @@ from typing import Any
 
 from behave.model import Scenario, Step
 
-from loadkit import phrases, planning
+from loadkit import grammar
 from loadkit.criterion import Criterion
-from loadkit.environment import Environment
+from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, PhraseError
-from loadkit.workload import Plan
+from loadkit.planning import plan as planning
+from loadkit.workload.workload import Plan
 
 __all__ = ["Page", "Reading", "read"]
 
@@ -109,7 +110,7 @@ def _trouble(step: Step, page: Page, registry: Any) -> str:
     where = f"{step.filename}:{step.line}"
     match = registry.find_match(step)
     if match is None:
-        unread = phrases.explain(step.name) or PhraseError(
+        unread = grammar.explain(step.name) or PhraseError(
             step.name, step.keyword, f"it is a sentence, but none that follows {step.step_type.title()}"
         )
         return str(PhraseError(unread.sentence, unread.word, unread.expected, where))

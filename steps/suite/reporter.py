@@ -16,7 +16,7 @@ from behave.model_type import Status as StepStatus
 from behave.reporter.base import Reporter as BehaveReporter
 from rich.console import Console
 
-from loadkit.record import Run
+from loadkit.recording.run import Run
 from loadkit.verdict import EXIT_CODES, Status, Verdict
 from steps.suite import allure_results, criteria_json, terminal
 from steps.suite.outcome import ContextStep, Finished, Outcome

@@ -16,11 +16,12 @@ from behave.model import Scenario, Step
 from behave.parser import ParserError
 from behave.runner import Runner, the_step_registry
 
-from loadkit import journey, phrases
-from loadkit.environment import Environment
-from loadkit.environment import load as load_environment
+from loadkit import grammar
+from loadkit.environment.environment import Environment
+from loadkit.environment.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
-from loadkit.judge import judge
+from loadkit.judging.judge import judge
+from loadkit.users import journey
 from steps.suite import allure_results, criteria_json, dry_run, session
 from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
@@ -214,5 +215,5 @@ def _seed(userdata: dict[str, str]) -> int:
 
 
 def _explain(sentence: str) -> str:
-    error = phrases.explain(sentence)
+    error = grammar.explain(sentence)
     return str(error) if error else ""

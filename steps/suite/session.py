@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 from behave.model import Scenario, Step
 
-from loadkit import phrases
-from loadkit.beside import judge_beside
+from loadkit import grammar
+from loadkit.analysis.comparison import judge_beside
 from loadkit.criterion import Criterion, Family
-from loadkit.environment import Environment
+from loadkit.engine.run import INTERRUPTED
+from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.judging.restarts import unasked_restarts
-from loadkit.planning import Draft
-from loadkit.record import Run
-from loadkit.run import INTERRUPTED
+from loadkit.planning.plan import Draft
+from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
-from loadkit.workload import Plan
+from loadkit.workload.workload import Plan
 from steps.suite.outcome import load_in_words
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
@@ -296,8 +296,8 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
 def _queries(criterion: Criterion) -> tuple[str, ...]:
     """What the observer is to be asked for it, besides named measures."""
     if criterion.measure.family is Family.ALERT:
-        return (phrases.observed_as(criterion.measure),)
-    return (criterion.measure.name,) if phrases.is_query(criterion.measure) else ()
+        return (grammar.observed_as(criterion.measure),)
+    return (criterion.measure.name,) if grammar.is_query(criterion.measure) else ()
 
 
 def _letter(number: int) -> str:

@@ -13,9 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from loadkit import gate
 from loadkit.criterion import Unit
-from loadkit.quantities import distance, format_quantity
+from loadkit.reports import gate
+from loadkit.units import distance, format_quantity
 from loadkit.verdict import Status, Verdict
 from steps.suite.outcome import Finished, Outcome
 

@@ -19,8 +19,8 @@ async def main(url: str, users: int, seconds: int, transport: str) -> None:
     """All users on one client, as httpx's manual has it."""
     chosen: httpx.AsyncBaseTransport | None = None
     if transport == "loadkit":
-        from loadkit.drivers.http import HttpDriver
-        from loadkit.drivers.httpx_transport import LoadTransport
+        from loadkit.drivers.http.driver import HttpDriver
+        from loadkit.drivers.http.httpx_transport import LoadTransport
         from loadkit.target import Target
 
         driver = HttpDriver(Target("bench", url))

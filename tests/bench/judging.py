@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 
-from loadkit import judge, phrases
-from loadkit.record import Run
-from loadkit.slices import SliceTable
+from loadkit import grammar
+from loadkit.judging import judge
+from loadkit.recording.run import Run
+from loadkit.recording.slices import SliceTable
 from tests.builders import beats_of, plan_of, samples_of
 
 __all__ = ["SAMPLES", "SECONDS", "long_run", "seconds_to_judge"]
@@ -53,5 +54,5 @@ def seconds_to_judge(run: Run) -> dict[str, float]:
 
 def _judged(sentence: str, run: Run) -> float:
     begun = time.process_time()
-    judge.judge(phrases.criterion(sentence), run)
+    judge.judge(grammar.criterion(sentence), run)
     return time.process_time() - begun

@@ -7,10 +7,11 @@ from pathlib import Path
 def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     """Put the load on, and judge it."""
     # Imported here, as `loadkit`'s own commands do: each worker's process imports this module too.
-    from loadkit import judge, phrases
-    from loadkit.run import run
+    from loadkit import grammar
+    from loadkit.engine.run import run
+    from loadkit.judging import judge
     from loadkit.target import Target
-    from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+    from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
     workload = Workload(
         Model.CLOSED,
@@ -21,7 +22,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     done = run(
         Plan("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
     )
-    print(judge.judge(phrases.criterion("the error rate is below 1%"), done))
+    print(judge.judge(grammar.criterion("the error rate is below 1%"), done))
 
 
 if __name__ == "__main__":

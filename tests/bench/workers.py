@@ -10,11 +10,11 @@ import uvloop
 
 from loadkit.clock import MonotonicClock
 from loadkit.drivers.fake import Answer, FakeDriver
-from loadkit.recorder import Report
+from loadkit.engine.worker import Shard, put_on
+from loadkit.recording.recorder import Report
 from loadkit.target import Target
 from loadkit.users.pacer import BEST_ALARM
-from loadkit.worker import Shard, put_on
-from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
 __all__ = ["operations_per_second"]
 

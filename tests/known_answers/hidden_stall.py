@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadkit.quantities import format_seconds
-from loadkit.workload import Model, Think
+from loadkit.units import format_seconds
+from loadkit.workload.workload import Model, Think
 from tests.known_answers.runs import ROOT, Answer, Case, answer_of, plan_of
 from tests.known_answers.servers import WORK, Behaviour, Stalling, serving
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from loadkit import steady
-from loadkit.arrival import arrivals
 from loadkit.criterion import Scope
+from loadkit.engine.run import run
+from loadkit.judging import window as steady
 from loadkit.judging.health import health
 from loadkit.judging.stall import fill
-from loadkit.judging.traffic import Traffic, quantile_of, series_of, traffic_of
-from loadkit.record import Run
-from loadkit.run import run
-from loadkit.slices import Kind, worker_series
+from loadkit.recording.run import Run
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.traffic import Traffic, quantile_of, series_of, traffic_of
 from loadkit.target import Target
 from loadkit.verdict import Window
-from loadkit.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.schedule import arrivals
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 from tests.known_answers.servers import (
     WORK,
     Behaviour,

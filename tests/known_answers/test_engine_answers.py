@@ -5,11 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from loadkit import buckets
 from loadkit.drivers.fake import Answer
-from loadkit.gaps import common
-from loadkit.slices import Kind
-from loadkit.workload import MixEntry, Model, Stage, Think, Workload
+from loadkit.recording import histogram as buckets
+from loadkit.recording.gaps import common
+from loadkit.recording.slices import Kind
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.virtual_time import ORIGIN, Plan, Simulation, simulate
 
 NO_THINK = Think(0, 0)

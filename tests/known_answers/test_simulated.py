@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadkit import buckets
 from loadkit.criterion import Scope, ScopeKind
-from loadkit.judge import judge
+from loadkit.judging.judge import judge
 from loadkit.judging.rates import examine_share, examine_throughput
 from loadkit.judging.times import examine_mean, examine_percentile
-from loadkit.judging.traffic import FAILED
+from loadkit.recording import histogram as buckets
+from loadkit.recording.traffic import FAILED
 from loadkit.verdict import Status
-from loadkit.workload import Model
+from loadkit.workload.workload import Model
 from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput
 from tests.known_answers.verdict_table import (
     ROWS,

@@ -24,11 +24,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from loadkit import buckets
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
-from loadkit.judging.times import examine_percentile
-from loadkit.judging.traffic import Traffic
-from loadkit.statistics import (
+from loadkit.judging.statistics import (
     batch_edges,
     bounds,
     design_effect,
@@ -37,6 +34,9 @@ from loadkit.statistics import (
     is_surely_below,
     persistence,
 )
+from loadkit.judging.times import examine_percentile
+from loadkit.recording import histogram as buckets
+from loadkit.recording.traffic import Traffic
 from loadkit.verdict import Status
 
 __all__ = [

@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 
-from loadkit import phrases
+from loadkit import grammar
 from loadkit.criterion import Family
-from loadkit.planning import Draft
-from loadkit.progress import Progress
-from loadkit.record import Run
-from loadkit.workload import Model
+from loadkit.engine.progress import Progress
+from loadkit.planning.plan import Draft
+from loadkit.recording.run import Run
+from loadkit.workload.workload import Model
 from tests.local_environment import LocalEnvironment
 from tests.local_load import LocalLoad
 from tests.matrix.table import CRITERIA, Row
@@ -79,11 +79,11 @@ class Bench:
 
 def _queries() -> list[str]:
     """What the criteria ask Prometheus for, besides the measures of the environment's file."""
-    measures = [phrases.criterion(sentence).measure for sentence in CRITERIA.values()]
+    measures = [grammar.criterion(sentence).measure for sentence in CRITERIA.values()]
     return [
-        phrases.observed_as(measure) if measure.family is Family.ALERT else measure.name
+        grammar.observed_as(measure) if measure.family is Family.ALERT else measure.name
         for measure in measures
-        if measure.family is Family.ALERT or phrases.is_query(measure)
+        if measure.family is Family.ALERT or grammar.is_query(measure)
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from loadkit.verdict import Status
-from loadkit.workload import Think
+from loadkit.workload.workload import Think
 
 HITS = (
     "sum(rate(cache_hits_total[5s])) / (sum(rate(cache_hits_total[5s])) + sum(rate(cache_misses_total[5s])))"

@@ -1,0 +1,1 @@
+"""What several runs say together: comparison of loads, calibration of the generator."""

@@ -1,0 +1,41 @@
+"""`loadkit judge RUN "sentence" …`: judge a kept run again, with other limits and no load."""
+
+import argparse
+from pathlib import Path
+
+from loadkit import grammar
+from loadkit.cli.run import add_outputs, require_svg, write_json, write_plot
+from loadkit.judging import judge
+from loadkit.recording import archive
+from loadkit.reports import table
+from loadkit.verdict import exit_code
+
+__all__ = ["add", "execute"]
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    command.epilog = (
+        'example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"'
+    )
+    command.add_argument("run", help='a run\'s folder, its id, the beginning of one, or "last"')
+    command.add_argument(
+        "sentences", nargs="*", metavar="SENTENCE", help="criteria; none prints the figures alone"
+    )
+    command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
+    add_outputs(command)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Read the run, judge each sentence, print."""
+    require_svg(options.plot)
+    criteria = [grammar.criterion(sentence) for sentence in options.sentences]
+    kept = archive.load(archive.find(options.run, options.runs))
+    verdicts = [judge.judge(criterion, kept) for criterion in criteria]
+    if options.json:
+        write_json(kept, verdicts, options.json)
+    if options.plot:
+        write_plot(kept, options.plot)
+    if options.json != "-":
+        print("\n".join(table.lines(kept, verdicts)))
+    return exit_code(verdict.status for verdict in verdicts) if verdicts else 0

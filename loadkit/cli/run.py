@@ -1,0 +1,290 @@
+"""`loadkit run URL`: put load on one address, print what came back; with `--that`, judge it."""
+
+import argparse
+import ipaddress
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from loadkit import grammar
+from loadkit.engine.run import run
+from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.judging import judge
+from loadkit.judging import window as steady
+from loadkit.live import terminal as live
+from loadkit.recording import archive
+from loadkit.recording.run import Run
+from loadkit.reports import charts, summary, table
+from loadkit.target import Target
+from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
+from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+
+__all__ = [
+    "add",
+    "add_outputs",
+    "execute",
+    "plan_of",
+    "require_svg",
+    "without_secrets",
+    "write_json",
+    "write_plot",
+]
+
+_HARMLESS = {
+    "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Encoding", "Content-Type",
+    "Origin", "Referer", "User-Agent",
+}  # fmt: skip
+"""Headers that let nobody in: their values are kept; of any other only the name is."""
+_QUERY_VALUE = re.compile(r"=[^&]*")
+_HIDDEN = "***"
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    command.epilog = (
+        'example: loadkit run http://127.0.0.1:8080/ --users 50 --for 30s --that "p95 stays below 500 ms"'
+    )
+    command.add_argument("url", metavar="URL")
+    load = command.add_mutually_exclusive_group()
+    load.add_argument(
+        "--users", type=int, default=10, help="closed load: each waits for its answer (default: 10)"
+    )
+    load.add_argument(
+        "--rate", type=float, help="open load: requests arriving per second, whatever the answers"
+    )
+    command.add_argument("--for", dest="hold", default="30s", help="how long the load holds (default: 30s)")
+    command.add_argument("--ramp", default="5s", help="over how long it arrives; never judged (default: 5s)")
+    command.add_argument(
+        "--think", default="0", help="pause of a user after an answer: 0 or 1s..3s (default: 0)"
+    )
+    command.add_argument("--method", default="", help="default: GET, or POST with --body")
+    command.add_argument("--header", action="append", default=[], metavar="K:V", help="may be given again")
+    command.add_argument("--body", default="", help="text, or @file")
+    command.add_argument("--timeout", default="10s", help="for a whole request (default: 10s)")
+    command.add_argument("--connect-timeout", default="", help="for making a connection")
+    command.add_argument("--read-timeout", default="", help="for a service that is silent")
+    command.add_argument(
+        "--ca-file", default="", metavar="PEM", help="whom to believe (default: the system's)"
+    )
+    command.add_argument("--cert-file", default="", metavar="PEM", help="the client's own certificate")
+    command.add_argument("--key-file", default="", metavar="PEM", help="its key, where that is another file")
+    command.add_argument("--workers", type=int, help="load processes (default: as many as the load needs)")
+    command.add_argument("--seed", type=int, default=1, help="fixes the schedule (default: 1)")
+    command.add_argument(
+        "--that", action="append", default=[], metavar="SENTENCE", help="a criterion to judge"
+    )
+    command.add_argument(
+        "--allow-host", action="append", default=[], metavar="HOST", help="may be loaded too"
+    )
+    command.add_argument("--out", type=Path, default=Path("reports/runs"), help="where the run is kept")
+    add_outputs(command)
+
+
+def add_outputs(command: argparse.ArgumentParser) -> None:
+    """Give a command that prints figures the options that write them elsewhere too."""
+    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
+    command.add_argument(
+        "--plot", metavar="FILE.svg", help="draw how long operations took, from p50 to p99.99"
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Put the load on, keep the run, print and judge."""
+    criteria = [grammar.criterion(sentence) for sentence in options.that]
+    require_svg(options.plot)
+    target = target_of(options.url, options.allow_host)
+    plan = plan_of(options)
+    target = replace(
+        target,
+        ca_file=options.ca_file,
+        cert_file=options.cert_file,
+        key_file=options.key_file,
+        connect_timeout=_seconds(options.connect_timeout) if options.connect_timeout else math.inf,
+        read_timeout=_seconds(options.read_timeout) if options.read_timeout else math.inf,
+    )
+    seconds = plan.workload.seconds
+    level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
+    print(f"{level} on {_shown(options.url)} for {seconds:g} s", file=sys.stderr)
+    with live.watcher(level) as watch:
+        done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
+    done.plan = without_secrets(plan)
+    folder = archive.save(done, options.out)
+    verdicts = [judge.judge(criterion, done) for criterion in criteria]
+    if options.json:
+        write_json(done, verdicts, options.json)
+    if options.plot:
+        write_plot(done, options.plot)
+    if options.json != "-":
+        print("\n".join(table.lines(done, verdicts)))
+        print(f"kept as {folder}: loadkit judge {done.id} judges it again")
+    if verdicts:
+        return exit_code(verdict.status for verdict in verdicts)
+    return 0 if table.has_answers(done) else EXIT_CODES[Status.INCONCLUSIVE]
+
+
+def target_of(url: str, allowed: Sequence[str]) -> Target:
+    """What a URL names, if load may be put on it: loopback, or a host that was allowed by name.
+
+    Raises:
+        ConfigurationError: it is no URL with http or https and a host, or has a name or password in it.
+        NotAllowedError: it is elsewhere.
+
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in {"http", "https"} and parts.port != 0 else None
+    except ValueError:  # a port that is no number, brackets that do not close
+        host = None
+    if not host:
+        raise ConfigurationError(
+            f'cannot read "{_shown(url)}" as an address; http://127.0.0.1:8080/path can be read'
+        )
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            f"the address {_shown(url)} has a name or password in it, which nobody would be sent; "
+            'expected it as a header: --header "Authorization: Basic …"'
+        )
+    if not _is_loopback(host) and host not in allowed:
+        raise NotAllowedError(f"load on {host} is not allowed; if it is yours to load: --allow-host {host}")
+    return Target(name="address", base=f"{parts.scheme}://{parts.netloc}")
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The plan that the options state."""
+    parts = urlsplit(options.url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    arguments = {"path": path, "method": options.method or ("POST" if options.body else "GET")}
+    # Headers are arguments of the journey too. Their capitals tell them from its own, whatever they are called.
+    arguments |= dict(_header(text) for text in options.header)
+    if options.body:
+        arguments["body"] = _body(options.body)
+    low, _, high = options.think.partition("..")
+    think = Think(_seconds(low), _seconds(high or low))
+    level = options.rate if options.rate is not None else float(options.users)
+    if not 0 < level < math.inf:
+        raise ConfigurationError(f"a load of {level:g} is none; --users 10 or --rate 100 is one")
+    if think.low > think.high:
+        raise ConfigurationError(
+            f"--think {options.think}: the first time is the longer one; 1s..3s can be read"
+        )
+    for name, text in (("--for", options.hold), ("--timeout", options.timeout)):
+        if not _seconds(text):
+            raise ConfigurationError(f"{name} {text} is no time; {name} 10s is one")
+    if options.workers is not None and options.workers < 1:
+        raise ConfigurationError(
+            f"--workers {options.workers}: expected one or more, or none for as many as are needed"
+        )
+    return Plan(
+        environment="address",
+        workload=Workload(
+            model=Model.CLOSED if options.rate is None else Model.REQUESTS,
+            stages=(Stage(_seconds(options.ramp), level), Stage(_seconds(options.hold), level)),
+            mix=(MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(sorted(arguments.items()))),),
+            think=think,
+        ),
+        seed=options.seed,
+        timeout=_seconds(options.timeout),
+        cache="as it is",
+    )
+
+
+def without_secrets(plan: Plan) -> Plan:
+    """The plan as it is kept: without what may let somebody in, be it in the query, in a header or in the body."""
+    mix = tuple(
+        replace(entry, arguments=tuple((name, _kept(name, value)) for name, value in entry.arguments))
+        for entry in plan.workload.mix
+    )
+    return replace(plan, workload=replace(plan.workload, mix=mix))
+
+
+def _kept(name: str, value: str) -> str:
+    match name:
+        case "path":
+            return _shown(value)
+        case "body":
+            return f"{_HIDDEN} ({len(value.encode())} bytes)"
+        case "method":
+            return value
+        case _:
+            return value if name in _HARMLESS else _HIDDEN
+
+
+def _shown(url: str) -> str:
+    """An address or a path without the values of its query, and without name and password."""
+    place, question, query = url.partition("?")
+    place = re.sub(r"(?<=//)[^/@]*@", f"{_HIDDEN}@", place)
+    return place + question + _QUERY_VALUE.sub(f"={_HIDDEN}", query)
+
+
+def write_json(done: Run, verdicts: Sequence[Verdict], where: str) -> None:
+    """Write what `loadkit/reports/run.schema.json` describes to a file, or to standard output for "-"."""
+    data: dict[str, Any] = summary.summarise(done, steady.window(done))
+    data["verdicts"] = [summary.verdict_json(verdict) for verdict in verdicts]
+    text = json.dumps(data, indent=2, allow_nan=False)
+    if where == "-":
+        print(text)
+        return
+    try:
+        Path(where).write_text(text + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {where}: {error.strerror}") from None
+
+
+def require_svg(file: str | None) -> None:
+    """Refuse another kind of picture before any load.
+
+    Raises:
+        ConfigurationError: it is another.
+
+    """
+    if file and not file.endswith(".svg"):
+        raise ConfigurationError(f"--plot {file}: it draws SVG; expected such as percentiles.svg")
+
+
+def write_plot(done: Run, file: str) -> None:
+    """Draw the percentiles of response and service time.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+
+    """
+    try:
+        Path(file).write_bytes(charts.percentiles(done, steady.window(done)))
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _seconds(text: str) -> float:
+    """A duration option: a bare 0, else a number with its unit."""
+    return 0.0 if text.strip() == "0" else float(grammar.read("duration", text))
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ConfigurationError(f'cannot read the header "{text}"; "Accept: application/json" can be read')
+    return name.strip().title(), value.strip()
+
+
+def _body(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the body from {text[1:]}: {error}") from None

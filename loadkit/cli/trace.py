@@ -1,0 +1,43 @@
+"""`loadkit trace`: every requirement, what judges it, and what came of it; fails where one is left out."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from loadkit.cli.project import run_command
+from loadkit.errors import ConfigurationError
+from loadkit.reports.gate import FILE
+from loadkit.reports.trace import Promise, requirements_of, trace, verdicts_of
+
+__all__ = ["add", "execute"]
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Give the command its options."""
+    command.add_argument(
+        "--requirements", type=Path, default=Path("features/requirements.toml"), help="the catalogue"
+    )
+    command.add_argument(
+        "--results", type=Path, default=Path("reports"), help="the folder of the last criteria.json"
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print the catalogue; 2 where an id is unknown, or a requirement, a level or a group left out."""
+    requirements = requirements_of(options.requirements)
+    listed = run_command("promises", ["python", "-m", "steps.suite.promises"], capture=True)
+    if listed.returncode:
+        raise ConfigurationError("the features cannot be read")
+    promises = [
+        Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
+        for row in json.loads(listed.stdout)
+    ]
+    proofs = frozenset(each.proof for each in requirements if each.proof and Path(each.proof).exists())
+    traced, problems = trace(requirements, promises, verdicts_of(options.results / FILE), proofs)
+    for each in traced:
+        print(each)
+    sys.stdout.flush()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 2 if problems else 0

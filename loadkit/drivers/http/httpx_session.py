@@ -1,0 +1,119 @@
+"""A user's way to the service through an `httpx.AsyncClient`: slower, and able to do what the load's own client is not.
+
+A proxy, digest authentication, redirects: whatever httpx has an option for. An answer's moment is when httpx hands it
+over, so its own work is part of the time.
+"""
+
+import asyncio
+import math
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from loadkit.drivers.base import TransportError
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.response import Head, Response
+
+__all__ = ["HttpxSession"]
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (httpx.ConnectTimeout, "connect timeout"),
+    (httpx.TimeoutException, "timeout"),
+    (httpx.ProxyError, "proxy"),
+    (httpx.ConnectError, "refused"),
+    (httpx.ProtocolError, "protocol"),
+    (httpx.DecodingError, "protocol"),
+    (httpx.TooManyRedirects, "redirects"),
+    (httpx.NetworkError, "reset"),
+)
+"""Under which word each error is counted; the first that fits."""
+_DECODED = {b"content-encoding", b"content-length", b"transfer-encoding"}
+"""Headers that no longer hold: httpx has unpacked the body."""
+
+
+class HttpxSession:
+    """One user's client; see `loadkit.drivers.base.Session`."""
+
+    def __init__(
+        self,
+        base: str,
+        context: ssl.SSLContext,
+        connect_timeout: float,
+        read_timeout: float,
+        note: Callable[[], None],
+        options: dict[str, Any],
+    ) -> None:
+        """Make the client; nothing is sent yet.
+
+        Args:
+            base: the service's address.
+            context: what is verified where TLS is spoken.
+            connect_timeout: seconds; infinite for as long as the whole request may take.
+            read_timeout: the same for silence.
+            note: called with each request.
+            options: of `httpx.AsyncClient`, in place of these.
+
+        """
+        # The proxies of this machine's environment have no part in what is measured, unless a journey names one.
+        usual: dict[str, Any] = {"base_url": base, "verify": context, "trust_env": False}
+        self._client = httpx.AsyncClient(**usual | options)
+        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
+        self._note = note
+        self._closing: asyncio.Task[None] | None = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: RequestHeaders,
+        more: bytes,
+        body: bytes | None,
+        deadline: float,
+    ) -> Response:
+        """See `Session.request`."""
+        self._note()
+        fields = [*headers.items(), *(line.split(": ", 1) for line in more.decode("latin-1").splitlines())]
+        left = max(deadline - monotonic(), 0.0)
+        patience = httpx.Timeout(
+            None,
+            connect=None if self._connect_timeout == math.inf else self._connect_timeout,
+            read=None if self._read_timeout == math.inf else self._read_timeout,
+        )
+        try:
+            async with asyncio.timeout(left):
+                answer = await self._client.request(
+                    method,
+                    path,
+                    headers=[(name, value) for name, value in fields],
+                    content=body,
+                    timeout=patience,
+                )
+        except TimeoutError:
+            raise TransportError("timeout", monotonic()) from None
+        except httpx.ReadTimeout:
+            raise TransportError("read timeout", monotonic()) from None
+        except httpx.HTTPError as error:
+            raise TransportError(_kind_of(error), monotonic()) from None
+        at = monotonic()
+        lines = [b"HTTP/1.1 %d" % answer.status_code]
+        lines += [b"%b: %b" % field for field in answer.headers.raw if field[0].lower() not in _DECODED]
+        head = b"\r\n".join(lines)
+        return Response(
+            Head(answer.status_code, head), answer.content, at, len(head) + answer.num_bytes_downloaded
+        )
+
+    def close(self) -> None:
+        """Close its connections, as soon as the event loop comes to it."""
+        self._closing = asyncio.get_running_loop().create_task(self._client.aclose())
+
+
+def _kind_of(error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return "tls"
+        cause = cause.__cause__ or cause.__context__
+    return next((word for kind, word in _KINDS if isinstance(error, kind)), f"error: {type(error).__name__}")

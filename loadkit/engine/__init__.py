@@ -1,0 +1,1 @@
+"""Puts a plan on a service: workers, their channel, actions, progress and the uptime probe."""

@@ -1,0 +1,133 @@
+"""What can be told of a run while it goes on."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadkit.recording import histogram as buckets
+from loadkit.recording.recorder import Report
+from loadkit.recording.sample import OK
+from loadkit.recording.slices import Kind, SliceTable, label_series
+from loadkit.workload.workload import Workload
+
+__all__ = ["Progress", "Pulse"]
+
+_LAGS = 0.01
+"""Seconds of event-loop lag (p99) from which the live line warns; the judge decides by the criterion."""
+_BUSY = 0.85
+"""Ratio of a core that a worker may use before the live line warns."""
+_EMERGENCY = 10
+"""Seconds over which more than half of the operations must fail to stop a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run at one moment, as the live line shows it."""
+
+    elapsed: float
+    """Seconds since the start instant; negative before it."""
+    seconds: float
+    """How long the load lasts by plan."""
+    phase: str
+    """"ramp", "hold", "stage 3"; "drain" at the end."""
+    users: int
+    """Held; 0 for open load."""
+    rate: float
+    """Operations ended per second, lately."""
+    p50: float
+    """Seconds, of the operations that succeeded lately; NaN where none did."""
+    p95: float
+    p99: float
+    errors: float
+    """Ratio of the recent operations that failed."""
+    health: str
+    """The generator's own: "ok", or what is wrong."""
+
+
+class Pulse:
+    """Follows the reports of all workers: what the last second was like, and whether it is bad enough to stop."""
+
+    def __init__(self, workload: Workload, workers: int) -> None:
+        self._workload = workload
+        self._latest: dict[int, Report] = {}
+        self._workers = workers
+        self._recent: deque[tuple[int, int]] = deque(maxlen=_EMERGENCY * workers)
+        """Operations and failures, a pair for each report."""
+
+    def add(self, report: Report) -> None:
+        """Take note of a report."""
+        self._latest[report.worker] = report
+        self._recent.append(_attempts(report.table))
+
+    @property
+    def failing(self) -> tuple[int, int] | None:
+        """Operations and failures of the last ten seconds, where more than half failed; else None."""
+        if len(self._recent) < _EMERGENCY * self._workers:
+            return None
+        operations = sum(attempted for attempted, _ in self._recent)
+        failures = sum(failed for _, failed in self._recent)
+        return (operations, failures) if failures * 2 > operations else None
+
+    def progress(self, elapsed: float) -> Progress:
+        """How it stands now."""
+        reports = list(self._latest.values())
+        pairs = [_attempts(report.table) for report in reports]
+        operations, failures = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        p50, p95, p99 = _quantiles([report.table for report in reports], (0.50, 0.95, 0.99))
+        phases = [phase.name for phase in self._workload.phases() if phase.start <= elapsed < phase.end]
+        return Progress(
+            elapsed=elapsed,
+            seconds=self._workload.seconds,
+            phase=phases[0] if phases else "start" if elapsed < 0 else "drain",
+            users=sum(report.beat.held for report in reports),
+            rate=float(operations),
+            p50=p50,
+            p95=p95,
+            p99=p99,
+            errors=failures / operations if operations else 0.0,
+            health=_health(reports),
+        )
+
+
+def _attempts(table: SliceTable) -> tuple[int, int]:
+    """Operations in a table, and how many of them failed."""
+    _, outcome, sums = table.totals(map(label_series, table.names("label:")), 0, 1 << 22)
+    counts = sums[:, 0]
+    return int(counts.sum()), int(counts[outcome != 0].sum())
+
+
+def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[float]:
+    """Quantiles of the successes' response times, in seconds."""
+    totals = np.zeros(buckets.BUCKETS, np.int64)
+    for table in tables:
+        _, outcome, bucket, counts = table.select(
+            Kind.RESPONSE, map(label_series, table.names("label:")), 0, 1 << 22
+        )
+        np.add.at(totals, bucket[outcome == 0], counts[outcome == 0])
+    ranks = totals.cumsum()
+    if not ranks[-1]:
+        return [float("nan")] * len(shares)
+    return [buckets.middle(int(np.searchsorted(ranks, share * ranks[-1]))) for share in shares]
+
+
+def _health(reports: Sequence[Report]) -> str:
+    lag = max((_lag(report.table) for report in reports), default=0.0)
+    cpu = max((report.beat.cpu_seconds for report in reports), default=0.0)
+    if cpu > _BUSY:
+        return f"generator at {cpu:.0%} of a core"
+    if lag > _LAGS:
+        return f"generator {lag * 1e3:.0f} ms late"
+    return OK
+
+
+def _lag(table: SliceTable) -> float:
+    """The 99th percentile of the event loop's lag, in seconds."""
+    workers = [name for name in table.series if name.startswith("worker:")]
+    _, _, bucket, counts = table.select(Kind.LAG, workers, 0, 1 << 22)
+    if not len(counts):
+        return 0.0
+    order = np.argsort(bucket)
+    ranks = counts[order].cumsum()
+    return buckets.middle(int(bucket[order][np.searchsorted(ranks, 0.99 * ranks[-1])]))

@@ -1,0 +1,304 @@
+"""One worker: a process's share of a plan, put on by virtual users.
+
+What a worker's process runs stands here, and not in `run`, so that it imports nothing of what judges and gathers: that
+is 0.4 s of processor time and 30 MB for each of them.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import uvloop
+
+from loadkit.clock import Clock, MonotonicClock
+from loadkit.drivers.base import Driver
+from loadkit.drivers.http.driver import HttpDriver
+from loadkit.drivers.http.response import StatusError
+from loadkit.errors import ConfigurationError
+from loadkit.recording.recorder import Recorder, Report
+from loadkit.target import Target
+from loadkit.users.accounts import Roster, demand
+from loadkit.users.closed_load import Crowd
+from loadkit.users.journey import arrival_of, resolve
+from loadkit.users.open_load import Stream
+from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
+from loadkit.users.user import JourneyBroken, Surroundings, User
+from loadkit.workload.workload import Model, Plan
+
+__all__ = [
+    "SPARE_FILES",
+    "Emit",
+    "Shard",
+    "allow_files",
+    "enlist",
+    "look_over",
+    "put_on",
+    "run_shard",
+    "try_arrivals",
+]
+
+_TICK = 0.01
+"""Seconds between looks at the event loop's lag."""
+SPARE_FILES = 100
+"""Descriptors that a worker needs besides its users' connections."""
+_REFUSED = frozenset({401, 403})
+"""Statuses that say of an account that it has no business here."""
+_SET_PARENT_DEATH_SIGNAL = 1
+_MUSTER = 10.0
+"""Seconds that a worker's process waits for the others to be there."""
+
+
+class Emit(Protocol):
+    """Where a worker's reports go; opened and closed by the worker, so that it can be sent to another process."""
+
+    def __enter__(self) -> Self:
+        """Open it."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, when all reports are on their way."""
+        ...
+
+    def __call__(self, report: Report) -> bool:
+        """Hand over a report without waiting. Return whether to go on."""
+        ...
+
+    def ahead(self, clock: Clock) -> float:
+        """By how many seconds a clock is ahead of that of who started the worker."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One worker's part, and what it needs to know besides the plan."""
+
+    index: int
+    of: int
+    """How many workers there are."""
+    target: Target
+    run_id: str
+    root: Path
+    """The project's root; journeys are imported from there."""
+
+
+def enlist(parent: int, all_there: Barrier) -> None:
+    """Make this process a worker's: it ends when `parent`, which started it, does, however that ends.
+
+    Nobody takes an order before all are there: two orders to one process would be a worker too few.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    all_there.wait(_MUSTER)
+
+
+def look_over(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
+    """See that this process can put on its share of a plan.
+
+    Returns the role that each journey of the mix asks for, and whether users get ready (`package` has an ``arrive``).
+
+    Raises:
+        ConfigurationError: a journey cannot be imported, or too few files may be open.
+
+    """
+    allow_files(plan.workload.most_users // workers)
+    roles = [resolve(entry.journey, root).role for entry in plan.workload.mix]
+    return roles, arrival_of(package, root) is not None
+
+
+def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
+    """Put on one worker's share of a plan, from `start_at` (Unix seconds) until its last operation is answered.
+
+    A plain function of values that can be pickled, so that any `concurrent.futures.Executor` can carry it.
+
+    Raises:
+        ConfigurationError: a journey cannot be imported, there are too few accounts, or too few files may be open.
+        UnreachableError: the service takes no connection.
+        TimeoutError: the worker was not ready by `start_at`.
+
+    """
+    clock = MonotonicClock()
+    allow_files(plan.workload.most_users // shard.of)
+    gc.collect()
+    gc.freeze()
+    # Young garbage is cheap and mostly cycles of closed connections; a full collection walks every user.
+    gc.set_threshold(50_000, 20, 100)
+    with emit, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            put_on(
+                plan,
+                shard,
+                clock.moment(start_at),
+                emit,
+                clock=clock,
+                driver=HttpDriver(shard.target),
+                alarm_of=BEST_ALARM,
+                clock_ahead=emit.ahead(clock),
+            )
+        )
+
+
+def try_arrivals(plan: Plan, target: Target, root: Path) -> None:
+    """Have one user of each role get ready, so that accounts that are refused are found before any load.
+
+    A service that fails in another way is not ours to excuse: that is what a run would show.
+
+    Raises:
+        ConfigurationError: the service refuses an account (401 or 403).
+
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_try_arrivals(plan, target, root))
+
+
+async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
+    arrive = arrival_of(target.journeys, root)
+    if arrive is None:
+        return
+    journeys = [resolve(entry.journey, root) for entry in plan.workload.mix]
+    roster = Roster(target, demand(plan.workload, [journey.role for journey in journeys]))
+    clock, driver = MonotonicClock(), HttpDriver(target)
+    await driver.open()
+    pacer = Pacer(clock, BEST_ALARM)
+    surroundings = Surroundings(plan, clock, driver, Recorder(0, clock.now()), pacer, "")
+    try:
+        for role, entry in {
+            journey.role: entry for journey, entry in zip(journeys, plan.workload.mix, strict=True)
+        }.items():
+            account = roster.account(role, 0)
+            user = User(0, entry, account, surroundings)
+            try:
+                await arrive(user)
+            except StatusError as error:
+                if error.status_code in _REFUSED:
+                    who = f"the account {account.username}" if account is not None else "a user"
+                    raise ConfigurationError(
+                        f"the service does not let {who} in ({error}): check the accounts of environment {target.name}"
+                    ) from None
+            except JourneyBroken:
+                pass
+            finally:
+                user.close()
+    finally:
+        pacer.close()
+
+
+async def put_on(
+    plan: Plan,
+    shard: Shard,
+    origin: float,
+    emit: Callable[[Report], bool],
+    *,
+    clock: Clock,
+    driver: Driver,
+    alarm_of: Callable[[Callable[[], None]], Alarm],
+    clock_ahead: float = 0.0,
+) -> None:
+    """`run_shard` without a process around it: on any clock, over any driver."""
+    journeys = [resolve(entry.journey, shard.root) for entry in plan.workload.mix]
+    arrive = arrival_of(shard.target.journeys, shard.root)
+    roster = Roster(shard.target, demand(plan.workload, [journey.role for journey in journeys]))
+    await driver.open()
+    if clock.now() > origin:
+        raise TimeoutError(
+            f"worker {shard.index} was ready {clock.now() - origin:.1f} s after the start instant"
+        )
+
+    recorder = Recorder(shard.index, origin, clock_ahead)
+    pacer = Pacer(clock, alarm_of)
+    surroundings = Surroundings(plan, clock, driver, recorder, pacer, shard.run_id)
+    load_type = Crowd if plan.workload.model is Model.CLOSED else Stream
+    load = load_type(surroundings, journeys, arrive, roster, (shard.index, shard.of))
+    recorder.watch_collector()
+    users = asyncio.create_task(load.live(origin))
+    lag = asyncio.create_task(_watch_loop(surroundings))
+    mishap = _first_mishap()
+    try:
+        if not await _report_until_done(surroundings, origin, emit, (users, mishap)):
+            load.cut()
+    finally:
+        for task in (lag, users):
+            task.cancel()
+        await asyncio.wait((lag, users))
+        recorder.unwatch_collector()
+        pacer.close()
+    emit(recorder.report())
+    for ended in (users, mishap):
+        if ended.done() and not ended.cancelled():
+            ended.result()
+
+
+async def _report_until_done(
+    surroundings: Surroundings,
+    origin: float,
+    emit: Callable[[Report], bool],
+    ends: Sequence["asyncio.Future[None]"],
+) -> bool:
+    """A report at the end of each second, until one of `ends` is done or the drain is over; False where told to stop."""
+    plan, clock, pacer = surroundings.plan, surroundings.clock, surroundings.pacer
+    last = origin + plan.workload.seconds + plan.drain
+    second = origin + 1.0
+    while not any(end.done() for end in ends) and clock.now() < last:
+        await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
+        if clock.now() >= second:
+            second += 1.0
+            if not emit(surroundings.recorder.report()):
+                return False
+    return True
+
+
+def _first_mishap() -> "asyncio.Future[None]":
+    """A future that fails with the first error in a callback of the event loop: the engine's own, so the load must end.
+
+    Errors of a transport come to its connection, and are counted there.
+    """
+    loop = asyncio.get_running_loop()
+    mishap: asyncio.Future[None] = loop.create_future()
+
+    def note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "handle" in context and not mishap.done():
+            mishap.set_exception(context["exception"])
+
+    loop.set_exception_handler(note)
+    return mishap
+
+
+async def _watch_loop(surroundings: Surroundings) -> None:
+    """See how late the event loop wakes, and have samples counted as they gather."""
+    clock, pacer, recorder = surroundings.clock, surroundings.pacer, surroundings.recorder
+    while True:
+        due = clock.now() + _TICK
+        await pacer.until(due)
+        now = clock.now()
+        recorder.lag(now, now - due)
+        recorder.count_full_chunks()
+
+
+def allow_files(connections: int) -> None:
+    """Let this process hold that many connections.
+
+    Raises:
+        ConfigurationError: the system does not allow it.
+
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigurationError(
+            f"a worker needs {needed} open files, the system allows it {hard} (ulimit -Hn); "
+            "allow more, or use more workers"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Environment files, the control command, the lock and the preflight."""

@@ -1,0 +1,58 @@
+"""The sentences that product and QA write, and the values they mean. One owner of every regular expression.
+
+::
+
+    criterion  ::= measure [scope] comparison limit | measure comparison limit scope
+                 | measure [scope] ("is at most" | "is at least") number "times that at the" word "load" [", or below" limit]
+                 | "the service recovers within" duration
+                 | "the" quoted "alert fires within" duration | "no alert fires"
+    measure    ::= ["the"] (statistic ["response time"] | "error rate" | "availability" | "uptime" | "throughput"
+                 | "CPU utilization" | "memory usage" | "database connection pool utilization")
+                 | "the Prometheus query" quoted
+    statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"] | "median" | "mean" | "maximum"
+    scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name | "of tenant" quoted
+                 | "on every instance" | "per instance"
+    comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
+                 | "is at most" | "is at least"
+    limit      ::= duration | share | size | rate | number
+    duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)     share ::= number [" "] "%"
+    size       ::= number [" "] ("GB" | "GiB" | …)     rate ::= number "requests per second"
+    number     ::= digits, with or without thousands' commas, with or without a decimal point
+
+`parameters` has the parts, `sentences` the whole ones, `reading` what they mean, `misfit` why one cannot be read.
+"""
+
+from loadkit.grammar.parameters import PARAMETERS, Parameter, Quantity, is_query, read
+from loadkit.grammar.reading import criterion, explain
+from loadkit.grammar.sentences import (
+    ALERTS,
+    GIVEN,
+    THEN,
+    WHEN,
+    alert_within,
+    no_alert,
+    observed_as,
+    promise,
+    promise_beside,
+    recovery_within,
+)
+
+__all__ = [
+    "ALERTS",
+    "GIVEN",
+    "PARAMETERS",
+    "THEN",
+    "WHEN",
+    "Parameter",
+    "Quantity",
+    "alert_within",
+    "criterion",
+    "explain",
+    "is_query",
+    "no_alert",
+    "observed_as",
+    "promise",
+    "promise_beside",
+    "read",
+    "recovery_within",
+]

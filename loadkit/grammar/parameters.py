@@ -1,0 +1,248 @@
+"""The parts that sentences are made of: a regular expression each, and the value that its text means."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadkit.criterion import Family, Measure, Scope, ScopeKind, Unit
+from loadkit.errors import PhraseError
+from loadkit.workload.workload import Think
+
+__all__ = [
+    "MEASURE_NAMES",
+    "PARAMETERS",
+    "SCOPE_EXAMPLES",
+    "UNIT_EXAMPLES",
+    "Parameter",
+    "Quantity",
+    "is_query",
+    "read",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with its unit, in the one unit that is kept inside."""
+
+    value: float
+    unit: Unit
+    text: str
+    """As it was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of sentences, written ``{name}`` in them."""
+
+    name: str
+    regexp: str
+    """Without capturing groups: what it matches is what `convert` is given."""
+    convert: Callable[[str], Any]
+    expected: str
+    """What stands in its place, for people: "a time"."""
+    example: str
+
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})"
+_NUMBER = rf"{_DIGITS}(?:\.[0-9]{{1,9}})?"
+_QUOTED = r'"[^"]+"'
+
+_SECONDS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+}
+_BYTES = {
+    "bytes": 1.0,
+    **{f"{prefix}B": 1000.0 ** (power + 1) for power, prefix in enumerate("kMGT")},
+    **{f"{prefix}iB": 1024.0 ** (power + 1) for power, prefix in enumerate("KMGT")},
+}
+
+
+def _any(words: Mapping[str, Any]) -> str:
+    """One of some words, the longest that fits."""
+    return "(?:" + "|".join(sorted(map(re.escape, words), key=len, reverse=True)) + ")"
+
+
+_DURATION = rf"{_NUMBER} ?{_any(_SECONDS)}"
+_SHARE = rf"{_NUMBER} ?%"
+_SIZE = rf"{_NUMBER} ?{_any(_BYTES)}"
+_RATE = rf"{_NUMBER} requests? per second"
+_LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{_NUMBER})"
+_ON_AVERAGE = " on average"
+_THINK = rf"(?:(?:{_NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
+
+UNIT_EXAMPLES = {
+    Unit.SECONDS: "500 ms",
+    Unit.RATIO: "1%",
+    Unit.PER_SECOND: "1000 requests per second",
+    Unit.BYTES: "2 GB",
+    Unit.TIMES: "2 times",
+    Unit.NUMBER: "5",
+}
+"""A limit as it is written, for each unit."""
+
+_NAMED = {
+    name: Measure(name, family, unit)
+    for name, family, unit in (
+        ("error rate", Family.ERROR_RATE, Unit.RATIO),
+        ("availability", Family.AVAILABILITY, Unit.RATIO),
+        ("uptime", Family.UPTIME, Unit.RATIO),
+        ("throughput", Family.THROUGHPUT, Unit.PER_SECOND),
+        ("CPU utilization", Family.GAUGE, Unit.RATIO),
+        ("memory usage", Family.GAUGE, Unit.BYTES),
+        ("database connection pool utilization", Family.GAUGE, Unit.RATIO),
+    )
+}
+_STATISTICS = {"median": 0.5, "mean": None, "maximum": None, "max": None}
+_RESPONSE_TIME = "response time"
+MEASURE_NAMES = (
+    *(
+        f"the p95 {_RESPONSE_TIME}",
+        f"the mean {_RESPONSE_TIME}",
+        f"the median {_RESPONSE_TIME}",
+        "p95",
+        "p99",
+    ),
+    "the error rate",
+    *_NAMED,
+)
+"""Measures as they are most often written: what a wrong one is compared with."""
+
+_PERCENTILE = r"p[0-9]{1,2}(?:\.[0-9]{1,4})?"
+_ORDINAL = r"[0-9]{1,2}(?:\.[0-9]{1,4})?(?:st|nd|rd|th) percentile"
+_MEASURE = (
+    rf"(?:(?:the )?(?:{_PERCENTILE}|{_ORDINAL}|{_any(_STATISTICS)})(?: (?:of the )?{_RESPONSE_TIME})?"
+    rf"|(?:the )?{_any(_NAMED)}"
+    rf"|the Prometheus query {_QUOTED})"
+)
+
+_NAME = r"[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,3}?"
+"""One to four words, as few as will do."""
+_SCOPES = (
+    (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
+    (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
+    (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
+    (ScopeKind.REGION, "for users in ", _NAME, ""),
+    (ScopeKind.INSTANCE, "on every instance", "", ""),
+    (ScopeKind.INSTANCE, "per instance", "", ""),
+)
+"""What is before its name, the name, what is after it."""
+_SCOPE = "(?:" + "|".join(before + name + after for _, before, name, after in _SCOPES) + ")"
+SCOPE_EXAMPLES = (
+    "of the auth endpoints",
+    'of "GET /api/v1/auth/me"',
+    'of tenant "acme"',
+    "for users in Europe",
+    "on every instance",
+)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _quantity(text: str) -> Quantity:
+    matched = re.match(_NUMBER, text)
+    assert matched
+    number, unit = _number(matched[0]), text[matched.end() :].strip()
+    if not unit:
+        return Quantity(number, Unit.NUMBER, text)
+    if unit == "%":
+        return Quantity(number / 100, Unit.RATIO, text)
+    if unit in _SECONDS:
+        return Quantity(number * _SECONDS[unit], Unit.SECONDS, text)
+    if unit in _BYTES:
+        return Quantity(number * _BYTES[unit], Unit.BYTES, text)
+    return Quantity(number, Unit.PER_SECOND, text)
+
+
+def _value(text: str) -> float:
+    return _quantity(text).value
+
+
+def _think(text: str) -> Think:
+    if text.endswith(_ON_AVERAGE):
+        mean = _value(text.removesuffix(_ON_AVERAGE))
+        return Think(mean, mean, "exponential")
+    low, _, high = text.rpartition(" to ")
+    longest = _value(high)
+    if not low:
+        return Think(longest, longest)
+    shortest = _quantity(low)
+    if shortest.unit is Unit.NUMBER:
+        # "1 to 3 seconds": the first number has the unit of the second.
+        return Think(_value(low + re.sub(rf"^{_NUMBER}", "", high)), longest)
+    return Think(shortest.value, longest)
+
+
+def _measure(text: str) -> Measure:
+    words = text.removeprefix("the ")
+    if words.startswith("Prometheus query "):
+        return Measure(words.partition('"')[2].removesuffix('"'), Family.GAUGE, Unit.NUMBER)
+    if words in _NAMED:
+        return _NAMED[words]
+    statistic = re.split(rf" (?:of the )?{_RESPONSE_TIME}$", words)[0]
+    if statistic in _STATISTICS:
+        quantile = _STATISTICS[statistic]
+        shown = "max" if statistic == "maximum" else statistic
+        return Measure(_RESPONSE_TIME, Family.TIME, Unit.SECONDS, quantile, shown)
+    number = re.sub(r"^p|(?:st|nd|rd|th) percentile$", "", statistic)
+    return Measure(
+        _RESPONSE_TIME, Family.TIME, Unit.SECONDS, round(float(number) / 100, 9), f"p{float(number):g}"
+    )
+
+
+def _scope(text: str) -> Scope:
+    for kind, before, name, after in _SCOPES:
+        matched = re.fullmatch(f"{before}({name}){after}", text)
+        if matched:
+            return Scope(kind, matched[1])
+    raise AssertionError(text)
+
+
+def _unquoted(text: str) -> str:
+    return text.strip('"')
+
+
+PARAMETERS: Mapping[str, Parameter] = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("count", _DIGITS, _number, "a whole number", "1000"),
+        Parameter("duration", _DURATION, _value, "a time with its unit", "5 minutes"),
+        Parameter("share", _SHARE, _value, "a share", "1%"),
+        Parameter("size", _SIZE, _value, "a size", "2 GB"),
+        Parameter("rate", _RATE, _value, "a rate", "1000 requests per second"),
+        Parameter("limit", _LIMIT, _quantity, "a limit with its unit", "500 ms"),
+        Parameter("think", _THINK, _think, "a time or a span of time", "1 to 3 seconds"),
+        Parameter("measure", _MEASURE, _measure, "a measure", "the p95 response time"),
+        Parameter("scope", _SCOPE, _scope, "where it holds", "of the auth endpoints"),
+        Parameter("mix", _NAME, str, "a mix of the environment", "API"),
+        Parameter("journey", _QUOTED, _unquoted, "a journey in quotes", '"ingest events"'),
+        Parameter("level", r"[\w-]+", str, "a level of the environment", "peak"),
+        Parameter("factor", _NUMBER, _number, "a number", "2"),
+        Parameter("curve", _QUOTED, _unquoted, "a curve of the environment in quotes", '"peak hour"'),
+        Parameter("alert", _QUOTED, _unquoted, "an alert in quotes", '"HighLatency"'),
+    )
+}
+"""All parts, by name."""
+
+
+def is_query(measure: Measure) -> bool:
+    """Is it free PromQL? No other measure is a plain number."""
+    return measure.family is Family.GAUGE and measure.unit is Unit.NUMBER
+
+
+def read(name: str, text: str) -> Any:
+    """The value of a text that is one parameter and nothing else, such as a cell of a table.
+
+    Raises:
+        PhraseError: it cannot be read as that.
+
+    """
+    parameter = PARAMETERS[name]
+    if not re.fullmatch(parameter.regexp, text):
+        raise PhraseError(text, text, f"expected {parameter.expected}, such as {parameter.example}")
+    return parameter.convert(text)

@@ -1,0 +1,236 @@
+"""Whole sentences: the expressions that step files repeat, and what the parts of a criterion make together.
+
+An expression is a Cucumber expression of words, ``{parameters}`` and optional endings such as ``user(s)``.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Reference, Scope, ScopeKind, Unit
+from loadkit.errors import PhraseError
+from loadkit.grammar.parameters import PARAMETERS, UNIT_EXAMPLES, Quantity, is_query
+
+__all__ = [
+    "ALERTS",
+    "GIVEN",
+    "THEN",
+    "WHEN",
+    "alert_within",
+    "no_alert",
+    "observed_as",
+    "pattern",
+    "promise",
+    "promise_beside",
+    "recovery_within",
+]
+
+ALERTS = "alerts"
+"""The measure of all alerts together."""
+
+GIVEN = (
+    "{count} concurrent user(s)",
+    "{count} concurrent user(s) of the {mix}",
+    "{count} concurrent user(s) following the {journey} journey",
+    "{count} request(s) arriving per second",
+    "{count} journey(s) starting per second",
+    "the {level} load",
+    "they arrive over {duration}",
+    "the load holds for {duration}",
+    "the load follows",
+    "the load follows the {curve} curve",
+    "the load follows the {curve} curve over {duration}",
+    "the users are",
+    "each user thinks for {think}",
+    "each user starts a journey every {duration}",
+    "the cache is warm",
+    "the cache is cold",
+)
+WHEN = (
+    "the load runs",
+    "an instance is killed",
+    "an instance is killed after {duration}",
+    "the cache is emptied",
+    "the cache is emptied after {duration}",
+    "the load falls back to {count} user(s) after {duration}",
+)
+
+_KINDS = {
+    Unit.SECONDS: "a time",
+    Unit.RATIO: "a share",
+    Unit.PER_SECOND: "a rate",
+    Unit.BYTES: "a size",
+    Unit.TIMES: "a ratio",
+    Unit.NUMBER: "a plain number",
+}
+_OF_TRAFFIC = {ScopeKind.ALL, ScopeKind.GROUP, ScopeKind.LABEL, ScopeKind.TENANT, ScopeKind.REGION}
+_SCOPES = {
+    Family.TIME: _OF_TRAFFIC,
+    Family.ERROR_RATE: _OF_TRAFFIC,
+    Family.AVAILABILITY: _OF_TRAFFIC,
+    Family.THROUGHPUT: _OF_TRAFFIC,
+    Family.UPTIME: {ScopeKind.ALL},
+    Family.GAUGE: {ScopeKind.ALL, ScopeKind.INSTANCE},
+    Family.RECOVERY: {ScopeKind.ALL},
+    Family.ALERT: {ScopeKind.ALL},
+}
+_WHERE = {
+    **dict.fromkeys(
+        (Family.TIME, Family.ERROR_RATE, Family.AVAILABILITY, Family.THROUGHPUT),
+        "of operations, not of instances",
+    ),
+    Family.UPTIME: "of the service as a whole",
+    Family.GAUGE: 'of instances; expected "on every instance", or nothing',
+}
+"""What a family's measures belong to, for a sentence that has them belong to something else."""
+
+
+@cache
+def pattern(expression: str) -> re.Pattern[str]:
+    """The regular expression of a Cucumber expression; each parameter is a group of its name."""
+    text = re.escape(expression).replace(r"\ ", " ")
+    text = re.sub(r"\\\((\w+)\\\)", r"(?:\1)?", text)
+    return re.compile(
+        re.sub(r"\\\{(\w+)\\\}", lambda part: f"(?P<{part[1]}>{PARAMETERS[part[1]].regexp})", text)
+    )
+
+
+def promise(
+    sentence: str, measure: Measure, comparison: Comparison, limit: Quantity, scope: Scope | None = None
+) -> Criterion:
+    """The criterion that the parts of a sentence make.
+
+    Raises:
+        PhraseError: they do not belong together: a unit that the measure does not have, a scope that it knows nothing of.
+
+    """
+    scope = scope or Scope()
+    name = "the query" if is_query(measure) else measure.name
+    _require_unit(sentence, measure, limit)
+    if measure.unit is Unit.RATIO and limit.value > 1:
+        raise PhraseError(sentence, limit.text, "a share is at most 100%")
+    if measure.quantile == 0:
+        raise PhraseError(sentence, measure.statistic, "a percentile lies above p0, such as p95")
+    if measure.statistic == "max" and comparison is not Comparison.NEVER_EXCEEDS:
+        raise PhraseError(sentence, comparison, 'of a maximum only "never exceeds" can be said')
+    if scope.kind not in _SCOPES[measure.family]:
+        raise PhraseError(sentence, str(scope), f"{name} is {_WHERE[measure.family]}")
+    return Criterion(sentence, measure, comparison, limit.value, scope)
+
+
+def promise_beside(
+    sentence: str,
+    measure: Measure,
+    comparison: Comparison,
+    times: float,
+    level: str,
+    scope: Scope | None = None,
+    or_limit: Quantity | None = None,
+) -> Criterion:
+    """The criterion that compares a measure with the same one at another load.
+
+    Raises:
+        PhraseError: no two loads can be compared by that measure, or the other limit is not one of it.
+
+    """
+    is_time = measure.family is Family.TIME and measure.statistic != "max"
+    if not is_time and measure.family is not Family.THROUGHPUT:
+        expected = "two loads are compared by response times or throughput, such as the p95 response time"
+        raise PhraseError(sentence, measure.name, expected)
+    if times == 0:
+        raise PhraseError(sentence, "0 times", "expected a number above 0, such as 2 times")
+    scope = scope or Scope()
+    if scope.kind not in _OF_TRAFFIC:
+        raise PhraseError(sentence, str(scope), f"{measure.name} is {_WHERE[measure.family]}")
+    if or_limit is not None:
+        _require_unit(sentence, measure, or_limit)
+    reference = Reference(level, or_limit.value if or_limit else None)
+    return Criterion(sentence, measure, comparison, times, scope, reference)
+
+
+def recovery_within(sentence: str, seconds: float) -> Criterion:
+    """The criterion on how soon the service is as it was before it was disturbed."""
+    measure = Measure("recovery", Family.RECOVERY, Unit.SECONDS)
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def alert_within(sentence: str, alert: str, seconds: float) -> Criterion:
+    """The criterion that an alert of the service fires, and how soon."""
+    measure = Measure(alert, Family.ALERT, Unit.SECONDS)
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def observed_as(measure: Measure) -> str:
+    """The name under which the alerts that a measure speaks of are observed: "alerts", "alerts:HighLatency"."""
+    return ALERTS if measure.unit is Unit.NUMBER else f"{ALERTS}:{measure.name}"
+
+
+def no_alert(sentence: str) -> Criterion:
+    """The criterion that none of the service's alerts fires; the limit is their number."""
+    return Criterion(sentence, Measure(ALERTS, Family.ALERT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
+
+
+def _require_unit(sentence: str, measure: Measure, limit: Quantity) -> None:
+    if limit.unit is measure.unit:
+        return
+    name = "the query" if is_query(measure) else measure.name
+    if limit.unit is Unit.NUMBER:
+        expected = f"it needs a unit, such as {limit.text}{UNIT_EXAMPLES[measure.unit].lstrip('0123456789')}"
+    else:
+        expected = f"{name} is {_KINDS[measure.unit]}, such as {UNIT_EXAMPLES[measure.unit]}"
+    raise PhraseError(sentence, limit.text, expected)
+
+
+Meaning = Callable[[str, Mapping[str, Any]], Criterion]
+"""From a sentence and its parts, by name, to the criterion."""
+
+
+def _compared(comparison: Comparison) -> Meaning:
+    return lambda sentence, parts: promise(
+        sentence, parts["measure"], comparison, parts["limit"], parts.get("scope")
+    )
+
+
+def _compared_beside(comparison: Comparison) -> Meaning:
+    return lambda sentence, parts: promise_beside(
+        sentence,
+        parts["measure"],
+        comparison,
+        parts["factor"],
+        parts["level"],
+        parts.get("scope"),
+        parts.get("limit"),
+    )
+
+
+THEN: Mapping[str, Meaning] = {
+    **{
+        template.replace("comparison", comparison): _compared(comparison)
+        for comparison in Comparison
+        for template in (
+            "{measure} comparison {limit}",
+            "{measure} {scope} comparison {limit}",
+            "{measure} comparison {limit} {scope}",
+        )
+    },
+    **{
+        f"{subject} {comparison} {{factor}} times that at the {{level}} load{ending}": _compared_beside(
+            comparison
+        )
+        for subject in ("{measure}", "{measure} {scope}")
+        for comparison, ending in (
+            (Comparison.IS_AT_MOST, ""),
+            (Comparison.IS_AT_MOST, ", or below {limit}"),
+            (Comparison.IS_AT_LEAST, ""),
+        )
+    },
+    "the service recovers within {duration}": lambda sentence, parts: recovery_within(
+        sentence, parts["duration"]
+    ),
+    "the {alert} alert fires within {duration}": lambda sentence, parts: alert_within(
+        sentence, parts["alert"], parts["duration"]
+    ),
+    "no alert fires": lambda sentence, _: no_alert(sentence),
+}
+"""Every criterion's expression, with what it means."""

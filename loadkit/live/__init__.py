@@ -1,0 +1,1 @@
+"""How a run goes while it is going on."""

@@ -1,0 +1,449 @@
+"""The record of a load: per second, label and outcome, counts in logarithmic buckets.
+
+A `SliceTable` is a multiset. Merging two is adding their counts, so it does not matter how seconds, workers or hosts
+were cut: the same samples give the same table (a property test holds it so). Percentiles are never averaged.
+
+Each count stands under one 64-bit key, which makes adding a sort and a sum::
+
+    second (22 bits) | series (16) | outcome (6) | kind (3) | bucket (14)
+"""
+
+import enum
+import pickle
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.recording import histogram as buckets
+from loadkit.recording.sample import OK, Sample
+
+__all__ = [
+    "Beat",
+    "Gap",
+    "Kind",
+    "SliceTable",
+    "label_series",
+    "region_series",
+    "tenant_series",
+    "worker_series",
+]
+
+_BUCKET_BITS, _KIND_BITS, _OUTCOME_BITS, _SERIES_BITS, _SECOND_BITS = 14, 3, 6, 16, 22
+_KIND_SHIFT = _BUCKET_BITS
+_OUTCOME_SHIFT = _KIND_SHIFT + _KIND_BITS
+_SERIES_SHIFT = _OUTCOME_SHIFT + _OUTCOME_BITS
+_SECOND_SHIFT = _SERIES_SHIFT + _SERIES_BITS
+
+_TOGETHER = 200
+"""Tables that are added in one pass. All 3600 of an hour at once take twice the time, and three times the memory."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Kind(enum.IntEnum):
+    """What is counted."""
+
+    RESPONSE = 0
+    """end - intended, in the second of the intended start: what is judged."""
+    SERVICE = 1
+    """end - sent, in the second of the intended start."""
+    LATENESS = 2
+    """sent - intended as far as the generator caused it, in the second of the intended start."""
+    LAG = 3
+    """How late the worker's event loop woke."""
+    COMPLETED = 4
+    """Operations in the second of their end; only the count has a meaning, the bucket is 0."""
+
+
+def label_series(label: str) -> str:
+    """The name of the series of a label. Every sample is in exactly one of them: together they are the whole."""
+    return f"label:{label}"
+
+
+def tenant_series(tenant: str) -> str:
+    """The name of the series of a tenant; a second count of the same samples."""
+    return f"tenant:{tenant}"
+
+
+def region_series(region: str) -> str:
+    """The name of the series of a region; a second count of the same samples."""
+    return f"region:{region}"
+
+
+def worker_series(worker: int) -> str:
+    """The name of the series in which a worker's loop lag and lateness are counted."""
+    return f"worker:{worker}"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One worker's state over one second."""
+
+    worker: int
+    second: int
+    """Whole seconds since the run's start instant."""
+    held: int
+    """The smallest number of users held during the second (0 for open load)."""
+    in_flight: int
+    """Operations unanswered at its end."""
+    scheduled: int
+    """Operations whose intended start lay in it."""
+    sent: int
+    """Operations put on the wire in it."""
+    blocked: int
+    """Operations that were due and waited for a place that the service occupied."""
+    dropped: int
+    """Arrivals refused beyond `max_in_flight`."""
+    cpu_seconds: float
+    """Processor time the worker used in it."""
+    longest_pause: float
+    """Seconds of the longest garbage collection."""
+    memory_bytes: int
+    """Resident memory at its end."""
+    starved: int
+    """Operations that found no socket or file to use."""
+    by_httpx: int = 0
+    """Operations that went through httpx, and not through the load's own client."""
+    clock_ahead: float = 0.0
+    """Seconds by which the worker's clock is ahead of that of who started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time with operations in flight and not one completion; seconds since the run's start instant."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.end - self.start
+
+
+@dataclass(slots=True)
+class SliceTable:
+    """Counts, and per second, series and outcome the exact sums. Add to it with `record` and `add`; read with the rest."""
+
+    series: list[str] = field(default_factory=list)
+    """Names by number: "label:GET /x", "tenant:acme" …"""
+    outcomes: list[str] = field(default_factory=lambda: [OK])
+    """Outcomes by number; 0 is success."""
+    keys: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    """Packed keys, rising, each once; shape (n,)."""
+    counts: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    """How many of each; shape (n,)."""
+    cells: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    """Packed second, series and outcome, rising, each once; shape (m,)."""
+    sums: Floats = field(default_factory=lambda: np.empty((0, 5), np.float64))
+    """Per cell: operations, seconds of response time, seconds of service time, bytes, longest response; shape (m, 5)."""
+
+    _series_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _outcome_numbers: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    _looked_through: Integers | None = field(default=None, init=False, repr=False, compare=False)
+    """The keys for which the next two hold: see `_stretches`."""
+    _heads: Integers = field(
+        default_factory=lambda: np.empty(0, np.int64), init=False, repr=False, compare=False
+    )
+    _begins: Integers = field(
+        default_factory=lambda: np.zeros(1, np.int64), init=False, repr=False, compare=False
+    )
+
+    # --- writing
+
+    def series_number(self, name: str) -> int:
+        """The number of a series, made where it is new."""
+        return _number(self.series, self._series_numbers, name, 1 << _SERIES_BITS)
+
+    def outcome_number(self, name: str) -> int:
+        """The number of an outcome, made where it is new."""
+        return _number(self.outcomes, self._outcome_numbers, name, 1 << _OUTCOME_BITS)
+
+    def record(self, samples: Sequence[Sample], origin: float = 0.0, worker: int | None = None) -> None:
+        """Count samples: under their label, and again under their tenant and region where they have one.
+
+        Args:
+            samples: the operations.
+            origin: the run's start instant on the samples' clock.
+            worker: under whom their lateness is counted; None counts none.
+
+        """
+        if not samples:
+            return
+        labels, outcomes, *columns, tenants, regions, late = zip(*samples, strict=True)
+        # An array.array takes floats out of a tuple in half the time that numpy does.
+        starts, sends, ends, sizes, lateness = (
+            np.frombuffer(array("d", column)) for column in (*columns, late)
+        )
+        durations = np.array([ends - starts, ends - sends, lateness])
+        response_bucket, service_bucket, lateness_bucket = buckets.indices(durations)
+        started, ended = _whole(starts - origin), _whole(ends - origin)
+        outcome = _numbered(outcomes, {name: self.outcome_number(name) for name in set(outcomes)})
+        row = np.empty((len(samples), 5))
+        row[:, 0], row[:, 1], row[:, 2], row[:, 3], row[:, 4] = 1.0, *durations[:2], sizes, durations[0]
+        keys, cells, sums = [], [], []
+        for names, prefix in ((labels, label_series), (tenants, tenant_series), (regions, region_series)):
+            known = {name: self.series_number(prefix(name)) if name else -1 for name in set(names)}
+            if max(known.values()) < 0:
+                continue
+            series = _numbered(names, known)
+            here = slice(None) if min(known.values()) >= 0 else series >= 0
+            cell = _pack_cell(started[here], series[here], outcome[here])
+            done = _pack_cell(ended[here], series[here], outcome[here])
+            keys += [
+                _pack_key(cell, Kind.RESPONSE, response_bucket[here]),
+                _pack_key(cell, Kind.SERVICE, service_bucket[here]),
+                _pack_key(done, Kind.COMPLETED, np.zeros(len(done), np.int64)),
+            ]
+            cells.append(cell)
+            sums.append(row[here])
+        if worker is not None:
+            cell = _pack_cell(started, np.int64(self.series_number(worker_series(worker))), np.int64(0))
+            keys.append(_pack_key(cell, Kind.LATENESS, lateness_bucket))
+        self._add_counts(*np.unique(np.concatenate(keys), return_counts=True))
+        self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
+
+    def count(self, kind: Kind, series: str, seconds: Floats, durations: Floats) -> None:
+        """Count durations (seconds, shape (n,)) of a kind that belong to moments `seconds` (shape (n,)) of the run."""
+        cell = _pack_cell(_whole(seconds), np.int64(self.series_number(series)), np.int64(0))
+        keys = _pack_key(cell, kind, buckets.indices(durations))
+        self._add_counts(*np.unique(keys, return_counts=True))
+
+    def add(self, *others: "SliceTable") -> None:
+        """Add other tables' counts to this one, in one pass; the others keep their own."""
+        low = (1 << _OUTCOME_SHIFT) - 1
+        keys, cells = [], []
+        for other in others:
+            series = np.array([self.series_number(name) for name in other.series] or [0], np.int64)
+            outcomes = np.array([self.outcome_number(name) for name in other.outcomes], np.int64)
+            cell = _renumbered(other.keys >> _OUTCOME_SHIFT, series, outcomes)
+            keys.append((cell << _OUTCOME_SHIFT) | (other.keys & low))
+            cells.append(_renumbered(other.cells, series, outcomes))
+        if others:
+            counts, sums = [other.counts for other in others], [other.sums for other in others]
+            self._add_counts(*_grouped_counts(np.concatenate(keys), np.concatenate(counts)))
+            self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
+
+    def _add_counts(self, keys: Integers, counts: Integers) -> None:
+        """Add counts under keys that rise, each once."""
+        at, is_new = _places(self.keys, keys)
+        self.counts[at[~is_new]] += counts[~is_new]
+        if is_new.any():
+            into = at[is_new]
+            self.keys, self.counts = _inserted(into, (self.keys, keys[is_new]), (self.counts, counts[is_new]))
+
+    def _add_cells(self, cells: Integers, sums: Floats) -> None:
+        """Add sums under cells that rise, each once."""
+        at, is_new = _places(self.cells, cells)
+        known = at[~is_new]
+        self.sums[known, :4] += sums[~is_new, :4]
+        self.sums[known, 4] = np.maximum(self.sums[known, 4], sums[~is_new, 4])
+        if is_new.any():
+            into = at[is_new]
+            self.cells, self.sums = _inserted(into, (self.cells, cells[is_new]), (self.sums, sums[is_new]))
+
+    # --- keeping
+
+    def packed(self) -> bytes:
+        """The table in about a tenth of its bytes: what gathers while a load lasts, beside what it measures."""
+        steps = np.diff(self.keys, prepend=np.int64(0))  # small numbers, many of them alike
+        return zlib.compress(
+            pickle.dumps((self.series, self.outcomes, steps, self.counts, self.cells, self.sums)), level=1
+        )
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """What `packed` was made of."""
+        # Of this process's own making: nothing that somebody sent.
+        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301
+        return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
+
+    @classmethod
+    def sum_of(cls, packed: Sequence[bytes]) -> Self:
+        """All the counts of packed tables."""
+        whole = cls()
+        for start in range(0, len(packed), _TOGETHER):
+            whole.add(*map(cls.unpacked, packed[start : start + _TOGETHER]))
+        return whole
+
+    # --- reading
+
+    def names(self, prefix: str) -> list[str]:
+        """The series whose name starts with a prefix ("label:"), without it, sorted."""
+        return sorted(name.removeprefix(prefix) for name in self.series if name.startswith(prefix))
+
+    def select(
+        self, kind: Kind, series: Iterable[str], start: int, end: int
+    ) -> tuple[Integers, Integers, Integers, Integers]:
+        """The counts of some series in the seconds start <= s < end.
+
+        Returns four arrays of one shape (n,): second, outcome number, bucket, count.
+        """
+        heads, begins = self._stretches()
+        lowest, highest = np.searchsorted(
+            heads, [second << (_SECOND_SHIFT - _KIND_SHIFT) for second in (start, end)]
+        )
+        heads, sizes, begins = (
+            heads[lowest:highest],
+            np.diff(begins)[lowest:highest],
+            begins[lowest:highest],
+        )
+        second, number, outcome = _unpack_cell(heads >> _KIND_BITS)
+        here = ((heads & ((1 << _KIND_BITS) - 1)) == kind) & self._wanted(series)[number]
+        second, outcome, sizes, begins = (each[here] for each in (second, outcome, sizes, begins))
+        ends = np.cumsum(sizes)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + sizes, sizes)
+        buckets_there = self.keys[places] & ((1 << _BUCKET_BITS) - 1)
+        return np.repeat(second, sizes), np.repeat(outcome, sizes), buckets_there, self.counts[places]
+
+    def _stretches(self) -> tuple[Integers, Integers]:
+        """The keys of one cell and kind stand together: each such head, rising, and where its keys begin; shapes (n,), (n + 1,).
+
+        Kept until keys come to be: looking through all of ten million operations takes longer than what is then selected.
+        """
+        if self._looked_through is not self.keys:
+            heads = self.keys >> _KIND_SHIFT
+            begins = np.flatnonzero(np.diff(heads, prepend=-1))
+            self._heads, self._begins = heads[begins], np.append(begins, len(heads))
+            self._looked_through = self.keys
+        return self._heads, self._begins
+
+    def histograms(self, kind: Kind, series: Iterable[str], start: int, end: int) -> dict[str, Integers]:
+        """The counts of each of some series on its own, in the seconds start <= s < end.
+
+        Returns, for each that has any, the counts by bucket, the failed last; shape (`buckets.BUCKETS` + 1,).
+        """
+        lowest, highest = np.searchsorted(self.keys, [start << _SECOND_SHIFT, end << _SECOND_SHIFT])
+        keys, counts = self.keys[lowest:highest], self.counts[lowest:highest]
+        of_kind = ((keys >> _KIND_SHIFT) & ((1 << _KIND_BITS) - 1)) == kind
+        keys, counts = keys[of_kind], counts[of_kind]
+        number = (keys >> _SERIES_SHIFT) & ((1 << _SERIES_BITS) - 1)
+        failed = ((keys >> _OUTCOME_SHIFT) & ((1 << _OUTCOME_BITS) - 1)) != 0
+        bucket = np.where(failed, buckets.BUCKETS, keys & ((1 << _BUCKET_BITS) - 1))
+        width = buckets.BUCKETS + 1
+        position = np.full(len(self.series), -1, np.int64)
+        present = [name for name in series if name in self.series]
+        position[[self.series.index(name) for name in present]] = np.arange(len(present))
+        here = position[number] >= 0
+        cells = position[number[here]] * width + bucket[here]
+        table = np.bincount(cells, counts[here], len(present) * width).astype(np.int64)
+        return {name: row for name, row in zip(present, table.reshape(-1, width), strict=True) if row.any()}
+
+    def totals(self, series: Iterable[str], start: int, end: int) -> tuple[Integers, Integers, Floats]:
+        """The exact sums of some series in the seconds start <= s < end.
+
+        Returns second (n,), outcome number (n,), and sums (n, 5) as in `sums`.
+        """
+        lowest, highest = np.searchsorted(
+            self.cells, [start << (_SERIES_BITS + _OUTCOME_BITS), end << (_SERIES_BITS + _OUTCOME_BITS)]
+        )
+        cells, sums = self.cells[lowest:highest], self.sums[lowest:highest]
+        second, number, outcome = _unpack_cell(cells)
+        here = self._wanted(series)[number]
+        return second[here], outcome[here], sums[here]
+
+    def _wanted(self, series: Iterable[str]) -> npt.NDArray[np.bool_]:
+        names = set(series)
+        return np.array([name in names for name in self.series] or [False], np.bool_)
+
+
+def _number(names: list[str], numbers: dict[str, int], name: str, most: int) -> int:
+    if len(numbers) != len(names):
+        numbers.clear()
+        numbers.update((known, number) for number, known in enumerate(names))
+    number = numbers.get(name)
+    if number is None:
+        if len(names) >= most:
+            # The last one gathers what is too varied to count apart (ids in labels, say).
+            others = names[-1].split(":", 1)[0] + ":(others)"
+            del numbers[names[-1]]
+            names[-1] = others
+            numbers[others] = most - 1
+            return most - 1
+        number = numbers[name] = len(names)
+        names.append(name)
+    return number
+
+
+def _numbered(names: Sequence[str], numbers: Mapping[str, int]) -> Integers:
+    """Each name's number; shape (n,)."""
+    if len(numbers) == 1:
+        (number,) = numbers.values()
+        return np.full(len(names), number, np.int64)
+    return np.fromiter(map(numbers.__getitem__, names), np.int64, len(names))
+
+
+def _places(sorted_keys: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """Where keys stand among sorted ones, or would; and whether they are new there. Shapes (n,)."""
+    at = np.searchsorted(sorted_keys, keys)
+    is_new = np.ones(len(keys), np.bool_)
+    inside = at < len(sorted_keys)
+    is_new[inside] = sorted_keys[at[inside]] != keys[inside]
+    return at, is_new
+
+
+def _inserted(at: Integers, *pairs: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The first of each pair with the second's rows before its rows `at`, which rise. `np.insert` takes twice as long."""
+    new = at + np.arange(len(at))
+    is_old = np.ones(len(pairs[0][0]) + len(at), np.bool_)
+    is_old[new] = False
+    results = []
+    for old, more in pairs:
+        result = np.empty((len(is_old), *old.shape[1:]), old.dtype)
+        result[new], result[is_old] = more, old
+        results.append(result)
+    return results
+
+
+def _groups(keys: Integers) -> tuple[Integers, Integers, Integers]:
+    """Keys, rising and each once; the order that sorts them; and where in it each begins."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return ordered[begins], order, begins
+
+
+def _grouped_counts(keys: Integers, counts: Integers) -> tuple[Integers, Integers]:
+    unique, order, begins = _groups(keys)
+    return unique, np.add.reduceat(counts[order], begins) if len(keys) else counts
+
+
+def _grouped_sums(cells: Integers, sums: Floats) -> tuple[Integers, Floats]:
+    unique, order, begins = _groups(cells)
+    if not len(cells):
+        return unique, sums
+    rows = sums[order]
+    totals = np.add.reduceat(rows, begins, axis=0)
+    totals[:, 4] = np.maximum.reduceat(rows[:, 4], begins)
+    return unique, totals
+
+
+def _whole(seconds: Floats) -> Integers:
+    """Moments as whole seconds; what came before the start belongs to the first."""
+    return np.maximum(np.floor(seconds), 0).astype(np.int64)
+
+
+def _pack_cell(second: Integers, series: Integers | np.int64, outcome: Integers | np.int64) -> Integers:
+    return (((second << _SERIES_BITS) | series) << _OUTCOME_BITS) | outcome
+
+
+def _unpack_cell(cell: Integers) -> tuple[Integers, Integers, Integers]:
+    outcome = cell & ((1 << _OUTCOME_BITS) - 1)
+    series = (cell >> _OUTCOME_BITS) & ((1 << _SERIES_BITS) - 1)
+    return cell >> (_OUTCOME_BITS + _SERIES_BITS), series, outcome
+
+
+def _renumbered(cell: Integers, series: Integers, outcomes: Integers) -> Integers:
+    """Cells with other numbers for their series and outcomes."""
+    second, number, outcome = _unpack_cell(cell)
+    return _pack_cell(second, series[number], outcomes[outcome])
+
+
+def _pack_key(cell: Integers, kind: Kind, bucket: Integers) -> Integers:
+    return (((cell << _KIND_BITS) | int(kind)) << _BUCKET_BITS) | bucket

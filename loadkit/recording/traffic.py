@@ -1,0 +1,191 @@
+"""The operations that a criterion speaks of, reduced to what judging needs: how many, how long, when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.recording import histogram as buckets
+from loadkit.recording.run import Run
+from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
+from loadkit.verdict import Window
+
+__all__ = ["FAILED", "TIMEOUTS", "Traffic", "quantile_of", "series_of", "traffic_of"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FAILED = buckets.BUCKETS
+"""The bucket of operations that failed: above every time."""
+TIMEOUTS = ("timeout", "connect timeout", "read timeout")
+"""The outcomes of operations that were given up for their time; they enter a mean with it."""
+
+_N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
+"""Columns of a table's sums."""
+_TIMED_N, _TIMED_SUM = 0, 1
+"""Columns of `Traffic.timed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Operations by the second of their intended start, within one window."""
+
+    seconds: int
+    """Length of the window."""
+    second: Integers
+    """Seconds from the window's start, 0 ≤ s < `seconds`; shape (n,), as the two that follow."""
+    bucket: Integers
+    """Of `loadkit.recording.histogram`, or `FAILED`."""
+    count: Integers
+    timed: Floats
+    """Per second: how many enter a mean (successes and time-outs), their seconds, the longest; shape (`seconds`, 3)."""
+    completed: Integers
+    """Per second: successes that ended in it; shape (`seconds`,)."""
+    filled: int = 0
+    """How many are not real, but arrivals that a stall kept away."""
+    _sums: dict[str, Integers] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The sums that are asked for again and again: of ten million operations each takes 20 ms and more."""
+
+    @property
+    def size(self) -> int:
+        """Operations in all."""
+        return int(self.per_second().sum())
+
+    @property
+    def failed(self) -> int:
+        """Operations that failed."""
+        return int(self.histogram()[FAILED])
+
+    def per_second(self, from_bucket: int = 0) -> Integers:
+        """Operations that lasted into a bucket or beyond, by second; shape (`seconds`,)."""
+        if from_bucket:
+            here = self.bucket >= from_bucket
+            return np.bincount(self.second[here], self.count[here], self.seconds).astype(np.int64)
+        return self._summed("by second", self.second, self.seconds)
+
+    def histogram(self) -> Integers:
+        """Operations by bucket, the failed last; shape (`FAILED` + 1,)."""
+        return self._summed("by bucket", self.bucket, FAILED + 1)
+
+    def by_batch(self, edges: Integers) -> tuple[Integers, Floats]:
+        """The buckets in use, rising, shape (m,), and the operations in them by batch, shape (b, m)."""
+        used = np.flatnonzero(self.histogram())
+        column = np.zeros(FAILED + 1, np.int64)
+        column[used] = np.arange(len(used))
+        batch = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        cell = batch[self.second] * len(used) + column[self.bucket]
+        shape = (len(edges) - 1, len(used))
+        counts = np.bincount(cell, self.count, shape[0] * shape[1]).astype(np.float64)
+        return used, counts.reshape(shape)
+
+    def only(self, seconds: npt.NDArray[np.bool_]) -> "Traffic":
+        """Those that started in the seconds marked, shape (`seconds`,), closed up to a window without holes."""
+        position = np.cumsum(seconds) - 1
+        here = seconds[self.second]
+        return Traffic(
+            int(seconds.sum()),
+            position[self.second[here]],
+            self.bucket[here],
+            self.count[here],
+            self.timed[seconds],
+            self.completed[seconds],
+            self.filled,
+        )
+
+    def plus(self, second: Integers, times: Floats) -> "Traffic":
+        """With arrivals that a stall kept away: one in each of the seconds, of the times (s) given, shapes (n,)."""
+        timed = self.timed.copy()
+        timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
+        timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
+        return replace(
+            self,
+            second=np.concatenate([self.second, second]),
+            bucket=np.concatenate([self.bucket, buckets.indices(times)]),
+            count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
+            timed=timed,
+            filled=self.filled + len(second),
+        )
+
+    def _summed(self, name: str, places: Integers, number: int) -> Integers:
+        """Operations by place, kept under a name; not to be written to. Shape (`number`,)."""
+        sums = self._sums.get(name)
+        if sums is None:
+            sums = self._sums[name] = np.bincount(places, self.count, number).astype(np.int64)
+            sums.flags.writeable = False
+        return sums
+
+    @property
+    def mean(self) -> float | None:
+        """The mean time of those that enter one, in seconds; None where there are none."""
+        number, spent = self.timed[:, _TIMED_N].sum(), self.timed[:, _TIMED_SUM].sum()
+        return float(spent / number) if number else None
+
+
+def series_of(scope: Scope, run: Run) -> tuple[str, ...]:
+    """The series of the run's table that a scope covers; none where nothing of it was recorded."""
+    match scope.kind:
+        case ScopeKind.ALL:
+            wanted: Sequence[str] = [label_series(label) for label in run.table.names(label_series(""))]
+        case ScopeKind.GROUP:
+            patterns = run.groups.get(scope.name, ())
+            wanted = [
+                label_series(label)
+                for label in run.table.names(label_series(""))
+                if any(fnmatchcase(label, pattern) for pattern in patterns)
+            ]
+        case ScopeKind.LABEL:
+            wanted = [label_series(scope.name)]
+        case ScopeKind.TENANT:
+            wanted = [tenant_series(scope.name)]
+        case ScopeKind.REGION:
+            wanted = [region_series(scope.name)]
+        case ScopeKind.INSTANCE:
+            wanted = []
+    return tuple(name for name in wanted if name in run.table.series)
+
+
+def traffic_of(
+    run: Run,
+    series: Sequence[str],
+    window: Window,
+    kind: Kind = Kind.RESPONSE,
+    *,
+    successes_only: bool = False,
+) -> Traffic:
+    """The operations of some series in a window, timed by response (what is judged) or by service time."""
+    second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
+    when, result, sums = run.table.totals(series, window.start, window.end)
+    here = result == 0
+    if successes_only:
+        good = outcome == 0
+        second, bucket, count = second[good], bucket[good], count[good]
+    else:
+        bucket = np.where(outcome == 0, bucket, FAILED)
+        timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
+        here |= np.isin(result, timed_out)
+    when, sums = when[here] - window.start, sums[here]
+    timed = np.zeros((window.seconds, 3))
+    timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
+    timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)
+    np.maximum.at(timed[:, 2], when, sums[:, _LONGEST])
+    ended, result, _, ends = run.table.select(Kind.COMPLETED, series, window.start, window.end)
+    good = result == 0
+    completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
+    return Traffic(window.seconds, second - window.start, bucket, count, timed, completed)
+
+
+def quantile_of(histogram: Integers, quantile: float) -> float | None:
+    """The value below which a share of the operations lie, in seconds, within 0.1 %.
+
+    `histogram` as `Traffic.histogram` gives it. None where there are none, or where the quantile lies among the failed.
+    """
+    total = int(histogram.sum())
+    if not total:
+        return None
+    # The smallest value with at least that share at or below it: the inverse of the empirical distribution.
+    rank = max(1, int(np.ceil(quantile * total - 1e-9)))
+    bucket = int(np.searchsorted(np.cumsum(histogram), rank))
+    return None if bucket == FAILED else buckets.middle(bucket)

@@ -1,0 +1,176 @@
+"""How charts look: lines, bars and words on the time axis of a run, as SVG.
+
+They read in grey (lines differ in weight and dash, bars in hatch) and at 900 pixels across.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Unit
+from loadkit.judging import window as steady
+from loadkit.recording.run import Run
+from loadkit.units import format_quantity
+from loadkit.verdict import Window
+
+__all__ = [
+    "FILLS", "INK", "LIMIT", "STROKES", "TEXT_BOX", "Line", "drawn", "figure_of", "head", "label_values", "legend", "over_time",
+    "say", "strokes", "upward",
+]  # fmt: skip
+
+Floats = npt.NDArray[np.float64]
+Line = tuple[str, Floats, Floats]
+"""A title; moments in seconds since the run's start; values, NaN where there is none."""
+
+_WIDTH, _HEIGHT = 9.0, 3.4
+"""Inches; at 100 pixels to the inch they are the 900 pixels of a report's page."""
+_ROW = 110
+"""Letters in a row."""
+INK, _GREY, _PALE, LIMIT = "#1b2a41", "#5c6b80", "#a3b1c2", "#b3261e"
+STROKES = (
+    (INK, "-", 1.8),
+    (_GREY, "--", 1.4),
+    (_PALE, "-", 1.4),
+    ("#3d6f8e", ":", 1.8),
+    ("#7a5c2e", "-.", 1.4),
+    ("#000000", (0, (1, 3)), 1.4),
+)
+"""Colour, dash and width of lines that lie in one chart, told apart without colour."""
+FILLS = (
+    ("#1b2a41", ""),
+    ("#a3b1c2", "///"),
+    ("#5c6b80", "..."),
+    ("#dfe5ec", "xxx"),
+    ("#7a5c2e", "\\\\\\"),
+    ("#ffffff", "+++"),
+)
+TEXT_BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
+_PATH, _FRACTION = re.compile(rb' d="[^"]*"'), re.compile(rb"(\d\.\d\d)\d+")
+
+
+def strokes(axes: Any, lines: Sequence[Line]) -> None:
+    """Draw lines, told apart by weight and dash, with their titles."""
+    for number, (title, moments, values) in enumerate(lines):
+        colour, dash, width = STROKES[number % len(STROKES)]
+        # The first line is what the chart is about: it lies above the others.
+        axes.plot(
+            moments,
+            values,
+            color=colour,
+            linestyle=dash,
+            linewidth=width,
+            label=title,
+            zorder=3 - number / 100,
+        )
+    if lines:
+        legend(axes)
+
+
+def head(figure: Any, title: str) -> None:
+    """Say what the whole is about."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+
+
+def legend(axes: Any) -> None:
+    """Above the plot at its right, where it hides no line."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=min(4, len(handles)),
+            frameon=False,
+            fontsize=8,
+            handlelength=2.6,
+            borderaxespad=0.1,
+        )
+
+
+def say(axes: Any, text: str) -> None:
+    """A sentence in place of a line, in as many rows as it needs to stay within the picture."""
+    text = "\n".join(textwrap.wrap(text, _ROW))
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.set_yticks([])
+
+
+def upward(axes: Any) -> None:
+    """Have values begin at nothing, with room above, and enough below that a line at nothing can be seen."""
+    highest = float(axes.dataLim.y1)
+    top = 1.15 * highest if 0 < highest < np.inf else 1.0
+    axes.set_ylim(-0.02 * top, top)
+
+
+def label_values(axes: Any, unit: Unit) -> None:
+    """Have the upright axis speak in a unit, with a pale line at each of its marks."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    # The legend says what is counted per second; it need not stand at every line.
+    plain = Unit.NUMBER if unit is Unit.PER_SECOND else unit
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_quantity(value, plain)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", color="#e3e8ee", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | None) -> bytes:
+    """Put panels on the run's time axis, shade what was not judged, mark what happened, and draw."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    end = steady.whole(run).end
+    for axes in panels:
+        axes.set_xlim(0, end)
+        if window is not None:
+            for low, high in ((0, window.start), (window.end, end)):
+                if high > low:
+                    axes.axvspan(low, high, color="#eef0f3", zorder=0, linewidth=0)
+                    axes.axvline(high if low == 0 else low, color=_GREY, linewidth=0.7, linestyle=":")
+        for happening in run.happenings:
+            axes.axvline(happening.at, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
+    for happening in run.happenings:
+        panels[0].annotate(
+            happening.what, (happening.at, 1), (3, -3), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=8, color=INK, bbox=TEXT_BOX,
+        )  # fmt: skip
+    last = panels[-1]
+    last.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10], integer=True))
+    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _moment(value)))
+    judged = (
+        "nothing was judged"
+        if window is None
+        else f"judged: {_moment(window.start)} to {_moment(window.end)} (shaded: not judged)"
+    )
+    last.set_xlabel(f"minutes and seconds since the load began — {judged}")
+    return drawn(figure)
+
+
+def _moment(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def figure_of(height: float = 1.0) -> Any:
+    """An empty figure; `height` in those of a single chart. Without pyplot, which keeps what it makes for ever."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(_WIDTH, _HEIGHT * max(1.0, height)), layout="constrained")
+
+
+def drawn(figure: Any) -> bytes:
+    """A finished figure as SVG."""
+    import matplotlib as mpl
+
+    for axes in figure.axes:
+        axes.tick_params(labelsize=8, color=_PALE)
+        axes.xaxis.label.set_size(8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_PALE)
+    held = io.BytesIO()
+    # Text stays text: a tenth of the size, and found by the browser's search. No date: equal runs, equal charts.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "charts"}):
+        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+    # A hundredth of a point is finer than any screen; matplotlib writes a millionth, at twice the size.
+    return _PATH.sub(lambda path: _FRACTION.sub(rb"\1", path.group()), held.getvalue())

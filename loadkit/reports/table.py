@@ -1,0 +1,111 @@
+"""Figures of a run as a table for the terminal, in the manner of wrk and hey."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from loadkit.judging import window as steady
+from loadkit.judging.health import Sign, health
+from loadkit.recording.run import Run
+from loadkit.reports import summary
+from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
+from loadkit.verdict import Verdict
+from loadkit.workload.workload import Model
+
+__all__ = ["has_answers", "lines"]
+
+_TIMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+_LABELS_SHOWN = 20
+
+
+def has_answers(run: Run) -> bool:
+    """Did any operation in the run succeed?"""
+    return bool(summary.summarise(run, steady.window(run))["throughput"])
+
+
+def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
+    """The table, a line each, no wider than 100 columns; the verdicts last."""
+    figures = summary.summarise(run, steady.window(run))
+    window, operations = figures["window"], figures["operations"]
+    load = "users" if run.plan.workload.model is Model.CLOSED else "arriving per second"
+    told = [
+        "",
+        f"{run.plan.workload.peak:g} {load}; judged on {window['seconds']} s from {_clock(window['start'])}"
+        + ("" if run.is_complete else f" ({run.ended})"),
+        "",
+        f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
+        f"  {'failed':<16}{format_number(figures['failed']):>10}   {format_ratio(figures['error_rate'])}",
+    ]
+    if figures["dropped"]:
+        told.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   no place in flight was left")
+    told += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]
+    for title, key in (
+        ("response time", "response_time"),
+        ("of successes", "response_time_ok"),
+        ("service time", "service_time"),
+        ("lateness", "lateness"),
+    ):
+        if key != "response_time_ok" or figures["failed"]:
+            told.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
+    told += _labels(figures["by_label"])
+    told += ["", f"  {_generator(figures)}", *_signs(run)]
+    told += [f"  note: {warning}" for warning in figures["warnings"]]
+    if verdicts:
+        told.append("")
+        for verdict in verdicts:
+            told += [f"  {verdict.status.upper():<13} {verdict.criterion}", f"  {'':<13} {verdict.reason}"]
+    return told
+
+
+def _labels(by_label: dict[str, Any]) -> list[str]:
+    if len(by_label) < 2:
+        return []
+    busiest = sorted(by_label.items(), key=lambda item: -item[1]["operations"])
+    told = ["", f"  {'by label':<46}{'operations':>12}{'failed':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
+    for label, figures in busiest[:_LABELS_SHOWN]:
+        times = figures["response_time"]
+        told.append(
+            f"  {label[:45]:<46}{format_number(figures['operations']):>12}{format_number(figures['failed']):>10}"
+            + "".join(f"{_time(times.get(name)):>10}" for name in ("p50", "p95", "p99"))
+        )
+    if len(busiest) > _LABELS_SHOWN:
+        told.append(f"  and {len(busiest) - _LABELS_SHOWN} more")
+    return told
+
+
+def _generator(figures: dict[str, Any]) -> str:
+    generator, held = figures["generator"], figures["held"]
+    parts = [f"generator {generator['health']}"]
+    if held:
+        parts.append(f"held {format_number(held['mean'])} of {format_number(held['stated'])} users")
+    if generator["loop_lag_p99"] is not None:
+        parts.append(f"loop lag p99 {format_seconds(generator['loop_lag_p99'])}")
+    parts.append(f"{generator['workers']} worker{'s' if generator['workers'] > 1 else ''}")
+    parts.append(
+        f"{format_number(generator['cpu_seconds'])} s of CPU, {format_bytes(generator['peak_memory_bytes'])}"
+    )
+    return " · ".join(parts + list(generator["reasons"]))
+
+
+def _signs(run: Run) -> list[str]:
+    """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
+    signs = health(run, steady.window(run) or steady.whole(run)).signs
+    rows: list[tuple[str, Callable[[Sign], float]]] = [
+        ("measured", lambda sign: sign.value),
+        ("warns", lambda sign: sign.warns_from),
+        ("invalid", lambda sign: sign.invalid_from),
+    ]
+    told = ["  " + " " * 16 + "".join(f"{sign.title:>10}" for sign in signs)]
+    for title, of in rows:
+        told.append(
+            f"  {title:<16}" + "".join(f"{format_quantity(of(sign), sign.unit):>10}" for sign in signs)
+        )
+    return told
+
+
+def _clock(unix: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(unix))
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else format_seconds(seconds)
