@@ -175,12 +175,12 @@ def run(command: list[str | Path], name: str, *, folder: Path) -> None:
         ReportError: it failed, with its own last words.
 
     """
-    quiet = {"npm_config_update_notifier": "false", "NO_COLOR": "1"}
+    completion_log = {"npm_config_update_notifier": "false", "NO_COLOR": "1"}
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **quiet},
+            env={**os.environ, **completion_log},
             capture_output=True,
             text=True,
             check=False,

@@ -6,7 +6,7 @@ A journey is a coroutine function that gets a user; `loadkit.users.journey` says
 from loadkit.users.journey import (
     Arrive,
     Journey,
-    JourneyBroken,
+    NoResponse,
     User,
     arrival_of,
     fetch,
@@ -15,4 +15,4 @@ from loadkit.users.journey import (
     resolve,
 )
 
-__all__ = ["Arrive", "Journey", "JourneyBroken", "User", "arrival_of", "fetch", "find", "journey", "resolve"]
+__all__ = ["Arrive", "Journey", "NoResponse", "User", "arrival_of", "fetch", "find", "journey", "resolve"]

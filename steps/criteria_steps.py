@@ -70,13 +70,13 @@ def is_at_least(context: Any, measure: Measure, *rest: Scope | grammar.Quantity)
 @then("{measure} is at most {factor} times that at the {level} load, or below {limit}")
 @then("{measure} {scope} is at most {factor} times that at the {level} load, or below {limit}")
 def is_at_most_times(context: Any, measure: Measure, *rest: Scope | float | str | grammar.Quantity) -> None:
-    _judge_beside(context, measure, Comparison.IS_AT_MOST, rest)
+    _compare_loads(context, measure, Comparison.IS_AT_MOST, rest)
 
 
 @then("{measure} is at least {factor} times that at the {level} load")
 @then("{measure} {scope} is at least {factor} times that at the {level} load")
 def is_at_least_times(context: Any, measure: Measure, *rest: Scope | float | str | grammar.Quantity) -> None:
-    _judge_beside(context, measure, Comparison.IS_AT_LEAST, rest)
+    _compare_loads(context, measure, Comparison.IS_AT_LEAST, rest)
 
 
 @then("the service recovers within {duration}")
@@ -103,7 +103,7 @@ def _judge(
     context.judge(grammar.promise(context.sentence, measure, comparison, limit, scope))
 
 
-def _judge_beside(
+def _compare_loads(
     context: Any,
     measure: Measure,
     comparison: Comparison,
@@ -114,4 +114,4 @@ def _judge_beside(
     limit = rest[-1] if isinstance(rest[-1], grammar.Quantity) else None
     times = next(part for part in rest if isinstance(part, float))
     level = next(part for part in rest if isinstance(part, str))
-    context.judge(grammar.promise_beside(context.sentence, measure, comparison, times, level, scope, limit))
+    context.judge(grammar.load_comparison(context.sentence, measure, comparison, times, level, scope, limit))

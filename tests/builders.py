@@ -9,7 +9,7 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Uni
 from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 
@@ -39,11 +39,11 @@ def samples_of(
     ]
 
 
-def beats_of(
+def worker_seconds_of(
     seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float
-) -> list[Beat]:
-    """A healthy worker, second by second; further fields of `Beat` by name."""
-    usual = Beat(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
+) -> list[WorkerSecond]:
+    """A healthy worker, second by second; further fields of `WorkerSecond` by name."""
+    usual = WorkerSecond(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
     return [dataclasses.replace(usual, second=second, **changes) for second in range(seconds)]
 
 
@@ -51,8 +51,8 @@ def run_of(
     samples: Sequence[Sample],
     plan: Plan | None = None,
     *,
-    beats: Sequence[Beat] | None = None,
-    gaps: Sequence[tuple[float, float]] = (),
+    worker_seconds: Sequence[WorkerSecond] | None = None,
+    stalls: Sequence[tuple[float, float]] = (),
     observations: Sequence[Observation] = (),
     groups: Mapping[str, tuple[str, ...]] | None = None,
     **changes,
@@ -62,15 +62,15 @@ def run_of(
     table = SliceTable()
     table.record(samples)
     seconds = int(plan.workload.seconds)
-    if beats is None:
-        beats = beats_of(seconds, held=int(plan.workload.peak))
+    if worker_seconds is None:
+        worker_seconds = worker_seconds_of(seconds, held=int(plan.workload.peak))
     return Run(
         "run-1",
         plan,
         1_700_000_000.0,
         table,
-        beats=tuple(beats),
-        gaps=tuple(Gap(*gap) for gap in gaps),
+        worker_seconds=tuple(worker_seconds),
+        stalls=tuple(Stall(*stall) for stall in stalls),
         observations={each.name: each for each in observations},
         groups=groups or {},
         **{"ended_at": float(seconds), **changes},

@@ -6,11 +6,11 @@ import numpy as np
 
 from loadkit.criterion import Unit
 from loadkit.observers.observation import Judged, Observation, Reading, Series
-from loadkit.recording.run import Happening, Run
+from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
-from tests.builders import beats_of, plan_of, run_of, samples_of
+from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
 STARTED = 1_700_000_000.0
 """As `run_of` has it."""
@@ -32,13 +32,19 @@ def steady_run(seconds: int = 180, ramp: int = 60, *, failing: bool = False, **c
         late = (starts > total * 0.6) & (random.uniform(size=len(starts)) < 0.2)
         outcomes[late] = np.where(random.uniform(size=late.sum()) < 0.7, "status 503", "timeout")
     plan = plan_of(seconds, ramp, 1000, Model.CLOSED)
-    beats = [
-        dataclasses.replace(beat, held=int(min(1, (beat.second + 1) / max(ramp, 1)) * 1000))
-        for beat in beats_of(total)
+    worker_seconds = [
+        dataclasses.replace(worker_second, held=int(min(1, (worker_second.second + 1) / max(ramp, 1)) * 1000))
+        for worker_second in worker_seconds_of(total)
     ]
     samples = samples_of(starts, times, labels.tolist(), outcomes.tolist(), late=0.0005)
     observations = (cpu(total), memory(total), pool(total))
-    return run_of(samples, plan, beats=beats, groups=GROUPS, **{"observations": observations, **changes})
+    return run_of(
+        samples,
+        plan,
+        worker_seconds=worker_seconds,
+        groups=GROUPS,
+        **{"observations": observations, **changes},
+    )
 
 
 def window_of(run: Run) -> Window:
@@ -87,4 +93,4 @@ def pool(seconds: int) -> Observation:
 
 def happened(run: Run) -> Run:
     """With an instance killed in the middle of the hold."""
-    return dataclasses.replace(run, happenings=(Happening(run.ended_at / 2, "instance killed: metrics-2"),))
+    return dataclasses.replace(run, events=(Event(run.ended_at / 2, "instance killed: metrics-2"),))

@@ -9,15 +9,15 @@ from loadkit import grammar
 from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.judging.judge import judge
 from loadkit.observers.observation import Observation, Reading, Series
-from loadkit.recording.run import Happening
+from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from loadkit.workload.workload import Action
-from tests.builders import beats_of, plan_of, run_of
+from tests.builders import plan_of, run_of, worker_seconds_of
 
 START = 1_700_000_000.0
 FIRES = grammar.criterion('the "HighLatency" alert fires within 20 seconds')
 NONE = grammar.criterion("no alert fires")
-KILL = Happening(40.0, "an instance is killed")
+KILL = Event(40.0, "an instance is killed")
 
 
 def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), problem=""):
@@ -30,15 +30,15 @@ def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), proble
     return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, problem=problem)
 
 
-def judged(criterion, *firing, happenings=(KILL,), beats=(), **given):
+def judged(criterion, *firing, events=(KILL,), worker_seconds=(), **given):
     ended = {name: given.pop(name) for name in ("ended", "ended_at") if name in given}
-    plan = plan_of(90, 10, actions=(Action(KILL.what, at=30),) if happenings else ())
+    plan = plan_of(90, 10, actions=(Action(KILL.what, at=30),) if events else ())
     run = run_of(
         [],
         plan,
         observations=[observed(criterion, *firing, **given)],
-        happenings=happenings,
-        beats=beats,
+        events=events,
+        worker_seconds=worker_seconds,
         **ended,
     )
     return judge(criterion, run)
@@ -56,7 +56,7 @@ def test_an_alert_that_fires_late_or_never_or_another_one_fails():
 
 
 def test_without_an_action_it_counts_from_the_hold():
-    verdict = judged(FIRES, ("HighLatency", range(15, 20)), happenings=())
+    verdict = judged(FIRES, ("HighLatency", range(15, 20)), events=())
     assert (verdict.status, verdict.measured) == (Status.PASS, 5.0)
 
 
@@ -87,12 +87,12 @@ def test_alerts_during_the_first_ramp_do_not_count():
 
 
 def test_silence_under_a_load_that_was_not_put_on_says_nothing_and_an_alert_that_fired_does():
-    busy = [dataclasses.replace(beat, cpu_seconds=0.99) for beat in beats_of(100)]
-    assert judged(NONE, beats=busy).status is Status.INVALID
-    assert judged(FIRES, beats=busy).status is Status.INVALID
+    busy = [dataclasses.replace(worker_second, cpu_seconds=0.99) for worker_second in worker_seconds_of(100)]
+    assert judged(NONE, worker_seconds=busy).status is Status.INVALID
+    assert judged(FIRES, worker_seconds=busy).status is Status.INVALID
     firing = ("HighLatency", range(52, 60))
-    assert judged(NONE, firing, beats=busy).status is Status.FAIL
-    assert judged(FIRES, firing, beats=busy).status is Status.PASS
+    assert judged(NONE, firing, worker_seconds=busy).status is Status.FAIL
+    assert judged(FIRES, firing, worker_seconds=busy).status is Status.PASS
 
 
 def test_alerts_that_nobody_watched_are_not_judged():

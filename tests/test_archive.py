@@ -9,9 +9,9 @@ import pytest
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
-from loadkit.recording.run import Happening, Run
+from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
 from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
 
 
@@ -42,11 +42,11 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         plan,
         1000.5,
         table,
-        beats=(Beat(0, 0, 5, 1, 10, 10, 0, 0, 0.1, 0.0, 1 << 20, 0),),
-        gaps=(Gap(0.5, 1.5),),
+        worker_seconds=(WorkerSecond(0, 0, 5, 1, 10, 10, 0, 0, 0.1, 0.0, 1 << 20, 0),),
+        stalls=(Stall(0.5, 1.5),),
         observations={"pool": pool},
         probes=((0.5, True), (1.5, False)),
-        happenings=(Happening(10.0, "instance killed"),),
+        events=(Event(10.0, "instance killed"),),
         workers=2,
         groups={"a": ("* /a",)},
         ended="interrupted",
@@ -63,10 +63,10 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
         "id",
         "plan",
         "started",
-        "beats",
-        "gaps",
+        "worker_seconds",
+        "stalls",
         "probes",
-        "happenings",
+        "events",
         "workers",
         "groups",
         "ended",

@@ -100,10 +100,10 @@ def test_a_rising_rate_brings_arrivals_closer_together():
 
 def test_poisson_arrivals_come_at_the_rate_with_exponential_gaps():
     moments = [arrival.at for arrival in arrivals(open_load(Stage(0, 100), Stage(300, 100)), 7)]
-    gaps = [after - before for before, after in pairwise(moments)]
+    stalls = [after - before for before, after in pairwise(moments)]
     assert len(moments) == pytest.approx(30_000, rel=0.02)
-    assert statistics.mean(gaps) == pytest.approx(0.01, rel=0.02)
-    assert statistics.stdev(gaps) == pytest.approx(0.01, rel=0.05)
+    assert statistics.mean(stalls) == pytest.approx(0.01, rel=0.02)
+    assert statistics.stdev(stalls) == pytest.approx(0.01, rel=0.05)
 
 
 def test_arrivals_draw_their_entry_by_the_shares():

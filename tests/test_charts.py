@@ -10,7 +10,7 @@ import pytest
 from loadkit import grammar
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.observers.observation import Reading, Series
-from loadkit.recording.run import Happening
+from loadkit.recording.run import Event
 from loadkit.reports import charts
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
@@ -168,7 +168,7 @@ def test_errors_are_told_apart_by_kind_with_their_numbers(run, window):
 
 
 def test_what_happened_stands_on_the_time_axis(run, window):
-    killed = dataclasses.replace(run, happenings=(Happening(40.0, "instance killed: metrics-2"),))
+    killed = dataclasses.replace(run, events=(Event(40.0, "instance killed: metrics-2"),))
     assert "instance killed: metrics-2" in texts(charts.load(killed, window))
 
 

@@ -7,22 +7,22 @@ from loadkit.judging.health import health, held_per_second
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
-from tests.builders import beats_of, plan_of, run_of
+from tests.builders import plan_of, run_of, worker_seconds_of
 
 WINDOW = Window(0, 60)
 
 
-def run_with(beats=None, lag=None, lateness=None, workers=1):
+def run_with(worker_seconds=None, lag=None, lateness=None, workers=1):
     """A minute of a generator; lag and lateness: seconds of delay, one a second, of worker 0."""
-    run = run_of([], plan_of(60), beats=beats, workers=workers)
+    run = run_of([], plan_of(60), worker_seconds=worker_seconds, workers=workers)
     for kind, delays in ((Kind.LAG, lag), (Kind.LATENESS, lateness)):
         if delays is not None:
             run.table.count(kind, worker_series(0), np.arange(60.0), np.asarray(delays, float))
     return run
 
 
-def beats_with(**changes):
-    return beats_of(60, **changes)
+def worker_seconds_with(**changes):
+    return worker_seconds_of(60, **changes)
 
 
 def test_a_quiet_generator_is_well():
@@ -34,12 +34,15 @@ def test_a_quiet_generator_is_well():
 
 def two_clocks(first, second):
     """Two workers, whose clocks are ahead of that of who started them by so many seconds."""
-    beats = [*beats_with(clock_ahead=first), *beats_of(60, worker=1, clock_ahead=second)]
-    return run_with(beats, workers=2)
+    worker_seconds = [
+        *worker_seconds_with(clock_offset=first),
+        *worker_seconds_of(60, worker=1, clock_offset=second),
+    ]
+    return run_with(worker_seconds, workers=2)
 
 
 @pytest.mark.parametrize(
-    ("sign", "run", "limit", "status"),
+    ("health_check", "run", "limit", "status"),
     [
         ("loop_lag_p99", run_with(lag=np.full(60, 0.006)), 0.5, "warn"),
         ("loop_lag_p99", run_with(lag=np.full(60, 0.020)), 0.5, "warn"),
@@ -48,45 +51,58 @@ def two_clocks(first, second):
         ("loop_lag_p99", run_with(lag=np.full(60, 0.011)), 0.01, "invalid"),
         ("lateness_p99", run_with(lateness=np.full(60, 0.011)), 0.5, "warn"),
         ("lateness_p99", run_with(lateness=np.full(60, 0.051)), 0.5, "invalid"),
-        ("busiest_cpu", run_with(beats_with(cpu_seconds=0.71)), 0.5, "warn"),
-        ("busiest_cpu", run_with(beats_with(cpu_seconds=0.86)), 0.5, "invalid"),
-        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=993)), 0.5, "warn"),
-        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=970)), 0.5, "invalid"),
-        ("sent_ratio", run_with(beats_with(scheduled=1000, sent=500, blocked=500)), 0.5, "ok"),
-        ("longest_pause", run_with(beats_with(longest_pause=0.021)), 0.5, "warn"),
-        ("longest_pause", run_with(beats_with(longest_pause=0.11)), 0.5, "invalid"),
-        ("starved_ratio", run_with(beats_with(scheduled=10_000, sent=10_000, starved=1)), 0.5, "warn"),
-        ("starved_ratio", run_with(beats_with(scheduled=1000, sent=1000, starved=2)), 0.5, "invalid"),
+        ("busiest_cpu", run_with(worker_seconds_with(cpu_seconds=0.71)), 0.5, "warn"),
+        ("busiest_cpu", run_with(worker_seconds_with(cpu_seconds=0.86)), 0.5, "invalid"),
+        ("sent_ratio", run_with(worker_seconds_with(scheduled=1000, sent=993)), 0.5, "warn"),
+        ("sent_ratio", run_with(worker_seconds_with(scheduled=1000, sent=970)), 0.5, "invalid"),
+        ("sent_ratio", run_with(worker_seconds_with(scheduled=1000, sent=500, blocked=500)), 0.5, "ok"),
+        ("longest_pause", run_with(worker_seconds_with(longest_pause=0.021)), 0.5, "warn"),
+        ("longest_pause", run_with(worker_seconds_with(longest_pause=0.11)), 0.5, "invalid"),
+        (
+            "starved_ratio",
+            run_with(worker_seconds_with(scheduled=10_000, sent=10_000, out_of_descriptors=1)),
+            0.5,
+            "warn",
+        ),
+        (
+            "starved_ratio",
+            run_with(worker_seconds_with(scheduled=1000, sent=1000, out_of_descriptors=2)),
+            0.5,
+            "invalid",
+        ),
         ("clock_skew", two_clocks(0.0, 0.0), 0.5, "ok"),
         ("clock_skew", two_clocks(0.5, 0.5), 0.5, "ok"),
         ("clock_skew", two_clocks(-0.001, 0.0015), 0.5, "warn"),
         ("clock_skew", two_clocks(0.0, 0.011), 0.5, "invalid"),
     ],
 )
-def test_each_sign_warns_and_then_invalidates(sign, run, limit, status):
+def test_each_sign_warns_and_then_invalidates(health_check, run, limit, status):
     state = health(run, WINDOW, limit)
     assert state.status == status
-    assert sign in state.figures
+    assert health_check in state.figures
     assert len(state.reasons) == (status != "ok")
     assert state.unhealthy.all() == (status == "invalid")
 
 
 def test_ten_busy_seconds_of_one_worker_are_enough():
-    beats = [
-        dataclasses.replace(beat, cpu_seconds=0.95) if 20 <= beat.second < 30 else beat
-        for beat in beats_of(60, worker=1)
+    worker_seconds = [
+        dataclasses.replace(worker_second, cpu_seconds=0.95)
+        if 20 <= worker_second.second < 30
+        else worker_second
+        for worker_second in worker_seconds_of(60, worker=1)
     ]
-    state = health(run_with([*beats_of(60), *beats], workers=2), WINDOW, 0.5)
+    state = health(run_with([*worker_seconds_of(60), *worker_seconds], workers=2), WINDOW, 0.5)
     assert state.status == "invalid"
     assert state.unhealthy.sum() == 10
     assert state.unhealthy[20:30].all()
 
 
 def test_one_busy_second_is_not():
-    beats = [
-        dataclasses.replace(beat, cpu_seconds=1.0) if beat.second == 20 else beat for beat in beats_of(60)
+    worker_seconds = [
+        dataclasses.replace(worker_second, cpu_seconds=1.0) if worker_second.second == 20 else worker_second
+        for worker_second in worker_seconds_of(60)
     ]
-    assert health(run_with(beats), WINDOW, 0.5).status == "ok"
+    assert health(run_with(worker_seconds), WINDOW, 0.5).status == "ok"
 
 
 def test_a_block_now_and_then_marks_its_seconds():
@@ -105,7 +121,12 @@ def test_a_window_looks_at_its_own_seconds_only():
 
 def test_held_users_are_added_over_workers_beside_what_was_stated():
     plan = plan_of(10, 10, 100, Model.CLOSED)
-    run = run_of([], plan, beats=[*beats_of(20, held=60), *beats_of(20, held=39, worker=1)], workers=2)
+    run = run_of(
+        [],
+        plan,
+        worker_seconds=[*worker_seconds_of(20, held=60), *worker_seconds_of(20, held=39, worker=1)],
+        workers=2,
+    )
     held, stated = held_per_second(run, Window(5, 15))
     assert held.tolist() == [99] * 15
     # A second of the ramp, from 50 to 60: the smallest number held in it is that of its beginning.

@@ -385,7 +385,7 @@ def test_more_of_the_same_narrows_the_interval_of_nearly_every_run():
 @given(st.floats(0.001, 3), st.floats(0.001, 10), st.sampled_from([0.5, 0.95, 0.999]))
 def test_the_size_that_is_advised_reaches_just_to_the_limit(slope, away, quantile):
     spread = times._Spread(slope, 1 / (quantile * (1 - quantile)))
-    assert spread.reach(spread.size_to_reach(away)) == pytest.approx(away)
+    assert spread.half_width(spread.size_to_reach(away)) == pytest.approx(away)
     assert spread.size_to_reach(0.0) == np.inf
 
 

@@ -14,7 +14,6 @@ from loadkit.verdict import Status
 from loadkit.workload.workload import Action, Model, Scaling, Stage
 from tests.builders import (
     availability,
-    beats_of,
     error_rate,
     gauge,
     plan_of,
@@ -22,6 +21,7 @@ from tests.builders import (
     run_of,
     samples_of,
     throughput,
+    worker_seconds_of,
 )
 
 PASS, FAIL, INCONCLUSIVE = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
@@ -147,7 +147,7 @@ def test_a_service_that_is_slow_from_the_middle_on_fails():
 # --- stalls
 
 
-def closed_run(seconds=300, freeze=(), limit_beats=None):
+def closed_run(seconds=300, freeze=(), limit_worker_seconds=None):
     """100 users; while frozen nobody is answered, and all wait to its end."""
     random = np.random.default_rng(1)
     starts = np.sort(random.uniform(0, seconds, 100 * seconds))
@@ -161,7 +161,7 @@ def closed_run(seconds=300, freeze=(), limit_beats=None):
     stuck = (starts >= begin) & (starts < end)
     times[stuck] = end - starts[stuck]
     plan = plan_of(seconds, model=Model.CLOSED)
-    return run_of(samples_of(starts, times), plan, gaps=[(begin, end)])
+    return run_of(samples_of(starts, times), plan, stalls=[(begin, end)])
 
 
 def test_a_freeze_of_a_closed_load_is_filled_and_fails():
@@ -213,20 +213,26 @@ def test_a_drift_far_below_the_limit_is_a_warning():
 
 
 def test_a_drift_takes_a_pass_back_where_the_worst_third_does_not_keep_the_limit():
-    rising = [dataclasses.replace(beat, in_flight=10 + beat.second) for beat in beats_of(300)]
+    rising = [
+        dataclasses.replace(worker_second, in_flight=10 + worker_second.second)
+        for worker_second in worker_seconds_of(300)
+    ]
     taken_back = 0
     for seed in range(6):
         steady_run = run_of(samples_with(seed=seed), plan_of(300))
         criterion = response_time(limit=1.003 * judge(response_time(), steady_run).interval[1])
         assert judge(criterion, steady_run).status is PASS
-        verdict = judge(criterion, run_of(samples_with(seed=seed), plan_of(300), beats=rising))
+        verdict = judge(criterion, run_of(samples_with(seed=seed), plan_of(300), worker_seconds=rising))
         taken_back += verdict.status is INCONCLUSIVE and "worst third" in verdict.reason
     assert taken_back
 
 
 def test_rising_numbers_in_flight_are_a_drift_too():
-    beats = [dataclasses.replace(beat, in_flight=10 + beat.second) for beat in beats_of(300)]
-    run = run_of(samples_with(), plan_of(300), beats=beats)
+    worker_seconds = [
+        dataclasses.replace(worker_second, in_flight=10 + worker_second.second)
+        for worker_second in worker_seconds_of(300)
+    ]
+    run = run_of(samples_with(), plan_of(300), worker_seconds=worker_seconds)
     assert any("in flight rose" in warning for warning in judge(response_time(), run).warnings)
 
 
@@ -272,8 +278,8 @@ def test_a_fail_that_the_generators_lateness_makes_is_invalid():
 
 
 def test_a_fail_is_never_invalid_because_the_service_was_slow_to_take_requests():
-    beats = beats_of(300, scheduled=100, sent=40, blocked=60)
-    run = run_of(samples_with(slow=range(300)), plan_of(300), beats=beats)
+    worker_seconds = worker_seconds_of(300, scheduled=100, sent=40, blocked=60)
+    run = run_of(samples_with(slow=range(300)), plan_of(300), worker_seconds=worker_seconds)
     assert judge(response_time(), run).status is FAIL
 
 
@@ -294,8 +300,8 @@ def test_a_throughput_that_the_plan_cannot_reach_says_nothing_of_the_service(mod
 
 
 def test_throughput_that_the_generator_did_not_offer_is_invalid():
-    beats = beats_of(300, scheduled=200, sent=100)
-    run = run_of(samples_with(), plan_of(300, level=200), beats=beats)
+    worker_seconds = worker_seconds_of(300, scheduled=200, sent=100)
+    run = run_of(samples_with(), plan_of(300, level=200), worker_seconds=worker_seconds)
     assert judge(throughput(150), run).status is INVALID
 
 
@@ -306,7 +312,7 @@ def closed_and_late(late):
     run = run_of(
         samples_of(starts, np.full(len(starts), 0.1 + late), late=late),
         plan_of(300, model=Model.CLOSED),
-        beats=beats_of(300, held=100),
+        worker_seconds=worker_seconds_of(300, held=100),
     )
     run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(len(starts), late))
     return run
@@ -338,8 +344,8 @@ def test_a_gauge_keeps_no_promise_under_a_load_that_was_not_put_on(busy, sent, s
     cpu = Observation(
         "CPU utilization", Reading.GAUGE, "ratio", (Series("", times, np.full(301, busy)),), 1.0
     )
-    beats = beats_of(300, scheduled=100, sent=sent)
-    run = run_of(samples_with(), plan_of(300), beats=beats, observations=[cpu])
+    worker_seconds = worker_seconds_of(300, scheduled=100, sent=sent)
+    run = run_of(samples_with(), plan_of(300), worker_seconds=worker_seconds, observations=[cpu])
     assert judge(gauge(0.7), run).status is status
 
 
@@ -348,17 +354,20 @@ def test_a_gauge_keeps_no_promise_under_a_load_that_was_not_put_on(busy, sent, s
 
 def test_users_that_were_not_held_make_the_verdict_invalid():
     plan = plan_of(300, model=Model.CLOSED)
-    half = run_of(samples_with(), plan, beats=beats_of(300, held=50))
+    half = run_of(samples_with(), plan, worker_seconds=worker_seconds_of(300, held=50))
     assert judge(response_time(), half).status is INVALID
     assert "50 of 100 users were held" in judge(response_time(), half).reason
-    nobody_counted = run_of(samples_with(), plan, beats=())
+    nobody_counted = run_of(samples_with(), plan, worker_seconds=())
     assert judge(response_time(), nobody_counted).status is INVALID
 
 
 def test_a_few_seconds_with_fewer_users_are_forgiven():
     plan = plan_of(300, model=Model.CLOSED)
-    beats = [dataclasses.replace(beat, held=50 if beat.second % 30 == 0 else 98) for beat in beats_of(300)]
-    assert judge(response_time(), run_of(samples_with(), plan, beats=beats)).status is PASS
+    worker_seconds = [
+        dataclasses.replace(worker_second, held=50 if worker_second.second % 30 == 0 else 98)
+        for worker_second in worker_seconds_of(300)
+    ]
+    assert judge(response_time(), run_of(samples_with(), plan, worker_seconds=worker_seconds)).status is PASS
 
 
 # --- how it ended
@@ -414,9 +423,9 @@ def test_a_service_that_stands_still_fails_although_all_that_failed_began_long_b
     times, outcomes = np.full(len(starts), 0.01), np.full(len(starts), "ok", dtype="U7")
     times[starts >= 150], outcomes[starts >= 150] = 10.0, "timeout"
     plan = plan_of(300, 3, 100, Model.CLOSED)
-    gaps = [(151.0, 160.0)]
+    stalls = [(151.0, 160.0)]
     samples = samples_of(starts, times, outcome=outcomes.tolist())
-    run = run_of(samples, plan, gaps=gaps, ended=EMERGENCY, ended_at=161.0)
+    run = run_of(samples, plan, stalls=stalls, ended=EMERGENCY, ended_at=161.0)
     assert judge(response_time(), run).status is FAIL
 
 

@@ -18,7 +18,7 @@ from loadkit.recording.slices import Kind, SliceTable
 from loadkit.recording.traffic import quantile_of
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model
-from tests.builders import beats_of, error_rate, response_time, run_of, samples_of, throughput
+from tests.builders import error_rate, response_time, run_of, samples_of, throughput, worker_seconds_of
 from tests.known_answers import hidden_stall
 from tests.known_answers.runs import Case, answer_of, answers_of, cases, ideal, plan_of
 from tests.known_answers.servers import Mixture
@@ -226,8 +226,8 @@ def test_a_stall_is_the_services_also_where_the_generator_was_warned_of(cpu):
     run = run_of(
         samples_of(starts, np.full(len(starts), 0.01)),
         plan_of(Model.CLOSED, 1, 300),
-        gaps=[(float(start), start + 1.0) for start in range(0, 300, 10)],
-        beats=beats_of(300, held=1, cpu_seconds=cpu),
+        stalls=[(float(start), start + 1.0) for start in range(0, 300, 10)],
+        worker_seconds=worker_seconds_of(300, held=1, cpu_seconds=cpu),
     )
     assert judge(response_time(0.99, 0.1), run).status is Status.FAIL
 
@@ -243,8 +243,8 @@ def test_a_freeze_under_closed_load_is_a_fail_and_never_the_generators_fault(ben
     whole = judge(response_time(0.95, 0.5), answer.run)
     assert is_judged(whole, Status.INCONCLUSIVE, answer)
     # A fifteenth of the time it stood still: a twentieth of all arrivals would have waited for a quarter of that or more.
-    assert is_near(answer.filled(0.95), frozen / 4, frozen / 10, answer, 0.95)
-    assert max(gap.seconds for gap in answer.run.gaps) == pytest.approx(
+    assert is_near(answer.corrected(0.95), frozen / 4, frozen / 10, answer, 0.95)
+    assert max(stall.seconds for stall in answer.run.stalls) == pytest.approx(
         frozen, abs=0.5 + answer.disturbance(0.99)
     )
 
@@ -268,7 +268,7 @@ def test_a_service_that_refuses_everything_from_the_middle_on_fails(bench):
     }  # one bad ten-second window is all that there was time for
 
 
-def collapsed(starved=0):
+def collapsed(out_of_descriptors=0):
     """A run of 300 s whose service refuses all but one of its two labels from 150 s on; stopped at 156 s."""
     starts = np.arange(0, 156, 0.05)
     is_up = starts < 150
@@ -281,7 +281,7 @@ def collapsed(starved=0):
     return run_of(
         samples,
         plan_of(Model.CLOSED, 20, 300),
-        beats=beats_of(156, held=20, starved=starved),
+        worker_seconds=worker_seconds_of(156, held=20, out_of_descriptors=out_of_descriptors),
         ended="emergency stop: 120 of 220 operations failed in the last ten seconds",
         ended_at=156.0,
     )
@@ -292,7 +292,7 @@ def test_a_service_that_collapses_late_in_a_long_run_fails_by_how_it_was_when_it
     verdict = judge(criterion, collapsed())
     assert verdict.status is Status.FAIL
     assert verdict.window.phase == "until the emergency stop"
-    assert judge(criterion, collapsed(starved=1)).status not in {Status.PASS, Status.FAIL}
+    assert judge(criterion, collapsed(out_of_descriptors=1)).status not in {Status.PASS, Status.FAIL}
 
 
 def test_what_still_worked_at_an_emergency_stop_is_not_blamed():

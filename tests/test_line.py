@@ -47,8 +47,8 @@ class SteppedClock(MonotonicClock):
 def test_a_worker_knows_how_far_its_clock_is_ahead():
     with Switchboard(1) as board, board.line(0) as emit:
         # Both read this machine's clock: what they differ by is far less than the round trip may last.
-        assert abs(emit.ahead(MonotonicClock())) < 1
-        assert emit.ahead(SteppedClock()) == pytest.approx(3600, abs=1)
+        assert abs(emit.clock_offset(MonotonicClock())) < 1
+        assert emit.clock_offset(SteppedClock()) == pytest.approx(3600, abs=1)
 
 
 def test_of_the_times_that_it_is_told_a_worker_believes_the_one_that_came_soonest(monkeypatch):

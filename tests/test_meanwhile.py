@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from loadkit.engine.actions import Meanwhile
+from loadkit.engine.actions import ActionScheduler
 from loadkit.errors import ConfigurationError
 from loadkit.workload.workload import Action
 from tests.builders import plan_of
@@ -37,32 +37,32 @@ class Recorder:
             raise ConfigurationError("it does not start")
 
 
-def brought_about(actor: Recorder, *actions: Action) -> Meanwhile:
-    with Meanwhile(plan_of(60, actions=actions), actor, time.time()) as meanwhile:
+def brought_about(actor: Recorder, *actions: Action) -> ActionScheduler:
+    with ActionScheduler(plan_of(60, actions=actions), actor, time.time()) as scheduler:
         if any(action.at == 0 for action in actions):
             assert actor.done.wait(5)
-    return meanwhile
+    return scheduler
 
 
 def test_an_action_is_done_noted_and_undone():
     actor = Recorder()
-    meanwhile = brought_about(actor, KILL)
+    scheduler = brought_about(actor, KILL)
     assert actor.noted == ["do kill", "undo kill"]
-    assert [(each.what, each.failed) for each in meanwhile.happenings] == [("kill", "")]
-    assert meanwhile.troubles == []
+    assert [(each.what, each.failed) for each in scheduler.events] == [("kill", "")]
+    assert scheduler.troubles == []
 
 
 def test_an_action_still_to_come_is_called_off():
     actor = Recorder()
-    meanwhile = brought_about(actor, KILL, FAR)
+    scheduler = brought_about(actor, KILL, FAR)
     assert actor.noted == ["do kill", "undo kill"]
-    assert len(meanwhile.happenings) == 1
+    assert len(scheduler.events) == 1
 
 
 def test_a_failure_is_noted_and_undone_all_the_same():
     actor = Recorder("do")
-    meanwhile = brought_about(actor, KILL)
-    assert meanwhile.happenings[0].failed == "no such instance"
+    scheduler = brought_about(actor, KILL)
+    assert scheduler.events[0].failed == "no such instance"
     assert actor.noted[-1] == "undo kill"
 
 
@@ -72,8 +72,8 @@ def test_what_cannot_be_undone_is_told():
 
 def test_the_last_action_is_undone_first():
     actor = Recorder()
-    with Meanwhile(plan_of(60, actions=(KILL, EMPTY)), actor, time.time()) as meanwhile:
-        while len(meanwhile.happenings) < 2:
+    with ActionScheduler(plan_of(60, actions=(KILL, EMPTY)), actor, time.time()) as scheduler:
+        while len(scheduler.events) < 2:
             actor.done.wait(0.01)
     begun = [line.removeprefix("do ") for line in actor.noted[:2]]
     assert actor.noted[2:] == [f"undo {name}" for name in reversed(begun)]
@@ -81,13 +81,13 @@ def test_the_last_action_is_undone_first():
 
 def test_a_slow_action_delays_nothing_and_is_waited_for_at_the_end():
     actor = Recorder(hangs=True)
-    with Meanwhile(plan_of(60, actions=(KILL,)), actor, time.time()) as meanwhile:
+    with ActionScheduler(plan_of(60, actions=(KILL,)), actor, time.time()) as scheduler:
         assert actor.done.wait(5)
-        assert meanwhile.happenings == ()
+        assert scheduler.events == ()
         actor.go_on.set()
-    assert [each.what for each in meanwhile.happenings] == ["kill"]
+    assert [each.what for each in scheduler.events] == ["kill"]
 
 
 def test_a_plan_with_actions_needs_somebody_to_bring_them_about():
     with pytest.raises(ConfigurationError, match='nobody here can bring about "kill"'):
-        Meanwhile(plan_of(60, actions=(KILL,)), None, 0.0)
+        ActionScheduler(plan_of(60, actions=(KILL,)), None, 0.0)

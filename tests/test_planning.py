@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadkit import grammar
-from loadkit.environment.environment import Deed, Environment
+from loadkit.environment.environment import ActionCommand, Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.planning.plan import Draft, beside, plan, require_known, require_reachable
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think
@@ -334,7 +334,7 @@ def test_what_a_plan_can_bring_about_or_a_rehearsal_does_not_judge_is_not_refuse
 KILL = "an instance is killed"
 LIVELY = replace(
     SHOP,
-    actions={KILL: Deed(("kill",))},
+    actions={KILL: ActionCommand(("kill",))},
     curves={"peak hour": ((60, 0.25), (60, 0.5), (120, 0.25))},
 )
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from loadkit.engine.progress import Pulse
+from loadkit.engine.progress import LiveStats
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
@@ -19,11 +19,11 @@ def report(recorder: Recorder, *, ok: int = 0, failed: int = 0, seconds: float =
     return recorder.report()
 
 
-def pulse_of(reports, workers=1) -> Pulse:
-    pulse = Pulse(WORKLOAD, workers)
+def live_stats_of(reports, workers=1) -> LiveStats:
+    live_stats = LiveStats(WORKLOAD, workers)
     for each in reports:
-        pulse.add(each)
-    return pulse
+        live_stats.add(each)
+    return live_stats
 
 
 def test_the_last_second_of_all_workers_is_told():
@@ -31,7 +31,7 @@ def test_the_last_second_of_all_workers_is_told():
     for recorder in ones:
         recorder.joined(0.0, 0.0)
     reports = [report(ones[0], ok=99, failed=1), report(ones[1], ok=100, seconds=0.02)]
-    progress = pulse_of(reports, 2).progress(12.0)
+    progress = live_stats_of(reports, 2).progress(12.0)
     assert progress.rate == 200
     assert progress.errors == pytest.approx(1 / 200)
     assert progress.users == 2
@@ -44,29 +44,29 @@ def test_the_last_second_of_all_workers_is_told():
     ("elapsed", "phase"), [(-1, "start"), (0, "ramp"), (9.9, "ramp"), (10, "hold"), (30, "drain")]
 )
 def test_the_phase_is_told(elapsed, phase):
-    assert Pulse(WORKLOAD, 1).progress(elapsed).phase == phase
+    assert LiveStats(WORKLOAD, 1).progress(elapsed).phase == phase
 
 
 def test_before_anything_is_known_nothing_is_made_up():
-    progress = Pulse(WORKLOAD, 1).progress(0.0)
+    progress = LiveStats(WORKLOAD, 1).progress(0.0)
     assert math.isnan(progress.p95)
     assert (progress.rate, progress.errors, progress.users) == (0.0, 0.0, 0)
 
 
 def test_a_late_generator_is_told():
-    progress = pulse_of([report(Recorder(0, 0.0), ok=1, lag=0.050)]).progress(1.0)
+    progress = live_stats_of([report(Recorder(0, 0.0), ok=1, lag=0.050)]).progress(1.0)
     assert progress.health == "generator 50 ms late"
 
 
 def test_more_than_half_failed_over_ten_seconds_is_an_emergency():
     recorder = Recorder(0, 0.0)
-    assert pulse_of([report(recorder, ok=4, failed=6) for _ in range(9)]).failing is None
-    assert pulse_of([report(recorder, ok=4, failed=6) for _ in range(10)]).failing == (100, 60)
-    assert pulse_of([report(recorder, ok=5, failed=5) for _ in range(10)]).failing is None
-    assert pulse_of([report(recorder) for _ in range(10)]).failing is None
+    assert live_stats_of([report(recorder, ok=4, failed=6) for _ in range(9)]).failing is None
+    assert live_stats_of([report(recorder, ok=4, failed=6) for _ in range(10)]).failing == (100, 60)
+    assert live_stats_of([report(recorder, ok=5, failed=5) for _ in range(10)]).failing is None
+    assert live_stats_of([report(recorder) for _ in range(10)]).failing is None
 
 
 def test_an_emergency_that_is_over_is_none():
     recorder = Recorder(0, 0.0)
     reports = [report(recorder, failed=9) for _ in range(10)] + [report(recorder, ok=10) for _ in range(10)]
-    assert pulse_of(reports).failing is None
+    assert live_stats_of(reports).failing is None

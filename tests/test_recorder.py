@@ -41,8 +41,8 @@ def test_a_report_is_of_what_came_since_the_one_before():
     recorder.sent = recorder.scheduled = 5
     recorder.samples.append(sample(ORIGIN))
     first, second = recorder.report(), recorder.report()
-    assert (first.beat.second, first.beat.sent, len(first.table.cells)) == (0, 5, 1)
-    assert (second.beat.second, second.beat.sent, len(second.table.cells)) == (1, 0, 0)
+    assert (first.worker_second.second, first.worker_second.sent, len(first.table.cells)) == (0, 5, 1)
+    assert (second.worker_second.second, second.worker_second.sent, len(second.table.cells)) == (1, 0, 0)
 
 
 def test_held_is_the_least_of_the_second():
@@ -51,33 +51,35 @@ def test_held_is_the_least_of_the_second():
         recorder.joined(ORIGIN, ORIGIN + 0.001)
     recorder.left(ORIGIN + 0.5)
     recorder.joined(ORIGIN + 0.6, ORIGIN + 0.6)
-    assert recorder.report().beat.held == 2
-    assert recorder.report().beat.held == 3
+    assert recorder.report().worker_second.held == 2
+    assert recorder.report().worker_second.held == 3
 
 
 def test_users_who_come_late_to_the_start_are_not_held_in_that_second():
     recorder = Recorder(0, ORIGIN)
     recorder.joined(ORIGIN, ORIGIN + 0.7)
-    assert recorder.report().beat.held == 0
+    assert recorder.report().worker_second.held == 0
 
 
 def test_users_who_leave_with_the_second_were_held_in_it():
     recorder = Recorder(0, ORIGIN)
     recorder.joined(ORIGIN, ORIGIN)
     recorder.left(ORIGIN + 1.0)
-    assert recorder.report().beat.held == 1
+    assert recorder.report().worker_second.held == 1
 
 
 def test_lags_and_pauses_and_quiets_are_reported():
     recorder = Recorder(0, ORIGIN)
     recorder.lag(ORIGIN + 0.2, 0.004)
-    recorder.quiet.sent(ORIGIN)
-    recorder.quiet.answered(ORIGIN + 0.5)
+    recorder.completion_log.sent(ORIGIN)
+    recorder.completion_log.answered(ORIGIN + 0.5)
     recorder.watch_collector()
     gc.collect()
     recorder.unwatch_collector()
     report = recorder.report()
     assert report.table.select(Kind.LAG, ["worker:0"], 0, 1)[3].tolist() == [1]
-    assert report.beat.longest_pause > 0
-    assert [(quiet.start, quiet.end) for quiet in report.quiets] == [(0.0, pytest.approx(0.5))]
-    assert recorder.report().beat.longest_pause == 0
+    assert report.worker_second.longest_pause > 0
+    assert [(completion_log.start, completion_log.end) for completion_log in report.idle_intervals] == [
+        (0.0, pytest.approx(0.5))
+    ]
+    assert recorder.report().worker_second.longest_pause == 0

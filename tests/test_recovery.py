@@ -7,28 +7,33 @@ import pytest
 
 from loadkit import grammar
 from loadkit.judging.judge import judge
-from loadkit.recording.run import Happening
+from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from loadkit.workload.workload import Action, Model, Stage
-from tests.builders import beats_of, plan_of, run_of, samples_of
+from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
 WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
 KILLED = Action("an instance is killed", at=60.0)
 PLAN = plan_of(180, 10, 100, Model.CLOSED, actions=(KILLED,))
-KILL = Happening(70.0, KILLED.name, 0.4)
+KILL = Event(70.0, KILLED.name, 0.4)
 
 
-def disturbed(slow=(), failing=(), *, waiting=(), seconds=190, plan=PLAN, happenings=(KILL,), **changes):
+def disturbed(slow=(), failing=(), *, waiting=(), seconds=190, plan=PLAN, events=(KILL,), **changes):
     """A hundred operations per second of about 20 ms; in some seconds slow (2 s) or failing, in some many in flight."""
     starts = np.arange(seconds * 100) / 100
     times = 0.02 * np.random.default_rng(1).uniform(0.9, 1.1, len(starts))
     times[np.isin(starts.astype(int), list(slow))] = 2.0
     outcomes = np.where(np.isin(starts.astype(int), list(failing)), "refused", "ok").tolist()
-    beats = [
-        dataclasses.replace(beat, in_flight=40 if beat.second in waiting else 2) for beat in beats_of(seconds)
+    worker_seconds = [
+        dataclasses.replace(worker_second, in_flight=40 if worker_second.second in waiting else 2)
+        for worker_second in worker_seconds_of(seconds)
     ]
     return run_of(
-        samples_of(starts, times, outcome=outcomes), plan, beats=beats, happenings=happenings, **changes
+        samples_of(starts, times, outcome=outcomes),
+        plan,
+        worker_seconds=worker_seconds,
+        events=events,
+        **changes,
     )
 
 
@@ -58,8 +63,8 @@ def test_a_few_failures_in_a_hundred_are_no_recovery():
     failing = run_of(
         samples_of(starts, np.full(len(starts), 0.02), outcome=outcomes),
         PLAN,
-        beats=run.beats,
-        happenings=(KILL,),
+        worker_seconds=run.worker_seconds,
+        events=(KILL,),
     )
     assert judge(WITHIN_30, failing).measured == 20.0
 
@@ -95,7 +100,7 @@ def test_a_service_that_stands_still_has_not_recovered_although_nobody_asks_it_a
     asked = (starts < 70.4) | (starts >= 88)
     times = np.where((starts >= 70) & (starts < 88), 17.8, 0.02)[asked]
     samples = samples_of(starts[asked], times)
-    run = run_of(samples, PLAN, beats=beats_of(190), gaps=[(70.0, 87.8)], happenings=(KILL,))
+    run = run_of(samples, PLAN, worker_seconds=worker_seconds_of(190), stalls=[(70.0, 87.8)], events=(KILL,))
     assert judge(WITHIN_30, run).measured == 20.0
 
 
@@ -103,7 +108,12 @@ def test_what_was_under_way_when_it_came_is_no_measure_of_before():
     starts = np.arange(190 * 100) / 100
     outcomes = np.where((starts > 69) & (starts < 80), "refused", "ok").tolist()
     times = np.where((starts >= 80) & (starts < 100), 1.0, 0.5)
-    run = run_of(samples_of(starts, times, outcome=outcomes), PLAN, beats=beats_of(190), happenings=(KILL,))
+    run = run_of(
+        samples_of(starts, times, outcome=outcomes),
+        PLAN,
+        worker_seconds=worker_seconds_of(190),
+        events=(KILL,),
+    )
     assert judge(WITHIN_30, run).measured == 30.0
 
 
@@ -112,43 +122,44 @@ def test_a_quick_service_recovers_at_once_from_nothing(seed):
     chance = np.random.default_rng(seed)
     starts = np.arange(190 * 100) / 100
     wander = np.repeat(np.exp(chance.normal(0, 0.1, 38)), 500)
-    beats = [
-        dataclasses.replace(beat, in_flight=int(waiting))
-        for beat, waiting in zip(beats_of(190), chance.poisson(0.4, 190), strict=True)
+    worker_seconds = [
+        dataclasses.replace(worker_second, in_flight=int(waiting))
+        for worker_second, waiting in zip(worker_seconds_of(190), chance.poisson(0.4, 190), strict=True)
     ]
     times = 0.0015 * (1 + chance.exponential(1, len(starts))) * wander
-    run = run_of(samples_of(starts, times), PLAN, beats=beats, happenings=(KILL,))
+    run = run_of(samples_of(starts, times), PLAN, worker_seconds=worker_seconds, events=(KILL,))
     assert judge(WITHIN_30, run).measured == 0.0
 
 
 def test_more_than_a_fifth_slower_is_no_recovery_where_that_can_be_felt():
     starts = np.arange(190 * 100) / 100
     times = np.where(starts < 70, 0.1, np.where(starts < 92, 0.13, 0.12))
-    run = run_of(samples_of(starts, times), PLAN, beats=beats_of(190), happenings=(KILL,))
+    run = run_of(samples_of(starts, times), PLAN, worker_seconds=worker_seconds_of(190), events=(KILL,))
     assert judge(WITHIN_30, run).measured == 25.0
 
 
 def test_an_action_that_did_not_come_about_is_not_judged():
     failed = dataclasses.replace(KILL, failed="no such instance")
-    verdict = judge(WITHIN_30, disturbed(happenings=(failed,)))
+    verdict = judge(WITHIN_30, disturbed(events=(failed,)))
     assert verdict.status is Status.NOT_JUDGED
     assert "no such instance" in verdict.reason
 
 
 def test_a_run_cut_short_before_the_action_is_inconclusive():
-    run = disturbed(happenings=(), ended="interrupted", ended_at=50.0)
+    run = disturbed(events=(), ended="interrupted", ended_at=50.0)
     assert judge(WITHIN_30, run).status is Status.INCONCLUSIVE
 
 
 def test_nothing_to_recover_from_is_not_judged():
-    run = disturbed(plan=plan_of(180, 10, 100, Model.CLOSED), happenings=())
+    run = disturbed(plan=plan_of(180, 10, 100, Model.CLOSED), events=())
     assert judge(WITHIN_30, run).status is Status.NOT_JUDGED
 
 
 def test_a_generator_that_was_not_well_gives_no_verdict():
     run = disturbed(slow=range(70, 112))
-    run.beats = tuple(
-        dataclasses.replace(beat, cpu_seconds=0.99 if beat.second > 70 else 0.1) for beat in run.beats
+    run.worker_seconds = tuple(
+        dataclasses.replace(worker_second, cpu_seconds=0.99 if worker_second.second > 70 else 0.1)
+        for worker_second in run.worker_seconds
     )
     assert judge(WITHIN_30, run).status is Status.INVALID
 
@@ -169,7 +180,7 @@ def peaked(stages=STAGES, **trouble):
     plan = plan_of()
     workload = dataclasses.replace(plan.workload, stages=stages, model=Model.CLOSED)
     plan = dataclasses.replace(plan, workload=workload)
-    return disturbed(plan=plan, happenings=(), seconds=int(workload.seconds), **trouble)
+    return disturbed(plan=plan, events=(), seconds=int(workload.seconds), **trouble)
 
 
 def test_after_a_peak_the_level_before_it_is_the_measure_and_time_counts_from_the_return_to_its_load():

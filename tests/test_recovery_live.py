@@ -105,13 +105,13 @@ def test_the_only_instance_is_killed_and_starts_again_after_a_while(slow):
         run = disturbed(slow, trouble, instances=1)
     finally:
         slow.verb("scale", "2")
-    shows(run, trouble.ended - run.started - run.happenings[0].at)
+    shows(run, trouble.ended - run.started - run.events[0].at)
 
 
 def test_the_service_stands_still_for_a_while(slow):
     trouble = Trouble(slow, ("freeze", "seconds=60"), LASTS)
     run = disturbed(slow, trouble)
-    shows(run, trouble.ended - run.started - run.happenings[0].at)
+    shows(run, trouble.ended - run.started - run.events[0].at)
 
 
 def test_a_service_that_stays_worse_does_not_recover(slow):

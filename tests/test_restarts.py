@@ -4,7 +4,7 @@ import numpy as np
 
 from loadkit.judging.restarts import lifespans, unasked_restarts
 from loadkit.observers.observation import Observation, Reading, Series
-from loadkit.recording.run import Happening
+from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from tests.builders import plan_of, run_of
 
@@ -23,8 +23,8 @@ def scraped(*spans: tuple[int, int], restarted: float | None = None) -> Observat
     return Observation("restarts", Reading.GAUGE, "", tuple(series), 1.0)
 
 
-def run_with(observation: Observation | None, *happenings: Happening):
-    return run_of([], plan_of(60), observations=[observation] if observation else [], happenings=happenings)
+def run_with(observation: Observation | None, *events: Event):
+    return run_of([], plan_of(60), observations=[observation] if observation else [], events=events)
 
 
 def test_an_instance_that_restarts_unasked_fails_and_is_named():
@@ -44,17 +44,17 @@ def test_a_restart_before_the_load_is_none_of_its_business():
 
 
 def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
-    kill = Happening(20.0, "an instance is killed")
+    kill = Event(20.0, "an instance is killed")
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), kill)) is None
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=10), kill)) is not None
-    failed = Happening(20.0, "an instance is killed", failed="no")
+    failed = Event(20.0, "an instance is killed", failed="no")
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
 
 
 def test_one_kill_excuses_no_second_restart():
     observation = scraped((-2, 60), restarted=30)
     observation.series[0].values[observation.series[0].times >= START + 45] = START + 45
-    verdict = unasked_restarts(run_with(observation, Happening(20.0, "an instance is killed")))
+    verdict = unasked_restarts(run_with(observation, Event(20.0, "an instance is killed")))
     assert verdict is not None
     assert verdict.reason == "Restarted unasked: metrics-1 after 45 s."
 

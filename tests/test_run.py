@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from loadkit.engine.run import INTERRUPTED, _processes, _workers_for, new_id, run
-from loadkit.engine.worker import look_over
+from loadkit.engine.worker import check_worker
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.recording import archive
@@ -98,7 +98,7 @@ def test_a_workers_process_imports_nothing_of_what_judges():
         "loadkit.environment.environment",
     }
     with _processes(1) as executor:
-        ready = executor.submit(look_over, plan_of(), "", ROOT, 1)
+        ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
         assert ready.result() == ([""], False)
     assert "loadkit.engine.worker" in found
@@ -123,11 +123,11 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
     assert len(set(done.facts["worker_pids"])) == workers
     assert attempted(done) > 20
     assert done.table.outcomes == ["ok"]
-    assert [(beat.second, beat.worker) for beat in done.beats][:workers] == [
-        (0, index) for index in range(workers)
-    ]
-    assert sum(beat.held for beat in done.beats if beat.second == 1) == 5
-    assert sum(beat.sent for beat in done.beats) == attempted(done)
+    assert [(worker_second.second, worker_second.worker) for worker_second in done.worker_seconds][
+        :workers
+    ] == [(0, index) for index in range(workers)]
+    assert sum(worker_second.held for worker_second in done.worker_seconds if worker_second.second == 1) == 5
+    assert sum(worker_second.sent for worker_second in done.worker_seconds) == attempted(done)
     assert len(done.table.select(Kind.LAG, ["worker:0"], 0, 10)[0])
     assert observer.asked == [(done.started, done.started + 2.0)]
     assert done.probes
@@ -141,7 +141,7 @@ def test_an_open_run_goes_through_its_plan():
     with service() as base:
         done = run(short(model=Model.REQUESTS, level=50), Target("t", base), root=ROOT)
     assert done.ended == COMPLETE
-    assert attempted(done) == sum(beat.scheduled for beat in done.beats)
+    assert attempted(done) == sum(worker_second.scheduled for worker_second in done.worker_seconds)
 
 
 def test_a_run_can_be_carried_by_any_executor():
@@ -363,8 +363,8 @@ def test_what_happens_meanwhile_is_brought_about_noted_and_undone():
         plan = short(actions=(Action("kill instance", at=0.5),))
         done = run(plan, Target("t", base), root=ROOT, actor=actor)
     assert actor.asked == ["do kill instance", "undo kill instance"]
-    assert [happening.what for happening in done.happenings] == ["kill instance"]
-    assert done.happenings[0].at >= 0.5
+    assert [event.what for event in done.events] == ["kill instance"]
+    assert done.events[0].at >= 0.5
 
 
 def test_an_action_that_nobody_can_bring_about_is_refused_before_load():

@@ -171,7 +171,7 @@ def test_a_mean_of_independent_batches_is_covered_as_often_as_it_says():
 
 def test_the_growth_of_a_mean_shrinks_its_reach_to_the_limit():
     mean = mean_of_batches(np.array([9.0, 10.0, 11.0, 10.0] * 5), np.ones(20))
-    limit = mean.value + mean.reach / 3
+    limit = mean.value + mean.half_width / 3
     assert mean.growth_to_decide(limit) == pytest.approx(9)
     assert mean.growth_to_decide(mean.value) == math.inf
 

@@ -12,7 +12,7 @@ from loadkit.recording.slices import Kind, worker_series
 from loadkit.reports.summary import summarise, verdict_json
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
-from tests.builders import beats_of, error_rate, plan_of, response_time, run_of, samples_of
+from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, worker_seconds_of
 
 SCHEMA = json.loads((Path(loadkit.__file__).parent / "reports" / "run.schema.json").read_text())
 
@@ -23,7 +23,7 @@ def a_run(failed=0.02, model=Model.CLOSED, **changes):
     outcomes = np.where(random.uniform(size=6000) < failed, "status 500", "ok").tolist()
     labels = np.where(random.uniform(size=6000) < 0.25, "POST /b", "GET /a").tolist()
     samples = samples_of(starts, random.exponential(0.02, 6000), labels, outcomes)
-    run = run_of(samples, plan_of(60, model=model), beats=beats_of(60), **changes)
+    run = run_of(samples, plan_of(60, model=model), worker_seconds=worker_seconds_of(60), **changes)
     run.table.count(Kind.LAG, worker_series(0), starts, np.full(6000, 0.001))
     run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(6000, 0.0002))
     return run
@@ -106,7 +106,7 @@ def test_labels_add_up_to_the_whole():
 def test_what_a_stall_kept_away_is_in_the_response_time_and_not_in_the_successes():
     starts = np.concatenate([np.arange(0, 20, 0.01), np.arange(40, 60, 0.01)])
     run = run_of(
-        samples_of(starts, np.full(4000, 0.01)), plan_of(60, model=Model.CLOSED), gaps=[(20.0, 40.0)]
+        samples_of(starts, np.full(4000, 0.01)), plan_of(60, model=Model.CLOSED), stalls=[(20.0, 40.0)]
     )
     figures = summarise(run, Window(0, 60))
     assert figures["filled"] == pytest.approx(2000, rel=0.01)

@@ -9,7 +9,7 @@ import pytest
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.reports import timeline
 from loadkit.workload.workload import Model
-from tests.builders import beats_of, plan_of, run_of, samples_of
+from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
 
 def rows(table):
@@ -32,7 +32,9 @@ def test_a_row_for_each_second_with_what_was_due_and_how_it_ended():
 
 
 def test_the_generators_table_has_a_row_for_each_worker_and_second():
-    run = run_of([], plan_of(3), beats=[*beats_of(3), *beats_of(3, worker=1)], workers=2)
+    run = run_of(
+        [], plan_of(3), worker_seconds=[*worker_seconds_of(3), *worker_seconds_of(3, worker=1)], workers=2
+    )
     run.table.count(Kind.LAG, worker_series(1), np.full(100, 1.5), np.full(100, 0.004))
     table = rows(timeline.generator(run))
     assert [(row["second"], row["worker"]) for row in table] == [
@@ -43,6 +45,6 @@ def test_the_generators_table_has_a_row_for_each_worker_and_second():
 
 
 def test_an_empty_run_has_its_columns():
-    run = run_of([], plan_of(2), beats=[])
+    run = run_of([], plan_of(2), worker_seconds=[])
     assert timeline.csv_of(timeline.generator(run)).decode().startswith("second,worker,")
     assert len(rows(timeline.seconds(run))) == 2

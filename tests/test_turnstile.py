@@ -3,30 +3,30 @@
 import asyncio
 import math
 
-from loadkit.users.arrival_queue import Turnstile
+from loadkit.users.arrival_queue import ArrivalQueue
 
 
 def test_whoever_came_first_goes_first():
     async def main():
-        turnstile = Turnstile()
-        users = [turnstile.turn() for _ in range(2)]
-        assert turnstile.admit(1.0)
-        assert turnstile.admit(2.0)
+        arrival_queue = ArrivalQueue()
+        users = [arrival_queue.turn() for _ in range(2)]
+        assert arrival_queue.admit(1.0)
+        assert arrival_queue.admit(2.0)
         assert [await user for user in users] == [1.0, 2.0]
-        assert not turnstile.admit(3.0)
-        assert not turnstile.admit(4.0)
-        assert [await turnstile.turn() for _ in range(2)] == [3.0, 4.0]
+        assert not arrival_queue.admit(3.0)
+        assert not arrival_queue.admit(4.0)
+        assert [await arrival_queue.turn() for _ in range(2)] == [3.0, 4.0]
 
     asyncio.run(main())
 
 
 def test_when_it_closes_those_who_wait_go_and_what_is_due_is_still_served():
     async def main():
-        turnstile = Turnstile()
-        waiting = turnstile.turn()
-        turnstile.close()
+        arrival_queue = ArrivalQueue()
+        waiting = arrival_queue.turn()
+        arrival_queue.close()
         assert await waiting == math.inf
-        turnstile.due.append(5.0)
-        assert [await turnstile.turn() for _ in range(2)] == [5.0, math.inf]
+        arrival_queue.due.append(5.0)
+        assert [await arrival_queue.turn() for _ in range(2)] == [5.0, math.inf]
 
     asyncio.run(main())

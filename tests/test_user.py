@@ -10,7 +10,7 @@ from loadkit.recording.recorder import Recorder
 from loadkit.target import Account, Secret
 from loadkit.users.journey import journey
 from loadkit.users.pacer import LoopAlarm, Pacer
-from loadkit.users.user import Departure, JourneyBroken, Surroundings, User
+from loadkit.users.user import NoResponse, User, UserFinished, WorkerContext
 from loadkit.workload.workload import MixEntry, Think
 from tests.virtual_time import VirtualLoop, plan_of
 
@@ -53,10 +53,10 @@ class Meeting:
         self.clock = loop.clock
         self.driver = WritingDriver(loop.clock)
         self.recorder = Recorder(0, 0.0)
-        surroundings = Surroundings(
+        context = WorkerContext(
             plan_of(**plan), loop.clock, self.driver, self.recorder, Pacer(loop.clock, LoopAlarm), "run-7"
         )
-        self.user = User(3, MixEntry("m:f", 1.0, "eu", (("topic", "cpu"),)), account, surroundings)
+        self.user = User(3, MixEntry("m:f", 1.0, "eu", (("topic", "cpu"),)), account, context)
         self.user.start(0.0, float("inf"))
 
 
@@ -144,7 +144,7 @@ def test_an_operation_is_recorded_with_its_users_tenant_and_region():
 
 def test_an_operation_without_an_answer_breaks_the_journey_and_is_counted():
     async def use(user):
-        with pytest.raises(JourneyBroken, match="refused"):
+        with pytest.raises(NoResponse, match="refused"):
             await user.get("/!refused")
 
     (sample,) = meet(use).recorder.samples
@@ -153,10 +153,10 @@ def test_an_operation_without_an_answer_breaks_the_journey_and_is_counted():
 
 def test_operations_that_found_no_socket_are_counted_apart():
     async def use(user):
-        with pytest.raises(JourneyBroken):
+        with pytest.raises(NoResponse):
             await user.get("/!no socket")
 
-    assert meet(use).recorder.starved == 1
+    assert meet(use).recorder.out_of_descriptors == 1
 
 
 def test_the_next_operation_is_intended_a_think_time_behind_the_answer():
@@ -258,13 +258,13 @@ async def working_and_renewing(user, path="/renew", journeys=4):
     async def work(user, topic):
         nonlocal done
         if done == journeys:
-            raise Departure
+            raise UserFinished
         await user.get("/work")
         done += 1
         await user.think()
 
     user.renew_after(1.5, renew)
-    with pytest.raises(Departure):
+    with pytest.raises(UserFinished):
         await user.follow(work)
 
 

@@ -8,8 +8,8 @@ import pytest
 from loadkit.drivers.fake import Answer
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
-from loadkit.recording.gaps import common
 from loadkit.recording.slices import Kind
+from loadkit.recording.stalls import common
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.virtual_time import ORIGIN, plan_of, simulate
@@ -64,18 +64,18 @@ def test_a_journey_longer_than_the_pace_is_followed_at_once():
 
 def test_users_are_held_from_their_join_to_their_leave():
     run = simulate(plan_of(level=10, ramp=10, seconds=5), after(0.1))
-    held = {beat.second: beat.held for beat in run.beats}
+    held = {worker_second.second: worker_second.held for worker_second in run.worker_seconds}
     assert [held[second] for second in range(15)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 10, 10]
 
 
 def test_users_who_come_with_the_start_are_held_from_the_first_second_on():
     run = simulate(plan_of(level=10, seconds=3), after(0.1))
-    assert [beat.held for beat in run.beats][:3] == [10, 10, 10]
+    assert [worker_second.held for worker_second in run.worker_seconds][:3] == [10, 10, 10]
 
 
 def test_held_is_the_same_whatever_the_service_answers():
     run = simulate(plan_of(level=10, seconds=5), after(0.0, failure="refused"))
-    assert [beat.held for beat in run.beats][:5] == [10] * 5
+    assert [worker_second.held for worker_second in run.worker_seconds][:5] == [10] * 5
     assert run.operations(outcome="refused") == run.operations() > 0
 
 
@@ -116,7 +116,7 @@ def test_a_slow_answer_is_a_timeout_and_the_user_goes_on():
 def test_stages_bring_users_and_take_them_away():
     stages = (Stage(0, 10), Stage(5, 10), Stage(0, 2), Stage(5, 2), Stage(0, 6), Stage(5, 6))
     run = simulate(plan_of(stages=stages), after(0.1))
-    held = {beat.second: beat.held for beat in run.beats}
+    held = {worker_second.second: worker_second.held for worker_second in run.worker_seconds}
     assert [held[second] for second in (2, 7, 12)] == [10, 2, 6]
 
 
@@ -147,10 +147,10 @@ def test_a_stall_of_the_service_is_a_gap():
         return Answer(0.01 if not 10 <= since < 13 else 13 - since)
 
     run = simulate(plan_of(level=50, seconds=20), stalls)
-    gaps = [gap for gap in common([run.quiets[0]]) if gap.seconds > 1]
-    assert len(gaps) == 1
-    assert gaps[0].start == pytest.approx(10, abs=0.1)
-    assert gaps[0].end == pytest.approx(13, abs=0.01)
+    stalls = [stall for stall in common([run.idle_intervals[0]]) if stall.seconds > 1]
+    assert len(stalls) == 1
+    assert stalls[0].start == pytest.approx(10, abs=0.1)
+    assert stalls[0].end == pytest.approx(13, abs=0.01)
 
 
 def test_a_time_in_which_all_time_out_is_one_gap():
@@ -158,14 +158,14 @@ def test_a_time_in_which_all_time_out_is_one_gap():
         return Answer(30.0 if 5 <= now - ORIGIN < 10 else 0.01)
 
     run = simulate(plan_of(level=50, seconds=20, timeout=1.0, think=Think(0.1, 0.3)), stalls)
-    (gap,) = (gap for gap in common([run.quiets[0]]) if gap.seconds > 1)
-    assert gap.start == pytest.approx(5, abs=0.1)
-    assert gap.end > 10
+    (stall,) = (stall for stall in common([run.idle_intervals[0]]) if stall.seconds > 1)
+    assert stall.start == pytest.approx(5, abs=0.1)
+    assert stall.end > 10
 
 
 def test_a_load_ends_with_its_plan_however_long_its_users_think():
     run = simulate(plan_of(level=5, seconds=4, think=Think(6, 6)), after(0.1))
-    assert max(beat.second for beat in run.beats) <= 4
+    assert max(worker_second.second for worker_second in run.worker_seconds) <= 4
 
 
 # --- open
@@ -189,13 +189,15 @@ def test_an_arrival_that_found_no_user_keeps_its_intended_time():
     assert longest > 0.8 * run.operations()
     assert quantile(run, Kind.SERVICE, 1.0) == pytest.approx(1.0, rel=2e-3)
     assert quantile(run, Kind.LATENESS, 1.0) < 2e-6, "the service held the place, not the generator"
-    assert sum(beat.blocked for beat in run.beats) >= run.operations() - 2
-    assert sum(beat.scheduled for beat in run.beats) == run.operations()
+    assert sum(worker_second.blocked for worker_second in run.worker_seconds) >= run.operations() - 2
+    assert sum(worker_second.scheduled for worker_second in run.worker_seconds) == run.operations()
 
 
 def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
     run = simulate(open_plan(max_in_flight=10, timeout=60.0, drain=60.0), after(30.0))
-    assert run.operations(outcome="dropped") == sum(beat.dropped for beat in run.beats)
+    assert run.operations(outcome="dropped") == sum(
+        worker_second.dropped for worker_second in run.worker_seconds
+    )
     assert run.operations(outcome="dropped") == run.operations() - 10
 
 
@@ -256,7 +258,7 @@ def test_four_workers_share_the_arrivals():
 
 
 def test_no_users_are_held_in_an_open_load():
-    assert {beat.held for beat in simulate(open_plan(), after(0.01)).beats} == {0}
+    assert {worker_second.held for worker_second in simulate(open_plan(), after(0.01)).worker_seconds} == {0}
 
 
 # --- journeys that fail
@@ -368,7 +370,7 @@ def test_a_failing_arrival_is_counted_tried_again_and_the_user_is_held_all_the_s
         plan_of("tests.sample_journeys.arriving:work", level=5, seconds=10), service, target=target
     )
     assert run.operations("(arrival)", "status 500") == 5 * 4
-    assert [beat.held for beat in run.beats][:10] == [5] * 10
+    assert [worker_second.held for worker_second in run.worker_seconds][:10] == [5] * 10
     late = quantile(run, Kind.RESPONSE, 1.0)
     assert late == pytest.approx(3.4, abs=0.3), "the first operation should have started when the user joined"
 
@@ -384,13 +386,15 @@ def test_a_worker_that_is_told_to_stop_ends_within_the_second_and_blames_nobody(
         return len(reports) < 3
 
     simulate(plan_of(level=5, seconds=60, timeout=50.0), after(40.0), emit=emit)
-    assert [report.beat.second for report in reports] == [0, 1, 2, 3]
+    assert [report.worker_second.second for report in reports] == [0, 1, 2, 3]
     assert all(len(report.table.cells) == 0 for report in reports)
 
 
 def test_each_second_has_one_beat():
     run = simulate(plan_of(level=5, seconds=10), after(0.1))
-    assert [beat.second for beat in run.beats] == list(range(len(run.beats)))
+    assert [worker_second.second for worker_second in run.worker_seconds] == list(
+        range(len(run.worker_seconds))
+    )
 
 
 def test_a_worker_that_is_not_ready_in_time_says_so():

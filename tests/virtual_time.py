@@ -8,10 +8,10 @@ from typing import Any
 
 from loadkit.clock import ManualClock
 from loadkit.drivers.fake import FakeDriver, Service
-from loadkit.engine.worker import Shard, put_on
-from loadkit.recording.gaps import Quiet
+from loadkit.engine.worker import Shard, run_users
 from loadkit.recording.recorder import Report
-from loadkit.recording.slices import Beat, SliceTable
+from loadkit.recording.slices import SliceTable, WorkerSecond
+from loadkit.recording.stalls import IdleInterval
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
@@ -55,13 +55,13 @@ class Simulation:
 
     def __init__(self) -> None:
         self.table = SliceTable()
-        self.beats: list[Beat] = []
-        self.quiets: dict[int, list[Quiet]] = {}
+        self.worker_seconds: list[WorkerSecond] = []
+        self.idle_intervals: dict[int, list[IdleInterval]] = {}
 
     def take(self, report: Report) -> bool:
         self.table.add(report.table)
-        self.beats.append(report.beat)
-        self.quiets.setdefault(report.worker, []).extend(report.quiets)
+        self.worker_seconds.append(report.worker_second)
+        self.idle_intervals.setdefault(report.worker, []).extend(report.idle_intervals)
         return True
 
     def operations(self, label: str | None = None, outcome: str | None = None) -> int:
@@ -96,7 +96,7 @@ def simulate(
         shard = Shard(index, workers, target or Target("fake", "http://fake"), "run-1", root)
         with asyncio.Runner(loop_factory=lambda loop=loop: loop) as runner:
             runner.run(
-                put_on(
+                run_users(
                     plan,
                     shard,
                     ORIGIN,

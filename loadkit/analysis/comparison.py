@@ -14,13 +14,13 @@ from loadkit.units import format_quantity
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.workload import Scaling
 
-__all__ = ["judge_beside"]
+__all__ = ["compare_loads"]
 
 _COMFORT = 1.5
 """Times the value at the other load by which a run that measured it well keeps that value, at least."""
 
 
-def judge_beside(criterion: Criterion, run: Run, other: Run) -> Verdict:
+def compare_loads(criterion: Criterion, run: Run, other: Run) -> Verdict:
     """What two runs say of a criterion that compares their loads.
 
     Args:

@@ -7,10 +7,10 @@ from typing import Protocol, Self
 
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.window import action_at
-from loadkit.recording.run import Happening
+from loadkit.recording.run import Event
 from loadkit.workload.workload import Action, Plan
 
-__all__ = ["Actor", "Meanwhile"]
+__all__ = ["ActionScheduler", "Actor"]
 
 
 class Actor(Protocol):
@@ -35,7 +35,7 @@ class Actor(Protocol):
         ...
 
 
-class Meanwhile:
+class ActionScheduler:
     """The actions of one run, each in a thread of its own, so that a slow one delays nothing.
 
     On leaving, those still to come are called off, and those that began are undone, the last one first.
@@ -63,15 +63,15 @@ class Meanwhile:
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._begun: list[Action] = []
-        self._noted: list[Happening] = []
+        self._noted: list[Event] = []
         due = [] if hold is None else [(action_at(hold, action.at), action) for action in plan.actions]
         self._threads = [threading.Thread(target=self._bring_about, args=each, daemon=True) for each in due]
 
     @property
-    def happenings(self) -> Sequence[Happening]:
+    def events(self) -> Sequence[Event]:
         """What happened so far, in the order in which it began."""
         with self._lock:
-            return tuple(sorted(self._noted, key=lambda happening: happening.at))
+            return tuple(sorted(self._noted, key=lambda event: event.at))
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -101,6 +101,6 @@ class Meanwhile:
         except Exception as error:
             # Whatever keeps it from happening, the criteria that wait for it must know.
             failed = str(error) or type(error).__name__
-        happening = Happening(began - self._started, action.name, time.time() - began, failed)
+        event = Event(began - self._started, action.name, time.time() - began, failed)
         with self._lock:
-            self._noted.append(happening)
+            self._noted.append(event)

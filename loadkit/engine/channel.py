@@ -70,7 +70,7 @@ class Line:
         self._outbox.put(report)
         return self._goes_on
 
-    def ahead(self, clock: Clock) -> float:
+    def clock_offset(self, clock: Clock) -> float:
         """By how many seconds a clock is ahead of that of who started the worker, when the line was opened.
 
         As NTP finds it (RFC 5905, section 8), within half the shortest round trip: some 0.1 ms on one machine.

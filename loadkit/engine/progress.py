@@ -12,7 +12,7 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.workload.workload import Workload
 
-__all__ = ["Progress", "Pulse"]
+__all__ = ["LiveStats", "Progress"]
 
 _LAGS = 0.01
 """Seconds of event-loop lag (p99) from which the live line warns; the judge decides by the criterion."""
@@ -46,7 +46,7 @@ class Progress:
     """The generator's own: "ok", or what is wrong."""
 
 
-class Pulse:
+class LiveStats:
     """Follows the reports of all workers: what the last second was like, and whether it is bad enough to stop."""
 
     def __init__(self, workload: Workload, workers: int) -> None:
@@ -81,7 +81,7 @@ class Pulse:
             elapsed=elapsed,
             seconds=self._workload.seconds,
             phase=phases[0] if phases else "start" if elapsed < 0 else "drain",
-            users=sum(report.beat.held for report in reports),
+            users=sum(report.worker_second.held for report in reports),
             rate=float(operations),
             p50=p50,
             p95=p95,
@@ -114,7 +114,7 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[fl
 
 def _health(reports: Sequence[Report]) -> str:
     lag = max((_lag(report.table) for report in reports), default=0.0)
-    cpu = max((report.beat.cpu_seconds for report in reports), default=0.0)
+    cpu = max((report.worker_second.cpu_seconds for report in reports), default=0.0)
     if cpu > _BUSY:
         return f"generator at {cpu:.0%} of a core"
     if lag > _LAGS:

@@ -19,20 +19,20 @@ from typing import Any
 
 import psutil
 
-from loadkit.engine.actions import Actor, Meanwhile
+from loadkit.engine.actions import ActionScheduler, Actor
 from loadkit.engine.channel import HungUp, Switchboard
-from loadkit.engine.progress import Progress, Pulse
+from loadkit.engine.progress import LiveStats, Progress
 from loadkit.engine.uptime import Probes, require_answer
-from loadkit.engine.worker import Shard, enlist, look_over, run_shard, try_arrivals
+from loadkit.engine.worker import Shard, check_worker, init_worker, run_shard, try_arrivals
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.restarts import lifespans
 from loadkit.observers.base import Observer
-from loadkit.recording.gaps import Quiet, common
 from loadkit.recording.recorder import Report
 from loadkit.recording.run import COMPLETE, Run
-from loadkit.recording.slices import Beat, SliceTable
+from loadkit.recording.slices import SliceTable, WorkerSecond
+from loadkit.recording.stalls import IdleInterval, common
 from loadkit.target import Target
-from loadkit.users.accounts import Roster, demand
+from loadkit.users.accounts import AccountPool, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.workload import Model, Plan, Workload
 
@@ -93,22 +93,22 @@ def run(
             executor = stack.enter_context(_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
         board = stack.enter_context(Switchboard(count))
-        effort = _Effort(plan, board, count, stop or threading.Event(), watch)
+        monitor = _RunMonitor(plan, board, count, stop or threading.Event(), watch)
         started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if arrives else 0.0)
         run_id = run_id or new_id()
-        with Meanwhile(plan, actor, started) as meanwhile, Probes(target, started) as probes:
+        with ActionScheduler(plan, actor, started) as scheduler, Probes(target, started) as probes:
             futures = [
                 executor.submit(
                     run_shard, plan, Shard(index, count, target, run_id, root), started, board.line(index)
                 )
                 for index in range(count)
             ]
-            with effort.interruptible():
-                ended = effort.watch_over(futures, started)
-    ended_at = plan.workload.seconds if ended == COMPLETE else effort.ended_at
+            with monitor.interruptible():
+                ended = monitor.watch_over(futures, started)
+    ended_at = plan.workload.seconds if ended == COMPLETE else monitor.ended_at
     observations = observer.observe(started, started + ended_at) if observer else {}
-    if meanwhile.happenings:
-        acted = started + meanwhile.happenings[0].at
+    if scheduler.events:
+        acted = started + scheduler.events[0].at
         observations = {
             name: replace(seen, lifespans=lifespans(seen, acted, started, started + ended_at))
             for name, seen in observations.items()
@@ -117,12 +117,16 @@ def run(
         id=run_id,
         plan=plan,
         started=started,
-        table=SliceTable.sum_of(effort.tables),
-        beats=tuple(sorted(effort.beats, key=lambda beat: (beat.second, beat.worker))),
-        gaps=common([effort.quiets[index] for index in range(count)]),
+        table=SliceTable.sum_of(monitor.tables),
+        worker_seconds=tuple(
+            sorted(
+                monitor.worker_seconds, key=lambda worker_second: (worker_second.second, worker_second.worker)
+            )
+        ),
+        stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         observations=observations,
-        happenings=tuple(meanwhile.happenings),
-        warnings=(*meanwhile.troubles, *_by_another_client(effort.beats)),
+        events=tuple(scheduler.events),
+        warnings=(*scheduler.troubles, *_httpx_warning(monitor.worker_seconds)),
         probes=tuple(probe for probe in probes.answered if probe[0] < ended_at),
         workers=count,
         groups=target.groups,
@@ -138,7 +142,7 @@ def new_id() -> str:
 
 
 @dataclass(slots=True)
-class _Effort:
+class _RunMonitor:
     """The workers while they are at it: gathers what they report, and ends it when it must end."""
 
     plan: Plan
@@ -148,20 +152,20 @@ class _Effort:
     watch: Callable[[Progress], None] | None
     tables: list[bytes] = field(default_factory=list)
     """Packed, so that memory hardly grows however long the load lasts."""
-    beats: list[Beat] = field(default_factory=list)
-    quiets: dict[int, list[Quiet]] = field(init=False)
+    worker_seconds: list[WorkerSecond] = field(default_factory=list)
+    idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
     is_interrupted: bool = False
     """Has Ctrl-C been pressed?"""
     ended_at: float = 0.0
     """Seconds since the start at which it was cut short."""
     _ended: str = COMPLETE
     _started: float = 0.0
-    _pulse: Pulse = field(init=False)
+    _live_stats: LiveStats = field(init=False)
     _hung_up: int = 0
 
     def __post_init__(self) -> None:
-        self.quiets = {index: [] for index in range(self.workers)}
-        self._pulse = Pulse(self.plan.workload, self.workers)
+        self.idle_intervals = {index: [] for index in range(self.workers)}
+        self._live_stats = LiveStats(self.plan.workload, self.workers)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -201,7 +205,7 @@ class _Effort:
             now = time.time()
             if self.watch is not None and now >= told + 1.0:
                 told = now
-                self.watch(self._pulse.progress(now - started))
+                self.watch(self._live_stats.progress(now - started))
             if self._ended == COMPLETE:
                 self._end(self._reason(futures, now))
             if self._ended != COMPLETE:
@@ -217,9 +221,9 @@ class _Effort:
         said = self.board.next(timeout=0.1)
         if isinstance(said, Report):
             self.tables.append(said.table.packed())
-            self.beats.append(said.beat)
-            self.quiets[said.worker] += said.quiets
-            self._pulse.add(said)
+            self.worker_seconds.append(said.worker_second)
+            self.idle_intervals[said.worker] += said.idle_intervals
+            self._live_stats.add(said)
         elif isinstance(said, HungUp):
             self._hung_up += 1
             if not said.is_done:
@@ -238,7 +242,7 @@ class _Effort:
                 raise error
             if error is not None:
                 return f"worker {index} failed: {type(error).__name__}: {error}"
-        failing = self._pulse.failing
+        failing = self._live_stats.failing
         if failing and not self.plan.actions:
             operations, failures = failing
             return f"emergency stop: {failures} of {operations} operations failed in the last ten seconds"
@@ -251,9 +255,9 @@ class _Effort:
             self.board.stop()
 
 
-def _by_another_client(beats: Sequence[Beat]) -> tuple[str, ...]:
+def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
     """What to know of operations that did not go through the load's own client."""
-    number = sum(beat.by_httpx for beat in beats)
+    number = sum(worker_second.httpx_requests for worker_second in worker_seconds)
     told = (
         f"{number:,} operations went through httpx: it costs the generator many times what its own client does, "
         "and that is part of their times"
@@ -269,13 +273,15 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
 
     """
     with _interrupts_held_back():
-        futures = [executor.submit(look_over, plan, target.journeys, root, workers) for _ in range(workers)]
+        futures = [
+            executor.submit(check_worker, plan, target.journeys, root, workers) for _ in range(workers)
+        ]
     roles: list[str]
     arrives: bool
     roles, arrives = _asked(*futures)[0]
     needed = demand(plan.workload, roles)
     # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
-    Roster(target, needed).require(
+    AccountPool(target, needed).require(
         needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
     )
     if arrives:
@@ -316,7 +322,7 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of this machine that end when this one does, however it ends."""
     context = get_context("spawn")
     initial = (os.getpid(), context.Barrier(workers))
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=enlist, initargs=initial)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=init_worker, initargs=initial)
     try:
         yield executor
     finally:

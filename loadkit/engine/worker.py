@@ -27,12 +27,12 @@ from loadkit.drivers.http.response import StatusError
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
-from loadkit.users.accounts import Roster, demand
-from loadkit.users.closed_load import Crowd
+from loadkit.users.accounts import AccountPool, demand
+from loadkit.users.closed_load import ClosedLoad
 from loadkit.users.journey import arrival_of, resolve
-from loadkit.users.open_load import Stream
+from loadkit.users.open_load import OpenLoad
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
-from loadkit.users.user import JourneyBroken, Surroundings, User
+from loadkit.users.user import NoResponse, User, WorkerContext
 from loadkit.workload.workload import Model, Plan
 
 __all__ = [
@@ -40,10 +40,10 @@ __all__ = [
     "Emit",
     "Shard",
     "allow_files",
-    "enlist",
-    "look_over",
-    "put_on",
+    "check_worker",
+    "init_worker",
     "run_shard",
+    "run_users",
     "try_arrivals",
 ]
 
@@ -54,7 +54,7 @@ SPARE_FILES = 100
 _REFUSED = frozenset({401, 403})
 """Statuses that say of an account that it has no business here."""
 _SET_PARENT_DEATH_SIGNAL = 1
-_MUSTER = 10.0
+START_TIMEOUT = 10.0
 """Seconds that a worker's process waits for the others to be there."""
 
 
@@ -75,7 +75,7 @@ class Emit(Protocol):
         """Hand over a report without waiting. Return whether to go on."""
         ...
 
-    def ahead(self, clock: Clock) -> float:
+    def clock_offset(self, clock: Clock) -> float:
         """By how many seconds a clock is ahead of that of who started the worker."""
         ...
 
@@ -93,7 +93,7 @@ class Shard:
     """The project's root; journeys are imported from there."""
 
 
-def enlist(parent: int, all_there: Barrier) -> None:
+def init_worker(parent: int, all_there: Barrier) -> None:
     """Make this process a worker's: it ends when `parent`, which started it, does, however that ends.
 
     Nobody takes an order before all are there: two orders to one process would be a worker too few.
@@ -102,10 +102,10 @@ def enlist(parent: int, all_there: Barrier) -> None:
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    all_there.wait(_MUSTER)
+    all_there.wait(START_TIMEOUT)
 
 
-def look_over(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
+def check_worker(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
     """See that this process can put on its share of a plan.
 
     Returns the role that each journey of the mix asks for, and whether users get ready (`package` has an ``arrive``).
@@ -138,7 +138,7 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
     gc.set_threshold(50_000, 20, 100)
     with emit, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
-            put_on(
+            run_users(
                 plan,
                 shard,
                 clock.moment(start_at),
@@ -146,7 +146,7 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
                 clock=clock,
                 driver=HttpDriver(shard.target),
                 alarm_of=BEST_ALARM,
-                clock_ahead=emit.ahead(clock),
+                clock_offset=emit.clock_offset(clock),
             )
         )
 
@@ -169,17 +169,17 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
     if arrive is None:
         return
     journeys = [resolve(entry.journey, root) for entry in plan.workload.mix]
-    roster = Roster(target, demand(plan.workload, [journey.role for journey in journeys]))
+    account_pool = AccountPool(target, demand(plan.workload, [journey.role for journey in journeys]))
     clock, driver = MonotonicClock(), HttpDriver(target)
     await driver.open()
     pacer = Pacer(clock, BEST_ALARM)
-    surroundings = Surroundings(plan, clock, driver, Recorder(0, clock.now()), pacer, "")
+    context = WorkerContext(plan, clock, driver, Recorder(0, clock.now()), pacer, "")
     try:
         for role, entry in {
             journey.role: entry for journey, entry in zip(journeys, plan.workload.mix, strict=True)
         }.items():
-            account = roster.account(role, 0)
-            user = User(0, entry, account, surroundings)
+            account = account_pool.account(role, 0)
+            user = User(0, entry, account, context)
             try:
                 await arrive(user)
             except StatusError as error:
@@ -188,7 +188,7 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
                     raise ConfigurationError(
                         f"the service does not let {who} in ({error}): check the accounts of environment {target.name}"
                     ) from None
-            except JourneyBroken:
+            except NoResponse:
                 pass
             finally:
                 user.close()
@@ -196,7 +196,7 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
         pacer.close()
 
 
-async def put_on(
+async def run_users(
     plan: Plan,
     shard: Shard,
     origin: float,
@@ -205,29 +205,29 @@ async def put_on(
     clock: Clock,
     driver: Driver,
     alarm_of: Callable[[Callable[[], None]], Alarm],
-    clock_ahead: float = 0.0,
+    clock_offset: float = 0.0,
 ) -> None:
     """`run_shard` without a process around it: on any clock, over any driver."""
     journeys = [resolve(entry.journey, shard.root) for entry in plan.workload.mix]
     arrive = arrival_of(shard.target.journeys, shard.root)
-    roster = Roster(shard.target, demand(plan.workload, [journey.role for journey in journeys]))
+    account_pool = AccountPool(shard.target, demand(plan.workload, [journey.role for journey in journeys]))
     await driver.open()
     if clock.now() > origin:
         raise TimeoutError(
             f"worker {shard.index} was ready {clock.now() - origin:.1f} s after the start instant"
         )
 
-    recorder = Recorder(shard.index, origin, clock_ahead)
+    recorder = Recorder(shard.index, origin, clock_offset)
     pacer = Pacer(clock, alarm_of)
-    surroundings = Surroundings(plan, clock, driver, recorder, pacer, shard.run_id)
-    load_type = Crowd if plan.workload.model is Model.CLOSED else Stream
-    load = load_type(surroundings, journeys, arrive, roster, (shard.index, shard.of))
+    context = WorkerContext(plan, clock, driver, recorder, pacer, shard.run_id)
+    load_type = ClosedLoad if plan.workload.model is Model.CLOSED else OpenLoad
+    load = load_type(context, journeys, arrive, account_pool, (shard.index, shard.of))
     recorder.watch_collector()
     users = asyncio.create_task(load.live(origin))
-    lag = asyncio.create_task(_watch_loop(surroundings))
+    lag = asyncio.create_task(_watch_loop(context))
     mishap = _first_mishap()
     try:
-        if not await _report_until_done(surroundings, origin, emit, (users, mishap)):
+        if not await _report_until_done(context, origin, emit, (users, mishap)):
             load.cut()
     finally:
         for task in (lag, users):
@@ -242,20 +242,20 @@ async def put_on(
 
 
 async def _report_until_done(
-    surroundings: Surroundings,
+    context: WorkerContext,
     origin: float,
     emit: Callable[[Report], bool],
     ends: Sequence["asyncio.Future[None]"],
 ) -> bool:
     """A report at the end of each second, until one of `ends` is done or the drain is over; False where told to stop."""
-    plan, clock, pacer = surroundings.plan, surroundings.clock, surroundings.pacer
+    plan, clock, pacer = context.plan, context.clock, context.pacer
     last = origin + plan.workload.seconds + plan.drain
     second = origin + 1.0
     while not any(end.done() for end in ends) and clock.now() < last:
         await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
         if clock.now() >= second:
             second += 1.0
-            if not emit(surroundings.recorder.report()):
+            if not emit(context.recorder.report()):
                 return False
     return True
 
@@ -276,9 +276,9 @@ def _first_mishap() -> "asyncio.Future[None]":
     return mishap
 
 
-async def _watch_loop(surroundings: Surroundings) -> None:
+async def _watch_loop(context: WorkerContext) -> None:
     """See how late the event loop wakes, and have samples counted as they gather."""
-    clock, pacer, recorder = surroundings.clock, surroundings.pacer, surroundings.recorder
+    clock, pacer, recorder = context.clock, context.pacer, context.recorder
     while True:
         due = clock.now() + _TICK
         await pacer.until(due)

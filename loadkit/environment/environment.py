@@ -21,7 +21,7 @@ from loadkit.observers.observation import Reading
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import Action, MixEntry, Plan
 
-__all__ = ["Deed", "Environment", "MeasureQuery", "load"]
+__all__ = ["ActionCommand", "Environment", "MeasureQuery", "load"]
 
 _STATED = {
     "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
@@ -59,7 +59,7 @@ class MeasureQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class ActionCommand:
     """How an action is brought about, in verbs of the control command."""
 
     do: tuple[str, ...]
@@ -82,7 +82,7 @@ class Environment:
     mixes: Mapping[str, tuple[MixEntry, ...]] = field(default_factory=dict)
     """By name; journeys by their titles here, as sentences name them."""
     levels: Mapping[str, int] = field(default_factory=dict)
-    actions: Mapping[str, Deed] = field(default_factory=dict)
+    actions: Mapping[str, ActionCommand] = field(default_factory=dict)
     """By name, as sentences have it: "an instance is killed"."""
     curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """By name: seconds, and the share of the stated load that is reached at their end."""
@@ -341,7 +341,10 @@ def load(name: str, root: Path) -> Environment:
         mixes=_parts(file, "mixes", values.get("mixes", {}), _mix),
         levels=_parts(file, "levels", values.get("levels", {}), lambda _, users: int(users)),
         actions=_parts(
-            file, "actions", values.get("actions", {}), lambda _, table: _deed(table, "control" in values)
+            file,
+            "actions",
+            values.get("actions", {}),
+            lambda _, table: _action_command(table, "control" in values),
         ),
         curves=_parts(file, "curves", values.get("curves", {}), _curve),
     )
@@ -414,10 +417,10 @@ def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
     )
 
 
-def _deed(table: Mapping[str, Any], has_control: bool) -> Deed:
+def _action_command(table: Mapping[str, Any], has_control: bool) -> ActionCommand:
     if not has_control:
         raise ValueError("it is a verb of the control command, and there is none (control = [...])")
-    return Deed(tuple(table["do"]), tuple(table.get("undo", ())))
+    return ActionCommand(tuple(table["do"]), tuple(table.get("undo", ())))
 
 
 def _group(_: str, patterns: list[str] | str) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def hold(target: Target, what: str) -> Iterator[None]:
     path = _path(target)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+") as file:
-        if not _taken(file):
+        if not _drained(file):
             holder = _read(path)
             raise BusyError(
                 f"{target.name} is under load by {holder or 'another process'}: wait for its end, or end it: "
@@ -86,7 +86,7 @@ def holder_of(target: Target) -> Holder | None:
     return None
 
 
-def _taken(file: IO[str]) -> bool:
+def _drained(file: IO[str]) -> bool:
     """Take the lock; a try fails for an instant also where somebody only looks who holds it."""
     for _ in range(_TRIES):
         try:

@@ -19,7 +19,7 @@
     size       ::= number [" "] ("GB" | "GiB" | …)     rate ::= number "requests per second"
     number     ::= digits, with or without thousands' commas, with or without a decimal point
 
-`parameters` has the parts, `sentences` the whole ones, `reading` what they mean, `misfit` why one cannot be read.
+`parameters` has the parts, `sentences` the whole ones, `reading` what they mean, `suggestion` why one cannot be read.
 """
 
 from loadkit.grammar.parameters import PARAMETERS, Parameter, Quantity, is_query, read
@@ -30,10 +30,10 @@ from loadkit.grammar.sentences import (
     THEN,
     WHEN,
     alert_within,
+    load_comparison,
     no_alert,
     observed_as,
     promise,
-    promise_beside,
     recovery_within,
 )
 
@@ -49,10 +49,10 @@ __all__ = [
     "criterion",
     "explain",
     "is_query",
+    "load_comparison",
     "no_alert",
     "observed_as",
     "promise",
-    "promise_beside",
     "read",
     "recovery_within",
 ]

@@ -4,7 +4,7 @@ from loadkit.criterion import Criterion
 from loadkit.errors import PhraseError
 from loadkit.grammar.parameters import PARAMETERS
 from loadkit.grammar.sentences import GIVEN, THEN, WHEN, pattern
-from loadkit.grammar.suggestions import misfit
+from loadkit.grammar.suggestions import suggestion
 
 __all__ = ["criterion", "explain"]
 
@@ -18,7 +18,7 @@ def criterion(text: str) -> Criterion:
     """
     found = _promised(text)
     if found is None:
-        raise misfit(text, THEN)
+        raise suggestion(text, THEN)
     return found
 
 
@@ -30,7 +30,7 @@ def explain(sentence: str) -> PhraseError | None:
         found = _promised(sentence)
     except PhraseError as error:
         return error
-    return None if found else misfit(sentence, (*GIVEN, *WHEN, *THEN))
+    return None if found else suggestion(sentence, (*GIVEN, *WHEN, *THEN))
 
 
 def _promised(text: str) -> Criterion | None:

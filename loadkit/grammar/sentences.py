@@ -18,11 +18,11 @@ __all__ = [
     "THEN",
     "WHEN",
     "alert_within",
+    "load_comparison",
     "no_alert",
     "observed_as",
     "pattern",
     "promise",
-    "promise_beside",
     "recovery_within",
 ]
 
@@ -119,7 +119,7 @@ def promise(
     return Criterion(sentence, measure, comparison, limit.value, scope)
 
 
-def promise_beside(
+def load_comparison(
     sentence: str,
     measure: Measure,
     comparison: Comparison,
@@ -193,7 +193,7 @@ def _compared(comparison: Comparison) -> Meaning:
 
 
 def _compared_beside(comparison: Comparison) -> Meaning:
-    return lambda sentence, parts: promise_beside(
+    return lambda sentence, parts: load_comparison(
         sentence,
         parts["measure"],
         comparison,

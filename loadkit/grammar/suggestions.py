@@ -10,13 +10,13 @@ from loadkit.errors import PhraseError
 from loadkit.grammar.parameters import MEASURE_NAMES, PARAMETERS, SCOPE_EXAMPLES, UNIT_EXAMPLES
 from loadkit.grammar.sentences import pattern
 
-__all__ = ["misfit"]
+__all__ = ["suggestion"]
 
 _ALIKE = 0.6
 """How alike two words are that may be meant for each other (`difflib` ratio, its own default)."""
 
 
-def misfit(sentence: str, expressions: Iterable[str]) -> PhraseError:
+def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
     """The first word at which a sentence leaves the expression that it is nearest to."""
     nearest = min((_compare(sentence, expression) for expression in expressions), key=lambda fit: fit.cost)
     if 2 * nearest.matched < len(nearest.expression.split()):

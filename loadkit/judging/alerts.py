@@ -30,7 +30,7 @@ def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | Non
         return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed"), None
     if observation.problem:
         return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}"), None
-    failed = next((happening for happening in run.happenings if happening.failed), None)
+    failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}'), None
     examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
@@ -47,7 +47,7 @@ def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | Non
 def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
     alert, limit = criterion.measure.name, criterion.limit
     cause, hold = disturbance(run.plan), run.plan.workload.hold
-    start = max((happening.at for happening in run.happenings), default=0.0)
+    start = max((event.at for event in run.events), default=0.0)
     if cause is not None:
         start, since = max(start, cause.at), cause.what
     else:
@@ -78,7 +78,7 @@ def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Fi
             Status.INCONCLUSIVE,
             f'the "{alert}" alert had not fired when the load ended; {short} more would decide it',
         ), where
-    if problem := _gap(observation, begin, run.started + end):
+    if problem := _stall(observation, begin, run.started + end):
         return Finding(Status.INCONCLUSIVE, f"the alerts cannot be judged: {problem}"), where
     return Finding(
         Status.FAIL, f'the "{alert}" alert did not fire within {format_seconds(limit)} after {since}'
@@ -103,7 +103,7 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
         return Finding(
             Status.FAIL, f"{named} fired while the load was on", count, samples=where.seconds
         ), where
-    if problem := _gap(observation, begin, end):
+    if problem := _stall(observation, begin, end):
         return Finding(Status.INCONCLUSIVE, f"the alerts cannot be judged: {problem}"), where
     if not run.is_complete:
         return Finding(
@@ -117,7 +117,7 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
     ), where
 
 
-def _gap(observation: Observation, begin: float, end: float) -> str:
+def _stall(observation: Observation, begin: float, end: float) -> str:
     """Why silence says nothing: the source itself was silent. Empty where it was not."""
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
     interval = observation.scrape_interval

@@ -59,14 +59,14 @@ def decide(
     measured: float | None,
     interval: tuple[float, float],
     *,
-    keeps: bool,
-    breaks: bool,
+    satisfied: bool,
+    violated: bool,
     growth: float,
     seconds: float,
 ) -> tuple[Status, str]:
     """The status that follows from what is sure, and the sentence for it.
 
-    `keeps`, `breaks`: is it sure that the limit is kept, or broken? `growth`: how many times the `seconds` of the
+    `satisfied`, `violated`: is it sure that the limit is kept, or broken? `growth`: how many times the `seconds` of the
     window would decide it where neither is.
     """
     unit, limit = criterion.measure.unit, criterion.limit
@@ -79,15 +79,15 @@ def decide(
     else:
         was = f"{about} was {format_quantity(measured, unit)}"
         far = f"{distance(measured, limit)} the limit of {wanted}"
-    if keeps or breaks:
+    if satisfied or violated:
         # The bound that decided is the one on the limit's side.
-        is_upper_bound = criterion.comparison.is_upper is keeps
+        is_upper_bound = criterion.comparison.is_upper is satisfied
         bound = upper if is_upper_bound else lower
         sure = ""
         if measured is not None and math.isfinite(bound) and bound != measured:
             side = "at most" if is_upper_bound else "at least"
             sure = f" ({side} {format_quantity(bound, unit)} with 95 % confidence)"
-        return (Status.PASS if keeps else Status.FAIL), f"{was}{sure}, {far}"
+        return (Status.PASS if satisfied else Status.FAIL), f"{was}{sure}, {far}"
     between = (
         f"between {format_quantity(lower, unit)} and {format_quantity(upper, unit)}"
         if math.isfinite(upper)

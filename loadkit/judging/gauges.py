@@ -113,12 +113,12 @@ def coverage_problem(times: Floats, start: float, end: float, interval: float) -
     if not len(times):
         return "it was not scraped in the window"
     edges = np.concatenate([[start], np.clip(times, start, end), [end]])
-    gaps = np.diff(edges)
-    longest = float(gaps.max())
+    stalls = np.diff(edges)
+    longest = float(stalls.max())
     if longest > _LONGEST_GAP * interval + 1e-6 * interval:
         return f"its scrapes have a gap of {format_seconds(longest)}"
     # A scrape covers the interval before it.
-    covered = float(np.minimum(gaps, interval * 1.5).sum()) / max(end - start, 1e-9)
+    covered = float(np.minimum(stalls, interval * 1.5).sum()) / max(end - start, 1e-9)
     if covered < _LEAST_COVERAGE:
         return f"its scrapes cover only {format_ratio(covered)} of the window"
     return ""
@@ -195,10 +195,10 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
     gravity = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
-    sign = 1 if criterion.comparison.is_upper else -1
+    health_check = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
-        return gravity.index(finding.status), -sign * (
+        return gravity.index(finding.status), -health_check * (
             finding.measured if finding.measured is not None else -math.inf
         )
 
@@ -266,11 +266,11 @@ def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
     """The largest reading (the smallest, for a lower limit): a fact, so there is no interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
-    keeps = extreme < limit if is_upper else extreme > limit
-    keeps = keeps or (criterion.comparison.includes_limit and extreme == limit)
+    satisfied = extreme < limit if is_upper else extreme > limit
+    satisfied = satisfied or (criterion.comparison.includes_limit and extreme == limit)
     word = "highest" if is_upper else "lowest"
     return Finding(
-        Status.PASS if keeps else Status.FAIL,
+        Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{whose} was {format_quantity(extreme, unit)} at its {word}, "
         f"{distance(extreme, limit)} the limit of {format_quantity(limit, unit)}",
         extreme,
@@ -287,28 +287,28 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
     edges = batch_edges(len(points.values))[:-1]
     if judged is Judged.MEAN:
         mean = mean_of_batches(np.add.reduceat(points.parts, edges), np.add.reduceat(points.wholes, edges))
-        value, reach, name = mean.value, mean.reach, ""
+        value, half_width, name = mean.value, mean.half_width, ""
     else:
         value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
         weighted = np.add.reduceat(points.values * points.lengths, edges)
         mean = mean_of_batches(weighted, np.add.reduceat(points.lengths, edges))
-        reach, name = (
-            mean.reach * _tail_to_mean(points.values, is_upper=criterion.comparison.is_upper),
+        half_width, name = (
+            mean.half_width * _tail_to_mean(points.values, is_upper=criterion.comparison.is_upper),
             "p95 of ",
         )
-    interval = (value - reach, value + reach)
+    interval = (value - half_width, value + half_width)
     if criterion.measure.unit is Unit.RATIO and criterion.limit <= 1:
         # Where a share cannot be, nobody need look; no limit lies there either, so no verdict changes.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
-    growth = math.inf if value == limit else max(1.0, (reach / (value - limit)) ** 2)
+    growth = math.inf if value == limit else max(1.0, (half_width / (value - limit)) ** 2)
     status, reason = decide(
         criterion,
         value,
         interval,
-        keeps=surely_below if is_upper else surely_above,
-        breaks=surely_above if is_upper else surely_below,
+        satisfied=surely_below if is_upper else surely_above,
+        violated=surely_above if is_upper else surely_below,
         growth=growth,
         seconds=seconds,
     )

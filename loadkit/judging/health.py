@@ -9,11 +9,11 @@ import numpy.typing as npt
 from loadkit.criterion import Unit
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Beat, Kind, worker_series
+from loadkit.recording.slices import Kind, WorkerSecond, worker_series
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
-__all__ = ["NO_TIME_LIMIT", "Health", "Sign", "health", "held_per_second"]
+__all__ = ["NO_TIME_LIMIT", "Health", "HealthCheck", "health", "held_per_second"]
 
 NO_TIME_LIMIT = 1.0
 """Seconds that stand for the limit where a criterion has none in time."""
@@ -28,7 +28,7 @@ _BUSY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class HealthCheck:
     """One thing by which a generator's health shows."""
 
     name: str
@@ -65,51 +65,63 @@ class Health:
     """One sentence for each sign that is not ok."""
     unhealthy: Booleans
     """By second of the window: is what was measured in it in doubt?"""
-    signs: tuple[Sign, ...]
+    checks: tuple[HealthCheck, ...]
     """All of them, also those that are ok."""
 
     @property
     def figures(self) -> dict[str, float]:
         """The signs' values by their names."""
-        return {sign.name: sign.value for sign in self.signs}
+        return {health_check.name: health_check.value for health_check in self.checks}
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
     workers = [worker_series(worker) for worker in range(run.workers)]
-    beats = [beat for beat in run.beats if window.start <= beat.second < window.end]
+    worker_seconds = [
+        worker_second
+        for worker_second in run.worker_seconds
+        if window.start <= worker_second.second < window.end
+    ]
     lag, late = (_Delays.of(run, kind, workers, window) for kind in (Kind.LAG, Kind.LATENESS))
     lag_bound, late_bound, pause_bound = max(0.010, 0.05 * limit), 0.10 * limit, 0.20 * limit
-    total = _sum(beats, window, _BUSY)
+    total = _sum(worker_seconds, window, _BUSY)
     cpu = max(
-        (_busiest(beats, window, worker) for worker in range(run.workers)),
+        (_busiest(worker_seconds, window, worker) for worker in range(run.workers)),
         default=np.zeros(window.seconds),
         key=np.max,
     )
-    due = total(lambda beat: beat.scheduled - beat.blocked)
-    sent = np.where(due > 0, total(lambda beat: beat.sent) / np.maximum(due, 1), 1.0)
-    starved = total(lambda beat: beat.starved) / np.maximum(total(lambda beat: beat.scheduled), 1)
+    due = total(lambda worker_second: worker_second.scheduled - worker_second.blocked)
+    sent = np.where(due > 0, total(lambda worker_second: worker_second.sent) / np.maximum(due, 1), 1.0)
+    out_of_descriptors = total(lambda worker_second: worker_second.out_of_descriptors) / np.maximum(
+        total(lambda worker_second: worker_second.scheduled), 1
+    )
     pauses = np.zeros(window.seconds)
     np.maximum.at(
-        pauses, [beat.second - window.start for beat in beats], [beat.longest_pause for beat in beats]
+        pauses,
+        [worker_second.second - window.start for worker_second in worker_seconds],
+        [worker_second.longest_pause for worker_second in worker_seconds],
     )
-    all_due = sum(beat.scheduled - beat.blocked for beat in beats)
-    all_sent = sum(beat.sent for beat in beats)
-    all_starved = sum(beat.starved for beat in beats) / max(1, sum(beat.scheduled for beat in beats))
-    ahead = [beat.clock_ahead for beat in beats] or [0.0]
-    skew = max(ahead) - min(ahead)
+    all_due = sum(worker_second.scheduled - worker_second.blocked for worker_second in worker_seconds)
+    all_sent = sum(worker_second.sent for worker_second in worker_seconds)
+    all_out_of_descriptors = sum(worker_second.out_of_descriptors for worker_second in worker_seconds) / max(
+        1, sum(worker_second.scheduled for worker_second in worker_seconds)
+    )
+    clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
+    skew = max(clock_offset) - min(clock_offset)
     sent_of_due = all_sent / all_due if all_due > 0 else 1.0
     pause, busy, seconds, ratio = float(pauses.max()), float(cpu.max()), Unit.SECONDS, Unit.RATIO
-    signs = (
-        Sign(
+    checks = (
+        HealthCheck(
             "loop_lag_p99", "loop lag", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, seconds
         ),
-        Sign(
+        HealthCheck(
             "lateness_p99", "lateness", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, seconds
         ),
-        Sign("busiest_cpu", "CPU", "a worker's processor was busy for", busy, 0.70, 0.85, ratio),
-        Sign("sent_ratio", "sent", "of what was due it sent", sent_of_due, 0.995, 0.98, ratio, falls=True),
-        Sign(
+        HealthCheck("busiest_cpu", "CPU", "a worker's processor was busy for", busy, 0.70, 0.85, ratio),
+        HealthCheck(
+            "sent_ratio", "sent", "of what was due it sent", sent_of_due, 0.995, 0.98, ratio, falls=True
+        ),
+        HealthCheck(
             "longest_pause",
             "GC pause",
             "garbage collection paused it for",
@@ -118,8 +130,16 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
             pause_bound,
             seconds,
         ),
-        Sign("starved_ratio", "no socket", "it lacked sockets or files for", all_starved, 0.0, 0.001, ratio),
-        Sign("clock_skew", "skew", "its workers' clocks differ by", skew, 0.002, _SKEW, seconds),
+        HealthCheck(
+            "starved_ratio",
+            "no socket",
+            "it lacked sockets or files for",
+            all_out_of_descriptors,
+            0.0,
+            0.001,
+            ratio,
+        ),
+        HealthCheck("clock_skew", "skew", "its workers' clocks differ by", skew, 0.002, _SKEW, seconds),
     )
     unhealthy = (
         (lag.worst > lag_bound)
@@ -127,19 +147,19 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         | (cpu > 0.85)
         | (sent < 0.98)
         | (pauses > pause_bound)
-        | (starved > 0.001)
+        | (out_of_descriptors > 0.001)
         | (skew > _SKEW)
     )
-    invalid = [sign for sign in signs if sign.exceeds(sign.invalid_from)]
-    warned = [sign for sign in signs if sign.exceeds(sign.warns_from)]
-    reasons = [sign.sentence for sign in warned]
+    invalid = [health_check for health_check in checks if health_check.exceeds(health_check.invalid_from)]
+    warned = [health_check for health_check in checks if health_check.exceeds(health_check.warns_from)]
+    reasons = [health_check.sentence for health_check in warned]
     if unhealthy.any() and not warned:
         reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
     return Health(
         "invalid" if invalid else "warn" if reasons else "ok",
         tuple(reasons),
         unhealthy,
-        signs,
+        checks,
     )
 
 
@@ -181,29 +201,31 @@ def _rolling(values: Floats, length: int) -> Floats:
     return np.repeat(sums, np.diff(np.append(starts, len(values))))
 
 
-def _sum(beats: list[Beat], window: Window, length: int) -> Callable[[Callable[[Beat], float]], Floats]:
-    seconds = np.array([beat.second - window.start for beat in beats], np.int64)
+def _sum(
+    worker_seconds: list[WorkerSecond], window: Window, length: int
+) -> Callable[[Callable[[WorkerSecond], float]], Floats]:
+    seconds = np.array([worker_second.second - window.start for worker_second in worker_seconds], np.int64)
 
-    def total(of: Callable[[Beat], float]) -> Floats:
-        values = np.array([of(beat) for beat in beats], np.float64)
+    def total(of: Callable[[WorkerSecond], float]) -> Floats:
+        values = np.array([of(worker_second) for worker_second in worker_seconds], np.float64)
         return _rolling(np.bincount(seconds, values, window.seconds).astype(np.float64), length)
 
     return total
 
 
-def _busiest(beats: list[Beat], window: Window, worker: int) -> Floats:
+def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) -> Floats:
     """One worker's share of a processor by second, over stretches of ten."""
-    own = [beat for beat in beats if beat.worker == worker]
-    used = _sum(own, window, _BUSY)(lambda beat: beat.cpu_seconds)
+    own = [worker_second for worker_second in worker_seconds if worker_second.worker == worker]
+    used = _sum(own, window, _BUSY)(lambda worker_second: worker_second.cpu_seconds)
     return used / _rolling(np.ones(window.seconds), _BUSY)
 
 
 def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
     """Users held and users stated, by second of the window; both of shape (`seconds`,). For closed load."""
     held = np.zeros(window.seconds)
-    for beat in run.beats:
-        if window.start <= beat.second < window.end:
-            held[beat.second - window.start] += beat.held
+    for worker_second in run.worker_seconds:
+        if window.start <= worker_second.second < window.end:
+            held[worker_second.second - window.start] += worker_second.held
     # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
     levels = np.array([run.plan.workload.level_at(second) for second in range(window.start, window.end)])
     ends = np.array(

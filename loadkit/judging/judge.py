@@ -16,9 +16,9 @@ from loadkit.judging.alerts import examine_alert
 from loadkit.judging.finding import Finding, subject
 from loadkit.judging.gauges import examine_gauge
 from loadkit.judging.health import NO_TIME_LIMIT, health, held_per_second
+from loadkit.judging.omission import correct_omission
 from loadkit.judging.rates import examine_share, examine_throughput, failure_effect
 from loadkit.judging.recovery import examine_recovery
-from loadkit.judging.stall import fill
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.judging.times import (
     examine_maximum,
@@ -271,12 +271,12 @@ class _Case:
         series = series_of(self.criterion.scope, self.run)
         traffic = traffic_of(self.run, series, self.where, kind)
         # By service time too: the arrivals that a stall kept away would have waited at the service.
-        is_filled = (
+        is_corrected = (
             self.criterion.measure.family is Family.TIME and self.run.plan.workload.model is Model.CLOSED
         )
-        if not is_filled:
+        if not is_corrected:
             return traffic
-        return fill(traffic, self.run.gaps, self.where.start, self.criterion.limit)
+        return correct_omission(traffic, self.run.stalls, self.where.start, self.criterion.limit)
 
     def _lent_effect(self, traffic: Traffic, effect_of: Callable[[Traffic], float]) -> float:
         """The whole run's design effect, for a part of it too small to tell its own.
@@ -305,11 +305,11 @@ class _Case:
                 lent = self._lent_effect(traffic, lambda whole: whole_effect(whole, quantile))
                 at_limit = self._lent_effect(traffic, lambda whole: limit_effect(whole, criterion.limit))
                 found = examine_percentile(criterion, traffic, lent, at_limit, is_steady=self.is_steady)
-                return self._with_unfilled(traffic, found)
+                return self._with_uncorrected(traffic, found)
             case _ if criterion.measure.statistic == "max":
                 return examine_maximum(criterion, traffic)
             case _:
-                return self._with_unfilled(
+                return self._with_uncorrected(
                     traffic, examine_mean(criterion, traffic, is_steady=self.is_steady)
                 )
 
@@ -341,22 +341,24 @@ class _Case:
             f"to judge a limit of {format_number(criterion.limit)}",
         )
 
-    def _with_unfilled(self, traffic: Traffic, found: Finding) -> Finding:
-        if not traffic.filled:
+    def _with_uncorrected(self, traffic: Traffic, found: Finding) -> Finding:
+        if not traffic.corrected:
             return found
         series = series_of(self.criterion.scope, self.run)
         as_it_came = traffic_of(self.run, series, self.where)
         quantile = self.criterion.measure.quantile
-        unfilled = as_it_came.mean if quantile is None else quantile_of(as_it_came.histogram(), quantile)
+        uncorrected = as_it_came.mean if quantile is None else quantile_of(as_it_came.histogram(), quantile)
         shown = (
-            "above every time" if unfilled is None else format_quantity(unfilled, self.criterion.measure.unit)
+            "above every time"
+            if uncorrected is None
+            else format_quantity(uncorrected, self.criterion.measure.unit)
         )
         return replace(
             found,
-            samples=traffic.size - traffic.filled,
-            details={**found.details, "filled": traffic.filled, "unfilled": unfilled},
+            samples=traffic.size - traffic.corrected,
+            details={**found.details, "filled": traffic.corrected, "unfilled": uncorrected},
         ).warned(
-            f"the service stood still; {traffic.filled} arrivals that this kept away were added, "
+            f"the service stood still; {traffic.corrected} arrivals that this kept away were added, "
             f"without them the value is {shown}"
         )
 
@@ -376,7 +378,7 @@ class _Case:
         thirds = np.array_split(np.arange(traffic.seconds), 3)
         parts = [traffic.only(np.isin(np.arange(traffic.seconds), third)) for third in thirds]
         worst = [self._found(part) for part in parts if part.size]
-        broken = next((each for each in worst if not self._is_kept_by(each)), None)
+        broken = next((each for each in worst if not self._is_satisfied_by(each)), None)
         if broken is None:
             return finding.warned(f"{said}; in the worst third of the window alone this promise is kept too")
         return finding.become(
@@ -384,7 +386,7 @@ class _Case:
             f"{said}, and the worst third of the window alone does not keep the limit: {broken.reason}",
         )
 
-    def _is_kept_by(self, finding: Finding) -> bool:
+    def _is_satisfied_by(self, finding: Finding) -> bool:
         """Does the value measured, whatever its error, keep the promise?"""
         if finding.status is Status.FAIL or finding.measured is None:
             return False
@@ -398,9 +400,9 @@ class _Case:
         number, spent = np.add.reduceat(traffic.timed[:, :2], edges[:-1]).T
         times = spent[number > 0] / number[number > 0]
         waiting = np.zeros(traffic.seconds)
-        for beat in self.run.beats:
-            if self.where.start <= beat.second < self.where.start + traffic.seconds:
-                waiting[beat.second - self.where.start] += beat.in_flight
+        for worker_second in self.run.worker_seconds:
+            if self.where.start <= worker_second.second < self.where.start + traffic.seconds:
+                waiting[worker_second.second - self.where.start] += worker_second.in_flight
         in_flight = np.add.reduceat(waiting, edges[:-1]) / np.diff(edges)
         trends = [
             (name, theil_sen(values))

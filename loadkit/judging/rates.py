@@ -88,8 +88,8 @@ def examine_share(
         criterion,
         measured,
         interval,
-        keeps=surely_below if is_upper else surely_above,
-        breaks=surely_above if is_upper else surely_below,
+        satisfied=surely_below if is_upper else surely_above,
+        violated=surely_above if is_upper else surely_below,
         growth=growth_to_decide(share * worth, worth, allowed),
         seconds=len(attempts),
     )
@@ -128,8 +128,8 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
         criterion,
         rate.value,
         interval,
-        keeps=surely_below if is_upper else surely_above,
-        breaks=surely_above if is_upper else surely_below,
+        satisfied=surely_below if is_upper else surely_above,
+        violated=surely_above if is_upper else surely_below,
         growth=rate.growth_to_decide(limit),
         seconds=traffic.seconds,
     )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope
 from loadkit.judging.finding import Finding
 from loadkit.judging.health import health
-from loadkit.judging.stall import fill
+from loadkit.judging.omission import correct_omission
 from loadkit.judging.window import Disturbance, disturbance, window
 from loadkit.recording.run import Run
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
@@ -73,11 +73,11 @@ def spells(run: Run, start: int, end: int) -> list[Spell]:
         return []
     traffic = traffic_of(run, series_of(Scope(), run), Window(start, length))
     if run.plan.workload.model is Model.CLOSED:
-        traffic = fill(traffic, run.gaps, start, _STALL)
+        traffic = correct_omission(traffic, run.stalls, start, _STALL)
     waiting = np.zeros(length)
-    for beat in run.beats:
-        if start <= beat.second < start + length:
-            waiting[beat.second - start] += beat.in_flight
+    for worker_second in run.worker_seconds:
+        if start <= worker_second.second < start + length:
+            waiting[worker_second.second - start] += worker_second.in_flight
     return [_spell(traffic, waiting, first, start + first) for first in range(0, length, _LENGTH)]
 
 
@@ -139,7 +139,7 @@ def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | 
         ), None
     if problem := _not_brought_about(run, cause):
         return problem, None
-    began = max((happening.at for happening in run.happenings), default=cause.at)
+    began = max((event.at for event in run.events), default=cause.at)
     start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
     bounds = allowed(run, cause)
     if bounds is None:
@@ -167,10 +167,10 @@ def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | 
 
 def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
     """Why what was to disturb the service did not."""
-    failed = next((happening for happening in run.happenings if happening.failed), None)
+    failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}')
-    done = len(run.happenings) >= len(run.plan.actions) and run.ended_at > cause.at
+    done = len(run.events) >= len(run.plan.actions) and run.ended_at > cause.at
     if done:
         return None
     return Finding(Status.INCONCLUSIVE, f'the run ended ({run.ended}) before "{cause.what}"')

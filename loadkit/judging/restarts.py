@@ -29,7 +29,7 @@ def unasked_restarts(run: Run) -> Verdict | None:
         for moment in series.times[1:][np.diff(series.values) != 0]
         if run.started <= moment <= run.started + run.ended_at
     )
-    asked = sorted(happening.at for happening in run.happenings if not happening.failed)
+    asked = sorted(event.at for event in run.events if not event.failed)
     unasked = []
     for at, instance in restarts:
         if asked and asked[0] <= at:

@@ -143,8 +143,8 @@ def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
     finding = replace(finding, details={**finding.details, "spells": shown})
     if not spells.number:
         return finding
-    breaks = spells.is_lasting if criterion.comparison.forbids_spells else criterion.comparison.holds_always
-    if not breaks:
+    violated = spells.is_lasting if criterion.comparison.forbids_spells else criterion.comparison.holds_always
+    if not violated:
         return finding.warned(str(spells))
     if finding.status is Status.FAIL:
         return finding.warned(str(spells))

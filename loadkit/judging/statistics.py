@@ -203,23 +203,23 @@ class Mean:
     """How many independent batches those it is made of are worth."""
 
     @property
-    def reach(self) -> float:
+    def half_width(self) -> float:
         """From the value to either bound."""
         return self.error * student_quantile(CONFIDENCE, max(1.0, self.worth - 1))
 
     @property
     def lower(self) -> float:
         """The lower bound."""
-        return self.value - self.reach
+        return self.value - self.half_width
 
     @property
     def upper(self) -> float:
         """The upper bound."""
-        return self.value + self.reach
+        return self.value + self.half_width
 
     def growth_to_decide(self, limit: float) -> float:
         """How many times more time would set it apart from the limit; ∞ where none would."""
-        return math.inf if self.value == limit else max(1.0, (self.reach / (self.value - limit)) ** 2)
+        return math.inf if self.value == limit else max(1.0, (self.half_width / (self.value - limit)) ** 2)
 
 
 def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:

@@ -130,7 +130,7 @@ class _Spread:
         assert lower is not None
         return cls(math.log(measured / lower) / math.log(_ODDS), 1 / (quantile * (1 - quantile)))
 
-    def reach(self, size: float) -> float:
+    def half_width(self, size: float) -> float:
         """The logarithm of the ratio of the upper bound to what was measured, of so many independent operations."""
         few = _FEW * math.sqrt(self.variance)
         return _REACH * self.slope * math.sqrt(self.variance / size * (1 + few / size))
@@ -201,7 +201,7 @@ def examine_percentile(
 
     - Lower end: the smaller of both numbers holds.
     - Upper end: a calm window shows too few operations over a limit and too little spread of them at once, so that the
-      number at the edge alone passes too easily. Therefore the end is also at least `_Spread.reach` above the
+      number at the edge alone passes too easily. Therefore the end is also at least `_Spread.half_width` above the
       percentile measured. Far away from all that was seen, few operations over the edge are left to tell anything, and
       the reach alone decides, however much the service wandered: 4 ms drifting to 5 ms against 500.
 
@@ -245,7 +245,7 @@ def examine_percentile(
     if measured is not None:
         spread = _Spread.of(traffic, quantile, measured)
         size = float(effective_size(tail.total, np.array(bulk), batches))
-        upper = math.log(measured) + spread.reach(size)
+        upper = math.log(measured) + spread.half_width(size)
         highest = max(highest, buckets.index(math.exp(min(upper, _FARTHEST))) + 1)
         if over < allowed:
             away = math.log(criterion.limit / measured)
@@ -259,8 +259,8 @@ def examine_percentile(
         criterion,
         measured,
         interval,
-        keeps=surely_below if is_upper else surely_above,
-        breaks=surely_above if is_upper else surely_below,
+        satisfied=surely_below if is_upper else surely_above,
+        violated=surely_above if is_upper else surely_below,
         growth=growth,
         seconds=traffic.seconds,
     )
@@ -327,8 +327,8 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
         criterion,
         mean.value,
         interval,
-        keeps=interval[1] < limit if is_upper else interval[0] > limit,
-        breaks=interval[0] > limit if is_upper else interval[1] < limit,
+        satisfied=interval[1] < limit if is_upper else interval[0] > limit,
+        violated=interval[0] > limit if is_upper else interval[1] < limit,
         growth=mean.growth_to_decide(limit),
         seconds=traffic.seconds,
     )
@@ -363,9 +363,11 @@ def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> 
     spread = in_spells((traffic.timed[:, 1] - np.repeat(means, lengths) * traffic.timed[:, 0]) ** 2)
     freedom = np.maximum(lengths - 1, 1)
     error = np.sqrt(spread * lengths / freedom) / np.maximum(number, 1)
-    reach = error * [student_quantile(confidence_of_each(len(number)), degrees) for degrees in freedom]
+    half_width = error * [student_quantile(confidence_of_each(len(number)), degrees) for degrees in freedom]
     over = (
-        means - reach > criterion.limit if criterion.comparison.is_upper else means + reach < criterion.limit
+        means - half_width > criterion.limit
+        if criterion.comparison.is_upper
+        else means + half_width < criterion.limit
     )
     lull = thin(traffic.per_second()) if is_steady else np.zeros(len(number), np.bool_)
     return Spells(np.asarray(over) | lull, lull)
@@ -386,9 +388,9 @@ def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
             censored=True,
             details=details,
         )
-    keeps = largest <= limit if criterion.comparison.is_upper else largest >= limit
+    satisfied = largest <= limit if criterion.comparison.is_upper else largest >= limit
     return Finding(
-        Status.PASS if keeps else Status.FAIL,
+        Status.PASS if satisfied else Status.FAIL,
         f"the longest of {traffic.size:,} operations took {format_quantity(largest, unit)}; the limit is {wanted}",
         largest,
         samples=traffic.size,

@@ -22,8 +22,8 @@ import numpy as np
 
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
-from loadkit.recording.run import Happening, Run
-from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.recording.run import Event, Run
+from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
 from loadkit.workload.workload import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
@@ -85,11 +85,11 @@ def load(folder: Path) -> Run:
             plan=Plan.from_json(data["plan"]),
             started=data["started"],
             table=table,
-            beats=tuple(Beat(**beat) for beat in data["beats"]),
-            gaps=tuple(Gap(*gap) for gap in data["gaps"]),
+            worker_seconds=tuple(_worker_second(fields) for fields in data["beats"]),
+            stalls=tuple(Stall(*stall) for stall in data["gaps"]),
             observations=observations,
             probes=tuple((moment, answered) for moment, answered in data["probes"]),
-            happenings=tuple(Happening(**happening) for happening in data["happenings"]),
+            events=tuple(Event(**event) for event in data["happenings"]),
             workers=data["workers"],
             groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
             ended=data["ended"],
@@ -99,6 +99,15 @@ def load(folder: Path) -> Run:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
+
+
+_RENAMED = {"starved": "out_of_descriptors", "by_httpx": "httpx_requests", "clock_ahead": "clock_offset"}
+"""Fields of a worker's second as earlier versions wrote them."""
+
+
+def _worker_second(fields: dict[str, Any]) -> WorkerSecond:
+    """A worker's second from its JSON values."""
+    return WorkerSecond(**{_RENAMED.get(name, name): value for name, value in fields.items()})
 
 
 def find(name: str, runs: Path) -> Path:
@@ -143,10 +152,10 @@ def _write(run: Run, folder: Path) -> None:
         "series": run.table.series,
         "outcomes": run.table.outcomes,
         "observations": observations,
-        "happenings": [dataclasses.asdict(happening) for happening in run.happenings],
+        "happenings": [dataclasses.asdict(event) for event in run.events],
         "probes": [list(probe) for probe in run.probes],
-        "gaps": [[gap.start, gap.end] for gap in run.gaps],
-        "beats": [dataclasses.asdict(beat) for beat in run.beats],
+        "gaps": [[stall.start, stall.end] for stall in run.stalls],
+        "beats": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
     }
     table = run.table
     np.savez_compressed(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from loadkit.recording.gaps import Quiet, QuietLog
 from loadkit.recording.sample import Sample
-from loadkit.recording.slices import Beat, Kind, SliceTable, worker_series
+from loadkit.recording.slices import Kind, SliceTable, WorkerSecond, worker_series
+from loadkit.recording.stalls import CompletionLog, IdleInterval
 
 __all__ = ["CHUNK", "Recorder", "Report"]
 
@@ -28,8 +28,8 @@ class Report:
     worker: int
     table: SliceTable
     """What was counted since the report before."""
-    beat: Beat
-    quiets: tuple[Quiet, ...] = ()
+    worker_second: WorkerSecond
+    idle_intervals: tuple[IdleInterval, ...] = ()
 
 
 class Recorder:
@@ -51,30 +51,32 @@ class Recorder:
         "_series",
         "_table",
         "blocked",
-        "by_httpx",
-        "clock_ahead",
+        "clock_offset",
+        "completion_log",
         "dropped",
         "held",
-        "quiet",
+        "httpx_requests",
+        "out_of_descriptors",
         "samples",
         "scheduled",
         "sent",
-        "starved",
         "worker",
     )
 
-    def __init__(self, worker: int, origin: float, clock_ahead: float = 0.0) -> None:
+    def __init__(self, worker: int, origin: float, clock_offset: float = 0.0) -> None:
         self.worker = worker
-        self.clock_ahead = clock_ahead
+        self.clock_offset = clock_offset
         self._origin = origin
         """The run's start instant on the clock of the samples."""
         self._series = worker_series(worker)
         self.samples: list[Sample] = []
         self._lags: list[tuple[float, float]] = []
         self._table = SliceTable()
-        self.quiet = QuietLog(since=origin)
+        self.completion_log = CompletionLog(since=origin)
         self.held = 0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = self.by_httpx = 0
+        self.scheduled = self.sent = self.blocked = self.dropped = self.out_of_descriptors = (
+            self.httpx_requests
+        ) = 0
         self._second = 0
         self._least_held = 0
         self._longest_pause = 0.0
@@ -139,11 +141,11 @@ class Recorder:
         cpu = time.process_time()
         with suppress(OSError):  # it is read from a file, and users may have taken the last one
             self._memory = int(self._process.memory_info().rss)
-        beat = Beat(
+        worker_second = WorkerSecond(
             worker=self.worker,
             second=self._second,
             held=self._least_held,
-            in_flight=self.quiet.in_flight,
+            in_flight=self.completion_log.in_flight,
             scheduled=self.scheduled,
             sent=self.sent,
             blocked=self.blocked,
@@ -151,19 +153,25 @@ class Recorder:
             cpu_seconds=cpu - self._cpu,
             longest_pause=self._longest_pause,
             memory_bytes=self._memory,
-            starved=self.starved,
-            by_httpx=self.by_httpx,
-            clock_ahead=self.clock_ahead,
+            out_of_descriptors=self.out_of_descriptors,
+            httpx_requests=self.httpx_requests,
+            clock_offset=self.clock_offset,
         )
-        quiets = tuple(
-            Quiet(quiet.start - self._origin, quiet.waiting - self._origin, quiet.end - self._origin)
-            for quiet in self.quiet.taken()
+        idle_intervals = tuple(
+            IdleInterval(
+                completion_log.start - self._origin,
+                completion_log.waiting - self._origin,
+                completion_log.end - self._origin,
+            )
+            for completion_log in self.completion_log.drain()
         )
-        report = Report(self.worker, self._table, beat, quiets)
+        report = Report(self.worker, self._table, worker_second, idle_intervals)
         self._table = SliceTable()
         self._cpu = cpu
         self._second += 1
         self._least_held = self.held
         self._longest_pause = 0.0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.starved = self.by_httpx = 0
+        self.scheduled = self.sent = self.blocked = self.dropped = self.out_of_descriptors = (
+            self.httpx_requests
+        ) = 0
         return report

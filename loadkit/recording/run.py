@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadkit.observers.observation import Observation
-from loadkit.recording.slices import Beat, Gap, SliceTable
+from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
 from loadkit.workload.workload import Plan
 
-__all__ = ["COMPLETE", "Happening", "Run"]
+__all__ = ["COMPLETE", "Event", "Run"]
 
 COMPLETE = "complete"
 """How a run ended that went through its plan."""
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Event:
     """Something that was done to, or noticed of, the service during the run."""
 
     at: float
@@ -41,14 +41,14 @@ class Run:
     started: float
     """Unix seconds of its start instant; all other moments count from there."""
     table: SliceTable
-    beats: tuple[Beat, ...] = ()
-    gaps: tuple[Gap, ...] = ()
+    worker_seconds: tuple[WorkerSecond, ...] = ()
+    stalls: tuple[Stall, ...] = ()
     """Times without any completion by any worker, although operations were in flight."""
     observations: Mapping[str, Observation] = field(default_factory=dict)
     """By the name of the measure."""
     probes: tuple[tuple[float, bool], ...] = ()
     """Once a second: seconds since the start, and was the service's readiness probe answered?"""
-    happenings: tuple[Happening, ...] = ()
+    events: tuple[Event, ...] = ()
     workers: int = 1
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Endpoint groups: name to label patterns, as `fnmatch` reads them."""

@@ -23,10 +23,10 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.sample import OK, Sample
 
 __all__ = [
-    "Beat",
-    "Gap",
     "Kind",
     "SliceTable",
+    "Stall",
+    "WorkerSecond",
     "label_series",
     "region_series",
     "tenant_series",
@@ -82,7 +82,7 @@ def worker_series(worker: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class WorkerSecond:
     """One worker's state over one second."""
 
     worker: int
@@ -106,16 +106,16 @@ class Beat:
     """Seconds of the longest garbage collection."""
     memory_bytes: int
     """Resident memory at its end."""
-    starved: int
+    out_of_descriptors: int
     """Operations that found no socket or file to use."""
-    by_httpx: int = 0
+    httpx_requests: int = 0
     """Operations that went through httpx, and not through the load's own client."""
-    clock_ahead: float = 0.0
+    clock_offset: float = 0.0
     """Seconds by which the worker's clock is ahead of that of who started it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Stall:
     """A time with operations in flight and not one completion; seconds since the run's start instant."""
 
     start: float

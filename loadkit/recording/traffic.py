@@ -44,7 +44,7 @@ class Traffic:
     """Per second: how many enter a mean (successes and time-outs), their seconds, the longest; shape (`seconds`, 3)."""
     completed: Integers
     """Per second: successes that ended in it; shape (`seconds`,)."""
-    filled: int = 0
+    corrected: int = 0
     """How many are not real, but arrivals that a stall kept away."""
     _sums: dict[str, Integers] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The sums that are asked for again and again: of ten million operations each takes 20 ms and more."""
@@ -92,7 +92,7 @@ class Traffic:
             self.count[here],
             self.timed[seconds],
             self.completed[seconds],
-            self.filled,
+            self.corrected,
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":
@@ -106,7 +106,7 @@ class Traffic:
             bucket=np.concatenate([self.bucket, buckets.indices(times)]),
             count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
             timed=timed,
-            filled=self.filled + len(second),
+            corrected=self.corrected + len(second),
         )
 
     def _summed(self, name: str, places: Integers, number: int) -> Integers:

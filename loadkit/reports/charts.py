@@ -282,8 +282,10 @@ def _observed(run: Run, observation: Observation) -> Iterator[Line]:
 
 
 def _stretches(series: Series, interval: float) -> Iterator[Series]:
-    breaks = np.flatnonzero(np.diff(series.times) > 2.5 * interval) + 1
-    for times, values in zip(np.split(series.times, breaks), np.split(series.values, breaks), strict=True):
+    violated = np.flatnonzero(np.diff(series.times) > 2.5 * interval) + 1
+    for times, values in zip(
+        np.split(series.times, violated), np.split(series.values, violated), strict=True
+    ):
         if len(times):
             yield Series(series.instance, times, values)
 
@@ -388,7 +390,7 @@ def _recovery(run: Run, window: Window | None, criterion: Criterion) -> bytes:
     if bounds is not None and np.isfinite(bounds.p95):
         _draw_limit(axes, bounds.p95, f"as good as before: up to {format_quantity(bounds.p95, Unit.SECONDS)}")
     if cause is not None:
-        promised = max((happening.at for happening in run.happenings), default=cause.at) + criterion.limit
+        promised = max((event.at for event in run.events), default=cause.at) + criterion.limit
         axes.axvline(promised, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
         axes.annotate(
             "promised by then", (promised, 0.08), (3, 0), xycoords=("data", "axes fraction"),

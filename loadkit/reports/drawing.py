@@ -129,11 +129,11 @@ def over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | Non
                 if high > low:
                     axes.axvspan(low, high, color="#eef0f3", zorder=0, linewidth=0)
                     axes.axvline(high if low == 0 else low, color=_GREY, linewidth=0.7, linestyle=":")
-        for happening in run.happenings:
-            axes.axvline(happening.at, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
-    for happening in run.happenings:
+        for event in run.events:
+            axes.axvline(event.at, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
+    for event in run.events:
         panels[0].annotate(
-            happening.what, (happening.at, 1), (3, -3), xycoords=("data", "axes fraction"),
+            event.what, (event.at, 1), (3, -3), xycoords=("data", "axes fraction"),
             textcoords="offset points", va="top", fontsize=8, color=INK, bbox=TEXT_BOX,
         )  # fmt: skip
     last = panels[-1]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from loadkit.criterion import Scope
 from loadkit.judging import window as steady
 from loadkit.judging.health import health, held_per_second
-from loadkit.judging.stall import fill
+from loadkit.judging.omission import correct_omission
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
@@ -31,7 +31,7 @@ Integers = npt.NDArray[np.int64]
 def summarise(run: Run, window: Window | None) -> dict[str, Any]:
     """All figures of a run in a window; of the whole of it where there is none, with a warning.
 
-    `response_time` counts the failed as above every time, and what stalls kept away from a closed load (`filled`);
+    `response_time` counts the failed as above every time, and what stalls kept away from a closed load (`corrected`);
     `response_time_ok` are the successes alone, as they came.
     """
     warnings = list(run.warnings)
@@ -42,21 +42,25 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
     traffic = traffic_of(run, series, window)
     service = traffic_of(run, series, window, Kind.SERVICE)
     is_closed = run.plan.workload.model is Model.CLOSED
-    filled = fill(traffic, run.gaps, window.start, 0.0) if is_closed else traffic
+    corrected = correct_omission(traffic, run.stalls, window.start, 0.0) if is_closed else traffic
     late = _merged(run, Kind.LATENESS, window)
     state = health(run, window)
-    beats = [beat for beat in run.beats if window.start <= beat.second < window.end]
+    worker_seconds = [
+        worker_second
+        for worker_second in run.worker_seconds
+        if window.start <= worker_second.second < window.end
+    ]
     return {
         "schema": SCHEMA,
         "plan": run.plan.to_json(),
         "window": {"start": run.started + window.start, "seconds": window.seconds, "phase": window.phase},
         "operations": traffic.size,
         "failed": traffic.failed,
-        "dropped": sum(beat.dropped for beat in beats),
-        "filled": filled.filled,
+        "dropped": sum(worker_second.dropped for worker_second in worker_seconds),
+        "filled": corrected.corrected,
         "throughput": float(traffic.completed.sum()) / window.seconds,
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
-        "response_time": _times(filled),
+        "response_time": _times(corrected),
         "response_time_ok": _times(traffic_of(run, series, window, successes_only=True)),
         # Of service times no exact longest is recorded: the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
@@ -64,13 +68,17 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
         "by_label": _by_label(run, window),
         "held": _held(run, window) if is_closed else None,
         "generator": {
-            "cpu_seconds": sum(beat.cpu_seconds for beat in beats),
+            "cpu_seconds": sum(worker_second.cpu_seconds for worker_second in worker_seconds),
             "peak_memory_bytes": _peak_memory(run, window),
             "workers": run.workers,
             "loop_lag_p99": state.figures["loop_lag_p99"] if _merged(run, Kind.LAG, window).any() else None,
             "signs": {
-                sign.name: {"value": sign.value, "warns": sign.warns_from, "invalid": sign.invalid_from}
-                for sign in state.signs
+                health_check.name: {
+                    "value": health_check.value,
+                    "warns": health_check.warns_from,
+                    "invalid": health_check.invalid_from,
+                }
+                for health_check in state.checks
             },
             "health": state.status,
             "reasons": list(state.reasons),
@@ -150,7 +158,7 @@ def _held(run: Run, window: Window) -> dict[str, float]:
 def _peak_memory(run: Run, window: Window) -> int:
     """The workers' together, in the second in which that was the most."""
     memory = np.zeros(window.seconds, np.int64)
-    for beat in run.beats:
-        if window.start <= beat.second < window.end:
-            memory[beat.second - window.start] += beat.memory_bytes
+    for worker_second in run.worker_seconds:
+        if window.start <= worker_second.second < window.end:
+            memory[worker_second.second - window.start] += worker_second.memory_bytes
     return int(memory.max())

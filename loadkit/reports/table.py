@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadkit.judging import window as steady
-from loadkit.judging.health import Sign, health
+from loadkit.judging.health import HealthCheck, health
 from loadkit.recording.run import Run
 from loadkit.reports import summary
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
@@ -48,7 +48,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
         if key != "response_time_ok" or figures["failed"]:
             told.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
     told += _labels(figures["by_label"])
-    told += ["", f"  {_generator(figures)}", *_signs(run)]
+    told += ["", f"  {_generator(figures)}", *_checks(run)]
     told += [f"  note: {warning}" for warning in figures["warnings"]]
     if verdicts:
         told.append("")
@@ -87,18 +87,21 @@ def _generator(figures: dict[str, Any]) -> str:
     return " · ".join(parts + list(generator["reasons"]))
 
 
-def _signs(run: Run) -> list[str]:
+def _checks(run: Run) -> list[str]:
     """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
-    signs = health(run, steady.window(run) or steady.whole(run)).signs
-    rows: list[tuple[str, Callable[[Sign], float]]] = [
-        ("measured", lambda sign: sign.value),
-        ("warns", lambda sign: sign.warns_from),
-        ("invalid", lambda sign: sign.invalid_from),
+    checks = health(run, steady.window(run) or steady.whole(run)).checks
+    rows: list[tuple[str, Callable[[HealthCheck], float]]] = [
+        ("measured", lambda health_check: health_check.value),
+        ("warns", lambda health_check: health_check.warns_from),
+        ("invalid", lambda health_check: health_check.invalid_from),
     ]
-    told = ["  " + " " * 16 + "".join(f"{sign.title:>10}" for sign in signs)]
+    told = ["  " + " " * 16 + "".join(f"{health_check.title:>10}" for health_check in checks)]
     for title, of in rows:
         told.append(
-            f"  {title:<16}" + "".join(f"{format_quantity(of(sign), sign.unit):>10}" for sign in signs)
+            f"  {title:<16}"
+            + "".join(
+                f"{format_quantity(of(health_check), health_check.unit):>10}" for health_check in checks
+            )
         )
     return told
 

@@ -10,7 +10,7 @@ import pandas as pd
 from loadkit.criterion import Scope
 from loadkit.judging import window as steady
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Beat, Kind, worker_series
+from loadkit.recording.slices import Kind, WorkerSecond, worker_series
 from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
 
 __all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
@@ -29,13 +29,16 @@ def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
     """
     whole = steady.whole(run)
     traffic = traffic_of(run, series_of(scope, run), whole)
-    beats = (
-        _beats(run).groupby("second")[["held", "in_flight"]].sum().reindex(range(whole.seconds), fill_value=0)
+    worker_seconds = (
+        _worker_seconds(run)
+        .groupby("second")[["held", "in_flight"]]
+        .sum()
+        .reindex(range(whole.seconds), fill_value=0)
     )
     table = pd.DataFrame(
         {
-            "users_held": beats["held"],
-            "in_flight": beats["in_flight"],
+            "users_held": worker_seconds["held"],
+            "in_flight": worker_seconds["in_flight"],
             "operations_due": traffic.per_second(),
             "failed": traffic.per_second(FAILED),
             "succeeded_in_it": traffic.completed,
@@ -47,7 +50,7 @@ def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
 
 def generator(run: Run) -> pd.DataFrame:
     """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
-    table = _beats(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
+    table = _worker_seconds(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
     length = int(table["second"].max()) + 1 if len(table) else 0
     for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):
         table[column] = np.nan
@@ -64,9 +67,11 @@ def csv_of(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, float_format="%.6f").encode()
 
 
-def _beats(run: Run) -> pd.DataFrame:
-    columns = [field.name for field in dataclasses.fields(Beat)]
-    table = pd.DataFrame([dataclasses.astuple(beat) for beat in run.beats], columns=columns)
+def _worker_seconds(run: Run) -> pd.DataFrame:
+    columns = [field.name for field in dataclasses.fields(WorkerSecond)]
+    table = pd.DataFrame(
+        [dataclasses.astuple(worker_second) for worker_second in run.worker_seconds], columns=columns
+    )
     return table[["second", "worker", *(name for name in columns if name not in {"second", "worker"})]]
 
 

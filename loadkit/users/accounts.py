@@ -9,7 +9,7 @@ from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["Roster", "demand"]
+__all__ = ["AccountPool", "demand"]
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
@@ -23,7 +23,7 @@ def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
     return needed
 
 
-class Roster:
+class AccountPool:
     """A target's accounts, dealt to users by the role that their journeys ask for.
 
     Users whose journey asks for no role get accounts of roles that none asks for, and what the others leave over.

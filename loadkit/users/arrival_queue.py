@@ -5,10 +5,10 @@ import math
 from collections import Counter, deque
 from collections.abc import Awaitable
 
-__all__ = ["Turnstile"]
+__all__ = ["ArrivalQueue"]
 
 
-class Turnstile:
+class ArrivalQueue:
     """Pairs arrivals with users who are free."""
 
     __slots__ = ("_is_closed", "due", "served", "waiting")

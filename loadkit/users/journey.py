@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any
 
 from loadkit.errors import ConfigurationError
-from loadkit.users.user import JourneyBroken, User
+from loadkit.users.user import NoResponse, User
 
-__all__ = ["Arrive", "Journey", "JourneyBroken", "User", "arrival_of", "fetch", "find", "journey", "resolve"]
+__all__ = ["Arrive", "Journey", "NoResponse", "User", "arrival_of", "fetch", "find", "journey", "resolve"]
 
 Arrive = Callable[[User], Awaitable[None]]
 

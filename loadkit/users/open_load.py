@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadkit.recording.sample import Sample
-from loadkit.users.accounts import Roster
-from loadkit.users.arrival_queue import Turnstile
+from loadkit.users.accounts import AccountPool
+from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.journey import Arrive, Journey
-from loadkit.users.user import Departure, Surroundings, User
+from loadkit.users.user import User, UserFinished, WorkerContext
 from loadkit.workload.schedule import arrivals
 from loadkit.workload.workload import MixEntry, Model
 
-__all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "Stream"]
+__all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "OpenLoad"]
 
 DROPPED_LABEL = "(dropped)"
 """Under which an arrival beyond `max_in_flight` is counted where nobody can say what it would have become."""
@@ -35,7 +35,7 @@ class _Pool:
 
     entry: MixEntry
     journey: Journey
-    turnstile: Turnstile = field(default_factory=Turnstile)
+    arrival_queue: ArrivalQueue = field(default_factory=ArrivalQueue)
     making: int = 0
     """Users who are getting ready."""
     ready: int = 0
@@ -43,43 +43,43 @@ class _Pool:
     @property
     def in_flight(self) -> int:
         """Arrivals that are being served, or wait for it."""
-        return self.ready - len(self.turnstile.waiting) + len(self.turnstile.due)
+        return self.ready - len(self.arrival_queue.waiting) + len(self.arrival_queue.due)
 
     @property
     def lacks_users(self) -> bool:
         """Are fewer users free, or soon to be, than should be?"""
-        free = len(self.turnstile.waiting) + self.making
-        return free < max(_FEWEST_FREE, self.ready // 10) + len(self.turnstile.due)
+        free = len(self.arrival_queue.waiting) + self.making
+        return free < max(_FEWEST_FREE, self.ready // 10) + len(self.arrival_queue.due)
 
 
-class Stream:
+class OpenLoad:
     """Lets arrivals in by plan, and has users ready to serve them."""
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        context: WorkerContext,
         journeys: Sequence[Journey],
         arrive: Arrive | None,
-        roster: Roster,
+        account_pool: AccountPool,
         part: tuple[int, int],
     ) -> None:
-        workload = surroundings.plan.workload
-        self._surroundings = surroundings
+        workload = context.plan.workload
+        self._context = context
         self._workload = workload
         self._arrive = arrive
-        self._roster = roster
+        self._account_pool = account_pool
         self._index, self._of = part
         """Arrival k is served by worker k mod n."""
         self._most = max(workload.max_in_flight // self._of, 1)
         self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
-        self._random = random.Random(f"{surroundings.plan.seed}:dropped:{self._index}")
+        self._random = random.Random(f"{context.plan.seed}:dropped:{self._index}")
         self._places: Counter[str] = Counter()
         self._users: list[User] = []
 
     async def live(self, origin: float) -> None:
         """From before the start instant, `origin`, until the last arrival has been served."""
-        pacer, clock = self._surroundings.pacer, self._surroundings.clock
+        pacer, clock = self._context.pacer, self._context.clock
         end = origin + self._workload.seconds
         async with asyncio.TaskGroup() as group:
             first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
@@ -87,7 +87,7 @@ class Stream:
                 for _ in range(_FEWEST_FREE + math.ceil(first * pool.entry.share * EXPECTED_SECONDS)):
                     self._add_user(group, pool, end)
             for arrival in islice(
-                arrivals(self._workload, self._surroundings.plan.seed), self._index, None, self._of
+                arrivals(self._workload, self._context.plan.seed), self._index, None, self._of
             ):
                 moment = origin + arrival.at
                 if moment > clock.now():
@@ -97,7 +97,7 @@ class Stream:
                 if pool.lacks_users:
                     self._add_user(group, pool, end)
             for pool in self._pools:
-                pool.turnstile.close()
+                pool.arrival_queue.close()
 
     def cut(self) -> None:
         """See `User.cut`."""
@@ -105,34 +105,34 @@ class Stream:
             user.cut()
 
     def _admit(self, pool: _Pool, moment: float) -> None:
-        recorder = self._surroundings.recorder
+        recorder = self._context.recorder
         if sum(each.in_flight for each in self._pools) >= self._most:
             recorder.scheduled += 1
             recorder.dropped += 1
             recorder.blocked += 1
-            now = self._surroundings.clock.now()
+            now = self._context.clock.now()
             recorder.samples.append(
                 Sample(self._missed(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
             )
             return
         if self._workload.model is Model.REQUESTS:
             recorder.scheduled += 1  # users count the operations of journeys themselves
-        if not pool.turnstile.admit(moment):
+        if not pool.arrival_queue.admit(moment):
             recorder.blocked += 1
 
     def _missed(self, pool: _Pool) -> str:
         """The label of an operation that an arrival will not become: drawn as those were that its like became."""
-        served = pool.turnstile.served
+        served = pool.arrival_queue.served
         return self._random.choices(list(served), list(served.values()))[0] if served else DROPPED_LABEL
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.role
         place = self._index + self._of * self._places[role]
-        if len(self._users) >= self._most or place >= self._roster.places(role):
+        if len(self._users) >= self._most or place >= self._account_pool.places(role):
             return  # arrivals wait for those who are there
         self._places[role] += 1
         number = self._index + self._of * len(self._users)
-        user = User(number, pool.entry, self._roster.account(role, place), self._surroundings)
+        user = User(number, pool.entry, self._account_pool.account(role, place), self._context)
         self._users.append(user)
         pool.making += 1
         group.create_task(self._serve(user, pool, end))
@@ -144,12 +144,12 @@ class Stream:
                     await user.arrive(self._arrive)
             pool.making -= 1
             pool.ready += 1
-            with contextlib.suppress(Departure):
+            with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:
                     user.start(math.inf, end)
-                    user.pace(pool.turnstile)
+                    user.pace(pool.arrival_queue)
                     await user.follow(pool.journey)
-                while (moment := await pool.turnstile.turn()) < end:
+                while (moment := await pool.arrival_queue.turn()) < end:
                     user.start(moment, end)
                     await user.follow(pool.journey, is_once=True)
         finally:

@@ -18,14 +18,14 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.target import Account
-from loadkit.users.arrival_queue import Turnstile
+from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.pacer import Pacer
 from loadkit.workload.workload import MixEntry, Plan
 
 if TYPE_CHECKING:
     from loadkit.users.journey import Journey
 
-__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Departure", "JourneyBroken", "Surroundings", "User"]
+__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "NoResponse", "User", "UserFinished", "WorkerContext"]
 
 ARRIVAL_LABEL = "(arrival)"
 """Under which a failed arrival is counted."""
@@ -55,16 +55,16 @@ class Options(TypedDict, total=False):
     record: bool
 
 
-class JourneyBroken(Exception):  # noqa: N818  it is no error of the journey's: it says where it ended
+class NoResponse(Exception):  # noqa: N818  it is no error of the journey's: it says where it ended
     """An operation got no answer; the user begins a new journey."""
 
 
-class Departure(BaseException):
+class UserFinished(BaseException):
     """The user's time is over. No `Exception`, so that a journey does not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class WorkerContext:
     """What all users of one worker share."""
 
     plan: Plan
@@ -81,16 +81,14 @@ class User:
     Pauses are made with `think`, never with a sleep: the time of an operation counts from when it should have started.
     """
 
-    def __init__(
-        self, number: int, entry: MixEntry, account: Account | None, surroundings: Surroundings
-    ) -> None:
-        plan = surroundings.plan
+    def __init__(self, number: int, entry: MixEntry, account: Account | None, context: WorkerContext) -> None:
+        plan = context.plan
         self.number = number
         """0, 1, 2 … over the whole run, whatever worker the user lives in."""
         self.region = entry.region
         self.random = random.Random(f"{plan.seed}:{number}")
         """For choices of the journey; the plan's seed and the number fix it."""
-        self.run_id = surroundings.run_id
+        self.run_id = context.run_id
         self.state: dict[str, Any] = {}
         """Free for the journey's author; lives as long as the user."""
         self.headers = RequestHeaders(
@@ -98,23 +96,23 @@ class User:
                 "user-agent": _AGENT,
                 "accept": "*/*",
                 "accept-encoding": "gzip, deflate",
-                "x-run-id": surroundings.run_id,
+                "x-run-id": context.run_id,
             }
         )
         """Sent with each request."""
         self._account = account
         self._tenant = account.tenant if account is not None else ""
         self._arguments: dict[str, Any] = dict(entry.arguments)
-        self._recorder = surroundings.recorder
-        self._pacer = surroundings.pacer
-        self._now = surroundings.clock.now
-        self._driver = surroundings.driver
+        self._recorder = context.recorder
+        self._pacer = context.pacer
+        self._now = context.clock.now
+        self._driver = context.driver
         self._session = self._driver.session()
         self._timeout = plan.timeout
         self._think = plan.workload.think
         self._pace = plan.workload.pace
         self._began = 0.0
-        self._turnstile: Turnstile | None = None
+        self._arrival_queue: ArrivalQueue | None = None
         self._is_recorded = False
         self._is_cut = False
         self._has_thought = True
@@ -183,13 +181,13 @@ class User:
     ) -> Response:
         if self._measured is not None:
             self._settle()
-        turnstile = self._turnstile
-        if turnstile is not None and self._is_recorded:
+        arrival_queue = self._arrival_queue
+        if arrival_queue is not None and self._is_recorded:
             self._free = self._now()
-            self._intended = await turnstile.turn()
+            self._intended = await arrival_queue.turn()
         intended = self._intended
         if intended >= self._until:
-            raise Departure
+            raise UserFinished
         if label is None:
             label, path = known.get((method, path)) or know(method, path)
         else:
@@ -210,12 +208,12 @@ class User:
         free = self._free
         lateness = begun - (intended if intended > free else free)  # noqa: FURB136  max() takes twice as long
         if is_recorded:
-            if turnstile is None:
+            if arrival_queue is None:
                 recorder.scheduled += 1
             else:
-                turnstile.served[label] += 1
+                arrival_queue.served[label] += 1
             recorder.sent += 1
-            recorder.quiet.sent(begun)
+            recorder.completion_log.sent(begun)
         self._has_thought = False
         try:
             response = await self._session.request(
@@ -229,8 +227,8 @@ class User:
         except TransportError as failure:
             self._intended = self._free = failure.at
             if is_recorded:
-                recorder.quiet.given_up(failure.at)
-                recorder.starved += failure.kind == "no socket"
+                recorder.completion_log.given_up(failure.at)
+                recorder.out_of_descriptors += failure.kind == "no socket"
                 recorder.samples.append(
                     Sample(
                         label,
@@ -244,11 +242,11 @@ class User:
                         lateness,
                     )
                 )
-            raise JourneyBroken(failure.kind) from None
+            raise NoResponse(failure.kind) from None
         except asyncio.CancelledError:  # the run is over, and no answer came by then
             now = self._now()
             if is_recorded:
-                recorder.quiet.given_up(now)
+                recorder.completion_log.given_up(now)
             if is_recorded and not self._is_cut:
                 recorder.samples.append(
                     Sample(label, "unfinished", intended, begun, now, 0, self._tenant, self.region, lateness)
@@ -256,11 +254,11 @@ class User:
             raise
         except Exception:  # what was asked for cannot be sent: the journey's mistake
             if is_recorded:
-                recorder.quiet.given_up(self._now())
+                recorder.completion_log.given_up(self._now())
             raise
         end = self._intended = self._free = response.at
         if is_recorded:
-            recorder.quiet.answered(end)
+            recorder.completion_log.answered(end)
             held_back = response.held_back
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
@@ -339,9 +337,9 @@ class User:
 
     # --- what the engine uses
 
-    def pace(self, turnstile: Turnstile) -> None:
-        """From now on, start each recorded operation when an arrival comes through `turnstile`."""
-        self._turnstile = turnstile
+    def pace(self, arrival_queue: ArrivalQueue) -> None:
+        """From now on, start each recorded operation when an arrival comes through `arrival_queue`."""
+        self._arrival_queue = arrival_queue
 
     def start(self, intended: float, until: float) -> None:
         """From now on, record; the next operation should start at `intended`, none at or after `until`."""
@@ -361,7 +359,7 @@ class User:
             try:
                 await arrive(self)
             except Exception as error:
-                is_service = isinstance(error, JourneyBroken | StatusError)
+                is_service = isinstance(error, NoResponse | StatusError)
                 kind = str(error) if is_service else f"error: {type(error).__name__}"
                 self._recorder.samples.append(
                     Sample(ARRIVAL_LABEL, kind, begun, begun, self._now(), 0, self._tenant, self.region)
@@ -382,7 +380,7 @@ class User:
             self._began = self._intended
             try:
                 await (function(self, **arguments) if arguments else function(self))
-            except (JourneyBroken, StatusError):
+            except (NoResponse, StatusError):
                 pass  # it was counted with the operation
             except Exception as error:
                 await self._recover(error)
@@ -401,7 +399,7 @@ class User:
         due, self._is_recorded = self._renewal, False
         try:
             await renew()
-        except (JourneyBroken, StatusError):
+        except (NoResponse, StatusError):
             pass  # without it operations will be refused, and those are counted
         else:
             if self._renewal is due:
@@ -431,7 +429,7 @@ class User:
         if self._measured is not None:
             self._settle()
         self._has_thought = True
-        if self._turnstile is not None:
+        if self._arrival_queue is not None:
             return None
         think = self._think
         if not think.mean:
@@ -446,11 +444,11 @@ class User:
     def _pause(self) -> Awaitable[None] | None:
         """Until the next operation should start; None where that is now."""
         if self._intended >= self._until:
-            raise Departure
+            raise UserFinished
         return self._pacer.until(self._intended) if self._intended > self._now() else None
 
     def _note_httpx(self) -> None:
-        self._recorder.by_httpx += self._is_recorded
+        self._recorder.httpx_requests += self._is_recorded
 
     def _settle(self) -> None:
         """The last operation, if there is one, is beyond doubt: no check can speak of it any more.
@@ -473,7 +471,7 @@ class User:
         self._intended = self._free = now + _MISTAKE_PAUSE
         self._has_thought = False
         if self._intended >= self._until:
-            raise Departure
+            raise UserFinished
         await self._pacer.until(self._intended)
 
     def __repr__(self) -> str:

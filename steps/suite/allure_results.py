@@ -25,7 +25,7 @@ from loadkit.reports.gate import answer
 from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
-from steps.suite.evidence import Exhibit, exhibits_of, tables_of
+from steps.suite.evidence import Attachment, attachments_of, tables_of
 from steps.suite.outcome import ContextStep, Finished, Outcome, load_in_words, span
 from steps.suite.terminal import figures
 
@@ -58,7 +58,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
     """Write a session's results with their evidence into an empty folder, and return it."""
     remove(reports)
     folder = reports / FOLDER
-    shelf = _Shelf(AllureFileLogger(str(folder)))
+    store = _AttachmentStore(AllureFileLogger(str(folder)))
     run_lines = dict(zip(outcome.runs, outcome.run_lines(), strict=True))
     repeats: Counter[str] = Counter()
     latest = 0
@@ -69,22 +69,22 @@ def write(outcome: Outcome, reports: Path) -> Path:
         latest = max(latest + 1, int(result.started * 1000))
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
-        entry.steps = [*_context(finished, entry.start, shelf), _judgement(finished, entry)]
+        entry.steps = [*_context(finished, entry.start, store), _judgement(finished, entry)]
         run = outcome.runs.get(result.run)
-        exhibits = [] if run is None else list(exhibits_of(result, run))
-        entry.attachments = [shelf.put(exhibit) for exhibit in exhibits]
+        attachments = [] if run is None else list(attachments_of(result, run))
+        entry.attachments = [store.put(attachment) for attachment in attachments]
         entry.descriptionHtml = "".join(
             f"<p>{paragraph}</p>" for paragraph in _description(finished, run_lines.get(result.run, ""), run)
         )
-        if exhibits:
-            entry.descriptionHtml += _image(exhibits[0].title, shelf.drawn(exhibits[0]))
-        shelf.logger.report_result(entry)
-    _write_globals(outcome, shelf)
+        if attachments:
+            entry.descriptionHtml += _image(attachments[0].title, store.drawn(attachments[0]))
+        store.logger.report_result(entry)
+    _write_globals(outcome, store)
     _write_surroundings(outcome, folder)
     return folder
 
 
-class _Shelf:
+class _AttachmentStore:
     """The attachments of a folder: what several results show is drawn once.
 
     But each gets a file of its own, since Allure 3 shows a file only in the first result that names it.
@@ -94,17 +94,17 @@ class _Shelf:
         self.logger = logger
         self._drawn: dict[str, bytes] = {}
 
-    def drawn(self, exhibit: Exhibit) -> bytes:
+    def drawn(self, attachment: Attachment) -> bytes:
         """What an exhibit shows."""
-        if exhibit.key not in self._drawn:
-            self._drawn[exhibit.key] = exhibit.draw()
-        return self._drawn[exhibit.key]
+        if attachment.key not in self._drawn:
+            self._drawn[attachment.key] = attachment.draw()
+        return self._drawn[attachment.key]
 
-    def put(self, exhibit: Exhibit) -> model2.Attachment:
+    def put(self, attachment: Attachment) -> model2.Attachment:
         """Write an exhibit, and refer to it."""
-        source = f"{uuid.uuid4()}-attachment.{exhibit.kind.extension}"
-        self.logger.report_attached_data(self.drawn(exhibit), source)
-        return model2.Attachment(name=exhibit.title, source=source, type=exhibit.kind.mime_type)
+        source = f"{uuid.uuid4()}-attachment.{attachment.kind.extension}"
+        self.logger.report_attached_data(self.drawn(attachment), source)
+        return model2.Attachment(name=attachment.title, source=source, type=attachment.kind.mime_type)
 
 
 def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
@@ -196,7 +196,7 @@ def _image(title: str, svg: bytes) -> str:
     )
 
 
-def _context(finished: Finished, moment: int, shelf: _Shelf) -> Iterator[model2.TestStepResult]:
+def _context(finished: Finished, moment: int, store: _AttachmentStore) -> Iterator[model2.TestStepResult]:
     for step in finished.context:
         shown = model2.TestStepResult(
             name=step.text,
@@ -207,7 +207,7 @@ def _context(finished: Finished, moment: int, shelf: _Shelf) -> Iterator[model2.
         if step.message:
             shown.statusDetails = model2.StatusDetails(message=step.message)
         if step.table:
-            shown.attachments = [shelf.put(_table(step))]
+            shown.attachments = [store.put(_table(step))]
         yield shown
     if rehearsed := finished.result.verdict.rehearsed:
         # The steps above say what a release is signed on: nobody must take them for what was done.
@@ -217,9 +217,9 @@ def _context(finished: Finished, moment: int, shelf: _Shelf) -> Iterator[model2.
         )
 
 
-def _table(step: ContextStep) -> Exhibit:
+def _table(step: ContextStep) -> Attachment:
     digest = hashlib.md5(step.table.encode(), usedforsecurity=False).hexdigest()
-    return Exhibit("table", f"table-{digest}", AttachmentType.TEXT, step.table.encode)
+    return Attachment("table", f"table-{digest}", AttachmentType.TEXT, step.table.encode)
 
 
 def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepResult:
@@ -232,16 +232,16 @@ def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepR
     )
 
 
-def _write_globals(outcome: Outcome, shelf: _Shelf) -> None:
+def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
     """What belongs to no single criterion: the tables of each run."""
     moment = int(outcome.stopped * 1000)
     attachments = [
         model2.GlobalAttachment(f"Run {letter} · {shown.name}", shown.source, shown.type, moment)
         for letter, run in outcome.runs.items()
-        for shown in (shelf.put(exhibit) for exhibit in tables_of(run))
+        for shown in (store.put(attachment) for attachment in tables_of(run))
     ]
     if attachments:
-        shelf.logger.report_globals(model2.Globals(attachments))
+        store.logger.report_globals(model2.Globals(attachments))
 
 
 def _write_surroundings(outcome: Outcome, folder: Path) -> None:

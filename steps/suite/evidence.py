@@ -20,11 +20,11 @@ from loadkit.verdict import Window
 from steps.suite.criteria_json import plain
 from steps.suite.results import CriterionResult
 
-__all__ = ["Exhibit", "exhibits_of", "tables_of"]
+__all__ = ["Attachment", "attachments_of", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class Attachment:
     """One attachment, drawn when it is needed."""
 
     title: str
@@ -34,7 +34,7 @@ class Exhibit:
     draw: Callable[[], bytes]
 
 
-def exhibits_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
+def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
     """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
     window = result.verdict.window or steady.window(run)
     scope, limit = timeline.EVERYTHING, NO_TIME_LIMIT
@@ -52,33 +52,33 @@ def exhibits_of(result: CriterionResult, run: Run) -> Iterator[Exhibit]:
         if criterion.measure.family is Family.TIME and criterion.limit:
             limit = criterion.limit
         digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
-        yield Exhibit(
+        yield Attachment(
             "the measure over time",
             f"{run.id}-measure-{digest}",
             AttachmentType.SVG,
             partial(charts.measure, run, window, criterion),
         )
-    yield Exhibit(
+    yield Attachment(
         "percentiles",
         f"{run.id}-{window}-{scope}-percentiles",
         AttachmentType.SVG,
         partial(charts.percentiles, run, window, scope),
     )
     for title, draw in (("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)):
-        yield Exhibit(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, run, window))
-    yield Exhibit(
+        yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, run, window))
+    yield Attachment(
         f"second by second: {scope}",
         f"{run.id}-seconds-{scope}",
         AttachmentType.CSV,
         lambda: timeline.csv_of(timeline.seconds(run, scope)),
     )
-    yield Exhibit(
+    yield Attachment(
         "the load generator's health",
         f"{run.id}-health-{window}-{limit}",
         AttachmentType.TEXT,
         lambda: "\n".join(_generator(run, window or steady.whole(run), limit)).encode(),
     )
-    yield Exhibit(
+    yield Attachment(
         "what was looked at before the load",
         f"{run.id}-preflight",
         AttachmentType.TEXT,
@@ -91,12 +91,13 @@ def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
     state = health(run, window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
-    for sign in state.signs:
+    for health_check in state.checks:
         value, warns, invalid = (
-            format_quantity(figure, sign.unit) for figure in (sign.value, sign.warns_from, sign.invalid_from)
+            format_quantity(figure, health_check.unit)
+            for figure in (health_check.value, health_check.warns_from, health_check.invalid_from)
         )
-        side = "below" if sign.falls else "above"
-        yield f"{sign.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
+        side = "below" if health_check.falls else "above"
+        yield f"{health_check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
     used = summary.summarise(run, window)["generator"]
     yield (
         f"load processes: {used['workers']}, with {format_number(used['cpu_seconds'])} s of processor time "
@@ -105,17 +106,17 @@ def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
     yield "second by second: the table of the load generator, among the global attachments"
 
 
-def tables_of(run: Run) -> Iterator[Exhibit]:
+def tables_of(run: Run) -> Iterator[Attachment]:
     """What to keep of a run for those who calculate themselves."""
     window = steady.window(run)
-    yield Exhibit("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
-    yield Exhibit(
+    yield Attachment("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
+    yield Attachment(
         "second by second",
         f"{run.id}-seconds",
         AttachmentType.CSV,
         lambda: timeline.csv_of(timeline.seconds(run)),
     )
-    yield Exhibit(
+    yield Attachment(
         "load generator",
         f"{run.id}-generator",
         AttachmentType.CSV,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from behave.model import Scenario, Step
 
 from loadkit import grammar
-from loadkit.analysis.comparison import judge_beside
+from loadkit.analysis.comparison import compare_loads
 from loadkit.criterion import Criterion, Family
 from loadkit.engine.run import INTERRUPTED
 from loadkit.environment.environment import Environment
@@ -232,7 +232,7 @@ class Session:
             self._put_on_once(each)
         if shared.run is None or other.run is None:
             return "", not_judged(shared.problem or f"{other.title}: {other.problem}")
-        return shared.letter, judge_beside(criterion, shared.run, other.run)
+        return shared.letter, compare_loads(criterion, shared.run, other.run)
 
     def _put_on_once(self, shared: SharedRun) -> None:
         """Put a run's load on unless that was tried; before one that disturbs the service, all that do not."""

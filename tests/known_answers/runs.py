@@ -13,7 +13,7 @@ from loadkit.criterion import Scope
 from loadkit.engine.run import run
 from loadkit.judging import window as steady
 from loadkit.judging.health import health
-from loadkit.judging.stall import fill
+from loadkit.judging.omission import correct_omission
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import Traffic, quantile_of, series_of, traffic_of
@@ -73,10 +73,10 @@ class Answer:
         """A quantile of the response time, in seconds."""
         return _value(quantile_of(self.traffic.histogram(), quantile))
 
-    def filled(self, quantile: float) -> float:
+    def corrected(self, quantile: float) -> float:
         """A quantile of the response time with the arrivals that stalls kept away from a closed load, in seconds."""
-        filled = fill(self.traffic, self.run.gaps, self.window.start, 0.0)
-        return _value(quantile_of(filled.histogram(), quantile))
+        corrected = correct_omission(self.traffic, self.run.stalls, self.window.start, 0.0)
+        return _value(quantile_of(corrected.histogram(), quantile))
 
     def service(self, quantile: float) -> float:
         """A quantile of the service time, in seconds."""
@@ -137,7 +137,7 @@ def ideal(case: Case, window: Window) -> Floats:
     """The response times of an open load's schedule, in seconds, had nothing been late; those that start in a window."""
     starts = np.array([arrival.at for arrival in arrivals(case.plan.workload, case.plan.seed)])
     behaviour = copy.deepcopy(case.behaviour)  # its virtual time moves on as it is asked
-    ends = np.array([behaviour.departure(start - starts[0]) for start in starts], np.float64)
+    ends = np.array([behaviour.leaving(start - starts[0]) for start in starts], np.float64)
     return (ends - (starts - starts[0]))[(window.start <= starts) & (starts < window.end)]
 
 

@@ -36,7 +36,7 @@ _PATIENCE = 20.0
 class Behaviour(Protocol):
     """When a request is answered. Moments are seconds since the first one came; they are asked for in order."""
 
-    def departure(self, arrival: float) -> float | None:
+    def leaving(self, arrival: float) -> float | None:
         """When the answer to a request that came at `arrival` is written; None: its connection is cut instead."""
         ...
 
@@ -50,7 +50,7 @@ class Stalling:
     first: float
     every: float = math.inf
 
-    def departure(self, arrival: float) -> float:
+    def leaving(self, arrival: float) -> float:
         since = arrival - self.first
         into = since % self.every if since >= 0 else math.inf
         return arrival + max(0.0, self.stall - into) + self.service
@@ -69,7 +69,7 @@ class Queue:
     def __post_init__(self) -> None:
         self.times = random.Random(self.seed)
 
-    def departure(self, arrival: float) -> float:
+    def leaving(self, arrival: float) -> float:
         self.free = max(self.free, arrival) + self.times.expovariate(1 / self.mean)
         return self.free
 
@@ -83,7 +83,7 @@ class Mixture:
     slow: float
     owed: float = 0.5
 
-    def departure(self, arrival: float) -> float:
+    def leaving(self, arrival: float) -> float:
         self.owed += self.share
         if self.owed < 1:
             return arrival + self.fast
@@ -98,7 +98,7 @@ class Refusing:
     service: float
     after: float
 
-    def departure(self, arrival: float) -> float | None:
+    def leaving(self, arrival: float) -> float | None:
         return arrival + self.service if arrival < self.after else None
 
 
@@ -200,11 +200,11 @@ class _Service:
         now = self.clock.now()
         if math.isnan(self.origin):
             self.origin = now
-        departure = self.behaviour.departure(now - self.origin)
-        if departure is None:
+        leaving = self.behaviour.leaving(now - self.origin)
+        if leaving is None:
             transport.abort()
             return
-        due = self.pacer.until(self.origin + departure)
+        due = self.pacer.until(self.origin + leaving)
         due.add_done_callback(partial(self._answer, transport, now))
 
     def _answer(self, transport: asyncio.Transport, arrival: float, _due: "asyncio.Future[None]") -> None:

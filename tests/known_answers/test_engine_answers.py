@@ -7,8 +7,8 @@ import pytest
 
 from loadkit.drivers.fake import Answer
 from loadkit.recording import histogram as buckets
-from loadkit.recording.gaps import common
 from loadkit.recording.slices import Kind
+from loadkit.recording.stalls import common
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.virtual_time import ORIGIN, Plan, Simulation, simulate
 
@@ -75,9 +75,9 @@ def test_1_an_open_load_sees_a_stall_as_users_would():
 def test_1_a_closed_user_back_to_back_hides_the_stall_but_its_gaps_are_logged():
     run = simulate(plan(Model.CLOSED, 1, 60), stalling)
     assert response_times(run)(0.99) == pytest.approx(0.010, rel=0.01)
-    stalls = [gap for gap in common([run.quiets[0]]) if gap.seconds > 0.5]
+    stalls = [stall for stall in common([run.idle_intervals[0]]) if stall.seconds > 0.5]
     assert len(stalls) == 6
-    assert all(gap.seconds == pytest.approx(1.0, abs=0.03) for gap in stalls)
+    assert all(stall.seconds == pytest.approx(1.0, abs=0.03) for stall in stalls)
 
 
 def test_2_a_single_server_at_half_its_rate():

@@ -39,15 +39,15 @@ def test_an_open_load_sees_a_periodic_stall_as_it_is():
 
 
 def test_a_closed_user_sees_the_stall_filled_and_not_unfilled():
-    starts, times, gaps, now = [], [], [], 0.0
+    starts, times, stalls, now = [], [], [], 0.0
     while now < 300:
         stalled = max(0.0, 1 - now % 10)
         if stalled:
-            gaps.append((now, now + stalled))
+            stalls.append((now, now + stalled))
         starts.append(now)
         times.append(stalled + 0.01)
         now += times[-1]
-    run = run_of(samples_of(starts, times), plan_of(300, level=1, model=Model.CLOSED), gaps=gaps)
+    run = run_of(samples_of(starts, times), plan_of(300, level=1, model=Model.CLOSED), stalls=stalls)
     verdict = judge(response_time(0.99, 0.1), run)
     assert verdict.status is Status.FAIL
     assert verdict.details["unfilled"] == pytest.approx(0.010, abs=0.001)

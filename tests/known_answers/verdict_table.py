@@ -288,12 +288,12 @@ def by_batches(traffic: Traffic, limits: Sequence[float]) -> list[Status]:
     worst = np.maximum(effects[: len(limits)], effects[len(limits) :].max()) * persistence(means)
     worth = effective_size(float(sizes.sum()), worst, len(sizes))
     over = worth * hits[:, : len(limits)].sum(axis=0) / sizes.sum()
-    keeps, breaks = (test(over, worth, 1 - QUANTILE) for test in (is_surely_below, is_surely_above))
-    return [_status(*sure) for sure in zip(keeps, breaks, strict=True)]
+    satisfied, violated = (test(over, worth, 1 - QUANTILE) for test in (is_surely_below, is_surely_above))
+    return [_status(*sure) for sure in zip(satisfied, violated, strict=True)]
 
 
-def _status(keeps: bool, breaks: bool) -> Status:
-    return Status.PASS if keeps else Status.FAIL if breaks else Status.INCONCLUSIVE
+def _status(satisfied: bool, violated: bool) -> Status:
+    return Status.PASS if satisfied else Status.FAIL if violated else Status.INCONCLUSIVE
 
 
 def outcomes(

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from loadkit.recording.slices import Gap
+from loadkit.recording.slices import Stall
 
-__all__ = ["SHORTEST", "Quiet", "QuietLog", "common"]
+__all__ = ["SHORTEST", "CompletionLog", "IdleInterval", "common"]
 
 SHORTEST = 0.05
 """Seconds: shorter times without an answer are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class IdleInterval:
     """A time in which one worker got no answer; seconds since the run's start."""
 
     start: float
@@ -22,7 +22,7 @@ class Quiet:
 
 
 @dataclass(slots=True)
-class QuietLog:
+class CompletionLog:
     """One worker's answers, told as they come; keeps the quiet times between them. Moments on the caller's clock."""
 
     since: float
@@ -31,7 +31,7 @@ class QuietLog:
     """Operations that wait for an answer."""
     waiting: float = 0.0
     """From when on at least one has."""
-    quiets: list[Quiet] = field(default_factory=list)
+    idle_intervals: list[IdleInterval] = field(default_factory=list)
 
     def sent(self, now: float) -> None:
         """An operation begins to wait."""
@@ -57,33 +57,36 @@ class QuietLog:
         """End the quiet time that is running, and begin the next."""
         if now - self.since > SHORTEST:
             waiting = max(self.waiting, self.since) if self.in_flight else now
-            self.quiets.append(Quiet(self.since, waiting, now))
+            self.idle_intervals.append(IdleInterval(self.since, waiting, now))
         self.since = now
 
-    def taken(self) -> list[Quiet]:
+    def drain(self) -> list[IdleInterval]:
         """The quiet times since the last call."""
-        quiets, self.quiets = self.quiets, []
-        return quiets
+        idle_intervals, self.idle_intervals = self.idle_intervals, []
+        return idle_intervals
 
 
-def common(workers: Sequence[Iterable[Quiet]]) -> tuple[Gap, ...]:
+def common(workers: Sequence[Iterable[IdleInterval]]) -> tuple[Stall, ...]:
     """The times in which no worker got an answer although an operation of one of them was waiting."""
-    shared: list[Quiet] = []
-    for number, quiets in enumerate(workers):
-        rising = sorted(quiets, key=lambda quiet: quiet.start)
+    shared: list[IdleInterval] = []
+    for number, idle_intervals in enumerate(workers):
+        rising = sorted(idle_intervals, key=lambda completion_log: completion_log.start)
         shared = _overlaps(shared, rising) if number else rising
-    gaps = (Gap(max(quiet.start, quiet.waiting), quiet.end) for quiet in shared)
-    return tuple(gap for gap in gaps if gap.seconds > SHORTEST)
+    stalls = (
+        Stall(max(completion_log.start, completion_log.waiting), completion_log.end)
+        for completion_log in shared
+    )
+    return tuple(stall for stall in stalls if stall.seconds > SHORTEST)
 
 
-def _overlaps(ones: Sequence[Quiet], others: Sequence[Quiet]) -> list[Quiet]:
-    overlaps: list[Quiet] = []
+def _overlaps(ones: Sequence[IdleInterval], others: Sequence[IdleInterval]) -> list[IdleInterval]:
+    overlaps: list[IdleInterval] = []
     one = other = 0
     while one < len(ones) and other < len(others):
         a, b = ones[one], others[other]
         start, end = max(a.start, b.start), min(a.end, b.end)
         if start < end:
-            overlaps.append(Quiet(start, min(max(min(a.waiting, b.waiting), start), end), end))
+            overlaps.append(IdleInterval(start, min(max(min(a.waiting, b.waiting), start), end), end))
         if a.end < b.end:
             one += 1
         else:

@@ -9,27 +9,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadkit.recording.slices import Gap
+from loadkit.recording.slices import Stall
 from loadkit.recording.traffic import Traffic
 
-__all__ = ["fill"]
+__all__ = ["correct_omission"]
 
 _LONG = 20
 """Times the usual time between two completions, from which on a gap is a stall."""
 
 
-def fill(traffic: Traffic, gaps: Sequence[Gap], start: int, limit: float) -> Traffic:
+def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> Traffic:
     """The traffic of a closed load with the arrivals that its stalls kept away.
 
-    `gaps`: in seconds since the run's start; `start`: the window's own, on that clock; `limit`: the criterion's, in
+    `stalls`: in seconds since the run's start; `start`: the window's own, on that clock; `limit`: the criterion's, in
     seconds: a shorter gap cannot change the verdict. Operations that did arrive in a gap are not counted twice.
     """
     arrivals = traffic.per_second()
     begins = np.arange(traffic.seconds) + start
     stalled = np.zeros(traffic.seconds, np.bool_)
-    for gap in gaps:
-        if gap.seconds > limit:
-            stalled |= (gap.start <= begins) & (begins + 1 <= gap.end)
+    for stall in stalls:
+        if stall.seconds > limit:
+            stalled |= (stall.start <= begins) & (begins + 1 <= stall.end)
     usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
     if usual == 0:
         return traffic
@@ -38,10 +38,10 @@ def fill(traffic: Traffic, gaps: Sequence[Gap], start: int, limit: float) -> Tra
     seconds: list[int] = []
     waits: list[float] = []
     owed = 0.0
-    for gap in gaps:
-        if gap.seconds <= shortest:
+    for stall in stalls:
+        if stall.seconds <= shortest:
             continue
-        first, last = gap.start - start, min(gap.end - start, float(traffic.seconds))
+        first, last = stall.start - start, min(stall.end - start, float(traffic.seconds))
         for second in range(max(0, int(first)), int(np.ceil(last))):
             begin, end = max(first, float(second)), min(last, second + 1.0)
             owed += min(usual * (end - begin), max(0.0, usual - arrivals[second]))
@@ -49,7 +49,7 @@ def fill(traffic: Traffic, gaps: Sequence[Gap], start: int, limit: float) -> Tra
             owed -= number
             moments = begin + (np.arange(number) + 0.5) / max(number, 1) * (end - begin)
             seconds += [second] * number
-            waits += list(gap.end - start - moments)
+            waits += list(stall.end - start - moments)
     if not seconds:
         return traffic
     return traffic.plus(np.array(seconds, np.int64), np.array(waits))
