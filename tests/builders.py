@@ -9,7 +9,9 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Uni
 from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 
@@ -42,9 +44,22 @@ def samples_of(
 def worker_seconds_of(
     seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float
 ) -> list[WorkerSecond]:
-    """A healthy worker, second by second; further fields of `WorkerSecond` by name."""
-    usual = WorkerSecond(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
-    return [dataclasses.replace(usual, second=second, **changes) for second in range(seconds)]
+    """A healthy worker, second by second; further fields of `WorkerSecond`, counts and gauges by name."""
+    counts = {"scheduled": scheduled, "sent": scheduled}
+    gauges = {"held": float(held), "in flight": 1.0}
+    fields = {}
+    for name, value in changes.items():
+        spoken = name.replace("_", " ")
+        if spoken in ("held", "in flight"):
+            gauges[spoken] = value
+        elif spoken in ("scheduled", "sent", "blocked", "dropped", "out of descriptors", "httpx requests"):
+            counts[spoken] = value
+        else:
+            fields[name] = value
+    usual = WorkerSecond(
+        worker, 0, 0.1, 0.001, 50_000_000, counts={"users": counts}, gauges={"users": gauges}
+    )
+    return [dataclasses.replace(usual, second=second, **fields) for second in range(seconds)]
 
 
 def run_of(

@@ -18,7 +18,7 @@ from loadkit.observers.base import Observer
 from loadkit.observers.observation import Series
 from loadkit.planning import plan as planning
 from loadkit.recording.run import Run
-from loadkit.users import journey
+from loadkit.users import discovery
 from tests.local_environment import eventually
 
 __all__ = ["LocalLoad"]
@@ -71,7 +71,7 @@ class LocalLoad:
             watch: told how it goes.
 
         """
-        journeys = journey.find(self._environment.journeys, _ROOT)
+        journeys = discovery.find(self._environment.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
         try:
             return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)

@@ -11,7 +11,9 @@ from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
 from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
 
 
@@ -42,7 +44,11 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         plan,
         1000.5,
         table,
-        worker_seconds=(WorkerSecond(0, 0, 5, 1, 10, 10, 0, 0, 0.1, 0.0, 1 << 20, 0),),
+        worker_seconds=(
+            WorkerSecond(
+                0, 0, 0.1, 0.0, 1 << 20, counts={"users": {"sent": 10}}, gauges={"users": {"held": 5.0}}
+            ),
+        ),
         stalls=(Stall(0.5, 1.5),),
         observations={"pool": pool},
         probes=((0.5, True), (1.5, False)),

@@ -14,7 +14,7 @@ from loadkit.drivers.fake import Answer
 from loadkit.environment.environment import load
 from loadkit.planning.plan import Draft, plan
 from loadkit.target import Account, Secret, Target
-from loadkit.users.journey import find
+from loadkit.users.discovery import find
 from loadkit.workload.workload import MixEntry, Model
 from steps.journeys.choices import METRICS, fresh_key, popular
 from tests.virtual_time import Simulation, plan_of, simulate

@@ -126,8 +126,11 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
     assert [(worker_second.second, worker_second.worker) for worker_second in done.worker_seconds][
         :workers
     ] == [(0, index) for index in range(workers)]
-    assert sum(worker_second.held for worker_second in done.worker_seconds if worker_second.second == 1) == 5
-    assert sum(worker_second.sent for worker_second in done.worker_seconds) == attempted(done)
+    assert (
+        sum(worker_second.gauge("held") for worker_second in done.worker_seconds if worker_second.second == 1)
+        == 5
+    )
+    assert sum(worker_second.count("sent") for worker_second in done.worker_seconds) == attempted(done)
     assert len(done.table.select(Kind.LAG, ["worker:0"], 0, 10)[0])
     assert observer.asked == [(done.started, done.started + 2.0)]
     assert done.probes
@@ -141,7 +144,7 @@ def test_an_open_run_goes_through_its_plan():
     with service() as base:
         done = run(short(model=Model.REQUESTS, level=50), Target("t", base), root=ROOT)
     assert done.ended == COMPLETE
-    assert attempted(done) == sum(worker_second.scheduled for worker_second in done.worker_seconds)
+    assert attempted(done) == sum(worker_second.count("scheduled") for worker_second in done.worker_seconds)
 
 
 def test_a_run_can_be_carried_by_any_executor():

@@ -22,7 +22,7 @@ runner.EnvironmentBench = FakeBench
 exec(Path({str(ROOT / "environment.py")!r}).read_text())
 """
 JOURNEYS = """
-from loadkit.users.journey import journey
+from loadkit.journey import journey
 
 @journey("browse")
 async def browse(user):

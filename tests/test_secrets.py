@@ -14,7 +14,7 @@ PASSWORD, TOKEN, DSN = "PASSWORD-IN-PLAIN", "TOKEN-IN-PLAIN", "postgresql://shop
 SECRETS = (PASSWORD, TOKEN, "DSN-IN-PLAIN")
 
 JOURNEYS = """
-from loadkit.users.journey import journey
+from loadkit.journey import journey
 
 async def arrive(user):
     account = user.account

@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,16 +24,17 @@ from loadkit.engine.actions import ActionScheduler, Actor
 from loadkit.engine.channel import HungUp, Switchboard
 from loadkit.engine.progress import LiveStats, Progress
 from loadkit.engine.uptime import Probes, require_answer
-from loadkit.engine.worker import Shard, check_worker, init_worker, run_shard, try_arrivals
+from loadkit.engine.worker import Parts, Shard, check_worker, init_worker, run_shard, try_arrivals
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.restarts import lifespans
 from loadkit.observers.base import Observer
 from loadkit.recording.recorder import Report
 from loadkit.recording.run import COMPLETE, Run
-from loadkit.recording.slices import SliceTable, WorkerSecond
+from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import IdleInterval, common
+from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, demand
+from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.workload import Model, Plan, Workload
 
@@ -257,7 +259,7 @@ class _RunMonitor:
 
 def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
     """What to know of operations that did not go through the load's own client."""
-    number = sum(worker_second.httpx_requests for worker_second in worker_seconds)
+    number = sum(worker_second.count(HTTPX_REQUESTS) for worker_second in worker_seconds)
     told = (
         f"{number:,} operations went through httpx: it costs the generator many times what its own client does, "
         "and that is part of their times"
@@ -276,17 +278,17 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         futures = [
             executor.submit(check_worker, plan, target.journeys, root, workers) for _ in range(workers)
         ]
-    roles: list[str]
-    arrives: bool
-    roles, arrives = _asked(*futures)[0]
-    needed = demand(plan.workload, roles)
-    # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
-    AccountPool(target, needed).require(
-        needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
-    )
-    if arrives:
+    parts: Parts = _asked(*futures)[0]
+    everybody, at_once = Earlier(), Counter[str]()
+    for population, roles in zip(plan.populations, parts.roles, strict=True):
+        everybody = everybody.and_then(population.workload, roles)
+        # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
+        is_closed = population.workload.model is Model.CLOSED
+        at_once.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
+    AccountPool(target, everybody.accounts).require(at_once)
+    if parts.arrives:
         _asked(executor.submit(try_arrivals, plan, target, root))
-    return arrives
+    return parts.arrives
 
 
 def _asked(*futures: "Future[Any]") -> list[Any]:

@@ -30,8 +30,9 @@ from loadkit.judging.times import (
 from loadkit.judging.window import judged_phase, window
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, label_series, region_series, tenant_series, worker_series
+from loadkit.recording.slices import Kind, region_series, tenant_series, worker_series
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.worker_second import IN_FLIGHT
 from loadkit.units import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Verdict, Window
 from loadkit.workload.workload import Model
@@ -164,7 +165,7 @@ def _unjudgeable(criterion: Criterion, run: Run) -> Finding | None:
     known = _listed(
         {
             ScopeKind.GROUP: sorted(run.groups),
-            ScopeKind.LABEL: run.table.names(label_series("")),
+            ScopeKind.LABEL: run.table.labels(),
             ScopeKind.TENANT: run.table.names(tenant_series("")),
             ScopeKind.REGION: run.table.names(region_series("")),
         }[scope.kind]
@@ -402,7 +403,7 @@ class _Case:
         waiting = np.zeros(traffic.seconds)
         for worker_second in self.run.worker_seconds:
             if self.where.start <= worker_second.second < self.where.start + traffic.seconds:
-                waiting[worker_second.second - self.where.start] += worker_second.in_flight
+                waiting[worker_second.second - self.where.start] += worker_second.gauge(IN_FLIGHT)
         in_flight = np.add.reduceat(waiting, edges[:-1]) / np.diff(edges)
         trends = [
             (name, theil_sen(values))

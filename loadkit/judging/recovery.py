@@ -13,6 +13,7 @@ from loadkit.judging.omission import correct_omission
 from loadkit.judging.window import Disturbance, disturbance, window
 from loadkit.recording.run import Run
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.worker_second import IN_FLIGHT
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.workload import Model
@@ -77,7 +78,7 @@ def spells(run: Run, start: int, end: int) -> list[Spell]:
     waiting = np.zeros(length)
     for worker_second in run.worker_seconds:
         if start <= worker_second.second < start + length:
-            waiting[worker_second.second - start] += worker_second.in_flight
+            waiting[worker_second.second - start] += worker_second.gauge(IN_FLIGHT)
     return [_spell(traffic, waiting, first, start + first) for first in range(0, length, _LENGTH)]
 
 

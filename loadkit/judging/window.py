@@ -140,7 +140,7 @@ def window(run: Run, phase: str | None = None) -> Window | None:
         return None
     cut = 0
     if chosen.is_constant:
-        series = [label_series(label) for label in run.table.names(label_series(""))]
+        series = [label_series(label) for label in run.table.labels()]
         second, _, sums = run.table.totals(series, first, last)
         counts = np.bincount(second - first, sums[:, 0], last - first).astype(np.float64)
         times = np.bincount(second - first, sums[:, 1], last - first).astype(np.float64)

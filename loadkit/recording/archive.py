@@ -3,7 +3,7 @@
 ::
 
     RUNS/20261123-1402-ab12/
-      run.json          plan, times, beats, gaps, probes, facts: all but the tables
+      run.json          plan, times, worker seconds, stalls, probes, facts: all but the tables
       slices.npz        the slice table, packed as `loadkit.recording.slices` has it
       observations.npz  raw scrapes of every named measure
 
@@ -23,13 +23,25 @@ import numpy as np
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.run import Event, Run
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WorkerSecond,
+)
 from loadkit.workload.workload import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 
-FORMAT = 1
-"""The version of the layout; another one is refused, not guessed at."""
+FORMAT = 2
+"""The version of the layout. Earlier ones are read, see `_upgrade`; later ones are refused, not guessed at."""
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -65,8 +77,10 @@ def load(folder: Path) -> Run:
     """
     try:
         data = json.loads((folder / "run.json").read_text())
-        if data.get("format") != FORMAT:
-            raise ConfigurationError(f"{folder}: format {data.get('format')}, this version reads {FORMAT}")
+        if data.get("format") not in range(1, FORMAT + 1):
+            raise ConfigurationError(
+                f"{folder}: format {data.get('format')}, this version reads 1 to {FORMAT}"
+            )
         with np.load(folder / "slices.npz") as arrays:
             table = SliceTable(
                 series=data["series"],
@@ -80,16 +94,18 @@ def load(folder: Path) -> Run:
             observations = {
                 name: _observation(fields, dict(arrays)) for name, fields in data["observations"].items()
             }
+        plan = Plan.from_json(data["plan"])
+        _upgrade(data, plan)
         return Run(
             id=data["id"],
-            plan=Plan.from_json(data["plan"]),
+            plan=plan,
             started=data["started"],
             table=table,
-            worker_seconds=tuple(_worker_second(fields) for fields in data["beats"]),
-            stalls=tuple(Stall(*stall) for stall in data["gaps"]),
+            worker_seconds=tuple(WorkerSecond(**fields) for fields in data["worker_seconds"]),
+            stalls=tuple(Stall(**fields) for fields in data["stalls"]),
             observations=observations,
             probes=tuple((moment, answered) for moment, answered in data["probes"]),
-            events=tuple(Event(**event) for event in data["happenings"]),
+            events=tuple(Event(**event) for event in data["events"]),
             workers=data["workers"],
             groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
             ended=data["ended"],
@@ -99,15 +115,6 @@ def load(folder: Path) -> Run:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
-
-
-_RENAMED = {"starved": "out_of_descriptors", "by_httpx": "httpx_requests", "clock_ahead": "clock_offset"}
-"""Fields of a worker's second as earlier versions wrote them."""
-
-
-def _worker_second(fields: dict[str, Any]) -> WorkerSecond:
-    """A worker's second from its JSON values."""
-    return WorkerSecond(**{_RENAMED.get(name, name): value for name, value in fields.items()})
 
 
 def find(name: str, runs: Path) -> Path:
@@ -152,10 +159,10 @@ def _write(run: Run, folder: Path) -> None:
         "series": run.table.series,
         "outcomes": run.table.outcomes,
         "observations": observations,
-        "happenings": [dataclasses.asdict(event) for event in run.events],
+        "events": [dataclasses.asdict(event) for event in run.events],
         "probes": [list(probe) for probe in run.probes],
-        "gaps": [[stall.start, stall.end] for stall in run.stalls],
-        "beats": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
+        "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
+        "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
     }
     table = run.table
     np.savez_compressed(
@@ -166,6 +173,42 @@ def _write(run: Run, folder: Path) -> None:
         json.dump(data, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+_COUNTS_OF_FORMAT_1 = {
+    "scheduled": SCHEDULED,
+    "sent": SENT,
+    "blocked": BLOCKED,
+    "dropped": DROPPED,
+    "starved": OUT_OF_DESCRIPTORS,
+    "by_httpx": HTTPX_REQUESTS,
+}
+_GAUGES_OF_FORMAT_1 = {"held": HELD, "in_flight": IN_FLIGHT}
+
+
+def _upgrade(data: dict[str, Any], plan: Plan) -> None:
+    """Bring what an earlier version wrote into the form of this one.
+
+    Format 1 had a field for each count, and one population.
+    """
+    if data["format"] > 1:
+        return
+    population = plan.populations[0].name
+    data["events"] = data["happenings"]
+    data["stalls"] = [{"start": start, "end": end, "population": population} for start, end in data["gaps"]]
+    data["worker_seconds"] = [
+        {
+            "worker": beat["worker"],
+            "second": beat["second"],
+            "cpu_seconds": beat["cpu_seconds"],
+            "longest_pause": beat["longest_pause"],
+            "memory_bytes": beat["memory_bytes"],
+            "clock_offset": beat.get("clock_ahead", 0.0),
+            "counts": {population: {new: beat.get(old, 0) for old, new in _COUNTS_OF_FORMAT_1.items()}},
+            "gauges": {population: {new: float(beat[old]) for old, new in _GAUGES_OF_FORMAT_1.items()}},
+        }
+        for beat in data["beats"]
+    ]
 
 
 _SERIES = ("series", "capacity")

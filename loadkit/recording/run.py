@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadkit.observers.observation import Observation
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.workload.workload import Plan
 
 __all__ = ["COMPLETE", "Event", "Run"]

@@ -15,6 +15,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.worker_second import DROPPED
 from loadkit.verdict import Verdict, Window
 from loadkit.workload.workload import Model
 
@@ -56,7 +57,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
         "window": {"start": run.started + window.start, "seconds": window.seconds, "phase": window.phase},
         "operations": traffic.size,
         "failed": traffic.failed,
-        "dropped": sum(worker_second.dropped for worker_second in worker_seconds),
+        "dropped": sum(worker_second.count(DROPPED) for worker_second in worker_seconds),
         "filled": corrected.corrected,
         "throughput": float(traffic.completed.sum()) / window.seconds,
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
@@ -133,7 +134,7 @@ def _longest(histogram: Integers) -> float | None:
 
 
 def _by_label(run: Run, window: Window) -> dict[str, Any]:
-    labels = {label_series(label): label for label in run.table.names(label_series(""))}
+    labels = {label_series(label): label for label in run.table.labels()}
     figures: dict[str, Any] = {}
     for series, histogram in run.table.histograms(Kind.RESPONSE, labels, window.start, window.end).items():
         size, failed = int(histogram.sum()), int(histogram[FAILED])

@@ -10,8 +10,9 @@ import pandas as pd
 from loadkit.criterion import Scope
 from loadkit.judging import window as steady
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, WorkerSecond, worker_series
+from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
+from loadkit.recording.worker_second import WorkerSecond
 
 __all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
 

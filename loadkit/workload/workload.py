@@ -190,6 +190,16 @@ class Plan:
     requirements: tuple[tuple[str, str], ...] = ()
     """What the environment must hold for this to have a meaning: ("rows", "10000000")."""
 
+    @property
+    def seconds(self) -> float:
+        return self.workload.seconds
+
+    @property
+    def populations(self):  # type: ignore[no-untyped-def]
+        from loadkit.workload.plan import Population
+
+        return (Population("users", self.workload),)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values; `from_json` reads it back."""
         return dataclasses.asdict(self)

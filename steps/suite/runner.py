@@ -21,7 +21,7 @@ from loadkit.environment.environment import Environment
 from loadkit.environment.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.judge import judge
-from loadkit.users import journey
+from loadkit.users import discovery
 from steps.suite import allure_results, criteria_json, dry_run, session
 from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
@@ -109,7 +109,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         options = Options.of(dict(self.config.userdata))
         root = Path(self.base_dir)
         environment = options.environment(root)
-        journeys = journey.find(environment.journeys, root)
+        journeys = discovery.find(environment.journeys, root)
         readings = {
             (scenario.filename, scenario.line): read(
                 scenario, the_step_registry, environment, journeys, options.seed
