@@ -7,11 +7,11 @@ from loadkit.grammar import observed_as
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
 from loadkit.judging.health import health
-from loadkit.judging.window import disturbance
 from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import disturbance
 
 __all__ = ["LIFE_SIGN", "examine_alert"]
 

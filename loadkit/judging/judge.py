@@ -27,13 +27,14 @@ from loadkit.judging.times import (
     limit_effect,
     whole_effect,
 )
-from loadkit.judging.window import judged_phase, window
+from loadkit.judging.window import window
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, region_series, tenant_series, worker_series
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.units import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Verdict, Window
+from loadkit.workload.phases import judged_phase
 from loadkit.workload.workload import Model
 
 __all__ = ["judge", "rehearsed"]
