@@ -3,19 +3,9 @@
 import enum
 from dataclasses import dataclass
 
+from loadkit.units import Unit
+
 __all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
-
-
-class Unit(enum.StrEnum):
-    """The one unit in which a measure is kept; conversion only where a sentence is read or a report written."""
-
-    SECONDS = "s"
-    RATIO = "ratio"
-    PER_SECOND = "per second"
-    BYTES = "bytes"
-    TIMES = "times"
-    """A ratio of two values of one measure, not bounded by 1."""
-    NUMBER = ""
 
 
 class Family(enum.StrEnum):

@@ -12,10 +12,9 @@ from loadkit.engine.actions import Actor
 from loadkit.engine.progress import Progress
 from loadkit.environment import environment
 from loadkit.grammar import ALERTS
-from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.observers import observer_of
 from loadkit.observers.base import Observer
-from loadkit.observers.observation import Series
+from loadkit.observers.observation import LIFE_SIGN, Series
 from loadkit.planning import plan as planning
 from loadkit.recording.run import Run
 from loadkit.users import discovery
@@ -43,7 +42,7 @@ class LocalLoad:
         self._instances = len(facts["instances"])
         self._environment = environment.load("local", _ROOT)
         self._target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, queries)
+        observer = observer_of(self._environment.observer_settings(facts), queries)
         assert observer is not None
         self._observer: Observer = observer
         self._ended = -math.inf

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.judging.judge import judge
-from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.observers.observation import LIFE_SIGN, Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from loadkit.workload.workload import Action

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Unit
-from loadkit.environment.environment import MeasureQuery
-from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observers.observation import Judged, Reading
+from loadkit.observers.measures import MeasureQuery
+from loadkit.observers.observation import LIFE_SIGN, Judged, Reading
 from loadkit.observers.prometheus import PrometheusObserver
 
 CPU = MeasureQuery("CPU utilization", Reading.COUNTER, Unit.RATIO, "cpu_seconds_total", capacity_value=2.0)

@@ -24,8 +24,8 @@ from loadkit.criterion import Scope
 from loadkit.engine.run import Progress, run
 from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import UnreachableError
-from loadkit.judging import window as steady
 from loadkit.judging.health import health
+from loadkit.judging.window import window
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind
@@ -131,14 +131,14 @@ def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequen
 def _steps(done: Run) -> Iterator[Step]:
     series = series_of(Scope(), done)
     for phase in done.plan.workload.phases():
-        window = steady.window(done, phase.name)
-        if window is None:
+        where = window(done, phase.name)
+        if where is None:
             return
-        state = health(done, window, LIMIT)
-        traffic = traffic_of(done, series, window, Kind.RESPONSE)
-        answered = float(traffic.completed.sum()) / window.seconds
+        state = health(done, where, LIMIT)
+        traffic = traffic_of(done, series, where, Kind.RESPONSE)
+        answered = float(traffic.completed.sum()) / where.seconds
         status, reasons = state.status, state.reasons
-        if answered < _ANSWERED * traffic.size / window.seconds:
+        if answered < _ANSWERED * traffic.size / where.seconds:
             status, reasons = "invalid", (*reasons, "the local server could not answer more")
         yield Step(
             rate=phase.level,

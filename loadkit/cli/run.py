@@ -16,7 +16,7 @@ from loadkit import grammar
 from loadkit.engine.run import run
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.judging import judge
-from loadkit.judging import window as steady
+from loadkit.judging.window import window
 from loadkit.live import terminal as live
 from loadkit.recording import archive
 from loadkit.recording.run import Run
@@ -224,7 +224,7 @@ def _shown(url: str) -> str:
 
 def write_json(done: Run, verdicts: Sequence[Verdict], where: str) -> None:
     """Write what `loadkit/reports/run.schema.json` describes to a file, or to standard output for "-"."""
-    data: dict[str, Any] = summary.summarise(done, steady.window(done))
+    data: dict[str, Any] = summary.summarise(done, window(done))
     data["verdicts"] = [summary.verdict_json(verdict) for verdict in verdicts]
     text = json.dumps(data, indent=2, allow_nan=False)
     if where == "-":
@@ -255,7 +255,7 @@ def write_plot(done: Run, file: str) -> None:
 
     """
     try:
-        Path(file).write_bytes(charts.percentiles(done, steady.window(done)))
+        Path(file).write_bytes(charts.percentiles(done, window(done)))
     except OSError as error:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
 

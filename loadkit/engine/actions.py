@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from loadkit.errors import ConfigurationError, LoadkitError
-from loadkit.judging.window import action_at
 from loadkit.recording.run import Event
+from loadkit.workload.phases import action_at
 from loadkit.workload.workload import Action, Plan
 
 __all__ = ["ActionScheduler", "Actor"]

@@ -26,8 +26,8 @@ from loadkit.engine.progress import LiveStats, Progress
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, init_worker, run_shard, try_arrivals
 from loadkit.errors import ConfigurationError, LoadkitError
-from loadkit.judging.restarts import lifespans
 from loadkit.observers.base import Observer
+from loadkit.observers.lifespans import lifespans
 from loadkit.recording.recorder import Report
 from loadkit.recording.run import COMPLETE, Run
 from loadkit.recording.slices import SliceTable

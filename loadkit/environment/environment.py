@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from loadkit.criterion import Unit
 from loadkit.environment.control import Control
 from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.observers.base import ObserverSettings
+from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import Action, MixEntry, Plan
@@ -36,26 +38,6 @@ _NUMBERS = {
 }  # fmt: skip
 """Values that must be numbers, times in seconds, each with one as it may be."""
 _SCALES = {"time_scale", "users_scale"}
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureQuery:
-    """How a named measure is read from the observer."""
-
-    name: str
-    """As sentences say it: "CPU utilization"."""
-    reading: Reading
-    unit: Unit
-    query: str
-    """Selector of raw samples, such as ``process_cpu_seconds_total{job="service"}``."""
-    capacity: str = ""
-    """Selector of the whole, where the measure is a share of it."""
-    capacity_value: float = 0.0
-    """The whole as a number, where no source tells it."""
-    per: str = "instance"
-    """The label that tells instances apart."""
-    judged: str = "p95"
-    """What of it is judged with `stays`: "p95" (time-weighted) or "max"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +181,30 @@ class Environment:
         if self.actions[action.name].undo:
             self.control.call(*self.actions[action.name].undo)
 
-    def observer_settings(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The ``[observer]`` table with its references resolved; empty where nothing observes."""
+    def observer_settings(self, facts: Mapping[str, Any]) -> ObserverSettings | None:
+        """The ``[observer]`` table with its references resolved; None where nothing observes.
+
+        Raises:
+            ConfigurationError: a reference leads nowhere, there is no such kind of observer, or its address is missing.
+
+        """
         table = {key: value for key, value in self.values.get("observer", {}).items() if key != "measures"}
-        return {key: self._resolved(value, facts) for key, value in table.items()}
+        settings = {key: self._resolved(value, facts) for key, value in table.items()}
+        if not settings:
+            return None
+        kind = settings.get("kind", "prometheus")
+        if kind != "prometheus":
+            raise ConfigurationError(f'{self.file.name}: no observer of kind "{kind}"; expected "prometheus"')
+        if not settings.get("url"):
+            raise ConfigurationError(
+                f'{self.file.name}: the observer needs url = "http://…", where Prometheus is'
+            )
+        return ObserverSettings(
+            url=str(settings["url"]),
+            measures=self.measures,
+            scrape_interval=float(settings.get("scrape_interval", 15.0)),
+            alerts_matching=self.alerts_matching,
+        )
 
     def database(self, facts: Mapping[str, Any]) -> Secret | None:
         """The DSN of the service's database, where it is told."""

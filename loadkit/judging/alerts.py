@@ -7,16 +7,13 @@ from loadkit.grammar import observed_as
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
 from loadkit.judging.health import health
-from loadkit.judging.window import disturbance
-from loadkit.observers.observation import Observation
+from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import disturbance
 
-__all__ = ["LIFE_SIGN", "examine_alert"]
-
-LIFE_SIGN = ""
-"""The series, among those of the alerts, that has a sample whenever the source itself was at work."""
+__all__ = ["examine_alert"]
 
 
 def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:

@@ -27,7 +27,7 @@ from loadkit.judging.times import (
     limit_effect,
     whole_effect,
 )
-from loadkit.judging.window import judged_phase, window
+from loadkit.judging.window import window
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, region_series, tenant_series, worker_series
@@ -35,6 +35,7 @@ from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, t
 from loadkit.recording.worker_second import IN_FLIGHT
 from loadkit.units import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Verdict, Window
+from loadkit.workload.phases import judged_phase
 from loadkit.workload.workload import Model
 
 __all__ = ["judge", "rehearsed"]

@@ -10,12 +10,13 @@ from loadkit.criterion import Criterion, Scope
 from loadkit.judging.finding import Finding
 from loadkit.judging.health import health
 from loadkit.judging.omission import correct_omission
-from loadkit.judging.window import Disturbance, disturbance, window
+from loadkit.judging.window import window
 from loadkit.recording.run import Run
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import Disturbance, disturbance
 from loadkit.workload.workload import Model
 
 __all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]

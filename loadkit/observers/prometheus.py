@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.environment.environment import MeasureQuery
-from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.observers.measures import MeasureQuery
+from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
 
 __all__ = ["PrometheusObserver"]
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, Scope, Unit
 from loadkit.grammar import observed_as
-from loadkit.judging import window as steady
 from loadkit.judging.gauges import points_of
 from loadkit.judging.health import held_per_second
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
+from loadkit.judging.window import whole
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
@@ -40,6 +40,7 @@ from loadkit.reports.drawing import (
 )
 from loadkit.units import format_number, format_quantity
 from loadkit.verdict import Window
+from loadkit.workload.phases import disturbance
 from loadkit.workload.workload import Model
 
 __all__ = ["errors", "load", "measure", "percentiles", "resources"]
@@ -96,7 +97,7 @@ def percentiles(run: Run, window: Window | None, scope: Scope = EVERYTHING) -> b
         STROKES,
         strict=False,
     ):  # fmt: skip
-        traffic = traffic_of(run, series, window or steady.whole(run), kind)
+        traffic = traffic_of(run, series, window or whole(run), kind)
         histogram = traffic.histogram()
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
         shares = [_tail(share) for share, seconds in known if seconds is not None]
@@ -123,12 +124,12 @@ def percentiles(run: Run, window: Window | None, scope: Scope = EVERYTHING) -> b
 def load(run: Run, window: Window | None) -> bytes:
     """Users held beside users stated (closed load), and what was done per second."""
     closed = run.plan.workload.model is Model.CLOSED
-    whole = steady.whole(run)
+    where = whole(run)
     figure = figure_of(1.5 if closed else 1.0)
     panels = figure.subplots(2 if closed else 1, 1, sharex=True, squeeze=False)[:, 0]
     if closed:
-        held, stated = held_per_second(run, whole)
-        seconds = np.arange(0.5, whole.seconds)
+        held, stated = held_per_second(run, where)
+        seconds = np.arange(0.5, where.seconds)
         strokes(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
         label_values(panels[0], Unit.NUMBER)
         upward(panels[0])
@@ -175,11 +176,11 @@ def resources(run: Run, window: Window | None) -> bytes:
 
 def errors(run: Run, window: Window | None) -> bytes:
     """Failed operations per second, by how they failed."""
-    whole = steady.whole(run)
-    bins = _Bins.of(whole.seconds)
+    where = whole(run)
+    bins = _Bins.of(where.seconds)
     figure = figure_of()
     axes = figure.subplots()
-    second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(Scope(), run), 0, whole.end)
+    second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(Scope(), run), 0, where.end)
     kinds = sorted({int(number) for number in outcome if number}, key=lambda n: -count[outcome == n].sum())
     head(figure, "Failed operations per second")
     if not kinds:
@@ -192,7 +193,7 @@ def errors(run: Run, window: Window | None) -> bytes:
     below = np.zeros(len(bins.middles))
     for (name, numbers), (colour, hatch) in zip(groups, FILLS, strict=False):
         here = np.isin(outcome, numbers)
-        rate = bins.sums(np.bincount(second[here], count[here], whole.seconds)) / bins.lengths
+        rate = bins.sums(np.bincount(second[here], count[here], where.seconds)) / bins.lengths
         axes.bar(
             bins.middles,
             rate,
@@ -241,7 +242,7 @@ class _Bins:
 
 def _whole(run: Run, scope: Scope) -> Traffic:
     """The traffic of a scope over the whole run, ramp included."""
-    return traffic_of(run, series_of(scope, run), steady.whole(run))
+    return traffic_of(run, series_of(scope, run), whole(run))
 
 
 def _ratio(parts: Floats, wholes: Floats) -> Floats:
@@ -376,7 +377,7 @@ def _recovery(run: Run, window: Window | None, criterion: Criterion) -> bytes:
     """The response time in stretches of five seconds, as recovery is judged, what is as good as before, and by when."""
     figure = figure_of()
     axes = figure.subplots()
-    end = steady.whole(run).end
+    end = whole(run).end
     seen = spells(run, 0, end)
     starts, p95 = np.array([spell.start for spell in seen]), np.array([spell.p95 for spell in seen])
     known = np.isfinite(p95)
@@ -385,7 +386,7 @@ def _recovery(run: Run, window: Window | None, criterion: Criterion) -> bytes:
         say(axes, "nothing was measured")
     strokes(axes, lines)
     _mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
-    cause = steady.disturbance(run.plan)
+    cause = disturbance(run.plan)
     bounds = None if cause is None else allowed(run, cause)
     if bounds is not None and np.isfinite(bounds.p95):
         _draw_limit(axes, bounds.p95, f"as good as before: up to {format_quantity(bounds.p95, Unit.SECONDS)}")

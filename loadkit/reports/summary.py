@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Scope
-from loadkit.judging import window as steady
 from loadkit.judging.health import health, held_per_second
 from loadkit.judging.omission import correct_omission
+from loadkit.judging.window import whole
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
@@ -37,7 +37,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
     """
     warnings = list(run.warnings)
     if window is None:
-        window = steady.whole(run)
+        window = whole(run)
         warnings.append("there is no steady window: these figures are of the whole run")
     series = series_of(Scope(), run)
     traffic = traffic_of(run, series, window)

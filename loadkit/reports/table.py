@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loadkit.judging import window as steady
 from loadkit.judging.health import HealthCheck, health
+from loadkit.judging.window import whole
+from loadkit.judging.window import window as steady_window
 from loadkit.recording.run import Run
 from loadkit.reports import summary
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
@@ -20,12 +21,12 @@ _LABELS_SHOWN = 20
 
 def has_answers(run: Run) -> bool:
     """Did any operation in the run succeed?"""
-    return bool(summary.summarise(run, steady.window(run))["throughput"])
+    return bool(summary.summarise(run, steady_window(run))["throughput"])
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     """The table, a line each, no wider than 100 columns; the verdicts last."""
-    figures = summary.summarise(run, steady.window(run))
+    figures = summary.summarise(run, steady_window(run))
     window, operations = figures["window"], figures["operations"]
     load = "users" if run.plan.workload.model is Model.CLOSED else "arriving per second"
     told = [
@@ -89,7 +90,7 @@ def _generator(figures: dict[str, Any]) -> str:
 
 def _checks(run: Run) -> list[str]:
     """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
-    checks = health(run, steady.window(run) or steady.whole(run)).checks
+    checks = health(run, steady_window(run) or whole(run)).checks
     rows: list[tuple[str, Callable[[HealthCheck], float]]] = [
         ("measured", lambda health_check: health_check.value),
         ("warns", lambda health_check: health_check.warns_from),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from loadkit.criterion import Scope
-from loadkit.judging import window as steady
+from loadkit.judging.window import whole
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
@@ -28,13 +28,13 @@ def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
     Users held and operations in flight are those of the whole load, whatever the scope. A percentile that lies among
     failed operations is missing, as one of no operation is.
     """
-    whole = steady.whole(run)
-    traffic = traffic_of(run, series_of(scope, run), whole)
+    where = whole(run)
+    traffic = traffic_of(run, series_of(scope, run), where)
     worker_seconds = (
         _worker_seconds(run)
         .groupby("second")[["held", "in_flight"]]
         .sum()
-        .reindex(range(whole.seconds), fill_value=0)
+        .reindex(range(where.seconds), fill_value=0)
     )
     table = pd.DataFrame(
         {
@@ -45,7 +45,7 @@ def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
             "succeeded_in_it": traffic.completed,
         }
     )
-    times = _percentiles(traffic.second, traffic.bucket, traffic.count, whole.seconds)
+    times = _percentiles(traffic.second, traffic.bucket, traffic.count, where.seconds)
     return table.join(times).rename_axis("second").reset_index()
 
 

@@ -48,7 +48,7 @@ class EnvironmentBench:
         """Put the load on, start to finish, and keep what was seen; see `steps.suite.session.Bench`."""
         facts = self._up()
         target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, queries)
+        observer = observer_of(self._environment.observer_settings(facts), queries)
         run_id = engine.new_id()
         with lock.hold(target, title):
             checks = preflight.ready(lambda: preflight.look(plan, self._environment, target, facts, observer))

@@ -11,8 +11,9 @@ from allure_commons.types import AttachmentType
 from loadkit import grammar
 from loadkit.criterion import Family, ScopeKind
 from loadkit.errors import PhraseError
-from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, health
+from loadkit.judging.window import whole
+from loadkit.judging.window import window as steady_window
 from loadkit.recording.run import Run
 from loadkit.reports import charts, summary, timeline
 from loadkit.units import format_bytes, format_number, format_quantity
@@ -36,7 +37,7 @@ class Attachment:
 
 def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
     """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
-    window = result.verdict.window or steady.window(run)
+    window = result.verdict.window or steady_window(run)
     scope, limit = timeline.EVERYTHING, NO_TIME_LIMIT
     try:
         criterion = grammar.criterion(result.sentence)
@@ -76,7 +77,7 @@ def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
         "the load generator's health",
         f"{run.id}-health-{window}-{limit}",
         AttachmentType.TEXT,
-        lambda: "\n".join(_generator(run, window or steady.whole(run), limit)).encode(),
+        lambda: "\n".join(_generator(run, window or whole(run), limit)).encode(),
     )
     yield Attachment(
         "what was looked at before the load",
@@ -108,7 +109,7 @@ def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
 
 def tables_of(run: Run) -> Iterator[Attachment]:
     """What to keep of a run for those who calculate themselves."""
-    window = steady.window(run)
+    window = steady_window(run)
     yield Attachment("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
     yield Attachment(
         "second by second",

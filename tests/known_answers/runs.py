@@ -11,9 +11,9 @@ import numpy as np
 
 from loadkit.criterion import Scope
 from loadkit.engine.run import run
-from loadkit.judging import window as steady
 from loadkit.judging.health import health
 from loadkit.judging.omission import correct_omission
+from loadkit.judging.window import window as steady_window
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import Traffic, quantile_of, series_of, traffic_of
@@ -60,7 +60,7 @@ class Answer:
     @property
     def window(self) -> Window:
         """The steady one."""
-        window = steady.window(self.run)
+        window = steady_window(self.run)
         assert window is not None
         return window
 
