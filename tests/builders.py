@@ -11,7 +11,17 @@ from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
-from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WorkerSecond,
+)
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
 
 
@@ -45,21 +55,28 @@ def worker_seconds_of(
     seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float
 ) -> list[WorkerSecond]:
     """A healthy worker, second by second; further fields of `WorkerSecond`, counts and gauges by name."""
-    counts = {"scheduled": scheduled, "sent": scheduled}
-    gauges = {"held": float(held), "in flight": 1.0}
-    fields = {}
+    usual = WorkerSecond(worker, 0, 0.1, 0.001, 50_000_000)
+    counted = {"held": held, "in_flight": 1, "scheduled": scheduled, "sent": scheduled}
+    each = changed(usual, **(counted | changes))
+    return [dataclasses.replace(each, second=second) for second in range(seconds)]
+
+
+def changed(worker_second: WorkerSecond, **changes: float) -> WorkerSecond:
+    """A worker's second with other fields, or other counts and gauges of its population: "out_of_descriptors=3"."""
+    counts, gauges, fields = (
+        dict(worker_second.counts.get("users", {})),
+        dict(worker_second.gauges.get("users", {})),
+        {},
+    )
     for name, value in changes.items():
         spoken = name.replace("_", " ")
-        if spoken in ("held", "in flight"):
-            gauges[spoken] = value
-        elif spoken in ("scheduled", "sent", "blocked", "dropped", "out of descriptors", "httpx requests"):
+        if spoken in (HELD, IN_FLIGHT):
+            gauges[spoken] = float(value)
+        elif spoken in (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS):
             counts[spoken] = value
         else:
             fields[name] = value
-    usual = WorkerSecond(
-        worker, 0, 0.1, 0.001, 50_000_000, counts={"users": counts}, gauges={"users": gauges}
-    )
-    return [dataclasses.replace(usual, second=second, **fields) for second in range(seconds)]
+    return dataclasses.replace(worker_second, counts={"users": counts}, gauges={"users": gauges}, **fields)
 
 
 def run_of(

@@ -14,6 +14,7 @@ from loadkit.verdict import Status
 from loadkit.workload.workload import Action, Model, Scaling, Stage
 from tests.builders import (
     availability,
+    changed,
     error_rate,
     gauge,
     plan_of,
@@ -214,7 +215,7 @@ def test_a_drift_far_below_the_limit_is_a_warning():
 
 def test_a_drift_takes_a_pass_back_where_the_worst_third_does_not_keep_the_limit():
     rising = [
-        dataclasses.replace(worker_second, in_flight=10 + worker_second.second)
+        changed(worker_second, in_flight=10 + worker_second.second)
         for worker_second in worker_seconds_of(300)
     ]
     taken_back = 0
@@ -229,7 +230,7 @@ def test_a_drift_takes_a_pass_back_where_the_worst_third_does_not_keep_the_limit
 
 def test_rising_numbers_in_flight_are_a_drift_too():
     worker_seconds = [
-        dataclasses.replace(worker_second, in_flight=10 + worker_second.second)
+        changed(worker_second, in_flight=10 + worker_second.second)
         for worker_second in worker_seconds_of(300)
     ]
     run = run_of(samples_with(), plan_of(300), worker_seconds=worker_seconds)
@@ -364,7 +365,7 @@ def test_users_that_were_not_held_make_the_verdict_invalid():
 def test_a_few_seconds_with_fewer_users_are_forgiven():
     plan = plan_of(300, model=Model.CLOSED)
     worker_seconds = [
-        dataclasses.replace(worker_second, held=50 if worker_second.second % 30 == 0 else 98)
+        changed(worker_second, held=50 if worker_second.second % 30 == 0 else 98)
         for worker_second in worker_seconds_of(300)
     ]
     assert judge(response_time(), run_of(samples_with(), plan, worker_seconds=worker_seconds)).status is PASS
