@@ -33,7 +33,8 @@ from loadkit.users.journey import arrival_of, resolve
 from loadkit.users.open_load import OpenLoad
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
 from loadkit.users.user import NoResponse, User, WorkerContext
-from loadkit.workload.workload import Model, Plan
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model
 
 __all__ = [
     "SPARE_FILES",

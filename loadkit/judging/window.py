@@ -15,7 +15,8 @@ import numpy.typing as npt
 from loadkit.recording.run import Run
 from loadkit.recording.slices import label_series
 from loadkit.verdict import Window
-from loadkit.workload.workload import Phase, Plan
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Phase
 
 __all__ = [
     "Disturbance",

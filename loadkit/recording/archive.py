@@ -24,7 +24,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from loadkit.observers.observation import Observation
 from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 
 __all__ = ["COMPLETE", "Event", "Run"]
 

@@ -20,7 +20,8 @@ from loadkit.recording.sample import OK, Sample
 from loadkit.target import Account
 from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.pacer import Pacer
-from loadkit.workload.workload import MixEntry, Plan
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry
 
 if TYPE_CHECKING:
     from loadkit.users.journey import Journey
