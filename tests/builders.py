@@ -22,16 +22,22 @@ from loadkit.recording.worker_second import (
     SENT,
     WorkerSecond,
 )
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import PLAIN_NAMES, Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
 def plan_of(
-    seconds: float = 60, ramp: float = 0, level: float = 100, model: Model = Model.REQUESTS, **changes
+    seconds: float = 60,
+    ramp: float = 0,
+    level: float = 100,
+    model: Model = Model.REQUESTS,
+    stated_level: float = 0.0,
+    **changes,
 ) -> Plan:
-    """A ramp and a hold; further fields of `Plan` by name."""
+    """A ramp and a hold of one population; further fields of `Plan` by name."""
     stages = (Stage(ramp, level), Stage(seconds, level))
     workload = Workload(model, stages, (MixEntry("journeys:browse", 1.0),))
-    return Plan("local", workload, **changes)
+    return Plan("local", (Population(PLAIN_NAMES[model], workload, stated_level),), **changes)
 
 
 def samples_of(
@@ -93,7 +99,7 @@ def run_of(
     plan = plan or plan_of(int(max((sample.intended for sample in samples), default=59)) + 1)
     table = SliceTable()
     table.record(samples)
-    seconds = int(plan.workload.seconds)
+    seconds = int(plan.seconds)
     if worker_seconds is None:
         worker_seconds = worker_seconds_of(seconds, held=int(plan.workload.peak))
     return Run(

@@ -12,7 +12,7 @@ import numpy as np
 from loadkit.environment.environment import Environment
 from loadkit.errors import UnreachableError
 from loadkit.recording.run import Run
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 from tests.builders import run_of, samples_of
 
 ORDERS = Path("orders.json")
@@ -34,7 +34,7 @@ class FakeBench:
             raise UnreachableError(orders["trouble"])
         if orders.get("interrupt"):
             os.kill(os.getpid(), signal.SIGINT)
-        seconds = int(plan.workload.seconds)
+        seconds = int(plan.seconds)
         starts = np.arange(0, seconds, 0.01)
         times = np.full(len(starts), orders.get("seconds", 0.01))
         run = run_of(samples_of(starts, times, label="GET /shop/items"), plan, groups=self._groups)

@@ -10,7 +10,7 @@ from loadkit.judging.judge import judge
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action
+from loadkit.workload.plan import Action
 from tests.builders import plan_of, run_of, worker_seconds_of
 
 START = 1_700_000_000.0

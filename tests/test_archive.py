@@ -14,7 +14,8 @@ from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
-from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
+from loadkit.workload.plan import Action, Plan, Scaling
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
 def a_run(run_id: str = "20261123-1402-ab12") -> Run:
@@ -32,12 +33,11 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         capacity=(Series("metrics-1", times, values + 10),),
         lifespans={"metrics-1": (100.0, 102.0)},
     )
-    plan = Plan(
+    plan = Plan.of(
         "local",
         Workload(Model.CLOSED, (Stage(1, 5), Stage(30, 5)), (MixEntry("a:b", 1.0, "Europe", (("k", "v"),)),)),
-        actions=(Action("kill instance", (("name", "metrics-1"),), 10.0),),
-        scaling=Scaling(0.5, 0.1, 10, 300),
-        requirements=(("rows", "10"),),
+        actions=(Action("kill instance", 10.0),),
+        scaling=Scaling(0.5, 0.1, 300),
     )
     return Run(
         run_id,

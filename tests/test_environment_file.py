@@ -1,6 +1,7 @@
 """Environment files say what may be loaded; a wrong one is one line."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from loadkit.environment import environment
 from loadkit.environment.control import Control
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.observation import Reading
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +30,7 @@ def accounts_in(folder: Path) -> Path:
 
 
 def plan(model: Model = Model.CLOSED, level: float = 100) -> Plan:
-    return Plan("here", Workload(model, (Stage(1, level), Stage(30, level)), (MixEntry("a:b", 1.0),)))
+    return Plan.of("here", Workload(model, (Stage(1, level), Stage(30, level)), (MixEntry("a:b", 1.0),)))
 
 
 def test_the_local_file_can_be_read_and_names_its_measures() -> None:
@@ -111,6 +113,21 @@ def test_no_more_load_than_the_file_allows(tmp_path: Path) -> None:
         here.allow(plan(level=101))
     with pytest.raises(NotAllowedError, match="allows 50 arrivals per second"):
         here.allow(plan(Model.REQUESTS, 51))
+
+
+def test_what_all_populations_have_together_must_be_allowed(tmp_path: Path) -> None:
+    text = 'base = "http://x"\nload_allowed = true\nmax_users = 100\nmax_rate = 50'
+    here = environment.load("here", written(tmp_path, text))
+    users, requests = plan(level=60).populations[0], plan(Model.REQUESTS, 30).populations[0]
+
+    def together(*populations: Population) -> Plan:
+        return Plan("here", populations)
+
+    here.allow(together(users, requests))
+    with pytest.raises(NotAllowedError, match=r"allows 100 users \(max_users\), the plan has 120"):
+        here.allow(together(users, replace(users, name="admin users")))
+    with pytest.raises(NotAllowedError, match=r"allows 50 arrivals per second \(max_rate\), the plan has 60"):
+        here.allow(together(users, requests, replace(requests, name="inserts")))
 
 
 def test_references_are_resolved_and_missing_ones_named(

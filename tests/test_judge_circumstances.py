@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Comparison, Scope, ScopeKind
-from loadkit.judging.judge import judge, rehearsed
+from loadkit.judging.judge import judge
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action, Model, Scaling, Stage
+from loadkit.workload.plan import Action, Scaling
+from loadkit.workload.workload import Model, Stage
 from tests.builders import (
     availability,
     changed,
@@ -439,7 +440,7 @@ def test_judged_is_what_came_before_the_first_action():
 
 def test_a_load_that_is_never_constant_is_not_judged():
     plan = plan_of(300)
-    plan = dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=(Stage(300, 100),)))
+    plan = plan.with_workloads(lambda load: dataclasses.replace(load, stages=(Stage(300, 100),)))
     assert judge(response_time(), run_of(samples_with(), plan)).status is NOT_JUDGED
 
 
@@ -447,17 +448,14 @@ def test_a_load_that_is_never_constant_is_not_judged():
 
 
 def test_a_rehearsal_is_told_with_what_was_scaled():
-    scaling = Scaling(users=0.1, time=0.1, stated_users=1000, stated_hold=300)
-    plan = plan_of(30, 12, 100, Model.CLOSED, scaling=scaling)
+    scaling = Scaling(users=0.1, time=0.1, stated_hold=300)
+    plan = plan_of(30, 12, 100, Model.CLOSED, stated_level=1000, scaling=scaling)
     run = run_of(samples_with(seconds=42), plan)
     assert judge(response_time(), run).rehearsed == "100 of 1000 users, 30 s of 5 min"
-    assert rehearsed(run_of([], plan_of())) == ""
-    shorter = plan_of(30, scaling=Scaling(time=0.1, stated_hold=300))
-    assert rehearsed(run_of([], shorter)) == "30 s of 5 min"
 
 
 def test_amounts_are_not_judged_with_fewer_users():
-    plan = plan_of(300, scaling=Scaling(users=0.1, stated_users=1000))
+    plan = plan_of(300, stated_level=1000, scaling=Scaling(users=0.1))
     run = run_of(samples_with(), plan)
     assert judge(throughput(10), run).status is NOT_JUDGED
     assert judge(response_time(), run).status is PASS

@@ -1,7 +1,7 @@
 """The phases of a plan: where its actions split the hold, and what disturbs the service."""
 
 from loadkit.workload.phases import disturbance, phases
-from loadkit.workload.workload import Action
+from loadkit.workload.plan import Action
 from tests.builders import plan_of
 
 

@@ -9,7 +9,8 @@ from loadkit import grammar
 from loadkit.environment.environment import ActionCommand, Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.planning.plan import Draft, beside, plan, require_known, require_reachable
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
 SHOP = Environment(
@@ -174,7 +175,7 @@ def test_a_rehearsal_says_what_it_scaled() -> None:
     assert made.workload.stages == (Stage(10, 100), Stage(30, 100))
     assert made.scaling.is_rehearsal
     assert (made.scaling.users, made.scaling.time) == (pytest.approx(0.1), pytest.approx(0.1))
-    assert (made.scaling.stated_users, made.scaling.stated_hold) == (1000, 300)
+    assert (made.populations[0].stated_level, made.scaling.stated_hold) == (1000, 300)
 
 
 def test_a_scale_that_shortens_nothing_is_no_rehearsal() -> None:

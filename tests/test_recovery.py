@@ -9,7 +9,8 @@ from loadkit import grammar
 from loadkit.judging.judge import judge
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action, Model, Stage
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import Model, Stage
 from tests.builders import changed, plan_of, run_of, samples_of, worker_seconds_of
 
 WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
@@ -177,10 +178,8 @@ STAGES = (Stage(10, 100), Stage(60, 100), Stage(20, 400), Stage(60, 400), Stage(
 
 
 def peaked(stages=STAGES, **trouble):
-    plan = plan_of()
-    workload = dataclasses.replace(plan.workload, stages=stages, model=Model.CLOSED)
-    plan = dataclasses.replace(plan, workload=workload)
-    return disturbed(plan=plan, events=(), seconds=int(workload.seconds), **trouble)
+    plan = plan_of(model=Model.CLOSED).with_workloads(lambda load: dataclasses.replace(load, stages=stages))
+    return disturbed(plan=plan, events=(), seconds=int(plan.seconds), **trouble)
 
 
 def test_after_a_peak_the_level_before_it_is_the_measure_and_time_counts_from_the_return_to_its_load():

@@ -14,7 +14,8 @@ from loadkit.judging.judge import judge
 from loadkit.planning.plan import Draft
 from loadkit.recording.run import Run
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action, Model, Think
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import Model, Think
 from tests.local_environment import LocalEnvironment, environment
 from tests.local_load import LocalLoad
 

@@ -22,7 +22,8 @@ from loadkit.recording import archive
 from loadkit.recording.run import COMPLETE
 from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
-from loadkit.workload.workload import Action, MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
@@ -289,12 +290,13 @@ import signal, sys, time
 from pathlib import Path
 from loadkit.engine.run import run
 from loadkit.target import Target
+from loadkit.workload.plan import Plan
 from loadkit.workload.workload import *
 
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
     load = Workload(Model.CLOSED, (Stage(0, 5), Stage(60, 5)), (MixEntry("loadkit.journey:fetch", 1.0),))
-    done = run(Plan("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
+    done = run(Plan.of("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
                watch=lambda progress: print("going", progress.elapsed, flush=True))
     print(done.ended, flush=True)
 

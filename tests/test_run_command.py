@@ -10,7 +10,8 @@ import loadkit
 from loadkit import cli
 from loadkit.cli.run import without_secrets
 from loadkit.recording.archive import find, load
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.bad_servers import always_says, in_a_thread
 from tests.test_tls import asking_for_certificates_of, certificate
 
@@ -120,7 +121,7 @@ def test_what_may_let_somebody_in_is_not_kept_wherever_it_stood():
         "Accept": "text/html",
     }
     mix = (MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(arguments.items())),)
-    plan = Plan("address", Workload(Model.CLOSED, (Stage(1, 1),), mix))
+    plan = Plan.of("address", Workload(Model.CLOSED, (Stage(1, 1),), mix))
     kept = dict(without_secrets(plan).workload.mix[0].arguments)
     assert "S3" not in json.dumps(kept)
     assert kept["path"] == "/hooks?api_key=***&page=***&flag"

@@ -15,7 +15,8 @@ from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers import observation
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.workload import Action, Plan, Stage
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import Stage
 from steps.suite import bench as benches
 from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference

@@ -10,7 +10,7 @@ from behave.runner_util import load_step_modules
 from loadkit import grammar
 from loadkit.environment.environment import load
 from loadkit.users.discovery import find
-from loadkit.workload.workload import Action
+from loadkit.workload.plan import Action
 from steps.suite import parameters
 from steps.suite.reading import Page, Reading, read
 

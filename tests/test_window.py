@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from loadkit.judging.window import window as steady_window
-from loadkit.workload.workload import Action, Stage
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import Stage
 from tests.builders import plan_of, run_of, samples_of
 
 
@@ -90,7 +91,7 @@ def test_an_action_at_the_very_start_leaves_no_window_before_it():
 def test_the_last_constant_stage_is_the_one():
     plan = plan_of()
     stages = (Stage(10, 50), Stage(30, 50), Stage(10, 100), Stage(40, 100), Stage(10, 0))
-    plan = dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=stages))
+    plan = plan.with_workloads(lambda load: dataclasses.replace(load, stages=stages))
     window = steady_window(run_of([], plan))
     assert (window.start, window.seconds, window.phase) == (50, 40, "stage 4")
     assert steady_window(run_of([], plan), "stage 2").start == 10
@@ -99,9 +100,7 @@ def test_the_last_constant_stage_is_the_one():
 
 def test_a_load_that_is_never_constant_has_no_window_unless_a_phase_is_named():
     plan = plan_of()
-    plan = dataclasses.replace(
-        plan, workload=dataclasses.replace(plan.workload, stages=(Stage(60, 100), Stage(60, 0)))
-    )
+    plan = plan.with_workloads(lambda load: dataclasses.replace(load, stages=(Stage(60, 100), Stage(60, 0))))
     assert steady_window(run_of([], plan)) is None
     assert steady_window(run_of([], plan), "stage 1").seconds == 60
 
@@ -114,7 +113,7 @@ def test_a_run_cut_short_has_what_there_was():
 
 def followed(*stages):
     plan = plan_of()
-    return dataclasses.replace(plan, workload=dataclasses.replace(plan.workload, stages=stages))
+    return plan.with_workloads(lambda load: dataclasses.replace(load, stages=stages))
 
 
 def test_of_several_constant_stages_the_highest_is_judged():

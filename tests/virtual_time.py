@@ -15,7 +15,8 @@ from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = 1.0
@@ -133,4 +134,4 @@ def plan_of(
         pace=pace,
         max_in_flight=max_in_flight,
     )
-    return Plan("fake", workload, **rest)
+    return Plan.of("fake", workload, **rest)

@@ -8,11 +8,11 @@ answers with all that may speak against a run, and no second method is needed.
 from dataclasses import replace
 
 from loadkit.criterion import Comparison, Criterion, Unit
-from loadkit.judging.judge import judge, rehearsed
+from loadkit.judging.judge import judge
 from loadkit.recording.run import Run
 from loadkit.units import format_quantity
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.workload import Scaling
+from loadkit.workload.plan import Scaling
 
 __all__ = ["compare_loads"]
 
@@ -32,7 +32,7 @@ def compare_loads(criterion: Criterion, run: Run, other: Run) -> Verdict:
     reference = criterion.reference
     assert reference is not None
     plain = replace(criterion, reference=None)
-    rehearsal = rehearsed(run)
+    rehearsal = run.plan.rehearsed
     # Fewer users at both loads leave their ratio what it is, also that of amounts.
     run, other = _as_stated(run), _as_stated(other)
     there = f"at the {reference.level} load"

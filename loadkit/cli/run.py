@@ -23,7 +23,8 @@ from loadkit.recording.run import Run
 from loadkit.reports import charts, summary, table
 from loadkit.target import Target
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = [
     "add",
@@ -108,7 +109,7 @@ def execute(options: argparse.Namespace) -> int:
         connect_timeout=_seconds(options.connect_timeout) if options.connect_timeout else math.inf,
         read_timeout=_seconds(options.read_timeout) if options.read_timeout else math.inf,
     )
-    seconds = plan.workload.seconds
+    seconds = plan.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {_shown(options.url)} for {seconds:g} s", file=sys.stderr)
     with live.watcher(level) as watch:
@@ -180,9 +181,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
         raise ConfigurationError(
             f"--workers {options.workers}: expected one or more, or none for as many as are needed"
         )
-    return Plan(
-        environment="address",
-        workload=Workload(
+    return Plan.of(
+        "address",
+        Workload(
             model=Model.CLOSED if options.rate is None else Model.REQUESTS,
             stages=(Stage(_seconds(options.ramp), level), Stage(_seconds(options.hold), level)),
             mix=(MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(sorted(arguments.items()))),),
@@ -196,11 +197,14 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def without_secrets(plan: Plan) -> Plan:
     """The plan as it is kept: without what may let somebody in, be it in the query, in a header or in the body."""
-    mix = tuple(
-        replace(entry, arguments=tuple((name, _kept(name, value)) for name, value in entry.arguments))
-        for entry in plan.workload.mix
+    return plan.with_workloads(
+        lambda load: replace(load, mix=tuple(_entry_without_secrets(entry) for entry in load.mix))
     )
-    return replace(plan, workload=replace(plan.workload, mix=mix))
+
+
+def _entry_without_secrets(entry: MixEntry) -> MixEntry:
+    kept = tuple((name, _kept(name, value)) for name, value in entry.arguments)
+    return replace(entry, arguments=kept)
 
 
 def _kept(name: str, value: str) -> str:

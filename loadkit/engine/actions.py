@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.recording.run import Event
 from loadkit.workload.phases import action_at
-from loadkit.workload.workload import Action, Plan
+from loadkit.workload.plan import Action, Plan
 
 __all__ = ["ActionScheduler", "Actor"]
 

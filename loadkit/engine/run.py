@@ -36,7 +36,8 @@ from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
-from loadkit.workload.workload import Model, Plan, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Workload
 
 __all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
 

@@ -21,7 +21,8 @@ from loadkit.observers.base import ObserverSettings
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.target import Account, Secret, Target
-from loadkit.workload.workload import Action, MixEntry, Plan
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import MixEntry, Model
 
 __all__ = ["ActionCommand", "Environment", "MeasureQuery", "load"]
 
@@ -252,14 +253,20 @@ class Environment:
         """
         if self.values.get("load_allowed") is not True:
             raise NotAllowedError(f"{self.file.name} does not allow load (load_allowed = true would)")
-        what, limit = (
-            ("users", "max_users") if plan.workload.model == "closed" else ("arrivals per second", "max_rate")
-        )
-        most = self.values.get(limit)
-        if most is not None and plan.workload.peak > float(most):
-            raise NotAllowedError(
-                f"{self.file.name} allows {most} {what} ({limit}), the plan has {plan.workload.peak:g}"
-            )
+        loads = [population.workload for population in plan.populations]
+        for what, limit, peaks in (
+            ("users", "max_users", [load.peak for load in loads if load.model is Model.CLOSED]),
+            (
+                "arrivals per second",
+                "max_rate",
+                [load.peak for load in loads if load.model is not Model.CLOSED],
+            ),
+        ):
+            most = self.values.get(limit)
+            if most is not None and sum(peaks) > float(most):
+                raise NotAllowedError(
+                    f"{self.file.name} allows {most} {what} ({limit}), the plan has {sum(peaks):g}"
+                )
 
     def _accounts(self, facts: Mapping[str, Any]) -> tuple[Account, ...]:
         table = self.values.get("accounts")

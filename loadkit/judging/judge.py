@@ -38,7 +38,7 @@ from loadkit.verdict import Status, Verdict, Window
 from loadkit.workload.phases import judged_phase
 from loadkit.workload.workload import Model
 
-__all__ = ["judge", "rehearsed"]
+__all__ = ["judge"]
 
 _SMALL = 1500
 """Operations below which a part of the traffic borrows the whole's design effect."""
@@ -73,7 +73,7 @@ def judge(criterion: Criterion, run: Run) -> Verdict:
         effective_samples=finding.effective_samples,
         window=where,
         run=run.id,
-        rehearsed=rehearsed(run),
+        rehearsed=run.plan.rehearsed,
         censored=finding.censored,
         warnings=finding.warnings,
         details=finding.details,
@@ -109,27 +109,6 @@ def _remnant(run: Run, seconds: int) -> Window:
     return Window(max(0, end - seconds), min(end, seconds), "until the emergency stop")
 
 
-def rehearsed(run: Run) -> str:
-    """What was scaled, in words ("100 of 1000 users, 30 s of 5 min"); empty for the real thing."""
-    scaling, workload = run.plan.scaling, run.plan.workload
-    words: list[str] = []
-    hold = workload.hold
-    if scaling.users != 1:
-        things = {
-            Model.CLOSED: "users",
-            Model.REQUESTS: "requests per second",
-            Model.JOURNEYS: "journeys per second",
-        }
-        level = hold.level if hold else workload.peak
-        words.append(
-            f"{format_number(level)} of {format_number(scaling.stated_users)} {things[workload.model]}"
-        )
-    if scaling.time != 1:
-        spent = hold.end - hold.start if hold else workload.seconds
-        words.append(f"{format_seconds(spent)} of {format_seconds(scaling.stated_hold)}")
-    return ", ".join(words)
-
-
 def _sentence(text: str) -> str:
     is_symbol = text[1:2].isdigit()  # p95
     return (text if is_symbol else text[:1].upper() + text[1:]) + "."
@@ -145,7 +124,7 @@ def _unjudgeable(criterion: Criterion, run: Run) -> Finding | None:
     if criterion.is_amount and run.plan.scaling.users < 1:
         return Finding(
             Status.NOT_JUDGED,
-            f"{subject(criterion)} depends on the number of users, and this rehearsal had {rehearsed(run)}",
+            f"{subject(criterion)} depends on the number of users, and this rehearsal had {run.plan.rehearsed}",
         )
     scope, family = criterion.scope, criterion.measure.family
     if family is Family.GAUGE:

@@ -8,7 +8,8 @@ from loadkit.criterion import Criterion, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.units import format_number, format_seconds
-from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Think, Workload
+from loadkit.workload.plan import PLAIN_NAMES, Action, Plan, Population, Scaling
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = [
     "SHORTEST_EVENTFUL_HOLD",
@@ -225,7 +226,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
     peak, seconds = max(stage.level for stage in stated), sum(stage.seconds for stage in stated)
     return Plan(
         environment=environment.name,
-        workload=workload,
+        populations=(Population(PLAIN_NAMES[model], workload, peak),),
         actions=draft.actions,
         seed=seed,
         timeout=environment.timeout,
@@ -233,7 +234,6 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         scaling=Scaling(
             users=workload.peak / peak,
             time=workload.seconds / seconds,
-            stated_users=peak,
             stated_hold=max(
                 (
                     stage.seconds

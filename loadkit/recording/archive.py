@@ -36,7 +36,7 @@ from loadkit.recording.worker_second import (
     SENT,
     WorkerSecond,
 )
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 

@@ -11,7 +11,7 @@ from loadkit.observers.observation import Observation
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 
 __all__ = ["COMPLETE", "Event", "Run"]
 

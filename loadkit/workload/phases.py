@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from loadkit.workload.workload import Phase, Plan
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Phase
 
 __all__ = ["Disturbance", "action_at", "constant_phase", "disturbance", "judged_phase", "phases"]
 

@@ -17,7 +17,8 @@ from loadkit.observers import observer_of
 from loadkit.recording import archive
 from loadkit.recording.run import Run
 from loadkit.target import Target
-from loadkit.workload.workload import Plan, Stage
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Stage, Workload
 
 __all__ = ["EnvironmentBench"]
 
@@ -129,10 +130,17 @@ class EnvironmentBench:
                 )
             self._environment.control.call("flush")
         elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
-            level = max(1.0, round(load.peak / 10))
-            short = replace(load, stages=(Stage(0, level), Stage(_WARM_UP, level)))
             warm_up = engine.run(
-                replace(plan, workload=short, actions=()), target, root=self._environment.root, run_id=run_id
+                replace(plan.with_workloads(_short), actions=()),
+                target,
+                root=self._environment.root,
+                run_id=run_id,
             )
             if warm_up.ended == engine.INTERRUPTED:
                 raise KeyboardInterrupt
+
+
+def _short(workload: Workload) -> Workload:
+    """A tenth of a load, for as long as it takes to warm a cache."""
+    level = max(1.0, round(workload.peak / 10))
+    return replace(workload, stages=(Stage(0, level), Stage(_WARM_UP, level)))

@@ -28,7 +28,7 @@ from typing import Any
 from loadkit.recording.run import Run
 from loadkit.reports.gate import FILE, SCHEMA
 from loadkit.reports.summary import verdict_json
-from steps.suite.outcome import Finished, Outcome, load_in_words
+from steps.suite.outcome import Finished, Outcome
 
 __all__ = ["SUITE", "document", "plain", "remove", "suite_version", "write"]
 
@@ -98,8 +98,8 @@ def _run(letter: str, run: Run, criteria: int) -> dict[str, Any]:
     return {
         "letter": letter,
         "id": run.id,
-        "load": load_in_words(run.plan.workload),
-        "stated": {"level": scaling.stated_users, "hold": scaling.stated_hold}
+        "load": run.plan.in_words,
+        "stated": {"level": run.plan.populations[0].stated_level, "hold": scaling.stated_hold}
         if scaling.is_rehearsal
         else None,
         "started": run.started,

@@ -16,7 +16,7 @@ from loadkit.criterion import Criterion
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, PhraseError
 from loadkit.planning import plan as planning
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 
 __all__ = ["Page", "Reading", "read"]
 

@@ -18,8 +18,7 @@ from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.plan import Draft
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.workload import Plan
-from steps.suite.outcome import load_in_words
+from loadkit.workload.plan import Plan
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
 
@@ -101,7 +100,7 @@ class SharedRun:
     @property
     def title(self) -> str:
         """For the live display: "Run A: 1000 users"."""
-        return f"Run {self.letter}: {load_in_words(self.plan.workload)}"
+        return f"Run {self.letter}: {self.plan.in_words}"
 
 
 class Session:

@@ -14,7 +14,8 @@ from loadkit.engine.worker import Shard, run_users
 from loadkit.recording.recorder import Report
 from loadkit.target import Target
 from loadkit.users.pacer import BEST_ALARM
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = ["operations_per_second"]
 
@@ -52,7 +53,7 @@ def _done(index: int, of: int, seconds: int, start: float) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
             run_users(
-                Plan("bench", workload, cache="as it is"),
+                Plan.of("bench", workload, cache="as it is"),
                 shard,
                 clock.moment(start),
                 count,

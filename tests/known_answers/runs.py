@@ -19,8 +19,9 @@ from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import Traffic, quantile_of, series_of, traffic_of
 from loadkit.target import Target
 from loadkit.verdict import Window
+from loadkit.workload.plan import Plan
 from loadkit.workload.schedule import arrivals
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.known_answers.servers import (
     WORK,
     Behaviour,
@@ -185,7 +186,7 @@ def plan_of(
 ) -> Plan:
     """A load that rises and holds, patient enough for every stall here."""
     workload = Workload(model, (Stage(ramp, level), Stage(seconds, level)), mix, think, is_poisson=is_poisson)
-    return Plan("known answers", workload, timeout=30.0, cache="as it is")
+    return Plan.of("known answers", workload, timeout=30.0, cache="as it is")
 
 
 def _value(quantile: float | None) -> float:
