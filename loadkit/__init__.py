@@ -3,9 +3,10 @@
 It knows nothing of behave, of Allure, or of the service under test. Layers, each importing only downward
 (a test holds it so):
 
-- values: errors, clock, buckets, sample, slices, workload, criterion, observation, record, target, verdict
+- values: errors, clock, buckets, sample, slices, workload, criterion, observation, record, target, verdict,
+  structuring (plain data to values)
 - pure: phrases (text to values), arrival and gaps (schedules), statistics, steady, judge with judging/ (what it looks at)
-- seams: drivers, observers, environment with its control
+- seams: drivers, observers, environment with its settings and control
 - engine: planning, preflight, lock, run, worker, journey with users/ (who act), recorder, meanwhile (what happens to
   the service), probe, progress, line (between processes)
 - outside: archive, summary, table, timeline, charts with drawing, live, gate, trace, calibration, cli with commands/

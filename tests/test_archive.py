@@ -32,10 +32,14 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
     )
     plan = Plan(
         "local",
-        Workload(Model.CLOSED, (Stage(1, 5), Stage(30, 5)), (MixEntry("a:b", 1.0, "Europe", (("k", "v"),)),)),
-        actions=(Action("kill instance", (("name", "metrics-1"),), 10.0),),
+        Workload(
+            Model.CLOSED,
+            (Stage(1, 5), Stage(30, 5)),
+            (MixEntry("a:b", 1.0, "Europe", (("k", "v"),)),),
+            is_poisson=False,
+        ),
+        actions=(Action("kill instance", 10.0),),
         scaling=Scaling(0.5, 0.1, 10, 300),
-        requirements=(("rows", "10"),),
     )
     return Run(
         run_id,
@@ -63,10 +67,10 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
         "id",
         "plan",
         "started",
-        "worker_seconds",
-        "stalls",
+        "beats",
+        "gaps",
         "probes",
-        "events",
+        "happenings",
         "workers",
         "groups",
         "ended",
@@ -74,6 +78,7 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     ):
         assert getattr(kept, name) == getattr(run, name), name
     assert kept.plan.key == run.plan.key
+    assert type(kept.plan.workload.stages[1].level) is float
     assert kept.table.series == run.table.series
     np.testing.assert_array_equal(kept.table.keys, run.table.keys)
     np.testing.assert_array_equal(kept.table.sums, run.table.sums)
@@ -120,3 +125,63 @@ def test_a_folder_of_another_format_or_broken_is_refused_in_one_line(tmp_path: P
         archive.load(folder)
     with pytest.raises(ConfigurationError, match="not a run that can be read"):
         archive.load(tmp_path / "nowhere")
+
+
+def kept_with(tmp_path: Path, change) -> Path:
+    """A run that was kept, and its JSON changed afterwards."""
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    change(data)
+    (folder / "run.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_a_run_that_was_kept_with_keys_that_have_been_retired_is_still_read(tmp_path: Path) -> None:
+    def add(data: dict) -> None:
+        data["plan"]["requirements"] = [["rows", "10"]]
+        data["plan"]["actions"][0]["arguments"] = [["name", "metrics-1"]]
+        del data["plan"]["workload"]["pace"]
+
+    assert archive.load(kept_with(tmp_path, add)).plan == a_run().plan
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda data: data["plan"].update(sede=1),
+            r"run\.json: plan\.sede: unknown key; did you mean seed\?",
+        ),
+        (
+            lambda data: data["plan"]["workload"].update(model="open"),
+            r'plan\.workload\.model = "open": expected "closed", "requests" or "journeys"',
+        ),
+        (
+            lambda data: data["plan"]["workload"]["stages"][1].update(level="5"),
+            r'plan\.workload\.stages\[1\]\.level = "5": expected a number',
+        ),
+        (lambda data: data["beats"][0].pop("held"), r"beats\[0\]\.held: missing"),
+        (lambda data: data["gaps"].append([1]), r"gaps\[1\]: cannot be read: TypeError"),
+        (
+            lambda data: data["observations"]["pool"]["series"].append(["b", "none"]),
+            r"observations\.pool\.series\[1\]: cannot be read: KeyError: 'none.times'",
+        ),
+        (lambda data: data.pop("facts"), "facts: missing"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_one_line_with_its_key_path(tmp_path: Path, change, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"is not a run that can be read: .*{said}") as caught:
+        archive.load(kept_with(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.npz", "observations.npz"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"PK\x03\x04", b"\xff\xfe"])
+def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is not a run that can be read") as caught:
+        archive.load(folder)
+    assert "\n" not in str(caught.value)

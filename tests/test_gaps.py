@@ -83,6 +83,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("workers", "stalls", "sentence"), CASES, ids=[case[2] for case in CASES])
+@pytest.mark.parametrize(("workers", "gaps", "sentence"), CASES, ids=[case[2] for case in CASES])
 def test_a_gap_is_quiet_in_all_workers_with_an_operation_waiting_in_one(workers, stalls, sentence):
     assert common(workers) == tuple(stalls), sentence

@@ -42,7 +42,7 @@ def two_clocks(first, second):
 
 
 @pytest.mark.parametrize(
-    ("health_check", "run", "limit", "status"),
+    ("sign", "run", "limit", "status"),
     [
         ("loop_lag_p99", run_with(lag=np.full(60, 0.006)), 0.5, "warn"),
         ("loop_lag_p99", run_with(lag=np.full(60, 0.020)), 0.5, "warn"),

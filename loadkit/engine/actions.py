@@ -10,7 +10,7 @@ from loadkit.judging.window import action_at
 from loadkit.recording.run import Event
 from loadkit.workload.workload import Action, Plan
 
-__all__ = ["ActionScheduler", "Actor"]
+__all__ = ["Actor", "ActionScheduler"]
 
 
 class Actor(Protocol):

@@ -12,7 +12,7 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.workload.workload import Workload
 
-__all__ = ["LiveStats", "Progress"]
+__all__ = ["Progress", "LiveStats"]
 
 _LAGS = 0.01
 """Seconds of event-loop lag (p99) from which the live line warns; the judge decides by the criterion."""

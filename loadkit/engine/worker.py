@@ -40,10 +40,10 @@ __all__ = [
     "Emit",
     "Shard",
     "allow_files",
-    "check_worker",
     "init_worker",
-    "run_shard",
+    "check_worker",
     "run_users",
+    "run_shard",
     "try_arrivals",
 ]
 

@@ -49,10 +49,10 @@ __all__ = [
     "criterion",
     "explain",
     "is_query",
-    "load_comparison",
     "no_alert",
     "observed_as",
     "promise",
+    "load_comparison",
     "read",
     "recovery_within",
 ]

@@ -18,11 +18,11 @@ __all__ = [
     "THEN",
     "WHEN",
     "alert_within",
-    "load_comparison",
     "no_alert",
     "observed_as",
     "pattern",
     "promise",
+    "load_comparison",
     "recovery_within",
 ]
 

@@ -15,21 +15,54 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadkit.errors import ConfigurationError
-from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.observers.observation import Observation, Series
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.structuring import structure
 from loadkit.workload.workload import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 
 FORMAT = 1
 """The version of the layout; another one is refused, not guessed at."""
+
+_RETIRED = (
+    ("plan", "requirements"),
+    ("plan", "actions", "arguments"),
+)
+"""Keys of run.json that nothing reads any more, each with the keys that lead to it. Older runs have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What run.json holds."""
+
+    format: int
+    id: str
+    plan: Plan
+    started: float
+    ended: str
+    ended_at: float
+    workers: int
+    groups: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Any]
+    series: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    observations: Mapping[str, Observation]
+    events: tuple[Event, ...]
+    probes: tuple[tuple[float, bool], ...]
+    stalls: tuple[Stall, ...]
+    worker_seconds: tuple[WorkerSecond, ...]
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -63,51 +96,58 @@ def load(folder: Path) -> Run:
         ConfigurationError: it is not a run, or of another format.
 
     """
+    unread = f"{folder} is not a run that can be read"
     try:
-        data = json.loads((folder / "run.json").read_text())
-        if data.get("format") != FORMAT:
-            raise ConfigurationError(f"{folder}: format {data.get('format')}, this version reads {FORMAT}")
-        with np.load(folder / "slices.npz") as arrays:
-            table = SliceTable(
-                series=data["series"],
-                outcomes=data["outcomes"],
-                keys=arrays["keys"],
-                counts=arrays["counts"],
-                cells=arrays["cells"],
-                sums=arrays["sums"],
-            )
-        with np.load(folder / "observations.npz") as arrays:
-            observations = {
-                name: _observation(fields, dict(arrays)) for name, fields in data["observations"].items()
-            }
-        return Run(
-            id=data["id"],
-            plan=Plan.from_json(data["plan"]),
-            started=data["started"],
-            table=table,
-            worker_seconds=tuple(_worker_second(fields) for fields in data["beats"]),
-            stalls=tuple(Stall(*stall) for stall in data["gaps"]),
-            observations=observations,
-            probes=tuple((moment, answered) for moment, answered in data["probes"]),
-            events=tuple(Event(**event) for event in data["happenings"]),
-            workers=data["workers"],
-            groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
-            ended=data["ended"],
-            ended_at=data["ended_at"],
-            warnings=tuple(data["warnings"]),
-            facts=data["facts"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
+        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        # Opened here: numpy leaves a file open in which it finds no arrays.
+        with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
+            counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
+        with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
+            scrapes = dict(arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{unread}: {error}") from None
+    if isinstance(data, dict) and data.get("format") != FORMAT:
+        raise ConfigurationError(f"{folder}: format {data.get('format')}, this version reads {FORMAT}")
+    for path in _RETIRED:
+        _drop(data, path)
+    kept = structure(
+        _Kept,
+        data,
+        f"{unread}: run.json",
+        hooks={
+            Stall: lambda row: Stall(*row),
+            Series: lambda row: Series(row[0], scrapes[f"{row[1]}.times"], scrapes[f"{row[1]}.values"]),
+        },
+    )
+    return Run(
+        id=kept.id,
+        plan=kept.plan,
+        started=kept.started,
+        table=SliceTable(series=list(kept.series), outcomes=list(kept.outcomes), **counted),
+        worker_seconds=kept.worker_seconds,
+        stalls=kept.stalls,
+        observations=kept.observations,
+        probes=kept.probes,
+        events=kept.events,
+        workers=kept.workers,
+        groups=kept.groups,
+        ended=kept.ended,
+        ended_at=kept.ended_at,
+        warnings=kept.warnings,
+        facts=kept.facts,
+    )
 
 
-_RENAMED = {"starved": "out_of_descriptors", "by_httpx": "httpx_requests", "clock_ahead": "clock_offset"}
-"""Fields of a worker's second as earlier versions wrote them."""
-
-
-def _worker_second(fields: dict[str, Any]) -> WorkerSecond:
-    """A worker's second from its JSON values."""
-    return WorkerSecond(**{_RENAMED.get(name, name): value for name, value in fields.items()})
+def _drop(data: Any, path: tuple[str, ...]) -> None:
+    """Remove a key of JSON data; those before it lead there, through lists too."""
+    if isinstance(data, list):
+        for each in data:
+            _drop(each, path)
+    elif isinstance(data, dict):
+        if len(path) == 1:
+            data.pop(path[0], None)
+        else:
+            _drop(data.get(path[0]), path[1:])
 
 
 def find(name: str, runs: Path) -> Path:
@@ -186,15 +226,3 @@ def _fields(observation: Observation, prefix: str, arrays: dict[str, Any]) -> di
             arrays[f"{place}.times"], arrays[f"{place}.values"] = series.times, series.values
             fields[part].append([series.instance, place])
     return fields
-
-
-def _observation(fields: dict[str, Any], arrays: dict[str, Any]) -> Observation:
-    read = {
-        part: tuple(
-            Series(instance, arrays[f"{place}.times"], arrays[f"{place}.values"])
-            for instance, place in fields[part]
-        )
-        for part in _SERIES
-    }
-    lifespans = {name: (span[0], span[1]) for name, span in fields["lifespans"].items()}
-    return Observation(**{**fields, **read, "reading": Reading(fields["reading"]), "lifespans": lifespans})

@@ -51,15 +51,15 @@ class Recorder:
         "_series",
         "_table",
         "blocked",
+        "httpx_requests",
         "clock_offset",
-        "completion_log",
         "dropped",
         "held",
-        "httpx_requests",
-        "out_of_descriptors",
+        "completion_log",
         "samples",
         "scheduled",
         "sent",
+        "out_of_descriptors",
         "worker",
     )
 

@@ -23,10 +23,10 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.sample import OK, Sample
 
 __all__ = [
+    "WorkerSecond",
+    "Stall",
     "Kind",
     "SliceTable",
-    "Stall",
-    "WorkerSecond",
     "label_series",
     "region_series",
     "tenant_series",

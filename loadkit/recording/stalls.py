@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from loadkit.recording.slices import Stall
 
-__all__ = ["SHORTEST", "CompletionLog", "IdleInterval", "common"]
+__all__ = ["SHORTEST", "IdleInterval", "CompletionLog", "common"]
 
 SHORTEST = 0.05
 """Seconds: shorter times without an answer are not kept."""

@@ -25,7 +25,7 @@ from loadkit.workload.workload import MixEntry, Plan
 if TYPE_CHECKING:
     from loadkit.users.journey import Journey
 
-__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "NoResponse", "User", "UserFinished", "WorkerContext"]
+__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "UserFinished", "NoResponse", "WorkerContext", "User"]
 
 ARRIVAL_LABEL = "(arrival)"
 """Under which a failed arrival is counted."""

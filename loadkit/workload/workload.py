@@ -146,7 +146,6 @@ class Action:
 
     name: str
     """As sentences and the environment file have it: "an instance is killed"."""
-    arguments: tuple[tuple[str, str], ...] = ()
     at: float | None = None
     """Seconds into the hold; None: a third of it."""
 
@@ -187,40 +186,10 @@ class Plan:
     cache: str = "warm"
     """"warm": untimed traffic first; "cold": the cache is emptied first; "as it is": neither."""
     scaling: Scaling = Scaling()
-    requirements: tuple[tuple[str, str], ...] = ()
-    """What the environment must hold for this to have a meaning: ("rows", "10000000")."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; `from_json` reads it back."""
+        """As JSON values; `loadkit.structuring.structure` reads them back."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Plan":
-        """Read what `to_json` wrote."""
-        load = data["workload"]
-        workload = Workload(
-            model=Model(load["model"]),
-            stages=tuple(Stage(**stage) for stage in load["stages"]),
-            mix=tuple(
-                MixEntry(**{**entry, "arguments": _pairs(entry["arguments"])}) for entry in load["mix"]
-            ),
-            think=Think(**load["think"]),
-            pace=load.get("pace", 0.0),
-            is_poisson=load["is_poisson"],
-            max_in_flight=load["max_in_flight"],
-        )
-        return cls(
-            **{
-                **data,
-                "workload": workload,
-                "actions": tuple(
-                    Action(action["name"], _pairs(action["arguments"]), action["at"])
-                    for action in data["actions"]
-                ),
-                "scaling": Scaling(**data["scaling"]),
-                "requirements": _pairs(data["requirements"]),
-            }
-        )
 
     @property
     def disturbs(self) -> bool:
@@ -230,9 +199,7 @@ class Plan:
     @property
     def key(self) -> str:
         """A short digest of the whole plan: equal plans, equal keys."""
-        text = json.dumps(self.to_json(), sort_keys=True)
+        # A plan that was kept has 5.0 where its sentence had 5, and is the same plan.
+        numbers = json.loads(json.dumps(self.to_json()), parse_int=float)
+        text = json.dumps(numbers, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in rows)
