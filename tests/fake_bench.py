@@ -25,7 +25,7 @@ class FakeBench:
     """See `steps.suite.session.Bench`."""
 
     def __init__(self, environment: Environment, runs: Path) -> None:
-        self._groups = environment.groups
+        self._groups = environment.settings.groups
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
         orders = json.loads(ORDERS.read_text())

@@ -41,8 +41,9 @@ class LocalLoad:
         """
         self._instances = len(facts["instances"])
         self._environment = environment.load("local", _ROOT)
-        self._target = self._environment.target(facts)
-        observer = observer_of(self._environment.observer_settings(facts), queries)
+        resolved = self._environment.resolved(facts)
+        self._target = resolved.target
+        observer = observer_of(resolved.observer, queries)
         assert observer is not None
         self._observer: Observer = observer
         self._ended = -math.inf
@@ -70,7 +71,7 @@ class LocalLoad:
             watch: told how it goes.
 
         """
-        journeys = discovery.find(self._environment.journeys, _ROOT)
+        journeys = discovery.find(self._environment.settings.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
         try:
             return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)

@@ -80,6 +80,7 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     ):
         assert getattr(kept, name) == getattr(run, name), name
     assert kept.plan.key == run.plan.key
+    assert type(kept.plan.workload.stages[1].level) is float
     assert kept.table.series == run.table.series
     np.testing.assert_array_equal(kept.table.keys, run.table.keys)
     np.testing.assert_array_equal(kept.table.sums, run.table.sums)
@@ -126,3 +127,54 @@ def test_a_folder_of_another_format_or_broken_is_refused_in_one_line(tmp_path: P
         archive.load(folder)
     with pytest.raises(ConfigurationError, match="not a run that can be read"):
         archive.load(tmp_path / "nowhere")
+
+
+def kept_with(tmp_path: Path, change) -> Path:
+    """A run that was kept, and its JSON changed afterwards."""
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    change(data)
+    (folder / "run.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda data: data["plan"].update(sede=1),
+            r"run\.json: plan\.sede: unknown key; did you mean seed\?",
+        ),
+        (
+            lambda data: data["plan"]["populations"][0]["workload"].update(model="open"),
+            r'plan\.populations\[0\]\.workload\.model = "open": expected "closed", "requests" or "journeys"',
+        ),
+        (
+            lambda data: data["plan"]["populations"][0]["workload"]["stages"][1].update(level="5"),
+            r'plan\.populations\[0\]\.workload\.stages\[1\]\.level = "5": expected a number',
+        ),
+        (lambda data: data["worker_seconds"][0].pop("second"), r"worker_seconds\[0\]\.second: missing"),
+        (lambda data: data["stalls"].append([1]), r"stalls\[1\] = \[1\]: expected a table"),
+        (
+            lambda data: data["observations"]["pool"]["series"].append(["b", "none"]),
+            r"observations\.pool\.series\[1\]: cannot be read: KeyError: 'none.times'",
+        ),
+        (lambda data: data.pop("facts"), "facts: missing"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_one_line_with_its_key_path(tmp_path: Path, change, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"is not a run that can be read: .*{said}") as caught:
+        archive.load(kept_with(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.npz", "observations.npz"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"PK\x03\x04", b"\xff\xfe"])
+def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is not a run that can be read") as caught:
+        archive.load(folder)
+    assert "\n" not in str(caught.value)

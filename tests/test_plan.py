@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from loadkit.recording.upgrade import plan_of_today
+from loadkit.structuring import structure
 from loadkit.workload.plan import Action, Plan, Population, Scaling
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.builders import plan_of
@@ -88,7 +90,7 @@ def test_a_rehearsal_says_of_each_population_what_was_put_on(plan: Plan, words: 
 
 def kept(plan: Plan) -> Plan:
     """The plan as it comes back from a file."""
-    return Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    return structure(Plan, json.loads(json.dumps(plan.to_json())), "run.json")
 
 
 def test_a_plan_of_several_populations_survives_json() -> None:
@@ -126,4 +128,4 @@ def test_a_plan_that_was_kept_when_plans_had_one_workload_is_read_as_one_populat
     data["scaling"]["stated_users"] = only["stated_level"]
     data["requirements"] = [["rows", "10"]]
     data["actions"][0]["arguments"] = [["name", "metrics-1"]]
-    assert Plan.from_json(json.loads(json.dumps(data))) == plan
+    assert structure(Plan, plan_of_today(json.loads(json.dumps(data))), "run.json") == plan

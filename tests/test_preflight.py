@@ -67,7 +67,8 @@ def checks(
 ) -> dict[str, Check]:
     observer = FakeObserver({"requests": observation}) if observation else None
     clock = {} if now is None else {"now": lambda: now}
-    found = preflight.look(plan, here(tmp_path, text), target, {"rows": {"events": 1000}}, observer, **clock)
+    testbed = replace(here(tmp_path, text).resolved({"rows": {"events": 1000}}), target=target)
+    found = preflight.look(plan, testbed, observer, **clock)
     return {check.name: check for check in found}
 
 

@@ -12,8 +12,10 @@ from loadkit.environment import lock, preflight
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.environment.settings import Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers import observation
+from loadkit.target import Address
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import Stage
@@ -169,7 +171,8 @@ class FakeControl:
         self.verbs.append(arguments[0])
         if arguments[0] == self.fails:
             raise ConfigurationError(f"cannot {arguments[0]}")
-        return {"up": self.is_up, "version": "1.0", "database": "postgresql://user:secret@host"}
+        dsn = "postgresql://user:secret@host"
+        return {"up": self.is_up, "version": "1.0", "database": dsn, "instances": [{"name": "a", "url": dsn}]}
 
 
 CHECKS = (
@@ -199,9 +202,8 @@ def loads(monkeypatch) -> list[Plan]:
 
 
 def environment_of(control: FakeControl | None) -> Environment:
-    return Environment(
-        "shop", Path(), Path("environments/shop.toml"), {"base": "http://127.0.0.1:1"}, control=control
-    )  # type: ignore[arg-type]
+    settings = Settings(base=Address("http://127.0.0.1:1"))
+    return Environment(Path(), Path("environments/shop.toml"), settings, control=control)  # type: ignore[arg-type]
 
 
 def test_an_environment_is_brought_up_for_the_first_run_and_taken_down_at_the_end(tmp_path, loads) -> None:
@@ -248,7 +250,8 @@ def test_an_environment_that_does_not_go_down_leaves_the_verdicts_standing(tmp_p
 
 def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(tmp_path, loads) -> None:
     run = EnvironmentBench(environment_of(FakeControl(up=True)), tmp_path).run(plan_of(ramp=5), "Run A", ())
-    assert run.facts["environment"] == {"version": "1.0"}
+    instances = [{"name": "a", "url": "postgresql://***@host"}]
+    assert run.facts["environment"] == {"version": "1.0", "instances": instances}
     kept = next(tmp_path.glob("*/run.json")).read_text()
     assert '"version": "1.0"' in kept
     assert "secret" not in kept

@@ -105,7 +105,7 @@ def reading_of(text: str, registry) -> Reading:
     scenario = next(
         iter(parse_feature(f"Feature: F\n  Scenario: S\n{text}", filename="f.feature").walk_scenarios())
     )
-    return read(scenario, registry, environment, find(environment.journeys, ROOT), seed=1)
+    return read(scenario, registry, environment, find(environment.settings.journeys, ROOT), seed=1)
 
 
 @pytest.mark.parametrize(("keyword", "sentence"), SENTENCES)
@@ -185,7 +185,7 @@ def features() -> list[Path]:
 @pytest.mark.parametrize("file", features(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_scenario_of_the_suite_can_be_judged(file: Path, registry) -> None:
     environment = load("local", ROOT)
-    journeys = find(environment.journeys, ROOT)
+    journeys = find(environment.settings.journeys, ROOT)
     for scenario in parse_feature(file.read_text(), filename=str(file)).walk_scenarios():
         reading = read(scenario, registry, environment, journeys, seed=1)
         assert reading.problems == ()
@@ -194,7 +194,7 @@ def test_every_scenario_of_the_suite_can_be_judged(file: Path, registry) -> None
 
 def test_the_example_of_the_vocabulary_shares_one_run(registry) -> None:
     environment = load("local", ROOT)
-    journeys = find(environment.journeys, ROOT)
+    journeys = find(environment.settings.journeys, ROOT)
     file = ROOT / "features" / "api" / "peak.feature"
     readings = [
         read(scenario, registry, environment, journeys, seed=1)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Observation
+from loadkit.target import Address
 
 __all__ = ["Observer", "ObserverSettings"]
 
@@ -13,8 +14,8 @@ __all__ = ["Observer", "ObserverSettings"]
 class ObserverSettings:
     """What an environment says of its observer, with all references resolved."""
 
-    url: str
-    """Where it is: ``http://127.0.0.1:9090``."""
+    url: Address
+    """Where it is: ``http://127.0.0.1:9090``. Its credentials are sent and not shown."""
     measures: tuple[MeasureQuery, ...] = ()
     scrape_interval: float = 15.0
     """Seconds between scrapes, as the source is set to."""

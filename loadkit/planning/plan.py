@@ -205,8 +205,8 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
     stages = tuple(
         Stage(seconds, level)
         for (seconds, level) in zip(
-            _shortened(stated, environment.time_scale, _shortest_hold(draft)),
-            _thinned(stated, model, environment.users_scale),
+            _shortened(stated, environment.settings.time_scale, _shortest_hold(draft)),
+            _thinned(stated, model, environment.settings.users_scale),
             strict=True,
         )
     )
@@ -229,7 +229,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         populations=(Population(PLAIN_NAMES[model], workload, peak),),
         actions=draft.actions,
         seed=seed,
-        timeout=environment.timeout,
+        timeout=environment.settings.timeout,
         cache=draft.cache or "warm",
         scaling=Scaling(
             users=workload.peak / peak,
@@ -275,9 +275,9 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
 
     """
     scope = criterion.scope
-    if scope.kind is ScopeKind.GROUP and scope.name not in environment.groups:
+    if scope.kind is ScopeKind.GROUP and scope.name not in environment.settings.groups:
         raise ConfigurationError(
-            f'"{criterion.sentence}": {_unknown("group", scope.name, environment.groups, environment)}'
+            f'"{criterion.sentence}": {_unknown("group", scope.name, environment.settings.groups, environment)}'
         )
 
 
@@ -319,8 +319,8 @@ def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:
         raise ConfigurationError("a load of nothing cannot be judged; expected such as 1000 concurrent users")
     if draft.curve:
         return _curve(draft, environment, level)
-    arrival = float(environment.ramp if draft.arrival is None else draft.arrival)
-    hold = float(environment.hold if draft.hold is None else draft.hold)
+    arrival = float(environment.settings.ramp if draft.arrival is None else draft.arrival)
+    hold = float(environment.settings.hold if draft.hold is None else draft.hold)
     if not hold:
         raise ConfigurationError("a load that holds for no time cannot be judged; expected such as 5 minutes")
     if draft.fall is None:
@@ -338,21 +338,23 @@ def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:
 def _level(draft: Draft, environment: Environment) -> float:
     """The load stated: users, or arrivals per second."""
     if not draft.named_level:
-        return float(environment.default_load if draft.level is None else draft.level)
+        return float(environment.settings.default_load if draft.level is None else draft.level)
     try:
-        return float(environment.levels[draft.named_level])
+        return float(environment.settings.levels[draft.named_level])
     except KeyError:
         raise ConfigurationError(
-            _unknown("level", draft.named_level, environment.levels, environment)
+            _unknown("level", draft.named_level, environment.settings.levels, environment)
         ) from None
 
 
 def _curve(draft: Draft, environment: Environment, level: float) -> tuple[Stage, ...]:
     """A curve of the environment, its highest point at the load stated."""
     try:
-        points = environment.curves[draft.curve]
+        points = environment.settings.curves[draft.curve]
     except KeyError:
-        raise ConfigurationError(_unknown("curve", draft.curve, environment.curves, environment)) from None
+        raise ConfigurationError(
+            _unknown("curve", draft.curve, environment.settings.curves, environment)
+        ) from None
     stretch = 1.0
     if draft.curve_seconds is not None:
         stretch = draft.curve_seconds / sum(seconds for seconds, _ in points)
@@ -423,7 +425,7 @@ def _known(entry: MixEntry, journeys: Mapping[str, str], environment: Environmen
         return replace(entry, journey=journeys[entry.journey])
     except KeyError:
         raise ConfigurationError(
-            f'no journey "{entry.journey}" in {environment.journeys}; there are: {", ".join(sorted(journeys)) or "none"}'
+            f'no journey "{entry.journey}" in {environment.settings.journeys}; there are: {", ".join(sorted(journeys)) or "none"}'
         ) from None
 
 

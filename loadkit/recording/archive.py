@@ -15,33 +15,48 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadkit.errors import ConfigurationError
-from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.observers.observation import Observation, Series
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
-from loadkit.recording.worker_second import (
-    BLOCKED,
-    DROPPED,
-    HELD,
-    HTTPX_REQUESTS,
-    IN_FLIGHT,
-    OUT_OF_DESCRIPTORS,
-    SCHEDULED,
-    SENT,
-    WorkerSecond,
-)
+from loadkit.recording.upgrade import FORMAT, upgraded
+from loadkit.recording.worker_second import WorkerSecond
+from loadkit.structuring import structure
 from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 
-FORMAT = 2
-"""The version of the layout. Earlier ones are read, see `_upgrade`; later ones are refused, not guessed at."""
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What run.json holds."""
+
+    format: int
+    id: str
+    plan: Plan
+    started: float
+    ended: str
+    ended_at: float
+    workers: int
+    groups: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Any]
+    series: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    observations: Mapping[str, Observation]
+    events: tuple[Event, ...]
+    probes: tuple[tuple[float, bool], ...]
+    stalls: tuple[Stall, ...]
+    worker_seconds: tuple[WorkerSecond, ...]
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -75,46 +90,45 @@ def load(folder: Path) -> Run:
         ConfigurationError: it is not a run, or of another format.
 
     """
+    unread = f"{folder} is not a run that can be read"
     try:
-        data = json.loads((folder / "run.json").read_text())
-        if data.get("format") not in range(1, FORMAT + 1):
-            raise ConfigurationError(
-                f"{folder}: format {data.get('format')}, this version reads 1 to {FORMAT}"
-            )
-        with np.load(folder / "slices.npz") as arrays:
-            table = SliceTable(
-                series=data["series"],
-                outcomes=data["outcomes"],
-                keys=arrays["keys"],
-                counts=arrays["counts"],
-                cells=arrays["cells"],
-                sums=arrays["sums"],
-            )
-        with np.load(folder / "observations.npz") as arrays:
-            observations = {
-                name: _observation(fields, dict(arrays)) for name, fields in data["observations"].items()
-            }
-        plan = Plan.from_json(data["plan"])
-        _upgrade(data, plan)
-        return Run(
-            id=data["id"],
-            plan=plan,
-            started=data["started"],
-            table=table,
-            worker_seconds=tuple(WorkerSecond(**fields) for fields in data["worker_seconds"]),
-            stalls=tuple(Stall(**fields) for fields in data["stalls"]),
-            observations=observations,
-            probes=tuple((moment, answered) for moment, answered in data["probes"]),
-            events=tuple(Event(**event) for event in data["events"]),
-            workers=data["workers"],
-            groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
-            ended=data["ended"],
-            ended_at=data["ended_at"],
-            warnings=tuple(data["warnings"]),
-            facts=data["facts"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
+        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        # Opened here: numpy leaves a file open in which it finds no arrays.
+        with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
+            counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
+        with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
+            scrapes = dict(arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{unread}: {error}") from None
+    try:
+        data = upgraded(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"{unread}: run.json: {type(error).__name__}: {error}") from None
+    kept = structure(
+        _Kept,
+        data,
+        f"{unread}: run.json",
+        hooks={
+            Series: lambda row: Series(row[0], scrapes[f"{row[1]}.times"], scrapes[f"{row[1]}.values"]),
+        },
+    )
+    return Run(
+        id=kept.id,
+        plan=kept.plan,
+        started=kept.started,
+        table=SliceTable(series=list(kept.series), outcomes=list(kept.outcomes), **counted),
+        worker_seconds=kept.worker_seconds,
+        stalls=kept.stalls,
+        observations=kept.observations,
+        probes=kept.probes,
+        events=kept.events,
+        workers=kept.workers,
+        groups=kept.groups,
+        ended=kept.ended,
+        ended_at=kept.ended_at,
+        warnings=kept.warnings,
+        facts=kept.facts,
+    )
 
 
 def find(name: str, runs: Path) -> Path:
@@ -175,42 +189,6 @@ def _write(run: Run, folder: Path) -> None:
         os.fsync(file.fileno())
 
 
-_COUNTS_OF_FORMAT_1 = {
-    "scheduled": SCHEDULED,
-    "sent": SENT,
-    "blocked": BLOCKED,
-    "dropped": DROPPED,
-    "starved": OUT_OF_DESCRIPTORS,
-    "by_httpx": HTTPX_REQUESTS,
-}
-_GAUGES_OF_FORMAT_1 = {"held": HELD, "in_flight": IN_FLIGHT}
-
-
-def _upgrade(data: dict[str, Any], plan: Plan) -> None:
-    """Bring what an earlier version wrote into the form of this one.
-
-    Format 1 had a field for each count, and one population.
-    """
-    if data["format"] > 1:
-        return
-    population = plan.populations[0].name
-    data["events"] = data["happenings"]
-    data["stalls"] = [{"start": start, "end": end, "population": population} for start, end in data["gaps"]]
-    data["worker_seconds"] = [
-        {
-            "worker": beat["worker"],
-            "second": beat["second"],
-            "cpu_seconds": beat["cpu_seconds"],
-            "longest_pause": beat["longest_pause"],
-            "memory_bytes": beat["memory_bytes"],
-            "clock_offset": beat.get("clock_ahead", 0.0),
-            "counts": {population: {new: beat.get(old, 0) for old, new in _COUNTS_OF_FORMAT_1.items()}},
-            "gauges": {population: {new: float(beat[old]) for old, new in _GAUGES_OF_FORMAT_1.items()}},
-        }
-        for beat in data["beats"]
-    ]
-
-
 _SERIES = ("series", "capacity")
 """The fields of an Observation that are raw scrapes, kept as arrays."""
 
@@ -229,15 +207,3 @@ def _fields(observation: Observation, prefix: str, arrays: dict[str, Any]) -> di
             arrays[f"{place}.times"], arrays[f"{place}.values"] = series.times, series.values
             fields[part].append([series.instance, place])
     return fields
-
-
-def _observation(fields: dict[str, Any], arrays: dict[str, Any]) -> Observation:
-    read = {
-        part: tuple(
-            Series(instance, arrays[f"{place}.times"], arrays[f"{place}.values"])
-            for instance, place in fields[part]
-        )
-        for part in _SERIES
-    }
-    lifespans = {name: (span[0], span[1]) for name, span in fields["lifespans"].items()}
-    return Observation(**{**fields, **read, "reading": Reading(fields["reading"]), "lifespans": lifespans})

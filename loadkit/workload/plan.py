@@ -3,12 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from loadkit.units import format_number, format_seconds
-from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.workload import Model, Workload
 
 __all__ = ["PLAIN_NAMES", "Action", "Plan", "Population", "Scaling"]
 
@@ -146,21 +146,8 @@ class Plan:
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; `from_json` reads it back."""
+        """As JSON values; `loadkit.recording.archive` reads them back, also those of earlier versions."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote, also that of earlier versions."""
-        data = _of_today(data)
-        return cls(
-            **{
-                **data,
-                "populations": tuple(_population(each) for each in data["populations"]),
-                "actions": tuple(Action(**action) for action in data["actions"]),
-                "scaling": Scaling(**data["scaling"]),
-            }
-        )
 
 
 def _thinned(population: Population) -> str:
@@ -168,45 +155,3 @@ def _thinned(population: Population) -> str:
     load = population.workload
     level = load.hold.level if load.hold else load.peak
     return population.level_in_words(f"{format_number(level)} of {format_number(population.stated_level)}")
-
-
-def _population(data: Mapping[str, Any]) -> Population:
-    load = data["workload"]
-    workload = Workload(
-        **{
-            **load,
-            "model": Model(load["model"]),
-            "stages": tuple(Stage(**stage) for stage in load["stages"]),
-            "mix": tuple(
-                MixEntry(**{**entry, "arguments": tuple((name, value) for name, value in entry["arguments"])})
-                for entry in load["mix"]
-            ),
-            "think": Think(**load["think"]),
-        }
-    )
-    return Population(**{**data, "workload": workload})
-
-
-# --- plans that earlier versions wrote
-
-_RETIRED = {"plan": {"requirements", "workload"}, "action": {"arguments"}, "scaling": {"stated_users"}}
-"""Keys that are read no more as they stand, by what they belong to; runs that were kept still have them."""
-
-
-def _of_today(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON values of a plan as this version writes them: an earlier one had one workload, and its stated level apart."""
-    populations = data.get("populations")
-    if populations is None:
-        load = data["workload"]
-        name, level = PLAIN_NAMES[Model(load["model"])], data["scaling"]["stated_users"]
-        populations = [{"name": name, "workload": load, "stated_level": level}]
-    return {
-        **_without_retired("plan", data),
-        "populations": populations,
-        "actions": [_without_retired("action", action) for action in data["actions"]],
-        "scaling": _without_retired("scaling", data["scaling"]),
-    }
-
-
-def _without_retired(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key not in _RETIRED[kind]}

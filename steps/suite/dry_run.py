@@ -36,10 +36,10 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
     """Why the environment does not permit as much load in all, in one line; empty where it does."""
     minutes = sum(seconds(run.plan) for run in shared.values()) / 60
-    if minutes <= environment.max_minutes:
+    if minutes <= environment.settings.max_minutes:
         return ""
     return (
-        f"environments/{environment.file.name} allows {environment.max_minutes:g} minutes of load (max_minutes), "
+        f"environments/{environment.file.name} allows {environment.settings.max_minutes:g} minutes of load (max_minutes), "
         f"these runs take {minutes:.0f}"
     )
 
