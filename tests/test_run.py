@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadkit.engine.run import INTERRUPTED, _processes, _workers_for, new_id, run
+from loadkit.engine.run import _processes, _workers_for, new_id, run
 from loadkit.engine.worker import check_worker
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.recording import archive
-from loadkit.recording.run import COMPLETE
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import Action, MixEntry, Model, Stage, Think, Workload
@@ -180,7 +180,7 @@ def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
 
     with service() as base:
         done = run(short(seconds=60), Target("t", base), root=ROOT, workers=2, watch=watch)
-    assert done.ended in ("worker 0 died", "worker 1 died")
+    assert done.ended in [Ending(EndingKind.WORKER_DIED, f"worker {number}") for number in range(2)]
     assert done.ended_at < 20
     assert attempted(done) > 0
     assert none_left(done.facts["worker_pids"])
@@ -198,8 +198,8 @@ def answers_first(rest: Behaviour) -> Behaviour:
 def test_a_service_that_fails_for_ten_seconds_stops_the_run():
     with service(answers_first(hangs_up)) as base:
         done = run(short(seconds=60), Target("t", base), root=ROOT)
-    assert done.ended.startswith("emergency stop: ")
-    assert done.ended.endswith("operations failed in the last ten seconds")
+    assert done.ended.kind is EndingKind.EMERGENCY_STOP
+    assert done.ended.detail.endswith("operations failed in the last ten seconds")
     assert 9 < done.ended_at < 30
     assert "closed" in done.table.outcomes
 
@@ -324,7 +324,7 @@ def test_ctrl_c_ends_the_load_and_the_run_says_so(tmp_path):
     with service() as base, started(base, tmp_path) as (process, children):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         output, _ = process.communicate(timeout=120)
-        assert output.splitlines()[-1] == INTERRUPTED
+        assert output.splitlines()[-1] == str(INTERRUPTED)
         assert "Traceback" not in output
         assert none_left(children)
 

@@ -27,8 +27,9 @@ from loadkit.engine.worker import Shard, check_worker, init_worker, run_shard, t
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.observers.base import Observer
 from loadkit.observers.lifespans import lifespans
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.recorder import Report
-from loadkit.recording.run import COMPLETE, Run
+from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable, WorkerSecond
 from loadkit.recording.stalls import IdleInterval, common
 from loadkit.target import Target
@@ -36,10 +37,8 @@ from loadkit.users.accounts import AccountPool, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.workload import Model, Plan, Workload
 
-__all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
+__all__ = ["Progress", "new_id", "run"]
 
-INTERRUPTED = "interrupted"
-"""How a run ended that was told to stop."""
 _LEAD = 1.0
 """Seconds from the order to the start instant, for the workers to take it in."""
 _OPERATIONS_PER_WORKER = 3_000.0
@@ -158,7 +157,7 @@ class _RunMonitor:
     """Has Ctrl-C been pressed?"""
     ended_at: float = 0.0
     """Seconds since the start at which it was cut short."""
-    _ended: str = COMPLETE
+    _ended: Ending = COMPLETE
     _started: float = 0.0
     _live_stats: LiveStats = field(init=False)
     _hung_up: int = 0
@@ -189,7 +188,7 @@ class _RunMonitor:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def watch_over(self, futures: Sequence["Future[None]"], started: float) -> str:
+    def watch_over(self, futures: Sequence["Future[None]"], started: float) -> Ending:
         """Until all workers have ended. Return how it ended.
 
         Raises:
@@ -211,7 +210,7 @@ class _RunMonitor:
             if self._ended != COMPLETE:
                 deadline = min(deadline, started + self.ended_at + _PATIENCE)
             if now > deadline:
-                self._end("the workers did not end")
+                self._end(Ending(EndingKind.WORKERS_STUCK))
                 for pid in self.board.pids.values():
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -227,9 +226,9 @@ class _RunMonitor:
         elif isinstance(said, HungUp):
             self._hung_up += 1
             if not said.is_done:
-                self._end(f"worker {said.worker} died")
+                self._end(Ending(EndingKind.WORKER_DIED, f"worker {said.worker}"))
 
-    def _reason(self, futures: Sequence["Future[None]"], now: float) -> str:
+    def _reason(self, futures: Sequence["Future[None]"], now: float) -> Ending:
         """Why to end now; `COMPLETE` where there is no reason."""
         if self.stop.is_set() or self.is_interrupted:
             return INTERRUPTED
@@ -241,14 +240,17 @@ class _RunMonitor:
                 error.__cause__ = None
                 raise error
             if error is not None:
-                return f"worker {index} failed: {type(error).__name__}: {error}"
+                return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
         failing = self._live_stats.failing
         if failing and not self.plan.actions:
             operations, failures = failing
-            return f"emergency stop: {failures} of {operations} operations failed in the last ten seconds"
+            return Ending(
+                EndingKind.EMERGENCY_STOP,
+                f"{failures} of {operations} operations failed in the last ten seconds",
+            )
         return COMPLETE
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: Ending) -> None:
         if self._ended == COMPLETE != reason:
             self._ended = reason
             self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.workload.seconds)

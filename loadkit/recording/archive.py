@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.ending import Ending, EndingKind
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
 from loadkit.workload.workload import Plan
@@ -92,13 +94,20 @@ def load(folder: Path) -> Run:
             events=tuple(Event(**event) for event in data["happenings"]),
             workers=data["workers"],
             groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
-            ended=data["ended"],
+            ended=_ending(data),
             ended_at=data["ended_at"],
             warnings=tuple(data["warnings"]),
             facts=data["facts"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
+
+
+def _ending(data: Mapping[str, Any]) -> Ending:
+    """How a run ended; earlier versions kept only the words."""
+    if "ending" not in data:
+        return Ending.read(data["ended"])
+    return Ending(EndingKind(data["ending"]["kind"]), data["ending"]["detail"])
 
 
 _RENAMED = {"starved": "out_of_descriptors", "by_httpx": "httpx_requests", "clock_ahead": "clock_offset"}
@@ -143,7 +152,8 @@ def _write(run: Run, folder: Path) -> None:
         "id": run.id,
         "plan": run.plan.to_json(),
         "started": run.started,
-        "ended": run.ended,
+        "ended": str(run.ended),
+        "ending": {"kind": run.ended.kind, "detail": run.ended.detail},
         "ended_at": run.ended_at,
         "workers": run.workers,
         "groups": {name: list(patterns) for name, patterns in run.groups.items()},

@@ -15,6 +15,7 @@ from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.live import terminal as live
 from loadkit.observers import observer_of
 from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.target import Target
 from loadkit.workload.workload import Plan, Stage
@@ -134,5 +135,5 @@ class EnvironmentBench:
             warm_up = engine.run(
                 replace(plan, workload=short, actions=()), target, root=self._environment.root, run_id=run_id
             )
-            if warm_up.ended == engine.INTERRUPTED:
+            if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
