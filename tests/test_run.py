@@ -61,6 +61,12 @@ def attempted(done) -> int:
     return int(done.table.totals(labels, 0, 1 << 22)[2][:, 0].sum())
 
 
+def workers_here() -> list[int]:
+    """The processes that were started as workers of this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
 def none_left(pids) -> bool:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
@@ -107,7 +113,12 @@ def test_a_workers_process_imports_nothing_of_what_judges():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_goes_through_its_plan(workers, tmp_path):
-    told, observer = [], FakeObserver()
+    told, seen, observer = [], set(), FakeObserver()
+
+    def watch(progress):
+        told.append(progress)
+        seen.update(workers_here())
+
     with service() as base:
         done = run(
             short(),
@@ -115,12 +126,12 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
             root=ROOT,
             workers=workers,
             observer=observer,
-            watch=told.append,
+            watch=watch,
         )
     assert done.ended == COMPLETE
     assert done.ended_at == 2.0
     assert done.workers == workers
-    assert len(set(done.facts["worker_pids"])) == workers
+    assert len(seen) == workers
     assert attempted(done) > 20
     assert done.table.outcomes == ["ok"]
     assert [(worker_second.second, worker_second.worker) for worker_second in done.worker_seconds][
@@ -133,7 +144,7 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
     assert done.probes
     assert all(answered for _, answered in done.probes)
     assert [progress.phase for progress in told][:1] == ["hold"]
-    assert none_left(done.facts["worker_pids"])
+    assert none_left(seen)
     assert archive.load(archive.save(done, tmp_path)).table.counts.sum() == done.table.counts.sum()
 
 
@@ -145,11 +156,19 @@ def test_an_open_run_goes_through_its_plan():
 
 
 def test_a_run_can_be_carried_by_any_executor():
+    processes = []
     with service() as base, ThreadPoolExecutor(1) as executor:
         # A thread is no worker of its own (one collector, one memory), but it shows that nothing else is asked for.
-        done = run(short(seconds=1), Target("t", base), root=ROOT, executor=executor)
+        done = run(
+            short(),
+            Target("t", base),
+            root=ROOT,
+            executor=executor,
+            watch=lambda _: processes.append(workers_here()),
+        )
     assert done.ended == COMPLETE
-    assert done.facts["worker_pids"] == [os.getpid()]
+    assert processes
+    assert not any(processes)
 
 
 def test_a_run_that_is_told_to_stop_keeps_what_it_did():
@@ -174,8 +193,7 @@ def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
 
     def watch(progress):
         if progress.elapsed > 1.5 and not victims:
-            children = psutil.Process().children(recursive=True)
-            victims.extend(child.pid for child in children if "spawn_main" in " ".join(child.cmdline()))
+            victims.extend(workers_here())
             os.kill(victims[0], signal.SIGKILL)
 
     with service() as base:
@@ -183,7 +201,7 @@ def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
     assert done.ended in [Ending(EndingKind.WORKER_DIED, f"worker {number}") for number in range(2)]
     assert done.ended_at < 20
     assert attempted(done) > 0
-    assert none_left(done.facts["worker_pids"])
+    assert none_left(victims)
 
 
 def answers_first(rest: Behaviour) -> Behaviour:
