@@ -7,6 +7,7 @@ import numpy as np
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Unit
 from loadkit.observers.observation import Observation
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
@@ -93,9 +94,10 @@ def run_of(
     stalls: Sequence[tuple[float, float]] = (),
     observations: Sequence[Observation] = (),
     groups: Mapping[str, tuple[str, ...]] | None = None,
+    ended: str = "complete",
     **changes,
 ) -> Run:
-    """A complete run of a healthy generator; further fields of `Run` by name."""
+    """A complete run of a healthy generator; `ended` in words, further fields of `Run` by name."""
     plan = plan or plan_of(int(max((sample.intended for sample in samples), default=59)) + 1)
     table = SliceTable()
     table.record(samples)
@@ -111,6 +113,7 @@ def run_of(
         stalls=tuple(Stall(*stall) for stall in stalls),
         observations={each.name: each for each in observations},
         groups=groups or {},
+        ended=Ending.read(ended),
         **{"ended_at": float(seconds), **changes},
     )
 

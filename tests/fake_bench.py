@@ -11,6 +11,7 @@ import numpy as np
 
 from loadkit.environment.environment import Environment
 from loadkit.errors import UnreachableError
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
 from loadkit.workload.plan import Plan
 from tests.builders import run_of, samples_of
@@ -38,7 +39,7 @@ class FakeBench:
         starts = np.arange(0, seconds, 0.01)
         times = np.full(len(starts), orders.get("seconds", 0.01))
         run = run_of(samples_of(starts, times, label="GET /shop/items"), plan, groups=self._groups)
-        return replace(run, ended=orders.get("ended", run.ended))
+        return replace(run, ended=Ending.read(orders.get("ended", "complete")))
 
     def close(self) -> None:
         _note("close")

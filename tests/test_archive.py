@@ -1,6 +1,7 @@
 """A run that was kept is the run that was."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED, Ending, EndingKind
 from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
@@ -55,7 +57,7 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         events=(Event(10.0, "instance killed"),),
         workers=2,
         groups={"a": ("* /a",)},
-        ended="interrupted",
+        ended=INTERRUPTED,
         ended_at=12.0,
         warnings=("one",),
         facts={"versions": {"python": "3.11"}},
@@ -88,6 +90,30 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.series[0].values, before.series[0].values)
     np.testing.assert_array_equal(pool.capacity[0].values, before.capacity[0].values)
     assert (pool.reading, pool.lifespans, pool.scrape_interval) == (before.reading, before.lifespans, 1.0)
+
+
+def test_how_a_run_ended_is_kept_in_words_and_by_kind(tmp_path: Path) -> None:
+    ending = Ending(EndingKind.WORKER_DIED, "worker 1")
+    folder = archive.save(replace(a_run(), ended=ending), tmp_path)
+    kept = json.loads((folder / "run.json").read_text())
+    assert kept["ended"] == "worker 1 died"
+    assert kept["ending"] == {"kind": "worker died", "detail": "worker 1"}
+    assert archive.load(folder).ended == ending
+
+
+def test_of_a_run_that_was_kept_with_words_alone_these_are_read(tmp_path: Path) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    del data["ending"]
+    for words, ended in (
+        ("interrupted", INTERRUPTED),
+        ("worker 1 died", Ending(EndingKind.WORKER_DIED, "worker 1")),
+    ):
+        (folder / "run.json").write_text(json.dumps({**data, "ended": words}))
+        assert archive.load(folder).ended == ended
+    (folder / "run.json").write_text(json.dumps({**data, "ended": "in tears"}))
+    with pytest.raises(ConfigurationError, match='no run ends with "in tears"'):
+        archive.load(folder)
 
 
 def test_nothing_half_written_has_a_runs_name(tmp_path: Path) -> None:

@@ -380,6 +380,15 @@ def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project
     assert said.code == 2
 
 
+def test_how_a_run_ended_stands_in_the_results_in_words_and_by_kind(project: Project) -> None:
+    project.order(ended="worker 1 died")
+    project.feature(QUICK)
+    project.behave()
+    (run,) = json.loads((project.root / "reports" / "criteria.json").read_text())["runs"]
+    assert run["ended"] == "worker 1 died"
+    assert run["ending"] == {"kind": "worker died", "detail": "worker 1"}
+
+
 def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Project) -> None:
     project.order(interrupt=True)
     project.feature(QUICK)

@@ -7,6 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.verdict import Status, Verdict, Window
 from steps.suite.outcome import Finished, Outcome, run_line
 from steps.suite.results import CriterionResult
@@ -126,7 +127,7 @@ def test_the_runs_come_first():
 
 
 def test_a_run_that_was_cut_short_says_so():
-    run = dataclasses.replace(steady_run(60, 0), ended="interrupted")
+    run = dataclasses.replace(steady_run(60, 0), ended=INTERRUPTED)
     assert run_line("B", run, 1).endswith(" judges 1 criterion; cut short: interrupted")
 
 

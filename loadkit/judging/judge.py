@@ -29,6 +29,7 @@ from loadkit.judging.times import (
 )
 from loadkit.judging.window import window
 from loadkit.recording import histogram as buckets
+from loadkit.recording.ending import EndingKind
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, region_series, tenant_series, worker_series
 from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
@@ -46,7 +47,6 @@ _HELD, _HELD_SECONDS = 0.98, 0.95
 """Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
 _MARGIN = 1.05
 """What an open load must offer, as a share of the throughput that is judged."""
-_EMERGENCY = "emergency stop"
 _EMERGENCY_SECONDS = 10
 
 Booleans = npt.NDArray[np.bool_]
@@ -82,7 +82,7 @@ def judge(criterion: Criterion, run: Run) -> Verdict:
 
 def _on_steady_window(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
     where = window(run)
-    is_stopped = run.ended.startswith(_EMERGENCY)
+    is_stopped = run.ended.kind is EndingKind.EMERGENCY_STOP
     if where is None and is_stopped:
         where = _remnant(run, _EMERGENCY_SECONDS)
     unjudged = _unjudgeable(criterion, run) or _no_window(run, where)

@@ -25,6 +25,7 @@ import numpy as np
 
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Series
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
@@ -45,6 +46,8 @@ class _Kept:
     plan: Plan
     started: float
     ended: str
+    """`ending` in words."""
+    ending: Ending
     ended_at: float
     workers: int
     groups: Mapping[str, tuple[str, ...]]
@@ -124,7 +127,7 @@ def load(folder: Path) -> Run:
         events=kept.events,
         workers=kept.workers,
         groups=kept.groups,
-        ended=kept.ended,
+        ended=kept.ending,
         ended_at=kept.ended_at,
         warnings=kept.warnings,
         facts=kept.facts,
@@ -164,7 +167,8 @@ def _write(run: Run, folder: Path) -> None:
         "id": run.id,
         "plan": run.plan.to_json(),
         "started": run.started,
-        "ended": run.ended,
+        "ended": str(run.ended),
+        "ending": {"kind": run.ended.kind, "detail": run.ended.detail},
         "ended_at": run.ended_at,
         "workers": run.workers,
         "groups": {name: list(patterns) for name, patterns in run.groups.items()},

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadkit.errors import ConfigurationError
+from loadkit.recording.ending import Ending
 from loadkit.recording.worker_second import (
     BLOCKED,
     DROPPED,
@@ -59,10 +60,12 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
         return data
     plan = plan_of_today(data["plan"])
     population = plan["populations"][0]["name"]
+    ending = Ending.read(data["ended"])
     return {
         **_without(data, "run"),
         "format": FORMAT,
         "plan": plan,
+        "ending": {"kind": ending.kind.value, "detail": ending.detail},
         "events": data["happenings"],
         "stalls": [{"start": start, "end": end, "population": population} for start, end in data["gaps"]],
         "worker_seconds": [_second(beat, population) for beat in data["beats"]],

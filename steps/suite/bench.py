@@ -14,6 +14,7 @@ from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.live import terminal as live
 from loadkit.observers import observer_of
 from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
@@ -136,7 +137,7 @@ class EnvironmentBench:
                 root=self._environment.root,
                 run_id=run_id,
             )
-            if warm_up.ended == engine.INTERRUPTED:
+            if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
 
 

@@ -7,7 +7,8 @@
     environment   as in environments/NAME.toml
     started, stopped      Unix seconds
     exit_code     what the session left with
-    runs          [{"letter", "id", "load", "stated", "started", "seconds", "ended", "criteria", "warnings", "plan"}]
+    runs          [{"letter", "id", "load", "stated", "started", "seconds", "ended", "ending", "criteria",
+                  "warnings", "plan"}]
     criteria      [{"id", "feature", "feature_file", "scenario", "scenario_line", "line", "keyword", "sentence", "tags",
                     "parameters", "requirements", "level", "area", "advisory", "run", "started", "stopped", "verdict"}]
     verdict       {"criterion", "status", "reason", "measured", "limit", "unit", "margin", "interval", "samples",
@@ -104,7 +105,8 @@ def _run(letter: str, run: Run, criteria: int) -> dict[str, Any]:
         else None,
         "started": run.started,
         "seconds": run.ended_at,
-        "ended": run.ended,
+        "ended": str(run.ended),
+        "ending": {"kind": run.ended.kind, "detail": run.ended.detail},
         "criteria": criteria,
         "warnings": list(run.warnings),
         "plan": plain(run.plan.to_json()),

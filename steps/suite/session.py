@@ -11,11 +11,11 @@ from behave.model import Scenario, Step
 from loadkit import grammar
 from loadkit.analysis.comparison import compare_loads
 from loadkit.criterion import Criterion, Family
-from loadkit.engine.run import INTERRUPTED
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.plan import Draft
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Plan
