@@ -50,6 +50,8 @@ def folder(tmp_path, monkeypatch):
         ([NOWHERE, "--header=nothing"], 'cannot read the header "nothing"; "Accept: application/json" can be'),
         ([NOWHERE, "--body=@absent"], "cannot read the body from absent"),
         ([NOWHERE, "--that=p95 stays bellow 5 ms"], 'cannot read "bellow"; did you mean "below"?'),
+        ([NOWHERE, "--that=throughput is above 1.000 requests per second"], "it may mean 1 or 1000: write 1 or 1000"),
+        ([NOWHERE, "--for=1,5 min"], "it may mean 1.5 or 15: write 1.5 or 15"),
         ([NOWHERE, "--plot=a.png"], "--plot a.png: it draws SVG; expected such as percentiles.svg"),
         (["https://127.0.0.1:1/", "--ca-file=absent.pem"], "cannot read the certificate authority in absent.pem"),
         (["https://127.0.0.1:1/", "--cert-file=absent.pem"], "cannot use the client certificate in absent.pem"),
@@ -75,7 +77,9 @@ def test_a_run_prints_writes_and_keeps_the_same_figures(folder, capsys):
     assert list(figures["by_label"]) == ["GET /hello"]
     assert (figures["verdicts"][0]["status"] == "pass") == (code == 0)
     assert "How long all operations took" in (folder / "run.svg").read_text()
-    judged = cli.main(["judge", "last", "p50 is below 30 s", "--json=again.json", "--plot=again.svg"])
+    judged = cli.main(
+        ["judge", "last", "p50  is\u00a0below 30\u202fs.", "--json=again.json", "--plot=again.svg"]
+    )
     assert judged == code
     again = json.loads((folder / "again.json").read_text())
     assert again["response_time"] == figures["response_time"]

@@ -268,6 +268,82 @@ def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Proje
     assert said.code == 2
 
 
+PASTED = """
+  Scenario: Pasted
+    Given\u00a0100  concurrent\u202fusers following the “browse” journey.
+    Then\tp95  stays below\t500\u00a0ms.
+    And the error rate of  „GET /shop/items“ is below 1\u202f%;
+"""
+
+
+@pytest.mark.parametrize("formatter", ["plain", "pretty"])
+def test_a_pasted_feature_is_read_and_shown_as_written(project: Project, formatter: str) -> None:
+    project.feature(PASTED)
+    dry = project.behave("--dry-run", "-f", formatter)
+    assert "Run A: 100 users, 30 s: judges 2 criteria\n" in dry.out
+    assert (dry.err, dry.code) == ("", 0)
+    said = project.behave("-f", formatter)
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+    assert "Then p95  stays below\t500\u00a0ms." in said.out
+    assert "And the error rate of  „GET /shop/items“ is below 1\u202f%;" in said.out
+
+
+def test_what_is_wrong_with_a_pasted_sentence_is_told_as_written_with_its_line(project: Project) -> None:
+    project.feature(PASTED.replace("stays", "stay"))
+    for arguments in (["--dry-run"], []):
+        assert (
+            'features/shop.feature:5: "p95  stay below\t500\u00a0ms.": cannot read "stay"; did you mean "stays"?\n'
+            in project.behave(*arguments).err
+        )
+
+
+def test_a_feature_that_begins_with_a_byte_order_mark_is_read(project: Project) -> None:
+    project.feature(QUICK)
+    file = project.root / "features" / "shop.feature"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert project.behave("--dry-run").code == 0
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("cp1252", "5: cannot read the byte 0x93"), ("utf-16", "1: cannot")]
+)
+def test_a_feature_that_is_not_utf_8_is_named_with_its_line(
+    project: Project, encoding: str, told: str
+) -> None:
+    project.feature(QUICK)
+    file = project.root / "features" / "shop.feature"
+    file.write_bytes(file.read_text().replace("p95", "p95 of “GET /shop/items”").encode(encoding))
+    said = project.behave("--dry-run")
+    assert said.err.startswith(f"features/shop.feature:{told}")
+    assert "expected UTF-8" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.code == 2
+
+
+LOOSE = """
+from behave import given
+
+@given("a step that ends: so.")
+def loose(context):
+    pass
+
+@given("{int} and {float} words  apart")
+def apart(context, whole, part):
+    assert (whole, part) == (2, 0.5)
+"""
+
+
+def test_steps_of_the_suites_users_are_matched_as_written(project: Project) -> None:
+    project.write("environment.py", HOOKS + LOOSE)
+    project.feature(
+        QUICK.replace("Then", "And a step that ends: so.\n    And 2 and 0.5 words  apart\n    Then")
+    )
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+
+
 def test_more_minutes_than_the_environment_allows_are_refused_before_any_load(project: Project) -> None:
     project.feature(QUICK.replace("Then", "And the load holds for 3 hours\n    Then"))
     for arguments in (["--dry-run"], []):

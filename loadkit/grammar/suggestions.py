@@ -7,6 +7,8 @@ from difflib import SequenceMatcher
 
 from loadkit.criterion import Measure, Unit
 from loadkit.errors import PhraseError
+from loadkit.grammar.normalization import normalize
+from loadkit.grammar.numbers import ambiguity
 from loadkit.grammar.parameters import MEASURE_NAMES, PARAMETERS, SCOPE_EXAMPLES, UNIT_EXAMPLES
 from loadkit.grammar.sentences import pattern
 
@@ -17,8 +19,11 @@ _ALIKE = 0.6
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
-    """The first word at which a sentence leaves the expression that it is nearest to."""
-    nearest = min((_compare(sentence, expression) for expression in expressions), key=lambda fit: fit.cost)
+    """An ambiguous number, or the first word at which a sentence leaves the nearest expression."""
+    meant = normalize(sentence)
+    if ambiguous := ambiguity(meant):
+        return PhraseError(sentence, *ambiguous)
+    nearest = min((_compare(meant, expression) for expression in expressions), key=lambda fit: fit.cost)
     if 2 * nearest.matched < len(nearest.expression.split()):
         example = _example(nearest.expression)
         return PhraseError(sentence, sentence, f'no sentence is like it; the nearest is "{example}"')

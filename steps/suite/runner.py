@@ -22,7 +22,7 @@ from loadkit.environment.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.judge import judge
 from loadkit.users import discovery
-from steps.suite import allure_results, criteria_json, dry_run, session
+from steps.suite import allure_results, criteria_json, dry_run, gherkin, session
 from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
 from steps.suite.reporter import Reporter
@@ -93,6 +93,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         if not self.config.dry_run:
             # A session that cannot begin must not leave the results of the one before it.
             _make_room(_reports(self.config.userdata))
+        gherkin.install()
         try:
             return bool(super().run())
         except FileNotFoundError as error:
