@@ -28,6 +28,7 @@ __all__ = [
     "Stall",
     "WorkerSecond",
     "label_series",
+    "population_series",
     "region_series",
     "tenant_series",
     "worker_series",
@@ -74,6 +75,11 @@ def tenant_series(tenant: str) -> str:
 def region_series(region: str) -> str:
     """The name of the series of a region; a second count of the same samples."""
     return f"region:{region}"
+
+
+def population_series(population: str) -> str:
+    """The name of the series of a population; a second count of the same samples, made where a plan has several."""
+    return f"population:{population}"
 
 
 def worker_series(worker: int) -> str:

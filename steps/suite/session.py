@@ -15,7 +15,7 @@ from loadkit.engine.run import INTERRUPTED
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.judging.restarts import unasked_restarts
-from loadkit.planning.plan import Draft
+from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Plan
