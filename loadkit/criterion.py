@@ -52,6 +52,8 @@ class ScopeKind(enum.StrEnum):
     REGION = "region"
     INSTANCE = "instance"
     """Each instance on its own; the worst one is judged."""
+    POPULATION = "population"
+    """One of the loads of a run, such as "admin users"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Scope:
     name: str = ""
 
     def __str__(self) -> str:
-        """For people: "the auth endpoints", "users in Europe"."""
+        """For people: "the auth endpoints", "users in Europe", "the admin users"."""
         words = {
             ScopeKind.ALL: "all operations",
             ScopeKind.GROUP: f"the {self.name} endpoints",
@@ -70,6 +72,7 @@ class Scope:
             ScopeKind.TENANT: f'tenant "{self.name}"',
             ScopeKind.REGION: f"users in {self.name}",
             ScopeKind.INSTANCE: "every instance",
+            ScopeKind.POPULATION: f"the {self.name}",
         }
         return words[self.kind]
 

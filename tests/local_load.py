@@ -16,6 +16,7 @@ from loadkit.observers import observer_of
 from loadkit.observers.base import Observer
 from loadkit.observers.observation import LIFE_SIGN, Series
 from loadkit.planning import plan as planning
+from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.users import discovery
 from tests.local_environment import eventually
@@ -56,7 +57,7 @@ class LocalLoad:
 
     def run(
         self,
-        draft: planning.Draft,
+        draft: Draft,
         *,
         timeout: float = 10.0,
         actor: Actor | None = None,

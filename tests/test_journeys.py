@@ -12,7 +12,8 @@ import pytest
 
 from loadkit.drivers.fake import Answer
 from loadkit.environment.environment import load
-from loadkit.planning.plan import Draft, plan
+from loadkit.planning.draft import Draft
+from loadkit.planning.plan import plan
 from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find
 from loadkit.workload.workload import MixEntry, Model

@@ -217,6 +217,10 @@ def test_a_prometheus_query_is_its_own_measure() -> None:
         ('of "POST /api/v1/metrics/sessions"', ScopeKind.LABEL, "POST /api/v1/metrics/sessions"),
         ('of tenant "acme"', ScopeKind.TENANT, "acme"),
         ("for users in Europe", ScopeKind.REGION, "Europe"),
+        ("of the users", ScopeKind.POPULATION, "users"),
+        ("of the front page users", ScopeKind.POPULATION, "front page users"),
+        ('of the "ingest events" users', ScopeKind.POPULATION, '"ingest events" users'),
+        ("of the analysts", ScopeKind.POPULATION, "analysts"),
         ("for users in South-East Asia", ScopeKind.REGION, "South-East Asia"),
         ("on every instance", ScopeKind.INSTANCE, ""),
         ("per instance", ScopeKind.INSTANCE, ""),
@@ -264,6 +268,19 @@ def test_a_scope_may_stand_on_either_side_of_the_limit() -> None:
     assert before.scope.kind is ScopeKind.INSTANCE
 
 
+@pytest.mark.parametrize(
+    "text", ["of the endpoints", "of the auth endpoint", "of the auth v1 endpoints", "of the response time"]
+)
+def test_neither_endpoints_nor_a_measure_are_a_population(text: str) -> None:
+    with pytest.raises(PhraseError):
+        grammar.read("scope", text)
+
+
+def test_a_population_of_a_percentile_of_the_response_time_is_read() -> None:
+    criterion = grammar.criterion("the 99th percentile of the response time of the users is below 1 s")
+    assert (criterion.measure.statistic, criterion.scope.name) == ("p99", "users")
+
+
 def test_a_criterion_keeps_its_sentence() -> None:
     sentence = "the error rate stays below 1%"
     assert grammar.criterion(sentence).sentence == sentence
@@ -283,6 +300,12 @@ def test_a_criterion_keeps_its_sentence() -> None:
         ("the eror rate stays below 1%", "the eror rate", 'did you mean "the error rate"?'),
         ("the p95 latency stays below 1 s", "the p95 latency", "such as the p95 response time"),
         ("p95 of the auth endpoint stays below 1 s", "of the auth endpoint", "of the auth endpoints"),
+        ("p95 of the admin users stay below 1 s", "stay", 'did you mean "stays"?'),
+        ('p95 of the "ingest events" users is bellow 1 s', "bellow", 'did you mean "below"?'),
+        ("p95 for users in South America stay below 1 s", "stay", 'did you mean "stays"?'),
+        ("p95 of the admin users is below 5", "5", "it needs a unit, such as 5 ms"),
+        ("p95 of admin users is below 5 s", "of admin users", 'did you mean "of the dashboard users"?'),
+        ("CPU utilization of the users is below 1%", "the users", "every instance"),
         ("they arrive over 2", "2", "such as 5 minutes"),
         ("the load hold for 5 minutes", "hold", 'did you mean "holds"?'),
         ("1000 concurrent users please", "please", "nothing more is expected there"),

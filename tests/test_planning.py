@@ -10,7 +10,9 @@ from loadkit import grammar
 from loadkit.environment.environment import Environment
 from loadkit.environment.settings import ActionCommand, MixRow, Settings
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning.plan import Draft, beside, plan, require_known, require_reachable
+from loadkit.planning.draft import Draft, PopulationDraft
+from loadkit.planning.lint import require_known, require_reachable
+from loadkit.planning.plan import beside, plan
 from loadkit.structuring import structure
 from loadkit.target import Address
 from loadkit.workload.plan import Plan
@@ -39,8 +41,13 @@ def planned(draft: Draft, **said: object) -> Plan:
     return plan(draft, shop(**said), JOURNEYS)
 
 
+def drafted(**stated: object) -> Draft:
+    """A draft whose only population has these things said of it."""
+    return Draft([PopulationDraft(**stated)])  # type: ignore[arg-type]
+
+
 def users(count: float = 1000, **stated: object) -> Draft:
-    draft = Draft(**stated)  # type: ignore[arg-type]
+    draft = drafted(**stated)
     draft.load(Model.CLOSED, count)
     return draft
 
@@ -82,7 +89,7 @@ def test_a_pace_is_part_of_the_plan_and_replaces_the_pause_between_journeys() ->
 
 
 def test_users_of_an_open_load_have_no_pace_of_their_own() -> None:
-    draft = Draft(pace=10)
+    draft = drafted(pace=10)
     draft.load(Model.JOURNEYS, 20)
     with pytest.raises(ConfigurationError, match="arrivals set a pace too; expected one of the two"):
         planned(draft)
@@ -233,8 +240,7 @@ def test_equal_plans_have_equal_keys_however_their_numbers_were_written() -> Non
 @pytest.mark.parametrize(
     ("contradict", "reason"),
     [
-        (lambda draft: draft.load(Model.CLOSED, 5), "stated before"),
-        (lambda draft: draft.load_named("peak"), "stated before"),
+        (lambda draft: draft.load(Model.CLOSED, 5, mix="API"), "a load of API users was stated before"),
         (lambda draft: draft.arrive(5), "stated before"),
         (lambda draft: draft.hold_for(5), "stated before"),
         (lambda draft: draft.follow(["for", "users"], [["1 s", "100"]]), "stated before"),
@@ -302,7 +308,7 @@ def test_think_times_run_from_the_shorter_to_the_longer() -> None:
 )
 def test_what_the_environment_does_not_know_is_refused_with_what_it_knows(stated, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
-        planned(Draft(**{"level": 10.0, **stated}))
+        planned(drafted(**{"level": 10.0, **stated}))
 
 
 def test_a_table_that_peaks_elsewhere_than_the_named_level_is_refused() -> None:

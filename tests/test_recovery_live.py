@@ -11,7 +11,7 @@ import pytest
 from loadkit import grammar
 from loadkit.engine.progress import Progress
 from loadkit.judging.judge import judge
-from loadkit.planning.plan import Draft
+from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action

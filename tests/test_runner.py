@@ -258,6 +258,52 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     assert (said.bench, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
+TOGETHER = """
+  Scenario: Users and admins
+    Given 900 concurrent users
+    And the load holds for 5 minutes
+    And 50 concurrent users of the admin
+    Then the error rate is below 1%
+    And p95 of the admin users is below 500 ms
+"""
+
+
+def together(project: Project) -> None:
+    admin = 'admin = [{ journey = "browse", share = 1 }]\n'
+    project.write("environments/local.toml", LOCAL + admin)
+    project.feature(TOGETHER)
+
+
+def test_a_dry_run_names_all_populations_of_a_run(project: Project) -> None:
+    together(project)
+    project.feature(QUICK, "quick")
+    said = project.behave("--dry-run")
+    assert (said.code, said.err) == (0, "")
+    assert "Run B: 900 users + 50 admin users, 5 min: judges 2 criteria" in said.out
+    assert (
+        "a run of its own: 900 users + 50 admin users instead of 100 users; 5 min instead of 30 s" in said.out
+    )
+
+
+def test_the_populations_of_a_run_must_be_allowed_together(project: Project) -> None:
+    together(project)
+    project.feature(TOGETHER.replace("50", "101"))
+    said = project.behave("--dry-run")
+    assert "allows 1000 users (max_users), the plan has 1001" in said.err
+    assert said.code == 2
+
+
+def test_a_rehearsal_of_several_populations_is_said_of_each(project: Project) -> None:
+    together(project)
+    said = project.behave("-D", "time_scale=0.1", "-D", "users_scale=0.1")
+    assert said.loads == ["Run A: 90 users + 5 admin users"]
+    verdicts = json.loads((project.root / "reports" / "criteria.json").read_text())["criteria"]
+    assert {each["verdict"]["rehearsed"] for each in verdicts} == {
+        "90 of 900 users and 5 of 50 admin users, 30 s of 5 min"
+    }
+    assert "Run A (90 users + 5 admin users" in said.out
+
+
 def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Project) -> None:
     project.feature(QUICK.replace("500 ms", "500"))
     said = project.behave("--dry-run")

@@ -70,6 +70,13 @@ THEN = [
     "the p95 response time for users in Europe stays below 500 ms",
     "the p95 response time for users in South-East Asia stays below 500 ms",
     'the p95 response time of tenant "acme" stays below 500 ms',
+    "the p95 response time of the users stays below 500 ms",
+    "the error rate of the dashboard users is below 1%",
+    'availability of the "ingest events" users is at least 99.9%',
+    "the mean response time is below 100 ms of the analysts",
+    "throughput of the inserts stays above 1000 requests per second",
+    "the p95 response time of the dashboard users is at most 2 times that at the baseline load",
+    "the 99th percentile of the response time is below 500 ms",
     "the 95th percentile stays below 500 ms",
     "the median response time is below 100 ms",
     "the mean response time is below 100 ms",
@@ -237,6 +244,45 @@ def test_a_number_with_two_meanings_is_refused_in_a_table_too(registry) -> None:
     assert reading.problems == (
         'f.feature:3: "the load follows": cannot read "1.000"; it may mean 1 or 1000: write 1 or 1000',
     )
+
+
+def test_the_example_of_several_populations_is_one_run(registry) -> None:
+    reading = reading_of(
+        """
+    Given 1100 requests arriving per second
+    And the load holds for 5 minutes
+    And 50 concurrent users of the dashboard
+    And each user thinks for 5 to 10 seconds
+    And 20 concurrent users following the "administer" journey
+    Then throughput stays above 1000 requests per second
+    And the error rate of the requests stays below 1%
+    And the mean response time of the dashboard users is below 100 ms
+    And the p95 response time of the "administer" users is below 500 ms
+""",
+        registry,
+    )
+    assert reading.problems == ()
+    assert reading.plan is not None
+    assert reading.plan.in_words == '1100 requests per second + 50 dashboard users + 20 "administer" users'
+    assert {population.workload.seconds for population in reading.plan.populations} == {310}
+    assert [population.workload.think.mean for population in reading.plan.populations] == [0.8, 7.5, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("p95 of the analysts is below 1 s", 'no population "analysts" in this load; there are: users,'),
+        ('throughput of the "administer" users is above 99 requests per second', "out of reach"),
+        ("p95 of the auth endpint is below 1 s", 'written such as "of the auth endpoints"'),
+    ],
+)
+def test_a_criterion_that_no_population_can_answer_is_told_before_any_load(
+    sentence: str, said: str, registry
+) -> None:
+    load = '    Given 1000 concurrent users\n    And 50 concurrent users following the "administer" journey\n'
+    reading = reading_of(f"{load}    Then {sentence}\n", registry)
+    assert reading.plan is None
+    assert said in reading.problems[0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@
                  | "the Prometheus query" quoted
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"] | "median" | "mean" | "maximum"
     scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name | "of tenant" quoted
-                 | "on every instance" | "per instance"
+                 | "of the" [quoted] name | "on every instance" | "per instance"
     comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
                  | "is at most" | "is at least"
     limit      ::= duration | share | size | rate | number

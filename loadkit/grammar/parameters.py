@@ -121,11 +121,14 @@ _MEASURE = (
 
 _NAME = r"[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,3}?"
 """One to four words, as few as will do."""
+_POPULATION = rf"(?:{_QUOTED} )?{_NAME}(?<! endpoint)(?<! endpoints)"
+"""Such as users, dashboard users, or "ingest events" users; never endpoints, however their group is written."""
 _SCOPES = (
     (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
     (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
     (ScopeKind.REGION, "for users in ", _NAME, ""),
+    (ScopeKind.POPULATION, f"of the (?!{_RESPONSE_TIME})", _POPULATION, ""),
     (ScopeKind.INSTANCE, "on every instance", "", ""),
     (ScopeKind.INSTANCE, "per instance", "", ""),
 )
@@ -136,6 +139,7 @@ SCOPE_EXAMPLES = (
     'of "GET /api/v1/auth/me"',
     'of tenant "acme"',
     "for users in Europe",
+    "of the dashboard users",
     "on every instance",
 )
 

@@ -64,7 +64,7 @@ _KINDS = {
     Unit.TIMES: "a ratio",
     Unit.NUMBER: "a plain number",
 }
-_OF_TRAFFIC = {ScopeKind.ALL, ScopeKind.GROUP, ScopeKind.LABEL, ScopeKind.TENANT, ScopeKind.REGION}
+_OF_TRAFFIC = set(ScopeKind) - {ScopeKind.INSTANCE}
 _SCOPES = {
     Family.TIME: _OF_TRAFFIC,
     Family.ERROR_RATE: _OF_TRAFFIC,

@@ -140,7 +140,11 @@ def _unjudgeable(criterion: Criterion, run: Run) -> Finding | None:
         return Finding(Status.NOT_JUDGED, f"{criterion.measure.name} is not recorded by instance")
     if scope.kind is ScopeKind.ALL:
         return Finding(Status.INCONCLUSIVE, "no operation was recorded at all")
-    if scope.kind is ScopeKind.GROUP and scope.name in run.groups:
+    populations = [population.name for population in run.plan.populations]
+    if (scope.kind, scope.name) in {
+        *((ScopeKind.GROUP, name) for name in run.groups),
+        *((ScopeKind.POPULATION, name) for name in populations),
+    }:
         return Finding(Status.INCONCLUSIVE, f"not one operation of {scope} was recorded")
     known = _listed(
         {
@@ -148,6 +152,7 @@ def _unjudgeable(criterion: Criterion, run: Run) -> Finding | None:
             ScopeKind.LABEL: run.table.labels(),
             ScopeKind.TENANT: run.table.names(tenant_series("")),
             ScopeKind.REGION: run.table.names(region_series("")),
+            ScopeKind.POPULATION: populations,
         }[scope.kind]
     )
     return Finding(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
+from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.verdict import Window
 
@@ -144,6 +144,10 @@ def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ..
             wanted = [tenant_series(scope.name, timing)]
         case ScopeKind.REGION:
             wanted = [region_series(scope.name, timing)]
+        case ScopeKind.POPULATION if [each.name for each in run.plan.populations] == [scope.name]:
+            return series_of(Scope(), run, timing)
+        case ScopeKind.POPULATION:
+            wanted = [population_series(scope.name, timing)]
         case ScopeKind.INSTANCE:
             wanted = []
     return tuple(name for name in wanted if name in run.table.series)

@@ -14,7 +14,7 @@ from loadkit.criterion import Criterion, Family
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.judging.restarts import unasked_restarts
-from loadkit.planning.plan import Draft
+from loadkit.planning.draft import Draft
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
