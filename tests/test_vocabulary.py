@@ -1,5 +1,6 @@
 """The product's sentences: each is read by exactly one step, and means what it says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,17 @@ def test_a_sentence_that_means_nothing_yet_is_unreadable_instead_of_green(later:
     reading = reading_of(f"    {later}\n    Then p95 is below 1 s\n", registry)
     assert reading.plan is None
     assert reading.problems[0].startswith('f.feature:3: "')
+
+
+PAGE = (ROOT / "features" / "README.md").read_text()
+EXAMPLES = [block for block in re.findall(r"```gherkin\n(.*?)```", PAGE, re.DOTALL) if "Then" in block]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_page_for_writers_can_be_copied(example: str, registry) -> None:
+    reading = reading_of(example.partition("Scenario: ")[2].partition("\n")[2] or example, registry)
+    assert reading.problems == ()
+    assert reading.criteria
 
 
 def features() -> list[Path]:
