@@ -18,7 +18,7 @@ from loadkit.observers import observation
 from loadkit.target import Address
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Action, Plan
-from loadkit.workload.workload import Stage
+from loadkit.workload.workload import Model, Stage
 from steps.suite import bench as benches
 from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference
@@ -63,6 +63,26 @@ def test_why_a_run_is_needed_is_said_in_words() -> None:
     colder = replace(plan, cache="cold")
     assert difference(colder, plan) == "a cold cache instead of a warm cache"
     assert difference(plan_of(seconds=60, level=20), plan).startswith("20 requests per second instead of 10")
+
+
+def test_why_a_run_is_needed_is_said_of_the_population_that_differs() -> None:
+    (users,) = plan_of(level=10, model=Model.CLOSED).populations
+    paced = replace(users, name="admin users", workload=replace(users.workload, pace=10.0))
+    alone, together = Plan("shop", (users,)), Plan("shop", (users, paced))
+    assert difference(together, alone) == (
+        "10 users + 10 admin users instead of 10 users; "
+        "no pace of journeys + a journey every 10 s instead of no pace of journeys"
+    )
+
+
+def test_loads_that_differ_only_between_their_ends_are_told_apart() -> None:
+    rising, falling = (
+        plan_of().with_workloads(
+            lambda load, levels=levels: replace(load, stages=tuple(Stage(60, level) for level in levels))
+        )
+        for levels in ((50, 100), (100, 50))
+    )
+    assert difference(rising, falling) == "60 s to 50 + 60 s to 100 instead of 60 s to 100 + 60 s to 50"
 
 
 def test_runs_that_disturb_the_service_go_last_and_letters_follow_the_order() -> None:

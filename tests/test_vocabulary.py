@@ -301,6 +301,17 @@ def test_a_sentence_that_means_nothing_yet_is_unreadable_instead_of_green(later:
     assert reading.problems[0].startswith('f.feature:3: "')
 
 
+PAGE = (ROOT / "features" / "README.md").read_text()
+EXAMPLES = [block for block in re.findall(r"```gherkin\n(.*?)```", PAGE, re.DOTALL) if "Then" in block]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_page_for_writers_can_be_copied(example: str, registry) -> None:
+    reading = reading_of(example.partition("Scenario: ")[2].partition("\n")[2] or example, registry)
+    assert reading.problems == ()
+    assert reading.criteria
+
+
 def features() -> list[Path]:
     return sorted((ROOT / "features").rglob("*.feature"))
 

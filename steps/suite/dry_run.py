@@ -75,9 +75,7 @@ def _told(plan: Plan) -> dict[str, str]:
 
     return {
         "load": plan.in_words,
-        "time": told(
-            lambda load: " + ".join(format_seconds(stage.seconds) for stage in load.stages if stage.seconds)
-        ),
+        "time": told(_time),
         "mix": told(
             lambda load: ", ".join(
                 f"{entry.share:.0%} {entry.journey}{f' in {entry.region}' if entry.region else ''}"
@@ -85,6 +83,20 @@ def _told(plan: Plan) -> dict[str, str]:
             )
         ),
         "think": told(lambda load: f"{load.think.low:g} to {load.think.high:g} s of thinking"),
+        "pace": told(
+            lambda load: (
+                f"a journey every {format_seconds(load.pace)}" if load.pace else "no pace of journeys"
+            )
+        ),
         "cache": f"a {plan.cache} cache",
         "actions": ", ".join(action.name for action in plan.actions) or "no action",
     }
+
+
+def _time(load: Workload) -> str:
+    """How long the stages of a load are, with the levels that they go to unless there is only one."""
+    lasting = [stage for stage in load.stages if stage.seconds]
+    has_one_level = len({stage.level for stage in load.stages}) == 1
+    return " + ".join(
+        format_seconds(stage.seconds) + ("" if has_one_level else f" to {stage.level:g}") for stage in lasting
+    )
