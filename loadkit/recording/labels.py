@@ -1,34 +1,47 @@
-"""How many labels a record holds: a path with a name in it must not become thousands of them."""
+"""How many labels and kinds of failure a record holds: values in them must not become thousands."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
-__all__ = ["MOST_LABELS", "OTHER_LABELS", "LabelLimit", "commonest_shape"]
+__all__ = [
+    "MOST_LABELS",
+    "MOST_OUTCOMES",
+    "OTHER_FAILURES",
+    "OTHER_LABELS",
+    "LabelLimit",
+    "advice",
+    "commonest_shape",
+]
 
 MOST_LABELS = 300
 """Labels that one worker counts apart. An API has some dozens; more are values in paths."""
 OTHER_LABELS = "(other labels)"
 """Under which the rest is counted."""
+MOST_OUTCOMES = 40
+"""Kinds of failure that one worker counts apart."""
+OTHER_FAILURES = "(other failures)"
+"""Under which the rest is counted."""
 
 
 class LabelLimit:
-    """Admits the first labels, and counts all further ones together."""
+    """Admits the first names, and counts all further ones together."""
 
-    __slots__ = ("_admitted", "_most")
+    __slots__ = ("_admitted", "_most", "_others")
 
-    def __init__(self, most: int = MOST_LABELS) -> None:
+    def __init__(self, most: int = MOST_LABELS, others: str = OTHER_LABELS) -> None:
         self._most = most
+        self._others = others
         self._admitted: set[str] = set()
 
-    def admit(self, label: str) -> str:
-        """The label under which operations of this label are counted."""
+    def admit(self, name: str) -> str:
+        """The name under which operations of this name are counted."""
         admitted = self._admitted
-        if label in admitted:
-            return label
+        if name in admitted:
+            return name
         if len(admitted) >= self._most:
-            return OTHER_LABELS
-        admitted.add(label)
-        return label
+            return self._others
+        admitted.add(name)
+        return name
 
 
 def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
@@ -46,3 +59,24 @@ def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
         return "", 0
     shape, values = max(shapes.items(), key=lambda item: len(item[1]))
     return "/".join(shape), len(values)
+
+
+def advice(labels: Iterable[str], outcomes: Iterable[str]) -> tuple[str, ...]:
+    """What to tell the author of journeys whose labels or failures have values in them; nothing where all is well."""
+    known, failures = list(labels), list(outcomes)
+    told = []
+    if OTHER_LABELS in known:
+        shape, _ = commonest_shape(known)
+        told.append(
+            f"a worker counts {MOST_LABELS} labels apart; all further operations are counted together as "
+            f'"{OTHER_LABELS}". Most labels look like "{shape}": give them one label, '
+            f'such as user.get(path, label="{shape.replace("*", "{name}")}")'
+        )
+    if OTHER_FAILURES in failures:
+        checks = [failure for failure in failures if failure.startswith("check: ")]
+        example = f', such as "{checks[0]}"' if checks else ""
+        told.append(
+            f"a worker counts {MOST_OUTCOMES} kinds of failure apart; all further ones are counted together as "
+            f'"{OTHER_FAILURES}". Keep values out of the text of a check{example}'
+        )
+    return tuple(told)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from loadkit.recording.labels import LabelLimit
+from loadkit.recording.labels import MOST_OUTCOMES, OTHER_FAILURES, LabelLimit
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -171,6 +171,7 @@ class Recorder:
         "_lags",
         "_longest_pause",
         "_memory",
+        "_outcomes",
         "_populations",
         "_process",
         "_series",
@@ -198,6 +199,7 @@ class Recorder:
         self._series = worker_series(worker)
         self._populations: dict[str, PopulationRecorder] = {}
         self._labels = LabelLimit()
+        self._outcomes = LabelLimit(MOST_OUTCOMES, OTHER_FAILURES)
         self._lags: list[tuple[float, float]] = []
         self._table = SliceTable()
         self._longest_pause = 0.0
@@ -253,6 +255,7 @@ class Recorder:
             timing=timing.timing,
             population=population.name if self._counts_populations else "",
             admit=self._labels.admit,
+            admit_outcome=self._outcomes.admit,
         )
 
     def report(self, gauges: Mapping[str, float] | None = None) -> Report:

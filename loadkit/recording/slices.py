@@ -138,6 +138,7 @@ class SliceTable:
         timing: Timing = REQUEST,
         population: str = "",
         admit: Callable[[str], str] = str,
+        admit_outcome: Callable[[str], str] = str,
     ) -> None:
         """Count samples: under their label, and again under tenant, region and population where they have one.
 
@@ -148,6 +149,7 @@ class SliceTable:
             timing: what their time is the time of.
             population: under which they are counted again; "" for none.
             admit: under which label a label is counted; asked once for each that a call holds.
+            admit_outcome: the same for outcomes.
 
         """
         if not samples:
@@ -160,7 +162,9 @@ class SliceTable:
         durations = np.array([ends - starts, ends - sends, lateness])
         response_bucket, service_bucket, lateness_bucket = buckets.indices(durations)
         started, ended = _whole(starts - origin), _whole(ends - origin)
-        outcome = _numbered(outcomes, {name: self.outcome_number(name) for name in set(outcomes)})
+        outcome = _numbered(
+            outcomes, {name: self.outcome_number(admit_outcome(name)) for name in set(outcomes)}
+        )
         row = np.empty((len(samples), 5))
         row[:, 0], row[:, 1], row[:, 2], row[:, 3], row[:, 4] = 1.0, *durations[:2], sizes, durations[0]
         everywhere: Any = slice(None)
