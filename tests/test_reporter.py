@@ -269,7 +269,7 @@ def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, c
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_results(tmp_path):
-    from steps.suite.criteria_json import plain
+    from loadkit.reports.results import plain
 
     assert plain({"a": (float("inf"), float("nan"), 1.5), 2: Status.PASS}) == {
         "a": [None, None, 1.5],

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from loadkit.errors import ConfigurationError
-from loadkit.reports.trace import Promise, Requirement, requirements_of, trace, verdicts_of
+from loadkit.reports.trace import JudgingScenario, Requirement, requirements_of, trace, verdicts_of
 from loadkit.verdict import Status
-from steps.suite.promises import promises
+from steps.suite.scenarios import scenarios
 
 ROOT = Path(__file__).parent.parent
 QUICK = Requirement("API-1", "quick", "api", ("baseline", "peak"), ("auth", "admin"))
 
 
-def promise(group: str, *tags: str) -> Promise:
-    return Promise("f.feature:3", frozenset(tags), (f"p95 of the {group} endpoints is below 1 s",))
+def promise(group: str, *tags: str) -> JudgingScenario:
+    return JudgingScenario("f.feature:3", frozenset(tags), (f"p95 of the {group} endpoints is below 1 s",))
 
 
 COMPLETE = [promise(group, "API-1", level) for group in QUICK.groups for level in QUICK.levels]
@@ -75,8 +75,8 @@ def test_a_catalogue_with_a_key_unknown_is_refused(tmp_path):
 
 def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
     listed = [
-        Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
-        for row in promises(ROOT / "features")
+        JudgingScenario(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
+        for row in scenarios(ROOT / "features")
     ]
     catalogue = requirements_of(ROOT / "features" / "requirements.toml")
     proofs = frozenset(each.proof for each in catalogue if (ROOT / each.proof).exists())
@@ -86,5 +86,5 @@ def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
 def test_a_pasted_feature_is_traced_by_its_criteria(tmp_path):
     pasted = "\ufeff@API-1\nFeature: F\n  Scenario: S\n    Then\u00a0p95  of the auth\u00a0endpoints is below 1\u202fs."
     (tmp_path / "f.feature").write_text(pasted)
-    [row] = promises(tmp_path)
-    assert Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"])).groups == {"auth"}
+    [row] = scenarios(tmp_path)
+    assert JudgingScenario(row["where"], frozenset(row["tags"]), tuple(row["criteria"])).groups == {"auth"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from loadkit.cli.project import run_command
 from loadkit.errors import ConfigurationError
-from loadkit.reports.gate import FILE
-from loadkit.reports.trace import Promise, requirements_of, trace, verdicts_of
+from loadkit.reports.results import FILE
+from loadkit.reports.trace import JudgingScenario, requirements_of, trace, verdicts_of
 
 __all__ = ["add", "execute"]
 
@@ -26,15 +26,15 @@ def add(command: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print the catalogue; 2 where an id is unknown, or a requirement, a level or a group left out."""
     requirements = requirements_of(options.requirements)
-    listed = run_command("promises", ["python", "-m", "steps.suite.promises"], capture=True)
+    listed = run_command("scenarios", ["python", "-m", "steps.suite.scenarios"], capture=True)
     if listed.returncode:
         raise ConfigurationError("the features cannot be read")
-    promises = [
-        Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
+    scenarios = [
+        JudgingScenario(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
         for row in json.loads(listed.stdout)
     ]
     proofs = frozenset(each.proof for each in requirements if each.proof and Path(each.proof).exists())
-    traced, problems = trace(requirements, promises, verdicts_of(options.results / FILE), proofs)
+    traced, problems = trace(requirements, scenarios, verdicts_of(options.results / FILE), proofs)
     for each in traced:
         print(each)
     sys.stdout.flush()

@@ -1,21 +1,16 @@
 """The gate: what the results of a session mean for a release, as an exit code and the lines that explain it."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loadkit.errors import ConfigurationError
-from loadkit.structuring import structure
+from loadkit.reports.results import Results, read
 from loadkit.verdict import Status, exit_code
 
-__all__ = ["FILE", "SCHEMA", "Judged", "answer", "gate", "read", "tally"]
+__all__ = ["Judged", "answer", "gate", "judged_of", "tally"]
 
-FILE = "criteria.json"
-"""The name of the results file within a session's folder of reports."""
-SCHEMA = 1
-"""The version of its layout; another one is refused, not guessed at."""
 NOTHING_SELECTED = "no criterion was selected: a tag that selects nothing is not a pass"
 
 
@@ -47,7 +42,7 @@ def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
 
     """
     try:
-        criteria = read(path)
+        criteria = judged_of(read(path))
     except ConfigurationError as error:
         return 2, [str(error)]
     lines = [
@@ -66,62 +61,19 @@ def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
     return code, [*lines, tally(criteria), answer(criteria)]
 
 
-def read(path: Path) -> list[Judged]:
-    """The criteria of a results file, or of a folder's criteria.json.
-
-    Raises:
-        ConfigurationError: it is missing, empty, or not what a session writes.
-
-    """
-    if path.is_dir():
-        path = path / FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: {error.strerror or error}; a session writes it at its end"
-        ) from None
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not the results of a session: {error}") from None
-    if isinstance(data, dict) and data.get("schema") != SCHEMA:
-        raise ConfigurationError(f"{path}: schema {data.get('schema')!r}, this version reads {SCHEMA}")
-    results = structure(_Results, data, f"{path}: not the results of a session", allow_unknown=True)
-    return [row.judged for row in results.criteria]
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    status: Status
-    reason: str
-    rehearsed: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    sentence: str
-    feature_file: str
-    line: int
-    advisory: bool
-    verdict: _Verdict
-
-    @property
-    def judged(self) -> Judged:
-        return Judged(
-            sentence=self.sentence,
-            where=f"{self.feature_file}:{self.line}",
-            status=self.verdict.status,
-            reason=self.verdict.reason,
-            rehearsed=self.verdict.rehearsed,
-            is_advisory=self.advisory,
+def judged_of(results: Results) -> list[Judged]:
+    """The criteria of a results document, as the gate needs to know them."""
+    return [
+        Judged(
+            sentence=entry.sentence,
+            where=entry.where,
+            status=entry.verdict.status,
+            reason=entry.verdict.reason,
+            rehearsed=entry.verdict.rehearsed,
+            is_advisory=entry.advisory,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """The part of a results file that the gate reads; `steps.suite.criteria_json` has the whole."""
-
-    schema: int
-    criteria: tuple[_Row, ...]
+        for entry in results.criteria
+    ]
 
 
 def tally(criteria: Sequence[Judged]) -> str:

@@ -1,6 +1,5 @@
 """Tracing: every requirement with the scenarios that judge it, at which load levels and groups, and what came of it."""
 
-import json
 import re
 import tomllib
 from collections import Counter
@@ -12,10 +11,11 @@ from typing import Annotated
 from loadkit import grammar
 from loadkit.criterion import ScopeKind
 from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.reports.results import read
 from loadkit.structuring import Stated, structure
 from loadkit.verdict import Status
 
-__all__ = ["Promise", "Requirement", "Traced", "requirements_of", "trace", "verdicts_of"]
+__all__ = ["JudgingScenario", "Requirement", "Traced", "requirements_of", "trace", "verdicts_of"]
 
 _ID = re.compile(r"[A-Z]+-[0-9]+")
 
@@ -38,7 +38,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class JudgingScenario:
     """A scenario as the features have it."""
 
     where: str
@@ -71,7 +71,7 @@ class Traced:
     """A requirement and all that is known of it."""
 
     requirement: Requirement
-    promises: tuple[Promise, ...]
+    scenarios: tuple[JudgingScenario, ...]
     verdicts: Mapping[Status, int]
     """How many criteria of the last session came to what."""
     problems: tuple[str, ...]
@@ -79,7 +79,7 @@ class Traced:
 
     def __str__(self) -> str:
         asked = self.requirement
-        criteria = sum(len(promise.criteria) for promise in self.promises)
+        criteria = sum(len(scenario.criteria) for scenario in self.scenarios)
         noun = "criterion" if criteria == 1 else "criteria"
         parts = [f"{criteria} {noun}"] if criteria else []
         parts += [" ".join(asked.levels)] if criteria and asked.levels else []
@@ -110,24 +110,6 @@ def requirements_of(file: Path) -> tuple[Requirement, ...]:
     return tuple(structure(dict[str, Requirement], named, str(file)).values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    requirements: tuple[str, ...]
-    verdict: _Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """The part of a results file that is read here; the whole is in `steps.suite.criteria_json`."""
-
-    criteria: tuple[_Row, ...]
-
-
 def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
     """What criteria of the last session came to, by requirement; nothing where there was no session.
 
@@ -136,22 +118,15 @@ def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
 
     """
     found: dict[str, Counter[Status]] = {}
-    if not file.exists():
-        return found
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file}: not the results of a session: {error}") from None
-    results = structure(_Results, data, f"{file}: not the results of a session", allow_unknown=True)
-    for row in results.criteria:
-        for name in row.requirements:
-            found.setdefault(name, Counter())[row.verdict.status] += 1
+    for entry in read(file).criteria if file.exists() else ():
+        for name in entry.requirements:
+            found.setdefault(name, Counter())[entry.verdict.status] += 1
     return found
 
 
 def trace(
     requirements: Sequence[Requirement],
-    promises: Sequence[Promise],
+    scenarios: Sequence[JudgingScenario],
     verdicts: Mapping[str, Mapping[Status, int]],
     proofs: frozenset[str] = frozenset(),
 ) -> tuple[list[Traced], list[str]]:
@@ -159,27 +134,29 @@ def trace(
 
     Args:
         requirements: the catalogue.
-        promises: all scenarios.
+        scenarios: all scenarios.
         verdicts: of the last session, by requirement.
         proofs: those named in the catalogue that exist.
 
     """
     known = {requirement.id for requirement in requirements}
     problems = [
-        f"{promise.where}: @{name} is in no catalogue"
-        for promise in promises
-        for name in sorted(promise.ids - known)
+        f"{scenario.where}: @{name} is in no catalogue"
+        for scenario in scenarios
+        for name in sorted(scenario.ids - known)
     ]
     traced = []
     for requirement in requirements:
-        judging = tuple(promise for promise in promises if requirement.id in promise.ids)
+        judging = tuple(scenario for scenario in scenarios if requirement.id in scenario.ids)
         missing = () if requirement.planned else tuple(_missing(requirement, judging, proofs))
         traced.append(Traced(requirement, judging, verdicts.get(requirement.id, {}), missing))
         problems += [f"{requirement.id} {problem}" for problem in missing]
     return traced, problems
 
 
-def _missing(requirement: Requirement, judging: Sequence[Promise], proofs: frozenset[str]) -> list[str]:
+def _missing(
+    requirement: Requirement, judging: Sequence[JudgingScenario], proofs: frozenset[str]
+) -> list[str]:
     if requirement.proof and requirement.proof not in proofs:
         return [f"names a proof that is not there: {requirement.proof}"]
     if not judging:
@@ -191,8 +168,8 @@ def _missing(requirement: Requirement, judging: Sequence[Promise], proofs: froze
         "/".join(part for part in (level, group) if part)
         for level, group in wanted
         if not any(
-            (not level or level in promise.tags) and (not group or group in promise.groups)
-            for promise in judging
+            (not level or level in scenario.tags) and (not group or group in scenario.groups)
+            for scenario in judging
         )
     ]
     return [f"misses {name}" for name in left_out]

@@ -16,9 +16,9 @@ from loadkit.judging.window import whole
 from loadkit.judging.window import window as steady_window
 from loadkit.recording.run import Run
 from loadkit.reports import charts, summary, timeline
+from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
-from steps.suite.criteria_json import plain
 from steps.suite.results import CriterionResult
 
 __all__ = ["Attachment", "attachments_of", "tables_of"]

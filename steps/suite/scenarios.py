@@ -1,4 +1,4 @@
-"""`python -m steps.suite.promises [features]`: every scenario with its tags and its criteria, as JSON, for tracing."""
+"""`python -m steps.suite.scenarios [features]`: every scenario with its tags and its criteria, as JSON, for tracing."""
 
 import json
 import sys
@@ -11,10 +11,10 @@ from behave.parser import ParserError
 from loadkit.errors import ConfigurationError
 from steps.suite.gherkin import parse_file
 
-__all__ = ["promises"]
+__all__ = ["scenarios"]
 
 
-def promises(folder: Path) -> Iterator[dict[str, Any]]:
+def scenarios(folder: Path) -> Iterator[dict[str, Any]]:
     """The scenarios under a folder, each example of an outline as one of its own.
 
     Raises:
@@ -34,6 +34,6 @@ def promises(folder: Path) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(list(promises(Path(*sys.argv[1:] or ["features"])))))
+        print(json.dumps(list(scenarios(Path(*sys.argv[1:] or ["features"])))))
     except (ConfigurationError, ParserError, OSError) as error:
         sys.exit(str(error).replace("\n", "; "))
