@@ -56,8 +56,8 @@ class PopulationDraft:
 class Draft:
     """What the Givens of one scenario have said so far.
 
-    A sentence that states a load begins a population; those that follow speak of it. What stands before the first such
-    sentence is said of the first population.
+    A sentence that states a load begins a population. The sentences after it speak of that population.
+    The sentences before the first load speak of the first population.
 
     Every method raises PhraseError where a sentence contradicts an earlier one, or a table cannot be read; who reads
     the sentences puts in which one it was.
@@ -207,7 +207,7 @@ class Draft:
         return self.last
 
     def _require_another_name(self, word: str) -> None:
-        """Refuse a population of which nobody could tell whether a sentence speaks of it, or of an earlier one."""
+        """Refuse a population with the name of an earlier one: a criterion could mean either."""
         *earlier, last = self.populations
         if last.name.casefold() in {each.name.casefold() for each in earlier}:
             raise PhraseError(

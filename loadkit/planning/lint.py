@@ -1,4 +1,4 @@
-"""Criteria that a plan could never answer are refused before any load."""
+"""Refuses criteria that a plan could never answer, before any load."""
 
 import math
 
@@ -62,7 +62,7 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     if scope.kind is ScopeKind.POPULATION:
         makers = (plan.population(scope.name),)
     most = sum(_most(population) for population in makers)
-    # Arrivals come at random: as many as the limit cannot be told from fewer.
+    # Arrivals are random: a rate at the limit itself could not be told from one below it.
     is_open = all(population.workload.model is not Model.CLOSED for population in makers)
     needed = criterion.limit * (_OFFERED if is_open else 1.0)
     if most < needed:
@@ -74,7 +74,7 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
 
 
 def _most(population: Population) -> float:
-    """Operations per second that a population makes if the service answers at once; infinite where nothing bounds them."""
+    """Operations per second if the service answers at once; infinite where nothing bounds them."""
     load = population.workload
     if load.model is Model.REQUESTS:
         return load.peak

@@ -102,7 +102,7 @@ def beside(
 
 
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
-    """That an environment has no mix, level … of a name, with those it has."""
+    """The error that an environment has no mix, level … of that name, with the names it has."""
     listed = ", ".join(sorted(known)) or "none"
     return f'no {kind} "{name}" in environments/{environment.file.name}; there are: {listed}'
 
@@ -132,7 +132,7 @@ def _workload(
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:
-    """What a population is called; that all do what is done anyway is said only where others do something else."""
+    """What a population is called. The default mix is named only beside other populations."""
     if not own.mix or own.called:
         return own.name
     mix = _mix_name(own.mix, environment)
@@ -154,7 +154,7 @@ def _stages(own: PopulationDraft, first: PopulationDraft, environment: Environme
     if own.curve:
         return _curve(own, environment, level)
     if (own.arrival, own.hold, own.fall) == (None, None, None):
-        # It leaves open when its users come and go: as those of the first population do.
+        # Nothing says when its users come and go: they do so with those of the first population.
         if first.stages:
             ratio = level / max(stage.level for stage in first.stages)
             return tuple(replace(stage, level=stage.level * ratio) for stage in first.stages)
@@ -306,7 +306,7 @@ def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[f
 
 
 def _scaled(load: Workload, stages: Sequence[Stage], spent: Sequence[float], scale: float) -> Workload:
-    """A load with fewer users or arrivals, whose time passes as that of `stages` does, which take `spent` seconds."""
+    """A load as a rehearsal puts it on: fewer users, and the time in which `stages` take `spent` seconds."""
     levels = _thinned(load.stages, load.model, scale)
     seconds = list(spent)
     if [stage.seconds for stage in load.stages] != [stage.seconds for stage in stages]:
@@ -317,7 +317,7 @@ def _scaled(load: Workload, stages: Sequence[Stage], spent: Sequence[float], sca
 
 
 def _moment_in_rehearsal(moment: float, stages: Sequence[Stage], spent: Sequence[float]) -> float:
-    """When it is in a rehearsal what is `moment` seconds after the start as stated."""
+    """When a rehearsal is where the stated load is after `moment` seconds; seconds after the start."""
     start = passed = 0.0
     for stage, seconds in zip(stages, spent, strict=True):
         if stage.seconds and moment <= start + stage.seconds:

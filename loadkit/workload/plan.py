@@ -24,7 +24,7 @@ class Population:
     """In the plural, as reports and sentences have it: "users", "dashboard users", "requests"."""
     workload: Workload
     stated_level: float = 0.0
-    """The highest level as the sentence states it, which a rehearsal may have lowered; 0 where no sentence does."""
+    """The highest level as the sentence states it; a rehearsal may put on less. 0 where no sentence states it."""
 
     @property
     def in_words(self) -> str:
@@ -123,7 +123,7 @@ class Plan:
 
     @property
     def rehearsed(self) -> str:
-        """What was scaled, in words ("100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"); empty for the real thing."""
+        """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; empty if nothing was."""
         words: list[str] = []
         if self.scaling.users != 1:
             words.append(" and ".join(_thinned(population) for population in self.populations))
