@@ -1,8 +1,17 @@
 """What a user can cause, each in one line: what was read, where, what was expected, an example that works."""
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["ConfigurationError", "LoadkitError", "NotAllowedError", "PhraseError", "UnreachableError"]
+__all__ = [
+    "ConfigurationError",
+    "LoadkitError",
+    "NotAllowedError",
+    "PhraseError",
+    "UnreachableError",
+    "one_line",
+]
 
 
 class LoadkitError(Exception):
@@ -40,3 +49,12 @@ class PhraseError(LoadkitError):
         place = f"{self.where}: " if self.where else ""
         text = f'{place}"{self.sentence}": cannot read "{self.word}"; {self.expected}'
         return " ".join(text.splitlines())
+
+
+def one_line(error: Exception) -> str:
+    """Any error as one line: what users can cause as it is, anything else with its type and its place."""
+    if isinstance(error, LoadkitError):
+        return str(error)
+    said = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else said

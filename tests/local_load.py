@@ -9,6 +9,7 @@ from typing import Any
 
 from loadkit.engine import run
 from loadkit.engine.actions import Actor
+from loadkit.engine.observing import observe
 from loadkit.engine.progress import Progress
 from loadkit.environment import environment
 from loadkit.grammar import ALERTS
@@ -75,7 +76,9 @@ class LocalLoad:
         journeys = discovery.find(self._environment.settings.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
         try:
-            return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)
+            done = run.run(plan, self._target, root=_ROOT, actor=actor, watch=watch)
+            observe(done, self._observer)
+            return done
         finally:
             self._ended = time.monotonic()
 

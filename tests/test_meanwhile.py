@@ -70,6 +70,15 @@ def test_what_cannot_be_undone_is_told():
     assert brought_about(Recorder("undo"), KILL).troubles == ['"kill" could not be undone: it does not start']
 
 
+def test_a_mistake_in_undoing_is_told_too_and_costs_no_run():
+    class Mistaken(Recorder):
+        def undo(self, action: Action) -> None:
+            raise KeyError("restore")
+
+    (trouble,) = brought_about(Mistaken(), KILL).troubles
+    assert trouble.startswith("\"kill\" could not be undone: KeyError: 'restore' (")
+
+
 def test_the_last_action_is_undone_first():
     actor = Recorder()
     with ActionScheduler(plan_of(60, actions=(KILL, EMPTY)), actor, time.time()) as scheduler:

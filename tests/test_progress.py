@@ -7,9 +7,10 @@ import pytest
 from loadkit.engine.progress import LiveStats
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
+from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
-WORKLOAD = Workload(Model.CLOSED, (Stage(10, 5), Stage(20, 5)), (MixEntry("m:f", 1.0),))
+PLAN = Plan.of("shop", Workload(Model.CLOSED, (Stage(10, 5), Stage(20, 5)), (MixEntry("m:f", 1.0),)))
 
 
 def report(recorder: Recorder, *, ok: int = 0, failed: int = 0, seconds: float = 0.01, lag: float = 0.0):
@@ -20,7 +21,7 @@ def report(recorder: Recorder, *, ok: int = 0, failed: int = 0, seconds: float =
 
 
 def live_stats_of(reports, workers=1) -> LiveStats:
-    live_stats = LiveStats(WORKLOAD, workers)
+    live_stats = LiveStats(PLAN, workers)
     for each in reports:
         live_stats.add(each)
     return live_stats
@@ -44,11 +45,11 @@ def test_the_last_second_of_all_workers_is_told():
     ("elapsed", "phase"), [(-1, "start"), (0, "ramp"), (9.9, "ramp"), (10, "hold"), (30, "drain")]
 )
 def test_the_phase_is_told(elapsed, phase):
-    assert LiveStats(WORKLOAD, 1).progress(elapsed).phase == phase
+    assert LiveStats(PLAN, 1).progress(elapsed).phase == phase
 
 
 def test_before_anything_is_known_nothing_is_made_up():
-    progress = LiveStats(WORKLOAD, 1).progress(0.0)
+    progress = LiveStats(PLAN, 1).progress(0.0)
     assert math.isnan(progress.p95)
     assert (progress.rate, progress.errors, progress.users) == (0.0, 0.0, 0)
 

@@ -14,16 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadkit.engine.run import _processes, _workers_for, new_id, run
-from loadkit.engine.worker import check_worker
+from loadkit.engine.run import new_id, run
 from loadkit.errors import ConfigurationError, UnreachableError
-from loadkit.observers.fake import FakeObserver
 from loadkit.recording import archive
 from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.plan import Action
-from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Think
 from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
@@ -77,44 +75,9 @@ def none_left(pids) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("model", "level", "think", "workers"),
-    [
-        (Model.REQUESTS, 2_000, Think(), 1),
-        (Model.REQUESTS, 5_000, Think(), 2),
-        (Model.REQUESTS, 100_000, Think(), 4),  # no more than there are cores
-        (Model.CLOSED, 1_000, Think(0.3, 1.3), 1),
-        (Model.CLOSED, 8_000, Think(0.3, 1.3), 4),
-        (Model.CLOSED, 1_000, Think(0, 0), 1),  # as many operations as the service answers: nobody can know
-    ],
-)
-def test_a_load_gets_the_workers_that_it_needs(model, level, think, workers, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    load = Workload(model, (Stage(0, level), Stage(60, level)), (MixEntry("m:f", 1.0),), think)
-    assert _workers_for(load) == workers
-
-
-def test_a_workers_process_imports_nothing_of_what_judges():
-    judging = {
-        "scipy",
-        "pandas",
-        "matplotlib",
-        "httpx",
-        "loadkit.engine.run",
-        "loadkit.judging.judge",
-        "loadkit.environment.environment",
-    }
-    with _processes(1) as executor:
-        ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
-        found = executor.submit(eval, "set(__import__('sys').modules)").result()
-        assert ready.result() == ([""], False)
-    assert "loadkit.engine.worker" in found
-    assert not judging & found
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_goes_through_its_plan(workers, tmp_path):
-    told, seen, observer = [], set(), FakeObserver()
+    told, seen = [], set()
 
     def watch(progress):
         told.append(progress)
@@ -126,7 +89,6 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
             Target("t", base, ready="/ready"),
             root=ROOT,
             workers=workers,
-            observer=observer,
             watch=watch,
         )
     assert done.ended == COMPLETE
@@ -144,7 +106,6 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
     )
     assert sum(worker_second.count("sent") for worker_second in done.worker_seconds) == attempted(done)
     assert len(done.table.select(Kind.LAG, ["worker:0"], 0, 10)[0])
-    assert observer.asked == [(done.started, done.started + 2.0)]
     assert done.probes
     assert all(answered for _, answered in done.probes)
     assert [progress.phase for progress in told][:1] == ["hold"]

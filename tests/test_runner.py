@@ -1,4 +1,4 @@
-"""behave from end to end, as people call it, on a bench that puts no load on."""
+"""behave from end to end, as people call it, on a testbed that puts no load on."""
 
 import json
 import subprocess
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 HOOKS = f"""
 from pathlib import Path
 from steps.suite import runner
-from tests.fake_bench import FakeBench
-runner.EnvironmentBench = FakeBench
+from tests.fake_testbed import FakeTestbed
+runner.Testbed = FakeTestbed
 exec(Path({str(ROOT / "environment.py")!r}).read_text())
 """
 JOURNEYS = """
@@ -51,13 +51,13 @@ class Said:
     code: int
     out: str
     err: str
-    bench: list[str]
+    testbed: list[str]
     criteria: dict[str, tuple[str, str]]
     """By "line sentence": status and reason."""
 
     @property
     def loads(self) -> list[str]:
-        return [line.removeprefix("run ") for line in self.bench if line.startswith("run ")]
+        return [line.removeprefix("run ") for line in self.testbed if line.startswith("run ")]
 
 
 class Project:
@@ -92,7 +92,7 @@ class Project:
             timeout=60,
             check=False,
         )
-        log, criteria = self.root / "bench.log", self.root / "reports" / "criteria.json"
+        log, criteria = self.root / "testbed.log", self.root / "reports" / "criteria.json"
         return Said(
             done.returncode,
             done.stdout,
@@ -124,7 +124,7 @@ def test_the_first_then_puts_the_load_on_and_each_then_judges(project: Project) 
     assert said.loads == ["Run A: 100 users"]
     assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
     assert said.code == 0
-    assert said.bench[-1] == "close"
+    assert said.testbed[-1] == "close"
 
 
 def test_scenarios_with_equal_plans_share_one_run(project: Project) -> None:
@@ -154,6 +154,23 @@ def test_a_run_that_could_not_be_made_is_not_tried_again(project: Project) -> No
     assert said.loads == ["Run A: 100 users"]
     assert set(said.criteria.values()) == {("not judged", "http://127.0.0.1:1 does not answer")}
     assert said.err.count("does not answer") == 1
+    assert said.code == 2
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_run_that_a_mistake_of_the_suite_kept_from_being_is_not_tried_again_either(
+    project: Project,
+) -> None:
+    project.order(mistake="p99")
+    project.feature(QUICK)
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    assert {status for status, _ in said.criteria.values()} == {"not judged"}
+    (line,) = said.err.splitlines()
+    assert line.startswith(
+        "Run A: 100 users: a mistake in the suite itself: KeyError: 'p99' (fake_testbed.py, "
+    )
+    assert all(reason == line for _, reason in said.criteria.values())
     assert said.code == 2
     assert "Traceback" not in said.out + said.err
 
@@ -255,7 +272,7 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     assert "Run A: 100 users, 5 min: judges 2 criteria\n" in said.out
     assert "Run B: 100 users, 30 s: judges 2 criteria; a run of its own: 30 s instead of 5 min\n" in said.out
     assert "2 runs, 5.5 min in all on local; no load was put on\n" in said.out
-    assert (said.bench, said.criteria, said.err, said.code) == ([], {}, "", 0)
+    assert (said.testbed, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
 TOGETHER = """
@@ -395,7 +412,7 @@ def test_more_minutes_than_the_environment_allows_are_refused_before_any_load(pr
     for arguments in (["--dry-run"], []):
         said = project.behave(*arguments)
         assert "allows 120 minutes of load (max_minutes), these runs take 180" in said.err
-        assert (said.bench, said.code) == ([], 2)
+        assert (said.testbed, said.code) == ([], 2)
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []])
@@ -439,7 +456,7 @@ def test_an_unknown_environment_ends_it_before_any_load(project: Project) -> Non
     project.feature(QUICK)
     said = project.behave("-D", "env=moon")
     assert said.err == 'no environment "moon"; there are: local\n'
-    assert (said.bench, said.code) == ([], 2)
+    assert (said.testbed, said.code) == ([], 2)
 
 
 def test_a_feature_that_is_not_there_is_named(project: Project) -> None:
@@ -448,7 +465,7 @@ def test_a_feature_that_is_not_there_is_named(project: Project) -> None:
     assert said.err == (
         "there is no feature features/none.feature; expected a file or a folder, such as features/api\n"
     )
-    assert (said.bench, said.code) == ([], 2)
+    assert (said.testbed, said.code) == ([], 2)
 
 
 def test_a_feature_that_is_no_gherkin_ends_it_before_any_load(project: Project) -> None:
@@ -456,7 +473,7 @@ def test_a_feature_that_is_no_gherkin_ends_it_before_any_load(project: Project) 
     said = project.behave()
     assert "shop.feature" in said.err
     assert len(said.err.splitlines()) == 1
-    assert (said.bench, said.code) == ([], 2)
+    assert (said.testbed, said.code) == ([], 2)
 
 
 def test_a_mistake_in_the_steps_is_no_verdict_on_the_service(project: Project) -> None:
@@ -464,7 +481,7 @@ def test_a_mistake_in_the_steps_is_no_verdict_on_the_service(project: Project) -
     project.write("environment.py", "import nothing_of_that_name\n")
     said = project.behave()
     assert "nothing_of_that_name" in said.err
-    assert (said.bench, said.code) == ([], 2)
+    assert (said.testbed, said.code) == ([], 2)
 
 
 def test_what_an_earlier_session_found_does_not_outlive_one_that_cannot_begin(project: Project) -> None:
@@ -479,7 +496,7 @@ def test_journeys_that_cannot_be_imported_end_it_before_any_load(project: Projec
     said = project.behave()
     assert "cannot import the journeys in shop" in said.err
     assert len(said.err.splitlines()) == 1
-    assert (said.bench, said.code) == ([], 2)
+    assert (said.testbed, said.code) == ([], 2)
 
 
 def test_a_rehearsal_is_said_in_every_result(project: Project) -> None:
@@ -496,7 +513,7 @@ def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project
     project.feature(QUICK.replace("100", "200"), "then")
     said = project.behave()
     assert said.loads == ["Run A: 100 users"]
-    assert said.bench[-1] == "close"
+    assert said.testbed[-1] == "close"
     assert len(said.criteria) == 2
     assert all(status != "pass" for status, _ in said.criteria.values())
     assert said.code == 2
@@ -516,15 +533,15 @@ def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Pro
     project.feature(QUICK)
     said = project.behave()
     assert [status for status, _ in said.criteria.values()] == ["not judged", "not judged"]
-    assert said.bench == ["run Run A: 100 users", "close"]
+    assert said.testbed == ["run Run A: 100 users", "close"]
     assert said.code == 2
 
 
-def test_a_prometheus_query_is_handed_to_the_bench_that_observes(project: Project) -> None:
+def test_a_prometheus_query_is_handed_to_the_testbed_that_observes(project: Project) -> None:
     project.feature(
         '  Scenario: Q\n    Given 100 concurrent users\n    Then the Prometheus query "up" is above 0\n'
     )
-    assert project.behave().bench[0] == "run Run A: 100 users up"
+    assert project.behave().testbed[0] == "run Run A: 100 users up"
 
 
 @pytest.mark.parametrize("formatter", ["plain", "pretty", "json", "allure_behave.formatter:AllureFormatter"])
@@ -608,7 +625,7 @@ def test_runs_that_disturb_go_last_and_results_stay_in_gherkin_order(project: Pr
     assert (
         statuses["throughput of the shop endpoints is at least 2 times that at the baseline load"] == "fail"
     )
-    # The bench of this test brings nothing about, so there is nothing to recover from.
+    # The testbed of this test brings nothing about, so there is nothing to recover from.
     assert statuses["the service recovers within 30 seconds"] == "inconclusive"
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
-from loadkit.errors import ConfigurationError, LoadkitError
+from loadkit.errors import ConfigurationError, one_line
 from loadkit.recording.run import Event
 from loadkit.workload.phases import action_at
 from loadkit.workload.plan import Action, Plan
@@ -86,8 +86,9 @@ class ActionScheduler:
             assert self._actor is not None
             try:
                 self._actor.undo(action)
-            except LoadkitError as error:
-                self.troubles.append(f'"{action.name}" could not be undone: {error}')
+            except Exception as error:
+                # What was measured stands, and the next run looks for itself whether the environment is ready.
+                self.troubles.append(f'"{action.name}" could not be undone: {one_line(error)}')
 
     def _bring_about(self, at: float, action: Action) -> None:
         assert self._actor is not None
@@ -100,7 +101,7 @@ class ActionScheduler:
             self._actor.do(action)
         except Exception as error:
             # Whatever keeps it from happening, the criteria that wait for it must know.
-            failed = str(error) or type(error).__name__
+            failed = one_line(error)
         event = Event(began - self._started, action.name, time.time() - began, failed)
         with self._lock:
             self._noted.append(event)

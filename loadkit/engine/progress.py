@@ -11,7 +11,7 @@ from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.recording.worker_second import HELD
-from loadkit.workload.workload import Workload
+from loadkit.workload.plan import Plan
 
 __all__ = ["LiveStats", "Progress"]
 
@@ -50,8 +50,8 @@ class Progress:
 class LiveStats:
     """Follows the reports of all workers: what the last second was like, and whether it is bad enough to stop."""
 
-    def __init__(self, workload: Workload, workers: int) -> None:
-        self._workload = workload
+    def __init__(self, plan: Plan, workers: int) -> None:
+        self._plan = plan
         self._latest: dict[int, Report] = {}
         self._workers = workers
         self._recent: deque[tuple[int, int]] = deque(maxlen=_EMERGENCY * workers)
@@ -77,10 +77,10 @@ class LiveStats:
         pairs = [_attempts(report.table) for report in reports]
         operations, failures = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
         p50, p95, p99 = _quantiles([report.table for report in reports], (0.50, 0.95, 0.99))
-        phases = [phase.name for phase in self._workload.phases() if phase.start <= elapsed < phase.end]
+        phases = [phase.name for phase in self._plan.workload.phases() if phase.start <= elapsed < phase.end]
         return Progress(
             elapsed=elapsed,
-            seconds=self._workload.seconds,
+            seconds=self._plan.seconds,
             phase=phases[0] if phases else "start" if elapsed < 0 else "drain",
             users=round(sum(report.worker_second.gauge(HELD) for report in reports)),
             rate=float(operations),

@@ -1,5 +1,6 @@
 """The seam to whatever watches the service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,11 @@ class ObserverSettings:
 
 class Observer(Protocol):
     """A source of raw scrapes, set up with what it will be asked for."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What it will be asked for: the keys of what `observe` returns."""
+        ...
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """All named measures and free queries as they were from `start` to `end` (Unix seconds), by name or query.

@@ -1,5 +1,6 @@
 """An observer that was told what to say, for tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from loadkit.observers.observation import Observation
@@ -15,7 +16,17 @@ class FakeObserver:
     asked: list[tuple[float, float]] = field(default_factory=list)
     """Start and end of each question, in Unix seconds."""
 
+    fails: Exception | None = None
+    """What is raised in the place of an answer."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `Observer`."""
+        return tuple(self.observations)
+
     def observe(self, start: float, end: float) -> dict[str, Observation]:
-        """See `Observer.observe`."""
+        """See `Observer`."""
         self.asked.append((start, end))
+        if self.fails is not None:
+            raise self.fails
         return self.observations

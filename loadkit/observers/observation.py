@@ -68,3 +68,8 @@ class Observation:
     """Why there is nothing to judge, in one sentence; empty where there is."""
     lifespans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """When an instance was there by plan (Unix seconds), where that is not the whole run."""
+
+    @classmethod
+    def missing(cls, name: str, problem: str) -> "Observation":
+        """Of what was to be observed and was not; `problem` says why, in one sentence."""
+        return cls(name, Reading.GAUGE, "", (), 0.0, problem=problem)

@@ -50,6 +50,11 @@ class PrometheusObserver:
         self._interval = scrape_interval
         self._alerts = alerts
 
+    @property
+    def names(self) -> Sequence[str]:
+        """See `Observer`."""
+        return (*(measure.name for measure in self._measures), *self._queries, *self._alerts)
+
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """See `Observer.observe`. Two scrapes before `start` are included: counters need something to rise from."""
         # It brings pandas with it: a second that the start of every command would pay.

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from behave.parser import ParserError
 from behave.runner import Runner, the_step_registry
 
 from loadkit import grammar
+from loadkit.engine.testbed import Testbed
 from loadkit.environment.environment import Environment
 from loadkit.environment.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.judge import judge
+from loadkit.live.terminal import watcher
 from loadkit.users import discovery
 from steps.suite import allure_results, criteria_json, dry_run, gherkin, session
-from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
 from steps.suite.reporter import Reporter
 
@@ -144,9 +146,10 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         # What a pipeline ends a job with is taken as Ctrl-C is, also where that is ignored, as in the background.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
-        current = session.begin(
-            session.Session(environment, EnvironmentBench(environment, reports / "runs"), readings, judge)
+        testbed = Testbed(
+            environment, reports / "runs", watcher=watcher, tell=partial(print, file=sys.stderr)
         )
+        current = session.begin(session.Session(environment, testbed, readings, judge))
         self.config.reporters.append(Reporter(self.config, current, reports=reports, explain=_explain))
         self.formatters.insert(0, PlainMessages(self.config))
         try:

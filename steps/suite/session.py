@@ -12,7 +12,7 @@ from loadkit import grammar
 from loadkit.analysis.comparison import compare_loads
 from loadkit.criterion import Criterion, Family
 from loadkit.environment.environment import Environment
-from loadkit.errors import LoadkitError
+from loadkit.errors import LoadkitError, one_line
 from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.draft import Draft
 from loadkit.recording.ending import INTERRUPTED
@@ -24,12 +24,12 @@ from steps.suite.results import CriterionResult
 
 __all__ = [
     "VERDICTS",
-    "Bench",
     "Inconclusive",
     "Invalid",
     "NotJudged",
     "Session",
     "SharedRun",
+    "Testbed",
     "begin",
     "current",
     "share",
@@ -59,8 +59,8 @@ _RAISED: Mapping[Status, type[Exception]] = {
 """What tells behave of each verdict that is no pass."""
 
 
-class Bench(Protocol):
-    """What puts load on an environment."""
+class Testbed(Protocol):
+    """What puts loads on an environment; see `loadkit.engine.testbed`."""
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
         """Put the load on, start to finish, and keep what was seen.
@@ -109,7 +109,7 @@ class Session:
     def __init__(
         self,
         environment: Environment,
-        bench: Bench,
+        testbed: Testbed,
         readings: Mapping[tuple[str, int], Reading],
         judge: Callable[[Criterion, Run], Verdict],
     ) -> None:
@@ -117,7 +117,7 @@ class Session:
 
         Args:
             environment: the one that load is put on.
-            bench: puts it on.
+            testbed: puts it on.
             readings: by file and line of the scenario, in the order in which they will run.
             judge: gives the verdict.
 
@@ -125,7 +125,7 @@ class Session:
         self.environment_name = environment.name
         self.results: list[CriterionResult] = []
         self.shared = share(readings.values())
-        self._bench = bench
+        self._testbed = testbed
         self._readings = readings
         self._judge = judge
         self._scenario: Scenario | None = None
@@ -200,7 +200,7 @@ class Session:
 
     def close(self) -> None:
         """Take down what was started."""
-        self._bench.close()
+        self._testbed.close()
 
     @property
     def _reading(self) -> Reading:
@@ -247,15 +247,18 @@ class Session:
         if self._is_interrupted:
             shared.problem = "the session was interrupted before its load was put on"
             return
+        # Whatever comes of it, it was tried: no load is put on twice.
+        shared.problem = "the session was interrupted before its load was at an end"
         try:
-            shared.run = self._bench.run(shared.plan, shared.title, shared.queries)
-        except LoadkitError as error:
-            shared.problem = str(error)
-            print(error, file=sys.stderr)
+            shared.run = self._testbed.run(shared.plan, shared.title, shared.queries)
+        except Exception as error:
+            mistake = (
+                "" if isinstance(error, LoadkitError) else f"{shared.title}: a mistake in the suite itself: "
+            )
+            shared.problem = f"{mistake}{one_line(error)}"
+            print(shared.problem, file=sys.stderr)
             return
-        except KeyboardInterrupt:
-            shared.problem = "the session was interrupted before its load was put on"
-            raise
+        shared.problem = ""
         self._is_interrupted = shared.run.ended == INTERRUPTED
 
     def _result(self, verdict: Verdict, letter: str, started: float) -> CriterionResult:

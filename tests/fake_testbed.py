@@ -1,4 +1,4 @@
-"""A bench that puts no load on: it makes runs of a service that answers as it is told to, and notes what it was asked."""
+"""A testbed that puts no load on: it makes runs of a service that answers as told, and notes what it was asked."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from loadkit.workload.plan import Plan
 from tests.builders import run_of, samples_of
 
 ORDERS = Path("orders.json")
-"""How the service answers: {"seconds": 0.01, "trouble": "", "ended": "complete", "interrupt": false}."""
-LOG = Path("bench.log")
+"""How the service answers: {"seconds": 0.01, "trouble": "", "mistake": "", "ended": "complete", "interrupt": false}."""
+LOG = Path("testbed.log")
 """One line for each call: "run Run A: 100 users", "close"."""
 
 
-class FakeBench:
-    """See `steps.suite.session.Bench`."""
+class FakeTestbed:
+    """See `steps.suite.session.Testbed`."""
 
-    def __init__(self, environment: Environment, runs: Path) -> None:
+    def __init__(self, environment: Environment, runs: Path, **_: object) -> None:
         self._groups = environment.settings.groups
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
@@ -33,6 +33,8 @@ class FakeBench:
         _note(" ".join([f"run {title}", *queries]))
         if orders.get("trouble"):
             raise UnreachableError(orders["trouble"])
+        if orders.get("mistake"):
+            raise KeyError(orders["mistake"])
         if orders.get("interrupt"):
             os.kill(os.getpid(), signal.SIGINT)
         seconds = int(plan.seconds)

@@ -1,0 +1,151 @@
+"""A load while it is on: what the workers report is gathered, and the load is ended when it must be."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from loadkit.engine.channel import Channel, Disconnected
+from loadkit.engine.progress import LiveStats, Progress
+from loadkit.errors import LoadkitError, one_line
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
+from loadkit.recording.recorder import Report
+from loadkit.recording.stalls import IdleInterval
+from loadkit.recording.worker_second import WorkerSecond
+from loadkit.workload.plan import Plan
+
+__all__ = ["RunMonitor"]
+
+_PATIENCE = 10.0
+"""Seconds that workers may take to end, once they should."""
+
+
+@dataclass(slots=True)
+class RunMonitor:
+    """Follows the workers of one run."""
+
+    plan: Plan
+    channel: Channel
+    workers: int
+    stop: threading.Event
+    """Ends the load when it is set."""
+    watch: Callable[[Progress], None] | None
+    """Called once a second with how it goes."""
+    tables: list[bytes] = field(default_factory=list)
+    """Packed, so that memory hardly grows however long the load lasts."""
+    worker_seconds: list[WorkerSecond] = field(default_factory=list)
+    idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
+    """By worker."""
+    warnings: list[str] = field(default_factory=list)
+    ended: Ending = COMPLETE
+    ended_at: float = field(init=False)
+    """Seconds since the start at which load ended."""
+    _is_interrupted: bool = False
+    """Has Ctrl-C been pressed?"""
+    _started: float = 0.0
+    _shown: float = 0.0
+    """When the progress was shown last."""
+    _live_stats: LiveStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.idle_intervals = {index: [] for index in range(self.workers)}
+        self.ended_at = self.plan.seconds
+        self._live_stats = LiveStats(self.plan, self.workers)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Have Ctrl-C end the load, and not what follows it; a second one is a `KeyboardInterrupt`, as ever.
+
+        Noted and not raised: raised in the midst of anything, it would leave workers behind that nobody told to stop,
+        or lose what was measured.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+            yield
+            return
+
+        def note(_signal: int, _frame: FrameType | None) -> None:
+            if self._is_interrupted:
+                raise KeyboardInterrupt
+            self._is_interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._is_interrupted and self.ended == COMPLETE:
+            self.ended = INTERRUPTED  # after the load, while what it had changed was put right
+
+    def follow(self, futures: Sequence["Future[None]"], started: float) -> None:
+        """Gather what the workers report until all have ended; `started`: the start instant, in Unix seconds.
+
+        Raises:
+            LoadkitError: a worker could not begin.
+
+        """
+        self._started = self._shown = started
+        deadline = started + self.plan.seconds + self.plan.drain + _PATIENCE
+        while not (all(future.done() for future in futures) and self.channel.is_drained):
+            self._take(self.channel.next(timeout=0.1))
+            now = time.time()
+            self._show(now)
+            if self.ended == COMPLETE:
+                self._end(self._reason(futures, now))
+            if self.ended != COMPLETE:
+                deadline = min(deadline, started + self.ended_at + _PATIENCE)
+            if now > deadline:
+                self._end(Ending(EndingKind.WORKERS_STUCK))
+                self.channel.kill()
+
+    def _take(self, said: Report | Disconnected | None) -> None:
+        if isinstance(said, Report):
+            self.tables.append(said.table.packed())
+            self.worker_seconds.append(said.worker_second)
+            self.idle_intervals[said.worker] += said.idle_intervals
+            self._live_stats.add(said)
+        elif isinstance(said, Disconnected) and not said.is_done:
+            self._end(Ending(EndingKind.WORKER_DIED, f"worker {said.worker}"))
+
+    def _show(self, now: float) -> None:
+        if self.watch is None or now < self._shown + 1.0:
+            return
+        self._shown = now
+        try:
+            self.watch(self._live_stats.progress(now - self._started))
+        except Exception as error:
+            # The load goes on although nobody can see it.
+            self.watch = None
+            self.warnings.append(f"the progress could not be shown: {one_line(error)}")
+
+    def _reason(self, futures: Sequence["Future[None]"], now: float) -> Ending:
+        """Why to end now; `COMPLETE` where there is no reason."""
+        if self.stop.is_set() or self._is_interrupted:
+            return INTERRUPTED
+        for index, future in enumerate(futures):
+            error = future.exception() if future.done() else None
+            if isinstance(error, LoadkitError) and now < self._started + 1.0:
+                # A worker could not begin: that is no run.
+                self.channel.stop()
+                error.__cause__ = None
+                raise error
+            if error is not None:
+                return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
+        failing = self._live_stats.failing
+        if failing and not self.plan.actions:
+            operations, failures = failing
+            return Ending(
+                EndingKind.EMERGENCY_STOP,
+                f"{failures} of {operations} operations failed in the last ten seconds",
+            )
+        return COMPLETE
+
+    def _end(self, reason: Ending) -> None:
+        if self.ended == COMPLETE != reason:
+            self.ended = reason
+            self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.seconds)
+            self.channel.stop()

@@ -1,0 +1,180 @@
+"""An environment that loads are put on: up from the first run on, down at the end unless it was up before."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loadkit.engine import run as engine
+from loadkit.engine.observing import observe
+from loadkit.engine.progress import Progress
+from loadkit.environment import lock, preflight
+from loadkit.environment.environment import Environment, ResolvedEnvironment
+from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.errors import ConfigurationError, one_line
+from loadkit.observers import observer_of
+from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED
+from loadkit.recording.run import Run
+from loadkit.target import Target, masked
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Stage, Workload
+
+__all__ = ["Testbed", "Watcher"]
+
+Watcher = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
+"""Shows the progress of the run with a title: a context that gives what is called about once a second."""
+
+_WARM_UP = 5.0
+"""Seconds of load that warm the service's cache."""
+_KEPT_FACTS = ("version", "instances", "rows")
+"""Facts of an environment that are kept with its runs; others (the DSN) have secrets in them."""
+
+
+class Testbed:
+    """Puts plans on an environment, one after the other, and keeps what was measured."""
+
+    def __init__(
+        self, environment: Environment, runs: Path, *, watcher: Watcher, tell: Callable[[str], None]
+    ) -> None:
+        """Prepare it; nothing is started yet.
+
+        Args:
+            environment: what is loaded.
+            runs: the folder that keeps the runs.
+            watcher: shows how each load goes.
+            tell: takes a line on what went wrong without harm to any verdict.
+
+        """
+        self._environment = environment
+        self._runs = runs
+        self._watcher = watcher
+        self._tell = tell
+        self._resolved: ResolvedEnvironment | None = None
+        self._trouble: Exception | None = None
+        self._is_ours = False
+
+    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+        """Put the load on, start to finish, and keep what was seen.
+
+        Args:
+            plan: what is put on.
+            title: for the live display, and for others who find the environment under load.
+            queries: what criteria of this run ask the observer for, besides the measures of the environment.
+
+        Raises:
+            LoadkitError: it could not be put on.
+
+        """
+        up = self._up()
+        observer = observer_of(up.observer, queries)
+        run_id = engine.new_id()
+        with lock.hold(up.target, title):
+            checks = preflight.ready(lambda: preflight.look(plan, up, observer))
+            with self._watcher(title) as watch:
+                self._prepare_cache(plan, up.target, run_id)
+                run = engine.run(
+                    plan,
+                    up.target,
+                    root=self._environment.root,
+                    run_id=run_id,
+                    actor=self._environment,
+                    watch=watch,
+                )
+                _describe(run, up.facts, checks)
+                # Kept first, whatever fails or is interrupted after it.
+                is_kept = self._keep(run)
+            if observer is not None:
+                observe(run, observer)
+                if is_kept:
+                    self._keep(run)
+            if plan.disturbs:
+                self._look_after(run)
+        return run
+
+    def close(self) -> None:
+        """Take the environment down, where it was brought up here."""
+        control = self._environment.control
+        if not self._is_ours or control is None:
+            return
+        self._is_ours = False
+        try:
+            control.call("down")
+        except Exception as error:
+            # It goes with this process in any case, and the verdicts stand.
+            self._tell(f"{self._environment.name}: {one_line(error)}")
+
+    def _up(self) -> ResolvedEnvironment:
+        """The environment, brought up where it is not; trouble is not looked for twice."""
+        if self._trouble is not None:
+            raise self._trouble
+        if self._resolved is None:
+            environment, control = self._environment, self._environment.control
+            try:
+                self._is_ours = control is not None and not control.call("status").get("up", False)
+                facts = environment.up(owner=os.getpid() if self._is_ours else None)
+                self._resolved = environment.resolved(facts)
+            except Exception as error:
+                self._trouble = error
+                raise
+        return self._resolved
+
+    def _keep(self, run: Run) -> bool:
+        """Write a run to its folder. Return whether that went well."""
+        try:
+            archive.save(run, self._runs)
+        except Exception as error:
+            # The evidence in memory is whole: what cannot be kept can still be judged.
+            self._tell(one_line(error))
+            return False
+        return True
+
+    def _look_after(self, run: Run) -> None:
+        """See that the environment is as it was before a run that disturbed it; else there is no later run."""
+        control, before = self._environment.control, self._resolved
+        if control is None or before is None:
+            return
+        try:
+            preflight.ready(lambda: preflight.as_before(before.facts, control.call("status")))
+        except Exception as error:
+            self._trouble = NotReadyError(
+                f"run {run.id} disturbed the environment, and it is not as it was: {one_line(error)}"
+            )
+
+    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
+        """Warm the service's cache with load that is not looked at, or have it emptied.
+
+        A ramp is never judged, so where it is long enough it does the warming.
+        """
+        load = plan.workload
+        if plan.cache == "cold":
+            if self._environment.control is None:
+                raise ConfigurationError(
+                    f"{self._environment.file.name} has no control command, which could empty the cache"
+                )
+            self._environment.control.call("flush")
+        elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
+            warming = plan.with_workloads(_warming)
+            warm_up = engine.run(
+                replace(warming, actions=()), target, root=self._environment.root, run_id=run_id
+            )
+            if warm_up.ended == INTERRUPTED:
+                raise KeyboardInterrupt
+
+
+def _warming(load: Workload) -> Workload:
+    """A tenth of a load, for a few seconds."""
+    level = max(1.0, round(load.peak / 10))
+    return replace(load, stages=(Stage(0, level), Stage(_WARM_UP, level)))
+
+
+def _describe(run: Run, facts: Mapping[str, Any], checks: Iterable[Check]) -> None:
+    """Add to a run what is known of its environment, and what was looked at before it."""
+    run.facts = {
+        **run.facts,
+        "environment": masked({name: facts[name] for name in _KEPT_FACTS if name in facts}),
+        "preflight": [str(check) for check in checks],
+    }
+    run.warnings = (*run.warnings, *(str(check) for check in checks if not check.holds))

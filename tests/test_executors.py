@@ -1,0 +1,54 @@
+"""Worker processes of this machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loadkit.engine.executors import worker_processes, workers_for
+from loadkit.engine.worker import check_worker
+from loadkit.workload.plan import Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
+from tests.virtual_time import plan_of
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "think", "workers"),
+    [
+        (Model.REQUESTS, 2_000, Think(), 1),
+        (Model.REQUESTS, 5_000, Think(), 2),
+        (Model.REQUESTS, 100_000, Think(), 4),  # no more than there are cores
+        (Model.CLOSED, 1_000, Think(0.3, 1.3), 1),
+        (Model.CLOSED, 8_000, Think(0.3, 1.3), 4),
+        (Model.CLOSED, 1_000, Think(0, 0), 1),  # as many operations as the service answers: nobody can know
+    ],
+)
+def test_a_load_gets_the_workers_that_it_needs(model, level, think, workers, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    load = Workload(model, (Stage(0, level), Stage(60, level)), (MixEntry("m:f", 1.0),), think)
+    assert workers_for(Plan.of("shop", load)) == workers
+
+
+def test_populations_get_workers_for_what_they_do_together():
+    load = Workload(Model.REQUESTS, (Stage(0, 2_000), Stage(60, 2_000)), (MixEntry("m:f", 1.0),))
+    assert workers_for(Plan("shop", (Population("reads", load), Population("writes", load)))) == 2
+
+
+def test_a_workers_process_imports_nothing_of_what_judges():
+    judging = {
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "httpx",
+        "loadkit.engine.run",
+        "loadkit.judging.judge",
+        "loadkit.environment.environment",
+    }
+    with worker_processes(1) as executor:
+        ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
+        found = executor.submit(eval, "set(__import__('sys').modules)").result()
+        assert ready.result() == ([""], False)
+    assert "loadkit.engine.worker" in found
+    assert not judging & found

@@ -1,0 +1,159 @@
+"""A load while it is on: what ends it, and what is known of it then."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from loadkit.engine.channel import Disconnected
+from loadkit.engine.monitor import RunMonitor
+from loadkit.errors import ConfigurationError
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
+from loadkit.recording.recorder import Recorder, Report
+from loadkit.recording.sample import OK, Sample
+from loadkit.workload.plan import Action
+from tests.builders import plan_of
+
+SECONDS = 60
+PLAN = plan_of(SECONDS)
+
+
+class FakeChannel:
+    """Gives what it was given, and notes what it was told."""
+
+    def __init__(self, *said: Report | Disconnected) -> None:
+        self.said = list(said)
+        self.told: list[str] = []
+        self.on_stop = lambda: None
+        self.on_kill = lambda: None
+
+    def next(self, timeout: float) -> Report | Disconnected | None:
+        return self.said.pop(0) if self.said else None
+
+    @property
+    def is_drained(self) -> bool:
+        return not self.said
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        self.on_stop()
+
+    def kill(self) -> None:
+        self.told.append("kill")
+        self.on_kill()
+
+
+def report(worker: int = 0, failed: int = 0) -> Report:
+    recorder = Recorder(worker, 0.0)
+    recorder.samples += [Sample("GET /", OK, 0.0, 0.0, 0.01, 0)]
+    recorder.samples += [Sample("GET /", "reset", 0.0, 0.0, 0.01, 0)] * failed
+    return recorder.report()
+
+
+def ended(error: Exception | None = None) -> "Future[None]":
+    future: Future[None] = Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return future
+
+
+def monitor_of(channel: FakeChannel, plan=PLAN, workers=1, **rest) -> RunMonitor:
+    return RunMonitor(plan, channel, workers, rest.get("stop", threading.Event()), rest.get("watch"))
+
+
+def test_a_load_that_all_workers_went_through_is_complete() -> None:
+    channel = FakeChannel(report(0), report(1), Disconnected(0, True), Disconnected(1, True))
+    monitor = monitor_of(channel, workers=2)
+    monitor.follow([ended(), ended()], time.time())
+    assert (monitor.ended, monitor.ended_at) == (COMPLETE, SECONDS)
+    assert [second.worker for second in monitor.worker_seconds] == [0, 1]
+    assert len(monitor.tables) == 2
+    assert channel.told == []
+
+
+def test_a_worker_that_dies_ends_the_load_of_the_others() -> None:
+    channel = FakeChannel(report(), Disconnected(1, is_done=False), Disconnected(0, True))
+    monitor = monitor_of(channel, workers=2)
+    monitor.follow([ended(), ended()], time.time() - 10)
+    assert monitor.ended == Ending(EndingKind.WORKER_DIED, "worker 1")
+    assert 10 <= monitor.ended_at < SECONDS
+    assert channel.told == ["stop"]
+
+
+def test_a_worker_that_fails_ends_the_load_and_its_error_is_kept() -> None:
+    channel = FakeChannel(report(), Disconnected(0, True))
+    monitor = monitor_of(channel)
+    monitor.follow([ended(ValueError("no such thing"))], time.time() - 10)
+    assert monitor.ended == Ending(EndingKind.WORKER_FAILED, "worker 0: ValueError: no such thing")
+    assert channel.told == ["stop"]
+
+
+def test_a_worker_that_could_not_begin_makes_no_run() -> None:
+    channel = FakeChannel(Disconnected(0, True))
+    with pytest.raises(ConfigurationError, match="too few accounts"):
+        monitor_of(channel).follow([ended(ConfigurationError("too few accounts"))], time.time())
+    assert channel.told == ["stop"]
+
+
+def test_a_load_that_is_told_to_stop_was_interrupted() -> None:
+    stop = threading.Event()
+    stop.set()
+    channel = FakeChannel(report(), Disconnected(0, True))
+    monitor = monitor_of(channel, stop=stop)
+    monitor.follow([ended()], time.time() - 5)
+    assert monitor.ended == INTERRUPTED
+    assert channel.told == ["stop"]
+
+
+def test_workers_that_do_not_end_are_killed() -> None:
+    stuck: Future[None] = Future()
+    channel = FakeChannel()
+    channel.on_kill = lambda: stuck.set_result(None)
+    monitor = monitor_of(channel)
+    monitor.follow([stuck], time.time() - 1000)
+    assert monitor.ended == Ending(EndingKind.WORKERS_STUCK)
+    assert channel.told == ["stop", "kill"]
+
+
+@pytest.mark.parametrize(
+    ("actions", "kind"),
+    [((), EndingKind.EMERGENCY_STOP), ((Action("an instance is killed"),), EndingKind.COMPLETE)],
+)
+def test_most_operations_failing_ends_a_load_unless_the_plan_disturbs_the_service(actions, kind) -> None:
+    channel = FakeChannel(*[report(failed=2) for _ in range(10)], Disconnected(0, True))
+    monitor = monitor_of(channel, plan_of(SECONDS, actions=actions))
+    monitor.follow([ended()], time.time() - 10)
+    assert monitor.ended.kind is kind
+
+
+def test_a_progress_that_cannot_be_shown_is_a_warning_and_the_load_goes_on() -> None:
+    def watch(_progress: object) -> None:
+        raise BrokenPipeError("nobody reads it")
+
+    channel = FakeChannel(report(), report(), Disconnected(0, True))
+    monitor = monitor_of(channel, watch=watch)
+    monitor.follow([ended()], time.time() - 5)
+    assert monitor.ended == COMPLETE
+    assert len(monitor.tables) == 2
+    (warning,) = monitor.warnings
+    assert warning.startswith("the progress could not be shown: BrokenPipeError: nobody reads it")
+
+
+def test_ctrl_c_after_the_load_loses_nothing_of_it_and_is_not_forgotten() -> None:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # whoever runs the tests may have it ignored
+    try:
+        monitor = monitor_of(FakeChannel(report(), Disconnected(0, True)))
+        with monitor.interruptible():
+            monitor.follow([ended()], time.time())
+            os.kill(os.getpid(), signal.SIGINT)  # while actions are undone, say
+        assert (monitor.ended, monitor.ended_at) == (INTERRUPTED, SECONDS)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,63 @@
+"""What watched the service is asked after the load; the run stands whatever it answers."""
+
+import numpy as np
+import pytest
+
+from loadkit import grammar
+from loadkit.engine.observing import observe
+from loadkit.judging.judge import judge
+from loadkit.observers.fake import FakeObserver
+from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.run import Event
+from loadkit.verdict import Status
+from tests.builders import plan_of, run_of, samples_of
+
+START = 1_700_000_000.0
+
+
+def scraped(name: str, first: int, last: int) -> Observation:
+    times = START + np.arange(first, last)
+    series = Series("metrics-1", times, np.full(len(times), 0.5))
+    return Observation(name, Reading.GAUGE, "ratio", (series,), 1.0)
+
+
+def a_run(**changes):
+    starts = np.arange(600) / 10
+    return run_of(samples_of(starts, np.full(600, 0.01)), plan_of(60, level=10), **changes)
+
+
+def test_a_run_is_observed_from_its_start_to_its_end() -> None:
+    run, observer = a_run(), FakeObserver({"CPU utilization": scraped("CPU utilization", -2, 60)})
+    observe(run, observer)
+    assert observer.asked == [(START, START + 60)]
+    assert run.observations == observer.observations
+    assert run.warnings == ()
+
+
+def test_an_instance_that_went_with_the_plans_action_has_a_life_of_its_own() -> None:
+    run = a_run(events=(Event(20.0, "an instance is killed"),))
+    observe(run, FakeObserver({"CPU utilization": scraped("CPU utilization", -2, 30)}))
+    assert run.observations["CPU utilization"].lifespans == {"metrics-1": (START, START + 29)}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "CPU utilization stays below 70% on every instance",
+        'the Prometheus query "up" is above 0',
+        'the "Slow" alert fires within 10 s',
+    ],
+)
+def test_an_observer_that_fails_costs_no_run_and_what_it_was_to_see_is_inconclusive_and_says_why(
+    sentence: str,
+) -> None:
+    criterion, run = grammar.criterion(sentence), a_run()
+    name = grammar.observed_as(criterion.measure) if "alert" in sentence else criterion.measure.name
+    observer = FakeObserver({name: scraped(name, -2, 60)}, fails=KeyError("p99"))
+    observe(run, observer)
+    (warning,) = run.warnings
+    assert warning.startswith("the observer failed: KeyError: 'p99' (fake.py, line ")
+    verdict = judge(criterion, run)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert warning in verdict.reason
+    assert judge(grammar.criterion("p95 is below 1 s"), run).status is Status.PASS

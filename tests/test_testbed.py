@@ -1,0 +1,329 @@
+"""How an environment is brought up, loaded and taken down."""
+
+import sys
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from loadkit.engine import testbed
+from loadkit.environment import lock, preflight
+from loadkit.environment.environment import Environment
+from loadkit.environment.lock import BusyError
+from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.environment.settings import Settings
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.observers.fake import FakeObserver
+from loadkit.observers.observation import Observation, Reading
+from loadkit.recording import archive
+from loadkit.recording.run import Run
+from loadkit.target import Address
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import Stage
+from tests.builders import plan_of, run_of
+
+
+class FakeControl:
+    """Notes what it is told; `up` says whether the environment was up before."""
+
+    def __init__(self, *, up: bool, fails: str = "") -> None:
+        self.is_up, self.fails, self.verbs = up, fails, []
+
+    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        self.verbs.append(arguments[0])
+        if arguments[0] == self.fails:
+            raise ConfigurationError(f"cannot {arguments[0]}")
+        dsn = "postgresql://user:secret@host"
+        return {"up": self.is_up, "version": "1.0", "database": dsn, "instances": [{"name": "a", "url": dsn}]}
+
+
+CHECKS = (
+    Check("the service", "/readyz says 200", "200"),
+    Check("this machine's processors", "80 % in use", "at most half", holds=False, is_needed=False),
+)
+
+
+@contextmanager
+def silent(title: str):
+    yield lambda progress: None
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[Plan]:
+    """The plans that the engine was given; it makes an empty run of each."""
+    given: list[Plan] = []
+
+    def run(plan: Plan, target, **_: object):
+        given.append(plan)
+        return run_of([], plan)
+
+    monkeypatch.setattr(testbed.engine, "run", run)
+    monkeypatch.setattr(testbed.preflight, "ready", lambda look: CHECKS)
+    return given
+
+
+def bed_of(environment: Environment, runs: Path) -> testbed.Testbed:
+    return testbed.Testbed(environment, runs, watcher=silent, tell=partial(print, file=sys.stderr))
+
+
+def environment_of(control: FakeControl | None) -> Environment:
+    settings = Settings(base=Address("http://127.0.0.1:1"))
+    return Environment(Path(), Path("environments/shop.toml"), settings, control=control)  # type: ignore[arg-type]
+
+
+def test_an_environment_is_brought_up_for_the_first_run_and_taken_down_at_the_end(tmp_path, loads) -> None:
+    control = FakeControl(up=False)
+    bed = bed_of(environment_of(control), tmp_path)
+    assert control.verbs == []
+    bed.run(plan_of(ramp=5), "Run A", ())
+    bed.run(plan_of(ramp=5), "Run B", ())
+    bed.close()
+    bed.close()
+    assert control.verbs == ["status", "up", "down"]
+
+
+def test_an_environment_that_was_up_stays_up(tmp_path, loads) -> None:
+    control = FakeControl(up=True)
+    bed = bed_of(environment_of(control), tmp_path)
+    bed.run(plan_of(ramp=5), "Run A", ())
+    bed.close()
+    assert control.verbs == ["status", "up"]
+
+
+def test_an_environment_without_control_is_taken_as_it_is(tmp_path, loads) -> None:
+    bed = bed_of(environment_of(None), tmp_path)
+    bed.run(plan_of(ramp=5), "Run A", ())
+    bed.close()
+    assert len(loads) == 1
+
+
+def test_an_environment_that_does_not_come_up_is_not_tried_again(tmp_path, loads) -> None:
+    control = FakeControl(up=False, fails="up")
+    bed = bed_of(environment_of(control), tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="cannot up"):
+            bed.run(plan_of(), "Run A", ())
+    assert control.verbs == ["status", "up"]
+
+
+def test_an_environment_that_does_not_go_down_leaves_the_verdicts_standing(tmp_path, loads, capsys) -> None:
+    bed = bed_of(environment_of(FakeControl(up=False, fails="down")), tmp_path)
+    bed.run(plan_of(ramp=5), "Run A", ())
+    bed.close()
+    assert capsys.readouterr().err == "shop: cannot down\n"
+
+
+def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(tmp_path, loads) -> None:
+    run = bed_of(environment_of(FakeControl(up=True)), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert run.facts["environment"] == {"version": "1.0"}
+    kept = next(tmp_path.glob("*/run.json")).read_text()
+    assert '"version": "1.0"' in kept
+    assert "secret" not in kept
+
+
+def test_a_run_keeps_what_was_looked_at_before_it_and_warns_of_what_did_not_hold(tmp_path, loads) -> None:
+    run = bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert run.facts["preflight"][0] == "the service: /readyz says 200"
+    assert run.warnings == ("this machine's processors: 80 % in use, expected at most half",)
+
+
+def test_what_is_not_ready_to_judge_is_not_loaded(tmp_path, loads, monkeypatch) -> None:
+    def refuse(look: object) -> None:
+        raise NotReadyError("not ready to judge: its version: 1.0, expected 1.1")
+
+    monkeypatch.setattr(testbed.preflight, "ready", refuse)
+    with pytest.raises(NotReadyError):
+        bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert loads == []
+
+
+def test_an_environment_under_load_by_somebody_else_is_not_loaded(tmp_path, loads) -> None:
+    environment = environment_of(None)
+    with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
+        bed_of(environment, tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert loads == []
+
+
+def test_a_run_that_cannot_be_kept_is_judged_all_the_same(tmp_path, loads, capsys) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    run = bed_of(environment_of(None), tmp_path / "runs").run(plan_of(ramp=5), "Run A", ())
+    assert run.is_complete
+    assert "cannot keep run" in capsys.readouterr().err
+
+
+def test_a_ramp_warms_the_cache(tmp_path, loads) -> None:
+    bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert len(loads) == 1
+
+
+def test_without_a_ramp_untimed_load_warms_the_cache_first(tmp_path, loads) -> None:
+    plan = plan_of(ramp=0, level=200)
+    run = bed_of(environment_of(None), tmp_path).run(plan, "Run A", ())
+    assert [load.workload.stages for load in loads] == [(Stage(0, 20), Stage(5, 20)), plan.workload.stages]
+    assert run.plan == plan
+
+
+def test_a_cold_cache_is_emptied_and_not_warmed(tmp_path, loads) -> None:
+    control = FakeControl(up=True)
+    bed_of(environment_of(control), tmp_path).run(plan_of(ramp=0, cache="cold"), "Run A", ())
+    assert control.verbs == ["status", "up", "flush"]
+    assert len(loads) == 1
+
+
+def test_a_cold_cache_is_refused_where_nothing_can_empty_it(tmp_path, loads) -> None:
+    with pytest.raises(ConfigurationError, match="could empty the cache"):
+        bed_of(environment_of(None), tmp_path).run(plan_of(cache="cold"), "Run A", ())
+    assert loads == []
+
+
+def test_an_interrupted_warm_up_is_followed_by_no_load(tmp_path, loads, monkeypatch) -> None:
+    monkeypatch.setattr(testbed.engine, "run", lambda plan, *_, **__: run_of([], plan, ended="interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        bed_of(environment_of(None), tmp_path).run(plan_of(ramp=0), "Run A", ())
+
+
+READY = preflight.ready
+KILLING = plan_of(ramp=5, actions=(Action("an instance is killed"),))
+
+
+class ChangingControl(FakeControl):
+    """An environment that is another one after it was brought up."""
+
+    def __init__(self, **after: object) -> None:
+        super().__init__(up=True)
+        self.after = after
+
+    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        facts = super().call(*arguments)
+        alive = {
+            "instances": [{"name": "metrics-1", "state": "running", "pid": len(self.verbs)}],
+            "faults": {},
+        }
+        is_later = self.verbs.count("status") > 1
+        return {**facts, **alive, **(self.after if is_later else {})}
+
+
+@pytest.fixture
+def impatient(loads, monkeypatch) -> None:
+    """Looks once before a run, and once after it."""
+    monkeypatch.setattr(testbed.preflight, "ready", lambda look: READY(look, patience=0.0))
+    monkeypatch.setattr(testbed.preflight, "look", lambda *_: CHECKS)
+
+
+def test_after_a_run_that_disturbed_an_environment_as_it_was_is_loaded_on(tmp_path, loads, impatient) -> None:
+    bed = bed_of(environment_of(ChangingControl()), tmp_path)
+    bed.run(KILLING, "Run A", ())
+    bed.run(plan_of(ramp=5), "Run B", ())
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"instances": []},
+        {"instances": [{"name": "metrics-1", "state": "dead"}]},
+        {"faults": {"instance-killed": {}}},
+        {"version": "1.1"},
+    ],
+)
+def test_an_environment_that_is_not_as_it_was_is_not_loaded_again(after, tmp_path, loads, impatient) -> None:
+    bed = bed_of(environment_of(ChangingControl(**after)), tmp_path)
+    run = bed.run(KILLING, "Run A", ())
+    assert run.is_complete
+    with pytest.raises(NotReadyError, match="it is not as it was"):
+        bed.run(plan_of(ramp=5), "Run B", ())
+    assert len(loads) == 1
+
+
+def test_what_the_engine_cannot_do_is_passed_on(tmp_path, monkeypatch, loads) -> None:
+    def refuse(*_: object, **__: object):
+        raise UnreachableError("http://127.0.0.1:1 does not answer")
+
+    monkeypatch.setattr(testbed.engine, "run", refuse)
+    with pytest.raises(UnreachableError):
+        bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+
+
+# --- whatever fails after the load, the run is kept first
+
+
+def observing(monkeypatch, observer: object) -> None:
+    monkeypatch.setattr(testbed, "observer_of", lambda *_: observer)
+
+
+def kept(runs: Path) -> Run:
+    (folder,) = runs.iterdir()
+    return archive.load(folder)
+
+
+def test_a_run_is_kept_before_the_observer_is_asked_and_again_with_what_it_saw(
+    tmp_path, loads, monkeypatch
+) -> None:
+    class Slow(FakeObserver):
+        def observe(self, start: float, end: float):
+            assert kept(tmp_path).observations == {}
+            return super().observe(start, end)
+
+    cpu = Observation("CPU utilization", Reading.GAUGE, "ratio", (), 1.0)
+    observing(monkeypatch, Slow({"CPU utilization": cpu}))
+    bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert kept(tmp_path).observations == {"CPU utilization": cpu}
+
+
+def test_a_run_whose_observer_fails_is_kept_with_the_reason(tmp_path, loads, monkeypatch) -> None:
+    cpu = Observation("CPU utilization", Reading.GAUGE, "ratio", (), 1.0)
+    observing(monkeypatch, FakeObserver({"CPU utilization": cpu}, fails=KeyError("p99")))
+    run = bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert any("the observer failed: KeyError: 'p99'" in warning for warning in run.warnings)
+    assert kept(tmp_path).warnings == run.warnings
+    assert "KeyError" in kept(tmp_path).observations["CPU utilization"].problem
+
+
+def test_a_run_whose_observer_is_interrupted_is_kept(tmp_path, loads, monkeypatch) -> None:
+    class Interrupted(FakeObserver):
+        def observe(self, start: float, end: float):
+            raise KeyboardInterrupt
+
+    observing(monkeypatch, Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    assert kept(tmp_path).is_complete
+
+
+def test_a_run_is_kept_although_its_display_cannot_be_taken_away(tmp_path, loads) -> None:
+    @contextmanager
+    def broken(title: str):
+        yield lambda progress: None
+        raise BrokenPipeError
+
+    bed = testbed.Testbed(environment_of(None), tmp_path, watcher=broken, tell=print)
+    with pytest.raises(BrokenPipeError):
+        bed.run(plan_of(ramp=5), "Run A", ())
+    assert kept(tmp_path).is_complete
+
+
+def test_a_run_after_which_the_environment_cannot_be_asked_stands_and_is_the_last(
+    tmp_path, loads, impatient
+) -> None:
+    class Gone(ChangingControl):
+        def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+            if "status" in self.verbs and arguments[0] == "status":
+                raise ValueError("no JSON")
+            return super().call(*arguments)
+
+    bed = bed_of(environment_of(Gone()), tmp_path)
+    assert bed.run(KILLING, "Run A", ()).is_complete
+    with pytest.raises(NotReadyError, match="ValueError: no JSON"):
+        bed.run(plan_of(ramp=5), "Run B", ())
+
+
+def test_the_references_of_an_environment_are_resolved_once(tmp_path, loads, monkeypatch) -> None:
+    monkeypatch.setenv("SHOP_URL", "http://127.0.0.1:1")
+    values = {"base": "env:SHOP_URL", "observer": {"url": "env:SHOP_URL"}}
+    bed = bed_of(Environment("shop", Path(), Path("shop.toml"), values), tmp_path)
+    observing(monkeypatch, None)
+    bed.run(plan_of(ramp=5), "Run A", ())
+    monkeypatch.delenv("SHOP_URL")
+    bed.run(plan_of(ramp=5), "Run B", ())
+    assert len(loads) == 2
