@@ -608,6 +608,24 @@ def test_a_request_is_what_the_service_expects():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["host", "Host"])
+def test_a_host_of_the_user_is_sent_in_place_of_the_address(name):
+    async def main():
+        async with listening(always_says(OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for headers in (RequestHeaders({name: "shop.example"}), HEADERS, HEADERS.overlaid({name: "b"})):
+                await session.request("GET", "/", headers, b"", None, monotonic() + 5)
+            session.close()
+            return server
+
+    server = running(main())
+    hosts = [
+        [line for line in request.lower().split(b"\r\n") if line.startswith(b"host:")]
+        for request in server.requests
+    ]
+    assert hosts == [[b"host: shop.example"], [b"host: 127.0.0.1:%d" % server.port], [b"host: b"]]
+
+
 def test_an_address_of_version_six_is_an_address():
     async def main():
         async with listening(always_says(OK), host="::1") as server:
@@ -657,6 +675,23 @@ def test_a_cookie_that_is_set_later_comes_with_those_set_before():
             return server.requests
 
     assert b"\r\ncookie: a=1; b=1\r\n" in running(main())[-1]
+
+
+def test_a_cookie_header_of_the_request_is_sent_in_place_of_the_kept_cookies():
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/\r\n", 1)
+
+    async def main():
+        async with listening(says(setting, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session)
+            own = HEADERS.overlaid({"Cookie": "b=2"})
+            await session.request("GET", "/", own, b"", None, monotonic() + 5)
+            session.close()
+            return server.requests[1]
+
+    request = running(main())
+    assert b"\r\nCookie: b=2\r\n" in request
+    assert request.lower().count(b"cookie:") == 1
 
 
 def test_a_cookie_without_a_path_belongs_to_where_it_was_set():
@@ -731,9 +766,14 @@ def test_headers_change_when_they_are_changed():
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb"])
 def test_a_header_cannot_bring_another(value):
-    headers = RequestHeaders({"x": value})
+    headers = RequestHeaders({})
     with pytest.raises(ValueError, match="line break"):
-        _ = headers.block
+        RequestHeaders({"x": value})
+    with pytest.raises(ValueError, match="line break"):
+        headers["x"] = value
+    with pytest.raises(ValueError, match="line break"):
+        headers.overlaid({"x": value})
+    assert headers.block == b""
 
 
 @pytest.mark.parametrize("base", ["ftp://127.0.0.1", "127.0.0.1:8080", "http://"])

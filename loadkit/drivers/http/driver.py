@@ -122,6 +122,10 @@ class HttpDriver:
             beginning = self._beginnings[method, path] = line + self._host_line
         return beginning
 
+    def without_host(self, beginning: bytes) -> bytes:
+        """The request line alone, for a request whose headers name the host."""
+        return beginning.removesuffix(self._host_line)
+
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "HttpxSession":
         """See `Driver.httpx_session`."""
         from loadkit.drivers.http.httpx_session import HttpxSession
@@ -186,9 +190,11 @@ class HttpSession:
         elif method in ("POST", "PUT", "PATCH"):
             more = b"%bcontent-length: 0\r\n" % more
         path = self._prefix + path
-        if self._cookies is not None:
+        if self._cookies is not None and "cookie" not in headers:
             more += self._cookies.line(path)
         beginning = self.driver.beginning(method, path)
+        if headers.has_host:
+            beginning = self.driver.without_host(beginning)
         message = b"".join((beginning, headers.block, more, b"\r\n", body or b""))
         return self.exchange(method, path, message, deadline)
 

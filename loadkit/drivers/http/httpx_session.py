@@ -30,6 +30,8 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (httpx.NetworkError, "reset"),
 )
 """Under which word each error is counted; the first that fits."""
+_HTTPX_DEFAULTS = ("accept", "accept-encoding", "user-agent")
+"""Headers that httpx adds; those of the user take their place."""
 _DECODED = {b"content-encoding", b"content-length", b"transfer-encoding"}
 """Headers that no longer hold: httpx has unpacked the body."""
 
@@ -54,12 +56,14 @@ class HttpxSession:
             connect_timeout: seconds; infinite for as long as the whole request may take.
             read_timeout: the same for silence.
             note: called with each request.
-            options: of `httpx.AsyncClient`, in place of these.
+            options: of `httpx.AsyncClient`, in place of these; headers come with each request instead.
 
         """
         # The proxies of this machine's environment have no part in what is measured, unless a journey names one.
         usual: dict[str, Any] = {"base_url": base, "verify": context, "trust_env": False}
         self._client = httpx.AsyncClient(**usual | options)
+        for name in _HTTPX_DEFAULTS:  # a default that the user deleted is not sent either
+            self._client.headers.pop(name, None)
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._note = note
         self._closing: asyncio.Task[None] | None = None
