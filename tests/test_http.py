@@ -8,6 +8,7 @@ from itertools import pairwise
 from time import monotonic
 from unittest.mock import Mock
 
+import httpx
 import pytest
 import uvloop
 
@@ -798,6 +799,37 @@ def test_bodies_are_read_as_they_say_they_are():
     assert answer_with(zlib.compress(b"hello"), b"Content-Encoding: deflate").content == b"hello"
     assert answer_with(zlib.compress(b"hello", wbits=-15), b"CONTENT-ENCODING: deflate").content == b"hello"
     assert answer_with(b"", b"Content-Encoding: gzip").content == b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": NaN}',
+        b"[Infinity, -Infinity]",
+        *(
+            '{"a": "é"}'.encode(f"utf-{bits}")
+            for bits in ("8-sig", "16", "16-le", "16-be", "32", "32-le", "32-be")
+        ),
+        b'["\\ud800"]',
+        b'{"a": [1, 2.5, null, true]}',
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_json_is_what_httpx_reads(body, pack):
+    headers = [] if pack is bytes else [b"Content-Encoding: gzip"]
+    expected = httpx.Response(200, content=body).json()
+    # Their text is compared: NaN is unlike itself.
+    assert repr(answer_with(pack(body), *headers).json()) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"{'a': 1}", b'{"a": 1} more', b'"\xff\xfe"', b"\xff\xfe\x00", b"[" * 200_000, b"nan"],
+)
+def test_what_is_no_json_is_a_value_error(body):
+    with pytest.raises(ValueError):  # noqa: PT011  each parser has its own words
+        answer_with(body).json()
 
 
 def test_a_body_that_is_not_what_it_says_is_a_value_error():

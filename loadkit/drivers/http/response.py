@@ -1,5 +1,6 @@
 """An answer, as `httpx.Response` shows one; decoded only where somebody looks."""
 
+import json
 import zlib
 from typing import Any
 
@@ -104,11 +105,21 @@ class Response:
     def json(self) -> Any:
         """The body as JSON values.
 
+        As httpx does, it reads what Python's own parser reads: UTF-8, UTF-16 and UTF-32, with a byte order mark or
+        without, and NaN and Infinity.
+
         Raises:
             ValueError: it is no JSON.
 
         """
-        return orjson.loads(self.content if self.head.is_encoded else self.body)
+        content = self.content if self.head.is_encoded else self.body
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError:  # orjson is the fast one, and the strict one
+            try:
+                return json.loads(content)
+            except RecursionError:
+                raise ValueError("the body is no JSON that can be read: it is nested too deeply") from None
 
     @property
     def is_success(self) -> bool:
