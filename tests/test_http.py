@@ -801,6 +801,52 @@ def test_bodies_are_read_as_they_say_they_are():
     assert answer_with(b"", b"Content-Encoding: gzip").content == b""
 
 
+PACKED, MORE, NOTHING = (gzip.compress(content, mtime=0) for content in (b"hello", b" again", b""))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "content"),
+    [
+        ("gzip", PACKED + MORE, b"hello again"),
+        ("x-gzip", PACKED + MORE + PACKED, b"hello againhello"),
+        ("gzip", NOTHING, b""),
+        ("gzip", NOTHING + PACKED + NOTHING + MORE + NOTHING, b"hello again"),
+        ("gzip", PACKED + b"\0" * 512, b"hello"),
+        ("gzip", PACKED + MORE + b"rubbish", b"hello again"),
+        ("gzip", PACKED + b"\x1f", b"hello"),
+        ("deflate", zlib.compress(b""), b""),
+        ("deflate", zlib.compress(b"", wbits=-15), b""),
+        ("deflate", zlib.compress(b"hello", level=0), b"hello"),
+        ("deflate", zlib.compress(b"hello", level=0, wbits=-15), b"hello"),
+        ("deflate", zlib.compress(b"hello") + b"rubbish", b"hello"),
+        ("gzip, deflate", zlib.compress(PACKED + MORE), b"hello again"),
+        ("identity, GZIP", PACKED, b"hello"),
+        ("Identity", b"hello", b"hello"),
+        ("", b"hello", b"hello"),
+    ],
+)
+def test_every_member_of_a_body_is_read_and_what_is_none_behind_them_is_left(encoding, body, content):
+    assert answer_with(body, b"Content-Encoding: " + encoding.encode()).content == content
+
+
+@pytest.mark.parametrize(
+    "body", [PACKED[:-1], PACKED + MORE[:-1], PACKED + b"\x1f\x8brubbish", PACKED[:-8] + b"\0" * 8]
+)
+def test_a_member_that_is_broken_or_cut_off_is_a_value_error(body):
+    with pytest.raises(ValueError, match="the body is not gzip"):
+        _ = answer_with(body, b"Content-Encoding: gzip").content
+
+
+@pytest.mark.parametrize("wbits", [9, 15, -9, -15, 31])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_packed_body_is_what_httpx_makes_of_it(wbits, level):
+    encoding = "gzip" if wbits > 15 else "deflate"
+    for content in (b"", b"a", b"hello" * 1000, bytes(range(256)) * 40):
+        packed = zlib.compress(content, level, wbits)
+        expected = httpx.Response(200, headers={"content-encoding": encoding}, content=packed).content
+        assert answer_with(packed, b"Content-Encoding: " + encoding.encode()).content == expected == content
+
+
 @pytest.mark.parametrize(
     "body",
     [

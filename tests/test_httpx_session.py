@@ -83,7 +83,7 @@ def sent_by(headers, options=None):
                 await session.request("POST", "/", headers, b"", b"body", monotonic() + 10)
                 session.close()
             for request in server.requests:
-                lines = request.partition(b"\r\n\r\n")[0].decode().lower().split("\r\n")[1:]
+                lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").lower().split("\r\n")[1:]
                 fields = dict(line.split(": ", 1) for line in lines)
                 assert len(fields) == len(lines), lines
                 found.append(fields)
@@ -127,6 +127,19 @@ def test_a_packed_body_is_unpacked_once():
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     (answer,), _ = ask(always_says(head + packed))
     assert answer.json() == {"a": 1}
+
+
+def test_every_member_of_a_packed_body_is_unpacked():
+    packed = gzip.compress(b'{"a"') + gzip.compress(b": 1}")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    (answer,), _ = ask(always_says(head + packed))
+    assert answer.json() == {"a": 1}
+    assert answer.body == packed, "as it came, as over the load's own client"
+
+
+def test_a_header_beyond_ascii_is_sent_as_over_the_loads_own_client():
+    ours, over_httpx = sent_by(RequestHeaders({"x-name": "Zoë"}))
+    assert ours["x-name"] == over_httpx["x-name"] == "zoë"
 
 
 def test_digest_authentication_with_its_challenge_is_one_operation():

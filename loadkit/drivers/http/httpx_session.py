@@ -32,8 +32,6 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 """Under which word each error is counted; the first that fits."""
 _HTTPX_DEFAULTS = ("accept", "accept-encoding", "user-agent")
 """Headers that httpx adds; those of the user take their place."""
-_DECODED = {b"content-encoding", b"content-length", b"transfer-encoding"}
-"""Headers that no longer hold: httpx has unpacked the body."""
 
 
 class HttpxSession:
@@ -79,7 +77,8 @@ class HttpxSession:
     ) -> Response:
         """See `Session.request`."""
         self._note()
-        fields = [*headers.items(), *(line.split(": ", 1) for line in more.decode("latin-1").splitlines())]
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        fields += [(name, value) for name, _, value in (line.partition(b": ") for line in more.splitlines())]
         left = max(deadline - monotonic(), 0.0)
         patience = httpx.Timeout(
             None,
@@ -88,26 +87,21 @@ class HttpxSession:
         )
         try:
             async with asyncio.timeout(left):
-                answer = await self._client.request(
-                    method,
-                    path,
-                    headers=[(name, value) for name, value in fields],
-                    content=body,
-                    timeout=patience,
-                )
+                async with self._client.stream(
+                    method, path, headers=fields, content=body, timeout=patience
+                ) as answer:
+                    # Packed as it came: httpx would unpack the first member of a gzip stream only.
+                    packed = b"".join([piece async for piece in answer.aiter_raw()])
+                    at = monotonic()
         except TimeoutError:
             raise TransportError("timeout", monotonic()) from None
         except httpx.ReadTimeout:
             raise TransportError("read timeout", monotonic()) from None
         except httpx.HTTPError as error:
             raise TransportError(_kind_of(error), monotonic()) from None
-        at = monotonic()
-        lines = [b"HTTP/1.1 %d" % answer.status_code]
-        lines += [b"%b: %b" % field for field in answer.headers.raw if field[0].lower() not in _DECODED]
+        lines = [b"HTTP/1.1 %d" % answer.status_code, *(b"%b: %b" % field for field in answer.headers.raw)]
         head = b"\r\n".join(lines)
-        return Response(
-            Head(answer.status_code, head), answer.content, at, len(head) + answer.num_bytes_downloaded
-        )
+        return Response(Head(answer.status_code, head), packed, at, len(head) + answer.num_bytes_downloaded)
 
     def close(self) -> None:
         """Close its connections, as soon as the event loop comes to it."""
