@@ -695,6 +695,37 @@ def test_a_cookie_header_of_the_request_is_sent_in_place_of_the_kept_cookies():
     assert request.lower().count(b"cookie:") == 1
 
 
+@pytest.mark.parametrize("attribute", [b"Secure", b"Domain=stranger.example"])
+def test_a_cookie_that_must_not_be_kept_is_not_sent(attribute):
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/; %b\r\n" % attribute, 1)
+
+    async def main():
+        async with listening(says(setting, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for _ in range(2):
+                await ask(session)
+            session.close()
+            return server.requests[1]
+
+    assert b"cookie" not in running(main())
+
+
+def test_cookies_belong_to_the_host_that_the_request_names():
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/; Domain=shop.example\r\n", 1)
+    hosts = ["www.shop.example:8080", "api.shop.example", "stranger.example", "[", None]
+
+    async def main():
+        async with listening(says(setting, *[OK] * len(hosts))) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for host in hosts:
+                headers = HEADERS.overlaid({"Host": host}) if host else HEADERS
+                await session.request("GET", "/", headers, b"", None, monotonic() + 5)
+            session.close()
+            return server.requests
+
+    assert [b"cookie: a=1" in request for request in running(main())] == [False, True, False, False, False]
+
+
 def test_a_cookie_without_a_path_belongs_to_where_it_was_set():
     setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1\r\n", 1)
 
