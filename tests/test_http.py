@@ -8,6 +8,7 @@ from itertools import pairwise
 from time import monotonic
 from unittest.mock import Mock
 
+import httpx
 import pytest
 import uvloop
 
@@ -608,6 +609,24 @@ def test_a_request_is_what_the_service_expects():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["host", "Host"])
+def test_a_host_of_the_user_is_sent_in_place_of_the_address(name):
+    async def main():
+        async with listening(always_says(OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for headers in (RequestHeaders({name: "shop.example"}), HEADERS, HEADERS.overlaid({name: "b"})):
+                await session.request("GET", "/", headers, b"", None, monotonic() + 5)
+            session.close()
+            return server
+
+    server = running(main())
+    hosts = [
+        [line for line in request.lower().split(b"\r\n") if line.startswith(b"host:")]
+        for request in server.requests
+    ]
+    assert hosts == [[b"host: shop.example"], [b"host: 127.0.0.1:%d" % server.port], [b"host: b"]]
+
+
 def test_an_address_of_version_six_is_an_address():
     async def main():
         async with listening(always_says(OK), host="::1") as server:
@@ -657,6 +676,54 @@ def test_a_cookie_that_is_set_later_comes_with_those_set_before():
             return server.requests
 
     assert b"\r\ncookie: a=1; b=1\r\n" in running(main())[-1]
+
+
+def test_a_cookie_header_of_the_request_is_sent_in_place_of_the_kept_cookies():
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/\r\n", 1)
+
+    async def main():
+        async with listening(says(setting, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            await ask(session)
+            own = HEADERS.overlaid({"Cookie": "b=2"})
+            await session.request("GET", "/", own, b"", None, monotonic() + 5)
+            session.close()
+            return server.requests[1]
+
+    request = running(main())
+    assert b"\r\nCookie: b=2\r\n" in request
+    assert request.lower().count(b"cookie:") == 1
+
+
+@pytest.mark.parametrize("attribute", [b"Secure", b"Domain=stranger.example"])
+def test_a_cookie_that_must_not_be_kept_is_not_sent(attribute):
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/; %b\r\n" % attribute, 1)
+
+    async def main():
+        async with listening(says(setting, OK)) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for _ in range(2):
+                await ask(session)
+            session.close()
+            return server.requests[1]
+
+    assert b"cookie" not in running(main())
+
+
+def test_cookies_belong_to_the_host_that_the_request_names():
+    setting = OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/; Domain=shop.example\r\n", 1)
+    hosts = ["www.shop.example:8080", "api.shop.example", "stranger.example", "[", None]
+
+    async def main():
+        async with listening(says(setting, *[OK] * len(hosts))) as server:
+            session = HttpDriver(Target("t", server.base)).session()
+            for host in hosts:
+                headers = HEADERS.overlaid({"Host": host}) if host else HEADERS
+                await session.request("GET", "/", headers, b"", None, monotonic() + 5)
+            session.close()
+            return server.requests
+
+    assert [b"cookie: a=1" in request for request in running(main())] == [False, True, False, False, False]
 
 
 def test_a_cookie_without_a_path_belongs_to_where_it_was_set():
@@ -731,9 +798,14 @@ def test_headers_change_when_they_are_changed():
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb"])
 def test_a_header_cannot_bring_another(value):
-    headers = RequestHeaders({"x": value})
+    headers = RequestHeaders({})
     with pytest.raises(ValueError, match="line break"):
-        _ = headers.block
+        RequestHeaders({"x": value})
+    with pytest.raises(ValueError, match="line break"):
+        headers["x"] = value
+    with pytest.raises(ValueError, match="line break"):
+        headers.overlaid({"x": value})
+    assert headers.block == b""
 
 
 @pytest.mark.parametrize("base", ["ftp://127.0.0.1", "127.0.0.1:8080", "http://"])
@@ -758,6 +830,83 @@ def test_bodies_are_read_as_they_say_they_are():
     assert answer_with(zlib.compress(b"hello"), b"Content-Encoding: deflate").content == b"hello"
     assert answer_with(zlib.compress(b"hello", wbits=-15), b"CONTENT-ENCODING: deflate").content == b"hello"
     assert answer_with(b"", b"Content-Encoding: gzip").content == b""
+
+
+PACKED, MORE, NOTHING = (gzip.compress(content, mtime=0) for content in (b"hello", b" again", b""))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "content"),
+    [
+        ("gzip", PACKED + MORE, b"hello again"),
+        ("x-gzip", PACKED + MORE + PACKED, b"hello againhello"),
+        ("gzip", NOTHING, b""),
+        ("gzip", NOTHING + PACKED + NOTHING + MORE + NOTHING, b"hello again"),
+        ("gzip", PACKED + b"\0" * 512, b"hello"),
+        ("gzip", PACKED + MORE + b"rubbish", b"hello again"),
+        ("gzip", PACKED + b"\x1f", b"hello"),
+        ("deflate", zlib.compress(b""), b""),
+        ("deflate", zlib.compress(b"", wbits=-15), b""),
+        ("deflate", zlib.compress(b"hello", level=0), b"hello"),
+        ("deflate", zlib.compress(b"hello", level=0, wbits=-15), b"hello"),
+        ("deflate", zlib.compress(b"hello") + b"rubbish", b"hello"),
+        ("gzip, deflate", zlib.compress(PACKED + MORE), b"hello again"),
+        ("identity, GZIP", PACKED, b"hello"),
+        ("Identity", b"hello", b"hello"),
+        ("", b"hello", b"hello"),
+    ],
+)
+def test_every_member_of_a_body_is_read_and_what_is_none_behind_them_is_left(encoding, body, content):
+    assert answer_with(body, b"Content-Encoding: " + encoding.encode()).content == content
+
+
+@pytest.mark.parametrize(
+    "body", [PACKED[:-1], PACKED + MORE[:-1], PACKED + b"\x1f\x8brubbish", PACKED[:-8] + b"\0" * 8]
+)
+def test_a_member_that_is_broken_or_cut_off_is_a_value_error(body):
+    with pytest.raises(ValueError, match="the body is not gzip"):
+        _ = answer_with(body, b"Content-Encoding: gzip").content
+
+
+@pytest.mark.parametrize("wbits", [9, 15, -9, -15, 31])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_packed_body_is_what_httpx_makes_of_it(wbits, level):
+    encoding = "gzip" if wbits > 15 else "deflate"
+    for content in (b"", b"a", b"hello" * 1000, bytes(range(256)) * 40):
+        packed = zlib.compress(content, level, wbits)
+        expected = httpx.Response(200, headers={"content-encoding": encoding}, content=packed).content
+        assert answer_with(packed, b"Content-Encoding: " + encoding.encode()).content == expected == content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": NaN}',
+        b"[Infinity, -Infinity]",
+        *(
+            '{"a": "é"}'.encode(f"utf-{bits}")
+            for bits in ("8-sig", "16", "16-le", "16-be", "32", "32-le", "32-be")
+        ),
+        b'["\\ud800"]',
+        b'{"a": [1, 2.5, null, true]}',
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_json_is_what_httpx_reads(body, pack):
+    headers = [] if pack is bytes else [b"Content-Encoding: gzip"]
+    expected = httpx.Response(200, content=body).json()
+    # Their text is compared: NaN is unlike itself.
+    assert repr(answer_with(pack(body), *headers).json()) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"{'a': 1}", b'{"a": 1} more', b'"\xff\xfe"', b"\xff\xfe\x00", b"[" * 200_000, b"nan"],
+)
+def test_what_is_no_json_is_a_value_error(body):
+    with pytest.raises(ValueError):  # noqa: PT011  each parser has its own words
+        answer_with(body).json()
 
 
 def test_a_body_that_is_not_what_it_says_is_a_value_error():

@@ -72,6 +72,50 @@ def test_a_request_is_sent_as_the_user_made_it_and_its_answer_is_like_any_other(
     assert body == b"body"
 
 
+def sent_by(headers, options=None):
+    """The head of a request with these headers, by name: through the load's own client, and through httpx."""
+
+    async def main():
+        found = []
+        async with listening(always_says(OK)) as server:
+            driver = HttpDriver(Target("t", server.base))
+            for session in (driver.session(), driver.httpx_session(lambda: None, options or {})):
+                await session.request("POST", "/", headers, b"", b"body", monotonic() + 10)
+                session.close()
+            for request in server.requests:
+                lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").lower().split("\r\n")[1:]
+                fields = dict(line.split(": ", 1) for line in lines)
+                assert len(fields) == len(lines), lines
+                found.append(fields)
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"Host": "shop.example"},
+        {"ACCEPT": "text/html"},
+        {"User-agent": "mine", "content-type": "text/own"},
+    ],
+)
+def test_a_header_of_a_request_replaces_the_default_through_httpx_as_without_it(own):
+    users = {"user-agent": "users", "accept": "*/*", "accept-encoding": "gzip"}
+    ours, over_httpx = sent_by(RequestHeaders(users).overlaid(own))
+    assert over_httpx.pop("connection") == "keep-alive"
+    assert ours == over_httpx
+    assert {name.lower(): value for name, value in own.items()}.items() <= ours.items()
+
+
+def test_a_default_that_the_user_deleted_is_not_sent_through_httpx_either():
+    ours, over_httpx = sent_by(RequestHeaders({}))
+    assert set(ours) == {"host", "content-length"}
+    assert set(over_httpx) == {"host", "content-length", "connection"}
+
+
 def test_the_connection_is_kept():
     found, server = ask(always_says(OK), "/", "/", "/")
     assert [answer.status_code for answer in found] == [200] * 3
@@ -83,6 +127,19 @@ def test_a_packed_body_is_unpacked_once():
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     (answer,), _ = ask(always_says(head + packed))
     assert answer.json() == {"a": 1}
+
+
+def test_every_member_of_a_packed_body_is_unpacked():
+    packed = gzip.compress(b'{"a"') + gzip.compress(b": 1}")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    (answer,), _ = ask(always_says(head + packed))
+    assert answer.json() == {"a": 1}
+    assert answer.body == packed, "as it came, as over the load's own client"
+
+
+def test_a_header_beyond_ascii_is_sent_as_over_the_loads_own_client():
+    ours, over_httpx = sent_by(RequestHeaders({"x-name": "Zoë"}))
+    assert ours["x-name"] == over_httpx["x-name"] == "zoë"
 
 
 def test_digest_authentication_with_its_challenge_is_one_operation():

@@ -48,6 +48,11 @@ def folder(tmp_path, monkeypatch):
         ([NOWHERE, "--think=3s..1s"], "--think 3s..1s: the first time is the longer one; 1s..3s can be read"),
         ([NOWHERE, "--workers=0"], "--workers 0: expected one or more"),
         ([NOWHERE, "--header=nothing"], 'cannot read the header "nothing"; "Accept: application/json" can be'),
+        ([NOWHERE, "--header=content-Length: 3"], '--header: the header "content-length" cannot be set, the client'),
+        ([NOWHERE, "--header=Transfer-Encoding: chunked"], "as json=, data= or content="),
+        ([NOWHERE, "--header=Connection: close"], 'the header "connection" cannot be set'),
+        ([NOWHERE, "--header=X: a\nb: c"], "a header must not contain a line break: ['x']"),
+        ([NOWHERE, "--header=X-Price: 5 €"], '--header "X-Price": only Latin-1 can be sent'),
         ([NOWHERE, "--body=@absent"], "cannot read the body from absent"),
         ([NOWHERE, "--that=p95 stays bellow 5 ms"], 'cannot read "bellow"; did you mean "below"?'),
         ([NOWHERE, "--that=throughput is above 1.000 requests per second"], "it may mean 1 or 1000: write 1 or 1000"),
@@ -144,6 +149,25 @@ def test_what_may_let_somebody_in_is_not_kept_wherever_it_stood():
     assert kept["path"] == "/hooks?api_key=***&page=***&***"
     assert kept["body"] == "*** (18 bytes)"
     assert (kept["method"], kept["Accept"]) == ("POST", "text/html")
+
+
+def test_a_header_replaces_the_default_of_its_name():
+    given = {"host": "shop.example", "USER-AGENT": "mine", "accept": "text/html", "X-Run-Id": "7"}
+    with in_a_thread(always_says(OK)) as server:
+        cli.main(
+            [
+                "run",
+                f"{server.base}/x",
+                *BRIEFLY,
+                *(f"--header={name}: {said}" for name, said in given.items()),
+            ]
+        )
+    asked = [request.decode() for request in server.requests if b"shop.example" in request]
+    assert asked
+    for request in asked:
+        fields = [line.lower().split(": ", 1) for line in request.split("\r\n")[1:] if line]
+        assert len(dict(fields)) == len(fields), request
+        assert {name.lower(): said for name, said in given.items()}.items() <= dict(fields).items()
 
 
 def test_a_header_never_takes_the_place_of_what_is_asked_for(capsys):

@@ -17,7 +17,7 @@ from loadkit.drivers.tls import context_of
 from loadkit.engine.uptime import require_answer
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.target import Target
-from tests.bad_servers import always_says, in_a_thread, listening, says
+from tests.bad_servers import always_says, asked, in_a_thread, listening, says
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -68,6 +68,19 @@ def ours(tmp_path_factory):
 
 def test_a_verified_connection_is_kept_like_any_other(ours):
     assert ask_over(always_says(OK), served_with(*ours), "localhost", ours[0], times=3) == ([b"hi"] * 3, 1)
+
+
+def test_a_cookie_that_asks_for_tls_is_sent_over_it(ours):
+    seen = []
+
+    async def sets_a_cookie(server, reader, writer):
+        while True:
+            seen.append(await asked(server, reader))
+            writer.write(OK.replace(b"\r\n", b"\r\nSet-Cookie: a=1; Path=/; Secure\r\n", 1))
+            await writer.drain()
+
+    ask_over(sets_a_cookie, served_with(*ours), "localhost", ours[0], times=2)
+    assert [b"\r\ncookie: a=1\r\n" in request for request in seen] == [False, True]
 
 
 def test_an_answer_that_ends_with_a_tls_connection_is_whole(ours):

@@ -52,6 +52,9 @@ class WritingDriver:
 
         return Session()
 
+    def httpx_session(self, note, options):
+        return self.session()
+
 
 class Meeting:
     """A user, what it sent, and what was recorded."""
@@ -116,6 +119,68 @@ def test_an_authors_content_type_replaces_the_default():
         meet(lambda user: user.post("/x", json={}, headers={"Content-Type": "application/vnd.api+json"}))
     )
     assert headers.lower().count(b"content-type") == 1
+
+
+DEFAULTS = {"User-Agent": "mine/1", "ACCEPT": "text/html", "accept-Encoding": "identity", "X-RUN-ID": "mine"}
+
+
+def lines_of(block):
+    """What stands on the wire, by name."""
+    fields = [line.split(": ", 1) for line in block.decode().split("\r\n") if line]
+    assert len({name.lower() for name, _ in fields}) == len(fields), fields
+    return {name.lower(): value for name, value in fields}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_requests_header_replaces_the_users_which_replaces_the_default_whatever_their_case(name):
+    async def use(user):
+        user.headers[name.swapcase()] = "users"
+        await user.get("/x")
+        await user.get("/x", headers={name: DEFAULTS[name]})
+        await user.get("/x")
+
+    sent = [lines_of(headers)[name.lower()] for _, _, headers, _, _ in meet(use).driver.asked]
+    assert sent == ["users", DEFAULTS[name], "users"]
+
+
+@pytest.mark.parametrize("body", [{"json": {}}, {"data": {"a": "1"}}])
+def test_a_users_content_type_replaces_that_of_the_body_and_a_requests_replaces_both(body):
+    async def use(user):
+        user.headers["CONTENT-TYPE"] = "text/users"
+        await user.post("/x", **body)
+        await user.post("/x", headers={"content-Type": "text/own"}, **body)
+
+    sent = [lines_of(headers)["content-type"] for _, _, headers, _, _ in meet(use).driver.asked]
+    assert sent == ["text/users", "text/own"]
+
+
+def test_of_two_spellings_of_one_header_the_last_is_sent():
+    headers = only_request(meet(lambda user: user.get("/x", headers={"X-One": "1", "x-one": "2"})))[2]
+    assert lines_of(headers)["x-one"] == "2"
+
+
+def test_headers_given_to_httpx_replace_the_defaults_too():
+    async def use(user):
+        user.use_httpx(headers={"Accept": "text/html"})
+        assert user.headers["accept"] == "text/html"
+
+    meet(use)
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "TRANSFER-ENCODING", "connection"])
+def test_a_header_that_the_client_computes_is_refused_in_one_line(name):
+    async def use(user):
+        with pytest.raises(
+            ValueError, match=f'"{name.lower()}" cannot be set, the client computes it; expected'
+        ):
+            user.headers[name] = "1"
+        with pytest.raises(
+            ValueError, match=f'"{name.lower()}" cannot be set, the client computes it; expected'
+        ):
+            await user.get("/x", headers={name: "1"})
+        await user.get("/x")
+
+    assert name.lower() not in lines_of(only_request(meet(use))[2])
 
 
 def test_a_users_headers_are_sent_and_a_requests_own_besides_them():

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadkit import grammar
+from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.engine.run import run
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.judging import judge
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _HARMLESS = {
-    "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Encoding", "Content-Type",
+    "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Content-Type",
     "Origin", "Referer", "User-Agent",
 }  # fmt: skip
 """Headers that let nobody in: their values are kept; of any other only the name is."""
@@ -281,7 +282,16 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise ConfigurationError(f'cannot read the header "{text}"; "Accept: application/json" can be read')
-    return name.strip().title(), value.strip()
+    name, value = name.strip(), value.strip()
+    try:
+        RequestHeaders({name: value})
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f'--header "{name}": only Latin-1 can be sent; "Accept: application/json" can'
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(f"--header: {error}") from None
+    return name.title(), value
 
 
 def _body(text: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import orjson
 
 from loadkit.drivers.base import Meter, NoResponse, TransportError
-from loadkit.drivers.http.headers import RequestHeaders, encode
+from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.http.response import Response
 from loadkit.recording.sample import OK, Sample
@@ -61,8 +61,8 @@ class Session(Protocol):
         Args:
             method: "GET" …
             path: with its query, from the root: "/api/v1/widgets/7?fresh=1".
-            headers: the user's, sent with each request.
-            more: this request's own, as they stand on the wire; b"" for none.
+            headers: the user's, with this request's own in the place of those of the same name.
+            more: more of them, of other names, as they stand on the wire; b"" for none.
             body: None for no body at all.
             deadline: the moment, on the monotonic clock, at which to give up.
 
@@ -101,7 +101,7 @@ class HttpClient:
                 "x-run-id": meter.run_id,
             }
         )
-        """Sent with each request."""
+        """Sent with each request; what a journey sets replaces these defaults, the host and the body's content type."""
         self._meter = meter
         self._backend = backend
         self._session = backend.session()
@@ -116,7 +116,7 @@ class HttpClient:
                 json: sent as the body, as JSON.
                 data: sent as the body, as a form.
                 content: sent as the body, as it is.
-                headers: of this request only, besides the user's.
+                headers: of this request only; they replace the user's of the same name, whatever its case.
                 params: put behind the path as its query.
                 label: under which it is counted; else the method and the path, ids in it replaced by "{id}".
                 expect: statuses of 400 and above that are no failures here.
@@ -125,6 +125,8 @@ class HttpClient:
 
         Raises:
             NoResponse: no answer came. It has been counted; let it pass.
+            ValueError: a header has a line break in it, or is one that the client computes (content-length,
+                transfer-encoding, connection).
 
         """
         return self._request(method, path, **how)
@@ -160,13 +162,12 @@ class HttpClient:
             path = quoted(path)
         if params:
             path = f"{path}?{urlencode(params)}"
+        sent = self.headers.overlaid(headers) if headers else self.headers
         more = b""
         if json is not None:
-            content, more = orjson.dumps(json), _JSON
+            content, more = orjson.dumps(json), b"" if sent.has_type else _JSON
         elif data is not None:
-            content, more = urlencode(data).encode(), _FORM
-        if headers:
-            more = encode(headers) if _names_type(headers) else more + encode(headers)
+            content, more = urlencode(data).encode(), b"" if sent.has_type else _FORM
 
         recorder, requests = meter.recorder, meter.requests
         is_recorded = record and is_recorded
@@ -185,7 +186,7 @@ class HttpClient:
             response = await self._session.request(
                 method,
                 path,
-                self.headers,
+                sent,
                 more,
                 content,
                 begun + (meter.timeout if timeout is None else timeout),
@@ -273,6 +274,8 @@ class HttpClient:
         says how many did.
         """
         self._session.close()
+        # These too replace the defaults, which httpx would let win: they come with each request.
+        self.headers.update(options.pop("headers", None) or {})
         self._session = self._backend.httpx_session(self._note_httpx, options)
 
     def close(self) -> None:
@@ -281,7 +284,3 @@ class HttpClient:
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded
-
-
-def _names_type(headers: Mapping[str, str]) -> bool:
-    return any(name.lower() == "content-type" for name in headers)

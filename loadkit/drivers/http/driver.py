@@ -57,9 +57,9 @@ class HttpDriver:
         self._target = target
         self._base = target.base
         self.scheme, self.netloc = parts.scheme, parts.netloc.rpartition("@")[2]
-        self._host = parts.hostname
+        self.host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._address = self._host
+        self._address = self.host
         self.tls = context_of(target) if parts.scheme == "https" else None
         self._connect_timeout, self._read_timeout = target.connect_timeout, target.read_timeout
         self.prefix = parts.path.rstrip("/")
@@ -80,7 +80,7 @@ class HttpDriver:
         loop = asyncio.get_running_loop()
         problem = "no address"
         try:
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise UnreachableError(f"{self._base}: {error.strerror or error}") from None
         for *_, place in found:
@@ -122,6 +122,10 @@ class HttpDriver:
             beginning = self._beginnings[method, path] = line + self._host_line
         return beginning
 
+    def without_host(self, beginning: bytes) -> bytes:
+        """The request line alone, for a request whose headers name the host."""
+        return beginning.removesuffix(self._host_line)
+
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "HttpxSession":
         """See `Driver.httpx_session`."""
         from loadkit.drivers.http.httpx_session import HttpxSession
@@ -150,7 +154,7 @@ class HttpDriver:
                     self._address,
                     self._port,
                     ssl=self.tls,
-                    server_hostname=self._host if self.tls else None,
+                    server_hostname=self.host if self.tls else None,
                 )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             raise TransportError(_kind_of(error), monotonic()) from None
@@ -160,7 +164,7 @@ class HttpDriver:
 class HttpSession:
     """One user's connection, made when it is needed and kept while the service keeps it."""
 
-    __slots__ = ("_connection", "_cookies", "_path", "_prefix", "driver")
+    __slots__ = ("_connection", "_cookies", "_headers", "_path", "_prefix", "driver")
 
     def __init__(self, driver: HttpDriver) -> None:
         self.driver = driver
@@ -170,6 +174,8 @@ class HttpSession:
         """None until the service asks for one to be kept."""
         self._path = ""
         """What was asked for last."""
+        self._headers: RequestHeaders | None = None
+        """With which; their host is whose cookies come."""
 
     def request(
         self,
@@ -186,9 +192,12 @@ class HttpSession:
         elif method in ("POST", "PUT", "PATCH"):
             more = b"%bcontent-length: 0\r\n" % more
         path = self._prefix + path
-        if self._cookies is not None:
-            more += self._cookies.line(path)
+        self._headers = headers
+        if self._cookies is not None and "cookie" not in headers:
+            more += self._cookies.line(self._asked_host(), path)
         beginning = self.driver.beginning(method, path)
+        if headers.has_host:
+            beginning = self.driver.without_host(beginning)
         message = b"".join((beginning, headers.block, more, b"\r\n", body or b""))
         return self.exchange(method, path, message, deadline)
 
@@ -225,8 +234,18 @@ class HttpSession:
 
     def keep_cookies(self, response: Response) -> None:
         """Keep what an answer asks to be sent from now on."""
-        self._cookies = self._cookies or Cookies()
-        self._cookies.take(self._path, response.headers.all("set-cookie"))
+        if self._cookies is None:
+            self._cookies = Cookies(is_secure=self.driver.tls is not None)
+        self._cookies.take(self._asked_host(), self._path, response.headers.all("set-cookie"))
+
+    def _asked_host(self) -> str:
+        """Whom the last request was for: as its headers name the host, else as the address does."""
+        if self._headers is None or not self._headers.has_host:
+            return self.driver.host
+        try:
+            return urlsplit(f"//{self._headers['host']}").hostname or ""
+        except ValueError:  # brackets that do not close
+            return ""
 
     def close(self) -> None:
         """Close the connection."""

@@ -30,8 +30,8 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (httpx.NetworkError, "reset"),
 )
 """Under which word each error is counted; the first that fits."""
-_DECODED = {b"content-encoding", b"content-length", b"transfer-encoding"}
-"""Headers that no longer hold: httpx has unpacked the body."""
+_HTTPX_DEFAULTS = ("accept", "accept-encoding", "user-agent")
+"""Headers that httpx adds; those of the user take their place."""
 
 
 class HttpxSession:
@@ -54,12 +54,14 @@ class HttpxSession:
             connect_timeout: seconds; infinite for as long as the whole request may take.
             read_timeout: the same for silence.
             note: called with each request.
-            options: of `httpx.AsyncClient`, in place of these.
+            options: of `httpx.AsyncClient`, in place of these; headers come with each request instead.
 
         """
         # The proxies of this machine's environment have no part in what is measured, unless a journey names one.
         usual: dict[str, Any] = {"base_url": base, "verify": context, "trust_env": False}
         self._client = httpx.AsyncClient(**usual | options)
+        for name in _HTTPX_DEFAULTS:  # a default that the user deleted is not sent either
+            self._client.headers.pop(name, None)
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._note = note
         self._closing: asyncio.Task[None] | None = None
@@ -75,7 +77,8 @@ class HttpxSession:
     ) -> Response:
         """See `Session.request`."""
         self._note()
-        fields = [*headers.items(), *(line.split(": ", 1) for line in more.decode("latin-1").splitlines())]
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        fields += [(name, value) for name, _, value in (line.partition(b": ") for line in more.splitlines())]
         left = max(deadline - monotonic(), 0.0)
         patience = httpx.Timeout(
             None,
@@ -84,26 +87,21 @@ class HttpxSession:
         )
         try:
             async with asyncio.timeout(left):
-                answer = await self._client.request(
-                    method,
-                    path,
-                    headers=[(name, value) for name, value in fields],
-                    content=body,
-                    timeout=patience,
-                )
+                async with self._client.stream(
+                    method, path, headers=fields, content=body, timeout=patience
+                ) as answer:
+                    # Packed as it came: httpx would unpack the first member of a gzip stream only.
+                    packed = b"".join([piece async for piece in answer.aiter_raw()])
+                    at = monotonic()
         except TimeoutError:
             raise TransportError("timeout", monotonic()) from None
         except httpx.ReadTimeout:
             raise TransportError("read timeout", monotonic()) from None
         except httpx.HTTPError as error:
             raise TransportError(_kind_of(error), monotonic()) from None
-        at = monotonic()
-        lines = [b"HTTP/1.1 %d" % answer.status_code]
-        lines += [b"%b: %b" % field for field in answer.headers.raw if field[0].lower() not in _DECODED]
+        lines = [b"HTTP/1.1 %d" % answer.status_code, *(b"%b: %b" % field for field in answer.headers.raw)]
         head = b"\r\n".join(lines)
-        return Response(
-            Head(answer.status_code, head), answer.content, at, len(head) + answer.num_bytes_downloaded
-        )
+        return Response(Head(answer.status_code, head), packed, at, len(head) + answer.num_bytes_downloaded)
 
     def close(self) -> None:
         """Close its connections, as soon as the event loop comes to it."""

@@ -1,5 +1,6 @@
 """An answer, as `httpx.Response` shows one; decoded only where somebody looks."""
 
+import json
 import zlib
 from typing import Any
 
@@ -8,6 +9,8 @@ import orjson
 from loadkit.drivers.http.headers import ResponseHeaders
 
 __all__ = ["Head", "Response", "StatusError"]
+
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class StatusError(Exception):
@@ -104,11 +107,21 @@ class Response:
     def json(self) -> Any:
         """The body as JSON values.
 
+        As httpx does, it reads what Python's own parser reads: UTF-8, UTF-16 and UTF-32, with a byte order mark or
+        without, and NaN and Infinity.
+
         Raises:
             ValueError: it is no JSON.
 
         """
-        return orjson.loads(self.content if self.head.is_encoded else self.body)
+        content = self.content if self.head.is_encoded else self.body
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError:  # orjson is the fast one, and the strict one
+            try:
+                return json.loads(content)
+            except RecursionError:
+                raise ValueError("the body is no JSON that can be read: it is nested too deeply") from None
 
     @property
     def is_success(self) -> bool:
@@ -127,19 +140,43 @@ class Response:
         return self
 
     def _decoded(self) -> bytes:
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if encoding == "identity" or not self.body:
-            return self.body
-        try:
-            if encoding in ("gzip", "x-gzip"):
-                return zlib.decompress(self.body, 16 + zlib.MAX_WBITS)
-            if encoding == "deflate":
-                # Some servers send the bare stream instead of the zlib one that the standard asks for.
-                is_zlib = self.body[0] & 0x0F == 8 and int.from_bytes(self.body[:2], "big") % 31 == 0
-                return zlib.decompress(self.body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-        except zlib.error as error:
-            raise ValueError(f"the body is not {encoding}: {error}") from None
-        raise ValueError(f"cannot read a body in the encoding {encoding}; asked for gzip or deflate")
+        body = self.body
+        # The last that is named was applied last (RFC 9110, 8.4).
+        for encoding in reversed(self.headers.get("content-encoding", "").lower().split(",")):
+            body = _decoded(body, encoding.strip()) if body else body
+        return body
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code}, {self.size} bytes>"
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    if encoding in ("identity", ""):
+        return body
+    try:
+        if encoding in ("gzip", "x-gzip"):
+            return _gunzipped(body)
+        if encoding == "deflate":
+            # Some servers send the bare stream instead of the zlib one that the standard asks for.
+            is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+            return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+    except zlib.error as error:
+        raise ValueError(f"the body is not {encoding}: {error}") from None
+    raise ValueError(f"cannot read a body in the encoding {encoding}; asked for gzip or deflate")
+
+
+def _gunzipped(body: bytes) -> bytes:
+    """All members of a gzip stream (RFC 1952, 2.2).
+
+    The rule is that of GNU gzip. What follows a member and begins as one must be a whole member; anything else behind the
+    first is no part of the stream.
+    """
+    content = []
+    while True:
+        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        content.append(member.decompress(body))
+        if not member.eof:
+            raise zlib.error("incomplete or truncated stream")
+        body = member.unused_data
+        if not body.startswith(_GZIP_MAGIC):
+            return content[0] if len(content) == 1 else b"".join(content)
