@@ -14,8 +14,8 @@ from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judging.health import health
 from loadkit.judging.judge import judge
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.slices import Kind, SliceTable
-from loadkit.recording.traffic import quantile_of
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model
 from tests.builders import error_rate, response_time, run_of, samples_of, throughput, worker_seconds_of

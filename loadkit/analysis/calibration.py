@@ -26,10 +26,12 @@ from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import UnreachableError
 from loadkit.judging import window as steady
 from loadkit.judging.health import health
+from loadkit.recording.health_bounds import LATENESS
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.target import Target
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
@@ -39,8 +41,6 @@ LEVELS = tuple(float(round(2000 * 2 ** (step / 2), -2)) for step in range(11))
 """Requests per second, each √2 times the one before: 2000, 2800, 4000 … 64 000."""
 LIMIT = 0.1
 """Seconds: the generator must be well enough to judge a response time against this."""
-_WARNS_FROM = 0.02
-"""Lateness (p99) as a share of a limit from which on a verdict warns (`loadkit.judging.health`)."""
 _ANSWERED = 0.98
 """Below this share of what was asked, the server could no more."""
 _ILL_REPORTS = 2
@@ -73,7 +73,7 @@ class Step:
     @property
     def shortest_limit(self) -> float:
         """The shortest time limit, in seconds, that is judged at this level without a warning of lateness."""
-        return self.lateness / _WARNS_FROM
+        return self.lateness / LATENESS.warns.of_limit
 
 
 @dataclass(frozen=True, slots=True)

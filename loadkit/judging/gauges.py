@@ -195,10 +195,10 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
     gravity = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
-    health_check = 1 if criterion.comparison.is_upper else -1
+    sign = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
-        return gravity.index(finding.status), -health_check * (
+        return gravity.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
 

@@ -6,14 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Unit
-from loadkit.recording import histogram as buckets
+from loadkit.recording.health_bounds import (
+    CHECKS,
+    CLOCK_SKEW,
+    CPU,
+    GC_PAUSE,
+    LATENESS,
+    LOOP_LAG,
+    OUT_OF_DESCRIPTORS,
+    SENT,
+    HealthCheck,
+)
+from loadkit.recording.histogram import quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, WorkerSecond, worker_series
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
-__all__ = ["NO_TIME_LIMIT", "Health", "HealthCheck", "health", "held_per_second"]
+__all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
 
 NO_TIME_LIMIT = 1.0
 """Seconds that stand for the limit where a criterion has none in time."""
@@ -21,69 +31,99 @@ NO_TIME_LIMIT = 1.0
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
-_SKEW = 0.010
-"""Seconds by which workers may differ on when the run started."""
 _BUSY = 10
 """Seconds over which processor time and sending are weighed."""
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """One thing by which a generator's health shows."""
+class CheckResult:
+    """What a check of the generator's health came to in a window."""
 
-    name: str
-    title: str
-    """As short as a table's column asks for."""
-    words: str
+    check: HealthCheck
     value: float
-    """The worst in the window; in base units, as the bounds."""
+    """The worst in the window; in the check's unit, as the bounds."""
     warns_from: float
     invalid_from: float
-    unit: Unit
-    falls: bool = False
-    """Is a small value the bad one?"""
 
-    def exceeds(self, bound: float) -> bool:
-        """Is the value on the bad side of a bound?"""
-        return self.value < bound if self.falls else self.value > bound
+    @classmethod
+    def of(cls, check: HealthCheck, value: float, limit: float) -> "CheckResult":
+        """What a value means for a time limit of so many seconds; what invalidates warns too, however short that is."""
+        warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
+        if check.is_beyond(np.array(warns_from), invalid_from):
+            warns_from = invalid_from
+        return cls(check, value, warns_from, invalid_from)
+
+    @property
+    def is_warning(self) -> bool:
+        """Is the value beyond the bound from which it warns?"""
+        return bool(self.check.is_beyond(np.array(self.value), self.warns_from))
+
+    @property
+    def is_invalid(self) -> bool:
+        """Is it beyond the bound from which it invalidates?"""
+        return bool(self.check.is_beyond(np.array(self.value), self.invalid_from))
 
     @property
     def sentence(self) -> str:
         """What is amiss, where something is."""
-        bound = self.invalid_from if self.exceeds(self.invalid_from) else self.warns_from
-        side = "below" if self.falls else "above"
-        return f"{self.words} {format_quantity(self.value, self.unit)}, {side} {format_quantity(bound, self.unit)}"
+        bound = self.invalid_from if self.is_invalid else self.warns_from
+        side, unit = ("below" if self.check.falls else "above"), self.check.unit
+        return (
+            f"{self.check.words} {format_quantity(self.value, unit)}, {side} {format_quantity(bound, unit)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the generator's signs say over one window."""
+    """What the checks of the generator's health say over one window."""
 
     status: str
     """"ok", "warn" or "invalid"."""
     reasons: tuple[str, ...]
-    """One sentence for each sign that is not ok."""
+    """One sentence for each check that is not ok."""
     unhealthy: Booleans
     """By second of the window: is what was measured in it in doubt?"""
-    checks: tuple[HealthCheck, ...]
+    checks: tuple[CheckResult, ...]
     """All of them, also those that are ok."""
 
     @property
     def figures(self) -> dict[str, float]:
-        """The signs' values by their names."""
-        return {health_check.name: health_check.value for health_check in self.checks}
+        """The checks' values by their names."""
+        return {result.check.name: result.value for result in self.checks}
+
+    @property
+    def sentence(self) -> str:
+        """What a verdict says of it, where it is not ok."""
+        return f"the load generator was overloaded: {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one check measured in a window."""
+
+    value: float
+    """The one that stands for the window."""
+    by_second: Floats
+    """Shape (`seconds`,)."""
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
-    workers = [worker_series(worker) for worker in range(run.workers)]
-    worker_seconds = [
-        worker_second
-        for worker_second in run.worker_seconds
-        if window.start <= worker_second.second < window.end
-    ]
-    lag, late = (_Delays.of(run, kind, workers, window) for kind in (Kind.LAG, Kind.LATENESS))
-    lag_bound, late_bound, pause_bound = max(0.010, 0.05 * limit), 0.10 * limit, 0.20 * limit
+    measured = _measured(run, window)
+    checks = tuple(CheckResult.of(check, measured[check.name].value, limit) for check in CHECKS)
+    unhealthy = np.zeros(window.seconds, np.bool_)
+    for result in checks:
+        unhealthy |= result.check.is_beyond(measured[result.check.name].by_second, result.invalid_from)
+    reasons = [result.sentence for result in checks if result.is_warning]
+    if unhealthy.any() and not reasons:
+        reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
+    is_invalid = any(result.is_invalid for result in checks)
+    return Health("invalid" if is_invalid else "warn" if reasons else "ok", tuple(reasons), unhealthy, checks)
+
+
+def _measured(run: Run, window: Window) -> dict[str, _Measured]:
+    """By the name of the check."""
+    worker_seconds = [each for each in run.worker_seconds if window.start <= each.second < window.end]
     total = _sum(worker_seconds, window, _BUSY)
     cpu = max(
         (_busiest(worker_seconds, window, worker) for worker in range(run.workers)),
@@ -108,88 +148,26 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     )
     clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
     skew = max(clock_offset) - min(clock_offset)
-    sent_of_due = all_sent / all_due if all_due > 0 else 1.0
-    pause, busy, seconds, ratio = float(pauses.max()), float(cpu.max()), Unit.SECONDS, Unit.RATIO
-    checks = (
-        HealthCheck(
-            "loop_lag_p99", "loop lag", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, seconds
-        ),
-        HealthCheck(
-            "lateness_p99", "lateness", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, seconds
-        ),
-        HealthCheck("busiest_cpu", "CPU", "a worker's processor was busy for", busy, 0.70, 0.85, ratio),
-        HealthCheck(
-            "sent_ratio", "sent", "of what was due it sent", sent_of_due, 0.995, 0.98, ratio, falls=True
-        ),
-        HealthCheck(
-            "longest_pause",
-            "GC pause",
-            "garbage collection paused it for",
-            pause,
-            0.020,
-            pause_bound,
-            seconds,
-        ),
-        HealthCheck(
-            "starved_ratio",
-            "no socket",
-            "it lacked sockets or files for",
-            all_out_of_descriptors,
-            0.0,
-            0.001,
-            ratio,
-        ),
-        HealthCheck("clock_skew", "skew", "its workers' clocks differ by", skew, 0.002, _SKEW, seconds),
-    )
-    unhealthy = (
-        (lag.worst > lag_bound)
-        | (late.worst > late_bound)
-        | (cpu > 0.85)
-        | (sent < 0.98)
-        | (pauses > pause_bound)
-        | (out_of_descriptors > 0.001)
-        | (skew > _SKEW)
-    )
-    invalid = [health_check for health_check in checks if health_check.exceeds(health_check.invalid_from)]
-    warned = [health_check for health_check in checks if health_check.exceeds(health_check.warns_from)]
-    reasons = [health_check.sentence for health_check in warned]
-    if unhealthy.any() and not warned:
-        reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
-    return Health(
-        "invalid" if invalid else "warn" if reasons else "ok",
-        tuple(reasons),
-        unhealthy,
-        checks,
-    )
+    return {
+        LOOP_LAG.name: _delays(run, Kind.LAG, window),
+        LATENESS.name: _delays(run, Kind.LATENESS, window),
+        CPU.name: _Measured(float(cpu.max()), cpu),
+        SENT.name: _Measured(all_sent / all_due if all_due > 0 else 1.0, sent),
+        GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
+        OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
+        CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _Delays:
-    """What the workers counted of one kind of delay."""
-
-    p99: float
-    """Seconds, over the window."""
-    worst: Floats
-    """Seconds, the 99th percentile of each second, shape (`seconds`,)."""
-
-    @classmethod
-    def of(cls, run: Run, kind: Kind, series: list[str], window: Window) -> "_Delays":
-        second, _, bucket, count = run.table.select(kind, series, window.start, window.end)
-        if not len(count):
-            return cls(0.0, np.zeros(window.seconds))
-        histogram = np.bincount(bucket, count)
-        p99 = buckets.middle(int(np.searchsorted(np.cumsum(histogram), 0.99 * count.sum())))
-        order = np.lexsort((bucket, second))
-        second, bucket, count = second[order] - window.start, bucket[order], count[order]
-        # Counting from each second's longest: the bucket in which its last hundredth begins.
-        size = np.bincount(second, count, window.seconds)
-        running = np.cumsum(count)
-        before = np.concatenate([[0.0], np.cumsum(size)])[second]
-        reached = running - before >= 0.99 * size[second]
-        worst = np.full(window.seconds, buckets.BUCKETS, np.int64)
-        np.minimum.at(worst, second[reached], bucket[reached])
-        times = np.where(worst < buckets.BUCKETS, buckets.lower_edges(worst), 0.0)
-        return cls(p99, times)
+def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
+    """The 99th percentile of a kind of delay that the workers counted, in seconds."""
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
+    if not len(count):
+        return _Measured(0.0, np.zeros(window.seconds))
+    histogram = np.bincount(bucket, count).astype(np.int64)
+    (each,) = quantiles_of_each(second - window.start, bucket, count, window.seconds, (0.99,))
+    return _Measured(quantile_of(histogram, 0.99) or 0.0, np.nan_to_num(each))
 
 
 def _rolling(values: Floats, length: int) -> Floats:

@@ -29,11 +29,13 @@ from loadkit.judging.times import (
 )
 from loadkit.judging.window import judged_phase, window
 from loadkit.recording import histogram as buckets
+from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, region_series, tenant_series, worker_series
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.units import format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Verdict, Window
+from loadkit.workload.offered import needed, offered
 from loadkit.workload.workload import Model
 
 __all__ = ["judge", "rehearsed"]
@@ -42,8 +44,6 @@ _SMALL = 1500
 """Operations below which a part of the traffic borrows the whole's design effect."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
-_MARGIN = 1.05
-"""What an open load must offer, as a share of the throughput that is judged."""
 _EMERGENCY = "emergency stop"
 _EMERGENCY_SECONDS = 10
 
@@ -322,22 +322,15 @@ class _Case:
             or criterion.scope.kind is not ScopeKind.ALL
         ):
             return found
-        level = workload.level_at(self.where.start + self.where.seconds / 2)
-        match workload.model:
-            case Model.CLOSED:
-                offered, needed = (
-                    (level / workload.think.mean if workload.think.mean else np.inf),
-                    criterion.limit,
-                )
-            case Model.REQUESTS:
-                offered, needed = level, _MARGIN * criterion.limit
-            case Model.JOURNEYS:
-                offered, needed = traffic.size / traffic.seconds, _MARGIN * criterion.limit
-        if offered >= needed:
+        most = offered(workload, workload.level_at(self.where.start + self.where.seconds / 2))
+        if workload.model is Model.JOURNEYS:  # what they made is what they offered
+            most = traffic.size / traffic.seconds
+        least = needed(workload, criterion.limit)
+        if most >= least:
             return found
         return found.become(
             Status.NOT_JUDGED,
-            f"this plan offers {format_number(offered)} per second at most, and {format_number(needed)} are needed "
+            f"this plan offers {format_number(most)} per second at most, and {format_number(least)} are needed "
             f"to judge a limit of {format_number(criterion.limit)}",
         )
 

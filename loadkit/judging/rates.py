@@ -27,7 +27,8 @@ from loadkit.judging.statistics import (
     mean_of_batches,
     persistence,
 )
-from loadkit.recording.traffic import FAILED, Traffic
+from loadkit.recording.histogram import FAILED
+from loadkit.recording.traffic import Traffic
 from loadkit.units import format_seconds
 from loadkit.verdict import Status
 

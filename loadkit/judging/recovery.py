@@ -11,8 +11,9 @@ from loadkit.judging.finding import Finding
 from loadkit.judging.health import health
 from loadkit.judging.omission import correct_omission
 from loadkit.judging.window import Disturbance, disturbance, window
+from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.workload import Model
@@ -78,20 +79,22 @@ def spells(run: Run, start: int, end: int) -> list[Spell]:
     for worker_second in run.worker_seconds:
         if start <= worker_second.second < start + length:
             waiting[worker_second.second - start] += worker_second.in_flight
-    return [_spell(traffic, waiting, first, start + first) for first in range(0, length, _LENGTH)]
-
-
-def _spell(traffic: Traffic, waiting: Floats, first: int, start: int) -> Spell:
-    here = (traffic.second >= first) & (traffic.second < first + _LENGTH)
-    histogram = np.bincount(traffic.bucket[here], traffic.count[here], FAILED + 1).astype(np.int64)
-    total = int(histogram.sum())
-    p95 = quantile_of(histogram, QUANTILE)
-    return Spell(
-        start,
-        math.inf if p95 is None else p95,
-        float(waiting[first : first + _LENGTH].mean()),
-        int(histogram[FAILED]) / total if total else 1.0,
+    number = length // _LENGTH
+    (p95,) = quantiles_of_each(traffic.second // _LENGTH, traffic.bucket, traffic.count, number, (QUANTILE,))
+    begun, failed = (
+        each.reshape(number, _LENGTH).sum(axis=1)
+        for each in (traffic.per_second(), traffic.per_second(FAILED))
     )
+    rows = zip(p95, waiting.reshape(number, _LENGTH).mean(axis=1), begun, failed, strict=True)
+    return [
+        Spell(
+            start + place * _LENGTH,
+            math.inf if np.isnan(p95) else float(p95),
+            float(in_flight),
+            float(failed / begun) if begun else 1.0,
+        )
+        for place, (p95, in_flight, begun, failed) in enumerate(rows)
+    ]
 
 
 def allowed(run: Run, cause: Disturbance) -> Spell | None:

@@ -33,7 +33,8 @@ from loadkit.judging.statistics import (
     student_quantile,
 )
 from loadkit.recording import histogram as buckets
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of
+from loadkit.recording.histogram import FAILED, quantile_of
+from loadkit.recording.traffic import Traffic
 from loadkit.units import format_quantity, format_ratio
 from loadkit.verdict import Status
 

@@ -8,6 +8,7 @@ from loadkit.criterion import Criterion, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.units import format_number, format_seconds
+from loadkit.workload.offered import needed, offered
 from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Think, Workload
 
 __all__ = [
@@ -24,9 +25,6 @@ SHORTEST_HOLD = 30.0
 """Seconds below which a rehearsal shortens no hold: less cannot be judged."""
 SHORTEST_EVENTFUL_HOLD = 90.0
 """The same where something happens a third into it: thirty seconds before it, and a minute to recover in."""
-
-_OFFERED = 1.05
-"""How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
 
 _LEVELS = {
     "users": Model.CLOSED,
@@ -293,16 +291,17 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     if not asks_for_it or plan.scaling.users < 1:
         return
     wanted = f'"{criterion.sentence}" is out of reach, however fast the service is'
-    if load.model is Model.CLOSED and not load.pace and load.peak < criterion.limit * load.think.mean:
+    most, least = offered(load, load.peak), needed(load, criterion.limit)
+    if most >= least:
+        return
+    if load.model is Model.CLOSED:
         raise ConfigurationError(
             f"{wanted}: {load.peak:g} users who think for {load.think.mean:g} s between requests make at most "
-            f"{format_number(load.peak / load.think.mean)} per second"
+            f"{format_number(most)} per second"
         )
-    if load.model is Model.REQUESTS and load.peak < _OFFERED * criterion.limit:
-        raise ConfigurationError(
-            f"{wanted}: {load.peak:g} requests arrive per second, and it takes at least "
-            f"{format_number(_OFFERED * criterion.limit)} to tell"
-        )
+    raise ConfigurationError(
+        f"{wanted}: {load.peak:g} requests arrive per second, and it takes at least {format_number(least)} to tell"
+    )
 
 
 def _stages(draft: Draft, environment: Environment) -> tuple[Stage, ...]:

@@ -9,17 +9,16 @@ import numpy.typing as npt
 
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.recording import histogram as buckets
+from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
 from loadkit.verdict import Window
 
-__all__ = ["FAILED", "TIMEOUTS", "Traffic", "quantile_of", "series_of", "traffic_of"]
+__all__ = ["TIMEOUTS", "Traffic", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-FAILED = buckets.BUCKETS
-"""The bucket of operations that failed: above every time."""
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
 """The outcomes of operations that were given up for their time; they enter a mean with it."""
 
@@ -175,17 +174,3 @@ def traffic_of(
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
     return Traffic(window.seconds, second - window.start, bucket, count, timed, completed)
-
-
-def quantile_of(histogram: Integers, quantile: float) -> float | None:
-    """The value below which a share of the operations lie, in seconds, within 0.1 %.
-
-    `histogram` as `Traffic.histogram` gives it. None where there are none, or where the quantile lies among the failed.
-    """
-    total = int(histogram.sum())
-    if not total:
-        return None
-    # The smallest value with at least that share at or below it: the inverse of the empirical distribution.
-    rank = max(1, int(np.ceil(quantile * total - 1e-9)))
-    bucket = int(np.searchsorted(np.cumsum(histogram), rank))
-    return None if bucket == FAILED else buckets.middle(bucket)

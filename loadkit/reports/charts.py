@@ -5,7 +5,6 @@ All share the time axis of the run: what was not judged is shaded, the steady wi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from loadkit.judging.health import held_per_second
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
 from loadkit.observers.observation import Observation, Series
+from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.reports.drawing import (
     FILLS,
     LIMIT,
@@ -252,15 +252,9 @@ def _ratio(parts: Floats, wholes: Floats) -> Floats:
 def _quantile_lines(traffic: Traffic, quantiles: Sequence[float]) -> list[Line]:
     """Percentiles bin by bin; NaN where one lies among the failed."""
     bins = _Bins.of(traffic.seconds)
-    order = np.argsort(traffic.second, kind="stable")
-    second, bucket, count = traffic.second[order], traffic.bucket[order], traffic.count[order]
-    cuts = np.searchsorted(second, bins.edges)
-    values = np.full((len(quantiles), len(bins.middles)), np.nan)
-    for column, (low, high) in enumerate(pairwise(cuts)):
-        histogram = np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
-        for row, quantile in enumerate(quantiles):
-            found = quantile_of(histogram, quantile)
-            values[row, column] = np.nan if found is None else found
+    place = np.searchsorted(bins.edges, traffic.second, "right") - 1
+    values = quantiles_of_each(place, traffic.bucket, traffic.count, len(bins.middles), quantiles)
+    values[np.isinf(values)] = np.nan
     return [
         (f"p{quantile * 100:g}", bins.middles, row) for quantile, row in zip(quantiles, values, strict=True)
     ]

@@ -12,9 +12,10 @@ from loadkit.judging import window as steady
 from loadkit.judging.health import health, held_per_second
 from loadkit.judging.omission import correct_omission
 from loadkit.recording import histogram as buckets
+from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.verdict import Verdict, Window
 from loadkit.workload.workload import Model
 
@@ -73,12 +74,12 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any]:
             "workers": run.workers,
             "loop_lag_p99": state.figures["loop_lag_p99"] if _merged(run, Kind.LAG, window).any() else None,
             "signs": {
-                health_check.name: {
-                    "value": health_check.value,
-                    "warns": health_check.warns_from,
-                    "invalid": health_check.invalid_from,
+                result.check.name: {
+                    "value": result.value,
+                    "warns": result.warns_from,
+                    "invalid": result.invalid_from,
                 }
-                for health_check in state.checks
+                for result in state.checks
             },
             "health": state.status,
             "reasons": list(state.reasons),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadkit.judging import window as steady
-from loadkit.judging.health import HealthCheck, health
+from loadkit.judging.health import CheckResult, health
 from loadkit.recording.run import Run
 from loadkit.reports import summary
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
@@ -90,18 +90,16 @@ def _generator(figures: dict[str, Any]) -> str:
 def _checks(run: Run) -> list[str]:
     """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
     checks = health(run, steady.window(run) or steady.whole(run)).checks
-    rows: list[tuple[str, Callable[[HealthCheck], float]]] = [
-        ("measured", lambda health_check: health_check.value),
-        ("warns", lambda health_check: health_check.warns_from),
-        ("invalid", lambda health_check: health_check.invalid_from),
+    rows: list[tuple[str, Callable[[CheckResult], float]]] = [
+        ("measured", lambda result: result.value),
+        ("warns", lambda result: result.warns_from),
+        ("invalid", lambda result: result.invalid_from),
     ]
-    told = ["  " + " " * 16 + "".join(f"{health_check.title:>10}" for health_check in checks)]
+    told = ["  " + " " * 16 + "".join(f"{result.check.title:>10}" for result in checks)]
     for title, of in rows:
         told.append(
             f"  {title:<16}"
-            + "".join(
-                f"{format_quantity(of(health_check), health_check.unit):>10}" for health_check in checks
-            )
+            + "".join(f"{format_quantity(of(result), result.check.unit):>10}" for result in checks)
         )
     return told
 

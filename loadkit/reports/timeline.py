@@ -1,7 +1,6 @@
 """A run second by second, as tables: for those who want to look at the figures behind a chart themselves."""
 
 import dataclasses
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +8,10 @@ import pandas as pd
 
 from loadkit.criterion import Scope
 from loadkit.judging import window as steady
+from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, WorkerSecond, worker_series
-from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import series_of, traffic_of
 
 __all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
 
@@ -76,15 +76,6 @@ def _worker_seconds(run: Run) -> pd.DataFrame:
 
 
 def _percentiles(second: Integers, bucket: Integers, count: Integers, length: int) -> pd.DataFrame:
-    """p50, p95 and p99 of each second; missing where there is none."""
-    order = np.argsort(second, kind="stable")
-    bucket, count = bucket[order], count[order]
-    cuts = np.searchsorted(second[order], np.arange(length + 1))
-    histograms = (
-        np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
-        for low, high in pairwise(cuts)
-    )
-    rows = [
-        [quantile_of(histogram, quantile) for quantile in _QUANTILES.values()] for histogram in histograms
-    ]
-    return pd.DataFrame(rows, columns=list(_QUANTILES), dtype=np.float64)
+    """p50, p95 and p99 of each second; missing where there is none, or where it lies among the failed."""
+    values = quantiles_of_each(second, bucket, count, length, list(_QUANTILES.values()))
+    return pd.DataFrame(dict(zip(_QUANTILES, np.where(np.isinf(values), np.nan, values), strict=True)))

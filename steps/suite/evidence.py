@@ -91,13 +91,13 @@ def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
     state = health(run, window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
-    for health_check in state.checks:
+    for result in state.checks:
         value, warns, invalid = (
-            format_quantity(figure, health_check.unit)
-            for figure in (health_check.value, health_check.warns_from, health_check.invalid_from)
+            format_quantity(figure, result.check.unit)
+            for figure in (result.value, result.warns_from, result.invalid_from)
         )
-        side = "below" if health_check.falls else "above"
-        yield f"{health_check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
+        side = "below" if result.check.falls else "above"
+        yield f"{result.check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
     used = summary.summarise(run, window)["generator"]
     yield (
         f"load processes: {used['workers']}, with {format_number(used['cpu_seconds'])} s of processor time "

@@ -9,7 +9,7 @@ from loadkit import grammar
 from loadkit.judging import judge
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
-from tests.builders import beats_of, plan_of, samples_of
+from tests.builders import plan_of, samples_of, worker_seconds_of
 
 __all__ = ["SAMPLES", "SECONDS", "long_run", "seconds_to_judge"]
 
@@ -34,7 +34,7 @@ def long_run() -> Run:
         plan_of(SECONDS, level=each),
         1_000_000.0,
         table,
-        beats=tuple(beats_of(SECONDS, held=0, scheduled=each)),
+        worker_seconds=tuple(worker_seconds_of(SECONDS, held=0, scheduled=each)),
         ended_at=float(SECONDS),
     )
 

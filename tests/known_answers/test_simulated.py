@@ -11,7 +11,7 @@ from loadkit.judging.judge import judge
 from loadkit.judging.rates import examine_share, examine_throughput
 from loadkit.judging.times import examine_mean, examine_percentile
 from loadkit.recording import histogram as buckets
-from loadkit.recording.traffic import FAILED
+from loadkit.recording.histogram import FAILED
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
 from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput

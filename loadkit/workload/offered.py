@@ -1,0 +1,30 @@
+"""What a load offers at most: a throughput beyond it can be judged of no service."""
+
+import math
+
+from loadkit.workload.workload import Model, Workload
+
+__all__ = ["needed", "offered"]
+
+_MARGIN = 1.05
+"""How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
+
+
+def offered(workload: Workload, level: float) -> float:
+    """Requests per second that a level of the load brings about at most, however fast the service answers.
+
+    Infinite where the plan alone does not tell: users who do not think or who keep a pace, and journeys, which make as
+    many requests as they like.
+    """
+    match workload.model:
+        case Model.CLOSED:
+            return level / workload.think.mean if workload.think.mean and not workload.pace else math.inf
+        case Model.REQUESTS:
+            return level
+        case Model.JOURNEYS:
+            return math.inf
+
+
+def needed(workload: Workload, limit: float) -> float:
+    """Requests per second that a load must offer, so that a throughput can be held against a limit."""
+    return limit if workload.model is Model.CLOSED else _MARGIN * limit
