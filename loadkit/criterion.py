@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
 
@@ -18,22 +19,77 @@ class Unit(enum.StrEnum):
     NUMBER = ""
 
 
-class Family(enum.StrEnum):
-    """How a measure is judged, and from what."""
+class ScopeKind(enum.StrEnum):
+    """What part of the traffic, or of the service, a criterion speaks of."""
 
-    TIME = "time"
+    ALL = "all"
+    GROUP = "group"
+    """An endpoint group of the environment file."""
+    LABEL = "label"
+    """One operation label, such as "POST /api/v1/metrics/sessions"."""
+    TENANT = "tenant"
+    REGION = "region"
+    INSTANCE = "instance"
+    """Each instance on its own; the worst one is judged."""
+
+
+_OF_OPERATIONS = (
+    ScopeKind.ALL,
+    ScopeKind.GROUP,
+    ScopeKind.LABEL,
+    ScopeKind.TENANT,
+    ScopeKind.REGION,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of measure, and what a sentence may say of it. How it is judged: `loadkit.judging.families`.
+
+    Not a closed list: whoever has a kind of their own makes one, and registers there how it is judged.
+    """
+
+    name: str
+    scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
+    """Where its criteria may hold."""
+    whose: str = "of the service as a whole"
+    """What its measures belong to, for the message to a sentence that has them belong to something else."""
+    is_amount: bool = False
+    """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
+    compares_loads: bool = False
+    """Can two loads be compared by it?"""
+
+    TIME: ClassVar["Family"]
     """A percentile, mean or maximum of the operations' times."""
-    ERROR_RATE = "error rate"
-    AVAILABILITY = "availability"
-    THROUGHPUT = "throughput"
-    UPTIME = "uptime"
+    ERROR_RATE: ClassVar["Family"]
+    AVAILABILITY: ClassVar["Family"]
+    THROUGHPUT: ClassVar["Family"]
+    UPTIME: ClassVar["Family"]
     """The share of one-second probes that were answered."""
-    GAUGE = "gauge"
+    GAUGE: ClassVar["Family"]
     """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
-    RECOVERY = "recovery"
+    RECOVERY: ClassVar["Family"]
     """How long after what disturbs it the service is as it was before."""
-    ALERT = "alert"
+    ALERT: ClassVar["Family"]
     """What the service's own alerts did."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_OPERATIONS = "of operations, not of instances"
+Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
+Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
+Family.AVAILABILITY = Family("availability", _OF_OPERATIONS, _OPERATIONS)
+Family.THROUGHPUT = Family("throughput", _OF_OPERATIONS, _OPERATIONS, is_amount=True, compares_loads=True)
+Family.UPTIME = Family("uptime")
+Family.GAUGE = Family(
+    "gauge",
+    (ScopeKind.ALL, ScopeKind.INSTANCE),
+    'of instances; expected "on every instance", or nothing',
+)
+Family.RECOVERY = Family("recovery")
+Family.ALERT = Family("alert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +104,6 @@ class Measure:
     """0.95 for p95; None where the statistic is another."""
     statistic: str = ""
     """"p95", "mean", "max" … as shown; empty where the measure has only one."""
-
-
-class ScopeKind(enum.StrEnum):
-    """What part of the traffic, or of the service, a criterion speaks of."""
-
-    ALL = "all"
-    GROUP = "group"
-    """An endpoint group of the environment file."""
-    LABEL = "label"
-    """One operation label, such as "POST /api/v1/metrics/sessions"."""
-    TENANT = "tenant"
-    REGION = "region"
-    INSTANCE = "instance"
-    """Each instance on its own; the worst one is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +201,4 @@ class Criterion:
     @property
     def is_amount(self) -> bool:
         """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
-        return self.measure.family is Family.THROUGHPUT and self.reference is None
+        return self.measure.family.is_amount and self.reference is None

@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Unit
+from loadkit.judging import judge as judging
+from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.verdict import Verdict
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+
+
+def judge(criterion: Criterion, run: Run) -> Verdict:
+    """What a run says of a criterion, its evidence looked up afresh."""
+    return judging.judge(criterion, Evidence(run))
 
 
 def plan_of(

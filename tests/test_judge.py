@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.judging import times
-from loadkit.judging.judge import judge
 from loadkit.recording import slices
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
@@ -19,6 +18,7 @@ from tests.builders import (
     availability,
     error_rate,
     gauge,
+    judge,
     plan_of,
     response_time,
     run_of,

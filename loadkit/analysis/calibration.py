@@ -20,18 +20,14 @@ from typing import cast
 
 import uvloop
 
-from loadkit.criterion import Scope
 from loadkit.engine.run import Progress, run
 from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import UnreachableError
-from loadkit.judging import window as steady
-from loadkit.judging.health import health
-from loadkit.recording.health_bounds import LATENESS
+from loadkit.judging.evidence import Evidence
+from loadkit.recording.health_bounds import CPU, LATENESS, LOOP_LAG
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
-from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.target import Target
 from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
@@ -129,13 +125,13 @@ def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequen
 
 
 def _steps(done: Run) -> Iterator[Step]:
-    series = series_of(Scope(), done)
+    evidence = Evidence(done)
     for phase in done.plan.workload.phases():
-        window = steady.window(done, phase.name)
+        window = evidence.window_of(phase.name)
         if window is None:
             return
-        state = health(done, window, LIMIT)
-        traffic = traffic_of(done, series, window, Kind.RESPONSE)
+        state = evidence.health(window, LIMIT)
+        traffic = evidence.traffic(window=window)
         answered = float(traffic.completed.sum()) / window.seconds
         status, reasons = state.status, state.reasons
         if answered < _ANSWERED * traffic.size / window.seconds:
@@ -143,9 +139,9 @@ def _steps(done: Run) -> Iterator[Step]:
         yield Step(
             rate=phase.level,
             answered=answered,
-            cpu=state.figures["busiest_cpu"],
-            lag=state.figures["loop_lag_p99"],
-            lateness=state.figures["lateness_p99"],
+            cpu=state.figures[CPU.name],
+            lag=state.figures[LOOP_LAG.name],
+            lateness=state.figures[LATENESS.name],
             response=quantile_of(traffic.histogram(), 0.99),
             health=status,
             reasons=reasons,

@@ -7,30 +7,27 @@ import numpy.typing as npt
 import pandas as pd
 
 from loadkit.criterion import Scope
-from loadkit.judging import window as steady
+from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, WorkerSecond, worker_series
-from loadkit.recording.traffic import series_of, traffic_of
 
-__all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
+__all__ = ["csv_of", "generator", "seconds"]
 
-EVERYTHING = Scope()
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Integers = npt.NDArray[np.int64]
 
 
-def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
+def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
     """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
 
     Users held and operations in flight are those of the whole load, whatever the scope. A percentile that lies among
     failed operations is missing, as one of no operation is.
     """
-    whole = steady.whole(run)
-    traffic = traffic_of(run, series_of(scope, run), whole)
+    whole, traffic = evidence.whole, evidence.traffic(scope)
     worker_seconds = (
-        _worker_seconds(run)
+        _worker_seconds(evidence.run)
         .groupby("second")[["held", "in_flight"]]
         .sum()
         .reindex(range(whole.seconds), fill_value=0)
@@ -48,8 +45,9 @@ def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
     return table.join(times).rename_axis("second").reset_index()
 
 
-def generator(run: Run) -> pd.DataFrame:
+def generator(evidence: Evidence) -> pd.DataFrame:
     """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
+    run = evidence.run
     table = _worker_seconds(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
     length = int(table["second"].max()) + 1 if len(table) else 0
     for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):

@@ -10,6 +10,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     from loadkit import grammar
     from loadkit.engine.run import run
     from loadkit.judging import judge
+    from loadkit.judging.evidence import Evidence
     from loadkit.target import Target
     from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
 
@@ -22,7 +23,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     done = run(
         Plan("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
     )
-    print(judge.judge(grammar.criterion("the error rate is below 1%"), done))
+    print(judge.judge(grammar.criterion("the error rate is below 1%"), Evidence(done)))
 
 
 if __name__ == "__main__":
