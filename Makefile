@@ -31,10 +31,11 @@ test: setup ## the suite's own tests
 prove: setup ## the long proofs of the method
 	$(BIN)/python -m pytest -q -m prove
 
-check: setup ## format, lint, types
+check: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: setup ## speed, beside other load generators
 	$(BIN)/python -m tests.bench

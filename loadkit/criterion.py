@@ -4,19 +4,9 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
+from loadkit.units import Unit
+
 __all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
-
-
-class Unit(enum.StrEnum):
-    """The one unit in which a measure is kept; conversion only where a sentence is read or a report written."""
-
-    SECONDS = "s"
-    RATIO = "ratio"
-    PER_SECOND = "per second"
-    BYTES = "bytes"
-    TIMES = "times"
-    """A ratio of two values of one measure, not bounded by 1."""
-    NUMBER = ""
 
 
 class ScopeKind(enum.StrEnum):
@@ -31,15 +21,11 @@ class ScopeKind(enum.StrEnum):
     REGION = "region"
     INSTANCE = "instance"
     """Each instance on its own; the worst one is judged."""
+    POPULATION = "population"
+    """One of the loads of a run, such as "admin users"."""
 
 
-_OF_OPERATIONS = (
-    ScopeKind.ALL,
-    ScopeKind.GROUP,
-    ScopeKind.LABEL,
-    ScopeKind.TENANT,
-    ScopeKind.REGION,
-)
+_OF_OPERATIONS = tuple(kind for kind in ScopeKind if kind is not ScopeKind.INSTANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +100,7 @@ class Scope:
     name: str = ""
 
     def __str__(self) -> str:
-        """For people: "the auth endpoints", "users in Europe"."""
+        """For people: "the auth endpoints", "users in Europe", "the admin users"."""
         words = {
             ScopeKind.ALL: "all operations",
             ScopeKind.GROUP: f"the {self.name} endpoints",
@@ -122,6 +108,7 @@ class Scope:
             ScopeKind.TENANT: f'tenant "{self.name}"',
             ScopeKind.REGION: f"users in {self.name}",
             ScopeKind.INSTANCE: "every instance",
+            ScopeKind.POPULATION: f"the {self.name}",
         }
         return words[self.kind]
 

@@ -38,4 +38,5 @@ class PhraseError(LoadkitError):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f'{place}"{self.sentence}": cannot read "{self.word}"; {self.expected}'
+        text = f'{place}"{self.sentence}": cannot read "{self.word}"; {self.expected}'
+        return " ".join(text.splitlines())

@@ -3,16 +3,8 @@
 A journey is a coroutine function that gets a user; `loadkit.users.journey` says more.
 """
 
-from loadkit.users.journey import (
-    Arrive,
-    Journey,
-    NoResponse,
-    User,
-    arrival_of,
-    fetch,
-    find,
-    journey,
-    resolve,
-)
+from loadkit.drivers.base import NoResponse
+from loadkit.users.journey import Arrive, Journey, fetch, journey
+from loadkit.users.user import User
 
-__all__ = ["Arrive", "Journey", "NoResponse", "User", "arrival_of", "fetch", "find", "journey", "resolve"]
+__all__ = ["Arrive", "Journey", "NoResponse", "User", "fetch", "journey"]

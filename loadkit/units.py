@@ -1,10 +1,29 @@
 """Quantities as people read them: three significant digits, and the unit that keeps the number small."""
 
+import enum
 import math
 
-from loadkit.criterion import Unit
+__all__ = [
+    "Unit",
+    "distance",
+    "format_bytes",
+    "format_number",
+    "format_quantity",
+    "format_ratio",
+    "format_seconds",
+]
 
-__all__ = ["distance", "format_bytes", "format_number", "format_quantity", "format_ratio", "format_seconds"]
+
+class Unit(enum.StrEnum):
+    """The one unit in which a measure is kept; conversion only where a sentence is read or a report written."""
+
+    SECONDS = "s"
+    RATIO = "ratio"
+    PER_SECOND = "per second"
+    BYTES = "bytes"
+    TIMES = "times"
+    """A ratio of two values of one measure, not bounded by 1."""
+    NUMBER = ""
 
 
 def format_number(value: float) -> str:

@@ -111,7 +111,11 @@ def load_falls_back(context: Any, count: float, after: float) -> None:
 
 
 def _table(context: Any) -> tuple[list[str], list[list[str]]]:
-    """The table under a step: its headings and rows; empty where there is none."""
+    """The table under a step: its headings and rows, with plain spaces; empty where there is none."""
     if context.table is None:
         return [], []
-    return list(context.table.headings), [list(row.cells) for row in context.table.rows]
+    headings, *rows = (
+        [" ".join(cell.split()) for cell in cells]
+        for cells in (context.table.headings, *(row.cells for row in context.table.rows))
+    )
+    return headings, rows

@@ -9,11 +9,25 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Uni
 from loadkit.judging import judge as judging
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WorkerSecond,
+)
 from loadkit.verdict import Verdict
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import PLAIN_NAMES, Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
 def judge(criterion: Criterion, run: Run) -> Verdict:
@@ -22,12 +36,17 @@ def judge(criterion: Criterion, run: Run) -> Verdict:
 
 
 def plan_of(
-    seconds: float = 60, ramp: float = 0, level: float = 100, model: Model = Model.REQUESTS, **changes
+    seconds: float = 60,
+    ramp: float = 0,
+    level: float = 100,
+    model: Model = Model.REQUESTS,
+    stated_level: float = 0.0,
+    **changes,
 ) -> Plan:
-    """A ramp and a hold; further fields of `Plan` by name."""
+    """A ramp and a hold of one population; further fields of `Plan` by name."""
     stages = (Stage(ramp, level), Stage(seconds, level))
     workload = Workload(model, stages, (MixEntry("journeys:browse", 1.0),))
-    return Plan("local", workload, **changes)
+    return Plan("local", (Population(PLAIN_NAMES[model], workload, stated_level),), **changes)
 
 
 def samples_of(
@@ -50,9 +69,29 @@ def samples_of(
 def worker_seconds_of(
     seconds: int, held: int = 100, scheduled: int = 100, worker: int = 0, **changes: float
 ) -> list[WorkerSecond]:
-    """A healthy worker, second by second; further fields of `WorkerSecond` by name."""
-    usual = WorkerSecond(worker, 0, held, 1, scheduled, scheduled, 0, 0, 0.1, 0.001, 50_000_000, 0)
-    return [dataclasses.replace(usual, second=second, **changes) for second in range(seconds)]
+    """A healthy worker, second by second; further fields of `WorkerSecond`, counts and gauges by name."""
+    usual = WorkerSecond(worker, 0, 0.1, 0.001, 50_000_000)
+    counted = {"held": held, "in_flight": 1, "scheduled": scheduled, "sent": scheduled}
+    each = changed(usual, **(counted | changes))
+    return [dataclasses.replace(each, second=second) for second in range(seconds)]
+
+
+def changed(worker_second: WorkerSecond, **changes: float) -> WorkerSecond:
+    """A worker's second with other fields, or other counts and gauges of its population: "out_of_descriptors=3"."""
+    counts, gauges, fields = (
+        dict(worker_second.counts.get("users", {})),
+        dict(worker_second.gauges.get("users", {})),
+        {},
+    )
+    for name, value in changes.items():
+        spoken = name.replace("_", " ")
+        if spoken in (HELD, IN_FLIGHT):
+            gauges[spoken] = float(value)
+        elif spoken in (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS):
+            counts[spoken] = value
+        else:
+            fields[name] = value
+    return dataclasses.replace(worker_second, counts={"users": counts}, gauges={"users": gauges}, **fields)
 
 
 def run_of(
@@ -63,13 +102,14 @@ def run_of(
     stalls: Sequence[tuple[float, float]] = (),
     observations: Sequence[Observation] = (),
     groups: Mapping[str, tuple[str, ...]] | None = None,
+    ended: str = "complete",
     **changes,
 ) -> Run:
-    """A complete run of a healthy generator; further fields of `Run` by name."""
+    """A complete run of a healthy generator; `ended` in words, further fields of `Run` by name."""
     plan = plan or plan_of(int(max((sample.intended for sample in samples), default=59)) + 1)
     table = SliceTable()
     table.record(samples)
-    seconds = int(plan.workload.seconds)
+    seconds = int(plan.seconds)
     if worker_seconds is None:
         worker_seconds = worker_seconds_of(seconds, held=int(plan.workload.peak))
     return Run(
@@ -81,6 +121,7 @@ def run_of(
         stalls=tuple(Stall(*stall) for stall in stalls),
         observations={each.name: each for each in observations},
         groups=groups or {},
+        ended=Ending.read(ended),
         **{"ended_at": float(seconds), **changes},
     )
 

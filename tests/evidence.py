@@ -10,7 +10,7 @@ from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
-from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
+from tests.builders import changed, plan_of, run_of, samples_of, worker_seconds_of
 
 STARTED = 1_700_000_000.0
 """As `run_of` has it."""
@@ -33,7 +33,7 @@ def steady_run(seconds: int = 180, ramp: int = 60, *, failing: bool = False, **c
         outcomes[late] = np.where(random.uniform(size=late.sum()) < 0.7, "status 503", "timeout")
     plan = plan_of(seconds, ramp, 1000, Model.CLOSED)
     worker_seconds = [
-        dataclasses.replace(worker_second, held=int(min(1, (worker_second.second + 1) / max(ramp, 1)) * 1000))
+        changed(worker_second, held=int(min(1, (worker_second.second + 1) / max(ramp, 1)) * 1000))
         for worker_second in worker_seconds_of(total)
     ]
     samples = samples_of(starts, times, labels.tolist(), outcomes.tolist(), late=0.0005)

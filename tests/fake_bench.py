@@ -11,8 +11,9 @@ import numpy as np
 
 from loadkit.environment.environment import Environment
 from loadkit.errors import UnreachableError
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
-from loadkit.workload.workload import Plan
+from loadkit.workload.plan import Plan
 from tests.builders import run_of, samples_of
 
 ORDERS = Path("orders.json")
@@ -25,7 +26,7 @@ class FakeBench:
     """See `steps.suite.session.Bench`."""
 
     def __init__(self, environment: Environment, runs: Path) -> None:
-        self._groups = environment.groups
+        self._groups = environment.settings.groups
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
         orders = json.loads(ORDERS.read_text())
@@ -34,11 +35,11 @@ class FakeBench:
             raise UnreachableError(orders["trouble"])
         if orders.get("interrupt"):
             os.kill(os.getpid(), signal.SIGINT)
-        seconds = int(plan.workload.seconds)
+        seconds = int(plan.seconds)
         starts = np.arange(0, seconds, 0.01)
         times = np.full(len(starts), orders.get("seconds", 0.01))
         run = run_of(samples_of(starts, times, label="GET /shop/items"), plan, groups=self._groups)
-        return replace(run, ended=orders.get("ended", run.ended))
+        return replace(run, ended=Ending.read(orders.get("ended", "complete")))
 
     def close(self) -> None:
         _note("close")

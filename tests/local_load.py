@@ -12,13 +12,13 @@ from loadkit.engine.actions import Actor
 from loadkit.engine.progress import Progress
 from loadkit.environment import environment
 from loadkit.grammar import ALERTS
-from loadkit.judging.alerts import LIFE_SIGN
 from loadkit.observers import observer_of
 from loadkit.observers.base import Observer
-from loadkit.observers.observation import Series
+from loadkit.observers.observation import LIFE_SIGN, Series
 from loadkit.planning import plan as planning
+from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
-from loadkit.users import journey
+from loadkit.users import discovery
 from tests.local_environment import eventually
 
 __all__ = ["LocalLoad"]
@@ -42,8 +42,9 @@ class LocalLoad:
         """
         self._instances = len(facts["instances"])
         self._environment = environment.load("local", _ROOT)
-        self._target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, queries)
+        resolved = self._environment.resolved(facts)
+        self._target = resolved.target
+        observer = observer_of(resolved.observer, queries)
         assert observer is not None
         self._observer: Observer = observer
         self._ended = -math.inf
@@ -56,7 +57,7 @@ class LocalLoad:
 
     def run(
         self,
-        draft: planning.Draft,
+        draft: Draft,
         *,
         timeout: float = 10.0,
         actor: Actor | None = None,
@@ -71,7 +72,7 @@ class LocalLoad:
             watch: told how it goes.
 
         """
-        journeys = journey.find(self._environment.journeys, _ROOT)
+        journeys = discovery.find(self._environment.settings.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
         try:
             return run.run(plan, self._target, root=_ROOT, observer=self._observer, actor=actor, watch=watch)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.observers.observation import LIFE_SIGN, Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action
+from loadkit.workload.plan import Action
 from tests.builders import judge, plan_of, run_of, worker_seconds_of
 
 START = 1_700_000_000.0

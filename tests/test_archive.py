@@ -1,6 +1,8 @@
 """A run that was kept is the run that was."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,14 @@ import pytest
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED, Ending, EndingKind
 from loadkit.recording.run import Event, Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
-from loadkit.workload.workload import Action, MixEntry, Model, Plan, Scaling, Stage, Workload
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import WorkerSecond
+from loadkit.workload.plan import Action, Plan, Scaling
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
 def a_run(run_id: str = "20261123-1402-ab12") -> Run:
@@ -30,26 +36,29 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         capacity=(Series("metrics-1", times, values + 10),),
         lifespans={"metrics-1": (100.0, 102.0)},
     )
-    plan = Plan(
+    plan = Plan.of(
         "local",
         Workload(Model.CLOSED, (Stage(1, 5), Stage(30, 5)), (MixEntry("a:b", 1.0, "Europe", (("k", "v"),)),)),
-        actions=(Action("kill instance", (("name", "metrics-1"),), 10.0),),
-        scaling=Scaling(0.5, 0.1, 10, 300),
-        requirements=(("rows", "10"),),
+        actions=(Action("kill instance", 10.0),),
+        scaling=Scaling(0.5, 0.1, 300),
     )
     return Run(
         run_id,
         plan,
         1000.5,
         table,
-        worker_seconds=(WorkerSecond(0, 0, 5, 1, 10, 10, 0, 0, 0.1, 0.0, 1 << 20, 0),),
+        worker_seconds=(
+            WorkerSecond(
+                0, 0, 0.1, 0.0, 1 << 20, counts={"users": {"sent": 10}}, gauges={"users": {"held": 5.0}}
+            ),
+        ),
         stalls=(Stall(0.5, 1.5),),
         observations={"pool": pool},
         probes=((0.5, True), (1.5, False)),
         events=(Event(10.0, "instance killed"),),
         workers=2,
         groups={"a": ("* /a",)},
-        ended="interrupted",
+        ended=INTERRUPTED,
         ended_at=12.0,
         warnings=("one",),
         facts={"versions": {"python": "3.11"}},
@@ -74,6 +83,7 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     ):
         assert getattr(kept, name) == getattr(run, name), name
     assert kept.plan.key == run.plan.key
+    assert type(kept.plan.workload.stages[1].level) is float
     assert kept.table.series == run.table.series
     np.testing.assert_array_equal(kept.table.keys, run.table.keys)
     np.testing.assert_array_equal(kept.table.sums, run.table.sums)
@@ -81,6 +91,30 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.series[0].values, before.series[0].values)
     np.testing.assert_array_equal(pool.capacity[0].values, before.capacity[0].values)
     assert (pool.reading, pool.lifespans, pool.scrape_interval) == (before.reading, before.lifespans, 1.0)
+
+
+def test_how_a_run_ended_is_kept_in_words_and_by_kind(tmp_path: Path) -> None:
+    ending = Ending(EndingKind.WORKER_DIED, "worker 1")
+    folder = archive.save(replace(a_run(), ended=ending), tmp_path)
+    kept = json.loads((folder / "run.json").read_text())
+    assert kept["ended"] == "worker 1 died"
+    assert kept["ending"] == {"kind": "worker died", "detail": "worker 1"}
+    assert archive.load(folder).ended == ending
+
+
+def test_of_a_run_of_format_1_the_words_of_its_ending_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "smoke"
+    shutil.copytree(Path(__file__).parent / "archived_runs" / "smoke", folder)
+    data = json.loads((folder / "run.json").read_text())
+    for words, ended in (
+        ("interrupted", INTERRUPTED),
+        ("worker 1 died", Ending(EndingKind.WORKER_DIED, "worker 1")),
+    ):
+        (folder / "run.json").write_text(json.dumps({**data, "ended": words}))
+        assert archive.load(folder).ended == ended
+    (folder / "run.json").write_text(json.dumps({**data, "ended": "in tears"}))
+    with pytest.raises(ConfigurationError, match='no run ends with "in tears"'):
+        archive.load(folder)
 
 
 def test_nothing_half_written_has_a_runs_name(tmp_path: Path) -> None:
@@ -120,3 +154,54 @@ def test_a_folder_of_another_format_or_broken_is_refused_in_one_line(tmp_path: P
         archive.load(folder)
     with pytest.raises(ConfigurationError, match="not a run that can be read"):
         archive.load(tmp_path / "nowhere")
+
+
+def kept_with(tmp_path: Path, change) -> Path:
+    """A run that was kept, and its JSON changed afterwards."""
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    change(data)
+    (folder / "run.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda data: data["plan"].update(sede=1),
+            r"run\.json: plan\.sede: unknown key; did you mean seed\?",
+        ),
+        (
+            lambda data: data["plan"]["populations"][0]["workload"].update(model="open"),
+            r'plan\.populations\[0\]\.workload\.model = "open": expected "closed", "requests" or "journeys"',
+        ),
+        (
+            lambda data: data["plan"]["populations"][0]["workload"]["stages"][1].update(level="5"),
+            r'plan\.populations\[0\]\.workload\.stages\[1\]\.level = "5": expected a number',
+        ),
+        (lambda data: data["worker_seconds"][0].pop("second"), r"worker_seconds\[0\]\.second: missing"),
+        (lambda data: data["stalls"].append([1]), r"stalls\[1\] = \[1\]: expected a table"),
+        (
+            lambda data: data["observations"]["pool"]["series"].append(["b", "none"]),
+            r"observations\.pool\.series\[1\]: cannot be read: KeyError: 'none.times'",
+        ),
+        (lambda data: data.pop("facts"), "facts: missing"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_one_line_with_its_key_path(tmp_path: Path, change, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"is not a run that can be read: .*{said}") as caught:
+        archive.load(kept_with(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["run.json", "slices.npz", "observations.npz"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"PK\x03\x04", b"\xff\xfe"])
+def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is not a run that can be read") as caught:
+        archive.load(folder)
+    assert "\n" not in str(caught.value)

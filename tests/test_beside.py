@@ -8,8 +8,9 @@ import pytest
 from loadkit import grammar
 from loadkit.analysis.comparison import compare_loads
 from loadkit.judging.evidence import Evidence
+from loadkit.recording.run import Run
 from loadkit.verdict import Status
-from loadkit.workload.workload import Scaling
+from loadkit.workload.plan import Scaling
 from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
 TWICE = grammar.criterion("the p95 response time is at most 2 times that at the baseline load")
@@ -102,12 +103,14 @@ def test_one_run_alone_cannot_tell():
     assert judge(TWICE, BASE).status is Status.NOT_JUDGED
 
 
+def a_tenth_of_1000(run: Run) -> Run:
+    stated = tuple(dataclasses.replace(each, stated_level=1000) for each in run.plan.populations)
+    plan = dataclasses.replace(run.plan, populations=stated, scaling=Scaling(users=0.1))
+    return dataclasses.replace(run, plan=plan)
+
+
 def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled_and_says_so():
-    tenth = Scaling(users=0.1, stated_users=1000)
-    here, there = (
-        dataclasses.replace(run, plan=dataclasses.replace(run.plan, scaling=tenth))
-        for run in (run_with(0.1, rate=200), BASE)
-    )
+    here, there = (a_tenth_of_1000(run) for run in (run_with(0.1, rate=200), BASE))
     verdict = compare_loads(GROWS, Evidence(here), Evidence(there))
     assert verdict.status is Status.PASS
     assert verdict.rehearsed.endswith("of 1000 requests per second")

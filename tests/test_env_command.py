@@ -2,26 +2,41 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from loadkit import cli
 
+ROOT = Path(__file__).parents[1]
+
 CONTROL = """
 import json, sys
 print("working", file=sys.stderr)
 known = {"slow": {"description": "it takes longer", "parameters": {"delay": 1.5}}}
-print(json.dumps({"faults": known} if sys.argv[1] == "faults" else {"told": sys.argv[1:]}))
+logs = {"postgres": {"file": "/logs/postgres.log", "lines": ["ready", "gone to postgresql://u:secret@h/d"]}}
+answers = {
+    "faults": {"faults": known},
+    "logs": {"logs": {**logs, "valkey": {"file": "/logs/valkey.log", "lines": []}}},
+    "status": {
+        "up": True, "base": "http://127.0.0.1:1", "database": "postgresql://u:secret@h/d",
+        "instances": [{"name": "metrics-1", "pid": 7, "state": "running"}, {"name": "metrics-2", "state": "dead"}],
+        "parts": {"postgres": {"pid": 8, "healthy": True}}, "rows": {"events": 10, "users": 2}, "faults": {},
+        "incidents": [{"time": 0.0, "part": "valkey", "what": "died"}],
+    },
+}
+print(json.dumps({"told": sys.argv[1:]} if "tell" in sys.argv[0] else answers.get(sys.argv[1], {"told": sys.argv[1:]})))
 """
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     (tmp_path / "control.py").write_text(CONTROL)
+    (tmp_path / "tell.py").write_text(CONTROL)
     (tmp_path / "environments").mkdir()
-    for name in ("local", "other"):
-        command = json.dumps([sys.executable, "control.py"])
+    for name, program in (("local", "control.py"), ("other", "control.py"), ("echo", "tell.py")):
+        command = json.dumps([sys.executable, program])
         (tmp_path / "environments" / f"{name}.toml").write_text(
             f'base = "http://127.0.0.1:1"\ncontrol = {command}\n'
         )
@@ -47,7 +62,8 @@ def env(capsys, *arguments) -> tuple[int, str]:
         ),
         (["clean", "local", "--run", "20261123-1502-ab12"], ["clean", "--run", "20261123-1502-ab12"]),
         (["seed", "local", "--events", "10M"], ["seed", "--events", "10000000", "--seed", "1"]),
-        (["logs", "local", "postgres"], ["logs", "postgres"]),
+        (["logs", "echo"], ["logs", "--lines", "20"]),
+        (["logs", "echo", "postgres", "--lines", "5"], ["logs", "--lines", "5", "postgres"]),
     ],
 )
 def test_a_verb_is_handed_to_the_control_command(project: Path, capsys, arguments, told):
@@ -59,7 +75,78 @@ def test_faults_are_listed_with_their_parameters_a_line_each(project: Path, caps
     assert env(capsys, "faults", "local") == (0, "slow  it takes longer delay=1.5\n")
 
 
+def test_the_last_lines_of_each_log_are_told_below_the_path_of_its_file(project: Path, capsys):
+    assert env(capsys, "logs") == (
+        0,
+        "postgres: /logs/postgres.log\nready\ngone to postgresql://***@h/d\n\nvalkey: /logs/valkey.log\n(empty)\n",
+    )
+
+
+def test_a_control_command_that_tells_of_no_logs_is_one_line(project: Path, capsys):
+    assert cli.main(["env", "logs", "echo"]) == 2
+    assert "loadkit: the control command of echo: logs: missing" in capsys.readouterr().err
+
+
+def test_what_runs_is_told_in_lines_without_quotes_or_braces(project: Path, capsys):
+    died = time.strftime("%H:%M:%S", time.localtime(0.0))
+    code, out = env(capsys, "status")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "up         yes",
+            "base       http://127.0.0.1:1",
+            "database   postgresql://***@h/d",
+            "instances  name metrics-1, pid 7, state running",
+            "           name metrics-2, state dead",
+            "parts      postgres: pid 8, healthy yes",
+            "rows       events 10, users 2",
+            "faults     none",
+            f"incidents  {died}, part valkey, what died",
+        ],
+    )
+
+
 def test_an_environment_without_control_command_is_told_in_one_line(project: Path, capsys):
     (project / "environments" / "far.toml").write_text('base = "https://example.org"\n')
     assert cli.main(["env", "scale", "far", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture
+def kept_logs(tmp_path, monkeypatch) -> Path:
+    """Logs that an earlier local environment left; none is up."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "haproxy.log").write_text("".join(f"request {number}\n" for number in range(1, 31)))
+    (folder / "postgres.log").write_bytes(b"caf\xff\n")
+    monkeypatch.setenv("METRICS_LOCAL_DIR", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    return folder
+
+
+def test_the_local_environment_tells_twenty_lines_of_each_log_or_as_many_as_asked_for(kept_logs, capsys):
+    last = [f"request {number}" for number in range(11, 31)]
+    expected = [
+        f"haproxy: {kept_logs}/haproxy.log",
+        *last,
+        "",
+        f"postgres: {kept_logs}/postgres.log",
+        "caf\ufffd",
+    ]
+    assert env(capsys, "logs") == (0, "\n".join(expected) + "\n")
+    short = f"haproxy: {kept_logs}/haproxy.log\nrequest 29\nrequest 30\n"
+    assert env(capsys, "logs", "local", "haproxy", "--lines", "2") == (0, short)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["local", "gremlins"], "there is no log of 'gremlins'; there are: haproxy, postgres"),
+        (["--lines", "0"], "--lines 0: expected at least 1"),
+    ],
+)
+def test_a_log_that_is_not_there_is_told_in_one_line(kept_logs, capsys, arguments, said):
+    assert cli.main(["env", "logs", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1

@@ -1,16 +1,27 @@
 """Environment files say what may be loaded; a wrong one is one line."""
 
+import ast
+import json
 import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
 
 from loadkit.criterion import Unit
 from loadkit.environment import environment
 from loadkit.environment.control import Control
+from loadkit.environment.settings import Accounts, ActionCommand, Measure, MixRow, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.observation import Reading
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.structuring import Stated, example_of, structure
+from loadkit.target import Account, Address, Secret
+from loadkit.workload.plan import Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +39,7 @@ def accounts_in(folder: Path) -> Path:
 
 
 def plan(model: Model = Model.CLOSED, level: float = 100) -> Plan:
-    return Plan("here", Workload(model, (Stage(1, level), Stage(30, level)), (MixEntry("a:b", 1.0),)))
+    return Plan.of("here", Workload(model, (Stage(1, level), Stage(30, level)), (MixEntry("a:b", 1.0),)))
 
 
 def test_the_local_file_can_be_read_and_names_its_measures() -> None:
@@ -40,7 +51,7 @@ def test_the_local_file_can_be_read_and_names_its_measures() -> None:
     assert measures["memory usage"].unit is Unit.BYTES
     assert measures["database connection pool utilization"].capacity
     assert sum(entry.share for entry in local.default_mix) == pytest.approx(1)
-    assert local.levels["peak"] == 1000
+    assert local.settings.levels["peak"] == 1000
 
 
 def test_the_staging_example_can_be_read_and_allows_no_load() -> None:
@@ -49,52 +60,184 @@ def test_the_staging_example_can_be_read_and_allows_no_load() -> None:
         staging.allow(plan())
 
 
+def test_what_sentences_name_on_the_local_environment_the_staging_example_names_too() -> None:
+    local, staging = environment.load("local", ROOT), environment.load("staging", ROOT)
+    for names in ("mixes", "levels", "groups"):
+        assert set(getattr(local.settings, names)) <= set(getattr(staging.settings, names)), names
+    measures = {measure.name for measure in local.measures} - {local.settings.traffic}
+    assert measures <= {measure.name for measure in staging.measures}
+    assert staging.default_mix
+
+
 def test_an_unknown_environment_is_told_with_those_there_are() -> None:
     with pytest.raises(ConfigurationError, match=r'no environment "nowhere"; there are: .*local'):
         environment.load("nowhere", ROOT)
 
 
+def refusal(tmp_path: Path, text: str, base: str = 'base = "http://x"\n') -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load("here", written(tmp_path, base + text))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("base = [", "here.toml: "),
-        ('name = "x"', "needs base"),
-        ('base = "http://x"\nload_alowed = true', "unknown key load_alowed"),
+        ("load_alowed = true", "load_alowed: unknown key; did you mean load_allowed? expected such as load_allowed = true"),
+        ('database = "x"', "database: unknown key; known: base, websocket, name, "),
+        ("regions = []", "regions: unknown key; known: base, "),
+        ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),
+        ('load_allowed = "true"', 'load_allowed = "true": expected true or false, such as load_allowed = true'),
+        ('hold = "5 minutes"', 'hold = "5 minutes": expected a number of seconds above 0, such as hold = 300'),
+        ("timeout = inf", "timeout = Infinity: expected a number of seconds above 0, such as timeout = 10"),
+        ("users_scale = 0", "users_scale = 0: expected a number above 0 and at most 1, such as users_scale = 0.1"),
+        ("max_users = true", "max_users = true: expected a whole number, at least 0, such as max_users = 1000"),
+        ("instances = 2.5", "instances = 2.5: expected a whole number, at least 0, such as instances = 2"),
+        ('ready = "readyz"', 'ready = "readyz": expected a path that begins with "/", such as ready = "/readyz"'),
+        ("control = []", 'control = []: expected a command, such as control = ["python", "-m", "environments.local"]'),
+        ('mixes = "many"', 'mixes = "many": expected a table'),
         (
-            'base = "http://x"\n[observer.measures.CPU]\nquery = "x"',
-            r'"CPU" .* does not say gauge; expected such',
+            '[mixes]\ndefault = [{ journey = "a" }]',
+            "mixes.default[0].share: missing; expected such as share = 40",
         ),
         (
-            'base = "http://x"\n[mixes]\ndefault = [{ journey = "a" }]',
-            r"\[mixes\] .* does not say share; expected",
-        ),
-        ('base = "http://x"\n[mixes]\ndefault = "a"', r'\[mixes\] "default" .* of another kind; expected'),
-        (
-            'base = "http://x"\n[groups]\nauth = "* /auth/*"',
-            r'\[groups\] "auth" .*; expected such as auth = ',
-        ),
-        ('base = "http://x"\n[levels]\npeak = "many"', r"\[levels\] .*; expected such as peak = 1000"),
-        (
-            'base = "http://x"\n[actions]\nx = { do = ["y"] }',
-            r"\[actions\] .* control command, and there is none",
-        ),
-        ('base = "http://x"\n[curves]\nx = [[60, -1]]', r"\[curves\] .* none below 0"),
-        ('base = "http://x"\nmixes = "many"', r"mixes is no table; expected \[mixes\]"),
-        (
-            'base = "http://x"\nhold = "5 minutes"',
-            r'hold = "5 minutes": expected a number, such as hold = 300',
+            '[mixes]\ndefault = [{ journey = "a", share = 1, regoin = "x" }]',
+            'mixes.default[0].regoin: unknown key; did you mean region? expected such as region = "Europe"',
         ),
         (
-            'base = "http://x"\nusers_scale = 0',
-            r"users_scale = 0: expected a number above 0 and at most 1, such",
+            '[mixes]\ndefault = "a"',
+            ('mixes.default = "a": expected a list of journeys with their shares, such as '
+            'default = [{ journey = "watch a dashboard", share = 100 }]'),
         ),
-        ('base = "http://x"\nmax_users = true', r"max_users = true: expected a number"),
+        ("[mixes]\ndefault = []", "mixes.default = []: expected a list of journeys with their shares, such as "),
+        (
+            '[groups]\nauth = "* /auth/*"',
+            'groups.auth = "* /auth/*": expected a list of operation labels, such as auth = ["* /api/v1/auth/*"]',
+        ),
+        ('[levels]\npeak = "many"', 'levels.peak = "many": expected a whole number, at least 0, such as peak = 1000'),
+        (
+            '[actions]\nx = { do = ["y"] }',
+            "actions: these are verbs of the control command, and there is none; expected such as control = ",
+        ),
+        (
+            'control = ["x"]\n[actions]\nx = { undo = ["y"] }',
+            'actions.x.do: missing; expected such as do = ["kill", "--any"]',
+        ),
+        ("[curves]\nx = [[60, -1]]", "curves.x[0][1] = -1: expected a number, at least 0, such as 0.5"),
+        ("[curves]\nx = [[60, 0]]", "curves.x = [[60, 0]]: expected a list of [seconds, share of the load], with a"),
+        ("[curves]\nx = [[0, 1]]", "curves.x = [[0, 1]]: expected a list of [seconds, share of the load], with a"),
+        ("[observer.measures]", 'observer.url: missing; expected such as url = "http://127.0.0.1:9090"'),
+        (
+            '[observer]\nurl = "http://p"\nkind = "graphite"',
+            'observer.kind = "graphite": expected "prometheus", such as kind = "prometheus"',
+        ),
+        (
+            '[observer]\nurl = "http://p"\nscrapeinterval = 1',
+            "observer.scrapeinterval: unknown key; did you mean scrape_interval? expected such as scrape_interval = 15",
+        ),
+        (
+            '[observer]\nurl = "http://p"\nscrape_interval = "1s"',
+            'observer.scrape_interval = "1s": expected a number of seconds above 0, such as scrape_interval = 15',
+        ),
+        (
+            MEASURE + 'gauge = "x"\njudged = "p99"',
+            'observer.measures."CPU use".judged = "p99": expected "p95", "max" or "mean", such as judged = "max"',
+        ),
+        (
+            MEASURE + 'gauge = "x"\nunit = "seconds"',
+            'observer.measures."CPU use".unit = "seconds": expected "s", "ratio", ',
+        ),
+        (MEASURE + 'query = "x"', 'observer.measures."CPU use".query: unknown key; known: gauge, counter, of, '),
+        (
+            MEASURE + 'unit = "bytes"',
+            'observer.measures."CPU use": expected one of gauge and counter, such as gauge = ',
+        ),
+        (
+            MEASURE + 'gauge = "x"\ncounter = "y"',
+            'observer.measures."CPU use": expected one of gauge and counter, such as gauge = ',
+        ),
+        (
+            'traffic = "requests servd"\n' + MEASURE + 'gauge = "x"',
+            'traffic = "requests servd": no such measure; there are: CPU use',
+        ),
+        ("[accounts]", 'accounts.file: missing; expected such as file = "accounts.json"'),
     ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_one_line_with_the_key_path(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    line = refusal(tmp_path, text)
+    assert line.startswith(f"environments/here.toml: {said}"), line
+
+
+def test_a_file_without_an_address_or_that_is_no_toml_is_one_line(tmp_path: Path) -> None:
+    assert refusal(tmp_path, 'name = "x"', base="") == (
+        'environments/here.toml: base: missing; expected such as base = "https://metrics.staging.example.com"'
+    )
+    assert refusal(tmp_path, "base = [", base="").startswith("environments/here.toml: Invalid")
+    (tmp_path / "environments" / "here.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(ConfigurationError, match=r"^environments/here\.toml: 'utf-8' codec can't decode"):
+        environment.load("here", tmp_path)
+
+
+def test_everything_that_is_wrong_is_told_at_once_a_line_each(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        environment.load("here", written(tmp_path, 'hold = "x"\nramp = "y"\nholdd = 1'))
+    assert [line.split(":")[1] for line in str(caught.value).splitlines()] == [
+        " base", ' ramp = "y"', ' hold = "x"', " holdd",
+    ]  # fmt: skip
+
+
+def tables(kind: type = Settings) -> Iterator[type]:
+    """A table of the file, and all below it."""
+    yield kind
+    for field in fields(kind):
+        yield from (table for each in inner(field.type) for table in tables(each))
+
+
+def inner(kind: Any) -> Iterator[type]:
+    """The tables that a type speaks of."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        yield kind
+    for part in get_args(kind):
+        yield from inner(part)
+
+
+SAID = [(table, field) for table in dict.fromkeys(tables()) for field in fields(table)]
+
+
+def test_all_tables_are_looked_at() -> None:
+    assert {table for table, _ in SAID} == {Settings, Accounts, Observer, Measure, MixRow, ActionCommand}
+
+
+@pytest.mark.parametrize(
+    ("table", "field"), SAID, ids=lambda each: each.name if isinstance(each, Field) else each.__name__
 )
-def test_a_file_that_cannot_be_used_is_one_line_that_names_it(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said) as caught:
-        environment.load("here", written(tmp_path, text))
-    assert "\n" not in str(caught.value)
+def test_the_example_of_every_setting_works(table: type, field: Field[Any]) -> None:
+    example = example_of(table, field.name)
+    if get_origin(field.type) is Mapping:  # of titles that users choose: each entry has the example
+        example = f"{field.name} = {{ title = {example_of_entry(field.type)} }}"
+    value = tomllib.loads(example)[field.name]
+    assert structure(field.type, value, field.name)
+
+
+def example_of_entry(kind: Any) -> str:
+    return next(each.example for each in get_args(get_args(kind)[1]) if isinstance(each, Stated))
+
+
+@pytest.mark.parametrize("name", sorted({field.name for _, field in SAID}))
+def test_every_setting_is_read_by_something_and_explained_in_the_staging_example(name: str) -> None:
+    def is_read(path: Path) -> bool:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        return any(isinstance(node, ast.Attribute) and node.attr == name for node in nodes)
+
+    sources = [path for place in ("loadkit", "steps") for path in (ROOT / place).rglob("*.py")]
+    assert any(is_read(path) for path in sources if path.name != "settings.py")
+    assert re.search(rf"\b{name}\b", (ROOT / "environments" / "staging.toml").read_text())
 
 
 def test_no_load_goes_where_no_file_allows_it(tmp_path: Path) -> None:
@@ -113,62 +256,184 @@ def test_no_more_load_than_the_file_allows(tmp_path: Path) -> None:
         here.allow(plan(Model.REQUESTS, 51))
 
 
-def test_references_are_resolved_and_missing_ones_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = environment.load(
-        "here", written(tmp_path, 'base = "env:BASE_OF_TEST"\ndatabase = "control:database"')
-    )
+def test_what_all_populations_have_together_must_be_allowed(tmp_path: Path) -> None:
+    text = 'base = "http://x"\nload_allowed = true\nmax_users = 100\nmax_rate = 50'
+    here = environment.load("here", written(tmp_path, text))
+    users, requests = plan(level=60).populations[0], plan(Model.REQUESTS, 30).populations[0]
+
+    def together(*populations: Population) -> Plan:
+        return Plan("here", populations)
+
+    here.allow(together(users, requests))
+    with pytest.raises(NotAllowedError, match=r"allows 100 users \(max_users\), the plan has 120"):
+        here.allow(together(users, replace(users, name="admin users")))
+    with pytest.raises(NotAllowedError, match=r"allows 50 arrivals per second \(max_rate\), the plan has 60"):
+        here.allow(together(users, requests, replace(requests, name="inserts")))
+
+
+# --- references
+
+REFERRING = """
+base = "env:BASE_OF_TEST"
+websocket = "control:websocket"
+version = "control:version"
+control = ["x"]
+[observer]
+url = "env:PROMETHEUS_OF_TEST"
+"""
+FACTS = {"websocket": "ws://127.0.0.1:1/", "version": "7.1"}
+
+
+@pytest.fixture
+def referring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> environment.Environment:
     monkeypatch.setenv("BASE_OF_TEST", "http://127.0.0.1:1/")
-    assert here.target({}).base == "http://127.0.0.1:1"
-    assert str(here.database({"database": "postgresql://u:secret@h/d"})) == "***"
-    with pytest.raises(ConfigurationError, match='tells no "database"'):
-        here.database({})
-    monkeypatch.delenv("BASE_OF_TEST")
-    with pytest.raises(ConfigurationError, match="BASE_OF_TEST is not set"):
-        here.target({})
+    monkeypatch.setenv("PROMETHEUS_OF_TEST", "http://viewer:hunter2@127.0.0.1:9090/")
+    return environment.load("here", written(tmp_path, REFERRING))
+
+
+def test_all_references_are_looked_up_at_once(referring: environment.Environment) -> None:
+    testbed = referring.resolved(FACTS)
+    assert testbed.target.base == referring.target(FACTS).base == "http://127.0.0.1:1"
+    assert testbed.target.websocket.reveal() == "ws://127.0.0.1:1"
+    assert testbed.version == "7.1"
+    assert testbed.observer.url == Address("http://viewer:hunter2@127.0.0.1:9090")
+    assert "hunter2" not in repr(testbed)
+    assert (testbed.environment, testbed.facts) == (referring, FACTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'base = "env:NOT_SET_IN_TEST"',
+            ('base = "env:NOT_SET_IN_TEST": the environment variable NOT_SET_IN_TEST is not set; '
+            'expected such as export NOT_SET_IN_TEST="https://metrics.staging.example.com"'),
+        ),
+        ('base = "env:"', 'base = "env:": it names no variable; expected such as export NAME="https://'),
+        (
+            'base = "control:base"',
+            'base = "control:base": there is no control command to report it; expected such as control = ["python", ',
+        ),
+        (
+            'base = "control:base"\ncontrol = ["x"]',
+            'base = "control:base": the control command reports no "base"; it reports: version, websocket',
+        ),
+        ('base = "evn:X"', 'base = "***": it is no address with http:// or https://; expected such as base = "https://'),
+        ('base = "localhost:80"', 'base = "localhost:80": it is no address with http:// or https://; expected'),
+        ('base = ""', 'base = "": it is empty; expected such as base = "https://'),
+        ('base = "env:URL_OF_TEST"', 'base = "env:URL_OF_TEST": http://***@x has credentials or a query, which would not be'),
+        ('base = "http://x:y"', 'base = "http://x:y": it is no address with'),
+        (
+            'base = "https://ann:hunter2@x"',
+            ('base = "https://***@x": it has credentials or a query, which would not be sent; '
+            'expected such as base = "https://metrics.staging.example.com", and [accounts] for who logs in'),
+        ),
+        ('base = "https://x/?token=hunter2"', 'base = "https://x/?token=***": it has credentials or a query'),
+        ('base = "http://x"\nwebsocket = "http://x"', 'websocket = "http://x": it is no address with ws:// or wss://'),
+        ('base = "http://x"\nversion = "env:NOT_SET_IN_TEST"', 'version = "env:NOT_SET_IN_TEST": the environment variable'),
+        (
+            'base = "http://x"\n[observer]\nurl = "env:NOT_SET_IN_TEST"',
+            ('observer.url = "env:NOT_SET_IN_TEST": the environment variable NOT_SET_IN_TEST is not set; '
+            'expected such as export NOT_SET_IN_TEST="http://127.0.0.1:9090"'),
+        ),
+        ('base = "http://x"\n[observer]\nurl = "http://x/?token=hunter2"', 'observer.url = "http://x/?token=***": it has a query, which'),
+        ('base = "http://x"\n[accounts]\nfile = "none.json"', 'accounts.file = "none.json": there is no such file; expected'),
+        ('base = "http://x"\nca_file = "none.pem"', 'ca_file = "none.pem": there is no such file; expected such as ca_file = '),
+        ('base = "http://x"\nkey_file = "env:SECRET_OF_TEST"', 'key_file = "env:SECRET_OF_TEST": there is no such file'),
+    ],
+)  # fmt: skip
+def test_a_reference_or_address_that_leads_nowhere_is_one_line_with_the_key_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.setenv("URL_OF_TEST", "http://hunter2@x")
+    monkeypatch.setenv("SECRET_OF_TEST", "-----BEGIN PRIVATE KEY----- hunter2" + "x" * 4096)
+    here = environment.load("here", written(tmp_path, text))
+    with pytest.raises(ConfigurationError) as caught:
+        here.resolved({"version": "1", "websocket": "ws://x"})
+    line = str(caught.value)
+    assert line.startswith(f"environments/here.toml: {said}"), line
+    assert "\n" not in line
+    assert "hunter2" not in line
+
+
+def test_a_target_needs_no_reference_but_its_own(tmp_path: Path) -> None:
+    text = 'base = "http://x"\n[observer]\nurl = "env:NOT_SET_IN_TEST"'
+    assert environment.load("here", written(tmp_path, text)).target({}).base == "http://x"
 
 
 def test_files_of_tls_are_looked_for_from_the_projects_root(tmp_path: Path) -> None:
-    text = 'base = "https://x"\nca_file = "ca.pem"\ncert_file = "tls/us.pem"\nkey_file = "/etc/us.key"'
+    (tmp_path / "tls").mkdir()
+    for name in ("ca.pem", "tls/us.pem", "us.key"):
+        (tmp_path / name).touch()
+    text = f'base = "https://x"\nca_file = "ca.pem"\ncert_file = "tls/us.pem"\nkey_file = "{tmp_path}/us.key"'
     target = environment.load("here", written(tmp_path, text)).target({})
     assert target.ca_file == str(tmp_path / "ca.pem")
     assert target.cert_file == str(tmp_path / "tls" / "us.pem")
-    assert target.key_file == "/etc/us.key"
-    assert (
-        environment.load("local", ROOT)
-        .target({"base": "http://x", "websocket": "", "accounts": str(accounts_in(tmp_path))})
-        .ca_file
-        == ""
-    )
+    assert target.key_file == str(tmp_path / "us.key")
+    facts = {"base": "http://x", "websocket": "ws://x", "accounts": str(accounts_in(tmp_path))}
+    assert environment.load("local", ROOT).target(facts).ca_file == ""
 
 
 def test_time_outs_are_those_of_the_file(tmp_path: Path) -> None:
     text = 'base = "http://x"\ntimeout = 30\nconnect_timeout = 3\nread_timeout = 5'
     here = environment.load("here", written(tmp_path, text))
-    assert here.timeout == 30
+    assert here.settings.timeout == 30
     assert (here.target({}).connect_timeout, here.target({}).read_timeout) == (3, 5)
     bare = environment.load("here", written(tmp_path, 'base = "http://x"'))
-    assert (bare.timeout, bare.target({}).connect_timeout) == (10, math.inf)
+    assert (bare.settings.timeout, bare.target({}).connect_timeout) == (10, math.inf)
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    here = environment.load("here", written(tmp_path, 'base = "https://ann:hunter2@x"'))
-    with pytest.raises(ConfigurationError, match="base has a name or password") as caught:
-        here.target({})
-    assert "hunter2" not in str(caught.value)
+def test_the_shares_of_a_mix_become_ratios(tmp_path: Path) -> None:
+    rows = '{ journey = "a", share = 1, region = "Europe" }, { journey = "b", share = 3 }'
+    here = environment.load("here", written(tmp_path, f'base = "http://x"\n[mixes]\ndefault = [{rows}]'))
+    assert here.default_mix == (MixEntry("a", 0.25, "Europe"), MixEntry("b", 0.75))
+    bare = environment.load("here", written(tmp_path, 'base = "http://x"\ndefault_mix = "API"'))
+    with pytest.raises(ConfigurationError, match='no mix "API"; there are: none'):
+        bare.default_mix  # noqa: B018
+
+
+# --- accounts
+
+
+def accounts(tmp_path: Path, text: str | bytes) -> tuple[Account, ...]:
+    root = written(tmp_path, 'base = "http://x"\n[accounts]\nfile = "accounts.json"')
+    (tmp_path / "accounts.json").write_bytes(text.encode() if isinstance(text, str) else text)
+    return environment.load("here", root).target({}).accounts
 
 
 def test_accounts_are_read_and_their_passwords_do_not_show(tmp_path: Path) -> None:
-    root = written(tmp_path, 'base = "http://x"\n[accounts]\nfile = "accounts.json"')
-    (tmp_path / "accounts.json").write_text('[{"username": "ann", "password": "hunter2", "tenant": "acme"}]')
-    target = environment.load("here", root).target({})
-    assert target.accounts[0].tenant == "acme"
-    assert "hunter2" not in repr(target)
-    assert target.accounts[0].password.reveal() == "hunter2"
-    (tmp_path / "accounts.json").write_text('[{"user": "ann"}]')
-    with pytest.raises(ConfigurationError, match=r"cannot read accounts from accounts\.json"):
-        environment.load("here", root).target({})
+    row = {"username": "ann", "password": "hunter2", "tenant": "acme", "more": "for others"}
+    (account,) = accounts(tmp_path, json.dumps([row]))
+    assert account == Account("ann", Secret("hunter2"), "acme", "")
+    assert "hunter2" not in repr(account)
+    assert account.password.reveal() == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hunter2", "it is no JSON; expected such as"),
+        (b"\xffhunter2", "it is no JSON; expected such as"),
+        ('{"hunter2": "hunter2"}', "expected a list"),
+        ('["hunter2"]', "[0]: expected a table"),
+        ('[{"user": "hunter2", "password": "hunter2"}]', "[0].username: missing"),
+        ('[{"username": "hunter2", "password": ["hunter2"]}]', "[0].password: expected text"),
+        ('[{"username": "a", "password": "hunter2", "role": {"hunter2": 1}}]', "[0].role: expected text"),
+    ],
+)
+def test_an_accounts_file_that_cannot_be_used_is_told_without_its_content(
+    tmp_path: Path, text: str | bytes, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        accounts(tmp_path, text)
+    line = str(caught.value)
+    assert f"cannot read accounts from accounts.json: {said}" in line
+    assert line.startswith("environments/here.toml: ")
+    assert "hunter2" not in line
+    assert "\n" not in line
+
+
+# --- the control command
 
 
 def control(tmp_path: Path, program: str) -> Control:

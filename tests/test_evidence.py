@@ -15,7 +15,8 @@ from loadkit.judging.judge import judge
 from loadkit.recording.slices import Kind
 from loadkit.reports import summary, table
 from loadkit.verdict import Status, Window
-from loadkit.workload.workload import Model, Scaling
+from loadkit.workload.plan import Scaling
+from loadkit.workload.workload import Model
 from steps.suite import allure_results
 from tests.builders import error_rate, gauge, plan_of, response_time, run_of, samples_of, throughput
 from tests.evidence import steady_run
@@ -111,7 +112,7 @@ def test_operations_that_ended_are_counted_in_the_second_of_their_end_with_those
 
 
 def test_what_was_scaled_changes_no_evidence(asked):
-    plan = plan_of(60, scaling=Scaling(users=0.1, stated_users=1000))
+    plan = plan_of(60, stated_level=1000, scaling=Scaling(users=0.1))
     evidence = Evidence(run_of(samples_of(np.arange(0, 60, 0.01), np.full(6000, 0.02)), plan))
     assert judge(throughput(90), evidence).status is Status.NOT_JUDGED
     assert judge(throughput(90), evidence.as_stated()).status is Status.PASS

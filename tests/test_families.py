@@ -15,7 +15,8 @@ from loadkit.judging.finding import Finding
 from loadkit.judging.judge import judge
 from loadkit.reports import charts
 from loadkit.verdict import Status, Window
-from loadkit.workload.workload import Model, Scaling
+from loadkit.workload.plan import Scaling
+from loadkit.workload.workload import Model
 from steps.suite.reading import Reading
 from steps.suite.session import share
 from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
@@ -81,7 +82,7 @@ def test_what_speaks_against_a_run_speaks_against_a_family_from_outside(received
 
 
 def test_an_amount_from_outside_is_not_judged_with_fewer_users(received):
-    fewer = plan_of(60, scaling=Scaling(users=0.1, stated_users=1000))
+    fewer = plan_of(60, stated_level=1000, scaling=Scaling(users=0.1))
     assert judge(criterion_of(100), Evidence(run_with(fewer))).status is Status.NOT_JUDGED
 
 

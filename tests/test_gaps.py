@@ -2,8 +2,7 @@
 
 import pytest
 
-from loadkit.recording.slices import Stall
-from loadkit.recording.stalls import SHORTEST, CompletionLog, IdleInterval, common
+from loadkit.recording.stalls import SHORTEST, CompletionLog, IdleInterval, Stall, common
 
 
 def test_a_time_between_answers_while_an_operation_waits_is_quiet():

@@ -368,14 +368,14 @@ def test_who_goes_while_a_request_is_sent_again_takes_it_along():
         async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
             session = HttpDriver(Target("t", server.base)).session()
             await ask(session)
-            connect, is_connecting, may_go_on = session._driver.connect, asyncio.Event(), asyncio.Event()
+            connect, is_connecting, may_go_on = session.driver.connect, asyncio.Event(), asyncio.Event()
 
             async def slow_connect(*where):
                 is_connecting.set()
                 await may_go_on.wait()
                 return await connect(*where)
 
-            session._driver.connect = slow_connect
+            session.driver.connect = slow_connect
             waiting = asyncio.create_task(ask(session))
             await is_connecting.wait()  # the kept connection is gone, the new one is not there
             waiting.cancel()
@@ -394,7 +394,7 @@ def test_a_request_that_is_sent_again_and_fails_is_told():
         async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
             session = HttpDriver(Target("t", server.base)).session()
             await ask(session)
-            session._driver.connect = Mock(side_effect=TransportError("refused", 7.0))
+            session.driver.connect = Mock(side_effect=TransportError("refused", 7.0))
             with pytest.raises(TransportError, match="refused"):
                 await ask(session)
             session.close()
@@ -406,7 +406,7 @@ def test_a_connection_that_is_closed_as_soon_as_it_is_made_is_closed():
     async def main():
         async with listening(always_says(OK)) as server:
             session = await session_at(server.base)
-            connect = session._driver.connect
+            connect = session.driver.connect
 
             async def connect_and_lose(*where):
                 connection = await connect(*where)
@@ -414,7 +414,7 @@ def test_a_connection_that_is_closed_as_soon_as_it_is_made_is_closed():
                 await asyncio.sleep(0.01)
                 return connection
 
-            session._driver.connect = connect_and_lose
+            session.driver.connect = connect_and_lose
             with pytest.raises(TransportError, match="closed"):
                 await ask(session)
 

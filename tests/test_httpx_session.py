@@ -13,7 +13,8 @@ from loadkit.drivers.http.driver import HttpDriver
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.engine.run import run
 from loadkit.target import Target
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import always_says, asked, hangs_up, in_a_thread, listening, never_answers, says
 from tests.suites import ROOT
 
@@ -138,7 +139,7 @@ def test_operations_through_httpx_are_on_the_same_record_and_the_run_says_how_ma
     with in_a_thread(
         always_says(OK.replace(b'8\r\nX-Instance: a\r\n\r\n{"a": 1}', b"2\r\n\r\n{}"))
     ) as server:
-        done = run(Plan("t", load), Target("t", server.base), root=ROOT)
+        done = run(Plan.of("t", load), Target("t", server.base), root=ROOT)
     assert {"GET /first/{id}", "GET /through/{id}"} <= set(done.table.names("label:"))
     counted = {}
     for label in done.table.names("label:"):

@@ -6,7 +6,8 @@ import pytest
 
 from loadkit.drivers.http.paths import label_of
 from loadkit.errors import ConfigurationError
-from loadkit.users.journey import Journey, arrival_of, find, resolve
+from loadkit.users.discovery import arrival_of, find, resolve
+from loadkit.users.journey import Journey
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "tests.sample_journeys"

@@ -12,16 +12,17 @@ import pytest
 
 from loadkit.drivers.fake import Answer
 from loadkit.environment.environment import load
-from loadkit.planning.plan import Draft, plan
+from loadkit.planning.draft import Draft
+from loadkit.planning.plan import plan
 from loadkit.target import Account, Secret, Target
-from loadkit.users.journey import find
+from loadkit.users.discovery import find
 from loadkit.workload.workload import MixEntry, Model
 from steps.journeys.choices import METRICS, fresh_key, popular
 from tests.virtual_time import Simulation, plan_of, simulate
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = load("local", ROOT)
-JOURNEYS = find(ENVIRONMENT.journeys, ROOT)
+JOURNEYS = find(ENVIRONMENT.settings.journeys, ROOT)
 
 TOKENS = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
 OVERVIEW = {"overview": {"dashboards": [{"widgets": [1, 2, 3]}, {"widgets": [4, 5]}]}}
@@ -67,7 +68,7 @@ def target(tenant: str = "acme") -> Target:
         "http://fake",
         accounts=accounts,
         shares_accounts=True,
-        groups=ENVIRONMENT.groups,
+        groups=ENVIRONMENT.settings.groups,
         journeys="steps.journeys",
     )
 
@@ -98,7 +99,7 @@ def test_a_journey_asks_for_nothing_that_the_service_does_not_have(title: str) -
 
 @pytest.mark.parametrize("title", JOURNEYS)
 def test_every_operation_of_a_journey_is_in_an_endpoint_group(title: str) -> None:
-    patterns = [pattern for group in ENVIRONMENT.groups.values() for pattern in group]
+    patterns = [pattern for group in ENVIRONMENT.settings.groups.values() for pattern in group]
     for label in go_through(title).table.names("label:"):
         assert any(fnmatchcase(label, pattern) for pattern in patterns), label
 
@@ -152,11 +153,11 @@ def test_the_default_mix_reaches_every_group_and_logs_in_often_enough() -> None:
     run = simulate(plan_of(mix=mix, level=100, seconds=120), service, target=target(), root=ROOT)
     counts = Counter[str]()
     for label in run.table.names("label:"):
-        for group, patterns in ENVIRONMENT.groups.items():
+        for group, patterns in ENVIRONMENT.settings.groups.items():
             if any(fnmatchcase(label, pattern) for pattern in patterns):
                 counts[group] += run.operations(label)
     shares = {group: count / counts.total() for group, count in counts.items()}
-    assert set(shares) == set(ENVIRONMENT.groups)
+    assert set(shares) == set(ENVIRONMENT.settings.groups)
     assert shares["auth"] >= 0.10
     assert min(shares.values()) >= 0.08
     assert 0.4 <= run.operations("GET /api/v1/metrics/events") / counts["metrics"] <= 0.6

@@ -414,3 +414,25 @@ def test_a_hiccup_far_below_the_limit_leaves_a_small_label_its_verdict():
     small = Scope(ScopeKind.LABEL, "GET /small")
     assert judge(response_time(0.95, 0.5, scope=small), run).status is Status.PASS
     assert judge(response_time(0.95, 0.0061, scope=small), run).status is not Status.PASS
+
+
+def test_the_only_population_of_a_run_is_the_whole():
+    run = exponential_run(2000, 60)
+    of_requests = response_time(limit=2 * P95, scope=Scope(ScopeKind.POPULATION, "requests"))
+    whole, part = judge(response_time(limit=2 * P95), run), judge(of_requests, run)
+    assert (part.status, part.measured, part.interval) == (whole.status, whole.measured, whole.interval)
+    assert "the requests" in part.reason
+
+
+def test_a_population_that_a_run_does_not_have_is_not_judged_and_one_without_operations_is_inconclusive():
+    run = exponential_run(2000, 60)
+    (requests,) = run.plan.populations
+    analysts = response_time(scope=Scope(ScopeKind.POPULATION, "analysts"))
+    verdict = judge(analysts, run)
+    assert verdict.status is Status.NOT_JUDGED
+    assert verdict.reason == 'There is no population "analysts" in this run; it has "requests".'
+    populations = (requests, dataclasses.replace(requests, name="analysts"))
+    both = dataclasses.replace(run, plan=dataclasses.replace(run.plan, populations=populations))
+    verdict = judge(analysts, both)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason == "No operation of the analysts was recorded."

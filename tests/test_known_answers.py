@@ -13,6 +13,7 @@ import pytest
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judging.health import health
+from loadkit.recording.ending import EndingKind
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.slices import Kind, SliceTable
 from loadkit.verdict import Status
@@ -250,7 +251,7 @@ def test_a_freeze_under_closed_load_is_a_fail_and_never_the_generators_fault(ben
 
 def test_a_service_that_refuses_everything_from_the_middle_on_fails(bench):
     run = bench["refuses"].run
-    assert run.ended.startswith("emergency stop")
+    assert run.ended.kind is EndingKind.EMERGENCY_STOP
     for criterion in (
         error_rate(0.01),
         error_rate(0.01, Comparison.STAYS_BELOW),

@@ -7,7 +7,7 @@ import pytest
 
 from loadkit.engine.actions import ActionScheduler
 from loadkit.errors import ConfigurationError
-from loadkit.workload.workload import Action
+from loadkit.workload.plan import Action
 from tests.builders import plan_of
 
 KILL, EMPTY = Action("kill", at=0.0), Action("empty", at=0.0)

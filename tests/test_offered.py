@@ -23,4 +23,4 @@ from tests.builders import plan_of
 def test_a_load_offers_what_its_model_allows_and_arrivals_must_exceed_the_limit(model, changes, most, least):
     workload = dataclasses.replace(plan_of(60, level=100, model=model).workload, **changes)
     assert offered(workload, 100) == most
-    assert needed(workload, 100) == least
+    assert needed([workload], 100) == least

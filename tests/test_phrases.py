@@ -35,6 +35,14 @@ RESPONSE = "response time"
         ("1,000 requests per second", 1000.0, Unit.PER_SECOND),
         ("5", 5.0, Unit.NUMBER),
         ("12,345,678.5", 12_345_678.5, Unit.NUMBER),
+        ("12 345 678.5", 12_345_678.5, Unit.NUMBER),
+        ("1 000 requests per second", 1000.0, Unit.PER_SECOND),
+        ("0.005", 0.005, Unit.NUMBER),
+        ("0.125 s", 0.125, Unit.SECONDS),
+        ("1.0005", 1.0005, Unit.NUMBER),
+        ("1,000.125", 1000.125, Unit.NUMBER),
+        ("1000.125", 1000.125, Unit.NUMBER),
+        ("99.999%", 0.99999, Unit.RATIO),
     ],
 )
 def test_quantities_are_kept_in_one_unit(text: str, value: float, unit: Unit) -> None:
@@ -43,12 +51,113 @@ def test_quantities_are_kept_in_one_unit(text: str, value: float, unit: Unit) ->
     assert (quantity.unit, quantity.text) == (unit, text)
 
 
-@pytest.mark.parametrize(
-    "text", ["1,00", "1,0000 ms", "-5 ms", ".5 s", "5 m", "5 gb", "1e3", "5  ms", "٥ ms", ""]
-)
+@pytest.mark.parametrize("text", ["-5 ms", ".5 s", "5 m", "5 gb", "1e3", "1,000,00", "1.2.3", "٥ ms", ""])
 def test_a_quantity_written_otherwise_is_refused(text: str) -> None:
     with pytest.raises(PhraseError, match="such as"):
         grammar.read("limit", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "readings"),
+    [
+        ("1.000 requests per second", "1.000", "it may mean 1 or 1000: write 1 or 1000"),
+        ("2.500 GB", "2.500", "it may mean 2.5 or 2500: write 2.5 or 2500"),
+        ("10.000 ms", "10.000", "10 or 10000"),
+        ("100.000", "100.000", "100 or 100000"),
+        ("1.000,5 ms", "1.000,5", "1000.5 or 1.0005"),
+        ("1\u202f000,5 ms", "1 000,5", "1000.5 or 10005"),
+        ("1,5s", "1,5", "it may mean 1.5 or 15: write 1.5 or 15"),
+        ("1,00", "1,00", "1 or 100"),
+        ("1,0000 ms", "1,0000", "1 or 10000"),
+        ("9,5%", "9,5%", "9.5% or 95%"),
+        ("0,5%", "0,5%", "expected it written as 0.5%"),
+        ("0,500 s", "0,500", "expected it written as 0.5"),
+        ("99,9 %", "99,9 %", "expected it written as 99.9 %"),
+        ("1,000%", "1,000%", "expected it written as 1%"),
+        ("1.000.000 requests per second", "1.000.000", "expected it written as 1000000"),
+    ],
+)
+def test_a_number_with_two_meanings_is_refused_with_both(text: str, word: str, readings: str) -> None:
+    with pytest.raises(PhraseError) as refused:
+        grammar.read("limit", text)
+    assert refused.value.word == word
+    assert refused.value.expected.endswith(readings)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word"),
+    [
+        ("throughput is above 1.000 requests per second", "1.000"),
+        ("1.000 concurrent users", "1.000"),
+        ("each user thinks for 1 to 2.000 ms", "2.000"),
+        ("the p95 response time is at most 1.500 times that at the baseline load", "1.500"),
+        ("p99,9 is below 1 s", "p99,9"),
+        ("the 99,9th percentile is below 1 s", "99,9th"),
+    ],
+)
+def test_a_number_with_two_meanings_is_refused_wherever_it_stands(sentence: str, word: str) -> None:
+    error = grammar.explain(sentence)
+    assert error is not None
+    assert (error.sentence, error.word) == (sentence, word)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "p99.999 is bellow 1 s",
+        'the p95 response time of "GET /v1.000" is bellow 1 s',
+        "availability is bellow 99.999%",
+    ],
+)
+def test_a_number_with_one_meaning_is_not_blamed_for_another_word(sentence: str) -> None:
+    error = grammar.explain(sentence)
+    assert error is not None
+    assert error.word == "bellow"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "meant"),
+    [
+        ("p95  stays\t below   500 ms", "p95 stays below 500 ms"),
+        ("p95 stays\u00a0below\u2009500\u202fms", "p95 stays below 500 ms"),
+        (" p95 stays below 500 ms. ", "p95 stays below 500 ms"),
+        ("the users are:", "the users are"),
+        ("\ufeffp95 stays\u200b below 500\u2060ms", "p95 stays below 500ms"),
+        ("for users in South\u2011East Asia", "for users in South-East Asia"),
+        ("for users in South–East Asia", "for users in South-East Asia"),
+        ("for users in Côte d’Ivoire", "for users in Côte d'Ivoire"),
+        ("of “acme”", 'of "acme"'),
+        ("of „acme“", 'of "acme"'),
+        ("of ”acme”", 'of "acme"'),
+        ("of «\u00a0acme\u00a0»", 'of "acme"'),
+        ("of »acme«", 'of "acme"'),
+        ("of ‘acme’", 'of "acme"'),
+        ("of ‚acme‘", 'of "acme"'),
+        ("of ‹acme›", 'of "acme"'),
+        ("of 'acme'", 'of "acme"'),
+        ('of “acme"', 'of "acme"'),
+        ('of "acme”', 'of "acme"'),
+        ("of “acme”.", 'of "acme"'),
+        ("of “a  –\u00a0‘b’.” is", 'of "a  –\u00a0‘b’." is'),
+        ('of "a  – “b”" is', 'of "a  – “b”" is'),
+        ("query “up{job='a'}” of 'it’s  so' is", 'query "up{job=\'a\'}" of "it’s  so" is'),
+    ],
+)
+def test_a_pasted_sentence_is_normalized_and_its_text_in_quotes_is_kept(pasted: str, meant: str) -> None:
+    assert grammar.normalize(pasted) == meant
+
+
+def test_what_is_wrong_with_a_pasted_sentence_is_told_with_the_sentence_as_written() -> None:
+    sentence = "p95  stays bellow\u00a0500 ms."
+    error = grammar.explain(sentence)
+    assert error is not None
+    assert (error.sentence, error.word) == (sentence, "bellow")
+
+
+def test_an_error_is_one_line_also_where_the_sentence_is_of_two() -> None:
+    with pytest.raises(PhraseError) as refused:
+        grammar.criterion("p95 stays\nbellow 500 ms")
+    assert str(refused.value).startswith('"p95 stays bellow 500 ms": cannot read "bellow"')
 
 
 @pytest.mark.parametrize(
@@ -108,6 +217,10 @@ def test_a_prometheus_query_is_its_own_measure() -> None:
         ('of "POST /api/v1/metrics/sessions"', ScopeKind.LABEL, "POST /api/v1/metrics/sessions"),
         ('of tenant "acme"', ScopeKind.TENANT, "acme"),
         ("for users in Europe", ScopeKind.REGION, "Europe"),
+        ("of the users", ScopeKind.POPULATION, "users"),
+        ("of the front page users", ScopeKind.POPULATION, "front page users"),
+        ('of the "ingest events" users', ScopeKind.POPULATION, '"ingest events" users'),
+        ("of the analysts", ScopeKind.POPULATION, "analysts"),
         ("for users in South-East Asia", ScopeKind.REGION, "South-East Asia"),
         ("on every instance", ScopeKind.INSTANCE, ""),
         ("per instance", ScopeKind.INSTANCE, ""),
@@ -155,6 +268,19 @@ def test_a_scope_may_stand_on_either_side_of_the_limit() -> None:
     assert before.scope.kind is ScopeKind.INSTANCE
 
 
+@pytest.mark.parametrize(
+    "text", ["of the endpoints", "of the auth endpoint", "of the auth v1 endpoints", "of the response time"]
+)
+def test_neither_endpoints_nor_a_measure_are_a_population(text: str) -> None:
+    with pytest.raises(PhraseError):
+        grammar.read("scope", text)
+
+
+def test_a_population_of_a_percentile_of_the_response_time_is_read() -> None:
+    criterion = grammar.criterion("the 99th percentile of the response time of the users is below 1 s")
+    assert (criterion.measure.statistic, criterion.scope.name) == ("p99", "users")
+
+
 def test_a_criterion_keeps_its_sentence() -> None:
     sentence = "the error rate stays below 1%"
     assert grammar.criterion(sentence).sentence == sentence
@@ -174,6 +300,12 @@ def test_a_criterion_keeps_its_sentence() -> None:
         ("the eror rate stays below 1%", "the eror rate", 'did you mean "the error rate"?'),
         ("the p95 latency stays below 1 s", "the p95 latency", "such as the p95 response time"),
         ("p95 of the auth endpoint stays below 1 s", "of the auth endpoint", "of the auth endpoints"),
+        ("p95 of the admin users stay below 1 s", "stay", 'did you mean "stays"?'),
+        ('p95 of the "ingest events" users is bellow 1 s', "bellow", 'did you mean "below"?'),
+        ("p95 for users in South America stay below 1 s", "stay", 'did you mean "stays"?'),
+        ("p95 of the admin users is below 5", "5", "it needs a unit, such as 5 ms"),
+        ("p95 of admin users is below 5 s", "of admin users", 'did you mean "of the dashboard users"?'),
+        ("CPU utilization of the users is below 1%", "the users", "every instance"),
         ("they arrive over 2", "2", "such as 5 minutes"),
         ("the load hold for 5 minutes", "hold", 'did you mean "holds"?'),
         ("1000 concurrent users please", "please", "nothing more is expected there"),
@@ -231,10 +363,8 @@ def test_reading_a_criterion_raises_nothing_but_a_phrase_error(sentence: str) ->
 @settings(deadline=None)
 @given(SENTENCES)
 def test_a_sentence_is_either_read_or_explained(sentence: str) -> None:
-    expressions = (*grammar.GIVEN, *grammar.WHEN)
-    if grammar.explain(sentence) is None and not any(
-        pattern(each).fullmatch(sentence) for each in expressions
-    ):
+    expressions, meant = (*grammar.GIVEN, *grammar.WHEN), grammar.normalize(sentence)
+    if grammar.explain(sentence) is None and not any(pattern(each).fullmatch(meant) for each in expressions):
         assert grammar.criterion(sentence)
 
 

@@ -1,36 +1,53 @@
 """Drafts and the plans they mean."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadkit import grammar
-from loadkit.environment.environment import ActionCommand, Environment
+from loadkit.environment.environment import Environment
+from loadkit.environment.settings import ActionCommand, MixRow, Settings
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.planning.plan import Draft, beside, plan, require_known, require_reachable
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think
+from loadkit.planning.draft import Draft, PopulationDraft
+from loadkit.planning.lint import require_known, require_reachable
+from loadkit.planning.plan import beside, plan
+from loadkit.structuring import structure
+from loadkit.target import Address
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think
 
 JOURNEYS = {"browse": "shop:browse", "buy": "shop:buy"}
 SHOP = Environment(
-    name="shop",
     root=Path(),
     file=Path("environments/shop.toml"),
-    values={"base": "http://127.0.0.1:1", "journeys": "shop", "default_mix": "API", "ramp": 10, "hold": 60},
-    mixes={
-        "API": (MixEntry("browse", 0.75), MixEntry("buy", 0.25)),
-        "front page": (MixEntry("browse", 1.0),),
-    },
-    levels={"baseline": 100, "peak": 1000},
+    settings=Settings(
+        base=Address("http://127.0.0.1:1"),
+        journeys="shop",
+        default_mix="API",
+        mixes={"API": (MixRow("browse", 75), MixRow("buy", 25)), "front page": (MixRow("browse", 1),)},
+        levels={"baseline": 100, "peak": 1000},
+    ),
 )
 
 
-def planned(draft: Draft, **values: object) -> Plan:
-    return plan(draft, replace(SHOP, values={**SHOP.values, **values}), JOURNEYS)
+def shop(**said: object) -> Environment:
+    """The shop, with other settings."""
+    return replace(SHOP, settings=replace(SHOP.settings, **said))  # type: ignore[arg-type]
+
+
+def planned(draft: Draft, **said: object) -> Plan:
+    return plan(draft, shop(**said), JOURNEYS)
+
+
+def drafted(**stated: object) -> Draft:
+    """A draft whose only population has these things said of it."""
+    return Draft([PopulationDraft(**stated)])  # type: ignore[arg-type]
 
 
 def users(count: float = 1000, **stated: object) -> Draft:
-    draft = Draft(**stated)  # type: ignore[arg-type]
+    draft = drafted(**stated)
     draft.load(Model.CLOSED, count)
     return draft
 
@@ -72,14 +89,14 @@ def test_a_pace_is_part_of_the_plan_and_replaces_the_pause_between_journeys() ->
 
 
 def test_users_of_an_open_load_have_no_pace_of_their_own() -> None:
-    draft = Draft(pace=10)
+    draft = drafted(pace=10)
     draft.load(Model.JOURNEYS, 20)
     with pytest.raises(ConfigurationError, match="arrivals set a pace too; expected one of the two"):
         planned(draft)
 
 
 def test_endpoints_of_a_group_that_the_environment_does_not_know_are_told_with_those_there_are() -> None:
-    known = replace(SHOP, groups={"auth": ("* /auth/*",)})
+    known = shop(groups={"auth": ("* /auth/*",)})
     require_known(grammar.criterion("p95 of the auth endpoints is below 1 s"), known)
     asked = grammar.criterion("p95 of the payment endpoints is below 1 s")
     with pytest.raises(
@@ -174,7 +191,7 @@ def test_a_rehearsal_says_what_it_scaled() -> None:
     assert made.workload.stages == (Stage(10, 100), Stage(30, 100))
     assert made.scaling.is_rehearsal
     assert (made.scaling.users, made.scaling.time) == (pytest.approx(0.1), pytest.approx(0.1))
-    assert (made.scaling.stated_users, made.scaling.stated_hold) == (1000, 300)
+    assert (made.populations[0].stated_level, made.scaling.stated_hold) == (1000, 300)
 
 
 def test_a_scale_that_shortens_nothing_is_no_rehearsal() -> None:
@@ -208,14 +225,22 @@ def test_a_plan_survives_json() -> None:
     draft = users(100)
     draft.share(["share", "journey"], [["100%", "buy"]])
     made = planned(draft, time_scale=0.5)
-    assert Plan.from_json(made.to_json()).key == made.key
+    kept = structure(Plan, json.loads(json.dumps(made.to_json())), "run.json")
+    assert (kept, kept.key) == (made, made.key)
+
+
+def test_equal_plans_have_equal_keys_however_their_numbers_were_written() -> None:
+    made = planned(users(100))
+    as_integers = made.with_workloads(lambda load: replace(load, stages=(Stage(10, 100), Stage(60, 100))))
+    written = replace(as_integers, timeout=10)
+    assert (written, written.key) == (made, made.key)
+    assert replace(made, timeout=11).key != made.key
 
 
 @pytest.mark.parametrize(
     ("contradict", "reason"),
     [
-        (lambda draft: draft.load(Model.CLOSED, 5), "stated before"),
-        (lambda draft: draft.load_named("peak"), "stated before"),
+        (lambda draft: draft.load(Model.CLOSED, 5, mix="API"), "a load of API users was stated before"),
         (lambda draft: draft.arrive(5), "stated before"),
         (lambda draft: draft.hold_for(5), "stated before"),
         (lambda draft: draft.follow(["for", "users"], [["1 s", "100"]]), "stated before"),
@@ -283,7 +308,7 @@ def test_think_times_run_from_the_shorter_to_the_longer() -> None:
 )
 def test_what_the_environment_does_not_know_is_refused_with_what_it_knows(stated, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
-        planned(Draft(**{"level": 10.0, **stated}))
+        planned(drafted(**{"level": 10.0, **stated}))
 
 
 def test_a_table_that_peaks_elsewhere_than_the_named_level_is_refused() -> None:
@@ -332,15 +357,15 @@ def test_what_a_plan_can_bring_about_or_a_rehearsal_does_not_judge_is_not_refuse
 # --- what happens meanwhile, curves, other loads
 
 KILL = "an instance is killed"
-LIVELY = replace(
-    SHOP,
-    actions={KILL: ActionCommand(("kill",))},
-    curves={"peak hour": ((60, 0.25), (60, 0.5), (120, 0.25))},
-)
+LIVELY = {
+    "control": ("python", "control.py"),
+    "actions": {KILL: ActionCommand(("kill",))},
+    "curves": {"peak hour": ((60, 0.25), (60, 0.5), (120, 0.25))},
+}
 
 
-def lively(draft: Draft, **values: object) -> Plan:
-    return plan(draft, replace(LIVELY, values={**LIVELY.values, **values}), JOURNEYS)
+def lively(draft: Draft, **said: object) -> Plan:
+    return planned(draft, **LIVELY, **said)
 
 
 def test_an_action_that_the_environment_does_not_know_is_refused_with_what_it_knows() -> None:
@@ -419,13 +444,13 @@ def test_beside_is_the_same_plan_at_another_level_with_nothing_happening() -> No
     draft = users(1000, think=Think(1, 2))
     draft.happens(KILL)
     other = users(100, think=Think(1, 2))
-    assert beside("baseline", draft, LIVELY, JOURNEYS) == lively(other)
+    assert beside("baseline", draft, shop(**LIVELY), JOURNEYS) == lively(other)
 
 
 def test_beside_scales_the_stages_of_a_table() -> None:
     draft = Draft()
     draft.follow(("for", "users"), (("1 min", "500"), ("1 min", "1000")))
-    other = beside("baseline", draft, LIVELY, JOURNEYS)
+    other = beside("baseline", draft, shop(**LIVELY), JOURNEYS)
     assert [stage.level for stage in other.workload.stages] == [50, 100]
 
 
@@ -433,4 +458,4 @@ def test_arrivals_do_not_compare_with_levels_of_users() -> None:
     draft = Draft()
     draft.load(Model.REQUESTS, 50)
     with pytest.raises(ConfigurationError, match="do not compare"):
-        beside("baseline", draft, LIVELY, JOURNEYS)
+        beside("baseline", draft, shop(**LIVELY), JOURNEYS)

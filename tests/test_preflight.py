@@ -14,9 +14,10 @@ from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.observers.fake import FakeObserver
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.target import Target
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
-PLAN = Plan("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
+PLAN = Plan.of("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
 
 
 class Service(BaseHTTPRequestHandler):
@@ -66,7 +67,8 @@ def checks(
 ) -> dict[str, Check]:
     observer = FakeObserver({"requests": observation}) if observation else None
     clock = {} if now is None else {"now": lambda: now}
-    found = preflight.look(plan, here(tmp_path, text), target, {"rows": {"events": 1000}}, observer, **clock)
+    testbed = replace(here(tmp_path, text).resolved({"rows": {"events": 1000}}), target=target)
+    found = preflight.look(plan, testbed, observer, **clock)
     return {check.name: check for check in found}
 
 
@@ -99,13 +101,8 @@ def test_a_clock_that_differs_is_not_judged(tmp_path: Path, target: Target) -> N
     assert not checks(tmp_path, target, now=1000.0)["its clock"].holds
 
 
-def test_too_few_rows_for_what_the_sentences_speak_of_are_not_judged(tmp_path: Path, target: Target) -> None:
-    needing = replace(PLAN, requirements=(("events", "1000"),))
-    assert checks(tmp_path, target, plan=needing)["rows of events"].holds
-    needing = replace(PLAN, requirements=(("events", "10000000"),))
-    assert not checks(tmp_path, target, plan=needing)["rows of events"].holds
-    needing = replace(PLAN, requirements=(("others", "1"),))
-    assert checks(tmp_path, target, plan=needing)["rows of others"].found == "not told"
+def test_how_much_the_database_holds_is_told(tmp_path: Path, target: Target) -> None:
+    assert str(checks(tmp_path, target)["rows of events"]) == "rows of events: 1,000"
 
 
 def test_a_missing_instance_is_not_judged(tmp_path: Path, target: Target) -> None:
@@ -123,6 +120,20 @@ def test_traffic_of_others_is_not_judged_but_what_was_before_is_forgotten(
     busy = [100.0 * second for second in range(10)]
     assert not checks(tmp_path, target, observation=scraped(busy))["traffic of others"].holds
     assert checks(tmp_path, target, observation=scraped([*busy, *[900.0] * 4]))["traffic of others"].holds
+
+
+def test_traffic_of_others_is_weighed_against_what_all_populations_make(
+    tmp_path: Path, target: Target
+) -> None:
+    busy = PLAN.with_workloads(lambda load: replace(load, stages=(Stage(30, 800),)))
+    (users,) = busy.populations
+    more = replace(users, name="admin users")
+    found = [
+        checks(tmp_path, target, plan=plan, observation=scraped([1.0] * 10))["traffic of others"]
+        for plan in (busy, replace(busy, populations=(users, more)))
+    ]
+    # 800 users who pause 0.8 s make 1000 requests per second at most; others may make 2 % of that.
+    assert [check.expected for check in found] == ["at most 20", "at most 40"]
 
 
 def test_an_observer_that_is_gone_is_a_warning_since_clients_can_be_judged_without(

@@ -13,8 +13,8 @@ WORKLOAD = Workload(Model.CLOSED, (Stage(10, 5), Stage(20, 5)), (MixEntry("m:f",
 
 
 def report(recorder: Recorder, *, ok: int = 0, failed: int = 0, seconds: float = 0.01, lag: float = 0.0):
-    recorder.samples += [Sample("GET /a", OK, 0.0, 0.0, seconds, 0)] * ok
-    recorder.samples += [Sample("GET /a", "timeout", 0.0, 0.0, 9.0, 0)] * failed
+    recorder.population("users").requests.samples += [Sample("GET /a", OK, 0.0, 0.0, seconds, 0)] * ok
+    recorder.population("users").requests.samples += [Sample("GET /a", "timeout", 0.0, 0.0, 9.0, 0)] * failed
     recorder.lag(0.0, lag)
     return recorder.report()
 
@@ -29,7 +29,7 @@ def live_stats_of(reports, workers=1) -> LiveStats:
 def test_the_last_second_of_all_workers_is_told():
     ones = [Recorder(worker, 0.0) for worker in range(2)]
     for recorder in ones:
-        recorder.joined(0.0, 0.0)
+        recorder.population("users").joined(0.0, 0.0)
     reports = [report(ones[0], ok=99, failed=1), report(ones[1], ok=100, seconds=0.02)]
     progress = live_stats_of(reports, 2).progress(12.0)
     assert progress.rate == 200

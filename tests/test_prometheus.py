@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Unit
-from loadkit.environment.environment import MeasureQuery
-from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observers.observation import Judged, Reading
+from loadkit.observers.measures import MeasureQuery
+from loadkit.observers.observation import LIFE_SIGN, Judged, Reading
 from loadkit.observers.prometheus import PrometheusObserver
+from loadkit.target import Address
 
 CPU = MeasureQuery("CPU utilization", Reading.COUNTER, Unit.RATIO, "cpu_seconds_total", capacity_value=2.0)
 POOL = MeasureQuery("pool", Reading.GAUGE, Unit.RATIO, "pool_used", capacity="pool_size")
@@ -63,7 +63,7 @@ def prometheus(results):
 
 def observe(results, measures=(), queries=(), start=1000.0, end=1060.0):
     with prometheus(results) as (url, asked):
-        observer = PrometheusObserver(url, measures, queries, scrape_interval=5.0)
+        observer = PrometheusObserver(Address(url), measures, queries, scrape_interval=5.0)
         return observer.observe(start, end), asked
 
 
@@ -134,10 +134,24 @@ def test_a_refused_query_is_a_problem_of_its_measure_alone():
 def test_a_source_that_is_gone_is_a_problem():
     with prometheus({}) as (url, _):
         pass
-    observer = PrometheusObserver(url, [CPU], ["up"], scrape_interval=1.0)
+    observer = PrometheusObserver(Address(url), [CPU], ["up"], scrape_interval=1.0)
     found = observer.observe(1000.0, 1010.0)
     assert found.keys() == {"CPU utilization", "up"}
     assert all("could not be asked" in one.problem and "\n" not in one.problem for one in found.values())
+
+
+def test_who_may_ask_is_told_to_the_source_alone():
+    with prometheus({"cpu": None}) as (url, _):
+        address = Address(url.replace("//", "//viewer:se%2Fcret@"))
+        observer = PrometheusObserver(address, [CPU], ["up"], scrape_interval=1.0, alerts=ALERTS)
+        answered = observer.observe(1000.0, 1010.0)
+    gone = observer.observe(1000.0, 1010.0)
+    for found in (answered, gone):
+        assert len(found) == 3
+        for one in found.values():
+            assert url.replace("//", "//***@") in one.problem
+            assert one.source == url.replace("//", "//***@")
+            assert "cret" not in repr(one)
 
 
 def test_free_queries_are_evaluated_at_the_scrape_interval_and_kept_by_their_text():
@@ -159,7 +173,7 @@ def test_alerts_are_told_by_name_beside_the_sources_own_sign_of_life():
     )
     up = matrix(({"instance": "a"}, [(1, 1), (2, 1)]), ({"instance": "b"}, [(2, 0), (3, 1)]))
     with prometheus({"ALERTS": firing, "up": up}) as (url, asked):
-        observer = PrometheusObserver(url, (), scrape_interval=1.0, alerts={"alerts:Slow": "Slow"})
+        observer = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts={"alerts:Slow": "Slow"})
         seen = observer.observe(0, 10)["alerts:Slow"]
     assert seen.problem == ""
     assert {one.instance: one.times.tolist() for one in seen.series} == {
@@ -173,11 +187,17 @@ def test_alerts_are_told_by_name_beside_the_sources_own_sign_of_life():
 def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
     up = matrix(({"instance": "a"}, [(1, 1)]))
     with prometheus({"up": up}) as (url, _):
-        seen = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+        seen = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)[
+            "alerts"
+        ]
     assert seen.problem == ""
     with prometheus({}) as (url, _):
-        gone = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+        gone = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)[
+            "alerts"
+        ]
     assert "has nothing for up" in gone.problem
     with prometheus({"up": up, "ALERTS": None}) as (url, _):
-        refused = PrometheusObserver(url, (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)["alerts"]
+        refused = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)[
+            "alerts"
+        ]
     assert "could not be asked for ALERTS" in refused.problem

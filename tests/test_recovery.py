@@ -8,8 +8,9 @@ import pytest
 from loadkit import grammar
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
-from loadkit.workload.workload import Action, Model, Stage
-from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import Model, Stage
+from tests.builders import changed, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
 KILLED = Action("an instance is killed", at=60.0)
@@ -24,7 +25,7 @@ def disturbed(slow=(), failing=(), *, waiting=(), seconds=190, plan=PLAN, events
     times[np.isin(starts.astype(int), list(slow))] = 2.0
     outcomes = np.where(np.isin(starts.astype(int), list(failing)), "refused", "ok").tolist()
     worker_seconds = [
-        dataclasses.replace(worker_second, in_flight=40 if worker_second.second in waiting else 2)
+        changed(worker_second, in_flight=40 if worker_second.second in waiting else 2)
         for worker_second in worker_seconds_of(seconds)
     ]
     return run_of(
@@ -122,7 +123,7 @@ def test_a_quick_service_recovers_at_once_from_nothing(seed):
     starts = np.arange(190 * 100) / 100
     wander = np.repeat(np.exp(chance.normal(0, 0.1, 38)), 500)
     worker_seconds = [
-        dataclasses.replace(worker_second, in_flight=int(waiting))
+        changed(worker_second, in_flight=int(waiting))
         for worker_second, waiting in zip(worker_seconds_of(190), chance.poisson(0.4, 190), strict=True)
     ]
     times = 0.0015 * (1 + chance.exponential(1, len(starts))) * wander
@@ -176,10 +177,8 @@ STAGES = (Stage(10, 100), Stage(60, 100), Stage(20, 400), Stage(60, 400), Stage(
 
 
 def peaked(stages=STAGES, **trouble):
-    plan = plan_of()
-    workload = dataclasses.replace(plan.workload, stages=stages, model=Model.CLOSED)
-    plan = dataclasses.replace(plan, workload=workload)
-    return disturbed(plan=plan, events=(), seconds=int(workload.seconds), **trouble)
+    plan = plan_of(model=Model.CLOSED).with_workloads(lambda load: dataclasses.replace(load, stages=stages))
+    return disturbed(plan=plan, events=(), seconds=int(plan.seconds), **trouble)
 
 
 def test_after_a_peak_the_level_before_it_is_the_measure_and_time_counts_from_the_return_to_its_load():

@@ -1,8 +1,8 @@
-"""No instance restarts unasked; one that the plan takes away leaves no gap."""
+"""No instance restarts unasked."""
 
 import numpy as np
 
-from loadkit.judging.restarts import lifespans, unasked_restarts
+from loadkit.judging.restarts import unasked_restarts
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
@@ -57,9 +57,3 @@ def test_one_kill_excuses_no_second_restart():
     verdict = unasked_restarts(run_with(observation, Event(20.0, "an instance is killed")))
     assert verdict is not None
     assert verdict.reason == "Restarted unasked: metrics-1 after 45 s."
-
-
-def test_only_what_goes_or_comes_after_the_action_has_a_life_of_its_own():
-    observation = scraped((-2, 60), (-2, 30), (40, 60), (-2, 10))
-    lives = lifespans(observation, START + 20, START, START + 60)
-    assert lives == {"metrics-2": (START, START + 29), "metrics-3": (START + 40, START + 60)}

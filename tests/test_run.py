@@ -14,15 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadkit.engine.run import INTERRUPTED, _processes, _workers_for, new_id, run
+from loadkit.engine.run import _processes, _workers_for, new_id, run
 from loadkit.engine.worker import check_worker
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.recording import archive
-from loadkit.recording.run import COMPLETE
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.slices import Kind
 from loadkit.target import Account, Secret, Target
-from loadkit.workload.workload import Action, MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.plan import Action
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import Behaviour, always_says, hangs_up, in_a_thread, never_answers
 from tests.virtual_time import plan_of
 
@@ -59,6 +60,12 @@ def short(**rest):
 def attempted(done) -> int:
     labels = [name for name in done.table.series if name.startswith("label:")]
     return int(done.table.totals(labels, 0, 1 << 22)[2][:, 0].sum())
+
+
+def workers_here() -> list[int]:
+    """The processes that were started as workers of this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def none_left(pids) -> bool:
@@ -107,7 +114,12 @@ def test_a_workers_process_imports_nothing_of_what_judges():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_goes_through_its_plan(workers, tmp_path):
-    told, observer = [], FakeObserver()
+    told, seen, observer = [], set(), FakeObserver()
+
+    def watch(progress):
+        told.append(progress)
+        seen.update(workers_here())
+
     with service() as base:
         done = run(
             short(),
@@ -115,25 +127,28 @@ def test_a_run_goes_through_its_plan(workers, tmp_path):
             root=ROOT,
             workers=workers,
             observer=observer,
-            watch=told.append,
+            watch=watch,
         )
     assert done.ended == COMPLETE
     assert done.ended_at == 2.0
     assert done.workers == workers
-    assert len(set(done.facts["worker_pids"])) == workers
+    assert len(seen) == workers
     assert attempted(done) > 20
     assert done.table.outcomes == ["ok"]
     assert [(worker_second.second, worker_second.worker) for worker_second in done.worker_seconds][
         :workers
     ] == [(0, index) for index in range(workers)]
-    assert sum(worker_second.held for worker_second in done.worker_seconds if worker_second.second == 1) == 5
-    assert sum(worker_second.sent for worker_second in done.worker_seconds) == attempted(done)
+    assert (
+        sum(worker_second.gauge("held") for worker_second in done.worker_seconds if worker_second.second == 1)
+        == 5
+    )
+    assert sum(worker_second.count("sent") for worker_second in done.worker_seconds) == attempted(done)
     assert len(done.table.select(Kind.LAG, ["worker:0"], 0, 10)[0])
     assert observer.asked == [(done.started, done.started + 2.0)]
     assert done.probes
     assert all(answered for _, answered in done.probes)
     assert [progress.phase for progress in told][:1] == ["hold"]
-    assert none_left(done.facts["worker_pids"])
+    assert none_left(seen)
     assert archive.load(archive.save(done, tmp_path)).table.counts.sum() == done.table.counts.sum()
 
 
@@ -141,15 +156,23 @@ def test_an_open_run_goes_through_its_plan():
     with service() as base:
         done = run(short(model=Model.REQUESTS, level=50), Target("t", base), root=ROOT)
     assert done.ended == COMPLETE
-    assert attempted(done) == sum(worker_second.scheduled for worker_second in done.worker_seconds)
+    assert attempted(done) == sum(worker_second.count("scheduled") for worker_second in done.worker_seconds)
 
 
 def test_a_run_can_be_carried_by_any_executor():
+    processes = []
     with service() as base, ThreadPoolExecutor(1) as executor:
         # A thread is no worker of its own (one collector, one memory), but it shows that nothing else is asked for.
-        done = run(short(seconds=1), Target("t", base), root=ROOT, executor=executor)
+        done = run(
+            short(),
+            Target("t", base),
+            root=ROOT,
+            executor=executor,
+            watch=lambda _: processes.append(workers_here()),
+        )
     assert done.ended == COMPLETE
-    assert done.facts["worker_pids"] == [os.getpid()]
+    assert processes
+    assert not any(processes)
 
 
 def test_a_run_that_is_told_to_stop_keeps_what_it_did():
@@ -174,16 +197,15 @@ def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
 
     def watch(progress):
         if progress.elapsed > 1.5 and not victims:
-            children = psutil.Process().children(recursive=True)
-            victims.extend(child.pid for child in children if "spawn_main" in " ".join(child.cmdline()))
+            victims.extend(workers_here())
             os.kill(victims[0], signal.SIGKILL)
 
     with service() as base:
         done = run(short(seconds=60), Target("t", base), root=ROOT, workers=2, watch=watch)
-    assert done.ended in ("worker 0 died", "worker 1 died")
+    assert done.ended in [Ending(EndingKind.WORKER_DIED, f"worker {number}") for number in range(2)]
     assert done.ended_at < 20
     assert attempted(done) > 0
-    assert none_left(done.facts["worker_pids"])
+    assert none_left(victims)
 
 
 def answers_first(rest: Behaviour) -> Behaviour:
@@ -198,8 +220,8 @@ def answers_first(rest: Behaviour) -> Behaviour:
 def test_a_service_that_fails_for_ten_seconds_stops_the_run():
     with service(answers_first(hangs_up)) as base:
         done = run(short(seconds=60), Target("t", base), root=ROOT)
-    assert done.ended.startswith("emergency stop: ")
-    assert done.ended.endswith("operations failed in the last ten seconds")
+    assert done.ended.kind is EndingKind.EMERGENCY_STOP
+    assert done.ended.detail.endswith("operations failed in the last ten seconds")
     assert 9 < done.ended_at < 30
     assert "closed" in done.table.outcomes
 
@@ -286,12 +308,13 @@ import signal, sys, time
 from pathlib import Path
 from loadkit.engine.run import run
 from loadkit.target import Target
+from loadkit.workload.plan import Plan
 from loadkit.workload.workload import *
 
 def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
     load = Workload(Model.CLOSED, (Stage(0, 5), Stage(60, 5)), (MixEntry("loadkit.journey:fetch", 1.0),))
-    done = run(Plan("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
+    done = run(Plan.of("t", load, drain=1.0), Target("t", sys.argv[1]), root=Path.cwd(), workers=2,
                watch=lambda progress: print("going", progress.elapsed, flush=True))
     print(done.ended, flush=True)
 
@@ -324,7 +347,7 @@ def test_ctrl_c_ends_the_load_and_the_run_says_so(tmp_path):
     with service() as base, started(base, tmp_path) as (process, children):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         output, _ = process.communicate(timeout=120)
-        assert output.splitlines()[-1] == INTERRUPTED
+        assert output.splitlines()[-1] == str(INTERRUPTED)
         assert "Traceback" not in output
         assert none_left(children)
 

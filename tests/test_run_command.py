@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 import loadkit
 from loadkit import cli
-from loadkit.cli.run import without_secrets
+from loadkit.cli.run import plan_of, without_secrets
 from loadkit.recording.archive import find, load
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.schedule import arrivals
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.bad_servers import always_says, in_a_thread
 from tests.test_tls import asking_for_certificates_of, certificate
 
@@ -41,11 +44,14 @@ def folder(tmp_path, monkeypatch):
         ([NOWHERE, "--timeout=0"], "--timeout 0 is no time"),
         ([NOWHERE, "--users=0"], "a load of 0 is none; --users 10 or --rate 100 is one"),
         ([NOWHERE, "--rate=inf"], "a load of inf is none"),
+        ([NOWHERE, "--even"], "--even spaces arrivals, and users do not arrive; expected such as --rate 100 --even"),
         ([NOWHERE, "--think=3s..1s"], "--think 3s..1s: the first time is the longer one; 1s..3s can be read"),
         ([NOWHERE, "--workers=0"], "--workers 0: expected one or more"),
         ([NOWHERE, "--header=nothing"], 'cannot read the header "nothing"; "Accept: application/json" can be'),
         ([NOWHERE, "--body=@absent"], "cannot read the body from absent"),
         ([NOWHERE, "--that=p95 stays bellow 5 ms"], 'cannot read "bellow"; did you mean "below"?'),
+        ([NOWHERE, "--that=throughput is above 1.000 requests per second"], "it may mean 1 or 1000: write 1 or 1000"),
+        ([NOWHERE, "--for=1,5 min"], "it may mean 1.5 or 15: write 1.5 or 15"),
         ([NOWHERE, "--plot=a.png"], "--plot a.png: it draws SVG; expected such as percentiles.svg"),
         (["https://127.0.0.1:1/", "--ca-file=absent.pem"], "cannot read the certificate authority in absent.pem"),
         (["https://127.0.0.1:1/", "--cert-file=absent.pem"], "cannot use the client certificate in absent.pem"),
@@ -71,7 +77,9 @@ def test_a_run_prints_writes_and_keeps_the_same_figures(folder, capsys):
     assert list(figures["by_label"]) == ["GET /hello"]
     assert (figures["verdicts"][0]["status"] == "pass") == (code == 0)
     assert "How long all operations took" in (folder / "run.svg").read_text()
-    judged = cli.main(["judge", "last", "p50 is below 30 s", "--json=again.json", "--plot=again.svg"])
+    judged = cli.main(
+        ["judge", "last", "p50  is\u00a0below 30\u202fs.", "--json=again.json", "--plot=again.svg"]
+    )
     assert judged == code
     again = json.loads((folder / "again.json").read_text())
     assert again["response_time"] == figures["response_time"]
@@ -82,6 +90,16 @@ def test_json_on_standard_output_is_all_there_is_on_it(capsys):
     with in_a_thread(always_says(OK)) as server:
         assert cli.main(["run", f"{server.base}/", *BRIEFLY, "--json=-"]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
+
+
+def test_arrivals_are_random_unless_they_are_asked_to_be_evenly_spaced():
+    def plan(*arguments):
+        return plan_of(cli.parser(["run"]).parse_args(["run", NOWHERE, *arguments]))
+
+    assert plan("--rate=100").workload.is_poisson
+    spaced = plan("--rate=100", "--even", "--ramp=0", "--for=1s").workload
+    moments = [arrival.at for arrival in arrivals(spaced, 1)]
+    assert np.diff(moments) == pytest.approx(0.01)
 
 
 def test_a_service_that_asks_for_a_certificate_can_be_loaded(folder, capsys):
@@ -111,7 +129,7 @@ def test_time_outs_of_the_parts_are_counted_apart(folder):
 
 def test_what_may_let_somebody_in_is_not_kept_wherever_it_stood():
     arguments = {
-        "path": "/hooks?api_key=S3&page=S3&flag",
+        "path": "/hooks?api_key=S3&page=S3&S3",
         "body": '{"password": "S3"}',
         "method": "POST",
         "Authorization": "Bearer S3",
@@ -120,10 +138,10 @@ def test_what_may_let_somebody_in_is_not_kept_wherever_it_stood():
         "Accept": "text/html",
     }
     mix = (MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(arguments.items())),)
-    plan = Plan("address", Workload(Model.CLOSED, (Stage(1, 1),), mix))
+    plan = Plan.of("address", Workload(Model.CLOSED, (Stage(1, 1),), mix))
     kept = dict(without_secrets(plan).workload.mix[0].arguments)
     assert "S3" not in json.dumps(kept)
-    assert kept["path"] == "/hooks?api_key=***&page=***&flag"
+    assert kept["path"] == "/hooks?api_key=***&page=***&***"
     assert kept["body"] == "*** (18 bytes)"
     assert (kept["method"], kept["Accept"]) == ("POST", "text/html")
 

@@ -22,7 +22,7 @@ runner.EnvironmentBench = FakeBench
 exec(Path({str(ROOT / "environment.py")!r}).read_text())
 """
 JOURNEYS = """
-from loadkit.users.journey import journey
+from loadkit.journey import journey
 
 @journey("browse")
 async def browse(user):
@@ -258,6 +258,52 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     assert (said.bench, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
+TOGETHER = """
+  Scenario: Users and admins
+    Given 900 concurrent users
+    And the load holds for 5 minutes
+    And 50 concurrent users of the admin
+    Then the error rate is below 1%
+    And p95 of the admin users is below 500 ms
+"""
+
+
+def together(project: Project) -> None:
+    admin = 'admin = [{ journey = "browse", share = 1 }]\n'
+    project.write("environments/local.toml", LOCAL + admin)
+    project.feature(TOGETHER)
+
+
+def test_a_dry_run_names_all_populations_of_a_run(project: Project) -> None:
+    together(project)
+    project.feature(QUICK, "quick")
+    said = project.behave("--dry-run")
+    assert (said.code, said.err) == (0, "")
+    assert "Run B: 900 users + 50 admin users, 5 min: judges 2 criteria" in said.out
+    assert (
+        "a run of its own: 900 users + 50 admin users instead of 100 users; 5 min instead of 30 s" in said.out
+    )
+
+
+def test_the_populations_of_a_run_must_be_allowed_together(project: Project) -> None:
+    together(project)
+    project.feature(TOGETHER.replace("50", "101"))
+    said = project.behave("--dry-run")
+    assert "allows 1000 users (max_users), the plan has 1001" in said.err
+    assert said.code == 2
+
+
+def test_a_rehearsal_of_several_populations_is_said_of_each(project: Project) -> None:
+    together(project)
+    said = project.behave("-D", "time_scale=0.1", "-D", "users_scale=0.1")
+    assert said.loads == ["Run A: 90 users + 5 admin users"]
+    verdicts = json.loads((project.root / "reports" / "criteria.json").read_text())["criteria"]
+    assert {each["verdict"]["rehearsed"] for each in verdicts} == {
+        "90 of 900 users and 5 of 50 admin users, 30 s of 5 min"
+    }
+    assert "Run A (90 users + 5 admin users" in said.out
+
+
 def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Project) -> None:
     project.feature(QUICK.replace("500 ms", "500"))
     said = project.behave("--dry-run")
@@ -266,6 +312,82 @@ def test_a_dry_run_explains_what_cannot_be_read_and_leaves_with_2(project: Proje
         == 'features/shop.feature:5: "p95 stays below 500": cannot read "500"; it needs a unit, such as 500 ms\n'
     )
     assert said.code == 2
+
+
+PASTED = """
+  Scenario: Pasted
+    Given\u00a0100  concurrent\u202fusers following the “browse” journey.
+    Then\tp95  stays below\t500\u00a0ms.
+    And the error rate of  „GET /shop/items“ is below 1\u202f%;
+"""
+
+
+@pytest.mark.parametrize("formatter", ["plain", "pretty"])
+def test_a_pasted_feature_is_read_and_shown_as_written(project: Project, formatter: str) -> None:
+    project.feature(PASTED)
+    dry = project.behave("--dry-run", "-f", formatter)
+    assert "Run A: 100 users, 30 s: judges 2 criteria\n" in dry.out
+    assert (dry.err, dry.code) == ("", 0)
+    said = project.behave("-f", formatter)
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+    assert "Then p95  stays below\t500\u00a0ms." in said.out
+    assert "And the error rate of  „GET /shop/items“ is below 1\u202f%;" in said.out
+
+
+def test_what_is_wrong_with_a_pasted_sentence_is_told_as_written_with_its_line(project: Project) -> None:
+    project.feature(PASTED.replace("stays", "stay"))
+    for arguments in (["--dry-run"], []):
+        assert (
+            'features/shop.feature:5: "p95  stay below\t500\u00a0ms.": cannot read "stay"; did you mean "stays"?\n'
+            in project.behave(*arguments).err
+        )
+
+
+def test_a_feature_that_begins_with_a_byte_order_mark_is_read(project: Project) -> None:
+    project.feature(QUICK)
+    file = project.root / "features" / "shop.feature"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert project.behave("--dry-run").code == 0
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("cp1252", "5: cannot read the byte 0x93"), ("utf-16", "1: cannot")]
+)
+def test_a_feature_that_is_not_utf_8_is_named_with_its_line(
+    project: Project, encoding: str, told: str
+) -> None:
+    project.feature(QUICK)
+    file = project.root / "features" / "shop.feature"
+    file.write_bytes(file.read_text().replace("p95", "p95 of “GET /shop/items”").encode(encoding))
+    said = project.behave("--dry-run")
+    assert said.err.startswith(f"features/shop.feature:{told}")
+    assert "expected UTF-8" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.code == 2
+
+
+LOOSE = """
+from behave import given
+
+@given("a step that ends: so.")
+def loose(context):
+    pass
+
+@given("{int} and {float} words  apart")
+def apart(context, whole, part):
+    assert (whole, part) == (2, 0.5)
+"""
+
+
+def test_steps_of_the_suites_users_are_matched_as_written(project: Project) -> None:
+    project.write("environment.py", HOOKS + LOOSE)
+    project.feature(
+        QUICK.replace("Then", "And a step that ends: so.\n    And 2 and 0.5 words  apart\n    Then")
+    )
+    said = project.behave()
+    assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
 
 
 def test_more_minutes_than_the_environment_allows_are_refused_before_any_load(project: Project) -> None:
@@ -378,6 +500,15 @@ def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project
     assert len(said.criteria) == 2
     assert all(status != "pass" for status, _ in said.criteria.values())
     assert said.code == 2
+
+
+def test_how_a_run_ended_stands_in_the_results_in_words_and_by_kind(project: Project) -> None:
+    project.order(ended="worker 1 died")
+    project.feature(QUICK)
+    project.behave()
+    (run,) = json.loads((project.root / "reports" / "criteria.json").read_text())["runs"]
+    assert run["ended"] == "worker 1 died"
+    assert run["ending"] == {"kind": "worker died", "detail": "worker 1"}
 
 
 def test_ctrl_c_leaves_the_rest_not_judged_and_the_environment_down(project: Project) -> None:

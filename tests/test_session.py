@@ -12,11 +12,14 @@ from loadkit.environment import lock, preflight
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.environment.settings import Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.judging.evidence import Evidence
 from loadkit.observers import observation
+from loadkit.target import Address
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.workload import Action, Plan, Stage
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import Model, Stage
 from steps.suite import bench as benches
 from steps.suite.bench import EnvironmentBench
 from steps.suite.dry_run import difference
@@ -61,6 +64,26 @@ def test_why_a_run_is_needed_is_said_in_words() -> None:
     colder = replace(plan, cache="cold")
     assert difference(colder, plan) == "a cold cache instead of a warm cache"
     assert difference(plan_of(seconds=60, level=20), plan).startswith("20 requests per second instead of 10")
+
+
+def test_why_a_run_is_needed_is_said_of_the_population_that_differs() -> None:
+    (users,) = plan_of(level=10, model=Model.CLOSED).populations
+    paced = replace(users, name="admin users", workload=replace(users.workload, pace=10.0))
+    alone, together = Plan("shop", (users,)), Plan("shop", (users, paced))
+    assert difference(together, alone) == (
+        "10 users + 10 admin users instead of 10 users; "
+        "no pace of journeys + a journey every 10 s instead of no pace of journeys"
+    )
+
+
+def test_loads_that_differ_only_between_their_ends_are_told_apart() -> None:
+    rising, falling = (
+        plan_of().with_workloads(
+            lambda load, levels=levels: replace(load, stages=tuple(Stage(60, level) for level in levels))
+        )
+        for levels in ((50, 100), (100, 50))
+    )
+    assert difference(rising, falling) == "60 s to 50 + 60 s to 100 instead of 60 s to 100 + 60 s to 50"
 
 
 def test_runs_that_disturb_the_service_go_last_and_letters_follow_the_order() -> None:
@@ -169,7 +192,8 @@ class FakeControl:
         self.verbs.append(arguments[0])
         if arguments[0] == self.fails:
             raise ConfigurationError(f"cannot {arguments[0]}")
-        return {"up": self.is_up, "version": "1.0", "database": "postgresql://user:secret@host"}
+        dsn = "postgresql://user:secret@host"
+        return {"up": self.is_up, "version": "1.0", "database": dsn, "instances": [{"name": "a", "url": dsn}]}
 
 
 CHECKS = (
@@ -199,9 +223,8 @@ def loads(monkeypatch) -> list[Plan]:
 
 
 def environment_of(control: FakeControl | None) -> Environment:
-    return Environment(
-        "shop", Path(), Path("environments/shop.toml"), {"base": "http://127.0.0.1:1"}, control=control
-    )  # type: ignore[arg-type]
+    settings = Settings(base=Address("http://127.0.0.1:1"))
+    return Environment(Path(), Path("environments/shop.toml"), settings, control=control)  # type: ignore[arg-type]
 
 
 def test_an_environment_is_brought_up_for_the_first_run_and_taken_down_at_the_end(tmp_path, loads) -> None:
@@ -248,7 +271,8 @@ def test_an_environment_that_does_not_go_down_leaves_the_verdicts_standing(tmp_p
 
 def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(tmp_path, loads) -> None:
     run = EnvironmentBench(environment_of(FakeControl(up=True)), tmp_path).run(plan_of(ramp=5), "Run A", ())
-    assert run.facts["environment"] == {"version": "1.0"}
+    instances = [{"name": "a", "url": "postgresql://***@host"}]
+    assert run.facts["environment"] == {"version": "1.0", "instances": instances}
     kept = next(tmp_path.glob("*/run.json")).read_text()
     assert '"version": "1.0"' in kept
     assert "secret" not in kept

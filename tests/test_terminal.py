@@ -8,12 +8,11 @@ import pytest
 from rich.console import Console
 
 from loadkit.judging.evidence import Evidence
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.verdict import Status, Verdict, Window
-from loadkit.workload.workload import Model
-from steps.suite.outcome import Finished, Outcome, load_in_words, run_line
+from steps.suite.outcome import Finished, Outcome, run_line
 from steps.suite.results import CriterionResult
 from steps.suite.terminal import figures, show
-from tests.builders import plan_of
 from tests.evidence import steady_run
 
 PASS = Verdict(
@@ -135,21 +134,8 @@ def test_the_runs_come_first():
 
 
 def test_a_run_that_was_cut_short_says_so():
-    run = dataclasses.replace(steady_run(60, 0), ended="interrupted")
+    run = dataclasses.replace(steady_run(60, 0), ended=INTERRUPTED)
     assert run_line("B", run, 1).endswith(" judges 1 criterion; cut short: interrupted")
-
-
-@pytest.mark.parametrize(
-    ("model", "level", "words"),
-    [
-        (Model.CLOSED, 1000, "1000 users"),
-        (Model.CLOSED, 1, "1 user"),
-        (Model.REQUESTS, 1200, "1200 requests per second"),
-        (Model.JOURNEYS, 0.5, "0.5 journeys per second"),
-    ],
-)
-def test_a_load_is_told_in_words(model, level, words):
-    assert load_in_words(plan_of(60, 0, level, model).workload) == words
 
 
 def test_brackets_in_what_people_wrote_are_text_and_no_markup():

@@ -81,3 +81,10 @@ def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
     catalogue = requirements_of(ROOT / "features" / "requirements.toml")
     proofs = frozenset(each.proof for each in catalogue if (ROOT / each.proof).exists())
     assert trace(catalogue, listed, {}, proofs)[1] == []
+
+
+def test_a_pasted_feature_is_traced_by_its_criteria(tmp_path):
+    pasted = "\ufeff@API-1\nFeature: F\n  Scenario: S\n    Then\u00a0p95  of the auth\u00a0endpoints is below 1\u202fs."
+    (tmp_path / "f.feature").write_text(pasted)
+    [row] = promises(tmp_path)
+    assert Promise(row["where"], frozenset(row["tags"]), tuple(row["criteria"])).groups == {"auth"}

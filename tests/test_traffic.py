@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,6 +82,20 @@ def test_scopes_cover_their_series():
     assert covered(ScopeKind.TENANT, "acme") == ("tenant:acme",)
     assert covered(ScopeKind.REGION, "Europe") == ("region:Europe",)
     assert covered(ScopeKind.INSTANCE) == covered(ScopeKind.TENANT, "other") == ()
+
+
+def test_one_of_several_populations_has_a_series_of_its_own_and_a_single_one_has_all():
+    samples = [*samples_of([1.0], [0.1], tenant="analysts"), *samples_of([2.0], [0.1])]
+    alone = run_of(samples, plan_of())
+    (requests,) = alone.plan.populations
+    assert series_of(Scope(ScopeKind.POPULATION, "requests"), alone) == series_of(EVERYTHING, alone)
+    assert series_of(Scope(ScopeKind.POPULATION, "analysts"), alone) == ()
+
+    analysts = replace(requests, name="analysts")
+    run = run_of(samples, replace(alone.plan, populations=(requests, analysts)))
+    run.table.series = [name.replace("tenant:", "population:") for name in run.table.series]
+    assert series_of(Scope(ScopeKind.POPULATION, "analysts"), run) == ("population:analysts",)
+    assert series_of(Scope(ScopeKind.POPULATION, "requests"), run) == ()
 
 
 def test_leaving_out_seconds_closes_the_window_up():

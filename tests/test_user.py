@@ -4,19 +4,26 @@ import asyncio
 
 import pytest
 
+from loadkit.drivers.base import NoResponse
 from loadkit.drivers.fake import Answer, FakeDriver
+from loadkit.drivers.http.client import HttpClient
 from loadkit.errors import ConfigurationError
+from loadkit.journey import journey
 from loadkit.recording.recorder import Recorder
 from loadkit.target import Account, Secret
-from loadkit.users.journey import journey
+from loadkit.users.lifecycle import Lifecycle
+from loadkit.users.meter import UserFinished
 from loadkit.users.pacer import LoopAlarm, Pacer
-from loadkit.users.user import NoResponse, User, UserFinished, WorkerContext
+from loadkit.users.user import User, WorkerContext
 from loadkit.workload.workload import MixEntry, Think
 from tests.virtual_time import VirtualLoop, plan_of
 
 
 class WritingDriver:
     """Keeps what is asked of it."""
+
+    name = "http"
+    descriptors_per_user = 1
 
     def __init__(self, clock):
         self.asked = []
@@ -29,8 +36,8 @@ class WritingDriver:
             clock,
         )
 
-    async def open(self):
-        pass
+    def client(self, meter):
+        return HttpClient(meter, self)
 
     def session(self):
         session, asked = self._driver.session(), self.asked
@@ -52,12 +59,18 @@ class Meeting:
     def __init__(self, loop, account=None, **plan):
         self.clock = loop.clock
         self.driver = WritingDriver(loop.clock)
-        self.recorder = Recorder(0, 0.0)
+        recorder = Recorder(0, 0.0)
+        self.recorder = recorder.population("users")
         context = WorkerContext(
-            plan_of(**plan), loop.clock, self.driver, self.recorder, Pacer(loop.clock, LoopAlarm), "run-7"
+            plan_of(**plan), loop.clock, (self.driver,), recorder, Pacer(loop.clock, LoopAlarm), "run-7"
         )
         self.user = User(3, MixEntry("m:f", 1.0, "eu", (("topic", "cpu"),)), account, context)
-        self.user.start(0.0, float("inf"))
+        self.user.meter.start(0.0, float("inf"))
+
+
+def following(user, done, **how):
+    """What the engine has the user do."""
+    return Lifecycle(user, user.meter._pacer).follow(done, **how)
 
 
 def meet(use, **rest):
@@ -135,7 +148,9 @@ def test_a_request_has_the_plans_timeout_or_its_own():
 
 def test_an_operation_is_recorded_with_its_users_tenant_and_region():
     account = Account("ann", Secret("x"), "acme")
-    (sample,) = meet(lambda user: user.delete("/x/7", label="remove"), account=account).recorder.samples
+    (sample,) = meet(
+        lambda user: user.delete("/x/7", label="remove"), account=account
+    ).recorder.requests.samples
     assert sample[:2] == ("remove", "ok")
     assert (sample.intended, sample.sent) == (0.0, 0.0)
     assert sample.end == pytest.approx(0.1)
@@ -147,7 +162,7 @@ def test_an_operation_without_an_answer_breaks_the_journey_and_is_counted():
         with pytest.raises(NoResponse, match="refused"):
             await user.get("/!refused")
 
-    (sample,) = meet(use).recorder.samples
+    (sample,) = meet(use).recorder.requests.samples
     assert sample.outcome == "refused"
 
 
@@ -165,7 +180,7 @@ def test_the_next_operation_is_intended_a_think_time_behind_the_answer():
         await user.think()
         await user.get("/b")
 
-    first, second = meet(use, think=Think(2.0, 2.0)).recorder.samples
+    first, second = meet(use, think=Think(2.0, 2.0)).recorder.requests.samples
     assert second.intended == first.end + 2.0
 
 
@@ -176,7 +191,7 @@ def test_thinking_twice_is_thinking_longer():
         await user.think()
         await user.get("/b")
 
-    first, second = meet(use, think=Think(2.0, 2.0)).recorder.samples
+    first, second = meet(use, think=Think(2.0, 2.0)).recorder.requests.samples
     assert second.intended == first.end + 4.0
 
 
@@ -186,7 +201,7 @@ def test_time_that_a_journey_spends_itself_is_the_generators():
         await asyncio.sleep(0.5)
         await user.get("/b")
 
-    _, second = meet(use).recorder.samples
+    _, second = meet(use).recorder.requests.samples
     assert second.lateness == pytest.approx(0.5)
 
 
@@ -207,7 +222,7 @@ def test_a_check_speaks_of_the_operation_before_it_only():
         await user.get("/b")
         user.check(False, "second")
 
-    assert [sample.outcome for sample in meet(use).recorder.samples] == ["ok", "check: second"]
+    assert [sample.outcome for sample in meet(use).recorder.requests.samples] == ["ok", "check: second"]
 
 
 def test_a_check_behind_a_think_is_refused():
@@ -227,9 +242,9 @@ def test_a_journey_gets_the_arguments_of_the_mix_and_chances_of_its_own():
     async def watch(user, topic):
         seen.append((topic, user.random.random(), user.number, user.region, user.run_id, user.tenant))
 
-    meet(lambda user: user.follow(watch, is_once=True))
-    meet(lambda user: user.follow(watch, is_once=True))
-    meet(lambda user: user.follow(watch, is_once=True), seed=2)
+    meet(lambda user: following(user, watch, is_once=True))
+    meet(lambda user: following(user, watch, is_once=True))
+    meet(lambda user: following(user, watch, is_once=True), seed=2)
     first, again, other = seen
     assert first == again != other
     assert first[:1] + first[2:] == ("cpu", 3, "eu", "run-7", "")
@@ -265,7 +280,7 @@ async def working_and_renewing(user, path="/renew", journeys=4):
 
     user.renew_after(1.5, renew)
     with pytest.raises(UserFinished):
-        await user.follow(work)
+        await following(user, work)
 
 
 def paths(meeting):
@@ -273,7 +288,7 @@ def paths(meeting):
 
 
 def test_what_the_driver_held_back_is_the_generators_time_and_not_the_services():
-    (sample,) = meet(lambda user: user.get("/held")).recorder.samples
+    (sample,) = meet(lambda user: user.get("/held")).recorder.requests.samples
     assert (sample.intended, sample.sent, sample.end) == (0.0, 0.03, 0.1)
     assert sample.lateness == 0.03
 
@@ -281,17 +296,19 @@ def test_what_the_driver_held_back_is_the_generators_time_and_not_the_services()
 def test_what_gets_old_is_renewed_once_between_two_journeys_and_not_recorded():
     meeting = meet(working_and_renewing, think=Think(0.9, 0.9))
     assert paths(meeting) == ["/work", "/work", "/renew", "/work", "/work"]
-    assert [sample.label for sample in meeting.recorder.samples] == ["GET /work"] * 4
+    assert [sample.label for sample in meeting.recorder.requests.samples] == ["GET /work"] * 4
     assert meeting.recorder.sent == 4
 
 
 def test_no_operation_counts_the_time_of_a_renewal():
     meeting = meet(working_and_renewing, think=Think(0.9, 0.9))
-    assert all(sample.end - sample.intended == pytest.approx(0.1) for sample in meeting.recorder.samples)
-    assert all(sample.lateness == pytest.approx(0.0) for sample in meeting.recorder.samples)
+    assert all(
+        sample.end - sample.intended == pytest.approx(0.1) for sample in meeting.recorder.requests.samples
+    )
+    assert all(sample.lateness == pytest.approx(0.0) for sample in meeting.recorder.requests.samples)
 
 
 def test_a_renewal_that_the_service_fails_is_tried_again_after_the_next_journey():
     meeting = meet(lambda user: working_and_renewing(user, "/!reset"), think=Think(0.9, 0.9))
     assert paths(meeting) == ["/work", "/work", "/!reset", "/work", "/!reset", "/work", "/!reset"]
-    assert [sample.label for sample in meeting.recorder.samples] == ["GET /work"] * 4
+    assert [sample.label for sample in meeting.recorder.requests.samples] == ["GET /work"] * 4

@@ -1,5 +1,8 @@
 """The product's sentences: each is read by exactly one step, and means what it says."""
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,8 @@ from behave.runner_util import load_step_modules
 
 from loadkit import grammar
 from loadkit.environment.environment import load
-from loadkit.users.journey import find
-from loadkit.workload.workload import Action
+from loadkit.users.discovery import find
+from loadkit.workload.plan import Action
 from steps.suite import parameters
 from steps.suite.reading import Page, Reading, read
 
@@ -65,7 +68,15 @@ THEN = [
     "availability is at least 99.9%",
     'the p95 response time of "POST /api/v1/metrics/sessions" stays below 500 ms',
     "the p95 response time for users in Europe stays below 500 ms",
+    "the p95 response time for users in South-East Asia stays below 500 ms",
     'the p95 response time of tenant "acme" stays below 500 ms',
+    "the p95 response time of the users stays below 500 ms",
+    "the error rate of the dashboard users is below 1%",
+    'availability of the "ingest events" users is at least 99.9%',
+    "the mean response time is below 100 ms of the analysts",
+    "throughput of the inserts stays above 1000 requests per second",
+    "the p95 response time of the dashboard users is at most 2 times that at the baseline load",
+    "the 99th percentile of the response time is below 500 ms",
     "the 95th percentile stays below 500 ms",
     "the median response time is below 100 ms",
     "the mean response time is below 100 ms",
@@ -105,7 +116,7 @@ def reading_of(text: str, registry) -> Reading:
     scenario = next(
         iter(parse_feature(f"Feature: F\n  Scenario: S\n{text}", filename="f.feature").walk_scenarios())
     )
-    return read(scenario, registry, environment, find(environment.journeys, ROOT), seed=1)
+    return read(scenario, registry, environment, find(environment.settings.journeys, ROOT), seed=1)
 
 
 @pytest.mark.parametrize(("keyword", "sentence"), SENTENCES)
@@ -125,10 +136,57 @@ def test_the_steps_are_those_of_the_grammar(registry) -> None:
 
 
 @pytest.mark.parametrize("sentence", THEN)
-def test_a_step_and_the_grammar_give_a_sentence_one_meaning(sentence: str, registry) -> None:
+def test_a_promise_is_read_once_for_dry_run_step_report_and_command_line(sentence: str, registry) -> None:
     page = Page(sentence=sentence)
     next(match for step in registry.steps["then"] if (match := step.match(sentence))).run(page)
-    assert page.criteria == [grammar.criterion(sentence)]
+    assert page.criteria[0] is grammar.criterion(sentence)
+
+
+def outside_quotes(old: str, new: str) -> Callable[[str], str]:
+    def pasted(sentence: str) -> str:
+        parts = sentence.split('"')
+        return '"'.join(part if number % 2 else part.replace(old, new) for number, part in enumerate(parts))
+
+    return pasted
+
+
+def quoted_by(before: str, after: str) -> Callable[[str], str]:
+    return lambda sentence: re.sub('"([^"]*)"', rf"{before}\1{after}", sentence)
+
+
+PASTED = {
+    "two spaces": outside_quotes(" ", "  "),
+    "tabs": outside_quotes(" ", "\t"),
+    "spaces that do not break": outside_quotes(" ", "\u00a0"),
+    "narrow spaces that do not break": outside_quotes(" ", "\u202f"),
+    "thin spaces": outside_quotes(" ", "\u2009"),
+    "zero-width spaces": outside_quotes(" ", " \u200b"),
+    "hyphens that do not break": outside_quotes("-", "\u2011"),
+    "English quotes": quoted_by("“", "”"),
+    "English single quotes": quoted_by("‘", "’"),
+    "German quotes": quoted_by("„", "“"),
+    "French quotes": quoted_by("«\u00a0", "\u00a0»"),
+    "a full stop": "{}.".format,
+    "a colon": "{}:".format,
+    "a byte order mark": "\ufeff{}".format,
+}
+"""What a word processor, a chat or a web page makes of a sentence."""
+
+
+@pytest.mark.parametrize("paste", PASTED.values(), ids=PASTED)
+def test_a_pasted_sentence_is_read_by_the_same_step_and_means_the_same(paste, registry) -> None:
+    for keyword, sentence in SENTENCES:
+        pasted = paste(sentence)
+        steps = [
+            [step for step in registry.steps[keyword.lower()] if step.match(text)]
+            for text in (sentence, pasted)
+        ]
+        assert steps[0] == steps[1], pasted
+        values = [[part.value for part in steps[0][0].match(text).arguments] for text in (sentence, pasted)]
+        assert values[0] == values[1], pasted
+        assert grammar.explain(pasted) is None
+        if keyword == "Then":
+            assert replace(grammar.criterion(pasted), sentence=sentence) == grammar.criterion(sentence)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +220,71 @@ def test_the_tables_of_the_vocabulary_are_read(registry) -> None:
     assert [entry.region for entry in reading.plan.workload.mix] == ["Europe", "Asia"]
 
 
+def test_tables_are_read_as_pasted(registry) -> None:
+    reading = reading_of(
+        """
+    Given the load follows:
+      | for        | requests\u00a0per  second |
+      | 2\u00a0min | 1\u202f000              |
+    And the users are:
+      | share      | journey                   |
+      | 100\u00a0% | watch\u00a0a  dashboard   |
+    Then p95 is below 1 s
+""",
+        registry,
+    )
+    assert reading.problems == ()
+    assert reading.plan is not None
+    assert [stage.level for stage in reading.plan.workload.stages] == [1000]
+
+
+def test_a_number_with_two_meanings_is_refused_in_a_table_too(registry) -> None:
+    table = "Given the load follows\n| for | users |\n| 2 min | 1.000 |\n"
+    reading = reading_of(f"    {table}    Then p95 is below 1 s\n", registry)
+    assert reading.problems == (
+        'f.feature:3: "the load follows": cannot read "1.000"; it may mean 1 or 1000: write 1 or 1000',
+    )
+
+
+def test_the_example_of_several_populations_is_one_run(registry) -> None:
+    reading = reading_of(
+        """
+    Given 1100 requests arriving per second
+    And the load holds for 5 minutes
+    And 50 concurrent users of the dashboard
+    And each user thinks for 5 to 10 seconds
+    And 20 concurrent users following the "administer" journey
+    Then throughput stays above 1000 requests per second
+    And the error rate of the requests stays below 1%
+    And the mean response time of the dashboard users is below 100 ms
+    And the p95 response time of the "administer" users is below 500 ms
+""",
+        registry,
+    )
+    assert reading.problems == ()
+    assert reading.plan is not None
+    assert reading.plan.in_words == '1100 requests per second + 50 dashboard users + 20 "administer" users'
+    assert {population.workload.seconds for population in reading.plan.populations} == {310}
+    assert [population.workload.think.mean for population in reading.plan.populations] == [0.8, 7.5, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("p95 of the analysts is below 1 s", 'no population "analysts" in this load; there are: users,'),
+        ('throughput of the "administer" users is above 99 requests per second', "out of reach"),
+        ("p95 of the auth endpint is below 1 s", 'written such as "of the auth endpoints"'),
+    ],
+)
+def test_a_criterion_that_no_population_can_answer_is_told_before_any_load(
+    sentence: str, said: str, registry
+) -> None:
+    load = '    Given 1000 concurrent users\n    And 50 concurrent users following the "administer" journey\n'
+    reading = reading_of(f"{load}    Then {sentence}\n", registry)
+    assert reading.plan is None
+    assert said in reading.problems[0]
+
+
 @pytest.mark.parametrize(
     "later",
     [
@@ -178,6 +301,17 @@ def test_a_sentence_that_means_nothing_yet_is_unreadable_instead_of_green(later:
     assert reading.problems[0].startswith('f.feature:3: "')
 
 
+PAGE = (ROOT / "features" / "README.md").read_text()
+EXAMPLES = [block for block in re.findall(r"```gherkin\n(.*?)```", PAGE, re.DOTALL) if "Then" in block]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_page_for_writers_can_be_copied(example: str, registry) -> None:
+    reading = reading_of(example.partition("Scenario: ")[2].partition("\n")[2] or example, registry)
+    assert reading.problems == ()
+    assert reading.criteria
+
+
 def features() -> list[Path]:
     return sorted((ROOT / "features").rglob("*.feature"))
 
@@ -185,7 +319,7 @@ def features() -> list[Path]:
 @pytest.mark.parametrize("file", features(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_scenario_of_the_suite_can_be_judged(file: Path, registry) -> None:
     environment = load("local", ROOT)
-    journeys = find(environment.journeys, ROOT)
+    journeys = find(environment.settings.journeys, ROOT)
     for scenario in parse_feature(file.read_text(), filename=str(file)).walk_scenarios():
         reading = read(scenario, registry, environment, journeys, seed=1)
         assert reading.problems == ()
@@ -194,7 +328,7 @@ def test_every_scenario_of_the_suite_can_be_judged(file: Path, registry) -> None
 
 def test_the_example_of_the_vocabulary_shares_one_run(registry) -> None:
     environment = load("local", ROOT)
-    journeys = find(environment.journeys, ROOT)
+    journeys = find(environment.settings.journeys, ROOT)
     file = ROOT / "features" / "api" / "peak.feature"
     readings = [
         read(scenario, registry, environment, journeys, seed=1)

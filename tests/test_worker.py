@@ -64,18 +64,18 @@ def test_a_journey_longer_than_the_pace_is_followed_at_once():
 
 def test_users_are_held_from_their_join_to_their_leave():
     run = simulate(plan_of(level=10, ramp=10, seconds=5), after(0.1))
-    held = {worker_second.second: worker_second.held for worker_second in run.worker_seconds}
+    held = {worker_second.second: worker_second.gauge("held") for worker_second in run.worker_seconds}
     assert [held[second] for second in range(15)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10, 10, 10]
 
 
 def test_users_who_come_with_the_start_are_held_from_the_first_second_on():
     run = simulate(plan_of(level=10, seconds=3), after(0.1))
-    assert [worker_second.held for worker_second in run.worker_seconds][:3] == [10, 10, 10]
+    assert [worker_second.gauge("held") for worker_second in run.worker_seconds][:3] == [10, 10, 10]
 
 
 def test_held_is_the_same_whatever_the_service_answers():
     run = simulate(plan_of(level=10, seconds=5), after(0.0, failure="refused"))
-    assert [worker_second.held for worker_second in run.worker_seconds][:5] == [10] * 5
+    assert [worker_second.gauge("held") for worker_second in run.worker_seconds][:5] == [10] * 5
     assert run.operations(outcome="refused") == run.operations() > 0
 
 
@@ -116,7 +116,7 @@ def test_a_slow_answer_is_a_timeout_and_the_user_goes_on():
 def test_stages_bring_users_and_take_them_away():
     stages = (Stage(0, 10), Stage(5, 10), Stage(0, 2), Stage(5, 2), Stage(0, 6), Stage(5, 6))
     run = simulate(plan_of(stages=stages), after(0.1))
-    held = {worker_second.second: worker_second.held for worker_second in run.worker_seconds}
+    held = {worker_second.second: worker_second.gauge("held") for worker_second in run.worker_seconds}
     assert [held[second] for second in (2, 7, 12)] == [10, 2, 6]
 
 
@@ -189,14 +189,14 @@ def test_an_arrival_that_found_no_user_keeps_its_intended_time():
     assert longest > 0.8 * run.operations()
     assert quantile(run, Kind.SERVICE, 1.0) == pytest.approx(1.0, rel=2e-3)
     assert quantile(run, Kind.LATENESS, 1.0) < 2e-6, "the service held the place, not the generator"
-    assert sum(worker_second.blocked for worker_second in run.worker_seconds) >= run.operations() - 2
-    assert sum(worker_second.scheduled for worker_second in run.worker_seconds) == run.operations()
+    assert sum(worker_second.count("blocked") for worker_second in run.worker_seconds) >= run.operations() - 2
+    assert sum(worker_second.count("scheduled") for worker_second in run.worker_seconds) == run.operations()
 
 
 def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
     run = simulate(open_plan(max_in_flight=10, timeout=60.0, drain=60.0), after(30.0))
     assert run.operations(outcome="dropped") == sum(
-        worker_second.dropped for worker_second in run.worker_seconds
+        worker_second.count("dropped") for worker_second in run.worker_seconds
     )
     assert run.operations(outcome="dropped") == run.operations() - 10
 
@@ -258,7 +258,9 @@ def test_four_workers_share_the_arrivals():
 
 
 def test_no_users_are_held_in_an_open_load():
-    assert {worker_second.held for worker_second in simulate(open_plan(), after(0.01)).worker_seconds} == {0}
+    assert {
+        worker_second.gauge("held") for worker_second in simulate(open_plan(), after(0.01)).worker_seconds
+    } == {0}
 
 
 # --- journeys that fail
@@ -370,7 +372,7 @@ def test_a_failing_arrival_is_counted_tried_again_and_the_user_is_held_all_the_s
         plan_of("tests.sample_journeys.arriving:work", level=5, seconds=10), service, target=target
     )
     assert run.operations("(arrival)", "status 500") == 5 * 4
-    assert [worker_second.held for worker_second in run.worker_seconds][:10] == [5] * 10
+    assert [worker_second.gauge("held") for worker_second in run.worker_seconds][:10] == [5] * 10
     late = quantile(run, Kind.RESPONSE, 1.0)
     assert late == pytest.approx(3.4, abs=0.3), "the first operation should have started when the user joined"
 

@@ -10,11 +10,13 @@ from loadkit.clock import ManualClock
 from loadkit.drivers.fake import FakeDriver, Service
 from loadkit.engine.worker import Shard, run_users
 from loadkit.recording.recorder import Report
-from loadkit.recording.slices import SliceTable, WorkerSecond
+from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import IdleInterval
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = 1.0
@@ -102,7 +104,7 @@ def simulate(
                     ORIGIN,
                     emit or simulation.take,
                     clock=loop.clock,
-                    driver=FakeDriver(service, loop.clock),
+                    drivers=(FakeDriver(service, loop.clock),),
                     alarm_of=LoopAlarm,
                 )
             )
@@ -132,4 +134,4 @@ def plan_of(
         pace=pace,
         max_in_flight=max_in_flight,
     )
-    return Plan("fake", workload, **rest)
+    return Plan.of("fake", workload, **rest)

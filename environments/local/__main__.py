@@ -6,6 +6,7 @@ the standard error. Exit 0, or 2 with one line that says why.
 
 import argparse
 import asyncio
+import collections
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from environments.local.layout import PROJECT, Layout
 from environments.local.supervisor import DEFAULT_SEED
 
 _START_SECONDS = 120.0  # the first start may fetch Prometheus
-_LOG_LINES = 40
+_LOG_LINES = 20
 
 
 def say(line: str) -> None:
@@ -134,7 +135,9 @@ async def status(layout: Layout, _arguments: argparse.Namespace) -> dict[str, An
 
 
 async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The last lines of a part's log, or of all."""
+    """The last lines of a part's log, or of all, with the path of each."""
+    if arguments.lines < 1:
+        raise LocalError(f"--lines {arguments.lines}: expected at least 1")
     paths = {path.stem: path for path in sorted(layout.logs.glob("*.log"))}
     if arguments.part is not None:
         if arguments.part not in paths:
@@ -142,10 +145,17 @@ async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
                 f"there is no log of {arguments.part!r}; there are: {', '.join(paths) or 'none'}"
             )
         paths = {arguments.part: paths[arguments.part]}
-    for part, path in paths.items():
-        for line in path.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
-            say(f"{part} | {line}")
-    return {"logs": {part: str(path) for part, path in paths.items()}}
+    return {
+        "logs": {
+            part: {"file": str(path), "lines": _last_lines(path, arguments.lines)}
+            for part, path in paths.items()
+        }
+    }
+
+
+def _last_lines(path: Path, count: int) -> list[str]:
+    with path.open(errors="replace") as lines:
+        return [line.rstrip() for line in collections.deque(lines, maxlen=count)]
 
 
 async def scale(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -261,7 +271,9 @@ def make_parser() -> argparse.ArgumentParser:
     starting.add_argument("--instances", type=int, default=2, metavar="N", help="of the service (2)")
     verb(down)
     verb(status)
-    verb(logs).add_argument("part", nargs="?", metavar="PART")
+    reading = verb(logs)
+    reading.add_argument("part", nargs="?", metavar="PART")
+    reading.add_argument("--lines", type=int, default=_LOG_LINES, metavar="N", help=f"of each ({_LOG_LINES})")
     verb(scale).add_argument("instances", type=int, metavar="N")
     switching = verb(fault)
     switching.add_argument("name", metavar="NAME")

@@ -29,7 +29,8 @@ from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.target import Target
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = ["LEVELS", "LIMIT", "Climb", "Clock", "Step", "climb", "clock", "files_allowed", "trivial_server"]
 
@@ -111,7 +112,7 @@ def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequen
     stages = [stage for level in levels for stage in (Stage(0.0, level), Stage(seconds, level))]
     mix = (MixEntry("loadkit.journey:fetch", 1.0),)
     workload = Workload(Model.REQUESTS, tuple(stages), mix)
-    plan = Plan("calibration", workload, drain=1.0, cache="as it is")
+    plan = Plan.of("calibration", workload, drain=1.0, cache="as it is")
     is_enough, ill = threading.Event(), 0
 
     def watch(progress: Progress) -> None:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 from loadkit.criterion import Comparison, Criterion, Unit
-from loadkit.judging.circumstances import rehearsed
 from loadkit.judging.evidence import Evidence
 from loadkit.judging.finding import as_sentence
 from loadkit.judging.judge import judge
@@ -141,7 +140,7 @@ def _told(
         limit=criterion.limit,
         unit=criterion.unit,
         run=run.id,
-        rehearsed=rehearsed(run),
+        rehearsed=run.plan.rehearsed,
         warnings=tuple(dict.fromkeys(warning for source in sources for warning in source.warnings)),
         details={
             "here": {

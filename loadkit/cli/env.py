@@ -3,12 +3,17 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loadkit.environment import environment
 from loadkit.errors import ConfigurationError
+from loadkit.structuring import structure
+from loadkit.target import masked
+from loadkit.units import format_number
 
 __all__ = ["add", "execute"]
 
@@ -16,7 +21,7 @@ _VERBS = {
     "up": "start it, and keep it up between runs",
     "down": "stop it, every process of it",
     "status": "what runs, where, and how it is",
-    "logs": "the end of a part's log: logs local postgres",
+    "logs": "the last lines of each part's log, or of one: logs local postgres --lines 100",
     "seed": "fill the database: seed local --events 10M",
     "scale": "run so many instances: scale local 4",
     "faults": "what can be made to go wrong, with its parameters",
@@ -39,6 +44,9 @@ def add(command: argparse.ArgumentParser) -> None:
             one.add_argument("--seed", type=int, default=1, help="fixes what is drawn (default: 1)")
         if verb == "logs":
             one.add_argument("part", nargs="?", default="", help="whose (default: all)")
+            one.add_argument(
+                "--lines", type=int, default=20, metavar="N", help="how many of each (default: 20)"
+            )
         if verb == "scale":
             one.add_argument("instances", type=int, metavar="N", help="how many")
         if verb == "fault":
@@ -59,20 +67,22 @@ def execute(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"environments/{chosen.file.name} has no control command: it cannot be started from here"
         )
-    facts = chosen.control.call(
-        options.verb, *_arguments(options), progress=None if options.verb == "faults" else _tell
+    facts: dict[str, Any] = masked(
+        chosen.control.call(
+            options.verb, *_arguments(options), progress=None if options.verb == "faults" else _tell
+        )
     )
     if options.json:
         print(json.dumps(facts, indent=2))
-    elif options.verb == "logs":
-        for part, lines in facts.items():
-            print(f"--- {part}\n{lines}")
-    elif options.verb == "faults":
-        for line in _faults(facts["faults"]):
-            print(line)
-    else:
-        for line in _told(facts):
-            print(line)
+        return 0
+    match options.verb:
+        case "logs":
+            lines = _logs(facts, chosen.name)
+        case "faults":
+            lines = _faults(facts["faults"])
+        case _:
+            lines = _status(facts)
+    print("\n".join(lines))
     return 0
 
 
@@ -82,7 +92,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
         case "seed":
             return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
         case "logs":
-            return [options.part] if options.part else []
+            return ["--lines", str(options.lines), *([options.part] if options.part else [])]
         case "scale":
             return [str(options.instances)]
         case "fault":
@@ -127,19 +137,67 @@ def _faults(known: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _told(facts: dict[str, Any]) -> list[str]:
-    """Facts as lines for people; nested ones a line each."""
+@dataclass(frozen=True, slots=True)
+class _Log:
+    file: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    """What a control command reports of the logs of its parts, by the name of the part."""
+
+    logs: Mapping[str, _Log]
+
+
+def _logs(facts: Any, name: str) -> list[str]:
+    """The lines of each part's log below the path of its file."""
+    known = structure(_Logs, facts, f"the control command of {name}", allow_unknown=True).logs
+    if not known:
+        return [f"there is no log of {name}"]
+    return [
+        line
+        for number, (part, log) in enumerate(known.items())
+        for line in (*([""] if number else []), f"{part}: {log.file}", *(log.lines or ["(empty)"]))
+    ]
+
+
+def _status(facts: Mapping[str, Any]) -> list[str]:
+    """Facts as lines for people: below each other, and a line for each part of a nested one."""
     width = max((len(name) for name in facts), default=0)
-    return [f"{name:<{width}}  {_flat(value)}" for name, value in facts.items()]
+    lines = []
+    for name, fact in facts.items():
+        first, *others = _parts(fact)
+        lines += [f"{name:<{width}}  {first}", *(f"{'':<{width}}  {other}" for other in others)]
+    return lines
 
 
-def _flat(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(_brief(item) for item in value)
-    return str(value)
+def _parts(fact: Any) -> list[str]:
+    """A fact as one line, or its parts as a line each."""
+    match fact:
+        case dict() if any(isinstance(each, dict | list) for each in fact.values()):
+            return [f"{name}: {_one_line(each)}" for name, each in fact.items()]
+        case list() if any(isinstance(each, dict | list) for each in fact):
+            return [_one_line(each) for each in fact]
+        case _:
+            return [_one_line(fact)]
 
 
-def _brief(value: Any) -> str:
-    return " ".join(str(item) for item in value.values()) if isinstance(value, dict) else str(value)
+def _one_line(fact: Any) -> str:
+    match fact:
+        case bool():
+            return "yes" if fact else "no"
+        case None | "":
+            return "none"
+        case dict() | list() if not fact:
+            return "none"
+        case {"time": float(moment), **rest}:
+            return ", ".join([time.strftime("%H:%M:%S", time.localtime(moment)), _one_line(rest)])
+        case dict():
+            return ", ".join(f"{name} {_one_line(each)}" for name, each in fact.items())
+        case list():
+            return ", ".join(_one_line(each) for each in fact)
+        case float():
+            return format_number(fact)
+        case _:
+            return str(fact)

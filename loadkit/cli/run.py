@@ -4,7 +4,6 @@ import argparse
 import ipaddress
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,9 +19,10 @@ from loadkit.judging.evidence import Evidence
 from loadkit.live import terminal as live
 from loadkit.recording import archive
 from loadkit.reports import charts, summary, table
-from loadkit.target import Target
+from loadkit.target import Address, Target, masked_path
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = [
     "add",
@@ -40,7 +40,6 @@ _HARMLESS = {
     "Origin", "Referer", "User-Agent",
 }  # fmt: skip
 """Headers that let nobody in: their values are kept; of any other only the name is."""
-_QUERY_VALUE = re.compile(r"=[^&]*")
 _HIDDEN = "***"
 
 
@@ -56,6 +55,9 @@ def add(command: argparse.ArgumentParser) -> None:
     )
     load.add_argument(
         "--rate", type=float, help="open load: requests arriving per second, whatever the answers"
+    )
+    command.add_argument(
+        "--even", action="store_true", help="with --rate: arrivals evenly spaced (default: a Poisson process)"
     )
     command.add_argument("--for", dest="hold", default="30s", help="how long the load holds (default: 30s)")
     command.add_argument("--ramp", default="5s", help="over how long it arrives; never judged (default: 5s)")
@@ -107,9 +109,9 @@ def execute(options: argparse.Namespace) -> int:
         connect_timeout=_seconds(options.connect_timeout) if options.connect_timeout else math.inf,
         read_timeout=_seconds(options.read_timeout) if options.read_timeout else math.inf,
     )
-    seconds = plan.workload.seconds
+    seconds = plan.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
-    print(f"{level} on {_shown(options.url)} for {seconds:g} s", file=sys.stderr)
+    print(f"{level} on {Address(options.url)} for {seconds:g} s", file=sys.stderr)
     with live.watcher(level) as watch:
         done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
     done.plan = without_secrets(plan)
@@ -144,11 +146,11 @@ def target_of(url: str, allowed: Sequence[str]) -> Target:
         host = None
     if not host:
         raise ConfigurationError(
-            f'cannot read "{_shown(url)}" as an address; http://127.0.0.1:8080/path can be read'
+            f'cannot read "{Address(url)}" as an address; http://127.0.0.1:8080/path can be read'
         )
     if "@" in parts.netloc:
         raise ConfigurationError(
-            f"the address {_shown(url)} has a name or password in it, which nobody would be sent; "
+            f"the address {Address(url)} has a name or password in it, which nobody would be sent; "
             'expected it as a header: --header "Authorization: Basic …"'
         )
     if not _is_loopback(host) and host not in allowed:
@@ -177,17 +179,22 @@ def plan_of(options: argparse.Namespace) -> Plan:
     for name, text in (("--for", options.hold), ("--timeout", options.timeout)):
         if not _seconds(text):
             raise ConfigurationError(f"{name} {text} is no time; {name} 10s is one")
+    if options.even and options.rate is None:
+        raise ConfigurationError(
+            "--even spaces arrivals, and users do not arrive; expected such as --rate 100 --even"
+        )
     if options.workers is not None and options.workers < 1:
         raise ConfigurationError(
             f"--workers {options.workers}: expected one or more, or none for as many as are needed"
         )
-    return Plan(
-        environment="address",
-        workload=Workload(
+    return Plan.of(
+        "address",
+        Workload(
             model=Model.CLOSED if options.rate is None else Model.REQUESTS,
             stages=(Stage(_seconds(options.ramp), level), Stage(_seconds(options.hold), level)),
             mix=(MixEntry("loadkit.journey:fetch", 1.0, arguments=tuple(sorted(arguments.items()))),),
             think=think,
+            is_poisson=not options.even,
         ),
         seed=options.seed,
         timeout=_seconds(options.timeout),
@@ -197,30 +204,26 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def without_secrets(plan: Plan) -> Plan:
     """The plan as it is kept: without what may let somebody in, be it in the query, in a header or in the body."""
-    mix = tuple(
-        replace(entry, arguments=tuple((name, _kept(name, value)) for name, value in entry.arguments))
-        for entry in plan.workload.mix
+    return plan.with_workloads(
+        lambda load: replace(load, mix=tuple(_entry_without_secrets(entry) for entry in load.mix))
     )
-    return replace(plan, workload=replace(plan.workload, mix=mix))
+
+
+def _entry_without_secrets(entry: MixEntry) -> MixEntry:
+    kept = tuple((name, _kept(name, value)) for name, value in entry.arguments)
+    return replace(entry, arguments=kept)
 
 
 def _kept(name: str, value: str) -> str:
     match name:
         case "path":
-            return _shown(value)
+            return masked_path(value)
         case "body":
             return f"{_HIDDEN} ({len(value.encode())} bytes)"
         case "method":
             return value
         case _:
             return value if name in _HARMLESS else _HIDDEN
-
-
-def _shown(url: str) -> str:
-    """An address or a path without the values of its query, and without name and password."""
-    place, question, query = url.partition("?")
-    place = re.sub(r"(?<=//)[^/@]*@", f"{_HIDDEN}@", place)
-    return place + question + _QUERY_VALUE.sub(f"={_HIDDEN}", query)
 
 
 def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: str) -> None:

@@ -1,12 +1,19 @@
-"""The seam between virtual users and the wire: a driver gives each user a session, a session carries requests."""
+"""The seam between virtual users and the wire.
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+A driver is what all users of one worker share of a protocol. It gives each user a client, the attribute of the user
+that bears the driver's name. The client asks the user's meter when an operation is due, and tells it how it went.
+"""
 
-from loadkit.drivers.http.headers import RequestHeaders
-from loadkit.drivers.http.response import Response
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
 
-__all__ = ["Driver", "Session", "TransportError"]
+from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
+from loadkit.recording.sample import Sample
+from loadkit.recording.timing import Timing
+from loadkit.target import Target
+
+__all__ = ["Client", "Driver", "Meter", "NoResponse", "TransportError"]
 
 
 class TransportError(Exception):
@@ -20,33 +27,101 @@ class TransportError(Exception):
         """When it was clear, on the monotonic clock."""
 
 
-class Session(Protocol):
-    """One user's way to the service; one request at a time."""
+class NoResponse(Exception):  # noqa: N818  it is no error of the journey's: it says where it ended
+    """An operation got no answer; the user begins a new journey."""
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        headers: RequestHeaders,
-        more: bytes,
-        body: bytes | None,
-        deadline: float,
-    ) -> Awaitable[Response]:
-        """Send a request and wait for its answer.
 
-        Args:
-            method: "GET" …
-            path: with its query, from the root: "/api/v1/widgets/7?fresh=1".
-            headers: the user's, sent with each request.
-            more: this request's own, as they stand on the wire; b"" for none.
-            body: None for no body at all.
-            deadline: the moment, on the monotonic clock, at which to give up.
+class Meter(Protocol):
+    """One user's stopwatch, whatever the protocol: see `loadkit.users.meter.Meter`.
 
-        Raises:
-            TransportError: no whole answer came.
+    Most drivers call `begin`, then `succeeded` or `failed`. A driver whose operations take microseconds may do what
+    these do where it stands, as the HTTP client does.
+    """
 
-        """
+    now: Callable[[], float]
+    """Seconds on the run's monotonic clock."""
+    tenant: str
+    region: str
+    run_id: str
+    timeout: float
+    """Seconds for a whole operation, by plan."""
+    recorder: PopulationRecorder
+    requests: TimingRecorder
+    """The recorder of response times."""
+    is_recorded: bool
+    is_open: bool
+    """Do arrivals set the pace?"""
+    is_cut: bool
+    """Is what is unanswered now left out of the record?"""
+    intended: float
+    """When the next operation should start."""
+    free: float
+    """From when on the user could have started it."""
+    until: float
+    """From when on no operation starts."""
+    has_thought: bool
+    pending: Sample | None
+    """The last operation, as long as a check may still speak of it."""
+    pending_record: TimingRecorder
+    """Where it goes."""
+
+    def settle(self) -> None:
+        """Hand the pending operation over to the record."""
         ...
+
+    def turn(self) -> Awaitable[float]:
+        """Where arrivals set the pace: wait for one. Return when it was due."""
+        ...
+
+    def served(self, label: str) -> None:
+        """Where arrivals set the pace: one has become an operation of this label."""
+        ...
+
+    def leave(self) -> None:
+        """End the user's journey: its time is over."""
+        ...
+
+    async def begin(self, label: str, timing: Timing = ...) -> "Operation":
+        """Wait until an operation is due, and note that it is sent now."""
+        ...
+
+    def received(self, label: str, created: float, at: float, size: int = 0, timing: Timing = ...) -> None:
+        """Note what the service sent unasked: it has no turn and no lateness."""
+        ...
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count of the second."""
+        ...
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge of the user's population."""
+        ...
+
+
+class Operation(Protocol):
+    """An operation that is under way; a context of what carries it out."""
+
+    def __enter__(self) -> Self:
+        """Nothing: it has begun."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note that it was given up, unless it was said how it ended."""
+        ...
+
+    def succeeded(self, at: float, size: int = 0) -> None:
+        """It was answered at a moment of the run's clock, with so many bytes."""
+        ...
+
+    def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
+        """It was given up, or answered with a failure of a kind."""
+        ...
+
+
+class Client(Protocol):
+    """One user's side of a protocol. Whatever else it can do is for journeys."""
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -54,7 +129,16 @@ class Session(Protocol):
 
 
 class Driver(Protocol):
-    """What all users of one worker share."""
+    """What all users of one worker share of a protocol."""
+
+    name: ClassVar[str]
+    """"http", "ws", "db": the attribute of the user under which journeys find its client."""
+    descriptors_per_user: ClassVar[int]
+    """Files and sockets that each user keeps open."""
+
+    def __init__(self, target: Target) -> None:
+        """Nothing is opened yet; a fake may be made in another way."""
+        ...
 
     async def open(self) -> None:
         """Look up addresses and the like, before load.
@@ -65,10 +149,14 @@ class Driver(Protocol):
         """
         ...
 
-    def session(self) -> Session:
-        """A new user's session; nothing is sent yet."""
+    def client(self, meter: Meter) -> Client:
+        """A new user's client; nothing is sent yet."""
         ...
 
-    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> Session:
-        """A session over an `httpx.AsyncClient` with these options; `note` is called with each request."""
+    def gauges(self) -> Mapping[str, float]:
+        """What it holds now, by name ("connections open"): asked once a second."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the users shared."""
         ...

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from loadkit.clock import Clock
-from loadkit.drivers.base import TransportError
+from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
 
@@ -33,10 +34,24 @@ Service = Callable[[float, str, str], Answer]
 
 @dataclass(frozen=True, slots=True)
 class FakeDriver:
-    """Carries requests to a function."""
+    """Carries HTTP requests to a function."""
+
+    name: ClassVar[str] = "http"
+    descriptors_per_user: ClassVar[int] = 1
 
     service: Service
     clock: Clock
+
+    def client(self, meter: Meter) -> HttpClient:
+        """A new user's client."""
+        return HttpClient(meter, self)
+
+    def gauges(self) -> dict[str, float]:
+        """Nothing is held."""
+        return {}
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
 
     async def open(self) -> None:
         """Nothing to look up."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from loadkit.errors import ConfigurationError, LoadkitError
-from loadkit.judging.window import action_at
 from loadkit.recording.run import Event
-from loadkit.workload.workload import Action, Plan
+from loadkit.workload.phases import action_at
+from loadkit.workload.plan import Action, Plan
 
 __all__ = ["ActionScheduler", "Actor"]
 

@@ -12,6 +12,7 @@ from loadkit.recording.histogram import quantile_of
 from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
+from loadkit.recording.worker_second import HELD
 from loadkit.workload.workload import Workload
 
 __all__ = ["LiveStats", "Progress"]
@@ -79,7 +80,7 @@ class LiveStats:
             elapsed=elapsed,
             seconds=self._workload.seconds,
             phase=phases[0] if phases else "start" if elapsed < 0 else "drain",
-            users=sum(report.worker_second.held for report in reports),
+            users=round(sum(report.worker_second.gauge(HELD) for report in reports)),
             rate=float(operations),
             p50=p50,
             p95=p95,
@@ -91,7 +92,7 @@ class LiveStats:
 
 def _attempts(table: SliceTable) -> tuple[int, int]:
     """Operations in a table, and how many of them failed."""
-    _, outcome, sums = table.totals(map(label_series, table.names("label:")), 0, 1 << 22)
+    _, outcome, sums = table.totals(map(label_series, table.labels()), 0, 1 << 22)
     counts = sums[:, 0]
     return int(counts.sum()), int(counts[outcome != 0].sum())
 
@@ -101,7 +102,7 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[fl
     totals = np.zeros(buckets.BUCKETS, np.int64)
     for table in tables:
         _, outcome, bucket, counts = table.select(
-            Kind.RESPONSE, map(label_series, table.names("label:")), 0, 1 << 22
+            Kind.RESPONSE, map(label_series, table.labels()), 0, 1 << 22
         )
         np.add.at(totals, bucket[outcome == 0], counts[outcome == 0])
     values = (quantile_of(totals, share) for share in shares)

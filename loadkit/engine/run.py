@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,26 +21,28 @@ from typing import Any
 import psutil
 
 from loadkit.engine.actions import ActionScheduler, Actor
-from loadkit.engine.channel import HungUp, Switchboard
+from loadkit.engine.channel import Channel, Disconnected
+from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.progress import LiveStats, Progress
 from loadkit.engine.uptime import Probes, require_answer
-from loadkit.engine.worker import Shard, check_worker, init_worker, run_shard, try_arrivals
+from loadkit.engine.worker import Parts, Shard, check_worker, init_worker, run_shard, try_arrivals
 from loadkit.errors import ConfigurationError, LoadkitError
-from loadkit.judging.restarts import lifespans
 from loadkit.observers.base import Observer
+from loadkit.observers.lifespans import lifespans
+from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.recorder import Report
-from loadkit.recording.run import COMPLETE, Run
-from loadkit.recording.slices import SliceTable, WorkerSecond
+from loadkit.recording.run import Run
+from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import IdleInterval, common
+from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, demand
+from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
-from loadkit.workload.workload import Model, Plan, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Workload
 
-__all__ = ["INTERRUPTED", "Progress", "new_id", "run"]
+__all__ = ["Progress", "new_id", "run"]
 
-INTERRUPTED = "interrupted"
-"""How a run ended that was told to stop."""
 _LEAD = 1.0
 """Seconds from the order to the start instant, for the workers to take it in."""
 _OPERATIONS_PER_WORKER = 3_000.0
@@ -92,14 +95,18 @@ def run(
         if executor is None:
             executor = stack.enter_context(_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
-        board = stack.enter_context(Switchboard(count))
-        monitor = _RunMonitor(plan, board, count, stop or threading.Event(), watch)
+        channel = stack.enter_context(LocalChannel(count))
+        monitor = _RunMonitor(plan, channel, count, stop or threading.Event(), watch)
         started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if arrives else 0.0)
         run_id = run_id or new_id()
         with ActionScheduler(plan, actor, started) as scheduler, Probes(target, started) as probes:
             futures = [
                 executor.submit(
-                    run_shard, plan, Shard(index, count, target, run_id, root), started, board.line(index)
+                    run_shard,
+                    plan,
+                    Shard(index, count, target, run_id, root),
+                    started,
+                    channel.endpoint(index),
                 )
                 for index in range(count)
             ]
@@ -132,7 +139,7 @@ def run(
         groups=target.groups,
         ended=ended,
         ended_at=ended_at,
-        facts=_facts(list(board.pids.values())),
+        facts=_facts(),
     )
 
 
@@ -146,7 +153,7 @@ class _RunMonitor:
     """The workers while they are at it: gathers what they report, and ends it when it must end."""
 
     plan: Plan
-    board: Switchboard
+    channel: Channel
     workers: int
     stop: threading.Event
     watch: Callable[[Progress], None] | None
@@ -158,10 +165,9 @@ class _RunMonitor:
     """Has Ctrl-C been pressed?"""
     ended_at: float = 0.0
     """Seconds since the start at which it was cut short."""
-    _ended: str = COMPLETE
+    _ended: Ending = COMPLETE
     _started: float = 0.0
     _live_stats: LiveStats = field(init=False)
-    _hung_up: int = 0
 
     def __post_init__(self) -> None:
         self.idle_intervals = {index: [] for index in range(self.workers)}
@@ -189,7 +195,7 @@ class _RunMonitor:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def watch_over(self, futures: Sequence["Future[None]"], started: float) -> str:
+    def watch_over(self, futures: Sequence["Future[None]"], started: float) -> Ending:
         """Until all workers have ended. Return how it ended.
 
         Raises:
@@ -200,7 +206,7 @@ class _RunMonitor:
         workload = self.plan.workload
         deadline = started + workload.seconds + self.plan.drain + _PATIENCE
         told = started
-        while not (all(future.done() for future in futures) and self._hung_up == self.board.connected):
+        while not (all(future.done() for future in futures) and self.channel.is_drained):
             self._listen()
             now = time.time()
             if self.watch is not None and now >= told + 1.0:
@@ -211,25 +217,21 @@ class _RunMonitor:
             if self._ended != COMPLETE:
                 deadline = min(deadline, started + self.ended_at + _PATIENCE)
             if now > deadline:
-                self._end("the workers did not end")
-                for pid in self.board.pids.values():
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                self._end(Ending(EndingKind.WORKERS_STUCK))
+                self.channel.kill()
         return self._ended
 
     def _listen(self) -> None:
-        said = self.board.next(timeout=0.1)
+        said = self.channel.next(timeout=0.1)
         if isinstance(said, Report):
             self.tables.append(said.table.packed())
             self.worker_seconds.append(said.worker_second)
             self.idle_intervals[said.worker] += said.idle_intervals
             self._live_stats.add(said)
-        elif isinstance(said, HungUp):
-            self._hung_up += 1
-            if not said.is_done:
-                self._end(f"worker {said.worker} died")
+        elif isinstance(said, Disconnected) and not said.is_done:
+            self._end(Ending(EndingKind.WORKER_DIED, f"worker {said.worker}"))
 
-    def _reason(self, futures: Sequence["Future[None]"], now: float) -> str:
+    def _reason(self, futures: Sequence["Future[None]"], now: float) -> Ending:
         """Why to end now; `COMPLETE` where there is no reason."""
         if self.stop.is_set() or self.is_interrupted:
             return INTERRUPTED
@@ -237,27 +239,30 @@ class _RunMonitor:
             error = future.exception() if future.done() else None
             if isinstance(error, LoadkitError) and now < self._started + 1.0:
                 # A worker could not begin: that is no run.
-                self.board.stop()
+                self.channel.stop()
                 error.__cause__ = None
                 raise error
             if error is not None:
-                return f"worker {index} failed: {type(error).__name__}: {error}"
+                return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
         failing = self._live_stats.failing
         if failing and not self.plan.actions:
             operations, failures = failing
-            return f"emergency stop: {failures} of {operations} operations failed in the last ten seconds"
+            return Ending(
+                EndingKind.EMERGENCY_STOP,
+                f"{failures} of {operations} operations failed in the last ten seconds",
+            )
         return COMPLETE
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: Ending) -> None:
         if self._ended == COMPLETE != reason:
             self._ended = reason
             self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.workload.seconds)
-            self.board.stop()
+            self.channel.stop()
 
 
 def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
     """What to know of operations that did not go through the load's own client."""
-    number = sum(worker_second.httpx_requests for worker_second in worker_seconds)
+    number = sum(worker_second.count(HTTPX_REQUESTS) for worker_second in worker_seconds)
     told = (
         f"{number:,} operations went through httpx: it costs the generator many times what its own client does, "
         "and that is part of their times"
@@ -276,17 +281,17 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         futures = [
             executor.submit(check_worker, plan, target.journeys, root, workers) for _ in range(workers)
         ]
-    roles: list[str]
-    arrives: bool
-    roles, arrives = _asked(*futures)[0]
-    needed = demand(plan.workload, roles)
-    # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
-    AccountPool(target, needed).require(
-        needed if plan.workload.model is Model.CLOSED else dict.fromkeys(needed, 1)
-    )
-    if arrives:
+    parts: Parts = _asked(*futures)[0]
+    everybody, at_once = Earlier(), Counter[str]()
+    for population, roles in zip(plan.populations, parts.roles, strict=True):
+        everybody = everybody.and_then(population.workload, roles)
+        # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
+        is_closed = population.workload.model is Model.CLOSED
+        at_once.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
+    AccountPool(target, everybody.accounts).require(at_once)
+    if parts.arrives:
         _asked(executor.submit(try_arrivals, plan, target, root))
-    return arrives
+    return parts.arrives
 
 
 def _asked(*futures: "Future[Any]") -> list[Any]:
@@ -339,7 +344,7 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _facts(pids: Sequence[int]) -> dict[str, Any]:
+def _facts() -> dict[str, Any]:
     """What the run was made with."""
     packages = ("sla-acceptance", "uvloop", "httptools", "numpy")
     return {
@@ -353,7 +358,6 @@ def _facts(pids: Sequence[int]) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "memory_bytes": psutil.virtual_memory().total,
         },
-        "worker_pids": list(pids),
     }
 
 

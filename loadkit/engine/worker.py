@@ -21,19 +21,21 @@ from typing import Any, Protocol, Self
 import uvloop
 
 from loadkit.clock import Clock, MonotonicClock
-from loadkit.drivers.base import Driver
-from loadkit.drivers.http.driver import HttpDriver
+from loadkit.drivers.base import Driver, NoResponse
 from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.registry import driver_class, drivers_for
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, demand
+from loadkit.users.accounts import AccountPool, Earlier
 from loadkit.users.closed_load import ClosedLoad
-from loadkit.users.journey import arrival_of, resolve
+from loadkit.users.discovery import arrival_of, resolve
+from loadkit.users.journey import Arrive, Journey
 from loadkit.users.open_load import OpenLoad
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
-from loadkit.users.user import NoResponse, User, WorkerContext
-from loadkit.workload.workload import Model, Plan
+from loadkit.users.user import User, WorkerContext
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model
 
 __all__ = [
     "SPARE_FILES",
@@ -105,18 +107,47 @@ def init_worker(parent: int, all_there: Barrier) -> None:
     all_there.wait(START_TIMEOUT)
 
 
-def check_worker(plan: Plan, package: str, root: Path, workers: int) -> tuple[list[str], bool]:
-    """See that this process can put on its share of a plan.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker found of a plan's journeys."""
 
-    Returns the role that each journey of the mix asks for, and whether users get ready (`package` has an ``arrive``).
+    roles: tuple[tuple[str, ...], ...]
+    """For each population, the role that each journey of its mix asks for."""
+    arrives: bool
+    """Do users get ready first (has the package an ``arrive``)?"""
+
+
+def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
+    """See that this process can put on its share of a plan.
 
     Raises:
         ConfigurationError: a journey cannot be imported, or too few files may be open.
 
     """
-    allow_files(plan.workload.most_users // workers)
-    roles = [resolve(entry.journey, root).role for entry in plan.workload.mix]
-    return roles, arrival_of(package, root) is not None
+    journeys = _journeys_of(plan, root)
+    arrive = arrival_of(package, root)
+    _allow_files_for(plan, _protocols(journeys, arrive), workers)
+    roles = tuple(tuple(journey.role for journey in mix) for mix in journeys)
+    return Parts(roles, arrive is not None)
+
+
+def _journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
+    """The journeys of each population's mix."""
+    return [
+        [resolve(entry.journey, root) for entry in population.workload.mix] for population in plan.populations
+    ]
+
+
+def _protocols(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> list[str]:
+    """The names of the drivers that users need; getting ready is done over HTTP."""
+    named = [name for mix in journeys for journey in mix for name in journey.uses]
+    return list(dict.fromkeys([*(["http"] if arrive is not None else []), *named]))
+
+
+def _allow_files_for(plan: Plan, protocols: Sequence[str], workers: int) -> None:
+    users = sum(population.workload.most_users for population in plan.populations)
+    each = sum(driver_class(name).descriptors_per_user for name in protocols)
+    allow_files(users // workers * each)
 
 
 def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
@@ -131,7 +162,9 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
 
     """
     clock = MonotonicClock()
-    allow_files(plan.workload.most_users // shard.of)
+    journeys = _journeys_of(plan, shard.root)
+    protocols = _protocols(journeys, arrival_of(shard.target.journeys, shard.root))
+    _allow_files_for(plan, protocols, shard.of)
     gc.collect()
     gc.freeze()
     # Young garbage is cheap and mostly cycles of closed connections; a full collection walks every user.
@@ -144,7 +177,7 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
                 clock.moment(start_at),
                 emit,
                 clock=clock,
-                driver=HttpDriver(shard.target),
+                drivers=drivers_for(protocols, shard.target),
                 alarm_of=BEST_ALARM,
                 clock_offset=emit.clock_offset(clock),
             )
@@ -168,18 +201,22 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
     arrive = arrival_of(target.journeys, root)
     if arrive is None:
         return
-    journeys = [resolve(entry.journey, root) for entry in plan.workload.mix]
-    account_pool = AccountPool(target, demand(plan.workload, [journey.role for journey in journeys]))
-    clock, driver = MonotonicClock(), HttpDriver(target)
-    await driver.open()
+    journeys = _journeys_of(plan, root)
+    account_pool = _account_pool(plan, target, journeys)
+    clock, drivers = MonotonicClock(), drivers_for(_protocols(journeys, arrive), target)
+    for driver in drivers:
+        await driver.open()
     pacer = Pacer(clock, BEST_ALARM)
-    context = WorkerContext(plan, clock, driver, Recorder(0, clock.now()), pacer, "")
+    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, "")
+    one_of_each = {
+        journey.role: (population, entry)
+        for population, mix in zip(plan.populations, journeys, strict=True)
+        for journey, entry in zip(mix, population.workload.mix, strict=True)
+    }
     try:
-        for role, entry in {
-            journey.role: entry for journey, entry in zip(journeys, plan.workload.mix, strict=True)
-        }.items():
+        for role, (population, entry) in one_of_each.items():
             account = account_pool.account(role, 0)
-            user = User(0, entry, account, context)
+            user = User(0, entry, account, context, population)
             try:
                 await arrive(user)
             except StatusError as error:
@@ -194,6 +231,21 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
                 user.close()
     finally:
         pacer.close()
+        for driver in drivers:
+            await driver.close()
+
+
+def _account_pool(plan: Plan, target: Target, journeys: Sequence[Sequence[Journey]]) -> AccountPool:
+    """The accounts for all populations."""
+    return AccountPool(target, _earlier(plan, journeys)[-1].accounts)
+
+
+def _earlier(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
+    """What the populations before each have taken; the last one is what all have."""
+    before = [Earlier()]
+    for population, mix in zip(plan.populations, journeys, strict=True):
+        before.append(before[-1].and_then(population.workload, [journey.role for journey in mix]))
+    return before
 
 
 async def run_users(
@@ -203,42 +255,61 @@ async def run_users(
     emit: Callable[[Report], bool],
     *,
     clock: Clock,
-    driver: Driver,
+    drivers: Sequence[Driver],
     alarm_of: Callable[[Callable[[], None]], Alarm],
     clock_offset: float = 0.0,
 ) -> None:
-    """`run_shard` without a process around it: on any clock, over any driver."""
-    journeys = [resolve(entry.journey, shard.root) for entry in plan.workload.mix]
+    """`run_shard` without a process around it: on any clock, over any drivers."""
+    journeys = _journeys_of(plan, shard.root)
     arrive = arrival_of(shard.target.journeys, shard.root)
-    account_pool = AccountPool(shard.target, demand(plan.workload, [journey.role for journey in journeys]))
-    await driver.open()
+    account_pool = _account_pool(plan, shard.target, journeys)
+    for driver in drivers:
+        await driver.open()
     if clock.now() > origin:
         raise TimeoutError(
             f"worker {shard.index} was ready {clock.now() - origin:.1f} s after the start instant"
         )
 
-    recorder = Recorder(shard.index, origin, clock_offset)
+    recorder = Recorder(shard.index, origin, clock_offset, counts_populations=len(plan.populations) > 1)
     pacer = Pacer(clock, alarm_of)
-    context = WorkerContext(plan, clock, driver, recorder, pacer, shard.run_id)
-    load_type = ClosedLoad if plan.workload.model is Model.CLOSED else OpenLoad
-    load = load_type(context, journeys, arrive, account_pool, (shard.index, shard.of))
+    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id)
+    loads: list[ClosedLoad | OpenLoad] = []
+    for population, mix, before in zip(plan.populations, journeys, _earlier(plan, journeys), strict=False):
+        load_type = ClosedLoad if population.workload.model is Model.CLOSED else OpenLoad
+        part = shard.index, shard.of
+        loads.append(load_type(context, population, mix, arrive, account_pool, part, before))
     recorder.watch_collector()
-    users = asyncio.create_task(load.live(origin))
+    users = asyncio.create_task(_live(loads, origin))
     lag = asyncio.create_task(_watch_loop(context))
     mishap = _first_mishap()
     try:
         if not await _report_until_done(context, origin, emit, (users, mishap)):
-            load.cut()
+            for load in loads:
+                load.cut()
     finally:
         for task in (lag, users):
             task.cancel()
         await asyncio.wait((lag, users))
         recorder.unwatch_collector()
         pacer.close()
-    emit(recorder.report())
+    emit(recorder.report(_gauges(drivers)))
+    for driver in drivers:
+        await driver.close()
     for ended in (users, mishap):
         if ended.done() and not ended.cancelled():
             ended.result()
+
+
+async def _live(loads: Sequence[ClosedLoad | OpenLoad], origin: float) -> None:
+    """Until the last user of all populations has left."""
+    async with asyncio.TaskGroup() as group:
+        for load in loads:
+            group.create_task(load.live(origin))
+
+
+def _gauges(drivers: Sequence[Driver]) -> dict[str, float]:
+    """What the drivers hold now."""
+    return {name: value for driver in drivers for name, value in driver.gauges().items()}
 
 
 async def _report_until_done(
@@ -249,13 +320,13 @@ async def _report_until_done(
 ) -> bool:
     """A report at the end of each second, until one of `ends` is done or the drain is over; False where told to stop."""
     plan, clock, pacer = context.plan, context.clock, context.pacer
-    last = origin + plan.workload.seconds + plan.drain
+    last = origin + plan.seconds + plan.drain
     second = origin + 1.0
     while not any(end.done() for end in ends) and clock.now() < last:
         await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
         if clock.now() >= second:
             second += 1.0
-            if not emit(context.recorder.report()):
+            if not emit(context.recorder.report(_gauges(context.drivers))):
                 return False
     return True
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadkit.errors import ConfigurationError
+from loadkit.target import masked
 
 __all__ = ["Control"]
 
@@ -22,7 +23,9 @@ class Control:
     root: Path
 
     def call(self, *arguments: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Run a verb and return what it printed; each line of its stderr goes to `progress` as it comes.
+        """Run a verb and return what it printed.
+
+        Each line of its stderr goes to `progress` as it comes, with addresses masked.
 
         Raises:
             ConfigurationError: it failed; the sentence is its own last line on stderr.
@@ -42,7 +45,7 @@ class Control:
                 for line in process.stderr:
                     if progress and told:
                         progress(told)
-                    told = line.rstrip()
+                    told = masked(line.rstrip())
                 process.wait()
                 stdout.seek(0)
                 printed = stdout.read().strip().splitlines()

@@ -1,162 +1,78 @@
-"""Environment files: where a service is, what may be done to it, and how its own figures are read.
+"""Environments: where a service is, what may be done to it, and how its own figures are read.
 
-A value may be a reference, so that no secret and no passing address stands in a file: ``env:NAME`` is an environment
-variable, ``control:KEY`` a fact that the environment's control command tells once it is up.
+A setting may be a reference, so that no secret and no passing address stands in a file: ``env:NAME`` is
+an environment variable, ``control:KEY`` a fact that the control command reports once it is up.
 """
 
 import json
-import math
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from loadkit.criterion import Unit
 from loadkit.environment.control import Control
+from loadkit.environment.settings import Accounts, ActionCommand, Measure, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.observers.base import ObserverSettings
+from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
-from loadkit.target import Account, Secret, Target
-from loadkit.workload.workload import Action, MixEntry, Plan
+from loadkit.structuring import example_of, structure
+from loadkit.target import Account, Address, Target
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import MixEntry, Model
 
-__all__ = ["ActionCommand", "Environment", "MeasureQuery", "load"]
-
-_STATED = {
-    "name", "base", "websocket", "database", "load_allowed", "max_users", "max_rate", "max_minutes", "journeys", "ready",
-    "version", "ca_file", "cert_file", "key_file", "timeout", "connect_timeout", "read_timeout", "hold", "ramp", "time_scale", "users_scale", "share_accounts", "alerts_matching", "control",
-    "instances", "traffic", "accounts", "observer", "groups", "mixes", "default_mix", "default_load", "regions", "levels",
-    "actions", "curves",
-}  # fmt: skip
-
-_NUMBERS = {
-    "max_users": 1000, "max_rate": 5000, "max_minutes": 120, "hold": 300, "ramp": 30, "timeout": 10,
-    "connect_timeout": 3, "read_timeout": 5, "time_scale": 0.1, "users_scale": 0.1, "default_load": 100, "instances": 2,
-}  # fmt: skip
-"""Values that must be numbers, times in seconds, each with one as it may be."""
-_SCALES = {"time_scale", "users_scale"}
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureQuery:
-    """How a named measure is read from the observer."""
-
-    name: str
-    """As sentences say it: "CPU utilization"."""
-    reading: Reading
-    unit: Unit
-    query: str
-    """Selector of raw samples, such as ``process_cpu_seconds_total{job="service"}``."""
-    capacity: str = ""
-    """Selector of the whole, where the measure is a share of it."""
-    capacity_value: float = 0.0
-    """The whole as a number, where no source tells it."""
-    per: str = "instance"
-    """The label that tells instances apart."""
-    judged: str = "p95"
-    """What of it is judged with `stays`: "p95" (time-weighted) or "max"."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActionCommand:
-    """How an action is brought about, in verbs of the control command."""
-
-    do: tuple[str, ...]
-    undo: tuple[str, ...] = ()
-    """What makes it undone at the run's end; empty where nothing has to."""
+__all__ = ["ActionCommand", "Environment", "MeasureQuery", "ResolvedEnvironment", "Settings", "load"]
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment file, read; references are resolved when a value is asked for."""
+    """One environment file, read, and what can be done with its service."""
 
-    name: str
     root: Path
     """The project's root: journeys are imported from there, commands run there."""
     file: Path
-    values: Mapping[str, Any]
+    settings: Settings
     control: Control | None = None
-    measures: tuple[MeasureQuery, ...] = ()
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    mixes: Mapping[str, tuple[MixEntry, ...]] = field(default_factory=dict)
-    """By name; journeys by their titles here, as sentences name them."""
-    levels: Mapping[str, int] = field(default_factory=dict)
-    actions: Mapping[str, ActionCommand] = field(default_factory=dict)
-    """By name, as sentences have it: "an instance is killed"."""
-    curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
-    """By name: seconds, and the share of the stated load that is reached at their end."""
 
     @property
-    def journeys(self) -> str:
-        """The package of the journeys."""
-        return str(self.values.get("journeys", ""))
+    def name(self) -> str:
+        """As reports have it."""
+        return self.settings.name or self.file.stem
 
     @property
-    def time_scale(self) -> float:
-        """Ratio of the stated arrival and hold that is spent; below 1 the run is a rehearsal."""
-        return float(self.values.get("time_scale", 1.0))
+    def measures(self) -> tuple[MeasureQuery, ...]:
+        """What the observer is asked for, besides the queries of sentences."""
+        observer = self.settings.observer
+        return tuple(_query(*named) for named in observer.measures.items()) if observer else ()
 
     @property
-    def users_scale(self) -> float:
-        """Ratio of the stated users that is put on; below 1 the run is a rehearsal."""
-        return float(self.values.get("users_scale", 1.0))
-
-    @property
-    def hold(self) -> float:
-        """Seconds that a load holds where the sentence does not say."""
-        return float(self.values.get("hold", 60.0))
-
-    @property
-    def ramp(self) -> float:
-        """Seconds over which users arrive where the sentence does not say."""
-        return float(self.values.get("ramp", 10.0))
-
-    @property
-    def timeout(self) -> float:
-        """Seconds for a whole request; a longer one failed."""
-        return float(self.values.get("timeout", 10.0))
+    def mixes(self) -> Mapping[str, tuple[MixEntry, ...]]:
+        """By name; journeys by their titles here, as sentences name them, and shares as ratios."""
+        return {
+            name: tuple(
+                MixEntry(row.journey, row.share / sum(each.share for each in rows), row.region)
+                for row in rows
+            )
+            for name, rows in self.settings.mixes.items()
+        }
 
     @property
     def default_mix(self) -> tuple[MixEntry, ...]:
-        """What users do where the sentence does not say."""
-        name = str(self.values.get("default_mix", "default"))
-        try:
-            return self.mixes[name]
-        except KeyError:
+        """What users do where the sentence does not say.
+
+        Raises:
+            ConfigurationError: the file has no such mix.
+
+        """
+        name = self.settings.default_mix
+        if name not in self.settings.mixes:
             raise ConfigurationError(
-                f'{self.file.name}: no mix "{name}"; there are: {_listed(self.mixes)}'
-            ) from None
-
-    @property
-    def default_load(self) -> int:
-        """Users where the sentence does not say."""
-        return int(self.values.get("default_load", 100))
-
-    @property
-    def max_minutes(self) -> float:
-        """Minutes that all runs of a session may take by plan."""
-        return float(self.values.get("max_minutes", 120.0))
-
-    @property
-    def version(self) -> str:
-        """The version that is to be judged; empty where any will do."""
-        return str(self._resolved(self.values.get("version", ""), {}))
-
-    @property
-    def instances(self) -> int:
-        """How many instances there must be before the load; 0 where any number will do."""
-        return int(self.values.get("instances", 0))
-
-    @property
-    def alerts_matching(self) -> str:
-        """A regular expression of the names of the alerts that "no alert fires" speaks of; all where none is given."""
-        return str(self.values.get("alerts_matching", ".+"))
-
-    @property
-    def traffic(self) -> str:
-        """The measure that counts the requests that the service serves, to notice those of others."""
-        return str(self.values.get("traffic", ""))
+                f'environments/{self.file.name}: no mix "{name}"; there are: {_listed(self.settings.mixes)}'
+            )
+        return self.mixes[name]
 
     def up(self, owner: int | None = None) -> dict[str, Any]:
         """Start it, where it has a control command; it goes when process `owner` does. Return its facts ({} without)."""
@@ -172,10 +88,10 @@ class Environment:
 
         """
         for action in actions:
-            if action.name not in self.actions:
+            if action.name not in self.settings.actions:
                 raise ConfigurationError(
                     f'environments/{self.file.name} does not say how "{action.name}" is brought about ([actions]); '
-                    f"it knows: {_listed(self.actions)}"
+                    f"it knows: {_listed(self.settings.actions)}"
                 )
 
     def do(self, action: Action) -> None:
@@ -186,7 +102,7 @@ class Environment:
 
         """
         assert self.control is not None
-        self.control.call(*self.actions[action.name].do)
+        self.control.call(*self.settings.actions[action.name].do)
 
     def undo(self, action: Action) -> None:
         """Make it undone, where something has to.
@@ -196,50 +112,45 @@ class Environment:
 
         """
         assert self.control is not None
-        if self.actions[action.name].undo:
-            self.control.call(*self.actions[action.name].undo)
+        if self.settings.actions[action.name].undo:
+            self.control.call(*self.settings.actions[action.name].undo)
 
-    def observer_settings(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The ``[observer]`` table with its references resolved; empty where nothing observes."""
-        table = {key: value for key, value in self.values.get("observer", {}).items() if key != "measures"}
-        return {key: self._resolved(value, facts) for key, value in table.items()}
-
-    def database(self, facts: Mapping[str, Any]) -> Secret | None:
-        """The DSN of the service's database, where it is told."""
-        value = self._resolved(self.values.get("database", ""), facts)
-        return Secret(str(value)) if value else None
-
-    def target(self, facts: Mapping[str, Any]) -> Target:
-        """What the engine needs to load it.
+    def resolved(self, facts: Mapping[str, Any]) -> "ResolvedEnvironment":
+        """Look up every reference of the file, once.
 
         Args:
             facts: what `up` returned.
 
         Raises:
-            ConfigurationError: a reference leads nowhere, the accounts cannot be read, or the address has a password in it.
+            ConfigurationError: a reference leads nowhere, an address cannot be used, or the accounts
+                cannot be read.
 
         """
-        base = str(self._resolved(self.values["base"], facts)).rstrip("/")
-        if "@" in urlsplit(base).netloc:
-            raise ConfigurationError(
-                f"{self.file.name}: base has a name or password before its host, which nobody would be sent; "
-                "expected https://host, and [accounts] for who logs in"
+        references = _References(self, facts)
+        observer = self.settings.observer
+        return ResolvedEnvironment(
+            environment=self,
+            facts=facts,
+            target=self._target(references),
+            version=references.text("version", self.settings.version),
+            observer=ObserverSettings(
+                references.observer(observer.url),
+                self.measures,
+                observer.scrape_interval,
+                self.settings.alerts_matching,
             )
-        return Target(
-            name=self.name,
-            base=base,
-            websocket=str(self._resolved(self.values.get("websocket", ""), facts)).rstrip("/"),
-            accounts=self._accounts(facts),
-            shares_accounts=bool(self.values.get("share_accounts", False)),
-            groups=self.groups,
-            journeys=self.journeys,
-            ready=str(self.values.get("ready", "")),
-            ca_file=self._path("ca_file", facts),
-            cert_file=self._path("cert_file", facts),
-            key_file=self._path("key_file", facts),
-            connect_timeout=float(self.values.get("connect_timeout", math.inf)),
-            read_timeout=float(self.values.get("read_timeout", math.inf)),
+            if observer
+            else None,
         )
+
+    def target(self, facts: Mapping[str, Any]) -> Target:
+        """What the engine needs to load it: a part of `resolved`.
+
+        Raises:
+            ConfigurationError: as `resolved`.
+
+        """
+        return self._target(_References(self, facts))
 
     def allow(self, plan: Plan) -> None:
         """Refuse a plan that this environment does not permit.
@@ -248,59 +159,59 @@ class Environment:
             NotAllowedError: no load is allowed here, or not as much.
 
         """
-        if self.values.get("load_allowed") is not True:
+        settings = self.settings
+        if not settings.load_allowed:
             raise NotAllowedError(f"{self.file.name} does not allow load (load_allowed = true would)")
-        what, limit = (
-            ("users", "max_users") if plan.workload.model == "closed" else ("arrivals per second", "max_rate")
+        loads = [population.workload for population in plan.populations]
+        users = sum(load.peak for load in loads if load.model is Model.CLOSED)
+        arrivals = sum(load.peak for load in loads if load.model is not Model.CLOSED)
+        for planned, what, key, most in (
+            (users, "users", "max_users", settings.max_users),
+            (arrivals, "arrivals per second", "max_rate", settings.max_rate),
+        ):
+            if most is not None and planned > most:
+                raise NotAllowedError(
+                    f"{self.file.name} allows {most:g} {what} ({key}), the plan has {planned:g}"
+                )
+
+    def _target(self, references: "_References") -> Target:
+        settings = self.settings
+        return Target(
+            name=self.name,
+            base=references.base(settings.base),
+            websocket=references.address("websocket", settings.websocket, ("ws", "wss")),
+            accounts=references.accounts(settings.accounts),
+            shares_accounts=settings.share_accounts,
+            groups=settings.groups,
+            journeys=settings.journeys,
+            ready=settings.ready,
+            ca_file=references.file("ca_file", settings.ca_file),
+            cert_file=references.file("cert_file", settings.cert_file),
+            key_file=references.file("key_file", settings.key_file),
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
         )
-        most = self.values.get(limit)
-        if most is not None and plan.workload.peak > float(most):
-            raise NotAllowedError(
-                f"{self.file.name} allows {most} {what} ({limit}), the plan has {plan.workload.peak:g}"
-            )
 
-    def _accounts(self, facts: Mapping[str, Any]) -> tuple[Account, ...]:
-        table = self.values.get("accounts")
-        if not table:
-            return ()
-        file = self.root / str(self._resolved(table.get("file", ""), facts))
-        try:
-            rows = json.loads(file.read_text())
-            return tuple(
-                Account(row["username"], Secret(row["password"]), row.get("tenant", ""), row.get("role", ""))
-                for row in rows
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{self.file.name}: cannot read accounts from {file.name}: {error}; expected a JSON list of "
-                '{"username": …, "password": …, "tenant": …, "role": …}'
-            ) from None
 
-    def _path(self, key: str, facts: Mapping[str, Any]) -> str:
-        """A file that the environment names, from the project's root; "" where it names none."""
-        named = str(self._resolved(self.values.get(key, ""), facts))
-        return str(self.root / named) if named else ""
+@dataclass(frozen=True, slots=True)
+class ResolvedEnvironment:
+    """An environment that is up, with every reference of its file looked up."""
 
-    def _resolved(self, value: Any, facts: Mapping[str, Any]) -> Any:
-        if not isinstance(value, str):
-            return value
-        kind, _, name = value.partition(":")
-        if kind == "env":
-            if name not in os.environ:
-                raise ConfigurationError(f"{self.file.name}: the environment variable {name} is not set")
-            return os.environ[name]
-        if kind == "control":
-            if name not in facts:
-                raise ConfigurationError(f'{self.file.name}: the control command tells no "{name}"')
-            return facts[name]
-        return value
+    environment: Environment
+    facts: Mapping[str, Any]
+    """What its control command reported as it came up; empty where it has none."""
+    target: Target
+    version: str
+    """The version to be judged; empty where any will do."""
+    observer: ObserverSettings | None
+    """How its service is watched; None where nothing observes."""
 
 
 def load(name: str, root: Path) -> Environment:
     """Read environments/NAME.toml under a project's root.
 
     Raises:
-        ConfigurationError: there is none of that name, or it cannot be used.
+        ConfigurationError: there is none of that name, or one line for each mistake in it.
 
     """
     folder = root / "environments"
@@ -308,145 +219,155 @@ def load(name: str, root: Path) -> Environment:
     if not file.is_file():
         known = sorted(path.stem for path in folder.glob("*.toml"))
         raise ConfigurationError(f'no environment "{name}"; there are: {_listed(known)}')
+    where = f"environments/{file.name}"
     try:
-        values = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"environments/{file.name}: {error}") from None
-    unknown = sorted(set(values) - _STATED)
-    if unknown:
-        raise ConfigurationError(
-            f"environments/{file.name}: unknown key {unknown[0]}; known: {_listed(_STATED)}"
-        )
-    for key, example in _NUMBERS.items():
-        value = values.get(key, example)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or value < 0 or (key in _SCALES and not 0 < value <= 1):
-            raise ConfigurationError(
-                f"environments/{file.name}: {key} = {json.dumps(value, default=str)}: expected a number"
-                f"{' above 0 and at most 1' if key in _SCALES else ''}, such as {key} = {example}"
-            )
-    if "base" not in values:
-        raise ConfigurationError(
-            f'environments/{file.name}: needs base = "https://…", the address of the service'
-        )
-    observed = dict(_table(file, "observer", values.get("observer", {}))).get("measures", {})
-    return Environment(
-        name=str(values.get("name", name)),
-        root=root,
-        file=file,
-        values=values,
-        control=Control(tuple(values["control"]), root) if "control" in values else None,
-        measures=tuple(_parts(file, "observer.measures", observed, _measure).values()),
-        groups=_parts(file, "groups", values.get("groups", {}), _group),
-        mixes=_parts(file, "mixes", values.get("mixes", {}), _mix),
-        levels=_parts(file, "levels", values.get("levels", {}), lambda _, users: int(users)),
-        actions=_parts(
-            file,
-            "actions",
-            values.get("actions", {}),
-            lambda _, table: _action_command(table, "control" in values),
-        ),
-        curves=_parts(file, "curves", values.get("curves", {}), _curve),
-    )
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    settings = structure(Settings, values, where)
+    return Environment(root, file, settings, Control(settings.control, root) if settings.control else None)
 
 
-Value = TypeVar("Value")
-_EXAMPLES = {
-    "observer.measures": "gauge = 'db_pool_used{job=\"metrics\"}'",
-    "groups": 'auth = ["* /api/v1/auth/*"]',
-    "mixes": 'default = [{ journey = "watch a dashboard", share = 100 }]',
-    "levels": "peak = 1000",
-    "actions": '"an instance is killed" = { do = ["kill"], undo = ["restore"] }',
-    "curves": '"peak hour" = [[600, 0.5], [600, 1.0]]',
-}
-"""Of each table an entry as it may be."""
+# --- references
 
 
-def _parts(file: Path, key: str, table: Any, read: Callable[[str, Any], Value]) -> dict[str, Value]:
-    """A table of the file, each entry read from its title and what stands there.
+@dataclass(frozen=True, slots=True)
+class _References:
+    """Looks up what settings refer to.
 
-    Raises:
-        ConfigurationError: one cannot be read.
-
+    Each method takes the key path of a setting and its text. It raises ConfigurationError where that
+    leads nowhere.
     """
-    parts: dict[str, Value] = {}
-    for title, entry in _table(file, key, table):
+
+    environment: Environment
+    facts: Mapping[str, Any]
+
+    def text(self, path: str, said: str) -> str:
+        """What a setting says, or what it refers to."""
+        kind, _, name = said.partition(":")
+        if kind == "env":
+            if name not in os.environ:
+                variable = name or "NAME"
+                trouble = f"the environment variable {name} is not set" if name else "it names no variable"
+                raise self._error(path, said, trouble, f"export {variable}={_example(path)}")
+            return os.environ[name]
+        if kind == "control":
+            if self.environment.control is None:
+                example = f"control = {_example('control')}"
+                raise self._error(path, said, "there is no control command to report it", example)
+            if name not in self.facts:
+                trouble = f'the control command reports no "{name}"; it reports: {_listed(self.facts)}'
+                raise self._error(path, said, trouble)
+            return str(self.facts[name])
+        return said
+
+    def address(self, path: str, said: Address, schemes: tuple[str, ...]) -> Address:
+        """An address with one of these schemes, without a slash at its end; empty for an empty text."""
+        address = Address(self.text(path, said.reveal()).rstrip("/"))
         try:
-            parts[title] = read(title, entry)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigurationError(
-                f'environments/{file.name}: [{key}] "{title}" cannot be read: {_why(error)}; '
-                f"expected such as {_EXAMPLES[key]}"
+            parts = urlsplit(address.reveal())
+            is_one = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if address and not is_one:
+            known = " or ".join(f"{scheme}://" for scheme in schemes)
+            trouble = f"{_shown(address, said)} is no address with {known}"
+            raise self._error(path, said, trouble, f"{path} = {_example(path)}")
+        return address
+
+    def base(self, said: Address) -> str:
+        """The address of the service. Credentials or a query in it would not be sent: they are refused."""
+        address = self.address("base", said, _HTTP)
+        parts = urlsplit(address.reveal())
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            trouble = f"{_shown(address, said)} has credentials or a query, which would not be sent"
+            raise self._error(
+                "base", said, trouble, f"base = {_example('base')}, and [accounts] for who logs in"
+            )
+        if not address:
+            raise self._error("base", said, "it is empty", f"base = {_example('base')}")
+        return address.reveal()
+
+    def observer(self, said: Address) -> Address:
+        """The address of Prometheus. It may hold a name and a password, which are sent."""
+        address = self.address("observer.url", said, _HTTP)
+        if not address or urlsplit(address.reveal()).query:
+            trouble = (
+                f"{_shown(address, said)} has a query, which would not be sent" if address else "it is empty"
+            )
+            raise self._error("observer.url", said, trouble, f"url = {_example('observer.url')}")
+        return address
+
+    def file(self, path: str, said: str) -> str:
+        """The path of a file that is there; "" where the setting is empty."""
+        named = self.text(path, said)
+        if not named:
+            return ""
+        file = self.environment.root / named
+        if not os.path.isfile(file):  # noqa: PTH113  Path.is_file raises where the text is too long for a path
+            # A variable may hold the secret itself, put there by mistake: its value is not repeated.
+            raise self._error(
+                path, said, "there is no such file", f"{path.rpartition('.')[2]} = {_example(path)}"
+            )
+        return str(file)
+
+    def accounts(self, said: Accounts | None) -> tuple[Account, ...]:
+        """Who the users log in as. Nothing of the file is repeated in an error."""
+        if said is None:
+            return ()
+        file = Path(self.file("accounts.file", said.file))
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            raise self._error(
+                "accounts.file", said.file, f"cannot read accounts from {file.name}: {why}", _ACCOUNTS
             ) from None
-    return parts
+        where = f"environments/{self.environment.file.name}: cannot read accounts from {file.name}"
+        # The file may be another program's too, which needs other keys.
+        return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
 
-
-def _table(file: Path, key: str, value: Any) -> Iterable[tuple[str, Any]]:
-    """The entries of a table.
-
-    Raises:
-        ConfigurationError: it is none.
-
-    """
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            f"environments/{file.name}: {key} is no table; expected [{key}] and its entries below"
+    def _error(self, path: str, said: str | Address, trouble: str, example: str = "") -> ConfigurationError:
+        text = said.reveal() if isinstance(said, Address) else said
+        is_reference = text.partition(":")[0] in {"env", "control"}
+        shown = text if is_reference else str(said)
+        expected = f"; expected such as {example}" if example else ""
+        return ConfigurationError(
+            f'environments/{self.environment.file.name}: {path} = "{shown}": {trouble}{expected}'
         )
-    return value.items()
 
 
-def _why(error: Exception) -> str:
-    """What is wrong with an entry, in words."""
-    if isinstance(error, KeyError):
-        return f"it does not say {error.args[0]}"
-    return str(error) if isinstance(error, ValueError) else "it is of another kind"
+_HTTP = ("http", "https")
+_ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
 
 
-def _measure(name: str, table: Mapping[str, Any]) -> MeasureQuery:
-    reading = Reading.COUNTER if "counter" in table else Reading.GAUGE
-    capacity = table.get("of", "")
+def _shown(address: Address, said: Address) -> str:
+    """An address that a reference led to; "it" where the setting says it itself."""
+    return "it" if address == said else str(address)
+
+
+def _example(path: str) -> str:
+    """A value of a setting as the file may have it."""
+    kind: type = Settings
+    *tables, name = path.split(".")
+    for table in tables:
+        kind = {"accounts": Accounts, "observer": Observer}[table]
+    return example_of(kind, name).partition(" = ")[2]
+
+
+def _query(name: str, measure: Measure) -> MeasureQuery:
+    whole = measure.of
     return MeasureQuery(
         name=name,
-        reading=reading,
-        unit=Unit(table.get("unit", "ratio")),
-        query=str(table[str(reading)]),
-        capacity=capacity if isinstance(capacity, str) else "",
-        capacity_value=0.0 if isinstance(capacity, str) else float(capacity),
-        per=str(table.get("per", "instance")),
-        judged=str(table.get("judged", "p95")),
+        reading=Reading.COUNTER if measure.counter else Reading.GAUGE,
+        unit=measure.unit,
+        query=measure.counter or measure.gauge,
+        capacity=whole if isinstance(whole, str) else "",
+        capacity_value=0.0 if isinstance(whole, str) else whole,
+        per=measure.per,
+        judged=measure.judged,
     )
 
 
-def _action_command(table: Mapping[str, Any], has_control: bool) -> ActionCommand:
-    if not has_control:
-        raise ValueError("it is a verb of the control command, and there is none (control = [...])")
-    return ActionCommand(tuple(table["do"]), tuple(table.get("undo", ())))
-
-
-def _group(_: str, patterns: list[str] | str) -> tuple[str, ...]:
-    if isinstance(patterns, str):
-        raise TypeError  # its letters are no patterns
-    return tuple(patterns)
-
-
-def _curve(_: str, points: list[list[float]]) -> tuple[tuple[float, float], ...]:
-    curve = tuple((float(seconds), float(share)) for seconds, share in points)
-    if min(part for point in curve for part in point) < 0 or not max(share for _, share in curve):
-        raise ValueError("seconds and shares of the load are none below 0, and one share is above")
-    return curve
-
-
-def _mix(_: str, rows: list[Mapping[str, Any]]) -> tuple[MixEntry, ...]:
-    total = sum(float(row["share"]) for row in rows)
-    return tuple(
-        MixEntry(
-            journey=str(row["journey"]),
-            share=float(row["share"]) / total,
-            region=str(row.get("region", "")),
-        )
-        for row in rows
-    )
-
-
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

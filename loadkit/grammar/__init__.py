@@ -11,17 +11,21 @@
                  | "the Prometheus query" quoted
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"] | "median" | "mean" | "maximum"
     scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name | "of tenant" quoted
-                 | "on every instance" | "per instance"
+                 | "of the" [quoted] name | "on every instance" | "per instance"
     comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
                  | "is at most" | "is at least"
     limit      ::= duration | share | size | rate | number
     duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)     share ::= number [" "] "%"
     size       ::= number [" "] ("GB" | "GiB" | …)     rate ::= number "requests per second"
-    number     ::= digits, with or without thousands' commas, with or without a decimal point
+    number     ::= digits, with or without thousands' commas or spaces, with or without a decimal point
 
-`parameters` has the parts, `sentences` the whole ones, `reading` what they mean, `suggestion` why one cannot be read.
+`normalization` makes the spaces, quotes and hyphens of a pasted sentence plain before it is read.
+`numbers` has the numbers, and refuses those with two meanings: `1.000` may be 1 or 1000.
+`parameters` has the parts, `sentences` the whole ones, `reading` what they mean.
+`suggestion` says why a sentence cannot be read.
 """
 
+from loadkit.grammar.normalization import normalize
 from loadkit.grammar.parameters import PARAMETERS, Parameter, Quantity, is_query, read
 from loadkit.grammar.reading import criterion, explain
 from loadkit.grammar.sentences import (
@@ -51,6 +55,7 @@ __all__ = [
     "is_query",
     "load_comparison",
     "no_alert",
+    "normalize",
     "observed_as",
     "promise",
     "read",

@@ -7,6 +7,8 @@ from typing import Any
 
 from loadkit.criterion import Family, Measure, Scope, ScopeKind, Unit
 from loadkit.errors import PhraseError
+from loadkit.grammar.normalization import normalize
+from loadkit.grammar.numbers import NUMBER, PERCENT, WHOLE, ambiguity, number
 from loadkit.workload.workload import Think
 
 __all__ = [
@@ -44,8 +46,6 @@ class Parameter:
     example: str
 
 
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})"
-_NUMBER = rf"{_DIGITS}(?:\.[0-9]{{1,9}})?"
 _QUOTED = r'"[^"]+"'
 
 _SECONDS = {
@@ -66,13 +66,13 @@ def _any(words: Mapping[str, Any]) -> str:
     return "(?:" + "|".join(sorted(map(re.escape, words), key=len, reverse=True)) + ")"
 
 
-_DURATION = rf"{_NUMBER} ?{_any(_SECONDS)}"
-_SHARE = rf"{_NUMBER} ?%"
-_SIZE = rf"{_NUMBER} ?{_any(_BYTES)}"
-_RATE = rf"{_NUMBER} requests? per second"
-_LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{_NUMBER})"
+_DURATION = rf"{NUMBER} ?{_any(_SECONDS)}"
+_SHARE = rf"{PERCENT} ?%"
+_SIZE = rf"{NUMBER} ?{_any(_BYTES)}"
+_RATE = rf"{NUMBER} requests? per second"
+_LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
-_THINK = rf"(?:(?:{_NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
+_THINK = rf"(?:(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
 
 UNIT_EXAMPLES = {
     Unit.SECONDS: "500 ms",
@@ -121,11 +121,14 @@ _MEASURE = (
 
 _NAME = r"[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,3}?"
 """One to four words, as few as will do."""
+_POPULATION = rf"(?:{_QUOTED} )?{_NAME}(?<! endpoint)(?<! endpoints)"
+"""Such as users, dashboard users, or "ingest events" users; never endpoints, however their group is written."""
 _SCOPES = (
     (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
     (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
     (ScopeKind.REGION, "for users in ", _NAME, ""),
+    (ScopeKind.POPULATION, f"of the (?!{_RESPONSE_TIME})", _POPULATION, ""),
     (ScopeKind.INSTANCE, "on every instance", "", ""),
     (ScopeKind.INSTANCE, "per instance", "", ""),
 )
@@ -136,27 +139,24 @@ SCOPE_EXAMPLES = (
     'of "GET /api/v1/auth/me"',
     'of tenant "acme"',
     "for users in Europe",
+    "of the dashboard users",
     "on every instance",
 )
 
 
-def _number(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
 def _quantity(text: str) -> Quantity:
-    matched = re.match(_NUMBER, text)
+    matched = re.match("[0-9., ]*[0-9]", text)
     assert matched
-    number, unit = _number(matched[0]), text[matched.end() :].strip()
+    value, unit = number(matched[0]), text[matched.end() :].strip()
     if not unit:
-        return Quantity(number, Unit.NUMBER, text)
+        return Quantity(value, Unit.NUMBER, text)
     if unit == "%":
-        return Quantity(number / 100, Unit.RATIO, text)
+        return Quantity(value / 100, Unit.RATIO, text)
     if unit in _SECONDS:
-        return Quantity(number * _SECONDS[unit], Unit.SECONDS, text)
+        return Quantity(value * _SECONDS[unit], Unit.SECONDS, text)
     if unit in _BYTES:
-        return Quantity(number * _BYTES[unit], Unit.BYTES, text)
-    return Quantity(number, Unit.PER_SECOND, text)
+        return Quantity(value * _BYTES[unit], Unit.BYTES, text)
+    return Quantity(value, Unit.PER_SECOND, text)
 
 
 def _value(text: str) -> float:
@@ -174,7 +174,7 @@ def _think(text: str) -> Think:
     shortest = _quantity(low)
     if shortest.unit is Unit.NUMBER:
         # "1 to 3 seconds": the first number has the unit of the second.
-        return Think(_value(low + re.sub(rf"^{_NUMBER}", "", high)), longest)
+        return Think(_value(low + re.sub(rf"^{NUMBER}", "", high)), longest)
     return Think(shortest.value, longest)
 
 
@@ -189,10 +189,8 @@ def _measure(text: str) -> Measure:
         quantile = _STATISTICS[statistic]
         shown = "max" if statistic == "maximum" else statistic
         return Measure(_RESPONSE_TIME, Family.TIME, Unit.SECONDS, quantile, shown)
-    number = re.sub(r"^p|(?:st|nd|rd|th) percentile$", "", statistic)
-    return Measure(
-        _RESPONSE_TIME, Family.TIME, Unit.SECONDS, round(float(number) / 100, 9), f"p{float(number):g}"
-    )
+    percent = float(re.sub(r"^p|(?:st|nd|rd|th) percentile$", "", statistic))
+    return Measure(_RESPONSE_TIME, Family.TIME, Unit.SECONDS, round(percent / 100, 9), f"p{percent:g}")
 
 
 def _scope(text: str) -> Scope:
@@ -210,7 +208,7 @@ def _unquoted(text: str) -> str:
 PARAMETERS: Mapping[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
-        Parameter("count", _DIGITS, _number, "a whole number", "1000"),
+        Parameter("count", WHOLE, number, "a whole number", "1000"),
         Parameter("duration", _DURATION, _value, "a time with its unit", "5 minutes"),
         Parameter("share", _SHARE, _value, "a share", "1%"),
         Parameter("size", _SIZE, _value, "a size", "2 GB"),
@@ -222,7 +220,7 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("mix", _NAME, str, "a mix of the environment", "API"),
         Parameter("journey", _QUOTED, _unquoted, "a journey in quotes", '"ingest events"'),
         Parameter("level", r"[\w-]+", str, "a level of the environment", "peak"),
-        Parameter("factor", _NUMBER, _number, "a number", "2"),
+        Parameter("factor", NUMBER, number, "a number", "2"),
         Parameter("curve", _QUOTED, _unquoted, "a curve of the environment in quotes", '"peak hour"'),
         Parameter("alert", _QUOTED, _unquoted, "an alert in quotes", '"HighLatency"'),
     )
@@ -242,7 +240,8 @@ def read(name: str, text: str) -> Any:
         PhraseError: it cannot be read as that.
 
     """
-    parameter = PARAMETERS[name]
-    if not re.fullmatch(parameter.regexp, text):
-        raise PhraseError(text, text, f"expected {parameter.expected}, such as {parameter.example}")
-    return parameter.convert(text)
+    parameter, meant = PARAMETERS[name], normalize(text)
+    if not re.fullmatch(parameter.regexp, meant):
+        wanted = f"expected {parameter.expected}, such as {parameter.example}"
+        raise PhraseError(text, *(ambiguity(meant) or (text, wanted)))
+    return parameter.convert(meant)

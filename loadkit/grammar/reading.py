@@ -1,7 +1,10 @@
 """Sentences read: the criterion that one means, or what is wrong with it."""
 
+from functools import cache
+
 from loadkit.criterion import Criterion
 from loadkit.errors import PhraseError
+from loadkit.grammar.normalization import normalize
 from loadkit.grammar.parameters import PARAMETERS
 from loadkit.grammar.sentences import GIVEN, THEN, WHEN, pattern
 from loadkit.grammar.suggestions import suggestion
@@ -24,7 +27,8 @@ def criterion(text: str) -> Criterion:
 
 def explain(sentence: str) -> PhraseError | None:
     """What is wrong with a sentence, given without its keyword; None where nothing is."""
-    if any(pattern(expression).fullmatch(sentence) for expression in (*GIVEN, *WHEN)):
+    meant = normalize(sentence)
+    if any(pattern(expression).fullmatch(meant) for expression in (*GIVEN, *WHEN)):
         return None
     try:
         found = _promised(sentence)
@@ -33,10 +37,19 @@ def explain(sentence: str) -> PhraseError | None:
     return None if found else suggestion(sentence, (*GIVEN, *WHEN, *THEN))
 
 
+@cache
 def _promised(text: str) -> Criterion | None:
-    """The criterion; None where the sentence has the form of none. Raises PhraseError where its parts do not belong together."""
+    """The criterion; None where the sentence has the form of none.
+
+    Dry run, step, report and command line all ask for it by the sentence: the cache reads it once.
+
+    Raises:
+        PhraseError: the parts do not belong together.
+
+    """
+    meant = normalize(text)
     for expression, meaning in THEN.items():
-        matched = pattern(expression).fullmatch(text)
+        matched = pattern(expression).fullmatch(meant)
         if matched:
             parts = {name: PARAMETERS[name].convert(part) for name, part in matched.groupdict().items()}
             return meaning(text, parts)

@@ -7,6 +7,8 @@ from difflib import SequenceMatcher
 
 from loadkit.criterion import Measure, Unit
 from loadkit.errors import PhraseError
+from loadkit.grammar.normalization import normalize
+from loadkit.grammar.numbers import ambiguity
 from loadkit.grammar.parameters import MEASURE_NAMES, PARAMETERS, SCOPE_EXAMPLES, UNIT_EXAMPLES
 from loadkit.grammar.sentences import pattern
 
@@ -17,8 +19,11 @@ _ALIKE = 0.6
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
-    """The first word at which a sentence leaves the expression that it is nearest to."""
-    nearest = min((_compare(sentence, expression) for expression in expressions), key=lambda fit: fit.cost)
+    """An ambiguous number, or the first word at which a sentence leaves the nearest expression."""
+    meant = normalize(sentence)
+    if ambiguous := ambiguity(meant):
+        return PhraseError(sentence, *ambiguous)
+    nearest = min((_compare(meant, expression) for expression in expressions), key=lambda fit: fit.cost)
     if 2 * nearest.matched < len(nearest.expression.split()):
         example = _example(nearest.expression)
         return PhraseError(sentence, sentence, f'no sentence is like it; the nearest is "{example}"')
@@ -62,11 +67,11 @@ def _compare(sentence: str, expression: str) -> _Fit:
         following = elements[number + 1 :]
         is_parameter = element.startswith("{")
         word = _up_to(sentence, at, following) if is_parameter else sentence[at:].split(maxsplit=1)[0]
-        matched = re.match(rf"(?:{pattern(element).pattern})(?!\S)", sentence[at:])
-        if matched and not _is_wrong(element, matched[0], word, following, measure):
+        matched = _matched(element, sentence[at:], following)
+        if matched and not _is_wrong(element, matched, word, following, measure):
             if element == "{measure}":
-                measure = PARAMETERS["measure"].convert(matched[0])
-            at += matched.end()
+                measure = PARAMETERS["measure"].convert(matched)
+            at += len(matched)
             fit.matched += 1
             continue
         meant, alike = _meant(element, word, measure)
@@ -79,10 +84,30 @@ def _compare(sentence: str, expression: str) -> _Fit:
     return fit
 
 
+def _matched(element: str, rest: str, following: list[str]) -> str:
+    """How much of the rest of a sentence is an element; "" where nothing is.
+
+    A part may be one word or several, such as a name. Then it goes up to the word that is most like the one that is
+    expected after it.
+    """
+    plainly = re.match(rf"(?:{pattern(element).pattern})(?!\S)", rest)
+    if plainly is None or not element.startswith("{") or (following and following[0].startswith("{")):
+        return plainly[0] if plainly else ""
+    ends = [word.end() for word in re.finditer(r"\S+", rest)]
+    fitting = [end for end in ends if pattern(element).fullmatch(rest[:end])]
+    if not following:
+        return rest[: fitting[-1]]
+    return rest[: max(fitting, key=lambda end: _likeness((rest[end:].split() or [""])[0], following[0]))]
+
+
+def _likeness(word: str, other: str) -> float:
+    return SequenceMatcher(None, word, other).ratio()
+
+
 def _is_wrong(element: str, text: str, word: str, following: list[str], measure: Measure | None) -> bool:
-    """Is a part wrong although it can be read: a measure that goes on, a limit without its measure's unit?"""
-    if element == "{measure}":
-        return not following[0].startswith("{") and len(word) > len(text)
+    """Is a part wrong although it can be read: a measure or scope that goes on, a limit without its measure's unit?"""
+    if element in {"{measure}", "{scope}"}:
+        return bool(following) and not following[0].startswith("{") and len(word) > len(text)
     if element == "{limit}" and measure is not None:
         return bool(PARAMETERS["limit"].convert(text).unit is not measure.unit)
     return False
@@ -107,7 +132,7 @@ def _meant(element: str, word: str, measure: Measure | None) -> tuple[str, float
     known = {"{measure}": MEASURE_NAMES, "{scope}": SCOPE_EXAMPLES}.get(element)
     if known is None and element.startswith("{"):
         return f"expected {_wanted(element)}", 0.8 if word[:1].isdigit() else 0.0
-    likeness = {name: SequenceMatcher(None, word, name).ratio() for name in known or (_plain(element),)}
+    likeness = {name: _likeness(word, name) for name in known or (_plain(element),)}
     near = max(likeness, key=lambda name: likeness[name])
     if likeness[near] < _ALIKE:
         return f"expected {_wanted(element)}", likeness[near]

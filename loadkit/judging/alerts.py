@@ -9,16 +9,13 @@ from loadkit.grammar import observed_as
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
-from loadkit.judging.window import disturbance
-from loadkit.observers.observation import Observation
+from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import disturbance
 
-__all__ = ["LIFE_SIGN", "find_alert", "queries_of"]
-
-LIFE_SIGN = ""
-"""The series, among those of the alerts, that has a sample whenever the source itself was at work."""
+__all__ = ["find_alert", "queries_of"]
 
 
 def queries_of(measure: Measure) -> tuple[str, ...]:

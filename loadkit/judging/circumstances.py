@@ -14,15 +14,14 @@ from loadkit.judging.evidence import Case
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
-from loadkit.judging.window import judged_phase
 from loadkit.recording.run import Run
-from loadkit.recording.slices import label_series, region_series, tenant_series
+from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.traffic import series_of
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
-from loadkit.workload.workload import Model
+from loadkit.workload.phases import judged_phase
 
-__all__ = ["cut_short", "no_window", "rehearsed", "unjudgeable", "weighed"]
+__all__ = ["cut_short", "no_window", "unjudgeable", "weighed"]
 
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
@@ -33,27 +32,6 @@ Booleans = npt.NDArray[np.bool_]
 
 
 # --- before anything is examined
-
-
-def rehearsed(run: Run) -> str:
-    """What was scaled, in words ("100 of 1000 users, 30 s of 5 min"); empty for the real thing."""
-    scaling, workload = run.plan.scaling, run.plan.workload
-    words: list[str] = []
-    hold = workload.hold
-    if scaling.users != 1:
-        things = {
-            Model.CLOSED: "users",
-            Model.REQUESTS: "requests per second",
-            Model.JOURNEYS: "journeys per second",
-        }
-        level = hold.level if hold else workload.peak
-        words.append(
-            f"{format_number(level)} of {format_number(scaling.stated_users)} {things[workload.model]}"
-        )
-    if scaling.time != 1:
-        spent = hold.end - hold.start if hold else workload.seconds
-        words.append(f"{format_seconds(spent)} of {format_seconds(scaling.stated_hold)}")
-    return ", ".join(words)
 
 
 def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
@@ -67,7 +45,7 @@ def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
     if criterion.is_amount and run.plan.scaling.users < 1:
         return Finding(
             Status.NOT_JUDGED,
-            f"{subject(criterion)} depends on the number of users, and this rehearsal had {rehearsed(run)}",
+            f"{subject(criterion)} depends on the number of users, and this rehearsal had {run.plan.rehearsed}",
         )
     if rules.ground is Ground.OPERATIONS:
         return _no_operations(case)
@@ -82,14 +60,19 @@ def _no_operations(case: Case) -> Finding | None:
         return Finding(Status.NOT_JUDGED, f"{case.criterion.measure.name} is not recorded by instance")
     if scope.kind is ScopeKind.ALL:
         return Finding(Status.INCONCLUSIVE, "no operation was recorded at all")
-    if scope.kind is ScopeKind.GROUP and scope.name in run.groups:
+    populations = [population.name for population in run.plan.populations]
+    if (scope.kind, scope.name) in {
+        *((ScopeKind.GROUP, name) for name in run.groups),
+        *((ScopeKind.POPULATION, name) for name in populations),
+    }:
         return Finding(Status.INCONCLUSIVE, f"no operation of {scope} was recorded")
     known = listed(
         {
             ScopeKind.GROUP: sorted(run.groups),
-            ScopeKind.LABEL: run.table.names(label_series("")),
+            ScopeKind.LABEL: run.table.labels(),
             ScopeKind.TENANT: run.table.names(tenant_series("")),
             ScopeKind.REGION: run.table.names(region_series("")),
+            ScopeKind.POPULATION: populations,
         }[scope.kind]
     )
     return Finding(

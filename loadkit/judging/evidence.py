@@ -17,10 +17,13 @@ from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
 from loadkit.judging.omission import correct_omission
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, WorkerSecond
+from loadkit.recording.slices import Kind
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
+from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond
 from loadkit.verdict import Window
-from loadkit.workload.workload import Model, Scaling
+from loadkit.workload.phases import judged_phase
+from loadkit.workload.plan import Scaling
+from loadkit.workload.workload import Model
 
 __all__ = ["EVERYTHING", "Case", "Evidence"]
 
@@ -60,7 +63,7 @@ class Evidence:
 
     def window_of(self, phase: str) -> Window | None:
         """The steady window of a phase, by name; None where there is none."""
-        judged = steady.judged_phase(self.run.plan)
+        judged = judged_phase(self.run.plan)
         return self.window if judged is not None and judged.name == phase else self._window(phase)
 
     def as_stated(self) -> "Evidence":
@@ -127,9 +130,13 @@ class Evidence:
             sums[worker_second.second - window.start] += of(worker_second)
         return sums
 
+    def total(self, gauge: str, window: Window) -> Floats:
+        """A gauge of all workers together, by second of a window; shape (`seconds`,)."""
+        return self.per_second(lambda worker_second: worker_second.gauge(gauge), window)
+
     def in_flight(self, window: Window) -> Floats:
         """Operations without an answer, by second of a window; shape (`seconds`,)."""
-        return self.per_second(lambda worker_second: worker_second.in_flight, window)
+        return self.total(IN_FLIGHT, window)
 
 
 def _operations(run: Run, scope: Scope, window: Window, kind: Kind, successes_only: bool) -> Traffic:
@@ -175,7 +182,7 @@ class Case:
     @property
     def is_steady(self) -> bool:
         """Does the plan ask for the same load throughout?"""
-        judged = steady.judged_phase(self.evidence.run.plan)
+        judged = judged_phase(self.evidence.run.plan)
         return judged is None or judged.is_constant
 
     def only(self, seconds: Booleans) -> "Case":

@@ -6,20 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.recording.health_bounds import (
-    CHECKS,
-    CLOCK_SKEW,
-    CPU,
-    GC_PAUSE,
-    LATENESS,
-    LOOP_LAG,
-    OUT_OF_DESCRIPTORS,
-    SENT,
-    HealthCheck,
-)
+from loadkit.recording import health_bounds
+from loadkit.recording.health_bounds import CHECKS, HealthCheck
 from loadkit.recording.histogram import quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, WorkerSecond, worker_series
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
@@ -130,10 +122,10 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         default=np.zeros(window.seconds),
         key=np.max,
     )
-    due = total(lambda worker_second: worker_second.scheduled - worker_second.blocked)
-    sent = np.where(due > 0, total(lambda worker_second: worker_second.sent) / np.maximum(due, 1), 1.0)
-    out_of_descriptors = total(lambda worker_second: worker_second.out_of_descriptors) / np.maximum(
-        total(lambda worker_second: worker_second.scheduled), 1
+    due = total(lambda worker_second: worker_second.count(SCHEDULED) - worker_second.count(BLOCKED))
+    sent = np.where(due > 0, total(lambda worker_second: worker_second.count(SENT)) / np.maximum(due, 1), 1.0)
+    out_of_descriptors = total(lambda worker_second: worker_second.count(OUT_OF_DESCRIPTORS)) / np.maximum(
+        total(lambda worker_second: worker_second.count(SCHEDULED)), 1
     )
     pauses = np.zeros(window.seconds)
     np.maximum.at(
@@ -141,21 +133,23 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         [worker_second.second - window.start for worker_second in worker_seconds],
         [worker_second.longest_pause for worker_second in worker_seconds],
     )
-    all_due = sum(worker_second.scheduled - worker_second.blocked for worker_second in worker_seconds)
-    all_sent = sum(worker_second.sent for worker_second in worker_seconds)
-    all_out_of_descriptors = sum(worker_second.out_of_descriptors for worker_second in worker_seconds) / max(
-        1, sum(worker_second.scheduled for worker_second in worker_seconds)
+    all_due = sum(
+        worker_second.count(SCHEDULED) - worker_second.count(BLOCKED) for worker_second in worker_seconds
     )
+    all_sent = sum(worker_second.count(SENT) for worker_second in worker_seconds)
+    all_out_of_descriptors = sum(
+        worker_second.count(OUT_OF_DESCRIPTORS) for worker_second in worker_seconds
+    ) / max(1, sum(worker_second.count(SCHEDULED) for worker_second in worker_seconds))
     clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
     skew = max(clock_offset) - min(clock_offset)
     return {
-        LOOP_LAG.name: _delays(run, Kind.LAG, window),
-        LATENESS.name: _delays(run, Kind.LATENESS, window),
-        CPU.name: _Measured(float(cpu.max()), cpu),
-        SENT.name: _Measured(all_sent / all_due if all_due > 0 else 1.0, sent),
-        GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
-        OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
-        CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
+        health_bounds.LOOP_LAG.name: _delays(run, Kind.LAG, window),
+        health_bounds.LATENESS.name: _delays(run, Kind.LATENESS, window),
+        health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
+        health_bounds.SENT.name: _Measured(all_sent / all_due if all_due > 0 else 1.0, sent),
+        health_bounds.GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
+        health_bounds.OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
+        health_bounds.CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
     }
 
 
@@ -203,7 +197,7 @@ def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
     held = np.zeros(window.seconds)
     for worker_second in run.worker_seconds:
         if window.start <= worker_second.second < window.end:
-            held[worker_second.second - window.start] += worker_second.held
+            held[worker_second.second - window.start] += worker_second.gauge(HELD)
     # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
     levels = np.array([run.plan.workload.level_at(second) for second in range(window.start, window.end)])
     ends = np.array(

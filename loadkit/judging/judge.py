@@ -8,16 +8,16 @@ the load generator at fault? Each can take a pass back; missing data never passe
 from dataclasses import replace
 
 from loadkit.criterion import Criterion, Family
-from loadkit.judging.circumstances import cut_short, no_window, rehearsed, unjudgeable, weighed
+from loadkit.judging.circumstances import cut_short, no_window, unjudgeable, weighed
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
+from loadkit.recording.ending import EndingKind
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
 
-_EMERGENCY = "emergency stop"
 _EMERGENCY_SECONDS = 10
 
 
@@ -40,7 +40,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         effective_samples=finding.effective_samples,
         window=finding.window or window,
         run=evidence.run.id,
-        rehearsed=rehearsed(evidence.run),
+        rehearsed=evidence.run.plan.rehearsed,
         censored=finding.censored,
         warnings=finding.warnings,
         details=finding.details,
@@ -51,7 +51,7 @@ def _on_steady_window(
     criterion: Criterion, evidence: Evidence, rules: FamilyRules
 ) -> tuple[Finding, Window | None]:
     run, window = evidence.run, evidence.window
-    is_stopped = run.ended.startswith(_EMERGENCY)
+    is_stopped = run.ended.kind is EndingKind.EMERGENCY_STOP
     if window is None and is_stopped:
         window = _remnant(run, _EMERGENCY_SECONDS)
     case = Case(criterion, evidence, window or evidence.whole, rules.corrects_omission)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadkit.recording.slices import Stall
+from loadkit.recording.stalls import Stall
 from loadkit.recording.traffic import Traffic
 
 __all__ = ["correct_omission"]

@@ -96,7 +96,7 @@ def find_throughput(case: Case) -> Finding:
     most = offered(workload, workload.level_at(case.window.start + case.window.seconds / 2))
     if workload.model is Model.JOURNEYS:  # what they made is what they offered
         most = traffic.size / traffic.seconds
-    least = needed(workload, criterion.limit)
+    least = needed([workload], criterion.limit)
     if most >= least:
         return found
     return found.become(

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
-from loadkit.judging.window import Disturbance, disturbance
 from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import Disturbance, disturbance
 
 __all__ = ["QUANTILE", "Spell", "allowed", "find_recovery", "spells"]
 

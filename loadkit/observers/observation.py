@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Judged", "Observation", "Reading", "Series"]
+__all__ = ["LIFE_SIGN", "Judged", "Observation", "Reading", "Series"]
+
+LIFE_SIGN = ""
+"""The series, among those of the alerts, that has a sample whenever the source itself was at work."""
 
 
 class Reading(enum.StrEnum):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.environment.environment import MeasureQuery
-from loadkit.judging.alerts import LIFE_SIGN
-from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.observers.measures import MeasureQuery
+from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
+from loadkit.target import Address
 
 __all__ = ["PrometheusObserver"]
 
@@ -27,7 +27,7 @@ class PrometheusObserver:
 
     def __init__(
         self,
-        url: str,
+        url: Address,
         measures: Sequence[MeasureQuery],
         queries: Sequence[str] = (),
         *,
@@ -37,14 +37,14 @@ class PrometheusObserver:
         """Prepare to ask.
 
         Args:
-            url: of the Prometheus.
+            url: of the Prometheus, without a slash at its end. Its credentials are sent and not shown.
             measures: the named ones.
             queries: free PromQL.
             scrape_interval: seconds between scrapes, as Prometheus is set to.
             alerts: by the name of the observation, a regular expression of the names of the alerts in it.
 
         """
-        self._url = url.rstrip("/")
+        self._url = url
         self._measures = measures
         self._queries = queries
         self._interval = scrape_interval
@@ -59,7 +59,9 @@ class PrometheusObserver:
 
         session = requests.Session()
         session.trust_env = False  # a proxy of this machine's has no part in it
-        source = PrometheusConnect(self._url, session=session, timeout=_TIMEOUT, retry=Retry(total=2))
+        source = PrometheusConnect(
+            self._url.reveal(), session=session, timeout=_TIMEOUT, retry=Retry(total=2)
+        )
         first = start - 2 * self._interval
         span = f"[{math.ceil(end - first)}s]"
 
@@ -99,7 +101,7 @@ class PrometheusObserver:
             capacity_reading=Reading.COUNTER if is_counted else Reading.GAUGE,
             judged=judged,
             query=measure.query,
-            source=self._url,
+            source=str(self._url),
             problem=problem,
         )
 
@@ -112,7 +114,7 @@ class PrometheusObserver:
             series=series,
             scrape_interval=self._interval,
             query=promql,
-            source=self._url,
+            source=str(self._url),
             problem=problem,
         )
 
@@ -137,7 +139,7 @@ class PrometheusObserver:
             scrape_interval=self._interval,
             judged=Judged.MAXIMUM,
             query=query,
-            source=self._url,
+            source=str(self._url),
             problem=problem,
         )
 

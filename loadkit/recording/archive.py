@@ -3,7 +3,7 @@
 ::
 
     RUNS/20261123-1402-ab12/
-      run.json          plan, times, beats, gaps, probes, facts: all but the tables
+      run.json          plan, times, worker seconds, stalls, probes, facts: all but the tables
       slices.npz        the slice table, packed as `loadkit.recording.slices` has it
       observations.npz  raw scrapes of every named measure
 
@@ -15,21 +15,51 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadkit.errors import ConfigurationError
-from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.observers.observation import Observation, Series
+from loadkit.recording.ending import Ending
 from loadkit.recording.run import Event, Run
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
-from loadkit.workload.workload import Plan
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.upgrade import FORMAT, upgraded
+from loadkit.recording.worker_second import WorkerSecond
+from loadkit.structuring import structure
+from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
 
-FORMAT = 1
-"""The version of the layout; another one is refused, not guessed at."""
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What run.json holds."""
+
+    format: int
+    id: str
+    plan: Plan
+    started: float
+    ended: str
+    """`ending` in words."""
+    ending: Ending
+    ended_at: float
+    workers: int
+    groups: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+    facts: Mapping[str, Any]
+    series: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    observations: Mapping[str, Observation]
+    events: tuple[Event, ...]
+    probes: tuple[tuple[float, bool], ...]
+    stalls: tuple[Stall, ...]
+    worker_seconds: tuple[WorkerSecond, ...]
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -63,51 +93,45 @@ def load(folder: Path) -> Run:
         ConfigurationError: it is not a run, or of another format.
 
     """
+    unread = f"{folder} is not a run that can be read"
     try:
-        data = json.loads((folder / "run.json").read_text())
-        if data.get("format") != FORMAT:
-            raise ConfigurationError(f"{folder}: format {data.get('format')}, this version reads {FORMAT}")
-        with np.load(folder / "slices.npz") as arrays:
-            table = SliceTable(
-                series=data["series"],
-                outcomes=data["outcomes"],
-                keys=arrays["keys"],
-                counts=arrays["counts"],
-                cells=arrays["cells"],
-                sums=arrays["sums"],
-            )
-        with np.load(folder / "observations.npz") as arrays:
-            observations = {
-                name: _observation(fields, dict(arrays)) for name, fields in data["observations"].items()
-            }
-        return Run(
-            id=data["id"],
-            plan=Plan.from_json(data["plan"]),
-            started=data["started"],
-            table=table,
-            worker_seconds=tuple(_worker_second(fields) for fields in data["beats"]),
-            stalls=tuple(Stall(*stall) for stall in data["gaps"]),
-            observations=observations,
-            probes=tuple((moment, answered) for moment, answered in data["probes"]),
-            events=tuple(Event(**event) for event in data["happenings"]),
-            workers=data["workers"],
-            groups={name: tuple(patterns) for name, patterns in data["groups"].items()},
-            ended=data["ended"],
-            ended_at=data["ended_at"],
-            warnings=tuple(data["warnings"]),
-            facts=data["facts"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{folder} is not a run that can be read: {error}") from None
-
-
-_RENAMED = {"starved": "out_of_descriptors", "by_httpx": "httpx_requests", "clock_ahead": "clock_offset"}
-"""Fields of a worker's second as earlier versions wrote them."""
-
-
-def _worker_second(fields: dict[str, Any]) -> WorkerSecond:
-    """A worker's second from its JSON values."""
-    return WorkerSecond(**{_RENAMED.get(name, name): value for name, value in fields.items()})
+        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        # Opened here: numpy leaves a file open in which it finds no arrays.
+        with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
+            counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
+        with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
+            scrapes = dict(arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{unread}: {error}") from None
+    try:
+        data = upgraded(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"{unread}: run.json: {type(error).__name__}: {error}") from None
+    kept = structure(
+        _Kept,
+        data,
+        f"{unread}: run.json",
+        hooks={
+            Series: lambda row: Series(row[0], scrapes[f"{row[1]}.times"], scrapes[f"{row[1]}.values"]),
+        },
+    )
+    return Run(
+        id=kept.id,
+        plan=kept.plan,
+        started=kept.started,
+        table=SliceTable(series=list(kept.series), outcomes=list(kept.outcomes), **counted),
+        worker_seconds=kept.worker_seconds,
+        stalls=kept.stalls,
+        observations=kept.observations,
+        probes=kept.probes,
+        events=kept.events,
+        workers=kept.workers,
+        groups=kept.groups,
+        ended=kept.ending,
+        ended_at=kept.ended_at,
+        warnings=kept.warnings,
+        facts=kept.facts,
+    )
 
 
 def find(name: str, runs: Path) -> Path:
@@ -143,7 +167,8 @@ def _write(run: Run, folder: Path) -> None:
         "id": run.id,
         "plan": run.plan.to_json(),
         "started": run.started,
-        "ended": run.ended,
+        "ended": str(run.ended),
+        "ending": {"kind": run.ended.kind, "detail": run.ended.detail},
         "ended_at": run.ended_at,
         "workers": run.workers,
         "groups": {name: list(patterns) for name, patterns in run.groups.items()},
@@ -152,10 +177,10 @@ def _write(run: Run, folder: Path) -> None:
         "series": run.table.series,
         "outcomes": run.table.outcomes,
         "observations": observations,
-        "happenings": [dataclasses.asdict(event) for event in run.events],
+        "events": [dataclasses.asdict(event) for event in run.events],
         "probes": [list(probe) for probe in run.probes],
-        "gaps": [[stall.start, stall.end] for stall in run.stalls],
-        "beats": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
+        "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
+        "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
     }
     table = run.table
     np.savez_compressed(
@@ -186,15 +211,3 @@ def _fields(observation: Observation, prefix: str, arrays: dict[str, Any]) -> di
             arrays[f"{place}.times"], arrays[f"{place}.values"] = series.times, series.values
             fields[part].append([series.instance, place])
     return fields
-
-
-def _observation(fields: dict[str, Any], arrays: dict[str, Any]) -> Observation:
-    read = {
-        part: tuple(
-            Series(instance, arrays[f"{place}.times"], arrays[f"{place}.values"])
-            for instance, place in fields[part]
-        )
-        for part in _SERIES
-    }
-    lifespans = {name: (span[0], span[1]) for name, span in fields["lifespans"].items()}
-    return Observation(**{**fields, **read, "reading": Reading(fields["reading"]), "lifespans": lifespans})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Unit
+from loadkit.units import Unit
 
 __all__ = [
     "CHECKS",

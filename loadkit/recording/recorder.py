@@ -2,6 +2,8 @@
 
 import gc
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +11,25 @@ from typing import Any
 import numpy as np
 import psutil
 
+from loadkit.recording.labels import MOST_OUTCOMES, OTHER_FAILURES, LabelLimit
 from loadkit.recording.sample import Sample
-from loadkit.recording.slices import Kind, SliceTable, WorkerSecond, worker_series
+from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
+from loadkit.recording.timing import REQUEST, Timing
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WHOLE_WORKER,
+    WorkerSecond,
+)
 
-__all__ = ["CHUNK", "Recorder", "Report"]
+__all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
 CHUNK = 500
 """Samples that are counted at once: few enough that the event loop stands still for less than a millisecond."""
@@ -32,72 +48,174 @@ class Report:
     idle_intervals: tuple[IdleInterval, ...] = ()
 
 
-class Recorder:
-    """Takes samples as they come, at the price of a list's append, and counts them in chunks.
+class TimingRecorder:
+    """The samples of one timing in one population: they come at the price of a list's append."""
+
+    __slots__ = ("completions", "samples", "timing")
+
+    def __init__(self, timing: Timing, completions: CompletionLog) -> None:
+        self.timing = timing
+        self.samples: list[Sample] = []
+        self.completions = completions
+
+
+class PopulationRecorder:
+    """What one worker notes of one population.
 
     The attributes are public because the hot path adds to them where it stands.
     """
 
     __slots__ = (
-        "_cpu",
-        "_gc_began",
-        "_lags",
+        "_clock",
         "_least_held",
-        "_longest_pause",
-        "_memory",
-        "_origin",
-        "_process",
-        "_second",
-        "_series",
-        "_table",
+        "_timings",
         "blocked",
-        "clock_offset",
-        "completion_log",
+        "counts",
         "dropped",
+        "gauges",
         "held",
         "httpx_requests",
+        "name",
         "out_of_descriptors",
-        "samples",
+        "requests",
         "scheduled",
         "sent",
+    )
+
+    def __init__(self, name: str, clock: "_Seconds") -> None:
+        self.name = name
+        self._clock = clock
+        self._timings: dict[str, TimingRecorder] = {}
+        self.requests = self.timing(REQUEST)
+        """Where nearly all samples of an HTTP load go: `timing` would look it up each time."""
+        self.held = self._least_held = 0
+        self.scheduled = self.sent = self.blocked = self.dropped = 0
+        self.out_of_descriptors = self.httpx_requests = 0
+        self.counts: Counter[str] = Counter()
+        """Further counts of the second, by name: a driver adds to them."""
+        self.gauges: dict[str, float] = {}
+        """Further gauges, by name; they stay what they are until somebody sets them."""
+
+    def timing(self, timing: Timing) -> TimingRecorder:
+        """The recorder of a timing, made where it is new."""
+        found = self._timings.get(timing.key)
+        if found is None:
+            log = CompletionLog(self._clock.origin, self.name, timing.key)
+            found = self._timings[timing.key] = TimingRecorder(timing, log)
+        return found
+
+    @property
+    def timings(self) -> Iterator[TimingRecorder]:
+        """All that there are."""
+        return iter(self._timings.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Operations that wait for an answer."""
+        return sum(each.completions.in_flight for each in self._timings.values())
+
+    def joined(self, join: float, now: float) -> None:
+        """A user is there from now on; by plan from `join`."""
+        self.held += 1
+        if join <= self._clock.begin and now - join < _PROMPT:
+            self._least_held += 1  # it came with the second, so it was there all through it
+
+    def left(self, leave: float) -> None:
+        """A user is gone from now on; by plan from `leave`."""
+        self.held -= 1
+        if leave < self._clock.begin + 1:
+            self._least_held = min(self._least_held, self.held)
+
+    def second(self) -> tuple[dict[str, int], dict[str, float]]:
+        """The counts and gauges of the second that ends; the next one begins."""
+        counts = {
+            SCHEDULED: self.scheduled,
+            SENT: self.sent,
+            BLOCKED: self.blocked,
+            DROPPED: self.dropped,
+            OUT_OF_DESCRIPTORS: self.out_of_descriptors,
+            HTTPX_REQUESTS: self.httpx_requests,
+            **self.counts,
+        }
+        gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
+        self.counts.clear()
+        self._least_held = self.held
+        self.scheduled = self.sent = self.blocked = self.dropped = 0
+        self.out_of_descriptors = self.httpx_requests = 0
+        return {name: count for name, count in counts.items() if count}, gauges
+
+
+@dataclass(slots=True)
+class _Seconds:
+    """Which second it is."""
+
+    origin: float
+    """The run's start instant on the clock of the samples."""
+    number: int = 0
+
+    @property
+    def begin(self) -> float:
+        """When it began."""
+        return self.origin + self.number
+
+
+class Recorder:
+    """One worker's record: its populations, its event loop and its process."""
+
+    __slots__ = (
+        "_clock",
+        "_counts_populations",
+        "_cpu",
+        "_gc_began",
+        "_labels",
+        "_lags",
+        "_longest_pause",
+        "_memory",
+        "_outcomes",
+        "_populations",
+        "_process",
+        "_series",
+        "_table",
+        "clock_offset",
         "worker",
     )
 
-    def __init__(self, worker: int, origin: float, clock_offset: float = 0.0) -> None:
+    def __init__(
+        self, worker: int, origin: float, clock_offset: float = 0.0, *, counts_populations: bool = False
+    ) -> None:
+        """Begin a record.
+
+        Args:
+            worker: its number.
+            origin: the run's start instant on the clock of the samples.
+            clock_offset: seconds by which that clock is ahead of the clock of the process that started the worker.
+            counts_populations: count samples by population too; one population needs no second count.
+
+        """
         self.worker = worker
         self.clock_offset = clock_offset
-        self._origin = origin
-        """The run's start instant on the clock of the samples."""
+        self._clock = _Seconds(origin)
+        self._counts_populations = counts_populations
         self._series = worker_series(worker)
-        self.samples: list[Sample] = []
+        self._populations: dict[str, PopulationRecorder] = {}
+        self._labels = LabelLimit()
+        self._outcomes = LabelLimit(MOST_OUTCOMES, OTHER_FAILURES)
         self._lags: list[tuple[float, float]] = []
         self._table = SliceTable()
-        self.completion_log = CompletionLog(since=origin)
-        self.held = 0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.out_of_descriptors = (
-            self.httpx_requests
-        ) = 0
-        self._second = 0
-        self._least_held = 0
         self._longest_pause = 0.0
         self._gc_began = 0.0
         self._cpu = time.process_time()
         self._process = psutil.Process()
         self._memory = int(self._process.memory_info().rss)
 
+    def population(self, name: str) -> PopulationRecorder:
+        """The recorder of a population, made where it is new."""
+        found = self._populations.get(name)
+        if found is None:
+            found = self._populations[name] = PopulationRecorder(name, self._clock)
+        return found
+
     # --- what happens
-
-    def joined(self, join: float, now: float) -> None:
-        """A user is there from now on; by plan from `join`."""
-        self.held += 1
-        if join <= self._origin + self._second and now - join < _PROMPT:
-            self._least_held += 1  # it came with the second, so it was there all through it
-
-    def left(self, leave: float) -> None:
-        """A user is gone from now on; by plan from `leave`."""
-        self.held -= 1
-        if leave < self._origin + self._second + 1:
-            self._least_held = min(self._least_held, self.held)
 
     def lag(self, now: float, seconds: float) -> None:
         """The event loop woke `seconds` late."""
@@ -122,56 +240,58 @@ class Recorder:
 
     def count_full_chunks(self) -> None:
         """Count what has gathered, as long as there is a chunk of it."""
-        while len(self.samples) >= CHUNK:
-            self._count_chunk()
+        for population in self._populations.values():
+            for timing in population.timings:
+                while len(timing.samples) >= CHUNK:
+                    self._count_chunk(population, timing)
 
-    def _count_chunk(self) -> None:
-        chunk = self.samples[:CHUNK]
-        del self.samples[:CHUNK]
-        self._table.record(chunk, self._origin, self.worker)
+    def _count_chunk(self, population: PopulationRecorder, timing: TimingRecorder) -> None:
+        chunk = timing.samples[:CHUNK]
+        del timing.samples[:CHUNK]
+        self._table.record(
+            chunk,
+            self._clock.origin,
+            self.worker,
+            timing=timing.timing,
+            population=population.name if self._counts_populations else "",
+            admit=self._labels.admit,
+            admit_outcome=self._outcomes.admit,
+        )
 
-    def report(self) -> Report:
-        """All since the report before; the next one is of the next second."""
-        while self.samples:
-            self._count_chunk()
+    def report(self, gauges: Mapping[str, float] | None = None) -> Report:
+        """All since the report before; the next one is of the next second. `gauges`: of the worker as a whole."""
+        for population in self._populations.values():
+            for timing in population.timings:
+                while timing.samples:
+                    self._count_chunk(population, timing)
         if self._lags:
             moments, lags = np.array(self._lags, np.float64).T
-            self._table.count(Kind.LAG, self._series, moments - self._origin, lags)
+            self._table.count(Kind.LAG, self._series, moments - self._clock.origin, lags)
             self._lags.clear()
         cpu = time.process_time()
         with suppress(OSError):  # it is read from a file, and users may have taken the last one
             self._memory = int(self._process.memory_info().rss)
+        seconds = {name: population.second() for name, population in self._populations.items()}
         worker_second = WorkerSecond(
             worker=self.worker,
-            second=self._second,
-            held=self._least_held,
-            in_flight=self.completion_log.in_flight,
-            scheduled=self.scheduled,
-            sent=self.sent,
-            blocked=self.blocked,
-            dropped=self.dropped,
+            second=self._clock.number,
             cpu_seconds=cpu - self._cpu,
             longest_pause=self._longest_pause,
             memory_bytes=self._memory,
-            out_of_descriptors=self.out_of_descriptors,
-            httpx_requests=self.httpx_requests,
             clock_offset=self.clock_offset,
+            counts={name: counts for name, (counts, _) in seconds.items() if counts},
+            gauges={name: held for name, (_, held) in seconds.items()}
+            | ({WHOLE_WORKER: dict(gauges)} if gauges else {}),
         )
-        idle_intervals = tuple(
-            IdleInterval(
-                completion_log.start - self._origin,
-                completion_log.waiting - self._origin,
-                completion_log.end - self._origin,
-            )
-            for completion_log in self.completion_log.drain()
+        idle = tuple(
+            interval.since(self._clock.origin)
+            for population in self._populations.values()
+            for timing in population.timings
+            for interval in timing.completions.drain()
         )
-        report = Report(self.worker, self._table, worker_second, idle_intervals)
+        report = Report(self.worker, self._table, worker_second, idle)
         self._table = SliceTable()
         self._cpu = cpu
-        self._second += 1
-        self._least_held = self.held
+        self._clock.number += 1
         self._longest_pause = 0.0
-        self.scheduled = self.sent = self.blocked = self.dropped = self.out_of_descriptors = (
-            self.httpx_requests
-        ) = 0
         return report

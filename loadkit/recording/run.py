@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadkit.observers.observation import Observation
-from loadkit.recording.slices import SliceTable, Stall, WorkerSecond
-from loadkit.workload.workload import Plan
+from loadkit.recording.ending import COMPLETE, Ending
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.stalls import Stall
+from loadkit.recording.worker_second import WorkerSecond
+from loadkit.workload.plan import Plan
 
-__all__ = ["COMPLETE", "Event", "Run"]
-
-COMPLETE = "complete"
-"""How a run ended that went through its plan."""
+__all__ = ["Event", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Run:
     workers: int = 1
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Endpoint groups: name to label patterns, as `fnmatch` reads them."""
-    ended: str = COMPLETE
-    """`COMPLETE`, or why it was cut short ("interrupted", "worker 1 died", "emergency stop: …")."""
+    ended: Ending = COMPLETE
+    """How; its words say why it was cut short."""
     ended_at: float = 0.0
     """Seconds since the start instant at which load ended."""
     warnings: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import enum
 import pickle
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from loadkit.recording import histogram as buckets
 from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import REQUEST, Timing
 
 __all__ = [
     "Kind",
     "SliceTable",
-    "Stall",
-    "WorkerSecond",
     "label_series",
+    "population_series",
     "region_series",
     "tenant_series",
     "worker_series",
@@ -61,70 +61,34 @@ class Kind(enum.IntEnum):
     """Operations in the second of their end; only the count has a meaning, the bucket is 0."""
 
 
-def label_series(label: str) -> str:
-    """The name of the series of a label. Every sample is in exactly one of them: together they are the whole."""
-    return f"label:{label}"
+def _series(kind: str, name: str, timing: Timing) -> str:
+    # Series of response times have no timing in their names: so they were kept before there were others.
+    return f"{kind}:{name}" if timing == REQUEST else f"{kind}@{timing.key}:{name}"
 
 
-def tenant_series(tenant: str) -> str:
+def label_series(label: str, timing: Timing = REQUEST) -> str:
+    """The name of the series of a label. Each sample of a timing is in exactly one: together they are the whole."""
+    return _series("label", label, timing)
+
+
+def tenant_series(tenant: str, timing: Timing = REQUEST) -> str:
     """The name of the series of a tenant; a second count of the same samples."""
-    return f"tenant:{tenant}"
+    return _series("tenant", tenant, timing)
 
 
-def region_series(region: str) -> str:
+def region_series(region: str, timing: Timing = REQUEST) -> str:
     """The name of the series of a region; a second count of the same samples."""
-    return f"region:{region}"
+    return _series("region", region, timing)
+
+
+def population_series(population: str, timing: Timing = REQUEST) -> str:
+    """The name of the series of a population; a second count of the same samples, made where a plan has several."""
+    return _series("population", population, timing)
 
 
 def worker_series(worker: int) -> str:
     """The name of the series in which a worker's loop lag and lateness are counted."""
     return f"worker:{worker}"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSecond:
-    """One worker's state over one second."""
-
-    worker: int
-    second: int
-    """Whole seconds since the run's start instant."""
-    held: int
-    """The smallest number of users held during the second (0 for open load)."""
-    in_flight: int
-    """Operations unanswered at its end."""
-    scheduled: int
-    """Operations whose intended start lay in it."""
-    sent: int
-    """Operations put on the wire in it."""
-    blocked: int
-    """Operations that were due and waited for a place that the service occupied."""
-    dropped: int
-    """Arrivals refused beyond `max_in_flight`."""
-    cpu_seconds: float
-    """Processor time the worker used in it."""
-    longest_pause: float
-    """Seconds of the longest garbage collection."""
-    memory_bytes: int
-    """Resident memory at its end."""
-    out_of_descriptors: int
-    """Operations that found no socket or file to use."""
-    httpx_requests: int = 0
-    """Operations that went through httpx, and not through the load's own client."""
-    clock_offset: float = 0.0
-    """Seconds by which the worker's clock is ahead of that of who started it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """A time with operations in flight and not one completion; seconds since the run's start instant."""
-
-    start: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        """How long it was."""
-        return self.end - self.start
 
 
 @dataclass(slots=True)
@@ -165,13 +129,27 @@ class SliceTable:
         """The number of an outcome, made where it is new."""
         return _number(self.outcomes, self._outcome_numbers, name, 1 << _OUTCOME_BITS)
 
-    def record(self, samples: Sequence[Sample], origin: float = 0.0, worker: int | None = None) -> None:
-        """Count samples: under their label, and again under their tenant and region where they have one.
+    def record(
+        self,
+        samples: Sequence[Sample],
+        origin: float = 0.0,
+        worker: int | None = None,
+        *,
+        timing: Timing = REQUEST,
+        population: str = "",
+        admit: Callable[[str], str] = str,
+        admit_outcome: Callable[[str], str] = str,
+    ) -> None:
+        """Count samples: under their label, and again under tenant, region and population where they have one.
 
         Args:
-            samples: the operations.
+            samples: the operations, all of one timing.
             origin: the run's start instant on the samples' clock.
             worker: under whom their lateness is counted; None counts none.
+            timing: what their time is the time of.
+            population: under which they are counted again; "" for none.
+            admit: under which label a label is counted; asked once for each that a call holds.
+            admit_outcome: the same for outcomes.
 
         """
         if not samples:
@@ -184,16 +162,24 @@ class SliceTable:
         durations = np.array([ends - starts, ends - sends, lateness])
         response_bucket, service_bucket, lateness_bucket = buckets.indices(durations)
         started, ended = _whole(starts - origin), _whole(ends - origin)
-        outcome = _numbered(outcomes, {name: self.outcome_number(name) for name in set(outcomes)})
+        outcome = _numbered(
+            outcomes, {name: self.outcome_number(admit_outcome(name)) for name in set(outcomes)}
+        )
         row = np.empty((len(samples), 5))
         row[:, 0], row[:, 1], row[:, 2], row[:, 3], row[:, 4] = 1.0, *durations[:2], sizes, durations[0]
+        everywhere: Any = slice(None)
+        known = {label: self.series_number(label_series(admit(label), timing)) for label in set(labels)}
+        counted = [(_numbered(labels, known), everywhere)]
+        for names, series_of in ((tenants, tenant_series), (regions, region_series)):
+            known = {name: self.series_number(series_of(name, timing)) if name else -1 for name in set(names)}
+            if max(known.values()) >= 0:
+                series = _numbered(names, known)
+                counted.append((series, everywhere if min(known.values()) >= 0 else series >= 0))
+        if population:
+            number = self.series_number(population_series(population, timing))
+            counted.append((np.full(len(samples), number, np.int64), everywhere))
         keys, cells, sums = [], [], []
-        for names, prefix in ((labels, label_series), (tenants, tenant_series), (regions, region_series)):
-            known = {name: self.series_number(prefix(name)) if name else -1 for name in set(names)}
-            if max(known.values()) < 0:
-                continue
-            series = _numbered(names, known)
-            here = slice(None) if min(known.values()) >= 0 else series >= 0
+        for series, here in counted:
             cell = _pack_cell(started[here], series[here], outcome[here])
             done = _pack_cell(ended[here], series[here], outcome[here])
             keys += [
@@ -273,6 +259,10 @@ class SliceTable:
         return whole
 
     # --- reading
+
+    def labels(self, timing: Timing = REQUEST) -> list[str]:
+        """The labels of a timing, sorted."""
+        return self.names(label_series("", timing))
 
     def names(self, prefix: str) -> list[str]:
         """The series whose name starts with a prefix ("label:"), without it, sorted."""

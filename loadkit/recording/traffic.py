@@ -11,7 +11,8 @@ from loadkit.criterion import Scope, ScopeKind
 from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
+from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
+from loadkit.recording.timing import REQUEST, Timing
 from loadkit.verdict import Window
 
 __all__ = ["TIMEOUTS", "Traffic", "series_of", "traffic_of"]
@@ -123,24 +124,29 @@ class Traffic:
         return float(spent / number) if number else None
 
 
-def series_of(scope: Scope, run: Run) -> tuple[str, ...]:
-    """The series of the run's table that a scope covers; none where nothing of it was recorded."""
+def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ...]:
+    """The series of a timing in the run's table that a scope covers; none where nothing of it was recorded."""
+    labels = run.table.labels(timing)
     match scope.kind:
         case ScopeKind.ALL:
-            wanted: Sequence[str] = [label_series(label) for label in run.table.names(label_series(""))]
+            wanted: Sequence[str] = [label_series(label, timing) for label in labels]
         case ScopeKind.GROUP:
             patterns = run.groups.get(scope.name, ())
             wanted = [
-                label_series(label)
-                for label in run.table.names(label_series(""))
+                label_series(label, timing)
+                for label in labels
                 if any(fnmatchcase(label, pattern) for pattern in patterns)
             ]
         case ScopeKind.LABEL:
-            wanted = [label_series(scope.name)]
+            wanted = [label_series(scope.name, timing)]
         case ScopeKind.TENANT:
-            wanted = [tenant_series(scope.name)]
+            wanted = [tenant_series(scope.name, timing)]
         case ScopeKind.REGION:
-            wanted = [region_series(scope.name)]
+            wanted = [region_series(scope.name, timing)]
+        case ScopeKind.POPULATION if [each.name for each in run.plan.populations] == [scope.name]:
+            return series_of(Scope(), run, timing)
+        case ScopeKind.POPULATION:
+            wanted = [population_series(scope.name, timing)]
         case ScopeKind.INSTANCE:
             wanted = []
     return tuple(name for name in wanted if name in run.table.series)

@@ -18,7 +18,6 @@ from loadkit.judging.families import rules_of
 from loadkit.judging.gauges import points_of
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
-from loadkit.judging.window import disturbance
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
@@ -42,6 +41,7 @@ from loadkit.reports.drawing import (
 )
 from loadkit.units import format_number, format_quantity
 from loadkit.verdict import Window
+from loadkit.workload.phases import disturbance
 
 __all__ = [
     "alerts",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Unit
-from loadkit.judging import window as steady
+from loadkit.judging.window import whole
 from loadkit.recording.run import Run
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
@@ -121,7 +121,7 @@ def over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | Non
     """Put panels on the run's time axis, shade what was not judged, mark what happened, and draw."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    end = steady.whole(run).end
+    end = whole(run).end
     for axes in panels:
         axes.set_xlim(0, end)
         if window is not None:

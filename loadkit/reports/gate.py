@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loadkit.errors import ConfigurationError
+from loadkit.structuring import structure
 from loadkit.verdict import Status, exit_code
 
 __all__ = ["FILE", "SCHEMA", "Judged", "answer", "gate", "read", "tally"]
@@ -83,14 +83,45 @@ def read(path: Path) -> list[Judged]:
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"{path}: not the results of a session: {error}") from None
-    try:
-        if data["schema"] != SCHEMA:
-            raise ConfigurationError(f"{path}: schema {data['schema']!r}, this version reads {SCHEMA}")
-        return [_judged(row) for row in data["criteria"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{path}: not the results of a session: {type(error).__name__}: {error}"
-        ) from None
+    if isinstance(data, dict) and data.get("schema") != SCHEMA:
+        raise ConfigurationError(f"{path}: schema {data.get('schema')!r}, this version reads {SCHEMA}")
+    results = structure(_Results, data, f"{path}: not the results of a session", allow_unknown=True)
+    return [row.judged for row in results.criteria]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    status: Status
+    reason: str
+    rehearsed: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    sentence: str
+    feature_file: str
+    line: int
+    advisory: bool
+    verdict: _Verdict
+
+    @property
+    def judged(self) -> Judged:
+        return Judged(
+            sentence=self.sentence,
+            where=f"{self.feature_file}:{self.line}",
+            status=self.verdict.status,
+            reason=self.verdict.reason,
+            rehearsed=self.verdict.rehearsed,
+            is_advisory=self.advisory,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """The part of a results file that the gate reads; `steps.suite.criteria_json` has the whole."""
+
+    schema: int
+    criteria: tuple[_Row, ...]
 
 
 def tally(criteria: Sequence[Judged]) -> str:
@@ -113,24 +144,6 @@ def answer(criteria: Sequence[Judged]) -> str:
         return f"gate: not judged (exit {code}): every criterion is advisory, so nothing was promised"
     word = next(status for status in Status if exit_code([status]) == code)
     return f"gate: {word} (exit {code})"
-
-
-def _judged(row: Mapping[str, Any]) -> Judged:
-    verdict = row["verdict"]
-    return Judged(
-        sentence=str(row["sentence"]),
-        where=f"{row['feature_file']}:{row['line']}",
-        status=Status(verdict["status"]),
-        reason=str(verdict["reason"]),
-        rehearsed=str(verdict["rehearsed"]),
-        is_advisory=_is_true(row["advisory"]),
-    )
-
-
-def _is_true(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"advisory is {value!r}, expected true or false")
-    return value
 
 
 def _aside(judged: Judged) -> str:

@@ -14,6 +14,7 @@ from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
 from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import DROPPED
 from loadkit.verdict import Verdict, Window
 
 __all__ = ["SCHEMA", "effort", "summarise", "verdict_json"]
@@ -41,7 +42,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
     service = evidence.traffic(window=window, kind=Kind.SERVICE)
     corrected = evidence.corrected(0.0, window=window)
     late = _merged(run, Kind.LATENESS, window)
-    dropped = evidence.per_second(lambda worker_second: worker_second.dropped, window)
+    dropped = evidence.per_second(lambda worker_second: worker_second.count(DROPPED), window)
     return {
         "schema": SCHEMA,
         "plan": run.plan.to_json(),
@@ -139,7 +140,7 @@ def _longest(histogram: Integers) -> float | None:
 
 
 def _by_label(run: Run, window: Window) -> dict[str, Any]:
-    labels = {label_series(label): label for label in run.table.names(label_series(""))}
+    labels = {label_series(label): label for label in run.table.labels()}
     figures: dict[str, Any] = {}
     for series, histogram in run.table.histograms(Kind.RESPONSE, labels, window.start, window.end).items():
         size, failed = int(histogram.sum()), int(histogram[FAILED])

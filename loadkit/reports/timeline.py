@@ -1,6 +1,7 @@
 """A run second by second, as tables: for those who want to look at the figures behind a chart themselves."""
 
-import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,26 @@ from loadkit.criterion import Scope
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, WorkerSecond, worker_series
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WorkerSecond,
+)
 
 __all__ = ["csv_of", "generator", "seconds"]
 
+_GAUGES = (HELD, IN_FLIGHT)
+_COUNTS = (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS)
+"""What every run has; others that were counted come after them."""
+_COLUMNS = {HELD: "users_held", BLOCKED: "blocked_by_service"}
+"""Columns that are not called as what they hold."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Integers = npt.NDArray[np.int64]
@@ -26,16 +43,10 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
     failed operations is missing, as one of no operation is.
     """
     whole, traffic = evidence.whole, evidence.traffic(scope)
-    worker_seconds = (
-        _worker_seconds(evidence.run)
-        .groupby("second")[["held", "in_flight"]]
-        .sum()
-        .reindex(range(whole.seconds), fill_value=0)
-    )
     table = pd.DataFrame(
         {
-            "users_held": worker_seconds["held"],
-            "in_flight": worker_seconds["in_flight"],
+            "users_held": evidence.total(HELD, whole).astype(np.int64),
+            "in_flight": evidence.in_flight(whole).astype(np.int64),
             "operations_due": traffic.per_second(),
             "failed": traffic.per_second(FAILED),
             "succeeded_in_it": traffic.completed,
@@ -48,7 +59,7 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
 def generator(evidence: Evidence) -> pd.DataFrame:
     """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
     run = evidence.run
-    table = _worker_seconds(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
+    table = _worker_seconds(run)
     length = int(table["second"].max()) + 1 if len(table) else 0
     for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):
         table[column] = np.nan
@@ -66,11 +77,27 @@ def csv_of(table: pd.DataFrame) -> bytes:
 
 
 def _worker_seconds(run: Run) -> pd.DataFrame:
-    columns = [field.name for field in dataclasses.fields(WorkerSecond)]
-    table = pd.DataFrame(
-        [dataclasses.astuple(worker_second) for worker_second in run.worker_seconds], columns=columns
-    )
-    return table[["second", "worker", *(name for name in columns if name not in {"second", "worker"})]]
+    """A row for each; counts and gauges of all populations together, each in a column of its name."""
+    counts, gauges = dict.fromkeys(_COUNTS), dict.fromkeys(_GAUGES)
+    for each in run.worker_seconds:
+        counts |= dict.fromkeys(name for named in each.counts.values() for name in named)
+        gauges |= dict.fromkeys(name for named in each.gauges.values() for name in named)
+    columns: dict[str, Callable[[WorkerSecond], float]] = {
+        "second": lambda each: each.second,
+        "worker": lambda each: each.worker,
+        **{_column(name): partial(WorkerSecond.gauge, name=name) for name in gauges},
+        **{_column(name): partial(WorkerSecond.count, name=name) for name in counts},
+        "cpu_seconds": lambda each: each.cpu_seconds,
+        "longest_pause": lambda each: each.longest_pause,
+        "memory_bytes": lambda each: each.memory_bytes,
+        "clock_offset": lambda each: each.clock_offset,
+    }
+    table = pd.DataFrame({name: [of(each) for each in run.worker_seconds] for name, of in columns.items()})
+    return table.astype({_column(name): np.int64 for name in _GAUGES})
+
+
+def _column(name: str) -> str:
+    return _COLUMNS.get(name, name.replace(" ", "_"))
 
 
 def _percentiles(second: Integers, bucket: Integers, count: Integers, length: int) -> pd.DataFrame:

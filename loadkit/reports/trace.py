@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from loadkit import grammar
 from loadkit.criterion import ScopeKind
 from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.structuring import Stated, structure
 from loadkit.verdict import Status
 
 __all__ = ["Promise", "Requirement", "Traced", "requirements_of", "trace", "verdicts_of"]
@@ -24,15 +25,15 @@ class Requirement:
     """One line of the catalogue."""
 
     id: str
-    text: str
-    area: str
-    levels: tuple[str, ...] = ()
+    text: Annotated[str, Stated('"p95 response time of every endpoint group below 500 ms"')]
+    area: Annotated[str, Stated('"api"')]
+    levels: Annotated[tuple[str, ...], Stated('["baseline", "peak"]')] = ()
     """Load levels at which it must be judged, each a tag."""
-    groups: tuple[str, ...] = ()
+    groups: Annotated[tuple[str, ...], Stated('["auth", "admin"]')] = ()
     """Endpoint groups that must each be judged; with levels, at each of these."""
-    proof: str = ""
+    proof: Annotated[str, Stated('"tests/test_known_answers.py"')] = ""
     """The test or page that shows it, where no scenario can: a path from the project's root."""
-    planned: bool = False
+    planned: Annotated[bool, Stated("true")] = False
     """Is it not built yet, so that nothing need judge it?"""
 
 
@@ -101,19 +102,30 @@ def requirements_of(file: Path) -> tuple[Requirement, ...]:
     """
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
-        return tuple(
-            Requirement(
-                **{
-                    **table,
-                    "id": name,
-                    "levels": tuple(table.get("levels", ())),
-                    "groups": tuple(table.get("groups", ())),
-                }
-            )
-            for name, table in tables.items()
-        )
-    except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{file}: not a catalogue of requirements: {error}") from None
+    named = {
+        name: {**table, "id": name} if isinstance(table, dict) else table for name, table in tables.items()
+    }
+    return tuple(structure(dict[str, Requirement], named, str(file)).values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    requirements: tuple[str, ...]
+    verdict: _Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """The part of a results file that is read here; the whole is in `steps.suite.criteria_json`."""
+
+    criteria: tuple[_Row, ...]
 
 
 def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
@@ -127,12 +139,13 @@ def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
     if not file.exists():
         return found
     try:
-        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["criteria"]
-        for row in rows:
-            for name in row["requirements"]:
-                found.setdefault(name, Counter())[Status(row["verdict"]["status"])] += 1
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file}: not the results of a session: {error}") from None
+    results = structure(_Results, data, f"{file}: not the results of a session", allow_unknown=True)
+    for row in results.criteria:
+        for name in row.requirements:
+            found.setdefault(name, Counter())[row.verdict.status] += 1
     return found
 
 

@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from loadkit.errors import ConfigurationError
 from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["AccountPool", "demand"]
+__all__ = ["AccountPool", "Earlier", "demand"]
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
@@ -21,6 +22,21 @@ def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
     for entry, role in zip(workload.mix, roles, strict=True):
         needed[role] += math.ceil(entry.share * users)
     return needed
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What the populations before one have taken: its users and accounts come after theirs."""
+
+    users: int = 0
+    accounts: Mapping[str, int] = field(default_factory=dict)
+    """By role."""
+
+    def and_then(self, workload: Workload, roles: Sequence[str]) -> "Earlier":
+        """With those of one more load."""
+        taken = Counter(self.accounts)
+        taken.update(demand(workload, roles))
+        return Earlier(self.users + workload.most_users, taken)
 
 
 class AccountPool:

@@ -5,9 +5,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Sequence
 
-from loadkit.users.accounts import AccountPool
+from loadkit.users.accounts import AccountPool, Earlier
 from loadkit.users.journey import Arrive, Journey
-from loadkit.users.user import User, UserFinished, WorkerContext
+from loadkit.users.lifecycle import Lifecycle
+from loadkit.users.meter import UserFinished
+from loadkit.users.user import User, WorkerContext
+from loadkit.workload.plan import Population
 from loadkit.workload.schedule import Stay, entry_of, stays
 
 __all__ = ["ClosedLoad"]
@@ -24,40 +27,52 @@ class ClosedLoad:
     def __init__(
         self,
         context: WorkerContext,
+        population: Population,
         journeys: Sequence[Journey],
         arrive: Arrive | None,
         account_pool: AccountPool,
         part: tuple[int, int],
+        before: Earlier,
     ) -> None:
         self._context = context
+        self._population = population
+        self._recorder = context.recorder.population(population.name)
         self._journeys = journeys
         self._arrive = arrive
         self._account_pool = account_pool
         self._part = part
         """This worker's index, and how many there are: user k lives in worker k mod n."""
         self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
-        self._users: list[User] = []
+        self._before = before
+        self._lives: list[Lifecycle] = []
 
     async def live(self, origin: float) -> None:
         """From before the start instant, `origin`, until the last user has left."""
-        workload = self._context.plan.workload
+        workload = self._population.workload
         index, of = self._part
-        places: Counter[str] = Counter()
+        places: Counter[str] = Counter(self._before.accounts)
         async with asyncio.TaskGroup() as group:
             for number, present in enumerate(stays(workload.stages)):
                 entry = entry_of(number, workload.mix)
                 journey = self._journeys[entry]
                 if number % of == index:
                     account = self._account_pool.account(journey.role, places[journey.role])
-                    user = User(number, workload.mix[entry], account, self._context)
-                    self._users.append(user)
-                    group.create_task(self._live(user, journey, present, origin))
+                    user = User(
+                        self._before.users + number,
+                        workload.mix[entry],
+                        account,
+                        self._context,
+                        self._population,
+                    )
+                    life = Lifecycle(user, self._context.pacer, workload.pace)
+                    self._lives.append(life)
+                    group.create_task(self._live(life, journey, present, origin))
                 places[journey.role] += 1
 
-    async def _live(self, user: User, journey: Journey, present: Sequence[Stay], origin: float) -> None:
-        pacer, recorder = self._context.pacer, self._context.recorder
+    async def _live(self, life: Lifecycle, journey: Journey, present: Sequence[Stay], origin: float) -> None:
+        pacer, recorder, user = self._context.pacer, self._recorder, life.user
         clock = self._context.clock
-        readying = asyncio.create_task(self._ready(user, origin, present[0].join))
+        readying = asyncio.create_task(self._ready(life, origin, present[0].join))
         try:
             for stay in present:
                 join, leave = origin + stay.join, origin + stay.leave
@@ -67,23 +82,23 @@ class ClosedLoad:
                 leaving = pacer.until(leave)
                 await asyncio.wait((readying, leaving), return_when=asyncio.FIRST_COMPLETED)
                 if not leaving.done():
-                    user.start(join, leave)
+                    user.meter.start(join, leave)
                     with contextlib.suppress(UserFinished):
-                        await user.follow(journey)
+                        await life.follow(journey)
                     await leaving
                 recorder.left(leave)
         finally:
             readying.cancel()
             user.close()
 
-    async def _ready(self, user: User, origin: float, join: float) -> None:
+    async def _ready(self, life: Lifecycle, origin: float, join: float) -> None:
         if self._arrive is not None:
             if join > _HEAD_START:
                 await self._context.pacer.until(origin + join - _HEAD_START)
             async with self._doors:
-                await user.arrive(self._arrive)
+                await life.arrive(self._arrive)
 
     def cut(self) -> None:
-        """See `User.cut`."""
-        for user in self._users:
-            user.cut()
+        """See `Lifecycle.cut`."""
+        for life in self._lives:
+            life.cut()

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadkit.recording.sample import Sample
-from loadkit.users.accounts import AccountPool
+from loadkit.users.accounts import AccountPool, Earlier
 from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.journey import Arrive, Journey
-from loadkit.users.user import User, UserFinished, WorkerContext
+from loadkit.users.lifecycle import Lifecycle
+from loadkit.users.meter import UserFinished
+from loadkit.users.user import User, WorkerContext
+from loadkit.workload.plan import Population
 from loadkit.workload.schedule import arrivals
 from loadkit.workload.workload import MixEntry, Model
 
@@ -58,13 +61,20 @@ class OpenLoad:
     def __init__(
         self,
         context: WorkerContext,
+        population: Population,
         journeys: Sequence[Journey],
         arrive: Arrive | None,
         account_pool: AccountPool,
         part: tuple[int, int],
+        before: Earlier,
     ) -> None:
-        workload = context.plan.workload
+        workload = population.workload
         self._context = context
+        self._population = population
+        self._recorder = context.recorder.population(population.name)
+        self._before = before
+        # The first population's schedule is the seed's own: plans of one population keep theirs.
+        self._seed = f"{context.plan.seed}:{population.name}" if before.users else str(context.plan.seed)
         self._workload = workload
         self._arrive = arrive
         self._account_pool = account_pool
@@ -73,9 +83,9 @@ class OpenLoad:
         self._most = max(workload.max_in_flight // self._of, 1)
         self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
-        self._random = random.Random(f"{context.plan.seed}:dropped:{self._index}")
+        self._random = random.Random(f"{self._seed}:dropped:{self._index}")
         self._places: Counter[str] = Counter()
-        self._users: list[User] = []
+        self._lives: list[Lifecycle] = []
 
     async def live(self, origin: float) -> None:
         """From before the start instant, `origin`, until the last arrival has been served."""
@@ -86,9 +96,7 @@ class OpenLoad:
             for pool in self._pools:
                 for _ in range(_FEWEST_FREE + math.ceil(first * pool.entry.share * EXPECTED_SECONDS)):
                     self._add_user(group, pool, end)
-            for arrival in islice(
-                arrivals(self._workload, self._context.plan.seed), self._index, None, self._of
-            ):
+            for arrival in islice(arrivals(self._workload, self._seed), self._index, None, self._of):
                 moment = origin + arrival.at
                 if moment > clock.now():
                     await pacer.until(moment)
@@ -100,18 +108,18 @@ class OpenLoad:
                 pool.arrival_queue.close()
 
     def cut(self) -> None:
-        """See `User.cut`."""
-        for user in self._users:
-            user.cut()
+        """See `Lifecycle.cut`."""
+        for life in self._lives:
+            life.cut()
 
     def _admit(self, pool: _Pool, moment: float) -> None:
-        recorder = self._context.recorder
+        recorder = self._recorder
         if sum(each.in_flight for each in self._pools) >= self._most:
             recorder.scheduled += 1
             recorder.dropped += 1
             recorder.blocked += 1
             now = self._context.clock.now()
-            recorder.samples.append(
+            recorder.requests.samples.append(
                 Sample(self._missed(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
             )
             return
@@ -127,30 +135,33 @@ class OpenLoad:
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.role
-        place = self._index + self._of * self._places[role]
-        if len(self._users) >= self._most or place >= self._account_pool.places(role):
+        place = self._before.accounts.get(role, 0) + self._index + self._of * self._places[role]
+        if len(self._lives) >= self._most or place >= self._account_pool.places(role):
             return  # arrivals wait for those who are there
         self._places[role] += 1
-        number = self._index + self._of * len(self._users)
-        user = User(number, pool.entry, self._account_pool.account(role, place), self._context)
-        self._users.append(user)
+        number = self._before.users + self._index + self._of * len(self._lives)
+        account = self._account_pool.account(role, place)
+        user = User(number, pool.entry, account, self._context, self._population)
+        life = Lifecycle(user, self._context.pacer)
+        self._lives.append(life)
         pool.making += 1
-        group.create_task(self._serve(user, pool, end))
+        group.create_task(self._serve(life, pool, end))
 
-    async def _serve(self, user: User, pool: _Pool, end: float) -> None:
+    async def _serve(self, life: Lifecycle, pool: _Pool, end: float) -> None:
+        user = life.user
         try:
             if self._arrive is not None:
                 async with self._doors:
-                    await user.arrive(self._arrive)
+                    await life.arrive(self._arrive)
             pool.making -= 1
             pool.ready += 1
             with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:
-                    user.start(math.inf, end)
-                    user.pace(pool.arrival_queue)
-                    await user.follow(pool.journey)
+                    user.meter.start(math.inf, end)
+                    user.meter.pace(pool.arrival_queue)
+                    await life.follow(pool.journey)
                 while (moment := await pool.arrival_queue.turn()) < end:
-                    user.start(moment, end)
-                    await user.follow(pool.journey, is_once=True)
+                    user.meter.start(moment, end)
+                    await life.follow(pool.journey, is_once=True)
         finally:
             user.close()

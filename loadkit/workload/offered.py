@@ -1,6 +1,7 @@
 """What a load offers at most: a throughput beyond it can be judged of no service."""
 
 import math
+from collections.abc import Iterable
 
 from loadkit.workload.workload import Model, Workload
 
@@ -11,7 +12,7 @@ _MARGIN = 1.05
 
 
 def offered(workload: Workload, level: float) -> float:
-    """Requests per second that a level of the load brings about at most, however fast the service answers.
+    """Requests per second that a level of a load brings about at most, however fast the service answers.
 
     Infinite where the plan alone does not tell: users who do not think or who keep a pace, and journeys, which make as
     many requests as they like.
@@ -25,6 +26,10 @@ def offered(workload: Workload, level: float) -> float:
             return math.inf
 
 
-def needed(workload: Workload, limit: float) -> float:
-    """Requests per second that a load must offer, so that a throughput can be held against a limit."""
-    return limit if workload.model is Model.CLOSED else _MARGIN * limit
+def needed(workloads: Iterable[Workload], limit: float) -> float:
+    """Requests per second that loads must offer together, so that a throughput can be held against a limit.
+
+    Arrivals come at random: as many as the limit cannot be told from fewer.
+    """
+    is_open = all(workload.model is not Model.CLOSED for workload in workloads)
+    return _MARGIN * limit if is_open else limit

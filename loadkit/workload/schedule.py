@@ -77,7 +77,7 @@ def entry_of(number: int, mix: Sequence[MixEntry]) -> int:
     return min(bisect.bisect_right(limits, place), len(mix) - 1)
 
 
-def arrivals(workload: Workload, seed: int) -> Iterator[Arrival]:
+def arrivals(workload: Workload, seed: int | str) -> Iterator[Arrival]:
     """The starts of an open load, rising in time: a Poisson process at the planned rate, or evenly spaced.
 
     Made by time change (Çınlar 1975): arrivals of a process of rate one, taken back through the integral of the rate.

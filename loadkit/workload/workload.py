@@ -1,14 +1,10 @@
-"""What is put on the service: who comes when, what they do, and what happens meanwhile."""
+"""One load over time: how many users or arrivals there are, and what they do."""
 
-import dataclasses
 import enum
-import hashlib
-import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Action", "MixEntry", "Model", "Phase", "Plan", "Scaling", "Stage", "Think", "Workload"]
+__all__ = ["MixEntry", "Model", "Phase", "Stage", "Think", "Workload"]
 
 
 class Model(enum.StrEnum):
@@ -138,101 +134,3 @@ class Workload:
                 phases.append(Phase(name, start, start + stage.seconds, stage.level, is_constant))
             start, before = start + stage.seconds, stage.level
         return tuple(phases)
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Something that happens to the service while the load is on."""
-
-    name: str
-    """As sentences and the environment file have it: "an instance is killed"."""
-    arguments: tuple[tuple[str, str], ...] = ()
-    at: float | None = None
-    """Seconds into the hold; None: a third of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """What a rehearsal changes: shorter, or with fewer users, than the sentence says."""
-
-    users: float = 1.0
-    """Ratio of the stated users or arrivals that is put on."""
-    time: float = 1.0
-    """Ratio of the stated arrival and hold that is spent."""
-    stated_users: float = 0.0
-    """The level as written."""
-    stated_hold: float = 0.0
-    """The hold as written, in seconds."""
-
-    @property
-    def is_rehearsal(self) -> bool:
-        """Was anything scaled?"""
-        return self.users != 1.0 or self.time != 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that decides what a run is. Equal plans share one run; criteria are no part of it."""
-
-    environment: str
-    """Its name, as in environments/NAME.toml."""
-    workload: Workload
-    actions: tuple[Action, ...] = ()
-    seed: int = 1
-    """Fixes schedule and shapes, not the ids that are written."""
-    timeout: float = 10.0
-    """Seconds for a whole request; a longer one failed."""
-    drain: float = 10.0
-    """Seconds after the last stage in which answers are still awaited."""
-    cache: str = "warm"
-    """"warm": untimed traffic first; "cold": the cache is emptied first; "as it is": neither."""
-    scaling: Scaling = Scaling()
-    requirements: tuple[tuple[str, str], ...] = ()
-    """What the environment must hold for this to have a meaning: ("rows", "10000000")."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; `from_json` reads it back."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Plan":
-        """Read what `to_json` wrote."""
-        load = data["workload"]
-        workload = Workload(
-            model=Model(load["model"]),
-            stages=tuple(Stage(**stage) for stage in load["stages"]),
-            mix=tuple(
-                MixEntry(**{**entry, "arguments": _pairs(entry["arguments"])}) for entry in load["mix"]
-            ),
-            think=Think(**load["think"]),
-            pace=load.get("pace", 0.0),
-            is_poisson=load["is_poisson"],
-            max_in_flight=load["max_in_flight"],
-        )
-        return cls(
-            **{
-                **data,
-                "workload": workload,
-                "actions": tuple(
-                    Action(action["name"], _pairs(action["arguments"]), action["at"])
-                    for action in data["actions"]
-                ),
-                "scaling": Scaling(**data["scaling"]),
-                "requirements": _pairs(data["requirements"]),
-            }
-        )
-
-    @property
-    def disturbs(self) -> bool:
-        """Does it do something to the service, other than use it?"""
-        return bool(self.actions)
-
-    @property
-    def key(self) -> str:
-        """A short digest of the whole plan: equal plans, equal keys."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _pairs(rows: list[list[str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), str(value)) for key, value in rows)

@@ -3,7 +3,7 @@
 A user logs in when it arrives and is then who its account says, until it logs out itself.
 """
 
-from loadkit.users.journey import User
+from loadkit.journey import User
 from steps.journeys.auth import log_in
 
 __all__ = ["arrive"]

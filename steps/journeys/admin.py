@@ -1,6 +1,6 @@
 """Administering a tenant."""
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 from steps.journeys.choices import fresh_key
 
 __all__ = ["administer"]

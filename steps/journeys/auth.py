@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadkit.drivers.http.response import Response
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 
 __all__ = ["come_and_go", "log_in"]
 

@@ -1,6 +1,6 @@
 """Watching dashboards."""
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 from steps.journeys.choices import popular
 
 __all__ = ["watch"]

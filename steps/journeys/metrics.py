@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS, fresh_key, popular
 
 __all__ = ["explore", "ingest"]

@@ -26,7 +26,7 @@ from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
 from steps.suite.evidence import Attachment, attachments_of, tables_of
-from steps.suite.outcome import ContextStep, Finished, Outcome, load_in_words, span
+from steps.suite.outcome import ContextStep, Finished, Outcome, span
 from steps.suite.terminal import figures
 
 __all__ = ["FOLDER", "remove", "write"]
@@ -255,10 +255,7 @@ def _write_surroundings(outcome: Outcome, folder: Path) -> None:
         "suite": f"{SUITE} {suite_version()}",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{
-            f"run {letter}": f"{load_in_words(run.plan.workload)}, {span(run)}"
-            for letter, run in outcome.runs.items()
-        },
+        **{f"run {letter}": f"{run.plan.in_words}, {span(run)}" for letter, run in outcome.runs.items()},
         **dict(_service(outcome.runs.values())),
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]

@@ -2,22 +2,23 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from loadkit.engine import run as engine
 from loadkit.environment import lock, preflight
-from loadkit.environment.environment import Environment
+from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.preflight import NotReadyError
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.live import terminal as live
 from loadkit.observers import observer_of
 from loadkit.recording import archive
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
-from loadkit.target import Target
-from loadkit.workload.workload import Plan, Stage
+from loadkit.target import Target, masked
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Stage, Workload
 
 __all__ = ["EnvironmentBench"]
 
@@ -40,18 +41,18 @@ class EnvironmentBench:
         """
         self._environment = environment
         self._runs = runs
-        self._facts: Mapping[str, Any] | None = None
+        self._resolved: ResolvedEnvironment | None = None
         self._trouble: LoadkitError | None = None
         self._is_ours = False
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
         """Put the load on, start to finish, and keep what was seen; see `steps.suite.session.Bench`."""
-        facts = self._up()
-        target = self._environment.target(facts)
-        observer = observer_of(self._environment, facts, queries)
+        resolved = self._up()
+        target = resolved.target
+        observer = observer_of(resolved.observer, queries)
         run_id = engine.new_id()
         with lock.hold(target, title):
-            checks = preflight.ready(lambda: preflight.look(plan, self._environment, target, facts, observer))
+            checks = preflight.ready(lambda: preflight.look(plan, resolved, observer))
             with live.watcher(title) as watch:
                 self._prepare_cache(plan, target, run_id)
                 run = engine.run(
@@ -67,7 +68,7 @@ class EnvironmentBench:
                 self._look_after(run)
         run.facts = {
             **run.facts,
-            "environment": {name: facts[name] for name in _TOLD if name in facts},
+            "environment": masked({name: resolved.facts[name] for name in _TOLD if name in resolved.facts}),
             "preflight": [str(check) for check in checks],
         }
         run.warnings = (*run.warnings, *(str(check) for check in checks if not check.holds))
@@ -90,27 +91,28 @@ class EnvironmentBench:
             # It goes with this process in any case, and the verdicts stand.
             print(f"{self._environment.name}: {error}", file=sys.stderr)
 
-    def _up(self) -> Mapping[str, Any]:
-        """The facts of the environment, which is brought up where it is not; trouble is not looked for twice."""
+    def _up(self) -> ResolvedEnvironment:
+        """The environment, which is brought up where it is not; trouble is not looked for twice."""
         if self._trouble is not None:
             raise self._trouble
-        if self._facts is None:
+        if self._resolved is None:
             try:
                 control = self._environment.control
                 self._is_ours = control is not None and not control.call("status").get("up", False)
-                self._facts = self._environment.up(owner=os.getpid() if self._is_ours else None)
+                facts = self._environment.up(owner=os.getpid() if self._is_ours else None)
+                self._resolved = self._environment.resolved(facts)
             except LoadkitError as error:
                 self._trouble = error
                 raise
-        return self._facts
+        return self._resolved
 
     def _look_after(self, run: Run) -> None:
         """See that the environment is as it was before a run that disturbed it; else there is no later run."""
-        control, before = self._environment.control, self._facts
+        control, before = self._environment.control, self._resolved
         if control is None or before is None:
             return
         try:
-            preflight.ready(lambda: preflight.as_before(before, control.call("status")))
+            preflight.ready(lambda: preflight.as_before(before.facts, control.call("status")))
         except LoadkitError as error:
             self._trouble = NotReadyError(
                 f"run {run.id} disturbed the environment, and it is not as it was: {error}"
@@ -129,10 +131,17 @@ class EnvironmentBench:
                 )
             self._environment.control.call("flush")
         elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
-            level = max(1.0, round(load.peak / 10))
-            short = replace(load, stages=(Stage(0, level), Stage(_WARM_UP, level)))
             warm_up = engine.run(
-                replace(plan, workload=short, actions=()), target, root=self._environment.root, run_id=run_id
+                replace(plan.with_workloads(_short), actions=()),
+                target,
+                root=self._environment.root,
+                run_id=run_id,
             )
-            if warm_up.ended == engine.INTERRUPTED:
+            if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
+
+
+def _short(workload: Workload) -> Workload:
+    """A tenth of a load, for as long as it takes to warm a cache."""
+    level = max(1.0, round(workload.peak / 10))
+    return replace(workload, stages=(Stage(0, level), Stage(_WARM_UP, level)))

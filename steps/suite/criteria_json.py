@@ -7,7 +7,8 @@
     environment   as in environments/NAME.toml
     started, stopped      Unix seconds
     exit_code     what the session left with
-    runs          [{"letter", "id", "load", "stated", "started", "seconds", "ended", "criteria", "warnings", "plan"}]
+    runs          [{"letter", "id", "load", "stated", "started", "seconds", "ended", "ending", "criteria",
+                  "warnings", "plan"}]
     criteria      [{"id", "feature", "feature_file", "scenario", "scenario_line", "line", "keyword", "sentence", "tags",
                     "parameters", "requirements", "level", "area", "advisory", "run", "started", "stopped", "verdict"}]
     verdict       {"criterion", "status", "reason", "measured", "limit", "unit", "margin", "interval", "samples",
@@ -28,7 +29,7 @@ from typing import Any
 from loadkit.recording.run import Run
 from loadkit.reports.gate import FILE, SCHEMA
 from loadkit.reports.summary import verdict_json
-from steps.suite.outcome import Finished, Outcome, load_in_words
+from steps.suite.outcome import Finished, Outcome
 
 __all__ = ["SUITE", "document", "plain", "remove", "suite_version", "write"]
 
@@ -98,13 +99,14 @@ def _run(letter: str, run: Run, criteria: int) -> dict[str, Any]:
     return {
         "letter": letter,
         "id": run.id,
-        "load": load_in_words(run.plan.workload),
-        "stated": {"level": scaling.stated_users, "hold": scaling.stated_hold}
+        "load": run.plan.in_words,
+        "stated": {"level": run.plan.populations[0].stated_level, "hold": scaling.stated_hold}
         if scaling.is_rehearsal
         else None,
         "started": run.started,
         "seconds": run.ended_at,
-        "ended": run.ended,
+        "ended": str(run.ended),
+        "ending": {"kind": run.ended.kind, "detail": run.ended.detail},
         "criteria": criteria,
         "warnings": list(run.warnings),
         "plan": plain(run.plan.to_json()),

@@ -1,12 +1,12 @@
 """What `behave --dry-run` says at its end: the runs, in order, what each judges and costs, and what cannot be read."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from loadkit.environment.environment import Environment
 from loadkit.units import format_seconds
-from loadkit.workload.workload import Plan
-from steps.suite.outcome import load_in_words
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Workload
 from steps.suite.session import SharedRun
 
 __all__ = ["difference", "show", "too_long"]
@@ -36,17 +36,17 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
     """Why the environment does not permit as much load in all, in one line; empty where it does."""
     minutes = sum(seconds(run.plan) for run in shared.values()) / 60
-    if minutes <= environment.max_minutes:
+    if minutes <= environment.settings.max_minutes:
         return ""
     return (
-        f"environments/{environment.file.name} allows {environment.max_minutes:g} minutes of load (max_minutes), "
+        f"environments/{environment.file.name} allows {environment.settings.max_minutes:g} minutes of load (max_minutes), "
         f"these runs take {minutes:.0f}"
     )
 
 
 def seconds(plan: Plan) -> float:
     """How long a run takes by plan."""
-    return plan.workload.seconds
+    return plan.seconds
 
 
 def difference(plan: Plan, other: Plan) -> str:
@@ -68,15 +68,35 @@ def _use(run: SharedRun) -> str:
 
 def _told(plan: Plan) -> dict[str, str]:
     """A plan in words, part by part."""
-    load = plan.workload
+
+    def told(words: Callable[[Workload], str]) -> str:
+        """What is to be said of the populations' loads, once where they are alike."""
+        return " + ".join(dict.fromkeys(words(population.workload) for population in plan.populations))
+
     return {
-        "load": load_in_words(load),
-        "time": " + ".join(format_seconds(stage.seconds) for stage in load.stages if stage.seconds),
-        "mix": ", ".join(
-            f"{entry.share:.0%} {entry.journey}{f' in {entry.region}' if entry.region else ''}"
-            for entry in load.mix
+        "load": plan.in_words,
+        "time": told(_time),
+        "mix": told(
+            lambda load: ", ".join(
+                f"{entry.share:.0%} {entry.journey}{f' in {entry.region}' if entry.region else ''}"
+                for entry in load.mix
+            )
         ),
-        "think": f"{load.think.low:g} to {load.think.high:g} s of thinking",
+        "think": told(lambda load: f"{load.think.low:g} to {load.think.high:g} s of thinking"),
+        "pace": told(
+            lambda load: (
+                f"a journey every {format_seconds(load.pace)}" if load.pace else "no pace of journeys"
+            )
+        ),
         "cache": f"a {plan.cache} cache",
         "actions": ", ".join(action.name for action in plan.actions) or "no action",
     }
+
+
+def _time(load: Workload) -> str:
+    """How long the stages of a load are, with the levels that they go to unless there is only one."""
+    lasting = [stage for stage in load.stages if stage.seconds]
+    has_one_level = len({stage.level for stage in load.stages}) == 1
+    return " + ".join(
+        format_seconds(stage.seconds) + ("" if has_one_level else f" to {stage.level:g}") for stage in lasting
+    )

@@ -12,10 +12,9 @@ from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.reports.gate import Judged
 from loadkit.verdict import exit_code
-from loadkit.workload.workload import Model, Workload
 from steps.suite.results import CriterionResult, plain_name
 
-__all__ = ["ContextStep", "Finished", "Outcome", "load_in_words", "run_line", "span"]
+__all__ = ["ContextStep", "Finished", "Outcome", "run_line", "span"]
 
 _SHORT = 120
 """Seconds; below it, minutes alone do not tell when a run was."""
@@ -102,17 +101,7 @@ def run_line(letter: str, run: Run, criteria: int) -> str:
     """A run in one sentence: "Run A (1000 users, 14:02–14:09) judges 8 criteria"; local time, as on the reader's clock."""
     noun = "criterion" if criteria == 1 else "criteria"
     cut = "" if run.is_complete else f"; cut short: {run.ended}"
-    return f"Run {letter} ({load_in_words(run.plan.workload)}, {span(run)}) judges {criteria} {noun}{cut}"
-
-
-def load_in_words(workload: Workload) -> str:
-    """The highest level of a workload: "1000 users", "1200 requests per second", "20 journeys per second"."""
-    noun, per = {
-        Model.CLOSED: ("user", ""),
-        Model.REQUESTS: ("request", " per second"),
-        Model.JOURNEYS: ("journey", " per second"),
-    }[workload.model]
-    return f"{workload.peak:g} {noun}{'' if workload.peak == 1 else 's'}{per}"
+    return f"Run {letter} ({run.plan.in_words}, {span(run)}) judges {criteria} {noun}{cut}"
 
 
 def span(run: Run) -> str:

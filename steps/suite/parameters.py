@@ -1,22 +1,36 @@
-"""The parts of sentences as behave's parameter types."""
+"""The parts of sentences as behave's parameter types, and the matcher of sentences."""
 
-from behave.cucumber_expression import (
-    StepMatcher4CucumberExpressions,
-    define_parameter_type_with,
-    use_step_matcher_for_cucumber_expressions,
-)
+from behave.cucumber_expression import StepMatcher4CucumberExpressions, define_parameter_type_with
+from behave.matchers import register_step_matcher_class, use_step_matcher
+from behave.model_type import Argument
 
 from loadkit import grammar
 
-__all__ = ["register"]
+__all__ = ["SentenceMatcher", "register"]
+
+
+class SentenceMatcher(StepMatcher4CucumberExpressions):  # type: ignore[misc]
+    """Matches a Cucumber expression with a sentence as written, or else as normalized."""
+
+    NAME = "sentences"
+
+    def check_match(self, step_text: str) -> list[Argument] | None:
+        """The arguments of the step; None where its expression does not match."""
+        arguments: list[Argument] | None = super().check_match(step_text)
+        if arguments is not None:
+            return arguments
+        arguments = super().check_match(grammar.normalize(step_text))
+        # Formatters highlight arguments by position, and these positions are not those as written.
+        return arguments and [Argument(0, 0, each.original, each.value) for each in arguments]
 
 
 def register() -> None:
-    """Make every part known to behave, and Cucumber expressions what steps are written in. Safe to repeat."""
-    known = StepMatcher4CucumberExpressions.TYPE_REGISTRY
+    """Make every part and the matcher known to behave. Safe to repeat."""
+    known = SentenceMatcher.TYPE_REGISTRY
     for parameter in grammar.PARAMETERS.values():
         if not known.has_registered_type(parameter.name):
             define_parameter_type_with(
                 name=parameter.name, regexp=parameter.regexp, type=object, transformer=parameter.convert
             )
-    use_step_matcher_for_cucumber_expressions()
+    register_step_matcher_class(SentenceMatcher.NAME, SentenceMatcher)
+    use_step_matcher(SentenceMatcher.NAME)

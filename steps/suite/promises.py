@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from behave.parser import ParserError, parse_file
+from behave.parser import ParserError
+
+from loadkit.errors import ConfigurationError
+from steps.suite.gherkin import parse_file
 
 __all__ = ["promises"]
 
@@ -15,6 +18,7 @@ def promises(folder: Path) -> Iterator[dict[str, Any]]:
     """The scenarios under a folder, each example of an outline as one of its own.
 
     Raises:
+        ConfigurationError: a file is not UTF-8.
         ParserError: a file is not Gherkin.
 
     """
@@ -31,5 +35,5 @@ def promises(folder: Path) -> Iterator[dict[str, Any]]:
 if __name__ == "__main__":
     try:
         print(json.dumps(list(promises(Path(*sys.argv[1:] or ["features"])))))
-    except (ParserError, OSError) as error:
+    except (ConfigurationError, ParserError, OSError) as error:
         sys.exit(str(error).replace("\n", "; "))

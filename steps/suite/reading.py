@@ -15,8 +15,10 @@ from loadkit import grammar
 from loadkit.criterion import Criterion
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, PhraseError
+from loadkit.planning import lint
 from loadkit.planning import plan as planning
-from loadkit.workload.workload import Plan
+from loadkit.planning.draft import Draft
+from loadkit.workload.plan import Plan
 
 __all__ = ["Page", "Reading", "read"]
 
@@ -25,7 +27,7 @@ __all__ = ["Page", "Reading", "read"]
 class Page:
     """What a step sees of behave's context."""
 
-    draft: planning.Draft = field(default_factory=planning.Draft)
+    draft: Draft = field(default_factory=Draft)
     criteria: list[Criterion] = field(default_factory=list)
     sentence: str = ""
     """Of the step at hand, without its keyword."""
@@ -92,8 +94,9 @@ def read(
         plan = planning.plan(page.draft, environment, journeys, seed)
         environment.allow(plan)
         for criterion in page.criteria:
-            planning.require_known(criterion, environment)
-            planning.require_reachable(criterion, plan)
+            lint.require_known(criterion, environment)
+            lint.require_population(criterion, plan)
+            lint.require_reachable(criterion, plan)
         levels = dict.fromkeys(each.reference.level for each in page.criteria if each.reference is not None)
         references = tuple(
             (level, planning.beside(level, page.draft, environment, journeys, seed)) for level in levels

@@ -21,8 +21,8 @@ from loadkit.environment.environment import Environment
 from loadkit.environment.environment import load as load_environment
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.judging.judge import judge
-from loadkit.users import journey
-from steps.suite import allure_results, criteria_json, dry_run, session
+from loadkit.users import discovery
+from steps.suite import allure_results, criteria_json, dry_run, gherkin, session
 from steps.suite.bench import EnvironmentBench
 from steps.suite.reading import Reading, read
 from steps.suite.reporter import Reporter
@@ -71,9 +71,13 @@ class Options:
     def environment(self, root: Path) -> Environment:
         """The environment that they name, with their scales in place of its own."""
         environment = load_environment(self.env, root)
-        scales = {"time_scale": self.time_scale, "users_scale": self.users_scale}
-        stated = {name: scale for name, scale in scales.items() if scale is not None}
-        return replace(environment, values={**environment.values, **stated})
+        said = environment.settings
+        settings = replace(
+            said,
+            time_scale=said.time_scale if self.time_scale is None else self.time_scale,
+            users_scale=said.users_scale if self.users_scale is None else self.users_scale,
+        )
+        return replace(environment, settings=settings)
 
 
 class AcceptanceRunner(Runner):  # type: ignore[misc]
@@ -89,6 +93,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         if not self.config.dry_run:
             # A session that cannot begin must not leave the results of the one before it.
             _make_room(_reports(self.config.userdata))
+        gherkin.install()
         try:
             return bool(super().run())
         except FileNotFoundError as error:
@@ -109,7 +114,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         options = Options.of(dict(self.config.userdata))
         root = Path(self.base_dir)
         environment = options.environment(root)
-        journeys = journey.find(environment.journeys, root)
+        journeys = discovery.find(environment.settings.journeys, root)
         readings = {
             (scenario.filename, scenario.line): read(
                 scenario, the_step_registry, environment, journeys, options.seed

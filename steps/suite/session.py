@@ -10,17 +10,16 @@ from behave.model import Scenario, Step
 
 from loadkit.analysis.comparison import compare_loads
 from loadkit.criterion import Criterion
-from loadkit.engine.run import INTERRUPTED
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError
 from loadkit.judging.evidence import Evidence
 from loadkit.judging.families import queries_for
 from loadkit.judging.restarts import unasked_restarts
-from loadkit.planning.plan import Draft
+from loadkit.planning.draft import Draft
+from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.workload import Plan
-from steps.suite.outcome import load_in_words
+from loadkit.workload.plan import Plan
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
 
@@ -108,7 +107,7 @@ class SharedRun:
     @property
     def title(self) -> str:
         """For the live display: "Run A: 1000 users"."""
-        return f"Run {self.letter}: {load_in_words(self.plan.workload)}"
+        return f"Run {self.letter}: {self.plan.in_words}"
 
 
 class Session:

@@ -1,6 +1,6 @@
 """What each user does in the benchmark: ask, read the JSON, check it."""
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 
 
 @journey("read")

@@ -12,7 +12,8 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     from loadkit.judging import judge
     from loadkit.judging.evidence import Evidence
     from loadkit.target import Target
-    from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+    from loadkit.workload.plan import Plan
+    from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
     workload = Workload(
         Model.CLOSED,
@@ -21,7 +22,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
         Think(0, 0),
     )
     done = run(
-        Plan("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
+        Plan.of("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
     )
     print(judge.judge(grammar.criterion("the error rate is below 1%"), Evidence(done)))
 

@@ -10,11 +10,12 @@ import uvloop
 
 from loadkit.clock import MonotonicClock
 from loadkit.drivers.fake import Answer, FakeDriver
-from loadkit.engine.worker import Shard, put_on
+from loadkit.engine.worker import Shard, run_users
 from loadkit.recording.recorder import Report
 from loadkit.target import Target
 from loadkit.users.pacer import BEST_ALARM
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
 __all__ = ["operations_per_second"]
 
@@ -45,19 +46,19 @@ def _done(index: int, of: int, seconds: int, start: float) -> int:
 
     def count(report: Report) -> bool:
         nonlocal sent
-        sent += report.beat.sent
+        sent += report.worker_second.count("sent")
         return True
 
     shard = Shard(index, of, Target("bench", "http://in.process"), "bench", Path.cwd())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
-            put_on(
-                Plan("bench", workload, cache="as it is"),
+            run_users(
+                Plan.of("bench", workload, cache="as it is"),
                 shard,
                 clock.moment(start),
                 count,
                 clock=clock,
-                driver=FakeDriver(lambda _begun, _method, _path: _ANSWER, clock),
+                drivers=(FakeDriver(lambda _begun, _method, _path: _ANSWER, clock),),
                 alarm_of=BEST_ALARM,
             )
         )

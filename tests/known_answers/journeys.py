@@ -3,7 +3,7 @@
 import resource
 import time
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 from tests.known_answers.servers import WORK
 
 FILES = 64

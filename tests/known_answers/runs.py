@@ -11,17 +11,18 @@ import numpy as np
 
 from loadkit.criterion import Scope
 from loadkit.engine.run import run
-from loadkit.judging import window as steady
 from loadkit.judging.health import health
 from loadkit.judging.omission import correct_omission
+from loadkit.judging.window import window as steady_window
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.target import Target
 from loadkit.verdict import Window
+from loadkit.workload.plan import Plan
 from loadkit.workload.schedule import arrivals
-from loadkit.workload.workload import MixEntry, Model, Plan, Stage, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.known_answers.servers import (
     WORK,
     Behaviour,
@@ -61,7 +62,7 @@ class Answer:
     @property
     def window(self) -> Window:
         """The steady one."""
-        window = steady.window(self.run)
+        window = steady_window(self.run)
         assert window is not None
         return window
 
@@ -186,7 +187,7 @@ def plan_of(
 ) -> Plan:
     """A load that rises and holds, patient enough for every stall here."""
     workload = Workload(model, (Stage(ramp, level), Stage(seconds, level)), mix, think, is_poisson=is_poisson)
-    return Plan("known answers", workload, timeout=30.0, cache="as it is")
+    return Plan.of("known answers", workload, timeout=30.0, cache="as it is")
 
 
 def _value(quantile: float | None) -> float:

@@ -20,7 +20,7 @@ def plan(
     model: Model, level: float, seconds: float, think: Think = NO_THINK, *, is_poisson: bool = True
 ) -> Plan:
     stages = (Stage(0, level), Stage(seconds, level))
-    return Plan(
+    return Plan.of(
         "known", Workload(model, stages, FETCH, think, is_poisson=is_poisson), timeout=60.0, drain=60.0
     )
 

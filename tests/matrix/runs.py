@@ -13,7 +13,7 @@ import psutil
 from loadkit import grammar
 from loadkit.engine.progress import Progress
 from loadkit.judging.families import queries_for
-from loadkit.planning.plan import Draft
+from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.workload.workload import Model
 from tests.local_environment import LocalEnvironment

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 
 
 @journey("two steps")

@@ -1,6 +1,6 @@
 """Journeys whose users log in first."""
 
-from loadkit.users.journey import User, journey
+from loadkit.journey import User, journey
 
 
 async def arrive(user: User) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from loadkit.drivers.base import TransportError
+from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.cookies import Cookies
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.outbox import Outbox
@@ -44,6 +45,9 @@ _EARLY = 0.001
 class HttpDriver:
     """Where the service is, looked up once."""
 
+    name: ClassVar[str] = "http"
+    descriptors_per_user: ClassVar[int] = 1
+
     def __init__(self, target: Target) -> None:
         parts = urlsplit(target.base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -62,6 +66,7 @@ class HttpDriver:
         self._host_line = b"host: %b\r\n" % self.netloc.encode("idna")
         self._beginnings: dict[tuple[str, str], bytes] = {}
         self._outbox = Outbox()
+        self.open_connections = 0
         self.heads: dict[bytes, Head] = {}
         """Heads of answers that came whole and are framed by their head alone: the same bytes need no second parsing."""
 
@@ -92,9 +97,20 @@ class HttpDriver:
                 return
         raise UnreachableError(f"{self._base} takes no connection: {problem}")
 
+    def client(self, meter: Meter) -> HttpClient:
+        """A new user's client; nothing is sent yet."""
+        return HttpClient(meter, self)
+
     def session(self) -> "HttpSession":
         """A new user's session; nothing is sent yet."""
         return HttpSession(self)
+
+    def gauges(self) -> dict[str, float]:
+        """How many connections are open."""
+        return {"connections open": float(self.open_connections)}
+
+    async def close(self) -> None:
+        """Nothing: connections belong to their users."""
 
     def beginning(self, method: str, path: str) -> bytes:
         """What every request for a path begins with: its request line, and the host. Kept, as paths come again."""
@@ -144,10 +160,10 @@ class HttpDriver:
 class HttpSession:
     """One user's connection, made when it is needed and kept while the service keeps it."""
 
-    __slots__ = ("_connection", "_cookies", "_driver", "_path", "_prefix")
+    __slots__ = ("_connection", "_cookies", "_path", "_prefix", "driver")
 
     def __init__(self, driver: HttpDriver) -> None:
-        self._driver = driver
+        self.driver = driver
         self._prefix = driver.prefix
         self._connection: _Connection | None = None
         self._cookies: Cookies | None = None
@@ -172,7 +188,7 @@ class HttpSession:
         path = self._prefix + path
         if self._cookies is not None:
             more += self._cookies.line(path)
-        beginning = self._driver.beginning(method, path)
+        beginning = self.driver.beginning(method, path)
         message = b"".join((beginning, headers.block, more, b"\r\n", body or b""))
         return self.exchange(method, path, message, deadline)
 
@@ -194,7 +210,7 @@ class HttpSession:
                     "a user does one operation after the other; this one begins while another waits"
                 )
             self._connection.abort()  # an answer that nobody waits for any more is not to be taken for this one's
-        connection = self._connection = await self._driver.connect(self, deadline)
+        connection = self._connection = await self.driver.connect(self, deadline)
         if not connection.is_open:
             raise TransportError("closed", monotonic())
         return await connection.send(message, method, deadline)
@@ -340,6 +356,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own do not inherit from it
         self.is_open = True
+        if self._session is not None:
+            self._session.driver.open_connections += 1
 
     def data_received(self, data: bytes) -> None:
         self._now = monotonic()
@@ -378,6 +396,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, problem: Exception | None) -> None:
         self.is_open = False
+        if self._session is not None:
+            self._session.driver.open_connections -= 1
         self._now = monotonic()
         if self.answer is not None:
             if problem is None and self._has_head and self._ends_with_connection():

@@ -1,0 +1,56 @@
+"""Which protocols there are. A protocol is a folder beside this module, a line here, and a step file."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import cast
+
+from loadkit.drivers.base import Driver
+from loadkit.errors import ConfigurationError
+from loadkit.target import Target
+
+__all__ = ["driver_class", "drivers_for", "register"]
+
+_PLACES: dict[str, str] = {
+    "http": "loadkit.drivers.http.driver:HttpDriver",
+}
+"""By the name under which journeys use it: ``module:class`` of the driver. Imported only where a journey uses it."""
+
+
+def register(name: str, place: str) -> None:
+    """Add a protocol from outside the load kit.
+
+    Call it in the module of the journeys that use it: every worker imports that.
+
+    Args:
+        name: the attribute of a user under which journeys find its client.
+        place: ``module:class``; made with the `Target` alone.
+
+    """
+    _PLACES[name] = place
+
+
+def driver_class(name: str) -> type[Driver]:
+    """The class of a driver.
+
+    Raises:
+        ConfigurationError: no driver has that name.
+
+    """
+    place = _PLACES.get(name)
+    if place is None:
+        raise ConfigurationError(
+            f'a journey uses "{name}", and there is no such driver; there are: {", ".join(sorted(_PLACES))}. '
+            'Example: @journey("ingest events", uses=("http",))'
+        )
+    module, _, attribute = place.partition(":")
+    return cast("type[Driver]", getattr(import_module(module), attribute))
+
+
+def drivers_for(names: Iterable[str], target: Target) -> tuple[Driver, ...]:
+    """A driver for each protocol that some journeys use; nothing is opened yet.
+
+    Raises:
+        ConfigurationError: a name is unknown, or the target's address is none for that protocol.
+
+    """
+    return tuple(driver_class(name)(target) for name in dict.fromkeys(names))

@@ -1,0 +1,221 @@
+"""What an environment file says, as a tree of values; `environments/staging.toml` explains every key.
+
+Times are seconds and ratios are 0 to 1, all written as plain numbers. Fields whose docstring says "or a
+reference" may hold ``env:NAME`` or ``control:KEY``; `Environment.resolved` looks these up.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from loadkit.criterion import Unit
+from loadkit.structuring import Stated
+from loadkit.target import Address
+
+__all__ = ["Accounts", "ActionCommand", "Measure", "Mix", "MixRow", "Observer", "Settings"]
+
+Seconds = Annotated[float, Stated("60", unit="seconds", at_least=0)]
+Ratio = Annotated[float, Stated("0.5", at_least=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """``[accounts]``: who the users log in as."""
+
+    file: Annotated[str, Stated('"accounts.json"')]
+    """Path from the project's root, or a reference.
+
+    The file is a JSON list of objects with username, password, tenant and role.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """``[observer.measures."NAME"]``: how a measure that sentences name is read.
+
+    It needs one of `gauge` and `counter`.
+    """
+
+    gauge: Annotated[str, Stated("'db_pool_used{job=\"metrics\"}'")] = ""
+    """Selector of raw samples that are the measure."""
+    counter: Annotated[str, Stated("'process_cpu_seconds_total{job=\"metrics\"}'")] = ""
+    """Selector of raw samples whose increase per second is the measure."""
+    of: Annotated[float | str, Stated("2", what="a number above 0, or a selector", above=0)] = ""
+    """The whole, where the measure is a share of it: a number per instance, or a selector."""
+    unit: Annotated[Unit, Stated('"bytes"')] = Unit.RATIO
+    """Of the measure."""
+    per: Annotated[str, Stated('"instance"')] = "instance"
+    """The label that tells instances apart."""
+    judged: Annotated[Literal["p95", "max", "mean"], Stated('"max"')] = "p95"
+    """Which figure `stays` compares with the limit; p95 and mean are weighted by time."""
+
+    def __post_init__(self) -> None:
+        if bool(self.gauge) == bool(self.counter):
+            given = "both are given" if self.gauge else "neither is given"
+            raise ValueError(f"expected one of gauge and counter, such as gauge = 'db_pool_used': {given}")
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """``[observer]``: what watches the service."""
+
+    url: Annotated[Address, Stated('"http://127.0.0.1:9090"')]
+    """Of Prometheus, or a reference; it may hold credentials (``http://user:password@host``)."""
+    kind: Annotated[Literal["prometheus"], Stated('"prometheus"')] = "prometheus"
+    scrape_interval: Annotated[float, Stated("15", unit="seconds", above=0)] = 15.0
+    """Seconds between scrapes, as Prometheus is set to."""
+    measures: Mapping[str, Annotated[Measure, Stated("{ gauge = 'db_pool_used' }")]] = field(
+        default_factory=dict
+    )
+    """By name, as sentences say it: "CPU utilization"."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixRow:
+    """A part of the users, and what they do."""
+
+    journey: Annotated[str, Stated('"watch a dashboard"')]
+    """By its title."""
+    share: Annotated[float, Stated("40", above=0)]
+    """In proportion to the other rows: percent, or any other numbers."""
+    region: Annotated[str, Stated('"Europe"')] = ""
+    """A name under which these users' operations are counted too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionCommand:
+    """How an action is brought about, in verbs of the control command."""
+
+    do: Annotated[tuple[str, ...], Stated('["kill", "--any"]', what="a verb and its arguments", holds=bool)]
+    undo: Annotated[tuple[str, ...], Stated('["restore"]')] = ()
+    """What makes it undone at the run's end; empty where nothing has to."""
+
+
+Patterns = Annotated[
+    tuple[str, ...], Stated('["* /api/v1/auth/*"]', what="a list of operation labels", holds=bool)
+]
+Mix = Annotated[
+    tuple[MixRow, ...],
+    Stated(
+        '[{ journey = "watch a dashboard", share = 100 }]',
+        what="a list of journeys with their shares",
+        holds=bool,
+    ),
+]
+Points = Annotated[
+    tuple[tuple[Seconds, Ratio], ...],
+    Stated(
+        "[[600, 0.5], [600, 1.0]]",
+        what="a list of [seconds, share of the load], with a time and a share above 0",
+        holds=lambda points: (
+            any(seconds for seconds, _ in points)
+            and any(share for _, share in points)  # else there is no load
+        ),
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One environment file."""
+
+    # --- where the service is
+
+    base: Annotated[Address, Stated('"https://metrics.staging.example.com"')]
+    """Scheme, host and port, or a reference; journeys add the paths. Credentials are refused."""
+    websocket: Annotated[Address, Stated('"wss://metrics.staging.example.com"')] = Address("")  # noqa: RUF009
+    """Scheme, host and port, or a reference."""
+    name: Annotated[str, Stated('"staging"')] = ""
+    """For reports and the lock; empty for the name of the file."""
+    ready: Annotated[
+        str, Stated('"/readyz"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/")
+    ] = ""
+    """Answered with 200 when the service is ready; probed once a second. Empty where there is none."""
+    version: Annotated[str, Stated('"1.4.2"')] = ""
+    """The version to be judged, or a reference; empty where any will do."""
+    instances: Annotated[int, Stated("2", at_least=0)] = 0
+    """How many must be observed before the load; 0 where any number will do."""
+    traffic: Annotated[str, Stated('"requests served"')] = ""
+    """The measure of the requests served: before a load, nobody else's may be on the service."""
+    control: Annotated[
+        tuple[str, ...], Stated('["python", "-m", "environments.local"]', what="a command", holds=bool)
+    ] = ()
+    """Starts, changes and stops the environment; empty where that is not up to us."""
+
+    # --- what may be done to it
+
+    load_allowed: Annotated[bool, Stated("true")] = False
+    """Nothing is loaded without it."""
+    max_users: Annotated[int | None, Stated("1000", what="a whole number, at least 0", at_least=0)] = None
+    """Most users at once; no limit where it is not given."""
+    max_rate: Annotated[float | None, Stated("5000", what="a number, at least 0", at_least=0)] = None
+    """Most arrivals per second; no limit where it is not given."""
+    max_minutes: Annotated[float, Stated("120", unit="minutes", at_least=0)] = 120.0
+    """Minutes that all runs of a session may take by plan."""
+
+    # --- what the load is
+
+    journeys: Annotated[str, Stated('"steps.journeys"')] = ""
+    """The package of the journeys."""
+    levels: Mapping[str, Annotated[int, Stated("1000", at_least=0)]] = field(default_factory=dict)
+    """Users by the name of the load level."""
+    default_load: Annotated[int, Stated("100", at_least=0)] = 100
+    """Users where the sentence does not say."""
+    mixes: Mapping[str, Mix] = field(default_factory=dict)
+    """What users do, by the name of the mix."""
+    default_mix: Annotated[str, Stated('"API"')] = "default"
+    """The mix where the sentence does not say."""
+    curves: Mapping[str, Points] = field(default_factory=dict)
+    """By name: seconds, and the share of the stated load that is reached at their end."""
+    ramp: Annotated[float, Stated("30", unit="seconds", at_least=0)] = 10.0
+    """Seconds over which users arrive where the sentence does not say."""
+    hold: Annotated[float, Stated("300", unit="seconds", above=0)] = 60.0
+    """Seconds that a load holds where the sentence does not say."""
+    time_scale: Annotated[float, Stated("0.1", above=0, at_most=1)] = 1.0
+    """Ratio of the stated arrival and hold that is spent; below 1 the run is a rehearsal."""
+    users_scale: Annotated[float, Stated("0.1", above=0, at_most=1)] = 1.0
+    """Ratio of the stated users that is put on; below 1 the run is a rehearsal."""
+    actions: Mapping[str, Annotated[ActionCommand, Stated('{ do = ["kill"], undo = ["restore"] }')]] = field(
+        default_factory=dict
+    )
+    """By name, as sentences have it: "an instance is killed"."""
+
+    # --- how the users reach the service
+
+    accounts: Annotated[Accounts | None, Stated('{ file = "accounts.json" }', what="a table")] = None
+    share_accounts: Annotated[bool, Stated("true")] = False
+    """May two users have the same account?"""
+    timeout: Annotated[float, Stated("10", unit="seconds", above=0)] = 10.0
+    """Seconds for a whole request; a longer one failed."""
+    connect_timeout: Annotated[float, Stated("3", unit="seconds", above=0)] = math.inf
+    """Seconds for making a connection, TLS included."""
+    read_timeout: Annotated[float, Stated("5", unit="seconds", above=0)] = math.inf
+    """Seconds that the service may be silent, before or within an answer."""
+    ca_file: Annotated[str, Stated('"tls/ca.pem"')] = ""
+    """PEM of the certificate authority, or a reference; empty for the system's. Paths count from the root."""
+    cert_file: Annotated[str, Stated('"tls/client.pem"')] = ""
+    """PEM of the client's certificate, or a reference."""
+    key_file: Annotated[str, Stated('"tls/client.key"')] = ""
+    """PEM of its key, or a reference; empty where `cert_file` holds both."""
+
+    # --- how it is observed and judged
+
+    groups: Mapping[str, Patterns] = field(default_factory=dict)
+    """Operation labels, with ``*`` and ``?``, by the name of the endpoint group."""
+    observer: Annotated[Observer | None, Stated('{ url = "http://127.0.0.1:9090" }', what="a table")] = None
+    """Without one, criteria on CPU, memory and pools are inconclusive."""
+    alerts_matching: Annotated[str, Stated('"Metrics.*"')] = ".+"
+    """A regular expression of the names of the alerts that "no alert fires" speaks of."""
+
+    def __post_init__(self) -> None:
+        if self.actions and not self.control:
+            raise ValueError(
+                "actions: these are verbs of the control command, and there is none; "
+                'expected such as control = ["python", "-m", "environments.local"]'
+            )
+        if self.traffic and self.observer is not None and self.traffic not in self.observer.measures:
+            raise ValueError(
+                f'traffic = "{self.traffic}": no such measure; there are: '
+                f"{', '.join(sorted(self.observer.measures)) or 'none'}"
+            )

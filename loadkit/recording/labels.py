@@ -1,0 +1,82 @@
+"""How many labels and kinds of failure a record holds: values in them must not become thousands."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+__all__ = [
+    "MOST_LABELS",
+    "MOST_OUTCOMES",
+    "OTHER_FAILURES",
+    "OTHER_LABELS",
+    "LabelLimit",
+    "advice",
+    "commonest_shape",
+]
+
+MOST_LABELS = 300
+"""Labels that one worker counts apart. An API has some dozens; more are values in paths."""
+OTHER_LABELS = "(other labels)"
+"""Under which the rest is counted."""
+MOST_OUTCOMES = 40
+"""Kinds of failure that one worker counts apart."""
+OTHER_FAILURES = "(other failures)"
+"""Under which the rest is counted."""
+
+
+class LabelLimit:
+    """Admits the first names, and counts all further ones together."""
+
+    __slots__ = ("_admitted", "_most", "_others")
+
+    def __init__(self, most: int = MOST_LABELS, others: str = OTHER_LABELS) -> None:
+        self._most = most
+        self._others = others
+        self._admitted: set[str] = set()
+
+    def admit(self, name: str) -> str:
+        """The name under which operations of this name are counted."""
+        admitted = self._admitted
+        if name in admitted:
+            return name
+        if len(admitted) >= self._most:
+            return self._others
+        admitted.add(name)
+        return name
+
+
+def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
+    """The path that most of some labels share but for one segment, that segment written "*"; and how many do.
+
+    "GET /products/*" of 300 labels such as "GET /products/blue-shirt".
+    """
+    shapes: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for label in labels:
+        segments = label.split("/")
+        for place in range(1, len(segments)):
+            shape = (*segments[:place], "*", *segments[place + 1 :])
+            shapes[shape].add(segments[place])
+    if not shapes:
+        return "", 0
+    shape, values = max(shapes.items(), key=lambda item: len(item[1]))
+    return "/".join(shape), len(values)
+
+
+def advice(labels: Iterable[str], outcomes: Iterable[str]) -> tuple[str, ...]:
+    """What to tell the author of journeys whose labels or failures have values in them; nothing where all is well."""
+    known, failures = list(labels), list(outcomes)
+    told = []
+    if OTHER_LABELS in known:
+        shape, _ = commonest_shape(known)
+        told.append(
+            f"a worker counts {MOST_LABELS} labels apart; all further operations are counted together as "
+            f'"{OTHER_LABELS}". Most labels look like "{shape}": give them one label, '
+            f'such as user.get(path, label="{shape.replace("*", "{name}")}")'
+        )
+    if OTHER_FAILURES in failures:
+        checks = [failure for failure in failures if failure.startswith("check: ")]
+        example = f', such as "{checks[0]}"' if checks else ""
+        told.append(
+            f"a worker counts {MOST_OUTCOMES} kinds of failure apart; all further ones are counted together as "
+            f'"{OTHER_FAILURES}". Keep values out of the text of a check{example}'
+        )
+    return tuple(told)

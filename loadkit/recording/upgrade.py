@@ -1,0 +1,102 @@
+"""What earlier versions wrote into run.json, brought into the form of this one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadkit.errors import ConfigurationError
+from loadkit.recording.ending import Ending
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+)
+from loadkit.workload.plan import PLAIN_NAMES
+from loadkit.workload.workload import Model
+
+__all__ = ["FORMAT", "plan_of_today", "upgraded"]
+
+FORMAT = 2
+"""The version of the layout. Later ones are refused, not guessed at.
+
+1: a plan had one workload; a worker's second had a field for each count.
+2: a plan has populations; counts and gauges of a second have names.
+"""
+
+_COUNTS = {
+    "scheduled": SCHEDULED,
+    "sent": SENT,
+    "blocked": BLOCKED,
+    "dropped": DROPPED,
+    "starved": OUT_OF_DESCRIPTORS,
+    "by_httpx": HTTPX_REQUESTS,
+}
+_GAUGES = {"held": HELD, "in_flight": IN_FLIGHT}
+_RETIRED = {
+    "plan": {"requirements", "workload"},
+    "action": {"arguments"},
+    "scaling": {"stated_users"},
+    "run": {"beats", "gaps", "happenings"},
+}
+"""Keys that are read no more as they stand, by what they belong to."""
+
+
+def upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of run.json in the form of this version.
+
+    Raises:
+        ConfigurationError: a later version wrote it, or none did.
+        KeyError, TypeError, AttributeError, ValueError: it is not what that version wrote.
+
+    """
+    written = data.get("format")
+    if written not in range(1, FORMAT + 1):
+        raise ConfigurationError(f"a run of format {written}; this version reads the formats 1 to {FORMAT}")
+    if written == FORMAT:
+        return data
+    plan = plan_of_today(data["plan"])
+    population = plan["populations"][0]["name"]
+    ending = Ending.read(data["ended"])
+    return {
+        **_without(data, "run"),
+        "format": FORMAT,
+        "plan": plan,
+        "ending": {"kind": ending.kind.value, "detail": ending.detail},
+        "events": data["happenings"],
+        "stalls": [{"start": start, "end": end, "population": population} for start, end in data["gaps"]],
+        "worker_seconds": [_second(beat, population) for beat in data["beats"]],
+    }
+
+
+def plan_of_today(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan of format 1 in the form of this version: its workload becomes its one population."""
+    workload = data["workload"]
+    population = {
+        "name": PLAIN_NAMES[Model(workload["model"])],
+        "workload": workload,
+        "stated_level": data["scaling"]["stated_users"],
+    }
+    return {
+        **_without(data, "plan"),
+        "populations": [population],
+        "actions": [_without(action, "action") for action in data["actions"]],
+        "scaling": _without(data["scaling"], "scaling"),
+    }
+
+
+def _second(beat: Mapping[str, Any], population: str) -> dict[str, Any]:
+    kept = ("worker", "second", "cpu_seconds", "longest_pause", "memory_bytes")
+    return {
+        **{name: beat[name] for name in kept},
+        "clock_offset": beat.get("clock_ahead", 0.0),
+        "counts": {population: {new: beat.get(old, 0) for old, new in _COUNTS.items()}},
+        "gauges": {population: {new: float(beat[old]) for old, new in _GAUGES.items()}},
+    }
+
+
+def _without(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in _RETIRED[kind]}

@@ -1,0 +1,130 @@
+"""A user's life: it gets ready, follows its journey again and again, and leaves when its time is over."""
+
+from collections.abc import Awaitable, Callable
+
+from loadkit.drivers.base import NoResponse
+from loadkit.drivers.http.response import StatusError
+from loadkit.recording.sample import Sample
+from loadkit.users.journey import Arrive, Journey
+from loadkit.users.pacer import Pacer
+from loadkit.users.user import User
+
+__all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
+
+ARRIVAL_LABEL = "(arrival)"
+"""Under which a failed arrival is counted."""
+JOURNEY_LABEL = "(journey)"
+"""Under which an error in a journey's own code is counted."""
+_MISTAKE_PAUSE = 0.1
+"""Seconds that a user pauses, besides thinking, where a journey raised an error."""
+_ARRIVAL_PAUSE = 1.0
+"""Seconds until a user who could not get ready tries again."""
+
+
+class Lifecycle:
+    """Takes one user through its journeys."""
+
+    __slots__ = ("_pace", "_pacer", "user")
+
+    def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
+        """Begin with a user who has done nothing yet.
+
+        Args:
+            user: who.
+            pacer: wakes it.
+            pace: seconds from the start of a journey to the start of the next; 0 where the user thinks instead.
+
+        """
+        self.user = user
+        self._pacer = pacer
+        self._pace = pace
+
+    async def arrive(self, arrive: Arrive) -> None:
+        """Get ready (log in, say), unrecorded; a failure is counted, and after a second it is tried again."""
+        meter = self.user.meter
+        while True:
+            begun = meter.now()
+            try:
+                await arrive(self.user)
+            except Exception as error:
+                is_service = isinstance(error, NoResponse | StatusError)
+                self._count(
+                    ARRIVAL_LABEL, str(error) if is_service else f"error: {type(error).__name__}", begun
+                )
+                await self._pacer.until(meter.now() + _ARRIVAL_PAUSE)
+            else:
+                return
+
+    async def follow(self, journey: Journey, *, is_once: bool = False) -> None:
+        """Go through a journey again and again, pausing in between, or once. What breaks it is counted.
+
+        Raises:
+            UserFinished: the user's time is over.
+
+        """
+        user, meter = self.user, self.user.meter
+        function, arguments = journey.function, user.arguments
+        while True:
+            meter.began = meter.intended
+            try:
+                await (function(user, **arguments) if arguments else function(user))
+            except (NoResponse, StatusError):
+                pass  # it was counted with the operation
+            except Exception as error:
+                await self._recover(error)
+            if meter.pending is not None:
+                meter.settle()
+            if user.renewal is not None and meter.now() >= user.renewal[0]:
+                await self._renew(user.renewal[1])
+            if is_once:
+                return
+            pause = self._rest()
+            if pause is not None:
+                await pause
+
+    def cut(self) -> None:
+        """What is unanswered when the user's task is cancelled is nobody's fault: leave it out of the record."""
+        self.user.meter.is_cut = True
+
+    def _rest(self) -> Awaitable[None] | None:
+        """The pause between two journeys: as the plan's pace has it, else a thought, unless the journey ended with one.
+
+        None where there is nothing to wait for: users who do not pause are spared a coroutine with each journey.
+        """
+        meter = self.user.meter
+        if self._pace:
+            meter.intended = max(meter.intended, meter.began + self._pace)
+            return meter.pause()
+        return None if meter.has_thought else meter.think()
+
+    async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
+        user, meter = self.user, self.user.meter
+        is_recorded, has_thought = meter.is_recorded, meter.has_thought
+        due, meter.is_recorded = user.renewal, False
+        try:
+            await renew()
+        except (NoResponse, StatusError):
+            pass  # without it operations will be refused, and those are counted
+        else:
+            if user.renewal is due:
+                user.renewal = None
+        finally:
+            meter.is_recorded, meter.has_thought = is_recorded, has_thought
+            meter.intended = meter.free = meter.now()
+
+    async def _recover(self, error: Exception) -> None:
+        """Count a journey's mistake, and pause, so that one without any operation does not spin."""
+        meter = self.user.meter
+        meter.settle()
+        now = meter.now()
+        self._count(JOURNEY_LABEL, f"error: {type(error).__name__}", now)
+        meter.intended = meter.free = now + _MISTAKE_PAUSE
+        meter.has_thought = False
+        if meter.intended >= meter.until:
+            meter.leave()
+        await self._pacer.until(meter.intended)
+
+    def _count(self, label: str, outcome: str, begun: float) -> None:
+        meter = self.user.meter
+        sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
+        meter.requests.samples.append(sample)

@@ -1,0 +1,289 @@
+"""One user's stopwatch: when its next operation is due, what became of the last one."""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from loadkit.clock import Clock
+from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import MESSAGE, REQUEST, Timing
+from loadkit.users.arrival_queue import ArrivalQueue
+from loadkit.users.pacer import Pacer
+from loadkit.workload.workload import Think
+
+__all__ = ["Meter", "Operation", "UserFinished"]
+
+
+class UserFinished(BaseException):
+    """The user's time is over. No `Exception`, so that a journey does not catch it."""
+
+
+class Meter:
+    """Paces and records the operations of one user. Moments are seconds on the run's monotonic clock.
+
+    In a closed load an operation is due when the one before ended and the user has thought. In an open load it is due
+    when the arrival was that it serves. Clients of protocols read and write the public attributes: `drivers.base.Meter`
+    says what each means.
+    """
+
+    __slots__ = (
+        "_pacer",
+        "_queue",
+        "_random",
+        "_think",
+        "began",
+        "free",
+        "has_thought",
+        "intended",
+        "is_cut",
+        "is_open",
+        "is_recorded",
+        "now",
+        "pending",
+        "pending_record",
+        "recorder",
+        "region",
+        "requests",
+        "run_id",
+        "tenant",
+        "timeout",
+        "until",
+    )
+
+    def __init__(
+        self,
+        recorder: PopulationRecorder,
+        clock: Clock,
+        pacer: Pacer,
+        *,
+        think: Think,
+        choices: random.Random,
+        timeout: float,
+        run_id: str = "",
+        tenant: str = "",
+        region: str = "",
+    ) -> None:
+        self.recorder = recorder
+        self.requests = recorder.requests
+        self.now = clock.now
+        self.run_id, self.tenant, self.region, self.timeout = run_id, tenant, region, timeout
+        self._pacer = pacer
+        self._think = think
+        self._random = choices
+        self._queue: ArrivalQueue | None = None
+        self.is_open = self.is_recorded = self.is_cut = False
+        self.has_thought = True
+        self.began = 0.0
+        """When the user's journey was due to begin."""
+        self.intended = self.free = 0.0
+        self.until = float("inf")
+        self.pending: Sample | None = None
+        self.pending_record = self.requests
+        """Where the pending one goes."""
+
+    # --- for clients
+
+    def settle(self) -> None:
+        """Hand the pending operation over to the record: no check can speak of it any more.
+
+        The hot path asks first whether there is one: a call that finds nothing costs with each answer.
+        """
+        if self.pending is not None:
+            self.pending_record.samples.append(self.pending)
+            self.pending = None
+
+    def turn(self) -> Awaitable[float]:
+        """Where arrivals set the pace: wait for one. What is awaited is when it was due."""
+        assert self._queue is not None
+        self.free = self.now()
+        return self._queue.turn()
+
+    def served(self, label: str) -> None:
+        """An arrival has become an operation of this label."""
+        if self._queue is not None:
+            self._queue.served[label] += 1
+
+    def leave(self) -> None:
+        """End the user's journey.
+
+        Raises:
+            UserFinished: always.
+
+        """
+        raise UserFinished
+
+    async def begin(self, label: str, timing: Timing = REQUEST) -> "Operation":
+        """Wait until an operation is due, and note that it is sent now.
+
+        Raises:
+            UserFinished: the user's time is over.
+
+        """
+        if self.pending is not None:
+            self.settle()
+        if self.is_open and self.is_recorded:
+            self.intended = await self.turn()
+        if self.intended >= self.until:
+            self.leave()
+        sent = self.now()
+        operation = Operation(
+            self,
+            self.recorder.timing(timing) if self.is_recorded else None,
+            label,
+            self.intended,
+            sent,
+            sent - max(self.intended, self.free),
+        )
+        if operation.record is not None:
+            if self.is_open:
+                self.served(label)
+            else:
+                self.recorder.scheduled += 1
+            self.recorder.sent += 1
+            operation.record.completions.sent(sent)
+        self.has_thought = False
+        return operation
+
+    def received(
+        self, label: str, created: float, at: float, size: int = 0, timing: Timing = MESSAGE
+    ) -> None:
+        """Note what the service sent unasked. It has no turn and no lateness.
+
+        Args:
+            label: under which it is counted.
+            created: when the service made it, on the run's clock.
+            at: when its last byte arrived.
+            size: bytes.
+            timing: what `at - created` is the time of.
+
+        """
+        if self.is_recorded:
+            sample = Sample(label, OK, created, created, at, size, self.tenant, self.region)
+            self.recorder.timing(timing).samples.append(sample)
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count of the second: "messages lost"."""
+        if self.is_recorded:
+            self.recorder.counts[name] += number
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge of the user's population."""
+        self.recorder.gauges[name] = value
+
+    # --- for the user and the engine
+
+    def check(self, what: str) -> None:
+        """The operation that was just done counts as failed: "check: `what`".
+
+        Raises:
+            RuntimeError: there is none.
+
+        """
+        if not self.is_recorded:
+            return
+        if self.pending is None:
+            raise RuntimeError(f'check "{what}" stands behind no operation')
+        self.pending = self.pending._replace(outcome=f"check: {what}")
+
+    def pace(self, queue: ArrivalQueue) -> None:
+        """From now on, start each recorded operation when an arrival comes through `queue`."""
+        self._queue = queue
+        self.is_open = True
+
+    def start(self, intended: float, until: float) -> None:
+        """From now on, record; the next operation should start at `intended`, none at or after `until`."""
+        self.is_recorded = True
+        self.intended = intended
+        self.free = self.now()
+        self.until = until
+
+    def think(self) -> Awaitable[None] | None:
+        """The pause that the plan asks for after an answer; None where there is nothing to wait for.
+
+        Users who do not pause are spared a coroutine with each journey.
+        """
+        if self.pending is not None:
+            self.settle()
+        self.has_thought = True
+        if self.is_open:
+            return None
+        think = self._think
+        if not think.mean:
+            return self.pause()
+        if think.distribution == "exponential":
+            seconds = self._random.expovariate(1.0 / think.mean)
+        else:
+            seconds = think.low + (think.high - think.low) * self._random.random()
+        self.intended += seconds
+        return self.pause()
+
+    def pause(self) -> Awaitable[None] | None:
+        """Until the next operation should start; None where that is now.
+
+        Raises:
+            UserFinished: the user's time is over by then.
+
+        """
+        if self.intended >= self.until:
+            raise UserFinished
+        return self._pacer.until(self.intended) if self.intended > self.now() else None
+
+
+@dataclass(slots=True)
+class Operation:
+    """An operation that is under way, of a protocol that has no hot path of its own; a context of what carries it out."""
+
+    meter: Meter
+    record: TimingRecorder | None
+    """None where it is not recorded."""
+    label: str
+    intended: float
+    sent: float
+    lateness: float
+    """Seconds of `sent - intended` that the generator itself caused."""
+    is_over: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.is_over:
+            return
+        now = self.meter.now()
+        if self.record is not None:
+            self.record.completions.given_up(now)
+            if isinstance(error, asyncio.CancelledError) and not self.meter.is_cut:
+                # The run is over, and no answer came by then.
+                self.record.samples.append(self._sample("unfinished", now, 0))
+
+    def succeeded(self, at: float, size: int = 0) -> None:
+        """It was answered at `at`, with so many bytes. A check may still fail it."""
+        self._ended(OK, at, size)
+        if self.record is not None:
+            self.record.completions.answered(at)
+
+    def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
+        """It failed: given up, or `was_answered` in a way that is a failure."""
+        self._ended(kind, at, size)
+        if self.record is not None:
+            completions = self.record.completions
+            (completions.answered if was_answered else completions.given_up)(at)
+
+    def _ended(self, outcome: str, at: float, size: int) -> None:
+        self.is_over = True
+        meter = self.meter
+        meter.intended = meter.free = at
+        if self.record is not None:
+            meter.pending, meter.pending_record = self._sample(outcome, at, size), self.record
+
+    def _sample(self, outcome: str, at: float, size: int) -> Sample:
+        meter = self.meter
+        return Sample(
+            self.label, outcome, self.intended, self.sent, at, size, meter.tenant, meter.region, self.lateness
+        )
