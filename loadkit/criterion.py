@@ -90,6 +90,8 @@ class Measure:
     """0.95 for p95; None where the statistic is another."""
     statistic: str = ""
     """"p95", "mean", "max" … as shown; empty where the measure has only one."""
+    timing: str = "request"
+    """The key of the timing (`loadkit.recording.timing`) whose operations are meant by "all operations"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.recording.traffic import series_of
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
@@ -54,7 +53,7 @@ def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
 
 def _no_operations(case: Case) -> Finding | None:
     scope, run = case.criterion.scope, case.evidence.run
-    if series_of(scope, run):
+    if case.evidence.has(scope, case.timing):
         return None
     if scope.kind is ScopeKind.INSTANCE:
         return Finding(Status.NOT_JUDGED, f"{case.criterion.measure.name} is not recorded by instance")
@@ -221,14 +220,15 @@ def _loaded(case: Case, finding: Finding) -> Finding:
 
 def _held(case: Case, finding: Finding) -> Finding:
     """Users that are not there cannot be spoken of: only the generator can lose them."""
-    if not case.evidence.is_closed or finding.status is Status.NOT_JUDGED:
+    if finding.status is Status.NOT_JUDGED:
         return finding
-    held, stated = case.evidence.held(case.window)
-    good = float(np.mean(held >= _HELD * stated))
-    if good >= _HELD_SECONDS:
-        return finding
-    return finding.become(
-        Status.INVALID,
-        f"only {format_number(float(held.mean()))} of {format_number(float(stated.mean()))} users were held on average, "
-        f"and at least {format_ratio(_HELD)} of them in only {format_ratio(good)} of the seconds",
-    )
+    for population in case.evidence.closed:
+        held, stated = case.evidence.held(case.window, population.name)
+        good = float(np.mean(held >= _HELD * stated))
+        if good < _HELD_SECONDS:
+            return finding.become(
+                Status.INVALID,
+                f"only {format_number(float(held.mean()))} of {format_number(float(stated.mean()))} {population.name} "
+                f"were held on average, and at least {format_ratio(_HELD)} of them in only {format_ratio(good)} of the seconds",
+            )
+    return finding

@@ -4,7 +4,7 @@ The steady window, the operations, the generator's health and the users held are
 for, and kept. `Case` is one criterion on one part of this evidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
@@ -15,14 +15,16 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
-from loadkit.judging.omission import correct_omission
+from loadkit.judging.omission import correct_omission, shared
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
+from loadkit.recording.stalls import Stall
+from loadkit.recording.timing import REQUEST, Timing
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond
 from loadkit.verdict import Window
 from loadkit.workload.phases import judged_phase
-from loadkit.workload.plan import Scaling
+from loadkit.workload.plan import Population, Scaling
 from loadkit.workload.workload import Model
 
 __all__ = ["EVERYTHING", "Case", "Evidence"]
@@ -51,6 +53,8 @@ class Evidence:
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
         self._corrected = lru_cache(_KEPT)(partial(_corrected, run, self._operations))
 
+    # --- when
+
     @property
     def window(self) -> Window | None:
         """The steady window that criteria are judged on; None where there is none."""
@@ -66,27 +70,48 @@ class Evidence:
         judged = judged_phase(self.run.plan)
         return self.window if judged is not None and judged.name == phase else self._window(phase)
 
+    # --- what load there was
+
+    @property
+    def closed(self) -> tuple[Population, ...]:
+        """The populations of users, who wait for their answers."""
+        return tuple(each for each in self.run.plan.populations if each.workload.model is Model.CLOSED)
+
+    @property
+    def is_closed(self) -> bool:
+        """Is the whole load one of users?"""
+        return len(self.closed) == len(self.run.plan.populations)
+
+    def makers(self, scope: Scope) -> tuple[Population, ...]:
+        """The populations whose operations make up a scope; none where that cannot be told."""
+        populations = self.run.plan.populations
+        if scope.kind is ScopeKind.POPULATION:
+            return tuple(each for each in populations if each.name == scope.name)
+        return populations if scope.kind is ScopeKind.ALL else ()
+
+    def held(self, window: Window, population: str = "") -> tuple[Floats, Floats]:
+        """Users held and users stated of a closed population, or of all, by second; both of shape (`seconds`,)."""
+        return self._held(window, population)
+
     def as_stated(self) -> "Evidence":
         """The same, as if the plan had stated the load that was put on. What was looked up does not depend on it."""
         stated = copy(self)
         stated.run = replace(self.run, plan=replace(self.run.plan, scaling=Scaling()))
         return stated
 
-    @property
-    def is_closed(self) -> bool:
-        """Is the load one of users, who wait for their answers?"""
-        return self.run.plan.workload.model is Model.CLOSED
+    # --- how the operations went
 
     def traffic(
         self,
         scope: Scope = EVERYTHING,
         window: Window | None = None,
         kind: Kind = Kind.RESPONSE,
+        timing: str = REQUEST.key,
         *,
         successes_only: bool = False,
     ) -> Traffic:
-        """The operations of a scope that began in a window, as they came; in the whole run where none is given."""
-        return self._operations(scope, window or self.whole, kind, successes_only)
+        """The operations of a scope and timing that began in a window (the whole run without one), as they came."""
+        return self._operations(scope, window or self.whole, kind, timing, successes_only)
 
     def corrected(
         self,
@@ -94,16 +119,22 @@ class Evidence:
         scope: Scope = EVERYTHING,
         window: Window | None = None,
         kind: Kind = Kind.RESPONSE,
+        timing: str = REQUEST.key,
     ) -> Traffic:
-        """The same, corrected for coordinated omission by stalls longer than `limit` (seconds) where the load is closed."""
-        window = window or self.whole
-        if not self.is_closed:
-            return self.traffic(scope, window, kind)
-        return self._corrected(limit, scope, window, kind)
+        """The same, corrected for coordinated omission by stalls longer than `limit` (seconds).
 
-    def ended(self, scope: Scope, window: Window) -> tuple[Integers, Integers]:
+        Each closed population is corrected by its own stalls. Operations of which it is not told who made them are
+        corrected by those stalls that all populations share.
+        """
+        return self._corrected(limit, scope, window or self.whole, kind, timing)
+
+    def has(self, scope: Scope, timing: str = REQUEST.key) -> bool:
+        """Was any operation of a scope and timing recorded?"""
+        return bool(series_of(scope, self.run, _timing(timing)))
+
+    def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
         """Operations that ended in each second of a window, and those of them that failed; both of shape (`seconds`,)."""
-        series = series_of(scope, self.run)
+        series = series_of(scope, self.run, _timing(timing))
         second, outcome, _, count = self.run.table.select(Kind.COMPLETED, series, window.start, window.end)
         place, failed = second - window.start, outcome != 0
         return (
@@ -111,13 +142,11 @@ class Evidence:
             np.bincount(place[failed], count[failed], window.seconds).astype(np.int64),
         )
 
+    # --- what the workers said
+
     def health(self, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         """How far the generator was itself at fault in a window, for a time limit of so many seconds."""
         return self._health(window, limit)
-
-    def held(self, window: Window) -> tuple[Floats, Floats]:
-        """Users held and users stated, by second of a window; both of shape (`seconds`,). For closed load."""
-        return self._held(window)
 
     def worker_seconds(self, window: Window) -> list[WorkerSecond]:
         """What the workers said of each second in a window."""
@@ -138,20 +167,55 @@ class Evidence:
         """Operations without an answer, by second of a window; shape (`seconds`,)."""
         return self.total(IN_FLIGHT, window)
 
+    def count(self, name: str) -> int:
+        """How often something that has a name happened in the whole run."""
+        return sum(worker_second.count(name) for worker_second in self.run.worker_seconds)
 
-def _operations(run: Run, scope: Scope, window: Window, kind: Kind, successes_only: bool) -> Traffic:
-    return traffic_of(run, series_of(scope, run), window, kind, successes_only=successes_only)
+
+def _timing(key: str) -> Timing:
+    return REQUEST if key == REQUEST.key else Timing(key, key)
+
+
+def _operations(
+    run: Run, scope: Scope, window: Window, kind: Kind, timing: str, successes_only: bool
+) -> Traffic:
+    series = series_of(scope, run, _timing(timing))
+    return traffic_of(run, series, window, kind, successes_only=successes_only)
 
 
 def _corrected(
     run: Run,
-    operations: Callable[[Scope, Window, Kind, bool], Traffic],
+    operations: Callable[[Scope, Window, Kind, str, bool], Traffic],
     limit: float,
     scope: Scope,
     window: Window,
     kind: Kind,
+    timing: str,
 ) -> Traffic:
-    return correct_omission(operations(scope, window, kind, False), run.stalls, window.start, limit)
+    populations = run.plan.populations
+    if scope == EVERYTHING and len(populations) > 1:
+        parts = (Scope(ScopeKind.POPULATION, each.name) for each in populations)
+        each_corrected = [_corrected(run, operations, limit, part, window, kind, timing) for part in parts]
+        return Traffic.sum_of(each_corrected)
+    traffic = operations(scope, window, kind, timing, False)
+    return correct_omission(traffic, _stalls(run, scope, timing), window.start, limit)
+
+
+def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
+    """The stalls that kept operations of a scope away; none of an open load, whose arrivals nothing keeps away."""
+    stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
+    if len(run.plan.populations) > 1:
+        own = {
+            each.name: [stall for stall in stalls if stall.population == each.name]
+            for each in run.plan.populations
+        }
+        stalls = own.get(scope.name, []) if scope.kind is ScopeKind.POPULATION else shared(own.values())
+    makers = [
+        each
+        for each in run.plan.populations
+        if scope.kind is not ScopeKind.POPULATION or each.name == scope.name
+    ]
+    return stalls if any(each.workload.model is Model.CLOSED for each in makers) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +239,29 @@ class Case:
             return self.chosen
         scope = self.criterion.scope
         if not self.is_corrected:
-            return self.evidence.traffic(scope, self.window, self.kind)
+            return self.evidence.traffic(scope, self.window, self.kind, self.timing)
         # By service time too: the arrivals that a stall kept away would have waited at the service.
-        return self.evidence.corrected(self.criterion.limit, scope, self.window, self.kind)
+        return self.evidence.corrected(self.criterion.limit, scope, self.window, self.kind, self.timing)
+
+    @property
+    def as_it_came(self) -> Traffic:
+        """The operations that it speaks of by response time, and not corrected."""
+        return self.evidence.traffic(self.criterion.scope, self.window, timing=self.timing)
+
+    @property
+    def timing(self) -> str:
+        """The key of the timing that it speaks of."""
+        return self.criterion.measure.timing
 
     @property
     def is_steady(self) -> bool:
         """Does the plan ask for the same load throughout?"""
-        judged = judged_phase(self.evidence.run.plan)
-        return judged is None or judged.is_constant
+        plan, window = self.evidence.run.plan, self.window
+        judged = judged_phase(plan)
+        others = plan.populations[1:]
+        return judged is None or (
+            judged.is_constant and all(each.workload.is_constant(window.start, window.end) for each in others)
+        )
 
     def only(self, seconds: Booleans) -> "Case":
         """The same with those operations alone that began in the seconds marked, shape (`seconds`,)."""
@@ -201,5 +279,5 @@ class Case:
         size = self.traffic.size
         if size >= _SMALL or self.criterion.scope.kind is ScopeKind.ALL:
             return 1.0
-        whole = self.evidence.traffic(EVERYTHING, self.window)
+        whole = self.evidence.traffic(EVERYTHING, self.window, timing=self.timing)
         return 1 + (effect_of(whole) - 1) * min(1.0, size / max(1, whole.size))

@@ -14,6 +14,7 @@ from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
+from loadkit.workload.workload import Model
 
 __all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
 
@@ -36,14 +37,16 @@ class CheckResult:
     """The worst in the window; in the check's unit, as the bounds."""
     warns_from: float
     invalid_from: float
+    population: str = ""
+    """Whose it is, where the check looks at each population on its own."""
 
     @classmethod
-    def of(cls, check: HealthCheck, value: float, limit: float) -> "CheckResult":
+    def of(cls, check: HealthCheck, value: float, limit: float, population: str = "") -> "CheckResult":
         """What a value means for a time limit of so many seconds; what invalidates warns too, however short that is."""
         warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
         if check.is_beyond(np.array(warns_from), invalid_from):
             warns_from = invalid_from
-        return cls(check, value, warns_from, invalid_from)
+        return cls(check, value, warns_from, invalid_from, population)
 
     @property
     def is_warning(self) -> bool:
@@ -60,9 +63,11 @@ class CheckResult:
         """What is amiss, where something is."""
         bound = self.invalid_from if self.is_invalid else self.warns_from
         side, unit = ("below" if self.check.falls else "above"), self.check.unit
-        return (
-            f"{self.check.words} {format_quantity(self.value, unit)}, {side} {format_quantity(bound, unit)}"
+        value, whose = (
+            format_quantity(self.value, unit),
+            f" of the {self.population}" if self.population else "",
         )
+        return f"{self.check.words} {value}{whose}, {side} {format_quantity(bound, unit)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +102,17 @@ class _Measured:
     """The one that stands for the window."""
     by_second: Floats
     """Shape (`seconds`,)."""
+    population: str = ""
+    """Whose it is, where the check looks at each population on its own."""
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
     measured = _measured(run, window)
-    checks = tuple(CheckResult.of(check, measured[check.name].value, limit) for check in CHECKS)
+    checks = tuple(
+        CheckResult.of(check, measured[check.name].value, limit, measured[check.name].population)
+        for check in CHECKS
+    )
     unhealthy = np.zeros(window.seconds, np.bool_)
     for result in checks:
         unhealthy |= result.check.is_beyond(measured[result.check.name].by_second, result.invalid_from)
@@ -122,8 +132,6 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         default=np.zeros(window.seconds),
         key=np.max,
     )
-    due = total(lambda worker_second: worker_second.count(SCHEDULED) - worker_second.count(BLOCKED))
-    sent = np.where(due > 0, total(lambda worker_second: worker_second.count(SENT)) / np.maximum(due, 1), 1.0)
     out_of_descriptors = total(lambda worker_second: worker_second.count(OUT_OF_DESCRIPTORS)) / np.maximum(
         total(lambda worker_second: worker_second.count(SCHEDULED)), 1
     )
@@ -133,10 +141,6 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         [worker_second.second - window.start for worker_second in worker_seconds],
         [worker_second.longest_pause for worker_second in worker_seconds],
     )
-    all_due = sum(
-        worker_second.count(SCHEDULED) - worker_second.count(BLOCKED) for worker_second in worker_seconds
-    )
-    all_sent = sum(worker_second.count(SENT) for worker_second in worker_seconds)
     all_out_of_descriptors = sum(
         worker_second.count(OUT_OF_DESCRIPTORS) for worker_second in worker_seconds
     ) / max(1, sum(worker_second.count(SCHEDULED) for worker_second in worker_seconds))
@@ -146,11 +150,35 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         health_bounds.LOOP_LAG.name: _delays(run, Kind.LAG, window),
         health_bounds.LATENESS.name: _delays(run, Kind.LATENESS, window),
         health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
-        health_bounds.SENT.name: _Measured(all_sent / all_due if all_due > 0 else 1.0, sent),
+        health_bounds.SENT.name: _sent(run, worker_seconds, window),
         health_bounds.GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
         health_bounds.OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
         health_bounds.CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
     }
+
+
+def _sent(run: Run, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
+    """What share was sent of what was due; of several populations that of the worst, also in each second."""
+    populations = run.plan.populations
+    names = [each.name for each in populations] if len(populations) > 1 else [None]
+    each = [_sent_by(name, worker_seconds, window) for name in names]
+    worst = min(each, key=lambda sent: sent.value)
+    return _Measured(worst.value, np.min([sent.by_second for sent in each], axis=0), worst.population)
+
+
+def _sent_by(population: str | None, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
+    def due_in(worker_second: WorkerSecond) -> int:
+        return worker_second.count(SCHEDULED, population) - worker_second.count(BLOCKED, population)
+
+    total = _sum(worker_seconds, window, _BUSY)
+    due, sent = total(due_in), total(lambda worker_second: worker_second.count(SENT, population))
+    all_due = sum(due_in(worker_second) for worker_second in worker_seconds)
+    all_sent = sum(worker_second.count(SENT, population) for worker_second in worker_seconds)
+    return _Measured(
+        all_sent / all_due if all_due > 0 else 1.0,
+        np.where(due > 0, sent / np.maximum(due, 1), 1.0),
+        population or "",
+    )
 
 
 def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
@@ -192,16 +220,27 @@ def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) ->
     return used / _rolling(np.ones(window.seconds), _BUSY)
 
 
-def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
-    """Users held and users stated, by second of the window; both of shape (`seconds`,). For closed load."""
-    held = np.zeros(window.seconds)
+def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Floats, Floats]:
+    """Users held and users stated, by second of the window; both of shape (`seconds`,).
+
+    Of one closed population, or of all of them where none is named.
+    """
+    populations = run.plan.populations
+    closed = [
+        each for each in populations if each.workload.model is Model.CLOSED and population in {"", each.name}
+    ]
+    # A run that was kept may know its one population by another name.
+    names = [each.name for each in closed] if len(populations) > 1 else [None]
+    held, stated = np.zeros(window.seconds), np.zeros(window.seconds)
     for worker_second in run.worker_seconds:
         if window.start <= worker_second.second < window.end:
-            held[worker_second.second - window.start] += worker_second.gauge(HELD)
-    # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
-    levels = np.array([run.plan.workload.level_at(second) for second in range(window.start, window.end)])
-    ends = np.array(
-        [run.plan.workload.level_at(second + 0.999) for second in range(window.start, window.end)]
-    )
-    stated = np.minimum(levels, ends)
+            held[worker_second.second - window.start] += sum(
+                worker_second.gauge(HELD, name) for name in names
+            )
+    seconds = range(window.start, window.end)
+    for each in closed:
+        # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
+        levels = np.array([each.workload.level_at(second) for second in seconds])
+        ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
+        stated += np.minimum(levels, ends)
     return held, stated

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadkit.criterion import Criterion, Family, ScopeKind
+from loadkit.criterion import Criterion, Family
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, decide
 from loadkit.judging.spells import (
@@ -85,18 +85,17 @@ def find_uptime(case: Case) -> Finding:
 
 def find_throughput(case: Case) -> Finding:
     """Judge the successes per second. One that the plan itself could not reach says nothing of the service."""
-    criterion, traffic, workload = case.criterion, case.traffic, case.evidence.run.plan.workload
+    criterion, traffic = case.criterion, case.traffic
     found = examine_throughput(criterion, traffic)
-    if (
-        found.status is Status.PASS
-        or criterion.comparison.is_upper
-        or criterion.scope.kind is not ScopeKind.ALL
-    ):
+    loads = [population.workload for population in case.evidence.makers(criterion.scope)]
+    if found.status is Status.PASS or criterion.comparison.is_upper or not loads:
         return found
-    most = offered(workload, workload.level_at(case.window.start + case.window.seconds / 2))
-    if workload.model is Model.JOURNEYS:  # what they made is what they offered
+    middle = case.window.start + case.window.seconds / 2
+    most = sum(offered(load, load.level_at(middle)) for load in loads)
+    models = {load.model for load in loads}
+    if Model.JOURNEYS in models and Model.CLOSED not in models:  # what they made is what they offered
         most = traffic.size / traffic.seconds
-    least = needed([workload], criterion.limit)
+    least = needed(loads, criterion.limit)
     if most >= least:
         return found
     return found.become(

@@ -95,7 +95,7 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
     traffic, measure = case.traffic, case.criterion.measure
     if not traffic.corrected:
         return found
-    as_it_came = case.evidence.traffic(case.criterion.scope, case.window)
+    as_it_came = case.as_it_came
     uncorrected = (
         as_it_came.mean if measure.quantile is None else quantile_of(as_it_came.histogram(), measure.quantile)
     )

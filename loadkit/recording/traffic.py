@@ -25,7 +25,7 @@ TIMEOUTS = ("timeout", "connect timeout", "read timeout")
 
 _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
 """Columns of a table's sums."""
-_TIMED_N, _TIMED_SUM = 0, 1
+_TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
 
 
@@ -93,6 +93,21 @@ class Traffic:
             self.timed[seconds],
             self.completed[seconds],
             self.corrected,
+        )
+
+    @classmethod
+    def sum_of(cls, parts: Sequence["Traffic"]) -> "Traffic":
+        """The operations of several parts of the traffic together, in windows of one length."""
+        timed = np.sum([part.timed for part in parts], axis=0)
+        timed[:, _LONGEST_TIMED] = np.max([part.timed[:, _LONGEST_TIMED] for part in parts], axis=0)
+        return cls(
+            parts[0].seconds,
+            np.concatenate([part.second for part in parts]),
+            np.concatenate([part.bucket for part in parts]),
+            np.concatenate([part.count for part in parts]),
+            timed,
+            np.sum([part.completed for part in parts], axis=0),
+            sum(part.corrected for part in parts),
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":

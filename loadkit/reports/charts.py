@@ -110,7 +110,7 @@ def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYT
 
 def load(evidence: Evidence, window: Window | None) -> bytes:
     """Users held beside users stated (closed load), and what was done per second."""
-    run, whole, closed = evidence.run, evidence.whole, evidence.is_closed
+    run, whole, closed = evidence.run, evidence.whole, bool(evidence.closed)
     figure = figure_of(1.5 if closed else 1.0)
     panels = figure.subplots(2 if closed else 1, 1, sharex=True, squeeze=False)[:, 0]
     if closed:
@@ -123,9 +123,10 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
     bins = _Bins.of(traffic.seconds)
     failed = bins.sums(traffic.per_second(FAILED)) / bins.lengths
     rates = [("succeeded per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
-    if not closed:
-        planned = np.array([run.plan.workload.level_at(moment) for moment in bins.middles])
-        rates.append((f"{run.plan.workload.model} due per second, by plan", bins.middles, planned))
+    for population in run.plan.populations:
+        if population not in evidence.closed:
+            planned = np.array([population.workload.level_at(moment) for moment in bins.middles])
+            rates.append((f"{population.name} due per second, by plan", bins.middles, planned))
     if failed.any():
         rates.append(("failed per second", bins.middles, failed))
     strokes(panels[-1], rates)

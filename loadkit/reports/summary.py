@@ -59,7 +59,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
         "by_label": _by_label(run, window),
-        "held": _held(evidence, window) if evidence.is_closed else None,
+        "held": _held(evidence, window) if evidence.closed else None,
         "generator": _generator(evidence, window),
         "warnings": warnings,
     }

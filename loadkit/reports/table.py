@@ -8,7 +8,6 @@ from loadkit.judging.evidence import Evidence
 from loadkit.judging.health import CheckResult
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Verdict
-from loadkit.workload.workload import Model
 
 __all__ = ["lines"]
 
@@ -19,10 +18,9 @@ _LABELS_SHOWN = 20
 def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
     """The table of what `summary.summarise` gave, a line each, no wider than 100 columns; the verdicts last."""
     run, window, operations = evidence.run, figures["window"], figures["operations"]
-    load = "users" if run.plan.workload.model is Model.CLOSED else "arriving per second"
     told = [
         "",
-        f"{run.plan.workload.peak:g} {load}; judged on {window['seconds']} s from {_clock(window['start'])}"
+        f"{run.plan.in_words}; judged on {window['seconds']} s from {_clock(window['start'])}"
         + ("" if run.is_complete else f" ({run.ended})"),
         "",
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
