@@ -2,42 +2,11 @@
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 from loadkit.units import Unit
 
 __all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
-
-
-class Family(enum.StrEnum):
-    """How a measure is judged, and from what."""
-
-    TIME = "time"
-    """A percentile, mean or maximum of the operations' times."""
-    ERROR_RATE = "error rate"
-    AVAILABILITY = "availability"
-    THROUGHPUT = "throughput"
-    UPTIME = "uptime"
-    """The share of one-second probes that were answered."""
-    GAUGE = "gauge"
-    """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
-    RECOVERY = "recovery"
-    """How long after what disturbs it the service is as it was before."""
-    ALERT = "alert"
-    """What the service's own alerts did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What is measured."""
-
-    name: str
-    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL text."""
-    family: Family
-    unit: Unit
-    quantile: float | None = None
-    """0.95 for p95; None where the statistic is another."""
-    statistic: str = ""
-    """"p95", "mean", "max" … as shown; empty where the measure has only one."""
 
 
 class ScopeKind(enum.StrEnum):
@@ -54,6 +23,75 @@ class ScopeKind(enum.StrEnum):
     """Each instance on its own; the worst one is judged."""
     POPULATION = "population"
     """One of the loads of a run, such as "admin users"."""
+
+
+_OF_OPERATIONS = tuple(kind for kind in ScopeKind if kind is not ScopeKind.INSTANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of measure, and what a sentence may say of it. How it is judged: `loadkit.judging.families`.
+
+    Not a closed list: whoever has a kind of their own makes one, and registers there how it is judged.
+    """
+
+    name: str
+    scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
+    """Where its criteria may hold."""
+    whose: str = "of the service as a whole"
+    """What its measures belong to, for the message to a sentence that has them belong to something else."""
+    is_amount: bool = False
+    """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
+    compares_loads: bool = False
+    """Can two loads be compared by it?"""
+
+    TIME: ClassVar["Family"]
+    """A percentile, mean or maximum of the operations' times."""
+    ERROR_RATE: ClassVar["Family"]
+    AVAILABILITY: ClassVar["Family"]
+    THROUGHPUT: ClassVar["Family"]
+    UPTIME: ClassVar["Family"]
+    """The share of one-second probes that were answered."""
+    GAUGE: ClassVar["Family"]
+    """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
+    RECOVERY: ClassVar["Family"]
+    """How long after what disturbs it the service is as it was before."""
+    ALERT: ClassVar["Family"]
+    """What the service's own alerts did."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_OPERATIONS = "of operations, not of instances"
+Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
+Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
+Family.AVAILABILITY = Family("availability", _OF_OPERATIONS, _OPERATIONS)
+Family.THROUGHPUT = Family("throughput", _OF_OPERATIONS, _OPERATIONS, is_amount=True, compares_loads=True)
+Family.UPTIME = Family("uptime")
+Family.GAUGE = Family(
+    "gauge",
+    (ScopeKind.ALL, ScopeKind.INSTANCE),
+    'of instances; expected "on every instance", or nothing',
+)
+Family.RECOVERY = Family("recovery")
+Family.ALERT = Family("alert")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured."""
+
+    name: str
+    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL text."""
+    family: Family
+    unit: Unit
+    quantile: float | None = None
+    """0.95 for p95; None where the statistic is another."""
+    statistic: str = ""
+    """"p95", "mean", "max" … as shown; empty where the measure has only one."""
+    timing: str = "request"
+    """The key of the timing (`loadkit.recording.timing`) whose operations are meant by "all operations"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,4 +190,4 @@ class Criterion:
     @property
     def is_amount(self) -> bool:
         """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
-        return self.measure.family is Family.THROUGHPUT and self.reference is None
+        return self.measure.family.is_amount and self.reference is None

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Unit
+from loadkit.judging import judge as judging
+from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation
 from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
@@ -23,8 +25,14 @@ from loadkit.recording.worker_second import (
     SENT,
     WorkerSecond,
 )
+from loadkit.verdict import Verdict
 from loadkit.workload.plan import PLAIN_NAMES, Plan, Population
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
+
+
+def judge(criterion: Criterion, run: Run) -> Verdict:
+    """What a run says of a criterion, its evidence looked up afresh."""
+    return judging.judge(criterion, Evidence(run))
 
 
 def plan_of(

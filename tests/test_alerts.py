@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.judge import judge
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading, Series
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action
-from tests.builders import plan_of, run_of, worker_seconds_of
+from tests.builders import judge, plan_of, run_of, worker_seconds_of
 
 START = 1_700_000_000.0
 FIRES = grammar.criterion('the "HighLatency" alert fires within 20 seconds')

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.judge import judge
-from loadkit.judging.window import window
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.archive import load, save
 from loadkit.reports.summary import summarise
+from tests.builders import judge
 
 KEPT = sorted(path for path in (Path(__file__).parent / "archived_runs").iterdir() if path.is_dir())
 
@@ -38,7 +38,7 @@ def test_a_kept_run_is_judged_as_it_was_when_it_was_kept(folder: Path, then: dic
 def test_a_kept_run_has_the_figures_that_it_had(folder: Path) -> None:
     then = json.loads((folder / "verdicts.json").read_text())["summary"]
     run = load(folder)
-    now = summarise(run, window(run))
+    now = summarise(Evidence(run))
     for figure in ("operations", "failed", "dropped", "filled", "throughput", "error_rate", "window"):
         assert now[figure] == then[figure]
     for times in ("response_time", "response_time_ok", "service_time", "lateness"):

@@ -7,11 +7,11 @@ import pytest
 
 from loadkit import grammar
 from loadkit.analysis.comparison import compare_loads
-from loadkit.judging.judge import judge
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
-from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
+from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
 TWICE = grammar.criterion("the p95 response time is at most 2 times that at the baseline load")
 TWICE_OR_50 = grammar.criterion(
@@ -37,7 +37,7 @@ BASE = run_with(0.1, seed=2)
     [(0.1, Status.PASS), (0.18, Status.PASS), (0.2, Status.INCONCLUSIVE), (0.25, Status.FAIL)],
 )
 def test_the_ratio_decides_and_what_is_too_near_does_not(seconds, status):
-    verdict = compare_loads(TWICE, run_with(seconds), BASE)
+    verdict = compare_loads(TWICE, Evidence(run_with(seconds)), Evidence(BASE))
     assert verdict.status is status
     assert verdict.measured == pytest.approx(seconds / 0.1, rel=0.05)
     low, high = verdict.interval
@@ -48,7 +48,7 @@ def test_the_ratio_decides_and_what_is_too_near_does_not(seconds, status):
 
 def test_the_interval_is_that_of_both_values():
     run = run_with(0.15)
-    verdict = compare_loads(TWICE, run, BASE)
+    verdict = compare_loads(TWICE, Evidence(run), Evidence(BASE))
     alone = [
         judge(grammar.criterion("the p95 response time is at most 200 ms"), each) for each in (run, BASE)
     ]
@@ -58,43 +58,45 @@ def test_the_interval_is_that_of_both_values():
 
 def test_or_below_is_enough_alone():
     fast, faster = run_with(0.04), run_with(0.004, seed=2)
-    assert compare_loads(TWICE, fast, faster).status is Status.FAIL
-    verdict = compare_loads(TWICE_OR_50, fast, faster)
+    assert compare_loads(TWICE, Evidence(fast), Evidence(faster)).status is Status.FAIL
+    verdict = compare_loads(TWICE_OR_50, Evidence(fast), Evidence(faster))
     assert verdict.status is Status.PASS
     assert "surely below 50 ms" in verdict.reason
-    assert compare_loads(TWICE_OR_50, run_with(0.1), faster).status is Status.FAIL
+    assert compare_loads(TWICE_OR_50, Evidence(run_with(0.1)), Evidence(faster)).status is Status.FAIL
 
 
 def test_throughput_must_grow():
-    assert compare_loads(GROWS, run_with(0.1, rate=200), BASE).status is Status.PASS
+    assert compare_loads(GROWS, Evidence(run_with(0.1, rate=200)), Evidence(BASE)).status is Status.PASS
     plenty = plan_of(300, level=1000)
-    verdict = compare_loads(GROWS, dataclasses.replace(run_with(0.1, rate=110), plan=plenty), BASE)
+    verdict = compare_loads(
+        GROWS, Evidence(dataclasses.replace(run_with(0.1, rate=110), plan=plenty)), Evidence(BASE)
+    )
     assert (verdict.status, verdict.measured) == (Status.FAIL, pytest.approx(1.1, rel=0.02))
 
 
 def test_a_reference_that_failed_is_nothing_to_compare_with():
-    verdict = compare_loads(TWICE, run_with(0.1), run_with(0.1, failing=0.2))
+    verdict = compare_loads(TWICE, Evidence(run_with(0.1)), Evidence(run_with(0.1, failing=0.2)))
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason.startswith("At the baseline load: ")
 
 
 def test_a_run_of_failures_is_no_pass():
-    assert compare_loads(TWICE, run_with(0.1, failing=0.2), BASE).status is Status.FAIL
+    assert compare_loads(TWICE, Evidence(run_with(0.1, failing=0.2)), Evidence(BASE)).status is Status.FAIL
 
 
 @pytest.mark.parametrize("which", ["here", "there"])
-def test_a_generator_that_was_not_well_in_either_run_gives_no_verdict(which):
+def test_a_generator_that_was_overloaded_in_either_run_gives_no_verdict(which):
     ill = run_with(0.19, worker_seconds=worker_seconds_of(300, cpu_seconds=0.99))
     here, there = (ill, BASE) if which == "here" else (run_with(0.1), ill)
-    verdict = compare_loads(TWICE, here, there)
+    verdict = compare_loads(TWICE, Evidence(here), Evidence(there))
     assert verdict.status is Status.INVALID
-    assert "load generator was not well" in verdict.reason
+    assert "load generator was overloaded" in verdict.reason
 
 
 def test_a_run_cut_short_carries_over():
     cut = run_with(0.1, ended="interrupted", ended_at=200.0)
-    assert compare_loads(TWICE, run_with(0.1), cut).status is Status.INCONCLUSIVE
-    assert compare_loads(TWICE, cut, BASE).status is Status.INCONCLUSIVE
+    assert compare_loads(TWICE, Evidence(run_with(0.1)), Evidence(cut)).status is Status.INCONCLUSIVE
+    assert compare_loads(TWICE, Evidence(cut), Evidence(BASE)).status is Status.INCONCLUSIVE
 
 
 def test_one_run_alone_cannot_tell():
@@ -109,7 +111,7 @@ def a_tenth_of_1000(run: Run) -> Run:
 
 def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled_and_says_so():
     here, there = (a_tenth_of_1000(run) for run in (run_with(0.1, rate=200), BASE))
-    verdict = compare_loads(GROWS, here, there)
+    verdict = compare_loads(GROWS, Evidence(here), Evidence(there))
     assert verdict.status is Status.PASS
     assert verdict.rehearsed.endswith("of 1000 requests per second")
 
@@ -117,7 +119,7 @@ def test_a_rehearsal_compares_throughput_too_since_both_loads_are_scaled_and_say
 def test_what_is_shown_and_what_is_decided_agree():
     noisy = run_with(0.1, rate=2, seed=3)
     for seconds in np.arange(0.17, 0.23, 0.002):
-        verdict = compare_loads(TWICE, run_with(seconds, rate=2), noisy)
+        verdict = compare_loads(TWICE, Evidence(run_with(seconds, rate=2)), Evidence(noisy))
         low, high = verdict.interval
         assert verdict.status is (
             Status.PASS if high <= 2 else Status.FAIL if low > 2 else Status.INCONCLUSIVE

@@ -9,6 +9,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
+from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Reading, Series
 from loadkit.recording.run import Event
 from loadkit.reports import charts
@@ -69,29 +70,29 @@ def texts(svg):
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda criterion: criterion.sentence)
 def test_every_kind_of_measure_is_drawn_with_its_limit_and_its_sentence(run, window, criterion):
-    told = texts(charts.measure(run, window, criterion))
+    told = texts(charts.measure(Evidence(run), window, criterion))
     assert criterion.sentence in told
-    if criterion.measure.family is not Family.RECOVERY:
+    if criterion.measure.family != Family.RECOVERY:
         assert [text for text in told if text.startswith("limit ")]
 
 
 def test_a_recovery_is_drawn_with_what_is_as_good_as_before_and_by_when_it_was_promised():
-    told = texts(charts.measure(disturbed(range(70, 87)), None, WITHIN_30))
+    told = texts(charts.measure(Evidence(disturbed(range(70, 87))), None, WITHIN_30))
     assert [text for text in told if text.startswith("as good as before: up to ")]
     assert "promised by then" in told
-    failing = texts(charts.measure(disturbed(failing=range(70, 87)), None, WITHIN_30))
+    failing = texts(charts.measure(Evidence(disturbed(failing=range(70, 87))), None, WITHIN_30))
     assert "p95 of the five seconds from there on lies among failed operations" in failing
 
 
 def test_the_percentiles_are_of_what_the_criterion_speaks_of(run, window):
-    drawn = charts.percentiles(run, window, Scope(ScopeKind.GROUP, "auth"))
+    drawn = charts.percentiles(Evidence(run), window, Scope(ScopeKind.GROUP, "auth"))
     assert "How long the auth endpoints took, in the judged window" in texts(drawn)
     lines, lines_of_all = (
-        re.findall(rb' d="[^"]{200,}"', each) for each in (drawn, charts.percentiles(run, window))
+        re.findall(rb' d="[^"]{200,}"', each) for each in (drawn, charts.percentiles(Evidence(run), window))
     )
     assert lines
     assert lines != lines_of_all
-    assert "How long all operations took, in the whole run" in texts(charts.percentiles(run, None))
+    assert "How long all operations took, in the whole run" in texts(charts.percentiles(Evidence(run), None))
 
 
 def test_a_restart_is_drawn_as_the_fall_of_an_age_and_not_as_a_date(run, window):
@@ -100,7 +101,9 @@ def test_a_restart_is_drawn_as_the_fall_of_an_age_and_not_as_a_date(run, window)
     births = dataclasses.replace(
         cpu(80), name="restarts", reading=Reading.GAUGE, unit="", series=(Series("metrics-1", times, born),)
     )
-    told = texts(charts.resources(dataclasses.replace(run, observations={"restarts": births}), window))
+    told = texts(
+        charts.resources(Evidence(dataclasses.replace(run, observations={"restarts": births})), window)
+    )
     assert "age of the process: it falls where the instance restarted" in told
     assert not [text for text in told if text.endswith("000,000")]
 
@@ -111,29 +114,29 @@ def test_a_restart_is_drawn_as_the_fall_of_an_age_and_not_as_a_date(run, window)
     ids=lambda chart: chart.__name__,
 )
 def test_equal_runs_give_equal_charts_of_a_readable_size(run, window, chart):
-    drawn = chart(run, window)
-    assert drawn == chart(run, window)
+    drawn = chart(Evidence(run), window)
+    assert drawn == chart(Evidence(run), window)
     assert len(drawn) < 100_000
     assert float(re.search(rb'width="([\d.]+)pt"', drawn).group(1)) == pytest.approx(9 * 72)
 
 
 def test_the_judged_percentile_comes_first_and_the_others_beside_it(run, window):
-    told = texts(charts.measure(run, window, response_time(0.99)))
+    told = texts(charts.measure(Evidence(run), window, response_time(0.99)))
     assert [text for text in told if re.fullmatch(r"p\d+", text)] == ["p99", "p50", "p95"]
 
 
 def test_where_a_percentile_lies_among_the_failed_the_chart_says_so(run, window):
-    told = texts(charts.measure(run, window, response_time()))
+    told = texts(charts.measure(Evidence(run), window, response_time()))
     assert "p95 lies among failed operations" in told
     healthy = steady_run(30, 10)
-    told = texts(charts.measure(healthy, window_of(healthy), response_time()))
+    told = texts(charts.measure(Evidence(healthy), window_of(healthy), response_time()))
     assert "p95 lies among failed operations" not in told
 
 
 def test_the_lines_are_what_was_measured():
     starts = np.arange(0, 30, 0.02)
     run = run_of(samples_of(starts, np.where(starts < 15, 0.010, 0.040)), plan_of(30))
-    (_, moments, values), *_ = charts._quantile_lines(charts._whole(run, Scope()), (0.95,))
+    (_, moments, values), *_ = charts._quantile_lines(Evidence(run).traffic(), (0.95,))
     assert list(moments[:3]) == [0.5, 1.5, 2.5]
     assert values[:15] == pytest.approx(0.010, rel=0.002)
     assert values[15:30] == pytest.approx(0.040, rel=0.002)
@@ -141,7 +144,7 @@ def test_the_lines_are_what_was_measured():
 
 def test_a_long_run_is_drawn_in_points_of_five_seconds():
     run = run_of(samples_of(np.arange(0, 200, 0.1), np.full(2000, 0.01)), plan_of(200))
-    (_, moments, _), *_ = charts._quantile_lines(charts._whole(run, Scope()), (0.5,))
+    (_, moments, _), *_ = charts._quantile_lines(Evidence(run).traffic(), (0.5,))
     assert len(moments) == 40
     assert moments[0] == 2.5
 
@@ -158,46 +161,48 @@ def test_a_counter_is_drawn_as_its_rate_and_a_share_of_its_capacity(run):
 
 def test_without_failures_the_chart_of_errors_says_so():
     run = run_of(samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)), plan_of(10))
-    assert "none of 100 operations failed" in texts(charts.errors(run, None))
+    assert "none of 100 operations failed" in texts(charts.errors(Evidence(run), None))
 
 
 def test_errors_are_told_apart_by_kind_with_their_numbers(run, window):
-    told = texts(charts.errors(run, window))
+    told = texts(charts.errors(Evidence(run), window))
     kinds = [text for text in told if text.startswith(("status 503 (", "timeout ("))]
     assert len(kinds) == 2
 
 
 def test_what_happened_stands_on_the_time_axis(run, window):
     killed = dataclasses.replace(run, events=(Event(40.0, "instance killed: metrics-2"),))
-    assert "instance killed: metrics-2" in texts(charts.load(killed, window))
+    assert "instance killed: metrics-2" in texts(charts.load(Evidence(killed), window))
 
 
 def test_what_was_judged_is_told_below_and_also_that_nothing_was(run, window):
-    assert any("judged: 0:25 to 1:20" in text for text in texts(charts.load(run, window)))
-    assert any("nothing was judged" in text for text in texts(charts.load(run, None)))
+    assert any("judged: 0:25 to 1:20" in text for text in texts(charts.load(Evidence(run), window)))
+    assert any("nothing was judged" in text for text in texts(charts.load(Evidence(run), None)))
 
 
 def test_open_load_shows_what_was_due():
     run = run_of(
         samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)), plan_of(10, level=10, model=Model.REQUESTS)
     )
-    assert "requests due per second, by plan" in texts(charts.load(run, None))
+    assert "requests due per second, by plan" in texts(charts.load(Evidence(run), None))
 
 
 def test_a_run_without_a_single_operation_can_be_drawn():
     run = run_of([], plan_of(10))
     for criterion in CRITERIA:
-        if criterion.measure.family is Family.THROUGHPUT:
+        if criterion.measure.family == Family.THROUGHPUT:
             continue  # that of nothing is known: it is 0
-        assert "nothing was measured" in texts(charts.measure(run, None, criterion))
+        assert "nothing was measured" in texts(charts.measure(Evidence(run), None, criterion))
     for chart in (charts.load, charts.resources, charts.errors):
-        assert chart(run, None)
-    assert "no operation succeeded" in texts(charts.percentiles(run, Window(0, 10)))
+        assert chart(Evidence(run), None)
+    assert "no operation succeeded" in texts(charts.percentiles(Evidence(run), Window(0, 10)))
 
 
 def test_a_source_that_was_gone_is_named_in_its_panel(run, window):
     gone = dataclasses.replace(cpu(80), series=(), problem="prometheus did not answer")
-    told = texts(charts.resources(dataclasses.replace(run, observations={"CPU utilization": gone}), window))
+    told = texts(
+        charts.resources(Evidence(dataclasses.replace(run, observations={"CPU utilization": gone})), window)
+    )
     assert "prometheus did not answer" in told
 
 
@@ -205,12 +210,14 @@ def test_an_instance_that_was_scraped_once_has_no_line(run, window):
     once = dataclasses.replace(
         cpu(80), series=(Series("metrics-1", np.array([run.started]), np.array([1.0])),)
     )
-    told = texts(charts.resources(dataclasses.replace(run, observations={"CPU utilization": once}), window))
+    told = texts(
+        charts.resources(Evidence(dataclasses.replace(run, observations={"CPU utilization": once})), window)
+    )
     assert "nothing was scraped" in told
     assert "metrics-1" not in told
 
 
 def test_charts_load_nothing_from_elsewhere(run, window):
-    drawn = charts.resources(run, window)
+    drawn = charts.resources(Evidence(run), window)
     links = set(re.findall(rb'(?:href|src)="([^"]*)"', drawn))
     assert all(link.startswith(b"#") for link in links)

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging import judge
 from loadkit.recording.run import Run
-from tests.builders import plan_of, run_of, samples_of
+from tests.builders import judge, plan_of, run_of, samples_of
 
 README = (Path(__file__).parent.parent / "features" / "README.md").read_text()
 
@@ -32,4 +31,4 @@ def test_the_page_shows_the_three_words() -> None:
 
 @pytest.mark.parametrize(("sentence", "verdict"), SAID)
 def test_the_verdicts_of_the_traps_are_those_that_the_page_says(sentence: str, verdict: str) -> None:
-    assert judge.judge(grammar.criterion(sentence), ten_minutes_with_a_bad_one()).status == verdict
+    assert judge(grammar.criterion(sentence), ten_minutes_with_a_bad_one()).status == verdict

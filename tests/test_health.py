@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from loadkit.judging.health import health, held_per_second
+from loadkit.judging.health import CheckResult, health, held_per_second
+from loadkit.recording.health_bounds import CHECKS, CPU, Bound
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
@@ -82,6 +83,35 @@ def test_each_sign_warns_and_then_invalidates(health_check, run, limit, status):
     assert health_check in state.figures
     assert len(state.reasons) == (status != "ok")
     assert state.unhealthy.all() == (status == "invalid")
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.05, 0.5, 10.0])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_what_invalidates_warns_too_whatever_the_limit(check, limit):
+    for step in (-1e-6, 1e-6):
+        value = check.invalid.at(limit) + step
+        result = CheckResult.of(check, value, limit)
+        assert result.is_invalid == ((step > 0) is not check.falls)
+        assert result.is_warning >= result.is_invalid
+
+
+def test_a_pause_that_invalidates_a_short_limit_is_named_as_the_reason():
+    state = health(run_with(worker_seconds_with(longest_pause=0.015)), WINDOW, 0.05)
+    assert state.status == "invalid"
+    assert state.reasons == ("garbage collection paused it for 15 ms, above 10 ms",)
+
+
+def test_the_status_and_the_seconds_in_doubt_follow_from_one_definition(monkeypatch):
+    """Whoever changes a bound changes it for the window, for its seconds and for the live status at once."""
+    lenient = dataclasses.replace(CPU, warns=Bound(0.95), invalid=Bound(0.99))
+    run = run_with(worker_seconds_with(cpu_seconds=0.9))
+    assert health(run, WINDOW).unhealthy.all()
+    monkeypatch.setattr(
+        "loadkit.judging.health.CHECKS", [lenient if check is CPU else check for check in CHECKS]
+    )
+    state = health(run, WINDOW)
+    assert state.status == "ok"
+    assert not state.unhealthy.any()
 
 
 def test_ten_busy_seconds_of_one_worker_are_enough():

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.judging import times
-from loadkit.judging.judge import judge
 from loadkit.recording import slices
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
@@ -19,6 +18,7 @@ from tests.builders import (
     availability,
     error_rate,
     gauge,
+    judge,
     plan_of,
     response_time,
     run_of,
@@ -435,4 +435,4 @@ def test_a_population_that_a_run_does_not_have_is_not_judged_and_one_without_ope
     both = dataclasses.replace(run, plan=dataclasses.replace(run.plan, populations=populations))
     verdict = judge(analysts, both)
     assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.reason == "Not one operation of the analysts was recorded."
+    assert verdict.reason == "No operation of the analysts was recorded."

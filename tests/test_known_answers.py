@@ -13,13 +13,12 @@ import pytest
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.drivers.fake import Answer
 from loadkit.judging.health import health
-from loadkit.judging.judge import judge
 from loadkit.recording.ending import EndingKind
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.slices import Kind, SliceTable
-from loadkit.recording.traffic import quantile_of
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model
-from tests.builders import error_rate, response_time, run_of, samples_of, throughput, worker_seconds_of
+from tests.builders import error_rate, judge, response_time, run_of, samples_of, throughput, worker_seconds_of
 from tests.known_answers import hidden_stall
 from tests.known_answers.runs import Case, answer_of, answers_of, cases, ideal, plan_of
 from tests.known_answers.servers import Mixture

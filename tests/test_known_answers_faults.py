@@ -19,11 +19,10 @@ import pytest
 from loadkit.criterion import Comparison
 from loadkit.engine.run import run
 from loadkit.errors import ConfigurationError
-from loadkit.judging.judge import judge
 from loadkit.target import Target
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
-from tests.builders import error_rate, response_time, throughput
+from tests.builders import error_rate, judge, response_time, throughput
 from tests.known_answers.journeys import FILES
 from tests.known_answers.runs import MIX, ROOT, Answer, Case, answer_of, plan_of
 from tests.known_answers.servers import Stalling, serving

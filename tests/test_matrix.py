@@ -8,12 +8,12 @@ from environments.local.faults import FAULTS
 from loadkit import grammar
 from loadkit.criterion import Scope
 from loadkit.judging.health import health
-from loadkit.judging.judge import judge
 from loadkit.judging.window import window
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Verdict
+from tests.builders import judge
 from tests.local_environment import LocalEnvironment, environment
 from tests.matrix.runs import Bench
 from tests.matrix.table import CRITERIA, EXCUSED, FAILS, PASSES, ROWS, SHORT, Row, allowed, usual

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.judge import judge
 from loadkit.recording.run import Event
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action
 from loadkit.workload.workload import Model, Stage
-from tests.builders import changed, plan_of, run_of, samples_of, worker_seconds_of
+from tests.builders import changed, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
 KILLED = Action("an instance is killed", at=60.0)

@@ -10,12 +10,12 @@ import pytest
 
 from loadkit import grammar
 from loadkit.engine.progress import Progress
-from loadkit.judging.judge import judge
 from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action
 from loadkit.workload.workload import Model, Think
+from tests.builders import judge
 from tests.local_environment import LocalEnvironment, environment
 from tests.local_load import LocalLoad
 

@@ -68,7 +68,7 @@ class FakeSession:
         self.verdicts = verdicts
         self.results = []
         self.implicit = []
-        self.runs = {}
+        self.evidence = {}
 
     def judge(self, context, step):
         what = self.verdicts.get(step.name, "pass")

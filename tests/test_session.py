@@ -7,6 +7,7 @@ import numpy as np
 
 from loadkit import grammar
 from loadkit.environment.environment import Environment
+from loadkit.judging.evidence import Evidence
 from loadkit.observers import observation
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Action, Plan
@@ -103,7 +104,7 @@ def test_an_instance_that_restarted_unasked_is_told_beside_the_first_criterion_o
     session.results = [result_of(), result_of(run="B"), result_of()]
     for letter, seen in (("A", [watched]), ("B", [])):
         run = run_of([], plan_of(60), observations=seen)
-        session.shared[letter] = SharedRun(letter, run.plan, run=run)
+        session.shared[letter] = SharedRun(letter, run.plan, evidence=Evidence(run))
     (broken,) = session.implicit
     assert (broken.sentence, broken.run, broken.verdict.status) == ("no instance restarts", "A", Status.FAIL)
     assert (broken.requirements, broken.advisory, broken.level) == ((), False, "peak")
@@ -117,8 +118,8 @@ def test_an_instance_that_restarted_in_a_run_that_was_only_compared_with_is_told
     compared = replace(result_of().verdict, details={"there": {"run": "run-of-baseline"}})
     session.results = [result_of(run="B"), result_of(run="B", verdict=compared)]
     there = replace(run_of([], plan_of(60), observations=[watched]), id="run-of-baseline")
-    session.shared["A"] = SharedRun("A", there.plan, run=there)
-    session.shared["B"] = SharedRun("B", plan_of(60), run=run_of([], plan_of(60)))
+    session.shared["A"] = SharedRun("A", there.plan, evidence=Evidence(there))
+    session.shared["B"] = SharedRun("B", plan_of(60), evidence=Evidence(run_of([], plan_of(60))))
     (broken,) = session.implicit
     assert (broken.sentence, broken.run) == ("no instance restarts", "A")
 

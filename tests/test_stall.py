@@ -3,8 +3,9 @@ import pytest
 
 from loadkit.criterion import Scope
 from loadkit.judging.omission import correct_omission
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.stalls import Stall
-from loadkit.recording.traffic import quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Window
 from tests.builders import plan_of, run_of, samples_of
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 import loadkit
-from loadkit.judging.judge import judge
-from loadkit.judging.window import window
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.reports.summary import summarise, verdict_json
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
-from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, worker_seconds_of
+from tests.builders import error_rate, judge, plan_of, response_time, run_of, samples_of, worker_seconds_of
 
 SCHEMA = json.loads((Path(loadkit.__file__).parent / "reports" / "run.schema.json").read_text())
 
@@ -30,7 +29,7 @@ def a_run(failed=0.02, model=Model.CLOSED, **changes):
 
 
 def summary_of(run):
-    figures = summarise(run, window(run))
+    figures = summarise(Evidence(run))
     verdicts = [judge(criterion, run) for criterion in (response_time(), response_time(0.99), error_rate())]
     return figures | {"verdicts": [verdict_json(verdict) for verdict in verdicts]}
 
@@ -58,7 +57,7 @@ def test_the_schema_is_a_schema():
 
 def test_the_figures_are_those_of_the_window():
     run = a_run()
-    figures = summarise(run, Window(10, 30))
+    figures = summarise(Evidence(run), Window(10, 30))
     assert figures["window"]["start"] == run.started + 10
     assert figures["operations"] == pytest.approx(3000, rel=0.05)
     assert figures["throughput"] == pytest.approx(figures["operations"] * 0.98 / 30, rel=0.02)
@@ -71,18 +70,20 @@ def test_the_figures_are_those_of_the_window():
 
 
 def test_a_percentile_among_the_failed_is_null_and_says_so():
-    figures = summarise(a_run(failed=0.02), Window(0, 60))["response_time"]
+    figures = summarise(Evidence(a_run(failed=0.02)), Window(0, 60))["response_time"]
     assert figures["p99"] is None
     assert figures["p95"] is not None
     assert figures["censored"] is True
-    assert "censored" not in summarise(a_run(failed=0.0), Window(0, 60))["response_time"]
+    assert "censored" not in summarise(Evidence(a_run(failed=0.0)), Window(0, 60))["response_time"]
 
 
 def test_the_times_of_successes_are_not_those_of_what_timed_out():
     starts = np.arange(0, 60, 0.1)
     outcomes = ["timeout", *["ok"] * 599]
     times = np.where(np.arange(600) < 1, 10.0, 0.1)
-    figures = summarise(run_of(samples_of(starts, times, outcome=outcomes), plan_of(60)), Window(0, 60))
+    figures = summarise(
+        Evidence(run_of(samples_of(starts, times, outcome=outcomes), plan_of(60))), Window(0, 60)
+    )
     assert figures["response_time_ok"]["mean"] == pytest.approx(0.1)
     assert figures["response_time_ok"]["max"] == pytest.approx(0.1)
     assert figures["response_time"]["mean"] == pytest.approx((10 + 599 * 0.1) / 600)
@@ -90,13 +91,15 @@ def test_the_times_of_successes_are_not_those_of_what_timed_out():
 
 def test_the_longest_service_time_is_its_own_and_not_that_of_the_response():
     starts = np.arange(0, 60, 0.1)
-    figures = summarise(run_of(samples_of(starts, np.full(600, 0.5), late=0.2), plan_of(60)), Window(0, 60))
+    figures = summarise(
+        Evidence(run_of(samples_of(starts, np.full(600, 0.5), late=0.2), plan_of(60))), Window(0, 60)
+    )
     assert figures["response_time"]["max"] == pytest.approx(0.5)
     assert figures["service_time"]["max"] == pytest.approx(0.3, rel=0.002)
 
 
 def test_labels_add_up_to_the_whole():
-    figures = summarise(a_run(), Window(0, 60))
+    figures = summarise(Evidence(a_run()), Window(0, 60))
     labels = figures["by_label"]
     assert set(labels) == {"GET /a", "POST /b"}
     for key in ("operations", "failed"):
@@ -108,7 +111,7 @@ def test_what_a_stall_kept_away_is_in_the_response_time_and_not_in_the_successes
     run = run_of(
         samples_of(starts, np.full(4000, 0.01)), plan_of(60, model=Model.CLOSED), stalls=[(20.0, 40.0)]
     )
-    figures = summarise(run, Window(0, 60))
+    figures = summarise(Evidence(run), Window(0, 60))
     assert figures["filled"] == pytest.approx(2000, rel=0.01)
     assert figures["response_time"]["p95"] > 10
     assert figures["response_time_ok"]["p95"] < 0.02
@@ -116,7 +119,7 @@ def test_what_a_stall_kept_away_is_in_the_response_time_and_not_in_the_successes
 
 
 def test_without_a_steady_window_the_whole_run_is_shown_with_a_warning():
-    figures = summarise(a_run(ended="interrupted", ended_at=1.0), None)
+    figures = summarise(Evidence(a_run(ended="interrupted", ended_at=1.0)))
     assert figures["window"]["seconds"] == 1
     assert any("no steady window" in warning for warning in figures["warnings"])
 

@@ -7,6 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.verdict import Status, Verdict, Window
 from steps.suite.outcome import Finished, Outcome, run_line
@@ -48,7 +49,13 @@ def finished(
 
 
 def outcome(*criteria, runs=None):
-    return Outcome(criteria, "local", 1_700_000_000.0, 1_700_000_300.0, runs or {})
+    return Outcome(
+        criteria,
+        "local",
+        1_700_000_000.0,
+        1_700_000_300.0,
+        {letter: Evidence(run) for letter, run in (runs or {}).items()},
+    )
 
 
 def printed(result, width=80, **settings):

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.reports import timeline
 from loadkit.workload.workload import Model
@@ -22,7 +23,7 @@ def test_a_row_for_each_second_with_what_was_due_and_how_it_ended():
     run = run_of(
         samples_of(starts, np.full(50, 0.02), outcome=outcomes), plan_of(5, level=30, model=Model.CLOSED)
     )
-    table = rows(timeline.seconds(run))
+    table = rows(timeline.seconds(Evidence(run)))
     assert [row["second"] for row in table] == ["0", "1", "2", "3", "4"]
     assert {row["operations_due"] for row in table} == {"10"}
     assert [row["failed"] for row in table] == ["0", "0", "10", "0", "0"]
@@ -36,7 +37,7 @@ def test_the_generators_table_has_a_row_for_each_worker_and_second():
         [], plan_of(3), worker_seconds=[*worker_seconds_of(3), *worker_seconds_of(3, worker=1)], workers=2
     )
     run.table.count(Kind.LAG, worker_series(1), np.full(100, 1.5), np.full(100, 0.004))
-    table = rows(timeline.generator(run))
+    table = rows(timeline.generator(Evidence(run)))
     assert [(row["second"], row["worker"]) for row in table] == [
         ("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"), ("2", "0"), ("2", "1"),
     ]  # fmt: skip
@@ -46,5 +47,5 @@ def test_the_generators_table_has_a_row_for_each_worker_and_second():
 
 def test_an_empty_run_has_its_columns():
     run = run_of([], plan_of(2), worker_seconds=[])
-    assert timeline.csv_of(timeline.generator(run)).decode().startswith("second,worker,")
-    assert len(rows(timeline.seconds(run))) == 2
+    assert timeline.csv_of(timeline.generator(Evidence(run))).decode().startswith("second,worker,")
+    assert len(rows(timeline.seconds(Evidence(run)))) == 2

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadkit.criterion import Scope, ScopeKind
+from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Window
 from tests.builders import plan_of, run_of, samples_of
 

@@ -20,16 +20,14 @@ from typing import cast
 
 import uvloop
 
-from loadkit.criterion import Scope
 from loadkit.engine.run import Progress, run
 from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import UnreachableError
-from loadkit.judging.health import health
-from loadkit.judging.window import window
+from loadkit.judging.evidence import Evidence
+from loadkit.recording.health_bounds import CPU, LATENESS, LOOP_LAG
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
-from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import quantile_of, series_of, traffic_of
 from loadkit.target import Target
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -40,8 +38,6 @@ LEVELS = tuple(float(round(2000 * 2 ** (step / 2), -2)) for step in range(11))
 """Requests per second, each √2 times the one before: 2000, 2800, 4000 … 64 000."""
 LIMIT = 0.1
 """Seconds: the generator must be well enough to judge a response time against this."""
-_WARNS_FROM = 0.02
-"""Lateness (p99) as a share of a limit from which on a verdict warns (`loadkit.judging.health`)."""
 _ANSWERED = 0.98
 """Below this share of what was asked, the server could no more."""
 _ILL_REPORTS = 2
@@ -74,7 +70,7 @@ class Step:
     @property
     def shortest_limit(self) -> float:
         """The shortest time limit, in seconds, that is judged at this level without a warning of lateness."""
-        return self.lateness / _WARNS_FROM
+        return self.lateness / LATENESS.warns.of_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +126,23 @@ def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequen
 
 
 def _steps(done: Run) -> Iterator[Step]:
-    series = series_of(Scope(), done)
+    evidence = Evidence(done)
     for phase in done.plan.workload.phases():
-        where = window(done, phase.name)
-        if where is None:
+        window = evidence.window_of(phase.name)
+        if window is None:
             return
-        state = health(done, where, LIMIT)
-        traffic = traffic_of(done, series, where, Kind.RESPONSE)
-        answered = float(traffic.completed.sum()) / where.seconds
+        state = evidence.health(window, LIMIT)
+        traffic = evidence.traffic(window=window)
+        answered = float(traffic.completed.sum()) / window.seconds
         status, reasons = state.status, state.reasons
-        if answered < _ANSWERED * traffic.size / where.seconds:
+        if answered < _ANSWERED * traffic.size / window.seconds:
             status, reasons = "invalid", (*reasons, "the local server could not answer more")
         yield Step(
             rate=phase.level,
             answered=answered,
-            cpu=state.figures["busiest_cpu"],
-            lag=state.figures["loop_lag_p99"],
-            lateness=state.figures["lateness_p99"],
+            cpu=state.figures[CPU.name],
+            lag=state.figures[LOOP_LAG.name],
+            lateness=state.figures[LATENESS.name],
             response=quantile_of(traffic.histogram(), 0.99),
             health=status,
             reasons=reasons,

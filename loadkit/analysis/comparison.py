@@ -6,13 +6,15 @@ answers with all that may speak against a run, and no second method is needed.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from loadkit.criterion import Comparison, Criterion, Unit
+from loadkit.judging.evidence import Evidence
+from loadkit.judging.finding import as_sentence
 from loadkit.judging.judge import judge
 from loadkit.recording.run import Run
 from loadkit.units import format_quantity
 from loadkit.verdict import Status, Verdict
-from loadkit.workload.plan import Scaling
 
 __all__ = ["compare_loads"]
 
@@ -20,37 +22,35 @@ _COMFORT = 1.5
 """Times the value at the other load by which a run that measured it well keeps that value, at least."""
 
 
-def compare_loads(criterion: Criterion, run: Run, other: Run) -> Verdict:
+def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> Verdict:
     """What two runs say of a criterion that compares their loads.
 
     Args:
         criterion: has a `reference`.
-        run: at the load that the criterion speaks of.
-        other: at the load that it is compared with.
+        evidence: of the run at the load that the criterion speaks of.
+        other: of the run at the load that it is compared with.
 
     """
     reference = criterion.reference
     assert reference is not None
     plain = replace(criterion, reference=None)
-    rehearsal = run.plan.rehearsed
+    told = partial(_told, criterion, evidence.run)
     # Fewer users at both loads leave their ratio what it is, also that of amounts.
-    run, other = _as_stated(run), _as_stated(other)
+    evidence, other = evidence.as_stated(), other.as_stated()
     there = f"at the {reference.level} load"
-    easy = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), run)
+    easy = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), evidence)
     base = _measured(plain, other)
     if base.status is not Status.PASS or not base.measured or base.interval is None or not base.interval[0]:
         blank = replace(base, measured=None, interval=None, censored=False, window=None)
         if easy is not None and easy.status is Status.PASS:
-            return _told(blank, criterion, run, rehearsal, Status.PASS, easy.reason, easy)
+            return told(blank, Status.PASS, easy.reason, easy)
         known = base.status in {Status.INVALID, Status.NOT_JUDGED}
         status = base.status if known else Status.INCONCLUSIVE
-        return _told(
-            blank, criterion, run, rehearsal, status, f"{there.capitalize()}: {base.reason}", easy or base
-        )
+        return told(blank, status, f"{there.capitalize()}: {base.reason}", easy or base)
     low, high = base.interval
     least, most = (low, high) if criterion.comparison.is_upper else (high, low)
-    keeping = judge(replace(plain, limit=criterion.limit * least), run)
-    breaking = judge(replace(plain, limit=criterion.limit * most), run)
+    keeping = judge(replace(plain, limit=criterion.limit * least), evidence)
+    breaking = judge(replace(plain, limit=criterion.limit * most), evidence)
     status = _status(easy, keeping, breaking)
     verdict = replace(keeping, measured=None, interval=None)
     if keeping.measured is not None and keeping.interval is not None and breaking.interval is not None:
@@ -66,17 +66,13 @@ def compare_loads(criterion: Criterion, run: Run, other: Run) -> Verdict:
     decisive = breaking if status is Status.FAIL else keeping
     if easy is not None and status is Status.PASS and keeping.status is not Status.PASS:
         decisive = easy
-    return _told(verdict, criterion, run, rehearsal, status, reason, decisive, base)
+    return told(verdict, status, reason, decisive, base)
 
 
-def _as_stated(run: Run) -> Run:
-    return replace(run, plan=replace(run.plan, scaling=Scaling()))
-
-
-def _measured(plain: Criterion, other: Run) -> Verdict:
+def _measured(plain: Criterion, other: Evidence) -> Verdict:
     """The other run's value, as a verdict that is a pass where it is well measured."""
     asked = replace(plain, comparison=Comparison.IS_AT_MOST)
-    rough = judge(replace(asked, limit=other.plan.timeout), other)
+    rough = judge(replace(asked, limit=other.run.plan.timeout), other)
     if not rough.measured:
         return rough
     return judge(replace(asked, limit=rough.measured * max(plain.limit, _COMFORT)), other)
@@ -134,23 +130,17 @@ def _more(verdict: Verdict) -> str:
 
 
 def _told(
-    verdict: Verdict,
-    criterion: Criterion,
-    run: Run,
-    rehearsal: str,
-    status: Status,
-    reason: str,
-    *sources: Verdict,
+    criterion: Criterion, run: Run, verdict: Verdict, status: Status, reason: str, *sources: Verdict
 ) -> Verdict:
     return replace(
         verdict,
         criterion=criterion.sentence,
         status=status,
-        reason=reason[:1].upper() + reason[1:] if not reason[1:2].isdigit() else reason,
+        reason=as_sentence(reason),
         limit=criterion.limit,
         unit=criterion.unit,
         run=run.id,
-        rehearsed=rehearsal,
+        rehearsed=run.plan.rehearsed,
         warnings=tuple(dict.fromkeys(warning for source in sources for warning in source.warnings)),
         details={
             "here": {

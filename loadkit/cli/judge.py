@@ -6,8 +6,9 @@ from pathlib import Path
 from loadkit import grammar
 from loadkit.cli.run import add_outputs, require_svg, write_json, write_plot
 from loadkit.judging import judge
+from loadkit.judging.evidence import Evidence
 from loadkit.recording import archive
-from loadkit.reports import table
+from loadkit.reports import summary, table
 from loadkit.verdict import exit_code
 
 __all__ = ["add", "execute"]
@@ -30,12 +31,13 @@ def execute(options: argparse.Namespace) -> int:
     """Read the run, judge each sentence, print."""
     require_svg(options.plot)
     criteria = [grammar.criterion(sentence) for sentence in options.sentences]
-    kept = archive.load(archive.find(options.run, options.runs))
-    verdicts = [judge.judge(criterion, kept) for criterion in criteria]
+    evidence = Evidence(archive.load(archive.find(options.run, options.runs)))
+    verdicts = [judge.judge(criterion, evidence) for criterion in criteria]
+    figures = summary.summarise(evidence)
     if options.json:
-        write_json(kept, verdicts, options.json)
+        write_json(figures, verdicts, options.json)
     if options.plot:
-        write_plot(kept, options.plot)
+        write_plot(evidence, options.plot)
     if options.json != "-":
-        print("\n".join(table.lines(kept, verdicts)))
+        print("\n".join(table.lines(evidence, figures, verdicts)))
     return exit_code(verdict.status for verdict in verdicts) if verdicts else 0

@@ -5,7 +5,7 @@ import ipaddress
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.engine.run import run
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.judging import judge
-from loadkit.judging.window import window
+from loadkit.judging.evidence import Evidence
 from loadkit.live import terminal as live
 from loadkit.recording import archive
-from loadkit.recording.run import Run
 from loadkit.reports import charts, summary, table
 from loadkit.target import Address, Target, masked_path
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
@@ -118,17 +117,19 @@ def execute(options: argparse.Namespace) -> int:
         done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
     done.plan = without_secrets(plan)
     folder = archive.save(done, options.out)
-    verdicts = [judge.judge(criterion, done) for criterion in criteria]
+    evidence = Evidence(done)
+    verdicts = [judge.judge(criterion, evidence) for criterion in criteria]
+    figures = summary.summarise(evidence)
     if options.json:
-        write_json(done, verdicts, options.json)
+        write_json(figures, verdicts, options.json)
     if options.plot:
-        write_plot(done, options.plot)
+        write_plot(evidence, options.plot)
     if options.json != "-":
-        print("\n".join(table.lines(done, verdicts)))
+        print("\n".join(table.lines(evidence, figures, verdicts)))
         print(f"kept as {folder}: loadkit judge {done.id} judges it again")
     if verdicts:
         return exit_code(verdict.status for verdict in verdicts)
-    return 0 if table.has_answers(done) else EXIT_CODES[Status.INCONCLUSIVE]
+    return 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
 
 
 def target_of(url: str, allowed: Sequence[str]) -> Target:
@@ -226,10 +227,9 @@ def _kept(name: str, value: str) -> str:
             return value if name in _HARMLESS else _HIDDEN
 
 
-def write_json(done: Run, verdicts: Sequence[Verdict], where: str) -> None:
+def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: str) -> None:
     """Write what `loadkit/reports/run.schema.json` describes to a file, or to standard output for "-"."""
-    data: dict[str, Any] = summary.summarise(done, window(done))
-    data["verdicts"] = [summary.verdict_json(verdict) for verdict in verdicts]
+    data = {**figures, "verdicts": [summary.verdict_json(verdict) for verdict in verdicts]}
     text = json.dumps(data, indent=2, allow_nan=False)
     if where == "-":
         print(text)
@@ -251,7 +251,7 @@ def require_svg(file: str | None) -> None:
         raise ConfigurationError(f"--plot {file}: it draws SVG; expected such as percentiles.svg")
 
 
-def write_plot(done: Run, file: str) -> None:
+def write_plot(evidence: Evidence, file: str) -> None:
     """Draw the percentiles of response and service time.
 
     Raises:
@@ -259,7 +259,7 @@ def write_plot(done: Run, file: str) -> None:
 
     """
     try:
-        Path(file).write_bytes(charts.percentiles(done, window(done)))
+        Path(file).write_bytes(charts.percentiles(evidence, evidence.window))
     except OSError as error:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
 

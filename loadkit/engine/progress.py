@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadkit.recording import histogram as buckets
+from loadkit.recording.health_bounds import CPU, LOOP_LAG
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
@@ -15,10 +17,6 @@ from loadkit.workload.plan import Plan
 
 __all__ = ["LiveStats", "Progress"]
 
-_LAGS = 0.01
-"""Seconds of event-loop lag (p99) from which the live line warns; the judge decides by the criterion."""
-_BUSY = 0.85
-"""Ratio of a core that a worker may use before the live line warns."""
 _EMERGENCY = 10
 """Seconds over which more than half of the operations must fail to stop a run."""
 
@@ -107,18 +105,17 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[fl
             Kind.RESPONSE, map(label_series, table.labels()), 0, 1 << 22
         )
         np.add.at(totals, bucket[outcome == 0], counts[outcome == 0])
-    ranks = totals.cumsum()
-    if not ranks[-1]:
-        return [float("nan")] * len(shares)
-    return [buckets.middle(int(np.searchsorted(ranks, share * ranks[-1]))) for share in shares]
+    values = (quantile_of(totals, share) for share in shares)
+    return [float("nan") if value is None else value for value in values]
 
 
 def _health(reports: Sequence[Report]) -> str:
+    """The generator's own health in the last second. A criterion's time limit is not known here, so the judge may differ."""
     lag = max((_lag(report.table) for report in reports), default=0.0)
     cpu = max((report.worker_second.cpu_seconds for report in reports), default=0.0)
-    if cpu > _BUSY:
+    if cpu > CPU.invalid.fixed:
         return f"generator at {cpu:.0%} of a core"
-    if lag > _LAGS:
+    if lag > LOOP_LAG.invalid.fixed:
         return f"generator {lag * 1e3:.0f} ms late"
     return OK
 
@@ -127,8 +124,4 @@ def _lag(table: SliceTable) -> float:
     """The 99th percentile of the event loop's lag, in seconds."""
     workers = [name for name in table.series if name.startswith("worker:")]
     _, _, bucket, counts = table.select(Kind.LAG, workers, 0, 1 << 22)
-    if not len(counts):
-        return 0.0
-    order = np.argsort(bucket)
-    ranks = counts[order].cumsum()
-    return buckets.middle(int(bucket[order][np.searchsorted(ranks, 0.99 * ranks[-1])]))
+    return quantile_of(np.bincount(bucket, counts).astype(np.int64), 0.99) or 0.0

@@ -230,7 +230,7 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 def is_query(measure: Measure) -> bool:
     """Is it free PromQL? No other measure is a plain number."""
-    return measure.family is Family.GAUGE and measure.unit is Unit.NUMBER
+    return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER
 
 
 def read(name: str, text: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from loadkit.criterion import Comparison, Criterion, Family, Measure, Reference, Scope, ScopeKind, Unit
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Reference, Scope, Unit
 from loadkit.errors import PhraseError
 from loadkit.grammar.parameters import PARAMETERS, UNIT_EXAMPLES, Quantity, is_query
 
@@ -64,26 +64,6 @@ _KINDS = {
     Unit.TIMES: "a ratio",
     Unit.NUMBER: "a plain number",
 }
-_OF_TRAFFIC = set(ScopeKind) - {ScopeKind.INSTANCE}
-_SCOPES = {
-    Family.TIME: _OF_TRAFFIC,
-    Family.ERROR_RATE: _OF_TRAFFIC,
-    Family.AVAILABILITY: _OF_TRAFFIC,
-    Family.THROUGHPUT: _OF_TRAFFIC,
-    Family.UPTIME: {ScopeKind.ALL},
-    Family.GAUGE: {ScopeKind.ALL, ScopeKind.INSTANCE},
-    Family.RECOVERY: {ScopeKind.ALL},
-    Family.ALERT: {ScopeKind.ALL},
-}
-_WHERE = {
-    **dict.fromkeys(
-        (Family.TIME, Family.ERROR_RATE, Family.AVAILABILITY, Family.THROUGHPUT),
-        "of operations, not of instances",
-    ),
-    Family.UPTIME: "of the service as a whole",
-    Family.GAUGE: 'of instances; expected "on every instance", or nothing',
-}
-"""What a family's measures belong to, for a sentence that has them belong to something else."""
 
 
 @cache
@@ -114,8 +94,8 @@ def promise(
         raise PhraseError(sentence, measure.statistic, "a percentile lies above p0, such as p95")
     if measure.statistic == "max" and comparison is not Comparison.NEVER_EXCEEDS:
         raise PhraseError(sentence, comparison, 'of a maximum only "never exceeds" can be said')
-    if scope.kind not in _SCOPES[measure.family]:
-        raise PhraseError(sentence, str(scope), f"{name} is {_WHERE[measure.family]}")
+    if scope.kind not in measure.family.scopes:
+        raise PhraseError(sentence, str(scope), f"{name} is {measure.family.whose}")
     return Criterion(sentence, measure, comparison, limit.value, scope)
 
 
@@ -134,15 +114,14 @@ def load_comparison(
         PhraseError: no two loads can be compared by that measure, or the other limit is not one of it.
 
     """
-    is_time = measure.family is Family.TIME and measure.statistic != "max"
-    if not is_time and measure.family is not Family.THROUGHPUT:
+    if not measure.family.compares_loads or measure.statistic == "max":
         expected = "two loads are compared by response times or throughput, such as the p95 response time"
         raise PhraseError(sentence, measure.name, expected)
     if times == 0:
         raise PhraseError(sentence, "0 times", "expected a number above 0, such as 2 times")
     scope = scope or Scope()
-    if scope.kind not in _OF_TRAFFIC:
-        raise PhraseError(sentence, str(scope), f"{measure.name} is {_WHERE[measure.family]}")
+    if scope.kind not in measure.family.scopes:
+        raise PhraseError(sentence, str(scope), f"{measure.name} is {measure.family.whose}")
     if or_limit is not None:
         _require_unit(sentence, measure, or_limit)
     reference = Reference(level, or_limit.value if or_limit else None)

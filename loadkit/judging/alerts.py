@@ -1,47 +1,55 @@
 """What the service's own alerts did while the load was on."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from loadkit.criterion import Criterion, Unit
+from loadkit.criterion import Criterion, Measure, Unit
 from loadkit.grammar import observed_as
+from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import coverage_problem
-from loadkit.judging.health import health
 from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import disturbance
 
-__all__ = ["examine_alert"]
+__all__ = ["find_alert", "queries_of"]
 
 
-def examine_alert(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
+def queries_of(measure: Measure) -> tuple[str, ...]:
+    """What the observer is to be asked for."""
+    return (observed_as(measure),)
+
+
+def find_alert(case: Case) -> Finding:
     """Judge "the … alert fires within …" and "no alert fires", and say which part of the run showed it.
 
     The first counts from the last action, or from the highest load's end or beginning where there is none; the second
     speaks of all that follows the first ramp. An alert fires where its ``ALERTS`` series has a sample.
     """
+    criterion, run = case.criterion, case.evidence.run
     observation = run.observations.get(observed_as(criterion.measure))
     if observation is None:
-        return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed"), None
+        return Finding(Status.NOT_JUDGED, "the alerts of this run were not observed")
     if observation.problem:
-        return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}"), None
+        return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}")
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
-        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}'), None
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}')
     examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
     found, where = examine(criterion, run, observation)
+    found = replace(found, window=where)
     # Silence under a load that was not put on says nothing; an alert that fired did.
-    if where is not None and found.status in {Status.PASS, Status.FAIL} and not found.measured:
-        state = health(run, where)
+    if found.status in {Status.PASS, Status.FAIL} and not found.measured:
+        state = case.evidence.health(where)
         if state.unhealthy.all():
-            reasons = "; ".join(state.reasons)
-            found = found.become(Status.INVALID, f"the load generator was not well: {reasons}, all the time")
-    return found, where
+            found = found.become(Status.INVALID, f"{state.sentence}, all the time")
+    return found
 
 
-def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
+def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window]:
     alert, limit = criterion.measure.name, criterion.limit
     cause, hold = disturbance(run.plan), run.plan.workload.hold
     start = max((event.at for event in run.events), default=0.0)
@@ -82,7 +90,7 @@ def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Fi
     ), where
 
 
-def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window | None]:
+def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window]:
     stages = run.plan.workload.phases()
     start = next((phase.start for phase in stages if phase.is_constant), stages[0].end)
     where = Window(int(start), max(1, int(run.ended_at) - int(start)), "after the first ramp")

@@ -6,9 +6,9 @@ from typing import Any
 
 from loadkit.criterion import Criterion, ScopeKind
 from loadkit.units import distance, format_quantity, format_seconds
-from loadkit.verdict import Status
+from loadkit.verdict import Status, Window
 
-__all__ = ["Finding", "decide", "subject"]
+__all__ = ["Finding", "as_sentence", "decide", "listed", "subject"]
 
 _DOUBT = ", but may be "
 """What stands between a value and how sure it is, where that decides nothing."""
@@ -29,6 +29,8 @@ class Finding:
     censored: bool = False
     warnings: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    window: Window | None = None
+    """The part of the run that showed it, where that is not the one that was given."""
 
     def warned(self, *warnings: str) -> "Finding":
         """The same, with more to know."""
@@ -42,6 +44,18 @@ class Finding:
     def become(self, status: Status, reason: str) -> "Finding":
         """The same figures, another status."""
         return replace(self, status=status, reason=reason)
+
+
+def as_sentence(text: str) -> str:
+    """A reason as a sentence of its own: "p95 …" stays as it is."""
+    is_symbol = text[1:2].isdigit()
+    return (text if is_symbol else text[:1].upper() + text[1:]).rstrip(".") + "."
+
+
+def listed(names: list[str]) -> str:
+    """Names in quotes, the first dozen of them."""
+    shown = ", ".join(f'"{name}"' for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"
 
 
 def subject(criterion: Criterion) -> str:

@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Unit
-from loadkit.judging.finding import Finding, decide, subject
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.finding import Finding, decide, listed, subject
 from loadkit.judging.spells import SPELL, Spells, weigh
 from loadkit.judging.statistics import batch_edges, mean_of_batches, persistence, theil_sen
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status
 
-__all__ = ["Points", "coverage_problem", "examine_gauge", "lookback", "points_of"]
+__all__ = ["Points", "coverage_problem", "examine_gauge", "find_gauge", "lookback", "points_of", "unobserved"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -165,6 +166,23 @@ def _increases(
     return Points(instance, at[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
 
 
+def unobserved(criterion: Criterion, evidence: Evidence) -> Finding | None:
+    """Why a measure cannot be judged on a run: nobody asked for it. None where somebody did."""
+    observations = evidence.run.observations
+    if criterion.measure.name in observations:
+        return None
+    known = listed(sorted(observations))
+    return Finding(Status.NOT_JUDGED, f'"{criterion.measure.name}" was not observed; this run has {known}')
+
+
+def find_gauge(case: Case) -> Finding:
+    """Judge a named measure, or free PromQL, over the window."""
+    run, window = case.evidence.run, case.window
+    begin = run.started + window.start
+    observation = run.observations[case.criterion.measure.name]
+    return examine_gauge(case.criterion, observation, begin, begin + window.seconds)
+
+
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
     """Judge a named measure between two Unix moments: each instance on its own, and the worst one decides.
 
@@ -195,10 +213,10 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
     gravity = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
-    health_check = 1 if criterion.comparison.is_upper else -1
+    sign = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
-        return gravity.index(finding.status), -health_check * (
+        return gravity.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Unit
-from loadkit.recording import histogram as buckets
+from loadkit.recording import health_bounds
+from loadkit.recording.health_bounds import CHECKS, HealthCheck
+from loadkit.recording.histogram import quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
+from loadkit.workload.workload import Model
 
-__all__ = ["NO_TIME_LIMIT", "Health", "HealthCheck", "health", "held_per_second"]
+__all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
 
 NO_TIME_LIMIT = 1.0
 """Seconds that stand for the limit where a criterion has none in time."""
@@ -22,77 +24,114 @@ NO_TIME_LIMIT = 1.0
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
-_SKEW = 0.010
-"""Seconds by which workers may differ on when the run started."""
 _BUSY = 10
 """Seconds over which processor time and sending are weighed."""
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
-    """One thing by which a generator's health shows."""
+class CheckResult:
+    """What a check of the generator's health came to in a window."""
 
-    name: str
-    title: str
-    """As short as a table's column asks for."""
-    words: str
+    check: HealthCheck
     value: float
-    """The worst in the window; in base units, as the bounds."""
+    """The worst in the window; in the check's unit, as the bounds."""
     warns_from: float
     invalid_from: float
-    unit: Unit
-    falls: bool = False
-    """Is a small value the bad one?"""
+    population: str = ""
+    """Whose it is, where the check looks at each population on its own."""
 
-    def exceeds(self, bound: float) -> bool:
-        """Is the value on the bad side of a bound?"""
-        return self.value < bound if self.falls else self.value > bound
+    @classmethod
+    def of(cls, check: HealthCheck, value: float, limit: float, population: str = "") -> "CheckResult":
+        """What a value means for a time limit of so many seconds; what invalidates warns too, however short that is."""
+        warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
+        if check.is_beyond(np.array(warns_from), invalid_from):
+            warns_from = invalid_from
+        return cls(check, value, warns_from, invalid_from, population)
+
+    @property
+    def is_warning(self) -> bool:
+        """Is the value beyond the bound from which it warns?"""
+        return bool(self.check.is_beyond(np.array(self.value), self.warns_from))
+
+    @property
+    def is_invalid(self) -> bool:
+        """Is it beyond the bound from which it invalidates?"""
+        return bool(self.check.is_beyond(np.array(self.value), self.invalid_from))
 
     @property
     def sentence(self) -> str:
         """What is amiss, where something is."""
-        bound = self.invalid_from if self.exceeds(self.invalid_from) else self.warns_from
-        side = "below" if self.falls else "above"
-        return f"{self.words} {format_quantity(self.value, self.unit)}, {side} {format_quantity(bound, self.unit)}"
+        bound = self.invalid_from if self.is_invalid else self.warns_from
+        side, unit = ("below" if self.check.falls else "above"), self.check.unit
+        value, whose = (
+            format_quantity(self.value, unit),
+            f" of the {self.population}" if self.population else "",
+        )
+        return f"{self.check.words} {value}{whose}, {side} {format_quantity(bound, unit)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the generator's signs say over one window."""
+    """What the checks of the generator's health say over one window."""
 
     status: str
     """"ok", "warn" or "invalid"."""
     reasons: tuple[str, ...]
-    """One sentence for each sign that is not ok."""
+    """One sentence for each check that is not ok."""
     unhealthy: Booleans
     """By second of the window: is what was measured in it in doubt?"""
-    checks: tuple[HealthCheck, ...]
+    checks: tuple[CheckResult, ...]
     """All of them, also those that are ok."""
 
     @property
     def figures(self) -> dict[str, float]:
-        """The signs' values by their names."""
-        return {health_check.name: health_check.value for health_check in self.checks}
+        """The checks' values by their names."""
+        return {result.check.name: result.value for result in self.checks}
+
+    @property
+    def sentence(self) -> str:
+        """What a verdict says of it, where it is not ok."""
+        return f"the load generator was overloaded: {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one check measured in a window."""
+
+    value: float
+    """The one that stands for the window."""
+    by_second: Floats
+    """Shape (`seconds`,)."""
+    population: str = ""
+    """Whose it is, where the check looks at each population on its own."""
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
     """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
-    workers = [worker_series(worker) for worker in range(run.workers)]
-    worker_seconds = [
-        worker_second
-        for worker_second in run.worker_seconds
-        if window.start <= worker_second.second < window.end
-    ]
-    lag, late = (_Delays.of(run, kind, workers, window) for kind in (Kind.LAG, Kind.LATENESS))
-    lag_bound, late_bound, pause_bound = max(0.010, 0.05 * limit), 0.10 * limit, 0.20 * limit
+    measured = _measured(run, window)
+    checks = tuple(
+        CheckResult.of(check, measured[check.name].value, limit, measured[check.name].population)
+        for check in CHECKS
+    )
+    unhealthy = np.zeros(window.seconds, np.bool_)
+    for result in checks:
+        unhealthy |= result.check.is_beyond(measured[result.check.name].by_second, result.invalid_from)
+    reasons = [result.sentence for result in checks if result.is_warning]
+    if unhealthy.any() and not reasons:
+        reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
+    is_invalid = any(result.is_invalid for result in checks)
+    return Health("invalid" if is_invalid else "warn" if reasons else "ok", tuple(reasons), unhealthy, checks)
+
+
+def _measured(run: Run, window: Window) -> dict[str, _Measured]:
+    """By the name of the check."""
+    worker_seconds = [each for each in run.worker_seconds if window.start <= each.second < window.end]
     total = _sum(worker_seconds, window, _BUSY)
     cpu = max(
         (_busiest(worker_seconds, window, worker) for worker in range(run.workers)),
         default=np.zeros(window.seconds),
         key=np.max,
     )
-    due = total(lambda worker_second: worker_second.count(SCHEDULED) - worker_second.count(BLOCKED))
-    sent = np.where(due > 0, total(lambda worker_second: worker_second.count(SENT)) / np.maximum(due, 1), 1.0)
     out_of_descriptors = total(lambda worker_second: worker_second.count(OUT_OF_DESCRIPTORS)) / np.maximum(
         total(lambda worker_second: worker_second.count(SCHEDULED)), 1
     )
@@ -102,97 +141,55 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         [worker_second.second - window.start for worker_second in worker_seconds],
         [worker_second.longest_pause for worker_second in worker_seconds],
     )
-    all_due = sum(
-        worker_second.count(SCHEDULED) - worker_second.count(BLOCKED) for worker_second in worker_seconds
-    )
-    all_sent = sum(worker_second.count(SENT) for worker_second in worker_seconds)
     all_out_of_descriptors = sum(
         worker_second.count(OUT_OF_DESCRIPTORS) for worker_second in worker_seconds
     ) / max(1, sum(worker_second.count(SCHEDULED) for worker_second in worker_seconds))
     clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
     skew = max(clock_offset) - min(clock_offset)
-    sent_of_due = all_sent / all_due if all_due > 0 else 1.0
-    pause, busy, seconds, ratio = float(pauses.max()), float(cpu.max()), Unit.SECONDS, Unit.RATIO
-    checks = (
-        HealthCheck(
-            "loop_lag_p99", "loop lag", "its event loop lagged (p99) by", lag.p99, 0.005, lag_bound, seconds
-        ),
-        HealthCheck(
-            "lateness_p99", "lateness", "it sent late (p99) by", late.p99, 0.02 * limit, late_bound, seconds
-        ),
-        HealthCheck("busiest_cpu", "CPU", "a worker's processor was busy for", busy, 0.70, 0.85, ratio),
-        HealthCheck(
-            "sent_ratio", "sent", "of what was due it sent", sent_of_due, 0.995, 0.98, ratio, falls=True
-        ),
-        HealthCheck(
-            "longest_pause",
-            "GC pause",
-            "garbage collection paused it for",
-            pause,
-            0.020,
-            pause_bound,
-            seconds,
-        ),
-        HealthCheck(
-            "starved_ratio",
-            "no socket",
-            "it lacked sockets or files for",
-            all_out_of_descriptors,
-            0.0,
-            0.001,
-            ratio,
-        ),
-        HealthCheck("clock_skew", "skew", "its workers' clocks differ by", skew, 0.002, _SKEW, seconds),
-    )
-    unhealthy = (
-        (lag.worst > lag_bound)
-        | (late.worst > late_bound)
-        | (cpu > 0.85)
-        | (sent < 0.98)
-        | (pauses > pause_bound)
-        | (out_of_descriptors > 0.001)
-        | (skew > _SKEW)
-    )
-    invalid = [health_check for health_check in checks if health_check.exceeds(health_check.invalid_from)]
-    warned = [health_check for health_check in checks if health_check.exceeds(health_check.warns_from)]
-    reasons = [health_check.sentence for health_check in warned]
-    if unhealthy.any() and not warned:
-        reasons.append(f"it was at fault in {int(unhealthy.sum())} of {window.seconds} seconds")
-    return Health(
-        "invalid" if invalid else "warn" if reasons else "ok",
-        tuple(reasons),
-        unhealthy,
-        checks,
+    return {
+        health_bounds.LOOP_LAG.name: _delays(run, Kind.LAG, window),
+        health_bounds.LATENESS.name: _delays(run, Kind.LATENESS, window),
+        health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
+        health_bounds.SENT.name: _sent(run, worker_seconds, window),
+        health_bounds.GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
+        health_bounds.OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
+        health_bounds.CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
+    }
+
+
+def _sent(run: Run, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
+    """What share was sent of what was due; of several populations that of the worst, also in each second."""
+    populations = run.plan.populations
+    names = [each.name for each in populations] if len(populations) > 1 else [None]
+    each = [_sent_by(name, worker_seconds, window) for name in names]
+    worst = min(each, key=lambda sent: sent.value)
+    return _Measured(worst.value, np.min([sent.by_second for sent in each], axis=0), worst.population)
+
+
+def _sent_by(population: str | None, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
+    def due_in(worker_second: WorkerSecond) -> int:
+        return worker_second.count(SCHEDULED, population) - worker_second.count(BLOCKED, population)
+
+    total = _sum(worker_seconds, window, _BUSY)
+    due, sent = total(due_in), total(lambda worker_second: worker_second.count(SENT, population))
+    all_due = sum(due_in(worker_second) for worker_second in worker_seconds)
+    all_sent = sum(worker_second.count(SENT, population) for worker_second in worker_seconds)
+    return _Measured(
+        all_sent / all_due if all_due > 0 else 1.0,
+        np.where(due > 0, sent / np.maximum(due, 1), 1.0),
+        population or "",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Delays:
-    """What the workers counted of one kind of delay."""
-
-    p99: float
-    """Seconds, over the window."""
-    worst: Floats
-    """Seconds, the 99th percentile of each second, shape (`seconds`,)."""
-
-    @classmethod
-    def of(cls, run: Run, kind: Kind, series: list[str], window: Window) -> "_Delays":
-        second, _, bucket, count = run.table.select(kind, series, window.start, window.end)
-        if not len(count):
-            return cls(0.0, np.zeros(window.seconds))
-        histogram = np.bincount(bucket, count)
-        p99 = buckets.middle(int(np.searchsorted(np.cumsum(histogram), 0.99 * count.sum())))
-        order = np.lexsort((bucket, second))
-        second, bucket, count = second[order] - window.start, bucket[order], count[order]
-        # Counting from each second's longest: the bucket in which its last hundredth begins.
-        size = np.bincount(second, count, window.seconds)
-        running = np.cumsum(count)
-        before = np.concatenate([[0.0], np.cumsum(size)])[second]
-        reached = running - before >= 0.99 * size[second]
-        worst = np.full(window.seconds, buckets.BUCKETS, np.int64)
-        np.minimum.at(worst, second[reached], bucket[reached])
-        times = np.where(worst < buckets.BUCKETS, buckets.lower_edges(worst), 0.0)
-        return cls(p99, times)
+def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
+    """The 99th percentile of a kind of delay that the workers counted, in seconds."""
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
+    if not len(count):
+        return _Measured(0.0, np.zeros(window.seconds))
+    histogram = np.bincount(bucket, count).astype(np.int64)
+    (each,) = quantiles_of_each(second - window.start, bucket, count, window.seconds, (0.99,))
+    return _Measured(quantile_of(histogram, 0.99) or 0.0, np.nan_to_num(each))
 
 
 def _rolling(values: Floats, length: int) -> Floats:
@@ -223,16 +220,27 @@ def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) ->
     return used / _rolling(np.ones(window.seconds), _BUSY)
 
 
-def held_per_second(run: Run, window: Window) -> tuple[Floats, Floats]:
-    """Users held and users stated, by second of the window; both of shape (`seconds`,). For closed load."""
-    held = np.zeros(window.seconds)
+def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Floats, Floats]:
+    """Users held and users stated, by second of the window; both of shape (`seconds`,).
+
+    Of one closed population, or of all of them where none is named.
+    """
+    populations = run.plan.populations
+    closed = [
+        each for each in populations if each.workload.model is Model.CLOSED and population in {"", each.name}
+    ]
+    # A run that was kept may know its one population by another name.
+    names = [each.name for each in closed] if len(populations) > 1 else [None]
+    held, stated = np.zeros(window.seconds), np.zeros(window.seconds)
     for worker_second in run.worker_seconds:
         if window.start <= worker_second.second < window.end:
-            held[worker_second.second - window.start] += worker_second.gauge(HELD)
-    # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
-    levels = np.array([run.plan.workload.level_at(second) for second in range(window.start, window.end)])
-    ends = np.array(
-        [run.plan.workload.level_at(second + 0.999) for second in range(window.start, window.end)]
-    )
-    stated = np.minimum(levels, ends)
+            held[worker_second.second - window.start] += sum(
+                worker_second.gauge(HELD, name) for name in names
+            )
+    seconds = range(window.start, window.end)
+    for each in closed:
+        # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
+        levels = np.array([each.workload.level_at(second) for second in seconds])
+        ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
+        stated += np.minimum(levels, ends)
     return held, stated

@@ -5,14 +5,16 @@ under 1 % of the requests although it is 7 % of the time (coordinated omission: 
 Each long gap is filled with the arrivals that the window's usual rate would have brought, each waiting to its end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from loadkit.recording.stalls import Stall
 from loadkit.recording.traffic import Traffic
 
-__all__ = ["correct_omission"]
+__all__ = ["correct_omission", "shared"]
 
 _LONG = 20
 """Times the usual time between two completions, from which on a gap is a stall."""
@@ -53,3 +55,23 @@ def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limi
     if not seconds:
         return traffic
     return traffic.plus(np.array(seconds, np.int64), np.array(waits))
+
+
+def shared(stalls: Iterable[Sequence[Stall]]) -> Sequence[Stall]:
+    """The times that lie in a stall of each of several series, which rise."""
+    return reduce(_overlaps, stalls)
+
+
+def _overlaps(ones: Sequence[Stall], others: Sequence[Stall]) -> Sequence[Stall]:
+    common: list[Stall] = []
+    one = other = 0
+    while one < len(ones) and other < len(others):
+        start = max(ones[one].start, others[other].start)
+        end = min(ones[one].end, others[other].end)
+        if start < end:
+            common.append(replace(ones[one], start=start, end=end, population=""))
+        if ones[one].end < others[other].end:
+            one += 1
+        else:
+            other += 1
+    return common

@@ -1,10 +1,14 @@
 """Error rate, availability, uptime and throughput: what share succeeded, and how many did per second."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
 from loadkit.criterion import Criterion, Family
+from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, decide
 from loadkit.judging.spells import (
     Spells,
@@ -27,14 +31,99 @@ from loadkit.judging.statistics import (
     mean_of_batches,
     persistence,
 )
-from loadkit.recording.traffic import FAILED, Traffic
-from loadkit.units import format_seconds
+from loadkit.recording.histogram import FAILED, lower_edges
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.traffic import Traffic
+from loadkit.units import format_number, format_seconds
 from loadkit.verdict import Status
+from loadkit.workload.offered import needed, offered
+from loadkit.workload.workload import Model
 
-__all__ = ["examine_share", "examine_throughput", "failure_effect"]
+__all__ = [
+    "examine_share",
+    "examine_throughput",
+    "failure_effect",
+    "find_share",
+    "find_throughput",
+    "find_uptime",
+    "otherwise_sent",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+
+_PROBED = 0.9
+"""The share of the seconds that must have been probed."""
+
+
+def find_share(case: Case) -> Finding:
+    """Judge the error rate or availability of the operations."""
+    attempts, failures = case.traffic.per_second(), case.traffic.per_second(FAILED)
+    lent = case.lent_effect(failure_effect)
+    return examine_share(case.criterion, attempts, failures, lent, is_steady=case.is_steady)
+
+
+def find_uptime(case: Case) -> Finding:
+    """Judge the share of one-second probes that were answered."""
+    window = case.window
+    probes = [
+        (int(at) - window.start, up) for at, up in case.evidence.run.probes if window.start <= at < window.end
+    ]
+    if len(probes) < _PROBED * window.seconds:
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"only {len(probes)} probes were made in {window.seconds} seconds",
+            samples=len(probes),
+        )
+    seconds = np.array([second for second, _ in probes], np.int64)
+    down = np.array([not up for _, up in probes], np.int64)
+    attempts = np.bincount(seconds, minlength=window.seconds)
+    failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
+    return examine_share(case.criterion, attempts, failures, is_steady=False)
+
+
+def find_throughput(case: Case) -> Finding:
+    """Judge the successes per second. One that the plan itself could not reach says nothing of the service."""
+    criterion, traffic = case.criterion, case.traffic
+    found = examine_throughput(criterion, traffic)
+    loads = [population.workload for population in case.evidence.makers(criterion.scope)]
+    if found.status is Status.PASS or criterion.comparison.is_upper or not loads:
+        return found
+    middle = case.window.start + case.window.seconds / 2
+    most = sum(offered(load, load.level_at(middle)) for load in loads)
+    models = {load.model for load in loads}
+    if Model.JOURNEYS in models and Model.CLOSED not in models:  # what they made is what they offered
+        most = traffic.size / traffic.seconds
+    least = needed(loads, criterion.limit)
+    if most >= least:
+        return found
+    return found.become(
+        Status.NOT_JUDGED,
+        f"this plan offers {format_number(most)} per second at most, and {format_number(least)} are needed "
+        f"to judge a limit of {format_number(criterion.limit)}",
+    )
+
+
+def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
+    """The successes of a closed load as they would have been, had the generator not been late.
+
+    N users make X operations per second, each N/X seconds after the one before (Little's law); without the mean
+    lateness L in it, they would make N / (N/X - L).
+    """
+    if not case.evidence.is_closed:
+        return
+    run, window = case.evidence.run, case.window
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    _, _, bucket, count = run.table.select(Kind.LATENESS, workers, window.start, window.end)
+    held, _ = case.evidence.held(window)
+    traffic, operations = case.traffic, float(count.sum())
+    if operations and held.sum():
+        late = float(count @ lower_edges(bucket)) / operations
+        share_late = late * operations / float(held.sum())
+        in_time = np.rint(traffic.completed / max(1 - share_late, 0.01)).astype(np.int64)
+        traffic = replace(traffic, completed=in_time)
+    yield "had it sent in time,", replace(case, chosen=traffic)
 
 
 def failure_effect(traffic: Traffic) -> float:
@@ -76,7 +165,7 @@ def examine_share(
     # One event that lasted shows no correlation that could be estimated.
     bursts = within(failures, attempts)
     lower = max(lower, grossly_above(failed / bursts, total / bursts))
-    is_failing_share = criterion.measure.family is Family.ERROR_RATE
+    is_failing_share = criterion.measure.family == Family.ERROR_RATE
     measured = share if is_failing_share else 1 - share
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
     limit = criterion.limit
@@ -98,7 +187,7 @@ def examine_share(
             f"none of {int(total):,} failed, but no number of them proves that none ever will; "
             "give a limit that can be kept, such as 0.1 %"
         )
-    if criterion.measure.family is Family.AVAILABILITY:
+    if criterion.measure.family == Family.AVAILABILITY:
         reason += f"; an outage must come at least every {format_seconds(len(attempts) / 3)} for such a run to see it"
     finding = Finding(
         status,

@@ -6,20 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Scope
+from loadkit.criterion import Criterion
+from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
-from loadkit.judging.health import health
-from loadkit.judging.omission import correct_omission
-from loadkit.judging.window import window
+from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
-from loadkit.recording.worker_second import IN_FLIGHT
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import Disturbance, disturbance
-from loadkit.workload.workload import Model
 
-__all__ = ["QUANTILE", "Spell", "allowed", "examine_recovery", "spells"]
+__all__ = ["QUANTILE", "Spell", "allowed", "find_recovery", "spells"]
 
 QUANTILE = 0.95
 """The response time that is watched."""
@@ -68,35 +64,33 @@ class Spell:
         )
 
 
-def spells(run: Run, start: int, end: int) -> list[Spell]:
+def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
     """The whole five-second windows between two seconds of a run."""
     length = (end - start) // _LENGTH * _LENGTH
     if length <= 0:
         return []
-    traffic = traffic_of(run, series_of(Scope(), run), Window(start, length))
-    if run.plan.workload.model is Model.CLOSED:
-        traffic = correct_omission(traffic, run.stalls, start, _STALL)
-    waiting = np.zeros(length)
-    for worker_second in run.worker_seconds:
-        if start <= worker_second.second < start + length:
-            waiting[worker_second.second - start] += worker_second.gauge(IN_FLIGHT)
-    return [_spell(traffic, waiting, first, start + first) for first in range(0, length, _LENGTH)]
-
-
-def _spell(traffic: Traffic, waiting: Floats, first: int, start: int) -> Spell:
-    here = (traffic.second >= first) & (traffic.second < first + _LENGTH)
-    histogram = np.bincount(traffic.bucket[here], traffic.count[here], FAILED + 1).astype(np.int64)
-    total = int(histogram.sum())
-    p95 = quantile_of(histogram, QUANTILE)
-    return Spell(
-        start,
-        math.inf if p95 is None else p95,
-        float(waiting[first : first + _LENGTH].mean()),
-        int(histogram[FAILED]) / total if total else 1.0,
+    window = Window(start, length)
+    traffic = evidence.corrected(_STALL, window=window)
+    waiting = evidence.in_flight(window)
+    number = length // _LENGTH
+    (p95,) = quantiles_of_each(traffic.second // _LENGTH, traffic.bucket, traffic.count, number, (QUANTILE,))
+    begun, failed = (
+        each.reshape(number, _LENGTH).sum(axis=1)
+        for each in (traffic.per_second(), traffic.per_second(FAILED))
     )
+    rows = zip(p95, waiting.reshape(number, _LENGTH).mean(axis=1), begun, failed, strict=True)
+    return [
+        Spell(
+            start + place * _LENGTH,
+            math.inf if np.isnan(p95) else float(p95),
+            float(in_flight),
+            float(failed / begun) if begun else 1.0,
+        )
+        for place, (p95, in_flight, begun, failed) in enumerate(rows)
+    ]
 
 
-def allowed(run: Run, cause: Disturbance) -> Spell | None:
+def allowed(evidence: Evidence, cause: Disturbance) -> Spell | None:
     """The worst that is as good as before: 1.2 times what is usual in the steady window before.
 
     Usual is what nineteen of twenty of its own five-second windows stay within: one of them holds a few hundred
@@ -104,8 +98,8 @@ def allowed(run: Run, cause: Disturbance) -> Spell | None:
     """
     if cause.before is None:
         return None
-    where = window(run, cause.before.name)
-    before = [] if where is None else spells(run, where.start, where.end)
+    where = evidence.window_of(cause.before.name)
+    before = [] if where is None else spells(evidence, where.start, where.end)
     if len(before) < _IN_A_ROW:
         return None
     # What is under way when it comes is hit by it too.
@@ -119,37 +113,38 @@ def _usual(values: Floats) -> float:
     return float(np.quantile(values, _USUAL, method="inverted_cdf"))
 
 
-def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | None]:
+def find_recovery(case: Case) -> Finding:
     """Judge "the service recovers within …", and say which part of the run showed it.
 
     Recovered is the first moment from which six consecutive five-second windows are good: p95 and the number in flight
     at most `allowed`, and at most 1 % failed.
     """
+    criterion, evidence, run = case.criterion, case.evidence, case.evidence.run
     cause = disturbance(run.plan)
     if cause is None:
         return Finding(
             Status.NOT_JUDGED,
             'nothing disturbs the service, so that there is nothing to recover from; a When such as "an instance is '
             f'killed" disturbs it, and so does {_A_PEAK}',
-        ), None
+        )
     if cause.before is None:
         what = f'"{cause.what}"' if run.plan.actions else "the highest load"
         return Finding(
             Status.NOT_JUDGED,
             f"no load was steady before {what}, so that nothing shows what the service is to be as good as afterwards; "
             f"{_A_PEAK} shows it",
-        ), None
+        )
     if problem := _not_brought_about(run, cause):
-        return problem, None
+        return problem
     began = max((event.at for event in run.events), default=cause.at)
     start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
-    bounds = allowed(run, cause)
+    bounds = allowed(evidence, cause)
     if bounds is None:
         return Finding(
             Status.INCONCLUSIVE,
             f"the load was steady for less than {_IN_A_ROW * _LENGTH} s before {cause.what}: too little to compare with",
-        ), None
-    seen = spells(run, start, end)
+        )
+    seen = spells(evidence, start, end)
     where = Window(start, max(end - start, 1), f"after {cause.what}")
     found = _recovered(criterion, seen, bounds, cause.what)
     details = {
@@ -160,11 +155,11 @@ def examine_recovery(criterion: Criterion, run: Run) -> tuple[Finding, Window | 
             {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)} for spell in seen
         ],
     }
-    found = replace(found, samples=len(seen), details=details)
-    state = health(run, where)
+    found = replace(found, samples=len(seen), details=details, window=where)
+    state = evidence.health(where)
     if state.status == "invalid" and found.status in {Status.PASS, Status.FAIL}:
-        found = found.become(Status.INVALID, "the load generator was not well: " + "; ".join(state.reasons))
-    return found, where
+        found = found.become(Status.INVALID, state.sentence)
+    return found
 
 
 def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:

@@ -1,12 +1,14 @@
 """Percentiles, means and maxima of operations' times."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion
+from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, decide, subject
 from loadkit.judging.spells import (
     Spells,
@@ -33,11 +35,20 @@ from loadkit.judging.statistics import (
     student_quantile,
 )
 from loadkit.recording import histogram as buckets
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of
+from loadkit.recording.histogram import FAILED, quantile_of
+from loadkit.recording.traffic import Traffic
 from loadkit.units import format_quantity, format_ratio
 from loadkit.verdict import Status
 
-__all__ = ["examine_maximum", "examine_mean", "examine_percentile", "limit_effect", "whole_effect"]
+__all__ = [
+    "examine_maximum",
+    "examine_mean",
+    "examine_percentile",
+    "find_time",
+    "limit_effect",
+    "otherwise_timed",
+    "whole_effect",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -58,6 +69,45 @@ _FARTHEST = math.log(1e6)
 """Times beyond this many seconds, as a logarithm, are no bound at all."""
 _FAILED_IN_MEAN = 0.01
 """A mean has no meaning where more of the operations than this have no time."""
+
+
+def find_time(case: Case) -> Finding:
+    """Judge a percentile, a mean or a maximum of the operations' times."""
+    criterion, traffic = case.criterion, case.traffic
+    quantile = criterion.measure.quantile
+    if quantile is not None:
+        lent = case.lent_effect(lambda whole: whole_effect(whole, quantile))
+        at_limit = case.lent_effect(lambda whole: limit_effect(whole, criterion.limit))
+        found = examine_percentile(criterion, traffic, lent, at_limit, is_steady=case.is_steady)
+        return _with_uncorrected(case, found)
+    if criterion.measure.statistic == "max":
+        return examine_maximum(criterion, traffic)
+    return _with_uncorrected(case, examine_mean(criterion, traffic, is_steady=case.is_steady))
+
+
+def otherwise_timed(case: Case) -> Iterator[tuple[str, Case]]:
+    """The times without the generator's lateness in them."""
+    yield "by service time", case.by_service_time()
+
+
+def _with_uncorrected(case: Case, found: Finding) -> Finding:
+    """With the value as it came, where operations were corrected for coordinated omission."""
+    traffic, measure = case.traffic, case.criterion.measure
+    if not traffic.corrected:
+        return found
+    as_it_came = case.as_it_came
+    uncorrected = (
+        as_it_came.mean if measure.quantile is None else quantile_of(as_it_came.histogram(), measure.quantile)
+    )
+    shown = "above every time" if uncorrected is None else format_quantity(uncorrected, measure.unit)
+    return replace(
+        found,
+        samples=traffic.size - traffic.corrected,
+        details={**found.details, "filled": traffic.corrected, "unfilled": uncorrected},
+    ).warned(
+        f"the service stood still; {traffic.corrected} arrivals that this kept away were added, "
+        f"without them the value is {shown}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,15 @@
 """Refuses criteria that a plan could never answer, before any load."""
 
-import math
-
 from loadkit.criterion import Criterion, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.planning.plan import unknown
 from loadkit.units import format_number
+from loadkit.workload.offered import needed, offered
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import Model
 
 __all__ = ["require_known", "require_population", "require_reachable"]
-
-_OFFERED = 1.05
-"""How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
 
 
 def require_known(criterion: Criterion, environment: Environment) -> None:
@@ -61,25 +57,14 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     makers = plan.populations
     if scope.kind is ScopeKind.POPULATION:
         makers = (plan.population(scope.name),)
-    most = sum(_most(population) for population in makers)
-    # Arrivals are random: a rate at the limit itself could not be told from one below it.
-    is_open = all(population.workload.model is not Model.CLOSED for population in makers)
-    needed = criterion.limit * (_OFFERED if is_open else 1.0)
-    if most < needed:
+    loads = [population.workload for population in makers]
+    most, least = sum(offered(load, load.peak) for load in loads), needed(loads, criterion.limit)
+    if most < least:
         raise ConfigurationError(
             f'"{criterion.sentence}" is out of reach, however fast the service is: '
             f"{' and '.join(_in_words(population) for population in makers)} make at most {format_number(most)} "
-            f"per second, and it takes at least {format_number(needed)}{' to tell' if is_open else ''}"
+            f"per second, and it takes at least {format_number(least)}{' to tell' if least > criterion.limit else ''}"
         )
-
-
-def _most(population: Population) -> float:
-    """Operations per second if the service answers at once; infinite where nothing bounds them."""
-    load = population.workload
-    if load.model is Model.REQUESTS:
-        return load.peak
-    is_bounded = load.model is Model.CLOSED and not load.pace and load.think.mean
-    return load.peak / load.think.mean if is_bounded else math.inf
 
 
 def _in_words(population: Population) -> str:

@@ -5,11 +5,23 @@ shorter. Same idea as HdrHistogram and DDSketch (Masson, Rim, Lee: "DDSketch", V
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BUCKETS", "GROWTH", "SMALLEST", "index", "indices", "lower_edges", "middle"]
+__all__ = [
+    "BUCKETS",
+    "FAILED",
+    "GROWTH",
+    "SMALLEST",
+    "index",
+    "indices",
+    "lower_edges",
+    "middle",
+    "quantile_of",
+    "quantiles_of_each",
+]
 
 SMALLEST = 1e-6
 """Seconds: the lower edge of the first bucket. Nothing here is shorter than a microsecond."""
@@ -17,6 +29,8 @@ GROWTH = 1.002
 """Ratio of a bucket's upper edge to its lower one."""
 BUCKETS = 1 << 14
 """How many there are; the last ends far beyond any time-out (1e-6 · 1.002^16384 s)."""
+FAILED = BUCKETS
+"""The place after the last bucket, of operations that failed: above every time."""
 
 _LOG_GROWTH = math.log(GROWTH)
 _LOG_SMALLEST = math.log(SMALLEST)
@@ -43,3 +57,48 @@ def lower_edges(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def middle(bucket: int) -> float:
     """The value a bucket stands for, in seconds: within 0.1 % of all it holds."""
     return SMALLEST * math.exp(_LOG_GROWTH * bucket) * (1 + GROWTH) / 2
+
+
+def quantile_of(histogram: npt.NDArray[np.int64], quantile: float) -> float | None:
+    """The value below which a share of the durations lie, in seconds, within 0.1 %.
+
+    `histogram`: counts by bucket, `FAILED` last if there is one. None where nothing was counted, or where the quantile
+    lies among the failed.
+    """
+    total = int(histogram.sum())
+    if not total:
+        return None
+    bucket = int(np.searchsorted(np.cumsum(histogram), _ranks(quantile, np.array(total))))
+    return None if bucket >= FAILED else middle(bucket)
+
+
+def quantiles_of_each(
+    place: npt.NDArray[np.int64],
+    bucket: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    places: int,
+    quantiles: Sequence[float],
+) -> npt.NDArray[np.float64]:
+    """`quantile_of` the counts of each place (a second, say), for several quantiles; shape (q, `places`).
+
+    `place`, 0 ≤ p < `places`, `bucket` and `count` belong together; shapes (n,). NaN where nothing was counted, infinite
+    where the quantile lies among the failed.
+    """
+    order = np.lexsort((bucket, place))
+    place, bucket, count = place[order], bucket[order], count[order]
+    sizes = np.bincount(place, count, places)
+    reached = np.cumsum(count) - (np.cumsum(sizes) - sizes)[place]
+    values = np.full((len(quantiles), places), np.nan)
+    for row, quantile in zip(values, quantiles, strict=True):
+        candidates = np.flatnonzero(reached >= _ranks(quantile, sizes)[place])
+        found, first = np.unique(place[candidates], return_index=True)
+        there = bucket[candidates[first]]
+        row[found] = np.where(there < FAILED, lower_edges(there) * (1 + GROWTH) / 2, np.inf)
+    return values
+
+
+def _ranks(
+    quantile: float, sizes: npt.NDArray[np.float64] | npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The smallest value with at least that share at or below it: the inverse of the empirical distribution."""
+    return np.maximum(1, np.ceil(quantile * sizes - 1e-9))

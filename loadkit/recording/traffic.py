@@ -9,24 +9,23 @@ import numpy.typing as npt
 
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.recording import histogram as buckets
+from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.verdict import Window
 
-__all__ = ["FAILED", "TIMEOUTS", "Traffic", "quantile_of", "series_of", "traffic_of"]
+__all__ = ["TIMEOUTS", "Traffic", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-FAILED = buckets.BUCKETS
-"""The bucket of operations that failed: above every time."""
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
 """The outcomes of operations that were given up for their time; they enter a mean with it."""
 
 _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
 """Columns of a table's sums."""
-_TIMED_N, _TIMED_SUM = 0, 1
+_TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
 
 
@@ -94,6 +93,21 @@ class Traffic:
             self.timed[seconds],
             self.completed[seconds],
             self.corrected,
+        )
+
+    @classmethod
+    def sum_of(cls, parts: Sequence["Traffic"]) -> "Traffic":
+        """The operations of several parts of the traffic together, in windows of one length."""
+        timed = np.sum([part.timed for part in parts], axis=0)
+        timed[:, _LONGEST_TIMED] = np.max([part.timed[:, _LONGEST_TIMED] for part in parts], axis=0)
+        return cls(
+            parts[0].seconds,
+            np.concatenate([part.second for part in parts]),
+            np.concatenate([part.bucket for part in parts]),
+            np.concatenate([part.count for part in parts]),
+            timed,
+            np.sum([part.completed for part in parts], axis=0),
+            sum(part.corrected for part in parts),
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":
@@ -181,17 +195,3 @@ def traffic_of(
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
     return Traffic(window.seconds, second - window.start, bucket, count, timed, completed)
-
-
-def quantile_of(histogram: Integers, quantile: float) -> float | None:
-    """The value below which a share of the operations lie, in seconds, within 0.1 %.
-
-    `histogram` as `Traffic.histogram` gives it. None where there are none, or where the quantile lies among the failed.
-    """
-    total = int(histogram.sum())
-    if not total:
-        return None
-    # The smallest value with at least that share at or below it: the inverse of the empirical distribution.
-    rank = max(1, int(np.ceil(quantile * total - 1e-9)))
-    bucket = int(np.searchsorted(np.cumsum(histogram), rank))
-    return None if bucket == FAILED else buckets.middle(bucket)

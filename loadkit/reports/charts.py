@@ -3,25 +3,26 @@
 All share the time axis of the run: what was not judged is shaded, the steady window is not.
 """
 
+import pkgutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Family, Scope, Unit
+from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.judging.families import rules_of
 from loadkit.judging.gauges import points_of
-from loadkit.judging.health import held_per_second
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
-from loadkit.judging.window import whole
 from loadkit.observers.observation import Observation, Series
+from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, series_of
 from loadkit.reports.drawing import (
     FILLS,
     LIMIT,
@@ -41,13 +42,24 @@ from loadkit.reports.drawing import (
 from loadkit.units import format_number, format_quantity
 from loadkit.verdict import Window
 from loadkit.workload.phases import disturbance
-from loadkit.workload.workload import Model
 
-__all__ = ["errors", "load", "measure", "percentiles", "resources"]
+__all__ = [
+    "alerts",
+    "errors",
+    "failing_share",
+    "gauge",
+    "load",
+    "measure",
+    "percentiles",
+    "probes",
+    "recovery",
+    "resources",
+    "succeeding_share",
+    "throughput",
+    "times",
+]
 
 Floats = npt.NDArray[np.float64]
-
-EVERYTHING = Scope()
 
 _SHORT_RUN = 120
 """Seconds; up to here a point stands for one second, beyond for five."""
@@ -56,48 +68,23 @@ _CURVE = 1 - np.logspace(0, -4, 161)
 """From the smallest to p99.99, closer together towards the tail."""
 
 
-def measure(run: Run, window: Window | None, criterion: Criterion) -> bytes:
-    """What a criterion speaks of, over time, with its limit."""
-    match criterion.measure.family:
-        case Family.TIME:
-            return _times(run, window, criterion)
-        case Family.GAUGE:
-            return _gauge(run, window, criterion)
-        case Family.THROUGHPUT:
-            traffic = _whole(run, criterion.scope)
-            bins = _Bins.of(traffic.seconds)
-            lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
-            return _lines(run, window, lines, Unit.PER_SECOND, criterion)
-        case Family.RECOVERY:
-            return _recovery(run, window, criterion)
-        case Family.ALERT:
-            observation = run.observations.get(observed_as(criterion.measure))
-            lines = [] if observation is None else list(_observed(run, observation))
-            return _lines(run, window, lines, Unit.NUMBER, criterion)
-        case Family.UPTIME:
-            moments = np.array([moment for moment, _ in run.probes])
-            answered = np.array([float(is_answered) for _, is_answered in run.probes])
-            return _lines(run, window, [("probe answered", moments, answered)], Unit.RATIO, criterion)
-        case Family.ERROR_RATE | Family.AVAILABILITY:
-            traffic = _whole(run, criterion.scope)
-            bins = _Bins.of(traffic.seconds)
-            share = _ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
-            if criterion.measure.family is Family.AVAILABILITY:
-                share = 1 - share
-            return _lines(run, window, [(criterion.measure.name, bins.middles, share)], Unit.RATIO, criterion)
+def measure(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """What a criterion speaks of, over time, with its limit: drawn in the way of its family, which must have one."""
+    draw = pkgutil.resolve_name(rules_of(criterion.measure.family).chart)
+    svg: bytes = draw(evidence, window, criterion)
+    return svg
 
 
-def percentiles(run: Run, window: Window | None, scope: Scope = EVERYTHING) -> bytes:
+def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING) -> bytes:
     """The times of operations in the window, or in the whole run, from the fastest to the slowest in ten thousand."""
     figure = figure_of()
     axes = figure.subplots()
-    series = series_of(scope, run)
     for (title, kind), (colour, dash, width) in zip(
         (("response time (judged): from when it was due", Kind.RESPONSE), ("service time: from when it was sent", Kind.SERVICE)),
         STROKES,
         strict=False,
     ):  # fmt: skip
-        traffic = traffic_of(run, series, window or whole(run), kind)
+        traffic = evidence.traffic(scope, window, kind)
         histogram = traffic.histogram()
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
         shares = [_tail(share) for share, seconds in known if seconds is not None]
@@ -121,25 +108,25 @@ def percentiles(run: Run, window: Window | None, scope: Scope = EVERYTHING) -> b
     return drawn(figure)
 
 
-def load(run: Run, window: Window | None) -> bytes:
+def load(evidence: Evidence, window: Window | None) -> bytes:
     """Users held beside users stated (closed load), and what was done per second."""
-    closed = run.plan.workload.model is Model.CLOSED
-    where = whole(run)
+    run, whole, closed = evidence.run, evidence.whole, bool(evidence.closed)
     figure = figure_of(1.5 if closed else 1.0)
     panels = figure.subplots(2 if closed else 1, 1, sharex=True, squeeze=False)[:, 0]
     if closed:
-        held, stated = held_per_second(run, where)
-        seconds = np.arange(0.5, where.seconds)
+        held, stated = evidence.held(whole)
+        seconds = np.arange(0.5, whole.seconds)
         strokes(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
         label_values(panels[0], Unit.NUMBER)
         upward(panels[0])
-    traffic = _whole(run, Scope())
+    traffic = evidence.traffic()
     bins = _Bins.of(traffic.seconds)
     failed = bins.sums(traffic.per_second(FAILED)) / bins.lengths
     rates = [("succeeded per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
-    if not closed:
-        planned = np.array([run.plan.workload.level_at(moment) for moment in bins.middles])
-        rates.append((f"{run.plan.workload.model} due per second, by plan", bins.middles, planned))
+    for population in run.plan.populations:
+        if population not in evidence.closed:
+            planned = np.array([population.workload.level_at(moment) for moment in bins.middles])
+            rates.append((f"{population.name} due per second, by plan", bins.middles, planned))
     if failed.any():
         rates.append(("failed per second", bins.middles, failed))
     strokes(panels[-1], rates)
@@ -149,12 +136,13 @@ def load(run: Run, window: Window | None) -> bytes:
     return over_time(figure, panels, run, window)
 
 
-def resources(run: Run, window: Window | None) -> bytes:
+def resources(evidence: Evidence, window: Window | None) -> bytes:
     """Every named measure of the service, one panel each, below the response time on the same time axis."""
+    run = evidence.run
     observations = list(run.observations.values())
     figure = figure_of(0.55 * (len(observations) + 1))
     panels = figure.subplots(len(observations) + 1, 1, sharex=True, squeeze=False)[:, 0]
-    strokes(panels[0], _quantile_lines(_whole(run, Scope()), (0.95,)))
+    strokes(panels[0], _quantile_lines(evidence.traffic(), (0.95,)))
     label_values(panels[0], Unit.SECONDS)
     upward(panels[0])
     panels[0].set_title("response time", loc="left", fontsize=9)
@@ -174,13 +162,13 @@ def resources(run: Run, window: Window | None) -> bytes:
     return over_time(figure, panels, run, window)
 
 
-def errors(run: Run, window: Window | None) -> bytes:
+def errors(evidence: Evidence, window: Window | None) -> bytes:
     """Failed operations per second, by how they failed."""
-    where = whole(run)
-    bins = _Bins.of(where.seconds)
+    run, whole = evidence.run, evidence.whole
+    bins = _Bins.of(whole.seconds)
     figure = figure_of()
     axes = figure.subplots()
-    second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(Scope(), run), 0, where.end)
+    second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(EVERYTHING, run), 0, whole.end)
     kinds = sorted({int(number) for number in outcome if number}, key=lambda n: -count[outcome == n].sum())
     head(figure, "Failed operations per second")
     if not kinds:
@@ -193,7 +181,7 @@ def errors(run: Run, window: Window | None) -> bytes:
     below = np.zeros(len(bins.middles))
     for (name, numbers), (colour, hatch) in zip(groups, FILLS, strict=False):
         here = np.isin(outcome, numbers)
-        rate = bins.sums(np.bincount(second[here], count[here], where.seconds)) / bins.lengths
+        rate = bins.sums(np.bincount(second[here], count[here], whole.seconds)) / bins.lengths
         axes.bar(
             bins.middles,
             rate,
@@ -240,11 +228,6 @@ class _Bins:
         return sums
 
 
-def _whole(run: Run, scope: Scope) -> Traffic:
-    """The traffic of a scope over the whole run, ramp included."""
-    return traffic_of(run, series_of(scope, run), whole(run))
-
-
 def _ratio(parts: Floats, wholes: Floats) -> Floats:
     shares: Floats = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
     return shares
@@ -253,15 +236,9 @@ def _ratio(parts: Floats, wholes: Floats) -> Floats:
 def _quantile_lines(traffic: Traffic, quantiles: Sequence[float]) -> list[Line]:
     """Percentiles bin by bin; NaN where one lies among the failed."""
     bins = _Bins.of(traffic.seconds)
-    order = np.argsort(traffic.second, kind="stable")
-    second, bucket, count = traffic.second[order], traffic.bucket[order], traffic.count[order]
-    cuts = np.searchsorted(second, bins.edges)
-    values = np.full((len(quantiles), len(bins.middles)), np.nan)
-    for column, (low, high) in enumerate(pairwise(cuts)):
-        histogram = np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
-        for row, quantile in enumerate(quantiles):
-            found = quantile_of(histogram, quantile)
-            values[row, column] = np.nan if found is None else found
+    place = np.searchsorted(bins.edges, traffic.second, "right") - 1
+    values = quantiles_of_each(place, traffic.bucket, traffic.count, len(bins.middles), quantiles)
+    values[np.isinf(values)] = np.nan
     return [
         (f"p{quantile * 100:g}", bins.middles, row) for quantile, row in zip(quantiles, values, strict=True)
     ]
@@ -291,11 +268,12 @@ def _stretches(series: Series, interval: float) -> Iterator[Series]:
             yield Series(series.instance, times, values)
 
 
-# --- how it is drawn
+# --- a criterion, in the way of its family (named in `loadkit.judging.families`)
 
 
-def _times(run: Run, window: Window | None, criterion: Criterion) -> bytes:
-    traffic = _whole(run, criterion.scope)
+def times(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """Percentiles over time, the judged one first; and the mean where that is judged."""
+    traffic = evidence.traffic(criterion.scope)
     judged = criterion.measure.quantile
     # The judged one first: it gets the heaviest line.
     others = [quantile for quantile in _QUANTILES if quantile != judged]
@@ -304,23 +282,65 @@ def _times(run: Run, window: Window | None, criterion: Criterion) -> bytes:
         bins = _Bins.of(traffic.seconds)
         mean = _ratio(bins.sums(traffic.timed[:, 1]), bins.sums(traffic.timed[:, 0]))
         lines = [("mean", bins.middles, mean), *lines]
-    return _lines(run, window, lines, Unit.SECONDS, criterion, _failing(traffic, judged))
+    return _lines(evidence.run, window, lines, Unit.SECONDS, criterion, _failing(traffic, judged))
 
 
 def _failing(traffic: Traffic, quantile: float | None) -> list[tuple[float, float]]:
     """Stretches of the run in which so many operations failed that the percentile lies among them."""
-    bins = _Bins.of(traffic.seconds)
-    failed = _ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
     if quantile is None:
         return []
+    bins, failed = _failed_share(traffic)
     over = np.flatnonzero(failed > 1 - quantile)
     return [(float(bins.edges[number]), float(bins.edges[number + 1])) for number in over]
 
 
-def _gauge(run: Run, window: Window | None, criterion: Criterion) -> bytes:
-    observation = run.observations.get(criterion.measure.name)
-    lines = [] if observation is None else list(_observed(run, observation))
-    return _lines(run, window, lines, criterion.measure.unit, criterion)
+def _failed_share(traffic: Traffic) -> tuple[_Bins, Floats]:
+    bins = _Bins.of(traffic.seconds)
+    return bins, _ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
+
+
+def failing_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """The share of the operations that failed."""
+    bins, share = _failed_share(evidence.traffic(criterion.scope))
+    lines = [(criterion.measure.name, bins.middles, share)]
+    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+
+
+def succeeding_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """The share of the operations that succeeded."""
+    bins, share = _failed_share(evidence.traffic(criterion.scope))
+    lines = [(criterion.measure.name, bins.middles, 1 - share)]
+    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+
+
+def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """Successes per second."""
+    traffic = evidence.traffic(criterion.scope)
+    bins = _Bins.of(traffic.seconds)
+    lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
+    return _lines(evidence.run, window, lines, Unit.PER_SECOND, criterion)
+
+
+def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """Whether each probe was answered."""
+    moments = np.array([moment for moment, _ in evidence.run.probes])
+    answered = np.array([float(is_answered) for _, is_answered in evidence.run.probes])
+    lines = [("probe answered", moments, answered)]
+    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+
+
+def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """A measure's readings, instance by instance."""
+    observation = evidence.run.observations.get(criterion.measure.name)
+    lines = [] if observation is None else list(_observed(evidence.run, observation))
+    return _lines(evidence.run, window, lines, criterion.measure.unit, criterion)
+
+
+def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """Which alerts were firing."""
+    observation = evidence.run.observations.get(observed_as(criterion.measure))
+    lines = [] if observation is None else list(_observed(evidence.run, observation))
+    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
 def _lines(
@@ -373,12 +393,12 @@ def _draw_limit(axes: Any, limit: float, text: str) -> None:
     )  # fmt: skip
 
 
-def _recovery(run: Run, window: Window | None, criterion: Criterion) -> bytes:
+def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The response time in stretches of five seconds, as recovery is judged, what is as good as before, and by when."""
     figure = figure_of()
     axes = figure.subplots()
-    end = whole(run).end
-    seen = spells(run, 0, end)
+    run, end = evidence.run, evidence.whole.end
+    seen = spells(evidence, 0, end)
     starts, p95 = np.array([spell.start for spell in seen]), np.array([spell.p95 for spell in seen])
     known = np.isfinite(p95)
     lines = [("p95 of the five seconds from there on", starts, np.where(known, p95, np.nan))]
@@ -387,7 +407,7 @@ def _recovery(run: Run, window: Window | None, criterion: Criterion) -> bytes:
     strokes(axes, lines)
     _mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
     cause = disturbance(run.plan)
-    bounds = None if cause is None else allowed(run, cause)
+    bounds = None if cause is None else allowed(evidence, cause)
     if bounds is not None and np.isfinite(bounds.p95):
         _draw_limit(axes, bounds.p95, f"as good as before: up to {format_quantity(bounds.p95, Unit.SECONDS)}")
     if cause is not None:

@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Scope
-from loadkit.judging.health import health, held_per_second
-from loadkit.judging.omission import correct_omission
-from loadkit.judging.window import whole
+from loadkit.judging.evidence import Evidence
 from loadkit.recording import histogram as buckets
+from loadkit.recording.health_bounds import LOOP_LAG
+from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
-from loadkit.recording.traffic import FAILED, Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import DROPPED
 from loadkit.verdict import Verdict, Window
-from loadkit.workload.workload import Model
 
-__all__ = ["SCHEMA", "summarise", "verdict_json"]
+__all__ = ["SCHEMA", "effort", "summarise", "verdict_json"]
 
 SCHEMA = "loadkit-run/1"
 """What the `schema` key says; it changes when a key changes its meaning."""
@@ -29,63 +27,71 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 Integers = npt.NDArray[np.int64]
 
 
-def summarise(run: Run, window: Window | None) -> dict[str, Any]:
-    """All figures of a run in a window; of the whole of it where there is none, with a warning.
+def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any]:
+    """All figures of a run in a window: the steady one where none is given, the whole run where there is none either.
 
     `response_time` counts the failed as above every time, and what stalls kept away from a closed load (`corrected`);
     `response_time_ok` are the successes alone, as they came.
     """
-    warnings = list(run.warnings)
+    run, warnings = evidence.run, list(evidence.run.warnings)
+    window = window or evidence.window
     if window is None:
-        window = whole(run)
+        window = evidence.whole
         warnings.append("there is no steady window: these figures are of the whole run")
-    series = series_of(Scope(), run)
-    traffic = traffic_of(run, series, window)
-    service = traffic_of(run, series, window, Kind.SERVICE)
-    is_closed = run.plan.workload.model is Model.CLOSED
-    corrected = correct_omission(traffic, run.stalls, window.start, 0.0) if is_closed else traffic
+    traffic = evidence.traffic(window=window)
+    service = evidence.traffic(window=window, kind=Kind.SERVICE)
+    corrected = evidence.corrected(0.0, window=window)
     late = _merged(run, Kind.LATENESS, window)
-    state = health(run, window)
-    worker_seconds = [
-        worker_second
-        for worker_second in run.worker_seconds
-        if window.start <= worker_second.second < window.end
-    ]
+    dropped = evidence.per_second(lambda worker_second: worker_second.count(DROPPED), window)
     return {
         "schema": SCHEMA,
         "plan": run.plan.to_json(),
         "window": {"start": run.started + window.start, "seconds": window.seconds, "phase": window.phase},
         "operations": traffic.size,
         "failed": traffic.failed,
-        "dropped": sum(worker_second.count(DROPPED) for worker_second in worker_seconds),
+        "dropped": int(dropped.sum()),
         "filled": corrected.corrected,
         "throughput": float(traffic.completed.sum()) / window.seconds,
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
         "response_time": _times(corrected),
-        "response_time_ok": _times(traffic_of(run, series, window, successes_only=True)),
+        "response_time_ok": _times(evidence.traffic(window=window, successes_only=True)),
         # Of service times no exact longest is recorded: the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
         "by_label": _by_label(run, window),
-        "held": _held(run, window) if is_closed else None,
-        "generator": {
-            "cpu_seconds": sum(worker_second.cpu_seconds for worker_second in worker_seconds),
-            "peak_memory_bytes": _peak_memory(run, window),
-            "workers": run.workers,
-            "loop_lag_p99": state.figures["loop_lag_p99"] if _merged(run, Kind.LAG, window).any() else None,
-            "signs": {
-                health_check.name: {
-                    "value": health_check.value,
-                    "warns": health_check.warns_from,
-                    "invalid": health_check.invalid_from,
-                }
-                for health_check in state.checks
-            },
-            "health": state.status,
-            "reasons": list(state.reasons),
-        },
+        "held": _held(evidence, window) if evidence.closed else None,
+        "generator": _generator(evidence, window),
         "warnings": warnings,
     }
+
+
+def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
+    """The load generator's own figures."""
+    run, state = evidence.run, evidence.health(window)
+    cpu_seconds, memory = effort(evidence, window)
+    return {
+        "cpu_seconds": cpu_seconds,
+        "peak_memory_bytes": memory,
+        "workers": run.workers,
+        "loop_lag_p99": state.figures[LOOP_LAG.name] if _merged(run, Kind.LAG, window).any() else None,
+        "signs": {
+            result.check.name: {
+                "value": result.value,
+                "warns": result.warns_from,
+                "invalid": result.invalid_from,
+            }
+            for result in state.checks
+        },
+        "health": state.status,
+        "reasons": list(state.reasons),
+    }
+
+
+def effort(evidence: Evidence, window: Window) -> tuple[float, int]:
+    """The workers' processor time in a window, in seconds, and their memory together where it was the most, in bytes."""
+    cpu = evidence.per_second(lambda worker_second: worker_second.cpu_seconds, window)
+    memory = evidence.per_second(lambda worker_second: worker_second.memory_bytes, window)
+    return float(cpu.sum()), int(memory.max())
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -151,15 +157,6 @@ def _by_label(run: Run, window: Window) -> dict[str, Any]:
     return figures
 
 
-def _held(run: Run, window: Window) -> dict[str, float]:
-    held, stated = held_per_second(run, window)
+def _held(evidence: Evidence, window: Window) -> dict[str, float]:
+    held, stated = evidence.held(window)
     return {"stated": float(stated.max()), "mean": float(held.mean()), "min": float(held.min())}
-
-
-def _peak_memory(run: Run, window: Window) -> int:
-    """The workers' together, in the second in which that was the most."""
-    memory = np.zeros(window.seconds, np.int64)
-    for worker_second in run.worker_seconds:
-        if window.start <= worker_second.second < window.end:
-            memory[worker_second.second - window.start] += worker_second.memory_bytes
-    return int(memory.max())

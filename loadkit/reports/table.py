@@ -1,37 +1,26 @@
 """Figures of a run as a table for the terminal, in the manner of wrk and hey."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from loadkit.judging.health import HealthCheck, health
-from loadkit.judging.window import whole
-from loadkit.judging.window import window as steady_window
-from loadkit.recording.run import Run
-from loadkit.reports import summary
+from loadkit.judging.evidence import Evidence
+from loadkit.judging.health import CheckResult
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Verdict
-from loadkit.workload.workload import Model
 
-__all__ = ["has_answers", "lines"]
+__all__ = ["lines"]
 
 _TIMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LABELS_SHOWN = 20
 
 
-def has_answers(run: Run) -> bool:
-    """Did any operation in the run succeed?"""
-    return bool(summary.summarise(run, steady_window(run))["throughput"])
-
-
-def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
-    """The table, a line each, no wider than 100 columns; the verdicts last."""
-    figures = summary.summarise(run, steady_window(run))
-    window, operations = figures["window"], figures["operations"]
-    load = "users" if run.plan.workload.model is Model.CLOSED else "arriving per second"
+def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
+    """The table of what `summary.summarise` gave, a line each, no wider than 100 columns; the verdicts last."""
+    run, window, operations = evidence.run, figures["window"], figures["operations"]
     told = [
         "",
-        f"{run.plan.workload.peak:g} {load}; judged on {window['seconds']} s from {_clock(window['start'])}"
+        f"{run.plan.in_words}; judged on {window['seconds']} s from {_clock(window['start'])}"
         + ("" if run.is_complete else f" ({run.ended})"),
         "",
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
@@ -49,7 +38,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
         if key != "response_time_ok" or figures["failed"]:
             told.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
     told += _labels(figures["by_label"])
-    told += ["", f"  {_generator(figures)}", *_checks(run)]
+    told += ["", f"  {_generator(figures)}", *_checks(evidence)]
     told += [f"  note: {warning}" for warning in figures["warnings"]]
     if verdicts:
         told.append("")
@@ -58,7 +47,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[str]:
     return told
 
 
-def _labels(by_label: dict[str, Any]) -> list[str]:
+def _labels(by_label: Mapping[str, Any]) -> list[str]:
     if len(by_label) < 2:
         return []
     busiest = sorted(by_label.items(), key=lambda item: -item[1]["operations"])
@@ -74,7 +63,7 @@ def _labels(by_label: dict[str, Any]) -> list[str]:
     return told
 
 
-def _generator(figures: dict[str, Any]) -> str:
+def _generator(figures: Mapping[str, Any]) -> str:
     generator, held = figures["generator"], figures["held"]
     parts = [f"generator {generator['health']}"]
     if held:
@@ -88,21 +77,19 @@ def _generator(figures: dict[str, Any]) -> str:
     return " · ".join(parts + list(generator["reasons"]))
 
 
-def _checks(run: Run) -> list[str]:
-    """The generator's health, sign by sign: what was measured, and from where on it warns and invalidates."""
-    checks = health(run, steady_window(run) or whole(run)).checks
-    rows: list[tuple[str, Callable[[HealthCheck], float]]] = [
-        ("measured", lambda health_check: health_check.value),
-        ("warns", lambda health_check: health_check.warns_from),
-        ("invalid", lambda health_check: health_check.invalid_from),
+def _checks(evidence: Evidence) -> list[str]:
+    """The generator's health, check by check: what was measured, and from where on it warns and invalidates."""
+    checks = evidence.health(evidence.window or evidence.whole).checks
+    rows: list[tuple[str, Callable[[CheckResult], float]]] = [
+        ("measured", lambda result: result.value),
+        ("warns", lambda result: result.warns_from),
+        ("invalid", lambda result: result.invalid_from),
     ]
-    told = ["  " + " " * 16 + "".join(f"{health_check.title:>10}" for health_check in checks)]
+    told = ["  " + " " * 16 + "".join(f"{result.check.title:>10}" for result in checks)]
     for title, of in rows:
         told.append(
             f"  {title:<16}"
-            + "".join(
-                f"{format_quantity(of(health_check), health_check.unit):>10}" for health_check in checks
-            )
+            + "".join(f"{format_quantity(of(result), result.check.unit):>10}" for result in checks)
         )
     return told
 

@@ -1,57 +1,65 @@
 """A run second by second, as tables: for those who want to look at the figures behind a chart themselves."""
 
-import dataclasses
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from loadkit.criterion import Scope
-from loadkit.judging.window import whole
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.traffic import FAILED, quantile_of, series_of, traffic_of
-from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    DROPPED,
+    HELD,
+    HTTPX_REQUESTS,
+    IN_FLIGHT,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    WorkerSecond,
+)
 
-__all__ = ["EVERYTHING", "csv_of", "generator", "seconds"]
+__all__ = ["csv_of", "generator", "seconds"]
 
-EVERYTHING = Scope()
+_GAUGES = (HELD, IN_FLIGHT)
+_COUNTS = (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS)
+"""What every run has; others that were counted come after them."""
+_COLUMNS = {HELD: "users_held", BLOCKED: "blocked_by_service"}
+"""Columns that are not called as what they hold."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Integers = npt.NDArray[np.int64]
 
 
-def seconds(run: Run, scope: Scope = EVERYTHING) -> pd.DataFrame:
+def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
     """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
 
     Users held and operations in flight are those of the whole load, whatever the scope. A percentile that lies among
     failed operations is missing, as one of no operation is.
     """
-    where = whole(run)
-    traffic = traffic_of(run, series_of(scope, run), where)
-    worker_seconds = (
-        _worker_seconds(run)
-        .groupby("second")[["held", "in_flight"]]
-        .sum()
-        .reindex(range(where.seconds), fill_value=0)
-    )
+    whole, traffic = evidence.whole, evidence.traffic(scope)
     table = pd.DataFrame(
         {
-            "users_held": worker_seconds["held"],
-            "in_flight": worker_seconds["in_flight"],
+            "users_held": evidence.total(HELD, whole).astype(np.int64),
+            "in_flight": evidence.in_flight(whole).astype(np.int64),
             "operations_due": traffic.per_second(),
             "failed": traffic.per_second(FAILED),
             "succeeded_in_it": traffic.completed,
         }
     )
-    times = _percentiles(traffic.second, traffic.bucket, traffic.count, where.seconds)
+    times = _percentiles(traffic.second, traffic.bucket, traffic.count, whole.seconds)
     return table.join(times).rename_axis("second").reset_index()
 
 
-def generator(run: Run) -> pd.DataFrame:
+def generator(evidence: Evidence) -> pd.DataFrame:
     """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
-    table = _worker_seconds(run).rename(columns={"held": "users_held", "blocked": "blocked_by_service"})
+    run = evidence.run
+    table = _worker_seconds(run)
     length = int(table["second"].max()) + 1 if len(table) else 0
     for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):
         table[column] = np.nan
@@ -69,23 +77,30 @@ def csv_of(table: pd.DataFrame) -> bytes:
 
 
 def _worker_seconds(run: Run) -> pd.DataFrame:
-    columns = [field.name for field in dataclasses.fields(WorkerSecond)]
-    table = pd.DataFrame(
-        [dataclasses.astuple(worker_second) for worker_second in run.worker_seconds], columns=columns
-    )
-    return table[["second", "worker", *(name for name in columns if name not in {"second", "worker"})]]
+    """A row for each; counts and gauges of all populations together, each in a column of its name."""
+    counts, gauges = dict.fromkeys(_COUNTS), dict.fromkeys(_GAUGES)
+    for each in run.worker_seconds:
+        counts |= dict.fromkeys(name for named in each.counts.values() for name in named)
+        gauges |= dict.fromkeys(name for named in each.gauges.values() for name in named)
+    columns: dict[str, Callable[[WorkerSecond], float]] = {
+        "second": lambda each: each.second,
+        "worker": lambda each: each.worker,
+        **{_column(name): partial(WorkerSecond.gauge, name=name) for name in gauges},
+        **{_column(name): partial(WorkerSecond.count, name=name) for name in counts},
+        "cpu_seconds": lambda each: each.cpu_seconds,
+        "longest_pause": lambda each: each.longest_pause,
+        "memory_bytes": lambda each: each.memory_bytes,
+        "clock_offset": lambda each: each.clock_offset,
+    }
+    table = pd.DataFrame({name: [of(each) for each in run.worker_seconds] for name, of in columns.items()})
+    return table.astype({_column(name): np.int64 for name in _GAUGES})
+
+
+def _column(name: str) -> str:
+    return _COLUMNS.get(name, name.replace(" ", "_"))
 
 
 def _percentiles(second: Integers, bucket: Integers, count: Integers, length: int) -> pd.DataFrame:
-    """p50, p95 and p99 of each second; missing where there is none."""
-    order = np.argsort(second, kind="stable")
-    bucket, count = bucket[order], count[order]
-    cuts = np.searchsorted(second[order], np.arange(length + 1))
-    histograms = (
-        np.bincount(bucket[low:high], count[low:high], FAILED + 1).astype(np.int64)
-        for low, high in pairwise(cuts)
-    )
-    rows = [
-        [quantile_of(histogram, quantile) for quantile in _QUANTILES.values()] for histogram in histograms
-    ]
-    return pd.DataFrame(rows, columns=list(_QUANTILES), dtype=np.float64)
+    """p50, p95 and p99 of each second; missing where there is none, or where it lies among the failed."""
+    values = quantiles_of_each(second, bucket, count, length, list(_QUANTILES.values()))
+    return pd.DataFrame(dict(zip(_QUANTILES, np.where(np.isinf(values), np.nan, values), strict=True)))

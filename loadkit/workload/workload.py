@@ -111,6 +111,10 @@ class Workload:
             start, before = start + stage.seconds, stage.level
         return 0.0
 
+    def is_constant(self, start: float, end: float) -> bool:
+        """Does the level stay what it is from one moment to another? Both in seconds after the start."""
+        return any(phase.is_constant and phase.start <= start and end <= phase.end for phase in self.phases())
+
     @property
     def hold(self) -> Phase | None:
         """The last phase of constant load at the highest level that is held; None where the load is never constant."""

@@ -70,11 +70,14 @@ def write(outcome: Outcome, reports: Path) -> Path:
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
         entry.steps = [*_context(finished, entry.start, store), _judgement(finished, entry)]
-        run = outcome.runs.get(result.run)
-        attachments = [] if run is None else list(attachments_of(result, run))
+        evidence = outcome.evidence.get(result.run)
+        attachments = [] if evidence is None else list(attachments_of(result, evidence))
         entry.attachments = [store.put(attachment) for attachment in attachments]
         entry.descriptionHtml = "".join(
-            f"<p>{paragraph}</p>" for paragraph in _description(finished, run_lines.get(result.run, ""), run)
+            f"<p>{paragraph}</p>"
+            for paragraph in _description(
+                finished, run_lines.get(result.run, ""), outcome.runs.get(result.run)
+            )
         )
         if attachments:
             entry.descriptionHtml += _image(attachments[0].title, store.drawn(attachments[0]))
@@ -237,8 +240,8 @@ def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
     moment = int(outcome.stopped * 1000)
     attachments = [
         model2.GlobalAttachment(f"Run {letter} · {shown.name}", shown.source, shown.type, moment)
-        for letter, run in outcome.runs.items()
-        for shown in (store.put(attachment) for attachment in tables_of(run))
+        for letter, evidence in outcome.evidence.items()
+        for shown in (store.put(attachment) for attachment in tables_of(evidence))
     ]
     if attachments:
         store.logger.report_globals(model2.Globals(attachments))

@@ -9,12 +9,11 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import grammar
-from loadkit.criterion import Family, ScopeKind
+from loadkit.criterion import ScopeKind
 from loadkit.errors import PhraseError
-from loadkit.judging.health import NO_TIME_LIMIT, health
-from loadkit.judging.window import whole
-from loadkit.judging.window import window as steady_window
-from loadkit.recording.run import Run
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.judging.families import rules_of, time_limit
+from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.reports import charts, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
@@ -35,10 +34,10 @@ class Attachment:
     draw: Callable[[], bytes]
 
 
-def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
+def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
     """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
-    window = result.verdict.window or steady_window(run)
-    scope, limit = timeline.EVERYTHING, NO_TIME_LIMIT
+    run, window = evidence.run, result.verdict.window or evidence.window
+    scope, limit = EVERYTHING, NO_TIME_LIMIT
     try:
         criterion = grammar.criterion(result.sentence)
     except PhraseError:
@@ -50,34 +49,34 @@ def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
             criterion = replace(criterion, reference=None, limit=limit)
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
-        if criterion.measure.family is Family.TIME and criterion.limit:
-            limit = criterion.limit
-        digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
-        yield Attachment(
-            "the measure over time",
-            f"{run.id}-measure-{digest}",
-            AttachmentType.SVG,
-            partial(charts.measure, run, window, criterion),
-        )
+        limit = time_limit(criterion) or NO_TIME_LIMIT
+        if rules_of(criterion.measure.family).chart:
+            digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
+            yield Attachment(
+                "the measure over time",
+                f"{run.id}-measure-{digest}",
+                AttachmentType.SVG,
+                partial(charts.measure, evidence, window, criterion),
+            )
     yield Attachment(
         "percentiles",
         f"{run.id}-{window}-{scope}-percentiles",
         AttachmentType.SVG,
-        partial(charts.percentiles, run, window, scope),
+        partial(charts.percentiles, evidence, window, scope),
     )
     for title, draw in (("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)):
-        yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, run, window))
+        yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, evidence, window))
     yield Attachment(
         f"second by second: {scope}",
         f"{run.id}-seconds-{scope}",
         AttachmentType.CSV,
-        lambda: timeline.csv_of(timeline.seconds(run, scope)),
+        lambda: timeline.csv_of(timeline.seconds(evidence, scope)),
     )
     yield Attachment(
         "the load generator's health",
         f"{run.id}-health-{window}-{limit}",
         AttachmentType.TEXT,
-        lambda: "\n".join(_generator(run, window or whole(run), limit)).encode(),
+        lambda: "\n".join(_generator(evidence, window or evidence.whole, limit)).encode(),
     )
     yield Attachment(
         "what was looked at before the load",
@@ -87,43 +86,43 @@ def attachments_of(result: CriterionResult, run: Run) -> Iterator[Attachment]:
     )
 
 
-def _generator(run: Run, window: Window, limit: float) -> Iterator[str]:
-    """The signs of the generator's own health in a window, for a criterion with a limit of so many seconds."""
-    state = health(run, window, limit)
+def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str]:
+    """The checks of the generator's own health in a window, for a criterion with a limit of so many seconds."""
+    state = evidence.health(window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
-    for health_check in state.checks:
+    for result in state.checks:
         value, warns, invalid = (
-            format_quantity(figure, health_check.unit)
-            for figure in (health_check.value, health_check.warns_from, health_check.invalid_from)
+            format_quantity(figure, result.check.unit)
+            for figure in (result.value, result.warns_from, result.invalid_from)
         )
-        side = "below" if health_check.falls else "above"
-        yield f"{health_check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
-    used = summary.summarise(run, window)["generator"]
+        side = "below" if result.check.falls else "above"
+        yield f"{result.check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
+    cpu_seconds, memory = summary.effort(evidence, window)
     yield (
-        f"load processes: {used['workers']}, with {format_number(used['cpu_seconds'])} s of processor time "
-        f"and {format_bytes(used['peak_memory_bytes'])} of memory"
+        f"load processes: {evidence.run.workers}, with {format_number(cpu_seconds)} s of processor time "
+        f"and {format_bytes(memory)} of memory"
     )
     yield "second by second: the table of the load generator, among the global attachments"
 
 
-def tables_of(run: Run) -> Iterator[Attachment]:
+def tables_of(evidence: Evidence) -> Iterator[Attachment]:
     """What to keep of a run for those who calculate themselves."""
-    window = steady_window(run)
-    yield Attachment("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, run, window))
+    run = evidence.run
+    yield Attachment("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, evidence))
     yield Attachment(
         "second by second",
         f"{run.id}-seconds",
         AttachmentType.CSV,
-        lambda: timeline.csv_of(timeline.seconds(run)),
+        lambda: timeline.csv_of(timeline.seconds(evidence)),
     )
     yield Attachment(
         "load generator",
         f"{run.id}-generator",
         AttachmentType.CSV,
-        lambda: timeline.csv_of(timeline.generator(run)),
+        lambda: timeline.csv_of(timeline.generator(evidence)),
     )
 
 
-def _figures(run: Run, window: Window | None) -> bytes:
-    return json.dumps(plain(summary.summarise(run, window)), indent=1, allow_nan=False).encode()
+def _figures(evidence: Evidence) -> bytes:
+    return json.dumps(plain(summary.summarise(evidence)), indent=1, allow_nan=False).encode()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.reports.gate import Judged
 from loadkit.verdict import exit_code
@@ -62,8 +63,13 @@ class Outcome:
     """Unix seconds."""
     stopped: float
     """Unix seconds."""
-    runs: Mapping[str, Run] = field(default_factory=dict)
-    """By letter, in the order they ran."""
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    """What the runs show, by letter, in the order they ran."""
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs by letter, in the order they ran."""
+        return {letter: evidence.run for letter, evidence in self.evidence.items()}
 
     @property
     def code(self) -> int:

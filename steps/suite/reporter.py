@@ -16,7 +16,7 @@ from behave.model_type import Status as StepStatus
 from behave.reporter.base import Reporter as BehaveReporter
 from rich.console import Console
 
-from loadkit.recording.run import Run
+from loadkit.judging.evidence import Evidence
 from loadkit.verdict import EXIT_CODES, Status, Verdict
 from steps.suite import allure_results, criteria_json, terminal
 from steps.suite.outcome import ContextStep, Finished, Outcome
@@ -39,8 +39,8 @@ class Source(Protocol):
         ...
 
     @property
-    def runs(self) -> Mapping[str, Run]:
-        """The runs by letter, in order."""
+    def evidence(self) -> Mapping[str, Evidence]:
+        """What the runs show, by letter, in order."""
         ...
 
     @property
@@ -112,7 +112,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
             environment=self._source.environment_name,
             started=self._started,
             stopped=time.time(),
-            runs=self._source.runs,
+            evidence=self._source.evidence,
         )
         code = outcome.code
         try:

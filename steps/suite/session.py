@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from behave.model import Scenario, Step
 
-from loadkit import grammar
 from loadkit.analysis.comparison import compare_loads
-from loadkit.criterion import Criterion, Family
+from loadkit.criterion import Criterion
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, one_line
+from loadkit.judging.evidence import Evidence
+from loadkit.judging.families import queries_for
 from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.draft import Draft
 from loadkit.recording.ending import INTERRUPTED
@@ -93,9 +94,15 @@ class SharedRun:
     """How many of other runs are compared with it."""
     queries: tuple[str, ...] = ()
     """What its criteria ask the observer for, besides named measures: free PromQL, or the alerts."""
-    run: Run | None = None
+    evidence: Evidence | None = None
+    """What its run shows; None where there is none."""
     problem: str = ""
     """Why there is no run; it is not tried again."""
+
+    @property
+    def run(self) -> Run | None:
+        """Its run, if there was one."""
+        return None if self.evidence is None else self.evidence.run
 
     @property
     def title(self) -> str:
@@ -111,7 +118,7 @@ class Session:
         environment: Environment,
         testbed: Testbed,
         readings: Mapping[tuple[str, int], Reading],
-        judge: Callable[[Criterion, Run], Verdict],
+        judge: Callable[[Criterion, Evidence], Verdict],
     ) -> None:
         """Prepare a session.
 
@@ -160,9 +167,16 @@ class Session:
         return (result.run, *(letter for letter, run in self.runs.items() if run.id == other))
 
     @property
+    def evidence(self) -> dict[str, Evidence]:
+        """What the runs show that there were, by letter."""
+        return {
+            shared.letter: shared.evidence for shared in self.shared.values() if shared.evidence is not None
+        }
+
+    @property
     def runs(self) -> dict[str, Run]:
         """The runs that there were, by letter."""
-        return {shared.letter: shared.run for shared in self.shared.values() if shared.run is not None}
+        return {letter: evidence.run for letter, evidence in self.evidence.items()}
 
     def begin_scenario(self, context: Any, scenario: Scenario) -> None:
         """Give its steps what they need."""
@@ -223,19 +237,19 @@ class Session:
         shared = self.shared[plan.key]
         if criterion.reference is None:
             self._put_on_once(shared)
-            if shared.run is None:
+            if shared.evidence is None:
                 return "", not_judged(shared.problem)
-            return shared.letter, self._judge(criterion, shared.run)
+            return shared.letter, self._judge(criterion, shared.evidence)
         other = self.shared[dict(self._reading.references)[criterion.reference.level].key]
         for each in (other, shared):
             self._put_on_once(each)
-        if shared.run is None or other.run is None:
+        if shared.evidence is None or other.evidence is None:
             return "", not_judged(shared.problem or f"{other.title}: {other.problem}")
-        return shared.letter, compare_loads(criterion, shared.run, other.run)
+        return shared.letter, compare_loads(criterion, shared.evidence, other.evidence)
 
     def _put_on_once(self, shared: SharedRun) -> None:
         """Put a run's load on unless that was tried; before one that disturbs the service, all that do not."""
-        if shared.run is not None or shared.problem:
+        if shared.evidence is not None or shared.problem:
             return
         if shared.plan.disturbs:
             for earlier in self.shared.values():
@@ -250,7 +264,7 @@ class Session:
         # Whatever comes of it, it was tried: no load is put on twice.
         shared.problem = "the session was interrupted before its load was at an end"
         try:
-            shared.run = self._testbed.run(shared.plan, shared.title, shared.queries)
+            run = self._testbed.run(shared.plan, shared.title, shared.queries)
         except Exception as error:
             mistake = (
                 "" if isinstance(error, LoadkitError) else f"{shared.title}: a mistake in the suite itself: "
@@ -259,7 +273,8 @@ class Session:
             print(shared.problem, file=sys.stderr)
             return
         shared.problem = ""
-        self._is_interrupted = shared.run.ended == INTERRUPTED
+        shared.evidence = Evidence(run)
+        self._is_interrupted = run.ended == INTERRUPTED
 
     def _result(self, verdict: Verdict, letter: str, started: float) -> CriterionResult:
         scenario, step = self._scenario, self._step
@@ -287,19 +302,12 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
             )
         run = shared.setdefault(reading.plan.key, SharedRun("", reading.plan))
         run.criteria += len(reading.criteria)
-        asked = [query for criterion in reading.criteria for query in _queries(criterion)]
+        asked = [query for criterion in reading.criteria for query in queries_for(criterion)]
         run.queries = tuple(dict.fromkeys([*run.queries, *asked]))
     ordered = sorted(shared.items(), key=lambda item: item[1].plan.disturbs)
     for number, (_, run) in enumerate(ordered):
         run.letter = _letter(number)
     return dict(ordered)
-
-
-def _queries(criterion: Criterion) -> tuple[str, ...]:
-    """What the observer is to be asked for it, besides named measures."""
-    if criterion.measure.family is Family.ALERT:
-        return (grammar.observed_as(criterion.measure),)
-    return (criterion.measure.name,) if grammar.is_query(criterion.measure) else ()
 
 
 def _letter(number: int) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from loadkit import grammar
 from loadkit.judging import judge
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from tests.builders import plan_of, samples_of, worker_seconds_of
@@ -54,5 +55,5 @@ def seconds_to_judge(run: Run) -> dict[str, float]:
 
 def _judged(sentence: str, run: Run) -> float:
     begun = time.process_time()
-    judge.judge(grammar.criterion(sentence), run)
+    judge.judge(grammar.criterion(sentence), Evidence(run))
     return time.process_time() - begun

@@ -10,6 +10,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     from loadkit import grammar
     from loadkit.engine.run import run
     from loadkit.judging import judge
+    from loadkit.judging.evidence import Evidence
     from loadkit.target import Target
     from loadkit.workload.plan import Plan
     from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -23,7 +24,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
     done = run(
         Plan.of("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
     )
-    print(judge.judge(grammar.criterion("the error rate is below 1%"), done))
+    print(judge.judge(grammar.criterion("the error rate is below 1%"), Evidence(done)))
 
 
 if __name__ == "__main__":

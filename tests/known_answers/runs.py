@@ -14,9 +14,10 @@ from loadkit.engine.run import run
 from loadkit.judging.health import health
 from loadkit.judging.omission import correct_omission
 from loadkit.judging.window import window as steady_window
+from loadkit.recording.histogram import quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.traffic import Traffic, quantile_of, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.target import Target
 from loadkit.verdict import Window
 from loadkit.workload.plan import Plan

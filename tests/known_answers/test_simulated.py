@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Scope, ScopeKind
-from loadkit.judging.judge import judge
 from loadkit.judging.rates import examine_share, examine_throughput
 from loadkit.judging.times import examine_mean, examine_percentile
 from loadkit.recording import histogram as buckets
-from loadkit.recording.traffic import FAILED
+from loadkit.recording.histogram import FAILED
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
-from tests.builders import error_rate, plan_of, response_time, run_of, samples_of, throughput
+from tests.builders import error_rate, judge, plan_of, response_time, run_of, samples_of, throughput
 from tests.known_answers.verdict_table import (
     ROWS,
     Bursts,

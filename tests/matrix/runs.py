@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 
 from loadkit import grammar
-from loadkit.criterion import Family
 from loadkit.engine.progress import Progress
+from loadkit.judging.families import queries_for
 from loadkit.planning.draft import Draft
 from loadkit.recording.run import Run
 from loadkit.workload.workload import Model
@@ -79,12 +79,7 @@ class Bench:
 
 def _queries() -> list[str]:
     """What the criteria ask Prometheus for, besides the measures of the environment's file."""
-    measures = [grammar.criterion(sentence).measure for sentence in CRITERIA.values()]
-    return [
-        grammar.observed_as(measure) if measure.family is Family.ALERT else measure.name
-        for measure in measures
-        if measure.family is Family.ALERT or grammar.is_query(measure)
-    ]
+    return [query for sentence in CRITERIA.values() for query in queries_for(grammar.criterion(sentence))]
 
 
 @contextmanager

@@ -1,0 +1,234 @@
+"""What a run's own circumstances make of a finding: how it ended, what it held, drift, the load generator's health.
+
+Each of these can take a pass back. None of them makes one.
+"""
+
+import math
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import ScopeKind
+from loadkit.judging.evidence import Case
+from loadkit.judging.families import FamilyRules, Ground, time_limit
+from loadkit.judging.finding import Finding, listed, subject
+from loadkit.judging.statistics import batch_edges, theil_sen
+from loadkit.recording.run import Run
+from loadkit.recording.slices import region_series, tenant_series
+from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.verdict import Status, Window
+from loadkit.workload.phases import judged_phase
+
+__all__ = ["cut_short", "no_window", "unjudgeable", "weighed"]
+
+_HELD, _HELD_SECONDS = 0.98, 0.95
+"""Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
+_LEAST_SECONDS = 2
+"""Fewer seconds than this show nothing."""
+
+Booleans = npt.NDArray[np.bool_]
+
+
+# --- before anything is examined
+
+
+def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
+    """Why a criterion has no meaning for a run, or speaks of what that has never heard of; None where it can be judged."""
+    criterion, run = case.criterion, case.evidence.run
+    if criterion.reference is not None:
+        return Finding(
+            Status.NOT_JUDGED,
+            f"it compares with the {criterion.reference.level} load, of which this run alone knows nothing",
+        )
+    if criterion.is_amount and run.plan.scaling.users < 1:
+        return Finding(
+            Status.NOT_JUDGED,
+            f"{subject(criterion)} depends on the number of users, and this rehearsal had {run.plan.rehearsed}",
+        )
+    if rules.ground is Ground.OPERATIONS:
+        return _no_operations(case)
+    return rules.missing(criterion, case.evidence)
+
+
+def _no_operations(case: Case) -> Finding | None:
+    scope, run = case.criterion.scope, case.evidence.run
+    if case.evidence.has(scope, case.timing):
+        return None
+    if scope.kind is ScopeKind.INSTANCE:
+        return Finding(Status.NOT_JUDGED, f"{case.criterion.measure.name} is not recorded by instance")
+    if scope.kind is ScopeKind.ALL:
+        return Finding(Status.INCONCLUSIVE, "no operation was recorded at all")
+    populations = [population.name for population in run.plan.populations]
+    if (scope.kind, scope.name) in {
+        *((ScopeKind.GROUP, name) for name in run.groups),
+        *((ScopeKind.POPULATION, name) for name in populations),
+    }:
+        return Finding(Status.INCONCLUSIVE, f"no operation of {scope} was recorded")
+    known = listed(
+        {
+            ScopeKind.GROUP: sorted(run.groups),
+            ScopeKind.LABEL: run.table.labels(),
+            ScopeKind.TENANT: run.table.names(tenant_series("")),
+            ScopeKind.REGION: run.table.names(region_series("")),
+            ScopeKind.POPULATION: populations,
+        }[scope.kind]
+    )
+    return Finding(
+        Status.NOT_JUDGED, f'there is no {scope.kind.value} "{scope.name}" in this run; it has {known}'
+    )
+
+
+def no_window(run: Run, window: Window | None) -> Finding | None:
+    """Why a run's steady window does not do for judging; None where it does."""
+    if window is not None and window.seconds >= _LEAST_SECONDS:
+        return None
+    if judged_phase(run.plan) is None:
+        reason = (
+            "nothing is constant by plan before the first action"
+            if run.plan.actions
+            else "the load is never constant by plan"
+        )
+        return Finding(Status.NOT_JUDGED, f"{reason}, so that there is no steady window")
+    if run.is_complete:
+        return Finding(Status.INCONCLUSIVE, "the load was constant for less than two seconds")
+    return Finding(
+        Status.INCONCLUSIVE,
+        f"the run was cut short after {format_seconds(run.ended_at)}, before its load was steady ({run.ended})",
+    )
+
+
+# --- after something was found
+
+
+def weighed(case: Case, rules: FamilyRules) -> Finding:
+    """What was found on a window, after all that may speak against it but the run's end."""
+    if rules.ground is Ground.OPERATIONS:
+        if not case.traffic.size:
+            return Finding(
+                Status.INCONCLUSIVE, f"no operation of {case.criterion.scope} began in the steady window"
+            )
+        return _held(case, _healthy(case, rules, _undrifted(case, rules, rules.find(case))))
+    return _held(case, _loaded(case, rules.find(case)))
+
+
+def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
+    """What a run that ended early still says: it can show a promise broken, and it cannot show one kept.
+
+    A run cut short after the window was complete has shown all that it was to show.
+    """
+    if run.is_complete:
+        return finding
+    judged = judged_phase(run.plan)
+    end = judged.end if judged is not None and judged.name == window.phase else math.inf
+    if run.ended_at >= end:
+        return finding.warned(f"the run was cut short after its steady window was complete ({run.ended})")
+    short = f"the run was cut short after {format_seconds(run.ended_at)} ({run.ended})"
+    if finding.status is Status.PASS:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{short}; what ran of it kept the limit: {finding.reason}"
+        )
+    return finding.warned(short)
+
+
+def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """A drift matters where the worst third of the window does not keep the promise that the whole keeps."""
+    if not rules.weighs_drift:
+        return finding
+    drifting = [
+        f"{name} {'rose' if change > 0 else 'fell'} by {format_ratio(abs(change))} of its median over the window"
+        for name, change in _drifts(case)
+    ]
+    if not drifting:
+        return finding
+    said = " and ".join(drifting)
+    if finding.status is not Status.PASS:
+        return finding.warned(said)
+    seconds = np.arange(case.traffic.seconds)
+    parts = [case.only(np.isin(seconds, third)) for third in np.array_split(seconds, 3)]
+    worst = [rules.find(part) for part in parts if part.traffic.size]
+    broken = next((each for each in worst if not _is_satisfied_by(case, each)), None)
+    if broken is None:
+        return finding.warned(f"{said}; in the worst third of the window alone this promise is kept too")
+    return finding.become(
+        Status.INCONCLUSIVE,
+        f"{said}, and the worst third of the window alone does not keep the limit: {broken.reason}",
+    )
+
+
+def _is_satisfied_by(case: Case, finding: Finding) -> bool:
+    """Does the value measured, whatever its error, keep the promise?"""
+    if finding.status is Status.FAIL or finding.measured is None:
+        return False
+    if case.criterion.comparison.is_upper:
+        return finding.measured <= case.criterion.limit
+    return finding.measured >= case.criterion.limit
+
+
+def _drifts(case: Case) -> list[tuple[str, float]]:
+    """What rose or fell over the window, with its change as a share of its median."""
+    traffic = case.traffic
+    edges = batch_edges(traffic.seconds)
+    number, spent = np.add.reduceat(traffic.timed[:, :2], edges[:-1]).T
+    times = spent[number > 0] / number[number > 0]
+    in_flight = np.add.reduceat(case.evidence.in_flight(case.window), edges[:-1]) / np.diff(edges)
+    trends = [
+        (name, theil_sen(values))
+        for name, values in (("the response time", times), ("the number in flight", in_flight))
+        if len(values) >= 6 and values.any()
+    ]
+    return [(name, trend.change / trend.median) for name, trend in trends if trend.is_drift and trend.median]
+
+
+def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """The generator's own faults matter where the verdict is another without the seconds in which it had them."""
+    state = case.evidence.health(case.window, time_limit(case.criterion))
+    if state.status == "ok":
+        return finding
+    rest = _without(case, state.unhealthy)
+    if rest is None:
+        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    for way, other in chain(rest, rules.other_ways(case)):
+        status = rules.find(other).status
+        if status is not finding.status:
+            return finding.become(
+                Status.INVALID,
+                f"{state.sentence}; {way} the verdict would be {status.value} instead of {finding.status.value}",
+            )
+    return finding.warned(f"{state.sentence}; the verdict is the same without it")
+
+
+def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
+    """The case without the seconds in doubt, if there are any; None where nothing is left without them."""
+    if (~unhealthy).sum() < _LEAST_SECONDS:
+        return None
+    if not unhealthy.any():
+        return []
+    rest = case.only(~unhealthy)
+    return [("without those seconds", rest)] if rest.traffic.size else None
+
+
+def _loaded(case: Case, finding: Finding) -> Finding:
+    """What the service's own gauges and probes show of a load that was perhaps never put on it."""
+    state = case.evidence.health(case.window)
+    if state.status == "ok":
+        return finding
+    if finding.status is Status.PASS and state.unhealthy.all():
+        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    return finding.warned(state.sentence)
+
+
+def _held(case: Case, finding: Finding) -> Finding:
+    """Users that are not there cannot be spoken of: only the generator can lose them."""
+    if finding.status is Status.NOT_JUDGED:
+        return finding
+    for population in case.evidence.closed:
+        held, stated = case.evidence.held(case.window, population.name)
+        good = float(np.mean(held >= _HELD * stated))
+        if good < _HELD_SECONDS:
+            return finding.become(
+                Status.INVALID,
+                f"only {format_number(float(held.mean()))} of {format_number(float(stated.mean()))} {population.name} "
+                f"were held on average, and at least {format_ratio(_HELD)} of them in only {format_ratio(good)} of the seconds",
+            )
+    return finding

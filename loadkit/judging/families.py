@@ -1,0 +1,167 @@
+"""The families of measures, and how each is judged: the one place that a new kind of criterion is added to.
+
+A family's identity, and what a sentence may say of it, is `loadkit.criterion.Family`. `register` adds how it is judged;
+whoever has a kind of their own does so from outside.
+"""
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from loadkit import grammar
+from loadkit.criterion import Criterion, Family, Measure, Unit
+from loadkit.judging.alerts import find_alert, queries_of
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.finding import Finding
+from loadkit.judging.gauges import find_gauge, unobserved
+from loadkit.judging.health import NO_TIME_LIMIT
+from loadkit.judging.rates import find_share, find_throughput, find_uptime, otherwise_sent
+from loadkit.judging.recovery import find_recovery
+from loadkit.judging.times import find_time, otherwise_timed
+
+__all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time_limit"]
+
+
+class Ground(enum.Enum):
+    """What a family is judged on, and so what may speak against a finding."""
+
+    OPERATIONS = "operations"
+    """The operations in the steady window. Where the generator was at fault, they are counted again without it."""
+    SERVICE = "service"
+    """What else was seen of the service in the steady window, such as gauges, probes and counts."""
+    TIMELINE = "timeline"
+    """The whole run. It finds the part that shows it, and weighs what speaks against that, itself."""
+
+
+def _nothing_asked(_: Measure) -> tuple[str, ...]:
+    return ()
+
+
+def _nothing_missing(_criterion: Criterion, _evidence: Evidence) -> None:
+    return None
+
+
+def _no_other_way(_: Case) -> Iterable[tuple[str, Case]]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyRules:
+    """How the criteria of one family are judged and shown."""
+
+    family: Family
+    ground: Ground
+    find: Callable[[Case], Finding]
+    """What the evidence says of a criterion, before the run's circumstances are weighed in."""
+    queries: Callable[[Measure], tuple[str, ...]] = _nothing_asked
+    """What an observer is to be asked for, besides the measures of the environment file."""
+    missing: Callable[[Criterion, Evidence], Finding | None] = _nothing_missing
+    """Why a criterion cannot be judged on a run at all. Of operations it is asked whether there are any."""
+    other_ways: Callable[[Case], Iterable[tuple[str, Case]]] = _no_other_way
+    """To look at the operations without the generator's faults, in words and as a case; all must agree."""
+    corrects_omission: bool = False
+    """Are the operations of a closed load corrected for coordinated omission?"""
+    weighs_drift: bool = True
+    """Does a drift of the service take a pass back that the worst third of the window does not share?"""
+    chart: str = ""
+    """``module:function`` that draws a criterion from evidence, window and criterion; "" for none."""
+
+
+_RULES: dict[str, FamilyRules] = {}
+
+
+def register(rules: FamilyRules) -> None:
+    """Add a family, or replace what is known of one."""
+    _RULES[rules.family.name] = rules
+
+
+def rules_of(family: Family) -> FamilyRules:
+    """How a family is judged.
+
+    Raises:
+        LookupError: nobody registered it.
+
+    """
+    try:
+        return _RULES[family.name]
+    except KeyError:
+        raise LookupError(
+            f'nobody said how the family "{family}" is judged; loadkit.judging.families.register does'
+        ) from None
+
+
+def queries_for(criterion: Criterion) -> tuple[str, ...]:
+    """What an observer is to be asked for it, besides the measures of the environment file."""
+    return rules_of(criterion.measure.family).queries(criterion.measure)
+
+
+def time_limit(criterion: Criterion) -> float:
+    """The time limit in seconds by which the generator's health is weighed for it."""
+    is_of_operations = rules_of(criterion.measure.family).ground is Ground.OPERATIONS
+    return criterion.limit if is_of_operations and criterion.measure.unit is Unit.SECONDS else NO_TIME_LIMIT
+
+
+def _free_query(measure: Measure) -> tuple[str, ...]:
+    return (measure.name,) if grammar.is_query(measure) else ()
+
+
+_CHARTS = "loadkit.reports.charts"
+
+for _rules in (
+    FamilyRules(
+        family=Family.TIME,
+        ground=Ground.OPERATIONS,
+        find=find_time,
+        other_ways=otherwise_timed,
+        corrects_omission=True,
+        chart=f"{_CHARTS}:times",
+    ),
+    FamilyRules(
+        family=Family.ERROR_RATE,
+        ground=Ground.OPERATIONS,
+        find=find_share,
+        chart=f"{_CHARTS}:failing_share",
+    ),
+    FamilyRules(
+        family=Family.AVAILABILITY,
+        ground=Ground.OPERATIONS,
+        find=find_share,
+        chart=f"{_CHARTS}:succeeding_share",
+    ),
+    FamilyRules(
+        family=Family.THROUGHPUT,
+        ground=Ground.OPERATIONS,
+        find=find_throughput,
+        other_ways=otherwise_sent,
+        weighs_drift=False,
+        chart=f"{_CHARTS}:throughput",
+    ),
+    FamilyRules(
+        family=Family.UPTIME,
+        ground=Ground.SERVICE,
+        find=find_uptime,
+        chart=f"{_CHARTS}:probes",
+    ),
+    FamilyRules(
+        family=Family.GAUGE,
+        ground=Ground.SERVICE,
+        find=find_gauge,
+        queries=_free_query,
+        missing=unobserved,
+        chart=f"{_CHARTS}:gauge",
+    ),
+    FamilyRules(
+        family=Family.RECOVERY,
+        ground=Ground.TIMELINE,
+        find=find_recovery,
+        chart=f"{_CHARTS}:recovery",
+    ),
+    FamilyRules(
+        family=Family.ALERT,
+        ground=Ground.TIMELINE,
+        find=find_alert,
+        queries=queries_of,
+        chart=f"{_CHARTS}:alerts",
+    ),
+):
+    register(_rules)
