@@ -4,13 +4,22 @@ import asyncio
 
 import pytest
 
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
 from loadkit.drivers.registry import drivers_for
 from loadkit.engine.worker import Shard, run_users
 from loadkit.errors import ConfigurationError
+from loadkit.judging import families
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.families import FamilyRules, Ground
+from loadkit.judging.finding import Finding
+from loadkit.judging.judge import judge
+from loadkit.recording.run import Run
 from loadkit.recording.slices import label_series
+from loadkit.recording.stalls import common
 from loadkit.recording.timing import MESSAGE
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
+from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
 from tests.toy_protocol import ECHO, SECONDS
 from tests.virtual_time import ORIGIN, ROOT, Simulation, VirtualLoop, plan_of
@@ -42,6 +51,56 @@ def counted(simulation: Simulation, timing, label: str, outcome: int = 0) -> tup
     _, outcomes, sums = simulation.table.totals([label_series(label, timing)], 0, 1 << 22)
     rows = sums[outcomes == outcome]
     return int(rows[:, 0].sum()), float(rows[:, 1].sum() / max(rows[:, 0].sum(), 1))
+
+
+def run_made_of(simulation: Simulation) -> Run:
+    """The run that the simulated worker's reports make."""
+    idle = [simulation.idle_intervals.get(0, [])]
+    return Run(
+        "run-1",
+        plan_of(mix=(MixEntry("tests.toy_protocol:play", 1.0),)),
+        0.0,
+        simulation.table,
+        worker_seconds=tuple(simulation.worker_seconds),
+        stalls=common(idle),
+        ended_at=30.0,
+    )
+
+
+LAUGHTER = Family("laughter")
+
+
+def find_laughter(case: Case) -> Finding:
+    """Judged by the toy's own counter."""
+    heard = case.evidence.count("echoes doubled")
+    return Finding(
+        Status.PASS if heard > case.criterion.limit else Status.FAIL, f"{heard} were heard", float(heard)
+    )
+
+
+families.register(FamilyRules(family=LAUGHTER, ground=Ground.SERVICE, find=find_laughter))
+
+
+def test_a_run_of_the_toy_protocol_is_judged_by_its_own_timing() -> None:
+    evidence = Evidence(run_made_of(played()))
+    measure = Measure("echo time", Family.TIME, Unit.SECONDS, 0.95, "p95", timing=ECHO.key)
+    for limit, status in ((SECONDS * 1.1, Status.PASS), (SECONDS * 0.9, Status.FAIL)):
+        verdict = judge(Criterion("the p95 echo time", measure, Comparison.IS_BELOW, limit), evidence)
+        assert (verdict.status, verdict.measured) == (status, pytest.approx(SECONDS, rel=0.01))
+
+
+def test_a_message_never_enters_the_response_time() -> None:
+    measure = Measure("response time", Family.TIME, Unit.SECONDS, 0.95, "p95")
+    verdict = judge(Criterion("p95", measure, Comparison.IS_BELOW, 1.0), Evidence(run_made_of(played())))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.samples == 0
+
+
+def test_a_family_from_outside_judges_what_a_driver_from_outside_counted() -> None:
+    evidence = Evidence(run_made_of(played()))
+    measure = Measure("laughter", LAUGHTER, Unit.NUMBER)
+    assert judge(Criterion("laughter", measure, Comparison.IS_ABOVE, 10), evidence).status is Status.PASS
+    assert judge(Criterion("laughter", measure, Comparison.IS_ABOVE, 1e9), evidence).status is Status.FAIL
 
 
 def test_a_driver_from_outside_is_paced_and_timed_as_the_built_in_ones() -> None:
