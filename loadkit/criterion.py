@@ -58,6 +58,8 @@ class Family:
     """How long after what disturbs it the service is as it was before."""
     ALERT: ClassVar["Family"]
     """What the service's own alerts did."""
+    EXACT: ClassVar["Family"]
+    """A count that must be zero."""
 
     def __str__(self) -> str:
         return self.name
@@ -76,6 +78,7 @@ Family.GAUGE = Family(
 )
 Family.RECOVERY = Family("recovery")
 Family.ALERT = Family("alert")
+Family.EXACT = Family("exactness")
 
 
 @dataclass(frozen=True, slots=True)

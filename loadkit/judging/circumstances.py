@@ -16,14 +16,12 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
 
 __all__ = ["cut_short", "no_window", "unjudgeable", "weighed"]
 
-_HELD, _HELD_SECONDS = 0.98, 0.95
-"""Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
 _LEAST_SECONDS = 2
 """Fewer seconds than this show nothing."""
 
@@ -222,13 +220,5 @@ def _held(case: Case, finding: Finding) -> Finding:
     """Users that are not there cannot be spoken of: only the generator can lose them."""
     if finding.status is Status.NOT_JUDGED:
         return finding
-    for population in case.evidence.closed:
-        held, stated = case.evidence.held(case.window, population.name)
-        good = float(np.mean(held >= _HELD * stated))
-        if good < _HELD_SECONDS:
-            return finding.become(
-                Status.INVALID,
-                f"only {format_number(float(held.mean()))} of {format_number(float(stated.mean()))} {population.name} "
-                f"were held on average, and at least {format_ratio(_HELD)} of them in only {format_ratio(good)} of the seconds",
-            )
-    return finding
+    lost = case.evidence.not_held(case.window)
+    return finding.become(Status.INVALID, lost) if lost else finding

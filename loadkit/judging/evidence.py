@@ -22,6 +22,7 @@ from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond
+from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 from loadkit.workload.phases import judged_phase
 from loadkit.workload.plan import Population, Scaling
@@ -33,6 +34,8 @@ EVERYTHING = Scope()
 """All operations."""
 _KEPT = 16
 """Selections of operations that are kept: an hour's of a thousand users takes a hundred megabytes."""
+_HELD, _HELD_SECONDS = 0.98, 0.95
+"""Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
 _SMALL = 1500
 """Operations below which a part of the traffic borrows the whole's design effect."""
 
@@ -92,6 +95,19 @@ class Evidence:
     def held(self, window: Window, population: str = "") -> tuple[Floats, Floats]:
         """Users held and users stated of a closed population, or of all, by second; both of shape (`seconds`,)."""
         return self._held(window, population)
+
+    def not_held(self, window: Window) -> str:
+        """Why the users stated were not there in a window, in a sentence; "" where they were, or the load is open."""
+        for population in self.closed:
+            held, stated = self.held(window, population.name)
+            good = float(np.mean(held >= _HELD * stated))
+            if good < _HELD_SECONDS:
+                return (
+                    f"only {format_number(float(held.mean()))} of {format_number(float(stated.mean()))} "
+                    f"{population.name} were held on average, and at least {format_ratio(_HELD)} of them in only "
+                    f"{format_ratio(good)} of the seconds"
+                )
+        return ""
 
     def as_stated(self) -> "Evidence":
         """The same, as if the plan had stated the load that was put on. What was looked up does not depend on it."""

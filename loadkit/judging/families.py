@@ -12,6 +12,7 @@ from loadkit import grammar
 from loadkit.criterion import Criterion, Family, Measure, Unit
 from loadkit.judging.alerts import find_alert, queries_of
 from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.exactness import find_exact
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import find_gauge, unobserved
 from loadkit.judging.health import NO_TIME_LIMIT
@@ -162,6 +163,12 @@ for _rules in (
         find=find_alert,
         queries=queries_of,
         chart=f"{_CHARTS}:alerts",
+    ),
+    FamilyRules(
+        family=Family.EXACT,
+        ground=Ground.TIMELINE,
+        find=find_exact,
+        chart=f"{_CHARTS}:exact",
     ),
 ):
     register(_rules)

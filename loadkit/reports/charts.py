@@ -46,6 +46,7 @@ from loadkit.workload.phases import disturbance
 __all__ = [
     "alerts",
     "errors",
+    "exact",
     "failing_share",
     "gauge",
     "load",
@@ -340,6 +341,14 @@ def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
     """Which alerts were firing."""
     observation = evidence.run.observations.get(observed_as(criterion.measure))
     lines = [] if observation is None else list(_observed(evidence.run, observation))
+    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+
+
+def exact(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """How often it happened, by second: what must not be at all."""
+    name, whole = criterion.measure.name, evidence.whole
+    counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
+    lines = [(name, np.arange(0.5, whole.seconds), counts)]
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
