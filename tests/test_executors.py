@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadkit.engine.executors import worker_processes, workers_for
-from loadkit.engine.worker import check_worker
+from loadkit.engine.worker import Parts, check_worker
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.virtual_time import plan_of
@@ -49,6 +49,6 @@ def test_a_workers_process_imports_nothing_of_what_judges():
     with worker_processes(1) as executor:
         ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
-        assert ready.result() == ([""], False)
+        assert ready.result() == Parts(roles=(("",),), arrives=False)
     assert "loadkit.engine.worker" in found
     assert not judging & found

@@ -48,8 +48,8 @@ class FakeChannel:
 
 def report(worker: int = 0, failed: int = 0) -> Report:
     recorder = Recorder(worker, 0.0)
-    recorder.samples += [Sample("GET /", OK, 0.0, 0.0, 0.01, 0)]
-    recorder.samples += [Sample("GET /", "reset", 0.0, 0.0, 0.01, 0)] * failed
+    recorder.population("users").requests.samples += [Sample("GET /", OK, 0.0, 0.0, 0.01, 0)]
+    recorder.population("users").requests.samples += [Sample("GET /", "reset", 0.0, 0.0, 0.01, 0)] * failed
     return recorder.report()
 
 

@@ -12,7 +12,7 @@ from loadkit.environment import lock, preflight
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
-from loadkit.environment.settings import Settings
+from loadkit.environment.settings import Observer, Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.observers.observation import Observation, Reading
@@ -116,7 +116,8 @@ def test_an_environment_that_does_not_go_down_leaves_the_verdicts_standing(tmp_p
 
 def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(tmp_path, loads) -> None:
     run = bed_of(environment_of(FakeControl(up=True)), tmp_path).run(plan_of(ramp=5), "Run A", ())
-    assert run.facts["environment"] == {"version": "1.0"}
+    instances = [{"name": "a", "url": "postgresql://***@host"}]
+    assert run.facts["environment"] == {"version": "1.0", "instances": instances}
     kept = next(tmp_path.glob("*/run.json")).read_text()
     assert '"version": "1.0"' in kept
     assert "secret" not in kept
@@ -320,8 +321,8 @@ def test_a_run_after_which_the_environment_cannot_be_asked_stands_and_is_the_las
 
 def test_the_references_of_an_environment_are_resolved_once(tmp_path, loads, monkeypatch) -> None:
     monkeypatch.setenv("SHOP_URL", "http://127.0.0.1:1")
-    values = {"base": "env:SHOP_URL", "observer": {"url": "env:SHOP_URL"}}
-    bed = bed_of(Environment("shop", Path(), Path("shop.toml"), values), tmp_path)
+    settings = Settings(base=Address("env:SHOP_URL"), observer=Observer(url=Address("env:SHOP_URL")))
+    bed = bed_of(Environment(Path(), Path("shop.toml"), settings), tmp_path)
     observing(monkeypatch, None)
     bed.run(plan_of(ramp=5), "Run A", ())
     monkeypatch.delenv("SHOP_URL")
