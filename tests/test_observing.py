@@ -5,6 +5,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.engine.observing import observe
+from loadkit.judging.evidence import Evidence
 from loadkit.judging.judge import judge
 from loadkit.observers.fake import FakeObserver
 from loadkit.observers.observation import Observation, Reading, Series
@@ -57,7 +58,7 @@ def test_an_observer_that_fails_costs_no_run_and_what_it_was_to_see_is_inconclus
     observe(run, observer)
     (warning,) = run.warnings
     assert warning.startswith("the observer failed: KeyError: 'p99' (fake.py, line ")
-    verdict = judge(criterion, run)
+    verdict = judge(criterion, Evidence(run))
     assert verdict.status is Status.INCONCLUSIVE
     assert warning in verdict.reason
-    assert judge(grammar.criterion("p95 is below 1 s"), run).status is Status.PASS
+    assert judge(grammar.criterion("p95 is below 1 s"), Evidence(run)).status is Status.PASS

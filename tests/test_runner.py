@@ -343,7 +343,7 @@ PASTED = """
 def test_a_pasted_feature_is_read_and_shown_as_written(project: Project, formatter: str) -> None:
     project.feature(PASTED)
     dry = project.behave("--dry-run", "-f", formatter)
-    assert "Run A: 100 users, 30 s: judges 2 criteria\n" in dry.out
+    assert 'Run A: 100 "browse" users, 30 s: judges 2 criteria\n' in dry.out
     assert (dry.err, dry.code) == ("", 0)
     said = project.behave("-f", formatter)
     assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]

@@ -1,11 +1,11 @@
 """Every requirement, what judges it, and what is left out."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from loadkit.errors import ConfigurationError
+from loadkit.reports.results import CriterionEntry, Results, VerdictEntry, write
 from loadkit.reports.trace import JudgingScenario, Requirement, requirements_of, trace, verdicts_of
 from loadkit.verdict import Status
 from steps.suite.scenarios import scenarios
@@ -50,8 +50,13 @@ def test_a_proof_stands_for_scenarios_where_it_exists():
 
 
 def test_the_last_verdicts_are_counted(tmp_path):
-    rows = [{"requirements": ["API-1"], "verdict": {"status": status}} for status in ("pass", "pass", "fail")]
-    (tmp_path / "criteria.json").write_text(json.dumps({"criteria": rows}))
+    rows = [
+        CriterionEntry(
+            "p95 is below 1 s", "f.feature", 3, False, VerdictEntry(status, ""), requirements=("API-1",)
+        )
+        for status in (Status.PASS, Status.PASS, Status.FAIL)
+    ]
+    write(Results(tuple(rows)), tmp_path)
     verdicts = verdicts_of(tmp_path / "criteria.json")
     assert verdicts["API-1"] == {Status.PASS: 2, Status.FAIL: 1}
     line = str(trace([QUICK], COMPLETE, verdicts)[0][0])
