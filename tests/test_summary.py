@@ -8,6 +8,7 @@ import pytest
 import loadkit
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.reports import table
 from loadkit.reports.summary import summarise, verdict_json
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
@@ -104,6 +105,37 @@ def test_labels_add_up_to_the_whole():
     assert set(labels) == {"GET /a", "POST /b"}
     for key in ("operations", "failed"):
         assert sum(each[key] for each in labels.values()) == figures[key]
+
+
+def test_failures_are_counted_by_kind_in_all_and_by_label():
+    starts = np.arange(0, 60, 0.1)
+    kinds = ["status 500"] * 38 + ["timeout"] * 2 + ["ok"] * 560
+    labels = ["GET /a"] * 10 + ["POST /b"] * 590
+    run = run_of(samples_of(starts, np.full(600, 0.1), labels, kinds), plan_of(60))
+    figures = summarise(Evidence(run), Window(0, 60))
+    assert list(figures["failures_by_kind"].items()) == [("status 500", 38), ("timeout", 2)]
+    by_label = {label: each["failures_by_kind"] for label, each in figures["by_label"].items()}
+    assert by_label == {"GET /a": {"status 500": 10}, "POST /b": {"status 500": 28, "timeout": 2}}
+    assert sum(figures["failures_by_kind"].values()) == figures["failed"]
+    later = summarise(Evidence(run), Window(30, 30))
+    assert later["failures_by_kind"] == {}
+
+
+def test_the_table_says_how_operations_failed_and_not_only_that():
+    kinds = (
+        ["status 500"] * 38 + ["timeout"] * 2 + [f"check: number {kind}" for kind in range(10)] + ["ok"] * 550
+    )
+    run = run_of(samples_of(np.arange(0, 60, 0.1), np.full(600, 0.1), outcome=kinds[::-1]), plan_of(60))
+    evidence = Evidence(run)
+    told = table.lines(evidence, summarise(evidence), [])
+    (at,) = [number for number, line in enumerate(told) if line.startswith("  failed ")]
+    assert told[at].split()[:2] == ["failed", "50"]
+    assert [line.split(maxsplit=1) for line in told[at + 1 : at + 3]] == [
+        ["38", "status 500"],
+        ["2", "timeout"],
+    ]
+    assert told[at + 9].strip() == "and 4 more kinds"
+    assert max(map(len, told)) <= 100
 
 
 def test_what_a_stall_kept_away_is_in_the_response_time_and_not_in_the_successes():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadkit.recording import histogram as buckets
+from loadkit.recording.ending import EMERGENCY_SECONDS, EMERGENCY_SHARE
 from loadkit.recording.health_bounds import CPU, LOOP_LAG
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.recorder import Report
@@ -16,9 +17,6 @@ from loadkit.recording.worker_second import HELD
 from loadkit.workload.plan import Plan
 
 __all__ = ["LiveStats", "Progress"]
-
-_EMERGENCY = 10
-"""Seconds over which more than half of the operations must fail to stop a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class LiveStats:
         self._plan = plan
         self._latest: dict[int, Report] = {}
         self._workers = workers
-        self._recent: deque[tuple[int, int]] = deque(maxlen=_EMERGENCY * workers)
+        self._recent: deque[tuple[int, int]] = deque(maxlen=EMERGENCY_SECONDS * workers)
         """Operations and failures, a pair for each report."""
 
     def add(self, report: Report) -> None:
@@ -63,11 +61,11 @@ class LiveStats:
     @property
     def failing(self) -> tuple[int, int] | None:
         """Operations and failures of the last ten seconds, where more than half failed; else None."""
-        if len(self._recent) < _EMERGENCY * self._workers:
+        if len(self._recent) < EMERGENCY_SECONDS * self._workers:
             return None
         operations = sum(attempted for attempted, _ in self._recent)
         failures = sum(failed for _, failed in self._recent)
-        return (operations, failures) if failures * 2 > operations else None
+        return (operations, failures) if failures > EMERGENCY_SHARE * operations else None
 
     def progress(self, elapsed: float) -> Progress:
         """How it stands now."""

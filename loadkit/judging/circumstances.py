@@ -4,12 +4,14 @@ Each of these can take a pass back. None of them makes one.
 """
 
 import math
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import ScopeKind
+from loadkit.judging.collapse import collapse_of
 from loadkit.judging.evidence import Case
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
@@ -20,7 +22,7 @@ from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
 
-__all__ = ["cut_short", "no_window", "unjudgeable", "weighed"]
+__all__ = ["collapsed", "cut_short", "no_window", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
 """Fewer seconds than this show nothing."""
@@ -127,6 +129,41 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
             Status.INCONCLUSIVE, f"{short}; what ran of it kept the limit: {finding.reason}"
         )
     return finding.warned(short)
+
+
+def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
+    """What an emergency stop shows of a criterion (see `collapse`); None where it shows nothing.
+
+    Where the load generator was at fault in these seconds, they are looked at without that.
+    """
+    collapse = collapse_of(case)
+    found = None if collapse is None else rules.at_collapse(case, collapse)
+    if collapse is None or found is None:
+        return None
+    found = replace(
+        found,
+        reason=f"{found.reason}; judged on the ten seconds before the emergency stop, in which {collapse.failed:,} of the "
+        f"{collapse.ended:,} operations that ended failed",
+        details={
+            "judged_on": "the ten seconds before the emergency stop",
+            "ended": collapse.ended,
+            "failed": collapse.failed,
+        },
+        window=collapse.window,
+    )
+    if lost := case.evidence.not_held(collapse.window):
+        return found.become(Status.INVALID, lost)
+    state = case.evidence.health(collapse.window, time_limit(case.criterion))
+    if state.status == "ok":
+        return found
+    if state.unhealthy.all():
+        return found.become(Status.INVALID, f"{state.sentence}, all the time")
+    if collapse_of(case, state.unhealthy) is None:
+        return found.become(
+            Status.INVALID,
+            f"{state.sentence}; without those seconds no more than half of the operations failed",
+        )
+    return found.warned(f"{state.sentence}; the verdict is the same without it")
 
 
 def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:

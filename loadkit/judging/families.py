@@ -11,14 +11,22 @@ from dataclasses import dataclass
 from loadkit import grammar
 from loadkit.criterion import Criterion, Family, Measure, Unit
 from loadkit.judging.alerts import find_alert, queries_of
+from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import find_exact
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import find_gauge, unobserved
 from loadkit.judging.health import NO_TIME_LIMIT
-from loadkit.judging.rates import find_share, find_throughput, find_uptime, otherwise_sent
+from loadkit.judging.rates import (
+    find_share,
+    find_throughput,
+    find_uptime,
+    otherwise_sent,
+    share_at_collapse,
+    throughput_at_collapse,
+)
 from loadkit.judging.recovery import find_recovery
-from loadkit.judging.times import find_time, otherwise_timed
+from loadkit.judging.times import find_time, otherwise_timed, time_at_collapse
 
 __all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time_limit"]
 
@@ -46,6 +54,10 @@ def _no_other_way(_: Case) -> Iterable[tuple[str, Case]]:
     return ()
 
 
+def _nothing_at_collapse(_case: Case, _collapse: Collapse) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyRules:
     """How the criteria of one family are judged and shown."""
@@ -60,6 +72,8 @@ class FamilyRules:
     """Why a criterion cannot be judged on a run at all. Of operations it is asked whether there are any."""
     other_ways: Callable[[Case], Iterable[tuple[str, Case]]] = _no_other_way
     """To look at the operations without the generator's faults, in words and as a case; all must agree."""
+    at_collapse: Callable[[Case, Collapse], Finding | None] = _nothing_at_collapse
+    """What a service that collapsed shows of a criterion that is else inconclusive; None where that is nothing."""
     corrects_omission: bool = False
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
@@ -114,6 +128,7 @@ for _rules in (
         ground=Ground.OPERATIONS,
         find=find_time,
         other_ways=otherwise_timed,
+        at_collapse=time_at_collapse,
         corrects_omission=True,
         chart=f"{_CHARTS}:times",
     ),
@@ -121,12 +136,14 @@ for _rules in (
         family=Family.ERROR_RATE,
         ground=Ground.OPERATIONS,
         find=find_share,
+        at_collapse=share_at_collapse,
         chart=f"{_CHARTS}:failing_share",
     ),
     FamilyRules(
         family=Family.AVAILABILITY,
         ground=Ground.OPERATIONS,
         find=find_share,
+        at_collapse=share_at_collapse,
         chart=f"{_CHARTS}:succeeding_share",
     ),
     FamilyRules(
@@ -134,6 +151,7 @@ for _rules in (
         ground=Ground.OPERATIONS,
         find=find_throughput,
         other_ways=otherwise_sent,
+        at_collapse=throughput_at_collapse,
         weighs_drift=False,
         chart=f"{_CHARTS}:throughput",
     ),

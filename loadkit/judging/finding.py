@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadkit.criterion import Criterion, ScopeKind
-from loadkit.units import distance, format_quantity, format_seconds
+from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 
-__all__ = ["Finding", "as_sentence", "decide", "listed", "subject"]
+__all__ = ["Finding", "as_sentence", "broken_by", "decide", "listed", "subject", "undefined"]
 
 _DOUBT = ", but may be "
 """What stands between a value and how sure it is, where that decides nothing."""
@@ -66,6 +66,23 @@ def subject(criterion: Criterion) -> str:
         return name
     joint = "for" if criterion.scope.kind is ScopeKind.REGION else "of"
     return f"{name} {joint} {criterion.scope}"
+
+
+def undefined(criterion: Criterion, allowed: float) -> str:
+    """Why a statistic has no value: more operations failed than it allows (a ratio)."""
+    return f"{subject(criterion)} is undefined: more than {format_ratio(allowed)} of the operations failed"
+
+
+def broken_by(criterion: Criterion, measured: float, samples: int) -> Finding | None:
+    """The fail that a value is without any doubt in it; None where it keeps the limit."""
+    limit, unit = criterion.limit, criterion.measure.unit
+    if measured <= limit if criterion.comparison.is_upper else measured >= limit:
+        return None
+    reason = (
+        f"{subject(criterion)} was {format_quantity(measured, unit)}, {distance(measured, limit)} the limit of "
+        f"{format_quantity(limit, unit)}"
+    )
+    return Finding(Status.FAIL, reason, measured, samples=samples)
 
 
 def decide(

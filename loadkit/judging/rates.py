@@ -8,8 +8,9 @@ import numpy.typing as npt
 from scipy import special
 
 from loadkit.criterion import Criterion, Family
+from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case
-from loadkit.judging.finding import Finding, decide
+from loadkit.judging.finding import Finding, broken_by, decide
 from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
@@ -47,6 +48,8 @@ __all__ = [
     "find_throughput",
     "find_uptime",
     "otherwise_sent",
+    "share_at_collapse",
+    "throughput_at_collapse",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -103,6 +106,20 @@ def find_throughput(case: Case) -> Finding:
         f"this plan offers {format_number(most)} per second at most, and {format_number(least)} are needed "
         f"to judge a limit of {format_number(criterion.limit)}",
     )
+
+
+def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
+    """The error rate or availability of a service that collapsed, where that is not what was promised."""
+    criterion = case.criterion
+    measured = collapse.failing if criterion.measure.family == Family.ERROR_RATE else 1 - collapse.failing
+    return broken_by(criterion, measured, collapse.ended)
+
+
+def throughput_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
+    """The same of the successes per second; in a ramp they say nothing."""
+    if case.evidence.window is None:
+        return None
+    return broken_by(case.criterion, collapse.succeeded_per_second, collapse.ended)
 
 
 def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion
+from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case
-from loadkit.judging.finding import Finding, decide, subject
+from loadkit.judging.finding import Finding, decide, subject, undefined
 from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
@@ -47,6 +48,7 @@ __all__ = [
     "find_time",
     "limit_effect",
     "otherwise_timed",
+    "time_at_collapse",
     "whole_effect",
 ]
 
@@ -83,6 +85,17 @@ def find_time(case: Case) -> Finding:
     if criterion.measure.statistic == "max":
         return examine_maximum(criterion, traffic)
     return _with_uncorrected(case, examine_mean(criterion, traffic, is_steady=case.is_steady))
+
+
+def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
+    """A service that collapsed keeps no limit above which so many operations failed."""
+    criterion = case.criterion
+    quantile = criterion.measure.quantile
+    allowed = _FAILED_IN_MEAN if quantile is None else 1 - quantile
+    if not criterion.comparison.is_upper or collapse.failing <= allowed:
+        return None
+    reason = undefined(criterion, allowed)
+    return Finding(Status.FAIL, reason, samples=collapse.ended, censored=True)
 
 
 def otherwise_timed(case: Case) -> Iterator[tuple[str, Case]]:

@@ -4,7 +4,12 @@ import enum
 import re
 from dataclasses import dataclass
 
-__all__ = ["COMPLETE", "INTERRUPTED", "Ending", "EndingKind"]
+__all__ = ["COMPLETE", "EMERGENCY_SECONDS", "EMERGENCY_SHARE", "INTERRUPTED", "Ending", "EndingKind"]
+
+EMERGENCY_SECONDS = 10
+"""Over so many seconds operations must fail for an emergency stop."""
+EMERGENCY_SHARE = 0.5
+"""And more of them than this share."""
 
 
 class EndingKind(enum.StrEnum):

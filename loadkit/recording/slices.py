@@ -338,6 +338,25 @@ class SliceTable:
         here = self._wanted(series)[number]
         return second[here], outcome[here], sums[here]
 
+    def failures(self, series: Iterable[str], start: int, end: int) -> dict[str, dict[str, int]]:
+        """How operations of each of some series failed in the seconds start <= s < end: outcome to count, most first.
+
+        A series of which none failed is left out.
+        """
+        lowest, highest = np.searchsorted(
+            self.cells, [start << (_SERIES_BITS + _OUTCOME_BITS), end << (_SERIES_BITS + _OUTCOME_BITS)]
+        )
+        _, number, outcome = _unpack_cell(self.cells[lowest:highest])
+        here = self._wanted(series)[number] & (outcome != 0)
+        places, place = np.unique((number[here] << _OUTCOME_BITS) | outcome[here], return_inverse=True)
+        counts = np.bincount(place, self.sums[lowest:highest, 0][here], len(places)).astype(np.int64)
+        found: dict[str, dict[str, int]] = {}
+        for at in np.argsort(-counts, kind="stable"):
+            name = self.series[int(places[at]) >> _OUTCOME_BITS]
+            kind = self.outcomes[int(places[at]) & ((1 << _OUTCOME_BITS) - 1)]
+            found.setdefault(name, {})[kind] = int(counts[at])
+        return found
+
     def _wanted(self, series: Iterable[str]) -> npt.NDArray[np.bool_]:
         names = set(series)
         return np.array([name in names for name in self.series] or [False], np.bool_)

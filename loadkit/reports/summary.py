@@ -2,18 +2,20 @@
 
 import dataclasses
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.judging.evidence import Evidence
+from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import histogram as buckets
 from loadkit.recording.health_bounds import LOOP_LAG
 from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
-from loadkit.recording.traffic import Traffic
+from loadkit.recording.traffic import Traffic, series_of
 from loadkit.recording.worker_second import DROPPED
 from loadkit.verdict import Verdict, Window
 
@@ -42,6 +44,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
     service = evidence.traffic(window=window, kind=Kind.SERVICE)
     corrected = evidence.corrected(0.0, window=window)
     late = _merged(run, Kind.LATENESS, window)
+    failures = run.table.failures(series_of(EVERYTHING, run), window.start, window.end)
     dropped = evidence.per_second(lambda worker_second: worker_second.count(DROPPED), window)
     return {
         "schema": SCHEMA,
@@ -49,6 +52,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "window": {"start": run.started + window.start, "seconds": window.seconds, "phase": window.phase},
         "operations": traffic.size,
         "failed": traffic.failed,
+        "failures_by_kind": _together(failures.values()),
         "dropped": int(dropped.sum()),
         "filled": corrected.corrected,
         "throughput": float(traffic.completed.sum()) / window.seconds,
@@ -58,7 +62,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         # Of service times no exact longest is recorded: the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
-        "by_label": _by_label(run, window),
+        "by_label": _by_label(run, window, failures),
         "held": _held(evidence, window) if evidence.closed else None,
         "generator": _generator(evidence, window),
         "warnings": warnings,
@@ -139,7 +143,7 @@ def _longest(histogram: Integers) -> float | None:
     return buckets.middle(int(used[-1])) if len(used) else None
 
 
-def _by_label(run: Run, window: Window) -> dict[str, Any]:
+def _by_label(run: Run, window: Window, failures: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     labels = {label_series(label): label for label in run.table.labels()}
     figures: dict[str, Any] = {}
     for series, histogram in run.table.histograms(Kind.RESPONSE, labels, window.start, window.end).items():
@@ -150,11 +154,17 @@ def _by_label(run: Run, window: Window) -> dict[str, Any]:
         figures[labels[series]] = {
             "operations": size,
             "failed": failed,
+            "failures_by_kind": failures.get(series, {}),
             "throughput": (size - failed) / window.seconds,
             "error_rate": failed / size,
             "response_time": times,
         }
     return figures
+
+
+def _together(failures: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by kind of all labels, the most frequent kind first."""
+    return dict(sum((Counter(kinds) for kinds in failures), Counter[str]()).most_common())
 
 
 def _held(evidence: Evidence, window: Window) -> dict[str, float]:

@@ -13,6 +13,8 @@ __all__ = ["lines"]
 
 _TIMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LABELS_SHOWN = 20
+_KINDS_SHOWN, _KIND_WIDTH = 8, 70
+"""Kinds of failure, and characters of each."""
 
 
 def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
@@ -26,6 +28,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
         f"  {'failed':<16}{format_number(figures['failed']):>10}   {format_ratio(figures['error_rate'])}",
     ]
+    told += _failures(figures["failures_by_kind"])
     if figures["dropped"]:
         told.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   no place in flight was left")
     told += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]
@@ -44,6 +47,15 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         told.append("")
         for verdict in verdicts:
             told += [f"  {verdict.status.upper():<13} {verdict.criterion}", f"  {'':<13} {verdict.reason}"]
+    return told
+
+
+def _failures(kinds: Mapping[str, int]) -> list[str]:
+    """How operations failed, the most frequent kind first."""
+    shown = list(kinds.items())[:_KINDS_SHOWN]
+    told = [f"  {'':<16}{format_number(count):>10}   {kind[:_KIND_WIDTH]}" for kind, count in shown]
+    if len(kinds) > len(shown):
+        told.append(f"  {'':<29}and {len(kinds) - len(shown)} more kinds")
     return told
 
 
