@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from loadkit.engine.run import _processes, _workers_for, new_id, run
-from loadkit.engine.worker import check_worker
+from loadkit.engine.worker import Parts, check_worker
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.recording import archive
@@ -100,14 +100,21 @@ def test_a_workers_process_imports_nothing_of_what_judges():
         "pandas",
         "matplotlib",
         "httpx",
+        "cattrs",
+        "rich",
+        "psutil",
+        "importlib.metadata",
+        "http.client",
+        "prometheus_api_client",
         "loadkit.engine.run",
+        "loadkit.structuring",
         "loadkit.judging.judge",
         "loadkit.environment.environment",
     }
     with _processes(1) as executor:
         ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
-        assert ready.result() == ([""], False)
+        assert ready.result() == Parts(roles=(("",),), arrives=False)
     assert "loadkit.engine.worker" in found
     assert not judging & found
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 import secrets
 import signal
 import threading
@@ -12,13 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import psutil
 
 from loadkit.engine.actions import ActionScheduler, Actor
 from loadkit.engine.channel import Channel, Disconnected
@@ -43,8 +39,9 @@ from loadkit.workload.workload import Model, Workload
 
 __all__ = ["Progress", "new_id", "run"]
 
-_LEAD = 1.0
-"""Seconds from the order to the start instant, for the workers to take it in."""
+_LEAST_LEAD, _MOST_LEAD = 0.5, 1.0
+"""Seconds from the order to the start instant, for the workers to take it in: as many as all before it took, since a
+machine that is slow to start workers is slow to give them orders."""
 _OPERATIONS_PER_WORKER = 3_000.0
 """Operations per second that a worker manages at half a core, where users pause and arrivals are random: 36 % of one at
 2,000 a second and 70 % at 4,000, on a virtual machine on which each waking from idleness alone costs 45 µs. Without any
@@ -90,6 +87,7 @@ def run(
 
     """
     count = workers or _workers_for(plan.workload)
+    begun = time.monotonic()
     require_answer(target)
     with ExitStack() as stack:
         if executor is None:
@@ -97,7 +95,8 @@ def run(
         arrives = _prepare(plan, target, root, executor, count)
         channel = stack.enter_context(LocalChannel(count))
         monitor = _RunMonitor(plan, channel, count, stop or threading.Event(), watch)
-        started = time.time() + _LEAD + (_arrivals_before_start(plan.workload) if arrives else 0.0)
+        lead = min(max(time.monotonic() - begun, _LEAST_LEAD), _MOST_LEAD)
+        started = time.time() + lead + (_arrivals_before_start(plan.workload) if arrives else 0.0)
         run_id = run_id or new_id()
         with ActionScheduler(plan, actor, started) as scheduler, Probes(target, started) as probes:
             futures = [
@@ -346,6 +345,9 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def _facts() -> dict[str, Any]:
     """What the run was made with."""
+    import platform  # after the load, so that it does not begin later
+    from importlib.metadata import version
+
     packages = ("sla-acceptance", "uvloop", "httptools", "numpy")
     return {
         "versions": {
@@ -354,9 +356,9 @@ def _facts() -> dict[str, Any]:
         },
         "machine": {
             "system": platform.platform(),
-            "cpu": _cpu_model(),
+            "cpu": _cpu_model() or platform.processor(),
             "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
+            "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         },
     }
 
@@ -366,4 +368,4 @@ def _cpu_model() -> str:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor()
+    return ""

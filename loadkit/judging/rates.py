@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.finding import Finding, decide
@@ -145,6 +144,8 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
             "standard_error": rate.error,
         },
     )
+    from scipy import special
+
     effect = dispersion(traffic.completed)
     counts = in_spells(traffic.completed)
     lengths = in_spells(np.ones(traffic.seconds))
