@@ -2,6 +2,7 @@
 
 import gc
 
+import psutil
 import pytest
 
 from loadkit.recording.recorder import CHUNK, Recorder
@@ -92,3 +93,8 @@ def test_lags_and_pauses_and_quiets_are_reported():
         (0.0, pytest.approx(0.5))
     ]
     assert recorder.report().worker_second.longest_pause == 0
+
+
+def test_a_workers_memory_is_what_the_system_says_it_is():
+    memory = Recorder(0, ORIGIN).report().worker_second.memory_bytes
+    assert memory == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)

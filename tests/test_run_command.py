@@ -39,6 +39,7 @@ def folder(tmp_path, monkeypatch):
         (["ftp://127.0.0.1/?key=hunter2"], 'cannot read "ftp://127.0.0.1/?key=***" as an address'),
         (["http://example.com/"], "load on example.com is not allowed; if it is yours to load: --allow-host"),
         ([NOWHERE], "http://127.0.0.1:1 does not answer"),
+        (["http://" + 70 * "a", "--allow-host=" + 70 * "a"], "does not answer"),
         ([NOWHERE, "--for=30"], 'cannot read "30"; expected a time with its unit, such as 5 minutes'),
         ([NOWHERE, "--for=0"], "--for 0 is no time; --for 10s is one"),
         ([NOWHERE, "--timeout=0"], "--timeout 0 is no time"),

@@ -4,26 +4,29 @@ import argparse
 import ipaddress
 import json
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from loadkit import grammar
+from loadkit.criterion import Criterion
 from loadkit.drivers.http.headers import RequestHeaders
-from loadkit.engine.run import run
 from loadkit.errors import ConfigurationError, NotAllowedError
-from loadkit.judging import judge
-from loadkit.judging.evidence import Evidence
-from loadkit.live import terminal as live
-from loadkit.recording import archive
-from loadkit.reports import charts, summary, table
 from loadkit.target import Address, Target, masked_path
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
+
+if TYPE_CHECKING:
+    from loadkit.engine.progress import Progress
+    from loadkit.judging.evidence import Evidence
 
 __all__ = [
     "add",
@@ -42,6 +45,8 @@ _HARMLESS = {
 }  # fmt: skip
 """Headers that let nobody in: their values are kept; of any other only the name is."""
 _HIDDEN = "***"
+_LOW_PRIORITY = 10
+"""As `nice` counts: a tenth of the processor beside a process that wants all of it."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -113,12 +118,26 @@ def execute(options: argparse.Namespace) -> int:
     seconds = plan.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {Address(options.url)} for {seconds:g} s", file=sys.stderr)
-    with live.watcher(level) as watch:
+    # What puts the load on is imported now, and nothing else before the load has begun.
+    from loadkit.engine.run import run
+    from loadkit.live import terminal as live
+
+    with live.watcher(level) as tell, _imported_meanwhile(_needed_afterwards(options)) as begin_to_import:
+
+        def watch(now: "Progress") -> None:
+            begin_to_import()
+            tell(now)
+
         done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
+
+    from loadkit.judging.evidence import Evidence
+    from loadkit.recording import archive
+    from loadkit.reports import summary, table
+
     done.plan = without_secrets(plan)
     folder = archive.save(done, options.out)
     evidence = Evidence(done)
-    verdicts = [judge.judge(criterion, evidence) for criterion in criteria]
+    verdicts = _judged(criteria, evidence) if criteria else []
     figures = summary.summarise(evidence)
     if options.json:
         write_json(figures, verdicts, options.json)
@@ -130,6 +149,45 @@ def execute(options: argparse.Namespace) -> int:
     if verdicts:
         return exit_code(verdict.status for verdict in verdicts)
     return 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
+
+
+def _judged(criteria: Sequence[Criterion], evidence: "Evidence") -> list[Verdict]:
+    from loadkit.judging import judge
+
+    return [judge.judge(criterion, evidence) for criterion in criteria]
+
+
+def _needed_afterwards(options: argparse.Namespace) -> list[str]:
+    """The modules that keep, judge and show a run."""
+    return [
+        "loadkit.recording.archive",
+        "loadkit.reports.table",
+        *(["loadkit.judging.judge", "scipy.special"] if options.that else []),
+        *(["loadkit.reports.charts", "matplotlib.backends.backend_svg"] if options.plot else []),
+    ]
+
+
+@contextmanager
+def _imported_meanwhile(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Import modules in a thread from the first call of what this gives; all are there on leaving, or none."""
+    thread = threading.Thread(target=_import, args=(modules,))
+
+    def begin() -> None:
+        if thread.ident is None:
+            thread.start()
+
+    try:
+        yield begin
+    finally:
+        if thread.ident is not None:
+            thread.join()
+
+
+def _import(modules: Sequence[str]) -> None:
+    if sys.platform == "linux":  # where threads have priorities of their own: the load comes first
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+    for module in modules:
+        import_module(module)
 
 
 def target_of(url: str, allowed: Sequence[str]) -> Target:
@@ -229,6 +287,8 @@ def _kept(name: str, value: str) -> str:
 
 def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: str) -> None:
     """Write what `loadkit/reports/run.schema.json` describes to a file, or to standard output for "-"."""
+    from loadkit.reports import summary
+
     data = {**figures, "verdicts": [summary.verdict_json(verdict) for verdict in verdicts]}
     text = json.dumps(data, indent=2, allow_nan=False)
     if where == "-":
@@ -251,13 +311,15 @@ def require_svg(file: str | None) -> None:
         raise ConfigurationError(f"--plot {file}: it draws SVG; expected such as percentiles.svg")
 
 
-def write_plot(evidence: Evidence, file: str) -> None:
+def write_plot(evidence: "Evidence", file: str) -> None:
     """Draw the percentiles of response and service time.
 
     Raises:
         ConfigurationError: it cannot be written.
 
     """
+    from loadkit.reports import charts
+
     try:
         Path(file).write_bytes(charts.percentiles(evidence, evidence.window))
     except OSError as error:

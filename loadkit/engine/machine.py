@@ -3,11 +3,8 @@
 import os
 import platform
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 __all__ = ["facts"]
 
@@ -17,6 +14,8 @@ _PACKAGES = ("sla-acceptance", "uvloop", "httptools", "numpy")
 
 def facts() -> dict[str, Any]:
     """Versions and machine, as JSON values."""
+    from importlib.metadata import version  # after the load, so that it does not begin later
+
     return {
         "versions": {
             "python": platform.python_version(),
@@ -26,7 +25,7 @@ def facts() -> dict[str, Any]:
             "system": platform.platform(),
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
+            "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         },
     }
 

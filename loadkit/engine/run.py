@@ -30,8 +30,9 @@ from loadkit.workload.workload import Model, Workload
 
 __all__ = ["Progress", "new_id", "run"]
 
-_LEAD = 1.0
-"""Seconds from the order to the start instant, for the workers to take it in."""
+_LEAST_LEAD, _MOST_LEAD = 0.5, 1.0
+"""Seconds from the order to the start instant, for the workers to take it in: as many as all before it took, since a
+machine that is slow to start workers is slow to give them orders."""
 _ARRIVING_PER_SECOND = 250.0
 """Users that are expected to get ready (log in) in a second."""
 
@@ -69,15 +70,16 @@ def run(
 
     """
     count = workers or workers_for(plan)
+    begun = time.monotonic()
     require_answer(target)
-    facts = machine.facts()
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
-        started = time.time() + _LEAD + (_arrivals_before_start(plan) if arrives else 0.0)
+        lead = min(max(time.monotonic() - begun, _LEAST_LEAD), _MOST_LEAD)
+        started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         run_id = run_id or new_id()
         with (
             monitor.interruptible(),
@@ -119,7 +121,7 @@ def run(
         groups=target.groups,
         ended=monitor.ended,
         ended_at=monitor.ended_at,
-        facts=facts,
+        facts=machine.facts(),
     )
 
 

@@ -2,10 +2,11 @@
 
 import threading
 import time
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from string import punctuation
 from types import TracebackType
 from typing import Self
-
-import httpx
+from urllib.parse import quote, urlsplit
 
 from loadkit.drivers.tls import context_of
 from loadkit.errors import UnreachableError
@@ -26,17 +27,31 @@ def require_answer(target: Target) -> None:
         UnreachableError: so it is.
 
     """
-    with _client(target, _FIRST_TIMEOUT) as client:
-        try:
-            answer = client.get(target.base + (target.ready or "/"))
-        except httpx.HTTPError as error:
-            raise UnreachableError(
-                f"{target.base} does not answer: {error or type(error).__name__}"
-            ) from None
-    if target.ready and not answer.is_success:
-        raise UnreachableError(
-            f"{target.base}{target.ready} says {answer.status_code}: the service is not ready"
-        )
+    try:
+        status = _status(target, target.ready or "/")
+    except (HTTPException, OSError, UnicodeError) as error:  # a name of which no host name can be made
+        why = str(error) or type(error).__name__
+        raise UnreachableError(f"{target.base} does not answer: {why}") from None
+    if target.ready and not 200 <= status < 300:
+        raise UnreachableError(f"{target.base}{target.ready} says {status}: the service is not ready")
+
+
+def _status(target: Target, path: str) -> int:
+    """With what a service answers. By the standard library's client: no load waits until httpx is imported."""
+    parts = urlsplit(target.base)
+    assert parts.hostname is not None
+    connection = (
+        HTTPSConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT, context=context_of(target))
+        if parts.scheme == "https"
+        else HTTPConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT)
+    )
+    try:
+        connection.request("GET", quote(parts.path + path, safe=punctuation))
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
 
 
 class Probes:
@@ -64,8 +79,11 @@ class Probes:
             self._thread.join()
 
     def _probe(self) -> None:
+        import httpx  # it keeps its connection, and finds out when the service has closed it
+
         due = self._started
-        with _client(self._target, _INTERVAL) as client:
+        # The proxies of the machine's environment have no part in what is measured.
+        with httpx.Client(timeout=_INTERVAL, trust_env=False, verify=context_of(self._target)) as client:
             while not self._is_over.wait(max(due - time.time(), 0.0)):
                 try:
                     is_up = client.get(self._target.base + self._target.ready).is_success
@@ -73,8 +91,3 @@ class Probes:
                     is_up = False
                 self.answered.append((due - self._started, is_up))
                 due = max(due + _INTERVAL, time.time())
-
-
-def _client(target: Target, timeout: float) -> httpx.Client:
-    # The proxies of the machine's environment have no part in what is measured.
-    return httpx.Client(timeout=timeout, trust_env=False, verify=context_of(target))

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
@@ -251,6 +250,8 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
             "standard_error": rate.error,
         },
     )
+    from scipy import special
+
     effect = dispersion(traffic.completed)
     counts = in_spells(traffic.completed)
     lengths = in_spells(np.ones(traffic.seconds))

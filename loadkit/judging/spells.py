@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding
@@ -128,6 +127,8 @@ def thin(arrivals: Integers) -> Booleans:
 
     `arrivals` (seconds,): operations by second.
     """
+    from scipy import special
+
     sizes, effect = in_spells(arrivals), dispersion(arrivals)
     usual = float(np.median(sizes))
     if usual == 0:

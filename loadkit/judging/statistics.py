@@ -8,6 +8,9 @@ Where all operations have a say, seconds do instead of batches, with the correla
 The bounds of a share are those of Clopper and Pearson (1934) at that effective number.
 
 All here is pure: arrays in, numbers out. Every bound is one-sided at `CONFIDENCE`.
+
+scipy is imported by the functions that need it: its import takes longer than all of a judgement, and a run without
+a criterion does without it.
 """
 
 import math
@@ -15,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 __all__ = [
     "BATCHES",
@@ -52,11 +54,15 @@ _GROSS = 8.0
 
 def normal_quantile(probability: float) -> float:
     """The standard normal distribution's quantile."""
+    from scipy import special
+
     return float(special.ndtri(probability))
 
 
 def student_quantile(probability: float, degrees: float) -> float:
     """Student's t distribution's quantile."""
+    from scipy import special
+
     return float(special.stdtrit(degrees, probability))
 
 
@@ -138,6 +144,8 @@ def effective_size(size: float, effect: Floats, batches: int) -> Floats:
 
 def bounds(hits: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The Clopper–Pearson bounds of a share, each one-sided; `hits` of `size` need not be whole numbers."""
+    from scipy import special
+
     lower = 0.0 if hits <= 0 else float(special.betaincinv(hits, size - hits + 1, 1 - confidence))
     upper = 1.0 if hits >= size else float(special.betaincinv(hits + 1, size - hits, confidence))
     return lower, upper
@@ -147,6 +155,8 @@ def is_surely_below(
     hits: Floats, size: Floats, share: float, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.bool_]:
     """Is the upper bound of each `hits` of `size` below `share`? Shapes (m,)."""
+    from scipy import special
+
     rest = np.maximum(size - hits, 0)
     return np.asarray((rest > 0) & (special.betainc(hits + 1, np.maximum(rest, 1e-9), share) > confidence))
 
@@ -155,6 +165,8 @@ def is_surely_above(
     hits: Floats, size: Floats, share: float, confidence: float = CONFIDENCE
 ) -> npt.NDArray[np.bool_]:
     """Is the lower bound of each `hits` of `size` above `share`? Shapes (m,)."""
+    from scipy import special
+
     rest = np.maximum(size - hits, 0)
     return np.asarray(
         (hits > 0) & (special.betainc(np.maximum(hits, 1e-9), rest + 1, share) < 1 - confidence)

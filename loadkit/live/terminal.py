@@ -6,15 +6,15 @@ It goes to the real standard error, which behave leaves alone while a step runs,
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from loadkit.engine.progress import Progress
 from loadkit.recording.sample import OK
 from loadkit.units import format_number, format_ratio, format_seconds
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 __all__ = ["line", "watcher"]
 
@@ -30,12 +30,9 @@ def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
         title: of the run, such as "Run A: 1000 users".
 
     """
-    console = Console(file=sys.__stderr__)
-    if console.is_terminal:
-        with Live(console=console, transient=True, auto_refresh=False) as live:
-            yield lambda now: live.update(
-                Text("\n".join(_told(title, now)), no_wrap=True, overflow="ellipsis"), refresh=True
-            )
+    if sys.__stderr__ is not None and sys.__stderr__.isatty():
+        with ExitStack() as stack:
+            yield _renewing(title, stack)
         return
     following = -math.inf
 
@@ -46,6 +43,24 @@ def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
             print(line(title, now), file=sys.__stderr__, flush=True)
 
     yield tell
+
+
+def _renewing(title: str, stack: ExitStack) -> Callable[[Progress], None]:
+    """Show it in lines that renew themselves, until the stack is closed."""
+    shown: list[Live] = []
+
+    def tell(now: Progress) -> None:
+        from rich.console import Console  # imported while the load is on, so that it does not begin later
+        from rich.live import Live
+        from rich.text import Text
+
+        if not shown:
+            console = Console(file=sys.__stderr__)
+            shown.append(stack.enter_context(Live(console=console, transient=True, auto_refresh=False)))
+        text = Text("\n".join(_told(title, now)), no_wrap=True, overflow="ellipsis")
+        shown[0].update(text, refresh=True)
+
+    return tell
 
 
 def line(title: str, now: Progress) -> str:

@@ -31,7 +31,6 @@ from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.upgrade import FORMAT, upgraded
 from loadkit.recording.worker_second import WorkerSecond
-from loadkit.structuring import structure
 from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
@@ -93,6 +92,8 @@ def load(folder: Path) -> Run:
         ConfigurationError: it is not a run, or of another format.
 
     """
+    from loadkit.structuring import structure  # it brings cattrs with it; who only keeps a run does without
+
     unread = f"{folder} is not a run that can be read"
     try:
         data = json.loads((folder / "run.json").read_text(encoding="utf-8"))

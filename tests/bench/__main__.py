@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import judging, workers
+from tests.bench import judging, quick_start, workers
 from tests.bench.paper import chart, table
 from tests.bench.server import Server, nginx
 from tests.bench.tools import Tool, loadkit, measured, require, tools
 
-_PARTS = ("speed", "memory", "workers", "judging")
+_PARTS = ("speed", "memory", "workers", "judging", "quick start")
 _MEMORY_USERS = 1000
 _MEMORY_SECONDS = 60
 _FLAT_SECONDS = 600
@@ -70,6 +70,10 @@ def main() -> None:
                     for tool in _in_turn([loadkit(), loadkit(workers=2)], chosen.rounds)
                 ],
             }
+        if "quick start" in chosen.parts:
+            figures["quick start"] = [
+                quick_start.costs(server.url, chosen.out / "quick-start.log") for _ in range(chosen.rounds)
+            ]
     if "judging" in chosen.parts:
         figures["judging"] = {
             "samples": judging.SAMPLES,

@@ -69,6 +69,15 @@ def table(figures: Mapping[str, Any]) -> str:
             )
             for sentence, took in judged["cpu_seconds"].items()
         ]
+    if "quick start" in figures:
+        # The least of each: whatever else the machine does adds to both, and nothing takes away.
+        cpu, begins = (
+            min(row[key] for row in figures["quick start"]) for key in ("cpu_seconds", "begins_after")
+        )
+        rows += [
+            _row("loadkit run URL --for 3s, one user: processor time", f"{cpu:.2f} s", "at most 1 s"),
+            _row("from that command to the beginning of its load", f"{begins:.2f} s", "at most 1.5 s"),
+        ]
     if rows:
         lines += ["| besides | measured | aim |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
