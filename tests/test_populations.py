@@ -275,7 +275,7 @@ def test_a_rehearsal_keeps_populations_together_whose_stages_differ(scale: float
 def test_another_load_level_is_one_of_the_first_population() -> None:
     draft = users_and_buyers()
     draft.happens(KILL)
-    other = beside("baseline", draft, LIVELY, JOURNEYS)
+    other = beside("baseline", draft, shop(**LIVELY), JOURNEYS)
     assert (other.in_words, other.actions) == ('100 users + 50 "buy" users', ())
 
 
