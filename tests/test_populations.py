@@ -11,7 +11,7 @@ from loadkit.planning.lint import require_population, require_reachable
 from loadkit.planning.plan import beside
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
-from tests.test_planning import JOURNEYS, KILL, LIVELY, lively, planned
+from tests.test_planning import JOURNEYS, KILL, LIVELY, lively, planned, shop
 
 BROWSE, BUY = (MixEntry("shop:browse", 1.0),), (MixEntry("shop:buy", 1.0),)
 
