@@ -25,8 +25,9 @@ acceptance: setup ## environment, load, verdicts, report: TAGS=@peak make accept
 	$(BIN)/loadkit report || true; \
 	exit $$code
 
-test: setup ## the suite's own tests
-	$(BIN)/python -m pytest -q -m "not prove"
+test: setup ## the suite's own tests: side by side what needs no load, then one by one what does
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (prove or load or environment or report)"
+	$(BIN)/python -m pytest -q -m "(load or environment or report) and not prove"
 
 prove: setup ## the long proofs of the method
 	$(BIN)/python -m pytest -q -m prove

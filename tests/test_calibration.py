@@ -16,6 +16,8 @@ from loadkit.engine.run import Progress
 from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import ConfigurationError
 
+pytestmark = pytest.mark.load
+
 ROOT = Path(__file__).parent.parent
 CLOCK = Clock(1e-9, 5e-8)
 

@@ -24,6 +24,8 @@ from tests.known_answers.runs import Case, answer_of, answers_of, cases, ideal, 
 from tests.known_answers.servers import Mixture
 from tests.virtual_time import Simulation, simulate
 
+pytestmark = pytest.mark.load
+
 QUANTILES = (0.5, 0.95, 0.99)
 USUAL = 0.75
 """The quantile whose disturbance a mean is allowed."""

@@ -27,6 +27,8 @@ from tests.known_answers.journeys import FILES
 from tests.known_answers.runs import MIX, ROOT, Answer, Case, answer_of, plan_of
 from tests.known_answers.servers import Stalling, serving
 
+pytestmark = pytest.mark.load
+
 STEADY = Stalling(service=0.005, stall=0.0, first=0.0)
 CORE = max(os.sched_getaffinity(0))
 

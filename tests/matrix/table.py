@@ -111,7 +111,6 @@ ROWS = (
         "errors",
         {"share": 0.03},
         {"errors": FAILS, "availability": FAILS, "quiet": FAILS},
-        is_short=True,
     ),
     Row(
         "errors in rows of twenty: fewer independent ones, so the p95, near its limit, may be left in doubt",
@@ -125,7 +124,6 @@ ROWS = (
         {},
         {**_REFUSED, "alarm": DOUBT},
         at=15.0,
-        is_short=True,
         hold=None,
     ),
     Row(
@@ -149,7 +147,6 @@ ROWS = (
             "quiet": FAILS,
         },
         at=18.0,
-        is_short=True,
         hold=None,
     ),
     Row(
@@ -209,7 +206,6 @@ ROWS = (
         {"size": 1},
         {"pool": FLIPS},
         think=Think(0.05, 0.2),
-        is_short=True,
         hold=None,
     ),
     Row(
@@ -278,7 +274,7 @@ ROWS = (
         verdicts={name: usual(name) | UNDECIDED for name in CRITERIA},
         starves_generator=True,
     ),
-    Row("counters that begin again are no drop and no jump", "counter-reset", at=15.0, is_short=True),
+    Row("counters that begin again are no drop and no jump", "counter-reset", at=15.0),
 )
 
 
