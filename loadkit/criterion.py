@@ -30,16 +30,17 @@ _OF_OPERATIONS = tuple(kind for kind in ScopeKind if kind is not ScopeKind.INSTA
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of measure, and what a sentence may say of it. How it is judged: `loadkit.judging.families`.
+    """A kind of measure, and what a sentence may say of it.
 
-    Not a closed list: whoever has a kind of their own makes one, and registers there how it is judged.
+    The list is open: `loadkit.judging.families` registers how a family is judged, also from
+    outside.
     """
 
     name: str
     scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
     """Where its criteria may hold."""
     whose: str = "of the service as a whole"
-    """What its measures belong to, for the message to a sentence that has them belong to something else."""
+    """What its measures belong to, for the message about a wrong scope."""
     is_amount: bool = False
     """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
     compares_loads: bool = False
@@ -86,7 +87,8 @@ class Measure:
     """What is measured."""
 
     name: str
-    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL text."""
+    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL
+    text."""
     family: Family
     unit: Unit
     quantile: float | None = None
@@ -94,7 +96,7 @@ class Measure:
     statistic: str = ""
     """"p95", "mean", "max" … as shown; empty where the measure has only one."""
     timing: str = "request"
-    """The key of the timing (`loadkit.recording.timing`) whose operations are meant by "all operations"."""
+    """The key of the timing (`loadkit.recording.timing`) whose operations it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ class Reference:
     level: str
     """A load level of the environment."""
     or_limit: float | None = None
-    """A value, in the measure's unit, that keeps the promise whatever the measure is at the other load."""
+    """A value, in the measure's unit, that keeps the promise whatever the measure is at the other
+    load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ class Criterion:
     """In `unit`."""
     scope: Scope = Scope()
     reference: Reference | None = None
-    """Where it compares two loads; the limit is then how many times the value at the other one is allowed."""
+    """Where it compares two loads; the limit is then how many times the value at the other one is
+    allowed."""
 
     @property
     def unit(self) -> Unit:

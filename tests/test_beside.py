@@ -61,7 +61,7 @@ def test_or_below_is_enough_alone():
     assert compare_loads(TWICE, Evidence(fast), Evidence(faster)).status is Status.FAIL
     verdict = compare_loads(TWICE_OR_50, Evidence(fast), Evidence(faster))
     assert verdict.status is Status.PASS
-    assert "surely below 50 ms" in verdict.reason
+    assert "it is below 50 ms with 95 % confidence" in verdict.reason
     assert compare_loads(TWICE_OR_50, Evidence(run_with(0.1)), Evidence(faster)).status is Status.FAIL
 
 

@@ -88,26 +88,26 @@ def test_an_undecided_verdict_says_how_long_would_decide_it():
     assert short.status is INCONCLUSIVE
     assert "of steady load would decide it" in short.reason
     on_the_limit = judge(throughput(100), exponential_run())
-    assert "no sensible length of run" in on_the_limit.reason
+    assert "too close to the limit to decide with a longer run" in on_the_limit.reason
 
 
 def test_what_a_bad_spell_decides_is_told_without_doubt():
     starts = np.arange(0, 300, 0.01)
     run = run_of(samples_of(starts, np.where((starts > 100) & (starts < 140), 1.0, 0.02)), plan_of(300))
-    assert "but may be" in judge(response_time(limit=0.5), run).reason
+    assert "with 95 % confidence it is" in judge(response_time(limit=0.5), run).reason
     reason = judge(response_time(limit=0.5, comparison=Comparison.STAYS_BELOW), run).reason
     assert "in a row; over the whole window, p95 response time was" in reason
-    assert "but may be" not in reason
+    assert "with 95 % confidence it is" not in reason
 
 
-def test_where_too_much_failed_for_a_percentile_to_have_a_value_it_says_so():
+def test_a_percentile_among_failed_operations_is_undefined_and_the_reason_says_so():
     verdict = judge(
         response_time(limit=0.5),
         run_of(samples_of(np.arange(0, 60, 0.02), np.full(3000, 0.01), outcome="reset"), plan_of(60)),
     )
     assert verdict.reason == (
-        "p95 response time has no value: more operations failed than it leaves aside, so that no limit is kept, the one "
-        "of 500 ms included."
+        "p95 response time is undefined: more than 5 % of the operations failed, and failed operations count as above "
+        "every limit."
     )
 
 
@@ -164,7 +164,7 @@ def test_a_limit_of_nothing_can_be_broken_and_never_proven():
     assert judge(never, exponential_run(failed=0.001)).status is FAIL
     clean = judge(never, exponential_run())
     assert clean.status is INCONCLUSIVE
-    assert "no number of them proves" in clean.reason
+    assert "no number of operations proves" in clean.reason
 
 
 def test_availability_is_what_the_error_rate_leaves_and_says_what_outage_it_sees():

@@ -207,7 +207,7 @@ def test_the_servers_own_log_says_the_same_of_a_heavy_load(model, level):
     answer = answer_of(case)
     state = health(answer.run, answer.window, 0.4)
     if state.status == "invalid":
-        pytest.skip("the generator was not well: " + "; ".join(state.reasons))
+        pytest.skip("the generator was overloaded: " + "; ".join(state.reasons))
     traffic, think = answer.traffic, case.plan.workload.think.mean
     rounds = traffic.mean + think if model is Model.CLOSED else 1.0  # N = X · (R + Z), or the rate itself
     assert traffic.size / traffic.seconds * rounds == pytest.approx(level, rel=0.03)

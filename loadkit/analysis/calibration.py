@@ -1,4 +1,4 @@
-"""What this machine can generate: a load that climbs until the generator's own health gives way.
+"""What this machine can generate: a load whose rate increases until the generator is overloaded.
 
 Before a figure is believed, it should be known whether the machine that it comes from could have seen it. The load goes
 to a trivial server on loopback, in a process of its own, which shares the machine's cores as a local service would.
@@ -41,7 +41,7 @@ LIMIT = 0.1
 _ANSWERED = 0.98
 """Below this share of what was asked, the server could no more."""
 _ILL_REPORTS = 2
-"""Reports in a row that are not well, after which a climb ends: one alone may be another program's."""
+"""Reports of an overloaded generator in a row that end a climb: one alone may be another program's doing."""
 _PATIENCE = 20.0
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -103,7 +103,7 @@ class Climb:
 
 
 def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequence[float] = LEVELS) -> Climb:
-    """Put rising loads on the server at `base`, `seconds` (two or more) at each level, until the generator is not well.
+    """Put rising loads on the server at `base`, `seconds` (two or more) at each level, until the generator is overloaded.
 
     Raises:
         UnreachableError: nobody answers there.

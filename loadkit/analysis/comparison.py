@@ -1,8 +1,9 @@
-"""A measure beside itself at another load: "at most 2 times that at the baseline load".
+"""One measure at two loads: "at most 2 times that at the baseline load".
 
-The ratio's interval is [a_low / b_high, a_high / b_low] of the two values' own. So "at most k times" holds surely where
-the run keeps the limit k · b_low, and is broken surely where it breaks k · b_high: both are questions that `judge`
-answers with all that may speak against a run, and no second method is needed.
+The ratio's interval is [a_low / b_high, a_high / b_low] of the two values' own. So "at most k
+times" holds surely where the run keeps the limit k · b_low, and is broken surely where it breaks k
+· b_high: both are questions that `judge` answers with all that may speak against a run, and no
+second method is needed.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from functools import partial
 
 from loadkit.criterion import Comparison, Criterion, Unit
 from loadkit.judging.evidence import Evidence
-from loadkit.judging.finding import as_sentence
+from loadkit.judging.finding import as_sentence, undefined
 from loadkit.judging.judge import judge
 from loadkit.recording.run import Run
 from loadkit.units import format_quantity
@@ -19,7 +20,8 @@ from loadkit.verdict import Status, Verdict
 __all__ = ["compare_loads"]
 
 _COMFORT = 1.5
-"""Times the value at the other load by which a run that measured it well keeps that value, at least."""
+"""Times the value at the other load by which a run that measured it well keeps that value, at
+least."""
 
 
 def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> Verdict:
@@ -108,7 +110,7 @@ def _reason(
     then = f"{format_quantity(base.measured, unit)} {there}"
     name = f"{criterion.measure.statistic} {criterion.measure.name}".strip()
     if keeping.measured is None or verdict.measured is None or verdict.interval is None:
-        return f"{name} lies among the operations that failed, above every time; it was {then}."
+        return f"{undefined(criterion, 1 - (criterion.measure.quantile or 0.0))}; it was {then}."
     low, high = (format_quantity(bound, Unit.TIMES) for bound in verdict.interval)
     said = (
         f"{name} was {format_quantity(keeping.measured, unit)}, {format_quantity(verdict.measured, Unit.TIMES)} "
@@ -118,9 +120,9 @@ def _reason(
     if status is Status.PASS and keeping.status is not Status.PASS:
         assert criterion.reference is not None
         assert criterion.reference.or_limit is not None
-        return f"{said}; it is surely below {format_quantity(criterion.reference.or_limit, unit)}, which is enough."
+        return f"{said}; it is below {format_quantity(criterion.reference.or_limit, unit)} with 95 % confidence, which is enough."
     if status is Status.INCONCLUSIVE:
-        return f"{said}, which cannot be told from the limit of {limit}; {_more(keeping)}."
+        return f"{said}, which includes the limit of {limit}; {_more(keeping)}."
     return f"{said}; the limit is {limit}."
 
 

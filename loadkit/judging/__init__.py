@@ -1,1 +1,1 @@
-"""What `loadkit.judging.judge` looks at, one noun each: the evidence by kind of measure, and the circumstances that may speak against it."""
+"""From evidence to a verdict: families of criteria, statistics, circumstances."""

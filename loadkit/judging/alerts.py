@@ -24,10 +24,11 @@ def queries_of(measure: Measure) -> tuple[str, ...]:
 
 
 def find_alert(case: Case) -> Finding:
-    """Judge "the … alert fires within …" and "no alert fires", and say which part of the run showed it.
+    """Judge "the … alert fires within …" and "no alert fires".
 
-    The first counts from the last action, or from the highest load's end or beginning where there is none; the second
-    speaks of all that follows the first ramp. An alert fires where its ``ALERTS`` series has a sample.
+    The first counts from the last action, or from the highest load's end or beginning where there
+    is none; the second speaks of all that follows the first ramp. An alert fires where its
+    ``ALERTS`` series has a sample.
     """
     criterion, run = case.criterion, case.evidence.run
     observation = run.observations.get(observed_as(criterion.measure))
@@ -37,7 +38,7 @@ def find_alert(case: Case) -> Finding:
         return Finding(Status.INCONCLUSIVE, f"the alerts were not observed: {observation.problem}")
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
-        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}')
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
     examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
     found, where = examine(criterion, run, observation)
     found = replace(found, window=where)

@@ -1,6 +1,6 @@
-"""What a run's own circumstances make of a finding: how it ended, what it held, drift, the load generator's health.
+"""The circumstances that can change a finding: the run's end, drift, generator health, users held.
 
-Each of these can take a pass back. None of them makes one.
+Each of them can turn a pass into another status. None of them makes a pass.
 """
 
 import math
@@ -34,12 +34,12 @@ Booleans = npt.NDArray[np.bool_]
 
 
 def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
-    """Why a criterion has no meaning for a run, or speaks of what that has never heard of; None where it can be judged."""
+    """Why a run cannot judge a criterion, such as one of an unknown scope; None where it can."""
     criterion, run = case.criterion, case.evidence.run
     if criterion.reference is not None:
         return Finding(
             Status.NOT_JUDGED,
-            f"it compares with the {criterion.reference.level} load, of which this run alone knows nothing",
+            f"it compares with the {criterion.reference.level} load, and a second run is needed for that",
         )
     if criterion.is_amount and run.plan.scaling.users < 1:
         return Finding(
@@ -80,16 +80,16 @@ def _no_operations(case: Case) -> Finding | None:
 
 
 def no_window(run: Run, window: Window | None) -> Finding | None:
-    """Why a run's steady window does not do for judging; None where it does."""
+    """Why a steady window cannot be judged on; None where it can."""
     if window is not None and window.seconds >= _LEAST_SECONDS:
         return None
     if judged_phase(run.plan) is None:
         reason = (
-            "nothing is constant by plan before the first action"
+            "the plan has no constant load before the first action"
             if run.plan.actions
-            else "the load is never constant by plan"
+            else "the plan has no constant load"
         )
-        return Finding(Status.NOT_JUDGED, f"{reason}, so that there is no steady window")
+        return Finding(Status.NOT_JUDGED, f"{reason}, so there is no steady window")
     if run.is_complete:
         return Finding(Status.INCONCLUSIVE, "the load was constant for less than two seconds")
     return Finding(
@@ -102,7 +102,7 @@ def no_window(run: Run, window: Window | None) -> Finding | None:
 
 
 def weighed(case: Case, rules: FamilyRules) -> Finding:
-    """What was found on a window, after all that may speak against it but the run's end."""
+    """What was found on a window, after drift, generator health and users held are considered."""
     if rules.ground is Ground.OPERATIONS:
         if not case.traffic.size:
             return Finding(
@@ -113,9 +113,9 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
 
 
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
-    """What a run that ended early still says: it can show a promise broken, and it cannot show one kept.
+    """What a run that ended early still shows: a violated criterion, but no satisfied one.
 
-    A run cut short after the window was complete has shown all that it was to show.
+    A run that was cut short after its steady window was complete shows both.
     """
     if run.is_complete:
         return finding
@@ -126,7 +126,7 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
     short = f"the run was cut short after {format_seconds(run.ended_at)} ({run.ended})"
     if finding.status is Status.PASS:
         return finding.become(
-            Status.INCONCLUSIVE, f"{short}; what ran of it kept the limit: {finding.reason}"
+            Status.INCONCLUSIVE, f"{short}; the part that ran kept the limit: {finding.reason}"
         )
     return finding.warned(short)
 
@@ -134,7 +134,7 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
 def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
     """What an emergency stop shows of a criterion (see `collapse`); None where it shows nothing.
 
-    Where the load generator was at fault in these seconds, they are looked at without that.
+    Seconds in which the load generator was at fault are left out.
     """
     collapse = collapse_of(case)
     found = None if collapse is None else rules.at_collapse(case, collapse)
@@ -167,7 +167,7 @@ def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
 
 
 def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """A drift matters where the worst third of the window does not keep the promise that the whole keeps."""
+    """A drift takes a pass back where the worst third of the window is no pass."""
     if not rules.weighs_drift:
         return finding
     drifting = [
@@ -184,15 +184,15 @@ def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     worst = [rules.find(part) for part in parts if part.traffic.size]
     broken = next((each for each in worst if not _is_satisfied_by(case, each)), None)
     if broken is None:
-        return finding.warned(f"{said}; in the worst third of the window alone this promise is kept too")
+        return finding.warned(f"{said}; the worst third of the window satisfies the criterion too")
     return finding.become(
         Status.INCONCLUSIVE,
-        f"{said}, and the worst third of the window alone does not keep the limit: {broken.reason}",
+        f"{said}, and the worst third of the window does not satisfy the criterion: {broken.reason}",
     )
 
 
 def _is_satisfied_by(case: Case, finding: Finding) -> bool:
-    """Does the value measured, whatever its error, keep the promise?"""
+    """Does the measured value, whatever its error, satisfy the criterion?"""
     if finding.status is Status.FAIL or finding.measured is None:
         return False
     if case.criterion.comparison.is_upper:
@@ -216,7 +216,7 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
 
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """The generator's own faults matter where the verdict is another without the seconds in which it had them."""
+    """A fault of the generator matters where the verdict is another without it."""
     state = case.evidence.health(case.window, time_limit(case.criterion))
     if state.status == "ok":
         return finding
@@ -234,7 +234,7 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
-    """The case without the seconds in doubt, if there are any; None where nothing is left without them."""
+    """The case without the seconds in doubt, if any; None where nothing is left."""
     if (~unhealthy).sum() < _LEAST_SECONDS:
         return None
     if not unhealthy.any():
@@ -244,7 +244,7 @@ def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
 
 
 def _loaded(case: Case, finding: Finding) -> Finding:
-    """What the service's own gauges and probes show of a load that was perhaps never put on it."""
+    """A pass of gauges or probes is invalid where the generator did not put the load on."""
     state = case.evidence.health(case.window)
     if state.status == "ok":
         return finding
@@ -254,7 +254,7 @@ def _loaded(case: Case, finding: Finding) -> Finding:
 
 
 def _held(case: Case, finding: Finding) -> Finding:
-    """Users that are not there cannot be spoken of: only the generator can lose them."""
+    """A verdict without the stated users is invalid: only the generator can lose them."""
     if finding.status is Status.NOT_JUDGED:
         return finding
     lost = case.evidence.not_held(case.window)

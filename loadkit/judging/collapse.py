@@ -1,9 +1,10 @@
-"""What an emergency stop shows: a service that collapsed, and would have gone on as it was when the load was stopped.
+"""What an emergency stop shows: the service collapsed, and would have gone on like that.
 
-The one rule: a criterion is judged on the steady window as far as it ran. Where that leaves it inconclusive, and more than
-half of the operations that it speaks of failed among those that ended in the ten seconds before the stop, it is judged on
-these. They are the seconds for which the load was stopped. Operations count by their end: one that timed out in them had
-begun long before. What is told of them is a fact about these seconds, so there is no interval.
+The rule: a criterion is judged on the steady window as far as it ran. If that is inconclusive, look
+at its operations that ended in the ten seconds before the stop. If more than half of them failed,
+the criterion is judged on these ten seconds, for which the load was stopped. Operations count by
+their end, since one that timed out began long before. The value is a fact about these seconds, so
+it has no interval.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ __all__ = ["Collapse", "collapse_of", "last_seconds"]
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """The operations that ended in the ten seconds before an emergency stop, where more than half of them failed."""
+    """The operations that ended just before an emergency stop; more than half of them failed."""
 
     window: Window
     ended: int
@@ -48,7 +49,7 @@ def last_seconds(run: Run) -> Window | None:
 
 
 def collapse_of(case: Case, without: npt.NDArray[np.bool_] | None = None) -> Collapse | None:
-    """What of a criterion's operations collapsed; None where that was not more than half, or nothing was stopped.
+    """The collapse of a criterion's operations; None where there was none.
 
     `without`: seconds of `last_seconds` that are left out, shape (`seconds`,).
     """

@@ -1,7 +1,7 @@
 """What a run shows, looked up once: made for a run, and handed on to all that judge it or show it.
 
-The steady window, the operations, the generator's health and the users held are looked up when they are first asked
-for, and kept. `Case` is one criterion on one part of this evidence.
+The steady window, the operations, the generator's health and the users held are looked up when they
+are first asked for, and kept. `Case` is one criterion on one part of this evidence.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,9 +33,11 @@ __all__ = ["EVERYTHING", "Case", "Evidence"]
 EVERYTHING = Scope()
 """All operations."""
 _KEPT = 16
-"""Selections of operations that are kept: an hour's of a thousand users takes a hundred megabytes."""
+"""Selections of operations that are kept: an hour's of a thousand users takes a hundred
+megabytes."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
-"""Users that must be held, as a share of those stated, and the share of the seconds in which they must be."""
+"""Users that must be held, as a share of those stated, and the share of the seconds in which they
+must be."""
 _SMALL = 1500
 """Operations below which a part of the traffic borrows the whole's design effect."""
 
@@ -93,11 +95,11 @@ class Evidence:
         return populations if scope.kind is ScopeKind.ALL else ()
 
     def held(self, window: Window, population: str = "") -> tuple[Floats, Floats]:
-        """Users held and users stated of a closed population, or of all, by second; both of shape (`seconds`,)."""
+        """Users held and users stated of a closed population, or of all; shapes (`seconds`,)."""
         return self._held(window, population)
 
     def not_held(self, window: Window) -> str:
-        """Why the users stated were not there in a window, in a sentence; "" where they were, or the load is open."""
+        """Why the users stated were not held in a window; "" where they were, or the load is open."""
         for population in self.closed:
             held, stated = self.held(window, population.name)
             good = float(np.mean(held >= _HELD * stated))
@@ -110,7 +112,7 @@ class Evidence:
         return ""
 
     def as_stated(self) -> "Evidence":
-        """The same, as if the plan had stated the load that was put on. What was looked up does not depend on it."""
+        """The same for a plan that states the load that was put on. Look-ups do not depend on it."""
         stated = copy(self)
         stated.run = replace(self.run, plan=replace(self.run.plan, scaling=Scaling()))
         return stated
@@ -126,7 +128,7 @@ class Evidence:
         *,
         successes_only: bool = False,
     ) -> Traffic:
-        """The operations of a scope and timing that began in a window (the whole run without one), as they came."""
+        """The operations of a scope and timing that began in a window; without one, in the run."""
         return self._operations(scope, window or self.whole, kind, timing, successes_only)
 
     def corrected(
@@ -139,8 +141,8 @@ class Evidence:
     ) -> Traffic:
         """The same, corrected for coordinated omission by stalls longer than `limit` (seconds).
 
-        Each closed population is corrected by its own stalls. Operations of which it is not told who made them are
-        corrected by those stalls that all populations share.
+        Each closed population is corrected by its own stalls. Operations of which it is not told
+        who made them are corrected by those stalls that all populations share.
         """
         return self._corrected(limit, scope, window or self.whole, kind, timing)
 
@@ -149,7 +151,7 @@ class Evidence:
         return bool(series_of(scope, self.run, _timing(timing)))
 
     def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
-        """Operations that ended in each second of a window, and those of them that failed; both of shape (`seconds`,)."""
+        """Operations that ended in each second, and those of them that failed; shapes (`seconds`,)."""
         series = series_of(scope, self.run, _timing(timing))
         second, outcome, _, count = self.run.table.select(Kind.COMPLETED, series, window.start, window.end)
         place, failed = second - window.start, outcome != 0
@@ -161,7 +163,7 @@ class Evidence:
     # --- what the workers said
 
     def health(self, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
-        """How far the generator was itself at fault in a window, for a time limit of so many seconds."""
+        """The health of the load generator in a window, for a time limit in seconds."""
         return self._health(window, limit)
 
     def worker_seconds(self, window: Window) -> list[WorkerSecond]:
@@ -218,7 +220,7 @@ def _corrected(
 
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
-    """The stalls that kept operations of a scope away; none of an open load, whose arrivals nothing keeps away."""
+    """The stalls that kept operations of a scope away; nothing keeps those of an open load away."""
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:
         own = {
@@ -280,7 +282,7 @@ class Case:
         )
 
     def only(self, seconds: Booleans) -> "Case":
-        """The same with those operations alone that began in the seconds marked, shape (`seconds`,)."""
+        """The same with the operations that began in the seconds marked; shape (`seconds`,)."""
         return replace(self, chosen=self.traffic.only(seconds))
 
     def by_service_time(self) -> "Case":
@@ -290,7 +292,8 @@ class Case:
     def lent_effect(self, effect_of: Callable[[Traffic], float]) -> float:
         """The whole run's design effect, for a part of it that is too small to tell its own.
 
-        A random part of a stream goes together less, as its operations lie further apart: of D − 1, its share remains.
+        A random part of a stream goes together less, as its operations lie further apart: of D − 1,
+        its share remains.
         """
         size = self.traffic.size
         if size >= _SMALL or self.criterion.scope.kind is ScopeKind.ALL:

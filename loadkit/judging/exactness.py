@@ -1,4 +1,4 @@
-"""Exactness: a count that must be zero, such as lost messages or acknowledged writes that are not found."""
+"""Exactness: a count that must be zero, such as lost messages."""
 
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
@@ -9,10 +9,10 @@ __all__ = ["find_exact"]
 
 
 def find_exact(case: Case) -> Finding:
-    """Judge a count of the whole run, drain included. One is a fail, whatever else may be said of the run.
+    """Judge a count of the whole run, drain included. One is a fail, whatever the circumstances.
 
-    Zero is a pass only where everything that had to be compared was compared, in a run that went through its plan with
-    the load that it states.
+    Zero is a pass only where everything that had to be compared was compared, in a run that went
+    through its plan with the load that it states.
     """
     evidence, name = case.evidence, case.criterion.measure.name
     found, looked_at, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))

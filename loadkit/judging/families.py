@@ -1,7 +1,6 @@
-"""The families of measures, and how each is judged: the one place that a new kind of criterion is added to.
+"""How each family of measures is judged: a new kind of criterion is added here, or from outside.
 
-A family's identity, and what a sentence may say of it, is `loadkit.criterion.Family`. `register` adds how it is judged;
-whoever has a kind of their own does so from outside.
+`loadkit.criterion.Family` is what a sentence may say of a family. `register` adds how it is judged.
 """
 
 import enum
@@ -35,11 +34,12 @@ class Ground(enum.Enum):
     """What a family is judged on, and so what may speak against a finding."""
 
     OPERATIONS = "operations"
-    """The operations in the steady window. Where the generator was at fault, they are counted again without it."""
+    """The operations in the steady window. Faults of the generator are left out and compared."""
     SERVICE = "service"
     """What else was seen of the service in the steady window, such as gauges, probes and counts."""
     TIMELINE = "timeline"
-    """The whole run. It finds the part that shows it, and weighs what speaks against that, itself."""
+    """The whole run. The family itself finds the part that shows it, and considers the
+    circumstances."""
 
 
 def _nothing_asked(_: Measure) -> tuple[str, ...]:
@@ -69,17 +69,18 @@ class FamilyRules:
     queries: Callable[[Measure], tuple[str, ...]] = _nothing_asked
     """What an observer is to be asked for, besides the measures of the environment file."""
     missing: Callable[[Criterion, Evidence], Finding | None] = _nothing_missing
-    """Why a criterion cannot be judged on a run at all. Of operations it is asked whether there are any."""
+    """Why a run cannot judge a criterion. For operations, that is where there are none."""
     other_ways: Callable[[Case], Iterable[tuple[str, Case]]] = _no_other_way
-    """To look at the operations without the generator's faults, in words and as a case; all must agree."""
+    """Other looks at the operations, without the generator's faults; all must agree."""
     at_collapse: Callable[[Case, Collapse], Finding | None] = _nothing_at_collapse
-    """What a service that collapsed shows of a criterion that is else inconclusive; None where that is nothing."""
+    """What a collapse shows of a criterion that is else inconclusive; None where that is
+    nothing."""
     corrects_omission: bool = False
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
-    """Does a drift of the service take a pass back that the worst third of the window does not share?"""
+    """Does a drift take a pass back where the worst third of the window is no pass?"""
     chart: str = ""
-    """``module:function`` that draws a criterion from evidence, window and criterion; "" for none."""
+    """``module:function`` that draws evidence, window and criterion; "" for none."""
 
 
 _RULES: dict[str, FamilyRules] = {}

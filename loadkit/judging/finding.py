@@ -1,4 +1,4 @@
-"""What one look at the evidence found, before the run's own circumstances are weighed in."""
+"""What the evidence says of a criterion, before the circumstances of the run are considered."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,8 @@ from loadkit.verdict import Status, Window
 
 __all__ = ["Finding", "as_sentence", "broken_by", "decide", "listed", "subject", "undefined"]
 
-_DOUBT = ", but may be "
-"""What stands between a value and how sure it is, where that decides nothing."""
+_DOUBT = "; with 95 % confidence it is "
+"""What stands between a value and its interval, where that does not decide."""
 _LONGEST_ADVICE = 100.0
 """Times the time already spent, beyond which more of it is no advice."""
 
@@ -97,16 +97,16 @@ def decide(
 ) -> tuple[Status, str]:
     """The status that follows from what is sure, and the sentence for it.
 
-    `satisfied`, `violated`: is it sure that the limit is kept, or broken? `growth`: how many times the `seconds` of the
-    window would decide it where neither is.
+    `satisfied`, `violated`: is it sure that the limit is kept, or broken? `growth`: how many times
+    the `seconds` of the window would decide it where neither is.
     """
     unit, limit = criterion.measure.unit, criterion.limit
     lower, upper = interval
     about = subject(criterion)
     wanted = format_quantity(limit, unit)
     if measured is None:
-        was = f"{about} has no value: more operations failed than it leaves aside"
-        far = f"so that no limit is kept, the one of {wanted} included"
+        was = undefined(criterion, 1 - (criterion.measure.quantile or 0.0))
+        far = "and failed operations count as above every limit"
     else:
         was = f"{about} was {format_quantity(measured, unit)}"
         far = f"{distance(measured, limit)} the limit of {wanted}"
@@ -120,15 +120,15 @@ def decide(
             sure = f" ({side} {format_quantity(bound, unit)} with 95 % confidence)"
         return (Status.PASS if satisfied else Status.FAIL), f"{was}{sure}, {far}"
     between = (
-        f"between {format_quantity(lower, unit)} and {format_quantity(upper, unit)}"
+        f"between {format_quantity(lower, unit)} and {format_quantity(upper, unit)}, which includes"
         if math.isfinite(upper)
-        else f"at least {format_quantity(lower, unit)}"
+        else f"at least {format_quantity(lower, unit)}, which does not exclude"
     )
     if growth > _LONGEST_ADVICE:
-        more = "it lies so near to the limit that no sensible length of run would decide it"
+        more = "too close to the limit to decide with a longer run"
     else:
         more = f"about {format_seconds(math.ceil(seconds * growth))} of steady load would decide it"
     return (
         Status.INCONCLUSIVE,
-        f"{was}{_DOUBT}{between} with 95 % confidence, so that it cannot be told from the limit of {wanted}; {more}",
+        f"{was}{_DOUBT}{between} the limit of {wanted}; {more}",
     )

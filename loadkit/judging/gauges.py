@@ -27,7 +27,8 @@ _LEAST_COVERAGE = 0.9
 _LONGEST_GAP = 3
 """Scrapes that may be missing in a row."""
 _SHORTEST_DIFFERENCE = 5.0
-"""Seconds over which a counter's increase is taken, at least; two scrapes where these are further apart."""
+"""Seconds over which a counter's increase is taken, at least; two scrapes where these are further
+apart."""
 _TAIL = 0.95
 _TAIL_ERROR = math.sqrt(_TAIL * (1 - _TAIL))
 """Standard error of a quantile: √(q(1−q)) over the density there (of one reading)."""
@@ -64,7 +65,8 @@ class Points:
     lengths: Floats
     """Seconds that each stands for."""
     parts: Floats
-    """What is divided by `wholes` to give the values, where only the window's whole ratio has a meaning."""
+    """What is divided by `wholes` to give the values, where only the window's whole ratio has a
+    meaning."""
     wholes: Floats
     resets: int = 0
     """How often a counter began again."""
@@ -246,8 +248,8 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
 def lookback(promql: str) -> float:
     """Seconds before its moment that a query's value speaks of: its longest range, and what goes on top of that.
 
-    Where ranges stand within each other's subqueries or not makes no difference here: it may be too much, never too
-    little. 0 for a query without any, and for what is no PromQL.
+    Where ranges stand within each other's subqueries or not makes no difference here: it may be too
+    much, never too little. 0 for a query without any, and for what is no PromQL.
     """
     text = _QUOTED.sub("", promql)
     ranges = [(_seconds_of(length), bool(resolution)) for length, resolution in _RANGE.findall(text)]
@@ -299,8 +301,9 @@ def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
 def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: float, whose: str) -> Finding:
     """The p95 over time, or the mean, with what the readings' own wandering says of its error.
 
-    The readings cover the window whole, so the error is not that of sampling it: it is that of the window standing for
-    other windows like it. It is the mean's over batches, and for a p95 as much more as the readings thin out there.
+    The readings cover the window whole, so the error is not that of sampling it: it is that of the
+    window standing for other windows like it. It is the mean's over batches, and for a p95 as much
+    more as the readings thin out there.
     """
     edges = batch_edges(len(points.values))[:-1]
     if judged is Judged.MEAN:

@@ -42,7 +42,7 @@ class CheckResult:
 
     @classmethod
     def of(cls, check: HealthCheck, value: float, limit: float, population: str = "") -> "CheckResult":
-        """What a value means for a time limit of so many seconds; what invalidates warns too, however short that is."""
+        """What a value means for a time limit in seconds; what invalidates also warns."""
         warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
         if check.is_beyond(np.array(warns_from), invalid_from):
             warns_from = invalid_from
@@ -107,7 +107,7 @@ class _Measured:
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
-    """How far the generator was itself at fault in a window, for a criterion with a limit of so many seconds."""
+    """The health of the load generator in a window, for a time limit in seconds."""
     measured = _measured(run, window)
     checks = tuple(
         CheckResult.of(check, measured[check.name].value, limit, measured[check.name].population)
@@ -158,7 +158,7 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
 
 
 def _sent(run: Run, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
-    """What share was sent of what was due; of several populations that of the worst, also in each second."""
+    """What share was sent of what was due; of several populations, the worst one's."""
     populations = run.plan.populations
     names = [each.name for each in populations] if len(populations) > 1 else [None]
     each = [_sent_by(name, worker_seconds, window) for name in names]
@@ -193,7 +193,7 @@ def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
 
 
 def _rolling(values: Floats, length: int) -> Floats:
-    """For each second, the sum over the stretch of `length` seconds that it lies in (stretches side by side)."""
+    """For each second, the sum over the stretch of `length` seconds that it lies in."""
     starts = np.arange(0, len(values), length)
     if len(starts) > 1 and len(values) - starts[-1] < length:
         starts = starts[:-1]
@@ -239,7 +239,7 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
             )
     seconds = range(window.start, window.end)
     for each in closed:
-        # A ramp's second has as many users as at its lower end: that is the smallest number held in it.
+        # In a ramp, the smallest number held in a second is that of its lower end.
         levels = np.array([each.workload.level_at(second) for second in seconds])
         ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
         stated += np.minimum(levels, ends)

@@ -1,8 +1,9 @@
-"""Stall fill: the arrivals that a stall of the service kept away from a closed load.
+"""Coordinated-omission correction: adds the arrivals that a stall kept away from a closed load.
 
-Users wait for their answers, so while a service stands still they ask nothing, and a stall of 20 s among 300 s is
-under 1 % of the requests although it is 7 % of the time (coordinated omission: Tene, "How NOT to measure latency").
-Each long gap is filled with the arrivals that the window's usual rate would have brought, each waiting to its end.
+Users wait for their answers, so while a service stands still they ask nothing, and a stall of 20 s
+among 300 s is under 1 % of the requests although it is 7 % of the time (coordinated omission: Tene,
+"How NOT to measure latency"). To each long stall are added the arrivals that the window's usual
+rate would have brought. Each waits to its end.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +24,9 @@ _LONG = 20
 def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> Traffic:
     """The traffic of a closed load with the arrivals that its stalls kept away.
 
-    `stalls`: in seconds since the run's start; `start`: the window's own, on that clock; `limit`: the criterion's, in
-    seconds: a shorter gap cannot change the verdict. Operations that did arrive in a gap are not counted twice.
+    `stalls`: in seconds since the run's start; `start`: the window's own, on that clock; `limit`:
+    the criterion's, in seconds: a shorter gap cannot change the verdict. Operations that did arrive
+    in a gap are not counted twice.
     """
     arrivals = traffic.per_second()
     begins = np.arange(traffic.seconds) + start

@@ -1,4 +1,4 @@
-"""Error rate, availability, uptime and throughput: what share succeeded, and how many did per second."""
+"""Error rate, availability, uptime and throughput."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,7 +86,7 @@ def find_uptime(case: Case) -> Finding:
 
 
 def find_throughput(case: Case) -> Finding:
-    """Judge the successes per second. One that the plan itself could not reach says nothing of the service."""
+    """Judge the successes per second; not where the plan itself cannot reach the limit."""
     criterion, traffic = case.criterion, case.traffic
     found = examine_throughput(criterion, traffic)
     loads = [population.workload for population in case.evidence.makers(criterion.scope)]
@@ -95,7 +95,7 @@ def find_throughput(case: Case) -> Finding:
     middle = case.window.start + case.window.seconds / 2
     most = sum(offered(load, load.level_at(middle)) for load in loads)
     models = {load.model for load in loads}
-    if Model.JOURNEYS in models and Model.CLOSED not in models:  # what they made is what they offered
+    if Model.JOURNEYS in models and Model.CLOSED not in models:  # they offer what they made
         most = traffic.size / traffic.seconds
     least = needed(loads, criterion.limit)
     if most >= least:
@@ -108,14 +108,14 @@ def find_throughput(case: Case) -> Finding:
 
 
 def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """The error rate or availability of a service that collapsed, where that is not what was promised."""
+    """The error rate or availability at a collapse, where it violates the criterion."""
     criterion = case.criterion
     measured = collapse.failing if criterion.measure.family == Family.ERROR_RATE else 1 - collapse.failing
     return broken_by(criterion, measured, collapse.ended)
 
 
 def throughput_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """The same of the successes per second; in a ramp they say nothing."""
+    """The successes per second at a collapse, where they violate it; a ramp shows nothing."""
     if case.evidence.window is None:
         return None
     return broken_by(case.criterion, collapse.succeeded_per_second, collapse.ended)
@@ -124,8 +124,8 @@ def throughput_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
 def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
     """The successes of a closed load as they would have been, had the generator not been late.
 
-    N users make X operations per second, each N/X seconds after the one before (Little's law); without the mean
-    lateness L in it, they would make N / (N/X - L).
+    N users make X operations per second, each N/X seconds after the one before (Little's law);
+    without the mean lateness L in it, they would make N / (N/X - L).
     """
     if not case.evidence.is_closed:
         return
@@ -143,7 +143,7 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
 
 
 def failure_effect(traffic: Traffic) -> float:
-    """The design effect of a run's failures, for a part of its traffic that is too small to tell its own."""
+    """The design effect of failures, for a part of the traffic too small to tell its own."""
     edges = batch_edges(traffic.seconds)
     sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
     return _effect(np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64), sizes)
@@ -168,7 +168,8 @@ def examine_share(
 ) -> Finding:
     """Judge the error rate, or availability or uptime, which are what is left of it.
 
-    `attempts`, `failures` (seconds,): operations or probes by second, and those of them that failed.
+    `attempts`, `failures` (seconds,): operations or probes by second, and those of them that
+    failed.
     """
     edges = batch_edges(len(attempts))
     sizes = np.add.reduceat(attempts, edges[:-1]).astype(np.float64)
@@ -200,11 +201,11 @@ def examine_share(
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
         reason = (
-            f"none of {int(total):,} failed, but no number of them proves that none ever will; "
-            "give a limit that can be kept, such as 0.1 %"
+            f"none of {int(total):,} operations failed, but no number of operations proves that none will ever fail; "
+            "state a limit above 0, such as 0.1 %"
         )
     if criterion.measure.family == Family.AVAILABILITY:
-        reason += f"; an outage must come at least every {format_seconds(len(attempts) / 3)} for such a run to see it"
+        reason += f"; a run of this length sees outages that come at least every {format_seconds(len(attempts) / 3)}"
     finding = Finding(
         status,
         reason,

@@ -28,14 +28,15 @@ _TIMES = 1.2
 _INEXACT = 0.002
 """Seconds: what the load generator's own times may be off by is no sign of anything."""
 _WHOLE = 1.0
-"""Nor is one more operation in flight, which is there whole or not at all. Without these two, of a hundred services of
-3 ms that nothing disturbs two to six would not recover from nothing."""
+"""Nor is one more operation in flight, which is there whole or not at all. Without these two, of a
+hundred services of 3 ms that nothing disturbs two to six would not recover from nothing."""
 _FAILED = 0.01
 """Ratio of operations that may fail in a good window."""
 _STALL = 1.0
 """Seconds without any answer from which on the arrivals that this kept away are filled in."""
 _USUAL = 0.95
-"""The share of the windows before that are taken as usual: five seconds wander more than minutes do."""
+"""The share of the windows before that are taken as usual: five seconds wander more than minutes
+do."""
 _A_PEAK = "a load that follows a table from a low level that holds to a high one and back"
 """A peak that can be judged."""
 
@@ -93,8 +94,9 @@ def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
 def allowed(evidence: Evidence, cause: Disturbance) -> Spell | None:
     """The worst that is as good as before: 1.2 times what is usual in the steady window before.
 
-    Usual is what nineteen of twenty of its own five-second windows stay within: one of them holds a few hundred
-    operations, and a service that nothing disturbs would else not recover from nothing. None where there is too little.
+    Usual is what nineteen of twenty of its own five-second windows stay within: one of them holds a
+    few hundred operations, and a service that nothing disturbs would else not recover from nothing.
+    None where there is too little.
     """
     if cause.before is None:
         return None
@@ -116,23 +118,22 @@ def _usual(values: Floats) -> float:
 def find_recovery(case: Case) -> Finding:
     """Judge "the service recovers within …", and say which part of the run showed it.
 
-    Recovered is the first moment from which six consecutive five-second windows are good: p95 and the number in flight
-    at most `allowed`, and at most 1 % failed.
+    Recovered is the first moment from which six consecutive five-second windows are good: p95 and
+    the number in flight at most `allowed`, and at most 1 % failed.
     """
     criterion, evidence, run = case.criterion, case.evidence, case.evidence.run
     cause = disturbance(run.plan)
     if cause is None:
         return Finding(
             Status.NOT_JUDGED,
-            'nothing disturbs the service, so that there is nothing to recover from; a When such as "an instance is '
-            f'killed" disturbs it, and so does {_A_PEAK}',
+            'this plan does not disturb the service; expected a When such as "an instance is killed", or '
+            f"{_A_PEAK}",
         )
     if cause.before is None:
         what = f'"{cause.what}"' if run.plan.actions else "the highest load"
         return Finding(
             Status.NOT_JUDGED,
-            f"no load was steady before {what}, so that nothing shows what the service is to be as good as afterwards; "
-            f"{_A_PEAK} shows it",
+            f"no load was steady before {what}, so there is nothing to compare with; expected {_A_PEAK}",
         )
     if problem := _not_brought_about(run, cause):
         return problem
@@ -166,7 +167,7 @@ def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
     """Why what was to disturb the service did not."""
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
-        return Finding(Status.NOT_JUDGED, f'"{failed.what}" did not come about: {failed.failed}')
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
     done = len(run.events) >= len(run.plan.actions) and run.ended_at > cause.at
     if done:
         return None
@@ -189,7 +190,7 @@ def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str
         after = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
         return Finding(
             Status.PASS if seconds <= limit else Status.FAIL,
-            f"the service was as before {after}; the limit is {format_seconds(limit)}",
+            f"the service had recovered {after}; the limit is {format_seconds(limit)}",
             seconds,
         )
     # In time are only the windows that begin within the limit; is each of them followed by a bad one?
@@ -199,7 +200,7 @@ def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str
         bad = [spell for spell, is_good in zip(seen, good, strict=True) if not is_good]
         return Finding(
             Status.FAIL,
-            f"the service was not as before within {format_seconds(limit)} after {what}: {_badness(bad[-1], bounds, seen)}",
+            f"the service had not recovered within {format_seconds(limit)} after {what}: {_badness(bad[-1], bounds, seen)}",
         )
     more = (in_time[-1] + _IN_A_ROW) * _LENGTH - len(seen) * _LENGTH
     return Finding(

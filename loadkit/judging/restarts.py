@@ -11,7 +11,8 @@ __all__ = ["BIRTHS", "SENTENCE", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
 BIRTHS = "restarts"
-"""The measure of the environment file that tells when each instance's process began, in Unix seconds."""
+"""The measure of the environment file that tells when each instance's process began, in Unix
+seconds."""
 
 
 def unasked_restarts(run: Run) -> Verdict | None:

@@ -87,8 +87,8 @@ def confidence_of_each(windows: int) -> float:
 def within(hits: Integers, sizes: Integers) -> float:
     """How many operations are worth one within ten seconds: what bursts take, and a lasting change does not.
 
-    `hits`, `sizes` (seconds,): operations by second, and those of them for which something holds. It is the design
-    effect of one-second clusters about each spell window's own share, at least 1.
+    `hits`, `sizes` (seconds,): operations by second, and those of them for which something holds.
+    It is the design effect of one-second clusters about each spell window's own share, at least 1.
     """
     starts = spell_starts(len(sizes))
     lengths = np.diff(np.append(starts, len(sizes)))
@@ -105,8 +105,8 @@ def within(hits: Integers, sizes: Integers) -> float:
 def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float:
     """How many operations are worth one in a spell window.
 
-    "Never" speaks of what each window was, whatever made it so: only the chance in counting is allowed for. "Stays"
-    looks for lasting spells, and a burst is none.
+    "Never" speaks of what each window was, whatever made it so: only the chance in counting is
+    allowed for. "Stays" looks for lasting spells, and a burst is none.
     """
     return 1.0 if criterion.comparison.holds_always else within(hits, sizes)
 

@@ -1,11 +1,12 @@
 """The arithmetic of verdicts: what correlated measurements are worth, and the bounds that follow.
 
-Operations of one run are not independent: a slow second slows all its operations. So a run's steady window is cut
-into batches of equal length, and the spread *between* batches says how many independent operations the window is
-worth (batch means: Law, "Simulation Modeling and Analysis", ch. 9; design effect: Kish, "Survey Sampling", § 8.2).
-Where all operations have a say, seconds do instead of batches, with the correlation from each to the next ones
-(initial sequence: Geyer, "Practical Markov Chain Monte Carlo", Statistical Science 7, 1992, § 3.3).
-The bounds of a share are those of Clopper and Pearson (1934) at that effective number.
+Operations of one run are not independent: a slow second slows all its operations. So a run's steady
+window is cut into batches of equal length, and the spread *between* batches says how many
+independent operations the window is worth (batch means: Law, "Simulation Modeling and Analysis",
+ch. 9; design effect: Kish, "Survey Sampling", § 8.2). Where all operations have a say, seconds do
+instead of batches, with the correlation from each to the next ones (initial sequence: Geyer,
+"Practical Markov Chain Monte Carlo", Statistical Science 7, 1992, § 3.3). The bounds of a share are
+those of Clopper and Pearson (1934) at that effective number.
 
 All here is pure: arrays in, numbers out. Every bound is one-sided at `CONFIDENCE`.
 
@@ -115,9 +116,10 @@ def persistence(values: Floats) -> float:
 def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
     """How many operations are worth one independent one, by how a score of theirs goes together over time; at least 1.
 
-    `sums`, `sizes` (s,): the scores' sum and the operations of each second; `variance`: of one operation's score. With
-    γ the autocovariance of the seconds' sums about their mean, the long-run variance is γ₀ + 2·Σγ; the pairs γ₀+γ₁,
-    γ₂+γ₃ … are followed as long as they are positive, and none is taken for larger than the one before.
+    `sums`, `sizes` (s,): the scores' sum and the operations of each second; `variance`: of one
+    operation's score. With γ the autocovariance of the seconds' sums about their mean, the long-run
+    variance is γ₀ + 2·Σγ; the pairs γ₀+γ₁, γ₂+γ₃ … are followed as long as they are positive, and
+    none is taken for larger than the one before.
     """
     seconds, total = len(sums), float(sizes.sum())
     independent = variance * total
@@ -176,8 +178,9 @@ def is_surely_above(
 def grossly_above(hits: float, size: float) -> float:
     """The share that `hits` of `size` are surely a multiple of, in odds: a lower bound of the true one.
 
-    For operations that are independent but for one event that lasted: no correlation can be told from a single event,
-    but a share that came out eight times too large (odds) was not kept. `hits` at the effective `size` within seconds.
+    For operations that are independent but for one event that lasted: no correlation can be told
+    from a single event, but a share that came out eight times too large (odds) was not kept. `hits`
+    at the effective `size` within seconds.
     """
     lower, _ = bounds(hits, size)
     odds = lower / (1 - lower) / _GROSS if lower < 1 else math.inf
@@ -273,8 +276,8 @@ class Trend:
 def theil_sen(values: Floats) -> Trend:
     """The median of all slopes between pairs of values (n,), n ≥ 3, with Sen's interval (JASA 63, 1968).
 
-    Values that go together from one to the next make it too sure: the variance of Kendall's score is widened by
-    their persistence about the line (as Hamed and Rao, J. Hydrology 204, 1998).
+    Values that go together from one to the next make it too sure: the variance of Kendall's score
+    is widened by their persistence about the line (as Hamed and Rao, J. Hydrology 204, 1998).
     """
     count = len(values)
     first, second = np.triu_indices(count, 1)

@@ -58,19 +58,22 @@ Integers = npt.NDArray[np.int64]
 _BULK = (0.25, 0.5, 0.75, 0.9)
 """Quantiles by which operations are scored, to tell from all of them how they go together."""
 _GRAIN = 0.05
-"""Times that differ by less than this share of the percentile judged are the same: no such change moved it. Without it,
-a service of 20 ms that is now and then 0.3 ms slower would be in doubt about the twelfth that take 400 ms."""
+"""Times that differ by less than this share of the percentile judged are the same: no such change
+moved it. Without it, a service of 20 ms that is now and then 0.3 ms slower would be in doubt about
+the twelfth that take 400 ms."""
 _ODDS = 19.0
-"""The odds between a percentile and the value that shows how wide times are spread: for p95 that is the median."""
+"""The odds between a percentile and the value that shows how wide times are spread: for p95 that is
+the median."""
 _REACH = 1.28
 """Standard errors from a percentile to its upper bound, found by simulation as the next one is."""
 _FEW = 33.0
-"""The variance grows with so many standard deviations of one operation, by the number that the window is worth: what
-goes together is told ill by few, and worse the further out in the tail the percentile is."""
+"""The variance grows with so many standard deviations of one operation, by the number that the
+window is worth: what goes together is told ill by few, and worse the further out in the tail the
+percentile is."""
 _FARTHEST = math.log(1e6)
 """Times beyond this many seconds, as a logarithm, are no bound at all."""
 _FAILED_IN_MEAN = 0.01
-"""A mean has no meaning where more of the operations than this have no time."""
+"""A mean is undefined where more of the operations than this failed."""
 
 
 def find_time(case: Case) -> Finding:
@@ -88,7 +91,7 @@ def find_time(case: Case) -> Finding:
 
 
 def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """A service that collapsed keeps no limit above which so many operations failed."""
+    """A percentile or mean at a collapse, where too many operations failed to have one."""
     criterion = case.criterion
     quantile = criterion.measure.quantile
     allowed = _FAILED_IN_MEAN if quantile is None else 1 - quantile
@@ -99,12 +102,12 @@ def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
 
 
 def otherwise_timed(case: Case) -> Iterator[tuple[str, Case]]:
-    """The times without the generator's lateness in them."""
+    """Judge by service time: the generator's lateness is no part of it."""
     yield "by service time", case.by_service_time()
 
 
 def _with_uncorrected(case: Case, found: Finding) -> Finding:
-    """With the value as it came, where operations were corrected for coordinated omission."""
+    """Add the uncorrected value, where operations were corrected for coordinated omission."""
     traffic, measure = case.traffic, case.criterion.measure
     if not traffic.corrected:
         return found
@@ -112,14 +115,14 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
     uncorrected = (
         as_it_came.mean if measure.quantile is None else quantile_of(as_it_came.histogram(), measure.quantile)
     )
-    shown = "above every time" if uncorrected is None else format_quantity(uncorrected, measure.unit)
+    shown = "above every limit" if uncorrected is None else format_quantity(uncorrected, measure.unit)
     return replace(
         found,
         samples=traffic.size - traffic.corrected,
         details={**found.details, "filled": traffic.corrected, "unfilled": uncorrected},
     ).warned(
-        f"the service stood still; {traffic.corrected} arrivals that this kept away were added, "
-        f"without them the value is {shown}"
+        f"the service stood still: coordinated-omission correction added {traffic.corrected:,} arrivals; "
+        f"the uncorrected value is {shown}"
     )
 
 
@@ -166,8 +169,9 @@ class _Tail:
 def _test_inverted(tail: _Tail, lower_sizes: Floats, upper_sizes: Floats, allowed: float) -> tuple[int, int]:
     """Where the percentile above which a share `allowed` lies surely is, by the share at or above each threshold.
 
-    In buckets: at or above the lower edge of the first, below that of the second, which is beyond `FAILED` where
-    nothing bounds it. The sizes, at each threshold (m,), are how many independent operations all are worth.
+    In buckets: at or above the lower edge of the first, below that of the second, which is beyond
+    `FAILED` where nothing bounds it. The sizes, at each threshold (m,), are how many independent
+    operations all are worth.
     """
     above = is_surely_above(tail.over * lower_sizes, lower_sizes, allowed)
     below = is_surely_below(tail.over * upper_sizes, upper_sizes, allowed)
@@ -211,10 +215,11 @@ class _Spread:
 def whole_effect(traffic: Traffic, quantile: float) -> float:
     """How many operations of some traffic are worth one, by how all of them go together; at least 1.
 
-    Each is scored by how many of the quantiles in `_BULK` it reaches: a rank, from which no single slow one stands out.
-    And again by how many of them it exceeds by as much as matters to the `quantile` that is judged (`_GRAIN`): ranks
-    alone know of no size. The smaller effect holds, for the second makes more of an event that outdid all others.
-    Used as it is, and lent by a run's whole traffic to a part of it that is too small to tell its own.
+    Each is scored by how many of the quantiles in `_BULK` it reaches: a rank, from which no single
+    slow one stands out. And again by how many of them it exceeds by as much as matters to the
+    `quantile` that is judged (`_GRAIN`): ranks alone know of no size. The smaller effect holds, for
+    the second makes more of an event that outdid all others. Used as it is, and lent by a run's
+    whole traffic to a part of it that is too small to tell its own.
     """
     histogram = traffic.histogram()
     total = int(histogram.sum())
@@ -258,32 +263,36 @@ def examine_percentile(
 ) -> Finding:
     """Judge a percentile: "p95 below L" says that the share of operations at or above L is below 5 %.
 
-    The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. How many independent
-    operations the window is worth is told in two ways: at each edge by how its share differs from batch to batch, and
-    for the whole by how all operations go together (`whole_effect`).
+    The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. How
+    many independent operations the window is worth is told in two ways: at each edge by how its
+    share differs from batch to batch, and for the whole by how all operations go together
+    (`whole_effect`).
 
     - Lower end: the smaller of both numbers holds.
-    - Upper end: a calm window shows too few operations over a limit and too little spread of them at once, so that the
-      number at the edge alone passes too easily. Therefore the end is also at least `_Spread.half_width` above the
-      percentile measured. Far away from all that was seen, few operations over the edge are left to tell anything, and
-      the reach alone decides, however much the service wandered: 4 ms drifting to 5 ms against 500.
+    - Upper end: a calm window shows too few operations over a limit and too little spread of them
+      at once, so that the number at the edge alone passes too easily. Therefore the end is also at
+      least `_Spread.half_width` above the percentile measured. Far away from all that was seen, few
+      operations over the edge are left to tell anything, and the reach alone decides, however much
+      the service wandered: 4 ms drifting to 5 ms against 500.
 
-    One event that lasted (everything refused from the middle on) shows no correlation that could be estimated; it
-    breaks the promise where the share is grossly above the one allowed.
+    One event that lasted (everything refused from the middle on) shows no correlation that could be
+    estimated; it breaks the promise where the share is grossly above the one allowed.
 
-    The verdict compares the limit with the interval's ends, so what is shown and what is decided agree. A bucket has a
-    width (0.2 %): the one that holds the limit counts as over it where the promise might be kept, and as under it
-    where it might be broken, so that the width never decides.
+    The verdict compares the limit with the interval's ends, so what is shown and what is decided
+    agree. A bucket has a width (0.2 %): the one that holds the limit counts as over it where the
+    promise might be kept, and as under it where it might be broken, so that the width never
+    decides.
 
-    `lent_effect`, `lent_at_limit`: the least of both design effects, which a part of the traffic too small to tell its
-    own has from the whole (`whole_effect`, `limit_effect`). `is_steady`: does the plan ask for the same load
-    throughout, so that a lull is the service's doing?
+    `lent_effect`, `lent_at_limit`: the least of both design effects, which a part of the traffic
+    too small to tell its own has from the whole (`whole_effect`, `limit_effect`). `is_steady`: does
+    the plan ask for the same load throughout, so that a lull is the service's doing?
 
-    What it errs, by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit it passes at most 5 %
-    of the runs of each process, and fails at most 5 %, whatever the window is worth. This costs passes near the limit:
-    of a queue used to 80 %, a minute's p95 passes 1.25 times its true value in 23 % of the runs and 1.5 times in 48 %,
-    where a rule without the reach has 34 % and 55 %, and is wrong in 9 % at the limit. A service that is slow in few
-    long spells, six in the window, shows too few of them to tell in one run of ten.
+    What it errs, by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit it
+    passes at most 5 % of the runs of each process, and fails at most 5 %, whatever the window is
+    worth. This costs passes near the limit: of a queue used to 80 %, a minute's p95 passes 1.25
+    times its true value in 23 % of the runs and 1.5 times in 48 %, where a rule without the reach
+    has 34 % and 55 %, and is wrong in 9 % at the limit. A service that is slow in few long spells,
+    six in the window, shows too few of them to tell in one run of ten.
     """
     quantile = criterion.measure.quantile
     assert quantile is not None
@@ -293,7 +302,9 @@ def examine_percentile(
     batches = len(tail.sizes)
     if batches < 2:
         return Finding(
-            Status.INCONCLUSIVE, "all operations lie in one short stretch of time", samples=traffic.size
+            Status.INCONCLUSIVE,
+            "all operations began within one short part of the window",
+            samples=traffic.size,
         )
     own = np.maximum(tail.effects, lent_at_limit)
     bulk = max(whole_effect(traffic, quantile), lent_effect)
@@ -373,14 +384,14 @@ def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, 
 def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = True) -> Finding:
     """Judge the mean time of successes, and of time-outs at the time after which they were given up.
 
-    With surely more than 1 % failed the promise is broken, whatever the rest took; with more than that, but not
-    surely, it is not kept.
+    With surely more than 1 % failed the promise is broken, whatever the rest took; with more than
+    that, but not surely, it is not kept.
     """
     edges = batch_edges(traffic.seconds)
     timed = np.add.reduceat(traffic.timed, edges[:-1])
     if not timed[:, 0].any():
         return Finding(
-            Status.FAIL, f"{subject(criterion)} has no value: every operation failed", samples=traffic.size
+            Status.FAIL, f"{subject(criterion)} is undefined: every operation failed", samples=traffic.size
         )
     mean = mean_of_batches(timed[:, 1], timed[:, 0])
     interval = (max(0.0, mean.lower), mean.upper)
@@ -411,8 +422,8 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
         surely = bounds(failing * worth, worth)[0] > _FAILED_IN_MEAN
         return finding.become(
             Status.FAIL if surely else Status.INCONCLUSIVE,
-            f"{format_ratio(failing)} of the operations failed, more than the 1 % with which a mean has a meaning; "
-            f"the others' {reason}",
+            f"{subject(criterion)} is undefined: {format_ratio(failing)} of the operations failed, and at most "
+            f"{format_ratio(_FAILED_IN_MEAN)} may; without them, {reason}",
         )
     return weigh(criterion, finding, _mean_spells(criterion, traffic, is_steady=is_steady))
 
@@ -445,8 +456,8 @@ def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
     if criterion.comparison.is_upper and traffic.failed:
         return Finding(
             Status.FAIL,
-            f"{traffic.failed} operations failed, and a failed one counts as above every limit; "
-            f"the longest other took {format_quantity(largest, unit)}",
+            f"{traffic.failed:,} operations failed, and failed operations count as above every limit; "
+            f"the longest of the others took {format_quantity(largest, unit)}",
             samples=traffic.size,
             censored=True,
             details=details,

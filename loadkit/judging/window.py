@@ -1,8 +1,9 @@
 """The steady window: the part of a run on which all its criteria and gauges are judged.
 
-The declared ramp is never part of it. Of a phase of constant load, the warm-up is left out: MSER (White, "An effective
-truncation heuristic", Simulation 69, 1997) on the means of five seconds, or of one in short runs. A load that follows
-a curve is never constant: its window is all of it after the first ramp, and nothing of that is left out.
+The declared ramp is never part of it. Of a phase of constant load, the warm-up is left out: MSER
+(White, "An effective truncation heuristic", Simulation 69, 1997) on the means of five seconds, or
+of one in short runs. A load that follows a curve is never constant: its window is all of it after
+the first ramp, and nothing of that is left out.
 """
 
 import math
@@ -57,10 +58,10 @@ def window(run: Run, phase: str | None = None) -> Window | None:
 def warm_up(counts: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> int:
     """How many seconds to leave out at the start of a phase.
 
-    `counts` and `times` (seconds,): operations and their summed response times, by second. It is sought in the first
-    third only, and nothing is cut unless the mean's standard error falls by a tenth. A warm-up lasts from the first
-    second on and ends where the means first reach the later ones' median: a stall that comes later is no warm-up, and
-    must not be cut away.
+    `counts` and `times` (seconds,): operations and their summed response times, by second. It is
+    sought in the first third only, and nothing is cut unless the mean's standard error falls by a
+    tenth. A warm-up lasts from the first second on and ends where the means first reach the later
+    ones' median: a stall that comes later is no warm-up, and must not be cut away.
     """
     period = _SHORT_PERIOD if len(counts) < _SHORT else _PERIOD
     periods = len(counts) // period

@@ -1,7 +1,7 @@
-"""The counts behind a claim that something never happened: how often it did, and how much was looked at for it.
+"""Names of the counts behind a claim that something, such as a lost message, never happened.
 
-Who counts something that must not be, such as "lost messages", also counts under the two names that this module makes of
-its name. Zero of it proves something only where both are equal.
+Whoever counts "lost messages" also counts what was compared and what had to be compared. Zero
+proves the claim only where the two are equal.
 """
 
 __all__ = ["compared", "to_compare"]

@@ -1,6 +1,6 @@
-"""By what the load generator's own health is told, and from where on each check warns or invalidates.
+"""The checks of the load generator's health, with the bounds that warn and those that invalidate.
 
-The one definition: the judge weighs a window by it, the live status the last second, a calibration each of its levels.
+This is the one definition for the judge, the live status and the calibration.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound of a check: a fixed one, or a share of the time limit that is judged, whichever is larger."""
+    """A bound of a check: a fixed one or a share of the time limit, whichever is larger."""
 
     fixed: float = 0.0
     """In the check's unit."""

@@ -1,7 +1,8 @@
 """Logarithmic buckets: durations counted with a relative width of 0.2 %, so a value read back is off by at most 0.1 %.
 
-Bucket ``i`` holds ``SMALLEST·G^i <= x < SMALLEST·G^(i+1)`` with ``G = 1.002``; the first also holds all that is
-shorter. Same idea as HdrHistogram and DDSketch (Masson, Rim, Lee: "DDSketch", VLDB 2019); merging is adding.
+Bucket ``i`` holds ``SMALLEST·G^i <= x < SMALLEST·G^(i+1)`` with ``G = 1.002``; the first also holds
+all that is shorter. Same idea as HdrHistogram and DDSketch (Masson, Rim, Lee: "DDSketch", VLDB
+2019); merging is adding.
 """
 
 import math
@@ -62,8 +63,8 @@ def middle(bucket: int) -> float:
 def quantile_of(histogram: npt.NDArray[np.int64], quantile: float) -> float | None:
     """The value below which a share of the durations lie, in seconds, within 0.1 %.
 
-    `histogram`: counts by bucket, `FAILED` last if there is one. None where nothing was counted, or where the quantile
-    lies among the failed.
+    `histogram`: counts by bucket, `FAILED` last if there is one. None where nothing was counted, or
+    where the quantile lies among the failed.
     """
     total = int(histogram.sum())
     if not total:
@@ -79,10 +80,10 @@ def quantiles_of_each(
     places: int,
     quantiles: Sequence[float],
 ) -> npt.NDArray[np.float64]:
-    """`quantile_of` the counts of each place (a second, say), for several quantiles; shape (q, `places`).
+    """Quantiles of the counts of each place, such as a second; shape (q, `places`).
 
-    `place`, 0 ≤ p < `places`, `bucket` and `count` belong together; shapes (n,). NaN where nothing was counted, infinite
-    where the quantile lies among the failed.
+    `place`, 0 ≤ p < `places`, `bucket` and `count` belong together; shapes (n,). NaN where nothing
+    was counted, infinite where the quantile lies among the failed.
     """
     order = np.lexsort((bucket, place))
     place, bucket, count = place[order], bucket[order], count[order]

@@ -70,7 +70,7 @@ _CURVE = 1 - np.logspace(0, -4, 161)
 
 
 def measure(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """What a criterion speaks of, over time, with its limit: drawn in the way of its family, which must have one."""
+    """A criterion's measure over time with its limit, as its family draws it."""
     draw = pkgutil.resolve_name(rules_of(criterion.measure.family).chart)
     svg: bytes = draw(evidence, window, criterion)
     return svg

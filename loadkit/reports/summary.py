@@ -30,10 +30,10 @@ Integers = npt.NDArray[np.int64]
 
 
 def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any]:
-    """All figures of a run in a window: the steady one where none is given, the whole run where there is none either.
+    """All figures of a run in a window; without one in the steady window, else in the whole run.
 
-    `response_time` counts the failed as above every time, and what stalls kept away from a closed load (`corrected`);
-    `response_time_ok` are the successes alone, as they came.
+    `response_time` counts the failed as above every time, and what stalls kept away from a closed
+    load (`corrected`); `response_time_ok` are the successes alone, as they came.
     """
     run, warnings = evidence.run, list(evidence.run.warnings)
     window = window or evidence.window
@@ -92,7 +92,7 @@ def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
 
 
 def effort(evidence: Evidence, window: Window) -> tuple[float, int]:
-    """The workers' processor time in a window, in seconds, and their memory together where it was the most, in bytes."""
+    """The workers' processor time in a window, in seconds, and their peak memory, in bytes."""
     cpu = evidence.per_second(lambda worker_second: worker_second.cpu_seconds, window)
     memory = evidence.per_second(lambda worker_second: worker_second.memory_bytes, window)
     return float(cpu.sum()), int(memory.max())

@@ -18,7 +18,7 @@ _KINDS_SHOWN, _KIND_WIDTH = 8, 70
 
 
 def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
-    """The table of what `summary.summarise` gave, a line each, no wider than 100 columns; the verdicts last."""
+    """The figures of `summary.summarise` as a table of at most 100 columns; verdicts last."""
     run, window, operations = evidence.run, figures["window"], figures["operations"]
     told = [
         "",
@@ -90,7 +90,7 @@ def _generator(figures: Mapping[str, Any]) -> str:
 
 
 def _checks(evidence: Evidence) -> list[str]:
-    """The generator's health, check by check: what was measured, and from where on it warns and invalidates."""
+    """The generator's health: for each check the value and its two bounds."""
     checks = evidence.health(evidence.window or evidence.whole).checks
     rows: list[tuple[str, Callable[[CheckResult], float]]] = [
         ("measured", lambda result: result.value),

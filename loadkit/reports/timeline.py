@@ -39,8 +39,8 @@ Integers = npt.NDArray[np.int64]
 def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
     """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
 
-    Users held and operations in flight are those of the whole load, whatever the scope. A percentile that lies among
-    failed operations is missing, as one of no operation is.
+    Users held and operations in flight are those of the whole load, whatever the scope. A
+    percentile that lies among failed operations is missing, as one of no operation is.
     """
     whole, traffic = evidence.whole, evidence.traffic(scope)
     table = pd.DataFrame(
@@ -77,7 +77,7 @@ def csv_of(table: pd.DataFrame) -> bytes:
 
 
 def _worker_seconds(run: Run) -> pd.DataFrame:
-    """A row for each; counts and gauges of all populations together, each in a column of its name."""
+    """A row for each; counts and gauges add up all populations, in columns of their names."""
     counts, gauges = dict.fromkeys(_COUNTS), dict.fromkeys(_GAUGES)
     for each in run.worker_seconds:
         counts |= dict.fromkeys(name for named in each.counts.values() for name in named)

@@ -8,14 +8,14 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["needed", "offered"]
 
 _MARGIN = 1.05
-"""How many times a throughput must be offered by arrivals, so that it can be told from the limit."""
+"""Times the limit that arrivals must offer, so that a throughput can be told from it."""
 
 
 def offered(workload: Workload, level: float) -> float:
-    """Requests per second that a level of a load brings about at most, however fast the service answers.
+    """Requests per second that a level of a load makes at most, however fast the service is.
 
-    Infinite where the plan alone does not tell: users who do not think or who keep a pace, and journeys, which make as
-    many requests as they like.
+    Infinite where the plan alone does not tell: users who do not think or who keep a pace, and
+    journeys, which make as many requests as they like.
     """
     match workload.model:
         case Model.CLOSED:
@@ -27,7 +27,7 @@ def offered(workload: Workload, level: float) -> float:
 
 
 def needed(workloads: Iterable[Workload], limit: float) -> float:
-    """Requests per second that loads must offer together, so that a throughput can be held against a limit.
+    """Requests per second that loads must offer together to judge a limit on throughput.
 
     Arrivals come at random: as many as the limit cannot be told from fewer.
     """

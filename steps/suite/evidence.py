@@ -1,4 +1,4 @@
-"""The exhibits of a report: what speaks for a verdict beside each criterion, and once for each run all its figures."""
+"""The attachments of a report: evidence beside each criterion, and the tables of each run."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class Attachment:
 
 
 def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
-    """What to show beside a criterion: its own measure first, then what is common to all that share the run."""
+    """What to show beside a criterion: its own measure first, then what its run has for all."""
     run, window = evidence.run, result.verdict.window or evidence.window
     scope, limit = EVERYTHING, NO_TIME_LIMIT
     try:
@@ -87,7 +87,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
 
 
 def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str]:
-    """The checks of the generator's own health in a window, for a criterion with a limit of so many seconds."""
+    """The checks of the generator's health in a window, for a time limit in seconds."""
     state = evidence.health(window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
