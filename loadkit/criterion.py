@@ -39,7 +39,7 @@ class Family:
     name: str
     scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
     """The scopes that its criteria may have."""
-    whose: str = "of the service as a whole"
+    applies_to: str = "the service as a whole"
     """To what its measures apply, for the message about a sentence with another scope."""
     is_amount: bool = False
     """Does it depend on the number of users, so that a rehearsal with fewer cannot judge it?"""
@@ -64,7 +64,7 @@ class Family:
         return self.name
 
 
-_OPERATIONS = "of operations, not of instances"
+_OPERATIONS = "operations, not to instances"
 Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
 Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
 Family.AVAILABILITY = Family("availability", _OF_OPERATIONS, _OPERATIONS)
@@ -73,7 +73,7 @@ Family.UPTIME = Family("uptime")
 Family.GAUGE = Family(
     "gauge",
     (ScopeKind.ALL, ScopeKind.INSTANCE),
-    'of instances; expected "on every instance", or nothing',
+    'instances; expected "on every instance" or no scope',
 )
 Family.RECOVERY = Family("recovery")
 Family.ALERT = Family("alert")

@@ -50,7 +50,7 @@ def constant_phase(plan: Plan) -> Phase | None:
 
 
 def judged_phase(plan: Plan) -> Phase | None:
-    """The phase that criteria are judged on: `constant_phase`; for a curve, all after its first ramp."""
+    """The phase on which criteria are judged: `constant_phase`, or a curve after its first ramp."""
     stages = plan.workload.phases()
     if plan.workload.hold is not None or len(stages) < _LEAST_CURVE:
         return constant_phase(plan)
@@ -73,7 +73,7 @@ class Disturbance:
 
 
 def disturbance(plan: Plan) -> Disturbance | None:
-    """The disturbance of a plan: its last action, or else the end of its highest load; None without.
+    """The disturbance of a plan: its last action, else the end of its highest load; None without.
 
     The highest load ends where the level returns to the one before it. Under a higher load the
     service cannot be as it was.

@@ -82,7 +82,7 @@ def entry_of(number: int, mix: Sequence[MixEntry]) -> int:
 def arrivals(workload: Workload, seed: int | str) -> Iterator[Arrival]:
     """The starts of an open load in order: a Poisson process at the planned rate, or evenly spaced.
 
-    The method is a time change (Çınlar 1975): the arrivals of a process of rate one are mapped through
+    The method is a time change (Çınlar 1975). It maps the arrivals of a process of rate one through
     the inverse of the integral of the rate. Each start draws its entry of the mix by the shares.
     """
     assert workload.model is not Model.CLOSED, "closed loads have users, not arrivals"

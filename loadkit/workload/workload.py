@@ -82,7 +82,7 @@ class Workload:
     is_poisson: bool = True
     """Open model: are arrivals random? False spaces them evenly."""
     max_in_flight: int = 5000
-    """Open model: arrivals beyond this number of unanswered ones are dropped and count as failed."""
+    """Open model: arrivals beyond this number in flight are dropped and count as failed."""
     pace: float = 0.0
     """Closed model: seconds between the starts of a user's journeys; 0 for think time instead.
 
