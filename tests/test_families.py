@@ -21,7 +21,7 @@ from steps.suite.reading import Reading
 from steps.suite.session import share
 from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
-BYTES = Family("received bytes", (ScopeKind.ALL, ScopeKind.GROUP), "of operations", is_amount=True)
+BYTES = Family("received bytes", (ScopeKind.ALL, ScopeKind.GROUP), "operations", is_amount=True)
 """A family of somebody else's: how many operations succeeded in the window, a hundred bytes each."""
 
 
@@ -98,7 +98,7 @@ def test_a_sentence_may_say_of_a_family_what_the_family_admits(received):
     measure, limit = Measure("received bytes", BYTES, Unit.BYTES), Quantity(100.0, Unit.BYTES, "100 bytes")
     group, instance = Scope(ScopeKind.GROUP, "auth"), Scope(ScopeKind.INSTANCE)
     assert limit_criterion("…", measure, Comparison.IS_AT_LEAST, limit, group).scope == group
-    with pytest.raises(PhraseError, match="received bytes is of operations"):
+    with pytest.raises(PhraseError, match="received bytes applies to operations"):
         limit_criterion("…", measure, Comparison.IS_AT_LEAST, limit, instance)
 
 
