@@ -371,7 +371,7 @@ def lively(draft: Draft, **said: object) -> Plan:
 def test_an_action_that_the_environment_does_not_know_is_refused_with_what_it_knows() -> None:
     draft = users()
     draft.happens("the cache is emptied")
-    with pytest.raises(ConfigurationError, match=r"the cache is emptied.*it knows: an instance is killed"):
+    with pytest.raises(ConfigurationError, match=r"the cache is emptied.*it defines: an instance is killed"):
         lively(draft)
 
 
