@@ -1,4 +1,4 @@
-"""Time as the engine sees it: seconds on a monotonic clock, with the one instant that ties it to the calendar."""
+"""The engine's clock: seconds on a monotonic clock, with a fixed offset to Unix time."""
 
 import time
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ __all__ = ["Clock", "ManualClock", "MonotonicClock"]
 
 
 class Clock(Protocol):
-    """Seconds that only go forward."""
+    """A clock in seconds that never goes backward."""
 
     def now(self) -> float:
-        """Seconds on this clock; only differences mean anything."""
+        """The current time in seconds; only differences have a meaning."""
         ...
 
     def unix(self, moment: float) -> float:
@@ -20,9 +20,9 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's monotonic clock, the one asyncio's loops use too.
+    """The machine's monotonic clock, which asyncio's event loops use too.
 
-    Its relation to Unix time is fixed when it is made: a step of the wall clock during a run moves nothing.
+    The constructor fixes the offset to Unix time, so steps of the wall clock have no effect on a run.
     """
 
     __slots__ = ("_offset",)
@@ -44,18 +44,18 @@ class MonotonicClock:
 
 @dataclass(slots=True)
 class ManualClock:
-    """A clock that is moved by hand, for tests that must not sleep."""
+    """A clock that tests advance explicitly, so that they do not sleep."""
 
     seconds: float = 0.0
 
     def now(self) -> float:
-        """Where it was moved to."""
+        """The seconds to which it was advanced."""
         return self.seconds
 
     def unix(self, moment: float) -> float:
-        """Itself: its zero is the Unix epoch."""
+        """The moment itself: the zero of this clock is the Unix epoch."""
         return moment
 
     def advance(self, seconds: float) -> None:
-        """Move it forward."""
+        """Move the clock forward."""
         self.seconds += seconds

@@ -1,4 +1,4 @@
-"""A promise in a form that can be judged: a measure, where it holds, a comparison, a limit."""
+"""A criterion: a measure, its scope, a comparison and a limit."""
 
 import enum
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ __all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope",
 
 
 class ScopeKind(enum.StrEnum):
-    """What part of the traffic, or of the service, a criterion speaks of."""
+    """The part of the traffic, or of the service, to which a criterion applies."""
 
     ALL = "all"
     GROUP = "group"
@@ -20,7 +20,7 @@ class ScopeKind(enum.StrEnum):
     TENANT = "tenant"
     REGION = "region"
     INSTANCE = "instance"
-    """Each instance on its own; the worst one is judged."""
+    """Each instance separately; the worst one is judged."""
     POPULATION = "population"
     """One of the loads of a run, such as "admin users"."""
 
@@ -30,21 +30,21 @@ _OF_OPERATIONS = tuple(kind for kind in ScopeKind if kind is not ScopeKind.INSTA
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of measure, and what a sentence may say of it.
+    """A kind of measure, and the scopes and comparisons that its sentences may use.
 
-    The list is open: `loadkit.judging.families` registers how a family is judged, also from
-    outside.
+    `loadkit.judging.families` registers how each family is judged. The list is open: an extension
+    creates a family and registers its judge there.
     """
 
     name: str
     scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
-    """Where its criteria may hold."""
-    whose: str = "of the service as a whole"
-    """What its measures belong to, for the message about a wrong scope."""
+    """The scopes that its criteria may have."""
+    applies_to: str = "the service as a whole"
+    """To what its measures apply, for the message about a sentence with another scope."""
     is_amount: bool = False
-    """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
+    """Does it depend on the number of users, so that a rehearsal with fewer cannot judge it?"""
     compares_loads: bool = False
-    """Can two loads be compared by it?"""
+    """Can a criterion of this family compare two loads?"""
 
     TIME: ClassVar["Family"]
     """A percentile, mean or maximum of the operations' times."""
@@ -56,9 +56,9 @@ class Family:
     GAUGE: ClassVar["Family"]
     """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
     RECOVERY: ClassVar["Family"]
-    """How long after what disturbs it the service is as it was before."""
+    """The time from a disturbance until the service is as it was before."""
     ALERT: ClassVar["Family"]
-    """What the service's own alerts did."""
+    """Whether the service's own alerts fired, and when."""
     EXACT: ClassVar["Family"]
     """A count that must be zero."""
 
@@ -66,7 +66,7 @@ class Family:
         return self.name
 
 
-_OPERATIONS = "of operations, not of instances"
+_OPERATIONS = "operations, not to instances"
 Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
 Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
 Family.AVAILABILITY = Family("availability", _OF_OPERATIONS, _OPERATIONS)
@@ -75,7 +75,7 @@ Family.UPTIME = Family("uptime")
 Family.GAUGE = Family(
     "gauge",
     (ScopeKind.ALL, ScopeKind.INSTANCE),
-    'of instances; expected "on every instance", or nothing',
+    'instances; expected "on every instance" or no scope',
 )
 Family.RECOVERY = Family("recovery")
 Family.ALERT = Family("alert")
@@ -87,27 +87,26 @@ class Measure:
     """What is measured."""
 
     name: str
-    """As the sentence says it: "response time", "error rate", "CPU utilization", or the PromQL
-    text."""
+    """As the sentence names it: "response time", "CPU utilization", or the PromQL text."""
     family: Family
     unit: Unit
     quantile: float | None = None
-    """0.95 for p95; None where the statistic is another."""
+    """0.95 for p95; None for any other statistic."""
     statistic: str = ""
     """"p95", "mean", "max" … as shown; empty where the measure has only one."""
     timing: str = "request"
-    """The key of the timing (`loadkit.recording.timing`) whose operations it is about."""
+    """The timing (key in `loadkit.recording.timing`) whose operations "all operations" covers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a criterion holds."""
+    """The operations or instances to which a criterion applies."""
 
     kind: ScopeKind = ScopeKind.ALL
     name: str = ""
 
     def __str__(self) -> str:
-        """For people: "the auth endpoints", "users in Europe", "the admin users"."""
+        """The scope in words: "the auth endpoints", "users in Europe", "the admin users"."""
         words = {
             ScopeKind.ALL: "all operations",
             ScopeKind.GROUP: f"the {self.name} endpoints",
@@ -121,7 +120,7 @@ class Scope:
 
 
 class Comparison(enum.StrEnum):
-    """The words between measure and limit (vocabulary: "Criteria")."""
+    """The words between the measure and the limit (vocabulary: "Criteria")."""
 
     IS_BELOW = "is below"
     IS_ABOVE = "is above"
@@ -134,7 +133,7 @@ class Comparison(enum.StrEnum):
 
     @property
     def is_upper(self) -> bool:
-        """Is the limit one that the measure must stay under?"""
+        """Is the limit an upper limit?"""
         return self in {
             Comparison.IS_BELOW,
             Comparison.STAYS_BELOW,
@@ -144,7 +143,7 @@ class Comparison(enum.StrEnum):
 
     @property
     def includes_limit(self) -> bool:
-        """Does a measure equal to the limit keep the promise?"""
+        """Does a measured value equal to the limit satisfy the criterion?"""
         return self in {
             Comparison.IS_AT_MOST,
             Comparison.IS_AT_LEAST,
@@ -154,24 +153,23 @@ class Comparison(enum.StrEnum):
 
     @property
     def forbids_spells(self) -> bool:
-        """Does a lasting bad spell break the promise, although the whole window keeps it?"""
+        """Does a lasting violation fail the criterion, even if the whole window satisfies it?"""
         return self in {Comparison.STAYS_BELOW, Comparison.STAYS_ABOVE}
 
     @property
     def holds_always(self) -> bool:
-        """Does a single bad ten-second window break the promise?"""
+        """Does a single ten-second window beyond the limit violate the criterion?"""
         return self in {Comparison.NEVER_EXCEEDS, Comparison.NEVER_FALLS_BELOW}
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a measure is compared with: the same measure, of the same users, at another load."""
+    """The reference of a comparison: the same measure, of the same users, at another load."""
 
     level: str
     """A load level of the environment."""
     or_limit: float | None = None
-    """A value, in the measure's unit, that keeps the promise whatever the measure is at the other
-    load."""
+    """A value in the measure's unit that satisfies the criterion whatever the other load yields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +184,14 @@ class Criterion:
     """In `unit`."""
     scope: Scope = Scope()
     reference: Reference | None = None
-    """Where it compares two loads; the limit is then how many times the value at the other one is
-    allowed."""
+    """Set for a comparison of two loads; the limit is then a multiple of the other load's value."""
 
     @property
     def unit(self) -> Unit:
-        """That of its limit, and of what is measured for it."""
+        """The unit of the limit and of the measured value."""
         return self.measure.unit if self.reference is None else Unit.TIMES
 
     @property
     def is_amount(self) -> bool:
-        """Does it depend on how many users there are, so that fewer of them cannot judge it?"""
+        """Does it depend on the number of users, so that a rehearsal with fewer cannot judge it?"""
         return self.measure.family.is_amount and self.reference is None

@@ -1,4 +1,4 @@
-"""What a user can cause, each in one line: what was read, where, what was expected, an example that works."""
+"""Errors that a user can cause; each states in one line what was read, where, and what works."""
 
 import traceback
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ __all__ = [
 
 
 class LoadkitError(Exception):
-    """Base of all errors that end a command with one line on stderr and exit code 2, before or without load."""
+    """Base of the errors that end a command with one line on stderr and exit code 2."""
 
     exit_code = 2
 
 
 class ConfigurationError(LoadkitError):
-    """An environment file, a plan or an option cannot be used as it is."""
+    """An environment file, a plan or an option is invalid."""
 
 
 class NotAllowedError(LoadkitError):
-    """Load on this target, or this much of it, is not allowed by its environment file."""
+    """The environment file does not allow load on this target, or not as much."""
 
 
 class UnreachableError(LoadkitError):
-    """Something the run needs does not answer."""
+    """A service that the run needs does not answer."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class PhraseError(LoadkitError):
     word: str
     """The part of it that is wrong."""
     expected: str
-    """What would be right in its place, with an example."""
+    """What was expected there, with an example."""
     where: str = ""
     """file:line, where known."""
 
@@ -52,9 +52,9 @@ class PhraseError(LoadkitError):
 
 
 def one_line(error: Exception) -> str:
-    """Any error as one line: what users can cause as it is, anything else with its type and its place."""
+    """Any error as one line: a `LoadkitError` as it is, any other with its type and location."""
     if isinstance(error, LoadkitError):
         return str(error)
-    said = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    text = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else said
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else text

@@ -1,6 +1,6 @@
-"""What authors of journeys import: `User` and `journey`.
+"""The interface for authors of journeys: `User` and `journey`.
 
-A journey is a coroutine function that gets a user; `loadkit.users.journey` says more.
+A journey is a coroutine function that takes a user; `loadkit.users.journey` documents it.
 """
 
 from loadkit.drivers.base import NoResponse

@@ -1,15 +1,15 @@
-"""Plain data, as TOML and JSON hold it, structured into frozen dataclasses.
+"""Structures plain data from TOML and JSON into frozen dataclasses.
 
-The type of a field says what its value must be. `Stated`, beside it in ``Annotated[...]``, adds the
-unit, the bounds and an example::
+The type of a field defines the type of its value. `Stated`, next to it in ``Annotated[...]``, adds
+the unit, the bounds and an example::
 
     @dataclass(frozen=True, slots=True)
     class Watching:
         scrape_interval: Annotated[float, Stated("1", unit="seconds", above=0)] = 15.0
 
-Types are strict. A whole number stands for any number, and nothing else for another type. Unknown keys
-are refused at every level. Each error is one line with file, key path, what was read, what was expected,
-and the example.
+Types are strict. An integer is accepted as a float; there is no other conversion. Unknown keys are
+refused at every level. Each error is one line with the file, the key path, what was read, what was
+expected, and the example.
 """
 
 import difflib
@@ -44,29 +44,29 @@ Hook = Callable[[Any, Any], Any]
 """Makes a value of the type that is its second argument."""
 
 _LONGEST = 60
-"""Characters of a value that an error repeats."""
+"""Maximum number of characters of a value in an error."""
 _NEAR = 0.75
-"""Similarity (`difflib`) from which on a key is thought to be meant: "database" is not "base"."""
+"""Least similarity (`difflib`) of a suggested key: "base" is not suggested for "database"."""
 _MOST = 10
-"""Things that are wrong, of which each has its line; more are counted."""
+"""Maximum number of errors listed; further errors are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a value must be besides its type, and how one is written."""
+    """Constraints on a value besides its type, and an example."""
 
     example: str = ""
-    """A value as the file may have it, quotes included: ``300``, ``"/readyz"``."""
+    """A valid value as in the file, quotes included: ``300``, ``"/readyz"``."""
     unit: str = ""
-    """Of a number: "seconds"."""
+    """The unit of a number: "seconds"."""
     above: float | None = None
-    """A number must be greater."""
+    """Exclusive lower bound of a number."""
     at_least: float | None = None
     at_most: float | None = None
     what: str = ""
-    """What is expected, in the place of the type's own words: "a path that begins with /"."""
+    """What is expected, in place of the type's own words: "a path that begins with /"."""
     holds: Callable[[Any], bool] | None = None
-    """Is a value of the right type acceptable? `what` says in words when it is."""
+    """Is a value of the right type acceptable? `what` states the condition in words."""
 
     def expected(self, of_type: str) -> str:
         """What is expected, in words."""
@@ -81,7 +81,7 @@ class Stated:
     def accepts(self, value: Any) -> bool:
         """Is a value of the right type within the bounds?"""
         if isinstance(value, int | float) and not isinstance(value, bool):
-            # Some settings are infinite by default; no file can state that.
+            # Some settings are infinite by default, but a file cannot state infinity.
             return (
                 math.isfinite(value)
                 and (self.above is None or value > self.above)
@@ -92,7 +92,7 @@ class Stated:
 
 
 class MismatchError(ValueError):
-    """A value that is not what its place asks for."""
+    """A value of the wrong type or beyond its bounds."""
 
     def __init__(self, value: Any, expected: str) -> None:
         super().__init__(f"expected {expected}")
@@ -112,15 +112,15 @@ def structure(
     """Make a value of a type from plain data.
 
     Args:
-        kind: a dataclass, or a tuple or mapping of such.
-        data: what `tomllib` or `json` read.
-        where: begins each line of the error: the file.
-        allow_unknown: ignore keys that `kind` does not have, for files of which others read the rest.
-        is_secret: nothing of the data is repeated in the error.
-        hooks: by type, makes its values, where plain data has another form than its fields.
+        kind: a dataclass, or a tuple or mapping of dataclasses.
+        data: the result of `tomllib` or `json`.
+        where: the file; it begins each line of the error.
+        allow_unknown: ignore keys that `kind` does not have, for files that other programs share.
+        is_secret: the error repeats none of the data.
+        hooks: functions by type that make its values from data of another form.
 
     Raises:
-        ConfigurationError: the data is not what `kind` says; one line for each thing that is wrong.
+        ConfigurationError: the data does not match `kind`; the message has one line per mistake.
 
     """
     converter = _converter(allow_unknown) if not hooks else _new_converter(allow_unknown, hooks)
@@ -134,7 +134,7 @@ def structure(
 
 
 def example_of(kind: type, name: str) -> str:
-    """How a field of a dataclass is written in a file: ``hold = 300``; "" where it has no example."""
+    """An example line of a file for a field: ``hold = 300``; "" where the field has no example."""
     (field,) = (field for field in fields(kind) if field.name == name)
     stated = _stated(field.type)
     return f"{name} = {stated.example}" if stated.example else ""
@@ -149,7 +149,7 @@ def _converter(allow_unknown: bool) -> cattrs.Converter:
 
 
 def _new_converter(allow_unknown: bool, hooks: Mapping[type, Callable[[Any], Any]]) -> cattrs.Converter:
-    """A converter that takes plain data for what it is, and turns nothing into something else."""
+    """A converter that never converts a value of one type into another."""
     converter = cattrs.Converter(forbid_extra_keys=not allow_unknown, detailed_validation=True)
     by_kind: dict[type, Hook] = {kind: _plain(kind, words) for kind, words in _WORDS.items()}
     by_kind |= {kind: _text_of(kind) for kind in (Secret, Address)}
@@ -165,13 +165,13 @@ def _new_converter(allow_unknown: bool, hooks: Mapping[type, Callable[[Any], Any
         (is_dataclass, _record),
         (lambda kind: get_origin(kind) is Annotated, _annotated),
     )
-    for applies, factory in factories:  # what is registered later is asked first
+    for applies, factory in factories:  # cattrs tries the factory registered last first
         converter.register_structure_hook_factory(applies, factory)
     return converter
 
 
 def _made(make: Callable[[Any], Any], value: Any, _: Any) -> Any:
-    """What a hook makes of a value. A key that the hook does not find is no key missing in the data."""
+    """The result of a hook; its LookupError does not count as a key missing in the data."""
     try:
         return make(value)
     except (LookupError, TypeError, ValueError) as error:
@@ -195,7 +195,7 @@ def _plain(kind: type, words: str) -> Hook:
 def _text_of(kind: type[Secret]) -> Hook:
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, str):
-            # What should have been a secret is not repeated; addresses are masked where they are shown.
+            # The error must not repeat a secret; addresses are masked where they are printed.
             raise MismatchError(value if kind is Address else Secret(""), _WORDS[str])
         return kind(value)
 
@@ -270,7 +270,7 @@ def _record(kind: type, converter: cattrs.Converter) -> Hook:
 
 
 def _of_shape(shape: Any, words: str, make: Callable[..., Any]) -> Hook:
-    """Cattrs takes the letters of a text for a list of texts, and asks a list for its keys."""
+    """A hook that checks the container: cattrs accepts a text as a list, and a list as a table."""
 
     def hook(value: Any, kind: Any) -> Any:
         if not isinstance(value, shape):
@@ -297,9 +297,9 @@ def _annotated(kind: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _stated(kind: Any) -> Stated:
-    """What stands beside a type; nothing where nothing does."""
-    beside = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
-    return next((each for each in beside if isinstance(each, Stated)), Stated())
+    """The `Stated` annotation of a type, or an empty one."""
+    annotations = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((each for each in annotations if isinstance(each, Stated)), Stated())
 
 
 # --- errors
@@ -307,22 +307,22 @@ def _stated(kind: Any) -> Stated:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in the data we are."""
+    """A position in the data."""
 
     path: str = ""
     """``observer.measures."CPU utilization".of``."""
     example: str = ""
-    """How the innermost value around it that has an example is written: ``hold = 300``."""
+    """The example of the innermost enclosing value that has one: ``hold = 300``."""
 
     def key(self, name: str, kind: Any) -> "_Place":
-        """A value of a table."""
+        """The position of a value of a table."""
         shown = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
         example = _stated(kind).example
         path = f"{self.path}.{shown}" if self.path else shown
         return _Place(path, f"{shown} = {example}" if example else self.example)
 
     def item(self, index: int, kind: Any) -> "_Place":
-        """A value of a list."""
+        """The position of a value of a list."""
         return _Place(f"{self.path}[{index}]", _stated(kind).example or self.example)
 
 
@@ -332,21 +332,21 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """One thing that is wrong."""
+    """One mistake in the data."""
 
     path: str
-    says: str
+    text: str
     read: tuple[Any, ...] = ()
     """The value that was read, where there is one."""
 
     def line(self, *, is_secret: bool) -> str:
-        """In words, without the file."""
+        """The mistake in words, without the file."""
         read = f" = {_shown(self.read[0])}" if self.read and not is_secret else ""
-        return f"{self.path}{read}: {self.says}" if self.path else self.says
+        return f"{self.path}{read}: {self.text}" if self.path else self.text
 
 
 def _problems(error: BaseException, place: _Place, *, is_secret: bool) -> Iterator[_Problem]:
-    """All that is wrong below a place, as cattrs has gathered it."""
+    """All mistakes below a position, from the errors that cattrs collected."""
     such = f"such as {place.example}" if place.example else ""
     match error:
         case BaseValidationError():
@@ -359,12 +359,12 @@ def _problems(error: BaseException, place: _Place, *, is_secret: bool) -> Iterat
             yield _Problem(place.path, f"missing; expected {such}" if such else "missing")
         case MismatchError():
             yield _Problem(place.path, ", ".join(filter(None, [str(error), such])), (error.value,))
-        case _:  # what the checks of a dataclass itself say, of several of its fields
+        case _:  # raised by the `__post_init__` of a dataclass, about several of its fields
             yield _Problem(place.path, "cannot be used" if is_secret else str(error))
 
 
 def _place_of(error: Exception, around: _Place) -> _Place:
-    """The place of an error, as cattrs has noted it."""
+    """The position of an error, from the notes of cattrs."""
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return around.key(note.name, note.type)
@@ -389,6 +389,6 @@ def _unknown(name: str, kind: type, place: _Place, *, is_secret: bool) -> _Probl
 
 
 def _shown(value: Any) -> str:
-    """A value as it was read, not too long, and without what may let somebody in."""
+    """A value as it was read, shortened and without credentials."""
     text = masked(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""What load is put on: addresses, accounts, and secrets that do not show."""
+"""The target of a load: addresses, accounts, and secrets that print as ``***``."""
 
 import math
 import re
@@ -38,10 +38,10 @@ class Secret:
 
 
 class Address(Secret):
-    """An address that shows where something is, and never who may enter.
+    """An address that prints without its credentials.
 
     Credentials, the values of the query and the fragment print as ``***``:
-    ``http://***@host/path?token=***``. A text that is no address prints as ``***`` alone, such as
+    ``http://***@host/path?token=***``. A text that is not an address prints as ``***`` alone, such as
     ``host=db password=…``.
     """
 
@@ -53,7 +53,7 @@ class Address(Secret):
         if not is_url:
             return self._text if _PLAIN.fullmatch(self._text) else _HIDDEN
         if "@" in rest and not _is_readable(self._text):
-            # Such as a password with a "/" that was not percent-encoded: its end cannot be known.
+            # A password may contain a "/" that is not percent-encoded: its end is then unknown.
             return f"{scheme}://{_HIDDEN}"
         if "@" in place.partition("/")[0]:
             place = f"{_HIDDEN}@{place.rpartition('@')[2]}"
@@ -63,11 +63,11 @@ class Address(Secret):
 
 
 _PLAIN = re.compile(r"([A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9/.-]*)?)?")
-"""Host, port and path without a scheme: no place for a secret."""
+"""Host, port and path without a scheme; such a text cannot contain a secret."""
 
 
 def masked(value: Any) -> Any:
-    """A text, or plain data of any depth, in which every address shows as an `Address` does."""
+    """A text, or plain data of any depth, with every address masked as `Address` prints it."""
     if isinstance(value, Mapping):
         return {name: masked(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -80,7 +80,7 @@ def _masked_address(found: re.Match[str]) -> str:
 
 
 def masked_path(path: str) -> str:
-    """A path, or an address, without the values of its query."""
+    """A path or an address with the values of its query masked."""
     place, is_query, query = path.partition("?")
     pairs = (part.partition("=") for part in query.split("&"))
     names = "&".join(f"{name}={_HIDDEN}" if is_pair else _HIDDEN for name, is_pair, _ in pairs)
@@ -91,7 +91,7 @@ _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]*[^\s"'<>.,:;)]""")
 
 
 def _is_readable(url: str) -> bool:
-    """Is the port of a URL a number, and does each bracket close?"""
+    """Is the port of a URL a number, and is each bracket closed?"""
     try:
         return (urlsplit(url).port or 0) >= 0
     except ValueError:
@@ -100,7 +100,7 @@ def _is_readable(url: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a virtual user logs in as."""
+    """The credentials with which a virtual user logs in."""
 
     username: str
     password: Secret
@@ -110,32 +110,34 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service that may be loaded, as the engine needs to know it."""
+    """A service that may be loaded, with what the engine needs for it."""
 
     name: str
     """The environment's name."""
     base: str
-    """Scheme, host, port: "http://127.0.0.1:8080"; journeys give paths."""
-    """Nothing in it is secret: credentials and a query are refused before it comes here."""
+    """Scheme, host, port: "http://127.0.0.1:8080"; journeys add the paths.
+
+    It contains no secret: `Environment` refuses credentials and a query."""
     websocket: Address = Address("")  # noqa: RUF009
     accounts: tuple[Account, ...] = ()
-    """Who the users are; empty where no journey needs one."""
+    """The accounts of the users; empty where no journey needs one."""
     shares_accounts: bool = False
     """May two users have the same account?"""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Endpoint groups: name to label patterns, as `fnmatch` reads them."""
     journeys: str = ""
-    """The package of the journeys; where it has an ``async def arrive(user)``, each user runs it, unrecorded, before
-    its first operation."""
+    """The package of the journeys.
+
+    Each user runs its ``async def arrive(user)``, if any, unrecorded before the first operation."""
     ready: str = ""
     """The path of the readiness probe; empty where there is none."""
     ca_file: str = ""
-    """PEM file of the certificate authority of a TLS target; empty for the system's."""
+    """PEM file of the CA bundle used to verify the server; empty for the system's."""
     cert_file: str = ""
-    """PEM file of the certificate that the client shows; empty for none."""
+    """PEM file of the client certificate; empty for none."""
     key_file: str = ""
-    """PEM file of its key; empty where `cert_file` holds both."""
+    """PEM file of its key; empty where `cert_file` contains both."""
     connect_timeout: float = math.inf
-    """Seconds that making a connection may take, TLS included; the whole request's time-out ends it in any case."""
+    """Seconds allowed to connect, TLS included; the timeout of the whole request applies too."""
     read_timeout: float = math.inf
-    """Seconds that the service may be silent before or within an answer; the whole request's ends it in any case."""
+    """Seconds without data before or within an answer; the timeout of the request applies too."""

@@ -1,4 +1,4 @@
-"""Quantities as people read them: three significant digits, and the unit that keeps the number small."""
+"""Quantities as text: three significant digits, and the unit that keeps the number small."""
 
 import enum
 import math
@@ -15,19 +15,19 @@ __all__ = [
 
 
 class Unit(enum.StrEnum):
-    """The one unit in which a measure is kept; conversion only where a sentence is read or a report written."""
+    """The unit in which a measure is stored; only the grammar and the reports convert it."""
 
     SECONDS = "s"
     RATIO = "ratio"
     PER_SECOND = "per second"
     BYTES = "bytes"
     TIMES = "times"
-    """A ratio of two values of one measure, not bounded by 1."""
+    """A ratio of two values of one measure; it may exceed 1."""
     NUMBER = ""
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, without exponent: 4.31, 1240, 0.00012; thousands from 10,000 on get a comma."""
+    """Three significant digits, no exponent: 4.31, 1240, 0.00012; commas from 10,000 on."""
     if value == 0:
         return "0"
     if not math.isfinite(value):
@@ -64,7 +64,7 @@ def format_bytes(amount: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """A share in percent: 0.52 %. Near a whole it keeps the digits that tell it from one: 99.992 %."""
+    """A share in percent: 0.52 %. Close to 100 % it has more digits: 99.992 %."""
     percent = ratio * 100
     if 99 < percent < 100:
         decimals = min(9, 1 - math.floor(math.log10(100 - percent)))
@@ -73,7 +73,7 @@ def format_ratio(ratio: float) -> str:
 
 
 def format_quantity(value: float, unit: Unit) -> str:
-    """A value of a measure, in the unit it is kept in, for people."""
+    """A value of a measure, given in the unit in which it is stored, as text."""
     match unit:
         case Unit.SECONDS:
             return format_seconds(value)
@@ -90,7 +90,7 @@ def format_quantity(value: float, unit: Unit) -> str:
 
 
 def distance(value: float, limit: float) -> str:
-    """How far a value is from its limit, in words: "116 times below", "22 % above", "exactly at"."""
+    """The distance of a value from its limit, in words: "116 times below", "22 % above"."""
     if value == limit:
         return "exactly at"
     side = "below" if value < limit else "above"

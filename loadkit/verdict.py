@@ -1,4 +1,4 @@
-"""What was found of one criterion, and what a command says of several."""
+"""The verdict on one criterion, and the exit code for several."""
 
 import enum
 from collections.abc import Iterable
@@ -9,18 +9,18 @@ __all__ = ["EXIT_CODES", "Status", "Verdict", "Window", "exit_code"]
 
 
 class Status(enum.StrEnum):
-    """The five things that can be said of a criterion."""
+    """The five possible verdicts on a criterion."""
 
     PASS = "pass"
-    """The service kept the promise."""
+    """The service satisfied the criterion."""
     FAIL = "fail"
-    """The service broke the promise."""
+    """The service violated the criterion."""
     INCONCLUSIVE = "inconclusive"
-    """Not enough evidence."""
+    """The evidence is not sufficient."""
     INVALID = "invalid"
-    """The load generator was at fault; the service is not blamed."""
+    """The load generator was at fault, not the service."""
     NOT_JUDGED = "not judged"
-    """The set-up failed, no load was put on, or the criterion has no meaning at this scale."""
+    """The set-up failed, there was no load, or the criterion has no meaning at this scale."""
 
 
 EXIT_CODES = {
@@ -30,27 +30,27 @@ EXIT_CODES = {
     Status.INCONCLUSIVE: 3,
     Status.INVALID: 4,
 }
-"""The exit code of each status alone; 2 is also that of wrong usage and configuration."""
+"""The exit code of each status alone; wrong usage and configuration errors also exit with 2."""
 
 _GRAVITY = (Status.NOT_JUDGED, Status.FAIL, Status.INVALID, Status.INCONCLUSIVE, Status.PASS)
 
 
 def exit_code(statuses: Iterable[Status]) -> int:
-    """The code that stands for several criteria: the first present of 2, 1, 4, 3, 0; none at all is 2, never a pass."""
+    """The exit code of several criteria: the first present of 2, 1, 4, 3, 0; 2 without any."""
     present = set(statuses)
     return next((EXIT_CODES[status] for status in _GRAVITY if status in present), 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The steady part of one phase of a run: what all its criteria and gauges are judged on."""
+    """The steady state within one phase of a run, on which criteria and gauges are judged."""
 
     start: int
     """Whole seconds since the run's start instant; the first second in the window."""
     seconds: int
-    """How many whole seconds it lasts."""
+    """Its length in whole seconds."""
     phase: str = "hold"
-    """The phase it lies in."""
+    """The phase that contains it."""
 
     @property
     def end(self) -> int:
@@ -60,7 +60,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One criterion, judged on one run."""
+    """The verdict on one criterion from one run."""
 
     criterion: str
     """The sentence as written."""
@@ -68,32 +68,32 @@ class Verdict:
     reason: str
     """One sentence, with the figures that decided."""
     measured: float | None = None
-    """In the criterion's own unit (seconds, ratio, per second, bytes); None where nothing was measured, or censored."""
+    """In the criterion's unit: seconds, ratio, per second, bytes; None if unmeasured or censored."""
     limit: float | None = None
     """In the same unit."""
     unit: str = ""
     """A `criterion.Unit` value."""
     interval: tuple[float, float] | None = None
-    """Bounds of the measured value, each at 95 % confidence one-sided, in the same unit."""
+    """Bounds of the measured value in the same unit, each one-sided at 95 % confidence."""
     samples: int = 0
-    """Operations, scrapes or seconds that were looked at."""
+    """Number of operations, scrapes or seconds evaluated."""
     effective_samples: float | None = None
-    """What these are worth as independent ones."""
+    """The number of independent samples with the same information."""
     window: Window | None = None
     run: str = ""
     """The run's id."""
     rehearsed: str = ""
-    """What was scaled ("100 of 1000 users, 30 s of 5 min"); empty for the real thing."""
+    """What was scaled ("100 of 1000 users, 30 s of 5 min"); empty if the run is no rehearsal."""
     censored: bool = False
-    """The percentile lies among operations that failed, above every limit, so it has no value."""
+    """The percentile falls among failed operations, above every limit, so it has no value."""
     warnings: tuple[str, ...] = ()
-    """What a reader should know although it did not change the verdict."""
+    """Circumstances that a reader should know and that did not change the verdict."""
     details: dict[str, Any] = field(default_factory=dict)
-    """Further figures of the method (JSON values), for evidence: unfilled percentile, spells, design effect …"""
+    """Further figures as JSON values: uncorrected percentile, violations, design effect …"""
 
     @property
     def margin(self) -> float | None:
-        """How far the measured value is from the limit, as a share of the limit; None where that has no meaning."""
+        """The distance between value and limit as a share of the limit; None where undefined."""
         if self.measured is None or not self.limit:
             return None
         return abs(self.limit - self.measured) / abs(self.limit)

@@ -113,7 +113,7 @@ def test_an_address_that_somebody_else_took_is_not_ready_to_judge(suite):
         suite.use_service(stranger.base, more='ready = "/readyz"\n')
         ended = suite.run()
     assert ended.code == 2
-    assert "not ready to judge: the service: /readyz says 404, expected 200" in ended.err
+    assert "not ready to judge: the service: /readyz answered 404, expected 200" in ended.err
     assert ended.is_plain
 
 

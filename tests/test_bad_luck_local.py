@@ -72,7 +72,7 @@ def test_prometheus_that_goes_away_under_load_leaves_gauges_unknown_and_the_rest
     assert ended.is_plain
     status, reason = suite.verdicts[POOL]
     assert status == "inconclusive"
-    assert re.search(r"was not observed: Prometheus at \S+ could not be asked", reason)
+    assert re.search(r"was not observed: Prometheus at \S+ failed to answer", reason)
     assert suite.verdicts[PROMISES[1]][0] in {"pass", "inconclusive"}, "few operations, but they were judged"
 
 

@@ -121,7 +121,7 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
         ('[levels]\npeak = "many"', 'levels.peak = "many": expected a whole number, at least 0, such as peak = 1000'),
         (
             '[actions]\nx = { do = ["y"] }',
-            "actions: these are verbs of the control command, and there is none; expected such as control = ",
+            "actions: these are verbs of the control command, but there is none; expected such as control = ",
         ),
         (
             'control = ["x"]\n[actions]\nx = { undo = ["y"] }',
@@ -318,18 +318,18 @@ def test_all_references_are_looked_up_at_once(referring: environment.Environment
             'base = "control:base"\ncontrol = ["x"]',
             'base = "control:base": the control command reports no "base"; it reports: version, websocket',
         ),
-        ('base = "evn:X"', 'base = "***": it is no address with http:// or https://; expected such as base = "https://'),
-        ('base = "localhost:80"', 'base = "localhost:80": it is no address with http:// or https://; expected'),
+        ('base = "evn:X"', 'base = "***": it is not an address with http:// or https://; expected such as base = "https://'),
+        ('base = "localhost:80"', 'base = "localhost:80": it is not an address with http:// or https://; expected'),
         ('base = ""', 'base = "": it is empty; expected such as base = "https://'),
         ('base = "env:URL_OF_TEST"', 'base = "env:URL_OF_TEST": http://***@x has credentials or a query, which would not be'),
-        ('base = "http://x:y"', 'base = "http://x:y": it is no address with'),
+        ('base = "http://x:y"', 'base = "http://x:y": it is not an address with'),
         (
             'base = "https://ann:hunter2@x"',
             ('base = "https://***@x": it has credentials or a query, which would not be sent; '
-            'expected such as base = "https://metrics.staging.example.com", and [accounts] for who logs in'),
+            'expected such as base = "https://metrics.staging.example.com", and [accounts] for credentials'),
         ),
         ('base = "https://x/?token=hunter2"', 'base = "https://x/?token=***": it has credentials or a query'),
-        ('base = "http://x"\nwebsocket = "http://x"', 'websocket = "http://x": it is no address with ws:// or wss://'),
+        ('base = "http://x"\nwebsocket = "http://x"', 'websocket = "http://x": it is not an address with ws:// or wss://'),
         ('base = "http://x"\nversion = "env:NOT_SET_IN_TEST"', 'version = "env:NOT_SET_IN_TEST": the environment variable'),
         (
             'base = "http://x"\n[observer]\nurl = "env:NOT_SET_IN_TEST"',
@@ -412,8 +412,8 @@ def test_accounts_are_read_and_their_passwords_do_not_show(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("hunter2", "it is no JSON; expected such as"),
-        (b"\xffhunter2", "it is no JSON; expected such as"),
+        ("hunter2", "it is not JSON; expected such as"),
+        (b"\xffhunter2", "it is not JSON; expected such as"),
         ('{"hunter2": "hunter2"}', "expected a list"),
         ('["hunter2"]', "[0]: expected a table"),
         ('[{"user": "hunter2", "password": "hunter2"}]', "[0].username: missing"),

@@ -7,7 +7,7 @@ import pytest
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.errors import PhraseError
-from loadkit.grammar import Quantity, promise
+from loadkit.grammar import Quantity, limit_criterion
 from loadkit.judging import families
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, queries_for, register, rules_of, time_limit
@@ -21,7 +21,7 @@ from steps.suite.reading import Reading
 from steps.suite.session import share
 from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
-BYTES = Family("received bytes", (ScopeKind.ALL, ScopeKind.GROUP), "of operations", is_amount=True)
+BYTES = Family("received bytes", (ScopeKind.ALL, ScopeKind.GROUP), "operations", is_amount=True)
 """A family of somebody else's: how many operations succeeded in the window, a hundred bytes each."""
 
 
@@ -97,9 +97,9 @@ def test_a_family_from_outside_is_drawn_and_asks_observers_in_its_own_way(receiv
 def test_a_sentence_may_say_of_a_family_what_the_family_admits(received):
     measure, limit = Measure("received bytes", BYTES, Unit.BYTES), Quantity(100.0, Unit.BYTES, "100 bytes")
     group, instance = Scope(ScopeKind.GROUP, "auth"), Scope(ScopeKind.INSTANCE)
-    assert promise("…", measure, Comparison.IS_AT_LEAST, limit, group).scope == group
-    with pytest.raises(PhraseError, match="received bytes is of operations"):
-        promise("…", measure, Comparison.IS_AT_LEAST, limit, instance)
+    assert limit_criterion("…", measure, Comparison.IS_AT_LEAST, limit, group).scope == group
+    with pytest.raises(PhraseError, match="received bytes applies to operations"):
+        limit_criterion("…", measure, Comparison.IS_AT_LEAST, limit, instance)
 
 
 def test_a_family_that_nobody_registered_says_so():

@@ -30,7 +30,7 @@ def a_run(**changes):
 def test_a_run_is_observed_from_its_start_to_its_end() -> None:
     run, observer = a_run(), FakeObserver({"CPU utilization": scraped("CPU utilization", -2, 60)})
     observe(run, observer)
-    assert observer.asked == [(START, START + 60)]
+    assert observer.spans == [(START, START + 60)]
     assert run.observations == observer.observations
     assert run.warnings == ()
 

@@ -311,11 +311,11 @@ def test_a_criterion_keeps_its_sentence() -> None:
         ("1000 concurrent users please", "please", "nothing more is expected there"),
         ("the load holds for", "for", "a time with its unit, such as 5 minutes after it"),
         ("CPU utilization of the auth endpoints is below 1%", "the auth endpoints", "every instance"),
-        ("p95 stays below 1 s per instance", "every instance", "of operations"),
+        ("p95 stays below 1 s per instance", "every instance", "applies to operations"),
         ("uptime of the auth endpoints is above 99%", "the auth endpoints", "as a whole"),
         ("the maximum response time is below 1 s", "is below", "never exceeds"),
         ("p0 is below 1 s", "p0", "above p0"),
-        ("no message is lost", "no message is lost", "no sentence is like it"),
+        ("no message is lost", "no message is lost", "no sentence is similar"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_would_be_right(sentence: str, word: str, expected: str) -> None:

@@ -299,7 +299,10 @@ def mixed() -> Draft:
             r"1000 users who think for 0\.8 s between requests and 100 requests per second make at most 1350",
         ),
         ("throughput of the users stays above 1300 requests per second", "make at most 1250 per second"),
-        ("throughput of the requests stays above 99 requests per second", "it takes at least 104 to tell"),
+        (
+            "throughput of the requests stays above 99 requests per second",
+            "expected at least 104 to judge it",
+        ),
     ],
 )
 def test_a_throughput_that_its_populations_could_not_make_is_refused(sentence: str, reason: str) -> None:

@@ -113,21 +113,19 @@ def test_values_that_are_none_are_left_out():
 
 def test_nothing_found_is_a_problem_not_a_zero():
     found = observe({}, [CPU])[0]["CPU utilization"]
-    assert found.problem.endswith("has nothing for cpu_seconds_total")
+    assert found.problem.endswith("has no samples for cpu_seconds_total")
     assert found.series == ()
 
 
 def test_two_series_of_one_instance_are_a_problem():
     rows = matrix(({"instance": "a", "core": "0"}, [(1, 1)]), ({"instance": "a", "core": "1"}, [(1, 1)]))
     problem = observe({"cpu": rows}, [CPU])[0]["CPU utilization"].problem
-    assert problem == 'cpu_seconds_total finds more than one series with instance="a": narrow it down'
+    assert problem == 'cpu_seconds_total returns more than one series with instance="a": narrow it down'
 
 
 def test_a_refused_query_is_a_problem_of_its_measure_alone():
     found = observe({"cpu": None, "pool": matrix(({"instance": "a"}, [(1000, 1)]))}, [CPU, POOL])[0]
-    assert (
-        "could not be asked for cpu_seconds_total: HTTP Status Code 400" in found["CPU utilization"].problem
-    )
+    assert "failed to answer cpu_seconds_total: HTTP Status Code 400" in found["CPU utilization"].problem
     assert found["pool"].problem == ""
 
 
@@ -137,7 +135,7 @@ def test_a_source_that_is_gone_is_a_problem():
     observer = PrometheusObserver(Address(url), [CPU], ["up"], scrape_interval=1.0)
     found = observer.observe(1000.0, 1010.0)
     assert found.keys() == {"CPU utilization", "up"}
-    assert all("could not be asked" in one.problem and "\n" not in one.problem for one in found.values())
+    assert all("failed to answer" in one.problem and "\n" not in one.problem for one in found.values())
 
 
 def test_who_may_ask_is_told_to_the_source_alone():
@@ -195,9 +193,9 @@ def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
         gone = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)[
             "alerts"
         ]
-    assert "has nothing for up" in gone.problem
+    assert "has no samples for up" in gone.problem
     with prometheus({"up": up, "ALERTS": None}) as (url, _):
         refused = PrometheusObserver(Address(url), (), scrape_interval=1.0, alerts=ALERTS).observe(0, 10)[
             "alerts"
         ]
-    assert "could not be asked for ALERTS" in refused.problem
+    assert "failed to answer ALERTS" in refused.problem

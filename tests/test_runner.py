@@ -658,4 +658,4 @@ def test_an_action_that_the_environment_does_not_know_is_not_judged_and_nothing_
 """)
     said = project.behave()
     assert (said.code, said.loads) == (2, [])
-    assert 'does not say how "an instance is killed" is brought about' in said.err
+    assert 'does not define "an instance is killed" in [actions]' in said.err

@@ -39,7 +39,7 @@ class FakeControl:
 
 
 CHECKS = (
-    Check("the service", "/readyz says 200", "200"),
+    Check("the service", "/readyz answered 200", "200"),
     Check("this machine's processors", "80 % in use", "at most half", holds=False, is_needed=False),
 )
 
@@ -125,7 +125,7 @@ def test_a_run_is_kept_with_what_the_environment_tells_of_itself_but_no_secret(t
 
 def test_a_run_keeps_what_was_looked_at_before_it_and_warns_of_what_did_not_hold(tmp_path, loads) -> None:
     run = bed_of(environment_of(None), tmp_path).run(plan_of(ramp=5), "Run A", ())
-    assert run.facts["preflight"][0] == "the service: /readyz says 200"
+    assert run.facts["preflight"][0] == "the service: /readyz answered 200"
     assert run.warnings == ("this machine's processors: 80 % in use, expected at most half",)
 
 

@@ -17,24 +17,24 @@ __all__ = ["Control"]
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A command that starts and stops an environment; it prints one JSON object as its last line."""
+    """A command that starts and stops an environment; its last line of output is a JSON object."""
 
     command: tuple[str, ...]
     root: Path
 
     def call(self, *arguments: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Run a verb and return what it printed.
+        """Run a verb and return the JSON object that it prints.
 
-        Each line of its stderr goes to `progress` as it comes, with addresses masked.
+        `progress` gets each line of its stderr immediately, with addresses masked.
 
         Raises:
-            ConfigurationError: it failed; the sentence is its own last line on stderr.
+            ConfigurationError: the command failed; the message is its last line on stderr.
 
         """
         command = [sys.executable if part == "python" else part for part in self.command]
-        told = ""
+        last_line = ""
         try:
-            # stdout goes to a file: two pipes read one after the other would block on a long answer.
+            # stdout goes to a file: two pipes read one after the other would block on long output.
             with (
                 tempfile.TemporaryFile("w+") as stdout,
                 subprocess.Popen(
@@ -43,9 +43,9 @@ class Control:
             ):
                 assert process.stderr is not None
                 for line in process.stderr:
-                    if progress and told:
-                        progress(told)
-                    told = masked(line.rstrip())
+                    if progress and last_line:
+                        progress(last_line)
+                    last_line = masked(line.rstrip())
                 process.wait()
                 stdout.seek(0)
                 printed = stdout.read().strip().splitlines()
@@ -53,10 +53,10 @@ class Control:
             raise ConfigurationError(f"cannot run {' '.join(self.command)}: {error.strerror}") from None
         if process.returncode:
             raise ConfigurationError(
-                told or f"{' '.join(self.command)} {arguments[0]}: exit {process.returncode}"
+                last_line or f"{' '.join(self.command)} {arguments[0]}: exit {process.returncode}"
             )
-        if progress and told:
-            progress(told)
+        if progress and last_line:
+            progress(last_line)
         try:
             return dict(json.loads(printed[-1]))
         except (IndexError, ValueError):

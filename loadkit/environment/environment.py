@@ -1,7 +1,8 @@
-"""Environments: where a service is, what may be done to it, and how its own figures are read.
+"""Environments: the address of a service, the load it allows, and the source of its metrics.
 
-A setting may be a reference, so that no secret and no passing address stands in a file: ``env:NAME`` is
-an environment variable, ``control:KEY`` a fact that the control command reports once it is up.
+A setting may be a reference, so that the file contains no secret and no temporary address.
+``env:NAME`` is an environment variable. ``control:KEY`` is a fact that the control command reports
+once the environment is up.
 """
 
 import json
@@ -29,28 +30,28 @@ __all__ = ["ActionCommand", "Environment", "MeasureQuery", "ResolvedEnvironment"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment file, read, and what can be done with its service."""
+    """The content of one environment file, and the operations on its service."""
 
     root: Path
-    """The project's root: journeys are imported from there, commands run there."""
+    """The project's root, from which journeys are imported and in which commands run."""
     file: Path
     settings: Settings
     control: Control | None = None
 
     @property
     def name(self) -> str:
-        """As reports have it."""
+        """The name in reports."""
         return self.settings.name or self.file.stem
 
     @property
     def measures(self) -> tuple[MeasureQuery, ...]:
-        """What the observer is asked for, besides the queries of sentences."""
+        """The measures that the observer queries, besides the queries of sentences."""
         observer = self.settings.observer
         return tuple(_query(*named) for named in observer.measures.items()) if observer else ()
 
     @property
     def mixes(self) -> Mapping[str, tuple[MixEntry, ...]]:
-        """By name; journeys by their titles here, as sentences name them, and shares as ratios."""
+        """The mixes by name, with journeys by title and shares as ratios."""
         return {
             name: tuple(
                 MixEntry(row.journey, row.share / sum(each.share for each in rows), row.region)
@@ -61,7 +62,7 @@ class Environment:
 
     @property
     def default_mix(self) -> tuple[MixEntry, ...]:
-        """What users do where the sentence does not say.
+        """The mix of a load whose sentence states none.
 
         Raises:
             ConfigurationError: the file has no such mix.
@@ -75,27 +76,27 @@ class Environment:
         return self.mixes[name]
 
     def up(self, owner: int | None = None) -> dict[str, Any]:
-        """Start it, where it has a control command; it goes when process `owner` does. Return its facts ({} without)."""
+        """Start it until process `owner` ends; return its facts, {} without a control command."""
         if self.control is None:
             return {}
         return self.control.call("up", *(("--owner", str(owner)) if owner else ()))
 
     def require_actions(self, actions: Iterable[Action]) -> None:
-        """Refuse what cannot be brought about here.
+        """Refuse actions that this environment does not define.
 
         Raises:
-            ConfigurationError: the file does not say how.
+            ConfigurationError: the file does not define an action.
 
         """
         for action in actions:
             if action.name not in self.settings.actions:
                 raise ConfigurationError(
-                    f'environments/{self.file.name} does not say how "{action.name}" is brought about ([actions]); '
-                    f"it knows: {_listed(self.settings.actions)}"
+                    f'environments/{self.file.name} does not define "{action.name}" in [actions]; '
+                    f"it defines: {_listed(self.settings.actions)}"
                 )
 
     def do(self, action: Action) -> None:
-        """Bring an action about; see `loadkit.engine.actions.Actor`.
+        """Execute an action; see `loadkit.engine.actions.Actor`.
 
         Raises:
             ConfigurationError: the control command failed.
@@ -105,7 +106,7 @@ class Environment:
         self.control.call(*self.settings.actions[action.name].do)
 
     def undo(self, action: Action) -> None:
-        """Make it undone, where something has to.
+        """Undo an action, where its settings define how.
 
         Raises:
             ConfigurationError: the control command failed.
@@ -116,13 +117,13 @@ class Environment:
             self.control.call(*self.settings.actions[action.name].undo)
 
     def resolved(self, facts: Mapping[str, Any]) -> "ResolvedEnvironment":
-        """Look up every reference of the file, once.
+        """Resolve every reference of the file, once.
 
         Args:
-            facts: what `up` returned.
+            facts: the result of `up`.
 
         Raises:
-            ConfigurationError: a reference leads nowhere, an address cannot be used, or the accounts
+            ConfigurationError: a reference has no value, an address is invalid, or the accounts
                 cannot be read.
 
         """
@@ -144,10 +145,10 @@ class Environment:
         )
 
     def target(self, facts: Mapping[str, Any]) -> Target:
-        """What the engine needs to load it: a part of `resolved`.
+        """The target for the engine: a part of `resolved`.
 
         Raises:
-            ConfigurationError: as `resolved`.
+            ConfigurationError: as for `resolved`.
 
         """
         return self._target(_References(self, facts))
@@ -156,12 +157,12 @@ class Environment:
         """Refuse a plan that this environment does not permit.
 
         Raises:
-            NotAllowedError: no load is allowed here, or not as much.
+            NotAllowedError: the environment allows no load, or less load.
 
         """
         settings = self.settings
         if not settings.load_allowed:
-            raise NotAllowedError(f"{self.file.name} does not allow load (load_allowed = true would)")
+            raise NotAllowedError(f"{self.file.name} does not allow load; expected load_allowed = true")
         loads = [population.workload for population in plan.populations]
         users = sum(load.peak for load in loads if load.model is Model.CLOSED)
         arrivals = sum(load.peak for load in loads if load.model is not Model.CLOSED)
@@ -195,23 +196,23 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedEnvironment:
-    """An environment that is up, with every reference of its file looked up."""
+    """An environment that is up, with every reference of its file resolved."""
 
     environment: Environment
     facts: Mapping[str, Any]
-    """What its control command reported as it came up; empty where it has none."""
+    """The report of its control command at the start; empty without a control command."""
     target: Target
     version: str
-    """The version to be judged; empty where any will do."""
+    """The version to be judged; empty for any version."""
     observer: ObserverSettings | None
-    """How its service is watched; None where nothing observes."""
+    """The settings of its observer; None without one."""
 
 
 def load(name: str, root: Path) -> Environment:
     """Read environments/NAME.toml under a project's root.
 
     Raises:
-        ConfigurationError: there is none of that name, or one line for each mistake in it.
+        ConfigurationError: no file has that name, or it is invalid; one line per mistake.
 
     """
     folder = root / "environments"
@@ -233,104 +234,106 @@ def load(name: str, root: Path) -> Environment:
 
 @dataclass(frozen=True, slots=True)
 class _References:
-    """Looks up what settings refer to.
+    """Resolves the references of settings.
 
-    Each method takes the key path of a setting and its text. It raises ConfigurationError where that
-    leads nowhere.
+    Each method takes the key path of a setting and its text. It raises ConfigurationError where a
+    reference has no value, or an invalid one.
     """
 
     environment: Environment
     facts: Mapping[str, Any]
 
-    def text(self, path: str, said: str) -> str:
-        """What a setting says, or what it refers to."""
-        kind, _, name = said.partition(":")
+    def text(self, path: str, stated: str) -> str:
+        """The text of a setting, or the value to which it refers."""
+        kind, _, name = stated.partition(":")
         if kind == "env":
             if name not in os.environ:
                 variable = name or "NAME"
                 trouble = f"the environment variable {name} is not set" if name else "it names no variable"
-                raise self._error(path, said, trouble, f"export {variable}={_example(path)}")
+                raise self._error(path, stated, trouble, f"export {variable}={_example(path)}")
             return os.environ[name]
         if kind == "control":
             if self.environment.control is None:
                 example = f"control = {_example('control')}"
-                raise self._error(path, said, "there is no control command to report it", example)
+                raise self._error(path, stated, "there is no control command to report it", example)
             if name not in self.facts:
                 trouble = f'the control command reports no "{name}"; it reports: {_listed(self.facts)}'
-                raise self._error(path, said, trouble)
+                raise self._error(path, stated, trouble)
             return str(self.facts[name])
-        return said
+        return stated
 
-    def address(self, path: str, said: Address, schemes: tuple[str, ...]) -> Address:
-        """An address with one of these schemes, without a slash at its end; empty for an empty text."""
-        address = Address(self.text(path, said.reveal()).rstrip("/"))
+    def address(self, path: str, stated: Address, schemes: tuple[str, ...]) -> Address:
+        """An address with one of these schemes, no trailing slash; empty for an empty text."""
+        address = Address(self.text(path, stated.reveal()).rstrip("/"))
         try:
             parts = urlsplit(address.reveal())
-            is_one = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+            is_valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            is_one = False
-        if address and not is_one:
+            is_valid = False
+        if address and not is_valid:
             known = " or ".join(f"{scheme}://" for scheme in schemes)
-            trouble = f"{_shown(address, said)} is no address with {known}"
-            raise self._error(path, said, trouble, f"{path} = {_example(path)}")
+            trouble = f"{_shown(address, stated)} is not an address with {known}"
+            raise self._error(path, stated, trouble, f"{path} = {_example(path)}")
         return address
 
-    def base(self, said: Address) -> str:
-        """The address of the service. Credentials or a query in it would not be sent: they are refused."""
-        address = self.address("base", said, _HTTP)
+    def base(self, stated: Address) -> str:
+        """The address of the service, without credentials or a query, which would not be sent."""
+        address = self.address("base", stated, _HTTP)
         parts = urlsplit(address.reveal())
         if "@" in parts.netloc or parts.query or parts.fragment:
-            trouble = f"{_shown(address, said)} has credentials or a query, which would not be sent"
+            trouble = f"{_shown(address, stated)} has credentials or a query, which would not be sent"
             raise self._error(
-                "base", said, trouble, f"base = {_example('base')}, and [accounts] for who logs in"
+                "base", stated, trouble, f"base = {_example('base')}, and [accounts] for credentials"
             )
         if not address:
-            raise self._error("base", said, "it is empty", f"base = {_example('base')}")
+            raise self._error("base", stated, "it is empty", f"base = {_example('base')}")
         return address.reveal()
 
-    def observer(self, said: Address) -> Address:
-        """The address of Prometheus. It may hold a name and a password, which are sent."""
-        address = self.address("observer.url", said, _HTTP)
+    def observer(self, stated: Address) -> Address:
+        """The address of Prometheus. It may contain a user name and a password, which are sent."""
+        address = self.address("observer.url", stated, _HTTP)
         if not address or urlsplit(address.reveal()).query:
             trouble = (
-                f"{_shown(address, said)} has a query, which would not be sent" if address else "it is empty"
+                f"{_shown(address, stated)} has a query, which would not be sent"
+                if address
+                else "it is empty"
             )
-            raise self._error("observer.url", said, trouble, f"url = {_example('observer.url')}")
+            raise self._error("observer.url", stated, trouble, f"url = {_example('observer.url')}")
         return address
 
-    def file(self, path: str, said: str) -> str:
-        """The path of a file that is there; "" where the setting is empty."""
-        named = self.text(path, said)
+    def file(self, path: str, stated: str) -> str:
+        """The path of an existing file; "" where the setting is empty."""
+        named = self.text(path, stated)
         if not named:
             return ""
         file = self.environment.root / named
-        if not os.path.isfile(file):  # noqa: PTH113  Path.is_file raises where the text is too long for a path
-            # A variable may hold the secret itself, put there by mistake: its value is not repeated.
+        if not os.path.isfile(file):  # noqa: PTH113  Path.is_file raises if the path is too long
+            # The variable may contain a secret by mistake: the error does not repeat its value.
             raise self._error(
-                path, said, "there is no such file", f"{path.rpartition('.')[2]} = {_example(path)}"
+                path, stated, "there is no such file", f"{path.rpartition('.')[2]} = {_example(path)}"
             )
         return str(file)
 
-    def accounts(self, said: Accounts | None) -> tuple[Account, ...]:
-        """Who the users log in as. Nothing of the file is repeated in an error."""
-        if said is None:
+    def accounts(self, stated: Accounts | None) -> tuple[Account, ...]:
+        """The accounts of the users. Errors repeat nothing of the file."""
+        if stated is None:
             return ()
-        file = Path(self.file("accounts.file", said.file))
+        file = Path(self.file("accounts.file", stated.file))
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+            why = error.strerror if isinstance(error, OSError) else "it is not JSON"
             raise self._error(
-                "accounts.file", said.file, f"cannot read accounts from {file.name}: {why}", _ACCOUNTS
+                "accounts.file", stated.file, f"cannot read accounts from {file.name}: {why}", _ACCOUNTS
             ) from None
         where = f"environments/{self.environment.file.name}: cannot read accounts from {file.name}"
-        # The file may be another program's too, which needs other keys.
+        # The file may also belong to another program, which needs other keys.
         return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
 
-    def _error(self, path: str, said: str | Address, trouble: str, example: str = "") -> ConfigurationError:
-        text = said.reveal() if isinstance(said, Address) else said
+    def _error(self, path: str, stated: str | Address, trouble: str, example: str = "") -> ConfigurationError:
+        text = stated.reveal() if isinstance(stated, Address) else stated
         is_reference = text.partition(":")[0] in {"env", "control"}
-        shown = text if is_reference else str(said)
+        shown = text if is_reference else str(stated)
         expected = f"; expected such as {example}" if example else ""
         return ConfigurationError(
             f'environments/{self.environment.file.name}: {path} = "{shown}": {trouble}{expected}'
@@ -341,13 +344,13 @@ _HTTP = ("http", "https")
 _ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
 
 
-def _shown(address: Address, said: Address) -> str:
-    """An address that a reference led to; "it" where the setting says it itself."""
-    return "it" if address == said else str(address)
+def _shown(address: Address, stated: Address) -> str:
+    """The address to which a reference refers; "it" where the setting is the address itself."""
+    return "it" if address == stated else str(address)
 
 
 def _example(path: str) -> str:
-    """A value of a setting as the file may have it."""
+    """An example value of a setting, as in the file."""
     kind: type = Settings
     *tables, name = path.split(".")
     for table in tables:
@@ -356,14 +359,14 @@ def _example(path: str) -> str:
 
 
 def _query(name: str, measure: Measure) -> MeasureQuery:
-    whole = measure.of
+    capacity = measure.of
     return MeasureQuery(
         name=name,
         reading=Reading.COUNTER if measure.counter else Reading.GAUGE,
         unit=measure.unit,
         query=measure.counter or measure.gauge,
-        capacity=whole if isinstance(whole, str) else "",
-        capacity_value=0.0 if isinstance(whole, str) else whole,
+        capacity=capacity if isinstance(capacity, str) else "",
+        capacity_value=0.0 if isinstance(capacity, str) else capacity,
         per=measure.per,
         judged=measure.judged,
     )

@@ -1,7 +1,8 @@
-"""One run per environment at a time: a lock that names its holder, and goes with it however it ends.
+"""A lock that allows one run per environment at a time and names its holder.
 
-The lock is the kernel's (`flock`), so that a holder killed with -9 leaves none behind; the file beside it only says who
-holds it. It speaks for one machine: suites on several machines that share a target must agree otherwise.
+The lock is the kernel's (`flock`), so a holder killed with -9 leaves no lock behind. The content of
+the file only names the holder. The lock covers one machine: suites on several machines that share a
+target must coordinate in another way.
 """
 
 import contextlib
@@ -26,13 +27,13 @@ _TRIES, _BETWEEN_TRIES = 5, 0.02
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who puts load on an environment."""
+    """The process that loads an environment."""
 
     pid: int
     since: float
     """Unix seconds."""
     what: str
-    """What it does there: "Run A: 1000 users"."""
+    """Its activity: "Run A: 1000 users"."""
 
     def __str__(self) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(self.since))
@@ -40,29 +41,29 @@ class Holder:
 
 
 class BusyError(LoadkitError):
-    """Somebody else's load is on this environment."""
+    """Another process loads this environment."""
 
 
 @contextlib.contextmanager
 def hold(target: Target, what: str) -> Iterator[None]:
-    """Keep everybody else's load off a target while the block runs.
+    """Hold the lock of a target while the block runs.
 
     Args:
-        target: what is loaded.
-        what: told to who comes in between.
+        target: the target of the load.
+        what: the activity, which the error of another process shows.
 
     Raises:
-        BusyError: it is held; the sentence names by whom.
+        BusyError: another process holds the lock; the message names it.
 
     """
     path = _path(target)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+") as file:
-        if not _drained(file):
+        if not _acquire(file):
             holder = _read(path)
             raise BusyError(
-                f"{target.name} is under load by {holder or 'another process'}: wait for its end, or end it: "
-                f"loadkit stop {target.name}"
+                f"{target.name} is under load by {holder or 'another process'}: wait for its end, or stop "
+                f"it: loadkit stop {target.name}"
             )
         try:
             file.truncate(0)
@@ -74,7 +75,7 @@ def hold(target: Target, what: str) -> Iterator[None]:
 
 
 def holder_of(target: Target) -> Holder | None:
-    """Who puts load on a target now; None where nobody does."""
+    """The process that loads a target now; None without one."""
     path = _path(target)
     if not path.exists():
         return None
@@ -86,13 +87,13 @@ def holder_of(target: Target) -> Holder | None:
     return None
 
 
-def _drained(file: IO[str]) -> bool:
-    """Take the lock; a try fails for an instant also where somebody only looks who holds it."""
+def _acquire(file: IO[str]) -> bool:
+    """Take the lock; it retries because `holder_of` in another process blocks it for an instant."""
     for _ in range(_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_BETWEEN_TRIES)  # so few times that nobody notices
+            time.sleep(_BETWEEN_TRIES)  # at most 0.1 s in all
         else:
             return True
     return False

@@ -1,6 +1,7 @@
-"""Ready to judge? Looked at before any load: what would make every verdict of a run worthless is found here.
+"""Checks before any load: they find conditions that would invalidate every verdict of a run.
 
-A check that does not hold ends the run before it begins (exit 2); one that only makes figures worse is a warning.
+A failed check that is needed ends the run before it begins (exit 2). Any other failed check is a
+warning: it only makes figures less precise.
 """
 
 import email.utils
@@ -29,40 +30,40 @@ __all__ = ["Check", "NotReadyError", "as_before", "look", "ready"]
 
 _TIMEOUT = 5.0
 """Seconds that a service without load may take to answer."""
-_LOOKED_BACK = 20.0
-"""Seconds of scrapes that are looked at."""
+_LOOK_BACK = 20.0
+"""Seconds of scrapes before now that are evaluated."""
 _CLOCK_OFFSET = 2.0
-"""Seconds that clocks may differ; the Date header that tells of it counts whole ones."""
+"""Maximum offset of clocks in seconds; the Date header has a resolution of one second."""
 _SCRAPE_TOLERANCE = 0.5
-"""Ratio by which scrapes may come apart from the interval stated."""
+"""Maximum relative deviation of the scrape interval from the stated one."""
 _FOREIGN = 0.02
-"""Ratio of the plan's own operations that others may make at the same time."""
-_QUIET = 5.0
-"""Operations per second of others that are never too many: probes, health checks, a colleague looking."""
+"""Maximum ratio of operations of others to the plan's own operations."""
+_BACKGROUND = 5.0
+"""Operations per second of others that are always allowed: probes, health checks, single users."""
 _BUSY = 0.5
-"""Ratio of this machine's processors that may be in use before any load."""
+"""Maximum ratio of this machine's processors in use before any load."""
 
 
 class NotReadyError(LoadkitError):
-    """The environment is not as a judgement needs it."""
+    """The environment is not ready to be judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at before the load."""
+    """The result of one check before the load."""
 
     name: str
     found: str
     expected: str = ""
     holds: bool = True
     is_needed: bool = True
-    """Does it end the run where it does not hold? Else it is a warning."""
+    """Does its failure end the run? If not, it is a warning."""
     may_pass: bool = False
-    """Is it worth looking again in a moment, where it does not hold?"""
+    """May it pass a moment later after a failure?"""
 
     def __str__(self) -> str:
-        wanted = f", expected {self.expected}" if self.expected and not self.holds else ""
-        return f"{self.name}: {self.found}{wanted}"
+        expected = f", expected {self.expected}" if self.expected and not self.holds else ""
+        return f"{self.name}: {self.found}{expected}"
 
 
 def look(
@@ -72,21 +73,21 @@ def look(
     *,
     now: Callable[[], float] = time.time,
 ) -> tuple[Check, ...]:
-    """All checks, in the order of a reader's questions.
+    """Run all checks, most important first.
 
     Args:
-        plan: what is about to be put on.
-        resolved: where; its version and instances are what is expected.
-        observer: who watches it, if anybody.
-        now: the Unix time, in seconds.
+        plan: the plan of the run.
+        resolved: the environment; it states the expected version and number of instances.
+        observer: the observer of the environment, if any.
+        now: returns the Unix time in seconds.
 
     """
     checks = [*_service(resolved, now)]
     checks += _rows(resolved.facts)
     if observer is not None:
         moment = now()
-        observations = observer.observe(moment - _LOOKED_BACK, moment)
-        checks += _watched(plan, resolved.environment.settings, observations)
+        observations = observer.observe(moment - _LOOK_BACK, moment)
+        checks += _observed(plan, resolved.environment.settings, observations)
     busy = psutil.cpu_percent(interval=0.3) / 100
     checks.append(
         Check(
@@ -101,10 +102,10 @@ def look(
 
 
 def as_before(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check, ...]:
-    """Is an environment as it was, by what its control command tells: its version, its instances, its faults?"""
+    """Check that version, instances and faults are the same in two reports of a control command."""
     return tuple(
-        Check(name, str(seen), str(wanted), seen == wanted, may_pass=True)
-        for name, wanted, seen in (
+        Check(name, str(found), str(expected), found == expected, may_pass=True)
+        for name, expected, found in (
             (name, _condition(before.get(name)), _condition(now.get(name)))
             for name in ("version", "instances", "faults")
         )
@@ -112,7 +113,7 @@ def as_before(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check,
 
 
 def _condition(fact: Any) -> str:
-    """A fact without what changes when a part is started again: its process, its address."""
+    """A fact without the parts that change at a restart: process and address."""
     if isinstance(fact, list):
         named = [
             f"{each.get('name', '')} {each.get('state', '')}".strip() if isinstance(each, dict) else str(each)
@@ -125,22 +126,22 @@ def _condition(fact: Any) -> str:
 
 
 def ready(look_again: Callable[[], tuple[Check, ...]], *, patience: float = 15.0) -> tuple[Check, ...]:
-    """Look until all holds, for so many seconds: the end of our own last run may still be on the service.
+    """Repeat the checks for up to `patience` seconds: the last run may have after-effects.
 
     Raises:
-        NotReadyError: a needed check does not hold; the sentence names every such check.
+        NotReadyError: a needed check failed; the message names every such check.
 
     """
-    patient = Retrying(
+    retry = Retrying(
         stop=stop_after_delay(patience),
         wait=wait_fixed(2),
         retry=retry_if_result(lambda checks: not all(check.holds for check in checks if check.may_pass)),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else (),
     )
-    checks: tuple[Check, ...] = patient(look_again)
-    broken = [str(check) for check in checks if check.is_needed and not check.holds]
-    if broken:
-        raise NotReadyError("not ready to judge: " + "; ".join(broken))
+    checks: tuple[Check, ...] = retry(look_again)
+    failed = [str(check) for check in checks if check.is_needed and not check.holds]
+    if failed:
+        raise NotReadyError("not ready to judge: " + "; ".join(failed))
     return checks
 
 
@@ -148,7 +149,7 @@ def _service(resolved: ResolvedEnvironment, now: Callable[[], float]) -> list[Ch
     target = resolved.target
     path = target.ready or "/"
     try:
-        # The proxies of this machine's environment have no part in what is measured.
+        # The request must not go through the proxies of this machine's environment.
         with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=context_of(target)) as client:
             answer = client.get(target.base + path)
     except httpx.HTTPError as error:
@@ -158,18 +159,19 @@ def _service(resolved: ResolvedEnvironment, now: Callable[[], float]) -> list[Ch
             )
         ]
     is_ready = answer.is_success or not target.ready
-    checks = [Check("the service", f"{path} says {answer.status_code}", "200", is_ready, may_pass=True)]
+    checks = [Check("the service", f"{path} answered {answer.status_code}", "200", is_ready, may_pass=True)]
     version = _version(answer, resolved.facts)
-    wanted = resolved.version
-    if wanted or version:
-        checks.append(Check("its version", version or "not told", wanted, not wanted or version == wanted))
-    told = email.utils.parsedate_to_datetime(answer.headers["Date"]) if "Date" in answer.headers else None
-    if told is not None:
-        offset = abs(now() - told.timestamp())
+    expected = resolved.version
+    if expected or version:
+        is_expected = not expected or version == expected
+        checks.append(Check("its version", version or "not reported", expected, is_expected))
+    date = email.utils.parsedate_to_datetime(answer.headers["Date"]) if "Date" in answer.headers else None
+    if date is not None:
+        offset = abs(now() - date.timestamp())
         checks.append(
             Check(
                 "its clock",
-                f"{format_seconds(offset)} from ours",
+                f"{format_seconds(offset)} from this machine's",
                 f"at most {format_seconds(_CLOCK_OFFSET)}",
                 offset <= _CLOCK_OFFSET,
             )
@@ -179,50 +181,50 @@ def _service(resolved: ResolvedEnvironment, now: Callable[[], float]) -> list[Ch
 
 def _version(answer: httpx.Response, facts: Mapping[str, Any]) -> str:
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
-        told = {}
-    return str((told.get("version") if isinstance(told, dict) else "") or facts.get("version", ""))
+        body = {}
+    return str((body.get("version") if isinstance(body, dict) else "") or facts.get("version", ""))
 
 
 def _rows(facts: Mapping[str, Any]) -> list[Check]:
-    """How much the database holds, for the reader."""
+    """The number of rows in each table of the database, for information."""
     rows: Mapping[str, Any] = facts.get("rows") or {}
     return [Check(f"rows of {table}", f"{count:,}") for table, count in rows.items()]
 
 
-def _watched(plan: Plan, settings: Settings, observations: Mapping[str, Observation]) -> list[Check]:
-    """What the observer says of the service: how many instances, how often it is asked, who else is there."""
-    silent = [observation.problem for observation in observations.values() if observation.problem]
-    if silent and len(silent) == len(observations):
-        # Criteria on what clients see can be judged all the same; those on gauges will be inconclusive.
-        return [Check("the observer", silent[0], "an answer", holds=False, is_needed=False, may_pass=True)]
-    seen = [
+def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observation]) -> list[Check]:
+    """Check the observations: the number of instances, the scrape interval, traffic of others."""
+    problems = [observation.problem for observation in observations.values() if observation.problem]
+    if problems and len(problems) == len(observations):
+        # Criteria on client-side measures can still be judged; gauges will be inconclusive.
+        return [Check("the observer", problems[0], "an answer", holds=False, is_needed=False, may_pass=True)]
+    usable = [
         observation
         for observation in observations.values()
         if not observation.problem and observation.series and not _is_of_alerts(observation)
     ]
     checks = []
-    instances = max((len(observation.series) for observation in seen), default=0)
-    wanted = settings.instances
-    if wanted or instances:
+    instances = max((len(observation.series) for observation in usable), default=0)
+    expected = settings.instances
+    if expected or instances:
         checks.append(
             Check(
                 "instances watched",
                 str(instances),
-                str(wanted or ""),
-                not wanted or instances == wanted,
+                str(expected or ""),
+                not expected or instances == expected,
                 may_pass=True,
             )
         )
-    spaces = [
+    intervals = [
         np.median(np.diff(one.times))
-        for observation in seen
+        for observation in usable
         for one in observation.series
         if len(one.times) > 2
     ]
-    if spaces:
-        found, stated = float(np.median(spaces)), seen[0].scrape_interval
+    if intervals:
+        found, stated = float(np.median(intervals)), usable[0].scrape_interval
         checks.append(
             Check(
                 "scraped every",
@@ -237,19 +239,20 @@ def _watched(plan: Plan, settings: Settings, observations: Mapping[str, Observat
 
 
 def _is_of_alerts(observation: Observation) -> bool:
-    """Alerts have series of another kind than instances."""
+    """Is it an observation of alerts? Its series are not instances."""
     return observation.name.partition(":")[0] == ALERTS
 
 
 def _foreign(plan: Plan, served: Observation) -> list[Check]:
-    """Operations that the service serves although we send none."""
+    """Check the rate of operations that the service serves without load from this suite."""
     rate = 0.0
     for one in served.series:
         if len(one.times) > 2:
-            # The last scrapes only: what came before may be the end of our own last run.
+            # Only the last scrapes: earlier ones may contain the end of the last run.
             times, values = one.times[-4:], one.values[-4:]
             rate += max(0.0, float((values[-1] - values[0]) / (times[-1] - times[0])))
-    most = max(_QUIET, _FOREIGN * sum(_own(population.workload) for population in plan.populations))
+    own = sum(_own_rate(population.workload) for population in plan.populations)
+    most = max(_BACKGROUND, _FOREIGN * own)
     return [
         Check(
             "traffic of others",
@@ -261,6 +264,6 @@ def _foreign(plan: Plan, served: Observation) -> list[Check]:
     ]
 
 
-def _own(load: Workload) -> float:
-    """About how many operations per second one of our loads makes."""
+def _own_rate(load: Workload) -> float:
+    """The approximate operations per second of a load of the plan."""
     return load.peak / max(load.think.mean, 0.01) if load.model is Model.CLOSED else load.peak

@@ -1,7 +1,7 @@
-"""What an environment file says, as a tree of values; `environments/staging.toml` explains every key.
+"""The schema of environment files; `environments/staging.toml` documents every key.
 
-Times are seconds and ratios are 0 to 1, all written as plain numbers. Fields whose docstring says "or a
-reference" may hold ``env:NAME`` or ``control:KEY``; `Environment.resolved` looks these up.
+Times are in seconds and ratios from 0 to 1, all as plain numbers. Fields with "or a reference" in
+their docstring may contain ``env:NAME`` or ``control:KEY``; `Environment.resolved` resolves these.
 """
 
 import math
@@ -21,7 +21,7 @@ Ratio = Annotated[float, Stated("0.5", at_least=0)]
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """``[accounts]``: who the users log in as."""
+    """``[accounts]``: the credentials of the users."""
 
     file: Annotated[str, Stated('"accounts.json"')]
     """Path from the project's root, or a reference.
@@ -32,9 +32,9 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """``[observer.measures."NAME"]``: how a measure that sentences name is read.
+    """``[observer.measures."NAME"]``: the queries of a measure that sentences name.
 
-    It needs one of `gauge` and `counter`.
+    Exactly one of `gauge` and `counter` is required.
     """
 
     gauge: Annotated[str, Stated("'db_pool_used{job=\"metrics\"}'")] = ""
@@ -42,13 +42,13 @@ class Measure:
     counter: Annotated[str, Stated("'process_cpu_seconds_total{job=\"metrics\"}'")] = ""
     """Selector of raw samples whose increase per second is the measure."""
     of: Annotated[float | str, Stated("2", what="a number above 0, or a selector", above=0)] = ""
-    """The whole, where the measure is a share of it: a number per instance, or a selector."""
+    """The capacity, if the measure is a share of it: a number per instance, or a selector."""
     unit: Annotated[Unit, Stated('"bytes"')] = Unit.RATIO
-    """Of the measure."""
+    """The unit of the measure."""
     per: Annotated[str, Stated('"instance"')] = "instance"
-    """The label that tells instances apart."""
+    """The label that identifies instances."""
     judged: Annotated[Literal["p95", "max", "mean"], Stated('"max"')] = "p95"
-    """Which figure `stays` compares with the limit; p95 and mean are weighted by time."""
+    """The figure that `stays` compares with the limit; p95 and mean are weighted by time."""
 
     def __post_init__(self) -> None:
         if bool(self.gauge) == bool(self.counter):
@@ -58,38 +58,38 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """``[observer]``: what watches the service."""
+    """``[observer]``: the source of service metrics."""
 
     url: Annotated[Address, Stated('"http://127.0.0.1:9090"')]
-    """Of Prometheus, or a reference; it may hold credentials (``http://user:password@host``)."""
+    """The address of Prometheus, or a reference; ``http://user:password@host`` is allowed."""
     kind: Annotated[Literal["prometheus"], Stated('"prometheus"')] = "prometheus"
     scrape_interval: Annotated[float, Stated("15", unit="seconds", above=0)] = 15.0
-    """Seconds between scrapes, as Prometheus is set to."""
+    """Seconds between scrapes, as configured in Prometheus."""
     measures: Mapping[str, Annotated[Measure, Stated("{ gauge = 'db_pool_used' }")]] = field(
         default_factory=dict
     )
-    """By name, as sentences say it: "CPU utilization"."""
+    """By name, as in sentences: "CPU utilization"."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixRow:
-    """A part of the users, and what they do."""
+    """A share of the users, and their journey."""
 
     journey: Annotated[str, Stated('"watch a dashboard"')]
-    """By its title."""
+    """The title of the journey."""
     share: Annotated[float, Stated("40", above=0)]
     """In proportion to the other rows: percent, or any other numbers."""
     region: Annotated[str, Stated('"Europe"')] = ""
-    """A name under which these users' operations are counted too."""
+    """A region to which the operations of these users also count."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionCommand:
-    """How an action is brought about, in verbs of the control command."""
+    """The verbs of the control command that execute an action."""
 
     do: Annotated[tuple[str, ...], Stated('["kill", "--any"]', what="a verb and its arguments", holds=bool)]
     undo: Annotated[tuple[str, ...], Stated('["restore"]')] = ()
-    """What makes it undone at the run's end; empty where nothing has to."""
+    """The verb that undoes the action at the end of the run; empty if it needs no undo."""
 
 
 Patterns = Annotated[
@@ -125,61 +125,61 @@ class Settings:
     base: Annotated[Address, Stated('"https://metrics.staging.example.com"')]
     """Scheme, host and port, or a reference; journeys add the paths. Credentials are refused."""
     websocket: Annotated[Address, Stated('"wss://metrics.staging.example.com"')] = Address("")  # noqa: RUF009
-    """Scheme, host and port, or a reference."""
+    """Scheme, host and port of WebSocket connections, or a reference."""
     name: Annotated[str, Stated('"staging"')] = ""
-    """For reports and the lock; empty for the name of the file."""
+    """The name in reports and in the lock; empty for the name of the file."""
     ready: Annotated[
         str, Stated('"/readyz"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/")
     ] = ""
-    """Answered with 200 when the service is ready; probed once a second. Empty where there is none."""
+    """The path that answers 200 when the service is ready; probed once a second. Empty for none."""
     version: Annotated[str, Stated('"1.4.2"')] = ""
-    """The version to be judged, or a reference; empty where any will do."""
+    """The version to be judged, or a reference; empty for any version."""
     instances: Annotated[int, Stated("2", at_least=0)] = 0
-    """How many must be observed before the load; 0 where any number will do."""
+    """The number of instances that must be observed before the load; 0 for any number."""
     traffic: Annotated[str, Stated('"requests served"')] = ""
-    """The measure of the requests served: before a load, nobody else's may be on the service."""
+    """The measure of served requests, which shows traffic of others before a load."""
     control: Annotated[
         tuple[str, ...], Stated('["python", "-m", "environments.local"]', what="a command", holds=bool)
     ] = ()
-    """Starts, changes and stops the environment; empty where that is not up to us."""
+    """The command that starts, changes and stops the environment; empty for none."""
 
-    # --- what may be done to it
+    # --- what load is allowed
 
     load_allowed: Annotated[bool, Stated("true")] = False
-    """Nothing is loaded without it."""
+    """Is load on this environment allowed?"""
     max_users: Annotated[int | None, Stated("1000", what="a whole number, at least 0", at_least=0)] = None
-    """Most users at once; no limit where it is not given."""
+    """Maximum number of concurrent users; no limit where absent."""
     max_rate: Annotated[float | None, Stated("5000", what="a number, at least 0", at_least=0)] = None
-    """Most arrivals per second; no limit where it is not given."""
+    """Maximum number of arrivals per second; no limit where absent."""
     max_minutes: Annotated[float, Stated("120", unit="minutes", at_least=0)] = 120.0
-    """Minutes that all runs of a session may take by plan."""
+    """Maximum planned minutes of all runs of a session together."""
 
     # --- what the load is
 
     journeys: Annotated[str, Stated('"steps.journeys"')] = ""
     """The package of the journeys."""
     levels: Mapping[str, Annotated[int, Stated("1000", at_least=0)]] = field(default_factory=dict)
-    """Users by the name of the load level."""
+    """The number of users by the name of the load level."""
     default_load: Annotated[int, Stated("100", at_least=0)] = 100
-    """Users where the sentence does not say."""
+    """The number of users if the sentence does not state it."""
     mixes: Mapping[str, Mix] = field(default_factory=dict)
-    """What users do, by the name of the mix."""
+    """The journeys of the users, by the name of the mix."""
     default_mix: Annotated[str, Stated('"API"')] = "default"
-    """The mix where the sentence does not say."""
+    """The mix if the sentence does not state it."""
     curves: Mapping[str, Points] = field(default_factory=dict)
-    """By name: seconds, and the share of the stated load that is reached at their end."""
+    """By name: seconds, and the share of the stated load at their end."""
     ramp: Annotated[float, Stated("30", unit="seconds", at_least=0)] = 10.0
-    """Seconds over which users arrive where the sentence does not say."""
+    """Seconds over which users arrive if the sentence does not state it."""
     hold: Annotated[float, Stated("300", unit="seconds", above=0)] = 60.0
-    """Seconds that a load holds where the sentence does not say."""
+    """Seconds of constant load if the sentence does not state it."""
     time_scale: Annotated[float, Stated("0.1", above=0, at_most=1)] = 1.0
-    """Ratio of the stated arrival and hold that is spent; below 1 the run is a rehearsal."""
+    """Ratio of actual to stated ramp and hold; below 1 the run is a rehearsal."""
     users_scale: Annotated[float, Stated("0.1", above=0, at_most=1)] = 1.0
-    """Ratio of the stated users that is put on; below 1 the run is a rehearsal."""
+    """Ratio of actual to stated users; below 1 the run is a rehearsal."""
     actions: Mapping[str, Annotated[ActionCommand, Stated('{ do = ["kill"], undo = ["restore"] }')]] = field(
         default_factory=dict
     )
-    """By name, as sentences have it: "an instance is killed"."""
+    """By name, as in sentences: "an instance is killed"."""
 
     # --- how the users reach the service
 
@@ -187,17 +187,19 @@ class Settings:
     share_accounts: Annotated[bool, Stated("true")] = False
     """May two users have the same account?"""
     timeout: Annotated[float, Stated("10", unit="seconds", above=0)] = 10.0
-    """Seconds for a whole request; a longer one failed."""
+    """Seconds for a whole request; a longer request fails."""
     connect_timeout: Annotated[float, Stated("3", unit="seconds", above=0)] = math.inf
-    """Seconds for making a connection, TLS included."""
+    """Seconds to connect, TLS included."""
     read_timeout: Annotated[float, Stated("5", unit="seconds", above=0)] = math.inf
-    """Seconds that the service may be silent, before or within an answer."""
+    """Seconds without data, before or within an answer."""
     ca_file: Annotated[str, Stated('"tls/ca.pem"')] = ""
-    """PEM of the certificate authority, or a reference; empty for the system's. Paths count from the root."""
+    """PEM file of the CA bundle used to verify the server, or a reference; empty for the system's.
+
+    Paths are relative to the project's root."""
     cert_file: Annotated[str, Stated('"tls/client.pem"')] = ""
-    """PEM of the client's certificate, or a reference."""
+    """PEM file of the client certificate, or a reference."""
     key_file: Annotated[str, Stated('"tls/client.key"')] = ""
-    """PEM of its key, or a reference; empty where `cert_file` holds both."""
+    """PEM file of its key, or a reference; empty where `cert_file` contains both."""
 
     # --- how it is observed and judged
 
@@ -206,12 +208,12 @@ class Settings:
     observer: Annotated[Observer | None, Stated('{ url = "http://127.0.0.1:9090" }', what="a table")] = None
     """Without one, criteria on CPU, memory and pools are inconclusive."""
     alerts_matching: Annotated[str, Stated('"Metrics.*"')] = ".+"
-    """A regular expression of the names of the alerts that "no alert fires" speaks of."""
+    """A regular expression of the names of the alerts that "no alert fires" covers."""
 
     def __post_init__(self) -> None:
         if self.actions and not self.control:
             raise ValueError(
-                "actions: these are verbs of the control command, and there is none; "
+                "actions: these are verbs of the control command, but there is none; "
                 'expected such as control = ["python", "-m", "environments.local"]'
             )
         if self.traffic and self.observer is not None and self.traffic not in self.observer.measures:

@@ -1,4 +1,4 @@
-"""The sentences that product and QA write, and the values they mean. One owner of every regular expression.
+"""The grammar of the sentences that product and QA write. It owns every regular expression of them.
 
 ::
 
@@ -19,10 +19,10 @@
     size       ::= number [" "] ("GB" | "GiB" | …)     rate ::= number "requests per second"
     number     ::= digits, with or without thousands' commas or spaces, with or without a decimal point
 
-`normalization` makes the spaces, quotes and hyphens of a pasted sentence plain before it is read.
-`numbers` has the numbers, and refuses those with two meanings: `1.000` may be 1 or 1000.
-`parameters` has the parts, `sentences` the whole ones, `reading` what they mean.
-`suggestion` says why a sentence cannot be read.
+`normalization` replaces typographic spaces, quotes and hyphens before a sentence is read.
+`numbers` reads numbers and refuses ambiguous ones: `1.000` may mean 1 or 1000.
+`parameters` defines the parts of sentences, and `sentences` defines whole sentences.
+`reading` converts a sentence to its criterion, and `suggestions` explains why one cannot be read.
 """
 
 from loadkit.grammar.normalization import normalize
@@ -34,10 +34,10 @@ from loadkit.grammar.sentences import (
     THEN,
     WHEN,
     alert_within,
+    limit_criterion,
     load_comparison,
     no_alert,
     observed_as,
-    promise,
     recovery_within,
 )
 
@@ -53,11 +53,11 @@ __all__ = [
     "criterion",
     "explain",
     "is_query",
+    "limit_criterion",
     "load_comparison",
     "no_alert",
     "normalize",
     "observed_as",
-    "promise",
     "read",
     "recovery_within",
 ]

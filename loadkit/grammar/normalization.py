@@ -1,4 +1,4 @@
-"""Pasted sentences, from a word processor, a chat or a web page, in the one form that is read."""
+"""Normalizes sentences that were pasted from a word processor, a chat or a web page."""
 
 import re
 
@@ -11,21 +11,21 @@ _QUOTATION = re.compile(
     r"|»(?P<outward>[^«»]+)«"
     r"|(?<!\w)['‘’‚‹](?P<single>.+?)['‘’›](?!\w)"
 )
-"""A quotation. An apostrophe within a word is no quote; the spaces inside « » are not its text."""
+"""A quotation. An apostrophe within a word is no quote; spaces inside « » are not quoted text."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 """Soft hyphens, zero-width spaces, direction marks, byte order marks."""
 _HYPHENS = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
-"""Hyphens that do not break, dashes, minus signs."""
+"""Non-breaking hyphens, dashes, minus signs."""
 _APOSTROPHES = re.compile("[‘’ʼ]")
 _SPACES = re.compile(r"\s+")
 _FINAL = re.compile(r"[\s.,;:]+$")
-"""Punctuation that ends a sentence, an item of a list, or a line above a table."""
+"""Punctuation at the end of a sentence, of a list item, or of a line above a table."""
 
 
 def normalize(sentence: str) -> str:
     """Return a sentence with plain spaces, quotes and hyphens, and without final punctuation.
 
-    The text in quotes stays as it is; only the quotes around it become straight.
+    Quoted text is not changed; only the quotes around it become straight.
     """
     pieces, end = [], 0
     for quotation in _QUOTATION.finditer(sentence):
@@ -37,6 +37,6 @@ def normalize(sentence: str) -> str:
 
 
 def _outside_quotes(text: str) -> str:
-    for characters, meant in ((_INVISIBLE, ""), (_HYPHENS, "-"), (_APOSTROPHES, "'"), (_SPACES, " ")):
-        text = characters.sub(meant, text)
+    for characters, plain in ((_INVISIBLE, ""), (_HYPHENS, "-"), (_APOSTROPHES, "'"), (_SPACES, " ")):
+        text = characters.sub(plain, text)
     return text

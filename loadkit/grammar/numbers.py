@@ -1,4 +1,4 @@
-"""Numbers in sentences. Some have two meanings: 1.000 is 1 to one reader, 1000 to another."""
+"""Numbers in sentences. Some are ambiguous: 1.000 means 1 to one reader and 1000 to another."""
 
 import re
 from decimal import Decimal
@@ -6,35 +6,35 @@ from decimal import Decimal
 __all__ = ["NUMBER", "PERCENT", "WHOLE", "ambiguity", "number"]
 
 WHOLE = r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3}){1,4}|(?: [0-9]{3}){1,4})|[0-9]{1,15})"
-"""Digits; thousands may be grouped by commas or by spaces."""
+"""Digits; commas or spaces may group thousands."""
 _MAY_BE_THOUSANDS = r"[1-9][0-9]{0,2}\.[0-9]{3}"
 NUMBER = rf"(?!{_MAY_BE_THOUSANDS}(?![0-9])){WHOLE}(?:\.[0-9]{{1,9}})?"
 PERCENT = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-"""Percentages have no groups of thousands, so 99.999 has one meaning."""
+"""Percentages have no groups of thousands, so 99.999 is unambiguous."""
 
 _QUOTED = re.compile(r'"[^"]*"')
 _WRITTEN = re.compile(
     r"(?<![\w.,])(?P<p>p?)(?P<number>[0-9]+(?: [0-9]{3})*(?:[.,][0-9]+)+)(?P<percent> ?%|(?:st|nd|rd|th)\b)?"
 )
-"""A number with a point or a comma, and the sign that it is a percentage or a percentile."""
+"""A number with a point or a comma, and the mark of a percentage or a percentile."""
 _OTHERWISE = re.compile(
     rf"{_MAY_BE_THOUSANDS}|[0-9]{{1,3}}(?:\.[0-9]{{3}}){{2,}}|(?:[0-9]{{1,3}}(?:[. ][0-9]{{3}})+|[0-9]+),[0-9]+"
 )
-"""1.000, 1.000.000, 1,5 and 1.000,5: points may group thousands, commas may mark decimals."""
+"""1.000, 1.000.000, 1,5 and 1.000,5: points that may group thousands, or a decimal comma."""
 
 
 def number(text: str) -> float:
-    """The value of a text that `NUMBER`, `PERCENT` or `WHOLE` matches."""
+    """The value of a text that matches `NUMBER`, `PERCENT` or `WHOLE`."""
     return float(re.sub("[, ]", "", text))
 
 
 def ambiguity(sentence: str) -> tuple[str, str] | None:
     """Find the first number with a decimal comma, or with a point that may group thousands.
 
-    Returns the text that is wrong and what was expected; None where there is no such number.
+    Returns the ambiguous text and what was expected, or None where there is no such number.
 
     Args:
-        sentence: normalized; the text in quotes is not searched.
+        sentence: a normalized sentence; quoted text is not searched.
 
     """
     for found in _WRITTEN.finditer(_QUOTED.sub('""', sentence)):
@@ -53,7 +53,7 @@ def ambiguity(sentence: str) -> tuple[str, str] | None:
 
 
 def _readings(text: str) -> list[Decimal]:
-    """The values that a number may have, the likelier one first."""
+    """The possible values of a number, the more likely one first."""
     text = text.replace(" ", "")
     comma_is_decimal = text.replace(".", "").replace(",", ".")
     point_is_decimal = text.replace(",", "")

@@ -1,4 +1,4 @@
-"""The parts that sentences are made of: a regular expression each, and the value that its text means."""
+"""The parameters of sentences: each has a regular expression and a converter to its value."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,24 +25,24 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with its unit, in the one unit that is kept inside."""
+    """A number with its unit, converted to the stored unit of its kind."""
 
     value: float
     unit: Unit
     text: str
-    """As it was written."""
+    """The text as written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A part of sentences, written ``{name}`` in them."""
+    """A parameter of sentences, written ``{name}`` in their expressions."""
 
     name: str
     regexp: str
-    """Without capturing groups: what it matches is what `convert` is given."""
+    """Without capturing groups; `convert` takes the whole match."""
     convert: Callable[[str], Any]
     expected: str
-    """What stands in its place, for people: "a time"."""
+    """Its description in messages: "a time"."""
     example: str
 
 
@@ -62,7 +62,7 @@ _BYTES = {
 
 
 def _any(words: Mapping[str, Any]) -> str:
-    """One of some words, the longest that fits."""
+    """A regular expression that matches the longest of some words."""
     return "(?:" + "|".join(sorted(map(re.escape, words), key=len, reverse=True)) + ")"
 
 
@@ -82,7 +82,7 @@ UNIT_EXAMPLES = {
     Unit.TIMES: "2 times",
     Unit.NUMBER: "5",
 }
-"""A limit as it is written, for each unit."""
+"""An example of a limit for each unit."""
 
 _NAMED = {
     name: Measure(name, family, unit)
@@ -109,7 +109,7 @@ MEASURE_NAMES = (
     "the error rate",
     *_NAMED,
 )
-"""Measures as they are most often written: what a wrong one is compared with."""
+"""Measures in their most frequent form, for suggestions."""
 
 _PERCENTILE = r"p[0-9]{1,2}(?:\.[0-9]{1,4})?"
 _ORDINAL = r"[0-9]{1,2}(?:\.[0-9]{1,4})?(?:st|nd|rd|th) percentile"
@@ -120,9 +120,9 @@ _MEASURE = (
 )
 
 _NAME = r"[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,3}?"
-"""One to four words, as few as will do."""
+"""One to four words, as few as possible."""
 _POPULATION = rf"(?:{_QUOTED} )?{_NAME}(?<! endpoint)(?<! endpoints)"
-"""Such as users, dashboard users, or "ingest events" users; never endpoints, however their group is written."""
+"""Such as users, dashboard users, or "ingest events" users; never the name of an endpoint group."""
 _SCOPES = (
     (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
@@ -132,7 +132,7 @@ _SCOPES = (
     (ScopeKind.INSTANCE, "on every instance", "", ""),
     (ScopeKind.INSTANCE, "per instance", "", ""),
 )
-"""What is before its name, the name, what is after it."""
+"""Kind, text before the name, name, text after the name."""
 _SCOPE = "(?:" + "|".join(before + name + after for _, before, name, after in _SCOPES) + ")"
 SCOPE_EXAMPLES = (
     "of the auth endpoints",
@@ -216,7 +216,7 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("limit", _LIMIT, _quantity, "a limit with its unit", "500 ms"),
         Parameter("think", _THINK, _think, "a time or a span of time", "1 to 3 seconds"),
         Parameter("measure", _MEASURE, _measure, "a measure", "the p95 response time"),
-        Parameter("scope", _SCOPE, _scope, "where it holds", "of the auth endpoints"),
+        Parameter("scope", _SCOPE, _scope, "a scope", "of the auth endpoints"),
         Parameter("mix", _NAME, str, "a mix of the environment", "API"),
         Parameter("journey", _QUOTED, _unquoted, "a journey in quotes", '"ingest events"'),
         Parameter("level", r"[\w-]+", str, "a level of the environment", "peak"),
@@ -225,23 +225,23 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("alert", _QUOTED, _unquoted, "an alert in quotes", '"HighLatency"'),
     )
 }
-"""All parts, by name."""
+"""All parameters, by name."""
 
 
 def is_query(measure: Measure) -> bool:
-    """Is it free PromQL? No other measure is a plain number."""
+    """Is the measure free PromQL? No other gauge is a plain number."""
     return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER
 
 
 def read(name: str, text: str) -> Any:
-    """The value of a text that is one parameter and nothing else, such as a cell of a table.
+    """The value of a text that consists of one parameter, such as a cell of a table.
 
     Raises:
-        PhraseError: it cannot be read as that.
+        PhraseError: the text does not match the parameter.
 
     """
-    parameter, meant = PARAMETERS[name], normalize(text)
-    if not re.fullmatch(parameter.regexp, meant):
-        wanted = f"expected {parameter.expected}, such as {parameter.example}"
-        raise PhraseError(text, *(ambiguity(meant) or (text, wanted)))
-    return parameter.convert(meant)
+    parameter, normalized = PARAMETERS[name], normalize(text)
+    if not re.fullmatch(parameter.regexp, normalized):
+        expected = f"expected {parameter.expected}, such as {parameter.example}"
+        raise PhraseError(text, *(ambiguity(normalized) or (text, expected)))
+    return parameter.convert(normalized)

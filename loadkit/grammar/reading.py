@@ -1,4 +1,4 @@
-"""Sentences read: the criterion that one means, or what is wrong with it."""
+"""Reads a sentence: returns its criterion, or the error that explains why it cannot be read."""
 
 from functools import cache
 
@@ -13,43 +13,43 @@ __all__ = ["criterion", "explain"]
 
 
 def criterion(text: str) -> Criterion:
-    """The criterion that a sentence means, given without its `Then`.
+    """The criterion of a sentence, given without its `Then`.
 
     Raises:
-        PhraseError: it cannot be read; it says which word is wrong and what would be right.
+        PhraseError: the sentence cannot be read; the error names the wrong word and a valid one.
 
     """
-    found = _promised(text)
+    found = _criterion(text)
     if found is None:
         raise suggestion(text, THEN)
     return found
 
 
 def explain(sentence: str) -> PhraseError | None:
-    """What is wrong with a sentence, given without its keyword; None where nothing is."""
-    meant = normalize(sentence)
-    if any(pattern(expression).fullmatch(meant) for expression in (*GIVEN, *WHEN)):
+    """The error in a sentence, given without its keyword; None for a valid sentence."""
+    normalized = normalize(sentence)
+    if any(pattern(expression).fullmatch(normalized) for expression in (*GIVEN, *WHEN)):
         return None
     try:
-        found = _promised(sentence)
+        found = _criterion(sentence)
     except PhraseError as error:
         return error
     return None if found else suggestion(sentence, (*GIVEN, *WHEN, *THEN))
 
 
 @cache
-def _promised(text: str) -> Criterion | None:
-    """The criterion; None where the sentence has the form of none.
+def _criterion(text: str) -> Criterion | None:
+    """The criterion of a sentence; None where no expression matches.
 
-    Dry run, step, report and command line all ask for it by the sentence: the cache reads it once.
+    Dry run, step, report and command line request it by the sentence; the cache parses it once.
 
     Raises:
-        PhraseError: the parts do not belong together.
+        PhraseError: the parts of the sentence do not fit together.
 
     """
-    meant = normalize(text)
+    normalized = normalize(text)
     for expression, meaning in THEN.items():
-        matched = pattern(expression).fullmatch(meant)
+        matched = pattern(expression).fullmatch(normalized)
         if matched:
             parts = {name: PARAMETERS[name].convert(part) for name, part in matched.groupdict().items()}
             return meaning(text, parts)

@@ -1,6 +1,6 @@
-"""Whole sentences: the expressions that step files repeat, and what the parts of a criterion make together.
+"""Whole sentences: the expressions of the step files, and the criterion that each one defines.
 
-An expression is a Cucumber expression of words, ``{parameters}`` and optional endings such as ``user(s)``.
+An expression is a Cucumber expression of words, ``{parameters}`` and optional endings: ``user(s)``.
 """
 
 import re
@@ -18,16 +18,16 @@ __all__ = [
     "THEN",
     "WHEN",
     "alert_within",
+    "limit_criterion",
     "load_comparison",
     "no_alert",
     "observed_as",
     "pattern",
-    "promise",
     "recovery_within",
 ]
 
 ALERTS = "alerts"
-"""The measure of all alerts together."""
+"""The name of the measure of all alerts together."""
 
 GIVEN = (
     "{count} concurrent user(s)",
@@ -68,7 +68,7 @@ _KINDS = {
 
 @cache
 def pattern(expression: str) -> re.Pattern[str]:
-    """The regular expression of a Cucumber expression; each parameter is a group of its name."""
+    """The regular expression of a Cucumber expression; each parameter is a named group."""
     text = re.escape(expression).replace(r"\ ", " ")
     text = re.sub(r"\\\((\w+)\\\)", r"(?:\1)?", text)
     return re.compile(
@@ -76,13 +76,13 @@ def pattern(expression: str) -> re.Pattern[str]:
     )
 
 
-def promise(
+def limit_criterion(
     sentence: str, measure: Measure, comparison: Comparison, limit: Quantity, scope: Scope | None = None
 ) -> Criterion:
-    """The criterion that the parts of a sentence make.
+    """The criterion that compares a measure with a limit.
 
     Raises:
-        PhraseError: they do not belong together: a unit that the measure does not have, a scope that it knows nothing of.
+        PhraseError: the parts do not fit together: the measure does not have that unit or scope.
 
     """
     scope = scope or Scope()
@@ -91,11 +91,11 @@ def promise(
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:
-        raise PhraseError(sentence, measure.statistic, "a percentile lies above p0, such as p95")
+        raise PhraseError(sentence, measure.statistic, "expected a percentile above p0, such as p95")
     if measure.statistic == "max" and comparison is not Comparison.NEVER_EXCEEDS:
-        raise PhraseError(sentence, comparison, 'of a maximum only "never exceeds" can be said')
+        raise PhraseError(sentence, comparison, 'a maximum allows only "never exceeds"')
     if scope.kind not in measure.family.scopes:
-        raise PhraseError(sentence, str(scope), f"{name} is {measure.family.whose}")
+        raise PhraseError(sentence, str(scope), f"{name} applies to {measure.family.applies_to}")
     return Criterion(sentence, measure, comparison, limit.value, scope)
 
 
@@ -108,20 +108,20 @@ def load_comparison(
     scope: Scope | None = None,
     or_limit: Quantity | None = None,
 ) -> Criterion:
-    """The criterion that compares a measure with the same one at another load.
+    """The criterion that compares a measure with the same measure at another load.
 
     Raises:
-        PhraseError: no two loads can be compared by that measure, or the other limit is not one of it.
+        PhraseError: the measure cannot compare two loads, or the other limit has another unit.
 
     """
     if not measure.family.compares_loads or measure.statistic == "max":
-        expected = "two loads are compared by response times or throughput, such as the p95 response time"
+        expected = "expected a response time or throughput to compare loads, such as the p95 response time"
         raise PhraseError(sentence, measure.name, expected)
     if times == 0:
         raise PhraseError(sentence, "0 times", "expected a number above 0, such as 2 times")
     scope = scope or Scope()
     if scope.kind not in measure.family.scopes:
-        raise PhraseError(sentence, str(scope), f"{measure.name} is {measure.family.whose}")
+        raise PhraseError(sentence, str(scope), f"{measure.name} applies to {measure.family.applies_to}")
     if or_limit is not None:
         _require_unit(sentence, measure, or_limit)
     reference = Reference(level, or_limit.value if or_limit else None)
@@ -129,24 +129,24 @@ def load_comparison(
 
 
 def recovery_within(sentence: str, seconds: float) -> Criterion:
-    """The criterion on how soon the service is as it was before it was disturbed."""
+    """The criterion on the time until the service recovers from a disturbance."""
     measure = Measure("recovery", Family.RECOVERY, Unit.SECONDS)
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
 
 
 def alert_within(sentence: str, alert: str, seconds: float) -> Criterion:
-    """The criterion that an alert of the service fires, and how soon."""
+    """The criterion that an alert of the service fires within a time."""
     measure = Measure(alert, Family.ALERT, Unit.SECONDS)
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
 
 
 def observed_as(measure: Measure) -> str:
-    """The name under which the alerts that a measure speaks of are observed: "alerts", "alerts:HighLatency"."""
+    """The name of the observation of a measure's alerts: "alerts", "alerts:HighLatency"."""
     return ALERTS if measure.unit is Unit.NUMBER else f"{ALERTS}:{measure.name}"
 
 
 def no_alert(sentence: str) -> Criterion:
-    """The criterion that none of the service's alerts fires; the limit is their number."""
+    """The criterion that no alert of the service fires; the limit is the number of alerts."""
     return Criterion(sentence, Measure(ALERTS, Family.ALERT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
 
 
@@ -162,16 +162,16 @@ def _require_unit(sentence: str, measure: Measure, limit: Quantity) -> None:
 
 
 Meaning = Callable[[str, Mapping[str, Any]], Criterion]
-"""From a sentence and its parts, by name, to the criterion."""
+"""Makes a criterion from a sentence and its parts by name."""
 
 
-def _compared(comparison: Comparison) -> Meaning:
-    return lambda sentence, parts: promise(
+def _with_limit(comparison: Comparison) -> Meaning:
+    return lambda sentence, parts: limit_criterion(
         sentence, parts["measure"], comparison, parts["limit"], parts.get("scope")
     )
 
 
-def _compared_beside(comparison: Comparison) -> Meaning:
+def _with_other_load(comparison: Comparison) -> Meaning:
     return lambda sentence, parts: load_comparison(
         sentence,
         parts["measure"],
@@ -185,7 +185,7 @@ def _compared_beside(comparison: Comparison) -> Meaning:
 
 THEN: Mapping[str, Meaning] = {
     **{
-        template.replace("comparison", comparison): _compared(comparison)
+        template.replace("comparison", comparison): _with_limit(comparison)
         for comparison in Comparison
         for template in (
             "{measure} comparison {limit}",
@@ -194,7 +194,7 @@ THEN: Mapping[str, Meaning] = {
         )
     },
     **{
-        f"{subject} {comparison} {{factor}} times that at the {{level}} load{ending}": _compared_beside(
+        f"{subject} {comparison} {{factor}} times that at the {{level}} load{ending}": _with_other_load(
             comparison
         )
         for subject in ("{measure}", "{measure} {scope}")
@@ -212,4 +212,4 @@ THEN: Mapping[str, Meaning] = {
     ),
     "no alert fires": lambda sentence, _: no_alert(sentence),
 }
-"""Every criterion's expression, with what it means."""
+"""The expression of every criterion, with the function that makes it."""

@@ -1,4 +1,4 @@
-"""What is wrong with a sentence that cannot be read: the word, and one that would be right."""
+"""Explains why a sentence cannot be read: the wrong word, and a valid replacement."""
 
 import re
 from collections.abc import Iterable
@@ -14,31 +14,31 @@ from loadkit.grammar.sentences import pattern
 
 __all__ = ["suggestion"]
 
-_ALIKE = 0.6
-"""How alike two words are that may be meant for each other (`difflib` ratio, its own default)."""
+_SIMILAR = 0.6
+"""Least similarity of a word and its suggestion (`difflib` ratio; the default of `difflib`)."""
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
-    """An ambiguous number, or the first word at which a sentence leaves the nearest expression."""
-    meant = normalize(sentence)
-    if ambiguous := ambiguity(meant):
+    """The error of a sentence: an ambiguous number, or where it departs from the nearest expression."""
+    normalized = normalize(sentence)
+    if ambiguous := ambiguity(normalized):
         return PhraseError(sentence, *ambiguous)
-    nearest = min((_compare(meant, expression) for expression in expressions), key=lambda fit: fit.cost)
+    nearest = min((_compare(normalized, expression) for expression in expressions), key=lambda fit: fit.cost)
     if 2 * nearest.matched < len(nearest.expression.split()):
         example = _example(nearest.expression)
-        return PhraseError(sentence, sentence, f'no sentence is like it; the nearest is "{example}"')
+        return PhraseError(sentence, sentence, f'no sentence is similar; the nearest is "{example}"')
     return PhraseError(sentence, nearest.word, nearest.expected)
 
 
 @dataclass(slots=True)
 class _Fit:
-    """How a sentence fits an expression."""
+    """The fit of a sentence to an expression."""
 
     expression: str
     cost: float = 0.0
-    """0 for a perfect fit; about 1 for each element that is missing or wrong."""
+    """0 for a perfect fit; about 1 for each missing or wrong element."""
     matched: int = 0
-    """How many elements fit."""
+    """The number of elements that match."""
     word: str = ""
     expected: str = ""
 
@@ -49,7 +49,7 @@ class _Fit:
 
 
 def _compare(sentence: str, expression: str) -> _Fit:
-    """Walk along both; where they differ, note it and go on as well as can be."""
+    """Compare a sentence with an expression element by element; record each difference."""
     fit = _Fit(expression)
     elements = expression.split()
     at = 0
@@ -61,7 +61,7 @@ def _compare(sentence: str, expression: str) -> _Fit:
             fit.differ(
                 1,
                 (sentence.split() or [sentence])[-1],
-                f"expected {_wanted(element)} after it",
+                f"expected {_in_words(element)} after it",
             )
             continue
         following = elements[number + 1 :]
@@ -74,9 +74,9 @@ def _compare(sentence: str, expression: str) -> _Fit:
             at += len(matched)
             fit.matched += 1
             continue
-        meant, alike = _meant(element, word, measure)
-        fit.differ(1 - alike / 2, word, meant)
-        if is_parameter or alike >= _ALIKE:
+        expected, similarity = _expected(element, word, measure)
+        fit.differ(1 - similarity / 2, word, expected)
+        if is_parameter or similarity >= _SIMILAR:
             at += len(word)
     rest = sentence[at:].strip()
     if rest:
@@ -85,27 +85,27 @@ def _compare(sentence: str, expression: str) -> _Fit:
 
 
 def _matched(element: str, rest: str, following: list[str]) -> str:
-    """How much of the rest of a sentence is an element; "" where nothing is.
+    """The text at the start of the rest of a sentence that matches an element; "" without a match.
 
-    A part may be one word or several, such as a name. Then it goes up to the word that is most like the one that is
-    expected after it.
+    A parameter may have one word or several, such as a name. It then ends before the word that is
+    most similar to the one expected after it.
     """
-    plainly = re.match(rf"(?:{pattern(element).pattern})(?!\S)", rest)
-    if plainly is None or not element.startswith("{") or (following and following[0].startswith("{")):
-        return plainly[0] if plainly else ""
+    direct = re.match(rf"(?:{pattern(element).pattern})(?!\S)", rest)
+    if direct is None or not element.startswith("{") or (following and following[0].startswith("{")):
+        return direct[0] if direct else ""
     ends = [word.end() for word in re.finditer(r"\S+", rest)]
     fitting = [end for end in ends if pattern(element).fullmatch(rest[:end])]
     if not following:
         return rest[: fitting[-1]]
-    return rest[: max(fitting, key=lambda end: _likeness((rest[end:].split() or [""])[0], following[0]))]
+    return rest[: max(fitting, key=lambda end: _similarity((rest[end:].split() or [""])[0], following[0]))]
 
 
-def _likeness(word: str, other: str) -> float:
+def _similarity(word: str, other: str) -> float:
     return SequenceMatcher(None, word, other).ratio()
 
 
 def _is_wrong(element: str, text: str, word: str, following: list[str], measure: Measure | None) -> bool:
-    """Is a part wrong although it can be read: a measure or scope that goes on, a limit without its measure's unit?"""
+    """Is a readable part wrong: a measure or scope with more words, a limit in another unit?"""
     if element in {"{measure}", "{scope}"}:
         return bool(following) and not following[0].startswith("{") and len(word) > len(text)
     if element == "{limit}" and measure is not None:
@@ -114,7 +114,7 @@ def _is_wrong(element: str, text: str, word: str, following: list[str], measure:
 
 
 def _up_to(sentence: str, at: int, following: list[str]) -> str:
-    """The text from a place up to the next word that an expression asks for; one word where a parameter follows."""
+    """The text from `at` up to the next word of the expression; one word before a parameter."""
     rest = sentence[at:].rstrip()
     if not following:
         return rest
@@ -124,23 +124,23 @@ def _up_to(sentence: str, at: int, following: list[str]) -> str:
     return found[0] if found else rest.split()[0]
 
 
-def _meant(element: str, word: str, measure: Measure | None) -> tuple[str, float]:
-    """What may be meant by a wrong word in the place of an element, in a sentence, and how alike the two are."""
+def _expected(element: str, word: str, measure: Measure | None) -> tuple[str, float]:
+    """What was expected in place of a wrong word, and the similarity of the two."""
     if element == "{limit}" and measure is not None:
         kind = "a plain number" if measure.unit is Unit.NUMBER else "a number with its unit"
         return f"expected {kind}, such as {UNIT_EXAMPLES[measure.unit]}", 0.8 if word[:1].isdigit() else 0.0
     known = {"{measure}": MEASURE_NAMES, "{scope}": SCOPE_EXAMPLES}.get(element)
     if known is None and element.startswith("{"):
-        return f"expected {_wanted(element)}", 0.8 if word[:1].isdigit() else 0.0
-    likeness = {name: _likeness(word, name) for name in known or (_plain(element),)}
-    near = max(likeness, key=lambda name: likeness[name])
-    if likeness[near] < _ALIKE:
-        return f"expected {_wanted(element)}", likeness[near]
-    return f'did you mean "{near}"?', likeness[near]
+        return f"expected {_in_words(element)}", 0.8 if word[:1].isdigit() else 0.0
+    similarity = {name: _similarity(word, name) for name in known or (_plain(element),)}
+    nearest = max(similarity, key=lambda name: similarity[name])
+    if similarity[nearest] < _SIMILAR:
+        return f"expected {_in_words(element)}", similarity[nearest]
+    return f'did you mean "{nearest}"?', similarity[nearest]
 
 
-def _wanted(element: str) -> str:
-    """An element in words: a parameter with an example, a word in quotes."""
+def _in_words(element: str) -> str:
+    """An element in words: a parameter with an example, or a word in quotes."""
     if not element.startswith("{"):
         return f'"{_plain(element)}"'
     parameter = PARAMETERS[element.strip("{}")]
@@ -148,7 +148,7 @@ def _wanted(element: str) -> str:
 
 
 def _example(expression: str) -> str:
-    """An expression with examples in the place of its parameters."""
+    """An expression with examples in place of its parameters."""
     return _plain(re.sub(r"\{(\w+)\}", lambda part: PARAMETERS[part[1]].example, expression))
 
 

@@ -1,4 +1,4 @@
-"""Where figures of the service come from, other than from the load itself."""
+"""Sources of service metrics other than the load generator."""
 
 import re
 from collections.abc import Iterable
@@ -11,25 +11,25 @@ __all__ = ["Observer", "ObserverSettings", "observer_of"]
 
 
 def observer_of(settings: ObserverSettings | None, queries: Iterable[str] = ()) -> Observer | None:
-    """Who watches a service; None where nobody does.
+    """The observer of a service; None without settings.
 
     Args:
-        settings: what its environment says of that.
-        queries: free PromQL that sentences ask for, besides the measures of the environment, or alerts as
-            `grammar.observed_as` names them.
+        settings: the observer settings of the environment.
+        queries: free PromQL of sentences, or alerts as `grammar.observed_as` names them. The measures
+            of the environment are always observed.
 
     """
     if settings is None:
         return None
-    asked = tuple(queries)
+    queries = tuple(queries)
     return PrometheusObserver(
         settings.url,
         settings.measures,
-        tuple(query for query in asked if query.partition(":")[0] != ALERTS),
+        tuple(query for query in queries if query.partition(":")[0] != ALERTS),
         scrape_interval=settings.scrape_interval,
         alerts={
             query: re.escape(query.partition(":")[2]) or settings.alerts_matching
-            for query in asked
+            for query in queries
             if query.partition(":")[0] == ALERTS
         },
     )

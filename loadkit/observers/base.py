@@ -1,4 +1,4 @@
-"""The seam to whatever watches the service."""
+"""The interface of observers: sources of service metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,28 +13,28 @@ __all__ = ["Observer", "ObserverSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ObserverSettings:
-    """What an environment says of its observer, with all references resolved."""
+    """The observer settings of an environment, with all references resolved."""
 
     url: Address
-    """Where it is: ``http://127.0.0.1:9090``. Its credentials are sent and not shown."""
+    """Its address: ``http://127.0.0.1:9090``. Credentials are sent but not printed."""
     measures: tuple[MeasureQuery, ...] = ()
     scrape_interval: float = 15.0
-    """Seconds between scrapes, as the source is set to."""
+    """Seconds between scrapes, as configured in the source."""
     alerts_matching: str = ".+"
-    """A regular expression of the names of the alerts that "no alert fires" speaks of."""
+    """A regular expression of the names of the alerts that "no alert fires" covers."""
 
 
 class Observer(Protocol):
-    """A source of raw scrapes, set up with what it will be asked for."""
+    """A source of raw scrapes, configured with its queries."""
 
     @property
     def names(self) -> Sequence[str]:
-        """What it will be asked for: the keys of what `observe` returns."""
+        """The names of its measures and queries: the keys of the result of `observe`."""
         ...
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
-        """All named measures and free queries as they were from `start` to `end` (Unix seconds), by name or query.
+        """All measures and free queries from `start` to `end` (Unix seconds), by name or query.
 
-        What cannot be told is said in `Observation.problem`; this never raises.
+        It never raises: `Observation.problem` states why an observation has no data.
         """
         ...

@@ -1,4 +1,4 @@
-"""An observer that was told what to say, for tests."""
+"""An observer with fixed observations, for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ __all__ = ["FakeObserver"]
 
 @dataclass(slots=True)
 class FakeObserver:
-    """Says what it was given, and keeps what it was asked."""
+    """Returns fixed observations, and records the time spans of its calls."""
 
     observations: dict[str, Observation] = field(default_factory=dict)
-    asked: list[tuple[float, float]] = field(default_factory=list)
-    """Start and end of each question, in Unix seconds."""
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    """Start and end of each call of `observe`, in Unix seconds."""
 
     fails: Exception | None = None
-    """What is raised in the place of an answer."""
+    """The exception that `observe` raises, if any."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -26,7 +26,7 @@ class FakeObserver:
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """See `Observer`."""
-        self.asked.append((start, end))
+        self.spans.append((start, end))
         if self.fails is not None:
             raise self.fails
         return self.observations

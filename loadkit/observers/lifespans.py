@@ -1,4 +1,4 @@
-"""When each instance was there, in a run that took instances away or added some."""
+"""The lifespans of instances in a run whose actions removed or added instances."""
 
 from loadkit.observers.observation import Observation
 
@@ -8,9 +8,10 @@ __all__ = ["lifespans"]
 def lifespans(
     observation: Observation, acted: float, start: float, end: float
 ) -> dict[str, tuple[float, float]]:
-    """When each instance was there, in Unix seconds, where that is not from `start` to `end`.
+    """The lifespan in Unix seconds of each instance that was not present from `start` to `end`.
 
-    Of those alone that went or came after `acted`, the moment of the plan's first action: that is no gap.
+    `acted` is the moment of the plan's first action. Only instances that disappeared or appeared after
+    it are included, since their absence is not a gap in the scrapes.
     """
     lives: dict[str, tuple[float, float]] = {}
     near = 3 * observation.scrape_interval

@@ -1,4 +1,4 @@
-"""What a source is asked: the named measures of a service, and how each is read."""
+"""The queries of the named measures of a service."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ __all__ = ["MeasureQuery"]
 
 @dataclass(frozen=True, slots=True)
 class MeasureQuery:
-    """How a named measure is read from the observer."""
+    """The query of a named measure, and how its samples are read."""
 
     name: str
-    """As sentences say it: "CPU utilization"."""
+    """As in sentences: "CPU utilization"."""
     reading: Reading
     unit: Unit
     query: str
     """Selector of raw samples, such as ``process_cpu_seconds_total{job="service"}``."""
     capacity: str = ""
-    """Selector of the whole, where the measure is a share of it."""
+    """Selector of the capacity, if the measure is a share of it."""
     capacity_value: float = 0.0
-    """The whole as a number, where no source tells it."""
+    """The capacity as a number, if no source reports it."""
     per: str = "instance"
-    """The label that tells instances apart."""
+    """The label that identifies instances."""
     judged: str = "p95"
-    """What of it is judged with `stays`: "p95" (time-weighted) or "max"."""
+    """The figure that `stays` compares with the limit: "p95", "mean" (both time-weighted) or "max"."""

@@ -1,4 +1,4 @@
-"""What a source other than the load generator saw: raw scrapes of gauges and counters."""
+"""Observations of a source other than the load generator: raw scrapes of gauges and counters."""
 
 import enum
 from dataclasses import dataclass, field
@@ -9,67 +9,67 @@ import numpy.typing as npt
 __all__ = ["LIFE_SIGN", "Judged", "Observation", "Reading", "Series"]
 
 LIFE_SIGN = ""
-"""The series, among those of the alerts, that has a sample whenever the source itself was at work."""
+"""The series of an alert observation that has a sample whenever the source itself was working."""
 
 
 class Reading(enum.StrEnum):
-    """How raw values become the measure."""
+    """How raw values are converted to the measure."""
 
     GAUGE = "gauge"
     """The value itself."""
     COUNTER = "counter"
-    """Its increase per second; resets are added back."""
+    """The increase per second, corrected for counter resets."""
 
 
 class Judged(enum.StrEnum):
-    """Which figure of the worst instance is held against the limit. With "never" it is always the extreme one."""
+    """The figure of the worst instance compared with the limit; "never" uses the extreme value."""
 
     P95 = "p95"
-    """What it stays within for 95 % of the time (a lower limit: above for 95 %): CPU, pools."""
+    """The value not exceeded for 95 % of the time (lower limit: not undercut): CPU, pools."""
     MAXIMUM = "maximum"
-    """The extreme one: memory, disk."""
+    """The extreme value: memory, disk."""
     MEAN = "mean"
-    """That of the whole window: hit rates and other shares of what was counted."""
+    """The mean over the window: hit rates and other shares of counted events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One instance's raw scrapes."""
+    """The raw scrapes of one instance."""
 
     instance: str
-    """Whose they are: the source's instance label; "" where there is only one."""
+    """The instance label of the source; "" where there is only one instance."""
     times: npt.NDArray[np.float64]
-    """Unix seconds, rising, shape (n,)."""
+    """Unix seconds, ascending, shape (n,)."""
     values: npt.NDArray[np.float64]
-    """In the unit of the measure (a counter: in that unit times seconds), shape (n,)."""
+    """In the unit of the measure (for a counter, that unit times seconds), shape (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One named measure as it was scraped over one run."""
+    """The scrapes of one named measure over one run."""
 
     name: str
-    """As sentences name it: "CPU utilization"."""
+    """As in sentences: "CPU utilization"."""
     reading: Reading
     unit: str
-    """A `criterion.Unit` value, of the measure."""
+    """The unit of the measure, a `criterion.Unit` value."""
     series: tuple[Series, ...]
     scrape_interval: float
-    """Seconds between scrapes, as the source is set to."""
+    """Seconds between scrapes, as configured in the source."""
     capacity: tuple[Series, ...] = ()
-    """Where the measure is a share: the whole of it per instance (pool size, CPU limit), at times of its own."""
+    """Capacity per instance (pool size, CPU limit) if the measure is a share, at its own times."""
     capacity_reading: Reading = Reading.GAUGE
-    """Pool size and CPU limit are gauges; where a share of what was counted is meant (hits of lookups), a counter."""
+    """GAUGE for pool size or CPU limit; COUNTER for a share of counted events (hits of lookups)."""
     judged: Judged = Judged.P95
     query: str = ""
-    """What the source was asked."""
+    """The query to the source."""
     source: str = ""
     problem: str = ""
-    """Why there is nothing to judge, in one sentence; empty where there is."""
+    """Why there is no data to judge, in one sentence; empty where there is data."""
     lifespans: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """When an instance was there by plan (Unix seconds), where that is not the whole run."""
+    """The planned lifespans of instances (Unix seconds) that were not present for the whole run."""
 
     @classmethod
     def missing(cls, name: str, problem: str) -> "Observation":
-        """Of what was to be observed and was not; `problem` says why, in one sentence."""
+        """The observation of a measure without data; `problem` states why, in one sentence."""
         return cls(name, Reading.GAUGE, "", (), 0.0, problem=problem)

@@ -23,7 +23,7 @@ Query = Callable[[str], list[Mapping[str, Any]]]
 
 
 class PrometheusObserver:
-    """Asks a Prometheus for the scrapes themselves (a range vector), so that no rate() smooths what is judged."""
+    """Queries Prometheus for raw scrapes (a range vector), so that no rate() smooths the data."""
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class PrometheusObserver:
         scrape_interval: float,
         alerts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Prepare to ask.
+        """Configure the queries; `observe` sends them.
 
         Args:
-            url: of the Prometheus, without a slash at its end. Its credentials are sent and not shown.
-            measures: the named ones.
+            url: of Prometheus, without a trailing slash. Its credentials are sent but not printed.
+            measures: the named measures.
             queries: free PromQL.
-            scrape_interval: seconds between scrapes, as Prometheus is set to.
-            alerts: by the name of the observation, a regular expression of the names of the alerts in it.
+            scrape_interval: seconds between scrapes, as configured in Prometheus.
+            alerts: regular expressions of the names of alerts, by the name of their observation.
 
         """
         self._url = url
@@ -56,14 +56,14 @@ class PrometheusObserver:
         return (*(measure.name for measure in self._measures), *self._queries, *self._alerts)
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
-        """See `Observer.observe`. Two scrapes before `start` are included: counters need something to rise from."""
-        # It brings pandas with it: a second that the start of every command would pay.
+        """See `Observer.observe`. Two scrapes before `start` are included as a base for counters."""
+        # It imports pandas, which would add a second to the start of every command.
         import requests
         from prometheus_api_client import PrometheusConnect
         from urllib3 import Retry
 
         session = requests.Session()
-        session.trust_env = False  # a proxy of this machine's has no part in it
+        session.trust_env = False  # ignores the proxies of this machine
         source = PrometheusConnect(
             self._url.reveal(), session=session, timeout=_TIMEOUT, retry=Retry(total=2)
         )
@@ -80,7 +80,7 @@ class PrometheusObserver:
         with session:
             observations = [self._measured(measure, scrapes) for measure in self._measures]
             observations += [self._evaluated(promql, evaluated) for promql in self._queries]
-            observations += [self._alarmed(name, names, scrapes) for name, names in self._alerts.items()]
+            observations += [self._alerts_of(name, names, scrapes) for name, names in self._alerts.items()]
         return {observation.name: observation for observation in observations}
 
     def _measured(self, measure: MeasureQuery, scrapes: Query) -> Observation:
@@ -94,7 +94,8 @@ class PrometheusObserver:
                 for one in series
             )
         judged = _JUDGED[measure.judged]
-        # A mean of two counters is a share of what was counted (hits of lookups); else the whole is a size.
+        # The mean of two counters is a share of counted events (hits of lookups).
+        # Otherwise the capacity is a size.
         is_counted = measure.reading is Reading.COUNTER and bool(measure.capacity) and judged is Judged.MEAN
         return Observation(
             name=measure.name,
@@ -123,8 +124,11 @@ class PrometheusObserver:
             problem=problem,
         )
 
-    def _alarmed(self, name: str, names: str, scrapes: Query) -> Observation:
-        """The alerts that were firing, by name, and the source's own sign of life: silence must be told from absence."""
+    def _alerts_of(self, name: str, names: str, scrapes: Query) -> Observation:
+        """The alerts that were firing, by name, and a series that shows when the source worked.
+
+        That series distinguishes "no alert fired" from "no data".
+        """
         query = f'ALERTS{{alertstate="firing",alertname=~"{names}"}}'
         alive, problem = self._ask("up", "", scrapes)
         moments = np.unique(np.concatenate([one.times for one in alive] or [np.empty(0)]))
@@ -135,7 +139,7 @@ class PrometheusObserver:
                 for row in (scrapes(query) if not problem else [])
             ]
         except Exception as error:  # as in `_ask`
-            problem = f"Prometheus at {self._url} could not be asked for {query}: {_first_line(error)}"
+            problem = self._failure(query, error)
         return Observation(
             name=name,
             reading=Reading.GAUGE,
@@ -149,24 +153,25 @@ class PrometheusObserver:
         )
 
     def _ask(self, text: str, per: str, query: Query) -> tuple[tuple[Series, ...], str]:
-        """The series that a query finds, and what is wrong with them in one sentence; "" where nothing is.
+        """The series of a query, and the problem with them in one sentence; "" without a problem.
 
-        `per` is the label that tells them apart, "" for all labels.
+        `per` is the label that identifies them, "" for all labels.
         """
         try:
             found = query(text)
             series = tuple(_series(row, per) for row in found)
-        except (
-            Exception
-        ) as error:  # whatever a source or its client comes up with: it is not the service's fault
-            return (), f"Prometheus at {self._url} could not be asked for {text}: {_first_line(error)}"
+        except Exception as error:  # no error of the source or its client is the service's fault
+            return (), self._failure(text, error)
         if not any(len(one.times) for one in series):
-            return (), f"Prometheus at {self._url} has nothing for {text}"
+            return (), f"Prometheus at {self._url} has no samples for {text}"
         names = [one.instance for one in series]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            return (), f'{text} finds more than one series with {per}="{twice}": narrow it down'
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate is not None:
+            return (), f'{text} returns more than one series with {per}="{duplicate}": narrow it down'
         return series, ""
+
+    def _failure(self, query: str, error: Exception) -> str:
+        return f"Prometheus at {self._url} failed to answer {query}: {_first_line(error)}"
 
 
 def _series(row: Mapping[str, Any], per: str) -> Series:
@@ -180,7 +185,7 @@ def _series(row: Mapping[str, Any], per: str) -> Series:
 
 
 def _alert(row: Mapping[str, Any]) -> str:
-    """An alert's name, and after a comma the labels that tell it from others of its name."""
+    """The name of an alert and, after a comma, the labels that distinguish it from others."""
     labels = {
         name: value
         for name, value in row["metric"].items()
@@ -190,6 +195,6 @@ def _alert(row: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, OSError):  # what `requests` says of a connection is a paragraph of its own insides
+    if isinstance(error, OSError):  # `requests` describes a failed connection in a long paragraph
         return f"no answer ({type(error).__name__})"
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,1 +1,1 @@
-"""From what the sentences of a scenario say to the plan of a run."""
+"""Makes the plan of a run from the sentences of a scenario."""

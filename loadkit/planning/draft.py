@@ -1,4 +1,4 @@
-"""What the Givens and Whens of one scenario say: its populations, and what happens to the service meanwhile."""
+"""The draft of a scenario: the populations and actions that its Given and When steps state."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,51 +16,51 @@ _LEVELS = {
     "requests per second": Model.REQUESTS,
     "journeys per second": Model.JOURNEYS,
 }
-"""Columns of the stages' table, and who decides when the next operation starts."""
+"""The load column of the stages' table, and its load model."""
 
 
 @dataclass(slots=True)
 class PopulationDraft:
-    """What the sentences have said of one population; None, or empty, where they have not."""
+    """The statements about one population; unstated fields are None or empty."""
 
     model: Model | None = None
     level: float | None = None
     """Users, or arrivals per second."""
     named_level: str = ""
     called: str = ""
-    """Its name, where a sentence has a word of its own for its users: "analysts"."""
+    """Its name, where a sentence names its users: "analysts"."""
     mix: str = ""
     journey: str = ""
     shares: tuple[MixEntry, ...] = ()
-    """Rows of the users' table; journeys by their titles."""
+    """The rows of the users' table, with journeys by title."""
     arrival: float | None = None
     hold: float | None = None
     stages: tuple[Stage, ...] = ()
     curve: str = ""
     curve_seconds: float | None = None
-    """How long the curve is to take; None: as the environment has it."""
+    """The duration of the curve; None for that of the environment."""
     fall: tuple[float, float] | None = None
-    """The level that the load falls back to, and how many seconds into the hold."""
+    """The level to which the load falls back, and when, in seconds into the hold."""
     think: Think | None = None
     pace: float | None = None
 
     @property
     def name(self) -> str:
-        """What it is called: "users", "dashboard users", '"ingest events" users'."""
+        """Its name: "users", "dashboard users", '"ingest events" users'."""
         plain = PLAIN_NAMES[self.model or Model.CLOSED]
-        does = f'"{self.journey}"' if self.journey else self.mix
-        return self.called or f"{does} {plain}".strip()
+        behavior = f'"{self.journey}"' if self.journey else self.mix
+        return self.called or f"{behavior} {plain}".strip()
 
 
 @dataclass(slots=True)
 class Draft:
-    """What the Givens of one scenario have said so far.
+    """The statements of one scenario so far.
 
-    A sentence that states a load begins a population. The sentences after it speak of that population.
-    The sentences before the first load speak of the first population.
+    A sentence that states a load begins a population. The sentences after it apply to that population.
+    The sentences before the first load apply to the first population.
 
-    Every method raises PhraseError where a sentence contradicts an earlier one, or a table cannot be read; who reads
-    the sentences puts in which one it was.
+    Every method raises PhraseError where a sentence contradicts an earlier one, or a table cannot be
+    read. The caller adds the sentence to the error.
     """
 
     populations: list[PopulationDraft] = field(default_factory=lambda: [PopulationDraft()])
@@ -70,18 +70,18 @@ class Draft:
 
     @property
     def last(self) -> PopulationDraft:
-        """The population that sentences speak of now."""
+        """The population to which the next sentences apply."""
         return self.populations[-1]
 
     def load(self, model: Model, level: float, *, mix: str = "", journey: str = "", called: str = "") -> None:
-        """So many users, or arrivals per second; `called` is a word of their own for them, in the plural."""
+        """State a load of users or arrivals per second; `called` is their name in the plural."""
         population = self._begin()
         if population.stages and (population.model, _peak(population.stages)) != (model, level):
             raise PhraseError(
                 "",
                 f"{level:g}",
-                f"the table before it states {_in_words(population)}; another population is stated after the load "
-                f"of the first, so state {_in_words(population)} before the table",
+                f"the table before it states {_in_words(population)}; expected the load of a population before its "
+                f"table, so state {_in_words(population)} before the table",
             )
         if mix or journey:
             _only_once(population.shares or None, mix or journey, "what the users are was stated before")
@@ -90,15 +90,15 @@ class Draft:
         self._require_another_name(f"{level:g}")
 
     def load_named(self, level: str) -> None:
-        """A level of the environment."""
+        """State a load level of the environment."""
         population = self._begin()
         if population.stages and population.model is not Model.CLOSED:
-            raise PhraseError("", level, "it is a level of users, and the table before it states arrivals")
+            raise PhraseError("", level, "it is a level of users, but the table before it states arrivals")
         population.model, population.level, population.named_level = Model.CLOSED, 0.0, level
         self._require_another_name(level)
 
     def arrive(self, seconds: float) -> None:
-        """They come one after the other, over so many seconds."""
+        """State the ramp: the seconds over which the users arrive."""
         last = self.last
         _only_once(last.arrival, "arrive", "their arrival was stated before")
         _only_once(last.stages or None, "arrive", "the load follows a table, which says when they arrive")
@@ -106,7 +106,7 @@ class Draft:
         last.arrival = seconds
 
     def hold_for(self, seconds: float) -> None:
-        """The load stays what it is for so many seconds."""
+        """State the hold: the seconds for which the load is constant."""
         last = self.last
         _only_once(last.hold, "holds", "how long it holds was stated before")
         _only_once(last.stages or None, "holds", "the load follows a table, which says how long it holds")
@@ -114,11 +114,11 @@ class Draft:
         last.hold = seconds
 
     def follow(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Stages: straight lines from level to level, as a table says them."""
+        """State the stages by a table: linear changes from level to level."""
         last = self.last
         _only_once(last.stages or None, "follows", "the stages were stated before")
-        _only_once(last.arrival, "follows", "their arrival was stated before, the table says it too")
-        _only_once(last.hold, "follows", "how long it holds was stated before, the table says it too")
+        _only_once(last.arrival, "follows", "their arrival was stated before, but the table states it too")
+        _only_once(last.hold, "follows", "the hold was stated before, but the table states it too")
         if len(headings) != 2 or headings[0] != "for" or headings[1] not in _LEVELS:
             known = " or ".join(f"| for | {column} |" for column in _LEVELS)
             raise PhraseError("", f"| {' | '.join(headings)} |", f"expected a table {known}")
@@ -136,29 +136,29 @@ class Draft:
         self._require_another_name(headings[1])
 
     def follow_curve(self, name: str, seconds: float | None = None) -> None:
-        """A curve of the environment, up to the load stated; in so many seconds where they are given."""
+        """State a curve of the environment, up to the stated load, optionally with its duration."""
         last = self.last
         _only_once(last.curve or last.stages or None, "follows", "what the load follows was stated before")
-        _only_once(last.arrival, "follows", "their arrival was stated before, the curve says it too")
-        _only_once(last.hold, "follows", "how long it holds was stated before, the curve says it too")
+        _only_once(last.arrival, "follows", "their arrival was stated before, but the curve states it too")
+        _only_once(last.hold, "follows", "the hold was stated before, but the curve states it too")
         if seconds == 0:
-            raise PhraseError("", "over", "a curve takes some time, expected such as 10 minutes")
+            raise PhraseError("", "over", "expected a time above 0, such as 10 minutes")
         last.curve, last.curve_seconds = name, seconds
 
     def happens(self, name: str, after: float | None = None) -> None:
-        """Something is done to the service, so many seconds into the hold; a third of it where none are given."""
+        """State an action and its time in seconds into the hold; by default a third of it."""
         self.actions = (*self.actions, Action(name, at=after))
 
     def fall_back(self, level: float, after: float) -> None:
-        """The load becomes less, at once, so many seconds into the hold."""
+        """State a sudden drop of the load to a level, `after` seconds into the hold."""
         last = self.last
-        _only_once(last.fall, "falls", "that the load falls back was stated before")
+        _only_once(last.fall, "falls", "the fall of the load was stated before")
         _only_once(last.stages or None, "falls", "the load follows a table, which says when it falls")
         _only_once(last.curve or None, "falls", "the load follows a curve, which says when it falls")
         last.fall = (level, after)
 
     def share(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Who does what, as a table says it."""
+        """State the journeys of the users by a table of shares."""
         last = self.last
         _only_once(last.shares or None, "are", "what the users are was stated before")
         _only_once(last.mix or last.journey or None, "are", "what the users do was stated before")
@@ -180,8 +180,8 @@ class Draft:
         last.shares = entries
 
     def think_for(self, think: Think) -> None:
-        """How long a user pauses after an answer."""
-        _only_once(self.last.think, "thinks", "how long users think was stated before")
+        """State the think time of a user after an answer."""
+        _only_once(self.last.think, "thinks", "the think time was stated before")
         if think.low > think.high:
             raise PhraseError(
                 "", "thinks", "the first time is longer than the second, expected such as 1 to 3 seconds"
@@ -189,25 +189,25 @@ class Draft:
         self.last.think = think
 
     def pace_at(self, seconds: float) -> None:
-        """How long after the start of a journey a user starts the next."""
-        _only_once(self.last.pace, "every", "how often users start was stated before")
+        """State the pace: the seconds between the starts of a user's journeys."""
+        _only_once(self.last.pace, "every", "the pace was stated before")
         if not seconds:
-            raise PhraseError("", "every", "a pace takes some time, expected such as 10 seconds")
+            raise PhraseError("", "every", "expected a pace above 0, such as 10 seconds")
         self.last.pace = seconds
 
     def cache_is(self, state: str) -> None:
-        """Warm or cold."""
+        """State the cache: warm or cold."""
         _only_once(self.cache, state, "the cache was stated before")
         self.cache = state
 
     def _begin(self) -> PopulationDraft:
-        """The population of a load that is being stated: the first, as long as it has none, or a new one."""
+        """The population for a load: the first one if it has no load yet, or a new one."""
         if self.last.level is not None:
             self.populations.append(PopulationDraft())
         return self.last
 
     def _require_another_name(self, word: str) -> None:
-        """Refuse a population with the name of an earlier one: a criterion could mean either."""
+        """Refuse a population with the name of an earlier one: a criterion would be ambiguous."""
         *earlier, last = self.populations
         if last.name.casefold() in {each.name.casefold() for each in earlier}:
             raise PhraseError(
@@ -228,6 +228,6 @@ def _peak(stages: Iterable[Stage]) -> float:
 
 
 def _in_words(population: PopulationDraft) -> str:
-    """The load that a table states: "500 users"."""
+    """The highest load of a table: "500 users"."""
     column = next(column for column, model in _LEVELS.items() if model is population.model)
     return f"{_peak(population.stages):g} {column}"

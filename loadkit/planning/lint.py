@@ -1,4 +1,4 @@
-"""Refuses criteria that a plan could never answer, before any load."""
+"""Refuses criteria that a plan cannot answer, before any load."""
 
 from loadkit.criterion import Criterion, ScopeKind
 from loadkit.environment.environment import Environment
@@ -13,10 +13,10 @@ __all__ = ["require_known", "require_population", "require_reachable"]
 
 
 def require_known(criterion: Criterion, environment: Environment) -> None:
-    """Refuse endpoints that the environment knows no group of: nothing would be judged.
+    """Refuse an endpoint group that the environment does not have: it has no operations to judge.
 
     Raises:
-        ConfigurationError: so it is.
+        ConfigurationError: the group is unknown.
 
     """
     scope = criterion.scope
@@ -27,43 +27,44 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
 
 
 def require_population(criterion: Criterion, plan: Plan) -> None:
-    """Refuse a population that the plan does not have: nothing would be judged.
+    """Refuse a population that the plan does not have: it has no operations to judge.
 
     Raises:
-        ConfigurationError: so it is.
+        ConfigurationError: the population is unknown.
 
     """
     names, scope = [population.name for population in plan.populations], criterion.scope
     if scope.kind is ScopeKind.POPULATION and scope.name not in names:
         raise ConfigurationError(
             f'"{criterion.sentence}": no population "{scope.name}" in this load; there are: {", ".join(names)} '
-            '(a group of endpoints is written such as "of the auth endpoints")'
+            '(write an endpoint group such as "of the auth endpoints")'
         )
 
 
 def require_reachable(criterion: Criterion, plan: Plan) -> None:
-    """Refuse a throughput that the plan cannot bring about, however fast the service answers.
+    """Refuse a throughput that the plan cannot reach, however fast the service answers.
 
-    A throughput is made by the population that the criterion speaks of, else by all together.
+    The population of the criterion makes the throughput, or else all populations together.
 
     Raises:
         ConfigurationError: the plan offers too little load for it.
 
     """
-    asks_for_it = criterion.is_amount and not criterion.comparison.is_upper
-    if not asks_for_it or plan.scaling.users < 1:
+    has_lower_limit = criterion.is_amount and not criterion.comparison.is_upper
+    if not has_lower_limit or plan.scaling.users < 1:
         return
     scope = criterion.scope
-    makers = plan.populations
+    populations = plan.populations
     if scope.kind is ScopeKind.POPULATION:
-        makers = (plan.population(scope.name),)
-    loads = [population.workload for population in makers]
+        populations = (plan.population(scope.name),)
+    loads = [population.workload for population in populations]
     most, least = sum(offered(load, load.peak) for load in loads), needed(loads, criterion.limit)
     if most < least:
+        purpose = " to judge it" if least > criterion.limit else ""
         raise ConfigurationError(
             f'"{criterion.sentence}" is out of reach, however fast the service is: '
-            f"{' and '.join(_in_words(population) for population in makers)} make at most {format_number(most)} "
-            f"per second, and it takes at least {format_number(least)}{' to tell' if least > criterion.limit else ''}"
+            f"{' and '.join(_in_words(population) for population in populations)} make at most "
+            f"{format_number(most)} per second; expected at least {format_number(least)}{purpose}"
         )
 
 

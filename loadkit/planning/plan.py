@@ -1,4 +1,4 @@
-"""From what the sentences of a scenario say to the plan of a run."""
+"""Makes the plan of a run from the draft of a scenario and its environment."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,27 +14,28 @@ from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 __all__ = ["SHORTEST_EVENTFUL_HOLD", "SHORTEST_HOLD", "beside", "plan", "unknown"]
 
 SHORTEST_HOLD = 30.0
-"""Seconds below which a rehearsal shortens no hold: less cannot be judged."""
+"""Minimum hold of a rehearsal in seconds: a shorter one cannot be judged."""
 SHORTEST_EVENTFUL_HOLD = 90.0
-"""The same where something happens a third into it: thirty seconds before it, and a minute to recover in."""
+"""The minimum with an action a third into it: 30 s before the action, 60 s to recover."""
 
 _SAME = 1e-6
-"""Seconds by which moments may differ that are the same."""
+"""Tolerance in seconds for equal moments."""
 
 
 def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1) -> Plan:
-    """The plan that a draft means in an environment, shortened and thinned as that environment is set to.
+    """The plan of a draft in an environment, scaled by that environment's scales.
 
-    What a population leaves open is as it is with the first one; what that leaves open, the environment says.
+    A population takes what it does not state from the first population. The first one takes it from
+    the environment.
 
     Args:
-        draft: what the sentences say.
-        environment: gives what they leave open: mix, times, named levels, scales.
+        draft: the statements of the scenario.
+        environment: the source of unstated values: mix, times, named levels, scales.
         journeys: ``module:function`` by title.
-        seed: fixes schedule and shapes.
+        seed: seed of the schedule and of the shapes.
 
     Raises:
-        ConfigurationError: a level, mix or journey is unknown there, or the populations do not go together.
+        ConfigurationError: a level, mix or journey is unknown, or the populations are incompatible.
 
     """
     first = draft.populations[0]
@@ -71,7 +72,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
             time=workload.seconds / before.seconds,
             stated_hold=max(
                 (phase.end - phase.start for phase in before.phases() if phase.is_constant),
-                default=before.seconds,  # a curve never holds: all of it
+                default=before.seconds,  # a curve never holds: its whole duration counts
             ),
         ),
     )
@@ -80,18 +81,18 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
 def beside(
     level: str, draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1
 ) -> Plan:
-    """The plan of a draft at another load level of the environment, all else being equal, and nothing happening.
+    """The same plan at another load level of the environment, without its actions.
 
-    The level is one of the first population; the others are as they are.
+    The level replaces that of the first population; other populations do not change.
 
     Raises:
-        ConfigurationError: there is no such level, or the first population is none of users.
+        ConfigurationError: the level is unknown, or the load of the first population is open.
 
     """
     own = plan(draft, environment, journeys, seed)
     if own.workload.model is not Model.CLOSED:
         raise ConfigurationError(
-            f"the {level} load is one of users, and this one is not: they do not compare"
+            f"the {level} load is a number of users, but this load is open: they do not compare"
         )
     first, *others = draft.populations
     other = replace(first, level=0.0, named_level=level, fall=None)
@@ -102,23 +103,23 @@ def beside(
 
 
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
-    """The error that an environment has no mix, level … of that name, with the names it has."""
+    """The message that an environment has no mix, level … of a name, with the names it has."""
     listed = ", ".join(sorted(known)) or "none"
     return f'no {kind} "{name}" in environments/{environment.file.name}; there are: {listed}'
 
 
-# --- what the sentences mean, nothing scaled
+# --- the stated load, before scaling
 
 
 def _workload(
     own: PopulationDraft, first: PopulationDraft, environment: Environment, journeys: Mapping[str, str]
 ) -> Workload:
-    """The load of a population as the sentences mean it."""
+    """The load of a population as stated, before scaling."""
     model = own.model or Model.CLOSED
     is_closed = model is Model.CLOSED
     if own.pace and not is_closed:
         raise ConfigurationError(
-            "each user starts a journey every so often, and arrivals set a pace too; expected one of the two: "
+            "each user starts a journey at a pace, but arrivals set a pace too; expected one of the two: "
             "1000 concurrent users, or 20 journeys starting per second"
         )
     mix = _mix(own, environment) or _mix(first, environment) or environment.default_mix
@@ -132,7 +133,7 @@ def _workload(
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:
-    """What a population is called. The default mix is named only beside other populations."""
+    """The name of a population, which omits the default mix of a single population."""
     if not own.mix or own.called:
         return own.name
     mix = _mix_name(own.mix, environment)
@@ -150,11 +151,11 @@ def _stages(own: PopulationDraft, first: PopulationDraft, environment: Environme
             )
         return own.stages
     if not level:
-        raise ConfigurationError("a load of nothing cannot be judged; expected such as 1000 concurrent users")
+        raise ConfigurationError("a load of 0 cannot be judged; expected such as 1000 concurrent users")
     if own.curve:
         return _curve(own, environment, level)
     if (own.arrival, own.hold, own.fall) == (None, None, None):
-        # Nothing says when its users come and go: they do so with those of the first population.
+        # No sentence states when its users join and leave: they follow the first population.
         if first.stages:
             ratio = level / max(stage.level for stage in first.stages)
             return tuple(replace(stage, level=stage.level * ratio) for stage in first.stages)
@@ -163,26 +164,28 @@ def _stages(own: PopulationDraft, first: PopulationDraft, environment: Environme
     arrival = _first_stated(own.arrival, first.arrival, environment.settings.ramp)
     hold = _first_stated(own.hold, first.hold, environment.settings.hold)
     if not hold:
-        raise ConfigurationError("a load that holds for no time cannot be judged; expected such as 5 minutes")
+        raise ConfigurationError("a load that holds for 0 s cannot be judged; expected such as 5 minutes")
     if own.fall is None:
         return (Stage(arrival, level), Stage(hold, level))
     lower, after = own.fall
     if lower >= level:
-        raise ConfigurationError(f"the load cannot fall back to {lower:g}: it is {level:g} {own.name}")
+        raise ConfigurationError(
+            f"the load cannot fall back to {lower:g}: expected less than {level:g} {own.name}"
+        )
     if not 0 < after < hold:
         raise ConfigurationError(
-            f"the load holds for {format_seconds(hold)} and cannot fall back {format_seconds(after)} into that"
+            f"the load holds for {format_seconds(hold)} and cannot fall back after {format_seconds(after)}"
         )
     return (Stage(arrival, level), Stage(after, level), Stage(0, lower), Stage(hold - after, lower))
 
 
 def _first_stated(*values: float | None) -> float:
-    """The first of some values that is there; the last one always is."""
+    """The first value that is not None; the last value never is."""
     return float(next(value for value in values if value is not None))
 
 
 def _level(own: PopulationDraft, environment: Environment) -> float:
-    """The load stated: users, or arrivals per second."""
+    """The stated load: users, or arrivals per second."""
     if not own.named_level:
         return float(environment.settings.default_load if own.level is None else own.level)
     try:
@@ -194,7 +197,7 @@ def _level(own: PopulationDraft, environment: Environment) -> float:
 
 
 def _curve(shape: PopulationDraft, environment: Environment, level: float) -> tuple[Stage, ...]:
-    """A curve of the environment, its highest point at a level."""
+    """A curve of the environment, scaled so that its highest point is at a level."""
     try:
         points = environment.settings.curves[shape.curve]
     except KeyError:
@@ -209,7 +212,7 @@ def _curve(shape: PopulationDraft, environment: Environment, level: float) -> tu
 
 
 def _mix(own: PopulationDraft, environment: Environment) -> tuple[MixEntry, ...]:
-    """Who does what, where a population says so; journeys by their titles."""
+    """The stated mix of a population, with journeys by title; empty where it states none."""
     if own.shares:
         return own.shares
     if own.journey:
@@ -218,7 +221,7 @@ def _mix(own: PopulationDraft, environment: Environment) -> tuple[MixEntry, ...]
 
 
 def _mix_name(name: str, environment: Environment) -> str:
-    """A mix as the environment writes it, whatever its capitals."""
+    """The name of a mix as the environment writes it; case is ignored."""
     by_name = {known.casefold(): known for known in environment.mixes}
     try:
         return by_name[name.casefold()]
@@ -231,50 +234,50 @@ def _known(entry: MixEntry, journeys: Mapping[str, str], environment: Environmen
         return replace(entry, journey=journeys[entry.journey])
     except KeyError:
         raise ConfigurationError(
-            f'no journey "{entry.journey}" in {environment.settings.journeys}; there are: {", ".join(sorted(journeys)) or "none"}'
+            f'no journey "{entry.journey}" in {environment.settings.journeys}; '
+            f"there are: {', '.join(sorted(journeys)) or 'none'}"
         ) from None
 
 
-# --- what must hold of it
+# --- requirements of a plan
 
 
 def _require_together(populations: Sequence[Population]) -> None:
-    """Refuse populations that do not start and end together, and loads that change while the first one's holds.
+    """Refuse populations that end apart, and loads that change while the first one is constant.
 
-    The steady window is sought where the first population's load is constant: there all must be.
+    The steady window is in a phase in which the first population's load is constant. All loads must
+    be constant there.
     """
     first, *others = populations
     for other in others:
-        lasting = [each.workload.seconds for each in (first, other)]
-        if abs(lasting[0] - lasting[1]) > _SAME:
+        durations = [each.workload.seconds for each in (first, other)]
+        if abs(durations[0] - durations[1]) > _SAME:
             raise ConfigurationError(
-                f"all populations start and end together, but {first.name} last {format_seconds(lasting[0])} and "
-                f"{other.name} {format_seconds(lasting[1])}: say how they arrive and how long the load holds once, "
-                f"after {first.name}, and it is said of all"
+                f"all populations start and end together, but {first.name} last "
+                f"{format_seconds(durations[0])} and {other.name} {format_seconds(durations[1])}: state "
+                f"arrival and hold once, after {first.name}, and they apply to all"
             )
         for phase in first.workload.phases():
             if phase.is_constant and not _is_constant(other.workload, phase.start, phase.end):
                 raise ConfigurationError(
                     f"the load of {other.name} changes between {format_seconds(phase.start)} and "
-                    f"{format_seconds(phase.end)}, while that of {first.name} is constant: there would be no steady load "
-                    f"to judge; what is stated after {first.name} is said of all"
+                    f"{format_seconds(phase.end)}, while that of {first.name} is constant: there would be no "
+                    f"steady load to judge; statements after {first.name} apply to all"
                 )
 
 
 def _is_constant(load: Workload, start: float, end: float) -> bool:
-    """Does a load stay what it is from one moment to another?"""
-    there = [phase for phase in load.phases() if phase.start < end - _SAME and start + _SAME < phase.end]
-    return all(phase.is_constant for phase in there) and len({phase.level for phase in there}) <= 1
+    """Is a load constant from one moment to another?"""
+    within = [phase for phase in load.phases() if phase.start < end - _SAME and start + _SAME < phase.end]
+    return all(phase.is_constant for phase in within) and len({phase.level for phase in within}) <= 1
 
 
 def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
-    """Refuse what would happen when the load is over, or when it does not hold."""
+    """Refuse actions after the end of the hold, or in a plan without a hold."""
     hold = workload.hold
     for action in actions:
         if hold is None:
-            raise ConfigurationError(
-                f'"{action.name}" needs a load that holds for a while, before and after it'
-            )
+            raise ConfigurationError(f'"{action.name}" needs a load that holds before and after it')
         if action.at is not None and action.at >= hold.end - hold.start:
             raise ConfigurationError(
                 f"the load holds for {format_seconds(hold.end - hold.start)}, which is over before "
@@ -286,7 +289,7 @@ def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
 
 
 def _shortest_hold(actions: Sequence[Action]) -> float:
-    """Seconds below which a rehearsal shortens no hold: delays of actions stay what they are."""
+    """The minimum hold of a rehearsal in seconds; the delays of actions are not scaled."""
     if not actions:
         return SHORTEST_HOLD
     delays = [action.at for action in actions if action.at is not None]
@@ -294,7 +297,7 @@ def _shortest_hold(actions: Sequence[Action]) -> float:
 
 
 def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[float]:
-    """The seconds of each stage: ramps by the scale, holds too but never below the shortest, nothing longer."""
+    """The scaled seconds of each stage, never longer than stated; holds are at least `shortest`."""
     seconds = []
     before = 0.0
     for stage in stages:
@@ -306,7 +309,7 @@ def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[f
 
 
 def _scaled(load: Workload, stages: Sequence[Stage], spent: Sequence[float], scale: float) -> Workload:
-    """A load as a rehearsal puts it on: fewer users, and the time in which `stages` take `spent` seconds."""
+    """The load of a rehearsal: fewer users, in the time in which `stages` take `spent` seconds."""
     levels = _thinned(load.stages, load.model, scale)
     seconds = list(spent)
     if [stage.seconds for stage in load.stages] != [stage.seconds for stage in stages]:
@@ -317,7 +320,7 @@ def _scaled(load: Workload, stages: Sequence[Stage], spent: Sequence[float], sca
 
 
 def _moment_in_rehearsal(moment: float, stages: Sequence[Stage], spent: Sequence[float]) -> float:
-    """When a rehearsal is where the stated load is after `moment` seconds; seconds after the start."""
+    """The moment of a rehearsal that corresponds to a stated moment, in seconds after the start."""
     start = passed = 0.0
     for stage, seconds in zip(stages, spent, strict=True):
         if stage.seconds and moment <= start + stage.seconds:
@@ -327,7 +330,7 @@ def _moment_in_rehearsal(moment: float, stages: Sequence[Stage], spent: Sequence
 
 
 def _thinned(stages: Sequence[Stage], model: Model, scale: float) -> list[float]:
-    """The level of each stage: whole users, at least one where there were some."""
+    """The scaled level of each stage: a whole number of users, at least one where it was not 0."""
     levels = [stage.level * min(1.0, scale) for stage in stages]
     if model is Model.CLOSED:
         levels = [float(max(1, round(level))) if level else 0.0 for level in levels]

@@ -1,1 +1,1 @@
-"""What load is put on, and when each operation is due."""
+"""Workloads and plans, and when each operation is due."""

@@ -1,4 +1,4 @@
-"""What a load offers at most: a throughput beyond it can be judged of no service."""
+"""The maximum throughput that a load can offer, whatever the service."""
 
 import math
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["needed", "offered"]
 
 _MARGIN = 1.05
-"""Times the limit that arrivals must offer, so that a throughput can be told from it."""
+"""Ratio of offered arrivals to the limit, so that the random count differs from the limit."""
 
 
 def offered(workload: Workload, level: float) -> float:
-    """Requests per second that a level of a load makes at most, however fast the service is.
+    """The maximum requests per second of a load at a level, however fast the service answers.
 
-    Infinite where the plan alone does not tell: users who do not think or who keep a pace, and
-    journeys, which make as many requests as they like.
+    Infinite where the plan does not determine it: users without think time or with a pace, and
+    journeys, whose number of requests is unknown.
     """
     match workload.model:
         case Model.CLOSED:
@@ -27,9 +27,9 @@ def offered(workload: Workload, level: float) -> float:
 
 
 def needed(workloads: Iterable[Workload], limit: float) -> float:
-    """Requests per second that loads must offer together to judge a limit on throughput.
+    """Requests per second that loads must offer together for a limit on throughput to be judged.
 
-    Arrivals come at random: as many as the limit cannot be told from fewer.
+    Arrivals are random: an offer equal to the limit cannot be distinguished from a lower one.
     """
     is_open = all(workload.model is not Model.CLOSED for workload in workloads)
     return _MARGIN * limit if is_open else limit

@@ -1,4 +1,4 @@
-"""The phases of a plan: when which load is on, what is judged of it, and what disturbs the service."""
+"""The phases of a plan: their loads, which one is judged, and what disturbs the service."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from loadkit.workload.workload import Phase
 __all__ = ["Disturbance", "action_at", "constant_phase", "disturbance", "judged_phase", "phases"]
 
 _LEAST_CURVE = 3
-"""Stages that make a curve: the first ramp, and what is judged."""
+"""Minimum number of stages of a curve: the first ramp, and the judged stages."""
 
 
 def phases(plan: Plan) -> tuple[Phase, ...]:
-    """The plan's phases: its stages, and its hold split where its actions happen.
+    """The plan's phases: its stages, with the hold split at its actions.
 
-    The parts are named "before KILL INSTANCE" and "after KILL INSTANCE" by the action that bounds them.
+    The action at their boundary names the parts: "before KILL INSTANCE" and "after KILL INSTANCE".
     """
     stages = plan.workload.phases()
     hold = plan.workload.hold
@@ -33,14 +33,14 @@ def phases(plan: Plan) -> tuple[Phase, ...]:
 
 
 def action_at(hold: Phase, at: float | None) -> float:
-    """When an action happens, in seconds since the run's start: so far into the hold, or a third of it."""
+    """The time of an action, in seconds since the run's start; by default a third into the hold."""
     return hold.start + ((hold.end - hold.start) / 3 if at is None else at)
 
 
 def constant_phase(plan: Plan) -> Phase | None:
-    """The last phase of constant load at the highest level that is held, up to the first action.
+    """The last phase of constant load at the highest constant level, up to the first action.
 
-    None where the load is never constant, or the action comes at once.
+    None where the load is never constant, or where the action starts with the hold.
     """
     hold = plan.workload.hold
     if hold is None:
@@ -50,7 +50,7 @@ def constant_phase(plan: Plan) -> Phase | None:
 
 
 def judged_phase(plan: Plan) -> Phase | None:
-    """The phase that criteria are judged on: `constant_phase`, or of a curve all that follows its first ramp."""
+    """The phase on which criteria are judged: `constant_phase`, or a curve after its first ramp."""
     stages = plan.workload.phases()
     if plan.workload.hold is not None or len(stages) < _LEAST_CURVE:
         return constant_phase(plan)
@@ -60,22 +60,23 @@ def judged_phase(plan: Plan) -> Phase | None:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What a service is to recover from."""
+    """A disturbance from which a service must recover."""
 
     what: str
     """"an instance is killed", "the load falls back"."""
     at: float
-    """Seconds since the run's start, by plan; as the two that follow."""
+    """Planned seconds since the run's start, as in the next two fields."""
     end: float
-    """Until when it can be seen to recover."""
+    """The end of the time in which recovery is observed."""
     before: Phase | None
-    """The steady load before it, which shows how the service is when nothing disturbs it; None where there is none."""
+    """The constant load before it, which gives the undisturbed baseline; None without one."""
 
 
 def disturbance(plan: Plan) -> Disturbance | None:
-    """What disturbs the service: the last action; else the highest load, once it is over. None where nothing does.
+    """The disturbance of a plan: its last action, else the end of its highest load; None without.
 
-    The load is over where it is back at the level before it, since a service cannot be as it was under more load.
+    The highest load ends where the level returns to the one before it. Under a higher load the
+    service cannot be as it was.
     """
     hold = plan.workload.hold
     if hold is None:

@@ -1,4 +1,4 @@
-"""All that decides what a run is: its populations, what happens meanwhile, and what a rehearsal changes of it."""
+"""The plan of a run: its populations, its actions, and the scaling of a rehearsal."""
 
 import dataclasses
 import hashlib
@@ -13,18 +13,18 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["PLAIN_NAMES", "Action", "Plan", "Population", "Scaling"]
 
 PLAIN_NAMES = {Model.CLOSED: "users", Model.REQUESTS: "requests", Model.JOURNEYS: "journeys"}
-"""What the populations of each model are called where nothing else tells them apart."""
+"""The default names of populations by model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """One of the loads that a run puts on together."""
+    """One of the simultaneous loads of a run."""
 
     name: str
-    """In the plural, as reports and sentences have it: "users", "dashboard users", "requests"."""
+    """In the plural, as in reports and sentences: "users", "dashboard users", "requests"."""
     workload: Workload
     stated_level: float = 0.0
-    """The highest level as the sentence states it; a rehearsal may put on less. 0 where no sentence states it."""
+    """The highest level stated in the sentence, before scaling; 0 where no sentence states it."""
 
     @property
     def in_words(self) -> str:
@@ -32,31 +32,31 @@ class Population:
         return self.level_in_words(f"{self.workload.peak:g}")
 
     def level_in_words(self, level: str) -> str:
-        """A level with what it counts: "98 of 100 users", "20 journeys per second"."""
+        """A level with its unit: "98 of 100 users", "20 journeys per second"."""
         name = self.name.removesuffix("s") if level == "1" else self.name
         return f"{level} {name}{'' if self.workload.model is Model.CLOSED else ' per second'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that happens to the service while the load is on."""
+    """An action on the service during the load."""
 
     name: str
-    """As sentences and the environment file have it: "an instance is killed"."""
+    """As in sentences and in the environment file: "an instance is killed"."""
     at: float | None = None
-    """Seconds into the hold; None: a third of it."""
+    """Seconds into the hold; None for a third of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What a rehearsal changes: shorter, or with fewer users, than the sentence says."""
+    """The scaling of a rehearsal: fewer users, or less time, than the sentence states."""
 
     users: float = 1.0
-    """Ratio of the stated users or arrivals that is put on; of several populations the least."""
+    """Ratio of actual to stated users or arrivals; the least one of several populations."""
     time: float = 1.0
-    """Ratio of the stated arrival and hold that is spent."""
+    """Ratio of actual to stated ramp and hold."""
     stated_hold: float = 0.0
-    """The hold as written, in seconds."""
+    """The stated hold in seconds."""
 
     @property
     def is_rehearsal(self) -> bool:
@@ -66,49 +66,49 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides what a run is. Equal plans share one run; criteria are no part of it."""
+    """The complete definition of a run, without its criteria. Equal plans share one run."""
 
     environment: str
-    """Its name, as in environments/NAME.toml."""
+    """The environment's name, as in environments/NAME.toml."""
     populations: tuple[Population, ...]
-    """At least one. They start and end together; the first one's phases are those of the run."""
+    """At least one. All start and end together; the phases of the first are those of the run."""
     actions: tuple[Action, ...] = ()
     seed: int = 1
-    """Fixes schedule and shapes, not the ids that are written."""
+    """Seed of the schedule and of the shapes; written ids do not depend on it."""
     timeout: float = 10.0
-    """Seconds for a whole request; a longer one failed."""
+    """Seconds for a whole request; a longer request fails."""
     drain: float = 10.0
-    """Seconds after the last stage in which answers are still awaited."""
+    """Seconds after the last stage in which the run still waits for answers."""
     cache: str = "warm"
-    """"warm": untimed traffic first; "cold": the cache is emptied first; "as it is": neither."""
+    """"warm": unrecorded traffic first; "cold": the cache is emptied first; "as it is": neither."""
     scaling: Scaling = Scaling()
 
     @classmethod
     def of(cls, environment: str, workload: Workload, **others: Any) -> Self:
-        """A plan of one population, called after its model; `others` are further fields by name."""
+        """A plan of one population, named after its model; `others` are further fields by name."""
         return cls(environment, (Population(PLAIN_NAMES[workload.model], workload),), **others)
 
     @property
     def workload(self) -> Workload:
-        """The first population's, whose phases are those of the run."""
+        """The workload of the first population, whose phases are those of the run."""
         return self.populations[0].workload
 
     @property
     def seconds(self) -> float:
-        """How long it lasts, without the drain: as long as its longest population."""
+        """The duration of its longest population, without the drain."""
         return max(population.workload.seconds for population in self.populations)
 
     def population(self, name: str) -> Population:
-        """One population by its name.
+        """The population of a name.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: no population has that name.
 
         """
         return {population.name: population for population in self.populations}[name]
 
     def with_workloads(self, change: Callable[[Workload], Workload]) -> Self:
-        """The same plan with the workload of each population changed."""
+        """A copy of the plan in which `change` is applied to the workload of each population."""
         return replace(
             self,
             populations=tuple(
@@ -118,12 +118,12 @@ class Plan:
 
     @property
     def in_words(self) -> str:
-        """Its populations at their highest: "1000 users + 50 admin users"."""
+        """Its populations at their highest levels: "1000 users + 50 admin users"."""
         return " + ".join(population.in_words for population in self.populations)
 
     @property
     def rehearsed(self) -> str:
-        """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; empty if nothing was."""
+        """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; else empty."""
         words: list[str] = []
         if self.scaling.users != 1:
             words.append(" and ".join(_thinned(population) for population in self.populations))
@@ -135,23 +135,23 @@ class Plan:
 
     @property
     def disturbs(self) -> bool:
-        """Does it do something to the service, other than use it?"""
+        """Does the plan have actions on the service?"""
         return bool(self.actions)
 
     @property
     def key(self) -> str:
-        """A short digest of the whole plan: equal plans, equal keys."""
-        # A plan that was kept has 5.0 where its sentence had 5, and is the same plan.
+        """A short digest of the whole plan; equal plans have equal keys."""
+        # An archived plan has 5.0 where its sentence had 5, and is the same plan.
         numbers = json.loads(json.dumps(self.to_json()), parse_int=float)
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; `loadkit.recording.archive` reads them back, also those of earlier versions."""
+        """The plan as JSON values; `loadkit.recording.archive` reads these and earlier versions."""
         return dataclasses.asdict(self)
 
 
 def _thinned(population: Population) -> str:
-    """How much of a population a rehearsal put on."""
+    """The level of a population in a rehearsal: "98 of 100 users"."""
     load = population.workload
     level = load.hold.level if load.hold else load.peak
     return population.level_in_words(f"{format_number(level)} of {format_number(population.stated_level)}")

@@ -1,6 +1,6 @@
-"""When users come and go, and when open arrivals start: pure functions of a workload and a seed.
+"""When users join and leave, and when open arrivals start: pure functions of a workload and a seed.
 
-Nothing here depends on how many workers share the load, so one worker and four put on the same schedule.
+The schedule does not depend on the number of workers that share the load.
 """
 
 import bisect
@@ -19,7 +19,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """The time during which a user is there; seconds since the run's start."""
+    """A time during which a user is present; seconds since the run's start."""
 
     join: float
     leave: float
@@ -30,18 +30,19 @@ class Arrival:
     """One scheduled start of an open load."""
 
     number: int
-    """0, 1, 2 … over the whole run, whatever worker serves it."""
+    """0, 1, 2 … over the whole run, whichever worker executes it."""
     at: float
     """Seconds since the run's start."""
     entry: int
-    """Which entry of the mix it follows."""
+    """The index of its entry of the mix."""
 
 
 def stays(stages: Sequence[Stage]) -> list[tuple[Stay, ...]]:
-    """When each user of a closed load is there: the stays of user 0, of user 1, …
+    """When each user of a closed load is present: the stays of user 0, of user 1, …
 
-    User k joins where the planned level rises through k + ½ and leaves where it falls through it: at every moment
-    the users present are the level, rounded. Those who are there at the end leave at the end.
+    User k joins where the planned level rises through k + ½ and leaves where it falls through it.
+    The number of users present is therefore always the rounded level. Users who are present at the
+    end leave at the end.
     """
     users = max((math.ceil(stage.level - 0.5) for stage in stages), default=0)
     return [tuple(_stays_above(stages, number + 0.5)) for number in range(users)]
@@ -58,7 +59,7 @@ def _stays_above(stages: Sequence[Stage], threshold: float) -> Iterator[Stay]:
             if rises:
                 joined = crossed
             else:
-                # The level was above before, so somebody joined.
+                # The level was above the threshold before, so the user had joined.
                 yield Stay(joined or 0.0, crossed)
                 joined = None
         start, before = start + stage.seconds, stage.level
@@ -67,10 +68,11 @@ def _stays_above(stages: Sequence[Stage], threshold: float) -> Iterator[Stay]:
 
 
 def entry_of(number: int, mix: Sequence[MixEntry]) -> int:
-    """Which entry of the mix user `number` follows.
+    """The index of the entry of the mix that user `number` follows.
 
-    The golden-ratio (Kronecker) sequence: any first n users have the shares of the mix to within a user or two, and so
-    has each worker's every-nth part of them (a plain rotation would give one worker all users of one kind).
+    This is the golden-ratio (Kronecker) sequence. The first n users have the shares of the mix to
+    within one or two users, for every n. So does each worker's part, which is every k-th user: a
+    plain rotation would give one worker all users of one kind.
     """
     limits = list(accumulate(entry.share for entry in mix))
     place = ((number + 0.5) * _GOLDEN) % 1.0 * limits[-1]
@@ -78,10 +80,10 @@ def entry_of(number: int, mix: Sequence[MixEntry]) -> int:
 
 
 def arrivals(workload: Workload, seed: int | str) -> Iterator[Arrival]:
-    """The starts of an open load, rising in time: a Poisson process at the planned rate, or evenly spaced.
+    """The starts of an open load in order: a Poisson process at the planned rate, or evenly spaced.
 
-    Made by time change (Çınlar 1975): arrivals of a process of rate one, taken back through the integral of the rate.
-    Each start draws its entry of the mix at random by the shares.
+    The method is a time change (Çınlar 1975). It maps the arrivals of a process of rate one through
+    the inverse of the integral of the rate. Each start draws its entry of the mix by the shares.
     """
     assert workload.model is not Model.CLOSED, "closed loads have users, not arrivals"
     generator = random.Random(f"{seed}:arrivals")
@@ -101,7 +103,7 @@ def arrivals(workload: Workload, seed: int | str) -> Iterator[Arrival]:
 
 
 def _moment(count: float, before: float, stage: Stage) -> float:
-    """Seconds into a stage at which the rate's integral a·t + s·t²/2 is `count`; a its first rate, s its slope."""
+    """Seconds t into a stage at which a·t + s·t²/2 = `count`; a is the initial rate, s the slope."""
     slope = (stage.level - before) / stage.seconds
     root = math.sqrt(max(before * before + 2.0 * slope * count, 0.0))
     return min(2.0 * count / (before + root), stage.seconds)

@@ -1,4 +1,4 @@
-"""One load over time: how many users or arrivals there are, and what they do."""
+"""A workload: the number of users or arrivals over time, and what they do."""
 
 import enum
 import math
@@ -8,19 +8,19 @@ __all__ = ["MixEntry", "Model", "Phase", "Stage", "Think", "Workload"]
 
 
 class Model(enum.StrEnum):
-    """Who decides when the next operation starts."""
+    """The load model, which determines when the next operation starts."""
 
     CLOSED = "closed"
-    """Users: each waits for an answer, thinks, goes on. Levels are users."""
+    """Each user waits for an answer, thinks, and continues. Levels are users."""
     REQUESTS = "requests"
-    """Open: single requests arrive, whatever the answers. Levels are requests per second."""
+    """Open model: single requests arrive independently of the answers, in requests per second."""
     JOURNEYS = "journeys"
-    """Open: journeys start, whatever the answers. Levels are journeys per second."""
+    """Open model: journeys start independently of the answers, in journeys per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A straight line from the level before it to its own."""
+    """A linear change from the previous level to its own."""
 
     seconds: float
     level: float
@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A named part of a run with one kind of load; the steady window is sought inside one."""
+    """A named part of a run with one kind of load; a steady window never spans two phases."""
 
     name: str
     start: float
@@ -38,34 +38,34 @@ class Phase:
     level: float
     """Users or arrivals per second at its end."""
     is_constant: bool
-    """Does the level stay what it is throughout?"""
+    """Is the level constant throughout?"""
 
 
 @dataclass(frozen=True, slots=True)
 class Think:
-    """How long a user pauses after an answer."""
+    """The think time of a user after an answer."""
 
     low: float = 0.3
     """Seconds."""
     high: float = 1.3
     """Seconds."""
     distribution: str = "uniform"
-    """"uniform" between low and high; "exponential" with the mean (low + high) / 2."""
+    """"uniform" between low and high, or "exponential" with the mean (low + high) / 2."""
 
     @property
     def mean(self) -> float:
-        """Seconds, on average."""
+        """The average in seconds."""
         return (self.low + self.high) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class MixEntry:
-    """A share of the users, and what they do."""
+    """A share of the users, and their journey."""
 
     journey: str
     """``module:function``, importable from the project's root."""
     share: float
-    """Ratio 0-1 of the users (closed) or of the starts (open)."""
+    """Ratio 0-1 of the users (closed model) or of the starts (open model)."""
     region: str = ""
     arguments: tuple[tuple[str, str], ...] = ()
     """Keyword arguments of the journey."""
@@ -73,23 +73,24 @@ class MixEntry:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Load over time."""
+    """A load over time, and what its users do."""
 
     model: Model
     stages: tuple[Stage, ...]
     mix: tuple[MixEntry, ...]
     think: Think = Think()
     is_poisson: bool = True
-    """Open: random arrivals; False spaces them evenly."""
+    """Open model: are arrivals random? False spaces them evenly."""
     max_in_flight: int = 5000
-    """Open: arrivals beyond as many unanswered ones are dropped, and count as failed."""
+    """Open model: arrivals beyond this number in flight are dropped and count as failed."""
     pace: float = 0.0
-    """Closed: seconds from the start of a user's journey to that of its next, in place of the pause between the two; a journey
-    that took longer is followed at once. 0 for no pace: users think."""
+    """Closed model: seconds between the starts of a user's journeys; 0 for think time instead.
+
+    It replaces the pause between journeys. After a longer journey, the next starts immediately."""
 
     @property
     def seconds(self) -> float:
-        """How long it lasts by plan, without the drain."""
+        """The planned duration, without the drain."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
@@ -99,7 +100,7 @@ class Workload:
 
     @property
     def most_users(self) -> int:
-        """How many users there are at once (closed), or may become (open)."""
+        """The maximum number of concurrent users (closed model) or of arrivals in flight (open)."""
         return math.ceil(self.peak - 0.5) if self.model is Model.CLOSED else self.max_in_flight
 
     def level_at(self, moment: float) -> float:
@@ -112,17 +113,17 @@ class Workload:
         return 0.0
 
     def is_constant(self, start: float, end: float) -> bool:
-        """Does the level stay what it is from one moment to another? Both in seconds after the start."""
+        """Is the level constant between two moments, both in seconds after the start?"""
         return any(phase.is_constant and phase.start <= start and end <= phase.end for phase in self.phases())
 
     @property
     def hold(self) -> Phase | None:
-        """The last phase of constant load at the highest level that is held; None where the load is never constant."""
-        held = [phase for phase in self.phases() if phase.is_constant and phase.level > 0]
-        return max(held, key=lambda phase: (phase.level, phase.start), default=None)
+        """The last phase of constant load at the highest constant level; None without one."""
+        constant = [phase for phase in self.phases() if phase.is_constant and phase.level > 0]
+        return max(constant, key=lambda phase: (phase.level, phase.start), default=None)
 
     def phases(self) -> tuple[Phase, ...]:
-        """Its stages, named: "ramp" and "hold" for the common pair, else "stage 1" …; empty stages are left out."""
+        """Its non-empty stages, named "ramp" and "hold" for the common pair, else "stage 1" …"""
         phases: list[Phase] = []
         start, before = 0.0, 0.0
         lasting = [stage for stage in self.stages if stage.seconds > 0]
