@@ -41,7 +41,7 @@ _SERIES_SHIFT = _OUTCOME_SHIFT + _OUTCOME_BITS
 _SECOND_SHIFT = _SERIES_SHIFT + _SERIES_BITS
 
 _TOGETHER = 200
-"""Tables added in one pass. Adding all 3600 of an hour in one takes 2x the time and 3x the memory."""
+"""Tables added in one pass. All 3600 of an hour at a time take twice as long and 3x the memory."""
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Kind(enum.IntEnum):
     SERVICE = 1
     """end - sent, in the second of the intended start."""
     LATENESS = 2
-    """The part of sent - intended that the generator caused, in the second of the intended start."""
+    """Part of sent - intended caused by the generator, in the second of the intended start."""
     LAG = 3
     """How late the worker's event loop woke, in the second of the measurement."""
     COMPLETED = 4
@@ -111,7 +111,7 @@ class SliceTable:
     cells: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     """Packed second, series and outcome, ascending and unique; shape (m,)."""
     sums: Floats = field(default_factory=lambda: np.empty((0, 5), np.float64))
-    """Per cell: operations, sums of response time (s), service time (s) and bytes, longest response (s).
+    """Per cell: operations, sums of response time (s), service time (s), bytes; longest response (s).
 
     Shape (m, 5).
     """
@@ -245,7 +245,7 @@ class SliceTable:
     # --- packing
 
     def packed(self) -> bytes:
-        """The table compressed to about a tenth of its size, to store many in memory during a load."""
+        """The table compressed to about a tenth, so that memory holds many during a load."""
         steps = np.diff(self.keys, prepend=np.int64(0))  # small numbers, many of them equal
         return zlib.compress(
             pickle.dumps((self.series, self.outcomes, steps, self.counts, self.cells, self.sums)), level=1
@@ -301,7 +301,7 @@ class SliceTable:
         return np.repeat(second, sizes), np.repeat(outcome, sizes), bucket, self.counts[places]
 
     def _stretches(self) -> tuple[Integers, Integers]:
-        """The heads (cell and kind), ascending, and where the keys of each begin; shapes (n,), (n + 1,).
+        """The heads (cell and kind), ascending, and where the keys of each begin: (n,), (n + 1,).
 
         The keys of one head are adjacent. The result is cached until the keys change: scanning all
         of ten million operations takes longer than the selection itself.
@@ -405,7 +405,7 @@ def _inserted(at: Integers, *pairs: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -
 
 
 def _groups(keys: Integers) -> tuple[Integers, Integers, Integers]:
-    """The unique keys, ascending; the order that sorts the input; and where in it each key begins."""
+    """The unique keys, ascending; the order that sorts the input; where in it each key begins."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))

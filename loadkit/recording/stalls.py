@@ -1,4 +1,4 @@
-"""Stalls: intervals in which operations waited and no answer came; a closed load would hide them."""
+"""Stalls: intervals in which operations wait and no answer comes. A closed load hides them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ SHORTEST = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """An interval with operations in flight and no completion; seconds since the run's start instant."""
+    """Operations in flight and no completion; times in seconds since the run's start instant."""
 
     start: float
     end: float
@@ -49,7 +49,7 @@ class IdleInterval:
 
 @dataclass(slots=True)
 class CompletionLog:
-    """Records the idle intervals between one worker's answers. Moments are on the caller's clock."""
+    """Records idle intervals between one worker's answers. Moments are on the caller's clock."""
 
     since: float
     """The last answer, or the start of the log."""

@@ -1,4 +1,4 @@
-"""The operations that a criterion concerns, reduced to what judging needs: counts, times, seconds."""
+"""The operations that a criterion concerns: their counts and times by second, for judging."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -114,7 +114,7 @@ class Traffic:
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":
-        """Add the arrivals of the coordinated-omission correction: one per second and time (s), shapes (n,)."""
+        """Add arrivals of the coordinated-omission correction, with their times (s); shapes (n,)."""
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
         timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
@@ -178,7 +178,7 @@ def traffic_of(
     *,
     successes_only: bool = False,
 ) -> Traffic:
-    """The operations of some series in a window, by response time (the judged one) or service time."""
+    """The operations of some series in a window, by response time (judged) or service time."""
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
     when, result, sums = run.table.totals(series, window.start, window.end)
     timed_rows = result == 0
