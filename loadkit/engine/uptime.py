@@ -1,4 +1,4 @@
-"""Is the service up? Asked once a second, beside the load."""
+"""Probes the service's readiness once a second during the load."""
 
 import threading
 import time
@@ -14,16 +14,16 @@ from loadkit.target import Target
 __all__ = ["Probes", "require_answer"]
 
 _INTERVAL = 1.0
-"""Seconds between probes, and until one counts as unanswered."""
+"""Seconds between probes, and time-out of a probe."""
 _FIRST_TIMEOUT = 5.0
-"""Seconds that a service may take to answer before there is any load on it."""
+"""Seconds that the service may take to answer before the load."""
 
 
 def require_answer(target: Target) -> None:
-    """Refuse a target that does not answer, or that says it is not ready.
+    """Check that a target answers and is ready.
 
     Raises:
-        UnreachableError: so it is.
+        UnreachableError: it does not answer, or is not ready.
 
     """
     with _client(target, _FIRST_TIMEOUT) as client:
@@ -35,12 +35,12 @@ def require_answer(target: Target) -> None:
             ) from None
     if target.ready and not answer.is_success:
         raise UnreachableError(
-            f"{target.base}{target.ready} says {answer.status_code}: the service is not ready"
+            f"{target.base}{target.ready} returned {answer.status_code}: the service is not ready"
         )
 
 
 class Probes:
-    """Asks the readiness address once a second while it is open; without one, never."""
+    """Requests the readiness address once a second while open; does nothing without one."""
 
     def __init__(self, target: Target, started: float) -> None:
         self._target = target
@@ -49,7 +49,7 @@ class Probes:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._probe, daemon=True)
         self.answered: list[tuple[float, bool]] = []
-        """Seconds since the start, and was it answered?"""
+        """Seconds since the start, and whether the probe succeeded."""
 
     def __enter__(self) -> Self:
         if self._target.ready:
@@ -76,5 +76,5 @@ class Probes:
 
 
 def _client(target: Target, timeout: float) -> httpx.Client:
-    # The proxies of the machine's environment have no part in what is measured.
+    # Proxies of the machine's environment must not affect the measurement.
     return httpx.Client(timeout=timeout, trust_env=False, verify=context_of(target))

@@ -111,7 +111,7 @@ class SliceTable:
     cells: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     """Packed second, series and outcome, ascending and unique; shape (m,)."""
     sums: Floats = field(default_factory=lambda: np.empty((0, 5), np.float64))
-    """Per cell: operations, sums of response time (s), service time (s), bytes; longest response (s).
+    """Per cell: operations; sums of response time, service time (s), bytes; longest response.
 
     Shape (m, 5).
     """

@@ -114,7 +114,7 @@ class Traffic:
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":
-        """Add arrivals of the coordinated-omission correction, with their times (s); shapes (n,)."""
+        """Add arrivals of the coordinated-omission correction, with times in seconds: (n,)."""
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
         timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
