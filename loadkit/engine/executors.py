@@ -53,7 +53,7 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Block Ctrl-C for processes started meanwhile, which inherit the mask; the parent handles it."""
+    """Block Ctrl-C for processes started meanwhile; they inherit the mask, the parent decides."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

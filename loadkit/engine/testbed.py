@@ -132,7 +132,7 @@ class Testbed:
         return True
 
     def _check_restored(self, run: Run) -> None:
-        """Check that the environment is restored after a run disturbed it; if not, refuse later runs."""
+        """Check that the environment is restored after a disturbing run; else refuse later runs."""
         control, before = self._environment.control, self._resolved
         if control is None or before is None:
             return
