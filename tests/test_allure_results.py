@@ -244,7 +244,9 @@ def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_bef
     first = read(evidence, "*-result.json")[0]
     told = attached(evidence, first, "the load generator's health")
     assert told.startswith("health: ok")
-    assert "of what was due it sent 100 % (a warning below 99.5 %, invalid below 98 %)" in told
+    assert (
+        "its ratio of sent to due operations was 100 % (a warning below 99.5 %, invalid below 98 %)" in told
+    )
     assert attached(evidence, first, "what was looked at before the load") == "its version: 1.2"
 
 

@@ -85,7 +85,7 @@ def test_a_wrong_password_is_found_before_any_load(suite):
         suite.use_service(server.base)
         ended = suite.run()
     assert ended.code == 2
-    assert "the service does not let the account u0 in (status 401)" in ended.err
+    assert "the service refuses the account u0 (status 401)" in ended.err
     assert ended.is_plain
     assert "PASSWORD-IN-PLAIN" not in ended.out + ended.err
     assert {status for status, _ in suite.verdicts.values()} == {"not judged"}

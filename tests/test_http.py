@@ -454,7 +454,7 @@ def test_a_port_where_nobody_listens_refuses():
             pass
         with pytest.raises(TransportError, match="refused"):
             await ask(HttpDriver(Target("t", server.base)).session())
-        with pytest.raises(UnreachableError, match="takes no connection: refused"):
+        with pytest.raises(UnreachableError, match="accepts no connection: refused"):
             await HttpDriver(Target("t", server.base)).open()
 
     running(main())

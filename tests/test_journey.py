@@ -35,7 +35,9 @@ def test_two_journeys_of_one_title_are_refused(tmp_path):
     source = "from loadkit.journey import journey\n" + "".join(
         f'@journey("same")\nasync def {name}(user): ...\n' for name in ("one", "two")
     )
-    with pytest.raises(ConfigurationError, match='two journeys are called "same": twins:one and twins:two'):
+    with pytest.raises(
+        ConfigurationError, match='two journeys have the title "same": twins:one and twins:two'
+    ):
         find(package(tmp_path, "twins", source), tmp_path)
 
 

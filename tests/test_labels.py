@@ -73,7 +73,7 @@ def test_the_advice_names_the_commonest_shape_and_the_label_that_mends_it() -> N
 
 def test_the_advice_on_failures_shows_a_check() -> None:
     (said,) = advice(["GET /"], [OK, "check: order 17 is there", OTHER_FAILURES])
-    assert 'Keep values out of the text of a check, such as "check: order 17 is there"' in said
+    assert 'Do not put variable values in the text of a check, such as "check: order 17 is there"' in said
 
 
 def test_where_all_is_well_there_is_no_advice() -> None:

@@ -126,7 +126,7 @@ def test_an_owner_that_is_not_there_is_an_error_of_one_line(environment, up):
     environment.verb("down")
     done = environment.run("up", "--owner", "4194304")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no process 4194304 to belong to\n"
+    assert done.stderr == "error: the owner, process 4194304, does not exist\n"
 
 
 def test_an_instance_that_dies_unasked_is_told_of_and_gets_no_requests(environment, client, up):
@@ -135,7 +135,7 @@ def test_an_instance_that_dies_unasked_is_told_of_and_gets_no_requests(environme
     facts = environment.verb("status")
     assert facts["instances"][1]["state"] == "dead"
     assert [(each["part"], each["what"]) for each in facts["incidents"]] == [
-        ("metrics-2", "died unasked (signal 9)")
+        ("metrics-2", "died unexpectedly (signal 9)")
     ]
     assert set(served_by(client)) == {"metrics-1"}
 
@@ -402,5 +402,5 @@ def test_an_environment_that_is_still_starting_says_so(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor has it before it takes orders
         asked = half_up.run("status")
     assert asked.returncode == 2
-    assert asked.stderr == "error: the environment is just starting or ending: ask again in a moment\n"
+    assert asked.stderr == "error: the environment is starting or stopping: try again in a moment\n"
     assert half_up.verb("status") == {"up": False}

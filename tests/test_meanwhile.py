@@ -98,5 +98,5 @@ def test_a_slow_action_delays_nothing_and_is_waited_for_at_the_end():
 
 
 def test_a_plan_with_actions_needs_somebody_to_bring_them_about():
-    with pytest.raises(ConfigurationError, match='nobody here can bring about "kill"'):
+    with pytest.raises(ConfigurationError, match='no actor can execute the action "kill"'):
         ActionScheduler(plan_of(60, actions=(KILL,)), None, 0.0)

@@ -210,7 +210,7 @@ def test_a_run_on_a_service_that_is_not_there_is_refused_in_one_line():
 
 def test_a_service_that_says_it_is_not_ready_is_refused():
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
-    with service(always_says(busy)) as base, pytest.raises(UnreachableError, match="/ready says 503"):
+    with service(always_says(busy)) as base, pytest.raises(UnreachableError, match="/ready returned 503"):
         run(short(), Target("t", base, ready="/ready"), root=ROOT)
 
 
@@ -251,7 +251,7 @@ def test_an_account_that_the_service_refuses_is_found_before_any_load(status):
         with pytest.raises(ConfigurationError) as caught:
             run(short(mix=mix), target, root=ROOT)
     assert str(caught.value) == (
-        f"the service does not let the account u0 in (status {status[:3]}): check the accounts of environment shop"
+        f"the service refuses the account u0 (status {status[:3]}): check the accounts of environment shop"
     )
 
 
@@ -352,5 +352,5 @@ def test_what_happens_meanwhile_is_brought_about_noted_and_undone():
 
 
 def test_an_action_that_nobody_can_bring_about_is_refused_before_load():
-    with service() as base, pytest.raises(ConfigurationError, match="nobody here can bring about"):
+    with service() as base, pytest.raises(ConfigurationError, match="no actor can execute the action"):
         run(short(actions=(Action("kill instance"),)), Target("t", base), root=ROOT)

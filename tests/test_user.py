@@ -294,7 +294,7 @@ def test_a_check_behind_a_think_is_refused():
     async def use(user):
         await user.get("/a")
         await user.think()
-        with pytest.raises(RuntimeError, match='check "late" stands behind no operation'):
+        with pytest.raises(RuntimeError, match='check "late" does not follow an operation'):
             user.check(False, "late")
 
     meet(use)

@@ -1,1 +1,1 @@
-"""The reference environment: a small External Metrics Web Service with real parts, on one machine."""
+"""The reference environment: a small External Metrics Web Service on one machine."""

@@ -1,7 +1,7 @@
 """`python -m environments.local VERB`: the environment's command line.
 
-Every verb prints one JSON object as the last line of its output; what people want to see meanwhile goes to
-the standard error. Exit 0, or 2 with one line that says why.
+Every verb prints one JSON object as the last line of its output. Progress messages go to standard
+error. The exit code is 0, or 2 with a one-line reason.
 """
 
 import argparse
@@ -27,19 +27,19 @@ _LOG_LINES = 20
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a line to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Start the environment unless it is up; clean up first what is only half alive."""
+    """Start the environment unless it is up; if it is only partly alive, stop it first."""
     if not 1 <= arguments.instances <= 16:
         raise LocalError(f"--instances {arguments.instances}: expected 1 to 16")
     if control.is_supervised(layout):
         facts = await _wait_until_up(layout, None, 0)
         if facts is not None and not _unexplained_dead(facts):
             return facts
-        say("found the environment half dead: starting it anew")
+        say("some parts of the environment are dead: restarting it")
         await down(layout, arguments)
     log = layout.logs / "supervisor.log"
     beginning = log.stat().st_size if log.exists() else 0
@@ -54,7 +54,7 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _detach(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start a process that no terminal and no Ctrl-C reaches."""
+    """Start a process that is detached from the terminal and from Ctrl-C."""
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -69,9 +69,9 @@ def _detach(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
 async def _wait_until_up(
     layout: Layout, process: "subprocess.Popen[bytes] | None", seen: int
 ) -> dict[str, Any] | None:
-    """The facts, once there are any; None where the supervisor hangs. Shows its log from `seen` on.
+    """Wait for the facts; None if the supervisor hangs. Show its log from offset `seen` on.
 
-    Raises LocalError with its own last line where it gives up.
+    Raises LocalError with the last line of its log if it fails.
     """
     log = layout.logs / "supervisor.log"
     deadline = time.monotonic() + _START_SECONDS
@@ -100,7 +100,7 @@ async def _wait_until_up(
 
 
 def _unexplained_dead(facts: dict[str, Any]) -> bool:
-    """Whether a part is dead that no fault has killed."""
+    """Whether a part is dead although no fault killed it."""
     excused = set()
     if "instance-killed" in facts["faults"]:
         excused.add(facts["instances"][-1]["name"])
@@ -112,7 +112,7 @@ def _unexplained_dead(facts: dict[str, Any]) -> bool:
 
 
 async def down(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
-    """Stop the environment; its data stay."""
+    """Stop the environment; its data are kept."""
     if not control.is_supervised(layout):
         return {"up": False}
     pid = control.supervisor_pid(layout)
@@ -128,14 +128,14 @@ async def down(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]
 
 
 async def status(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
-    """The facts of the environment as it is now."""
+    """Show the current facts of the environment."""
     if not control.is_supervised(layout):
         return {"up": False}
     return await control.ask(layout, {"verb": "status"}, 60.0)
 
 
 async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The last lines of a part's log, or of all, with the path of each."""
+    """Show the last lines of one part's log, or of all, with their paths."""
     if arguments.lines < 1:
         raise LocalError(f"--lines {arguments.lines}: expected at least 1")
     paths = {path.stem: path for path in sorted(layout.logs.glob("*.log"))}
@@ -159,7 +159,7 @@ def _last_lines(path: Path, count: int) -> list[str]:
 
 
 async def scale(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the service on so many instances."""
+    """Set the number of instances of the service."""
     return await _order(layout, {"verb": "scale", "instances": arguments.instances})
 
 
@@ -181,7 +181,7 @@ async def fault(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 async def faults(_layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
-    """What can be made to go wrong."""
+    """List the faults that can be switched on."""
     for name, each in FAULTS.items():
         settings = " ".join(f"{key}={value:g}" for key, value in each.parameters.items())
         say(f"{name:20} {each.description}{f' ({settings})' if settings else ''}")
@@ -194,7 +194,7 @@ async def faults(_layout: Layout, _arguments: argparse.Namespace) -> dict[str, A
 
 
 async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fill the database with exactly so many events, and forget what the cache knew of the old ones."""
+    """Fill the database with exactly this number of events, and empty the cache."""
     from environments.local import seed as seeding
 
     if arguments.events < 1:
@@ -224,7 +224,7 @@ async def _empty_cache(facts: dict[str, Any]) -> None:
 
 
 async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Remove exactly the rows written under a run's id."""
+    """Remove exactly the rows that a run wrote."""
     import asyncpg
 
     facts = await _order(layout, {"verb": "status"})
@@ -266,14 +266,16 @@ def make_parser() -> argparse.ArgumentParser:
 
     starting = verb(up)
     starting.add_argument(
-        "--owner", type=int, metavar="PID", help="take everything down when this process ends"
+        "--owner", type=int, metavar="PID", help="stop the environment when this process ends"
     )
-    starting.add_argument("--instances", type=int, default=2, metavar="N", help="of the service (2)")
+    starting.add_argument("--instances", type=int, default=2, metavar="N", help="number of instances (2)")
     verb(down)
     verb(status)
     reading = verb(logs)
     reading.add_argument("part", nargs="?", metavar="PART")
-    reading.add_argument("--lines", type=int, default=_LOG_LINES, metavar="N", help=f"of each ({_LOG_LINES})")
+    reading.add_argument(
+        "--lines", type=int, default=_LOG_LINES, metavar="N", help=f"lines per log ({_LOG_LINES})"
+    )
     verb(scale).add_argument("instances", type=int, metavar="N")
     switching = verb(fault)
     switching.add_argument("name", metavar="NAME")
@@ -289,7 +291,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Carry out one verb."""
+    """Execute one verb."""
     arguments = make_parser().parse_args()
     try:
         print(json.dumps(asyncio.run(arguments.action(Layout.current(), arguments))))

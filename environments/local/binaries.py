@@ -1,4 +1,4 @@
-"""Where the programs come from: PATH first, then PyPI wheels, and for Prometheus the Debian package."""
+"""Finds the programs: on PATH, else in PyPI wheels; Prometheus else in the Debian package."""
 
 import importlib.util
 import platform
@@ -14,7 +14,7 @@ def postgres() -> Path:
     """The directory of PostgreSQL's server programs (a `psql` alone is only a client)."""
     server = shutil.which("postgres")
     if server is not None:
-        # Debian keeps initdb out of PATH, beside the server that a link on PATH may lead to.
+        # Debian keeps initdb off PATH, next to the server that a link on PATH may point to.
         directory = Path(server).resolve().parent
         if (directory / "initdb").exists():
             return directory
@@ -36,7 +36,7 @@ def haproxy() -> Path:
 
 
 def _wheel(package: str) -> Path:
-    """Where an installed wheel keeps its files; it is not imported, for that only takes time."""
+    """The directory of an installed package, found without importing it, to save time."""
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise LocalError(f"the package {package} is missing: pip install -e '.[local]'")
@@ -44,9 +44,9 @@ def _wheel(package: str) -> Path:
 
 
 def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:
-    """Prometheus from PATH or from `programs`, where Debian's package is unpacked the first time.
+    """Prometheus from PATH, or from `programs`, where Debian's package is unpacked on first use.
 
-    Needs neither root nor package lists that are already there. Raises LocalError.
+    It needs neither root nor existing package lists. Raises LocalError.
     """
     found = shutil.which("prometheus")
     if found is not None:
@@ -72,13 +72,13 @@ def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:
 
 
 def _download(package: str, directory: Path) -> Path:
-    """Download a Debian package with package lists of our own, so that no right and no state is needed."""
+    """Download a Debian package with private package lists, which need no privileges."""
     for name in ("lists/partial", "archives/partial"):
         (directory / name).mkdir(parents=True)
     own_state = [
         f"-oDir::State::lists={directory}/lists",
         f"-oDir::Cache={directory}",
-        "-oAPT::Sandbox::User=",  # the unprivileged user of apt cannot write here, and need not
+        "-oAPT::Sandbox::User=",  # apt's unprivileged user cannot write here
         "-oDebug::NoLocking=true",
     ]
     _run(["apt-get", "-qq", *own_state, "update"], directory)
@@ -89,7 +89,7 @@ def _download(package: str, directory: Path) -> Path:
 def _run(command: list[str], directory: Path) -> None:
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        output = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise LocalError(
-            f"Prometheus could not be fetched ({' '.join(command[:2])}: {said}): install prometheus"
+            f"Prometheus could not be fetched ({' '.join(command[:2])}: {output}): install prometheus"
         )

@@ -1,4 +1,4 @@
-"""How the command line and the supervisor talk: one JSON line each way, over a Unix socket."""
+"""The protocol of command line and supervisor: one JSON line each way over a Unix socket."""
 
 import asyncio
 import fcntl
@@ -15,7 +15,7 @@ Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def lock(layout: Layout) -> bool:
-    """Take the supervisor's lock until this process ends, however it ends; False where another has it."""
+    """Take the supervisor's lock until this process ends; False if another process holds it."""
     descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)  # never closed
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -28,8 +28,8 @@ def lock(layout: Layout) -> bool:
 
 
 def is_supervised(layout: Layout) -> bool:
-    """Whether a supervisor lives."""
-    # Asked without taking the lock for a moment, which would be in the way of a supervisor that starts.
+    """Whether a supervisor is running."""
+    # This does not take the lock, which could block a supervisor that is starting.
     if not layout.lock.exists():
         return False
     inode = layout.lock.stat().st_ino
@@ -41,12 +41,12 @@ def is_supervised(layout: Layout) -> bool:
 
 
 def supervisor_pid(layout: Layout) -> int:
-    """The pid of the supervisor that lives."""
+    """The process id of the running supervisor."""
     return int(layout.lock.read_text())
 
 
 async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
-    """Answer orders. A LocalError is an answer too."""
+    """Answer commands. A LocalError is returned as an answer."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -58,7 +58,7 @@ async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
             writer.write(json.dumps(facts).encode() + b"\n")
             await writer.drain()
         except (ConnectionError, json.JSONDecodeError):
-            pass  # who asked has gone
+            pass  # the client has disconnected
         finally:
             writer.close()
 
@@ -73,9 +73,9 @@ async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
 
 
 async def ask(layout: Layout, order: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Give the supervisor an order. Raises LocalError where it refuses, fails or does not answer."""
+    """Send the supervisor a command. Raises LocalError if it refuses, fails or does not answer."""
     if not layout.socket.exists():
-        raise LocalError("the environment is just starting or ending: ask again in a moment")
+        raise LocalError("the environment is starting or stopping: try again in a moment")
     directory = os.open(layout.directory, os.O_PATH)
     try:
         async with asyncio.timeout(seconds):
@@ -90,7 +90,7 @@ async def ask(layout: Layout, order: dict[str, Any], seconds: float) -> dict[str
     finally:
         os.close(directory)
     if not line:
-        raise LocalError("the supervisor went away while it was asked")
+        raise LocalError("the supervisor ended before it answered")
     facts: dict[str, Any] = json.loads(line)
     if "error" in facts:
         raise LocalError(facts["error"])

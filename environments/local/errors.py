@@ -1,5 +1,5 @@
-"""What can go wrong in a way that the person at the terminal can act on."""
+"""Errors that a user can act on."""
 
 
 class LocalError(Exception):
-    """The local environment cannot do what was asked; the message is one line that says why."""
+    """The local environment cannot execute a command; the message is a one-line reason."""

@@ -1,4 +1,4 @@
-"""The catalogue of faults: what can be made to go wrong, with what parameters, by whom."""
+"""The catalogue of faults, with their parameters and where each is executed."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from environments.local.errors import LocalError
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that can be switched on and off. `in_service`: every instance does it to itself."""
+    """A fault that can be switched on and off. `in_service`: every instance executes it itself."""
 
     description: str
     parameters: dict[str, float]
@@ -16,31 +16,33 @@ class Fault:
 
 # Times in seconds, sizes in bytes, shares from 0 to 1.
 FAULTS = {
-    "slow-share": Fault("a share of the requests takes longer by a delay", {"share": 0.1, "delay": 1.0}),
+    "slow-share": Fault("delays a share of the requests", {"share": 0.1, "delay": 1.0}),
     "periodic-stall": Fault(
-        "all instances stand still for a length, each period", {"period": 10.0, "length": 1.0}
+        "all instances block for a length of time, once per period", {"period": 10.0, "length": 1.0}
     ),
-    "freeze": Fault("the whole service stops answering, then goes on", {"seconds": 20.0}, in_service=False),
-    "errors": Fault("a share of the requests fails, spread evenly", {"share": 0.05}),
-    "error-bursts": Fault("a share of the requests fails, so many in a row", {"share": 0.05, "burst": 20}),
-    "refuse-all": Fault("every request is refused at once (503)", {}),
-    "cpu-burn": Fault("each instance burns a share of a core", {"share": 0.8}),
-    "memory-leak": Fault("each instance's memory grows by a rate per second", {"rate": 50e6, "limit": 2.5e9}),
+    "freeze": Fault("the whole service stops answering, then resumes", {"seconds": 20.0}, in_service=False),
+    "errors": Fault("a share of the requests fails, at random", {"share": 0.05}),
+    "error-bursts": Fault("a share of the requests fails, in bursts", {"share": 0.05, "burst": 20}),
+    "refuse-all": Fault("every request is refused immediately (503)", {}),
+    "cpu-burn": Fault("each instance uses an additional share of a core", {"share": 0.8}),
+    "memory-leak": Fault("each instance's memory grows at a rate per second", {"rate": 50e6, "limit": 2.5e9}),
     "pool-too-small": Fault("each instance has few database connections", {"size": 1}),
-    "pool-leak": Fault("each instance loses a database connection at intervals", {"every": 1.0}),
-    "cache-off": Fault("nothing is found in the cache", {}),
+    "pool-leak": Fault("each instance leaks a database connection at intervals", {"every": 1.0}),
+    "cache-off": Fault("every cache look-up is a miss", {}),
     "favour-instance": Fault(
-        "the first instance gets several times the requests of each other", {"times": 4.0}, in_service=False
+        "the first instance gets several times the requests of each other one",
+        {"times": 4.0},
+        in_service=False,
     ),
     "instance-killed": Fault("the last instance is killed; off starts it again", {}, in_service=False),
     "prometheus-stopped": Fault("Prometheus is stopped; off starts it again", {}, in_service=False),
     "alert-rule-broken": Fault("the HighLatency alert can never fire", {}, in_service=False),
-    "counter-reset": Fault("all exported counters start at zero again, once", {}),
+    "counter-reset": Fault("all exported counters are reset to zero, once", {}),
 }
 
 
 def read_parameters(name: str, given: dict[str, str]) -> dict[str, float]:
-    """The fault's parameters, with those given in place of the defaults. Raises LocalError."""
+    """A fault's parameters: its defaults, replaced by the given values. Raises LocalError."""
     if name not in FAULTS:
         raise LocalError(f"there is no fault {name!r}; there are: {', '.join(FAULTS)}")
     parameters = dict(FAULTS[name].parameters)

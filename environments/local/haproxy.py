@@ -1,4 +1,4 @@
-"""HAProxy: one front door for all instances, told of them at run time."""
+"""HAProxy: the load balancer of all instances, configured at run time."""
 
 import asyncio
 import os
@@ -9,11 +9,11 @@ from environments.local.errors import LocalError
 from environments.local.layout import Layout, socket_address
 from environments.local.process import Program, accepts, free_port, start_listening
 
-SLOTS = 16  # instances that it has a place for
+SLOTS = 16  # maximum number of instances
 _SOCKET = "haproxy.sock"
 
-# Health is asked of every instance twice a second; the first miss is followed up at once, so that a dead
-# instance is out within 0.6 s, while one that only stalls for a second stays in.
+# Every instance's health is checked twice a second. The first failure is rechecked soon, so that a
+# dead instance is removed within 0.6 s, while one that only stalls for a second stays.
 _CONFIGURATION = """\
 global
     nbthread 1  # it shares two cores with all the rest, and needs a fraction of one
@@ -54,7 +54,7 @@ class Balancer:
         self.program: Program | None = None
 
     async def start(self) -> None:
-        """Start with no instance in any slot. Raises LocalError."""
+        """Start without instances. Raises LocalError."""
         configuration = self._layout.directory / "haproxy.cfg"
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
@@ -62,7 +62,7 @@ class Balancer:
             self.exporter = free_port()
             configuration.write_text(
                 _CONFIGURATION.format(
-                    connections=max(100, (min(files, 20_000) - 200) // 2),  # one towards each side
+                    connections=max(100, (min(files, 20_000) - 200) // 2),  # one to each side
                     socket=_SOCKET,
                     port=port,
                     exporter=self.exporter,
@@ -75,13 +75,13 @@ class Balancer:
         self.program, self.port = await start_listening(make, accepts)
 
     async def order(self, *commands: str) -> str:
-        """Give orders over the runtime API; its answers. Raises LocalError where it refuses one."""
+        """Send commands to the runtime API; return the answers. Raises LocalError on refusal."""
         directory = os.open(self._layout.directory, os.O_PATH)
         try:
             address = socket_address(self._layout.directory / _SOCKET, directory)
             reader, writer = await asyncio.open_unix_connection(address)
         except OSError as error:
-            raise LocalError(f"the load balancer takes no orders: {error}") from error
+            raise LocalError(f"the load balancer accepts no commands: {error}") from error
         finally:
             os.close(directory)
         writer.write((";".join(commands) + "\n").encode())
@@ -93,7 +93,7 @@ class Balancer:
         return answer
 
     async def admit(self, name: str, port: int) -> None:
-        """Send requests to an instance."""
+        """Start sending requests to an instance."""
         server = f"instances/{name}"
         await self.order(
             f"set server {server} addr 127.0.0.1 port {port}",
@@ -103,30 +103,30 @@ class Balancer:
         )
 
     async def drain(self, name: str, seconds: float = 5.0) -> None:
-        """Send no new request to an instance, and wait for those under way."""
+        """Send no new requests to an instance, and wait for those in flight."""
         await self.order(f"set server instances/{name} state drain")
         try:
             async with asyncio.timeout(seconds):
                 while (await self.sessions()).get(name, 0) > 0:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            pass  # a connection that stays open, as a stream does, is cut
+            pass  # connections that stay open, such as streams, are cut
         await self.order(f"set server instances/{name} state maint")
 
     async def forget(self, name: str) -> None:
-        """Send nothing to an instance that is gone."""
+        """Send no requests to an instance that has ended."""
         await self.order(f"set server instances/{name} state maint")
 
     async def weigh(self, name: str, percent: float) -> None:
-        """Give an instance a part of its usual weight; 100 is the usual."""
+        """Set an instance's weight as a percentage of the usual one."""
         await self.order(f"set server instances/{name} weight {percent:g}%")
 
     async def sessions(self) -> dict[str, int]:
-        """Requests under way by instance."""
+        """Requests in flight by instance."""
         return {row["svname"]: int(row["scur"]) for row in await self._rows()}
 
     async def health(self) -> dict[str, str]:
-        """What its checks say of each instance: UP, DOWN, DRAIN, MAINT."""
+        """The health check's state of each instance: UP, DOWN, DRAIN, MAINT."""
         return {row["svname"]: row["status"].split()[0] for row in await self._rows()}
 
     async def _rows(self) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
-"""An instance of the service, seen from the supervisor: a process, and a pipe to give it orders by.
+"""An instance of the service as the supervisor controls it: a process and a pipe for commands.
 
-The pipe works whatever the service does to its callers, and whatever happens to the database and the cache.
+The pipe works independently of the service's requests, the database and the cache.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from environments.local.process import Program
 
 
 class Instance:
-    """One running instance; it finds a port itself and says so when it is ready."""
+    """One running instance; it chooses its port and reports it when ready."""
 
     def __init__(self, name: str, layout: Layout, settings: dict[str, Any]) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class Instance:
         self._order = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start the instance and wait until it takes requests. Raises LocalError."""
+        """Start the instance and wait until it accepts requests. Raises LocalError."""
         process = self.program.start(piped=True)
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(self._answers), process.stdout
@@ -39,7 +39,7 @@ class Instance:
         self.port = int((await self._answer(20.0))["port"])
 
     async def set_faults(self, faults: dict[str, dict[str, float]]) -> None:
-        """Tell the instance all the faults that it has from now on, with their parameters."""
+        """Set all active faults of the instance, with their parameters. Raises LocalError."""
         async with self._order:
             process = self.program.process
             assert process is not None
@@ -56,9 +56,9 @@ class Instance:
             async with asyncio.timeout(seconds):
                 line = await self._answers.readline()
         except TimeoutError:
-            raise LocalError(f"{self.name} does not answer: {self.program.last_words()}") from None
+            raise LocalError(f"{self.name} does not answer: {self.program.last_log_line()}") from None
         if not line:
-            raise LocalError(f"{self.name} died: {self.program.last_words()}")
+            raise LocalError(f"{self.name} died: {self.program.last_log_line()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -68,6 +68,6 @@ class Instance:
         return "draining" if self.is_draining and self.program.is_alive else self.program.state
 
     def facts(self) -> dict[str, Any]:
-        """What the outside may know of it."""
+        """Its public facts."""
         url = f"http://127.0.0.1:{self.port}"
         return {"name": self.name, "url": url, "pid": self.program.pid, "state": self.state}

@@ -1,4 +1,4 @@
-"""Where the environment keeps its files: one directory that can be thrown away."""
+"""The files of the environment, in one directory that can be deleted."""
 
 import json
 import os
@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files below the environment's directory. Downloaded programs are shared by all such directories."""
+    """The files in the environment's directory. All such directories share downloaded programs."""
 
     directory: Path
     programs: Path
@@ -23,7 +23,7 @@ class Layout:
         cache = PROJECT / ".cache"
         directory = Path(os.environ.get("METRICS_LOCAL_DIR") or cache / "local").resolve()
         directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o700)  # it holds passwords, and sockets that give orders
+        directory.chmod(0o700)  # it contains passwords, and sockets that accept commands
         return cls(directory, cache / "programs")
 
     @property
@@ -35,21 +35,21 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Locked by the supervisor for as long as it lives: the one proof that it does."""
+        """Locked by the running supervisor; the lock is the proof that it runs."""
         return self.directory / "supervisor.lock"
 
     @property
     def socket(self) -> Path:
-        """Where the supervisor takes orders."""
+        """The socket on which the supervisor accepts commands."""
         return self.directory / "supervisor.sock"
 
     @property
     def accounts(self) -> Path:
-        """The seeded accounts with their passwords, a JSON list."""
+        """The seeded accounts with their passwords, as a JSON list."""
         return self.directory / "accounts.json"
 
     def secret(self) -> str:
-        """The password of every part and the key of the service's tokens; drawn once per directory."""
+        """The password of all parts and key of the service's tokens; created once per directory."""
         path = self.directory / "secret"
         if not path.exists():
             path.touch(mode=0o600)
@@ -58,7 +58,7 @@ class Layout:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write so that a reader sees the old content or the new, never a part of it."""
+    """Write atomically: a reader sees the old or the new content, never a part."""
     draft = path.with_name(path.name + ".draft")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(value))
@@ -66,8 +66,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def socket_address(path: Path, directory: int) -> str:
-    """The address of a Unix socket, short enough (108 bytes) however deep the directory lies.
+    """The address of a Unix socket, within the limit of 108 bytes for any depth of the directory.
 
-    `directory` is an open descriptor of the directory that holds the socket.
+    `directory` is an open descriptor of the directory that contains the socket.
     """
     return f"/proc/self/fd/{directory}/{path.name}"

@@ -1,4 +1,4 @@
-"""PostgreSQL: its cluster, its settings, the schema of the service."""
+"""PostgreSQL: its cluster, its settings and the schema of the service."""
 
 import hashlib
 import os
@@ -20,9 +20,9 @@ OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
 _HERE = Path(__file__).parent
 
-# A database for measuring, not for keeping. Durability is as honest as in production but for one thing:
-# a commit does not wait for the disk (an operating-system crash may lose the last moment; a crash of
-# PostgreSQL loses nothing).
+# A database for measurements, not for storage. Durability matches production with one exception: a
+# commit does not wait for the disk. An operating-system crash may lose the last moment; a crash of
+# PostgreSQL loses nothing.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -31,7 +31,7 @@ _SETTINGS = {
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "synchronous_commit": "off",
-    "wal_level": "minimal",  # a bulk load into a table emptied in the same transaction needs no log
+    "wal_level": "minimal",  # bulk loads into tables emptied in the same transaction need no log
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
@@ -40,38 +40,39 @@ _SETTINGS = {
     "timezone": "UTC",
     "shared_preload_libraries": "pg_stat_statements",
     "track_io_timing": "on",
-    "pg_stat_statements.track": "all",  # the queries inside the service's functions too
+    "pg_stat_statements.track": "all",  # includes queries inside the service's functions
     "autovacuum_naptime": "15s",
     "log_min_messages": "warning",
-    # The log goes to a file of the environment's, and holds what may be asked about afterwards.
+    # The log goes to a file of the environment, for later diagnosis.
     "log_lock_waits": "on",
     "log_line_prefix": "%m [%p] ",
 }
 
 
 def version(programs: Path) -> str:
-    """The major version of the server, as its data directories are named after."""
-    said = subprocess.run(
+    """The server's major version, which is part of its data directory's name."""
+    output = subprocess.run(
         [programs / "postgres", "--version"], capture_output=True, text=True, check=True
     ).stdout
-    found = re.search(r"(\d+)", said)
+    found = re.search(r"(\d+)", output)
     if found is None:
-        raise LocalError(f"unreadable version of PostgreSQL: {said.strip()!r}")
+        raise LocalError(f"unreadable version of PostgreSQL: {output.strip()!r}")
     return found[1]
 
 
 def dsn(port: int, user: str, secret: str, database: str = DATABASE) -> str:
-    """The address of a database."""
+    """The connection URL of a database."""
     return f"postgresql://{user}:{secret}@127.0.0.1:{port}/{database}"
 
 
 async def start(layout: Layout) -> tuple[Program, int]:
-    """Start PostgreSQL on the environment's cluster, which is made the first time. Raises LocalError."""
+    """Start PostgreSQL on the environment's cluster, created on first use. Raises LocalError."""
     programs = binaries.postgres()
     cluster = layout.directory / f"postgres-{version(programs)}"
     if not (cluster / "PG_VERSION").exists():
         _make_cluster(programs, cluster, layout)
-    # The lock says that no supervisor runs, so no server does: a process that has the old pid is another.
+    # The lock proves that no supervisor runs, so no server does; a process with the old pid is
+    # another one.
     (cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def make(port: int) -> Program:
@@ -81,8 +82,8 @@ async def start(layout: Layout) -> tuple[Program, int]:
             [str(programs / "postgres"), "-D", str(cluster), *settings],
             layout.logs / "postgres.log",
             layout.directory,
-            death_signal=signal.SIGQUIT,  # it ends its own children at once, and frees its shared memory
-            stop_signal=signal.SIGINT,  # disconnect everybody and shut down cleanly
+            death_signal=signal.SIGQUIT,  # ends its children and frees its shared memory
+            stop_signal=signal.SIGINT,  # disconnects all clients and shuts down cleanly
             ordinary=_is_root(),
         )
 
@@ -92,7 +93,7 @@ async def start(layout: Layout) -> tuple[Program, int]:
         try:
             connection = await asyncpg.connect(dsn(port, OWNER, layout.secret(), "postgres"), ssl=False)
         except (OSError, asyncpg.PostgresError):
-            return False  # it says no while it starts up
+            return False  # it refuses connections during startup
         await connection.close()
         return True
 
@@ -100,9 +101,10 @@ async def start(layout: Layout) -> tuple[Program, int]:
 
 
 async def prepare(port: int, secret: str) -> None:
-    """Make the database, the role and the schema if they are missing; bring queries and partitions up to date.
+    """Create missing database, role and schema; update the queries and partitions.
 
-    A database of another version of the schema or of the seeded data is thrown away: nothing in it is missed.
+    A database with another version of the schema or of the seeded data is dropped, because its
+    content can be generated again.
     """
     source = (_HERE / "schema.sql").read_text() + (_HERE / "seed.py").read_text()
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
@@ -110,18 +112,18 @@ async def prepare(port: int, secret: str) -> None:
     try:
         if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", SERVICE_ROLE):
             await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN PASSWORD '{secret}'")
-        made_from = await connection.fetchval(
+        created_from = await connection.fetchval(
             "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1",
             DATABASE,
         )
-        if made_from != digest:
+        if created_from != digest:
             await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
             await connection.execute(f"CREATE DATABASE {DATABASE}")
     finally:
         await connection.close()
     connection = await asyncpg.connect(dsn(port, OWNER, secret), ssl=False)
     try:
-        if made_from != digest:
+        if created_from != digest:
             async with connection.transaction():
                 await connection.execute((_HERE / "schema.sql").read_text())
                 await connection.execute(f"COMMENT ON DATABASE {DATABASE} IS '{digest}'")

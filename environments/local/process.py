@@ -1,4 +1,4 @@
-"""Programs that cannot outlive the supervisor."""
+"""Child processes that end when the supervisor ends."""
 
 import asyncio
 import ctypes
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _become_ordinary() -> None:
-    """Enter a user namespace in which this process, root outside, is user 1000: files stay root's."""
+    """Enter a user namespace where this root process is user 1000; files still belong to root."""
     uid, gid = os.getuid(), os.getgid()
     if _libc.unshare(_CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "no user namespace")
@@ -31,10 +31,10 @@ def _become_ordinary() -> None:
 def bound_to_parent(
     death_signal: signal.Signals = signal.SIGKILL, *, ordinary: bool = False
 ) -> Callable[[], None]:
-    """What a child does before it becomes the program: ask the kernel to signal it when its parent dies.
+    """A preexec function that makes the kernel signal the child when its parent dies.
 
-    The kernel means the parent's *thread*, so children are started from the main one; and it forgets
-    the wish when credentials change, so that comes first. `ordinary` makes root an ordinary user.
+    The kernel watches the parent's *thread*, so children are started from the main thread. A change
+    of credentials clears the setting, so it comes first. `ordinary` makes root an ordinary user.
     """
     parent = os.getpid()
 
@@ -42,7 +42,7 @@ def bound_to_parent(
         if ordinary:
             _become_ordinary()
         _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # it died before the wish was heard
+        if os.getppid() != parent:  # the parent died before the setting
             os._exit(1)
 
     return prepare
@@ -50,7 +50,7 @@ def bound_to_parent(
 
 @dataclass(slots=True)
 class Program:
-    """A part's process: its command, its log, and how it goes with the supervisor."""
+    """A part's process: its command, its log, and its signals."""
 
     name: str
     command: Sequence[str]
@@ -63,7 +63,7 @@ class Program:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, piped: bool = False) -> subprocess.Popen[bytes]:
-        """Start the program; `piped` gives it pipes for orders and answers."""
+        """Start the program; `piped` adds pipes for commands and answers."""
         with self.log.open("ab") as log:
             output: IO[bytes] | int = subprocess.PIPE if piped else log
             try:
@@ -74,7 +74,8 @@ class Program:
                     stderr=log,
                     cwd=self.directory,
                     env={**os.environ, **self.environment},
-                    # It must hold before the program begins, and the supervisor starts parts from one thread.
+                    # It must apply before the program starts, and the supervisor starts parts from
+                    # one thread.
                     preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509
                 )
             except OSError as error:
@@ -93,7 +94,7 @@ class Program:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs (or is stopped by a signal), as far as the kernel knows."""
+        """Whether the process exists; it may be stopped by a signal."""
         return self.process is not None and self.process.poll() is None
 
     @property
@@ -108,12 +109,12 @@ class Program:
         return "frozen" if letter == "T" else "running"
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if there is still something to send it to."""
+        """Send a signal if the process was started."""
         if self.process is not None:
             self.process.send_signal(number)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Ask it to end; after `grace` seconds make it."""
+        """Ask the process to end; kill it after `grace` seconds."""
         self.signal(signal.SIGCONT)
         self.signal(self.stop_signal)
         try:
@@ -122,8 +123,8 @@ class Program:
             self.signal(signal.SIGKILL)
             await until(lambda: not self.is_alive, grace)
 
-    def last_words(self) -> str:
-        """The last line of its log."""
+    def last_log_line(self) -> str:
+        """The last line of the log."""
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         return lines[-1] if lines else "its log is empty"
 
@@ -136,7 +137,7 @@ async def until(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now; it may be taken before it is used."""
+    """A free loopback port; another process may take it before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -146,9 +147,9 @@ def free_port() -> int:
 async def start_listening(
     make: Callable[[int], Program], is_ready: Callable[[int], Awaitable[bool]], seconds: float = 20.0
 ) -> tuple[Program, int]:
-    """Start a program on a free port and wait until it is ready; again on another if the port was snatched.
+    """Start a program on a free port and wait until it is ready; retry if the port was taken.
 
-    Raises LocalError with the program's last words.
+    Raises LocalError with the last line of the program's log.
     """
     for _ in range(3):
         port = free_port()
@@ -156,13 +157,13 @@ async def start_listening(
         await start_on(program, port, is_ready, seconds)
         if program.is_alive:
             return program, port
-    raise LocalError(f"{program.name} does not start: {program.last_words()}")
+    raise LocalError(f"{program.name} does not start: {program.last_log_line()}")
 
 
 async def start_on(
     program: Program, port: int, is_ready: Callable[[int], Awaitable[bool]], seconds: float = 20.0
 ) -> None:
-    """Start a program on the given port and wait until it is ready or dead."""
+    """Start a program on the given port and wait until it is ready or has died."""
     program.start()
     try:
         async with asyncio.timeout(seconds):
@@ -170,7 +171,9 @@ async def start_on(
                 await asyncio.sleep(0.02)
     except TimeoutError:
         await program.stop(grace=1.0)
-        raise LocalError(f"{program.name} is not ready after {seconds:g} s: {program.last_words()}") from None
+        raise LocalError(
+            f"{program.name} is not ready after {seconds:g} s: {program.last_log_line()}"
+        ) from None
 
 
 async def accepts(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Prometheus: scrapes every second, and raises alerts."""
+"""Prometheus: scrapes every second and evaluates alerts."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ scrape_configs:
     file_sd_configs: [{files: [haproxy.json]}]
 """
 
-# A rate over ten seconds follows a fault within about that time, and does not jump at single requests.
+# A rate over ten seconds reacts to a fault within about that time, and not to single requests.
 _RULES = """\
 groups:
   - name: service
@@ -55,7 +55,7 @@ groups:
 
 
 class Monitor:
-    """The running Prometheus. What it stored is thrown away at each start of the environment."""
+    """The running Prometheus. Its data are deleted at each start of the environment."""
 
     def __init__(self, layout: Layout, tell: Callable[[str], None]) -> None:
         self._directory = layout.directory / "prometheus"
@@ -65,7 +65,7 @@ class Monitor:
         self.program: Program | None = None
 
     async def start(self) -> None:
-        """Start it; targets are scraped from the next discovery on, at most five seconds later."""
+        """Start Prometheus; it scrapes targets after its next discovery, within five seconds."""
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir()
         (self._directory / "prometheus.yml").write_text(_CONFIGURATION)
@@ -83,7 +83,7 @@ class Monitor:
         return Program("prometheus", command, self._log, self._directory)
 
     def scrape(self, instances: dict[str, int], exporter: int) -> None:
-        """Set what is scraped: instances by name, and HAProxy's exporter (ports on loopback)."""
+        """Set the targets: instances by name, and HAProxy's exporter (loopback ports)."""
         self._write_targets("instances.json", instances)
         self._write_targets("haproxy.json", {"haproxy": exporter})
 
@@ -97,7 +97,7 @@ class Monitor:
         draft.replace(self._directory / name)
 
     def break_rules(self, *, broken: bool) -> None:
-        """Make HighLatency watch a metric that does not exist, so that it never fires; or mend it."""
+        """Let HighLatency use a metric that does not exist, so it never fires; or repair it."""
         self._write_rules(broken=broken)
         assert self.program is not None
         self.program.signal(signal.SIGHUP)
@@ -107,11 +107,11 @@ class Monitor:
         (self._directory / "rules.yml").write_text(_RULES % {"duration": duration})
 
     async def stop(self) -> None:
-        """Stop it; what it stored stays."""
+        """Stop Prometheus; its data are kept."""
         assert self.program is not None
         await self.program.stop()
 
     async def resume(self) -> None:
-        """Start it again at the same address, with what it had stored."""
+        """Start it again at the same address, with its data."""
         self.program = self._make(self.port)
         await start_on(self.program, self.port, accepts)

@@ -1,11 +1,11 @@
--- What the service asks of the database: one function an endpoint, so one round trip a request, in which
--- the tenant is set first (for this transaction only) and row-level security then applies to the caller.
--- Loaded at each start; reading them is reading the service's named queries.
+-- The service's queries: one function per endpoint, so one round trip per request. Each sets the
+-- tenant first (for this transaction only), and row-level security then applies to the caller.
+-- They are loaded at each start.
 
--- Every query has one good plan whatever its arguments; planning one anew costs more than running it.
+-- Every query has one good plan for all arguments; planning again costs more than running it.
 ALTER ROLE metrics_service SET plan_cache_mode = force_generic_plan;
 
--- Who logs in is not yet anyone's tenant: the one query that looks across tenants, by the unique user name.
+-- Before the log-in the tenant is unknown: the only query across tenants, by the unique user name.
 CREATE OR REPLACE FUNCTION api.credentials(wanted text)
 RETURNS TABLE (id integer, tenant_id integer, role text, password_hash bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
@@ -21,7 +21,7 @@ BEGIN
         FROM users u JOIN tenants t ON t.id = u.tenant_id WHERE u.id = account;
 END $$;
 
--- The ids stored under the key: the given ones, or those of the first request with this key.
+-- The ids stored for the key: the given ones, or those of the first request with this key.
 CREATE OR REPLACE FUNCTION api.claim_key(tenant integer, wanted text, given uuid[], run text)
 RETURNS uuid[] LANGUAGE plpgsql AS $$
 BEGIN
@@ -44,7 +44,7 @@ BEGIN
         FROM unnest(names, times, vals) AS e (name, time, value) GROUP BY 2, 3;
 END $$;
 
--- Null where the session is unknown to the tenant.
+-- Null if the tenant has no such session.
 CREATE OR REPLACE FUNCTION api.store_events(
     tenant integer, run text, idempotency_key text, session uuid,
     ids uuid[], names text[], times timestamptz[], vals double precision[])
@@ -65,7 +65,7 @@ BEGIN
     RETURN stored;
 END $$;
 
--- The session's id, then its events'.
+-- The session's id, then its events' ids.
 CREATE OR REPLACE FUNCTION api.store_session(
     tenant integer, run text, idempotency_key text, session uuid, account integer, platform text, started timestamptz,
     ids uuid[], names text[], times timestamptz[], vals double precision[])
@@ -85,8 +85,8 @@ BEGIN
     RETURN stored;
 END $$;
 
--- A page of events, the newest first; the cursor is the last row of the page before. Two statements,
--- because each has its own index.
+-- A page of events, newest first; the cursor is the last row of the previous page. Two statements,
+-- because each uses another index.
 CREATE OR REPLACE FUNCTION api.events(
     tenant integer, since timestamptz, until timestamptz, wanted text, cursor_time timestamptz, cursor_id uuid, page integer)
 RETURNS TABLE (id text, tenant_id integer, session_id text, name text, value double precision, "time" timestamptz)
@@ -105,7 +105,7 @@ BEGIN
     END IF;
 END $$;
 
--- The tenant's front page: totals of thirty days, the busiest metrics, the latest sessions, the dashboards.
+-- The tenant's overview: totals of thirty days, busiest metrics, latest sessions, dashboards.
 CREATE OR REPLACE FUNCTION api.overview(tenant integer) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('app.tenant', tenant::text, true);
@@ -125,7 +125,7 @@ BEGIN
             FROM dashboards d JOIN widgets w ON w.dashboard_id = d.id GROUP BY d.id, d.title ORDER BY d.id) d)));
 END $$;
 
--- One widget with its metric's thirty days; null where the tenant has no such widget.
+-- One widget with thirty days of its metric; null if the tenant has no such widget.
 CREATE OR REPLACE FUNCTION api.widget(tenant integer, wanted integer) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('app.tenant', tenant::text, true);
@@ -138,7 +138,7 @@ BEGIN
         WHERE w.id = wanted);
 END $$;
 
--- Thirty days of events by name, category or day; or the latest five hundred sessions by user or platform.
+-- Thirty days of events by name, category or day; or the latest 500 sessions by user or platform.
 CREATE OR REPLACE FUNCTION api.analytics(tenant integer, dimension text)
 RETURNS TABLE (key text, sessions bigint, events bigint, mean double precision) LANGUAGE plpgsql AS $$
 BEGIN
@@ -204,7 +204,7 @@ BEGIN
             WHERE r.day > current_date - 30 GROUP BY r.day ORDER BY r.day) d)));
 END $$;
 
--- Moves what was written since the last call into the rollup. Every instance calls it; one at a time works.
+-- Adds rows written since the last call to the rollup. Every instance calls it; one at a time works.
 CREATE OR REPLACE FUNCTION api.refresh_rollup() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 BEGIN
@@ -218,7 +218,7 @@ BEGIN
             SET events = rollup.events + excluded.events, total = rollup.total + excluded.total;
 END $$;
 
--- Removes exactly the rows written under a run's id, and takes its events out of the rollup again.
+-- Removes exactly the rows with a run's id, and subtracts its events from the rollup.
 CREATE OR REPLACE FUNCTION remove_run(run text) RETURNS TABLE (relation text, removed bigint) LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY

@@ -1,11 +1,11 @@
 -- Tables, roles and row-level security of the External Metrics Web Service.
--- The service connects as metrics_service, which owns nothing: every policy applies to it. Queries name
--- no tenant of their own; they set app.tenant for their transaction and see that tenant's rows only.
+-- The service connects as metrics_service, which owns nothing, so every policy applies to it.
+-- Queries do not filter by tenant; they set app.tenant for their transaction and see its rows only.
 
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 CREATE SCHEMA api;
 
--- The tenant of the current transaction; null, hence no row at all, where none was set.
+-- The tenant of the current transaction; null, hence no rows, if none was set.
 CREATE FUNCTION api.tenant() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
     RETURN nullif(current_setting('app.tenant', true), '')::integer;
 
@@ -40,7 +40,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_by_start ON sessions (tenant_id, started_at);
 
--- No unique index on id alone: a partitioned table can only have one that includes the time.
+-- No unique index on id alone: one on a partitioned table must include the time.
 CREATE TABLE metric_events (
     id uuid NOT NULL,
     tenant_id integer NOT NULL,
@@ -51,7 +51,7 @@ CREATE TABLE metric_events (
     run_id text
 ) PARTITION BY RANGE (time);
 
--- A partition a week, from six weeks ago to three weeks ahead; run at each start.
+-- One partition per week, from six weeks ago to three weeks ahead; called at each start.
 CREATE PROCEDURE make_partitions() LANGUAGE plpgsql AS $$
 DECLARE
     week date;
@@ -63,24 +63,24 @@ BEGIN
     END LOOP;
 END $$;
 
--- Dropped and made again around a bulk load.
+-- These indexes are dropped before a bulk load and created again after it.
 CREATE PROCEDURE index_events() LANGUAGE plpgsql AS $$
 BEGIN
     ALTER TABLE metric_events ADD CONSTRAINT metric_events_pkey PRIMARY KEY (tenant_id, time, id);
     CREATE INDEX metric_events_by_name ON metric_events (tenant_id, name, time, id);
-    -- A run's rows lie together at the heap's end, so a block range index finds them, and costs writes nothing.
+    -- A run's rows are adjacent at the heap's end: a block range index finds them and costs no writes.
     CREATE INDEX metric_events_by_run ON metric_events USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
 END $$;
 
--- The catalogue of metric names: shared by all tenants, so without row-level security.
+-- The catalogue of metric names; all tenants share it, so it has no row-level security.
 CREATE TABLE metrics (
     name text PRIMARY KEY,
     category text NOT NULL,
     unit text NOT NULL
 );
 
--- Events by day and name. Writers append to pending; refresh_rollup moves it on, so that writers never
--- wait for each other on a tenant's busiest row, and the sums stay exact.
+-- Events by day and name. Writers append to rollup_pending; refresh_rollup adds its rows to rollup.
+-- Writers therefore never wait for each other on a tenant's busiest row, and the sums stay exact.
 CREATE TABLE rollup (
     tenant_id integer NOT NULL,
     day date NOT NULL,
@@ -123,7 +123,7 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (tenant_id, key)
 );
 
--- What the tables were last filled with, so that an equal request has nothing to do.
+-- The parameters of the last seeding, so that an equal request does nothing.
 CREATE TABLE seeding (events bigint NOT NULL, seed bigint NOT NULL, made_at timestamptz NOT NULL DEFAULT now());
 
 DO $$
@@ -137,7 +137,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- A tenant sees itself and those it made; it can only make its own.
+-- A tenant sees itself and the tenants it created; it can only create its own.
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_tenant ON tenants USING (id = api.tenant() OR parent_id = api.tenant()) WITH CHECK (parent_id = api.tenant());
 

@@ -1,7 +1,8 @@
-"""Filling the database: skewed as real tenants are, the same from the same seed, and fast.
+"""Seeds the database with skewed data as of real tenants, reproducible from a seed, and fast.
 
-The rows are made as columns with numpy and sent as COPY's binary format: a record whose fields have fixed
-widths *is* a row of that format. Only names vary in width, so each name's rows are a block of their own.
+Numpy generates the rows as columns, which are sent in COPY's binary format: a record with fields of
+fixed widths *is* a row of that format. Only names vary in width, so each name's rows are a separate
+block.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,7 +22,7 @@ USERS = 3000
 ADMINS = 1000
 DAYS = 30
 _EVENTS_PER_SESSION = 20
-_CHUNK = 250_000  # events per block of rows: some 25 MB
+_CHUNK = 250_000  # events per chunk: some 25 MB
 _PLATFORMS = ("web", "ios", "android", "server")
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 
@@ -84,7 +85,7 @@ class Account:
 
 
 def make_accounts(seed: int) -> list[Account]:
-    """Every tenant has an admin and a member at least; the rest are spread by Zipf's law."""
+    """Every tenant has at least an admin and a member; Zipf's law distributes the rest."""
     rng = np.random.default_rng([seed, 1])
     spread = rng.choice(TENANTS, USERS - 2 * TENANTS, p=zipf(TENANTS))
     tenants = np.sort(np.concatenate([np.repeat(np.arange(TENANTS), 2), spread]))
@@ -107,7 +108,7 @@ def make_accounts(seed: int) -> list[Account]:
 
 
 def account_facts(accounts: list[Account], secret: str) -> list[dict[str, str]]:
-    """The accounts as those who log in with them need them."""
+    """The accounts with the facts needed to log in."""
     keys = TenantKeys(secret)
     return [
         {
@@ -123,9 +124,9 @@ def account_facts(accounts: list[Account], secret: str) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A span of time: its sessions, and their events, as columns. Times are Unix seconds."""
+    """The sessions and events of a span of time, as columns. Times are Unix seconds."""
 
-    session_ids: NDArray[np.uint64]  # two halves each
+    session_ids: NDArray[np.uint64]  # two halves of a UUID each
     session_tenants: Integers
     session_users: Integers
     session_platforms: Integers
@@ -139,19 +140,19 @@ class Chunk:
 
 
 def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> Iterator[Chunk]:
-    """All events, in the order of time, of the thirty days before `end` (Unix seconds)."""
+    """All events of the thirty days before `end` (Unix seconds), in chronological order."""
     rng = np.random.default_rng([seed, 2])
     users_of = [np.array([a.user for a in accounts if a.tenant == tenant + 1]) for tenant in range(TENANTS)]
     medians = np.array([metric[3] for metric in METRICS])
     done = 0
     while done < events:
         count = min(_CHUNK, events - done)
-        # The first and last moment of this chunk: time passes evenly with events.
+        # The first and last moment of this chunk: events are spread evenly over time.
         first, last = (end - DAYS * 86_400 * (1 - share / events) for share in (done, done + count))
         sessions = -(-count // _EVENTS_PER_SESSION)
         sizes = rng.geometric(1 / _EVENTS_PER_SESSION, sessions)
         owner = np.repeat(np.arange(sessions), sizes)
-        # Too many events are cut off, too few are given to sessions drawn once more.
+        # Surplus events are cut off, missing ones are added to randomly chosen sessions.
         owner = np.concatenate([owner[:count], rng.integers(0, sessions, max(0, count - len(owner)))])
         tenants = rng.choice(TENANTS, sessions, p=zipf(TENANTS))
         pick = rng.random(sessions)
@@ -180,10 +181,10 @@ def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> 
 
 
 def binary_rows(columns: list[tuple[str, Any]]) -> bytes:
-    """Rows in COPY's binary format: a count of fields, then each field's width and value, big-endian.
+    """Rows in COPY's binary format: the number of fields, then width and value of each, big-endian.
 
-    Each column has a numpy type (`S7` a text of seven bytes, `u16` a UUID as two halves) and its values,
-    one for each row or one for all; None is null.
+    Each column has a numpy type (`S7` is a text of seven bytes, `u16` a UUID as two halves) and
+    values: one per row, or one for all rows. None is null.
     """
     rows = max(len(values) for _, values in columns if isinstance(values, np.ndarray))
     fields: list[tuple[str, Any]] = [("fields", ">i2")]
@@ -207,7 +208,7 @@ def _postgres_time(unix: Floats) -> Integers:
 
 
 def session_rows(chunk: Chunk) -> Iterator[bytes]:
-    """The sessions, a block for each platform."""
+    """The sessions, one block per platform."""
     for place, platform in enumerate(_PLATFORMS):
         mine = chunk.session_platforms == place
         if mine.any():
@@ -224,7 +225,7 @@ def session_rows(chunk: Chunk) -> Iterator[bytes]:
 
 
 def event_rows(chunk: Chunk) -> Iterator[bytes]:
-    """The events, a block for each name."""
+    """The events, one block per name."""
     for place, (name, *_) in enumerate(METRICS):
         mine = np.flatnonzero(chunk.event_names == place)
         if len(mine):
@@ -242,10 +243,10 @@ def event_rows(chunk: Chunk) -> Iterator[bytes]:
 
 
 async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[[str], None]) -> bool:
-    """Make the seeded data exactly this, unless they are and are not a week old; whether they were made.
+    """Create the seeded data unless they exist and are younger than a week. Return whether it did.
 
-    Rows that runs have added since are no reason to make them again, and are gone afterwards. All is one
-    transaction: whoever interrupts it finds the old data.
+    Rows that runs added since do not trigger a new creation, which removes them. Everything is one
+    transaction, so an interruption leaves the old data.
     """
     accounts = make_accounts(seed)
     connection = await asyncpg.connect(dsn, ssl=False)
@@ -282,13 +283,13 @@ _EVENT_COLUMNS = ("id", "tenant_id", "session_id", "name", "value", "time")
 _FINISH = """
     SET LOCAL maintenance_work_mem = '512MB';
     INSERT INTO rollup SELECT tenant_id, (time AT TIME ZONE 'UTC')::date, name, count(*), sum(value)
-        FROM metric_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;  -- a tenant's rows side by side
+        FROM metric_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;  -- rows of a tenant are adjacent
     CALL index_events();
 """
 
 
 async def _empty(connection: Any) -> None:
-    """Tables emptied in the transaction that fills them need no write-ahead log; indexes come after the rows."""
+    """Empty the tables in the filling transaction: no write-ahead log, and indexes later."""
     await connection.execute("""
         TRUNCATE tenants, users, sessions, metric_events, metrics, rollup, rollup_pending, dashboards, widgets,
             idempotency_keys, seeding RESTART IDENTITY;
@@ -300,7 +301,7 @@ async def _empty(connection: Any) -> None:
 async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
     tenants = [(number, name) for number, name in enumerate(_TENANT_NAMES, start=1)]
     users = [
-        # The salt follows from the password, so that the same seed gives the same rows.
+        # The salt is derived from the password, so that the same seed gives the same rows.
         (a.user, a.tenant, a.username, hash_password(a.password, a.password.encode()[:8]), a.role)
         for a in accounts
     ]
@@ -321,7 +322,7 @@ async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
         ("widgets", ("id", "dashboard_id", "tenant_id", "kind", "name"), widgets),
     ):
         await connection.copy_records_to_table(table, records=rows, columns=columns)
-    # Ids of rows made later stay clear of seeded ones.
+    # Ids of rows created later must not collide with seeded ones.
     await connection.execute("""
         SELECT setval(pg_get_serial_sequence('tenants', 'id'), (SELECT max(id) FROM tenants)),
             setval(pg_get_serial_sequence('users', 'id'), (SELECT max(id) FROM users)),

@@ -1,6 +1,6 @@
-"""The process that starts all parts, watches them, and takes everything down with itself.
+"""The process that starts all parts, monitors them, and stops them when it ends.
 
-Every part asked the kernel to be killed when this process dies, so nothing outlives it, whatever ends it.
+The kernel kills every part when this process dies, so no part outlives it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from environments.local.service.config import VERSION
 
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
-_POOL_SIZE = 40  # connections of each instance: so many that at the peak load a fifth of them stays free
+_POOL_SIZE = 40  # connections per instance: a fifth stays free at the peak load
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
@@ -37,7 +37,7 @@ _COUNT = """
 
 
 def tell(line: str) -> None:
-    """Say how far we are; the command line shows the log while it waits."""
+    """Log progress; the command line shows the log while it waits."""
     print(line, flush=True)
 
 
@@ -87,7 +87,7 @@ class Supervisor:
         is_seeded = await connection.fetchval("SELECT true FROM seeding")
         await connection.close()
         if not is_seeded or not self._layout.accounts.exists():
-            from environments.local import seed  # numpy takes a while, and is needed once
+            from environments.local import seed  # importing numpy is slow, and needed only here
 
             await seed.fill(self._layout, self._dsn, DEFAULT_EVENTS, DEFAULT_SEED, tell)
 
@@ -121,7 +121,7 @@ class Supervisor:
         self._monitor.scrape(targets, self._balancer.exporter)
 
     async def stop(self) -> None:
-        """Stop everything, the database last and cleanly."""
+        """Stop all parts; the database last, with a clean shutdown."""
         self._expected_dead = {program.name for program in self._programs()}
         fronts = [program for program in self._programs() if program is not self._postgres]
         await asyncio.gather(*(program.stop() for program in fronts))
@@ -133,24 +133,24 @@ class Supervisor:
         return [part for part in parts if part] + [each.program for each in self._instances.values()]
 
     async def watch(self) -> None:
-        """Note every part that dies unasked. It is neither restarted nor hidden."""
-        noted: set[int] = set()
+        """Record every part that dies unexpectedly. It is neither restarted nor hidden."""
+        recorded: set[int] = set()
         while True:
             for program in self._programs():
-                if program.pid and program.pid not in noted and not program.is_alive:
-                    noted.add(program.pid)
+                if program.pid and program.pid not in recorded and not program.is_alive:
+                    recorded.add(program.pid)
                     if program.name not in self._expected_dead:
                         assert program.process is not None
                         code = program.process.returncode
-                        what = f"died unasked ({f'signal {-code}' if code < 0 else f'exit {code}'})"
+                        what = f"died unexpectedly ({f'signal {-code}' if code < 0 else f'exit {code}'})"
                         self._incidents.append({"time": time.time(), "part": program.name, "what": what})
-                        tell(f"{program.name} {what}: {program.last_words()}")
+                        tell(f"{program.name} {what}: {program.last_log_line()}")
             await asyncio.sleep(0.1)
 
-    # Orders
+    # Commands
 
     async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Carry out an order of the command line. Raises LocalError."""
+        """Execute a command of the command line. Raises LocalError."""
         verb = order["verb"]
         if verb == "ping":
             return {}
@@ -161,12 +161,12 @@ class Supervisor:
                 await self._scale(order["instances"])
             elif verb == "fault":
                 await self._switch(order["name"], order["on"], order["parameters"])
-        # Without counting rows: that takes a core for a second, and these orders come while load is on.
+        # Without row counts: they take a core for a second, and these commands come during a load.
         return await self._facts()
 
     async def _scale(self, wanted: int) -> None:
         if not 1 <= wanted <= SLOTS:
-            raise LocalError(f"the load balancer has places for 1 to {SLOTS} instances, not {wanted}")
+            raise LocalError(f"the load balancer supports 1 to {SLOTS} instances, not {wanted}")
         for name in list(self._instances)[wanted:][::-1]:
             await self._remove_instance(name)
         names = [f"metrics-{number}" for number in range(1, SLOTS + 1)]
@@ -227,7 +227,7 @@ class Supervisor:
         try:
             connection = await asyncpg.connect(self._dsn, ssl=False, timeout=2.0)
         except (OSError, asyncpg.PostgresError, TimeoutError):
-            return {}  # the database is down; its state says so
+            return {}  # the database is down, as its state shows
         try:
             return dict(await connection.fetchrow(_COUNT))
         finally:
@@ -241,7 +241,7 @@ class Supervisor:
     async def _switch(self, name: str, on: bool, given: dict[str, str]) -> None:
         parameters = read_parameters(name, given)
         if self._thaw is not None and name != "freeze":
-            raise LocalError("the service is frozen: no other fault can be switched until that is over")
+            raise LocalError("the service is frozen: no other fault can be switched until the freeze ends")
         if name in self._faults:
             del self._faults[name]
             await self._act(name, None)
@@ -251,43 +251,43 @@ class Supervisor:
         tell(f"fault {name} {'on' if on else 'off'}")
 
     async def _act(self, name: str, parameters: dict[str, float] | None) -> None:
-        """Bring a fault about (with parameters) or undo it (without)."""
+        """Switch a fault on (with parameters) or off (without)."""
         if FAULTS[name].in_service:
             alive = [each for each in self._instances.values() if each.program.is_alive]
             await asyncio.gather(*(each.set_faults(self._service_faults()) for each in alive))
             return
-        acts: dict[str, Callable[[dict[str, float] | None], Awaitable[None]]] = {
+        actions: dict[str, Callable[[dict[str, float] | None], Awaitable[None]]] = {
             "freeze": self._freeze,
             "favour-instance": self._favour,
             "instance-killed": self._kill,
             "prometheus-stopped": self._stop_prometheus,
             "alert-rule-broken": self._break_rule,
         }
-        await acts[name](parameters)
+        await actions[name](parameters)
 
     async def _freeze(self, parameters: dict[str, float] | None) -> None:
         if self._thaw is not None:
             self._thaw.cancel()
             self._thaw = None
         if parameters is None:
-            await self._go_on()
+            await self._resume()
             return
         assert self._balancer.program is not None
-        self._balancer.program.signal(signal.SIGSTOP)  # first, so that it does not see the others stop
+        self._balancer.program.signal(signal.SIGSTOP)  # first, so that it sees no instance stop
         for instance in self._instances.values():
             instance.program.signal(signal.SIGSTOP)
-        self._thaw = asyncio.create_task(self._go_on_after(parameters["seconds"]))
+        self._thaw = asyncio.create_task(self._resume_after(parameters["seconds"]))
 
-    async def _go_on_after(self, seconds: float) -> None:
+    async def _resume_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self._thaw = None
         del self._faults["freeze"]
-        await self._go_on()
+        await self._resume()
 
-    async def _go_on(self) -> None:
+    async def _resume(self) -> None:
         for instance in self._instances.values():
             instance.program.signal(signal.SIGCONT)
-        await asyncio.sleep(0.05)  # so that they answer the balancer's overdue checks
+        await asyncio.sleep(0.05)  # time for them to answer the balancer's overdue checks
         assert self._balancer.program is not None
         self._balancer.program.signal(signal.SIGCONT)
 
@@ -326,7 +326,7 @@ def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
 
 
 async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
-    """Keep the environment up until told to end, or until the owner has ended. Raises LocalError."""
+    """Run the environment until SIGTERM or until the owner ends. Raises LocalError."""
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, end.set)
@@ -335,7 +335,7 @@ async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
             process = os.pidfd_open(owner)  # readable when the process has ended: pidfd_open(2)
             loop.add_reader(process, end.set)
         except ProcessLookupError:
-            raise LocalError(f"there is no process {owner} to belong to") from None
+            raise LocalError(f"the owner, process {owner}, does not exist") from None
     supervisor = Supervisor(layout)
     watching = asyncio.create_task(supervisor.watch())
     starting = asyncio.create_task(supervisor.start(instances))
@@ -356,14 +356,14 @@ async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
 
 
 def main() -> int:
-    """Run as a process of its own; its output is its log. Exit 2 where it could not start."""
+    """Run as a separate process; its output is its log. Exit code 2 if it could not start."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--instances", type=int, required=True)
     parser.add_argument("--owner", type=int)
     arguments = parser.parse_args()
     layout = Layout.current()
     if not control.lock(layout):
-        return 0  # another is faster
+        return 0  # another supervisor is running
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     try:

@@ -6,13 +6,13 @@ from environments.local.process import Program, accepts, start_listening
 
 
 def url(port: int, secret: str) -> str:
-    """The address of the cache."""
+    """The URL of the cache."""
     return f"redis://:{secret}@127.0.0.1:{port}/0"
 
 
 async def start(layout: Layout) -> tuple[Program, int]:
-    """Start an empty Valkey that keeps nothing on disk. Raises LocalError."""
-    # In a file, because a command line can be read by everybody on the machine.
+    """Start an empty Valkey without persistence. Raises LocalError."""
+    # In a file, because every user of the machine can read command lines.
     configuration = layout.directory / "valkey.conf"
     configuration.touch(mode=0o600)
 

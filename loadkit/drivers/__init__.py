@@ -1,1 +1,1 @@
-"""How operations reach the service: one narrow seam, and what stands behind it."""
+"""Drivers send operations to the service: a narrow interface and its implementations."""

@@ -1,7 +1,8 @@
-"""The seam between virtual users and the wire.
+"""The interface between virtual users and protocols.
 
-A driver is what all users of one worker share of a protocol. It gives each user a client, the attribute of the user
-that bears the driver's name. The client asks the user's meter when an operation is due, and tells it how it went.
+A driver holds what all users of one worker share of a protocol. It gives each user a client, under
+the attribute with the driver's name. The client waits on the user's meter until an operation is
+due, and reports its outcome to the meter.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,25 +18,25 @@ __all__ = ["Client", "Driver", "Meter", "NoResponse", "TransportError"]
 
 
 class TransportError(Exception):
-    """No whole answer came."""
+    """No complete answer arrived."""
 
     def __init__(self, kind: str, at: float) -> None:
         super().__init__(kind)
         self.kind = kind
-        """"refused", "reset", "timeout", "connect timeout", "read timeout", "tls", "protocol", "address", "no socket" …"""
+        """"refused", "reset", "timeout", "connect timeout", "tls", "protocol", "no socket" …"""
         self.at = at
-        """When it was clear, on the monotonic clock."""
+        """When the failure was detected, on the monotonic clock."""
 
 
-class NoResponse(Exception):  # noqa: N818  it is no error of the journey's: it says where it ended
+class NoResponse(Exception):  # noqa: N818  it ends a journey and is not its error
     """An operation got no answer; the user begins a new journey."""
 
 
 class Meter(Protocol):
-    """One user's stopwatch, whatever the protocol: see `loadkit.users.meter.Meter`.
+    """Times one user's operations for any protocol: see `loadkit.users.meter.Meter`.
 
-    Most drivers call `begin`, then `succeeded` or `failed`. A driver whose operations take microseconds may do what
-    these do where it stands, as the HTTP client does.
+    Most drivers call `begin`, then `succeeded` or `failed`. A driver whose operations take
+    microseconds may inline these methods, as the HTTP client does.
     """
 
     now: Callable[[], float]
@@ -44,49 +45,49 @@ class Meter(Protocol):
     region: str
     run_id: str
     timeout: float
-    """Seconds for a whole operation, by plan."""
+    """Seconds allowed for a whole operation, by plan."""
     recorder: PopulationRecorder
     requests: TimingRecorder
     """The recorder of response times."""
     is_recorded: bool
     is_open: bool
-    """Do arrivals set the pace?"""
+    """Is the load open?"""
     is_cut: bool
-    """Is what is unanswered now left out of the record?"""
+    """Are unanswered operations left out of the record when they are cancelled?"""
     intended: float
-    """When the next operation should start."""
+    """Intended start of the next operation."""
     free: float
-    """From when on the user could have started it."""
+    """When the user became free to start it."""
     until: float
-    """From when on no operation starts."""
+    """No operation starts at or after this moment."""
     has_thought: bool
     pending: Sample | None
-    """The last operation, as long as a check may still speak of it."""
+    """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder
-    """Where it goes."""
+    """The recorder of the pending operation."""
 
     def settle(self) -> None:
-        """Hand the pending operation over to the record."""
+        """Add the pending operation to the record."""
         ...
 
     def turn(self) -> Awaitable[float]:
-        """Where arrivals set the pace: wait for one. Return when it was due."""
+        """In an open load: wait for an arrival. Return when it was due."""
         ...
 
     def served(self, label: str) -> None:
-        """Where arrivals set the pace: one has become an operation of this label."""
+        """In an open load: note that an arrival has become an operation of this label."""
         ...
 
     def leave(self) -> None:
-        """End the user's journey: its time is over."""
+        """End the user's journey because its time is over."""
         ...
 
     async def begin(self, label: str, timing: Timing = ...) -> "Operation":
-        """Wait until an operation is due, and note that it is sent now."""
+        """Wait until an operation is due, and record that it is sent now."""
         ...
 
     def received(self, label: str, created: float, at: float, size: int = 0, timing: Timing = ...) -> None:
-        """Note what the service sent unasked: it has no turn and no lateness."""
+        """Record a message that the service sent by itself; it has no arrival and no lateness."""
         ...
 
     def count(self, name: str, number: int = 1) -> None:
@@ -99,64 +100,64 @@ class Meter(Protocol):
 
 
 class Operation(Protocol):
-    """An operation that is under way; a context of what carries it out."""
+    """An operation in flight; a context manager around the code that executes it."""
 
     def __enter__(self) -> Self:
-        """Nothing: it has begun."""
+        """Do nothing; the operation has already begun."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Note that it was given up, unless it was said how it ended."""
+        """Record that it was given up, unless its end was recorded before."""
         ...
 
     def succeeded(self, at: float, size: int = 0) -> None:
-        """It was answered at a moment of the run's clock, with so many bytes."""
+        """Record an answer of `size` bytes at a moment of the run's clock."""
         ...
 
     def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
-        """It was given up, or answered with a failure of a kind."""
+        """Record a failure of a kind: given up, or answered with a failure."""
         ...
 
 
 class Client(Protocol):
-    """One user's side of a protocol. Whatever else it can do is for journeys."""
+    """One user's client of a protocol. Its other methods are for journeys."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
         ...
 
 
 class Driver(Protocol):
-    """What all users of one worker share of a protocol."""
+    """The part of a protocol that all users of one worker share."""
 
     name: ClassVar[str]
     """"http", "ws", "db": the attribute of the user under which journeys find its client."""
     descriptors_per_user: ClassVar[int]
-    """Files and sockets that each user keeps open."""
+    """File descriptors that each user keeps open."""
 
     def __init__(self, target: Target) -> None:
-        """Nothing is opened yet; a fake may be made in another way."""
+        """Create the driver without opening anything; a fake may take other arguments."""
         ...
 
     async def open(self) -> None:
-        """Look up addresses and the like, before load.
+        """Look up addresses and similar, before the load.
 
         Raises:
-            UnreachableError: the service's address cannot be used.
+            UnreachableError: the service cannot be reached at its address.
 
         """
         ...
 
     def client(self, meter: Meter) -> Client:
-        """A new user's client; nothing is sent yet."""
+        """Create the client of a new user; nothing is sent yet."""
         ...
 
     def gauges(self) -> Mapping[str, float]:
-        """What it holds now, by name ("connections open"): asked once a second."""
+        """The current gauges by name ("connections open"); called once a second."""
         ...
 
     async def close(self) -> None:
-        """Let go of what the users shared."""
+        """Release the shared resources."""
         ...

@@ -1,4 +1,4 @@
-"""A service inside the process: given times instead of sockets, for tests and for known answers."""
+"""A service inside the process, with given times and no sockets, for tests and known answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,25 +16,25 @@ __all__ = ["Answer", "FakeDriver", "FakeSession"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service does with one request."""
+    """The service's answer to one request."""
 
     seconds: float
-    """Until the last byte."""
+    """Seconds until the last byte."""
     status_code: int = 200
     body: bytes = b"{}"
     failure: str = ""
-    """How the transport fails instead: "refused" …"""
+    """The kind of transport failure instead of an answer: "refused" …"""
     held_back: float = 0.0
-    """Seconds of them before the request left."""
+    """The part of `seconds` before the request was sent."""
 
 
 Service = Callable[[float, str, str], Answer]
-"""From when a request came (seconds on the clock), its method and its path, what becomes of it."""
+"""Maps a request's arrival (seconds on the clock), method and path to its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FakeDriver:
-    """Carries HTTP requests to a function."""
+    """Answers HTTP requests with a function."""
 
     name: ClassVar[str] = "http"
     descriptors_per_user: ClassVar[int] = 1
@@ -43,31 +43,31 @@ class FakeDriver:
     clock: Clock
 
     def client(self, meter: Meter) -> HttpClient:
-        """A new user's client."""
+        """Create the client of a new user."""
         return HttpClient(meter, self)
 
     def gauges(self) -> dict[str, float]:
-        """Nothing is held."""
+        """No gauges."""
         return {}
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing; there are no resources."""
 
     async def open(self) -> None:
-        """Nothing to look up."""
+        """Do nothing; there is no address to look up."""
 
     def session(self) -> "FakeSession":
-        """A new user's session."""
+        """Create the session of a new user."""
         return FakeSession(self.service, self.clock)
 
-    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002  the seam's
-        """The same: nothing of HTTP is left here that httpx could do in another way."""
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002
+        """Create the same session; httpx would make no difference without a network."""
         return FakeSession(self.service, self.clock)
 
 
 @dataclass(frozen=True, slots=True)
 class FakeSession:
-    """One user's way to the function."""
+    """One user's session, which calls the function."""
 
     service: Service
     clock: Clock
@@ -76,9 +76,9 @@ class FakeSession:
         self,
         method: str,
         path: str,
-        headers: RequestHeaders,  # noqa: ARG002  the seam's, of no interest here
-        more: bytes,  # noqa: ARG002  the same
-        body: bytes | None,  # noqa: ARG002  the same
+        headers: RequestHeaders,  # noqa: ARG002  part of the interface, unused here
+        more: bytes,  # noqa: ARG002  unused here
+        body: bytes | None,  # noqa: ARG002  unused here
         deadline: float,
     ) -> Response:
         """See `Session.request`."""
@@ -95,4 +95,4 @@ class FakeSession:
         return Response(Head(answer.status_code, head), answer.body, done, size, answer.held_back)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing; there are no resources."""

@@ -1,4 +1,4 @@
-"""Which protocols there are. A protocol is a folder beside this module, a line here, and a step file."""
+"""The registry of protocols. A protocol is a folder next to this module, an entry, a step file."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -13,17 +13,17 @@ __all__ = ["driver_class", "drivers_for", "register"]
 _PLACES: dict[str, str] = {
     "http": "loadkit.drivers.http.driver:HttpDriver",
 }
-"""By the name under which journeys use it: ``module:class`` of the driver. Imported only where a journey uses it."""
+"""Driver name, as journeys use it, to ``module:class``. Imported only if a journey uses it."""
 
 
 def register(name: str, place: str) -> None:
-    """Add a protocol from outside the load kit.
+    """Register a protocol that is defined outside the load kit.
 
-    Call it in the module of the journeys that use it: every worker imports that.
+    Call it in the module of the journeys that use it, because every worker imports that module.
 
     Args:
         name: the attribute of a user under which journeys find its client.
-        place: ``module:class``; made with the `Target` alone.
+        place: ``module:class``; its constructor takes the `Target` alone.
 
     """
     _PLACES[name] = place
@@ -39,7 +39,7 @@ def driver_class(name: str) -> type[Driver]:
     place = _PLACES.get(name)
     if place is None:
         raise ConfigurationError(
-            f'a journey uses "{name}", and there is no such driver; there are: {", ".join(sorted(_PLACES))}. '
+            f'a journey uses "{name}", and there is no such driver; there are: {", ".join(sorted(_PLACES))}.  '
             'Example: @journey("ingest events", uses=("http",))'
         )
     module, _, attribute = place.partition(":")
@@ -47,10 +47,10 @@ def driver_class(name: str) -> type[Driver]:
 
 
 def drivers_for(names: Iterable[str], target: Target) -> tuple[Driver, ...]:
-    """A driver for each protocol that some journeys use; nothing is opened yet.
+    """Create a driver for each named protocol; nothing is opened yet.
 
     Raises:
-        ConfigurationError: a name is unknown, or the target's address is none for that protocol.
+        ConfigurationError: a name is unknown, or the target's address is invalid for the protocol.
 
     """
     return tuple(driver_class(name)(target) for name in dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""TLS as a target states it: whom the client believes, and who it says it is."""
+"""TLS settings of a target: the CA bundle that verifies the server, and the client certificate."""
 
 import ssl
 from typing import NoReturn
@@ -10,15 +10,15 @@ __all__ = ["context_of"]
 
 
 def context_of(target: Target) -> ssl.SSLContext:
-    """What every connection to a target verifies, and the certificate that it shows where it is asked for one.
+    """The TLS context of a target's connections, with the client certificate if there is one.
 
     Raises:
-        ConfigurationError: a file cannot be read, or is not what it should be.
+        ConfigurationError: a file cannot be read, or does not contain what was expected.
 
     """
     try:
         context = ssl.create_default_context(cafile=target.ca_file or None)
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigurationError(
             f"cannot read the certificate authority in {target.ca_file}: {_why(error)}"
         ) from None
@@ -27,8 +27,8 @@ def context_of(target: Target) -> ssl.SSLContext:
 
     def refuse() -> NoReturn:
         raise ConfigurationError(
-            f"the key in {target.key_file or target.cert_file} is encrypted, and nobody is there to be asked; "
-            "expected one without a passphrase, readable by you alone"
+            f"the key in {target.key_file or target.cert_file} is encrypted, and a passphrase cannot be entered;  "
+            "expected a key without a passphrase, readable by you alone"
         )
 
     try:
@@ -43,7 +43,7 @@ def context_of(target: Target) -> ssl.SSLContext:
 
 
 def _why(error: OSError) -> str:
-    """In words: a file that is missing has its own, one that is wrong has those of OpenSSL."""
+    """The reason as text: the system's for a missing file, OpenSSL's for an invalid one."""
     if isinstance(error, ssl.SSLError):
         return str(error.reason or "no certificate or key in it").replace("_", " ").lower()
     return str(error.strerror or error)

@@ -1,1 +1,1 @@
-"""Puts a plan on a service: workers, their channel, actions, progress and the uptime probe."""
+"""Executes plans: workers, their channel, actions, progress and the uptime probe."""

@@ -1,4 +1,4 @@
-"""What happens to the service while the load is on: brought about in time, noted, and undone at the end."""
+"""Actions on the service during the load: executed on time, recorded, and undone at the end."""
 
 import threading
 import time
@@ -14,64 +14,64 @@ __all__ = ["ActionScheduler", "Actor"]
 
 
 class Actor(Protocol):
-    """Who can do something to the service."""
+    """Executes actions on the service."""
 
     def do(self, action: Action) -> None:
-        """Bring an action about; return when it is.
+        """Execute an action; return when it is done.
 
         Raises:
-            LoadkitError: it did not come about.
+            LoadkitError: the action failed.
 
         """
         ...
 
     def undo(self, action: Action) -> None:
-        """Make the service as it was before an action.
+        """Restore the service to its state before an action.
 
         Raises:
-            LoadkitError: it is not.
+            LoadkitError: it could not be restored.
 
         """
         ...
 
 
 class ActionScheduler:
-    """The actions of one run, each in a thread of its own, so that a slow one delays nothing.
+    """Schedules the actions of one run, each in its own thread, so that a slow one delays nothing.
 
-    On leaving, those still to come are called off, and those that began are undone, the last one first.
+    On exit, pending actions are cancelled, and started ones are undone in reverse order.
     """
 
     def __init__(self, plan: Plan, actor: Actor | None, started: float) -> None:
-        """Prepare them.
+        """Prepare the threads.
 
         Args:
-            plan: whose actions.
-            actor: brings them about.
-            started: Unix seconds of the run's start instant.
+            plan: the plan with the actions.
+            actor: executes them.
+            started: the run's start instant in Unix seconds.
 
         Raises:
-            ConfigurationError: there are actions, and nobody who could bring them about.
+            ConfigurationError: the plan has actions, but there is no actor.
 
         """
         if plan.actions and actor is None:
-            raise ConfigurationError(f'nobody here can bring about "{plan.actions[0].name}"')
+            raise ConfigurationError(f'no actor can execute the action "{plan.actions[0].name}" here')
         hold = plan.workload.hold
         self.troubles: list[str] = []
-        """What could not be undone, one sentence each."""
+        """Actions that could not be undone, one sentence each."""
         self._actor = actor
         self._started = started
         self._is_over = threading.Event()
         self._lock = threading.Lock()
-        self._begun: list[Action] = []
-        self._noted: list[Event] = []
+        self._started_actions: list[Action] = []
+        self._events: list[Event] = []
         due = [] if hold is None else [(action_at(hold, action.at), action) for action in plan.actions]
-        self._threads = [threading.Thread(target=self._bring_about, args=each, daemon=True) for each in due]
+        self._threads = [threading.Thread(target=self._execute, args=each, daemon=True) for each in due]
 
     @property
     def events(self) -> Sequence[Event]:
-        """What happened so far, in the order in which it began."""
+        """The events so far, in order of their start."""
         with self._lock:
-            return tuple(sorted(self._noted, key=lambda event: event.at))
+            return tuple(sorted(self._events, key=lambda event: event.at))
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -82,26 +82,27 @@ class ActionScheduler:
         self._is_over.set()
         for thread in self._threads:
             thread.join()
-        for action in reversed(self._begun):
+        for action in reversed(self._started_actions):
             assert self._actor is not None
             try:
                 self._actor.undo(action)
             except Exception as error:
-                # What was measured stands, and the next run looks for itself whether the environment is ready.
+                # The measurements are valid, and the next run checks whether the environment is
+                # ready.
                 self.troubles.append(f'"{action.name}" could not be undone: {one_line(error)}')
 
-    def _bring_about(self, at: float, action: Action) -> None:
+    def _execute(self, at: float, action: Action) -> None:
         assert self._actor is not None
         if self._is_over.wait(max(0.0, self._started + at - time.time())):
             return
         began, failed = time.time(), ""
         with self._lock:
-            self._begun.append(action)
+            self._started_actions.append(action)
         try:
             self._actor.do(action)
         except Exception as error:
-            # Whatever keeps it from happening, the criteria that wait for it must know.
+            # Any error is recorded, because criteria depend on the action.
             failed = one_line(error)
         event = Event(began - self._started, action.name, time.time() - began, failed)
         with self._lock:
-            self._noted.append(event)
+            self._events.append(event)

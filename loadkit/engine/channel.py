@@ -1,6 +1,7 @@
-"""The seam between workers and who started them: reports go one way, "stop" goes the other.
+"""The interface between workers and their starting process: reports and stop messages.
 
-`loadkit.engine.local_channel` joins processes of one machine. Another one may join machines.
+`loadkit.engine.local_channel` connects processes of one machine. Another channel may connect
+machines.
 """
 
 from dataclasses import dataclass
@@ -15,15 +16,15 @@ __all__ = ["Channel", "Disconnected", "Endpoint"]
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Nothing more comes from a worker."""
+    """A worker sends no more reports."""
 
     worker: int
     is_done: bool
-    """Did it say so before? Else it died."""
+    """Did it announce its end? If not, it died."""
 
 
 class Endpoint(Protocol):
-    """The worker's side; it can be pickled, and is opened and closed in the worker's process."""
+    """The worker's side; picklable, and opened and closed in the worker's process."""
 
     def __enter__(self) -> Self:
         """Connect."""
@@ -32,42 +33,42 @@ class Endpoint(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect, when all reports are on their way."""
+        """Disconnect after all reports are sent."""
         ...
 
     def __call__(self, report: Report) -> bool:
-        """Hand over a report without waiting. Return whether to go on."""
+        """Queue a report without waiting. Return whether to continue."""
         ...
 
     def clock_offset(self, clock: Clock) -> float:
-        """By how many seconds a clock is ahead of that of who started the worker, as it was on connecting."""
+        """Seconds by which a clock was ahead of the starting process's clock on connecting."""
         ...
 
 
 class Channel(Protocol):
-    """The side of who started the workers; in use as a context."""
+    """The side of the process that started the workers; a context manager."""
 
     def __enter__(self) -> Self:
-        """Let workers connect."""
+        """Accept workers."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let no more workers connect; after an error, those that did are told to stop."""
+        """Accept no more workers; after an error, tell the connected ones to stop."""
         ...
 
     def endpoint(self, worker: int) -> Endpoint:
-        """The side of one worker, to be sent to it."""
+        """The endpoint of one worker, to be sent to it."""
         ...
 
     def next(self, timeout: float) -> Report | Disconnected | None:
-        """What comes next from any worker; None where nothing came for `timeout` seconds."""
+        """The next message from any worker; None if none arrives for `timeout` seconds."""
         ...
 
     @property
     def is_drained(self) -> bool:
-        """Has `next` given all that comes from those workers that have connected so far?"""
+        """Has `next` returned all messages of the workers that have connected so far?"""
         ...
 
     def stop(self) -> None:
@@ -75,5 +76,5 @@ class Channel(Protocol):
         ...
 
     def kill(self) -> None:
-        """End the workers themselves, where they do not stop."""
+        """Kill the workers if they do not stop."""
         ...

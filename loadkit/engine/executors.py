@@ -1,4 +1,4 @@
-"""Worker processes of this machine: how many a load needs, how they are started, and how they are asked."""
+"""Worker processes of this machine: their number, their start and their results."""
 
 import math
 import os
@@ -17,13 +17,16 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["interrupts_held_back", "results_of", "worker_processes", "workers_for"]
 
 _OPERATIONS_PER_WORKER = 3_000.0
-"""Operations per second that a worker manages at half a core, where users pause and arrivals are random: 36 % of one at
-2,000 a second and 70 % at 4,000, on a virtual machine on which each waking from idleness alone costs 45 µs. Without any
-pause a worker does ten times as many; but then nobody asks how many workers are needed."""
+"""Operations per second of a worker with half a core, with think times and random arrivals.
+
+Measured: 36 % of a core at 2,000 a second and 70 % at 4,000, on a virtual machine where each
+wake-up from idle alone costs 45 µs. Without pauses a worker handles ten times as many, but then the
+number of workers does not depend on a rate.
+"""
 
 
 def workers_for(plan: Plan) -> int:
-    """How many workers the populations of a plan need together; at most one for each core."""
+    """The number of workers that all populations of a plan need; at most one per core."""
     rate = sum(_operations_per_second(population.workload) for population in plan.populations)
     return max(1, min(math.ceil(rate / _OPERATIONS_PER_WORKER), os.cpu_count() or 1))
 
@@ -31,13 +34,14 @@ def workers_for(plan: Plan) -> int:
 def _operations_per_second(workload: Workload) -> float:
     if workload.model is not Model.CLOSED:
         return workload.peak
-    # Users who never pause make as many as the service answers: one worker, unless somebody asks for more.
+    # The rate of users without pauses depends on the service: one worker, unless more are
+    # requested.
     return workload.peak / workload.think.mean if workload.think.mean else 0.0
 
 
 @contextmanager
 def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of this machine that end when this one does, however it ends."""
+    """Worker processes of this machine; they end when this process ends for any reason."""
     context = get_context("spawn")
     initial = (os.getpid(), context.Barrier(workers))
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=init_worker, initargs=initial)
@@ -49,7 +53,7 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes that are started meanwhile never see Ctrl-C: they inherit that it is blocked. Their parent decides."""
+    """Block Ctrl-C for processes started meanwhile; they inherit the mask, the parent decides."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -58,10 +62,10 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def results_of(*futures: "Future[Any]") -> list[Any]:
-    """What workers answer; their errors without their own traces, which say nothing that the sentence does not.
+    """The workers' results; errors are raised without worker tracebacks, which add no information.
 
     Raises:
-        ConfigurationError: there are no workers.
+        ConfigurationError: the worker processes did not start.
 
     """
     try:
@@ -70,4 +74,4 @@ def results_of(*futures: "Future[Any]") -> list[Any]:
         error.__cause__ = None
         raise
     except BrokenExecutor:
-        raise ConfigurationError("the worker processes could not be started, or ended at once") from None
+        raise ConfigurationError("the worker processes could not be started, or ended immediately") from None

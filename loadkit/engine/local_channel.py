@@ -24,30 +24,30 @@ __all__ = ["LocalChannel", "LocalEndpoint"]
 _STOP = "stop"
 _ASK_TIME = "what time is it?"
 _ROUNDS = 20
-"""How often a worker asks for the time: the fastest answer is the most exact."""
+"""Number of a worker's clock requests; the fastest answer is the most accurate."""
 _STOP_INTERVAL = 0.1
-"""Seconds between a worker's looks at whether it should stop."""
+"""Seconds between a worker's checks for a stop message."""
 
 
 @dataclass(slots=True)
 class LocalEndpoint:
-    """See `loadkit.engine.channel.Endpoint`; a thread sends, so that reports never keep the load waiting."""
+    """See `loadkit.engine.channel.Endpoint`. A thread sends reports, so that they delay no load."""
 
     address: str
     key: bytes
     worker: int
     _outbox: "queue.SimpleQueue[Report | None]" = field(init=False, repr=False)
     _sender: threading.Thread = field(init=False, repr=False)
-    _goes_on: bool = field(default=True, init=False)
+    _continues: bool = field(default=True, init=False)
     _reading: tuple[float, float] = field(default=(0.0, 0.0), init=False, repr=False)
-    """A moment of the monotonic clock, and the Unix time that it was then where the worker was started."""
+    """A moment of the monotonic clock, and the starting process's Unix time at that moment."""
 
     def __getstate__(self) -> tuple[str, bytes, int]:
         return self.address, self.key, self.worker
 
     def __setstate__(self, state: tuple[str, bytes, int]) -> None:
         self.address, self.key, self.worker = state
-        self._goes_on = True
+        self._continues = True
 
     def __enter__(self) -> Self:
         self._outbox = queue.SimpleQueue()
@@ -56,7 +56,7 @@ class LocalEndpoint:
             connection.send((self.worker, os.getpid()))
             self._reading = self._read_clock(connection)
         except (EOFError, OSError):
-            self._goes_on = False  # nobody listens any more
+            self._continues = False  # the other side has closed
         self._sender = threading.Thread(target=self._send, args=(connection,), daemon=True)
         self._sender.start()
         return self
@@ -70,12 +70,13 @@ class LocalEndpoint:
     def __call__(self, report: Report) -> bool:
         """See `Endpoint`."""
         self._outbox.put(report)
-        return self._goes_on
+        return self._continues
 
     def clock_offset(self, clock: Clock) -> float:
         """See `Endpoint`.
 
-        As NTP finds it (RFC 5905, section 8), within half the shortest round trip: some 0.1 ms on one machine.
+        It is computed as in NTP (RFC 5905, section 8); the error is at most half the shortest round
+        trip, some 0.1 ms on one machine.
         """
         moment, unix = self._reading
         return clock.unix(moment) - unix
@@ -83,15 +84,15 @@ class LocalEndpoint:
     def _read_clock(self, connection: "Connection[object, object]") -> tuple[float, float]:
         shortest, reading = math.inf, (0.0, 0.0)
         for _ in range(_ROUNDS):
-            asked = time.monotonic()
+            requested = time.monotonic()
             connection.send(_ASK_TIME)
             unix = connection.recv()
             answered = time.monotonic()
             while unix == _STOP:
-                self._goes_on = False
+                self._continues = False
                 unix = connection.recv()
-            if answered - asked < shortest:
-                shortest, reading = answered - asked, ((asked + answered) / 2, cast("float", unix))
+            if answered - requested < shortest:
+                shortest, reading = answered - requested, ((requested + answered) / 2, cast("float", unix))
         return reading
 
     def _send(self, connection: "Connection[object, object]") -> None:
@@ -100,21 +101,21 @@ class LocalEndpoint:
                 while True:
                     if connection.poll():
                         connection.recv()
-                        self._goes_on = False
+                        self._continues = False
                     with contextlib.suppress(queue.Empty):
                         report = self._outbox.get(timeout=_STOP_INTERVAL)
                         connection.send(report)
                         if report is None:
                             return
             except (EOFError, OSError):
-                self._goes_on = False  # nobody listens any more
+                self._continues = False  # the other side has closed
 
 
 class LocalChannel:
     """See `loadkit.engine.channel.Channel`."""
 
     def __init__(self, workers: int) -> None:
-        """Prepare it for so many workers."""
+        """Create a channel for a number of workers."""
         self._workers = workers
         self._key = secrets.token_bytes(32)
         self._clock = MonotonicClock()
@@ -123,9 +124,9 @@ class LocalChannel:
         self._connections: list[Connection[object, object]] = []
         self._is_stopped = False
         self._disconnected = 0
-        """How many workers `next` has said to be gone."""
+        """Number of disconnected workers that `next` has reported."""
         self._processes: dict[int, int] = {}
-        """The process of each worker that has connected."""
+        """Process id of each worker that has connected."""
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     def endpoint(self, worker: int) -> LocalEndpoint:
@@ -145,10 +146,10 @@ class LocalChannel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self.stop()  # nobody will hear them out
+            self.stop()  # no caller will read their reports
         self._workers = 0
         if self._acceptor.is_alive():
-            # A thread that waits in accept() is woken by a connection, not by closing what it waits on.
+            # A connection wakes a thread that waits in accept(); closing the socket does not.
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as caller:
                 caller.connect(str(self._listener.address))
         self._acceptor.join()
@@ -157,11 +158,11 @@ class LocalChannel:
     def next(self, timeout: float) -> Report | Disconnected | None:
         """See `Channel`."""
         try:
-            said = self._inbox.get(timeout=timeout)
+            message = self._inbox.get(timeout=timeout)
         except queue.Empty:
             return None
-        self._disconnected += isinstance(said, Disconnected)
-        return said
+        self._disconnected += isinstance(message, Disconnected)
+        return message
 
     def stop(self) -> None:
         """See `Channel`."""
@@ -170,7 +171,7 @@ class LocalChannel:
             _send_stop(connection)
 
     def kill(self) -> None:
-        """See `Channel`; a worker that is a thread of this process ends with it."""
+        """See `Channel`; a worker that is a thread of this process is not killed."""
         for process in self._processes.values():
             if process != os.getpid():
                 with contextlib.suppress(ProcessLookupError):
@@ -190,11 +191,11 @@ class LocalChannel:
         with connection, contextlib.suppress(EOFError, OSError):
             worker, process = cast("tuple[int, int]", connection.recv())
             self._processes[worker] = process
-            while (said := connection.recv()) is not None:
-                if said == _ASK_TIME:
+            while (message := connection.recv()) is not None:
+                if message == _ASK_TIME:
                     connection.send(self._clock.unix(self._clock.now()))
                 else:
-                    self._inbox.put(cast("Report", said))
+                    self._inbox.put(cast("Report", message))
             is_done = True
         self._inbox.put(Disconnected(worker, is_done))
 

@@ -1,4 +1,4 @@
-"""What a run is made with: versions, and the machine that generates the load."""
+"""Facts on the load generator: software versions and the machine."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["facts"]
 
 _PACKAGES = ("sla-acceptance", "uvloop", "httptools", "numpy")
-"""Those whose version may matter to a result."""
+"""Packages whose version may affect a result."""
 
 
 def facts() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A load while it is on: what the workers report is gathered, and the load is ended when it must be."""
+"""Monitors a running load: collects the workers' reports, and ends the load when necessary."""
 
 import signal
 import threading
@@ -21,34 +21,34 @@ from loadkit.workload.plan import Plan
 __all__ = ["RunMonitor"]
 
 _PATIENCE = 10.0
-"""Seconds that workers may take to end, once they should."""
+"""Seconds that workers may take to end after the load."""
 
 
 @dataclass(slots=True)
 class RunMonitor:
-    """Follows the workers of one run."""
+    """Monitors the workers of one run."""
 
     plan: Plan
     channel: Channel
     workers: int
     stop: threading.Event
-    """Ends the load when it is set."""
+    """Ends the load when set."""
     watch: Callable[[Progress], None] | None
-    """Called once a second with how it goes."""
+    """Called once a second with the progress."""
     tables: list[bytes] = field(default_factory=list)
-    """Packed, so that memory hardly grows however long the load lasts."""
+    """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
     idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
     """By worker."""
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
-    """Seconds since the start at which load ended."""
+    """When the load ended, in seconds since the start."""
     _is_interrupted: bool = False
     """Has Ctrl-C been pressed?"""
     _started: float = 0.0
     _shown: float = 0.0
-    """When the progress was shown last."""
+    """When the progress was last shown."""
     _live_stats: LiveStats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,10 +58,10 @@ class RunMonitor:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Have Ctrl-C end the load, and not what follows it; a second one is a `KeyboardInterrupt`, as ever.
+        """Let Ctrl-C end the load only; a second Ctrl-C raises `KeyboardInterrupt`.
 
-        Noted and not raised: raised in the midst of anything, it would leave workers behind that nobody told to stop,
-        or lose what was measured.
+        The signal sets a flag. An exception at an arbitrary point could leave workers running
+        without a stop message, or lose measurements.
         """
         before = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
@@ -79,13 +79,17 @@ class RunMonitor:
         finally:
             signal.signal(signal.SIGINT, before)
         if self._is_interrupted and self.ended == COMPLETE:
-            self.ended = INTERRUPTED  # after the load, while what it had changed was put right
+            self.ended = INTERRUPTED  # it came after the load, while actions were undone
 
     def follow(self, futures: Sequence["Future[None]"], started: float) -> None:
-        """Gather what the workers report until all have ended; `started`: the start instant, in Unix seconds.
+        """Collect the workers' reports until all have ended.
+
+        Args:
+            futures: the workers' results.
+            started: the start instant in Unix seconds.
 
         Raises:
-            LoadkitError: a worker could not begin.
+            LoadkitError: a worker could not start.
 
         """
         self._started = self._shown = started
@@ -102,14 +106,14 @@ class RunMonitor:
                 self._end(Ending(EndingKind.WORKERS_STUCK))
                 self.channel.kill()
 
-    def _take(self, said: Report | Disconnected | None) -> None:
-        if isinstance(said, Report):
-            self.tables.append(said.table.packed())
-            self.worker_seconds.append(said.worker_second)
-            self.idle_intervals[said.worker] += said.idle_intervals
-            self._live_stats.add(said)
-        elif isinstance(said, Disconnected) and not said.is_done:
-            self._end(Ending(EndingKind.WORKER_DIED, f"worker {said.worker}"))
+    def _take(self, message: Report | Disconnected | None) -> None:
+        if isinstance(message, Report):
+            self.tables.append(message.table.packed())
+            self.worker_seconds.append(message.worker_second)
+            self.idle_intervals[message.worker] += message.idle_intervals
+            self._live_stats.add(message)
+        elif isinstance(message, Disconnected) and not message.is_done:
+            self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
 
     def _show(self, now: float) -> None:
         if self.watch is None or now < self._shown + 1.0:
@@ -118,18 +122,18 @@ class RunMonitor:
         try:
             self.watch(self._live_stats.progress(now - self._started))
         except Exception as error:
-            # The load goes on although nobody can see it.
+            # The load continues without a live status.
             self.watch = None
             self.warnings.append(f"the progress could not be shown: {one_line(error)}")
 
     def _reason(self, futures: Sequence["Future[None]"], now: float) -> Ending:
-        """Why to end now; `COMPLETE` where there is no reason."""
+        """The reason to end now; `COMPLETE` if there is none."""
         if self.stop.is_set() or self._is_interrupted:
             return INTERRUPTED
         for index, future in enumerate(futures):
             error = future.exception() if future.done() else None
             if isinstance(error, LoadkitError) and now < self._started + 1.0:
-                # A worker could not begin: that is no run.
+                # A worker could not start, so there is no run.
                 self.channel.stop()
                 error.__cause__ = None
                 raise error

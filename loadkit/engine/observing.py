@@ -1,4 +1,4 @@
-"""What watched the service is asked once the load is over; whatever it answers, the run stands."""
+"""Collects observations of the service after the load; a failure does not affect the run."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ __all__ = ["observe"]
 
 
 def observe(run: Run, observer: Observer) -> None:
-    """Add to a run what an observer saw of the service meanwhile.
+    """Add an observer's observations during the run to the run.
 
-    An error of the observer is a warning of the run, and the problem of all that was to be observed: criteria on it
-    are inconclusive, and say why.
+    An error of the observer becomes a warning of the run and the problem of all its observations.
+    Criteria on them are then inconclusive and state the reason.
     """
     start, end = run.started, run.started + run.ended_at
     try:
@@ -28,7 +28,7 @@ def observe(run: Run, observer: Observer) -> None:
     if run.events:
         acted = start + run.events[0].at
         observations = {
-            name: replace(seen, lifespans=lifespans(seen, acted, start, end))
-            for name, seen in observations.items()
+            name: replace(observation, lifespans=lifespans(observation, acted, start, end))
+            for name, observation in observations.items()
         }
     run.observations = observations

@@ -1,4 +1,4 @@
-"""What can be told of a run while it goes on."""
+"""Statistics of a run for the live status."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -21,30 +21,30 @@ __all__ = ["LiveStats", "Progress"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run at one moment, as the live line shows it."""
+    """A run at one moment, for the live status."""
 
     elapsed: float
     """Seconds since the start instant; negative before it."""
     seconds: float
-    """How long the load lasts by plan."""
+    """Planned duration of the load."""
     phase: str
     """"ramp", "hold", "stage 3"; "drain" at the end."""
     users: int
-    """Held; 0 for open load."""
+    """Users held; 0 for open load."""
     rate: float
-    """Operations ended per second, lately."""
+    """Operations that ended in the last second."""
     p50: float
-    """Seconds, of the operations that succeeded lately; NaN where none did."""
+    """Seconds, of the recent successful operations; NaN if there are none."""
     p95: float
     p99: float
     errors: float
     """Ratio of the recent operations that failed."""
     health: str
-    """The generator's own: "ok", or what is wrong."""
+    """Health of the generator: "ok", or the problem."""
 
 
 class LiveStats:
-    """Follows the reports of all workers: what the last second was like, and whether it is bad enough to stop."""
+    """Summarizes the last second of all workers, and detects loads that must stop."""
 
     def __init__(self, plan: Plan, workers: int) -> None:
         self._plan = plan
@@ -54,13 +54,13 @@ class LiveStats:
         """Operations and failures, a pair for each report."""
 
     def add(self, report: Report) -> None:
-        """Take note of a report."""
+        """Add a report."""
         self._latest[report.worker] = report
         self._recent.append(_attempts(report.table))
 
     @property
     def failing(self) -> tuple[int, int] | None:
-        """Operations and failures of the last ten seconds, where more than half failed; else None."""
+        """Operations and failures of the last ten seconds if more than half failed; else None."""
         if len(self._recent) < EMERGENCY_SECONDS * self._workers:
             return None
         operations = sum(attempted for attempted, _ in self._recent)
@@ -68,7 +68,7 @@ class LiveStats:
         return (operations, failures) if failures > EMERGENCY_SHARE * operations else None
 
     def progress(self, elapsed: float) -> Progress:
-        """How it stands now."""
+        """The progress at `elapsed` seconds since the start."""
         reports = list(self._latest.values())
         pairs = [_attempts(report.table) for report in reports]
         operations, failures = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
@@ -108,7 +108,10 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[fl
 
 
 def _health(reports: Sequence[Report]) -> str:
-    """The generator's own health in the last second. A criterion's time limit is not known here, so the judge may differ."""
+    """The generator's health in the last second.
+
+    The time limits of criteria are not known here, so the judge may differ.
+    """
     lag = max((_lag(report.table) for report in reports), default=0.0)
     cpu = max((report.worker_second.cpu_seconds for report in reports), default=0.0)
     if cpu > CPU.invalid.fixed:

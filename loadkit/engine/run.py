@@ -1,4 +1,4 @@
-"""A plan put on a service: workers started together at one instant, followed, and gathered into a `Run`."""
+"""Executes a plan: starts workers at one instant, monitors them, and assembles the `Run`."""
 
 import secrets
 import threading
@@ -31,10 +31,10 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["Progress", "new_id", "run"]
 
 _LEAST_LEAD, _MOST_LEAD = 0.5, 1.0
-"""Seconds from the order to the start instant, for the workers to take it in: as many as all before it took, since a
-machine that is slow to start workers is slow to give them orders."""
+"""Seconds between the submission and the start instant, for the workers to get ready. The lead is
+as long as the preparation took: a machine that starts workers slowly also submits slowly."""
 _ARRIVING_PER_SECOND = 250.0
-"""Users that are expected to get ready (log in) in a second."""
+"""Expected number of users that prepare (log in) per second."""
 
 
 def run(
@@ -49,24 +49,26 @@ def run(
     watch: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Run:
-    """Put a plan's load on a service and return what was measured, also where it was cut short.
+    """Execute a plan's load and return the measured run, even if it was cut short.
 
-    Ctrl-C ends the load, not the call: the run says that it was interrupted. A second one ends the call.
+    Ctrl-C ends the load, and the returned run is marked as interrupted. A second Ctrl-C ends the
+    call.
 
     Args:
         plan: the load.
-        target: where it goes.
+        target: the service.
         root: the project's root; journeys are imported from there.
-        run_id: else a fresh one.
-        workers: how many processes; else as many as the plan needs.
-        executor: carries the workers, all at the same time; else processes of this machine, gone when this one is.
-        actor: brings about what the plan has happen meanwhile, and undoes it.
-        watch: told once a second how it goes.
-        stop: ends the load when it is set.
+        run_id: default: a new id.
+        workers: number of processes; default: as many as the plan needs.
+        executor: runs all workers concurrently; default: processes of this machine that end with
+            this one.
+        actor: executes and undoes the plan's actions.
+        watch: called once a second with the progress.
+        stop: ends the load when set.
 
     Raises:
-        ConfigurationError: the plan cannot be put on from here; nothing was sent.
-        UnreachableError: the service does not answer; no load was put on.
+        ConfigurationError: the plan cannot be executed here; nothing was sent.
+        UnreachableError: the service does not answer; no load was sent.
 
     """
     count = workers or workers_for(plan)
@@ -126,15 +128,15 @@ def run(
 
 
 def new_id() -> str:
-    """A fresh run id, which sorts by time: "20261123-1502-ab12"."""
+    """Create a run id that sorts by time: "20261123-1502-ab12"."""
     return f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> bool:
-    """See in the workers that the plan can be put on from there. Return whether users get ready before they begin.
+    """Check in the workers that they can execute the plan. Return whether users prepare first.
 
     Raises:
-        ConfigurationError: it cannot.
+        ConfigurationError: they cannot execute it.
 
     """
     with interrupts_held_back():
@@ -142,20 +144,21 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
             executor.submit(check_worker, plan, target.journeys, root, workers) for _ in range(workers)
         ]
     parts: Parts = results_of(*futures)[0]
-    everybody, at_once = Earlier(), Counter[str]()
+    all_users, initial = Earlier(), Counter[str]()
     for population, roles in zip(plan.populations, parts.roles, strict=True):
-        everybody = everybody.and_then(population.workload, roles)
-        # Users of an open load are made as arrivals need them, as long as there are accounts: one is enough to begin.
+        all_users = all_users.and_then(population.workload, roles)
+        # Users of an open load are added as arrivals need them and accounts allow; one suffices at
+        # the start.
         is_closed = population.workload.model is Model.CLOSED
-        at_once.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
-    AccountPool(target, everybody.accounts).require(at_once)
+        initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
+    AccountPool(target, all_users.accounts).require(initial)
     if parts.arrives:
         results_of(executor.submit(try_arrivals, plan, target, root))
     return parts.arrives
 
 
 def _arrivals_before_start(plan: Plan) -> float:
-    """Seconds that the users who are there from the start need to get ready."""
+    """Seconds that the initial users need to prepare."""
     users = sum(_users_at_start(population.workload) for population in plan.populations)
     return 1.0 + users / _ARRIVING_PER_SECOND
 
@@ -166,10 +169,10 @@ def _users_at_start(workload: Workload) -> float:
 
 
 def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
-    """What to know of operations that did not go through the load's own client."""
+    """A warning if operations were sent through httpx."""
     number = sum(worker_second.count(HTTPX_REQUESTS) for worker_second in worker_seconds)
-    told = (
-        f"{number:,} operations went through httpx: it costs the generator many times what its own client does, "
-        "and that is part of their times"
+    warning = (
+        f"{number:,} operations went through httpx. It costs the generator many times as much as its own client, "
+        "and that cost is included in their times"
     )
-    return (told,) if number else ()
+    return (warning,) if number else ()

@@ -1,4 +1,4 @@
-"""An environment that loads are put on: up from the first run on, down at the end unless it was up before."""
+"""The environment under test: started for the first run, stopped at the end if started here."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -25,16 +25,16 @@ from loadkit.workload.workload import Stage, Workload
 __all__ = ["Testbed", "Watcher"]
 
 Watcher = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
-"""Shows the progress of the run with a title: a context that gives what is called about once a second."""
+"""Shows a titled run's progress: a context that gives a function, called about once a second."""
 
 _WARM_UP = 5.0
-"""Seconds of load that warm the service's cache."""
+"""Seconds of warm-up load for the service's cache."""
 _KEPT_FACTS = ("version", "instances", "rows")
-"""Facts of an environment that are kept with its runs; others (the DSN) have secrets in them."""
+"""Facts of an environment that are stored with its runs; others (the DSN) contain secrets."""
 
 
 class Testbed:
-    """Puts plans on an environment, one after the other, and keeps what was measured."""
+    """Executes plans on an environment, one after the other, and stores the runs."""
 
     def __init__(
         self, environment: Environment, runs: Path, *, watcher: Watcher, tell: Callable[[str], None]
@@ -42,10 +42,10 @@ class Testbed:
         """Prepare it; nothing is started yet.
 
         Args:
-            environment: what is loaded.
-            runs: the folder that keeps the runs.
-            watcher: shows how each load goes.
-            tell: takes a line on what went wrong without harm to any verdict.
+            environment: the environment under test.
+            runs: the folder of the stored runs.
+            watcher: shows the progress of each load.
+            tell: receives a line on each problem that does not affect a verdict.
 
         """
         self._environment = environment
@@ -57,15 +57,15 @@ class Testbed:
         self._is_ours = False
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
-        """Put the load on, start to finish, and keep what was seen.
+        """Execute the load, and store the run with its observations.
 
         Args:
-            plan: what is put on.
-            title: for the live display, and for others who find the environment under load.
-            queries: what criteria of this run ask the observer for, besides the measures of the environment.
+            plan: the plan.
+            title: for the live status, and for other sessions that find the environment under load.
+            queries: queries of this run's criteria, besides the measures of the environment.
 
         Raises:
-            LoadkitError: it could not be put on.
+            LoadkitError: the load could not be executed.
 
         """
         up = self._up()
@@ -84,18 +84,18 @@ class Testbed:
                     watch=watch,
                 )
                 _describe(run, up.facts, checks)
-                # Kept first, whatever fails or is interrupted after it.
+                # Stored first, in case a later step fails or is interrupted.
                 is_kept = self._keep(run)
             if observer is not None:
                 observe(run, observer)
                 if is_kept:
                     self._keep(run)
             if plan.disturbs:
-                self._look_after(run)
+                self._check_restored(run)
         return run
 
     def close(self) -> None:
-        """Take the environment down, where it was brought up here."""
+        """Stop the environment if it was started here."""
         control = self._environment.control
         if not self._is_ours or control is None:
             return
@@ -103,11 +103,11 @@ class Testbed:
         try:
             control.call("down")
         except Exception as error:
-            # It goes with this process in any case, and the verdicts stand.
+            # The environment ends with this process in any case, and the verdicts are unaffected.
             self._tell(f"{self._environment.name}: {one_line(error)}")
 
     def _up(self) -> ResolvedEnvironment:
-        """The environment, brought up where it is not; trouble is not looked for twice."""
+        """The environment, started if necessary; a failed start is not repeated."""
         if self._trouble is not None:
             raise self._trouble
         if self._resolved is None:
@@ -122,17 +122,17 @@ class Testbed:
         return self._resolved
 
     def _keep(self, run: Run) -> bool:
-        """Write a run to its folder. Return whether that went well."""
+        """Write a run to its folder. Return whether that succeeded."""
         try:
             archive.save(run, self._runs)
         except Exception as error:
-            # The evidence in memory is whole: what cannot be kept can still be judged.
+            # The run in memory is complete, so it can be judged without being stored.
             self._tell(one_line(error))
             return False
         return True
 
-    def _look_after(self, run: Run) -> None:
-        """See that the environment is as it was before a run that disturbed it; else there is no later run."""
+    def _check_restored(self, run: Run) -> None:
+        """Check that the environment is restored after a disturbing run; else refuse later runs."""
         control, before = self._environment.control, self._resolved
         if control is None or before is None:
             return
@@ -140,19 +140,19 @@ class Testbed:
             preflight.ready(lambda: preflight.as_before(before.facts, control.call("status")))
         except Exception as error:
             self._trouble = NotReadyError(
-                f"run {run.id} disturbed the environment, and it is not as it was: {one_line(error)}"
+                f"run {run.id} disturbed the environment, and it is not as it was before: {one_line(error)}"
             )
 
     def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
-        """Warm the service's cache with load that is not looked at, or have it emptied.
+        """Warm the service's cache with load that is not recorded, or empty it.
 
-        A ramp is never judged, so where it is long enough it does the warming.
+        A ramp is never judged, so a long enough ramp serves as the warm-up.
         """
         load = plan.workload
         if plan.cache == "cold":
             if self._environment.control is None:
                 raise ConfigurationError(
-                    f"{self._environment.file.name} has no control command, which could empty the cache"
+                    f"{self._environment.file.name} has no control command that could empty the cache"
                 )
             self._environment.control.call("flush")
         elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
@@ -165,13 +165,13 @@ class Testbed:
 
 
 def _warming(load: Workload) -> Workload:
-    """A tenth of a load, for a few seconds."""
+    """A tenth of a load for a few seconds."""
     level = max(1.0, round(load.peak / 10))
     return replace(load, stages=(Stage(0, level), Stage(_WARM_UP, level)))
 
 
 def _describe(run: Run, facts: Mapping[str, Any], checks: Iterable[Check]) -> None:
-    """Add to a run what is known of its environment, and what was looked at before it."""
+    """Add the facts of the environment and the preflight checks to a run."""
     run.facts = {
         **run.facts,
         "environment": masked({name: facts[name] for name in _KEPT_FACTS if name in facts}),

@@ -1,4 +1,4 @@
-"""Is the service up? Asked once a second, beside the load."""
+"""Probes the service's readiness once a second during the load."""
 
 import threading
 import time
@@ -15,16 +15,16 @@ from loadkit.target import Target
 __all__ = ["Probes", "require_answer"]
 
 _INTERVAL = 1.0
-"""Seconds between probes, and until one counts as unanswered."""
+"""Seconds between probes, and time-out of a probe."""
 _FIRST_TIMEOUT = 5.0
-"""Seconds that a service may take to answer before there is any load on it."""
+"""Seconds that the service may take to answer before the load."""
 
 
 def require_answer(target: Target) -> None:
-    """Refuse a target that does not answer, or that says it is not ready.
+    """Check that a target answers and is ready.
 
     Raises:
-        UnreachableError: so it is.
+        UnreachableError: it does not answer, or is not ready.
 
     """
     try:
@@ -33,7 +33,7 @@ def require_answer(target: Target) -> None:
         why = str(error) or type(error).__name__
         raise UnreachableError(f"{target.base} does not answer: {why}") from None
     if target.ready and not 200 <= status < 300:
-        raise UnreachableError(f"{target.base}{target.ready} says {status}: the service is not ready")
+        raise UnreachableError(f"{target.base}{target.ready} returned {status}: the service is not ready")
 
 
 def _status(target: Target, path: str) -> int:
@@ -55,7 +55,7 @@ def _status(target: Target, path: str) -> int:
 
 
 class Probes:
-    """Asks the readiness address once a second while it is open; without one, never."""
+    """Requests the readiness address once a second while open; does nothing without one."""
 
     def __init__(self, target: Target, started: float) -> None:
         self._target = target
@@ -64,7 +64,7 @@ class Probes:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._probe, daemon=True)
         self.answered: list[tuple[float, bool]] = []
-        """Seconds since the start, and was it answered?"""
+        """Seconds since the start, and whether the probe succeeded."""
 
     def __enter__(self) -> Self:
         if self._target.ready:

@@ -1,7 +1,7 @@
-"""One worker: a process's share of a plan, put on by virtual users.
+"""One worker: the virtual users of one process, which execute its share of a plan.
 
-What a worker's process runs stands here, and not in `run`, so that it imports nothing of what judges and gathers: that
-is 0.4 s of processor time and 30 MB for each of them.
+A worker's code is here and not in `run`, so that workers do not import judging and reporting. That
+saves 0.4 s of processor time and 30 MB per worker.
 """
 
 import asyncio
@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 import uvloop
 
@@ -24,6 +23,7 @@ from loadkit.clock import Clock, MonotonicClock
 from loadkit.drivers.base import Driver, NoResponse
 from loadkit.drivers.http.response import StatusError
 from loadkit.drivers.registry import driver_class, drivers_for
+from loadkit.engine.channel import Endpoint
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
@@ -39,7 +39,6 @@ from loadkit.workload.workload import Model
 
 __all__ = [
     "SPARE_FILES",
-    "Emit",
     "Shard",
     "allow_files",
     "check_worker",
@@ -50,78 +49,57 @@ __all__ = [
 ]
 
 _TICK = 0.01
-"""Seconds between looks at the event loop's lag."""
+"""Seconds between measurements of the event loop's lag."""
 SPARE_FILES = 100
 """Descriptors that a worker needs besides its users' connections."""
 _REFUSED = frozenset({401, 403})
-"""Statuses that say of an account that it has no business here."""
+"""Statuses of a refused account."""
 _SET_PARENT_DEATH_SIGNAL = 1
 START_TIMEOUT = 10.0
-"""Seconds that a worker's process waits for the others to be there."""
-
-
-class Emit(Protocol):
-    """Where a worker's reports go; opened and closed by the worker, so that it can be sent to another process."""
-
-    def __enter__(self) -> Self:
-        """Open it."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it, when all reports are on their way."""
-        ...
-
-    def __call__(self, report: Report) -> bool:
-        """Hand over a report without waiting. Return whether to go on."""
-        ...
-
-    def clock_offset(self, clock: Clock) -> float:
-        """By how many seconds a clock is ahead of that of who started the worker."""
-        ...
+"""Seconds that a worker's process waits for the others to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One worker's part, and what it needs to know besides the plan."""
+    """One worker's share, and the data that it needs besides the plan."""
 
     index: int
     of: int
-    """How many workers there are."""
+    """Number of workers."""
     target: Target
     run_id: str
     root: Path
     """The project's root; journeys are imported from there."""
 
 
-def init_worker(parent: int, all_there: Barrier) -> None:
-    """Make this process a worker's: it ends when `parent`, which started it, does, however that ends.
+def init_worker(parent: int, barrier: Barrier) -> None:
+    """Initialize this process as a worker, which ends when its parent process ends for any reason.
 
-    Nobody takes an order before all are there: two orders to one process would be a worker too few.
+    Workers accept no task before all have started: two tasks for one process would be a worker too
+    few.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    all_there.wait(START_TIMEOUT)
+    barrier.wait(START_TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a worker found of a plan's journeys."""
+    """A worker's findings on a plan's journeys."""
 
     roles: tuple[tuple[str, ...], ...]
-    """For each population, the role that each journey of its mix asks for."""
+    """For each population, the role that each journey of its mix requires."""
     arrives: bool
-    """Do users get ready first (has the package an ``arrive``)?"""
+    """Do users prepare first (does the package have an ``arrive``)?"""
 
 
 def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
-    """See that this process can put on its share of a plan.
+    """Check that this process can execute its share of a plan.
 
     Raises:
-        ConfigurationError: a journey cannot be imported, or too few files may be open.
+        ConfigurationError: a journey cannot be imported, or the limit on open files is too low.
 
     """
     journeys = _journeys_of(plan, root)
@@ -139,7 +117,7 @@ def _journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
 
 
 def _protocols(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> list[str]:
-    """The names of the drivers that users need; getting ready is done over HTTP."""
+    """The names of the drivers that users need; preparing uses HTTP."""
     named = [name for mix in journeys for journey in mix for name in journey.uses]
     return list(dict.fromkeys([*(["http"] if arrive is not None else []), *named]))
 
@@ -150,14 +128,14 @@ def _allow_files_for(plan: Plan, protocols: Sequence[str], workers: int) -> None
     allow_files(users // workers * each)
 
 
-def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
-    """Put on one worker's share of a plan, from `start_at` (Unix seconds) until its last operation is answered.
+def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> None:
+    """Execute one worker's share of a plan, from `start_at` (Unix s) until the last answer.
 
-    A plain function of values that can be pickled, so that any `concurrent.futures.Executor` can carry it.
+    A plain function of picklable values, so that any `concurrent.futures.Executor` can run it.
 
     Raises:
-        ConfigurationError: a journey cannot be imported, there are too few accounts, or too few files may be open.
-        UnreachableError: the service takes no connection.
+        ConfigurationError: a journey cannot be imported, or accounts or open files are too few.
+        UnreachableError: the service accepts no connection.
         TimeoutError: the worker was not ready by `start_at`.
 
     """
@@ -167,7 +145,8 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
     _allow_files_for(plan, protocols, shard.of)
     gc.collect()
     gc.freeze()
-    # Young garbage is cheap and mostly cycles of closed connections; a full collection walks every user.
+    # Young collections are cheap and mostly find closed connections; a full collection visits every
+    # user.
     gc.set_threshold(50_000, 20, 100)
     with emit, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
@@ -185,9 +164,9 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Emit) -> None:
 
 
 def try_arrivals(plan: Plan, target: Target, root: Path) -> None:
-    """Have one user of each role get ready, so that accounts that are refused are found before any load.
+    """Let one user of each role prepare, to find refused accounts before the load.
 
-    A service that fails in another way is not ours to excuse: that is what a run would show.
+    Other failures of the service are ignored here, because a run will show them.
 
     Raises:
         ConfigurationError: the service refuses an account (401 or 403).
@@ -223,7 +202,7 @@ async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
                 if error.status_code in _REFUSED:
                     who = f"the account {account.username}" if account is not None else "a user"
                     raise ConfigurationError(
-                        f"the service does not let {who} in ({error}): check the accounts of environment {target.name}"
+                        f"the service refuses {who} ({error}): check the accounts of environment {target.name}"
                     ) from None
             except NoResponse:
                 pass
@@ -241,7 +220,7 @@ def _account_pool(plan: Plan, target: Target, journeys: Sequence[Sequence[Journe
 
 
 def _earlier(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
-    """What the populations before each have taken; the last one is what all have."""
+    """The users and accounts before each population; the last entry is the total."""
     before = [Earlier()]
     for population, mix in zip(plan.populations, journeys, strict=True):
         before.append(before[-1].and_then(population.workload, [journey.role for journey in mix]))
@@ -259,7 +238,7 @@ async def run_users(
     alarm_of: Callable[[Callable[[], None]], Alarm],
     clock_offset: float = 0.0,
 ) -> None:
-    """`run_shard` without a process around it: on any clock, over any drivers."""
+    """`run_shard` without a process, on any clock and with any drivers."""
     journeys = _journeys_of(plan, shard.root)
     arrive = arrival_of(shard.target.journeys, shard.root)
     account_pool = _account_pool(plan, shard.target, journeys)
@@ -281,9 +260,9 @@ async def run_users(
     recorder.watch_collector()
     users = asyncio.create_task(_live(loads, origin))
     lag = asyncio.create_task(_watch_loop(context))
-    mishap = _first_mishap()
+    loop_error = _first_loop_error()
     try:
-        if not await _report_until_done(context, origin, emit, (users, mishap)):
+        if not await _report_until_done(context, origin, emit, (users, loop_error)):
             for load in loads:
                 load.cut()
     finally:
@@ -295,20 +274,20 @@ async def run_users(
     emit(recorder.report(_gauges(drivers)))
     for driver in drivers:
         await driver.close()
-    for ended in (users, mishap):
+    for ended in (users, loop_error):
         if ended.done() and not ended.cancelled():
             ended.result()
 
 
 async def _live(loads: Sequence[ClosedLoad | OpenLoad], origin: float) -> None:
-    """Until the last user of all populations has left."""
+    """Run all loads until the last user has left."""
     async with asyncio.TaskGroup() as group:
         for load in loads:
             group.create_task(load.live(origin))
 
 
 def _gauges(drivers: Sequence[Driver]) -> dict[str, float]:
-    """What the drivers hold now."""
+    """The current gauges of the drivers."""
     return {name: value for driver in drivers for name, value in driver.gauges().items()}
 
 
@@ -318,7 +297,7 @@ async def _report_until_done(
     emit: Callable[[Report], bool],
     ends: Sequence["asyncio.Future[None]"],
 ) -> bool:
-    """A report at the end of each second, until one of `ends` is done or the drain is over; False where told to stop."""
+    """Emit a report each second until one of `ends` is done or the drain ends; False if stopped."""
     plan, clock, pacer = context.plan, context.clock, context.pacer
     last = origin + plan.seconds + plan.drain
     second = origin + 1.0
@@ -331,24 +310,24 @@ async def _report_until_done(
     return True
 
 
-def _first_mishap() -> "asyncio.Future[None]":
-    """A future that fails with the first error in a callback of the event loop: the engine's own, so the load must end.
+def _first_loop_error() -> "asyncio.Future[None]":
+    """A future that fails with the first error in an event loop callback, which ends the load.
 
-    Errors of a transport come to its connection, and are counted there.
+    Such an error is in the engine itself; errors of a transport are counted by its connection.
     """
     loop = asyncio.get_running_loop()
-    mishap: asyncio.Future[None] = loop.create_future()
+    loop_error: asyncio.Future[None] = loop.create_future()
 
     def note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if "handle" in context and not mishap.done():
-            mishap.set_exception(context["exception"])
+        if "handle" in context and not loop_error.done():
+            loop_error.set_exception(context["exception"])
 
     loop.set_exception_handler(note)
-    return mishap
+    return loop_error
 
 
 async def _watch_loop(context: WorkerContext) -> None:
-    """See how late the event loop wakes, and have samples counted as they gather."""
+    """Measure how late the event loop wakes, and count collected samples."""
     clock, pacer, recorder = context.clock, context.pacer, context.recorder
     while True:
         due = clock.now() + _TICK
@@ -359,7 +338,7 @@ async def _watch_loop(context: WorkerContext) -> None:
 
 
 def allow_files(connections: int) -> None:
-    """Let this process hold that many connections.
+    """Raise the limit on open files for a number of connections.
 
     Raises:
         ConfigurationError: the system does not allow it.
@@ -370,6 +349,6 @@ def allow_files(connections: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigurationError(
             f"a worker needs {needed} open files, the system allows it {hard} (ulimit -Hn); "
-            "allow more, or use more workers"
+            "raise the limit, or use more workers"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,1 +1,1 @@
-"""How a run goes while it is going on."""
+"""The live status of a run."""

@@ -1,6 +1,7 @@
-"""How a load is going, while it goes: two lines that renew themselves, or a line every ten seconds in a pipeline's log.
+"""The live status of a load: two lines that update, or a log line every ten seconds in a pipeline.
 
-It goes to the real standard error, which behave leaves alone while a step runs, and so never mixes with results.
+It is written to the real standard error, which behave does not capture during a step, so it never
+mixes with results.
 """
 
 import math
@@ -19,30 +20,30 @@ if TYPE_CHECKING:
 __all__ = ["line", "watcher"]
 
 _EVERY = 10.0
-"""Seconds between two lines where nothing can be renewed."""
+"""Seconds between two lines if the output is not a terminal."""
 
 
 @contextmanager
 def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Give what shows a run's progress, to be called about once a second; at the end it is taken away.
+    """Give a function that shows a run's progress, called about once a second; removed at the end.
 
     Args:
-        title: of the run, such as "Run A: 1000 users".
+        title: the title of the run, such as "Run A: 1000 users".
 
     """
     if sys.__stderr__ is not None and sys.__stderr__.isatty():
         with ExitStack() as stack:
             yield _renewing(title, stack)
         return
-    following = -math.inf
+    next_at = -math.inf
 
-    def tell(now: Progress) -> None:
-        nonlocal following
-        if now.elapsed >= following:
-            following = now.elapsed + _EVERY
+    def print_line(now: Progress) -> None:
+        nonlocal next_at
+        if now.elapsed >= next_at:
+            next_at = now.elapsed + _EVERY
             print(line(title, now), file=sys.__stderr__, flush=True)
 
-    yield tell
+    yield print_line
 
 
 def _renewing(title: str, stack: ExitStack) -> Callable[[Progress], None]:
@@ -57,34 +58,38 @@ def _renewing(title: str, stack: ExitStack) -> Callable[[Progress], None]:
         if not shown:
             console = Console(file=sys.__stderr__)
             shown.append(stack.enter_context(Live(console=console, transient=True, auto_refresh=False)))
-        text = Text("\n".join(_told(title, now)), no_wrap=True, overflow="ellipsis")
+        text = Text("\n".join(_status_lines(title, now)), no_wrap=True, overflow="ellipsis")
         shown[0].update(text, refresh=True)
 
     return tell
 
 
 def line(title: str, now: Progress) -> str:
-    """As it reads: "Run A: 1000 users  2:13/7:00 hold  1000 held  1240/s  p50 2.1 ms  p95 4.31 ms  p99 9 ms  failed 0 %  generator ok"."""
-    return "  ".join(_told(title, now))
+    """The status in one line.
+
+    Example: "Run A: 1000 users  2:13/7:00 hold  1000 held  1240/s  p50 2.1 ms  p95 4.31 ms  p99 9
+    ms failed 0 %  generator ok".
+    """
+    return "  ".join(_status_lines(title, now))
 
 
-def _told(title: str, now: Progress) -> list[str]:
-    """Where the run is, and how it goes: each fits into 80 columns."""
+def _status_lines(title: str, now: Progress) -> list[str]:
+    """The run's position and its results, one line each; both fit into 80 columns."""
     if now.elapsed < 0:
         return [f"{title}  starts in {-now.elapsed:.0f} s"]
     times = (("p50", now.p50), ("p95", now.p95), ("p99", now.p99))
-    where = [
+    position = [
         title,
         f"{_clock(now.elapsed)}/{_clock(now.seconds)} {now.phase}",
         *([f"{now.users} held"] if now.users else []),
         f"{format_number(now.rate)}/s",
     ]
-    how = [
+    results = [
         *(f"{name} {'-' if math.isnan(value) else format_seconds(value)}" for name, value in times),
         f"failed {format_ratio(now.errors)}",
         "generator ok" if now.health == OK else now.health,
     ]
-    return ["  ".join(where), "  ".join(how)]
+    return ["  ".join(position), "  ".join(results)]
 
 
 def _clock(seconds: float) -> str:

@@ -1,1 +1,1 @@
-"""From a sample to a run on disk, and back."""
+"""Records samples, aggregates them into slices, and reads and writes runs on disk."""

@@ -1,13 +1,14 @@
-"""Runs on disk: one folder each, kept so that a run can be judged again without load.
+"""Stores each run in a folder on disk, so that it can be judged again without load.
 
 ::
 
     RUNS/20261123-1402-ab12/
-      run.json          plan, times, worker seconds, stalls, probes, facts: all but the tables
-      slices.npz        the slice table, packed as `loadkit.recording.slices` has it
-      observations.npz  raw scrapes of every named measure
+        run.json          plan, times, worker seconds, stalls, probes, facts: everything but the
+        tables slices.npz        the slice table, in the packing of `loadkit.recording.slices`
+        observations.npz  raw scrapes of every named measure
 
-A folder is written under a passing name and renamed when it is whole: what has a run's name can be read.
+A folder is written under a temporary name and renamed when it is complete. A folder with a run's
+name is therefore always complete.
 """
 
 import dataclasses
@@ -37,15 +38,15 @@ __all__ = ["FORMAT", "find", "load", "save"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What run.json holds."""
+class _StoredRun:
+    """The content of run.json."""
 
     format: int
     id: str
     plan: Plan
     started: float
     ended: str
-    """`ending` in words."""
+    """`ending` as text."""
     ending: Ending
     ended_at: float
     workers: int
@@ -62,23 +63,24 @@ class _Kept:
 
 
 def save(run: Run, runs: Path) -> Path:
-    """Write a run into its folder under `runs`, and return that folder.
+    """Write a run to its folder under `runs`, and return that folder.
 
     Raises:
-        ConfigurationError: it cannot be written (no space, no permission); nothing half-written keeps the run's name.
+        ConfigurationError: it cannot be written (no space, no permission). No partial folder
+            remains.
 
     """
     folder = runs / run.id
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        passing = Path(tempfile.mkdtemp(prefix=f".{run.id}-", dir=runs))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{run.id}-", dir=runs))
         try:
-            _write(run, passing)
+            _write(run, temporary)
             if folder.exists():
                 shutil.rmtree(folder)
-            passing.replace(folder)
+            temporary.replace(folder)
         except BaseException:
-            shutil.rmtree(passing, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise ConfigurationError(f"cannot keep run {run.id} in {runs}: {error.strerror or error}") from None
@@ -89,7 +91,7 @@ def load(folder: Path) -> Run:
     """Read a run's folder.
 
     Raises:
-        ConfigurationError: it is not a run, or of another format.
+        ConfigurationError: the folder is not a run, or has an unknown format.
 
     """
     from loadkit.structuring import structure  # it brings cattrs with it; who only keeps a run does without
@@ -97,7 +99,7 @@ def load(folder: Path) -> Run:
     unread = f"{folder} is not a run that can be read"
     try:
         data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        # Opened here: numpy leaves a file open in which it finds no arrays.
+        # Opened here because numpy does not close a file in which it finds no arrays.
         with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
             counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
@@ -108,8 +110,8 @@ def load(folder: Path) -> Run:
         data = upgraded(data)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"{unread}: run.json: {type(error).__name__}: {error}") from None
-    kept = structure(
-        _Kept,
+    stored = structure(
+        _StoredRun,
         data,
         f"{unread}: run.json",
         hooks={
@@ -117,29 +119,29 @@ def load(folder: Path) -> Run:
         },
     )
     return Run(
-        id=kept.id,
-        plan=kept.plan,
-        started=kept.started,
-        table=SliceTable(series=list(kept.series), outcomes=list(kept.outcomes), **counted),
-        worker_seconds=kept.worker_seconds,
-        stalls=kept.stalls,
-        observations=kept.observations,
-        probes=kept.probes,
-        events=kept.events,
-        workers=kept.workers,
-        groups=kept.groups,
-        ended=kept.ending,
-        ended_at=kept.ended_at,
-        warnings=kept.warnings,
-        facts=kept.facts,
+        id=stored.id,
+        plan=stored.plan,
+        started=stored.started,
+        table=SliceTable(series=list(stored.series), outcomes=list(stored.outcomes), **counted),
+        worker_seconds=stored.worker_seconds,
+        stalls=stored.stalls,
+        observations=stored.observations,
+        probes=stored.probes,
+        events=stored.events,
+        workers=stored.workers,
+        groups=stored.groups,
+        ended=stored.ending,
+        ended_at=stored.ended_at,
+        warnings=stored.warnings,
+        facts=stored.facts,
     )
 
 
 def find(name: str, runs: Path) -> Path:
-    """The folder of a run given as a path, as an id, or as the unique beginning of one; "last" is the newest.
+    """Find a run's folder by its path, its id or a unique prefix of it; "last" is the newest run.
 
     Raises:
-        ConfigurationError: there is none, or several.
+        ConfigurationError: no run matches, or several do.
 
     """
     if (Path(name) / "run.json").is_file():
@@ -195,11 +197,11 @@ def _write(run: Run, folder: Path) -> None:
 
 
 _SERIES = ("series", "capacity")
-"""The fields of an Observation that are raw scrapes, kept as arrays."""
+"""The fields of an Observation that hold raw scrapes; they are stored as arrays."""
 
 
 def _fields(observation: Observation, prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
-    """An observation as JSON values; its scrapes go to `arrays`, named after their place."""
+    """An observation as JSON values; its scrapes are added to `arrays` under unique keys."""
     fields: dict[str, Any] = {
         field.name: getattr(observation, field.name)
         for field in dataclasses.fields(observation)
@@ -208,7 +210,7 @@ def _fields(observation: Observation, prefix: str, arrays: dict[str, Any]) -> di
     for part in _SERIES:
         fields[part] = []
         for number, series in enumerate(getattr(observation, part)):
-            place = f"{prefix}.{part}.{number}"
-            arrays[f"{place}.times"], arrays[f"{place}.values"] = series.times, series.values
-            fields[part].append([series.instance, place])
+            key = f"{prefix}.{part}.{number}"
+            arrays[f"{key}.times"], arrays[f"{key}.values"] = series.times, series.values
+            fields[part].append([series.instance, key])
     return fields

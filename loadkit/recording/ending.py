@@ -16,17 +16,17 @@ class EndingKind(enum.StrEnum):
     """What ended a run."""
 
     COMPLETE = "complete"
-    """It went through its plan."""
+    """It completed its plan."""
     INTERRUPTED = "interrupted"
-    """Somebody told it to stop."""
+    """It was stopped from outside, for example with Ctrl-C."""
     EMERGENCY_STOP = "emergency stop"
-    """So many operations failed that the service was spared the rest."""
+    """So many operations failed that the load was stopped to spare the service."""
     WORKER_DIED = "worker died"
-    """The process of a worker ended without a word."""
+    """The process of a worker ended without a final message."""
     WORKER_FAILED = "worker failed"
     """A worker raised an error."""
     WORKERS_STUCK = "workers stuck"
-    """Workers went on after the time by which all should have ended."""
+    """Workers were still running after the time by which all should have ended."""
 
 
 _WORDS = {
@@ -37,19 +37,19 @@ _WORDS = {
     EndingKind.WORKER_FAILED: re.compile(r"(worker \d+) failed: (.*)", re.DOTALL),
     EndingKind.WORKERS_STUCK: re.compile("the workers did not end"),
 }
-"""How each reads; its groups, after one another, are the detail."""
+"""The text of each kind; the regex groups, joined in order, are the detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What ended a run, and what is known besides."""
+    """What ended a run, with details."""
 
     kind: EndingKind
     detail: str = ""
-    """Of an emergency stop what failed, of a worker that died its name, of one that failed its name and the error."""
+    """Emergency stop: what failed. Dead worker: its name. Failed worker: its name and the error."""
 
     def __str__(self) -> str:
-        """In words: "interrupted", "worker 1 died", "emergency stop: 6 of 10 operations failed …"."""
+        """As text: "interrupted", "worker 1 died", "emergency stop: 6 of 10 operations …"."""
         worker, _, error = self.detail.partition(": ")
         match self.kind:
             case EndingKind.EMERGENCY_STOP:
@@ -65,10 +65,10 @@ class Ending:
 
     @classmethod
     def read(cls, words: str) -> "Ending":
-        """The ending that was written as such words.
+        """Parse the text of an ending.
 
         Raises:
-            ValueError: no ending reads like that.
+            ValueError: no ending has this text.
 
         """
         for kind, form in _WORDS.items():

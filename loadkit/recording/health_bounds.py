@@ -1,6 +1,7 @@
-"""The checks of the load generator's health, with the bounds that warn and those that invalidate.
+"""The health checks of the load generator, and the bounds at which each warns or invalidates.
 
-This is the one definition for the judge, the live status and the calibration.
+This is the only definition. The judge applies it to a window, the live status to the last second,
+and a calibration to each of its levels.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound of a check: a fixed one or a share of the time limit, whichever is larger."""
+    """A bound of a check: the larger of a fixed value and a ratio of the judged time limit."""
 
     fixed: float = 0.0
     """In the check's unit."""
@@ -40,22 +41,22 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing by which the generator's health shows."""
+    """One measure of the load generator's health."""
 
     name: str
-    """In JSON documents."""
+    """The key in JSON documents."""
     title: str
-    """As short as a table's column asks for."""
+    """Short form, for a table's column."""
     words: str
-    """What stands before the value in a sentence."""
+    """The text before the value in a sentence."""
     unit: Unit
     warns: Bound
     invalid: Bound
     falls: bool = False
-    """Is a small value the bad one?"""
+    """Is a value below the bound bad?"""
 
     def is_beyond(self, values: npt.NDArray[np.float64], bound: float) -> npt.NDArray[np.bool_]:
-        """Which values are on the bad side of a bound; shape as `values`."""
+        """Which values are beyond a bound; same shape as `values`."""
         return np.asarray(values < bound if self.falls else values > bound)
 
 
@@ -86,7 +87,7 @@ CPU = HealthCheck(
 SENT = HealthCheck(
     "sent_ratio",
     "sent",
-    "of what was due it sent",
+    "its ratio of sent to due operations was",
     Unit.RATIO,
     warns=Bound(0.995),
     invalid=Bound(0.98),
@@ -117,4 +118,4 @@ CLOCK_SKEW = HealthCheck(
     invalid=Bound(0.010),
 )
 CHECKS = (LOOP_LAG, LATENESS, CPU, SENT, GC_PAUSE, OUT_OF_DESCRIPTORS, CLOCK_SKEW)
-"""All of them, in the order in which they are shown."""
+"""All checks, in display order."""

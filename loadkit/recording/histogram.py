@@ -1,8 +1,8 @@
-"""Logarithmic buckets: durations counted with a relative width of 0.2 %, so a value read back is off by at most 0.1 %.
+"""Logarithmic buckets with a relative width of 0.2 %; a value read back is off by at most 0.1 %.
 
-Bucket ``i`` holds ``SMALLEST·G^i <= x < SMALLEST·G^(i+1)`` with ``G = 1.002``; the first also holds
-all that is shorter. Same idea as HdrHistogram and DDSketch (Masson, Rim, Lee: "DDSketch", VLDB
-2019); merging is adding.
+Bucket ``i`` holds ``SMALLEST·G^i <= x < SMALLEST·G^(i+1)`` with ``G = 1.002``. The first bucket
+also holds all shorter durations. HdrHistogram and DDSketch use the same idea (Masson, Rim, Lee:
+"DDSketch", VLDB 2019). Merging adds the counts.
 """
 
 import math
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 SMALLEST = 1e-6
-"""Seconds: the lower edge of the first bucket. Nothing here is shorter than a microsecond."""
+"""Seconds: the lower edge of the first bucket. No measured duration is below a microsecond."""
 GROWTH = 1.002
 """Ratio of a bucket's upper edge to its lower one."""
 BUCKETS = 1 << 14
-"""How many there are; the last ends far beyond any time-out (1e-6 · 1.002^16384 s)."""
+"""Number of buckets; the last ends far beyond any time-out (1e-6 · 1.002^16384 s)."""
 FAILED = BUCKETS
-"""The place after the last bucket, of operations that failed: above every time."""
+"""Index of failed operations, after the last bucket: above every duration."""
 
 _LOG_GROWTH = math.log(GROWTH)
 _LOG_SMALLEST = math.log(SMALLEST)
@@ -51,20 +51,20 @@ def indices(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def lower_edges(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The lower edges of buckets, in seconds; the upper edge of ``i`` is the lower edge of ``i + 1``."""
+    """The lower edges of buckets, in seconds; the upper edge of ``i`` is that of ``i + 1``."""
     return SMALLEST * np.exp(_LOG_GROWTH * bucket.astype(np.float64))
 
 
 def middle(bucket: int) -> float:
-    """The value a bucket stands for, in seconds: within 0.1 % of all it holds."""
+    """The value that represents a bucket, in seconds: within 0.1 % of every duration in it."""
     return SMALLEST * math.exp(_LOG_GROWTH * bucket) * (1 + GROWTH) / 2
 
 
 def quantile_of(histogram: npt.NDArray[np.int64], quantile: float) -> float | None:
-    """The value below which a share of the durations lie, in seconds, within 0.1 %.
+    """A quantile of the durations, in seconds, within 0.1 %.
 
-    `histogram`: counts by bucket, `FAILED` last if there is one. None where nothing was counted, or
-    where the quantile lies among the failed.
+    `histogram`: counts by bucket, `FAILED` last if there is one. `quantile`: 0 to 1. None where the
+    histogram is empty, or where the quantile falls among the failed operations.
     """
     total = int(histogram.sum())
     if not total:
@@ -80,10 +80,11 @@ def quantiles_of_each(
     places: int,
     quantiles: Sequence[float],
 ) -> npt.NDArray[np.float64]:
-    """Quantiles of the counts of each place, such as a second; shape (q, `places`).
+    """Several quantiles of the counts of each place (a second, say); shape (q, `places`).
 
-    `place`, 0 ≤ p < `places`, `bucket` and `count` belong together; shapes (n,). NaN where nothing
-    was counted, infinite where the quantile lies among the failed.
+    The arrays `place` (0 ≤ p < `places`), `bucket` and `count` are parallel; shapes (n,). The
+    result is NaN where a place has no counts, infinite where the quantile falls among the failed
+    operations.
     """
     order = np.lexsort((bucket, place))
     place, bucket, count = place[order], bucket[order], count[order]
@@ -93,13 +94,13 @@ def quantiles_of_each(
     for row, quantile in zip(values, quantiles, strict=True):
         candidates = np.flatnonzero(reached >= _ranks(quantile, sizes)[place])
         found, first = np.unique(place[candidates], return_index=True)
-        there = bucket[candidates[first]]
-        row[found] = np.where(there < FAILED, lower_edges(there) * (1 + GROWTH) / 2, np.inf)
+        bucket_found = bucket[candidates[first]]
+        row[found] = np.where(bucket_found < FAILED, lower_edges(bucket_found) * (1 + GROWTH) / 2, np.inf)
     return values
 
 
 def _ranks(
     quantile: float, sizes: npt.NDArray[np.float64] | npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """The smallest value with at least that share at or below it: the inverse of the empirical distribution."""
+    """Ranks of quantiles, by the inverse of the empirical distribution function."""
     return np.maximum(1, np.ceil(quantile * sizes - 1e-9))

@@ -1,4 +1,4 @@
-"""How many labels and kinds of failure a record holds: values in them must not become thousands."""
+"""Limits on labels and kinds of failure: variable values in them must not create thousands."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,17 +14,17 @@ __all__ = [
 ]
 
 MOST_LABELS = 300
-"""Labels that one worker counts apart. An API has some dozens; more are values in paths."""
+"""Labels that one worker counts separately. An API has some dozens; more are values in paths."""
 OTHER_LABELS = "(other labels)"
-"""Under which the rest is counted."""
+"""The label for all further operations."""
 MOST_OUTCOMES = 40
-"""Kinds of failure that one worker counts apart."""
+"""Kinds of failure that one worker counts separately."""
 OTHER_FAILURES = "(other failures)"
-"""Under which the rest is counted."""
+"""The outcome for all further kinds of failure."""
 
 
 class LabelLimit:
-    """Admits the first names, and counts all further ones together."""
+    """Keeps the first names, and maps all further ones to a common name."""
 
     __slots__ = ("_admitted", "_most", "_others")
 
@@ -45,9 +45,9 @@ class LabelLimit:
 
 
 def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
-    """The path that most of some labels share but for one segment, that segment written "*"; and how many do.
+    """The most common path shape, one segment of it written "*", and how many labels have it.
 
-    "GET /products/*" of 300 labels such as "GET /products/blue-shirt".
+    Example: "GET /products/*" for 300 labels such as "GET /products/blue-shirt".
     """
     shapes: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for label in labels:
@@ -62,21 +62,21 @@ def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
 
 
 def advice(labels: Iterable[str], outcomes: Iterable[str]) -> tuple[str, ...]:
-    """What to tell the author of journeys whose labels or failures have values in them; nothing where all is well."""
+    """Advice for journeys whose labels or failures contain variable values; empty if none do."""
     known, failures = list(labels), list(outcomes)
-    told = []
+    messages = []
     if OTHER_LABELS in known:
         shape, _ = commonest_shape(known)
-        told.append(
-            f"a worker counts {MOST_LABELS} labels apart; all further operations are counted together as "
+        messages.append(
+            f"a worker counts {MOST_LABELS} labels separately; all further operations are counted as "
             f'"{OTHER_LABELS}". Most labels look like "{shape}": give them one label, '
             f'such as user.get(path, label="{shape.replace("*", "{name}")}")'
         )
     if OTHER_FAILURES in failures:
         checks = [failure for failure in failures if failure.startswith("check: ")]
         example = f', such as "{checks[0]}"' if checks else ""
-        told.append(
-            f"a worker counts {MOST_OUTCOMES} kinds of failure apart; all further ones are counted together as "
-            f'"{OTHER_FAILURES}". Keep values out of the text of a check{example}'
+        messages.append(
+            f"a worker counts {MOST_OUTCOMES} kinds of failure separately; all further ones are counted as "
+            f'"{OTHER_FAILURES}". Do not put variable values in the text of a check{example}'
         )
-    return tuple(told)
+    return tuple(messages)

@@ -1,4 +1,4 @@
-"""One worker's record of its load: samples in, once a second a report out."""
+"""One worker's record of its load: it takes samples and produces a report each second."""
 
 import gc
 import os
@@ -33,24 +33,24 @@ from loadkit.recording.worker_second import (
 __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
 CHUNK = 500
-"""Samples that are counted at once: few enough that the event loop stands still for less than a millisecond."""
+"""Samples counted in one step: few enough to block the event loop for less than a millisecond."""
 _PROMPT = 0.1
-"""Seconds within which a user who joins at a second's beginning joins in time."""
+"""Seconds after the start of a second within which a joining user counts for the whole second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one worker saw in one second."""
+    """One worker's results of one second."""
 
     worker: int
     table: SliceTable
-    """What was counted since the report before."""
+    """Everything counted since the previous report."""
     worker_second: WorkerSecond
     idle_intervals: tuple[IdleInterval, ...] = ()
 
 
 class TimingRecorder:
-    """The samples of one timing in one population: they come at the price of a list's append."""
+    """The samples of one timing in one population. Adding a sample costs one list append."""
 
     __slots__ = ("completions", "samples", "timing")
 
@@ -61,9 +61,9 @@ class TimingRecorder:
 
 
 class PopulationRecorder:
-    """What one worker notes of one population.
+    """One worker's record of one population.
 
-    The attributes are public because the hot path adds to them where it stands.
+    The attributes are public because the hot path updates them directly.
     """
 
     __slots__ = (
@@ -88,17 +88,17 @@ class PopulationRecorder:
         self._clock = clock
         self._timings: dict[str, TimingRecorder] = {}
         self.requests = self.timing(REQUEST)
-        """Where nearly all samples of an HTTP load go: `timing` would look it up each time."""
+        """The recorder of response times; it saves the hot path a look-up in `timing`."""
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = 0
         self.counts: Counter[str] = Counter()
-        """Further counts of the second, by name: a driver adds to them."""
+        """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
-        """Further gauges, by name; they stay what they are until somebody sets them."""
+        """Further gauges, by name; each keeps its value until it is set again."""
 
     def timing(self, timing: Timing) -> TimingRecorder:
-        """The recorder of a timing, made where it is new."""
+        """The recorder of a timing, created on first use."""
         found = self._timings.get(timing.key)
         if found is None:
             log = CompletionLog(self._clock.origin, self.name, timing.key)
@@ -107,28 +107,28 @@ class PopulationRecorder:
 
     @property
     def timings(self) -> Iterator[TimingRecorder]:
-        """All that there are."""
+        """The recorders of all timings."""
         return iter(self._timings.values())
 
     @property
     def in_flight(self) -> int:
-        """Operations that wait for an answer."""
+        """Operations waiting for an answer."""
         return sum(each.completions.in_flight for each in self._timings.values())
 
     def joined(self, join: float, now: float) -> None:
-        """A user is there from now on; by plan from `join`."""
+        """Note that a user joined at `now`; the plan had it join at `join`."""
         self.held += 1
         if join <= self._clock.begin and now - join < _PROMPT:
-            self._least_held += 1  # it came with the second, so it was there all through it
+            self._least_held += 1  # it joined at the second's start, so it was present throughout
 
     def left(self, leave: float) -> None:
-        """A user is gone from now on; by plan from `leave`."""
+        """Note that a user has left; the plan had it leave at `leave`."""
         self.held -= 1
         if leave < self._clock.begin + 1:
             self._least_held = min(self._least_held, self.held)
 
     def second(self) -> tuple[dict[str, int], dict[str, float]]:
-        """The counts and gauges of the second that ends; the next one begins."""
+        """Return the counts and gauges of the ending second, and reset them for the next."""
         counts = {
             SCHEDULED: self.scheduled,
             SENT: self.sent,
@@ -154,7 +154,7 @@ def _resident_bytes() -> int:
 
 @dataclass(slots=True)
 class _Seconds:
-    """Which second it is."""
+    """The current second."""
 
     origin: float
     """The run's start instant on the clock of the samples."""
@@ -162,12 +162,12 @@ class _Seconds:
 
     @property
     def begin(self) -> float:
-        """When it began."""
+        """The start of the second, on the clock of the samples."""
         return self.origin + self.number
 
 
 class Recorder:
-    """One worker's record: its populations, its event loop and its process."""
+    """One worker's record of its populations, its event loop and its process."""
 
     __slots__ = (
         "_clock",
@@ -192,10 +192,12 @@ class Recorder:
         """Begin a record.
 
         Args:
-            worker: its number.
+            worker: the worker's number.
             origin: the run's start instant on the clock of the samples.
-            clock_offset: seconds by which that clock is ahead of the clock of the process that started the worker.
-            counts_populations: count samples by population too; one population needs no second count.
+            clock_offset: seconds by which that clock is ahead of that of the process that started
+                the worker.
+            counts_populations: also count samples by population; one population needs no second
+                count.
 
         """
         self.worker = worker
@@ -219,24 +221,24 @@ class Recorder:
             self._memory = _resident_bytes()
 
     def population(self, name: str) -> PopulationRecorder:
-        """The recorder of a population, made where it is new."""
+        """The recorder of a population, created on first use."""
         found = self._populations.get(name)
         if found is None:
             found = self._populations[name] = PopulationRecorder(name, self._clock)
         return found
 
-    # --- what happens
+    # --- events
 
     def lag(self, now: float, seconds: float) -> None:
-        """The event loop woke `seconds` late."""
+        """Note that the event loop woke `seconds` late."""
         self._lags.append((now, seconds))
 
     def watch_collector(self) -> None:
-        """Time the pauses of the garbage collector from now on."""
+        """Start to time the pauses of the garbage collector."""
         gc.callbacks.append(self._collected)
 
     def unwatch_collector(self) -> None:
-        """Leave the garbage collector alone again."""
+        """Stop timing the garbage collector."""
         gc.callbacks.remove(self._collected)
 
     def _collected(self, phase: str, _info: dict[str, Any]) -> None:
@@ -249,7 +251,7 @@ class Recorder:
     # --- counting
 
     def count_full_chunks(self) -> None:
-        """Count what has gathered, as long as there is a chunk of it."""
+        """Count the collected samples while a full chunk of them remains."""
         for population in self._populations.values():
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
@@ -269,7 +271,12 @@ class Recorder:
         )
 
     def report(self, gauges: Mapping[str, float] | None = None) -> Report:
-        """All since the report before; the next one is of the next second. `gauges`: of the worker as a whole."""
+        """Return everything since the previous report, and begin the next second.
+
+        Args:
+            gauges: gauges of the worker as a whole, by name.
+
+        """
         for population in self._populations.values():
             for timing in population.timings:
                 while timing.samples:

@@ -1,6 +1,6 @@
-"""A run as it is kept: what was planned, what the workers counted, what the sources saw.
+"""A stored run: its plan, the workers' counts and the observations.
 
-It holds all that a judgement needs, so that it can be judged again, with other limits and no load.
+It holds everything that judging needs, so a run can be judged again with other limits and no load.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ __all__ = ["Event", "Run"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to, or noticed of, the service during the run."""
+    """An action on the service, or a change noticed in it, during the run."""
 
     at: float
     """Seconds since the run's start instant at which it began."""
     what: str
     """"an instance is killed"."""
     seconds: float = 0.0
-    """How long it took until it was done."""
+    """How long it took to complete."""
     failed: str = ""
-    """Why it did not come about, in one sentence; empty where it did."""
+    """Why it failed, in one sentence; empty if it succeeded."""
 
 
 @dataclass(slots=True)
@@ -36,31 +36,31 @@ class Run:
     """One load on one environment."""
 
     id: str
-    """Fresh for each run; every row that it wrote carries it."""
+    """Unique per run; every row that the run wrote carries it."""
     plan: Plan
     started: float
-    """Unix seconds of its start instant; all other moments count from there."""
+    """Start instant in Unix seconds; all other moments are relative to it."""
     table: SliceTable
     worker_seconds: tuple[WorkerSecond, ...] = ()
     stalls: tuple[Stall, ...] = ()
-    """Times without any completion by any worker, although operations were in flight."""
+    """Intervals in which operations were in flight and no worker received an answer."""
     observations: Mapping[str, Observation] = field(default_factory=dict)
-    """By the name of the measure."""
+    """By measure name."""
     probes: tuple[tuple[float, bool], ...] = ()
-    """Once a second: seconds since the start, and was the service's readiness probe answered?"""
+    """One per second: seconds since the start, and whether the readiness probe succeeded."""
     events: tuple[Event, ...] = ()
     workers: int = 1
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Endpoint groups: name to label patterns, as `fnmatch` reads them."""
+    """Endpoint groups: name to label patterns in the syntax of `fnmatch`."""
     ended: Ending = COMPLETE
-    """How; its words say why it was cut short."""
+    """How the run ended; the text says why it was cut short."""
     ended_at: float = 0.0
-    """Seconds since the start instant at which load ended."""
+    """When the load ended, in seconds since the start instant."""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, machine, environment, preflight: JSON values, for the report."""
+    """Versions, machine, environment and preflight checks as JSON values, for the report."""
 
     @property
     def is_complete(self) -> bool:
-        """Did it go through its plan?"""
+        """Did it complete its plan?"""
         return self.ended == COMPLETE

@@ -1,29 +1,31 @@
-"""One operation as it happened."""
+"""One measured operation."""
 
 from typing import NamedTuple
 
 __all__ = ["OK", "Sample"]
 
 OK = "ok"
-"""The outcome of an operation that succeeded; any other text says how it failed ("timeout", "status 500")."""
+"""The outcome of a successful operation; any other text names the failure ("status 500")."""
 
 
 class Sample(NamedTuple):
-    """One operation, from when it should have started to its last byte. Moments are seconds on the recorder's clock.
+    """One operation, from its intended start to its last byte.
 
-    A tuple, since one is made per operation: making it takes a third of the time of a slotted dataclass.
+    Moments are seconds on the recorder's clock.
+
+    It is a tuple for speed: creating one takes a third of the time of a slotted dataclass.
     """
 
     label: str
-    """What was done: "GET /api/v1/metrics/events"."""
+    """The kind of operation: "GET /api/v1/metrics/events"."""
     outcome: str
-    """`OK`, or how it failed."""
+    """`OK`, or the kind of failure ("timeout", "status 500")."""
     intended: float
-    """When the plan wanted it to start."""
+    """When it should have started, by the plan."""
     sent: float
-    """When it was handed to the driver, and what that held back is over; making a connection comes after it."""
+    """When the driver sent it, after any time held back in it; connecting comes later."""
     end: float
-    """When the last byte of the answer arrived, or it was given up."""
+    """When the last byte of the answer arrived, or the operation was given up."""
     size: int
     """Bytes received."""
     tenant: str = ""

@@ -1,4 +1,4 @@
-"""Times without any answer, although operations were waiting for one: what a closed load would hide."""
+"""Stalls: intervals in which operations wait and no answer comes. A closed load hides them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,64 +8,67 @@ from loadkit.recording.timing import REQUEST
 __all__ = ["SHORTEST", "CompletionLog", "IdleInterval", "Stall", "common"]
 
 SHORTEST = 0.05
-"""Seconds: shorter times without an answer are not kept."""
+"""Seconds: shorter intervals without an answer are not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A time with operations in flight and not one completion; seconds since the run's start instant."""
+    """Operations in flight and no completion; times in seconds since the run's start instant."""
 
     start: float
     end: float
     population: str = ""
-    """Whose operations waited; "" in runs that were kept when a plan had one population."""
+    """The population whose operations waited; "" in runs stored when a plan had one population."""
     timing: str = REQUEST.key
-    """The key of their timing."""
+    """The key of the operations' timing."""
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
+        """Its duration in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class IdleInterval:
-    """A time in which one worker got no answer of a timing for a population; seconds since the run's start."""
+    """An interval in which one worker received no answer; seconds since the run's start.
+
+    It concerns one timing of one population.
+    """
 
     start: float
     waiting: float
-    """From when on an operation of this worker was waiting for one; `end` where none was."""
+    """When an operation of this worker began to wait for an answer; `end` where none waited."""
     end: float
     population: str = ""
     timing: str = REQUEST.key
 
     def since(self, origin: float) -> "IdleInterval":
-        """The same, in seconds since another moment."""
+        """The same interval, relative to another moment in seconds."""
         return replace(self, start=self.start - origin, waiting=self.waiting - origin, end=self.end - origin)
 
 
 @dataclass(slots=True)
 class CompletionLog:
-    """One worker's answers, told as they come; keeps the quiet times between them. Moments on the caller's clock."""
+    """Records idle intervals between one worker's answers. Moments are on the caller's clock."""
 
     since: float
-    """The last answer, or the beginning."""
+    """The last answer, or the start of the log."""
     population: str = ""
     timing: str = REQUEST.key
     in_flight: int = 0
-    """Operations that wait for an answer."""
+    """Operations waiting for an answer."""
     waiting: float = 0.0
-    """From when on at least one has."""
+    """Since when at least one operation has waited."""
     idle_intervals: list[IdleInterval] = field(default_factory=list)
 
     def sent(self, now: float) -> None:
-        """An operation begins to wait."""
+        """Note that an operation begins to wait."""
         if not self.in_flight:
             self.waiting = now
         self.in_flight += 1
 
     def answered(self, now: float) -> None:
-        """An operation got its answer."""
+        """Note that an operation received its answer."""
         if now - self.since > SHORTEST:
             self.close(now)
         else:
@@ -73,28 +76,31 @@ class CompletionLog:
         self.in_flight -= 1
 
     def given_up(self, now: float) -> None:
-        """An operation ends without an answer: the quiet goes on, and where nothing else waits, it does so idle."""
+        """Note that an operation ended without an answer.
+
+        The idle interval continues. If nothing else waits, the rest of it counts as not waiting.
+        """
         if self.in_flight == 1:
             self.close(now)
         self.in_flight -= 1
 
     def close(self, now: float) -> None:
-        """End the quiet time that is running, and begin the next."""
+        """End the current idle interval, and begin the next."""
         if now - self.since > SHORTEST:
             waiting = max(self.waiting, self.since) if self.in_flight else now
             self.idle_intervals.append(IdleInterval(self.since, waiting, now, self.population, self.timing))
         self.since = now
 
     def drain(self) -> list[IdleInterval]:
-        """The quiet times since the last call."""
+        """The idle intervals since the last call."""
         idle_intervals, self.idle_intervals = self.idle_intervals, []
         return idle_intervals
 
 
 def common(workers: Sequence[Iterable[IdleInterval]]) -> tuple[Stall, ...]:
-    """The times in which no worker got an answer although an operation of one of them was waiting.
+    """The intervals in which no worker received an answer while an operation of one of them waited.
 
-    Each population and timing is looked at on its own.
+    Each population and timing is handled separately.
     """
     stalls: list[Stall] = []
     intervals = [list(each) for each in workers]

@@ -1,4 +1,4 @@
-"""What the time of a sample is the time of."""
+"""The kinds of time that samples measure."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,21 @@ __all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Ti
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One kind of time. Samples of two timings never mix: a message is no part of a response time's p95.
+    """One kind of time, such as a response time or a message latency.
 
-    A driver may make its own; these are the ones that sentences name.
+    Samples of different timings never mix: a message is not part of a response time's p95.
+
+    A driver may define its own; the ones below are those that sentences name.
     """
 
     key: str
-    """In the names of series: "message". Letters only."""
+    """Used in the names of series: "message". Letters only."""
     name: str
-    """As sentences say it: "message latency"."""
+    """As used in sentences: "message latency"."""
 
 
 REQUEST = Timing("request", "response time")
-"""Of what a user asks for, from its intended start. Series without a timing are of this one."""
+"""From the intended start of a user's request. Series without a timing are of this one."""
 CONNECT = Timing("connect", "connection time")
 MESSAGE = Timing("message", "message latency")
 RECONNECT = Timing("reconnect", "time to reconnect")

@@ -1,4 +1,4 @@
-"""The operations that a criterion speaks of, reduced to what judging needs: how many, how long, when."""
+"""The operations that a criterion concerns: their counts and times by second, for judging."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
-"""The outcomes of operations that were given up for their time; they enter a mean with it."""
+"""The outcomes of operations that timed out; a mean includes their time."""
 
 _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
 """Columns of a table's sums."""
@@ -31,47 +31,50 @@ _TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Operations by the second of their intended start, within one window."""
+    """Operations by the second of their intended start, in one window."""
 
     seconds: int
-    """Length of the window."""
+    """Length of the window in seconds."""
     second: Integers
-    """Seconds from the window's start, 0 ≤ s < `seconds`; shape (n,), as the two that follow."""
+    """Seconds from the window's start, 0 ≤ s < `seconds`; shape (n,), like `bucket` and `count`."""
     bucket: Integers
-    """Of `loadkit.recording.histogram`, or `FAILED`."""
+    """Bucket of `loadkit.recording.histogram`, or `FAILED`."""
     count: Integers
     timed: Floats
-    """Per second: how many enter a mean (successes and time-outs), their seconds, the longest; shape (`seconds`, 3)."""
+    """Per second, of operations in a mean (successes, time-outs): count, sum (s), longest (s).
+
+    Shape (`seconds`, 3).
+    """
     completed: Integers
-    """Per second: successes that ended in it; shape (`seconds`,)."""
+    """Successes that ended in each second; shape (`seconds`,)."""
     corrected: int = 0
-    """How many are not real, but arrivals that a stall kept away."""
+    """Number of arrivals added by the coordinated-omission correction."""
     _sums: dict[str, Integers] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The sums that are asked for again and again: of ten million operations each takes 20 ms and more."""
+    """Cached sums, because each takes 20 ms or more for ten million operations."""
 
     @property
     def size(self) -> int:
-        """Operations in all."""
+        """Total number of operations."""
         return int(self.per_second().sum())
 
     @property
     def failed(self) -> int:
-        """Operations that failed."""
+        """Number of operations that failed."""
         return int(self.histogram()[FAILED])
 
     def per_second(self, from_bucket: int = 0) -> Integers:
-        """Operations that lasted into a bucket or beyond, by second; shape (`seconds`,)."""
+        """Operations in a bucket or above, by second; shape (`seconds`,)."""
         if from_bucket:
-            here = self.bucket >= from_bucket
-            return np.bincount(self.second[here], self.count[here], self.seconds).astype(np.int64)
+            selected = self.bucket >= from_bucket
+            return np.bincount(self.second[selected], self.count[selected], self.seconds).astype(np.int64)
         return self._summed("by second", self.second, self.seconds)
 
     def histogram(self) -> Integers:
-        """Operations by bucket, the failed last; shape (`FAILED` + 1,)."""
+        """Operations by bucket, the failed operations last; shape (`FAILED` + 1,)."""
         return self._summed("by bucket", self.bucket, FAILED + 1)
 
     def by_batch(self, edges: Integers) -> tuple[Integers, Floats]:
-        """The buckets in use, rising, shape (m,), and the operations in them by batch, shape (b, m)."""
+        """The non-empty buckets, ascending (m,), and the operations in them by batch (b, m)."""
         used = np.flatnonzero(self.histogram())
         column = np.zeros(FAILED + 1, np.int64)
         column[used] = np.arange(len(used))
@@ -82,14 +85,14 @@ class Traffic:
         return used, counts.reshape(shape)
 
     def only(self, seconds: npt.NDArray[np.bool_]) -> "Traffic":
-        """Those that started in the seconds marked, shape (`seconds`,), closed up to a window without holes."""
+        """The operations of the marked seconds, shape (`seconds`,), as a window without gaps."""
         position = np.cumsum(seconds) - 1
-        here = seconds[self.second]
+        selected = seconds[self.second]
         return Traffic(
             int(seconds.sum()),
-            position[self.second[here]],
-            self.bucket[here],
-            self.count[here],
+            position[self.second[selected]],
+            self.bucket[selected],
+            self.count[selected],
             self.timed[seconds],
             self.completed[seconds],
             self.corrected,
@@ -97,7 +100,7 @@ class Traffic:
 
     @classmethod
     def sum_of(cls, parts: Sequence["Traffic"]) -> "Traffic":
-        """The operations of several parts of the traffic together, in windows of one length."""
+        """The sum of several parts of the traffic; their windows have the same length."""
         timed = np.sum([part.timed for part in parts], axis=0)
         timed[:, _LONGEST_TIMED] = np.max([part.timed[:, _LONGEST_TIMED] for part in parts], axis=0)
         return cls(
@@ -111,7 +114,7 @@ class Traffic:
         )
 
     def plus(self, second: Integers, times: Floats) -> "Traffic":
-        """With arrivals that a stall kept away: one in each of the seconds, of the times (s) given, shapes (n,)."""
+        """Add arrivals of the coordinated-omission correction, with times in seconds: (n,)."""
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
         timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
@@ -125,7 +128,7 @@ class Traffic:
         )
 
     def _summed(self, name: str, places: Integers, number: int) -> Integers:
-        """Operations by place, kept under a name; not to be written to. Shape (`number`,)."""
+        """Operations by place, cached under a name and read-only; shape (`number`,)."""
         sums = self._sums.get(name)
         if sums is None:
             sums = self._sums[name] = np.bincount(places, self.count, number).astype(np.int64)
@@ -134,13 +137,13 @@ class Traffic:
 
     @property
     def mean(self) -> float | None:
-        """The mean time of those that enter one, in seconds; None where there are none."""
+        """The mean time of successes and time-outs, in seconds; None if there are none."""
         number, spent = self.timed[:, _TIMED_N].sum(), self.timed[:, _TIMED_SUM].sum()
         return float(spent / number) if number else None
 
 
 def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ...]:
-    """The series of a timing in the run's table that a scope covers; none where nothing of it was recorded."""
+    """The series of a timing that a scope covers in the run's table; empty if none was recorded."""
     labels = run.table.labels(timing)
     match scope.kind:
         case ScopeKind.ALL:
@@ -175,18 +178,18 @@ def traffic_of(
     *,
     successes_only: bool = False,
 ) -> Traffic:
-    """The operations of some series in a window, timed by response (what is judged) or by service time."""
+    """The operations of some series in a window, by response time (judged) or service time."""
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
     when, result, sums = run.table.totals(series, window.start, window.end)
-    here = result == 0
+    timed_rows = result == 0
     if successes_only:
         good = outcome == 0
         second, bucket, count = second[good], bucket[good], count[good]
     else:
         bucket = np.where(outcome == 0, bucket, FAILED)
         timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
-        here |= np.isin(result, timed_out)
-    when, sums = when[here] - window.start, sums[here]
+        timed_rows |= np.isin(result, timed_out)
+    when, sums = when[timed_rows] - window.start, sums[timed_rows]
     timed = np.zeros((window.seconds, 3))
     timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
     timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)

@@ -1,4 +1,4 @@
-"""What earlier versions wrote into run.json, brought into the form of this one."""
+"""Converts run.json of earlier formats to the current one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from loadkit.workload.workload import Model
 __all__ = ["FORMAT", "plan_of_today", "upgraded"]
 
 FORMAT = 2
-"""The version of the layout. Later ones are refused, not guessed at.
+"""The version of the layout. Later versions are refused.
 
 1: a plan had one workload; a worker's second had a field for each count.
 2: a plan has populations; counts and gauges of a second have names.
@@ -42,15 +42,15 @@ _RETIRED = {
     "scaling": {"stated_users"},
     "run": {"beats", "gaps", "happenings"},
 }
-"""Keys that are read no more as they stand, by what they belong to."""
+"""Keys that are no longer used, by the object that had them."""
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """The content of run.json in the form of this version.
+    """The content of run.json in the current format.
 
     Raises:
-        ConfigurationError: a later version wrote it, or none did.
-        KeyError, TypeError, AttributeError, ValueError: it is not what that version wrote.
+        ConfigurationError: the format is unknown or newer than this version.
+        KeyError, TypeError, AttributeError, ValueError: the content does not match its format.
 
     """
     written = data.get("format")
@@ -73,7 +73,7 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def plan_of_today(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan of format 1 in the form of this version: its workload becomes its one population."""
+    """A plan of format 1 in the current format: its workload becomes its only population."""
     workload = data["workload"]
     population = {
         "name": PLAIN_NAMES[Model(workload["model"])],

@@ -1,1 +1,1 @@
-"""Virtual users: who they are, when they act, and what an operation of theirs is."""
+"""Virtual users: their accounts, journeys, pacing and operations."""

@@ -1,4 +1,4 @@
-"""Which account a virtual user has."""
+"""Assigns accounts to virtual users."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ __all__ = ["AccountPool", "Earlier", "demand"]
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
-    """How many accounts of each role the users of a load need, by the role that each entry of the mix asks for."""
+    """The accounts per role that the users of a load need; each entry of the mix names a role."""
     users = workload.most_users
     if workload.model is Model.CLOSED:
         return Counter(roles[entry_of(number, workload.mix)] for number in range(users))
@@ -26,24 +26,24 @@ def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What the populations before one have taken: its users and accounts come after theirs."""
+    """Users and accounts of the previous populations; those of the next one follow them."""
 
     users: int = 0
     accounts: Mapping[str, int] = field(default_factory=dict)
     """By role."""
 
     def and_then(self, workload: Workload, roles: Sequence[str]) -> "Earlier":
-        """With those of one more load."""
-        taken = Counter(self.accounts)
-        taken.update(demand(workload, roles))
-        return Earlier(self.users + workload.most_users, taken)
+        """Add the users and accounts of one more load."""
+        used = Counter(self.accounts)
+        used.update(demand(workload, roles))
+        return Earlier(self.users + workload.most_users, used)
 
 
 class AccountPool:
-    """A target's accounts, dealt to users by the role that their journeys ask for.
+    """A target's accounts, assigned to users by the role that their journeys require.
 
-    Users whose journey asks for no role get accounts of roles that none asks for, and what the others leave over.
-    The same place in a role's row is the same account in every worker.
+    Users whose journey requires no role get accounts with roles that no journey requires, and
+    surplus accounts. The same place in a role's row is the same account in every worker.
     """
 
     def __init__(self, target: Target, needed: Mapping[str, int]) -> None:
@@ -58,14 +58,14 @@ class AccountPool:
         plain += left_over
 
     def places(self, role: str) -> float:
-        """How many users with that role there can be; infinite where accounts are shared or not needed."""
+        """Most users with a role; infinite if accounts are shared or not needed."""
         if not self._has_accounts:
             return math.inf
         row = self._rows[role]
         return math.inf if self._shares and row else len(row)
 
     def account(self, role: str, place: int) -> Account | None:
-        """The account of the user at `place`, below `places`, among those with a role; None where none is needed."""
+        """The account of the user at `place` (< `places`) of a role; None if none is needed."""
         if not self._has_accounts:
             return None
         row = self._rows[role]

@@ -1,4 +1,4 @@
-"""Where the users of an open load wait for arrivals, or the arrivals for them; first come, first served."""
+"""Matches the arrivals of an open load with free users, in FIFO order."""
 
 import asyncio
 import math
@@ -9,21 +9,21 @@ __all__ = ["ArrivalQueue"]
 
 
 class ArrivalQueue:
-    """Pairs arrivals with users who are free."""
+    """Matches arrivals with free users."""
 
     __slots__ = ("_is_closed", "due", "served", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[asyncio.Future[float]] = deque()
-        """Users who are free."""
+        """Free users."""
         self.due: deque[float] = deque()
-        """Moments of arrivals that no user was free for."""
+        """Moments of arrivals that wait for a free user."""
         self.served: Counter[str] = Counter()
-        """How many operations of each label arrivals have become."""
+        """Number of arrivals that became operations of each label."""
         self._is_closed = False
 
     def turn(self) -> Awaitable[float]:
-        """When the arrival was due that the user who asks serves next; infinity where none will come any more."""
+        """Wait for the caller's next arrival; gives when it was due, infinity if none follows."""
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         if self.due:
             turn.set_result(self.due.popleft())
@@ -34,7 +34,7 @@ class ArrivalQueue:
         return turn
 
     def admit(self, moment: float) -> bool:
-        """An arrival is due: give it to a free user. Return False where it has to wait for one."""
+        """Give a due arrival to a free user. Return False if it has to wait for one."""
         if self.waiting:
             self.waiting.popleft().set_result(moment)
             return True
@@ -42,7 +42,7 @@ class ArrivalQueue:
         return False
 
     def close(self) -> None:
-        """No more arrivals come; those that are due are still served."""
+        """Accept no more arrivals; those that are due are still served."""
         self._is_closed = True
         while self.waiting:
             self.waiting.popleft().set_result(math.inf)

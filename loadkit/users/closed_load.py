@@ -1,4 +1,4 @@
-"""The users of a closed load, as far as one worker has them."""
+"""One worker's users of a closed load."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from loadkit.workload.schedule import Stay, entry_of, stays
 
 __all__ = ["ClosedLoad"]
 
-_ARRIVING_AT_ONCE = 20
-"""Users of one worker who get ready at the same time: enough to be quick, too few to be a load."""
+_CONCURRENT_ARRIVALS = 20
+"""Concurrent preparations (log-ins) per worker: fast enough, and too few to be a load."""
 _HEAD_START = 3.0
-"""Seconds before its join at which a user begins to get ready; the first ones begin at once."""
+"""Seconds before its join at which a user starts preparing; the first users start immediately."""
 
 
 class ClosedLoad:
-    """Joins and leaves users by plan; each follows its journey while it is there."""
+    """Adds and removes users by plan; each follows its journey while it is present."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class ClosedLoad:
         self._arrive = arrive
         self._account_pool = account_pool
         self._part = part
-        """This worker's index, and how many there are: user k lives in worker k mod n."""
-        self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
+        """This worker's index and the number of workers: user k belongs to worker k mod n."""
+        self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._before = before
         self._lives: list[Lifecycle] = []
 
     async def live(self, origin: float) -> None:
-        """From before the start instant, `origin`, until the last user has left."""
+        """Run the load from before the start instant, `origin`, until the last user has left."""
         workload = self._population.workload
         index, of = self._part
         places: Counter[str] = Counter(self._before.accounts)
@@ -72,15 +72,16 @@ class ClosedLoad:
     async def _live(self, life: Lifecycle, journey: Journey, present: Sequence[Stay], origin: float) -> None:
         pacer, recorder, user = self._context.pacer, self._recorder, life.user
         clock = self._context.clock
-        readying = asyncio.create_task(self._ready(life, origin, present[0].join))
+        preparing = asyncio.create_task(self._prepare(life, origin, present[0].join))
         try:
             for stay in present:
                 join, leave = origin + stay.join, origin + stay.leave
                 await pacer.until(join)
                 recorder.joined(join, clock.now())
-                # Who cannot log in is there all the same, and waits: the service keeps it from its work.
+                # A user that cannot log in counts as held, and waits: the service prevents its
+                # work.
                 leaving = pacer.until(leave)
-                await asyncio.wait((readying, leaving), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
                 if not leaving.done():
                     user.meter.start(join, leave)
                     with contextlib.suppress(UserFinished):
@@ -88,14 +89,14 @@ class ClosedLoad:
                     await leaving
                 recorder.left(leave)
         finally:
-            readying.cancel()
+            preparing.cancel()
             user.close()
 
-    async def _ready(self, life: Lifecycle, origin: float, join: float) -> None:
+    async def _prepare(self, life: Lifecycle, origin: float, join: float) -> None:
         if self._arrive is not None:
             if join > _HEAD_START:
                 await self._context.pacer.until(origin + join - _HEAD_START)
-            async with self._doors:
+            async with self._arrival_slots:
                 await life.arrive(self._arrive)
 
     def cut(self) -> None:

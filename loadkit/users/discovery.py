@@ -1,4 +1,4 @@
-"""How journeys are found: by title in a package, or by the place that a plan carries."""
+"""Finds journeys: by title in a package, or by the path in a plan."""
 
 import importlib
 import pkgutil
@@ -13,7 +13,7 @@ __all__ = ["arrival_of", "find", "resolve"]
 
 
 def find(package: str, root: Path) -> dict[str, str]:
-    """The journeys of a package and the modules in it: title to ``module:function``.
+    """The journeys of a package and its modules: title to ``module:function``.
 
     Raises:
         ConfigurationError: a module cannot be imported, or two journeys have one title.
@@ -31,7 +31,7 @@ def find(package: str, root: Path) -> dict[str, str]:
                 continue
             if found.setdefault(value.title, value.path) != value.path:
                 raise ConfigurationError(
-                    f'two journeys are called "{value.title}": {found[value.title]} and {value.path}'
+                    f'two journeys have the title "{value.title}": {found[value.title]} and {value.path}'
                 )
     return found
 
@@ -40,7 +40,7 @@ def resolve(path: str, root: Path) -> Journey:
     """The journey at ``module:function``.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no journey at this path.
 
     """
     module, _, name = path.partition(":")
@@ -53,7 +53,7 @@ def resolve(path: str, root: Path) -> Journey:
 
 
 def arrival_of(package: str, root: Path) -> Arrive | None:
-    """The package's ``async def arrive(user)``; None where it has none.
+    """The package's ``async def arrive(user)``; None if it has none.
 
     Raises:
         ConfigurationError: the package cannot be imported.

@@ -1,6 +1,6 @@
-"""What users do: journeys, written as coroutines.
+"""Journeys: the actions of users, written as coroutines.
 
-A journey is a coroutine function that gets a user::
+A journey is a coroutine function that takes a user::
 
     @journey("ingest events")
     async def ingest(user: User) -> None:
@@ -22,24 +22,24 @@ Arrive = Callable[[User], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """Something that users do, over and over."""
+    """A sequence of actions that users repeat."""
 
     title: str
-    """As sentences name it: "ingest events"."""
+    """Its name in sentences: "ingest events"."""
     function: Callable[..., Awaitable[None]]
     """Called with the user and the arguments of the mix."""
     role: str = ""
-    """Which role its user's account must have; "" for any."""
+    """The role that its user's account must have; "" for any."""
     uses: tuple[str, ...] = ("http",)
-    """The protocols that it uses: names of drivers, each an attribute of its user."""
+    """The protocols that it uses: names of drivers, which are attributes of its user."""
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:
-        """Go through it once: a journey can be part of another."""
+        """Run it once; a journey can be part of another."""
         return self.function(user, **arguments)
 
     @property
     def path(self) -> str:
-        """Its place, ``module:function``, as plans carry it."""
+        """Its location, ``module:function``, as stored in plans."""
         return f"{self.function.__module__}:{self.function.__name__}"
 
 
@@ -49,9 +49,9 @@ def journey(
     """Make a coroutine function a journey.
 
     Args:
-        title: as sentences name it.
-        role: which role its user's account must have; "" for any.
-        uses: the protocols that it uses, each an attribute of its user: ("http",).
+        title: its name in sentences.
+        role: the role that its user's account must have; "" for any.
+        uses: the protocols that it uses, which are attributes of its user: ("http",).
 
     """
     return lambda function: Journey(title, function, role, uses)
@@ -59,7 +59,7 @@ def journey(
 
 @journey("fetch")
 async def fetch(user: User, method: str = "GET", path: str = "/", body: str = "", **headers: Any) -> None:
-    """One request to one path, which is its own label: what ``loadkit run URL`` does."""
+    """Send one request to a path, labelled with the path; ``loadkit run URL`` uses this."""
     content = body.encode() if body else None
     await user.request(
         method, path, content=content, headers=headers, label=f"{method} {path.partition('?')[0]}"

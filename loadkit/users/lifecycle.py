@@ -1,4 +1,4 @@
-"""A user's life: it gets ready, follows its journey again and again, and leaves when its time is over."""
+"""A user's life cycle: it prepares, repeats its journey, and leaves when its time is over."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,27 +12,28 @@ from loadkit.users.user import User
 __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 
 ARRIVAL_LABEL = "(arrival)"
-"""Under which a failed arrival is counted."""
+"""The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""Under which an error in a journey's own code is counted."""
+"""The label of errors in a journey's own code."""
 _MISTAKE_PAUSE = 0.1
-"""Seconds that a user pauses, besides thinking, where a journey raised an error."""
+"""Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
-"""Seconds until a user who could not get ready tries again."""
+"""Seconds until a user whose arrival failed tries again."""
 
 
 class Lifecycle:
-    """Takes one user through its journeys."""
+    """Runs one user's journeys."""
 
     __slots__ = ("_pace", "_pacer", "user")
 
     def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
-        """Begin with a user who has done nothing yet.
+        """Take a user that has done nothing yet.
 
         Args:
-            user: who.
-            pacer: wakes it.
-            pace: seconds from the start of a journey to the start of the next; 0 where the user thinks instead.
+            user: the user.
+            pacer: wakes the user.
+            pace: seconds from the start of one journey to the start of the next; 0 for think times
+                instead.
 
         """
         self.user = user
@@ -40,7 +41,7 @@ class Lifecycle:
         self._pace = pace
 
     async def arrive(self, arrive: Arrive) -> None:
-        """Get ready (log in, say), unrecorded; a failure is counted, and after a second it is tried again."""
+        """Prepare (log in, say) without recording; count a failure, and retry after a second."""
         meter = self.user.meter
         while True:
             begun = meter.now()
@@ -56,7 +57,7 @@ class Lifecycle:
                 return
 
     async def follow(self, journey: Journey, *, is_once: bool = False) -> None:
-        """Go through a journey again and again, pausing in between, or once. What breaks it is counted.
+        """Repeat a journey with pauses in between, or run it once. Errors are counted.
 
         Raises:
             UserFinished: the user's time is over.
@@ -69,7 +70,7 @@ class Lifecycle:
             try:
                 await (function(user, **arguments) if arguments else function(user))
             except (NoResponse, StatusError):
-                pass  # it was counted with the operation
+                pass  # the operation was already counted
             except Exception as error:
                 await self._recover(error)
             if meter.pending is not None:
@@ -83,13 +84,13 @@ class Lifecycle:
                 await pause
 
     def cut(self) -> None:
-        """What is unanswered when the user's task is cancelled is nobody's fault: leave it out of the record."""
+        """Do not record operations that are unanswered when the user's task is cancelled."""
         self.user.meter.is_cut = True
 
     def _rest(self) -> Awaitable[None] | None:
-        """The pause between two journeys: as the plan's pace has it, else a thought, unless the journey ended with one.
+        """The pause between two journeys; None if there is none, to save a coroutine per journey.
 
-        None where there is nothing to wait for: users who do not pause are spared a coroutine with each journey.
+        It follows the plan's pace, else it is a think time, unless the journey ended with one.
         """
         meter = self.user.meter
         if self._pace:
@@ -104,7 +105,7 @@ class Lifecycle:
         try:
             await renew()
         except (NoResponse, StatusError):
-            pass  # without it operations will be refused, and those are counted
+            pass  # later operations will be refused, and those are counted
         else:
             if user.renewal is due:
                 user.renewal = None
@@ -113,7 +114,7 @@ class Lifecycle:
             meter.intended = meter.free = meter.now()
 
     async def _recover(self, error: Exception) -> None:
-        """Count a journey's mistake, and pause, so that one without any operation does not spin."""
+        """Count a journey's error, and pause, so that it does not spin without operations."""
         meter = self.user.meter
         meter.settle()
         now = meter.now()

@@ -1,4 +1,4 @@
-"""One user's stopwatch: when its next operation is due, what became of the last one."""
+"""Times one user's operations: when the next is due, and the outcome of the last."""
 
 import asyncio
 import random
@@ -19,15 +19,15 @@ __all__ = ["Meter", "Operation", "UserFinished"]
 
 
 class UserFinished(BaseException):
-    """The user's time is over. No `Exception`, so that a journey does not catch it."""
+    """The user's time is over. Not an `Exception`, so that a journey does not catch it."""
 
 
 class Meter:
-    """Paces and records the operations of one user. Moments are seconds on the run's monotonic clock.
+    """Paces and records one user's operations. Moments are seconds on the run's monotonic clock.
 
-    In a closed load an operation is due when the one before ended and the user has thought. In an open load it is due
-    when the arrival was that it serves. Clients of protocols read and write the public attributes: `drivers.base.Meter`
-    says what each means.
+    In a closed load an operation is due when the previous one has ended and the think time has
+    passed. In an open load it is due when its arrival was due. Clients of protocols read and write
+    the public attributes; `drivers.base.Meter` documents them.
     """
 
     __slots__ = (
@@ -78,32 +78,32 @@ class Meter:
         self.is_open = self.is_recorded = self.is_cut = False
         self.has_thought = True
         self.began = 0.0
-        """When the user's journey was due to begin."""
+        """Intended start of the user's journey."""
         self.intended = self.free = 0.0
         self.until = float("inf")
         self.pending: Sample | None = None
         self.pending_record = self.requests
-        """Where the pending one goes."""
+        """The recorder of the pending operation."""
 
     # --- for clients
 
     def settle(self) -> None:
-        """Hand the pending operation over to the record: no check can speak of it any more.
+        """Add the pending operation to the record; checks can no longer change it.
 
-        The hot path asks first whether there is one: a call that finds nothing costs with each answer.
+        The hot path first tests whether there is one, to save a call per answer.
         """
         if self.pending is not None:
             self.pending_record.samples.append(self.pending)
             self.pending = None
 
     def turn(self) -> Awaitable[float]:
-        """Where arrivals set the pace: wait for one. What is awaited is when it was due."""
+        """In an open load: wait for an arrival. Awaiting it gives when it was due."""
         assert self._queue is not None
         self.free = self.now()
         return self._queue.turn()
 
     def served(self, label: str) -> None:
-        """An arrival has become an operation of this label."""
+        """Note that an arrival has become an operation of this label."""
         if self._queue is not None:
             self._queue.served[label] += 1
 
@@ -117,7 +117,7 @@ class Meter:
         raise UserFinished
 
     async def begin(self, label: str, timing: Timing = REQUEST) -> "Operation":
-        """Wait until an operation is due, and note that it is sent now.
+        """Wait until an operation is due, and record that it is sent now.
 
         Raises:
             UserFinished: the user's time is over.
@@ -151,14 +151,14 @@ class Meter:
     def received(
         self, label: str, created: float, at: float, size: int = 0, timing: Timing = MESSAGE
     ) -> None:
-        """Note what the service sent unasked. It has no turn and no lateness.
+        """Record a message that the service sent by itself. It has no arrival and no lateness.
 
         Args:
-            label: under which it is counted.
-            created: when the service made it, on the run's clock.
+            label: the label that counts it.
+            created: when the service created it, on the run's clock.
             at: when its last byte arrived.
             size: bytes.
-            timing: what `at - created` is the time of.
+            timing: the kind of time of `at - created`.
 
         """
         if self.is_recorded:
@@ -177,34 +177,34 @@ class Meter:
     # --- for the user and the engine
 
     def check(self, what: str) -> None:
-        """The operation that was just done counts as failed: "check: `what`".
+        """Record the last operation as failed, with the outcome "check: `what`".
 
         Raises:
-            RuntimeError: there is none.
+            RuntimeError: there is no pending operation.
 
         """
         if not self.is_recorded:
             return
         if self.pending is None:
-            raise RuntimeError(f'check "{what}" stands behind no operation')
+            raise RuntimeError(f'check "{what}" does not follow an operation')
         self.pending = self.pending._replace(outcome=f"check: {what}")
 
     def pace(self, queue: ArrivalQueue) -> None:
-        """From now on, start each recorded operation when an arrival comes through `queue`."""
+        """Start each further recorded operation when an arrival comes from `queue`."""
         self._queue = queue
         self.is_open = True
 
     def start(self, intended: float, until: float) -> None:
-        """From now on, record; the next operation should start at `intended`, none at or after `until`."""
+        """Start recording; the next operation is due at `intended`, none starts from `until` on."""
         self.is_recorded = True
         self.intended = intended
         self.free = self.now()
         self.until = until
 
     def think(self) -> Awaitable[None] | None:
-        """The pause that the plan asks for after an answer; None where there is nothing to wait for.
+        """The plan's think time after an answer; None if there is nothing to wait for.
 
-        Users who do not pause are spared a coroutine with each journey.
+        Returning None saves a coroutine per journey of users without think time.
         """
         if self.pending is not None:
             self.settle()
@@ -222,10 +222,10 @@ class Meter:
         return self.pause()
 
     def pause(self) -> Awaitable[None] | None:
-        """Until the next operation should start; None where that is now.
+        """Wait until the next operation is due; None if it is due now.
 
         Raises:
-            UserFinished: the user's time is over by then.
+            UserFinished: the user's time is over by that moment.
 
         """
         if self.intended >= self.until:
@@ -235,11 +235,14 @@ class Meter:
 
 @dataclass(slots=True)
 class Operation:
-    """An operation that is under way, of a protocol that has no hot path of its own; a context of what carries it out."""
+    """An operation in flight, for protocols without an optimized client of their own.
+
+    It is a context manager around the code that executes the operation.
+    """
 
     meter: Meter
     record: TimingRecorder | None
-    """None where it is not recorded."""
+    """None if the operation is not recorded."""
     label: str
     intended: float
     sent: float
@@ -259,17 +262,17 @@ class Operation:
         if self.record is not None:
             self.record.completions.given_up(now)
             if isinstance(error, asyncio.CancelledError) and not self.meter.is_cut:
-                # The run is over, and no answer came by then.
+                # The run ended before an answer arrived.
                 self.record.samples.append(self._sample("unfinished", now, 0))
 
     def succeeded(self, at: float, size: int = 0) -> None:
-        """It was answered at `at`, with so many bytes. A check may still fail it."""
+        """Record an answer of `size` bytes at `at`. A check may still fail it."""
         self._ended(OK, at, size)
         if self.record is not None:
             self.record.completions.answered(at)
 
     def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
-        """It failed: given up, or `was_answered` in a way that is a failure."""
+        """Record a failure of a kind: given up, or `was_answered` with a failure."""
         self._ended(kind, at, size)
         if self.record is not None:
             completions = self.record.completions

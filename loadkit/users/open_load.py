@@ -1,4 +1,4 @@
-"""The arrivals of an open load, as far as one worker has them: they come when they are due, whatever the answers."""
+"""One worker's arrivals of an open load: they start when due, independently of the answers."""
 
 import asyncio
 import contextlib
@@ -23,40 +23,40 @@ from loadkit.workload.workload import MixEntry, Model
 __all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "OpenLoad"]
 
 DROPPED_LABEL = "(dropped)"
-"""Under which an arrival beyond `max_in_flight` is counted where nobody can say what it would have become."""
-_ARRIVING_AT_ONCE = 20
-"""Users of one worker who get ready at the same time."""
+"""The label of a dropped arrival (beyond `max_in_flight`) whose operation is unknown."""
+_CONCURRENT_ARRIVALS = 20
+"""Concurrent preparations (log-ins) per worker."""
 EXPECTED_SECONDS = 0.1
-"""How long an arrival is expected to keep a user, for the number of users that are ready at the start."""
+"""Seconds that an arrival is expected to occupy a user; determines the users at the start."""
 _FEWEST_FREE = 2
-"""Users of a pool that should be free at any time; a tenth of them, where that is more."""
+"""Users of a pool that should be free at any time; a tenth of the pool if that is more."""
 
 
 @dataclass(slots=True)
 class _Pool:
-    """The users who follow one entry of the mix."""
+    """The users of one entry of the mix."""
 
     entry: MixEntry
     journey: Journey
     arrival_queue: ArrivalQueue = field(default_factory=ArrivalQueue)
-    making: int = 0
-    """Users who are getting ready."""
+    preparing: int = 0
+    """Users that are preparing."""
     ready: int = 0
 
     @property
     def in_flight(self) -> int:
-        """Arrivals that are being served, or wait for it."""
+        """Arrivals being served or waiting."""
         return self.ready - len(self.arrival_queue.waiting) + len(self.arrival_queue.due)
 
     @property
     def lacks_users(self) -> bool:
-        """Are fewer users free, or soon to be, than should be?"""
-        free = len(self.arrival_queue.waiting) + self.making
+        """Are too few users free or preparing?"""
+        free = len(self.arrival_queue.waiting) + self.preparing
         return free < max(_FEWEST_FREE, self.ready // 10) + len(self.arrival_queue.due)
 
 
 class OpenLoad:
-    """Lets arrivals in by plan, and has users ready to serve them."""
+    """Starts arrivals by plan, and prepares users to serve them."""
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class OpenLoad:
         self._population = population
         self._recorder = context.recorder.population(population.name)
         self._before = before
-        # The first population's schedule is the seed's own: plans of one population keep theirs.
+        # The first population uses the plain seed, so schedules of plans with one population do not
+        # change.
         self._seed = f"{context.plan.seed}:{population.name}" if before.users else str(context.plan.seed)
         self._workload = workload
         self._arrive = arrive
@@ -81,14 +82,14 @@ class OpenLoad:
         self._index, self._of = part
         """Arrival k is served by worker k mod n."""
         self._most = max(workload.max_in_flight // self._of, 1)
-        self._doors = asyncio.Semaphore(_ARRIVING_AT_ONCE)
+        self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
         self._places: Counter[str] = Counter()
         self._lives: list[Lifecycle] = []
 
     async def live(self, origin: float) -> None:
-        """From before the start instant, `origin`, until the last arrival has been served."""
+        """Run the load from before the start, `origin`, until the last arrival is served."""
         pacer, clock = self._context.pacer, self._context.clock
         end = origin + self._workload.seconds
         async with asyncio.TaskGroup() as group:
@@ -120,16 +121,16 @@ class OpenLoad:
             recorder.blocked += 1
             now = self._context.clock.now()
             recorder.requests.samples.append(
-                Sample(self._missed(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
+                Sample(self._dropped_label(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
             )
             return
         if self._workload.model is Model.REQUESTS:
-            recorder.scheduled += 1  # users count the operations of journeys themselves
+            recorder.scheduled += 1  # for journeys, users count their operations
         if not pool.arrival_queue.admit(moment):
             recorder.blocked += 1
 
-    def _missed(self, pool: _Pool) -> str:
-        """The label of an operation that an arrival will not become: drawn as those were that its like became."""
+    def _dropped_label(self, pool: _Pool) -> str:
+        """A label for a dropped arrival, drawn from the distribution of the served ones."""
         served = pool.arrival_queue.served
         return self._random.choices(list(served), list(served.values()))[0] if served else DROPPED_LABEL
 
@@ -137,23 +138,23 @@ class OpenLoad:
         role = pool.journey.role
         place = self._before.accounts.get(role, 0) + self._index + self._of * self._places[role]
         if len(self._lives) >= self._most or place >= self._account_pool.places(role):
-            return  # arrivals wait for those who are there
+            return  # arrivals wait for the existing users
         self._places[role] += 1
         number = self._before.users + self._index + self._of * len(self._lives)
         account = self._account_pool.account(role, place)
         user = User(number, pool.entry, account, self._context, self._population)
         life = Lifecycle(user, self._context.pacer)
         self._lives.append(life)
-        pool.making += 1
+        pool.preparing += 1
         group.create_task(self._serve(life, pool, end))
 
     async def _serve(self, life: Lifecycle, pool: _Pool, end: float) -> None:
         user = life.user
         try:
             if self._arrive is not None:
-                async with self._doors:
+                async with self._arrival_slots:
                     await life.arrive(self._arrive)
-            pool.making -= 1
+            pool.preparing -= 1
             pool.ready += 1
             with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:

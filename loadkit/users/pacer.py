@@ -1,7 +1,8 @@
-"""Wakes virtual users at their moments.
+"""Wakes virtual users at exact moments.
 
-uvloop's timers count whole milliseconds from a cached time, so they are up to a millisecond late, or early; that would
-be most of a response time of two. Linux has timers in descriptors that ring within some 50 µs: one of them, and a heap.
+uvloop's timers have millisecond resolution and use a cached time, so they are up to a millisecond
+late or early. That is most of a response time of 2 ms. On Linux, a timer descriptor expires within
+some 50 µs; one of them and a heap serve all users.
 """
 
 import asyncio
@@ -21,19 +22,19 @@ _ABSOLUTE = 1
 
 
 class Alarm(Protocol):
-    """Rings once, at one moment."""
+    """A one-shot timer."""
 
     def set(self, moment: float) -> None:
-        """Ring at `moment` and at no other time that was set before."""
+        """Expire at `moment` only; replaces any moment that was set before."""
         ...
 
     def close(self) -> None:
-        """Never ring again."""
+        """Disable the timer."""
         ...
 
 
 class Pacer:
-    """Hands out futures that are done at their moments, never before."""
+    """Creates futures that complete at given moments, never earlier."""
 
     __slots__ = ("_alarm", "_clock", "_heap", "_loop", "_made", "_set_at")
 
@@ -46,7 +47,7 @@ class Pacer:
         self._alarm = alarm_of(self._ring)
 
     def until(self, moment: float) -> asyncio.Future[None]:
-        """A future that is done at `moment`."""
+        """A future that completes at `moment`."""
         sleeper = self._loop.create_future()
         self._made += 1
         heapq.heappush(self._heap, (moment, self._made, sleeper))
@@ -56,7 +57,7 @@ class Pacer:
         return sleeper
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Stop the timer; no further future completes."""
         self._alarm.close()
 
     def _ring(self) -> None:
@@ -71,7 +72,7 @@ class Pacer:
 
 
 class LoopAlarm:
-    """The event loop's own timer, for a loop whose time is the clock's."""
+    """The event loop's own timer, for a loop whose time equals the clock's."""
 
     __slots__ = ("_handle", "_loop", "_ring")
 
@@ -92,7 +93,7 @@ class LoopAlarm:
 
 
 class _TimerSpec(ctypes.Structure):
-    """``struct itimerspec``: interval, then first expiry, each seconds and nanoseconds."""
+    """``struct itimerspec``: interval, then first expiry, each in seconds and nanoseconds."""
 
     _fields_ = (
         ("interval_seconds", ctypes.c_long),
@@ -103,7 +104,7 @@ class _TimerSpec(ctypes.Structure):
 
 
 class TimerAlarm:
-    """A timer in a descriptor (timerfd_create(2)), on the clock that `time.monotonic` reads."""
+    """A timer descriptor (timerfd_create(2)) on the clock of `time.monotonic`."""
 
     __slots__ = ("_descriptor", "_libc", "_loop", "_ring", "_spec", "_where")
 
@@ -133,9 +134,9 @@ class TimerAlarm:
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:
-            return  # it was set anew after it rang
+            return  # it was set again after it expired
         self._ring()
 
 
 BEST_ALARM: Callable[[Callable[[], None]], Alarm] = TimerAlarm if sys.platform == "linux" else LoopAlarm
-"""Makes the most exact alarms on this system."""
+"""The most accurate alarm on this system."""

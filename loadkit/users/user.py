@@ -1,4 +1,4 @@
-"""A virtual user: who it is, what it knows, and its clients, one for each protocol that its journey uses."""
+"""A virtual user: its account, its state, and one client for each protocol of its journey."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ __all__ = ["User", "WorkerContext"]
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What all users of one worker share."""
+    """The objects that all users of one worker share."""
 
     plan: Plan
     clock: Clock
@@ -33,13 +33,14 @@ class WorkerContext:
 
 
 class User:
-    """Somebody who uses the service: an account, clients, and what a journey needs to pause and to check.
+    """A user of the service, with an account, clients, and methods for pauses and checks.
 
-    Pauses are made with `think`, never with a sleep: the time of an operation counts from when it should have started.
+    Journeys pause with `think`, never with a sleep: an operation's time counts from its intended
+    start.
     """
 
     http: HttpClient
-    """Where the journey uses HTTP; its verbs are the user's own, too."""
+    """Present if the journey uses HTTP; the user has its verbs, too."""
     get: Verb
     post: Verb
     put: Verb
@@ -61,17 +62,17 @@ class User:
         plan = context.plan
         population = population or plan.populations[0]
         self.number = number
-        """0, 1, 2 … over the whole run, whatever worker and population the user lives in."""
+        """0, 1, 2 … over the whole run, across workers and populations."""
         self.region = entry.region
         self.random = random.Random(f"{plan.seed}:{number}")
-        """For choices of the journey; the plan's seed and the number fix it."""
+        """For random choices of the journey; seeded with the plan's seed and the number."""
         self.run_id = context.run_id
         self.state: dict[str, Any] = {}
-        """Free for the journey's author; lives as long as the user."""
+        """For data of the journey; kept as long as the user."""
         self.arguments: dict[str, Any] = dict(entry.arguments)
-        """Of the journey."""
+        """Arguments of the journey."""
         self.renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
-        """What to do between two journeys, and from when on: see `renew_after`."""
+        """When to renew between two journeys, and how: see `renew_after`."""
         self._account = account
         self.meter = Meter(
             context.recorder.population(population.name),
@@ -84,76 +85,77 @@ class User:
             tenant=account.tenant if account is not None else "",
             region=entry.region,
         )
-        """Paces and records what the user does."""
+        """Paces and records the user's operations."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
         for name, client in self._clients.items():
             setattr(self, name, client)
         if "http" in self._clients:
-            # Bound once: a lookup through `http` would cost with each request.
+            # Bound once: a look-up through `http` would cost time on each request.
             http = self.http
             self.get, self.post, self.put, self.patch, self.delete = (
                 http.get, http.post, http.put, http.patch, http.delete,
             )  # fmt: skip
             self.request, self.use_httpx, self.headers = http.request, http.use_httpx, http.headers
 
-    # --- what a journey uses
+    # --- used by journeys
 
     @property
     def account(self) -> Account:
-        """Who the user logs in as.
+        """The account that the user logs in with.
 
         Raises:
             ConfigurationError: the environment has no accounts.
 
         """
         if self._account is None:
-            raise ConfigurationError("the journey asks for an account, the environment file names none")
+            raise ConfigurationError("the journey needs an account, but the environment file names none")
         return self._account
 
     @property
     def tenant(self) -> str:
-        """The account's tenant; "" where there is none."""
+        """The account's tenant; "" if there is none."""
         return self.meter.tenant
 
     def check(self, holds: bool, what: str) -> None:
-        """Where `holds` is False, the operation that was just done counts as failed: "check: `what`".
+        """If `holds` is False, record the last operation as failed: "check: `what`".
 
         Raises:
-            RuntimeError: there is no such operation: checks stand right behind it, before the user thinks.
+            RuntimeError: there is no such operation. A check must directly follow it, before
+                `think`.
 
         """
         if not holds:
             self.meter.check(what)
 
     def renew_after(self, seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
-        """Have `renew` called, once, between two journeys when so many seconds are over: tokens are refreshed there.
+        """Call `renew` once, between two journeys, after this many seconds; for refreshing tokens.
 
-        What it does is not recorded, and no later operation's time counts it. Where the service fails it, it is tried
-        again after the next journey.
+        Its operations are not recorded, and no later operation's time includes them. If the service
+        fails it, it is retried after the next journey.
         """
         self.renewal = (self.meter.now() + seconds, renew)
 
     async def think(self) -> None:
-        """Pause as long as the plan says users do; where arrivals set the pace, not at all."""
+        """Pause for the plan's think time; in an open load, do not pause."""
         pause = self.meter.think()
         if pause is not None:
             await pause
 
-    # --- what the engine uses
+    # --- used by the engine
 
     def close(self) -> None:
-        """Hand over the last sample and let go of what the clients hold."""
+        """Record the last sample and close the clients."""
         self.meter.settle()
         for client in self._clients.values():
             client.close()
 
     def __getattr__(self, name: str) -> NoReturn:
-        # Only for what was not found: a protocol that the journey does not say it uses.
+        # Called only for unknown names, such as a protocol that the journey does not declare.
         if name.startswith("_"):
             raise AttributeError(name)
-        there = ", ".join(f"user.{each}" for each in self.__dict__.get("_clients", {})) or "none"
+        clients = ", ".join(f"user.{each}" for each in self.__dict__.get("_clients", {})) or "none"
         raise AttributeError(
-            f'a user has no "{name}"; its clients are {there}. A journey names the protocols that it uses: '
+            f'a user has no "{name}"; its clients are {clients}. A journey names the protocols that it uses: '
             f'@journey("…", uses=("http", "{name}"))'
         )
 

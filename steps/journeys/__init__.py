@@ -1,6 +1,6 @@
-"""What the users of this service do. Each journey is one function, found by its title; sentences name the title.
+"""The journeys of this service's users. Each journey is one function; sentences use its title.
 
-A user logs in when it arrives and is then who its account says, until it logs out itself.
+A user logs in with its account when it arrives, and stays logged in until it logs out.
 """
 
 from loadkit.journey import User
@@ -10,5 +10,5 @@ __all__ = ["arrive"]
 
 
 async def arrive(user: User) -> None:
-    """Log in: done once for each user before its first operation, and not measured."""
+    """Log in, once for each user before its first operation; not measured."""
     await log_in(user)

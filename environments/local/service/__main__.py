@@ -1,7 +1,7 @@
-"""Run one instance: `python -m environments.local.service`, as the supervisor does.
+"""Run one instance with `python -m environments.local.service`; the supervisor does this.
 
-Orders come in as JSON lines on the standard input, each answered by a line on the standard output; their
-end is the supervisor's, and so the instance's.
+Commands are JSON lines on standard input, each answered by a line on standard output. The end of
+the input means that the supervisor has ended, and ends the instance.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from environments.local.service.transport import HttpProtocol
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which says when it takes requests."""
+    """uvicorn that reports when it accepts requests."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell the supervisor the port."""
+        """Start, and report the port to the supervisor."""
         await super().startup(sockets)
         if sockets and self.started:
             _answer({"port": sockets[0].getsockname()[1]})
@@ -33,12 +33,12 @@ def _answer(facts: dict[str, object]) -> None:
     os.write(1, json.dumps(facts).encode() + b"\n")
 
 
-async def _take_orders(context: Context, server: Server) -> None:
-    orders = asyncio.StreamReader()
+async def _read_commands(context: Context, server: Server) -> None:
+    commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
     )
-    while line := await orders.readline():
+    while line := await commands.readline():
         await context.faults.set(json.loads(line)["faults"])
         _answer({"done": True})
     server.should_exit = True
@@ -56,15 +56,15 @@ async def _serve() -> None:
         server_header=False,
         date_header=False,
         headers=[("X-Instance", context.config.name)],
-        timeout_keep_alive=120,  # longer than the balancer keeps an idle connection, so it never meets a closing one
+        timeout_keep_alive=120,  # above the balancer's, which thus never reuses a closing one
         timeout_graceful_shutdown=3,
         backlog=4096,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     server = Server(config)
-    orders = asyncio.create_task(_take_orders(context, server))
+    commands = asyncio.create_task(_read_commands(context, server))
     await server.serve([listener])
-    orders.cancel()
+    commands.cancel()
 
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""Tenants, users, usage: for admins, each within their own tenant."""
+"""Tenants, users and usage, for admins within their own tenant."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _ROLES = ("member", "admin")
 
 
 async def list_tenants(call: Call) -> dict[str, Any]:
-    """The caller's tenant and those made by it, the newest first."""
+    """The caller's tenant and the tenants it created, newest first."""
     keys = call.context.tenant_keys
     own = call.caller.tenant
     rows = await call.context.pool.rows("SELECT * FROM api.list_tenants($1)", own)
-    # A tenant made here belongs to the caller's, whose key it therefore carries.
+    # A tenant created here belongs to the caller's tenant, so it carries that tenant's key.
     tenants = [
         {
             "id": row["id"],
@@ -29,7 +29,7 @@ async def list_tenants(call: Call) -> dict[str, Any]:
 
 
 async def create_tenant(call: Call) -> Reply:
-    """Make a tenant below the caller's."""
+    """Create a tenant below the caller's."""
     name = call.text("name", 100)
     created = await call.context.pool.value(
         "SELECT api.create_tenant($1, $2, $3)", call.caller.tenant, call.run_id, name
@@ -61,7 +61,7 @@ async def list_users(call: Call) -> dict[str, Any]:
 
 
 async def create_user(call: Call) -> Reply:
-    """Make an account in the caller's tenant."""
+    """Create an account in the caller's tenant."""
     username, password = call.text("username", 100), call.text("password")
     role = call.body.get("role", "member")
     if role not in _ROLES:

@@ -1,4 +1,4 @@
-"""The instance's application: its routes, and what runs beside them."""
+"""The instance's application: its routes and background tasks."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ ENDPOINTS: tuple[tuple[str, str, str, Handler, str | None], ...] = (
 
 
 class App:
-    """The application on the given resources, which it connects and disconnects."""
+    """The application; it connects the given resources at start and disconnects them at stop."""
 
     def __init__(self, context: Context) -> None:
         self._by_path: dict[tuple[str, str], Endpoint] = {}
@@ -57,7 +57,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or start and stop with the server."""
-        # Most paths have no parameter in them: one look-up instead of a pattern after the other.
+        # Most paths have no parameters: one look-up replaces matching patterns in sequence.
         endpoint = self._by_path.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if endpoint is not None:
             scope["path_params"] = {}
@@ -82,9 +82,9 @@ def _make_starlette(context: Context, endpoints: list[Route]) -> Starlette:
 @contextlib.asynccontextmanager
 async def _lifespan(context: Context, _app: Starlette) -> AsyncIterator[None]:
     await context.pool.open()
-    work = [asyncio.create_task(_refresh_rollup(context)), asyncio.create_task(_hear_of_logouts(context))]
+    work = [asyncio.create_task(_refresh_rollup(context)), asyncio.create_task(_receive_logouts(context))]
     gc.collect()
-    gc.freeze()  # what stays for good need not be looked at in every collection
+    gc.freeze()  # collections need not visit permanent objects
     yield
     for task in work:
         task.cancel()
@@ -94,15 +94,15 @@ async def _lifespan(context: Context, _app: Starlette) -> AsyncIterator[None]:
 
 
 async def _refresh_rollup(context: Context) -> None:
-    """Bring the sums up to date every few seconds; whichever instance comes first does it for all."""
+    """Update the sums every few seconds; one instance at a time does it for all."""
     while True:
         await asyncio.sleep(_ROLLUP_SECONDS)
-        # A database that does not serve is told of by the requests that need it.
+        # Requests that need the database report its failures.
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeoutError):
             await context.pool.value("SELECT api.refresh_rollup()")
 
 
-async def _hear_of_logouts(context: Context) -> None:
+async def _receive_logouts(context: Context) -> None:
     while True:
         with contextlib.suppress(RedisError, OSError):
             async for log_in in context.cache.messages(auth.ENDED):
@@ -116,18 +116,18 @@ async def _healthz(_context: Context, _request: Request) -> Response:
 
 async def _readyz(context: Context, _request: Request) -> Response:
     checks = {
-        "database": await _answers(context.pool.value("SELECT true")),
-        "cache": await _answers(context.cache.ping()),
+        "database": await _is_available(context.pool.value("SELECT true")),
+        "cache": await _is_available(context.cache.ping()),
     }
     ready = all(checks.values())
     facts = {"ready": ready, "instance": context.config.name, "version": VERSION, "checks": checks}
     return JSONResponse(facts, 200 if ready else 503)
 
 
-async def _answers(question: Awaitable[object]) -> bool:
+async def _is_available(check: Awaitable[object]) -> bool:
     try:
         async with asyncio.timeout(1.0):
-            await question
+            await check
     except (
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
@@ -145,6 +145,6 @@ async def _metrics(context: Context, _request: Request) -> Response:
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
-    """A path or a method that does not exist."""
+    """The answer for a path or a method that does not exist."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail, "message": error.detail}, error.status_code, error.headers)

@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Log-in, token renewal and log-out."""
 
 import uuid
 from typing import Any
@@ -22,7 +22,7 @@ async def refresh(call: Call) -> dict[str, Any]:
     """A new pair of tokens for a refresh token."""
     identity = call.context.tokens.read("refresh", call.text("refresh_token", 500))
     if identity is None:
-        raise ApiError(401, "the refresh token is not valid, or no longer")
+        raise ApiError(401, "the refresh token is invalid or expired")
     return _token_pair(call, identity.account, identity.tenant, identity.role, identity.login)
 
 
@@ -40,9 +40,10 @@ def _token_pair(call: Call, account: int, tenant: int, role: str, log_in: str) -
 
 
 async def logout(call: Call) -> dict[str, Any]:
-    """End the log-in that the token comes from: here at once, elsewhere as fast as the cache carries it.
+    """End the token's log-in: immediately here, and in other instances through the cache's channel.
 
-    An instance that is started later does not hear of it; tokens live for an hour, which bounds that.
+    An instance that starts later does not know of it; the tokens' lifetime of an hour limits the
+    effect.
     """
     log_in = call.caller.login
     call.context.tokens.end(log_in)
@@ -51,11 +52,11 @@ async def logout(call: Call) -> dict[str, Any]:
 
 
 async def me(call: Call) -> dict[str, Any]:
-    """Who the token is for."""
+    """The account of the token."""
     caller = call.caller
     account = await call.context.pool.row("SELECT * FROM api.me($1, $2)", caller.tenant, caller.account)
     if account is None:
-        raise ApiError(404, "the account is gone")
+        raise ApiError(404, "the account does not exist any more")
     return {
         "id": account["id"],
         "username": account["username"],

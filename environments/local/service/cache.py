@@ -1,4 +1,4 @@
-"""The cache shared by all instances, and their channel to each other."""
+"""The cache shared by all instances, and the channel between them."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 
 class Cache:
-    """Bytes by key, each for a time. A cache that is out of reach is a cache without entries."""
+    """Bytes by key with an expiry. An unreachable cache behaves like an empty one."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
@@ -30,24 +30,24 @@ class Cache:
         return found
 
     async def put(self, key: str, value: bytes, seconds: float) -> None:
-        """Keep an entry for `seconds`."""
+        """Store an entry for `seconds`."""
         if self.is_on:
             with contextlib.suppress(RedisError):
                 await self._redis.set(key, value, px=int(seconds * 1000))
 
     async def publish(self, channel: str, message: str) -> None:
-        """Tell all instances."""
+        """Publish a message to all instances."""
         await self._redis.publish(channel, message)
 
     async def messages(self, channel: str) -> AsyncIterator[str]:
-        """What is published on a channel, until cancelled. Raises RedisError."""
+        """The messages published on a channel, until cancelled. Raises RedisError."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channels:
             await channels.subscribe(channel)
             async for message in channels.listen():
                 yield message["data"].decode()
 
     async def ping(self) -> None:
-        """Ask for a sign of life. Raises RedisError."""
+        """Check that the cache answers. Raises RedisError."""
         await self._redis.ping()
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What an instance is told at its start."""
+"""The settings of an instance."""
 
 import json
 import os
@@ -9,9 +9,10 @@ VERSION = "1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """An instance's settings.
+    """An instance's settings, given at its start.
 
-    `pool_size` is in connections; `secret` signs tokens and names tenants, and is the same in all instances.
+    `pool_size` is in connections; `secret` signs tokens and names tenants, and is the same in all
+    instances.
     """
 
     name: str
@@ -22,5 +23,5 @@ class Config:
 
     @classmethod
     def from_environment(cls) -> "Config":
-        """From METRICS_SERVICE, a JSON object with the fields of this class."""
+        """Read METRICS_SERVICE, a JSON object with the fields of this class."""
         return cls(**json.loads(os.environ["METRICS_SERVICE"]))

@@ -1,4 +1,4 @@
-"""What all handlers of an instance share."""
+"""The settings and resources that all handlers of an instance share."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Context:
 
     @classmethod
     def make(cls, config: Config) -> "Context":
-        """Everything, not yet connected."""
+        """Create all resources without connecting them."""
         telemetry = Telemetry()
         pool = Pool(config.database, config.pool_size)
         cache = Cache(config.cache)

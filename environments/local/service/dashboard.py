@@ -1,4 +1,4 @@
-"""What people look at."""
+"""Overview, widgets and analytics."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import orjson
 
 from environments.local.service.endpoint import ApiError, Call, Reply
 
-# An overview may be this old, in seconds. Twelve dashboards a second of one tenant then cost one query.
+# Maximum age of an overview in seconds. Twelve requests a second of one tenant then cost one query.
 _OVERVIEW_AGE = 30.0
 _DIMENSIONS = ("name", "category", "day", "user", "platform")
 _MOST = 2**31 - 1
 
 
 async def overview(call: Call) -> Reply:
-    """The tenant's front page, from the cache."""
+    """The tenant's overview, from the cache if possible."""
     tenant = call.caller.tenant
     key = f"overview:{tenant}"
     page = await call.context.cache.get(key)
@@ -25,7 +25,7 @@ async def overview(call: Call) -> Reply:
 
 
 async def widget(call: Call) -> dict[str, Any]:
-    """One widget with its series."""
+    """One widget with its data series."""
     tenant, wanted = call.caller.tenant, call.path["id"]
     found = (
         await call.context.pool.value("SELECT api.widget($1, $2)", tenant, wanted)
@@ -38,7 +38,7 @@ async def widget(call: Call) -> dict[str, Any]:
 
 
 async def analytics(call: Call) -> dict[str, Any]:
-    """Sums and means by a dimension."""
+    """Sums and means by a dimension of the events."""
     dimension = call.query.get("group_by", "name")
     if dimension not in _DIMENSIONS:
         raise ApiError(422, f"group_by: expected one of {', '.join(_DIMENSIONS)}")

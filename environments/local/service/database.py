@@ -1,8 +1,9 @@
 """The instance's pool of database connections.
 
-asyncpg's own pool resets a connection by an extra round trip each time it is given back, and tells nobody
-who waits. The service leaves nothing behind on a connection (every query is one statement, its tenant set
-for that transaction alone), so this pool hands connections on as they are, and counts.
+asyncpg's own pool resets each returned connection with an extra round trip, and does not report
+waiting requests. The service leaves no state on a connection: every query is one statement, and its
+tenant is set for that transaction only. This pool therefore reuses connections unchanged, and
+counts.
 """
 
 import asyncio
@@ -13,20 +14,20 @@ import asyncpg
 
 
 class PoolTimeoutError(Exception):
-    """No connection came free in time."""
+    """No connection became free in time."""
 
 
 class Pool:
-    """A fixed number of connections, the most recently used first."""
+    """A fixed number of connections; the most recently used are taken first."""
 
     def __init__(self, dsn: str, size: int, patience: float = 5.0) -> None:
-        """Give `patience` in seconds: how long a request waits for a connection."""
+        """Create the pool; a request waits at most `patience` seconds for a connection."""
         self._dsn = dsn
         self._connections = size
         self._patience = patience
         self._idle: list[Any] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self.size = size  # how many may be in use at once
+        self.size = size  # maximum number in use
         self.used = 0
         self.waiting = 0
         self.acquired = 0
@@ -40,12 +41,12 @@ class Pool:
         return await asyncpg.connect(self._dsn, ssl=False)
 
     async def close(self) -> None:
-        """Disconnect what is idle; the rest goes with the process."""
+        """Disconnect idle connections; the others end with the process."""
         for connection in self._idle:
             await connection.close()
 
     async def row(self, query: str, *arguments: object) -> Any:
-        """Run a query for one row; None where there is none."""
+        """Run a query for one row; None if there is none."""
         connection = await self.take()
         try:
             return await connection.fetchrow(query, *arguments)
@@ -69,14 +70,14 @@ class Pool:
             self.give_back(connection)
 
     async def take(self) -> Any:
-        """Take a connection, waiting for one if need be. Raises PoolTimeoutError."""
+        """Take a connection, waiting for one if necessary. Raises PoolTimeoutError."""
         self.acquired += 1
         if self.used >= self.size:
             await self._wait()
         else:
             self.used += 1
         connection = self._idle.pop() if self._idle else None
-        if connection is None or connection.is_closed():  # the server was restarted, or cut it
+        if connection is None or connection.is_closed():  # the server was restarted, or closed it
             try:
                 connection = await self._connect()
             except BaseException:
@@ -85,19 +86,19 @@ class Pool:
         return connection
 
     def give_back(self, connection: Any) -> None:
-        """Give a connection back."""
+        """Return a connection to the pool."""
         self._idle.append(connection)
         self._pass_on()
 
     def resize(self, size: int) -> None:
-        """Let `size` connections be in use at once."""
+        """Set the maximum number of connections in use."""
         self.size = size
         while self._waiters and self.used < self.size:
             self.used += 1
             self._wake()
 
     async def _wait(self) -> None:
-        """Wait for a place; who wakes us has counted it as ours already."""
+        """Wait for a free place; the waking request has already counted it as used."""
         self.waited += 1
         self.waiting += 1
         waiter = asyncio.get_running_loop().create_future()
@@ -106,7 +107,7 @@ class Pool:
             async with asyncio.timeout(self._patience):
                 await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():  # it came just as we gave up
+            if waiter.done() and not waiter.cancelled():  # it became free just as the wait ended
                 self._pass_on()
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -117,7 +118,7 @@ class Pool:
             self.waiting -= 1
 
     def _pass_on(self) -> None:
-        """Hand our place to who waits longest, or leave it free."""
+        """Give the place to the longest waiting request, or leave it free."""
         if self._waiters and self.used <= self.size:
             self._wake()
         else:

@@ -1,6 +1,7 @@
-"""One endpoint: what surrounds every handler, in as few steps as can be.
+"""One endpoint: the common processing around every handler, in as few steps as possible.
 
-Handlers take a Call and give back what to answer; here it is timed, identified, read, refused, encoded.
+Handlers take a Call and return the answer. The endpoint measures, authenticates, parses, refuses
+and encodes.
 """
 
 import logging
@@ -29,7 +30,7 @@ _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class ApiError(Exception):
-    """An answer that is not the one hoped for: a status, and a sentence for the caller."""
+    """An error answer: a status and a sentence for the caller."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -39,7 +40,7 @@ class ApiError(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """One request as a handler sees it."""
+    """One request, as passed to a handler."""
 
     context: Context
     identity: Identity | None
@@ -51,12 +52,12 @@ class Call:
 
     @property
     def caller(self) -> Identity:
-        """Who asks, on an endpoint that is not open to all."""
+        """The caller's identity, on an endpoint that requires a token."""
         assert self.identity is not None
         return self.identity
 
     def text(self, name: str, longest: int = 200) -> str:
-        """A text of the body that must be there. Raises ApiError."""
+        """A required text in the body. Raises ApiError."""
         value = self.body.get(name) if isinstance(self.body, dict) else None
         if not isinstance(value, str) or not 0 < len(value) <= longest:
             raise ApiError(422, f"{name}: expected a text of 1 to {longest} characters")
@@ -65,7 +66,7 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer with a status of its own; `payload` is encoded unless it is bytes already."""
+    """An answer with its status; `payload` is encoded unless it is bytes."""
 
     payload: Any
     status: int = 200
@@ -81,7 +82,7 @@ class Endpoint:
     def __init__(
         self, context: Context, handler: Handler, *, group: str, method: str, route: str, role: str | None
     ) -> None:
-        """Open to all where `role` is None, to every account for `member`, to admins for `admin`."""
+        """Allow all callers if `role` is None, all accounts for `member`, admins for `admin`."""
         self._context = context
         self._handler = handler
         self._role = role
@@ -98,7 +99,7 @@ class Endpoint:
             try:
                 reply = await self._answer(scope, receive)
             except Exception as error:
-                reply = _apology(error)
+                reply = _error_answer(error)
             status = reply.status
             await respond(send, reply)
         finally:
@@ -133,12 +134,12 @@ class Endpoint:
 
     def _identify(self, authorization: bytes | None) -> Identity:
         if authorization is None or not authorization.startswith(b"Bearer "):
-            raise ApiError(401, "a bearer token is needed")
+            raise ApiError(401, "a bearer token is required")
         identity = self._context.tokens.read("access", authorization[7:].decode("latin-1"))
         if identity is None:
-            raise ApiError(401, "the token is not valid, or no longer")
+            raise ApiError(401, "the token is invalid or expired")
         if self._role == "admin" and identity.role != "admin":
-            raise ApiError(403, "this is for admins")
+            raise ApiError(403, "the role admin is required")
         return identity
 
 
@@ -164,7 +165,7 @@ async def _read_body(receive: Receive) -> Any:
         raise ApiError(400, f"the body is not JSON: {error}") from None
 
 
-def _apology(error: Exception) -> Reply:
+def _error_answer(error: Exception) -> Reply:
     if isinstance(error, ApiError):
         status, message = error.status, error.message
     elif isinstance(error, InjectedError):
@@ -174,9 +175,9 @@ def _apology(error: Exception) -> Reply:
     elif isinstance(
         error, PoolTimeoutError | OSError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError
     ):
-        status, message = 503, f"the database does not serve: {error}"
+        status, message = 503, f"the database is unavailable: {error}"
     elif isinstance(error, RedisError):
-        status, message = 503, f"the cache does not serve: {error}"
+        status, message = 503, f"the cache is unavailable: {error}"
     else:
         _log.error("%s: %s", type(error).__name__, error)
         status, message = 500, "internal error"
@@ -184,7 +185,7 @@ def _apology(error: Exception) -> Reply:
 
 
 def error_reply(status: int, message: str) -> Reply:
-    """An error as all errors look."""
+    """The common form of error answers."""
     return Reply({"error": HTTPStatus(status).phrase, "message": message}, status)
 
 

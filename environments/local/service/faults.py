@@ -1,7 +1,7 @@
-"""How an instance misbehaves when it is told to.
+"""The faults that an instance can switch on.
 
-Each fault is a class: made with its parameters when it is switched on, `end`ed when it is switched off,
-which brings the instance back as it was.
+Each fault is a class. It is created with its parameters when switched on; `end`, when it is
+switched off, restores the instance.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from environments.local.service.telemetry import Telemetry
 
 
 class InjectedError(Exception):
-    """A failure that a fault asked for."""
+    """A failure caused by a fault."""
 
     def __init__(self, status: int) -> None:
         super().__init__("a fault is switched on")
@@ -32,11 +32,11 @@ class Fault:
         """Delay or refuse a request. Raises InjectedError."""
 
     async def end(self) -> None:
-        """Bring everything back as it was."""
+        """Restore the instance."""
 
 
 class SlowShare(Fault):
-    """A share of the requests takes longer."""
+    """Delays a share of the requests."""
 
     touches_requests = True
 
@@ -44,13 +44,13 @@ class SlowShare(Fault):
         self._share, self._delay = share, delay
 
     async def meet_request(self) -> None:
-        """Delay it, if it is one of those."""
+        """Delay the request if it is in the share."""
         if random.random() < self._share:
             await asyncio.sleep(self._delay)
 
 
 class Errors(Fault):
-    """A share of the requests fails, each by its own chance."""
+    """A share of the requests fails, each independently at random."""
 
     touches_requests = True
 
@@ -58,13 +58,13 @@ class Errors(Fault):
         self._share = share
 
     async def meet_request(self) -> None:
-        """Fail it, if it is one of those."""
+        """Fail the request if it is in the share."""
         if random.random() < self._share:
             raise InjectedError(500)
 
 
 class ErrorBursts(Fault):
-    """The same share of the requests fails, but so many in a row."""
+    """A share of the requests fails, in bursts of `burst` consecutive requests."""
 
     touches_requests = True
 
@@ -75,7 +75,7 @@ class ErrorBursts(Fault):
         self._left = 0
 
     async def meet_request(self) -> None:
-        """Fail it, if it is within a burst."""
+        """Fail the request if it is within a burst."""
         if self._left == 0 and random.random() < self._chance:
             self._left = self._burst
         if self._left > 0:
@@ -84,29 +84,29 @@ class ErrorBursts(Fault):
 
 
 class RefuseAll(Fault):
-    """Every request is refused at once."""
+    """Refuses every request immediately."""
 
     touches_requests = True
 
     async def meet_request(self) -> None:
-        """Refuse it."""
+        """Refuse the request."""
         raise InjectedError(503)
 
 
 class Background(Fault):
-    """Something that goes on beside the requests."""
+    """A fault that runs as a background task."""
 
     def __init__(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(work)
 
     async def end(self) -> None:
-        """Stop it."""
+        """Stop the task."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
 
 class PeriodicStall(Background):
-    """The whole process stands still for `length` seconds, at full multiples of `period`: all instances at once."""
+    """Blocks the process for `length` seconds at multiples of `period`: all instances at once."""
 
     def __init__(self, period: float, length: float) -> None:
         super().__init__(self._stall(period, length))
@@ -115,11 +115,11 @@ class PeriodicStall(Background):
     async def _stall(period: float, length: float) -> None:
         while True:
             await asyncio.sleep(period - time.time() % period)
-            time.sleep(length)  # noqa: ASYNC251 - it is meant to block
+            time.sleep(length)  # noqa: ASYNC251 - it blocks on purpose
 
 
 class CpuBurn(Background):
-    """A share of a core is burnt, in slices of ten milliseconds."""
+    """Uses a share of a core, in slices of ten milliseconds."""
 
     def __init__(self, share: float) -> None:
         super().__init__(self._burn(share))
@@ -134,7 +134,7 @@ class CpuBurn(Background):
 
 
 class MemoryLeak(Background):
-    """Memory grows by `rate` bytes/s up to `limit` bytes; the end frees it."""
+    """Memory grows by `rate` bytes/s up to `limit` bytes; ending the fault frees it."""
 
     def __init__(self, rate: float, limit: float) -> None:
         super().__init__(self._leak(rate, limit))
@@ -150,19 +150,19 @@ class MemoryLeak(Background):
 
 
 class PoolTooSmall(Fault):
-    """Only `size` database connections may be in use at once."""
+    """Limits the pool to `size` connections in use."""
 
     def __init__(self, size: float, pool: Pool) -> None:
         self._pool, self._usual = pool, pool.size
         pool.resize(int(size))
 
     async def end(self) -> None:
-        """Give the instance its usual pool."""
+        """Restore the usual size of the pool."""
         self._pool.resize(self._usual)
 
 
 class PoolLeak(Background):
-    """Every `every` seconds a database connection is taken and not given back."""
+    """Takes a database connection every `every` seconds and does not return it."""
 
     def __init__(self, every: float, pool: Pool) -> None:
         self._pool = pool
@@ -176,14 +176,14 @@ class PoolLeak(Background):
             await asyncio.sleep(every)
 
     async def end(self) -> None:
-        """Give the connections back."""
+        """Return the connections."""
         await super().end()
         for connection in self._taken:
             self._pool.give_back(connection)
 
 
 class CacheOff(Fault):
-    """Nothing is found in the cache, and nothing kept."""
+    """Disables the cache: no look-ups succeed, nothing is stored."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -195,14 +195,14 @@ class CacheOff(Fault):
 
 
 class CounterReset(Fault):
-    """All exported counters start at zero again, once."""
+    """Resets all exported counters to zero, once."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         telemetry.reset()
 
 
 class Faults:
-    """The faults of this instance that are switched on, by name."""
+    """The active faults of this instance, by name."""
 
     def __init__(self, pool: Pool, cache: Cache, telemetry: Telemetry) -> None:
         self._makers: dict[str, Any] = {
@@ -222,7 +222,7 @@ class Faults:
         self.touch_requests = False
 
     async def set(self, wanted: dict[str, dict[str, float]]) -> None:
-        """Switch faults on and off until exactly the wanted ones, with these parameters, are on."""
+        """Switch faults on and off so that exactly the wanted ones are active."""
         for name, (parameters, fault) in list(self._active.items()):
             if wanted.get(name) != parameters:
                 await fault.end()
@@ -233,6 +233,6 @@ class Faults:
         self.touch_requests = any(fault.touches_requests for _, fault in self._active.values())
 
     async def meet_request(self) -> None:
-        """Let the faults delay or refuse a request. Raises InjectedError."""
+        """Apply the active faults to a request. Raises InjectedError."""
         for _, fault in list(self._active.values()):
             await fault.meet_request()

@@ -1,4 +1,4 @@
-"""Taking in metric events, and giving them out again."""
+"""Stores and lists metric events."""
 
 import math
 import re
@@ -13,13 +13,14 @@ _MOST_EVENTS = 1000
 _PAGE = 50
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,79}")
 _PLATFORMS = ("web", "ios", "android", "server")
-# The partitions reach six weeks back and three ahead; what is kept and shown is thirty days.
+# The partitions cover six weeks back and three ahead; events are accepted and shown for thirty
+# days.
 _OLDEST, _NEWEST = timedelta(days=30), timedelta(days=1)
 
 
 @dataclass(slots=True)
 class Events:
-    """Events column by column, as the database takes them."""
+    """Events as columns, in the form of the database functions."""
 
     ids: list[uuid.UUID]
     names: list[str]
@@ -28,9 +29,9 @@ class Events:
 
 
 def read_events(given: Any, now: datetime) -> Events:
-    """Events from JSON: name and value; time (ISO 8601, now) and id (UUID, a fresh one) may be left out.
+    """Events from JSON: name and value; optional time (ISO 8601, default now) and id (default new).
 
-    Raises ApiError that names the first event that is wrong.
+    Raises ApiError, which names the first invalid event.
     """
     if not isinstance(given, list) or not 0 < len(given) <= _MOST_EVENTS:
         raise ApiError(422, f"events: expected a list of 1 to {_MOST_EVENTS}")
@@ -51,7 +52,7 @@ def read_events(given: Any, now: datetime) -> Events:
 
 
 def read_id(where: str, given: Any) -> uuid.UUID:
-    """The given UUID, or a fresh one. Raises ApiError."""
+    """The given UUID, or a new one. Raises ApiError."""
     if given is None:
         return uuid.uuid4()
     try:
@@ -68,7 +69,7 @@ def _read_time(where: str, given: Any, now: datetime) -> datetime:
 
 
 def parse_time(where: str, given: Any) -> datetime:
-    """A moment from ISO 8601; UTC where no zone is given. Raises ApiError."""
+    """A moment from ISO 8601; UTC if no zone is given. Raises ApiError."""
     try:
         time = datetime.fromisoformat(given)
     except (ValueError, TypeError):
@@ -104,7 +105,7 @@ async def create_session(call: Call) -> Reply:
 
 
 async def create_events(call: Call) -> Reply:
-    """Store a batch of events; the same Idempotency-Key stores it once, and gives the same answer again."""
+    """Store a batch of events; repeating an Idempotency-Key repeats the answer without storing."""
     body = call.body if isinstance(call.body, dict) else {}
     events = read_events(body.get("events"), datetime.now(UTC))
     session = read_id("session_id", body["session_id"]) if "session_id" in body else None
@@ -129,7 +130,7 @@ def _stored(answer: dict[str, Any], *, is_replay: bool) -> Reply:
 
 
 async def list_events(call: Call) -> dict[str, Any]:
-    """A page of events, the newest first, of a time span and a name if given; `next` is the next page's cursor."""
+    """A page of events, newest first, by time span and optional name; `next` is a cursor."""
     now = datetime.now(UTC)
     query = call.query
     since = parse_time("from", query["from"]) if "from" in query else now - _OLDEST
@@ -169,4 +170,4 @@ def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
     try:
         return datetime.fromtimestamp(float(seconds), UTC), uuid.UUID(last)
     except (ValueError, OverflowError, OSError):
-        raise ApiError(422, "cursor: not one that this service gave") from None
+        raise ApiError(422, "cursor: expected the `next` of an earlier page") from None

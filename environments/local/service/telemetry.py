@@ -1,7 +1,7 @@
-"""The instance's own measurements, in Prometheus' text format.
+"""The instance's metrics in Prometheus' text format.
 
-A request costs one dictionary look-up, one bisection and three additions; the text is made when it is
-asked for.
+A request costs one dictionary look-up, one bisection and three additions; the text is built when
+scraped.
 """
 
 import os
@@ -9,14 +9,14 @@ import time
 from bisect import bisect_left
 from pathlib import Path
 
-# Upper bounds in seconds; around the limits of interest (100 ms, 500 ms) they lie close.
+# Upper bounds in seconds, denser around the limits of interest (100 ms, 500 ms).
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STARTED = time.time()
 
 
 class Timer:
-    """Requests of one route: how many, with which status, how long."""
+    """The requests of one route: number, statuses and durations."""
 
     __slots__ = ("buckets", "labels", "method", "seconds", "statuses")
 
@@ -26,7 +26,7 @@ class Timer:
         self.reset()
 
     def reset(self) -> None:
-        """Start counting at zero."""
+        """Reset all counts to zero."""
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
         self.statuses: dict[int, int] = {}
@@ -39,7 +39,7 @@ class Timer:
 
 
 class Telemetry:
-    """All measurements of this instance. Gauges and counters that others keep are read when asked for."""
+    """All metrics of this instance. Gauges and counters of other objects are read when scraped."""
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -48,7 +48,7 @@ class Telemetry:
         self._cpu_offset = 0.0
 
     def timer(self, group: str, method: str, route: str) -> Timer:
-        """Make the timer of a route."""
+        """Create the timer of a route."""
         timer = Timer(group, method, route)
         self._timers.append(timer)
         return timer
@@ -67,7 +67,7 @@ class Telemetry:
         self._cpu_offset = time.process_time()
 
     def text(self) -> str:
-        """Everything, in the text exposition format 0.0.4."""
+        """All metrics in the text exposition format 0.0.4."""
         lines = ["# TYPE http_requests_total counter"]
         for timer in self._timers:
             for status, count in timer.statuses.items():

@@ -1,6 +1,6 @@
 """Bearer tokens and passwords.
 
-A token carries who it is for and is signed, so that every instance can trust it without asking anybody.
+A token contains the identity and a signature, so every instance can verify it without a look-up.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 24 * 3600
-_KNOWN = 10_000  # tokens whose signature need not be computed again
+_KNOWN = 10_000  # number of cached verified tokens
 
-# A password hash of a real service takes 100 ms on purpose. This one takes 0.1 ms, because here logins
-# are a tenth of the load and the machine is shared with who puts it on.
+# A real service's password hash takes 100 ms on purpose. This one takes 0.1 ms, because log-ins are
+# a tenth of the load and the load generator shares the machine.
 _HASH_ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks: an account, its tenant, its role (`admin` or `member`), its log-in; until when (Unix s)."""
+    """A caller: account, tenant, role (`admin` or `member`), log-in, expiry (Unix seconds)."""
 
     account: int
     tenant: int
@@ -41,7 +41,7 @@ def password_matches(password: str, stored: bytes) -> bool:
 
 
 class Tokens:
-    """Signs tokens, and reads those that instances with the same secret have signed."""
+    """Signs tokens, and verifies tokens of all instances with the same secret."""
 
     def __init__(self, secret: str) -> None:
         self._key = hashlib.sha256(b"tokens:" + secret.encode()).digest()
@@ -49,12 +49,12 @@ class Tokens:
         self._ended: dict[str, int] = {}
 
     def issue(self, kind: str, account: int, tenant: int, *, role: str, login: str, seconds: int) -> str:
-        """A token of a kind (`access` or `refresh`)."""
+        """Create a token of a kind (`access` or `refresh`)."""
         claims = f"{kind}.{account}.{tenant}.{role}.{login}.{int(time.time()) + seconds}"
         return f"{claims}.{self._signature(claims)}"
 
     def read(self, kind: str, token: str) -> Identity | None:
-        """Who the token is for; None where it is forged, of another kind, expired or logged out."""
+        """The token's identity; None if it is forged, of another kind, expired or logged out."""
         identity = self._known.get(token) if kind == "access" else None
         if identity is None:
             identity = self._verify(kind, token)
@@ -78,11 +78,9 @@ class Tokens:
         return Identity(int(account), int(tenant), role, login, int(expires))
 
     def end(self, login: str) -> None:
-        """Accept no token of this log-in any more."""
+        """Reject all tokens of this log-in from now on."""
         now = int(time.time())
-        while (
-            self._ended and next(iter(self._ended.values())) < now
-        ):  # the oldest first, by then expired anyway
+        while self._ended and next(iter(self._ended.values())) < now:  # oldest first; its tokens have expired
             del self._ended[next(iter(self._ended))]
         self._ended[login] = now + REFRESH_SECONDS
 
@@ -91,7 +89,7 @@ class Tokens:
 
 
 class TenantKeys:
-    """The public name of each tenant's rows: what nobody can guess, and no other tenant may ever read."""
+    """The public key of each tenant's rows: unguessable, and never visible to other tenants."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()

@@ -1,7 +1,8 @@
-"""An answer in one packet.
+"""Sends an answer in one packet.
 
-uvicorn writes an answer's head and its body apart, and uvloop sends each at once. Sending is the dearest
-thing that an instance does, so writes of one moment are joined: a third off the cost of a short answer.
+uvicorn writes an answer's head and body separately, and uvloop sends each write immediately.
+Sending is the most expensive operation of an instance. Joining the writes saves a third of the cost
+of a short answer.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class JoiningTransport(asyncio.Transport):
-    """A transport that sends at the end of the event loop's round what was written in it."""
+    """A transport that joins the writes of one event loop iteration and sends them at its end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -21,13 +22,13 @@ class JoiningTransport(asyncio.Transport):
         self._soon = asyncio.get_running_loop().call_soon
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send soon."""
+        """Send at the end of this iteration."""
         if not self._held:
             self._soon(self._flush)
         self._held.append(bytes(data))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send all soon."""
+        """Send all at the end of this iteration."""
         for data in list_of_data:
             self.write(data)
 
@@ -37,12 +38,12 @@ class JoiningTransport(asyncio.Transport):
             self._held.clear()
 
     def close(self) -> None:
-        """Close, after what was written."""
+        """Send pending data, then close."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
@@ -50,15 +51,15 @@ class JoiningTransport(asyncio.Transport):
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows, such as its socket."""
+        """A property of the transport, such as its socket."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Take in no more for now."""
+        """Pause receiving."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take in again."""
+        """Resume receiving."""
         self._transport.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -67,9 +68,9 @@ class JoiningTransport(asyncio.Transport):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol on such a transport."""
+    """uvicorn's HTTP protocol on a joining transport."""
 
-    # Narrower than asyncio has it, as uvicorn's own is: it is only ever given a stream.
+    # The parameter is narrower than asyncio's, as in uvicorn: it is always a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection."""
+        """Accept a connection."""
         super().connection_made(JoiningTransport(transport))

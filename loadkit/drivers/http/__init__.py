@@ -1,1 +1,1 @@
-"""The HTTP driver: the load kit's own client, its cookies and headers, and httpx for what it cannot do."""
+"""The HTTP driver: the load kit's own client, and httpx for features that it lacks."""

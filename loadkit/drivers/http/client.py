@@ -1,4 +1,4 @@
-"""One user's HTTP client: what journeys call, measured and recorded."""
+"""One user's HTTP client: journeys call it, and it measures and records each request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
@@ -19,11 +19,11 @@ _AGENT = "loadkit/0.1"
 _JSON = b"content-type: application/json\r\n"
 _FORM = b"content-type: application/x-www-form-urlencoded\r\n"
 _sample = tuple.__new__
-"""Makes a `Sample` of its fields in order: 0.25 µs, where calling the class takes 0.5."""
+"""Creates a `Sample` from its fields in order: 0.25 µs, while calling the class takes 0.5 µs."""
 
 
 class Options(TypedDict, total=False):
-    """What an operation may be told besides its method and path."""
+    """The options of an operation besides its method and path."""
 
     json: Any
     data: Mapping[str, str]
@@ -37,15 +37,15 @@ class Options(TypedDict, total=False):
 
 
 class Verb(Protocol):
-    """`HttpClient.get` and its like, as users have them."""
+    """The type of `HttpClient.get` and the other verbs, which users also have."""
 
     def __call__(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
-        """Do one operation on a path; see `HttpClient.request`."""
+        """Execute one operation on a path; see `HttpClient.request`."""
         ...
 
 
 class Session(Protocol):
-    """One user's way to the service; one request at a time."""
+    """One user's connection to the service; one request at a time."""
 
     def request(
         self,
@@ -61,36 +61,36 @@ class Session(Protocol):
         Args:
             method: "GET" …
             path: with its query, from the root: "/api/v1/widgets/7?fresh=1".
-            headers: the user's, with this request's own in the place of those of the same name.
-            more: more of them, of other names, as they stand on the wire; b"" for none.
-            body: None for no body at all.
-            deadline: the moment, on the monotonic clock, at which to give up.
+            headers: the user's; the request's own headers have replaced those of the same name.
+            more: encoded header lines with other names; b"" for none.
+            body: None for no body.
+            deadline: when to give up, on the monotonic clock.
 
         Raises:
-            TransportError: no whole answer came.
+            TransportError: no complete answer arrived.
 
         """
         ...
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
         ...
 
 
 class Backend(Protocol):
-    """What makes sessions: the driver, or a fake of it."""
+    """Creates sessions: the driver or a fake."""
 
     def session(self) -> Session:
-        """A new user's session; nothing is sent yet."""
+        """Create the session of a new user; nothing is sent yet."""
         ...
 
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> Session:
-        """A session over an `httpx.AsyncClient` with these options; `note` is called with each request."""
+        """Create a session with an `httpx.AsyncClient`; `note` is called on each request."""
         ...
 
 
 class HttpClient:
-    """Sends requests when they are due, and records each under its label."""
+    """Sends requests when they are due, and records each by its label."""
 
     def __init__(self, meter: Meter, backend: Backend) -> None:
         self.headers = RequestHeaders(
@@ -101,38 +101,40 @@ class HttpClient:
                 "x-run-id": meter.run_id,
             }
         )
-        """Sent with each request; what a journey sets replaces these defaults, the host and the body's content type."""
+        """Sent with each request. Journeys may replace these, the host and the content type."""
         self._meter = meter
         self._backend = backend
         self._session = backend.session()
 
     def request(self, method: str, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
-        """Do one operation; what is awaited is the answer, whatever its status.
+        """Execute one operation; awaiting it returns the answer with any status.
 
         Args:
             method: "GET" …
             path: from the service's base address: "/api/v1/widgets/7".
-            how: more about it:
-                json: sent as the body, as JSON.
-                data: sent as the body, as a form.
-                content: sent as the body, as it is.
-                headers: of this request only; they replace the user's of the same name, whatever its case.
-                params: put behind the path as its query.
-                label: under which it is counted; else the method and the path, ids in it replaced by "{id}".
-                expect: statuses of 400 and above that are no failures here.
-                timeout: seconds; else the plan's.
-                record: False leaves it out of the record.
+            how: options:
+                json: body, encoded as JSON.
+                data: body, encoded as a form.
+                content: body, sent unchanged.
+                headers: for this request only; they replace the user's of the same name in any
+                    case.
+                params: appended to the path as its query.
+                label: counts the operation; default: method and path, with ids replaced by "{id}".
+                expect: statuses of 400 and above that are not failures.
+                timeout: seconds; default: the plan's.
+                record: False leaves the operation out of the record.
 
         Raises:
-            NoResponse: no answer came. It has been counted; let it pass.
-            ValueError: a header has a line break in it, or is one that the client computes (content-length,
-                transfer-encoding, connection).
+            NoResponse: no answer arrived. It is already recorded; do not catch it.
+            ValueError: a header contains a line break, or is one that the client computes
+                (content-length, transfer-encoding, connection).
 
         """
         return self._request(method, path, **how)
 
-    # Arguments by position: each that may only be given by name is looked up in a dict with every call. And what
-    # `Meter.begin` and `Operation` do stands here once more: two calls and a coroutine are a tenth of a request.
+    # Positional arguments, because each keyword-only one costs a dict look-up per call. The code of
+    # `Meter.begin` and `Operation` is repeated here: two calls and a coroutine are a tenth of a
+    # request.
     async def _request(
         self,
         method: str,
@@ -210,7 +212,7 @@ class HttpClient:
                     )
                 )
             raise NoResponse(failure.kind) from None
-        except asyncio.CancelledError:  # the run is over, and no answer came by then
+        except asyncio.CancelledError:  # the run ended before an answer arrived
             now = meter.now()
             if is_recorded:
                 requests.completions.given_up(now)
@@ -219,7 +221,7 @@ class HttpClient:
                     Sample(label, "unfinished", intended, begun, now, 0, meter.tenant, meter.region, lateness)
                 )
             raise
-        except Exception:  # what was asked for cannot be sent: the journey's mistake
+        except Exception:  # the request cannot be sent: a mistake of the journey
             if is_recorded:
                 requests.completions.given_up(meter.now())
             raise
@@ -267,14 +269,16 @@ class HttpClient:
         return self._request("DELETE", path, **how) if how else self._request("DELETE", path)
 
     def use_httpx(self, **options: Any) -> None:
-        """From now on, ask through an `httpx.AsyncClient` made with these options, for what the load's own client cannot do.
+        """Switch to an `httpx.AsyncClient` with these options, for features that the client lacks.
 
-        A proxy, digest authentication, redirects: ``user.use_httpx(auth=httpx.DigestAuth(name, password))``. The
-        methods stay what they are, and so does the record; but each operation costs the generator far more, and the run
-        says how many did.
+        Examples are a proxy, digest authentication and redirects:
+        ``user.use_httpx(auth=httpx.DigestAuth(name, password))``. The methods and the record stay
+        the same. Each operation costs the generator far more, and the run reports how many
+        operations used httpx.
         """
         self._session.close()
-        # These too replace the defaults, which httpx would let win: they come with each request.
+        # They replace the defaults, which httpx would otherwise prefer because they come with each
+        # request.
         self.headers.update(options.pop("headers", None) or {})
         self._session = self._backend.httpx_session(self._note_httpx, options)
 

@@ -1,4 +1,4 @@
-"""The cookies of one user at one service (RFC 6265; of its successor, 6265bis, what it says about Secure)."""
+"""The cookies of one user at one service (RFC 6265, and the Secure attribute by 6265bis)."""
 
 import re
 import time
@@ -21,32 +21,32 @@ class _Cookie:
     is_host_only: bool
     path: str
     expires: float
-    """Unix time in seconds; infinite for as long as the user lives."""
+    """Unix time in seconds; infinite for a session cookie."""
 
 
 class Cookies:
-    """What the service asked the user to keep."""
+    """The cookies that the service set for one user."""
 
     __slots__ = ("_is_secure", "_kept")
 
     def __init__(self, *, is_secure: bool) -> None:
-        """Keep none yet.
+        """Create an empty store.
 
         Args:
-            is_secure: is TLS spoken? Over plain HTTP no ``Secure`` cookie is kept, so none is sent.
+            is_secure: is TLS used? Over plain HTTP no ``Secure`` cookie is stored, so none is sent.
 
         """
         self._is_secure = is_secure
         self._kept: dict[tuple[str, str, str], _Cookie] = {}
-        """By domain, path and name, in the order in which they are sent: longer paths first, then older cookies."""
+        """By domain, path and name, in sending order: longer paths first, then older cookies."""
 
     def take(self, host: str, path: str, fields: Iterable[str]) -> None:
-        """Keep, replace or forget what the ``Set-Cookie`` fields of an answer say.
+        """Store, replace or delete cookies by the ``Set-Cookie`` fields of an answer.
 
         Args:
-            host: whom the request was for, without its port.
-            path: the request's.
-            fields: one for each cookie.
+            host: the host of the request, without port.
+            path: the path of the request.
+            fields: one per cookie.
 
         """
         for field in fields:
@@ -57,18 +57,18 @@ class Cookies:
             if cookie.expires <= time.time():
                 self._kept.pop(key, None)
             elif key in self._kept:
-                self._kept[key] = cookie  # in the place of the one before (5.3, step 11)
+                self._kept[key] = cookie  # keeps the position of the old one (5.3, step 11)
             else:
                 self._kept[key] = cookie
                 self._kept = dict(sorted(self._kept.items(), key=lambda kept: -len(kept[1].path)))
 
     def line(self, host: str, path: str) -> bytes:
-        """The ``Cookie`` line of a request, as it stands on the wire; empty where there are none to send."""
-        host, asked, now = host.lower(), path.partition("?")[0], time.time()
+        """The encoded ``Cookie`` line of a request; empty if there are no cookies to send."""
+        host, requested, now = host.lower(), path.partition("?")[0], time.time()
         pairs = [
             f"{cookie.name}={cookie.value}"
             for cookie in self._kept.values()
-            if _is_under(asked, cookie.path)
+            if _is_under(requested, cookie.path)
             and cookie.expires > now
             and (host == cookie.domain or (not cookie.is_host_only and _is_within(host, cookie.domain)))
         ]
@@ -79,7 +79,7 @@ class Cookies:
 
 
 def _read(field: str, host: str, path: str, *, is_secure: bool) -> _Cookie | None:
-    """The cookie of a ``Set-Cookie`` field; None where it must be ignored (5.2, 5.3)."""
+    """The cookie of a ``Set-Cookie`` field; None if it must be ignored (5.2, 5.3)."""
     pair, *attributes = field.split(";")
     name, equals, value = pair.partition("=")
     name = name.strip()
@@ -88,7 +88,7 @@ def _read(field: str, host: str, path: str, *, is_secure: bool) -> _Cookie | Non
     domain, place = "", ""
     age: float | None = None
     date: float | None = None
-    for attribute in attributes:  # of one that comes twice the last counts; what cannot be read is left out
+    for attribute in attributes:  # the last of a repeated one counts; unreadable ones do not
         title, _, text = (part.strip() for part in attribute.partition("="))
         match title.lower():
             case "domain":
@@ -103,30 +103,30 @@ def _read(field: str, host: str, path: str, *, is_secure: bool) -> _Cookie | Non
             case "secure" if not is_secure:
                 return None
     if domain not in ("", host) and not _is_within(host, domain):
-        return None  # a stranger's
+        return None  # a domain that does not include the host
     if not place.startswith("/"):
         place = path.partition("?")[0].rpartition("/")[0] or "/"
     expires = inf if date is None else date
-    if age is not None:  # counts before a date
+    if age is not None:  # takes precedence over a date
         expires = time.time() + age if age > 0 else -inf
     return _Cookie(name, value.strip(), domain or host, not domain, place, expires)
 
 
 def _is_within(host: str, domain: str) -> bool:
-    """Is a host below a domain? (5.1.3) Nobody is below a top-level domain here, as nobody may set cookies for all of it."""
+    """Is a host below a domain (5.1.3)? False for top-level domains: no cookie may cover one."""
     if not host.endswith("." + domain) or "." not in domain:
         return False
-    # Of what has dots, an address ends in a number and a name does not; to have it parsed would cost with each request.
+    # A dotted address ends in a number, a name does not; full parsing would cost with each request.
     return not host.rpartition(".")[2].isdigit()
 
 
 def _is_under(path: str, place: str) -> bool:
-    """Does a cookie of `place` go with requests to `path`? (5.1.4)"""
+    """Does a cookie with the path `place` apply to requests for `path` (5.1.4)?"""
     return path == place or (path.startswith(place) and (place.endswith("/") or path[len(place)] == "/"))
 
 
 def _moment(text: str) -> float | None:
-    """When a date is, in Unix time; None where it cannot be read. Cookies' dates are UTC, whatever zone they name (5.1.1)."""
+    """A date in Unix time; None if unreadable. Cookie dates are UTC whatever their zone (5.1.1)."""
     fields = parsedate(text)
     if fields is None:
         return None

@@ -1,7 +1,7 @@
-"""HTTP/1.1, made for load: one kept-alive connection per user, moments taken when the bytes arrive.
+"""HTTP/1.1 for load: one keep-alive connection per user, times taken when the bytes arrive.
 
-An answer's head is kept as bytes and its headers are read only where somebody looks; the parser (httptools, which is
-llhttp, Node's own) is asked for no single header.
+An answer's head is kept as bytes, and its headers are parsed only when read. The parser (httptools,
+based on Node's llhttp) reports no individual headers.
 """
 
 import asyncio
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 __all__ = ["HttpDriver", "HttpSession"]
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
-"""May be sent again where the service closed the connection under them (RFC 9110, 9.2.2)."""
+"""Methods that may be retried if the service closed the connection meanwhile (RFC 9110, 9.2.2)."""
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _BEGINNINGS_KEPT = 10_000
 _HEADS_KEPT = 1_000
 _END_OF_HEAD = b"\r\n\r\n"
 _EARLY = 0.001
-"""Seconds by which uvloop's timers, which count whole milliseconds, may fire too early."""
+"""Seconds by which uvloop's timers, which have millisecond resolution, may fire early."""
 
 
 class HttpDriver:
-    """Where the service is, looked up once."""
+    """The service's address, resolved once, and the state that its sessions share."""
 
     name: ClassVar[str] = "http"
     descriptors_per_user: ClassVar[int] = 1
@@ -52,7 +52,7 @@ class HttpDriver:
         parts = urlsplit(target.base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(
-                f'the base address "{target.base}" is none; expected one like "http://127.0.0.1:8080"'
+                f'the base address "{target.base}" is invalid; expected one like "http://127.0.0.1:8080"'
             )
         self._target = target
         self._base = target.base
@@ -68,13 +68,13 @@ class HttpDriver:
         self._outbox = Outbox()
         self.open_connections = 0
         self.heads: dict[bytes, Head] = {}
-        """Heads of answers that came whole and are framed by their head alone: the same bytes need no second parsing."""
+        """Heads of complete answers with a plain body; equal bytes need no second parsing."""
 
     async def open(self) -> None:
-        """Find the address at which the service takes connections, so that no user has to look it up.
+        """Find an address that accepts connections, so that users need no look-up.
 
         Raises:
-            UnreachableError: there is none.
+            UnreachableError: no address accepts connections.
 
         """
         loop = asyncio.get_running_loop()
@@ -95,25 +95,25 @@ class HttpDriver:
                 transport.close()
                 self._address = address
                 return
-        raise UnreachableError(f"{self._base} takes no connection: {problem}")
+        raise UnreachableError(f"{self._base} accepts no connection: {problem}")
 
     def client(self, meter: Meter) -> HttpClient:
-        """A new user's client; nothing is sent yet."""
+        """Create the client of a new user; nothing is sent yet."""
         return HttpClient(meter, self)
 
     def session(self) -> "HttpSession":
-        """A new user's session; nothing is sent yet."""
+        """Create the session of a new user; nothing is sent yet."""
         return HttpSession(self)
 
     def gauges(self) -> dict[str, float]:
-        """How many connections are open."""
+        """The number of open connections."""
         return {"connections open": float(self.open_connections)}
 
     async def close(self) -> None:
-        """Nothing: connections belong to their users."""
+        """Do nothing; connections belong to their users."""
 
     def beginning(self, method: str, path: str) -> bytes:
-        """What every request for a path begins with: its request line, and the host. Kept, as paths come again."""
+        """The request line and the host header of a path; cached, because paths repeat."""
         beginning = self._beginnings.get((method, path))
         if beginning is None:
             if len(self._beginnings) >= _BEGINNINGS_KEPT:
@@ -136,14 +136,15 @@ class HttpDriver:
 
     @cached_property
     def _httpx_context(self) -> ssl.SSLContext:
-        # Made once for all users, also where the base address has no TLS: a redirect may lead to one that has.
+        # One for all users, even if the base address has no TLS: a redirect may lead to an address
+        # with TLS.
         return context_of(self._target) if self.tls is None else self.tls
 
     async def connect(self, session: "HttpSession", deadline: float) -> "_Connection":
-        """A new connection of a session's, by `deadline`.
+        """Open a new connection for a session, by `deadline`.
 
         Raises:
-            TransportError: there is none to be had.
+            TransportError: it could not be opened.
 
         """
         loop = asyncio.get_running_loop()
@@ -162,7 +163,7 @@ class HttpDriver:
 
 
 class HttpSession:
-    """One user's connection, made when it is needed and kept while the service keeps it."""
+    """One user's connection, opened when needed and kept while the service keeps it open."""
 
     __slots__ = ("_connection", "_cookies", "_headers", "_path", "_prefix", "driver")
 
@@ -171,11 +172,11 @@ class HttpSession:
         self._prefix = driver.prefix
         self._connection: _Connection | None = None
         self._cookies: Cookies | None = None
-        """None until the service asks for one to be kept."""
+        """None until the service sets a cookie."""
         self._path = ""
-        """What was asked for last."""
+        """The path of the last request."""
         self._headers: RequestHeaders | None = None
-        """With which; their host is whose cookies come."""
+        """The headers of the last request; their host is the cookies' host."""
 
     def request(
         self,
@@ -194,7 +195,7 @@ class HttpSession:
         path = self._prefix + path
         self._headers = headers
         if self._cookies is not None and "cookie" not in headers:
-            more += self._cookies.line(self._asked_host(), path)
+            more += self._cookies.line(self._requested_host(), path)
         beginning = self.driver.beginning(method, path)
         if headers.has_host:
             beginning = self.driver.without_host(beginning)
@@ -202,23 +203,23 @@ class HttpSession:
         return self.exchange(method, path, message, deadline)
 
     def exchange(self, method: str, path: str, message: bytes, deadline: float) -> Awaitable[Response]:
-        """Send a request as it stands on the wire, over the kept connection or a new one.
+        """Send an encoded request, over the kept connection or a new one.
 
-        What is awaited raises a `TransportError` where no whole answer came.
+        Awaiting the result raises a `TransportError` if no complete answer arrives.
         """
         self._path = path
         connection = self._connection
         if connection is not None and connection.is_open and connection.answer is None:
-            return connection.send(message, method, deadline)  # a coroutine would cost with each answer
+            return connection.send(message, method, deadline)  # a coroutine here costs time per answer
         return self._exchange_anew(message, method, deadline)
 
     async def _exchange_anew(self, message: bytes, method: str, deadline: float) -> Response:
         if self._connection is not None:
             if self._connection.is_awaited:
                 raise RuntimeError(
-                    "a user does one operation after the other; this one begins while another waits"
+                    "a user does one operation after the other; this one began while another was in flight"
                 )
-            self._connection.abort()  # an answer that nobody waits for any more is not to be taken for this one's
+            self._connection.abort()  # its late answer must not answer this request
         connection = self._connection = await self.driver.connect(self, deadline)
         if not connection.is_open:
             raise TransportError("closed", monotonic())
@@ -227,19 +228,19 @@ class HttpSession:
     def send_again(
         self, answer: "asyncio.Future[Response]", message: bytes, method: str, deadline: float
     ) -> None:
-        """Have an answer come over a new connection, since the kept one was closed before a byte of it came."""
+        """Retry over a new connection, because the kept one was closed before the first byte."""
         sending = asyncio.get_running_loop().create_task(self._exchange_anew(message, method, deadline))
-        answer.add_done_callback(lambda _: sending.cancel())  # who waited may be gone
+        answer.add_done_callback(lambda _: sending.cancel())  # the caller may have been cancelled
         sending.add_done_callback(partial(_hand_on, answer))
 
     def keep_cookies(self, response: Response) -> None:
-        """Keep what an answer asks to be sent from now on."""
+        """Store the cookies that an answer sets."""
         if self._cookies is None:
             self._cookies = Cookies(is_secure=self.driver.tls is not None)
-        self._cookies.take(self._asked_host(), self._path, response.headers.all("set-cookie"))
+        self._cookies.take(self._requested_host(), self._path, response.headers.all("set-cookie"))
 
-    def _asked_host(self) -> str:
-        """Whom the last request was for: as its headers name the host, else as the address does."""
+    def _requested_host(self) -> str:
+        """The host of the last request: that of its headers, else that of the address."""
         if self._headers is None or not self._headers.has_host:
             return self.driver.host
         try:
@@ -264,12 +265,11 @@ def _hand_on(answer: "asyncio.Future[Response]", sending: "asyncio.Task[Response
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; requests one after the other."""
+    """One connection, which handles one request at a time."""
 
     __slots__ = (
         "_alarm",
         "_alarm_at",
-        "_asked",
         "_body",
         "_deadline",
         "_has_head",
@@ -285,6 +285,7 @@ class _Connection(asyncio.Protocol):
         "_outbox",
         "_parser",
         "_patience",
+        "_requested_at",
         "_requests",
         "_session",
         "_size",
@@ -308,19 +309,19 @@ class _Connection(asyncio.Protocol):
         self._outbox = outbox
         self._heads = heads
         self._last: Head | None = None
-        """Of the answer before this one: most often the next begins with the same bytes."""
+        """The head of the previous answer; the next one usually begins with the same bytes."""
         self._patience = patience
         """Seconds of silence after which an answer is given up."""
         self._session = session
-        """Who sends again, and keeps cookies."""
+        """The session, which retries and stores cookies."""
         self._parser = httptools.HttpResponseParser(self)
         self.answer: asyncio.Future[Response] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._total = 0.0
-        """When the request is given up in any case."""
+        """When the request is given up in any case, on the monotonic clock."""
         self._deadline = 0.0
-        """When it is given up unless something comes before."""
+        """When it is given up unless data arrives earlier."""
         self._requests = 0
         self._now = 0.0
         self._size = 0
@@ -329,21 +330,21 @@ class _Connection(asyncio.Protocol):
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._message, self._method = b"", ""
-        self._asked = self._held_back = 0.0
+        self._requested_at = self._held_back = 0.0
         self.is_open = False
 
-    # --- what the session does
+    # --- called by the session
 
     @property
     def is_awaited(self) -> bool:
-        """Does somebody wait for an answer?"""
+        """Is a caller waiting for an answer?"""
         return self.answer is not None and not self.answer.done()
 
     def send(self, message: bytes, method: str, deadline: float) -> Awaitable[Response]:
-        """Send a request; its answer comes, or a `TransportError` does."""
+        """Send a request; awaiting the result gives the answer or raises a `TransportError`."""
         self.answer = answer = self._loop.create_future()
         self._requests += 1
-        if self._size:  # the answer before came through the parser
+        if self._size:  # the previous answer went through the parser
             self._size = self._interim = 0
             self._has_head = False
             self._head = []
@@ -351,18 +352,18 @@ class _Connection(asyncio.Protocol):
         self._total = self._deadline = deadline
         if self._patience != inf:
             self._deadline = min(deadline, monotonic() + self._patience)
-        # One timer per connection, not per request: it is moved on only when it fires.
+        # One timer per connection, not per request: it is rescheduled only when it fires.
         if self._alarm is None or self._alarm_at > self._deadline:
             self._set_alarm()
         self._message, self._method = message, method
-        self._asked = monotonic()
+        self._requested_at = monotonic()
         self._outbox.add(self)
         return answer
 
     def flush(self) -> None:
-        """Write the request, unless the connection was closed meanwhile: who waits has been told so, or has gone."""
+        """Write the request, unless the connection closed; the caller already knows that."""
         if self.is_open:
-            self._held_back = monotonic() - self._asked
+            self._held_back = monotonic() - self._requested_at
             self._transport.write(self._message)
 
     def abort(self) -> None:
@@ -370,10 +371,10 @@ class _Connection(asyncio.Protocol):
         self.is_open = False
         self._transport.abort()
 
-    # --- what the loop calls
+    # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own do not inherit from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
         self.is_open = True
         if self._session is not None:
             self._session.driver.open_connections += 1
@@ -382,11 +383,11 @@ class _Connection(asyncio.Protocol):
         self._now = monotonic()
         answer = self.answer
         if answer is None:
-            # Nobody asked: the connection cannot be trusted with another request.
+            # Unrequested data: the connection must not be used for another request.
             self.abort()
             return
         if not self._size:
-            # Where the parser has seen these very bytes before, what it would say is known (1.5 µs).
+            # If the same bytes were parsed before, the result is known; that saves 1.5 µs.
             head = self._last
             if head is None or not (len(data) == head.size and data.startswith(head.opening)):
                 head = self._known_head(data)
@@ -405,7 +406,7 @@ class _Connection(asyncio.Protocol):
             self._deadline = min(self._total, self._now + self._patience)
 
     def _known_head(self, data: bytes) -> Head | None:
-        """The head of a whole answer that begins as one did before; None where it is not known to be whole."""
+        """The cached head of an answer that is known to be complete; else None."""
         first, end, rest = data.partition(_END_OF_HEAD)
         head = self._heads.get(first)
         if head is None or not end or len(rest) != head.length:
@@ -427,7 +428,7 @@ class _Connection(asyncio.Protocol):
             self._alarm.cancel()
         del self._parser  # it refers back to this connection
 
-    # --- what the parser calls
+    # --- called by the parser
 
     def on_headers_complete(self) -> None:
         if self.answer is None:
@@ -444,11 +445,11 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if not self._has_head:
-            self._interim += 1  # 100 Continue, 103 Early Hints: the answer is still to come
+            self._interim += 1  # 100 Continue, 103 Early Hints: the final answer follows
         elif self.answer is not None:
             self._complete()
 
-    # --- within
+    # --- internal
 
     def _complete(self) -> None:
         answer, self.answer = self.answer, None
@@ -462,14 +463,17 @@ class _Connection(asyncio.Protocol):
 
     def _give(self, answer: "asyncio.Future[Response]", head: Head, body: bytes, size: int) -> None:
         if answer.done():
-            return  # who asked has gone
+            return  # the caller was cancelled
         response = Response(head, body, self._now, size, self._held_back)
         if head.sets_cookies and self._session is not None:
             self._session.keep_cookies(response)
         answer.set_result(response)
 
     def _was_sent_again(self) -> bool:
-        """A kept connection is gone, and not a byte came: perhaps the service never saw the request, and it may see it now."""
+        """Retry if a kept connection closed before the first byte of an answer.
+
+        The service may never have seen the request, and only idempotent methods are retried.
+        """
         answer, session = self.answer, self._session
         is_safe = self._size == 0 and self._requests > 1 and self._method in _IDEMPOTENT
         if not is_safe or session is None or answer is None or answer.done():
@@ -479,9 +483,9 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _read_head(self, length: int) -> Head:
-        """The answer's head; kept where its bytes alone say that a body of this length follows, and nothing else."""
+        """The answer's head; cached if only a plain body of this length follows it."""
         head = self._head_bytes()
-        # Whatever is coded (chunks) or comes besides the body makes the answer longer than that.
+        # Chunks, or data besides the body, would make the answer longer than that.
         is_plain = self._size == len(head) + len(_END_OF_HEAD) + length
         if not (is_plain and self.is_open) or self._method == "HEAD":
             return Head(self._parser.get_status_code(), head)
@@ -494,7 +498,7 @@ class _Connection(asyncio.Protocol):
         return b"".join(self._head).split(_END_OF_HEAD, self._interim + 1)[self._interim]
 
     def _ends_with_connection(self) -> bool:
-        """Has the answer neither a length nor chunks, so that the connection's end is its own?"""
+        """Has the answer neither a length nor chunks, so that the end of the connection ends it?"""
         head = self._head_bytes().lower()
         return b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head
 
@@ -522,7 +526,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _kind_of(error: BaseException) -> str:
-    """The word under which a failure of the network is counted."""
+    """The outcome that counts a network failure."""
     if isinstance(error, ssl.SSLError):
         return "tls"
     if isinstance(error, ConnectionRefusedError):

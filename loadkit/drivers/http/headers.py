@@ -1,18 +1,18 @@
-"""Headers: those that a user sends, kept as bytes until they change, and those of an answer, read when asked for."""
+"""Headers: request headers, kept encoded until they change, and response headers, parsed lazily."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 
 __all__ = ["RequestHeaders", "ResponseHeaders", "encode"]
 
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
-"""Say where a request ends and what becomes of its connection: the client's to compute."""
+"""Headers of message framing and of the connection; the client computes them."""
 
 
 def encode(fields: Mapping[str, str]) -> bytes:
-    """Fields as they stand on the wire.
+    """Encode fields as they are sent.
 
     Raises:
-        ValueError: a line break in a name or a value, which would be another header.
+        ValueError: a name or a value contains a line break, which would start another header.
 
     """
     lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
@@ -22,20 +22,20 @@ def encode(fields: Mapping[str, str]) -> bytes:
 
 
 class RequestHeaders(MutableMapping[str, str]):
-    """Headers that are sent with each request of a user. Names are compared without regard to case.
+    """Headers sent with each request of a user. Names are case-insensitive.
 
-    Each name is sent once. A ValueError refuses a line break in a name or a value, and what the client computes:
-    Content-Length, Transfer-Encoding, Connection.
+    Each name is sent once. Setting a name or a value with a line break raises ValueError, and so
+    does setting a header that the client computes: Content-Length, Transfer-Encoding, Connection.
     """
 
     __slots__ = ("_fields", "block", "has_host", "has_type")
 
     block: bytes
-    """All of them as they stand on the wire; made when one changes, not with each request."""
+    """All headers encoded; built when one changes, not with each request."""
     has_host: bool
-    """Is there a host in place of the service's own?"""
+    """Does a header replace the service's own host?"""
     has_type: bool
-    """Is there a content type in place of the one that comes with the kind of the body?"""
+    """Does a header replace the content type that the kind of body implies?"""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self._fields: dict[str, str] = {}
@@ -54,10 +54,10 @@ class RequestHeaders(MutableMapping[str, str]):
         self.has_type = "content-type" in fields
 
     def overlaid(self, own: Mapping[str, str]) -> "RequestHeaders":
-        """These, and those of one request, which replace them where they have the same name.
+        """These headers with those of one request, which replace headers of the same name.
 
         Raises:
-            ValueError: a line break in a name or a value, or a header that the client computes.
+            ValueError: a name or a value contains a line break, or the client computes the header.
 
         """
         lowered = self._fields.copy()
@@ -65,10 +65,10 @@ class RequestHeaders(MutableMapping[str, str]):
         for name, value in own.items():
             low = name.lower()
             if low in lowered:
-                as_written = {other: said for other, said in as_written.items() if other.lower() != low}
+                as_written = {other: text for other, text in as_written.items() if other.lower() != low}
             lowered[low] = as_written[name] = value
         overlaid = RequestHeaders.__new__(RequestHeaders)
-        overlaid._take(lowered, as_written)  # noqa: SLF001  of this class
+        overlaid._take(lowered, as_written)  # noqa: SLF001  same class
         return overlaid
 
     def __getitem__(self, name: str) -> str:
@@ -97,7 +97,7 @@ class RequestHeaders(MutableMapping[str, str]):
 
 
 class ResponseHeaders(Mapping[str, str]):
-    """Headers of an answer; several of one name are joined with commas, as HTTP lets them be, `all` keeps them apart."""
+    """Headers of an answer. Repeated values are joined with commas; `all` separates them."""
 
     __slots__ = ("_values",)
 
@@ -118,5 +118,5 @@ class ResponseHeaders(Mapping[str, str]):
         return len(self._values)
 
     def all(self, name: str) -> list[str]:
-        """Each value of a name, in the order they came."""
+        """Each value of a name, in the order received."""
         return list(self._values.get(name.lower(), ()))

@@ -1,7 +1,7 @@
-"""A user's way to the service through an `httpx.AsyncClient`: slower, and able to do what the load's own client is not.
+"""A user's session through an `httpx.AsyncClient`: slower, with features the own client lacks.
 
-A proxy, digest authentication, redirects: whatever httpx has an option for. An answer's moment is when httpx hands it
-over, so its own work is part of the time.
+Examples are a proxy, digest authentication and redirects. An answer's moment is when httpx returns
+it, so the measured time includes httpx's own work.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (httpx.TooManyRedirects, "redirects"),
     (httpx.NetworkError, "reset"),
 )
-"""Under which word each error is counted; the first that fits."""
+"""The outcome of each error; the first match applies."""
 _HTTPX_DEFAULTS = ("accept", "accept-encoding", "user-agent")
-"""Headers that httpx adds; those of the user take their place."""
+"""Headers that httpx adds by default; the user's headers replace them."""
 
 
 class HttpxSession:
@@ -46,18 +46,20 @@ class HttpxSession:
         note: Callable[[], None],
         options: dict[str, Any],
     ) -> None:
-        """Make the client; nothing is sent yet.
+        """Create the client; nothing is sent yet.
 
         Args:
             base: the service's address.
-            context: what is verified where TLS is spoken.
-            connect_timeout: seconds; infinite for as long as the whole request may take.
-            read_timeout: the same for silence.
-            note: called with each request.
-            options: of `httpx.AsyncClient`, in place of these; headers come with each request instead.
+            context: the TLS context.
+            connect_timeout: seconds; infinite for no limit besides that of the whole request.
+            read_timeout: seconds of silence; infinite likewise.
+            note: called on each request.
+            options: of `httpx.AsyncClient`, which override these; headers come with each request
+                instead.
 
         """
-        # The proxies of this machine's environment have no part in what is measured, unless a journey names one.
+        # Proxies of this machine's environment must not affect the measurement; a journey may name
+        # one.
         usual: dict[str, Any] = {"base_url": base, "verify": context, "trust_env": False}
         self._client = httpx.AsyncClient(**usual | options)
         for name in _HTTPX_DEFAULTS:  # a default that the user deleted is not sent either
@@ -80,7 +82,7 @@ class HttpxSession:
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         fields += [(name, value) for name, _, value in (line.partition(b": ") for line in more.splitlines())]
         left = max(deadline - monotonic(), 0.0)
-        patience = httpx.Timeout(
+        timeouts = httpx.Timeout(
             None,
             connect=None if self._connect_timeout == math.inf else self._connect_timeout,
             read=None if self._read_timeout == math.inf else self._read_timeout,
@@ -88,10 +90,11 @@ class HttpxSession:
         try:
             async with asyncio.timeout(left):
                 async with self._client.stream(
-                    method, path, headers=fields, content=body, timeout=patience
+                    method, path, headers=fields, content=body, timeout=timeouts
                 ) as answer:
-                    # Packed as it came: httpx would unpack the first member of a gzip stream only.
-                    packed = b"".join([piece async for piece in answer.aiter_raw()])
+                    # Raw bytes, because httpx would decompress only the first member of a gzip
+                    # stream.
+                    raw_body = b"".join([piece async for piece in answer.aiter_raw()])
                     at = monotonic()
         except TimeoutError:
             raise TransportError("timeout", monotonic()) from None
@@ -101,10 +104,10 @@ class HttpxSession:
             raise TransportError(_kind_of(error), monotonic()) from None
         lines = [b"HTTP/1.1 %d" % answer.status_code, *(b"%b: %b" % field for field in answer.headers.raw)]
         head = b"\r\n".join(lines)
-        return Response(Head(answer.status_code, head), packed, at, len(head) + answer.num_bytes_downloaded)
+        return Response(Head(answer.status_code, head), raw_body, at, len(head) + answer.num_bytes_downloaded)
 
     def close(self) -> None:
-        """Close its connections, as soon as the event loop comes to it."""
+        """Schedule the closing of its connections."""
         self._closing = asyncio.get_running_loop().create_task(self._client.aclose())
 
 

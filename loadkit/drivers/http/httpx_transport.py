@@ -1,4 +1,4 @@
-"""The load driver's connections under `httpx.AsyncClient`, for code that is written for that."""
+"""The load driver's connections as a transport of `httpx.AsyncClient`, for code that uses httpx."""
 
 from time import monotonic
 
@@ -25,10 +25,11 @@ _ERRORS: dict[str, type[httpx.TransportError]] = {
 
 
 class LoadTransport(httpx.AsyncBaseTransport):
-    """Give it to a client: ``httpx.AsyncClient(transport=LoadTransport(driver))``.
+    """Pass it to a client: ``httpx.AsyncClient(transport=LoadTransport(driver))``.
 
-    It goes to one service, over as many connections as there are requests at the same time, kept and used again. What httpx
-    does above its transport (cookies, redirects, authentication) it does as ever.
+    It connects to one service. It opens as many connections as there are concurrent requests, and
+    reuses them. The features of httpx above its transport (cookies, redirects, authentication) work
+    as usual.
     """
 
     def __init__(self, driver: HttpDriver) -> None:
@@ -40,18 +41,18 @@ class LoadTransport(httpx.AsyncBaseTransport):
         """Send one request.
 
         Raises:
-            httpx.TransportError: no whole answer came.
-            ConfigurationError: it goes to another service than the driver's.
+            httpx.TransportError: no complete answer arrived.
+            ConfigurationError: the request is for another service than the driver's.
 
         """
-        asked = request.url.netloc.decode("ascii")
-        if (request.url.scheme, asked) != (self._driver.scheme, self._driver.netloc):
+        netloc = request.url.netloc.decode("ascii")
+        if (request.url.scheme, netloc) != (self._driver.scheme, self._driver.netloc):
             raise ConfigurationError(
-                f"this transport goes to {self._driver.scheme}://{self._driver.netloc}, "
-                f"not to {request.url.scheme}://{asked}"
+                f"this transport connects to {self._driver.scheme}://{self._driver.netloc}, "
+                f"not to {request.url.scheme}://{netloc}"
             )
         body = await request.aread()
-        # Whole bodies only: their length replaces the chunks that httpx would have sent.
+        # Complete bodies only: a content-length replaces the chunked coding of httpx.
         lines = [
             b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"transfer-encoding"
         ]

@@ -1,4 +1,4 @@
-"""Paths of requests: under which label each is counted, and how it stands on the wire."""
+"""Request paths: their labels and their encoded form."""
 
 import re
 from urllib.parse import quote
@@ -12,11 +12,11 @@ _KEPT = 10_000
 _SAFE = "/?&=:@!$'()*+,;%[]~-._"
 
 known: dict[tuple[str, str], tuple[str, str]] = {}
-"""What `know` said of a method and a path. Looked into first, as paths come again."""
+"""Cache of `know` by method and path; the hot path reads it first."""
 
 
 def know(method: str, path: str) -> tuple[str, str]:
-    """An operation's label, and its path as it may stand on the wire; kept in `known`."""
+    """An operation's label and its encoded path; cached in `known`."""
     if len(known) >= _KEPT:
         known.clear()
     found = known[method, path] = label_of(method, path), quoted(path)
@@ -24,11 +24,11 @@ def know(method: str, path: str) -> tuple[str, str]:
 
 
 def label_of(method: str, path: str) -> str:
-    """The label of an operation: method and path, without query, numbers and UUIDs in it replaced by "{id}"."""
+    """The label of an operation: method and path without query, with numbers and ids as "{id}"."""
     return _ID.sub("{id}", f"{method} {path.partition('?')[0]}")
 
 
 def quoted(path: str) -> str:
-    """A path with all percent-encoded that may not stand in a request line."""
+    """A path with all characters percent-encoded that a request line must not contain."""
     is_clean = path.isascii() and path.isprintable() and " " not in path
     return path if is_clean else quote(path, safe=_SAFE)

@@ -1,4 +1,4 @@
-"""An answer, as `httpx.Response` shows one; decoded only where somebody looks."""
+"""An answer with the interface of `httpx.Response`; it is decoded only when read."""
 
 import json
 import zlib
@@ -22,7 +22,10 @@ class StatusError(Exception):
 
 
 class Head:
-    """An answer's status line and headers. Those that come again are kept and shared by their answers: see `HttpDriver.heads`."""
+    """An answer's status line and headers.
+
+    Equal heads are cached and shared by their answers: see `HttpDriver.heads`.
+    """
 
     __slots__ = (
         "_bytes",
@@ -41,24 +44,24 @@ class Head:
         self.sets_cookies = b"\r\nset-cookie:" in lowered
         self.is_encoded = b"\r\ncontent-encoding:" in lowered
         self.length = length
-        """Bytes of the body, where all that follows this head on a connection is a body of this length; else -1."""
+        """Body length in bytes, if only a plain body follows the head; else -1."""
         self.opening = head + b"\r\n\r\n"
-        """What such an answer begins with."""
+        """The first bytes of such an answer."""
         self.size = len(self.opening) + length
-        """Bytes of such an answer."""
+        """Size of such an answer in bytes."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 
     @property
     def headers(self) -> ResponseHeaders:
-        """The headers, read when somebody first looks."""
+        """The headers, parsed on first access."""
         if self._headers is None:
             self._headers = ResponseHeaders(self._bytes)
         return self._headers
 
 
 class Response:
-    """A whole answer."""
+    """A complete answer."""
 
     __slots__ = ("_content", "at", "body", "head", "held_back", "size", "status_code")
 
@@ -66,18 +69,18 @@ class Response:
         self.head = head
         self.status_code = head.status_code
         self.body = body
-        """As it came, compressed where it was."""
+        """The body as received, possibly compressed."""
         self.at = at
         """When its last byte arrived, on the monotonic clock."""
         self.size = size
         """Bytes received, headers included."""
         self.held_back = held_back
-        """Seconds that its request waited in the driver for others of its turn before it was sent."""
+        """Seconds that the driver held the request back to send it in a batch."""
         self._content: bytes | None = None
 
     @property
     def headers(self) -> ResponseHeaders:
-        """Its headers."""
+        """The headers."""
         return self.head.headers
 
     @property
@@ -85,7 +88,7 @@ class Response:
         """The body, decompressed.
 
         Raises:
-            ValueError: it is not what its Content-Encoding says.
+            ValueError: it does not match its Content-Encoding.
 
         """
         if not self.head.is_encoded:
@@ -96,7 +99,7 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The body as text, in the charset that it states, where that is one, else UTF-8."""
+        """The body as text, in the charset of its content type if that is known, else UTF-8."""
         _, _, stated = self.headers.get("content-type", "").partition("charset=")
         charset = stated.split(";")[0].strip(" \"'")
         try:
@@ -107,21 +110,21 @@ class Response:
     def json(self) -> Any:
         """The body as JSON values.
 
-        As httpx does, it reads what Python's own parser reads: UTF-8, UTF-16 and UTF-32, with a byte order mark or
-        without, and NaN and Infinity.
+        Like httpx, it accepts what Python's own parser accepts: UTF-8, UTF-16 and UTF-32, with or
+        without a byte order mark, and NaN and Infinity.
 
         Raises:
-            ValueError: it is no JSON.
+            ValueError: it is not JSON.
 
         """
         content = self.content if self.head.is_encoded else self.body
         try:
             return orjson.loads(content)
-        except orjson.JSONDecodeError:  # orjson is the fast one, and the strict one
+        except orjson.JSONDecodeError:  # orjson is fast, but strict
             try:
                 return json.loads(content)
             except RecursionError:
-                raise ValueError("the body is no JSON that can be read: it is nested too deeply") from None
+                raise ValueError("the body cannot be read as JSON: it is nested too deeply") from None
 
     @property
     def is_success(self) -> bool:
@@ -129,7 +132,7 @@ class Response:
         return 200 <= self.status_code < 300
 
     def raise_for_status(self) -> "Response":
-        """Return itself.
+        """Return the response itself.
 
         Raises:
             StatusError: its status is 400 or above.
@@ -141,7 +144,7 @@ class Response:
 
     def _decoded(self) -> bytes:
         body = self.body
-        # The last that is named was applied last (RFC 9110, 8.4).
+        # The last encoding named was applied last (RFC 9110, 8.4).
         for encoding in reversed(self.headers.get("content-encoding", "").lower().split(",")):
             body = _decoded(body, encoding.strip()) if body else body
         return body
@@ -157,19 +160,20 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         if encoding in ("gzip", "x-gzip"):
             return _gunzipped(body)
         if encoding == "deflate":
-            # Some servers send the bare stream instead of the zlib one that the standard asks for.
+            # Some servers send a raw deflate stream instead of the zlib format that the standard
+            # requires.
             is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
             return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
     except zlib.error as error:
         raise ValueError(f"the body is not {encoding}: {error}") from None
-    raise ValueError(f"cannot read a body in the encoding {encoding}; asked for gzip or deflate")
+    raise ValueError(f"cannot read a body in the encoding {encoding}; expected gzip or deflate")
 
 
 def _gunzipped(body: bytes) -> bytes:
-    """All members of a gzip stream (RFC 1952, 2.2).
+    """Decompress all members of a gzip stream (RFC 1952, 2.2).
 
-    The rule is that of GNU gzip. What follows a member and begins as one must be a whole member; anything else behind the
-    first is no part of the stream.
+    The rule is that of GNU gzip: data after a member that begins like a member must be a complete
+    member. Other data after the first member is not part of the stream.
     """
     content = []
     while True:
