@@ -65,11 +65,11 @@ def test_a_step_tells_the_shortest_limit_that_its_lateness_allows():
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([step(1000), step(4000, "invalid")], ["one worker: 1000 requests per second in good health", "  not 4000: invalid at 4000"]),
-        ([step(1000), step(2000, "warn")], ["  2000 with warnings: warn at 2000", "  no level above was tried"]),
-        ([step(1000, "warn")], ["one worker: never quite well; end what else keeps this machine busy, or results carry warnings"]),
-        ([step(1000, "invalid")], ["one worker: trust no result of this machine as it is (invalid at 1000); end what else keeps it busy"]),
-        ([], ["one worker: trust no result of this machine as it is (no level was held); end what else keeps it busy"]),
+        ([step(1000), step(4000, "invalid")], ["one worker: 1000 requests per second without overload", "  not 4000: invalid at 4000"]),
+        ([step(1000), step(2000, "warn")], ["  2000 with warnings: warn at 2000", "  no higher level was tried"]),
+        ([step(1000, "warn")], ["one worker: every level has warnings, and so will results; stop other processes that use this machine's CPU"]),
+        ([step(1000, "invalid")], ["one worker: results from this machine would be invalid (invalid at 1000); stop other processes that use its CPU"]),
+        ([], ["one worker: results from this machine would be invalid (no level was completed); stop other processes that use its CPU"]),
     ],
 )  # fmt: skip
 def test_the_verdict_is_said_in_words(steps, said):
@@ -94,7 +94,7 @@ def test_the_exit_code_says_whether_results_can_be_believed(monkeypatch, capsys,
 
 @pytest.mark.parametrize("changed", [{"workers": 0}, {"seconds": 1}])
 def test_a_calibration_that_can_tell_nothing_is_refused(changed):
-    with pytest.raises(ConfigurationError, match="needs a worker, and two seconds"):
+    with pytest.raises(ConfigurationError, match="needs at least one worker and two seconds"):
         calibrate.execute(asked(**changed))
 
 

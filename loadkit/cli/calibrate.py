@@ -1,4 +1,4 @@
-"""`loadkit calibrate`: what this machine can generate, told before anyone believes a result that comes from it."""
+"""`loadkit calibrate`: measure the maximum load that this machine can generate reliably."""
 
 import argparse
 import dataclasses
@@ -21,27 +21,37 @@ from loadkit.workload.workload import Think
 __all__ = ["SCHEMA", "add", "execute", "lines", "to_json"]
 
 SCHEMA = "loadkit-calibration/1"
-"""What the `schema` key says; it changes when a key changes its meaning."""
+"""The value of the `schema` key; it changes when a key changes its meaning."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
-    command.epilog = "A level holds for some seconds, and there are eleven at most: half a minute in all."
-    command.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="load processes (default: one per core)"
+    """Add the options of the command."""
+    command.epilog = (
+        "The command increases the rate until the load generator is overloaded: at most eleven levels, "
+        "about half a minute in all."
     )
-    command.add_argument("--seconds", type=int, default=2, help="how long each level holds (default: 2)")
-    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
+    command.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="number of load processes (default: one per core)",
+    )
+    command.add_argument(
+        "--seconds", type=int, default=2, help="duration of each level in seconds (default: 2)"
+    )
+    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Climb with one worker and with all, print what was found. Invalid (4) where no level could be believed."""
+    """Calibrate one worker and all workers, and print the result; 4 (invalid) if none is usable."""
     if options.workers < 1 or options.seconds < 2:
-        raise ConfigurationError("a calibration needs a worker, and two seconds at each level: --seconds 2")
+        raise ConfigurationError(
+            "a calibration needs at least one worker and two seconds per level: --workers 1 --seconds 2"
+        )
     climbs = []
     with calibration.trivial_server() as base:
         for workers in sorted({1, options.workers}):
-            print(f"climbing with {_workers(workers)} …", file=sys.stderr)
+            print(f"calibrating {_workers(workers)} …", file=sys.stderr)
             climbs.append(calibration.climb(base, workers, options.seconds, root=Path.cwd()))
     clock, files = calibration.clock(), calibration.files_allowed()
     if options.json:
@@ -56,25 +66,26 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def lines(climbs: Sequence[Climb], clock: Clock, files: float) -> Iterator[str]:
-    """What was found, for people: a table, then sentences."""
+    """The result as text: a table, then sentences."""
     yield f"{platform.node()}: {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     yield (
-        f"clock: resolution {format_seconds(clock.resolution)}, smallest step seen {format_seconds(clock.step)}; "
-        f"files: {_count(files)} per worker"
+        f"clock: resolution {format_seconds(clock.resolution)}, "
+        f"smallest observed step {format_seconds(clock.step)}; "
+        f"file descriptors: {_count(files)} per worker"
     )
     yield ""
-    heads = ("workers", "asked/s", "answered/s", "CPU", "lag p99", "late p99", "response", "health")
+    heads = ("workers", "planned/s", "answered/s", "CPU", "lag p99", "late p99", "response", "health")
     yield "".join(f"{head:>11}" for head in heads)
     for climb in climbs:
         for step in climb.steps:
             yield "".join(f"{cell:>11}" for cell in (str(climb.workers), *_cells(step)))
     yield ""
     for climb in climbs:
-        yield from _said(climb, files)
+        yield from _conclusion(climb, files)
 
 
 def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, Any]:
-    """As JSON values: seconds, ratios 0-1, requests per second; null where there is no limit, or nothing went well."""
+    """The result as JSON: seconds, ratios 0-1, requests per second; null if unlimited or unknown."""
     return {
         "schema": SCHEMA,
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
@@ -93,28 +104,37 @@ def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, An
     }
 
 
-def _said(climb: Climb, files: float) -> Iterator[str]:
-    """The verdict in words."""
-    who, best, usable = _workers(climb.workers), climb.best, climb.usable
+def _conclusion(climb: Climb, files: float) -> Iterator[str]:
+    """The conclusion in words."""
+    workers, best, usable = _workers(climb.workers), climb.best, climb.usable
     if usable is None:
-        why = "; ".join(climb.steps[0].reasons) if climb.steps else "no level was held"
-        yield f"{who}: trust no result of this machine as it is ({why}); end what else keeps it busy"
+        reason = "; ".join(climb.steps[0].reasons) if climb.steps else "no level was completed"
+        yield (
+            f"{workers}: results from this machine would be invalid ({reason}); "
+            "stop other processes that use its CPU"
+        )
         return
     if best is None:
-        yield f"{who}: never quite well; end what else keeps this machine busy, or results carry warnings"
+        yield (
+            f"{workers}: every level has warnings, and so will results; "
+            "stop other processes that use this machine's CPU"
+        )
     else:
-        yield f"{who}: {format_number(best.rate)} requests per second in good health"
+        yield f"{workers}: {format_number(best.rate)} requests per second without overload"
     if usable is not best:
         yield f"  {format_number(usable.rate)} with warnings: {'; '.join(usable.reasons)}"
     above = climb.above(usable)
     if above is None:
-        yield "  no level above was tried"
+        yield "  no higher level was tried"
     else:
         yield f"  not {format_number(above.rate)}: {'; '.join(above.reasons)}"
-    yield f"  enough for {_count(climb.users(files))} users who pause {format_seconds(Think().mean)} after each answer"
     yield (
-        f"  adds {format_seconds(usable.lateness)} (p99) to a response time; "
-        f"time limits from {format_seconds(usable.shortest_limit)} on are judged without a warning of it"
+        f"  sufficient for {_count(climb.users(files))} users "
+        f"with a think time of {format_seconds(Think().mean)}"
+    )
+    yield (
+        f"  lateness adds {format_seconds(usable.lateness)} (p99) to a response time; "
+        f"time limits of at least {format_seconds(usable.shortest_limit)} are judged without a warning"
     )
 
 
@@ -125,7 +145,7 @@ def _cells(step: Step) -> tuple[str, ...]:
         format_ratio(step.cpu),
         format_seconds(step.lag),
         format_seconds(step.lateness),
-        "above all" if step.response is None else format_seconds(step.response),
+        "undefined" if step.response is None else format_seconds(step.response),
         step.health,
     )
 

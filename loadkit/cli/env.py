@@ -1,4 +1,4 @@
-"""`loadkit env`: start, look at, disturb and stop an environment that has a control command."""
+"""`loadkit env`: start, inspect, disturb and stop an environment that has a control command."""
 
 import argparse
 import json
@@ -18,58 +18,67 @@ from loadkit.units import format_number
 __all__ = ["add", "execute"]
 
 _VERBS = {
-    "up": "start it, and keep it up between runs",
-    "down": "stop it, every process of it",
-    "status": "what runs, where, and how it is",
-    "logs": "the last lines of each part's log, or of one: logs local postgres --lines 100",
+    "up": "start the environment; it stays up between runs",
+    "down": "stop all processes of the environment",
+    "status": "print the processes of the environment, their addresses and states",
+    "logs": "print the last lines of the logs, of all parts or one: logs local postgres --lines 100",
     "seed": "fill the database: seed local --events 10M",
-    "scale": "run so many instances: scale local 4",
-    "faults": "what can be made to go wrong, with its parameters",
-    "fault": "make it go wrong, or right again: fault local slow-share on --set share=0.1 --set delay=1",
-    "clean": "remove exactly the rows that a run wrote: clean local --run 20261123-1502-ab12",
+    "scale": "set the number of instances: scale local 4",
+    "faults": "list the faults that can be injected, with their parameters",
+    "fault": "inject or remove a fault: fault local slow-share on --set share=0.1 --set delay=1",
+    "clean": "delete exactly the rows that a run wrote: clean local --run 20261123-1502-ab12",
 }
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     verbs = command.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb, help_text in _VERBS.items():
         one = verbs.add_parser(verb, help=help_text, description=help_text)
         one.add_argument(
             "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
         )
-        one.add_argument("--json", action="store_true", help="print what the environment tells, as JSON")
+        one.add_argument("--json", action="store_true", help="print the environment's report as JSON")
         if verb == "seed":
-            one.add_argument("--events", default="100k", help="how many: 250000, 100k, 10M (default: 100k)")
-            one.add_argument("--seed", type=int, default=1, help="fixes what is drawn (default: 1)")
-        if verb == "logs":
-            one.add_argument("part", nargs="?", default="", help="whose (default: all)")
             one.add_argument(
-                "--lines", type=int, default=20, metavar="N", help="how many of each (default: 20)"
+                "--events", default="100k", help="number of events: 250000, 100k, 10M (default: 100k)"
+            )
+            one.add_argument("--seed", type=int, default=1, help="seed of the random data (default: 1)")
+        if verb == "logs":
+            one.add_argument("part", nargs="?", default="", help="part of the environment (default: all)")
+            one.add_argument(
+                "--lines", type=int, default=20, metavar="N", help="number of lines per part (default: 20)"
             )
         if verb == "scale":
-            one.add_argument("instances", type=int, metavar="N", help="how many")
+            one.add_argument("instances", type=int, metavar="N", help="number of instances")
         if verb == "fault":
-            one.add_argument("fault", metavar="FAULT", help="loadkit env faults lists them")
-            one.add_argument("switch", choices=("on", "off"))
+            one.add_argument("fault", metavar="FAULT", help="name as listed by: loadkit env faults")
+            one.add_argument("switch", choices=("on", "off"), help="inject the fault, or remove it")
             one.add_argument(
-                "--set", action="append", default=[], metavar="KEY=VALUE", help="may be given again"
+                "--set",
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help="set a parameter of the fault (repeatable)",
             )
         if verb == "clean":
-            one.add_argument("--run", required=True, metavar="ID", help="as the run's folder is called")
+            one.add_argument("--run", required=True, metavar="ID", help="id of the run: its folder's name")
         one.set_defaults(verb=verb)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Hand the verb to the environment's own control command."""
+    """Execute the verb with the control command of the environment."""
     chosen = environment.load(options.name, Path.cwd())
     if chosen.control is None:
         raise ConfigurationError(
-            f"environments/{chosen.file.name} has no control command: it cannot be started from here"
+            f"environments/{chosen.file.name} has no control command: loadkit cannot start it; "
+            'expected such as control = ["python", "-m", "environments.local"]'
         )
     facts: dict[str, Any] = masked(
         chosen.control.call(
-            options.verb, *_arguments(options), progress=None if options.verb == "faults" else _tell
+            options.verb,
+            *_arguments(options),
+            progress=None if options.verb == "faults" else _print_progress,
         )
     )
     if options.json:
@@ -87,7 +96,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    """What the control command is told besides the verb."""
+    """The arguments of the control command after the verb."""
     match options.verb:
         case "seed":
             return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
@@ -104,7 +113,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return []
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -112,18 +121,18 @@ _MULTIPLES = {"k": 1_000, "m": 1_000_000}
 
 
 def _number(text: str) -> int:
-    """250000, 100k, 10M."""
+    """A number of events, such as 250000, 100k or 10M."""
     digits, multiple = (text[:-1], _MULTIPLES.get(text[-1:].lower(), 1)) if text[-1:].isalpha() else (text, 1)
     try:
         return int(float(digits.replace(",", "")) * multiple)
     except ValueError:
         raise ConfigurationError(
-            f'cannot read "{text}" as a number of events; 250000, 100k and 10M can be read'
+            f'cannot read "{text}" as a number of events; expected such as 250000, 100k or 10M'
         ) from None
 
 
 def _faults(known: Mapping[str, Any]) -> list[str]:
-    """A line for each fault: its name, what it does, its parameters as `--set` takes them."""
+    """A line for each fault: its name, its description, its parameters as for `--set`."""
     width = max(map(len, known), default=0)
     return [
         " ".join(
@@ -145,13 +154,13 @@ class _Log:
 
 @dataclass(frozen=True, slots=True)
 class _Logs:
-    """What a control command reports of the logs of its parts, by the name of the part."""
+    """The logs that a control command reports, by the name of the part."""
 
     logs: Mapping[str, _Log]
 
 
 def _logs(facts: Any, name: str) -> list[str]:
-    """The lines of each part's log below the path of its file."""
+    """The lines of the log of each part, after the path of its file."""
     known = structure(_Logs, facts, f"the control command of {name}", allow_unknown=True).logs
     if not known:
         return [f"there is no log of {name}"]
@@ -163,7 +172,7 @@ def _logs(facts: Any, name: str) -> list[str]:
 
 
 def _status(facts: Mapping[str, Any]) -> list[str]:
-    """Facts as lines for people: below each other, and a line for each part of a nested one."""
+    """Facts as lines of text; a nested fact has a line for each part."""
     width = max((len(name) for name in facts), default=0)
     lines = []
     for name, fact in facts.items():
@@ -173,7 +182,7 @@ def _status(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _parts(fact: Any) -> list[str]:
-    """A fact as one line, or its parts as a line each."""
+    """A fact as one line, or as one line for each of its parts."""
     match fact:
         case dict() if any(isinstance(each, dict | list) for each in fact.values()):
             return [f"{name}: {_one_line(each)}" for name, each in fact.items()]

@@ -1,4 +1,4 @@
-"""`loadkit judge RUN "sentence" …`: judge a kept run again, with other limits and no load."""
+"""`loadkit judge RUN "sentence" …`: judge an archived run again, without load."""
 
 import argparse
 from pathlib import Path
@@ -15,20 +15,25 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.epilog = (
         'example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"'
     )
-    command.add_argument("run", help='a run\'s folder, its id, the beginning of one, or "last"')
+    command.add_argument("run", help='the folder of a run, its id, the start of its id, or "last"')
     command.add_argument(
-        "sentences", nargs="*", metavar="SENTENCE", help="criteria; none prints the figures alone"
+        "sentences", nargs="*", metavar="SENTENCE", help="criteria (default: print only the figures)"
     )
-    command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
+    command.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("reports/runs"),
+        help="folder of archived runs (default: reports/runs)",
+    )
     add_outputs(command)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Read the run, judge each sentence, print."""
+    """Read the run, judge each sentence, and print the results."""
     require_svg(options.plot)
     criteria = [grammar.criterion(sentence) for sentence in options.sentences]
     evidence = Evidence(archive.load(archive.find(options.run, options.runs)))

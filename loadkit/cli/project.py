@@ -1,4 +1,4 @@
-"""What a project's pyproject.toml names for the load kit: commands, since the kit knows of no test runner or report."""
+"""Commands that a project's pyproject.toml defines; the load kit depends on no test runner."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ def run_command(
     """Run ``[tool.loadkit] NAME`` of pyproject.toml in the current directory.
 
     Args:
-        name: of the command.
-        example: what it may be, for who has none.
-        arguments: appended to it.
-        capture: keep what it prints on the standard output.
+        name: the name of the command.
+        example: an example of the command, for the error.
+        arguments: arguments appended to the command.
+        capture: capture its standard output.
 
     Raises:
-        ConfigurationError: the project names no such command.
+        ConfigurationError: the project defines no such command.
 
     """
     try:
@@ -32,7 +32,7 @@ def run_command(
     except (OSError, KeyError, tomllib.TOMLDecodeError):
         shown = ", ".join(f'"{part}"' for part in example)
         raise ConfigurationError(
-            f"no {name} command here; pyproject.toml names it: [tool.loadkit] {name} = [{shown}]"
+            f"no {name} command in pyproject.toml; expected such as [tool.loadkit] {name} = [{shown}]"
         ) from None
     words = [sys.executable if part == "python" else part for part in command]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""`loadkit report`: make the readable report of the last results, by the command that the project names for it."""
+"""`loadkit report`: generate the report of the last results with the project's report command."""
 
 import argparse
 
@@ -8,9 +8,9 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add no options: the command has none."""
 
 
 def execute(_: argparse.Namespace) -> int:
-    """Run ``[tool.loadkit] report`` of pyproject.toml: the load kit itself knows no report format but its own."""
+    """Run ``[tool.loadkit] report`` of pyproject.toml."""
     return 2 if run_command("report", ["python", "allure/generate.py"]).returncode else 0

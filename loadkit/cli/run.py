@@ -1,4 +1,4 @@
-"""`loadkit run URL`: put load on one address, print what came back; with `--that`, judge it."""
+"""`loadkit run URL`: load one address, print the results, and judge them by `--that`."""
 
 import argparse
 import ipaddress
@@ -43,66 +43,101 @@ _HARMLESS = {
     "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Content-Type",
     "Origin", "Referer", "User-Agent",
 }  # fmt: skip
-"""Headers that let nobody in: their values are kept; of any other only the name is."""
+"""Headers without credentials: their values are archived; of any other header only the name is."""
 _HIDDEN = "***"
 _LOW_PRIORITY = 10
 """As `nice` counts: a tenth of the processor beside a process that wants all of it."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.epilog = (
         'example: loadkit run http://127.0.0.1:8080/ --users 50 --for 30s --that "p95 stays below 500 ms"'
     )
-    command.add_argument("url", metavar="URL")
+    command.add_argument("url", metavar="URL", help="address to load: http://127.0.0.1:8080/path")
     load = command.add_mutually_exclusive_group()
     load.add_argument(
-        "--users", type=int, default=10, help="closed load: each waits for its answer (default: 10)"
+        "--users", type=int, default=10, help="closed model: number of concurrent users (default: 10)"
     )
     load.add_argument(
-        "--rate", type=float, help="open load: requests arriving per second, whatever the answers"
+        "--rate", type=float, help="open model: requests per second, independent of the answers"
     )
     command.add_argument(
-        "--even", action="store_true", help="with --rate: arrivals evenly spaced (default: a Poisson process)"
-    )
-    command.add_argument("--for", dest="hold", default="30s", help="how long the load holds (default: 30s)")
-    command.add_argument("--ramp", default="5s", help="over how long it arrives; never judged (default: 5s)")
-    command.add_argument(
-        "--think", default="0", help="pause of a user after an answer: 0 or 1s..3s (default: 0)"
-    )
-    command.add_argument("--method", default="", help="default: GET, or POST with --body")
-    command.add_argument("--header", action="append", default=[], metavar="K:V", help="may be given again")
-    command.add_argument("--body", default="", help="text, or @file")
-    command.add_argument("--timeout", default="10s", help="for a whole request (default: 10s)")
-    command.add_argument("--connect-timeout", default="", help="for making a connection")
-    command.add_argument("--read-timeout", default="", help="for a service that is silent")
-    command.add_argument(
-        "--ca-file", default="", metavar="PEM", help="whom to believe (default: the system's)"
-    )
-    command.add_argument("--cert-file", default="", metavar="PEM", help="the client's own certificate")
-    command.add_argument("--key-file", default="", metavar="PEM", help="its key, where that is another file")
-    command.add_argument("--workers", type=int, help="load processes (default: as many as the load needs)")
-    command.add_argument("--seed", type=int, default=1, help="fixes the schedule (default: 1)")
-    command.add_argument(
-        "--that", action="append", default=[], metavar="SENTENCE", help="a criterion to judge"
+        "--even",
+        action="store_true",
+        help="space the arrivals of --rate evenly (default: a Poisson process)",
     )
     command.add_argument(
-        "--allow-host", action="append", default=[], metavar="HOST", help="may be loaded too"
+        "--for", dest="hold", default="30s", help="duration of the constant load (default: 30s)"
     )
-    command.add_argument("--out", type=Path, default=Path("reports/runs"), help="where the run is kept")
+    command.add_argument(
+        "--ramp", default="5s", help="duration of the ramp before it, which is not judged (default: 5s)"
+    )
+    command.add_argument(
+        "--think", default="0", help="think time of a user after an answer: 0 or 1s..3s (default: 0)"
+    )
+    command.add_argument("--method", default="", help="HTTP method (default: GET, or POST with --body)")
+    command.add_argument(
+        "--header", action="append", default=[], metavar="K:V", help="request header (repeatable)"
+    )
+    command.add_argument("--body", default="", help="request body: text, or @FILE to read it from a file")
+    command.add_argument("--timeout", default="10s", help="timeout of a whole request (default: 10s)")
+    command.add_argument(
+        "--connect-timeout", default="", help="timeout for connecting, TLS included (default: --timeout)"
+    )
+    command.add_argument(
+        "--read-timeout", default="", help="maximum time without data from the service (default: --timeout)"
+    )
+    command.add_argument(
+        "--ca-file",
+        default="",
+        metavar="PEM",
+        help="CA bundle used to verify the server (default: the system's)",
+    )
+    command.add_argument("--cert-file", default="", metavar="PEM", help="client certificate")
+    command.add_argument(
+        "--key-file",
+        default="",
+        metavar="PEM",
+        help="key of the client certificate (default: in --cert-file)",
+    )
+    command.add_argument(
+        "--workers", type=int, help="number of load processes (default: as many as the load needs)"
+    )
+    command.add_argument("--seed", type=int, default=1, help="seed of the arrival schedule (default: 1)")
+    command.add_argument(
+        "--that",
+        action="append",
+        default=[],
+        metavar="SENTENCE",
+        help="criterion to judge (repeatable)",
+    )
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="host that may be loaded besides loopback addresses (repeatable)",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reports/runs"),
+        help="folder in which the run is archived (default: reports/runs)",
+    )
     add_outputs(command)
 
 
 def add_outputs(command: argparse.ArgumentParser) -> None:
-    """Give a command that prints figures the options that write them elsewhere too."""
-    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
+    """Add the output options of commands that print figures."""
+    command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output")
     command.add_argument(
-        "--plot", metavar="FILE.svg", help="draw how long operations took, from p50 to p99.99"
+        "--plot", metavar="FILE.svg", help="draw the percentiles of the operations' times, p50 to p99.99"
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Put the load on, keep the run, print and judge."""
+    """Run the load, archive the run, judge it, and print the results."""
     criteria = [grammar.criterion(sentence) for sentence in options.that]
     require_svg(options.plot)
     target = target_of(options.url, options.allow_host)
@@ -145,7 +180,7 @@ def execute(options: argparse.Namespace) -> int:
         write_plot(evidence, options.plot)
     if options.json != "-":
         print("\n".join(table.lines(evidence, figures, verdicts)))
-        print(f"kept as {folder}: loadkit judge {done.id} judges it again")
+        print(f"archived in {folder}; judge it again with: loadkit judge {done.id}")
     if verdicts:
         return exit_code(verdict.status for verdict in verdicts)
     return 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
@@ -191,38 +226,40 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def target_of(url: str, allowed: Sequence[str]) -> Target:
-    """What a URL names, if load may be put on it: loopback, or a host that was allowed by name.
+    """The target of a URL, which must be a loopback address or a host in `allowed`.
 
     Raises:
-        ConfigurationError: it is no URL with http or https and a host, or has a name or password in it.
-        NotAllowedError: it is elsewhere.
+        ConfigurationError: it is not a URL with http or https and a host, or it has credentials.
+        NotAllowedError: the host is not allowed.
 
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.scheme in {"http", "https"} and parts.port != 0 else None
-    except ValueError:  # a port that is no number, brackets that do not close
+    except ValueError:  # the port is not a number, or a bracket is not closed
         host = None
     if not host:
         raise ConfigurationError(
-            f'cannot read "{Address(url)}" as an address; http://127.0.0.1:8080/path can be read'
+            f'cannot read "{Address(url)}" as an address; expected such as http://127.0.0.1:8080/path'
         )
     if "@" in parts.netloc:
         raise ConfigurationError(
-            f"the address {Address(url)} has a name or password in it, which nobody would be sent; "
-            'expected it as a header: --header "Authorization: Basic …"'
+            f"the address {Address(url)} contains a user name or password, which would not be sent; "
+            'expected a header: --header "Authorization: Basic …"'
         )
     if not _is_loopback(host) and host not in allowed:
-        raise NotAllowedError(f"load on {host} is not allowed; if it is yours to load: --allow-host {host}")
+        raise NotAllowedError(
+            f"load on {host} is not allowed; if you are permitted to load it: --allow-host {host}"
+        )
     return Target(name="address", base=f"{parts.scheme}://{parts.netloc}")
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan that the options state."""
+    """The plan of the options."""
     parts = urlsplit(options.url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     arguments = {"path": path, "method": options.method or ("POST" if options.body else "GET")}
-    # Headers are arguments of the journey too. Their capitals tell them from its own, whatever they are called.
+    # Headers are arguments of the journey too. Their capitals distinguish them from the others.
     arguments |= dict(_header(text) for text in options.header)
     if options.body:
         arguments["body"] = _body(options.body)
@@ -230,22 +267,20 @@ def plan_of(options: argparse.Namespace) -> Plan:
     think = Think(_seconds(low), _seconds(high or low))
     level = options.rate if options.rate is not None else float(options.users)
     if not 0 < level < math.inf:
-        raise ConfigurationError(f"a load of {level:g} is none; --users 10 or --rate 100 is one")
+        raise ConfigurationError(f"cannot run a load of {level:g}; expected such as --users 10 or --rate 100")
     if think.low > think.high:
         raise ConfigurationError(
-            f"--think {options.think}: the first time is the longer one; 1s..3s can be read"
+            f"--think {options.think}: the first time is longer than the second; expected such as 1s..3s"
         )
     for name, text in (("--for", options.hold), ("--timeout", options.timeout)):
         if not _seconds(text):
-            raise ConfigurationError(f"{name} {text} is no time; {name} 10s is one")
+            raise ConfigurationError(f"{name} {text}: expected a time above 0, such as {name} 10s")
     if options.even and options.rate is None:
         raise ConfigurationError(
-            "--even spaces arrivals, and users do not arrive; expected such as --rate 100 --even"
+            "--even spaces arrivals, but users do not arrive; expected such as --rate 100 --even"
         )
     if options.workers is not None and options.workers < 1:
-        raise ConfigurationError(
-            f"--workers {options.workers}: expected one or more, or none for as many as are needed"
-        )
+        raise ConfigurationError(f"--workers {options.workers}: expected at least 1, such as --workers 2")
     return Plan.of(
         "address",
         Workload(
@@ -262,18 +297,18 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def without_secrets(plan: Plan) -> Plan:
-    """The plan as it is kept: without what may let somebody in, be it in the query, in a header or in the body."""
+    """The plan as archived: without credentials in the query, in headers or in the body."""
     return plan.with_workloads(
         lambda load: replace(load, mix=tuple(_entry_without_secrets(entry) for entry in load.mix))
     )
 
 
 def _entry_without_secrets(entry: MixEntry) -> MixEntry:
-    kept = tuple((name, _kept(name, value)) for name, value in entry.arguments)
-    return replace(entry, arguments=kept)
+    arguments = tuple((name, _without_secret(name, value)) for name, value in entry.arguments)
+    return replace(entry, arguments=arguments)
 
 
-def _kept(name: str, value: str) -> str:
+def _without_secret(name: str, value: str) -> str:
     match name:
         case "path":
             return masked_path(value)
@@ -286,7 +321,7 @@ def _kept(name: str, value: str) -> str:
 
 
 def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: str) -> None:
-    """Write what `loadkit/reports/run.schema.json` describes to a file, or to standard output for "-"."""
+    """Write JSON (`loadkit/reports/run.schema.json`) to a file, or to standard output for "-"."""
     from loadkit.reports import summary
 
     data = {**figures, "verdicts": [summary.verdict_json(verdict) for verdict in verdicts]}
@@ -301,21 +336,21 @@ def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: s
 
 
 def require_svg(file: str | None) -> None:
-    """Refuse another kind of picture before any load.
+    """Refuse any other image format before any load.
 
     Raises:
-        ConfigurationError: it is another.
+        ConfigurationError: the file's name does not end in ``.svg``.
 
     """
     if file and not file.endswith(".svg"):
-        raise ConfigurationError(f"--plot {file}: it draws SVG; expected such as percentiles.svg")
+        raise ConfigurationError(f"--plot {file}: expected an SVG file, such as percentiles.svg")
 
 
 def write_plot(evidence: "Evidence", file: str) -> None:
     """Draw the percentiles of response and service time.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: the file cannot be written.
 
     """
     from loadkit.reports import charts
@@ -336,20 +371,22 @@ def _is_loopback(host: str) -> bool:
 
 
 def _seconds(text: str) -> float:
-    """A duration option: a bare 0, else a number with its unit."""
+    """The seconds of a duration option: a bare 0, or a number with its unit."""
     return 0.0 if text.strip() == "0" else float(grammar.read("duration", text))
 
 
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise ConfigurationError(f'cannot read the header "{text}"; "Accept: application/json" can be read')
+        raise ConfigurationError(
+            f'cannot read the header "{text}"; expected such as "Accept: application/json"'
+        )
     name, value = name.strip(), value.strip()
     try:
         RequestHeaders({name: value})
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f'--header "{name}": only Latin-1 can be sent; "Accept: application/json" can'
+            f'--header "{name}": expected Latin-1 characters only, such as "Accept: application/json"'
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"--header: {error}") from None
