@@ -16,8 +16,6 @@ from tests.bad_servers import Server, always_says, in_a_thread
 from tests.local_environment import eventually
 from tests.suites import PROMISES, Suite, all_gone, children, said
 
-pytestmark = pytest.mark.load
-
 
 def answer(status: str) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
