@@ -26,7 +26,7 @@ acceptance: setup ## run the acceptance suite and its report: TAGS=@peak make ac
 	exit $$code
 
 test: setup ## run the suite's own tests: first in parallel those without load, then the others in sequence
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (prove or load or environment or report)"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not (prove or load or environment or report)"
 	$(BIN)/python -m pytest -q -m "(load or environment or report) and not prove"
 
 prove: setup ## run the long tests of the method
