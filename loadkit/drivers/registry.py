@@ -39,7 +39,7 @@ def driver_class(name: str) -> type[Driver]:
     place = _PLACES.get(name)
     if place is None:
         raise ConfigurationError(
-            f'a journey uses "{name}", and there is no such driver; there are: {", ".join(sorted(_PLACES))}.  '
+            f'a journey uses "{name}", and there is no such driver; there are: {", ".join(sorted(_PLACES))}. '
             'Example: @journey("ingest events", uses=("http",))'
         )
     module, _, attribute = place.partition(":")

@@ -27,7 +27,7 @@ def context_of(target: Target) -> ssl.SSLContext:
 
     def refuse() -> NoReturn:
         raise ConfigurationError(
-            f"the key in {target.key_file or target.cert_file} is encrypted, and a passphrase cannot be entered;  "
+            f"the key in {target.key_file or target.cert_file} is encrypted, and a passphrase cannot be entered; "
             "expected a key without a passphrase, readable by you alone"
         )
 
