@@ -187,7 +187,7 @@ def test_a_load_after_the_table_that_states_it_is_no_second_population() -> None
 def test_a_mix_after_the_table_of_users_is_refused() -> None:
     draft = Draft()
     draft.share(["share", "journey"], [["100%", "buy"]])
-    with pytest.raises(PhraseError, match="what the users are was stated before"):
+    with pytest.raises(PhraseError, match="the mix of the users was stated before"):
         draft.load(Model.CLOSED, 5, mix="API")
 
 
@@ -299,7 +299,10 @@ def mixed() -> Draft:
             r"1000 users who think for 0\.8 s between requests and 100 requests per second make at most 1350",
         ),
         ("throughput of the users stays above 1300 requests per second", "make at most 1250 per second"),
-        ("throughput of the requests stays above 99 requests per second", "expected at least 104 to judge it"),
+        (
+            "throughput of the requests stays above 99 requests per second",
+            "expected at least 104 to judge it",
+        ),
     ],
 )
 def test_a_throughput_that_its_populations_could_not_make_is_refused(sentence: str, reason: str) -> None:

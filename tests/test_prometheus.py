@@ -125,9 +125,7 @@ def test_two_series_of_one_instance_are_a_problem():
 
 def test_a_refused_query_is_a_problem_of_its_measure_alone():
     found = observe({"cpu": None, "pool": matrix(({"instance": "a"}, [(1000, 1)]))}, [CPU, POOL])[0]
-    assert (
-        "failed to answer cpu_seconds_total: HTTP Status Code 400" in found["CPU utilization"].problem
-    )
+    assert "failed to answer cpu_seconds_total: HTTP Status Code 400" in found["CPU utilization"].problem
     assert found["pool"].problem == ""
 
 

@@ -294,7 +294,9 @@ class _References:
         address = self.address("observer.url", stated, _HTTP)
         if not address or urlsplit(address.reveal()).query:
             trouble = (
-                f"{_shown(address, stated)} has a query, which would not be sent" if address else "it is empty"
+                f"{_shown(address, stated)} has a query, which would not be sent"
+                if address
+                else "it is empty"
             )
             raise self._error("observer.url", stated, trouble, f"url = {_example('observer.url')}")
         return address
