@@ -21,8 +21,8 @@ low to high. Each imports only those above it in this list, and no two modules i
 - `cli`: one module per command
 
 The path of one sentence: `grammar` reads it, `planning` makes a plan, and `engine.run` starts
-workers. Their `users` send through `drivers`, and `recording.recorder` counts in `recording.slices`.
-`recording.run` stores the result, and `judging.judge` gives the verdict.
+workers. Their `users` send through `drivers`, and `recording.recorder` counts in
+`recording.slices`. `recording.run` stores the result, and `judging.judge` gives the verdict.
 """
 
 import os

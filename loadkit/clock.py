@@ -22,7 +22,7 @@ class Clock(Protocol):
 class MonotonicClock:
     """The machine's monotonic clock, which asyncio's event loops use too.
 
-    The constructor fixes the offset to Unix time, so steps of the wall clock have no effect on a run.
+    The constructor fixes the offset to Unix time: steps of the wall clock do not affect a run.
     """
 
     __slots__ = ("_offset",)

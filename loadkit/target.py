@@ -41,8 +41,8 @@ class Address(Secret):
     """An address that prints without its credentials.
 
     Credentials, the values of the query and the fragment print as ``***``:
-    ``http://***@host/path?token=***``. A text that is not an address prints as ``***`` alone, such as
-    ``host=db password=…``.
+    ``http://***@host/path?token=***``. A text that is not an address prints as ``***`` alone, such
+    as ``host=db password=…``.
     """
 
     __slots__ = ()

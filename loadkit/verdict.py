@@ -68,7 +68,7 @@ class Verdict:
     reason: str
     """One sentence, with the figures that decided."""
     measured: float | None = None
-    """In the criterion's unit: seconds, ratio, per second, bytes; None if unmeasured or censored."""
+    """In the criterion's unit: seconds, ratio, per second, bytes. None if absent or censored."""
     limit: float | None = None
     """In the same unit."""
     unit: str = ""

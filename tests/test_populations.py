@@ -187,7 +187,7 @@ def test_a_load_after_the_table_that_states_it_is_no_second_population() -> None
 def test_a_mix_after_the_table_of_users_is_refused() -> None:
     draft = Draft()
     draft.share(["share", "journey"], [["100%", "buy"]])
-    with pytest.raises(PhraseError, match="what the users are was stated before"):
+    with pytest.raises(PhraseError, match="the mix of the users was stated before"):
         draft.load(Model.CLOSED, 5, mix="API")
 
 

@@ -273,7 +273,7 @@ def test_the_example_of_several_populations_is_one_run(registry) -> None:
     [
         ("p95 of the analysts is below 1 s", 'no population "analysts" in this load; there are: users,'),
         ('throughput of the "administer" users is above 99 requests per second', "out of reach"),
-        ("p95 of the auth endpint is below 1 s", 'written such as "of the auth endpoints"'),
+        ("p95 of the auth endpint is below 1 s", 'write an endpoint group such as "of the auth endpoints"'),
     ],
 )
 def test_a_criterion_that_no_population_can_answer_is_told_before_any_load(

@@ -85,7 +85,7 @@ def lines(climbs: Sequence[Climb], clock: Clock, files: float) -> Iterator[str]:
 
 
 def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, Any]:
-    """The result as JSON: seconds, ratios 0-1, requests per second; null if unlimited or unknown."""
+    """The result as JSON: seconds, ratios 0-1, requests per second; null for no limit or level."""
     return {
         "schema": SCHEMA,
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},

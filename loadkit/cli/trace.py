@@ -1,4 +1,4 @@
-"""`loadkit trace`: list criteria and last verdicts per requirement; fail if one has no criterion."""
+"""`loadkit trace`: list criteria and last verdicts per requirement; fail if one is not judged."""
 
 import argparse
 import json

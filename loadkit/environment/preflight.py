@@ -229,7 +229,7 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
             Check(
                 "scraped every",
                 format_seconds(found),
-                f"{format_seconds(stated)} as the environment file says",
+                f"{format_seconds(stated)} as in the environment file",
                 abs(found - stated) <= _SCRAPE_TOLERANCE * stated,
             )
         )

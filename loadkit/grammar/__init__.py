@@ -3,21 +3,27 @@
 ::
 
     criterion  ::= measure [scope] comparison limit | measure comparison limit scope
-                 | measure [scope] ("is at most" | "is at least") number "times that at the" word "load" [", or below" limit]
+                 | measure [scope] ("is at most" | "is at least") number
+                   "times that at the" word "load" [", or below" limit]
                  | "the service recovers within" duration
                  | "the" quoted "alert fires within" duration | "no alert fires"
-    measure    ::= ["the"] (statistic ["response time"] | "error rate" | "availability" | "uptime" | "throughput"
-                 | "CPU utilization" | "memory usage" | "database connection pool utilization")
+    measure    ::= ["the"] (statistic ["response time"] | "error rate" | "availability" | "uptime"
+                 | "throughput" | "CPU utilization" | "memory usage"
+                 | "database connection pool utilization")
                  | "the Prometheus query" quoted
-    statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"] | "median" | "mean" | "maximum"
-    scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name | "of tenant" quoted
-                 | "of the" [quoted] name | "on every instance" | "per instance"
+    statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"]
+                 | "median" | "mean" | "maximum"
+    scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name
+                 | "of tenant" quoted | "of the" [quoted] name
+                 | "on every instance" | "per instance"
     comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
                  | "is at most" | "is at least"
     limit      ::= duration | share | size | rate | number
-    duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)     share ::= number [" "] "%"
-    size       ::= number [" "] ("GB" | "GiB" | …)     rate ::= number "requests per second"
-    number     ::= digits, with or without thousands' commas or spaces, with or without a decimal point
+    duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)
+    share      ::= number [" "] "%"
+    size       ::= number [" "] ("GB" | "GiB" | …)
+    rate       ::= number "requests per second"
+    number     ::= digits, optionally with commas or spaces for thousands and a decimal point
 
 `normalization` replaces typographic spaces, quotes and hyphens before a sentence is read.
 `numbers` reads numbers and refuses ambiguous ones: `1.000` may mean 1 or 1000.

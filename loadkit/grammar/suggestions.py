@@ -19,7 +19,7 @@ _SIMILAR = 0.6
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
-    """The error of a sentence: an ambiguous number, or where it departs from the nearest expression."""
+    """The error of a sentence: an ambiguous number, or where it leaves the nearest expression."""
     normalized = normalize(sentence)
     if ambiguous := ambiguity(normalized):
         return PhraseError(sentence, *ambiguous)

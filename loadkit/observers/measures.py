@@ -25,4 +25,4 @@ class MeasureQuery:
     per: str = "instance"
     """The label that identifies instances."""
     judged: str = "p95"
-    """The figure that `stays` compares with the limit: "p95", "mean" (both time-weighted) or "max"."""
+    """The figure that `stays` compares with the limit: "p95", "mean" (time-weighted) or "max"."""

@@ -56,7 +56,7 @@ class PrometheusObserver:
         return (*(measure.name for measure in self._measures), *self._queries, *self._alerts)
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
-        """See `Observer.observe`. Two scrapes before `start` are included as a base for counters."""
+        """See `Observer.observe`. It includes two scrapes before `start` as a base for counters."""
         # It imports pandas, which would add a second to the start of every command.
         import requests
         from prometheus_api_client import PrometheusConnect

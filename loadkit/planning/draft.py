@@ -56,11 +56,11 @@ class PopulationDraft:
 class Draft:
     """The statements of one scenario so far.
 
-    A sentence that states a load begins a population. The sentences after it apply to that population.
-    The sentences before the first load apply to the first population.
+    A sentence that states a load begins a population. The sentences after it apply to that
+    population. The sentences before the first load apply to the first population.
 
-    Every method raises PhraseError where a sentence contradicts an earlier one, or a table cannot be
-    read. The caller adds the sentence to the error.
+    Every method raises PhraseError where a sentence contradicts an earlier one, or a table cannot
+    be read. The caller adds the sentence to the error.
     """
 
     populations: list[PopulationDraft] = field(default_factory=lambda: [PopulationDraft()])
@@ -80,11 +80,11 @@ class Draft:
             raise PhraseError(
                 "",
                 f"{level:g}",
-                f"the table before it states {_in_words(population)}; expected the load of a population before its "
-                f"table, so state {_in_words(population)} before the table",
+                f"the table before it states {_in_words(population)}; expected a population's load before "
+                f"its table, so state {_in_words(population)} before the table",
             )
         if mix or journey:
-            _only_once(population.shares or None, mix or journey, "what the users are was stated before")
+            _only_once(population.shares or None, mix or journey, "the mix of the users was stated before")
         population.model, population.level = model, level
         population.mix, population.journey, population.called = mix, journey, called
         self._require_another_name(f"{level:g}")
@@ -101,16 +101,16 @@ class Draft:
         """State the ramp: the seconds over which the users arrive."""
         last = self.last
         _only_once(last.arrival, "arrive", "their arrival was stated before")
-        _only_once(last.stages or None, "arrive", "the load follows a table, which says when they arrive")
-        _only_once(last.curve or None, "arrive", "the load follows a curve, which says when they arrive")
+        _only_once(last.stages or None, "arrive", "the load follows a table, which defines when they arrive")
+        _only_once(last.curve or None, "arrive", "the load follows a curve, which defines when they arrive")
         last.arrival = seconds
 
     def hold_for(self, seconds: float) -> None:
         """State the hold: the seconds for which the load is constant."""
         last = self.last
-        _only_once(last.hold, "holds", "how long it holds was stated before")
-        _only_once(last.stages or None, "holds", "the load follows a table, which says how long it holds")
-        _only_once(last.curve or None, "holds", "the load follows a curve, which says how long it lasts")
+        _only_once(last.hold, "holds", "the hold was stated before")
+        _only_once(last.stages or None, "holds", "the load follows a table, which defines how long it holds")
+        _only_once(last.curve or None, "holds", "the load follows a curve, which defines how long it lasts")
         last.hold = seconds
 
     def follow(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -138,7 +138,7 @@ class Draft:
     def follow_curve(self, name: str, seconds: float | None = None) -> None:
         """State a curve of the environment, up to the stated load, optionally with its duration."""
         last = self.last
-        _only_once(last.curve or last.stages or None, "follows", "what the load follows was stated before")
+        _only_once(last.curve or last.stages or None, "follows", "a table or curve was stated before")
         _only_once(last.arrival, "follows", "their arrival was stated before, but the curve states it too")
         _only_once(last.hold, "follows", "the hold was stated before, but the curve states it too")
         if seconds == 0:
@@ -153,15 +153,16 @@ class Draft:
         """State a sudden drop of the load to a level, `after` seconds into the hold."""
         last = self.last
         _only_once(last.fall, "falls", "the fall of the load was stated before")
-        _only_once(last.stages or None, "falls", "the load follows a table, which says when it falls")
-        _only_once(last.curve or None, "falls", "the load follows a curve, which says when it falls")
+        _only_once(last.stages or None, "falls", "the load follows a table, which defines when it falls")
+        _only_once(last.curve or None, "falls", "the load follows a curve, which defines when it falls")
         last.fall = (level, after)
 
     def share(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """State the journeys of the users by a table of shares."""
         last = self.last
-        _only_once(last.shares or None, "are", "what the users are was stated before")
-        _only_once(last.mix or last.journey or None, "are", "what the users do was stated before")
+        _only_once(
+            last.shares or last.mix or last.journey or None, "are", "the mix of the users was stated before"
+        )
         if tuple(headings) not in {("share", "journey"), ("share", "journey", "region")}:
             raise PhraseError(
                 "",

@@ -11,11 +11,11 @@ from loadkit.units import format_seconds
 from loadkit.workload.plan import Action, Plan, Population, Scaling
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 
-__all__ = ["SHORTEST_EVENTFUL_HOLD", "SHORTEST_HOLD", "beside", "plan", "unknown"]
+__all__ = ["SHORTEST_ACTION_HOLD", "SHORTEST_HOLD", "beside", "plan", "unknown"]
 
 SHORTEST_HOLD = 30.0
 """Minimum hold of a rehearsal in seconds: a shorter one cannot be judged."""
-SHORTEST_EVENTFUL_HOLD = 90.0
+SHORTEST_ACTION_HOLD = 90.0
 """The minimum with an action a third into it: 30 s before the action, 60 s to recover."""
 
 _SAME = 1e-6
@@ -293,7 +293,7 @@ def _shortest_hold(actions: Sequence[Action]) -> float:
     if not actions:
         return SHORTEST_HOLD
     delays = [action.at for action in actions if action.at is not None]
-    return max(SHORTEST_EVENTFUL_HOLD, *(delay + SHORTEST_EVENTFUL_HOLD * 2 / 3 for delay in delays), 0.0)
+    return max(SHORTEST_ACTION_HOLD, *(delay + SHORTEST_ACTION_HOLD * 2 / 3 for delay in delays), 0.0)
 
 
 def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[float]:

@@ -123,7 +123,7 @@ class Plan:
 
     @property
     def rehearsed(self) -> str:
-        """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; else empty."""
+        """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; or empty."""
         words: list[str] = []
         if self.scaling.users != 1:
             words.append(" and ".join(_thinned(population) for population in self.populations))

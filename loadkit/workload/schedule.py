@@ -103,7 +103,7 @@ def arrivals(workload: Workload, seed: int | str) -> Iterator[Arrival]:
 
 
 def _moment(count: float, before: float, stage: Stage) -> float:
-    """Seconds t into a stage at which a·t + s·t²/2 = `count`; a is the initial rate, s the slope."""
+    """Seconds t into a stage where a·t + s·t²/2 = `count`; a is the initial rate, s the slope."""
     slope = (stage.level - before) / stage.seconds
     root = math.sqrt(max(before * before + 2.0 * slope * count, 0.0))
     return min(2.0 * count / (before + root), stage.seconds)
