@@ -65,11 +65,11 @@ def test_a_step_tells_the_shortest_limit_that_its_lateness_allows():
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([step(1000), step(4000, "invalid")], ["one worker: 1000 requests per second in good health", "  not 4000: invalid at 4000"]),
-        ([step(1000), step(2000, "warn")], ["  2000 with warnings: warn at 2000", "  no level above was tried"]),
-        ([step(1000, "warn")], ["one worker: never quite well; end what else keeps this machine busy, or results carry warnings"]),
-        ([step(1000, "invalid")], ["one worker: trust no result of this machine as it is (invalid at 1000); end what else keeps it busy"]),
-        ([], ["one worker: trust no result of this machine as it is (no level was held); end what else keeps it busy"]),
+        ([step(1000), step(4000, "invalid")], ["one worker: 1000 requests per second in good health", "  overloaded at 4000: invalid at 4000"]),
+        ([step(1000), step(2000, "warn")], ["  with warnings at 2000: warn at 2000", "  no higher level was tried"]),
+        ([step(1000, "warn")], ["one worker: no level without warnings; end other busy programs, or results carry warnings"]),
+        ([step(1000, "invalid")], ["one worker: no result of this machine is valid now (invalid at 1000); end other busy programs"]),
+        ([], ["one worker: no result of this machine is valid now (no level was held); end other busy programs"]),
     ],
 )  # fmt: skip
 def test_the_verdict_is_said_in_words(steps, said):

@@ -1,4 +1,4 @@
-"""`loadkit`: what can be done without behave. Exit codes as in `loadkit.verdict`."""
+"""`loadkit`: the command line that needs no behave. Exit codes as in `loadkit.verdict`."""
 
 import argparse
 import os
@@ -11,30 +11,30 @@ from loadkit.errors import LoadkitError
 __all__ = ["main"]
 
 _COMMANDS = {
-    "run": "put load on one address",
-    "judge": "judge a kept run again, without load",
-    "gate": "may this release pass?",
-    "trace": "which criteria judge which requirement, and what came of them",
-    "check": "can every sentence be read, and which runs would there be?",
-    "report": "make the readable report of the last results",
-    "env": "start, look at and stop an environment",
-    "stop": "end the load on an environment now",
-    "calibrate": "what can this machine generate?",
+    "run": "run a load against one URL",
+    "judge": "judge a saved run again, without load",
+    "gate": "decide by the last results whether a release may pass",
+    "trace": "list all requirements with the criteria that judge them",
+    "check": "check all sentences and list the runs, without load",
+    "report": "generate the report of the last results",
+    "env": "start, inspect, disturb and stop an environment",
+    "stop": "stop the load on an environment",
+    "calibrate": "measure how much load this machine can generate",
 }
-"""Each is a module of `loadkit.cli`, imported when it is asked for: the start of one does not pay for the others."""
+"""Each command is a module of `loadkit.cli`. Only the module in use is imported: a fast start."""
 
 
-def parser(asked: Sequence[str]) -> argparse.ArgumentParser:
-    """The command line, with the options of those commands that are asked for."""
+def parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The command line, with the options of the commands among the given arguments."""
     top = argparse.ArgumentParser(
         prog="loadkit",
-        description="Put load on a service and judge what was promised of it.",
+        description="Run load against a service and judge its acceptance criteria.",
         epilog="exit codes: 0 pass, 1 fail, 2 usage, configuration or not judged, 3 inconclusive, 4 invalid",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, help_text in _COMMANDS.items():
         command = commands.add_parser(name, help=help_text)
-        if name in asked:
+        if name in given:
             module = import_module(f"loadkit.cli.{name}")
             command.description = module.__doc__
             command.set_defaults(execute=module.execute)
@@ -43,7 +43,7 @@ def parser(asked: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what the user can cause ends with one line on stderr, never with a stack trace."""
+    """Run one command. Errors that a user can cause print one line on stderr, no stack trace."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser(given).parse_args(given)
     try:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("loadkit: interrupted", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong with what was judged.
+        # The reader of the output closed the pipe (`| head`). This does not affect the verdicts.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -1,4 +1,4 @@
-"""`loadkit calibrate`: what this machine can generate, told before anyone believes a result that comes from it."""
+"""Measure how much load this machine can generate. Results at a higher load are not valid."""
 
 import argparse
 import dataclasses
@@ -21,27 +21,33 @@ from loadkit.workload.workload import Think
 __all__ = ["SCHEMA", "add", "execute", "lines", "to_json"]
 
 SCHEMA = "loadkit-calibration/1"
-"""What the `schema` key says; it changes when a key changes its meaning."""
+"""Value of the `schema` key; it changes when the meaning of a key changes."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
-    command.epilog = "A level holds for some seconds, and there are eleven at most: half a minute in all."
+    """Add the options of the command."""
+    command.epilog = "The rate increases over at most eleven levels. This takes about half a minute."
     command.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="load processes (default: one per core)"
+        "--workers",
+        type=int,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="number of load processes (default: one per core)",
     )
-    command.add_argument("--seconds", type=int, default=2, help="how long each level holds (default: 2)")
+    command.add_argument("--seconds", type=int, metavar="N", default=2, help="seconds per level (default: 2)")
     command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Climb with one worker and with all, print what was found. Invalid (4) where no level could be believed."""
+    """Calibrate with one worker and with all, and print the result. Invalid (4) if no level is usable."""
     if options.workers < 1 or options.seconds < 2:
-        raise ConfigurationError("a calibration needs a worker, and two seconds at each level: --seconds 2")
+        raise ConfigurationError(
+            "a calibration needs at least one worker and two seconds per level: --workers 1 --seconds 2"
+        )
     climbs = []
     with calibration.trivial_server() as base:
         for workers in sorted({1, options.workers}):
-            print(f"climbing with {_workers(workers)} …", file=sys.stderr)
+            print(f"increasing the rate with {_workers(workers)} …", file=sys.stderr)
             climbs.append(calibration.climb(base, workers, options.seconds, root=Path.cwd()))
     clock, files = calibration.clock(), calibration.files_allowed()
     if options.json:
@@ -56,25 +62,29 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def lines(climbs: Sequence[Climb], clock: Clock, files: float) -> Iterator[str]:
-    """What was found, for people: a table, then sentences."""
+    """The result as text: a table, then sentences."""
     yield f"{platform.node()}: {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
     yield (
-        f"clock: resolution {format_seconds(clock.resolution)}, smallest step seen {format_seconds(clock.step)}; "
-        f"files: {_count(files)} per worker"
+        f"clock: resolution {format_seconds(clock.resolution)}, "
+        f"smallest measured step {format_seconds(clock.step)}; "
+        f"file descriptors: {_count(files)} per worker"
     )
     yield ""
-    heads = ("workers", "asked/s", "answered/s", "CPU", "lag p99", "late p99", "response", "health")
+    heads = ("workers", "due/s", "answered/s", "CPU", "lag p99", "late p99", "response", "health")
     yield "".join(f"{head:>11}" for head in heads)
     for climb in climbs:
         for step in climb.steps:
             yield "".join(f"{cell:>11}" for cell in (str(climb.workers), *_cells(step)))
     yield ""
     for climb in climbs:
-        yield from _said(climb, files)
+        yield from _summary(climb, files)
 
 
 def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, Any]:
-    """As JSON values: seconds, ratios 0-1, requests per second; null where there is no limit, or nothing went well."""
+    """The result as JSON values: seconds, ratios 0-1, requests per second.
+
+    Null means no limit of file descriptors, or no level in good health.
+    """
     return {
         "schema": SCHEMA,
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
@@ -93,28 +103,30 @@ def to_json(climbs: Sequence[Climb], clock: Clock, files: float) -> dict[str, An
     }
 
 
-def _said(climb: Climb, files: float) -> Iterator[str]:
-    """The verdict in words."""
+def _summary(climb: Climb, files: float) -> Iterator[str]:
+    """The result in sentences."""
     who, best, usable = _workers(climb.workers), climb.best, climb.usable
     if usable is None:
         why = "; ".join(climb.steps[0].reasons) if climb.steps else "no level was held"
-        yield f"{who}: trust no result of this machine as it is ({why}); end what else keeps it busy"
+        yield f"{who}: no result of this machine is valid now ({why}); end other busy programs"
         return
     if best is None:
-        yield f"{who}: never quite well; end what else keeps this machine busy, or results carry warnings"
+        yield f"{who}: no level without warnings; end other busy programs, or results carry warnings"
     else:
         yield f"{who}: {format_number(best.rate)} requests per second in good health"
     if usable is not best:
-        yield f"  {format_number(usable.rate)} with warnings: {'; '.join(usable.reasons)}"
+        yield f"  with warnings at {format_number(usable.rate)}: {'; '.join(usable.reasons)}"
     above = climb.above(usable)
     if above is None:
-        yield "  no level above was tried"
+        yield "  no higher level was tried"
     else:
-        yield f"  not {format_number(above.rate)}: {'; '.join(above.reasons)}"
-    yield f"  enough for {_count(climb.users(files))} users who pause {format_seconds(Think().mean)} after each answer"
+        yield f"  overloaded at {format_number(above.rate)}: {'; '.join(above.reasons)}"
     yield (
-        f"  adds {format_seconds(usable.lateness)} (p99) to a response time; "
-        f"time limits from {format_seconds(usable.shortest_limit)} on are judged without a warning of it"
+        f"  enough for {_count(climb.users(files))} users with a think time of {format_seconds(Think().mean)}"
+    )
+    yield (
+        f"  lateness of {format_seconds(usable.lateness)} (p99) is included in response times; "
+        f"limits of {format_seconds(usable.shortest_limit)} or more need no warning"
     )
 
 
@@ -125,7 +137,7 @@ def _cells(step: Step) -> tuple[str, ...]:
         format_ratio(step.cpu),
         format_seconds(step.lag),
         format_seconds(step.lateness),
-        "above all" if step.response is None else format_seconds(step.response),
+        "-" if step.response is None else format_seconds(step.response),
         step.health,
     )
 
@@ -135,7 +147,7 @@ def _workers(number: int) -> str:
 
 
 def _count(number: float) -> str:
-    return "any number" if math.isinf(number) else f"{number:,.0f}"
+    return "unlimited" if math.isinf(number) else f"{number:,.0f}"
 
 
 def _write(file: Path, text: str) -> None:

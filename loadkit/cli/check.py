@@ -1,4 +1,4 @@
-"""`loadkit check`: read all features without load; say what cannot be read, and which runs there would be."""
+"""Check the sentences of all features and list the runs that they need, without load."""
 
 import argparse
 
@@ -8,8 +8,8 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
-    command.add_argument("features", nargs="*", help="files or folders; all features where none are given")
+    """Add the options of the command."""
+    command.add_argument("features", nargs="*", help="files or folders (default: all features)")
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`loadkit env`: start, look at, disturb and stop an environment that has a control command."""
+"""Start, inspect, disturb and stop an environment that has a control command."""
 
 import argparse
 import json
@@ -18,58 +18,72 @@ from loadkit.units import format_number
 __all__ = ["add", "execute"]
 
 _VERBS = {
-    "up": "start it, and keep it up between runs",
-    "down": "stop it, every process of it",
-    "status": "what runs, where, and how it is",
-    "logs": "the last lines of each part's log, or of one: logs local postgres --lines 100",
+    "up": "start the environment and keep it up between runs",
+    "down": "stop all processes of the environment",
+    "status": "show the processes, their addresses and their state",
+    "logs": "print the last lines of all logs or of one: logs local postgres --lines 100",
     "seed": "fill the database: seed local --events 10M",
-    "scale": "run so many instances: scale local 4",
-    "faults": "what can be made to go wrong, with its parameters",
-    "fault": "make it go wrong, or right again: fault local slow-share on --set share=0.1 --set delay=1",
-    "clean": "remove exactly the rows that a run wrote: clean local --run 20261123-1502-ab12",
+    "scale": "set the number of instances: scale local 4",
+    "faults": "list the faults that can be injected, with their parameters",
+    "fault": "inject or remove a fault: fault local slow-share on --set share=0.1 --set delay=1",
+    "clean": "delete only the rows that a run wrote: clean local --run 20261123-1502-ab12",
 }
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     verbs = command.add_subparsers(title="verbs", required=True, metavar="VERB")
     for verb, help_text in _VERBS.items():
         one = verbs.add_parser(verb, help=help_text, description=help_text)
         one.add_argument(
-            "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
+            "name",
+            nargs="?",
+            default="local",
+            help="environment, as in environments/NAME.toml (default: local)",
         )
-        one.add_argument("--json", action="store_true", help="print what the environment tells, as JSON")
+        one.add_argument(
+            "--json", action="store_true", help="print the answer of the control command as JSON"
+        )
         if verb == "seed":
-            one.add_argument("--events", default="100k", help="how many: 250000, 100k, 10M (default: 100k)")
-            one.add_argument("--seed", type=int, default=1, help="fixes what is drawn (default: 1)")
-        if verb == "logs":
-            one.add_argument("part", nargs="?", default="", help="whose (default: all)")
             one.add_argument(
-                "--lines", type=int, default=20, metavar="N", help="how many of each (default: 20)"
+                "--events", default="100k", help="number of events: 250000, 100k, 10M (default: 100k)"
+            )
+            one.add_argument("--seed", type=int, default=1, help="seed of the random data (default: 1)")
+        if verb == "logs":
+            one.add_argument("part", nargs="?", default="", help="part of the environment (default: all)")
+            one.add_argument(
+                "--lines", type=int, default=20, metavar="N", help="number of lines of each log (default: 20)"
             )
         if verb == "scale":
-            one.add_argument("instances", type=int, metavar="N", help="how many")
+            one.add_argument("instances", type=int, metavar="N", help="number of instances")
         if verb == "fault":
-            one.add_argument("fault", metavar="FAULT", help="loadkit env faults lists them")
-            one.add_argument("switch", choices=("on", "off"))
+            one.add_argument("fault", metavar="FAULT", help='name of the fault; see "loadkit env faults"')
+            one.add_argument("switch", choices=("on", "off"), help="inject or remove the fault")
             one.add_argument(
-                "--set", action="append", default=[], metavar="KEY=VALUE", help="may be given again"
+                "--set",
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help="parameter of the fault; may be repeated",
             )
         if verb == "clean":
-            one.add_argument("--run", required=True, metavar="ID", help="as the run's folder is called")
+            one.add_argument(
+                "--run", required=True, metavar="ID", help="id of the run: the name of its folder"
+            )
         one.set_defaults(verb=verb)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Hand the verb to the environment's own control command."""
+    """Call the control command of the environment, and print its answer."""
     chosen = environment.load(options.name, Path.cwd())
     if chosen.control is None:
         raise ConfigurationError(
-            f"environments/{chosen.file.name} has no control command: it cannot be started from here"
+            f"environments/{chosen.file.name} has no control command; expected such as "
+            'control = ["python", "-m", "environments.local"]'
         )
     facts: dict[str, Any] = masked(
         chosen.control.call(
-            options.verb, *_arguments(options), progress=None if options.verb == "faults" else _tell
+            options.verb, *_arguments(options), progress=None if options.verb == "faults" else _show_progress
         )
     )
     if options.json:
@@ -87,7 +101,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    """What the control command is told besides the verb."""
+    """The arguments of the control command after the verb."""
     match options.verb:
         case "seed":
             return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
@@ -104,7 +118,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return []
 
 
-def _tell(line: str) -> None:
+def _show_progress(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -118,12 +132,12 @@ def _number(text: str) -> int:
         return int(float(digits.replace(",", "")) * multiple)
     except ValueError:
         raise ConfigurationError(
-            f'cannot read "{text}" as a number of events; 250000, 100k and 10M can be read'
+            f'--events: cannot read "{text}"; expected a number such as 250000, 100k or 10M'
         ) from None
 
 
 def _faults(known: Mapping[str, Any]) -> list[str]:
-    """A line for each fault: its name, what it does, its parameters as `--set` takes them."""
+    """One line per fault: its name, its description, its parameters in the form of `--set`."""
     width = max(map(len, known), default=0)
     return [
         " ".join(
@@ -145,16 +159,16 @@ class _Log:
 
 @dataclass(frozen=True, slots=True)
 class _Logs:
-    """What a control command reports of the logs of its parts, by the name of the part."""
+    """The logs that a control command reports, by name of the part."""
 
     logs: Mapping[str, _Log]
 
 
 def _logs(facts: Any, name: str) -> list[str]:
-    """The lines of each part's log below the path of its file."""
+    """For each part the path of its log, then the lines of the log."""
     known = structure(_Logs, facts, f"the control command of {name}", allow_unknown=True).logs
     if not known:
-        return [f"there is no log of {name}"]
+        return [f"{name} has no log"]
     return [
         line
         for number, (part, log) in enumerate(known.items())
@@ -163,7 +177,7 @@ def _logs(facts: Any, name: str) -> list[str]:
 
 
 def _status(facts: Mapping[str, Any]) -> list[str]:
-    """Facts as lines for people: below each other, and a line for each part of a nested one."""
+    """Facts as readable lines: one line per fact, and one per part of a nested fact."""
     width = max((len(name) for name in facts), default=0)
     lines = []
     for name, fact in facts.items():
@@ -173,7 +187,7 @@ def _status(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _parts(fact: Any) -> list[str]:
-    """A fact as one line, or its parts as a line each."""
+    """The lines of a fact: one, or one for each part of a nested fact."""
     match fact:
         case dict() if any(isinstance(each, dict | list) for each in fact.values()):
             return [f"{name}: {_one_line(each)}" for name, each in fact.items()]

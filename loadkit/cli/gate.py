@@ -1,4 +1,4 @@
-"""`loadkit gate`: may this release pass? Reads the results of a suite's run, counts criteria, and says so by exit code."""
+"""Decide whether a release may pass: list the criteria that do not pass and return the exit code."""
 
 import argparse
 from pathlib import Path
@@ -9,17 +9,19 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.add_argument(
-        "results", nargs="?", type=Path, default=Path("reports"), help="the folder of criteria.json"
+        "results",
+        nargs="?",
+        type=Path,
+        default=Path("reports"),
+        help="criteria.json or its folder (default: reports)",
     )
-    command.add_argument(
-        "--sign-off", action="store_true", help="refuse rehearsals: only the stated load counts"
-    )
+    command.add_argument("--sign-off", action="store_true", help="refuse rehearsals: require the stated load")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print what is not a pass, and return the code."""
+    """Print the criteria that do not pass, and return the exit code."""
     code, lines = gate.gate(options.results, sign_off=options.sign_off)
     print("\n".join(lines))
     return code

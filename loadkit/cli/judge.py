@@ -1,4 +1,4 @@
-"""`loadkit judge RUN "sentence" …`: judge a kept run again, with other limits and no load."""
+"""Judge a saved run again, for example with other limits. No load is generated."""
 
 import argparse
 from pathlib import Path
@@ -15,20 +15,26 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.epilog = (
         'example: loadkit judge last "the p99 response time of the auth endpoints stays below 200 ms"'
     )
-    command.add_argument("run", help='a run\'s folder, its id, the beginning of one, or "last"')
+    command.add_argument("run", help='folder of the run, its id, a prefix of its id, or "last"')
     command.add_argument(
-        "sentences", nargs="*", metavar="SENTENCE", help="criteria; none prints the figures alone"
+        "sentences", nargs="*", metavar="SENTENCE", help="criteria to judge (default: only print the figures)"
     )
-    command.add_argument("--runs", type=Path, default=Path("reports/runs"), help="where runs are kept")
+    command.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=Path("reports/runs"),
+        help="folder of the runs (default: reports/runs)",
+    )
     add_outputs(command)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Read the run, judge each sentence, print."""
+    """Read the run, judge each sentence, print figures and verdicts."""
     require_svg(options.plot)
     criteria = [grammar.criterion(sentence) for sentence in options.sentences]
     evidence = Evidence(archive.load(archive.find(options.run, options.runs)))

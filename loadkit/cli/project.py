@@ -1,4 +1,7 @@
-"""What a project's pyproject.toml names for the load kit: commands, since the kit knows of no test runner or report."""
+"""Commands that a project configures in its pyproject.toml.
+
+The load kit itself depends on no test runner and no report generator.
+"""
 
 import subprocess
 import sys
@@ -17,13 +20,13 @@ def run_command(
     """Run ``[tool.loadkit] NAME`` of pyproject.toml in the current directory.
 
     Args:
-        name: of the command.
-        example: what it may be, for who has none.
-        arguments: appended to it.
-        capture: keep what it prints on the standard output.
+        name: name of the command.
+        example: example of a command, shown if none is configured.
+        arguments: appended to the command.
+        capture: capture the standard output of the command.
 
     Raises:
-        ConfigurationError: the project names no such command.
+        ConfigurationError: the project configures no such command.
 
     """
     try:
@@ -32,7 +35,7 @@ def run_command(
     except (OSError, KeyError, tomllib.TOMLDecodeError):
         shown = ", ".join(f'"{part}"' for part in example)
         raise ConfigurationError(
-            f"no {name} command here; pyproject.toml names it: [tool.loadkit] {name} = [{shown}]"
+            f"pyproject.toml: no {name} command; expected such as [tool.loadkit] {name} = [{shown}]"
         ) from None
     words = [sys.executable if part == "python" else part for part in command]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""`loadkit report`: make the readable report of the last results, by the command that the project names for it."""
+"""Generate the report of the last results with the command that pyproject.toml configures."""
 
 import argparse
 
@@ -8,9 +8,9 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command; there are none."""
 
 
 def execute(_: argparse.Namespace) -> int:
-    """Run ``[tool.loadkit] report`` of pyproject.toml: the load kit itself knows no report format but its own."""
+    """Run ``[tool.loadkit] report`` of pyproject.toml; the load kit generates no report itself."""
     return 2 if run_command("report", ["python", "allure/generate.py"]).returncode else 0

@@ -1,4 +1,4 @@
-"""`loadkit run URL`: put load on one address, print what came back; with `--that`, judge it."""
+"""Run a load against one URL, print the results, and judge the criteria given with --that."""
 
 import argparse
 import ipaddress
@@ -43,66 +43,118 @@ _HARMLESS = {
     "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Content-Type",
     "Origin", "Referer", "User-Agent",
 }  # fmt: skip
-"""Headers that let nobody in: their values are kept; of any other only the name is."""
+"""Headers that never contain credentials: their values are saved. Of other headers only the name is."""
 _HIDDEN = "***"
 _LOW_PRIORITY = 10
-"""As `nice` counts: a tenth of the processor beside a process that wants all of it."""
+"""Nice value: a tenth of the processor while another process uses all of it."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.epilog = (
         'example: loadkit run http://127.0.0.1:8080/ --users 50 --for 30s --that "p95 stays below 500 ms"'
     )
     command.add_argument("url", metavar="URL")
     load = command.add_mutually_exclusive_group()
     load.add_argument(
-        "--users", type=int, default=10, help="closed load: each waits for its answer (default: 10)"
+        "--users",
+        type=int,
+        metavar="N",
+        default=10,
+        help="closed load: number of users; each waits for its response (default: 10)",
     )
     load.add_argument(
-        "--rate", type=float, help="open load: requests arriving per second, whatever the answers"
+        "--rate", type=float, metavar="N", help="open load: requests per second, independent of the responses"
     )
     command.add_argument(
-        "--even", action="store_true", help="with --rate: arrivals evenly spaced (default: a Poisson process)"
-    )
-    command.add_argument("--for", dest="hold", default="30s", help="how long the load holds (default: 30s)")
-    command.add_argument("--ramp", default="5s", help="over how long it arrives; never judged (default: 5s)")
-    command.add_argument(
-        "--think", default="0", help="pause of a user after an answer: 0 or 1s..3s (default: 0)"
-    )
-    command.add_argument("--method", default="", help="default: GET, or POST with --body")
-    command.add_argument("--header", action="append", default=[], metavar="K:V", help="may be given again")
-    command.add_argument("--body", default="", help="text, or @file")
-    command.add_argument("--timeout", default="10s", help="for a whole request (default: 10s)")
-    command.add_argument("--connect-timeout", default="", help="for making a connection")
-    command.add_argument("--read-timeout", default="", help="for a service that is silent")
-    command.add_argument(
-        "--ca-file", default="", metavar="PEM", help="whom to believe (default: the system's)"
-    )
-    command.add_argument("--cert-file", default="", metavar="PEM", help="the client's own certificate")
-    command.add_argument("--key-file", default="", metavar="PEM", help="its key, where that is another file")
-    command.add_argument("--workers", type=int, help="load processes (default: as many as the load needs)")
-    command.add_argument("--seed", type=int, default=1, help="fixes the schedule (default: 1)")
-    command.add_argument(
-        "--that", action="append", default=[], metavar="SENTENCE", help="a criterion to judge"
+        "--even", action="store_true", help="with --rate: evenly spaced arrivals (default: a Poisson process)"
     )
     command.add_argument(
-        "--allow-host", action="append", default=[], metavar="HOST", help="may be loaded too"
+        "--for",
+        dest="hold",
+        default="30s",
+        metavar="TIME",
+        help="duration of the load after the ramp (default: 30s)",
     )
-    command.add_argument("--out", type=Path, default=Path("reports/runs"), help="where the run is kept")
+    command.add_argument(
+        "--ramp", default="5s", metavar="TIME", help="duration of the ramp, never judged (default: 5s)"
+    )
+    command.add_argument(
+        "--think",
+        default="0",
+        metavar="TIME",
+        help="think time of a user after a response: 0 or 1s..3s (default: 0)",
+    )
+    command.add_argument(
+        "--method", default="", metavar="NAME", help="HTTP method (default: GET, or POST with --body)"
+    )
+    command.add_argument(
+        "--header", action="append", default=[], metavar="K:V", help="request header; may be repeated"
+    )
+    command.add_argument("--body", default="", metavar="TEXT", help="request body: text, or @file")
+    command.add_argument(
+        "--timeout", default="10s", metavar="TIME", help="timeout of a whole request (default: 10s)"
+    )
+    command.add_argument(
+        "--connect-timeout", default="", metavar="TIME", help="timeout to connect (default: only --timeout)"
+    )
+    command.add_argument(
+        "--read-timeout",
+        default="",
+        metavar="TIME",
+        help="timeout without data from the server (default: only --timeout)",
+    )
+    command.add_argument(
+        "--ca-file",
+        default="",
+        metavar="PEM",
+        help="CA bundle used to verify the server (default: that of the system)",
+    )
+    command.add_argument("--cert-file", default="", metavar="PEM", help="client certificate")
+    command.add_argument(
+        "--key-file", default="", metavar="PEM", help="key of the client certificate (default: --cert-file)"
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of load processes (default: as many as the load needs)",
+    )
+    command.add_argument("--seed", type=int, metavar="N", default=1, help="seed of the schedule (default: 1)")
+    command.add_argument(
+        "--that",
+        action="append",
+        default=[],
+        metavar="SENTENCE",
+        help="criterion to judge; may be repeated",
+    )
+    command.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="permit load on a host other than loopback; may be repeated",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("reports/runs"),
+        help="folder of the runs (default: reports/runs)",
+    )
     add_outputs(command)
 
 
 def add_outputs(command: argparse.ArgumentParser) -> None:
-    """Give a command that prints figures the options that write them elsewhere too."""
+    """Add the options --json and --plot to a command that prints figures."""
     command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - is standard output")
     command.add_argument(
-        "--plot", metavar="FILE.svg", help="draw how long operations took, from p50 to p99.99"
+        "--plot", metavar="FILE.svg", help="plot the percentiles of the times, from p50 to p99.99"
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Put the load on, keep the run, print and judge."""
+    """Run the load, save the run, print the figures, and judge the criteria."""
     criteria = [grammar.criterion(sentence) for sentence in options.that]
     require_svg(options.plot)
     target = target_of(options.url, options.allow_host)
@@ -118,15 +170,15 @@ def execute(options: argparse.Namespace) -> int:
     seconds = plan.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {Address(options.url)} for {seconds:g} s", file=sys.stderr)
-    # What puts the load on is imported now, and nothing else before the load has begun.
+    # Only the engine is imported before the load begins: the load starts sooner.
     from loadkit.engine.run import run
     from loadkit.live import terminal as live
 
-    with live.watcher(level) as tell, _imported_meanwhile(_needed_afterwards(options)) as begin_to_import:
+    with live.watcher(level) as show, _background_import(_needed_afterwards(options)) as begin_import:
 
-        def watch(now: "Progress") -> None:
-            begin_to_import()
-            tell(now)
+        def watch(progress: "Progress") -> None:
+            begin_import()
+            show(progress)
 
         done = run(plan, target, root=Path.cwd(), workers=options.workers, watch=watch)
 
@@ -145,7 +197,7 @@ def execute(options: argparse.Namespace) -> int:
         write_plot(evidence, options.plot)
     if options.json != "-":
         print("\n".join(table.lines(evidence, figures, verdicts)))
-        print(f"kept as {folder}: loadkit judge {done.id} judges it again")
+        print(f"saved as {folder}; to judge it again: loadkit judge {done.id}")
     if verdicts:
         return exit_code(verdict.status for verdict in verdicts)
     return 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
@@ -158,7 +210,7 @@ def _judged(criteria: Sequence[Criterion], evidence: "Evidence") -> list[Verdict
 
 
 def _needed_afterwards(options: argparse.Namespace) -> list[str]:
-    """The modules that keep, judge and show a run."""
+    """The modules that save, judge and show a run."""
     return [
         "loadkit.recording.archive",
         "loadkit.reports.table",
@@ -168,8 +220,8 @@ def _needed_afterwards(options: argparse.Namespace) -> list[str]:
 
 
 @contextmanager
-def _imported_meanwhile(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Import modules in a thread from the first call of what this gives; all are there on leaving, or none."""
+def _background_import(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Yield a function that starts to import modules in a thread; wait for the thread at the end."""
     thread = threading.Thread(target=_import, args=(modules,))
 
     def begin() -> None:
@@ -184,36 +236,36 @@ def _imported_meanwhile(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
 
 
 def _import(modules: Sequence[str]) -> None:
-    if sys.platform == "linux":  # where threads have priorities of their own: the load comes first
+    if sys.platform == "linux":  # threads have their own priority there, and the load comes first
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
     for module in modules:
         import_module(module)
 
 
 def target_of(url: str, allowed: Sequence[str]) -> Target:
-    """What a URL names, if load may be put on it: loopback, or a host that was allowed by name.
+    """The target of a URL, if load on it is allowed: loopback, or a host allowed by name.
 
     Raises:
-        ConfigurationError: it is no URL with http or https and a host, or has a name or password in it.
-        NotAllowedError: it is elsewhere.
+        ConfigurationError: not an http or https URL with a host, or it contains credentials.
+        NotAllowedError: the host is neither loopback nor allowed by name.
 
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.scheme in {"http", "https"} and parts.port != 0 else None
-    except ValueError:  # a port that is no number, brackets that do not close
+    except ValueError:  # a port that is not a number, or an unclosed bracket
         host = None
     if not host:
         raise ConfigurationError(
-            f'cannot read "{Address(url)}" as an address; http://127.0.0.1:8080/path can be read'
+            f'cannot read "{Address(url)}"; expected a URL such as http://127.0.0.1:8080/path'
         )
     if "@" in parts.netloc:
         raise ConfigurationError(
-            f"the address {Address(url)} has a name or password in it, which nobody would be sent; "
-            'expected it as a header: --header "Authorization: Basic …"'
+            f"the URL {Address(url)} contains credentials, which would not be sent; "
+            'expected a header: --header "Authorization: Basic …"'
         )
     if not _is_loopback(host) and host not in allowed:
-        raise NotAllowedError(f"load on {host} is not allowed; if it is yours to load: --allow-host {host}")
+        raise NotAllowedError(f"load on {host} is not allowed; to permit it: --allow-host {host}")
     return Target(name="address", base=f"{parts.scheme}://{parts.netloc}")
 
 
@@ -222,7 +274,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     parts = urlsplit(options.url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     arguments = {"path": path, "method": options.method or ("POST" if options.body else "GET")}
-    # Headers are arguments of the journey too. Their capitals tell them from its own, whatever they are called.
+    # Headers are arguments of the journey too. Their capital letters distinguish them from its own.
     arguments |= dict(_header(text) for text in options.header)
     if options.body:
         arguments["body"] = _body(options.body)
@@ -230,22 +282,18 @@ def plan_of(options: argparse.Namespace) -> Plan:
     think = Think(_seconds(low), _seconds(high or low))
     level = options.rate if options.rate is not None else float(options.users)
     if not 0 < level < math.inf:
-        raise ConfigurationError(f"a load of {level:g} is none; --users 10 or --rate 100 is one")
+        raise ConfigurationError(f"a load of {level:g} cannot run; expected such as --users 10 or --rate 100")
     if think.low > think.high:
         raise ConfigurationError(
-            f"--think {options.think}: the first time is the longer one; 1s..3s can be read"
+            f"--think {options.think}: the first time is longer than the second; expected such as 1s..3s"
         )
     for name, text in (("--for", options.hold), ("--timeout", options.timeout)):
         if not _seconds(text):
-            raise ConfigurationError(f"{name} {text} is no time; {name} 10s is one")
+            raise ConfigurationError(f"{name} {text}: expected a duration above 0, such as {name} 10s")
     if options.even and options.rate is None:
-        raise ConfigurationError(
-            "--even spaces arrivals, and users do not arrive; expected such as --rate 100 --even"
-        )
+        raise ConfigurationError("--even needs an open load; expected such as --rate 100 --even")
     if options.workers is not None and options.workers < 1:
-        raise ConfigurationError(
-            f"--workers {options.workers}: expected one or more, or none for as many as are needed"
-        )
+        raise ConfigurationError(f"--workers {options.workers}: expected one or more, such as --workers 2")
     return Plan.of(
         "address",
         Workload(
@@ -262,7 +310,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def without_secrets(plan: Plan) -> Plan:
-    """The plan as it is kept: without what may let somebody in, be it in the query, in a header or in the body."""
+    """The plan without credentials: query, headers and body are masked before the run is saved."""
     return plan.with_workloads(
         lambda load: replace(load, mix=tuple(_entry_without_secrets(entry) for entry in load.mix))
     )
@@ -301,21 +349,21 @@ def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: s
 
 
 def require_svg(file: str | None) -> None:
-    """Refuse another kind of picture before any load.
+    """Check before any load that a plot is an SVG file.
 
     Raises:
-        ConfigurationError: it is another.
+        ConfigurationError: the file has another extension.
 
     """
     if file and not file.endswith(".svg"):
-        raise ConfigurationError(f"--plot {file}: it draws SVG; expected such as percentiles.svg")
+        raise ConfigurationError(f"--plot {file}: only SVG is supported; expected such as percentiles.svg")
 
 
 def write_plot(evidence: "Evidence", file: str) -> None:
-    """Draw the percentiles of response and service time.
+    """Plot the percentiles of response and service time.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: the file cannot be written.
 
     """
     from loadkit.reports import charts
@@ -343,13 +391,15 @@ def _seconds(text: str) -> float:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise ConfigurationError(f'cannot read the header "{text}"; "Accept: application/json" can be read')
+        raise ConfigurationError(
+            f'cannot read the header "{text}"; expected such as "Accept: application/json"'
+        )
     name, value = name.strip(), value.strip()
     try:
         RequestHeaders({name: value})
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f'--header "{name}": only Latin-1 can be sent; "Accept: application/json" can'
+            f'--header "{name}": only Latin-1 can be sent; expected such as "Accept: application/json"'
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"--header: {error}") from None

@@ -1,4 +1,4 @@
-"""`loadkit stop NAME`: end the load on an environment now. What ran is kept and judged for what it is."""
+"""Stop the load on an environment. The incomplete run is saved and judged."""
 
 import argparse
 import os
@@ -11,33 +11,33 @@ from loadkit.environment import environment, lock
 __all__ = ["add", "execute"]
 
 _PATIENCE = 60.0
-"""Seconds that a run may take to gather what it has and let go."""
+"""Seconds that a run may take to collect its results and release the environment."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.add_argument(
-        "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
+        "name", nargs="?", default="local", help="environment, as in environments/NAME.toml (default: local)"
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Tell whoever holds the environment to end its load, as Ctrl-C would, and wait until it has."""
+    """Interrupt the process that holds the environment, as Ctrl-C does, and wait for its end."""
     chosen = environment.load(options.name, Path.cwd())
     facts = chosen.control.call("status") if chosen.control else {}
     if chosen.control and not facts.get("up"):
-        print(f"{chosen.name} is not up: there is no load on it")
+        print(f"{chosen.name} is not up and has no load")
         return 0
     target = chosen.target(facts)
     holder = lock.holder_of(target)
     if holder is None:
-        print(f"there is no load on {chosen.name} from this machine")
+        print(f"{chosen.name} has no load from this machine")
         return 0
     os.kill(holder.pid, signal.SIGINT)
     deadline = time.monotonic() + _PATIENCE
     while lock.holder_of(target) == holder:
         if time.monotonic() > deadline:
-            print(f"{holder} was told to stop and has not after {_PATIENCE:.0f} s")
+            print(f"{holder} did not stop within {_PATIENCE:.0f} s")
             return 2
         time.sleep(0.1)  # bounded by the deadline above
     print(f"stopped {holder}")

@@ -1,4 +1,7 @@
-"""`loadkit trace`: every requirement, what judges it, and what came of it; fails where one is left out."""
+"""List all requirements with the criteria that judge them and their results.
+
+The exit code is 2 if a requirement is not covered.
+"""
 
 import argparse
 import json
@@ -14,17 +17,25 @@ __all__ = ["add", "execute"]
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """Give the command its options."""
+    """Add the options of the command."""
     command.add_argument(
-        "--requirements", type=Path, default=Path("features/requirements.toml"), help="the catalogue"
+        "--requirements",
+        type=Path,
+        metavar="FILE",
+        default=Path("features/requirements.toml"),
+        help="catalogue of requirements (default: features/requirements.toml)",
     )
     command.add_argument(
-        "--results", type=Path, default=Path("reports"), help="the folder of the last criteria.json"
+        "--results",
+        type=Path,
+        metavar="DIR",
+        default=Path("reports"),
+        help="folder of criteria.json (default: reports)",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print the catalogue; 2 where an id is unknown, or a requirement, a level or a group left out."""
+    """Print the catalogue. Returns 2 for an unknown id or a missing requirement, level or group."""
     requirements = requirements_of(options.requirements)
     listed = run_command("scenarios", ["python", "-m", "steps.suite.scenarios"], capture=True)
     if listed.returncode:
