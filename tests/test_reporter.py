@@ -245,7 +245,7 @@ def test_a_tag_that_selects_nothing_is_no_pass(tmp_path, capsys):
     code, document = behave(tmp_path, arguments=["--tags", "@nothing"])
     assert code == 2
     assert document["criteria"] == []
-    assert "a tag that selects nothing is not a pass" in capsys.readouterr().out.replace("\n", " ")
+    assert "an empty selection is not a pass" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_scenario_that_a_hook_skips_with_a_reason_is_not_judged(tmp_path):
