@@ -1,4 +1,4 @@
-# The same short commands for people and for CI. `make help` lists them.
+# The same short commands for local use and for CI. `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
 TAGS ?= @smoke
@@ -10,51 +10,51 @@ BIN := .venv/bin
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
 
-setup: .venv/.ready ## make .venv with all that the lock file pins
+setup: .venv/.ready ## create .venv with the packages of the lock file
 
 .venv/.ready: requirements.lock pyproject.toml
-	@echo "setting up .venv (a minute the first time)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=python3.12 make setup names another one")'
+	@echo "creating .venv (about one minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer; to use another Python: PYTHON=python3.12 make setup")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-acceptance: setup ## environment, load, verdicts, report: TAGS=@peak make acceptance
+acceptance: setup ## run the acceptance suite and generate its report: TAGS=@peak make acceptance
 	@code=0; $(BIN)/behave -t "$(TAGS)" $(BEHAVE_ARGS) || code=$$?; \
 	$(BIN)/loadkit report || true; \
 	exit $$code
 
-test: setup ## the suite's own tests: side by side what needs no load, then one by one what does
+test: setup ## run the unit tests in parallel, then the tests with load one by one
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (prove or load or environment or report)"
 	$(BIN)/python -m pytest -q -m "(load or environment or report) and not prove"
 
-prove: setup ## the long proofs of the method
+prove: setup ## run the long tests that prove the method
 	$(BIN)/python -m pytest -q -m prove
 
-check: setup ## format, lint, types, import contracts
+check: setup ## check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-bench: setup ## speed, beside other load generators
+bench: setup ## compare the speed with other load generators
 	$(BIN)/python -m tests.bench
 
-report: setup ## the Allure report of the last results: reports/allure/index.html
+report: setup ## generate the Allure report of the last results: reports/allure/index.html
 	$(BIN)/loadkit report
 
-up: setup ## start the local environment and keep it
+up: setup ## start the local environment and keep it up
 	$(BIN)/loadkit env up local
 
-down: setup ## stop it
+down: setup ## stop the local environment
 	$(BIN)/loadkit env down local
 
-lock: ## pin the newest versions that pyproject.toml admits (needs uv)
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--all-extras pyproject.toml --output-file requirements.lock
 
-clean: ## remove what the commands above made
+clean: ## remove all generated files
 	-@test ! -x $(BIN)/loadkit || $(BIN)/loadkit env down local
 	rm -rf .venv .cache reports .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

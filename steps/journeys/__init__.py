@@ -1,6 +1,6 @@
-"""What the users of this service do. Each journey is one function, found by its title; sentences name the title.
+"""The journeys of the users of this service. Each is one function; sentences refer to its title.
 
-A user logs in when it arrives and is then who its account says, until it logs out itself.
+A user logs in when it arrives, and remains logged in until a journey logs it out.
 """
 
 from loadkit.journey import User
@@ -10,5 +10,5 @@ __all__ = ["arrive"]
 
 
 async def arrive(user: User) -> None:
-    """Log in: done once for each user before its first operation, and not measured."""
+    """Log in. Each user does this once before its first operation, and it is not measured."""
     await log_in(user)

@@ -1,4 +1,4 @@
-"""Skewed choices: few things are asked for often, most of them seldom (Zipf's law)."""
+"""Skewed choices: few items are requested often, most of them rarely (Zipf's law)."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 __all__ = ["METRICS", "fresh_key", "popular"]
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 METRICS = (
     "page.view",
@@ -29,9 +29,9 @@ METRICS = (
 """Names of metrics, the most popular first."""
 
 
-def popular(random: Random, things: Sequence[Thing]) -> Thing:
-    """One of some things in the order of their popularity: the n-th with a weight of 1/n."""
-    return random.choices(things, cum_weights=_weights(len(things)))[0]
+def popular(random: Random, items: Sequence[Item]) -> Item:
+    """Choose one of the items, which are in order of popularity: the n-th has a weight of 1/n."""
+    return random.choices(items, cum_weights=_weights(len(items)))[0]
 
 
 @cache
@@ -40,5 +40,5 @@ def _weights(count: int) -> list[float]:
 
 
 def fresh_key(run_id: str, number: int, random: Random) -> str:
-    """A text that no other user and no other run has, although the seed fixes what `random` gives."""
+    """A key that is unique over users and runs, although the seed determines `random`."""
     return f"{run_id}-{number}-{random.getrandbits(48):x}"

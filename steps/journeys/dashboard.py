@@ -10,10 +10,10 @@ _DIMENSIONS = ("name", "day", "category", "platform", "user")
 
 @journey("watch a dashboard")
 async def watch(user: User) -> None:
-    """Open the overview, look at some widgets, the popular ones more often, and now and then ask for an analysis."""
+    """Open the overview and three widgets, popular ones more often; in 30 % of cases also an analysis."""
     overview = await user.get("/api/v1/dashboard/overview")
     if "widgets" not in user.state:
-        # What a tenant's dashboards show does not change during a run; reading it once saves the generator's time.
+        # The widgets of a tenant do not change during a run; reading them once saves generator time.
         dashboards = overview.raise_for_status().json()["overview"]["dashboards"]
         user.state["widgets"] = [widget for dashboard in dashboards for widget in dashboard["widgets"]]
     await user.think()

@@ -1,4 +1,4 @@
-"""Sending metric events, and looking them up."""
+"""Sending and reading metric events."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _PLATFORMS = ("web", "android", "ios", "server")
 
 @journey("ingest events")
 async def ingest(user: User) -> None:
-    """Open a session with its first events, then send batches as they come up."""
+    """Open a session with its first events, then send batches of events."""
     opened = await user.post(
         "/api/v1/metrics/sessions",
         json={"platform": popular(user.random, _PLATFORMS), "events": _events(user, 3)},
@@ -33,13 +33,13 @@ async def ingest(user: User) -> None:
 
 @journey("explore events")
 async def explore(user: User) -> None:
-    """Look at a metric's newest events, go on to older ones as long as there are, for three pages at most."""
+    """Read the events of a metric from the newest on, at most three pages."""
     name = popular(user.random, METRICS)
     params = {"name": name}
     for _ in range(3):
         page = (await user.get("/api/v1/metrics/events", params=params)).raise_for_status().json()
         user.check(
-            all(event["name"] == name for event in page["events"]), "only the metric asked for is shown"
+            all(event["name"] == name for event in page["events"]), "only the requested metric is shown"
         )
         await user.think()
         if page["next"] is None:
@@ -48,7 +48,7 @@ async def explore(user: User) -> None:
 
 
 def _events(user: User, count: int) -> list[dict[str, Any]]:
-    """Events as a client sends them: popular names more often, values with a long tail."""
+    """Typical events of a client: popular names are more frequent, values have a long tail."""
     return [
         {"name": popular(user.random, METRICS), "value": round(user.random.lognormvariate(3.0, 1.0), 2)}
         for _ in range(count)
