@@ -1,4 +1,4 @@
-"""behave's hooks: they tell the session where behave is."""
+"""Hooks of behave: they report the current scenario and step to the session."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ parameters.register()
 
 
 def before_all(context: Any) -> None:
-    # In place of behave's own hook: what libraries log of each request would bury the results.
+    # Replaces the hook of behave: the request logs of libraries would hide the results.
     context.config.setup_logging(level=logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-// How the report looks; allure/generate.py has `allure generate` read it. Paths are relative to the folder of reports.
+// Configuration of the report for `allure generate`. Paths are relative to the folder of reports.
 import { readFileSync } from "node:fs";
 
 const categories = JSON.parse(readFileSync(new URL("./categories.json", import.meta.url), "utf8"));

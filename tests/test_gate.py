@@ -70,7 +70,7 @@ def test_advisory_criteria_alone_are_no_pass(results):
 def test_no_criterion_at_all_is_no_pass(results):
     code, lines = gate(results())
     assert code == 2
-    assert "a tag that selects nothing is not a pass" in lines[-1]
+    assert "an empty selection is not a pass" in lines[-1]
 
 
 def test_a_missing_file_is_two_in_one_line(tmp_path):

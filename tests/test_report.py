@@ -84,7 +84,7 @@ def test_without_results_it_says_so_in_one_line(tmp_path):
     done = run("--results", tmp_path, "--out", tmp_path / "report")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"no report: {tmp_path} holds no results; behave writes them at the end of a session"
+        f"no report: {tmp_path} contains no results; behave writes them at the end of a session"
     ]
     assert not (tmp_path / "report").exists()
 

@@ -168,7 +168,7 @@ def test_a_run_that_a_mistake_of_the_suite_kept_from_being_is_not_tried_again_ei
     assert {status for status, _ in said.criteria.values()} == {"not judged"}
     (line,) = said.err.splitlines()
     assert line.startswith(
-        "Run A: 100 users: a mistake in the suite itself: KeyError: 'p99' (fake_testbed.py, "
+        "Run A: 100 users: an error in the suite itself: KeyError: 'p99' (fake_testbed.py, "
     )
     assert all(reason == line for _, reason in said.criteria.values())
     assert said.code == 2
@@ -182,7 +182,7 @@ WRONG = {
     "    Given 100 concurrent users of the basket\n": 'no mix "basket"',
     '    Given 100 concurrent users following the "sell" journey\n': 'no journey "sell"',
     "    Given 2000 concurrent users\n": "allows 1000 users",
-    "    When 100 concurrent users\n": "none that follows When",
+    "    When 100 concurrent users\n": "the sentence exists, but not after When",
 }
 
 
@@ -220,7 +220,7 @@ def test_a_given_that_fails_only_in_earnest_keeps_the_load_off_too(project: Proj
     said = project.behave()
     assert said.loads == []
     assert set(said.criteria.values()) == {
-        ("not judged", '"And a neighbour that is gone" did not hold: nobody there')
+        ("not judged", '"And a neighbour that is gone" failed: nobody there')
     }
     assert said.code == 2
 
@@ -253,7 +253,7 @@ def test_a_given_or_when_after_a_then_is_refused_with_its_line(project: Project,
     project.feature(f"{QUICK}    {keyword} {late}\n    Then p95 is below 1 s\n")
     said = project.behave()
     assert said.loads == []
-    assert f'features/shop.feature:7: "{keyword} {late}" stands after the Then of line 5' in said.err
+    assert f'features/shop.feature:7: "{keyword} {late}" is after the Then of line 5' in said.err
     assert {status for status, _ in said.criteria.values()} == {"not judged"}
     assert said.code == 2
 
@@ -261,7 +261,7 @@ def test_a_given_or_when_after_a_then_is_refused_with_its_line(project: Project,
 def test_a_scenario_without_a_then_is_named_instead_of_passing(project: Project) -> None:
     project.feature(f"{QUICK}\n  Scenario: Idle\n    Given 100 concurrent users\n")
     said = project.behave("--dry-run")
-    assert '"Idle" judges nothing; it needs a Then' in said.err
+    assert '"Idle" has no criterion; expected a Then' in said.err
     assert said.code == 2
 
 
@@ -270,8 +270,8 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
     said = project.behave("--dry-run")
     assert "Run A: 100 users, 5 min: judges 2 criteria\n" in said.out
-    assert "Run B: 100 users, 30 s: judges 2 criteria; a run of its own: 30 s instead of 5 min\n" in said.out
-    assert "2 runs, 5.5 min in all on local; no load was put on\n" in said.out
+    assert "Run B: 100 users, 30 s: judges 2 criteria; separate run: 30 s instead of 5 min\n" in said.out
+    assert "2 runs, 5.5 min in total on local; no load was started\n" in said.out
     assert (said.testbed, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
@@ -297,9 +297,7 @@ def test_a_dry_run_names_all_populations_of_a_run(project: Project) -> None:
     said = project.behave("--dry-run")
     assert (said.code, said.err) == (0, "")
     assert "Run B: 900 users + 50 admin users, 5 min: judges 2 criteria" in said.out
-    assert (
-        "a run of its own: 900 users + 50 admin users instead of 100 users; 5 min instead of 30 s" in said.out
-    )
+    assert "separate run: 900 users + 50 admin users instead of 100 users; 5 min instead of 30 s" in said.out
 
 
 def test_the_populations_of_a_run_must_be_allowed_together(project: Project) -> None:
@@ -463,7 +461,7 @@ def test_a_feature_that_is_not_there_is_named(project: Project) -> None:
     project.feature(QUICK)
     said = project.behave("features/none.feature")
     assert said.err == (
-        "there is no feature features/none.feature; expected a file or a folder, such as features/api\n"
+        "features/none.feature does not exist; expected a file or a folder, such as features/api\n"
     )
     assert (said.testbed, said.code) == ([], 2)
 
@@ -608,7 +606,7 @@ def test_a_dry_run_tells_the_order_and_what_disturbs(project: Project) -> None:
     assert said.code == 0
     runs = [line for line in said.out.splitlines() if line.startswith("Run ")]
     assert [line.split(";")[0] for line in runs] == [
-        "Run A: 20 users, 30 s: is compared with by 2 of other runs",
+        "Run A: 20 users, 30 s: is the reference of 2 criteria of other runs",
         "Run B: 200 users, 30 s: judges 2 criteria",
         "Run C: 100 users, 2 min: judges 1 criterion, disturbs the service (an instance is killed)",
     ]

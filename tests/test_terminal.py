@@ -162,7 +162,7 @@ def test_nothing_judged_is_no_pass():
 @pytest.mark.parametrize(
     ("changes", "name", "text"),
     [
-        ({"measured": None, "censored": True}, "measured", "above every limit (among the failed)"),
+        ({"measured": None, "censored": True}, "measured", "above every limit (among failed operations)"),
         ({}, "margin", "116 times below the limit"),
         ({"interval": (0.0009, 1.2)}, "interval", "900 µs – 1.2 s"),
         ({}, "interval", "4.1 – 4.62 ms"),
@@ -185,5 +185,5 @@ def test_a_warning_that_criteria_of_a_run_share_is_told_once_below_the_run():
     drifted = "the load generator's event loop lagged by 6 ms"
     criteria = [finished(dataclasses.replace(verdict, warnings=(drifted,))) for verdict in (PASS, FAIL)]
     shown = printed(outcome(*criteria, runs={"A": steady_run(60, 0)}))
-    assert shown.splitlines()[1] == f"  note for 2 of them: {drifted}"
+    assert shown.splitlines()[1] == f"  note for 2 criteria: {drifted}"
     assert shown.count(drifted) == 1

@@ -30,23 +30,23 @@ def test_a_requirement_judged_at_each_level_for_each_group_lacks_nothing():
 
 
 def test_each_combination_of_level_and_group_that_is_left_out_is_told():
-    assert problems(QUICK, judged=COMPLETE[1:]) == ["API-1 misses baseline/auth"]
+    assert problems(QUICK, judged=COMPLETE[1:]) == ["API-1 has no criterion for baseline/auth"]
 
 
 def test_a_requirement_that_nothing_judges_is_told_unless_it_is_planned():
     alone = Requirement("API-2", "much", "api")
-    assert problems(QUICK, alone) == ["API-2 is judged by nothing"]
+    assert problems(QUICK, alone) == ["API-2 has no criterion"]
     assert problems(QUICK, Requirement("API-2", "much", "api", ("peak",), planned=True)) == []
 
 
 def test_an_id_in_no_catalogue_is_told_with_its_place():
-    assert problems(judged=COMPLETE[:1]) == ["f.feature:3: @API-1 is in no catalogue"]
+    assert problems(judged=COMPLETE[:1]) == ["f.feature:3: @API-1 is not in the catalogue"]
 
 
 def test_a_proof_stands_for_scenarios_where_it_exists():
     proven = Requirement("OPS-6", "dashboards", "operations", proof="docs/grafana.md")
     assert problems(proven, judged=[], proofs=["docs/grafana.md"]) == []
-    assert problems(proven, judged=[]) == ["OPS-6 names a proof that is not there: docs/grafana.md"]
+    assert problems(proven, judged=[]) == ["OPS-6 names a proof that does not exist: docs/grafana.md"]
 
 
 def test_the_last_verdicts_are_counted(tmp_path):

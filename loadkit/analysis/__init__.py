@@ -1,1 +1,1 @@
-"""What several runs say together: comparison of loads, calibration of the generator."""
+"""Analyses of several runs: comparison of loads, calibration of the load generator."""

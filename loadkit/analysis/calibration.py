@@ -1,7 +1,7 @@
-"""What this machine can generate: a load whose rate increases until the generator is overloaded.
+"""Calibration of a machine: increase the rate of a load until the load generator is overloaded.
 
-Before a figure is believed, it should be known whether the machine that it comes from could have seen it. The load goes
-to a trivial server on loopback, in a process of its own, which shares the machine's cores as a local service would.
+A result is only valid if the machine could generate and measure the load. The load goes to a trivial
+server on loopback in its own process. It shares the cores of the machine, as a local service does.
 """
 
 import asyncio
@@ -35,67 +35,73 @@ from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 __all__ = ["LEVELS", "LIMIT", "Climb", "Clock", "Step", "climb", "clock", "files_allowed", "trivial_server"]
 
 LEVELS = tuple(float(round(2000 * 2 ** (step / 2), -2)) for step in range(11))
-"""Requests per second, each √2 times the one before: 2000, 2800, 4000 … 64 000."""
+"""Requests per second, each √2 times the previous one: 2000, 2800, 4000 … 64 000."""
 LIMIT = 0.1
-"""Seconds: the generator must be well enough to judge a response time against this."""
-_ANSWERED = 0.98
-"""Below this share of what was asked, the server could no more."""
-_ILL_REPORTS = 2
-"""Reports of an overloaded generator in a row that end a climb: one alone may be another program's doing."""
-_PATIENCE = 20.0
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+"""Time limit in seconds for which the health of the generator is checked."""
+_MIN_SUCCESS_RATIO = 0.98
+"""Minimum ratio of successes to due requests; below it, the server was overloaded."""
+_MAX_OVERLOADED_REPORTS = 2
+"""Successive reports of an overloaded generator that end a climb. Another program may cause one."""
+_START_TIMEOUT = 20.0
+"""Seconds that the trivial server may take to start, and to stop."""
+_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One level of a climb, as it went."""
+    """The result of one level of a climb."""
 
     rate: float
-    """Requests per second that were to arrive."""
+    """Requests per second that were due."""
     answered: float
     """Requests per second that succeeded."""
     cpu: float
-    """Ratio of a core that the busiest worker used."""
+    """Ratio of a core used by the busiest worker."""
     lag: float
     """Event-loop lag, 99th percentile, in seconds."""
     lateness: float
-    """How late requests were sent, 99th percentile, in seconds."""
+    """Lateness of the requests, 99th percentile, in seconds."""
     response: float | None
-    """Response time of the trivial server, 99th percentile, in seconds; None above every time."""
+    """Response time of the trivial server, 99th percentile, in seconds; None among failed requests."""
     health: str
-    """The generator's: "ok", "warn", or "invalid" where what was measured could not be believed."""
+    """Health of the generator: "ok", "warn", or "invalid" if the measurements are not usable."""
     reasons: tuple[str, ...]
-    """Why it was not ok."""
+    """Reasons of a health other than "ok"."""
 
     @property
     def shortest_limit(self) -> float:
-        """The shortest time limit, in seconds, that is judged at this level without a warning of lateness."""
+        """The shortest time limit in seconds without a warning of lateness at this level."""
         return self.lateness / LATENESS.warns.of_limit
 
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """A load that rose level by level."""
+    """A load that increased level by level."""
 
     workers: int
     steps: tuple[Step, ...]
 
     @property
     def best(self) -> Step | None:
-        """The highest level in good health: what went well once, the machine can do."""
+        """The highest level in good health. One such level shows that the machine can generate it."""
         return next((step for step in reversed(self.steps) if step.health == "ok"), None)
 
     @property
     def usable(self) -> Step | None:
-        """The highest level that could be believed, be it with a warning."""
+        """The highest level with usable measurements, with or without a warning."""
         return next((step for step in reversed(self.steps) if step.health != "invalid"), None)
 
     def above(self, step: Step) -> Step | None:
-        """The next level; None where the climb did not come so far."""
+        """The next higher level; None if it was not reached."""
         return next((other for other in self.steps if other.rate > step.rate), None)
 
     def users(self, files: float) -> int:
-        """How many users at the usual pace `usable` is worth, where each worker may have so many files open."""
+        """The number of users with the default think time that `usable` supports.
+
+        Args:
+            files: maximum number of open files per worker.
+
+        """
         if self.usable is None:
             return 0
         connections = self.workers * max(files - SPARE_FILES, 0.0)
@@ -103,25 +109,32 @@ class Climb:
 
 
 def climb(base: str, workers: int, seconds: float, *, root: Path, levels: Sequence[float] = LEVELS) -> Climb:
-    """Put rising loads on the server at `base`, `seconds` (two or more) at each level, until the generator is overloaded.
+    """Increase the load on a server until the load generator is overloaded.
+
+    Args:
+        base: base URL of the server.
+        workers: number of load processes.
+        seconds: duration of each level, two seconds or more.
+        root: folder of the project.
+        levels: requests per second, in increasing order.
 
     Raises:
-        UnreachableError: nobody answers there.
+        UnreachableError: the server does not answer.
 
     """
     stages = [stage for level in levels for stage in (Stage(0.0, level), Stage(seconds, level))]
     mix = (MixEntry("loadkit.journey:fetch", 1.0),)
     workload = Workload(Model.REQUESTS, tuple(stages), mix)
     plan = Plan.of("calibration", workload, drain=1.0, cache="as it is")
-    is_enough, ill = threading.Event(), 0
+    is_overloaded, overloaded_reports = threading.Event(), 0
 
     def watch(progress: Progress) -> None:
-        nonlocal ill
-        ill = 0 if progress.health == OK else ill + 1
-        if ill == _ILL_REPORTS:
-            is_enough.set()
+        nonlocal overloaded_reports
+        overloaded_reports = 0 if progress.health == OK else overloaded_reports + 1
+        if overloaded_reports == _MAX_OVERLOADED_REPORTS:
+            is_overloaded.set()
 
-    done = run(plan, Target("calibration", base), root=root, workers=workers, watch=watch, stop=is_enough)
+    done = run(plan, Target("calibration", base), root=root, workers=workers, watch=watch, stop=is_overloaded)
     return Climb(workers, tuple(_steps(done)))
 
 
@@ -135,8 +148,8 @@ def _steps(done: Run) -> Iterator[Step]:
         traffic = evidence.traffic(window=window)
         answered = float(traffic.completed.sum()) / window.seconds
         status, reasons = state.status, state.reasons
-        if answered < _ANSWERED * traffic.size / window.seconds:
-            status, reasons = "invalid", (*reasons, "the local server could not answer more")
+        if answered < _MIN_SUCCESS_RATIO * traffic.size / window.seconds:
+            status, reasons = "invalid", (*reasons, "the local server was overloaded")
         yield Step(
             rate=phase.level,
             answered=answered,
@@ -151,23 +164,23 @@ def _steps(done: Run) -> Iterator[Step]:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """How finely this machine tells time; both in seconds."""
+    """Precision of the monotonic clock of this machine, in seconds."""
 
     resolution: float
-    """As the system says."""
+    """Resolution that the system reports."""
     step: float
-    """The smallest difference that was seen between two readings."""
+    """Smallest measured difference between two readings."""
 
 
 def clock() -> Clock:
-    """Read the monotonic clock ten thousand times."""
+    """Measure the precision of the monotonic clock with ten thousand readings."""
     readings = [time.monotonic() for _ in range(10_000)]
     steps = [later - earlier for earlier, later in pairwise(readings) if later > earlier]
     return Clock(time.get_clock_info("monotonic").resolution, min(steps))
 
 
 def files_allowed() -> float:
-    """How many files, connections among them, one worker may have open; infinite where there is no limit."""
+    """Maximum number of file descriptors of one worker, including connections; infinite if unlimited."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return math.inf if hard == resource.RLIM_INFINITY else float(hard)
 
@@ -177,47 +190,47 @@ def files_allowed() -> float:
 
 @contextmanager
 def trivial_server() -> Iterator[str]:
-    """A server that says ``{}`` to everything, in a process of its own; yields its address.
+    """Start a server in its own process that answers every request with ``{}``; yield its base URL.
 
     Raises:
-        UnreachableError: it did not start.
+        UnreachableError: the server did not start.
 
     """
     context = multiprocessing.get_context("spawn")
-    ours, its = context.Pipe()
-    process = context.Process(target=_serve, args=(its,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_serve, args=(child_end,), daemon=True)
     process.start()
-    its.close()
+    child_end.close()
     try:
-        if not ours.poll(_PATIENCE):
+        if not parent_end.poll(_START_TIMEOUT):
             raise UnreachableError("the local server did not start")
-        yield f"http://127.0.0.1:{ours.recv()}"
+        yield f"http://127.0.0.1:{parent_end.recv()}"
     finally:
-        ours.close()
-        process.join(_PATIENCE)
+        parent_end.close()
+        process.join(_START_TIMEOUT)
 
 
-def _serve(ear: "Connection[int, object]") -> None:
+def _serve(connection: "Connection[int, object]") -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve_until_closed(ear))
+        runner.run(_serve_until_closed(connection))
 
 
-async def _serve_until_closed(ear: "Connection[int, object]") -> None:
-    """Serve as long as the process at the other end of `ear` lives and has not closed it."""
+async def _serve_until_closed(connection: "Connection[int, object]") -> None:
+    """Send the port of the server, and serve until the other process closes the connection or ends."""
     loop, is_over = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(ear.fileno(), is_over.set)
-    listener = await loop.create_server(_Answers, "127.0.0.1", 0, backlog=4096)
-    ear.send(listener.sockets[0].getsockname()[1])
+    loop.add_reader(connection.fileno(), is_over.set)
+    listener = await loop.create_server(_Responder, "127.0.0.1", 0, backlog=4096)
+    connection.send(listener.sockets[0].getsockname()[1])
     await is_over.wait()
-    loop.remove_reader(ear.fileno())
+    loop.remove_reader(connection.fileno())
     listener.close()
 
 
-class _Answers(asyncio.Protocol):
-    """Answers each request; they have no body, and come whole and one at a time."""
+class _Responder(asyncio.Protocol):
+    """Answers each request. The requests have no body, and arrive whole and one at a time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002  whatever it says
-        self._transport.write(_ANSWER)
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  every request gets the same response
+        self._transport.write(_RESPONSE)

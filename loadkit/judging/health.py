@@ -65,7 +65,7 @@ class CheckResult:
         side, unit = ("below" if self.check.falls else "above"), self.check.unit
         value, whose = (
             format_quantity(self.value, unit),
-            f" of the {self.population}" if self.population else "",
+            f" for the {self.population}" if self.population else "",
         )
         return f"{self.check.words} {value}{whose}, {side} {format_quantity(bound, unit)}"
 

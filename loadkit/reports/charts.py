@@ -1,6 +1,6 @@
-"""Charts of a run, drawn as SVG: the evidence beside a verdict.
+"""Charts of a run as SVG: the evidence of a verdict.
 
-All share the time axis of the run: what was not judged is shaded, the steady window is not.
+All charts share the time axis of the run. Everything outside the judged window is shaded.
 """
 
 import pkgutil
@@ -63,25 +63,25 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _SHORT_RUN = 120
-"""Seconds; up to here a point stands for one second, beyond for five."""
+"""Seconds; in a run up to this long, a point represents one second, in a longer run five."""
 _QUANTILES = (0.5, 0.95, 0.99)
 _CURVE = 1 - np.logspace(0, -4, 161)
-"""From the smallest to p99.99, closer together towards the tail."""
+"""Ratios from 0 to 0.9999, denser towards the tail."""
 
 
 def measure(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """A criterion's measure over time with its limit, as its family draws it."""
+    """The measure of a criterion over time with its limit, as its family draws it."""
     draw = pkgutil.resolve_name(rules_of(criterion.measure.family).chart)
     svg: bytes = draw(evidence, window, criterion)
     return svg
 
 
 def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING) -> bytes:
-    """The times of operations in the window, or in the whole run, from the fastest to the slowest in ten thousand."""
+    """Percentiles of response and service time up to p99.99, in the window or in the whole run."""
     figure = figure_of()
     axes = figure.subplots()
     for (title, kind), (colour, dash, width) in zip(
-        (("response time (judged): from when it was due", Kind.RESPONSE), ("service time: from when it was sent", Kind.SERVICE)),
+        (("response time (judged): since the intended start", Kind.RESPONSE), ("service time: since the send", Kind.SERVICE)),
         STROKES,
         strict=False,
     ):  # fmt: skip
@@ -93,7 +93,7 @@ def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYT
         axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=title)
         if traffic.failed and kind is Kind.RESPONSE:
             share = traffic.failed / traffic.size
-            text = f"{format_quantity(share, Unit.RATIO)} failed: they have no time, and count as above every limit"
+            text = f"{format_quantity(share, Unit.RATIO)} failed: counted as above every limit"
             axes.axvspan(_tail(1 - share), 4, color=LIMIT, alpha=0.12, linewidth=0, label=text)
     ticks = (0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)
     axes.set_xticks([_tail(tick) for tick in ticks], [f"p{tick * 100:g}" for tick in ticks])
@@ -103,14 +103,14 @@ def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYT
         label_values(axes, Unit.SECONDS)
     else:
         say(axes, "no operation succeeded")
-    axes.set_xlabel("share of the operations that took no longer")
-    head(figure, f"How long {scope} took, in the {'judged window' if window else 'whole run'}")
+    axes.set_xlabel("percentile of the operations")
+    head(figure, f"Times of {scope} in the {'judged window' if window else 'whole run'}")
     axes.legend(loc="lower right", frameon=False, fontsize=8, handlelength=2.6)
     return drawn(figure)
 
 
 def load(evidence: Evidence, window: Window | None) -> bytes:
-    """Users held beside users stated (closed load), and what was done per second."""
+    """Users held and users stated (closed load), and operations per second."""
     run, whole, closed = evidence.run, evidence.whole, bool(evidence.closed)
     figure = figure_of(1.5 if closed else 1.0)
     panels = figure.subplots(2 if closed else 1, 1, sharex=True, squeeze=False)[:, 0]
@@ -127,7 +127,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
     for population in run.plan.populations:
         if population not in evidence.closed:
             planned = np.array([population.workload.level_at(moment) for moment in bins.middles])
-            rates.append((f"{population.name} due per second, by plan", bins.middles, planned))
+            rates.append((f"{population.name} due per second (plan)", bins.middles, planned))
     if failed.any():
         rates.append(("failed per second", bins.middles, failed))
     strokes(panels[-1], rates)
@@ -138,7 +138,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
 
 
 def resources(evidence: Evidence, window: Window | None) -> bytes:
-    """Every named measure of the service, one panel each, below the response time on the same time axis."""
+    """The response time, and below it one panel per named measure of the service."""
     run = evidence.run
     observations = list(run.observations.values())
     figure = figure_of(0.55 * (len(observations) + 1))
@@ -149,11 +149,11 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
     panels[0].set_title("response time", loc="left", fontsize=9)
     for axes, observation in zip(panels[1:], observations, strict=True):
         is_birth = observation.name == BIRTHS
-        title = "age of the process: it falls where the instance restarted" if is_birth else observation.name
+        title = "age of the process: a drop is a restart of the instance" if is_birth else observation.name
         axes.set_title(title, loc="left", fontsize=9)
         lines = list(_observed(run, observation))
         if not lines:
-            say(axes, observation.problem or "nothing was scraped")
+            say(axes, observation.problem or "no data was scraped")
             continue
         if is_birth:
             lines = [(name, moments, run.started + moments - born) for name, moments, born in lines]
@@ -164,7 +164,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
 
 
 def errors(evidence: Evidence, window: Window | None) -> bytes:
-    """Failed operations per second, by how they failed."""
+    """Failed operations per second, by kind of failure."""
     run, whole = evidence.run, evidence.whole
     bins = _Bins.of(whole.seconds)
     figure = figure_of()
@@ -181,8 +181,8 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
         groups.append((f"{len(rest)} other kinds", rest))
     below = np.zeros(len(bins.middles))
     for (name, numbers), (colour, hatch) in zip(groups, FILLS, strict=False):
-        here = np.isin(outcome, numbers)
-        rate = bins.sums(np.bincount(second[here], count[here], whole.seconds)) / bins.lengths
+        in_group = np.isin(outcome, numbers)
+        rate = bins.sums(np.bincount(second[in_group], count[in_group], whole.seconds)) / bins.lengths
         axes.bar(
             bins.middles,
             rate,
@@ -192,7 +192,7 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
             hatch=hatch,
             edgecolor="white",
             linewidth=0.3,
-            label=f"{name} ({format_number(float(count[here].sum()))})",
+            label=f"{name} ({format_number(float(count[in_group].sum()))})",
         )
         below += rate
     label_values(axes, Unit.NUMBER)
@@ -200,18 +200,18 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
     return over_time(figure, [axes], run, window)
 
 
-# --- what is drawn
+# --- data of the charts
 
 
 @dataclass(frozen=True, slots=True)
 class _Bins:
-    """Stretches of a run, each drawn as one point."""
+    """Bins of a run on the time axis; each is drawn as one point."""
 
     edges: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, seconds: int) -> "_Bins":
-        """Of one second in a short run, of five in a longer one; the last may be shorter."""
+        """Bins of one second in a short run, of five in a longer one; the last may be shorter."""
         step = 1 if seconds <= _SHORT_RUN else 5
         return cls(np.unique(np.append(np.arange(0, seconds, step), seconds)))
 
@@ -235,7 +235,7 @@ def _ratio(parts: Floats, wholes: Floats) -> Floats:
 
 
 def _quantile_lines(traffic: Traffic, quantiles: Sequence[float]) -> list[Line]:
-    """Percentiles bin by bin; NaN where one lies among the failed."""
+    """Percentiles of each bin; NaN if the percentile is among the failed operations."""
     bins = _Bins.of(traffic.seconds)
     place = np.searchsorted(bins.edges, traffic.second, "right") - 1
     values = quantiles_of_each(place, traffic.bucket, traffic.count, len(bins.middles), quantiles)
@@ -246,13 +246,13 @@ def _quantile_lines(traffic: Traffic, quantiles: Sequence[float]) -> list[Line]:
 
 
 def _observed(run: Run, observation: Observation) -> Iterator[Line]:
-    """A measure's readings, instance by instance, broken where scrapes are missing."""
+    """The readings of a measure, one line per instance, interrupted where scrapes are missing."""
     free = replace(observation, lifespans={})
     for series in observation.series:
         moments: list[Floats] = []
         values: list[Floats] = []
-        for stretch in _stretches(series, observation.scrape_interval):
-            points = points_of(free, stretch, float(stretch.times[0]), float(stretch.times[-1]))
+        for part in _without_gaps(series, observation.scrape_interval):
+            points = points_of(free, part, float(part.times[0]), float(part.times[-1]))
             if len(points.times):
                 moments += [points.times - run.started, np.array([np.nan])]
                 values += [points.values, np.array([np.nan])]
@@ -260,23 +260,22 @@ def _observed(run: Run, observation: Observation) -> Iterator[Line]:
             yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
 
 
-def _stretches(series: Series, interval: float) -> Iterator[Series]:
-    violated = np.flatnonzero(np.diff(series.times) > 2.5 * interval) + 1
-    for times, values in zip(
-        np.split(series.times, violated), np.split(series.values, violated), strict=True
-    ):
+def _without_gaps(series: Series, interval: float) -> Iterator[Series]:
+    """The parts of a series between gaps of more than 2.5 scrape intervals."""
+    starts = np.flatnonzero(np.diff(series.times) > 2.5 * interval) + 1
+    for times, values in zip(np.split(series.times, starts), np.split(series.values, starts), strict=True):
         if len(times):
             yield Series(series.instance, times, values)
 
 
-# --- a criterion, in the way of its family (named in `loadkit.judging.families`)
+# --- charts of criteria, one per family (named in `loadkit.judging.families`)
 
 
 def times(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """Percentiles over time, the judged one first; and the mean where that is judged."""
+    """Percentiles over time, the judged one first; also the mean if it is judged."""
     traffic = evidence.traffic(criterion.scope)
     judged = criterion.measure.quantile
-    # The judged one first: it gets the heaviest line.
+    # The judged percentile is first, because the first line is the heaviest.
     others = [quantile for quantile in _QUANTILES if quantile != judged]
     lines = _quantile_lines(traffic, [judged, *others] if judged else list(_QUANTILES))
     if criterion.measure.statistic == "mean":
@@ -287,7 +286,7 @@ def times(evidence: Evidence, window: Window | None, criterion: Criterion) -> by
 
 
 def _failing(traffic: Traffic, quantile: float | None) -> list[tuple[float, float]]:
-    """Stretches of the run in which so many operations failed that the percentile lies among them."""
+    """Start and end of the bins in which the percentile is among the failed operations."""
     if quantile is None:
         return []
     bins, failed = _failed_share(traffic)
@@ -301,21 +300,21 @@ def _failed_share(traffic: Traffic) -> tuple[_Bins, Floats]:
 
 
 def failing_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The share of the operations that failed."""
+    """The ratio of failed operations over time."""
     bins, share = _failed_share(evidence.traffic(criterion.scope))
     lines = [(criterion.measure.name, bins.middles, share)]
     return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def succeeding_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The share of the operations that succeeded."""
+    """The ratio of successful operations over time."""
     bins, share = _failed_share(evidence.traffic(criterion.scope))
     lines = [(criterion.measure.name, bins.middles, 1 - share)]
     return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """Successes per second."""
+    """Successes per second over time."""
     traffic = evidence.traffic(criterion.scope)
     bins = _Bins.of(traffic.seconds)
     lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
@@ -323,7 +322,7 @@ def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) 
 
 
 def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """Whether each probe was answered."""
+    """The probes over time: 1 if answered, else 0."""
     moments = np.array([moment for moment, _ in evidence.run.probes])
     answered = np.array([float(is_answered) for _, is_answered in evidence.run.probes])
     lines = [("probe answered", moments, answered)]
@@ -331,21 +330,21 @@ def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
 
 
 def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """A measure's readings, instance by instance."""
+    """The readings of a measure, one line per instance."""
     observation = evidence.run.observations.get(criterion.measure.name)
     lines = [] if observation is None else list(_observed(evidence.run, observation))
     return _lines(evidence.run, window, lines, criterion.measure.unit, criterion)
 
 
 def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """Which alerts were firing."""
+    """The firing alerts over time."""
     observation = evidence.run.observations.get(observed_as(criterion.measure))
     lines = [] if observation is None else list(_observed(evidence.run, observation))
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
 def exact(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """How often it happened, by second: what must not be at all."""
+    """The count per second of events that must not occur."""
     name, whole = criterion.measure.name, evidence.whole
     counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
     lines = [(name, np.arange(0.5, whole.seconds), counts)]
@@ -360,21 +359,24 @@ def _lines(
     criterion: Criterion,
     failing: Sequence[tuple[float, float]] = (),
 ) -> bytes:
-    """Lines with the criterion's limit; in the stretches of `failing` the first of them is above every limit."""
+    """Draw lines with the limit of the criterion.
+
+    In the periods of `failing`, the first line is above every limit.
+    """
     figure = figure_of()
     axes = figure.subplots()
     values = [line[np.isfinite(line)] for _, _, line in lines]
     highest = max((float(line.max()) for line in values if len(line)), default=0.0)
     lowest = min((float(line.min()) for line in values if len(line)), default=0.0)
     if not any(len(line) for line in values):
-        say(axes, "nothing was measured")
+        say(axes, "no measurements")
     strokes(axes, lines)
     _mark_failing(axes, lines, failing)
     limit = criterion.limit
     side = "above" if criterion.comparison.is_upper else "below"
     _draw_limit(axes, limit, f"limit {format_quantity(limit, unit)}: fails {side}")
     if unit is Unit.SECONDS and 0 < highest < limit / 10 and lowest > 0:
-        # Far below its limit: on a straight axis it would lie flat on the ground.
+        # Far below the limit, a linear axis would show the line at zero.
         axes.set_yscale("log")
         axes.set_ylim(lowest * 0.7, limit * 2)
     elif unit is Unit.RATIO and min(limit, lowest) > 0.9:
@@ -388,9 +390,9 @@ def _lines(
 
 
 def _mark_failing(axes: Any, lines: Sequence[Line], failing: Sequence[tuple[float, float]]) -> None:
-    """Shade the stretches in which the first of some lines is above every time."""
+    """Shade the periods in which the first line is above every time."""
     for number, (start, end) in enumerate(failing):
-        text = "" if number else f"{lines[0][0]} lies among failed operations"
+        text = "" if number else f"{lines[0][0]} is among failed operations"
         axes.axvspan(start, end, color=LIMIT, alpha=0.12, linewidth=0, label=text)
 
 
@@ -403,27 +405,27 @@ def _draw_limit(axes: Any, limit: float, text: str) -> None:
 
 
 def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The response time in stretches of five seconds, as recovery is judged, what is as good as before, and by when."""
+    """The p95 response time in periods of five seconds, its bound for recovery, and the deadline."""
     figure = figure_of()
     axes = figure.subplots()
     run, end = evidence.run, evidence.whole.end
     seen = spells(evidence, 0, end)
     starts, p95 = np.array([spell.start for spell in seen]), np.array([spell.p95 for spell in seen])
     known = np.isfinite(p95)
-    lines = [("p95 of the five seconds from there on", starts, np.where(known, p95, np.nan))]
+    lines = [("p95 of the next five seconds", starts, np.where(known, p95, np.nan))]
     if not known.any():
-        say(axes, "nothing was measured")
+        say(axes, "no measurements")
     strokes(axes, lines)
     _mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
     cause = disturbance(run.plan)
     bounds = None if cause is None else allowed(evidence, cause)
     if bounds is not None and np.isfinite(bounds.p95):
-        _draw_limit(axes, bounds.p95, f"as good as before: up to {format_quantity(bounds.p95, Unit.SECONDS)}")
+        _draw_limit(axes, bounds.p95, f"recovered: up to {format_quantity(bounds.p95, Unit.SECONDS)}")
     if cause is not None:
-        promised = max((event.at for event in run.events), default=cause.at) + criterion.limit
-        axes.axvline(promised, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
+        deadline = max((event.at for event in run.events), default=cause.at) + criterion.limit
+        axes.axvline(deadline, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
         axes.annotate(
-            "promised by then", (promised, 0.08), (3, 0), xycoords=("data", "axes fraction"),
+            "deadline", (deadline, 0.08), (3, 0), xycoords=("data", "axes fraction"),
             textcoords="offset points", va="bottom", fontsize=8, color=LIMIT, bbox=TEXT_BOX,
         )  # fmt: skip
     upward(axes)
@@ -434,5 +436,5 @@ def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) ->
 
 
 def _tail(share: float) -> float:
-    """A share on the axis of the percentile curve: every nine takes the same room."""
+    """A ratio on the axis of the percentile curve: each further nine has the same width."""
     return float(-np.log10(max(1 - share, 1e-4)))

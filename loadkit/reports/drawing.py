@@ -1,6 +1,6 @@
-"""How charts look: lines, bars and words on the time axis of a run, as SVG.
+"""Style of the charts: lines, bars and text on the time axis of a run, as SVG.
 
-They read in grey (lines differ in weight and dash, bars in hatch) and at 900 pixels across.
+Charts are readable without colour (lines differ in weight and dash, bars in hatch) and 900 pixels wide.
 """
 
 import io
@@ -25,12 +25,12 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Line = tuple[str, Floats, Floats]
-"""A title; moments in seconds since the run's start; values, NaN where there is none."""
+"""A title; times in seconds since the start of the run; values, NaN if missing."""
 
 _WIDTH, _HEIGHT = 9.0, 3.4
-"""Inches; at 100 pixels to the inch they are the 900 pixels of a report's page."""
+"""Inches; at 100 pixels per inch, the width is the 900 pixels of a report page."""
 _ROW = 110
-"""Letters in a row."""
+"""Characters per row of text."""
 INK, _GREY, _PALE, LIMIT = "#1b2a41", "#5c6b80", "#a3b1c2", "#b3261e"
 STROKES = (
     (INK, "-", 1.8),
@@ -40,7 +40,7 @@ STROKES = (
     ("#7a5c2e", "-.", 1.4),
     ("#000000", (0, (1, 3)), 1.4),
 )
-"""Colour, dash and width of lines that lie in one chart, told apart without colour."""
+"""Colour, dash and width of the lines of a chart; they are distinguishable without colour."""
 FILLS = (
     ("#1b2a41", ""),
     ("#a3b1c2", "///"),
@@ -54,10 +54,10 @@ _PATH, _FRACTION = re.compile(rb' d="[^"]*"'), re.compile(rb"(\d\.\d\d)\d+")
 
 
 def strokes(axes: Any, lines: Sequence[Line]) -> None:
-    """Draw lines, told apart by weight and dash, with their titles."""
+    """Draw lines with their titles; they differ in weight and dash."""
     for number, (title, moments, values) in enumerate(lines):
         colour, dash, width = STROKES[number % len(STROKES)]
-        # The first line is what the chart is about: it lies above the others.
+        # The first line is the subject of the chart, so it is drawn above the others.
         axes.plot(
             moments,
             values,
@@ -72,12 +72,12 @@ def strokes(axes: Any, lines: Sequence[Line]) -> None:
 
 
 def head(figure: Any, title: str) -> None:
-    """Say what the whole is about."""
+    """Set the title of a figure."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
 
 
 def legend(axes: Any) -> None:
-    """Above the plot at its right, where it hides no line."""
+    """Put the legend above the plot on the right, where it hides no line."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
         axes.legend(
@@ -92,24 +92,24 @@ def legend(axes: Any) -> None:
 
 
 def say(axes: Any, text: str) -> None:
-    """A sentence in place of a line, in as many rows as it needs to stay within the picture."""
+    """Show a sentence instead of lines, wrapped to the width of the chart."""
     text = "\n".join(textwrap.wrap(text, _ROW))
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
     axes.set_yticks([])
 
 
 def upward(axes: Any) -> None:
-    """Have values begin at nothing, with room above, and enough below that a line at nothing can be seen."""
+    """Let the vertical axis start slightly below zero, so that a line at zero is visible."""
     highest = float(axes.dataLim.y1)
     top = 1.15 * highest if 0 < highest < np.inf else 1.0
     axes.set_ylim(-0.02 * top, top)
 
 
 def label_values(axes: Any, unit: Unit) -> None:
-    """Have the upright axis speak in a unit, with a pale line at each of its marks."""
+    """Label the vertical axis in a unit, with a pale grid line at each tick."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    # The legend says what is counted per second; it need not stand at every line.
+    # The legend names what is counted per second; the tick labels do not repeat it.
     plain = Unit.NUMBER if unit is Unit.PER_SECOND else unit
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_quantity(value, plain)))
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -118,7 +118,7 @@ def label_values(axes: Any, unit: Unit) -> None:
 
 
 def over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | None) -> bytes:
-    """Put panels on the run's time axis, shade what was not judged, mark what happened, and draw."""
+    """Draw panels on the time axis of a run; shade what was not judged and mark the events."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     end = whole(run).end
@@ -140,11 +140,11 @@ def over_time(figure: Any, panels: Sequence[Any], run: Run, window: Window | Non
     last.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10], integer=True))
     last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _moment(value)))
     judged = (
-        "nothing was judged"
+        "no window was judged"
         if window is None
         else f"judged: {_moment(window.start)} to {_moment(window.end)} (shaded: not judged)"
     )
-    last.set_xlabel(f"minutes and seconds since the load began — {judged}")
+    last.set_xlabel(f"minutes:seconds since the start of the load — {judged}")
     return drawn(figure)
 
 
@@ -153,7 +153,7 @@ def _moment(seconds: float) -> str:
 
 
 def figure_of(height: float = 1.0) -> Any:
-    """An empty figure; `height` in those of a single chart. Without pyplot, which keeps what it makes for ever."""
+    """An empty figure; `height` is relative to a single chart. pyplot would never release a figure."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(_WIDTH, _HEIGHT * max(1.0, height)), layout="constrained")
@@ -168,9 +168,10 @@ def drawn(figure: Any) -> bytes:
         axes.xaxis.label.set_size(8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_PALE)
-    held = io.BytesIO()
-    # Text stays text: a tenth of the size, and found by the browser's search. No date: equal runs, equal charts.
+    file = io.BytesIO()
+    # Text remains text: a tenth of the size, and the search of a browser finds it.
+    # Without a date, equal runs have equal charts.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "charts"}):
-        figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     # A hundredth of a point is finer than any screen; matplotlib writes a millionth, at twice the size.
-    return _PATH.sub(lambda path: _FRACTION.sub(rb"\1", path.group()), held.getvalue())
+    return _PATH.sub(lambda path: _FRACTION.sub(rb"\1", path.group()), file.getvalue())

@@ -1,4 +1,4 @@
-"""The gate: what the results of a session mean for a release, as an exit code and the lines that explain it."""
+"""The gate: the decision about a release as an exit code, with the lines that explain it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from loadkit.verdict import Status, exit_code
 
 __all__ = ["Judged", "answer", "gate", "judged_of", "tally"]
 
-NOTHING_SELECTED = "no criterion was selected: a tag that selects nothing is not a pass"
+NOTHING_SELECTED = "no criterion was selected; an empty selection is not a pass"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One criterion as the gate needs to know it."""
+    """One criterion in the form that the gate needs."""
 
     sentence: str
     where: str
@@ -24,21 +24,21 @@ class Judged:
     status: Status
     reason: str
     rehearsed: str = ""
-    """What was scaled; empty for the real thing."""
+    """What was scaled; empty for a run at the stated load."""
     is_advisory: bool = False
-    """Does it only report, and never block?"""
+    """Is it reported only, and never blocks a release?"""
 
 
 def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
-    """Answer for a results file, such as reports/criteria.json.
+    """Decide on a results file, such as reports/criteria.json.
 
     Args:
-        path: the file a session wrote, or the folder that holds it as criteria.json.
-        sign_off: a release is to be signed on it, so a rehearsal is refused.
+        path: the results file of a session, or the folder that contains it as criteria.json.
+        sign_off: refuse rehearsals, because a release is signed off on the results.
 
     Returns:
-        The exit code (`loadkit.verdict.EXIT_CODES`) and the lines to print. A file that is missing, empty or cannot
-        be read is 2, never a pass.
+        The exit code (`loadkit.verdict.EXIT_CODES`) and the lines to print. For a file that is missing, empty
+        or unreadable the code is 2, never a pass.
 
     """
     try:
@@ -62,7 +62,7 @@ def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
 
 
 def judged_of(results: Results) -> list[Judged]:
-    """The criteria of a results document, as the gate needs to know them."""
+    """The criteria of a results document in the form that the gate needs."""
     return [
         Judged(
             sentence=entry.sentence,
@@ -77,23 +77,23 @@ def judged_of(results: Results) -> list[Judged]:
 
 
 def tally(criteria: Sequence[Judged]) -> str:
-    """How many there are of each status, in one line: "3 criteria: 2 pass, 1 fail"."""
+    """The number of criteria of each status, in one line: "3 criteria: 2 pass, 1 fail"."""
     counts = Counter(judged.status for judged in criteria)
-    told = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
+    by_status = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
     advisory = sum(judged.is_advisory for judged in criteria)
     aside = f" ({advisory} advisory, not counted by the gate)" if advisory else ""
     noun = "criterion" if len(criteria) == 1 else "criteria"
-    return f"{len(criteria)} {noun}: {told}{aside}" if criteria else "0 criteria"
+    return f"{len(criteria)} {noun}: {by_status}{aside}" if criteria else "0 criteria"
 
 
 def answer(criteria: Sequence[Judged]) -> str:
-    """The gate's last word: "gate: fail (exit 1)"."""
+    """The decision in one line: "gate: fail (exit 1)"."""
     counted = [judged.status for judged in criteria if not judged.is_advisory]
     code = exit_code(counted)
     if not criteria:
         return f"gate: not judged (exit {code}): {NOTHING_SELECTED}"
     if not counted:
-        return f"gate: not judged (exit {code}): every criterion is advisory, so nothing was promised"
+        return f"gate: not judged (exit {code}): every criterion is advisory"
     word = next(status for status in Status if exit_code([status]) == code)
     return f"gate: {word} (exit {code})"
 

@@ -1,6 +1,6 @@
-"""criteria.json: what a session found, for the gate, for tracing and for other programs.
+"""criteria.json: the results of a session, for the gate, for tracing and for other programs.
 
-One document for all who read it. A reader ignores keys that a later version added.
+All readers use this one document. A reader ignores keys that a later version added.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 FILE = "criteria.json"
-"""The name of the results file within a session's folder of reports."""
+"""Name of the results file within the folder of reports."""
 SCHEMA = 1
-"""The version of its layout; another one is refused, not guessed at. Fields are added, never renamed."""
+"""Version of the layout; other versions are refused. Fields are added, never renamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What wrote the document."""
+    """The program that wrote the document."""
 
     name: str
     version: str
@@ -48,27 +48,27 @@ class RunEntry:
     """One run of the session. Times in Unix seconds, durations in seconds."""
 
     letter: str
-    """A, B …: as criteria refer to it."""
+    """A, B …; criteria refer to it."""
     id: str
     load: str
-    """In words: "1000 users"."""
+    """The load in words: "1000 users"."""
     stated: Mapping[str, float] | None
-    """Of a rehearsal the stated {"level", "hold"}; None for the real thing."""
+    """For a rehearsal the stated {"level", "hold"}; None for a run at the stated load."""
     started: float
     seconds: float
     ended: str
-    """How it ended, in words."""
+    """The ending of the run in words."""
     ending: Mapping[str, str]
-    """The same as {"kind", "detail"}."""
+    """The ending as {"kind", "detail"}."""
     criteria: int
-    """How many were judged on it."""
+    """Number of criteria judged on the run."""
     warnings: tuple[str, ...]
     plan: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictEntry:
-    """A verdict as JSON has it: seconds, bytes, ratios 0-1, counts per second. What is not finite is None."""
+    """A verdict as JSON values: seconds, bytes, ratios 0-1, counts per second; None if not finite."""
 
     status: Status
     reason: str
@@ -77,15 +77,15 @@ class VerdictEntry:
     limit: float | None = None
     unit: str = ""
     margin: float | None = None
-    """How far the measured value is from the limit, as a share of the limit."""
+    """Distance of the measured value from the limit, as a ratio of the limit."""
     interval: tuple[float | None, float | None] | None = None
     samples: int = 0
     effective_samples: float | None = None
     window: Mapping[str, Any] | None = None
     run: str = ""
-    """The run's id."""
+    """Id of the run."""
     rehearsed: str = ""
-    """What was scaled; empty for the real thing."""
+    """What was scaled; empty for a run at the stated load."""
     censored: bool = False
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -93,23 +93,23 @@ class VerdictEntry:
 
 @dataclass(frozen=True, slots=True)
 class CriterionEntry:
-    """One `Then` line and what came of it."""
+    """One `Then` line and its verdict."""
 
     sentence: str
     feature_file: str
     line: int
     advisory: bool
-    """Does it only report, and never block?"""
+    """Is it reported only, and never blocks a release?"""
     verdict: VerdictEntry
     id: str = ""
-    """The same for the same criterion, wherever in its file it stands."""
+    """Stable id of the criterion, independent of its line in the file."""
     feature: str = ""
     scenario: str = ""
     scenario_line: int = 0
     keyword: str = ""
     tags: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """The example of an outline: column and value."""
+    """The example of a scenario outline: column and value."""
     requirements: tuple[str, ...] = ()
     level: str = ""
     area: str = ""
@@ -126,7 +126,7 @@ class CriterionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that a session found."""
+    """All results of a session."""
 
     criteria: tuple[CriterionEntry, ...]
     runs: tuple[RunEntry, ...] = ()
@@ -135,28 +135,28 @@ class Results:
     started: float = 0.0
     stopped: float = 0.0
     exit_code: int = 2
-    """What the session left with."""
+    """Exit code of the session."""
     schema: int = SCHEMA
 
 
 def write(results: Results, reports: Path) -> Path:
-    """Write the document into a session's folder, whole or not at all, and return the file."""
+    """Write the document atomically into the folder of reports, and return the file."""
     reports.mkdir(parents=True, exist_ok=True)
     file = reports / FILE
-    passing = reports / f".{FILE}.{os.getpid()}"
+    temporary = reports / f".{FILE}.{os.getpid()}"
     data = plain(results)
-    # The schema first: who opens the file sees at once what it is.
+    # The schema is the first key, so that readers of the file see it first.
     text = json.dumps({"schema": results.schema, **data}, indent=1, ensure_ascii=False, allow_nan=False)
-    passing.write_text(text + "\n", encoding="utf-8")
-    passing.replace(file)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(file)
     return file
 
 
 def read(path: Path) -> Results:
-    """The document in a file, or in a folder's criteria.json.
+    """Read the document from a file, or from criteria.json in a folder.
 
     Raises:
-        ConfigurationError: it is missing, empty, of another schema, or not what a session writes.
+        ConfigurationError: the file is missing, empty, of another schema, or not a results document.
 
     """
     if path.is_dir():
@@ -165,17 +165,20 @@ def read(path: Path) -> Results:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: {error.strerror or error}; a session writes it at its end"
+            f"{path}: {error.strerror or error}; expected the results that behave writes at the end"
         ) from None
     except ValueError as error:
         raise ConfigurationError(f"{path}: not the results of a session: {error}") from None
     if isinstance(data, dict) and data.get("schema") != SCHEMA:
-        raise ConfigurationError(f"{path}: schema {data.get('schema')!r}, this version reads {SCHEMA}")
+        raise ConfigurationError(f"{path}: schema {data.get('schema')!r}, expected {SCHEMA}")
     return structure(Results, data, f"{path}: not the results of a session", allow_unknown=True)
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as objects, enums as text, tuples as lists, other libraries' numbers as such, null for what is not finite."""
+    """A value as JSON values: dataclasses as objects, enums as text, tuples as lists.
+
+    Numbers of other libraries become plain numbers. Numbers that are not finite become null.
+    """
     if dataclasses.is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A run's figures as JSON values: seconds, bytes, ratios 0-1; described by `run.schema.json` beside this module."""
+"""The figures of a run as JSON values: seconds, bytes, ratios 0-1; see `run.schema.json` here."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ from loadkit.verdict import Verdict, Window
 __all__ = ["SCHEMA", "effort", "summarise", "verdict_json"]
 
 SCHEMA = "loadkit-run/1"
-"""What the `schema` key says; it changes when a key changes its meaning."""
+"""Value of the `schema` key; it changes when the meaning of a key changes."""
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -30,16 +30,16 @@ Integers = npt.NDArray[np.int64]
 
 
 def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any]:
-    """All figures of a run in a window; without one in the steady window, else in the whole run.
+    """All figures of a run in a window (default: the steady window, else the whole run).
 
-    `response_time` counts the failed as above every time, and what stalls kept away from a closed
-    load (`corrected`); `response_time_ok` are the successes alone, as they came.
+    `response_time` counts failed operations as above every time. For a closed load, it includes the
+    coordinated-omission correction. `response_time_ok` counts only successes, uncorrected.
     """
     run, warnings = evidence.run, list(evidence.run.warnings)
     window = window or evidence.window
     if window is None:
         window = evidence.whole
-        warnings.append("there is no steady window: these figures are of the whole run")
+        warnings.append("there is no steady window; the figures cover the whole run")
     traffic = evidence.traffic(window=window)
     service = evidence.traffic(window=window, kind=Kind.SERVICE)
     corrected = evidence.corrected(0.0, window=window)
@@ -59,7 +59,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
         "response_time": _times(corrected),
         "response_time_ok": _times(evidence.traffic(window=window, successes_only=True)),
-        # Of service times no exact longest is recorded: the middle of the last bucket is within 0.1 %.
+        # The exact maximum of service times is not recorded; the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
         "by_label": _by_label(run, window, failures),
@@ -70,7 +70,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
 
 
 def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
-    """The load generator's own figures."""
+    """The figures of the load generator itself."""
     run, state = evidence.run, evidence.health(window)
     cpu_seconds, memory = effort(evidence, window)
     return {
@@ -92,14 +92,14 @@ def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
 
 
 def effort(evidence: Evidence, window: Window) -> tuple[float, int]:
-    """The workers' processor time in a window, in seconds, and their peak memory, in bytes."""
+    """The processor time of the workers in a window in seconds, and their peak memory in bytes."""
     cpu = evidence.per_second(lambda worker_second: worker_second.cpu_seconds, window)
     memory = evidence.per_second(lambda worker_second: worker_second.memory_bytes, window)
     return float(cpu.sum()), int(memory.max())
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON values; a bound that is infinite is null."""
+    """A verdict as JSON values; an infinite bound is null."""
     data = dataclasses.asdict(verdict)
     data["status"] = verdict.status.value
     data["interval"] = (
@@ -110,7 +110,10 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def _times(traffic: Traffic) -> dict[str, Any]:
-    """Mean of what has a time, percentiles of all, the longest; null is above every time, and then "censored" says so."""
+    """Mean of the successes; percentiles and maximum of all operations.
+
+    Null means above every time; then "censored" is true.
+    """
     figures = _quantiles(traffic.histogram())
     figures["mean"] = traffic.mean
     figures["max"] = float(traffic.timed[:, 2].max()) if traffic.size and not traffic.failed else None
@@ -124,7 +127,7 @@ def _quantiles(histogram: Integers) -> dict[str, Any]:
 
 
 def _merged(run: Run, kind: Kind, window: Window) -> Integers:
-    """What all workers counted of a kind, by bucket."""
+    """The counts of all workers of a kind, by bucket."""
     workers = [worker_series(worker) for worker in range(run.workers)]
     each = run.table.histograms(kind, workers, window.start, window.end)
     merged = np.zeros(FAILED + 1, np.int64)
@@ -163,7 +166,7 @@ def _by_label(run: Run, window: Window, failures: Mapping[str, Mapping[str, int]
 
 
 def _together(failures: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by kind of all labels, the most frequent kind first."""
+    """The counts by kind over all labels, the most frequent kind first."""
     return dict(sum((Counter(kinds) for kinds in failures), Counter[str]()).most_common())
 
 

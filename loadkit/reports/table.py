@@ -1,4 +1,4 @@
-"""Figures of a run as a table for the terminal, in the manner of wrk and hey."""
+"""The figures of a run as a table for the terminal, similar to wrk and hey."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ __all__ = ["lines"]
 _TIMES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LABELS_SHOWN = 20
 _KINDS_SHOWN, _KIND_WIDTH = 8, 70
-"""Kinds of failure, and characters of each."""
+"""Maximum number of kinds of failure shown, and of characters of each."""
 
 
 def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
     """The figures of `summary.summarise` as a table of at most 100 columns; verdicts last."""
     run, window, operations = evidence.run, figures["window"], figures["operations"]
-    told = [
+    rows = [
         "",
         f"{run.plan.in_words}; judged on {window['seconds']} s from {_clock(window['start'])}"
         + ("" if run.is_complete else f" ({run.ended})"),
@@ -28,51 +28,51 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
         f"  {'failed':<16}{format_number(figures['failed']):>10}   {format_ratio(figures['error_rate'])}",
     ]
-    told += _failures(figures["failures_by_kind"])
+    rows += _failures(figures["failures_by_kind"])
     if figures["dropped"]:
-        told.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   no place in flight was left")
-    told += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]
+        rows.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   too many were in flight")
+    rows += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]
     for title, key in (
         ("response time", "response_time"),
-        ("of successes", "response_time_ok"),
+        ("successes only", "response_time_ok"),
         ("service time", "service_time"),
         ("lateness", "lateness"),
     ):
         if key != "response_time_ok" or figures["failed"]:
-            told.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
-    told += _labels(figures["by_label"])
-    told += ["", f"  {_generator(figures)}", *_checks(evidence)]
-    told += [f"  note: {warning}" for warning in figures["warnings"]]
+            rows.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
+    rows += _labels(figures["by_label"])
+    rows += ["", f"  {_generator(figures)}", *_checks(evidence)]
+    rows += [f"  note: {warning}" for warning in figures["warnings"]]
     if verdicts:
-        told.append("")
+        rows.append("")
         for verdict in verdicts:
-            told += [f"  {verdict.status.upper():<13} {verdict.criterion}", f"  {'':<13} {verdict.reason}"]
-    return told
+            rows += [f"  {verdict.status.upper():<13} {verdict.criterion}", f"  {'':<13} {verdict.reason}"]
+    return rows
 
 
 def _failures(kinds: Mapping[str, int]) -> list[str]:
-    """How operations failed, the most frequent kind first."""
+    """The failures by kind, the most frequent kind first."""
     shown = list(kinds.items())[:_KINDS_SHOWN]
-    told = [f"  {'':<16}{format_number(count):>10}   {kind[:_KIND_WIDTH]}" for kind, count in shown]
+    rows = [f"  {'':<16}{format_number(count):>10}   {kind[:_KIND_WIDTH]}" for kind, count in shown]
     if len(kinds) > len(shown):
-        told.append(f"  {'':<29}and {len(kinds) - len(shown)} more kinds")
-    return told
+        rows.append(f"  {'':<29}and {len(kinds) - len(shown)} more kinds")
+    return rows
 
 
 def _labels(by_label: Mapping[str, Any]) -> list[str]:
     if len(by_label) < 2:
         return []
     busiest = sorted(by_label.items(), key=lambda item: -item[1]["operations"])
-    told = ["", f"  {'by label':<46}{'operations':>12}{'failed':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
+    rows = ["", f"  {'by label':<46}{'operations':>12}{'failed':>10}{'p50':>10}{'p95':>10}{'p99':>10}"]
     for label, figures in busiest[:_LABELS_SHOWN]:
         times = figures["response_time"]
-        told.append(
+        rows.append(
             f"  {label[:45]:<46}{format_number(figures['operations']):>12}{format_number(figures['failed']):>10}"
             + "".join(f"{_time(times.get(name)):>10}" for name in ("p50", "p95", "p99"))
         )
     if len(busiest) > _LABELS_SHOWN:
-        told.append(f"  and {len(busiest) - _LABELS_SHOWN} more")
-    return told
+        rows.append(f"  and {len(busiest) - _LABELS_SHOWN} more")
+    return rows
 
 
 def _generator(figures: Mapping[str, Any]) -> str:
@@ -90,20 +90,20 @@ def _generator(figures: Mapping[str, Any]) -> str:
 
 
 def _checks(evidence: Evidence) -> list[str]:
-    """The generator's health: for each check the value and its two bounds."""
+    """The health checks of the generator: for each the value and its two bounds."""
     checks = evidence.health(evidence.window or evidence.whole).checks
-    rows: list[tuple[str, Callable[[CheckResult], float]]] = [
+    figures: list[tuple[str, Callable[[CheckResult], float]]] = [
         ("measured", lambda result: result.value),
         ("warns", lambda result: result.warns_from),
         ("invalid", lambda result: result.invalid_from),
     ]
-    told = ["  " + " " * 16 + "".join(f"{result.check.title:>10}" for result in checks)]
-    for title, of in rows:
-        told.append(
+    rows = ["  " + " " * 16 + "".join(f"{result.check.title:>10}" for result in checks)]
+    for title, of in figures:
+        rows.append(
             f"  {title:<16}"
             + "".join(f"{format_quantity(of(result), result.check.unit):>10}" for result in checks)
         )
-    return told
+    return rows
 
 
 def _clock(unix: float) -> str:

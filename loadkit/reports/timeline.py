@@ -1,4 +1,4 @@
-"""A run second by second, as tables: for those who want to look at the figures behind a chart themselves."""
+"""The figures of each second of a run as tables, for analysis beyond the charts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,19 +28,19 @@ __all__ = ["csv_of", "generator", "seconds"]
 
 _GAUGES = (HELD, IN_FLIGHT)
 _COUNTS = (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS)
-"""What every run has; others that were counted come after them."""
+"""Counts of every run; other counts follow them."""
 _COLUMNS = {HELD: "users_held", BLOCKED: "blocked_by_service"}
-"""Columns that are not called as what they hold."""
+"""Columns whose name differs from the name of the count or gauge."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Integers = npt.NDArray[np.int64]
 
 
 def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
-    """The traffic of each second: operations that were due in it, how they ended, their response times in seconds.
+    """The traffic of each second: the operations due, their outcomes, response times in seconds.
 
-    Users held and operations in flight are those of the whole load, whatever the scope. A
-    percentile that lies among failed operations is missing, as one of no operation is.
+    Users held and operations in flight are those of the whole load, independent of the scope. A
+    percentile is missing if there is no operation, or if it is among failed operations.
     """
     whole, traffic = evidence.whole, evidence.traffic(scope)
     table = pd.DataFrame(
@@ -57,7 +57,7 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
 
 
 def generator(evidence: Evidence) -> pd.DataFrame:
-    """The load generator's own state, by second and worker; times in seconds, memory in bytes."""
+    """The state of the load generator, by second and worker; times in seconds, memory in bytes."""
     run = evidence.run
     table = _worker_seconds(run)
     length = int(table["second"].max()) + 1 if len(table) else 0
@@ -65,19 +65,19 @@ def generator(evidence: Evidence) -> pd.DataFrame:
         table[column] = np.nan
         for worker in table["worker"].unique():
             second, _, bucket, count = run.table.select(kind, [worker_series(worker)], 0, length)
-            here = table["worker"] == worker
+            rows = table["worker"] == worker
             delays = _percentiles(second, bucket, count, length)["p99"]
-            table.loc[here, column] = delays.reindex(table.loc[here, "second"]).to_numpy()
+            table.loc[rows, column] = delays.reindex(table.loc[rows, "second"]).to_numpy()
     return table.sort_values(["second", "worker"], ignore_index=True)
 
 
 def csv_of(table: pd.DataFrame) -> bytes:
-    """A table as CSV, microseconds the last digit; what is missing is empty."""
+    """A table as CSV with a precision of microseconds; missing values are empty."""
     return table.to_csv(index=False, float_format="%.6f").encode()
 
 
 def _worker_seconds(run: Run) -> pd.DataFrame:
-    """A row for each; counts and gauges add up all populations, in columns of their names."""
+    """One row per worker and second; counts and gauges are sums over all populations."""
     counts, gauges = dict.fromkeys(_COUNTS), dict.fromkeys(_GAUGES)
     for each in run.worker_seconds:
         counts |= dict.fromkeys(name for named in each.counts.values() for name in named)
@@ -101,6 +101,6 @@ def _column(name: str) -> str:
 
 
 def _percentiles(second: Integers, bucket: Integers, count: Integers, length: int) -> pd.DataFrame:
-    """p50, p95 and p99 of each second; missing where there is none, or where it lies among the failed."""
+    """p50, p95 and p99 of each second; missing if there is none, or if it is among the failed."""
     values = quantiles_of_each(second, bucket, count, length, list(_QUANTILES.values()))
     return pd.DataFrame(dict(zip(_QUANTILES, np.where(np.isinf(values), np.nan, values), strict=True)))

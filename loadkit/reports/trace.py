@@ -1,4 +1,4 @@
-"""Tracing: every requirement with the scenarios that judge it, at which load levels and groups, and what came of it."""
+"""Tracing: each requirement with its scenarios, load levels, endpoint groups and last verdicts."""
 
 import re
 import tomllib
@@ -28,39 +28,39 @@ class Requirement:
     text: Annotated[str, Stated('"p95 response time of every endpoint group below 500 ms"')]
     area: Annotated[str, Stated('"api"')]
     levels: Annotated[tuple[str, ...], Stated('["baseline", "peak"]')] = ()
-    """Load levels at which it must be judged, each a tag."""
+    """Load levels at which it must be judged; each is a tag."""
     groups: Annotated[tuple[str, ...], Stated('["auth", "admin"]')] = ()
-    """Endpoint groups that must each be judged; with levels, at each of these."""
+    """Endpoint groups that must be judged; if there are levels, at each level."""
     proof: Annotated[str, Stated('"tests/test_known_answers.py"')] = ""
-    """The test or page that shows it, where no scenario can: a path from the project's root."""
+    """Test or page that proves it if no scenario can: a path relative to the root of the project."""
     planned: Annotated[bool, Stated("true")] = False
-    """Is it not built yet, so that nothing need judge it?"""
+    """Is it not implemented yet? Then no scenario need judge it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgingScenario:
-    """A scenario as the features have it."""
+    """A scenario of the features."""
 
     where: str
     """file:line."""
     tags: frozenset[str]
     criteria: tuple[str, ...]
-    """Its Then sentences."""
+    """Sentences of its Then steps."""
 
     @property
     def ids(self) -> frozenset[str]:
-        """Requirements that it is tagged with."""
+        """Ids of the requirements in its tags."""
         return frozenset(tag for tag in self.tags if _ID.fullmatch(tag))
 
     @property
     def groups(self) -> frozenset[str]:
-        """Endpoint groups that its criteria speak of."""
+        """Endpoint groups in the scopes of its criteria."""
         found = set()
         for sentence in self.criteria:
             try:
                 scope = grammar.criterion(sentence).scope
             except PhraseError:
-                continue  # a step of the suite's users has a sentence of its own
+                continue  # a custom step of a user of the suite
             if scope.kind is ScopeKind.GROUP:
                 found.add(scope.name)
         return frozenset(found)
@@ -68,36 +68,36 @@ class JudgingScenario:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A requirement and all that is known of it."""
+    """A requirement with its scenarios, verdicts and problems."""
 
     requirement: Requirement
     scenarios: tuple[JudgingScenario, ...]
     verdicts: Mapping[Status, int]
-    """How many criteria of the last session came to what."""
+    """Number of criteria of the last session, by verdict."""
     problems: tuple[str, ...]
     """What is missing, one clause each."""
 
     def __str__(self) -> str:
-        asked = self.requirement
+        required = self.requirement
         criteria = sum(len(scenario.criteria) for scenario in self.scenarios)
         noun = "criterion" if criteria == 1 else "criteria"
         parts = [f"{criteria} {noun}"] if criteria else []
-        parts += [" ".join(asked.levels)] if criteria and asked.levels else []
-        parts += [" ".join(asked.groups)] if criteria and asked.groups else []
-        parts += [f"proof: {asked.proof}"] if asked.proof else []
-        parts += ["planned"] if asked.planned else []
+        parts += [" ".join(required.levels)] if criteria and required.levels else []
+        parts += [" ".join(required.groups)] if criteria and required.groups else []
+        parts += [f"proof: {required.proof}"] if required.proof else []
+        parts += ["planned"] if required.planned else []
         last = ", ".join(
             f"{self.verdicts[status]} {status}" for status in Status if self.verdicts.get(status)
         )
         parts += [f"last: {last}"] if last else ["last: none"] if criteria else []
-        return f"{asked.id:9}{' · '.join([*parts, *(problem.upper() for problem in self.problems)])}"
+        return f"{required.id:9}{' · '.join([*parts, *(problem.upper() for problem in self.problems)])}"
 
 
 def requirements_of(file: Path) -> tuple[Requirement, ...]:
-    """The catalogue, in its order.
+    """The requirements of a catalogue, in its order.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: the catalogue cannot be read.
 
     """
     try:
@@ -111,10 +111,10 @@ def requirements_of(file: Path) -> tuple[Requirement, ...]:
 
 
 def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
-    """What criteria of the last session came to, by requirement; nothing where there was no session.
+    """The verdicts of the last session, counted by requirement; empty without a results file.
 
     Raises:
-        ConfigurationError: the file is there, and not what a session writes.
+        ConfigurationError: the file exists and is not a results document.
 
     """
     found: dict[str, Counter[Status]] = {}
@@ -130,18 +130,21 @@ def trace(
     verdicts: Mapping[str, Mapping[Status, int]],
     proofs: frozenset[str] = frozenset(),
 ) -> tuple[list[Traced], list[str]]:
-    """Hold the catalogue against the features. Returns the requirements in order, and all that is wrong, one line each.
+    """Compare the catalogue with the features.
 
     Args:
         requirements: the catalogue.
         scenarios: all scenarios.
-        verdicts: of the last session, by requirement.
-        proofs: those named in the catalogue that exist.
+        verdicts: verdicts of the last session, by requirement.
+        proofs: the proofs of the catalogue that exist.
+
+    Returns:
+        The requirements in order, and the problems, one line each.
 
     """
     known = {requirement.id for requirement in requirements}
     problems = [
-        f"{scenario.where}: @{name} is in no catalogue"
+        f"{scenario.where}: @{name} is not in the catalogue"
         for scenario in scenarios
         for name in sorted(scenario.ids - known)
     ]
@@ -158,18 +161,18 @@ def _missing(
     requirement: Requirement, judging: Sequence[JudgingScenario], proofs: frozenset[str]
 ) -> list[str]:
     if requirement.proof and requirement.proof not in proofs:
-        return [f"names a proof that is not there: {requirement.proof}"]
+        return [f"names a proof that does not exist: {requirement.proof}"]
     if not judging:
-        return [] if requirement.proof else ["is judged by nothing"]
-    wanted = [
+        return [] if requirement.proof else ["has no criterion"]
+    required = [
         (level, group) for level in requirement.levels or ("",) for group in requirement.groups or ("",)
     ]
-    left_out = [
+    missing = [
         "/".join(part for part in (level, group) if part)
-        for level, group in wanted
+        for level, group in required
         if not any(
             (not level or level in scenario.tags) and (not group or group in scenario.groups)
             for scenario in judging
         )
     ]
-    return [f"misses {name}" for name in left_out]
+    return [f"has no criterion for {name}" for name in missing]

@@ -1,1 +1,1 @@
-"""What ties behave to the load kit: session, runner, results and reports."""
+"""The integration of behave with the load kit: session, runner, results and reports."""

@@ -1,7 +1,8 @@
-"""Allure results: one for each criterion, written into reports/allure-results.
+"""Allure results: one per criterion, written into reports/allure-results.
 
-Of Allure's statuses pass is passed, fail is failed, inconclusive and invalid are broken, not judged is unknown. What Allure
-cannot tell apart stands in the result's name, and as the first word of its message, by which allure/categories.json sorts.
+The Allure status of pass is passed, of fail failed, of inconclusive and invalid broken, of not judged
+unknown. The name of a result and the first word of its message contain verdicts that have no Allure
+status of their own; allure/categories.json uses that word.
 """
 
 import base64
@@ -32,11 +33,11 @@ from steps.suite.terminal import figures
 __all__ = ["FOLDER", "remove", "write"]
 
 FOLDER = "allure-results"
-"""Its name within the folder of reports."""
+"""Name of the folder within the folder of reports."""
 
 _CATEGORIES = Path(__file__).parents[2] / "allure" / "categories.json"
 _CATALOGUE = "../../features/requirements.toml"
-"""The requirements, as seen from the report, reports/allure/index.html."""
+"""Path of the requirements, relative to the report reports/allure/index.html."""
 _STATUSES = {
     Status.PASS: model2.Status.PASSED,
     Status.FAIL: model2.Status.FAILED,
@@ -45,17 +46,18 @@ _STATUSES = {
     Status.NOT_JUDGED: model2.Status.UNKNOWN,
 }
 _AREAS = {"api": "API", "websocket": "WebSocket"}
-"""Areas that are not written as their tag with a capital."""
-_TOLD_BY_ALLURE = {Status.PASS, Status.FAIL}
+"""Areas whose name is not their capitalized tag."""
+_ALLURE_VERDICTS = {Status.PASS, Status.FAIL}
+"""Verdicts that have an Allure status of their own."""
 
 
 def remove(reports: Path) -> None:
-    """Take away what an earlier session wrote: two results of one criterion in a folder would count as a retry."""
+    """Remove the results of an earlier session: Allure shows two results of one criterion as a retry."""
     shutil.rmtree(reports / FOLDER, ignore_errors=True)
 
 
 def write(outcome: Outcome, reports: Path) -> Path:
-    """Write a session's results with their evidence into an empty folder, and return it."""
+    """Write the results of a session with their evidence into an empty folder, and return it."""
     remove(reports)
     folder = reports / FOLDER
     store = _AttachmentStore(AllureFileLogger(str(folder)))
@@ -65,7 +67,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
     for finished in outcome.criteria:
         result = finished.result
         repeats[result.identity] += 1
-        # Allure sorts by start: a millisecond apart keeps the order of the feature files.
+        # Allure sorts by start time. Differences of a millisecond preserve the order of the feature files.
         latest = max(latest + 1, int(result.started * 1000))
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
@@ -80,41 +82,41 @@ def write(outcome: Outcome, reports: Path) -> Path:
             )
         )
         if attachments:
-            entry.descriptionHtml += _image(attachments[0].title, store.drawn(attachments[0]))
+            entry.descriptionHtml += _image(attachments[0].title, store.content(attachments[0]))
         store.logger.report_result(entry)
     _write_globals(outcome, store)
-    _write_surroundings(outcome, folder)
+    _write_environment(outcome, folder)
     return folder
 
 
 class _AttachmentStore:
-    """The attachments of a folder: what several results show is drawn once.
+    """The attachments of a folder. An attachment of several results is drawn once.
 
-    But each gets a file of its own, since Allure 3 shows a file only in the first result that names it.
+    Each result has its own file, because Allure 3 shows a file only in the first result that names it.
     """
 
     def __init__(self, logger: AllureFileLogger) -> None:
         self.logger = logger
-        self._drawn: dict[str, bytes] = {}
+        self._contents: dict[str, bytes] = {}
 
-    def drawn(self, attachment: Attachment) -> bytes:
-        """What an exhibit shows."""
-        if attachment.key not in self._drawn:
-            self._drawn[attachment.key] = attachment.draw()
-        return self._drawn[attachment.key]
+    def content(self, attachment: Attachment) -> bytes:
+        """The content of an attachment."""
+        if attachment.key not in self._contents:
+            self._contents[attachment.key] = attachment.draw()
+        return self._contents[attachment.key]
 
     def put(self, attachment: Attachment) -> model2.Attachment:
-        """Write an exhibit, and refer to it."""
+        """Write an attachment, and return the reference to it."""
         source = f"{uuid.uuid4()}-attachment.{attachment.kind.extension}"
-        self.logger.report_attached_data(self.drawn(attachment), source)
+        self.logger.report_attached_data(self.content(attachment), source)
         return model2.Attachment(name=attachment.title, source=source, type=attachment.kind.mime_type)
 
 
 def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
-    """A criterion as Allure knows it, without times, steps and evidence; `repeat` counts equal ones from 1."""
+    """A criterion as an Allure result without times, steps and evidence; `repeat` counts equal ones from 1."""
     result, verdict = finished.result, finished.result.verdict
     sentence = (
-        result.sentence if verdict.status in _TOLD_BY_ALLURE else f"{verdict.status} · {result.sentence}"
+        result.sentence if verdict.status in _ALLURE_VERDICTS else f"{verdict.status} · {result.sentence}"
     )
     asides = [
         *([f"rehearsed: {verdict.rehearsed}"] if verdict.rehearsed else []),
@@ -135,7 +137,7 @@ def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResu
             model2.Link(LinkType.LINK, f"{_CATALOGUE}#{requirement}", requirement)
             for requirement in result.requirements
         ],
-        # Excluded ones do not make it another test: they change from run to run.
+        # Measurements change from run to run; excluded parameters do not identify the test.
         parameters=[
             *(model2.Parameter(name, value, excluded=True) for name, value in _measurements(finished)),
             *(model2.Parameter(name, value) for name, value in result.parameters),
@@ -177,15 +179,15 @@ def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
 
 
 def _description(finished: Finished, run_line: str, run: Run | None) -> Iterator[str]:
-    """In paragraphs of HTML: the verdict and its reason, the run, what else to know, and the promise."""
+    """Paragraphs of HTML: the verdict with its reason, the run, the notes, and the promise."""
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
     if run_line:
-        yield f"{html.escape(run_line)}. Its tables are among the global attachments."
+        yield f"{html.escape(run_line)}. The global attachments contain the tables of the run."
     if verdict.rehearsed:
-        yield f"This was a rehearsal ({html.escape(verdict.rehearsed)}); a release is not signed on it."
+        yield f"This was a rehearsal ({html.escape(verdict.rehearsed)}). It cannot sign off a release."
     if result.advisory:
-        yield "Advice only: it reports and never blocks."
+        yield "This criterion is advisory: it never blocks a release."
     for warning in (*verdict.warnings, *(run.warnings if run is not None else ())):
         yield f"Note: {html.escape(warning)}"
     if finished.promise:
@@ -193,7 +195,7 @@ def _description(finished: Finished, run_line: str, run: Run | None) -> Iterator
 
 
 def _image(title: str, svg: bytes) -> str:
-    """A chart in the page itself: attachments are folded up, and a reader should not have to look for it."""
+    """A chart within the description, because Allure collapses attachments."""
     return (
         f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"/>'
     )
@@ -213,7 +215,7 @@ def _context(finished: Finished, moment: int, store: _AttachmentStore) -> Iterat
             shown.attachments = [store.put(_table(step))]
         yield shown
     if rehearsed := finished.result.verdict.rehearsed:
-        # The steps above say what a release is signed on: nobody must take them for what was done.
+        # The steps above state the load for a release. This step states the load of the rehearsal.
         passed = model2.Status.PASSED
         yield model2.TestStepResult(
             name=f"rehearsed with {rehearsed}", status=passed, start=moment, stop=moment
@@ -236,7 +238,7 @@ def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepR
 
 
 def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
-    """What belongs to no single criterion: the tables of each run."""
+    """Write the global attachments: the tables of each run."""
     moment = int(outcome.stopped * 1000)
     attachments = [
         model2.GlobalAttachment(f"Run {letter} · {shown.name}", shown.source, shown.type, moment)
@@ -247,8 +249,8 @@ def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
         store.logger.report_globals(model2.Globals(attachments))
 
 
-def _write_surroundings(outcome: Outcome, folder: Path) -> None:
-    """What Allure shows beside the results: the environment, who made them, and the categories."""
+def _write_environment(outcome: Outcome, folder: Path) -> None:
+    """Write the files that Allure shows besides the results: environment, executor and categories."""
     environment = {
         "gate": answer(outcome.judged).removeprefix("gate: "),
         "environment": outcome.environment,
@@ -266,15 +268,15 @@ def _write_surroundings(outcome: Outcome, folder: Path) -> None:
 
 
 def _service(runs: Iterable[Run]) -> Iterator[tuple[str, str]]:
-    """What was loaded, and from what machine, as the last run found it."""
+    """The service and the machine of the load generator, from the facts of the last run."""
     facts: Mapping[str, Any] = next((run.facts for run in reversed(list(runs)) if run.facts), {})
-    told = facts.get("environment", {})
-    if "version" in told:
-        yield "service version", str(told["version"])
-    if "instances" in told:
-        instances = told["instances"]
+    environment = facts.get("environment", {})
+    if "version" in environment:
+        yield "service version", str(environment["version"])
+    if "instances" in environment:
+        instances = environment["instances"]
         yield "service instances", str(len(instances) if isinstance(instances, list) else instances)
-    rows = told.get("rows")
+    rows = environment.get("rows")
     if rows:
         largest = max(rows, key=rows.get)
         yield f"rows of {largest}", f"{rows[largest]:,}"

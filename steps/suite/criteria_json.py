@@ -1,4 +1,4 @@
-"""From a session's outcome to its results document, `loadkit.reports.results`."""
+"""Converts the outcome of a session to its results document, `loadkit.reports.results`."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -19,12 +19,12 @@ SUITE = "sla-acceptance"
 
 
 def remove(reports: Path) -> None:
-    """Remove what an earlier session wrote."""
+    """Remove the results of an earlier session."""
     (reports / results.FILE).unlink(missing_ok=True)
 
 
 def write(outcome: Outcome, reports: Path) -> Path:
-    """Write the results of a session, whole or not at all, and return the file."""
+    """Write the results of a session atomically, and return the file."""
     return results.write(document(outcome), reports)
 
 

@@ -1,9 +1,10 @@
-"""What `behave --dry-run` says at its end: the runs, in order, what each judges and costs, and what cannot be read."""
+"""The summary of `behave --dry-run`: the runs in order, their criteria and duration, and all problems."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from loadkit.environment.environment import Environment
+from loadkit.reports.gate import NOTHING_SELECTED
 from loadkit.units import format_seconds
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Workload
@@ -13,15 +14,21 @@ __all__ = ["difference", "show", "too_long"]
 
 
 def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: Environment) -> int:
-    """Print it, problems on stderr; return the exit code: 2 where there is a problem, or nothing to judge."""
+    """Print the summary, problems on stderr.
+
+    Returns:
+        The exit code: 2 if there is a problem or no criterion.
+
+    """
     runs = list(shared.values())
     for number, run in enumerate(runs):
-        why = f"; a run of its own: {difference(run.plan, runs[0].plan)}" if number else ""
+        why = f"; separate run: {difference(run.plan, runs[0].plan)}" if number else ""
         print(f"{run.title}, {format_seconds(seconds(run.plan))}: {_use(run)}{why}")
     total = sum(seconds(run.plan) for run in runs)
     if runs:
         print(
-            f"{len(runs)} run{'s' * (len(runs) > 1)}, {format_seconds(total)} in all on {environment.name}; no load was put on"
+            f"{len(runs)} run{'s' * (len(runs) > 1)}, {format_seconds(total)} in total on {environment.name}; "
+            "no load was started"
         )
     sys.stdout.flush()
     trouble = too_long(shared, environment)
@@ -29,12 +36,12 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
     for problem in problems:
         print(problem, file=sys.stderr)
     if not runs and not problems:
-        print("no criterion was selected: a tag that selects nothing is not a pass", file=sys.stderr)
+        print(NOTHING_SELECTED, file=sys.stderr)
     return 2 if problems or not runs else 0
 
 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
-    """Why the environment does not permit as much load in all, in one line; empty where it does."""
+    """One line if the runs exceed the minutes of load that the environment allows, else empty."""
     minutes = sum(seconds(run.plan) for run in shared.values()) / 60
     if minutes <= environment.settings.max_minutes:
         return ""
@@ -45,45 +52,46 @@ def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
 
 
 def seconds(plan: Plan) -> float:
-    """How long a run takes by plan."""
+    """The planned duration of a run in seconds."""
     return plan.seconds
 
 
 def difference(plan: Plan, other: Plan) -> str:
-    """Why two plans cannot share a run, in words: what `plan` has where `other` has something else."""
-    mine, theirs = _told(plan), _told(other)
+    """Why two plans cannot share a run, in words: the parts of `plan` that differ from `other`."""
+    mine, theirs = _parts(plan), _parts(other)
     return "; ".join(f"{mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name])
 
 
 def _use(run: SharedRun) -> str:
-    """What a run is for, and whether it disturbs the service."""
+    """The use of a run, and the actions that disturb the service."""
     noun = "criterion" if run.criteria == 1 else "criteria"
+    compared_noun = "criterion" if run.compared == 1 else "criteria"
     uses = [f"judges {run.criteria} {noun}"] if run.criteria or not run.compared else []
-    uses += [f"is compared with by {run.compared} of other runs"] if run.compared else []
+    uses += [f"is the reference of {run.compared} {compared_noun} of other runs"] if run.compared else []
     uses += [
         f"disturbs the service ({', '.join(action.name for action in run.plan.actions)})"
     ] * run.plan.disturbs
     return ", ".join(uses)
 
 
-def _told(plan: Plan) -> dict[str, str]:
-    """A plan in words, part by part."""
+def _parts(plan: Plan) -> dict[str, str]:
+    """The parts of a plan in words, by name."""
 
-    def told(words: Callable[[Workload], str]) -> str:
-        """What is to be said of the populations' loads, once where they are alike."""
+    def joined(words: Callable[[Workload], str]) -> str:
+        """The words for the loads of all populations, without repetitions."""
         return " + ".join(dict.fromkeys(words(population.workload) for population in plan.populations))
 
     return {
         "load": plan.in_words,
-        "time": told(_time),
-        "mix": told(
+        "time": joined(_time),
+        "mix": joined(
             lambda load: ", ".join(
                 f"{entry.share:.0%} {entry.journey}{f' in {entry.region}' if entry.region else ''}"
                 for entry in load.mix
             )
         ),
-        "think": told(lambda load: f"{load.think.low:g} to {load.think.high:g} s of thinking"),
-        "pace": told(
+        "think": joined(lambda load: f"a think time of {load.think.low:g} to {load.think.high:g} s"),
+        "pace": joined(
             lambda load: (
                 f"a journey every {format_seconds(load.pace)}" if load.pace else "no pace of journeys"
             )
@@ -94,7 +102,7 @@ def _told(plan: Plan) -> dict[str, str]:
 
 
 def _time(load: Workload) -> str:
-    """How long the stages of a load are, with the levels that they go to unless there is only one."""
+    """The durations of the stages of a load, with their levels if there are several."""
     lasting = [stage for stage in load.stages if stage.seconds]
     has_one_level = len({stage.level for stage in load.stages}) == 1
     return " + ".join(

@@ -1,4 +1,4 @@
-"""The attachments of a report: evidence beside each criterion, and the tables of each run."""
+"""The attachments of a report: the evidence of each criterion, and the tables of each run."""
 
 import hashlib
 import json
@@ -25,26 +25,26 @@ __all__ = ["Attachment", "attachments_of", "tables_of"]
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One attachment, drawn when it is needed."""
+    """One attachment; its content is generated on demand."""
 
     title: str
     key: str
-    """Equal keys, equal contents: several criteria show one file."""
+    """Attachments with equal keys have equal contents."""
     kind: AttachmentType
     draw: Callable[[], bytes]
 
 
 def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
-    """What to show beside a criterion: its own measure first, then what its run has for all."""
+    """The attachments of a criterion: first its own measure, then those of its run."""
     run, window = evidence.run, result.verdict.window or evidence.window
     scope, limit = EVERYTHING, NO_TIME_LIMIT
     try:
         criterion = grammar.criterion(result.sentence)
     except PhraseError:
-        pass  # a step of the suite's users has a sentence of its own
+        pass  # a custom step of a user of the suite
     else:
         if criterion.reference is not None:
-            # What is drawn is this run's own measure, with what it comes to as a limit for it.
+            # The chart shows the measure of this run with the limit that results from the comparison.
             limit = result.verdict.details.get("here", {}).get("limit") or 0.0
             criterion = replace(criterion, reference=None, limit=limit)
         if criterion.scope.kind is not ScopeKind.INSTANCE:
@@ -73,21 +73,21 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         lambda: timeline.csv_of(timeline.seconds(evidence, scope)),
     )
     yield Attachment(
-        "the load generator's health",
+        "health of the load generator",
         f"{run.id}-health-{window}-{limit}",
         AttachmentType.TEXT,
         lambda: "\n".join(_generator(evidence, window or evidence.whole, limit)).encode(),
     )
     yield Attachment(
-        "what was looked at before the load",
+        "checks before the load",
         f"{run.id}-preflight",
         AttachmentType.TEXT,
-        lambda: "\n".join(run.facts.get("preflight") or ["nothing was"]).encode(),
+        lambda: "\n".join(run.facts.get("preflight") or ["none"]).encode(),
     )
 
 
 def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str]:
-    """The checks of the generator's health in a window, for a time limit in seconds."""
+    """The health checks of the load generator in a window, for a time limit in seconds."""
     state = evidence.health(window, limit)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
@@ -97,17 +97,17 @@ def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str
             for figure in (result.value, result.warns_from, result.invalid_from)
         )
         side = "below" if result.check.falls else "above"
-        yield f"{result.check.words} {value} (a warning {side} {warns}, invalid {side} {invalid})"
+        yield f"{result.check.words} {value} (warning {side} {warns}, invalid {side} {invalid})"
     cpu_seconds, memory = summary.effort(evidence, window)
     yield (
-        f"load processes: {evidence.run.workers}, with {format_number(cpu_seconds)} s of processor time "
-        f"and {format_bytes(memory)} of memory"
+        f"load processes: {evidence.run.workers}; processor time {format_number(cpu_seconds)} s; "
+        f"memory {format_bytes(memory)}"
     )
-    yield "second by second: the table of the load generator, among the global attachments"
+    yield "figures of each second: see the table of the load generator in the global attachments"
 
 
 def tables_of(evidence: Evidence) -> Iterator[Attachment]:
-    """What to keep of a run for those who calculate themselves."""
+    """The tables of a run, for further analysis."""
     run = evidence.run
     yield Attachment("figures", f"{run.id}-figures", AttachmentType.JSON, partial(_figures, evidence))
     yield Attachment(

@@ -1,4 +1,4 @@
-"""Reads feature files as editors save them: a byte order mark, any space after a keyword."""
+"""Reads feature files in the forms that editors save: with a byte order mark, any space after a keyword."""
 
 import os
 from pathlib import Path
@@ -18,11 +18,11 @@ class _Parser(parser.Parser):  # type: ignore[misc]
 
 
 def parse_file(filename: str, language: str | None = None) -> Feature | None:
-    """Read a feature file; None where it is empty.
+    """Read a feature file; None if it is empty.
 
     Raises:
-        ConfigurationError: it is not UTF-8.
-        ParserError: it is not Gherkin.
+        ConfigurationError: the file is not UTF-8.
+        ParserError: the file is not Gherkin.
 
     """
     data = Path(filename).read_bytes()
@@ -40,5 +40,5 @@ def parse_file(filename: str, language: str | None = None) -> Feature | None:
 
 
 def install() -> None:
-    """Replace behave's own reader of feature files; behave offers no setting for that."""
+    """Replace behave's reader of feature files; behave has no setting for that."""
     parser.parse_file = parse_file

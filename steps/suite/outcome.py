@@ -1,6 +1,7 @@
-"""What a session came to: its runs, and every criterion with its verdict and what was done before it was judged.
+"""The outcome of a session: its runs, and every criterion with its verdict and its Given and When steps.
 
-The reporter collects one `Outcome`; the results file, the Allure results and the table on the terminal are views of it.
+The reporter collects one `Outcome`. The results file, the Allure results and the table on the terminal are
+views of it.
 """
 
 import time
@@ -17,20 +18,21 @@ from steps.suite.results import CriterionResult, plain_name
 __all__ = ["ContextStep", "Finished", "Outcome", "run_line", "span"]
 
 _SHORT = 120
-"""Seconds; below it, minutes alone do not tell when a run was."""
+"""Seconds; times of shorter runs are shown with seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextStep:
-    """A Given or When that stood before a criterion."""
+    """A Given or When step before a criterion."""
 
     text: str
-    """With its keyword: "Given 1000 concurrent users"."""
+    """The step with its keyword: "Given 1000 concurrent users"."""
     has_held: bool
+    """Did the step succeed?"""
     message: str = ""
-    """Why it did not hold, in one line."""
+    """Why the step failed, in one line."""
     table: str = ""
-    """Its table as written; empty without one."""
+    """The table of the step as written; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,13 @@ class Finished:
 
     result: CriterionResult
     context: tuple[ContextStep, ...] = ()
-    """The Givens and Whens of its scenario, in order."""
+    """The Given and When steps of its scenario, in order."""
     promise: str = ""
-    """The feature's description: what is promised, in the product's words."""
+    """The description of the feature: the promise in the words of the product."""
 
     @property
     def scenario(self) -> str:
-        """The scenario's name, with the values of its example that the name does not tell."""
+        """The name of the scenario, with the values of its example that the name does not contain."""
         name = plain_name(self.result.scenario)
         example = ", ".join(value for _, value in self.result.parameters if value not in name)
         return f"{name} ({example})" if example else name
@@ -56,15 +58,15 @@ class Outcome:
     """A session that has ended."""
 
     criteria: tuple[Finished, ...]
-    """In Gherkin order."""
+    """In the order of the feature files."""
     environment: str
-    """Its name, as in environments/NAME.toml."""
+    """Name of the environment, as in environments/NAME.toml."""
     started: float
     """Unix seconds."""
     stopped: float
     """Unix seconds."""
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    """What the runs show, by letter, in the order they ran."""
+    """The evidence of the runs, by letter, in the order they ran."""
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -73,12 +75,12 @@ class Outcome:
 
     @property
     def code(self) -> int:
-        """The exit code: over all criteria that are not advisory; 2 where there is none."""
+        """The exit code over all criteria that are not advisory; 2 if there is none."""
         return exit_code(judged.status for judged in self.judged if not judged.is_advisory)
 
     @property
     def judged(self) -> list[Judged]:
-        """The criteria as the gate sees them."""
+        """The criteria in the form that the gate needs."""
         return [
             Judged(
                 sentence=finished.result.sentence,
@@ -98,14 +100,14 @@ class Outcome:
 
 
 def run_line(letter: str, run: Run, criteria: int) -> str:
-    """A run in one sentence: "Run A (1000 users, 14:02–14:09) judges 8 criteria"; local time, as on the reader's clock."""
+    """A run in one sentence, in local time: "Run A (1000 users, 14:02–14:09) judges 8 criteria"."""
     noun = "criterion" if criteria == 1 else "criteria"
     cut = "" if run.is_complete else f"; cut short: {run.ended}"
     return f"Run {letter} ({run.plan.in_words}, {span(run)}) judges {criteria} {noun}{cut}"
 
 
 def span(run: Run) -> str:
-    """When it was, in local time: "14:02–14:09"; with seconds where it was short."""
+    """Start and end in local time: "14:02–14:09"; with seconds for a short run."""
     form = "%H:%M" if run.ended_at >= _SHORT else "%H:%M:%S"
     return "–".join(
         time.strftime(form, time.localtime(moment)) for moment in (run.started, run.started + run.ended_at)

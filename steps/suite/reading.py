@@ -1,7 +1,7 @@
-"""A scenario read before any load: its plan and its criteria, or why it cannot be judged.
+"""The reading of a scenario before any load: its plan and criteria, or its problems.
 
-Given, When and Then steps only describe. So they can be carried out on a `Page` in place of behave's context, on which
-a Then notes its criterion instead of judging it; what a dry run prints and what a run does cannot disagree.
+Given, When and Then steps only describe. They are executed on a `Page` instead of the context of behave,
+and a Then records its criterion without judging it. A dry run and a run use the same reading.
 """
 
 from collections.abc import Mapping
@@ -25,35 +25,35 @@ __all__ = ["Page", "Reading", "read"]
 
 @dataclass(slots=True)
 class Page:
-    """What a step sees of behave's context."""
+    """The part of the context of behave that steps use."""
 
     draft: Draft = field(default_factory=Draft)
     criteria: list[Criterion] = field(default_factory=list)
     sentence: str = ""
-    """Of the step at hand, without its keyword."""
+    """The current step without its keyword."""
     table: Any = None
     text: Any = None
 
     def judge(self, criterion: Criterion) -> None:
-        """Note what would be judged."""
+        """Record a criterion."""
         self.criteria.append(criterion)
 
     def use_with_user_mode(self) -> AbstractContextManager[None]:
-        """What behave asks of its context around a step."""
+        """A context manager that behave requires around a step."""
         return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a scenario says."""
+    """The content of a scenario."""
 
     criteria: tuple[Criterion, ...]
     plan: Plan | None
-    """None where there are problems."""
+    """None if there are problems."""
     problems: tuple[str, ...] = ()
-    """Each in one line that begins with file:line."""
+    """One line per problem, which begins with file:line."""
     references: tuple[tuple[str, Plan], ...] = ()
-    """The plans at other load levels that its criteria compare with, by level."""
+    """The plans at the reference levels of its criteria, by level."""
 
 
 def read(
@@ -62,11 +62,11 @@ def read(
     """Read a scenario.
 
     Args:
-        scenario: of behave's model.
-        registry: behave's step registry.
-        environment: whose levels, mixes and permissions hold.
+        scenario: a scenario of behave's model.
+        registry: step registry of behave.
+        environment: defines the levels, mixes and permissions.
         journeys: ``module:function`` by title.
-        seed: fixes schedule and shapes.
+        seed: seed of the schedule and the load curves.
 
     """
     page = Page()
@@ -77,8 +77,8 @@ def read(
             first_then = first_then or step
         elif first_then is not None:
             problems.append(
-                f'{step.filename}:{step.line}: "{step.keyword} {step.name}" stands after the Then of line '
-                f"{first_then.line}, which put the load on; move it before"
+                f'{step.filename}:{step.line}: "{step.keyword} {step.name}" is after the Then of line '
+                f"{first_then.line}, which starts the load; move it before that line"
             )
             continue
         trouble = _trouble(step, page, registry)
@@ -86,7 +86,7 @@ def read(
             problems.append(trouble)
     if first_then is None:
         problems.append(
-            f'{scenario.filename}:{scenario.line}: "{scenario.name}" judges nothing; it needs a Then'
+            f'{scenario.filename}:{scenario.line}: "{scenario.name}" has no criterion; expected a Then'
         )
     if problems:
         return Reading(tuple(page.criteria), None, tuple(problems))
@@ -109,12 +109,12 @@ def read(
 
 
 def _trouble(step: Step, page: Page, registry: Any) -> str:
-    """Carry a step out on a page; what is wrong with it in one line, empty where nothing is."""
+    """Execute a step on a page. Returns its problem in one line, or an empty text."""
     where = f"{step.filename}:{step.line}"
     match = registry.find_match(step)
     if match is None:
         unread = grammar.explain(step.name) or PhraseError(
-            step.name, step.keyword, f"it is a sentence, but none that follows {step.step_type.title()}"
+            step.name, step.keyword, f"the sentence exists, but not after {step.step_type.title()}"
         )
         return str(PhraseError(unread.sentence, unread.word, unread.expected, where))
     page.sentence, page.table, page.text = step.name, step.table, step.text
@@ -125,6 +125,6 @@ def _trouble(step: Step, page: Page, registry: Any) -> str:
     except LoadkitError as error:
         return f'{where}: "{step.name}": {error}'
     except Exception as error:
-        # Whatever a step of the suite's users may raise: their scenario is not judged, the others are.
+        # A custom step may raise any exception. Only its scenario is not judged.
         return f'{where}: "{step.name}": {type(error).__name__}: {error}'
     return ""

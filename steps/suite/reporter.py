@@ -1,7 +1,7 @@
-"""The end of a session: one result for each Then, written, shown, and told by the exit code.
+"""The end of a session: writes and shows one result per Then, and returns the exit code.
 
-behave calls `Reporter.feature` when a feature is through (or was never begun) and `Reporter.end` at the very end. A Then
-whose step left no verdict is *not judged*, with the reason; nothing here makes a pass of anything but a pass.
+behave calls `Reporter.feature` after each feature, even if it never started, and `Reporter.end` at the end.
+A Then without a verdict is *not judged*, with the reason. Nothing here changes another verdict to a pass.
 """
 
 import sys
@@ -26,31 +26,31 @@ __all__ = ["Reporter", "Source"]
 
 
 class Source(Protocol):
-    """What the reporter needs to know of the session."""
+    """The part of the session that the reporter uses."""
 
     @property
     def results(self) -> list[CriterionResult]:
-        """What the Then steps stored, in the order they ran."""
+        """The results of the Then steps, in the order they ran."""
         ...
 
     @property
     def implicit(self) -> list[CriterionResult]:
-        """Criteria that nobody wrote, and that were broken."""
+        """The violated implicit criteria."""
         ...
 
     @property
     def evidence(self) -> Mapping[str, Evidence]:
-        """What the runs show, by letter, in order."""
+        """The evidence of the runs, by letter, in order."""
         ...
 
     @property
     def environment_name(self) -> str:
-        """As in environments/NAME.toml."""
+        """Name of the environment, as in environments/NAME.toml."""
         ...
 
 
 class Reporter(BehaveReporter):  # type: ignore[misc]
-    """Collects what each Then came to; at the end writes it, prints it and leaves with the gate's exit code."""
+    """Collects the result of each Then; at the end writes and prints them, and exits with the gate's code."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         """Begin to collect.
 
         Args:
-            config: behave's configuration.
+            config: configuration of behave.
             source: the session.
             reports: the folder to write to.
-            explain: says what is wrong with a sentence that no step matches; empty where it cannot tell.
+            explain: returns the problem of a sentence that no step matches, or an empty text.
 
         """
         super().__init__(config)
@@ -77,7 +77,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         self._finished: list[Finished] = []
 
     def feature(self, feature: Feature) -> None:
-        """Take over what the scenarios of a feature came to."""
+        """Collect the results of the scenarios of a feature."""
         stored = {_place(result): result for result in self._source.results}
         for scenario in feature.walk_scenarios():
             if not _is_selected(scenario, self.config):
@@ -101,10 +101,10 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
                 self._finished.append(Finished(result, context, promise))
 
     def end(self) -> None:
-        """Write the results, show them, and leave.
+        """Write and show the results, and exit.
 
         Raises:
-            SystemExit: always, with the gate's code: behave itself knows only 0 and 1.
+            SystemExit: always, with the code of the gate; behave itself supports only 0 and 1.
 
         """
         outcome = Outcome(
@@ -118,7 +118,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         try:
             report = self._write(outcome)
         except OSError as error:
-            # Verdicts without evidence that can be looked up sign no release.
+            # Verdicts that were not saved cannot sign off a release.
             report = f"no results: cannot write to {self._reports}: {error.strerror}"
             code = EXIT_CODES[Status.NOT_JUDGED]
         terminal.show(outcome, Console(), report=report)
@@ -126,19 +126,19 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         sys.exit(code)
 
     def _write(self, outcome: Outcome) -> str:
-        """Write the results, and say where they are.
+        """Write the results. Returns a line with their location.
 
         Raises:
-            OSError: not even the verdicts could be written.
+            OSError: the verdicts could not be written.
 
         """
         file = criteria_json.write(outcome, self._reports)
         try:
             allure_results.write(outcome, self._reports)
         except (Exception, KeyboardInterrupt) as error:
-            # Evidence that cannot be drawn, or is not waited for, must not cost the verdicts, nor change the gate's answer.
+            # A failure or an interruption here must neither lose the verdicts nor change the exit code.
             return f"results: {file} · no Allure results: {type(error).__name__}: {error}"
-        return f"results: {file} · report: make report writes {self._reports / 'allure' / 'index.html'}"
+        return f"results: {file} · to generate {self._reports / 'allure' / 'index.html'}: make report"
 
 
 def _place(result: CriterionResult) -> tuple[str, int, int, str]:
@@ -146,7 +146,7 @@ def _place(result: CriterionResult) -> tuple[str, int, int, str]:
 
 
 def _is_selected(scenario: Scenario, config: Any) -> bool:
-    """Was it to run? One that a hook or step took out with a reason was; one that tags or places left out was not."""
+    """Was the scenario selected? A scenario that a hook or step skipped with a reason counts as selected."""
     if scenario.should_skip:
         return bool(scenario.skip_reason)
     return bool(scenario.should_run(config))
@@ -169,7 +169,7 @@ def _table(step: Step) -> str:
 
 
 def _trouble_around(feature: Feature, scenario: Scenario, step: Step, explain: Callable[[str], str]) -> str:
-    """What takes the ground from under a Then, in one line: a hook that failed, a Given that did not hold; or nothing."""
+    """Why a Then cannot be judged, in one line: a failed hook or Given; empty if there is no such cause."""
     for part in (feature, scenario, step):
         if part.hook_failed:
             return _tidy(part.error_message) or "a hook failed"
@@ -177,12 +177,12 @@ def _trouble_around(feature: Feature, scenario: Scenario, step: Step, explain: C
         return "cleaning up after the scenario failed"
     for earlier in scenario.all_steps:
         if earlier.step_type != "then" and _went_wrong(earlier):
-            return f'"{earlier.keyword} {earlier.name}" did not hold: {_trouble(earlier, explain)}'
+            return f'"{earlier.keyword} {earlier.name}" failed: {_trouble(earlier, explain)}'
     return ""
 
 
 def _why_not_judged(scenario: Scenario, step: Step, explain: Callable[[str], str]) -> str:
-    """Why a Then has no verdict although nothing around it went wrong."""
+    """Why a Then has no verdict although its hooks and Given steps succeeded."""
     if _went_wrong(step):
         return _trouble(step, explain)
     if scenario.skip_reason:
@@ -197,11 +197,11 @@ def _went_wrong(step: Step) -> bool:
 
 
 def _trouble(step: Step, explain: Callable[[str], str]) -> str:
-    """What is wrong with a step, in one line."""
+    """The problem of a step in one line."""
     if step.status in {StepStatus.undefined, StepStatus.untested_undefined}:
-        return _tidy(explain(step.name)) or "no step reads this sentence"
+        return _tidy(explain(step.name)) or "no step matches this sentence"
     if step.status in {StepStatus.skipped, StepStatus.untested}:
-        return "it was not reached"
+        return "the step was not reached"
     if isinstance(step.exception, KeyboardInterrupt):
         return "interrupted"
     if step.exception is not None and str(step.exception):
@@ -210,7 +210,7 @@ def _trouble(step: Step, explain: Callable[[str], str]) -> str:
 
 
 def _tidy(text: str | None) -> str:
-    """One line, without places of this machine."""
+    """A text as one line, with paths relative to the current directory."""
     return " ".join((text or "").replace(f"{Path.cwd()}/", "").split())
 
 

@@ -1,4 +1,4 @@
-"""What one `Then` line came to, as the reports take it over."""
+"""The result of one `Then` line, for the reports."""
 
 import re
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ __all__ = ["AREAS", "LEVELS", "CriterionResult", "plain_name"]
 LEVELS = ("baseline", "normal", "peak", "stress")
 """Tags of the load levels."""
 AREAS = ("api", "websocket", "database", "system", "scalability", "operations")
-"""Tags of the areas."""
+"""Tags of the areas of the product."""
 
 _REQUIREMENT = re.compile(r"[A-Z]+-[0-9]+")
 _EXAMPLE = re.compile(r" -- @[0-9]+\.[0-9]+.*$")
-"""What behave adds to an outline's name for each example; it counts rows, so it changes when they are reordered."""
+"""Suffix that behave adds to the name of an outline per example. It changes with the order of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +26,23 @@ class CriterionResult:
 
     feature: str
     feature_file: str
-    """As behave was given it: "features/api/peak.feature"."""
+    """Path as passed to behave: "features/api/peak.feature"."""
     scenario: str
-    """Its name; of an outline with behave's mark of the example."""
+    """Name of the scenario; for an outline with the suffix of the example."""
     scenario_line: int
     line: int
-    """Where the `Then` stands."""
+    """Line of the `Then`."""
     keyword: str
     """"Then", "And", "But"."""
     sentence: str
-    """Without its keyword."""
+    """The criterion without its keyword."""
     tags: tuple[str, ...]
-    """Of the scenario and its feature."""
+    """Tags of the scenario and its feature."""
     parameters: tuple[tuple[str, str], ...]
-    """The example of an outline: column and value."""
+    """The example of a scenario outline: column and value."""
     verdict: Verdict
     run: str
-    """The letter of the run that was judged; empty without one."""
+    """The letter of the run that was judged; empty without a run."""
     started: float
     """Unix seconds."""
     stopped: float
@@ -60,8 +60,8 @@ class CriterionResult:
         started: float,
         stopped: float,
     ) -> Self:
-        """A step of behave's model with what was found of it; times in Unix seconds."""
-        row = getattr(scenario, "_row", None)  # behave gives the example of an outline no public name
+        """The result of a step of behave's model; times in Unix seconds."""
+        row = getattr(scenario, "_row", None)  # behave has no public name for the example of an outline
         return cls(
             feature=feature.name,
             feature_file=scenario.filename,
@@ -80,7 +80,7 @@ class CriterionResult:
 
     @property
     def identity(self) -> str:
-        """The same for the same criterion, wherever in its file it stands."""
+        """Stable id of the criterion, independent of its line in the file."""
         example = ",".join(f"{name}={value}" for name, value in self.parameters)
         return " > ".join(
             part for part in (self.feature_file, plain_name(self.scenario), example, self.sentence) if part
@@ -93,20 +93,20 @@ class CriterionResult:
 
     @property
     def level(self) -> str:
-        """The load level it is tagged with; empty without one."""
+        """The load level in its tags; empty without one."""
         return next((level for level in LEVELS if level in self.tags), "")
 
     @property
     def area(self) -> str:
-        """The area it is tagged with; empty without one."""
+        """The area in its tags; empty without one."""
         return next((area for area in AREAS if area in self.tags), "")
 
     @property
     def advisory(self) -> bool:
-        """Is it advice, no gate?"""
+        """Is it reported only, and never blocks a release?"""
         return "advisory" in self.tags
 
 
 def plain_name(scenario: str) -> str:
-    """A scenario's name without what behave adds for the examples of an outline."""
+    """The name of a scenario without the suffix that behave adds for an example."""
     return _EXAMPLE.sub("", scenario)

@@ -1,4 +1,4 @@
-"""behave's runner for this suite: every scenario is read before any load, and a dry run says what a run would do."""
+"""The behave runner of this suite. It reads all scenarios before any load, and lists the runs in a dry run."""
 
 import re
 import signal
@@ -32,28 +32,28 @@ from steps.suite.reporter import Reporter
 __all__ = ["AcceptanceRunner", "Options"]
 
 REPORTS = "reports"
-"""Where results and runs are written unless told otherwise, from where behave was called."""
+"""Default folder of results and runs, relative to the current directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What ``-D name=value`` sets."""
+    """The options given as ``-D name=value``."""
 
     env: str
     time_scale: float | None
-    """Ratio of the stated arrival and hold; None: the environment's own."""
+    """Ratio of the stated arrival and hold; None: as set in the environment."""
     users_scale: float | None
-    """Ratio of the stated users; None: the environment's own."""
+    """Ratio of the stated users; None: as set in the environment."""
     seed: int
     reports: Path
-    """Where results and runs are written."""
+    """Folder of results and runs."""
 
     @classmethod
     def of(cls, userdata: dict[str, str]) -> "Options":
-        """Read behave's user data; names with a dot belong to formatters.
+        """Read the user data of behave. Names with a dot belong to formatters.
 
         Raises:
-            ConfigurationError: a name or a value that means nothing here.
+            ConfigurationError: a name is unknown, or a value is not valid.
 
         """
         known = cls.__dataclass_fields__
@@ -71,48 +71,48 @@ class Options:
         )
 
     def environment(self, root: Path) -> Environment:
-        """The environment that they name, with their scales in place of its own."""
+        """The selected environment; the scales of the options replace its own."""
         environment = load_environment(self.env, root)
-        said = environment.settings
+        configured = environment.settings
         settings = replace(
-            said,
-            time_scale=said.time_scale if self.time_scale is None else self.time_scale,
-            users_scale=said.users_scale if self.users_scale is None else self.users_scale,
+            configured,
+            time_scale=configured.time_scale if self.time_scale is None else self.time_scale,
+            users_scale=configured.users_scale if self.users_scale is None else self.users_scale,
         )
         return replace(environment, settings=settings)
 
 
 class AcceptanceRunner(Runner):  # type: ignore[misc]
-    """Named in pyproject.toml: `behave` alone uses it."""
+    """The runner that pyproject.toml configures for `behave`."""
 
     def run(self) -> bool:
-        """Run what behave was asked to.
+        """Run the selected scenarios.
 
         Raises:
-            SystemExit: with the gate's code at the end, and with 2 where it does not come to that.
+            SystemExit: with the exit code of the gate, or with 2 if the session cannot start.
 
         """
         if not self.config.dry_run:
-            # A session that cannot begin must not leave the results of the one before it.
-            _make_room(_reports(self.config.userdata))
+            # If a session cannot start, the results of the previous session must not remain.
+            _remove_results(_reports(self.config.userdata))
         gherkin.install()
         try:
             return bool(super().run())
         except FileNotFoundError as error:
-            # behave says no more than the name.
+            # The message of behave is only the name.
             print(
-                f"there is no feature {error}; expected a file or a folder, such as features/api",
+                f"{error} does not exist; expected a file or a folder, such as features/api",
                 file=sys.stderr,
             )
         except (LoadkitError, ConfigError, ParserError, InvalidFileLocationError) as error:
             print(str(error).strip().replace("\n", "; "), file=sys.stderr)
         except Exception:
-            # A mistake in the suite itself is no verdict on the service: 1 would say that a promise was broken.
+            # An error in the suite itself is not a verdict on the service, so the code must not be 1.
             traceback.print_exc()
         raise SystemExit(2)
 
     def run_model(self, features: Any = None) -> bool:
-        """Read the selected scenarios, then let behave run them; a dry run is told, and puts no load on."""
+        """Read the selected scenarios, then let behave run them. A dry run only prints the runs."""
         options = Options.of(dict(self.config.userdata))
         root = Path(self.base_dir)
         environment = options.environment(root)
@@ -126,7 +126,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         problems = list(dict.fromkeys(each for reading in readings.values() for each in reading.problems))
         shared = session.share(readings.values())
         if self.config.dry_run:
-            self.config.reporters.clear()  # behave's own summary has nothing to sum up
+            self.config.reporters.clear()  # the summary of behave would be empty
             super().run_model(features)
             raise SystemExit(dry_run.show(shared, problems, environment))
         for problem in problems:
@@ -143,7 +143,8 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         reports: Path,
     ) -> bool:
         Scenario.continue_after_failed_step = True
-        # What a pipeline ends a job with is taken as Ctrl-C is, also where that is ignored, as in the background.
+        # SIGTERM, with which a pipeline cancels a job, has the same effect as Ctrl-C. SIGINT is set
+        # because processes in the background ignore it.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
         testbed = Testbed(
@@ -169,21 +170,21 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
 
 
 class PlainMessages(Formatter):  # type: ignore[misc]
-    """First of the formatters: gives the others a verdict's own sentence in the place of a stack trace."""
+    """The first formatter: it replaces stack traces by the reason of the verdict for the others."""
 
     name = "plain messages"
 
-    def __init__(self, config: Any) -> None:  # its base would open a stream
-        """Prepare it; it writes nothing itself."""
+    def __init__(self, config: Any) -> None:  # the base class would open a stream
+        """Prepare the formatter, which writes nothing itself."""
         self.config = config
 
     def result(self, step: Step) -> None:
-        """Take over a step that has run."""
+        """Replace the message of a step that has run."""
         if isinstance(step.exception, (AssertionError, LoadkitError, *session.VERDICTS)):
             step.error_message = str(step.exception)
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no stream was opened."""
 
 
 def _scale(userdata: dict[str, str], name: str) -> float | None:
@@ -195,11 +196,11 @@ def _scale(userdata: dict[str, str], name: str) -> float | None:
     return float(text)
 
 
-def _make_room(reports: Path) -> None:
-    """Take away the results of an earlier session.
+def _remove_results(reports: Path) -> None:
+    """Remove the results of an earlier session.
 
     Raises:
-        SystemExit: with 2, where nothing can be written there.
+        SystemExit: with 2 if the folder is not writable.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""`python -m steps.suite.scenarios [features]`: every scenario with its tags and its criteria, as JSON, for tracing."""
+"""`python -m steps.suite.scenarios [features]`: all scenarios with tags and criteria as JSON."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ __all__ = ["scenarios"]
 
 
 def scenarios(folder: Path) -> Iterator[dict[str, Any]]:
-    """The scenarios under a folder, each example of an outline as one of its own.
+    """The scenarios of a folder; each example of a scenario outline is one scenario.
 
     Raises:
         ConfigurationError: a file is not UTF-8.

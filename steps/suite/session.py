@@ -1,4 +1,4 @@
-"""One invocation of behave: which runs there are, which criterion is judged on which, and what came of it."""
+"""One invocation of behave: its runs, the run of each criterion, and the results."""
 
 import sys
 import time
@@ -46,7 +46,7 @@ class Invalid(Exception):  # noqa: N818
 
 
 class NotJudged(Exception):  # noqa: N818
-    """No load was put on, or the criterion has no meaning at this scale."""
+    """The load did not run, or the criterion has no meaning at this scale."""
 
 
 VERDICTS = (Inconclusive, Invalid, NotJudged)
@@ -57,47 +57,47 @@ _RAISED: Mapping[Status, type[Exception]] = {
     Status.INVALID: Invalid,
     Status.NOT_JUDGED: NotJudged,
 }
-"""What tells behave of each verdict that is no pass."""
+"""The exception that reports each verdict other than a pass to behave."""
 
 
 class Testbed(Protocol):
-    """What puts loads on an environment; see `loadkit.engine.testbed`."""
+    """Runs loads on an environment; see `loadkit.engine.testbed`."""
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
-        """Put the load on, start to finish, and keep what was seen.
+        """Run a load from start to end, and save the run.
 
         Args:
-            plan: what is put on.
-            title: for the live display.
-            queries: free PromQL that criteria of this run ask for.
+            plan: the plan of the load.
+            title: title for the live status.
+            queries: PromQL queries of the criteria of this run.
 
         Raises:
-            LoadkitError: it could not be put on.
+            LoadkitError: the load could not run.
 
         """
         ...
 
     def close(self) -> None:
-        """Take down what was started."""
+        """Stop what was started."""
         ...
 
 
 @dataclass(slots=True)
 class SharedRun:
-    """A run that all scenarios with its plan share, from its first mention on."""
+    """A run that all scenarios with its plan share."""
 
     letter: str
     plan: Plan
     criteria: int = 0
-    """How many are judged on it."""
+    """Number of criteria judged on it."""
     compared: int = 0
-    """How many of other runs are compared with it."""
+    """Number of criteria of other runs that are compared with it."""
     queries: tuple[str, ...] = ()
-    """What its criteria ask the observer for, besides named measures: free PromQL, or the alerts."""
+    """Queries of its criteria besides the named measures: PromQL, or the alerts."""
     evidence: Evidence | None = None
-    """What its run shows; None where there is none."""
+    """Evidence of the run; None before it and if it failed."""
     problem: str = ""
-    """Why there is no run; it is not tried again."""
+    """Why there is no run; the load is not tried again."""
 
     @property
     def run(self) -> Run | None:
@@ -106,12 +106,12 @@ class SharedRun:
 
     @property
     def title(self) -> str:
-        """For the live display: "Run A: 1000 users"."""
+        """Title for the live status: "Run A: 1000 users"."""
         return f"Run {self.letter}: {self.plan.in_words}"
 
 
 class Session:
-    """Knows every scenario's reading before the first load, and every result after it."""
+    """The readings of all scenarios before the first load, and all results after it."""
 
     def __init__(
         self,
@@ -123,10 +123,10 @@ class Session:
         """Prepare a session.
 
         Args:
-            environment: the one that load is put on.
-            testbed: puts it on.
-            readings: by file and line of the scenario, in the order in which they will run.
-            judge: gives the verdict.
+            environment: the environment under load.
+            testbed: runs the loads.
+            readings: readings by file and line of the scenario, in the order of execution.
+            judge: returns the verdict of a criterion.
 
         """
         self.environment_name = environment.name
@@ -142,16 +142,19 @@ class Session:
 
     @property
     def implicit(self) -> list[CriterionResult]:
-        """Criteria that nobody wrote, of each run that broke one; told beside the first that was judged on it, or compared with it."""
-        broken: list[CriterionResult] = []
+        """The violated implicit criteria of each run.
+
+        Each is reported with the first criterion that was judged on the run or compared with it.
+        """
+        violated: list[CriterionResult] = []
         for letter, run in self.runs.items():
             verdict = unasked_restarts(run)
-            beside = next((result for result in self.results if letter in self._judged_on(result)), None)
-            if verdict is not None and beside is not None:
-                tags = tuple(tag for tag in beside.tags if tag not in {*beside.requirements, "advisory"})
-                broken.append(
+            explicit = next((result for result in self.results if letter in self._judged_on(result)), None)
+            if verdict is not None and explicit is not None:
+                tags = tuple(tag for tag in explicit.tags if tag not in {*explicit.requirements, "advisory"})
+                violated.append(
                     replace(
-                        beside,
+                        explicit,
                         keyword="And",
                         sentence=verdict.criterion,
                         tags=tags,
@@ -159,51 +162,51 @@ class Session:
                         run=letter,
                     )
                 )
-        return broken
+        return violated
 
     def _judged_on(self, result: CriterionResult) -> tuple[str, ...]:
-        """The letters of the runs that a result speaks of: its own, and the one it was compared with."""
+        """The letters of the runs of a result: its own, and the run it was compared with."""
         other = result.verdict.details.get("there", {}).get("run")
         return (result.run, *(letter for letter, run in self.runs.items() if run.id == other))
 
     @property
     def evidence(self) -> dict[str, Evidence]:
-        """What the runs show that there were, by letter."""
+        """The evidence of all runs so far, by letter."""
         return {
             shared.letter: shared.evidence for shared in self.shared.values() if shared.evidence is not None
         }
 
     @property
     def runs(self) -> dict[str, Run]:
-        """The runs that there were, by letter."""
+        """All runs so far, by letter."""
         return {letter: evidence.run for letter, evidence in self.evidence.items()}
 
     def begin_scenario(self, context: Any, scenario: Scenario) -> None:
-        """Give its steps what they need."""
+        """Prepare the context of behave for the steps of a scenario."""
         self._scenario = scenario
         self._problem = "; ".join(self._reading.problems)
         context.draft = Draft()
         context.judge = self.judge
 
     def begin_step(self, context: Any, step: Step) -> None:
-        """Remember where we are."""
+        """Record the current step."""
         self._step = step
         context.sentence = step.name
 
     def end_step(self, step: Step, *, is_interrupted: bool) -> None:
-        """Note what keeps the scenario, or the rest of the session, from being judged."""
+        """Record a failed step or an interruption: the scenario or the session cannot be judged further."""
         self._is_interrupted |= is_interrupted
         if step.step_type != "then" and step.has_failed() and not self._problem:
-            self._problem = f'"{step.keyword} {step.name}" did not hold: {step.exception}'
+            self._problem = f'"{step.keyword} {step.name}" failed: {step.exception}'
 
     def judge(self, criterion: Criterion) -> None:
-        """Judge one Then on the run of its scenario's plan, which is made where there is none yet.
+        """Judge one Then on the run of the plan of its scenario. The load runs first if it has not run yet.
 
         Raises:
-            AssertionError: the service broke the promise.
+            AssertionError: the service violated the criterion.
             Inconclusive: there is not enough evidence.
             Invalid: the load generator was at fault.
-            NotJudged: no load was put on, or the criterion has no meaning at this scale.
+            NotJudged: the load did not run, or the criterion has no meaning at this scale.
 
         """
         started = time.time()
@@ -213,7 +216,7 @@ class Session:
             raise _RAISED[verdict.status](verdict.reason)
 
     def close(self) -> None:
-        """Take down what was started."""
+        """Stop what was started."""
         self._testbed.close()
 
     @property
@@ -236,40 +239,40 @@ class Session:
             return "", not_judged(self._problem)
         shared = self.shared[plan.key]
         if criterion.reference is None:
-            self._put_on_once(shared)
+            self._run_once(shared)
             if shared.evidence is None:
                 return "", not_judged(shared.problem)
             return shared.letter, self._judge(criterion, shared.evidence)
         other = self.shared[dict(self._reading.references)[criterion.reference.level].key]
         for each in (other, shared):
-            self._put_on_once(each)
+            self._run_once(each)
         if shared.evidence is None or other.evidence is None:
             return "", not_judged(shared.problem or f"{other.title}: {other.problem}")
         return shared.letter, compare_loads(criterion, shared.evidence, other.evidence)
 
-    def _put_on_once(self, shared: SharedRun) -> None:
-        """Put a run's load on unless that was tried; before one that disturbs the service, all that do not."""
+    def _run_once(self, shared: SharedRun) -> None:
+        """Run a load unless that was tried. Runs that disturb the service come after all others."""
         if shared.evidence is not None or shared.problem:
             return
         if shared.plan.disturbs:
             for earlier in self.shared.values():
                 if not earlier.plan.disturbs:
-                    self._put_on_once(earlier)
-        self._put_load_on(shared)
+                    self._run_once(earlier)
+        self._run_load(shared)
 
-    def _put_load_on(self, shared: SharedRun) -> None:
+    def _run_load(self, shared: SharedRun) -> None:
         if self._is_interrupted:
-            shared.problem = "the session was interrupted before its load was put on"
+            shared.problem = "the session was interrupted before its load started"
             return
-        # Whatever comes of it, it was tried: no load is put on twice.
-        shared.problem = "the session was interrupted before its load was at an end"
+        # Set before the attempt: no load runs twice, whatever the result.
+        shared.problem = "the session was interrupted before its load ended"
         try:
             run = self._testbed.run(shared.plan, shared.title, shared.queries)
         except Exception as error:
-            mistake = (
-                "" if isinstance(error, LoadkitError) else f"{shared.title}: a mistake in the suite itself: "
+            cause = (
+                "" if isinstance(error, LoadkitError) else f"{shared.title}: an error in the suite itself: "
             )
-            shared.problem = f"{mistake}{one_line(error)}"
+            shared.problem = f"{cause}{one_line(error)}"
             print(shared.problem, file=sys.stderr)
             return
         shared.problem = ""
@@ -286,9 +289,9 @@ class Session:
 
 
 def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
-    """The runs that some scenarios need, by the key of their plan: equal plans share one.
+    """The runs that scenarios need, by the key of their plan; equal plans share one run.
 
-    In the order in which they are put on: as they are first mentioned, those that disturb the service last.
+    The runs are in order of execution: in the order of the scenarios, but runs that disturb the service last.
     """
     shared: dict[str, SharedRun] = {}
     for reading in readings:
@@ -302,8 +305,8 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
             )
         run = shared.setdefault(reading.plan.key, SharedRun("", reading.plan))
         run.criteria += len(reading.criteria)
-        asked = [query for criterion in reading.criteria for query in queries_for(criterion)]
-        run.queries = tuple(dict.fromkeys([*run.queries, *asked]))
+        queries = [query for criterion in reading.criteria for query in queries_for(criterion)]
+        run.queries = tuple(dict.fromkeys([*run.queries, *queries]))
     ordered = sorted(shared.items(), key=lambda item: item[1].plan.disturbs)
     for number, (_, run) in enumerate(ordered):
         run.letter = _letter(number)
@@ -325,12 +328,12 @@ _current: Session | None = None
 
 def begin(session: Session) -> Session:
     """Make a session the current one."""
-    global _current  # noqa: PLW0603  behave's hooks and steps have no other way to it
+    global _current  # noqa: PLW0603  the hooks and steps of behave have no other access to it
     _current = session
     return session
 
 
 def current() -> Session:
-    """The session that behave's hooks belong to."""
-    assert _current is not None, "the session is begun by steps.suite.runner, named in pyproject.toml"
+    """The current session, for the hooks of behave."""
+    assert _current is not None, "steps.suite.runner, configured in pyproject.toml, begins the session"
     return _current

@@ -1,6 +1,6 @@
-"""The criteria on the terminal: the runs first, then each criterion with its figures, then the gate's answer.
+"""The criteria on the terminal: the runs, then each criterion with its figures, then the gate.
 
-It reads the same in 80 columns, without colour and in the log of a pipeline: nothing is told by colour alone.
+The output is complete in 80 columns, without colour, and in the log of a pipeline.
 """
 
 import math
@@ -31,12 +31,12 @@ _LOOKS = {
 
 
 def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
-    """Print an outcome.
+    """Print the outcome of a session.
 
     Args:
-        outcome: of the session.
-        console: where to.
-        report: where the evidence is, or how to get it, in one line.
+        outcome: the outcome.
+        console: the console to print on.
+        report: location of the results and the report, in one line.
 
     """
     common = _common_warnings(outcome)
@@ -47,7 +47,7 @@ def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
         for (run, warning), criteria in common.items():
             if run == letter:
                 console.print(
-                    Padding(Text(f"note for {criteria} of them: {warning}", style="dim"), (0, 0, 0, 2))
+                    Padding(Text(f"note for {criteria} criteria: {warning}", style="dim"), (0, 0, 0, 2))
                 )
     for title, group in groupby(outcome.criteria, key=lambda finished: finished.result.feature):
         console.print()
@@ -62,25 +62,25 @@ def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
 
 
 def figures(verdict: Verdict) -> dict[str, str]:
-    """The figures of a verdict as people read them, by name, those that exist: measured, limit, margin, interval."""
+    """The formatted figures of a verdict that exist, by name: measured, limit, margin, interval."""
     unit = Unit(verdict.unit)
-    told: dict[str, str] = {}
+    formatted: dict[str, str] = {}
     if verdict.measured is not None:
-        told["measured"] = format_quantity(verdict.measured, unit)
+        formatted["measured"] = format_quantity(verdict.measured, unit)
     elif verdict.censored:
-        told["measured"] = "above every limit (among the failed)"
+        formatted["measured"] = "above every limit (among failed operations)"
     if verdict.limit is not None:
-        told["limit"] = format_quantity(verdict.limit, unit)
+        formatted["limit"] = format_quantity(verdict.limit, unit)
     if verdict.measured is not None and verdict.limit is not None:
-        told["margin"] = f"{distance(verdict.measured, verdict.limit)} the limit"
+        formatted["margin"] = f"{distance(verdict.measured, verdict.limit)} the limit"
     if verdict.interval is not None and math.isfinite(verdict.interval[0]):
         low, high = (format_quantity(bound, unit) for bound in verdict.interval)
-        told["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
-    return told
+        formatted["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
+    return formatted
 
 
 def _common_warnings(outcome: Outcome) -> dict[tuple[str, str], int]:
-    """Warnings that several criteria of a run share: by run and text, how many do."""
+    """The number of criteria of each warning that several criteria of a run share, by run and text."""
     counts = Counter(
         (finished.result.run, warning)
         for finished in outcome.criteria
@@ -98,7 +98,7 @@ def _table(criteria: Sequence[Finished], common: Container[tuple[str, str]]) -> 
         for finished in group:
             mark, style = _LOOKS[finished.result.verdict.status]
             word = Text(f"{mark} {finished.result.verdict.status}", style=style)
-            table.add_row(word, Group(*_told(finished, common)))
+            table.add_row(word, Group(*_rows(finished, common)))
     return table
 
 
@@ -106,8 +106,8 @@ def _heading(finished: Finished) -> str:
     return " · ".join([finished.scenario, *finished.result.requirements])
 
 
-def _told(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[RenderableType]:
-    """A criterion: its sentence; its figures; why it is not a pass; what else to know of it alone."""
+def _rows(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[RenderableType]:
+    """The rows of a criterion: its sentence, its figures, the reason if it does not pass, its notes."""
     result, verdict = finished.result, finished.result.verdict
     asides = [
         *(["advisory"] if result.advisory else []),
@@ -115,16 +115,16 @@ def _told(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[Re
     ]
     yield Text(result.sentence + "".join(f" ({aside})" for aside in asides))
     known = figures(verdict)
-    told = []
+    parts = []
     if "measured" in known:
         bounds = f" ({known['interval']})" if "interval" in known else ""
-        told.append(f"measured {known['measured']}{bounds}")
+        parts.append(f"measured {known['measured']}{bounds}")
     if "limit" in known:
-        told.append(f"limit {known['limit']}")
+        parts.append(f"limit {known['limit']}")
     if result.run:
-        told.append(f"run {result.run}")
-    if told:
-        yield Text(" · ".join(told), style="dim")
+        parts.append(f"run {result.run}")
+    if parts:
+        yield Text(" · ".join(parts), style="dim")
     if verdict.status is not Status.PASS:
         yield Text(verdict.reason, style=_LOOKS[verdict.status][1].removeprefix("bold "))
     for warning in verdict.warnings:
