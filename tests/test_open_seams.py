@@ -4,14 +4,20 @@ import asyncio
 
 import pytest
 
+from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
 from loadkit.drivers.registry import drivers_for
 from loadkit.engine.worker import Shard, run_users
 from loadkit.errors import ConfigurationError
+from loadkit.judging.evidence import Evidence
+from loadkit.judging.judge import judge
+from loadkit.recording.run import Run
 from loadkit.recording.slices import label_series
 from loadkit.recording.timing import MESSAGE
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
+from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
+from tests.toy_family import surplus
 from tests.toy_protocol import ECHO, SECONDS
 from tests.virtual_time import ORIGIN, ROOT, Simulation, VirtualLoop, plan_of
 
@@ -82,6 +88,41 @@ def test_counts_and_gauges_are_reported_by_name_and_second() -> None:
     assert sum(second.count("echoes doubled") for second in simulation.worker_seconds) == operations
     assert [second.gauge("toys in use", "") for second in simulation.worker_seconds][:3] == [10.0] * 3
     assert simulation.worker_seconds[0].count("sent") > 0
+
+
+def run_of(simulation: Simulation) -> Run:
+    return Run(
+        "toys",
+        plan_of(mix=(MixEntry("tests.toy_protocol:play", 1.0),)),
+        ORIGIN,
+        simulation.table,
+        worker_seconds=tuple(simulation.worker_seconds),
+        ended_at=30.0,
+    )
+
+
+@pytest.mark.parametrize(("text", "status"), [("once", Status.PASS), ("hello", Status.FAIL)])
+def test_a_run_of_a_protocol_from_outside_is_judged_by_a_family_from_outside(text, status) -> None:
+    evidence = Evidence(run_of(played(text)))
+    verdict = judge(surplus(0.5), evidence)
+    assert (verdict.status, verdict.run) == (status, "toys")
+    assert verdict.samples == evidence.traffic(timing=ECHO.key, window=evidence.window).size > 0
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0.5, Status.PASS), (0.1, Status.FAIL)])
+def test_a_timing_from_outside_is_judged_as_the_built_in_ones(limit, status) -> None:
+    measure = Measure(ECHO.name, Family.TIME, Unit.SECONDS, 0.95, "p95", timing=ECHO.key)
+    criterion = Criterion(f"the p95 echo time is below {limit} s", measure, Comparison.IS_BELOW, limit)
+    verdict = judge(criterion, Evidence(run_of(played())))
+    assert verdict.status is status
+    assert verdict.measured == pytest.approx(SECONDS, rel=0.002)
+
+
+def test_a_count_from_outside_must_be_zero_where_a_criterion_says_so() -> None:
+    measure = Measure("echoes doubled", Family.EXACT, Unit.NUMBER)
+    criterion = Criterion("no echo is doubled", measure, Comparison.IS_AT_MOST, 0.0)
+    assert judge(criterion, Evidence(run_of(played()))).status is Status.FAIL
+    assert judge(criterion, Evidence(run_of(played("once")))).status is Status.INCONCLUSIVE
 
 
 def test_an_unknown_protocol_is_named_with_those_there_are() -> None:
