@@ -72,7 +72,7 @@ def test_a_population_that_was_not_sent_is_named_although_the_whole_was_sent():
     run = run_with(USERS, ANALYSTS, sent={"analysts": 5})
     state = health(run, Window(0, 300))
     assert state.status == "invalid"
-    assert state.reasons == ("its ratio of sent to due operations was 50 % of the analysts, below 98 %",)
+    assert state.reasons == ("its ratio of sent to due operations was 50 % for the analysts, below 98 %",)
     assert state.unhealthy.all()
     assert judge(response_time(), run).status is Status.INVALID
     assert health(run_with(USERS, ANALYSTS), Window(0, 300)).status == "ok"
