@@ -1,4 +1,4 @@
-"""The figures of a run as JSON values: seconds, bytes, ratios 0-1; see `run.schema.json` here."""
+"""The figures of a run as JSON values: seconds, bytes, ratios 0-1; see `run.schema.json`."""
 
 import dataclasses
 import math

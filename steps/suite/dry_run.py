@@ -46,8 +46,8 @@ def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
     if minutes <= environment.settings.max_minutes:
         return ""
     return (
-        f"environments/{environment.file.name} allows {environment.settings.max_minutes:g} minutes of load (max_minutes), "
-        f"these runs take {minutes:.0f}"
+        f"environments/{environment.file.name} allows {environment.settings.max_minutes:g} minutes of load "
+        f"(max_minutes), these runs take {minutes:.0f}"
     )
 
 

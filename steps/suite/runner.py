@@ -1,4 +1,4 @@
-"""The behave runner of this suite. It reads all scenarios before any load, and lists the runs in a dry run."""
+"""The behave runner of this suite. It reads all scenarios before any load; a dry run lists the runs."""
 
 import re
 import signal
