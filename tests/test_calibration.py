@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
 
 def test_a_real_climb_has_a_step_for_each_level_and_leaves_no_server(monkeypatch):
     # On a busy machine a climb rightly ends early (that has a test of its own): this one goes to the top.
-    monkeypatch.setattr(calibration, "_ILL_REPORTS", math.inf)
+    monkeypatch.setattr(calibration, "_MAX_OVERLOADED_REPORTS", math.inf)
     with calibration.trivial_server() as base:
         climb = calibration.climb(base, 1, 2, root=ROOT, levels=(50, 100))
     assert [step.rate for step in climb.steps] == [50, 100]

@@ -82,7 +82,7 @@ def test_a_run_prints_writes_and_keeps_the_same_figures(folder, capsys):
     jsonschema.validate(figures, SCHEMA)
     assert list(figures["by_label"]) == ["GET /hello"]
     assert (figures["verdicts"][0]["status"] == "pass") == (code == 0)
-    assert "How long all operations took" in (folder / "run.svg").read_text()
+    assert "response time (judged)" in (folder / "run.svg").read_text()
     judged = cli.main(
         ["judge", "last", "p50  is\u00a0below 30\u202fs.", "--json=again.json", "--plot=again.svg"]
     )

@@ -1,10 +1,11 @@
 """Monitors a running load: collects the workers' reports, and ends the load when necessary."""
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -20,6 +21,8 @@ from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
 
+_BROKEN_GRACE = 2.0
+"""Seconds for the connection of a dead worker to say which one it was."""
 _PATIENCE = 10.0
 """Seconds that workers may take to end after the load."""
 
@@ -47,6 +50,8 @@ class RunMonitor:
     _is_interrupted: bool = False
     """Has Ctrl-C been pressed?"""
     _started: float = 0.0
+    _broken_at: float = math.inf
+    """When a process of the workers was first missed."""
     _shown: float = 0.0
     """When the progress was last shown."""
     _live_stats: LiveStats = field(init=False)
@@ -105,6 +110,9 @@ class RunMonitor:
             if now > deadline:
                 self._end(Ending(EndingKind.WORKERS_STUCK))
                 self.channel.kill()
+        if self.ended == COMPLETE:
+            # A process may die without ever having connected: then only its future knows.
+            self._end(self._reason(futures, math.inf))
 
     def _take(self, message: Report | Disconnected | None) -> None:
         if isinstance(message, Report):
@@ -137,6 +145,11 @@ class RunMonitor:
                 self.channel.stop()
                 error.__cause__ = None
                 raise error
+            if isinstance(error, BrokenExecutor):
+                # All futures fail together when one process dies; its connection says which one.
+                self._broken_at = min(self._broken_at, now)
+                if now < self._broken_at + _BROKEN_GRACE:
+                    continue
             if error is not None:
                 return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
         failing = self._live_stats.failing

@@ -30,9 +30,9 @@ from loadkit.workload.workload import Model, Workload
 
 __all__ = ["Progress", "new_id", "run"]
 
-_LEAST_LEAD, _MOST_LEAD = 0.5, 1.0
+_LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
 """Seconds between the submission and the start instant, for the workers to get ready. The lead is
-as long as the preparation took: a machine that starts workers slowly also submits slowly."""
+twice as long as the preparation took: a machine that starts workers slowly also submits slowly."""
 _ARRIVING_PER_SECOND = 250.0
 """Expected number of users that prepare (log in) per second."""
 
@@ -80,7 +80,7 @@ def run(
         arrives = _prepare(plan, target, root, executor, count)
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
-        lead = min(max(time.monotonic() - begun, _LEAST_LEAD), _MOST_LEAD)
+        lead = min(max(2 * (time.monotonic() - begun), _LEAST_LEAD), _MOST_LEAD)
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         run_id = run_id or new_id()
         with (
