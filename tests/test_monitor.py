@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -24,7 +25,7 @@ PLAN = plan_of(SECONDS)
 class FakeChannel:
     """Gives what it was given, and notes what it was told."""
 
-    def __init__(self, *said: Report | Disconnected) -> None:
+    def __init__(self, *said: Report | Disconnected | None) -> None:
         self.said = list(said)
         self.told: list[str] = []
         self.on_stop = lambda: None
@@ -83,6 +84,19 @@ def test_a_worker_that_dies_ends_the_load_of_the_others() -> None:
     assert monitor.ended == Ending(EndingKind.WORKER_DIED, "worker 1")
     assert 10 <= monitor.ended_at < SECONDS
     assert channel.told == ["stop"]
+
+
+def test_a_worker_that_dies_is_named_by_its_connection_although_the_whole_pool_broke_before() -> None:
+    channel = FakeChannel(report(), None, None, Disconnected(1, is_done=False), Disconnected(0, True))
+    monitor = monitor_of(channel, workers=2)
+    monitor.follow([ended(BrokenProcessPool("broken")), ended(BrokenProcessPool("broken"))], time.time() - 10)
+    assert monitor.ended == Ending(EndingKind.WORKER_DIED, "worker 1")
+
+
+def test_a_worker_that_dies_before_it_connects_is_no_complete_run() -> None:
+    monitor = monitor_of(FakeChannel())
+    monitor.follow([ended(BrokenProcessPool("broken"))], time.time() - 10)
+    assert monitor.ended == Ending(EndingKind.WORKER_FAILED, "worker 0: BrokenProcessPool: broken")
 
 
 def test_a_worker_that_fails_ends_the_load_and_its_error_is_kept() -> None:
