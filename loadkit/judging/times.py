@@ -56,24 +56,25 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _BULK = (0.25, 0.5, 0.75, 0.9)
-"""Quantiles by which operations are scored, to tell from all of them how they go together."""
+"""Quantiles by which operations are scored, to estimate their correlation from all of them."""
 _GRAIN = 0.05
-"""Times that differ by less than this share of the percentile judged are the same: no such change
-moved it. Without it, a service of 20 ms that is now and then 0.3 ms slower would be in doubt about
-the twelfth that take 400 ms."""
+"""Times that differ by less than this share of the judged percentile count as equal, because such a
+difference does not move the percentile. Without this rule, a 20 ms service that is occasionally
+0.3 ms slower would be inconclusive about the twelfth of its operations that take 400 ms."""
 _ODDS = 19.0
-"""The odds between a percentile and the value that shows how wide times are spread: for p95 that is
-the median."""
+"""The odds ratio between a percentile and the value used to measure the spread of the times. For p95
+that value is the median."""
 _REACH = 1.28
-"""Standard errors from a percentile to its upper bound, found by simulation as the next one is."""
+"""Standard errors from a percentile to its upper bound. Found by simulation, as is the next
+constant."""
 _FEW = 33.0
-"""The variance grows with so many standard deviations of one operation, by the number that the
-window is worth: what goes together is told ill by few, and worse the further out in the tail the
-percentile is."""
+"""The variance increases by this many standard deviations of one operation, divided by the window's
+effective number of operations. Few operations give a poor estimate of their correlation, and the
+estimate is worse for a percentile further out in the tail."""
 _FARTHEST = math.log(1e6)
-"""Times beyond this many seconds, as a logarithm, are no bound at all."""
+"""The logarithm of the longest time (seconds) that is still a bound."""
 _FAILED_IN_MEAN = 0.01
-"""A mean is undefined where more of the operations than this failed."""
+"""A mean is undefined where a larger share of the operations than this failed."""
 
 
 def find_time(case: Case) -> Finding:
@@ -91,7 +92,7 @@ def find_time(case: Case) -> Finding:
 
 
 def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """A percentile or mean at a collapse, where too many operations failed to have one."""
+    """Judge a percentile or mean at a collapse, if so many operations failed that it is undefined."""
     criterion = case.criterion
     quantile = criterion.measure.quantile
     allowed = _FAILED_IN_MEAN if quantile is None else 1 - quantile
@@ -102,12 +103,12 @@ def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
 
 
 def otherwise_timed(case: Case) -> Iterator[tuple[str, Case]]:
-    """Judge by service time: the generator's lateness is no part of it."""
+    """Judge by service time, which does not include the generator's lateness."""
     yield "by service time", case.by_service_time()
 
 
 def _with_uncorrected(case: Case, found: Finding) -> Finding:
-    """Add the uncorrected value, where operations were corrected for coordinated omission."""
+    """Add the uncorrected value if operations were corrected for coordinated omission."""
     traffic, measure = case.traffic, case.criterion.measure
     if not traffic.corrected:
         return found
@@ -128,12 +129,12 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """For each threshold, a bucket's lower edge: how many operations lasted that long, by batch."""
+    """How many operations lasted at least as long as each threshold (a bucket's lower edge), by batch."""
 
     thresholds: Integers
-    """Buckets, rising: those in use, and the one after the last; shape (m,)."""
+    """Buckets in ascending order: those in use, and the one after the last; shape (m,)."""
     sizes: Floats
-    """Operations per batch that has any, shape (b,)."""
+    """Operations of each batch that is not empty, shape (b,)."""
     hits: Floats
     """Operations at or above each threshold, shape (b, m)."""
 
@@ -147,7 +148,7 @@ class _Tail:
 
     @property
     def total(self) -> float:
-        """Operations in all."""
+        """The number of all operations."""
         return float(self.sizes.sum())
 
     @property
@@ -162,33 +163,34 @@ class _Tail:
         return np.asarray(design_effect(self.hits, self.sizes) * persistences(shares))
 
     def at(self, limit: int) -> int:
-        """The place of the threshold at a bucket, or of the next one in use."""
+        """The index of the threshold at a bucket, or of the next threshold in use."""
         return min(int(np.searchsorted(self.thresholds, limit)), len(self.thresholds) - 1)
 
 
 def _test_inverted(tail: _Tail, lower_sizes: Floats, upper_sizes: Floats, allowed: float) -> tuple[int, int]:
-    """Where the percentile above which a share `allowed` lies surely is, by the share at or above each threshold.
+    """The interval of a percentile, from tests of the share at or above each threshold.
 
-    In buckets: at or above the lower edge of the first, below that of the second, which is beyond
-    `FAILED` where nothing bounds it. The sizes, at each threshold (m,), are how many independent
-    operations all are worth.
+    `allowed` is the share of the operations above the percentile. With confidence the percentile is
+    at or above the lower edge of the first bucket returned. It is below the lower edge of the second,
+    which is beyond `FAILED` if there is no upper bound. The sizes (m,) are the effective number of
+    independent operations at each threshold.
     """
     above = is_surely_above(tail.over * lower_sizes, lower_sizes, allowed)
     below = is_surely_below(tail.over * upper_sizes, upper_sizes, allowed)
     lowest = int(tail.thresholds[np.flatnonzero(above)[-1]]) if above.any() else 0
-    # Nothing lies between a threshold and the bucket in use before it.
+    # There are no operations between a threshold and the bucket in use before it.
     first = int(np.argmax(below)) if below.any() else 0
     return lowest, int(tail.thresholds[first - 1]) + 1 if first else FAILED + 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """How far a percentile may be above the one measured, as times on a logarithmic scale are spread."""
+    """How far the true percentile may be above the measured one, by the spread of the times' logarithms."""
 
     slope: float
-    """By how much the logarithm of the time rises with the logarithm of the odds."""
+    """Increase of the time's logarithm per unit of the odds' logarithm."""
     variance: float
-    """Of the logarithm of the odds, times the number of independent operations."""
+    """The variance of the odds' logarithm, times the number of independent operations."""
 
     @classmethod
     def of(cls, traffic: Traffic, quantile: float, measured: float) -> "_Spread":
@@ -198,12 +200,12 @@ class _Spread:
         return cls(math.log(measured / lower) / math.log(_ODDS), 1 / (quantile * (1 - quantile)))
 
     def half_width(self, size: float) -> float:
-        """The logarithm of the ratio of the upper bound to what was measured, of so many independent operations."""
+        """The logarithm of upper bound ÷ measured value, for `size` independent operations."""
         few = _FEW * math.sqrt(self.variance)
         return _REACH * self.slope * math.sqrt(self.variance / size * (1 + few / size))
 
     def size_to_reach(self, away: float) -> float:
-        """How many independent operations have a reach as small as `away`; ∞ where none have."""
+        """How many independent operations give a half-width of `away`; ∞ if no number does."""
         if away <= 0:
             return math.inf
         # The root of size² = needed · (size + few).
@@ -213,13 +215,14 @@ class _Spread:
 
 
 def whole_effect(traffic: Traffic, quantile: float) -> float:
-    """How many operations of some traffic are worth one, by how all of them go together; at least 1.
+    """The design effect of all operations of some traffic, from their correlation over time; at least 1.
 
-    Each is scored by how many of the quantiles in `_BULK` it reaches: a rank, from which no single
-    slow one stands out. And again by how many of them it exceeds by as much as matters to the
-    `quantile` that is judged (`_GRAIN`): ranks alone know of no size. The smaller effect holds, for
-    the second makes more of an event that outdid all others. Used as it is, and lent by a run's
-    whole traffic to a part of it that is too small to tell its own.
+    Each operation has two scores. The first is how many quantiles in `_BULK` it reaches. This is a
+    rank, so a single slow operation does not dominate. The second is how many of those quantiles it
+    exceeds by an amount that matters to the judged `quantile` (`_GRAIN`), because ranks ignore the
+    size of a difference. The smaller of the two effects is returned, because the second score
+    overweights an event that exceeded all others. The effect is used directly. A run's whole traffic
+    also lends it to a part that is too small for an estimate of its own.
     """
     histogram = traffic.histogram()
     total = int(histogram.sum())
@@ -228,7 +231,7 @@ def whole_effect(traffic: Traffic, quantile: float) -> float:
     below = np.cumsum(histogram) - histogram
     ranks = np.searchsorted(below, [each * total for each in _BULK])
     measured = quantile_of(histogram, quantile)
-    if measured is None:  # beside a time without end all others are the same
+    if measured is None:  # compared with an infinite time, all other times are equal
         steps = np.full_like(ranks, FAILED)
     else:
         moved = buckets.indices(buckets.lower_edges(ranks) + _GRAIN * measured)
@@ -237,7 +240,7 @@ def whole_effect(traffic: Traffic, quantile: float) -> float:
 
 
 def _scored_effect(traffic: Traffic, thresholds: Integers) -> float:
-    """The design effect of a score: how many of the thresholds, rising buckets, an operation reaches."""
+    """The design effect of a score: how many thresholds (buckets, ascending) an operation reaches."""
     score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
     sums = np.bincount(traffic.second, score[traffic.bucket] * traffic.count, traffic.seconds)
     share = traffic.histogram() / traffic.size
@@ -246,7 +249,10 @@ def _scored_effect(traffic: Traffic, thresholds: Integers) -> float:
 
 
 def limit_effect(traffic: Traffic, limit: float) -> float:
-    """The same of the share of operations at or above a limit (seconds) alone, whatever the bulk does far below it."""
+    """The design effect of the share of operations at or above a limit (seconds).
+
+    Operations far below the limit do not affect it.
+    """
     if not traffic.size:
         return 1.0
     tail = _Tail.of(traffic)
@@ -263,36 +269,37 @@ def examine_percentile(
 ) -> Finding:
     """Judge a percentile: "p95 below L" says that the share of operations at or above L is below 5 %.
 
-    The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. How
-    many independent operations the window is worth is told in two ways: at each edge by how its
-    share differs from batch to batch, and for the whole by how all operations go together
-    (`whole_effect`).
+    The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. The
+    effective number of independent operations is estimated in two ways. At each edge, it follows
+    from how the share varies from batch to batch. For the whole window, it follows from the
+    correlation of all operations (`whole_effect`).
 
-    - Lower end: the smaller of both numbers holds.
-    - Upper end: a calm window shows too few operations over a limit and too little spread of them
-      at once, so that the number at the edge alone passes too easily. Therefore the end is also at
-      least `_Spread.half_width` above the percentile measured. Far away from all that was seen, few
-      operations over the edge are left to tell anything, and the reach alone decides, however much
-      the service wandered: 4 ms drifting to 5 ms against 500.
+    - Lower end: the smaller of the two numbers is used.
+    - Upper end: a calm window shows both too few operations over a limit and too little variation
+      of them. The number at the edge alone would therefore pass too easily. So the end is also at
+      least `_Spread.half_width` above the measured percentile. Far above all observed times, too few
+      operations remain over the edge for an estimate. There the half-width alone decides, however
+      much the service varied: for example, a drift from 4 ms to 5 ms with a limit of 500 ms.
 
-    One event that lasted (everything refused from the middle on) shows no correlation that could be
-    estimated; it breaks the promise where the share is grossly above the one allowed.
+    A single lasting event (all operations refused from the middle on) gives no estimate of a
+    correlation. It violates the criterion if the share is grossly above the allowed one.
 
-    The verdict compares the limit with the interval's ends, so what is shown and what is decided
-    agree. A bucket has a width (0.2 %): the one that holds the limit counts as over it where the
-    promise might be kept, and as under it where it might be broken, so that the width never
-    decides.
+    The verdict compares the limit with the interval's ends, so the shown interval is the decision. A
+    bucket has a width (0.2 %). The bucket that contains the limit counts as over the limit in the
+    test for a pass, and as under it in the test for a fail. The width therefore never decides.
 
-    `lent_effect`, `lent_at_limit`: the least of both design effects, which a part of the traffic
-    too small to tell its own has from the whole (`whole_effect`, `limit_effect`). `is_steady`: does
-    the plan ask for the same load throughout, so that a lull is the service's doing?
+    `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the traffic
+    too small for its own estimate. They come from the whole traffic (`whole_effect`,
+    `limit_effect`). `is_steady`: does the plan demand a constant load, so that the service caused
+    any lull?
 
-    What it errs, by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit it
-    passes at most 5 % of the runs of each process, and fails at most 5 %, whatever the window is
-    worth. This costs passes near the limit: of a queue used to 80 %, a minute's p95 passes 1.25
-    times its true value in 23 % of the runs and 1.5 times in 48 %, where a rule without the reach
-    has 34 % and 55 %, and is wrong in 9 % at the limit. A service that is slow in few long spells,
-    six in the window, shows too few of them to tell in one run of ten.
+    Error rates by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit, at
+    most 5 % of the runs of each process pass and at most 5 % fail, for every effective size of the
+    window. The price is fewer passes near the limit. For one minute of a queue at 80 % utilization,
+    the p95 passes a limit of 1.25 times its true value in 23 % of the runs, and 1.5 times in 48 %. A
+    rule without the half-width passes 34 % and 55 %, but errs in 9 % at the limit. For a service
+    that is slow in few long spells (six per window), one run in ten shows too few spells to detect
+    this.
     """
     quantile = criterion.measure.quantile
     assert quantile is not None
@@ -306,19 +313,21 @@ def examine_percentile(
             "all operations began within one short part of the window",
             samples=traffic.size,
         )
-    own = np.maximum(tail.effects, lent_at_limit)
-    bulk = max(whole_effect(traffic, quantile), lent_effect)
-    wary = np.maximum(own, bulk)
-    own_sizes, wary_sizes = (effective_size(tail.total, effects, batches) for effects in (own, wary))
-    lowest, highest = _test_inverted(tail, wary_sizes, own_sizes, allowed)
+    edge_effects = np.maximum(tail.effects, lent_at_limit)
+    overall_effect = max(whole_effect(traffic, quantile), lent_effect)
+    larger_effects = np.maximum(edge_effects, overall_effect)
+    edge_sizes, smaller_sizes = (
+        effective_size(tail.total, effects, batches) for effects in (edge_effects, larger_effects)
+    )
+    lowest, highest = _test_inverted(tail, smaller_sizes, edge_sizes, allowed)
     measured = quantile_of(traffic.histogram(), quantile)
     at_limit = tail.at(limit)
     over = float(tail.over[at_limit])
-    sizes = own_sizes if over < allowed else wary_sizes
+    sizes = edge_sizes if over < allowed else smaller_sizes
     growth = growth_to_decide(over * float(sizes[at_limit]), float(sizes[at_limit]), allowed)
     if measured is not None:
         spread = _Spread.of(traffic, quantile, measured)
-        size = float(effective_size(tail.total, np.array(bulk), batches))
+        size = float(effective_size(tail.total, np.array(overall_effect), batches))
         upper = math.log(measured) + spread.half_width(size)
         highest = max(highest, buckets.index(math.exp(min(upper, _FARTHEST))) + 1)
         if over < allowed:
@@ -338,14 +347,14 @@ def examine_percentile(
         growth=growth,
         seconds=traffic.seconds,
     )
-    effect = float(wary[at_limit])
+    effect = float(larger_effects[at_limit])
     finding = Finding(
         status,
         reason,
         measured,
         interval,
         traffic.size,
-        float(wary_sizes[at_limit]),
+        float(smaller_sizes[at_limit]),
         censored=measured is None,
         details={
             "over_limit": over,
@@ -359,7 +368,7 @@ def examine_percentile(
 
 
 def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
-    """Did so many operations last too long that one lasting event of it is enough (see `grossly_above`)?"""
+    """Were so many operations over the limit that a single lasting event decides (see `grossly_above`)?"""
     arrivals, late = traffic.per_second(), traffic.per_second(limit + 1)
     effect = within(late, arrivals)
     return grossly_above(float(late.sum()) / effect, float(arrivals.sum()) / effect) > allowed
@@ -375,17 +384,17 @@ def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, 
     late = traffic.per_second(limit + 1 if is_upper else limit)
     effect = spell_effect(criterion, late, arrivals)
     hits, sizes = in_spells(late) / effect, in_spells(arrivals) / effect
-    surely = is_surely_above if is_upper else is_surely_below
-    over = surely(hits, sizes, allowed, confidence_of_each(len(sizes)))
+    is_surely_over = is_surely_above if is_upper else is_surely_below
+    over = is_surely_over(hits, sizes, allowed, confidence_of_each(len(sizes)))
     lull = thin(arrivals) if is_steady else np.zeros(len(sizes), np.bool_)
     return Spells(over | lull, lull)
 
 
 def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = True) -> Finding:
-    """Judge the mean time of successes, and of time-outs at the time after which they were given up.
+    """Judge the mean time of the successes and time-outs; a time-out counts with its time limit.
 
-    With surely more than 1 % failed the promise is broken, whatever the rest took; with more than
-    that, but not surely, it is not kept.
+    The criterion is violated if more than 1 % of the operations failed with 95 % confidence, whatever
+    the times of the others. If more than 1 % failed without that confidence, it is not satisfied.
     """
     edges = batch_edges(traffic.seconds)
     timed = np.add.reduceat(traffic.timed, edges[:-1])
@@ -418,10 +427,10 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
         sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
         bad = np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64)
         effect = design_effect(bad[:, np.newaxis], sizes)
-        worth = float(effective_size(float(sizes.sum()), effect, len(sizes))[0])
-        surely = bounds(failing * worth, worth)[0] > _FAILED_IN_MEAN
+        size = float(effective_size(float(sizes.sum()), effect, len(sizes))[0])
+        is_violated = bounds(failing * size, size)[0] > _FAILED_IN_MEAN
         return finding.become(
-            Status.FAIL if surely else Status.INCONCLUSIVE,
+            Status.FAIL if is_violated else Status.INCONCLUSIVE,
             f"{subject(criterion)} is undefined: {format_ratio(failing)} of the operations failed, and at most "
             f"{format_ratio(_FAILED_IN_MEAN)} may; without them, {reason}",
         )
@@ -429,7 +438,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
 
 
 def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> Spells:
-    """Each spell window's mean with the error that its own seconds show."""
+    """Compare each spell window's mean with the limit; the error comes from the window's own seconds."""
     starts = spell_starts(traffic.seconds)
     lengths = np.diff(np.append(starts, traffic.seconds))
     number, spent = in_spells(traffic.timed[:, 0]), in_spells(traffic.timed[:, 1])
@@ -448,7 +457,7 @@ def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> 
 
 
 def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
-    """Judge the longest time seen. Only "never exceeds" can be said of it: no sample bounds what was not seen."""
+    """Judge the longest observed time. It allows only "never exceeds": no sample bounds unobserved times."""
     unit, limit = criterion.measure.unit, criterion.limit
     largest = float(traffic.timed[:, 2].max(initial=0.0))
     wanted = format_quantity(limit, unit)
