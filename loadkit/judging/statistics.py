@@ -1,17 +1,17 @@
-"""The arithmetic of verdicts: what correlated measurements are worth, and the bounds that follow.
+"""The statistics of verdicts: effective sample sizes of correlated measurements, and confidence bounds.
 
-Operations of one run are not independent: a slow second slows all its operations. So a run's steady
-window is cut into batches of equal length, and the spread *between* batches says how many
-independent operations the window is worth (batch means: Law, "Simulation Modeling and Analysis",
-ch. 9; design effect: Kish, "Survey Sampling", § 8.2). Where all operations have a say, seconds do
-instead of batches, with the correlation from each to the next ones (initial sequence: Geyer,
-"Practical Markov Chain Monte Carlo", Statistical Science 7, 1992, § 3.3). The bounds of a share are
-those of Clopper and Pearson (1934) at that effective number.
+Operations of one run are not independent: a slow second slows all its operations. Therefore a run's
+steady window is cut into batches of equal length. The variance *between* batches gives the effective
+number of independent operations (batch means: Law, "Simulation Modeling and Analysis", ch. 9; design
+effect: Kish, "Survey Sampling", § 8.2). Scores of all operations use seconds instead of batches, with
+the autocorrelation of the seconds (initial sequence: Geyer, "Practical Markov Chain Monte Carlo",
+Statistical Science 7, 1992, § 3.3). The bounds of a share are those of Clopper and Pearson (1934) at
+the effective number.
 
-All here is pure: arrays in, numbers out. Every bound is one-sided at `CONFIDENCE`.
+All functions are pure: they take arrays and return numbers. Every bound is one-sided at `CONFIDENCE`.
 
-scipy is imported by the functions that need it: its import takes longer than all of a judgement, and a run without
-a criterion does without it.
+The functions that need scipy import it themselves. The import takes longer than a whole judgement,
+and a run without a criterion does not need it.
 """
 
 import math
@@ -46,11 +46,13 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BATCHES = 30
-"""Batches in a window; fewer where it has fewer seconds."""
+"""Batches in a window; fewer if the window has fewer seconds."""
 CONFIDENCE = 0.95
-"""Of each bound on its own."""
+"""The confidence of each single bound."""
 _MOST_PERSISTENCE = 0.95
+"""The upper limit of a lag-1 correlation."""
 _GROSS = 8.0
+"""The odds ratio from which a share is grossly above the allowed one."""
 
 
 def normal_quantile(probability: float) -> float:
@@ -68,18 +70,19 @@ def student_quantile(probability: float, degrees: float) -> float:
 
 
 def batch_edges(seconds: int, batches: int = BATCHES) -> Integers:
-    """Where batches of a window start and end, in whole seconds from its start; shape (b + 1,), b ≤ `seconds`.
+    """The edges of a window's batches, in whole seconds from its start; shape (b + 1,), b ≤ `seconds`.
 
-    Lengths differ by one second at most.
+    The batches' lengths differ by at most one second.
     """
     return np.linspace(0, seconds, min(batches, seconds) + 1).astype(np.int64)
 
 
 def design_effect(hits: Floats, sizes: Floats) -> Floats:
-    """How many correlated operations are worth one independent one, for each of several indicators.
+    """The number of correlated operations equivalent to one independent operation, for each indicator.
 
-    `hits` (b, m): how often each indicator held in each batch; `sizes` (b,): operations per batch. Returns (m,),
-    each at least 1. The share is a ratio estimate (Cochran, "Sampling Techniques", § 6.3), so batches may be unequal::
+    `hits` (b, m): how often each indicator was true in each batch; `sizes` (b,): operations per
+    batch. Returns (m,), each at least 1. The share is a ratio estimate (Cochran, "Sampling
+    Techniques", § 6.3), so batches may differ in size::
 
         p = Σk/Σn    V = b/(b−1) · Σ(k_j − p·n_j)² / (Σn)²    deff = V / (p(1−p)/Σn)
     """
@@ -93,14 +96,14 @@ def design_effect(hits: Floats, sizes: Floats) -> Floats:
 
 
 def persistences(values: Floats) -> Floats:
-    """(1+r)/(1−r) with the lag-1 correlation r of batch values: what batches lose by not being independent.
+    """(1+r)/(1−r), with the lag-1 correlation r of batch values: the design effect of dependent batches.
 
-    `values` (b, m), one column for each quantity; returns (m,). r is taken within 0 … 0.95.
+    `values` (b, m), one column for each quantity; returns (m,). r is clipped to 0 … 0.95.
     """
     deviations = values - values.mean(axis=0)
     power = np.einsum("ij,ij->j", deviations, deviations)
     product = np.einsum("ij,ij->j", deviations[:-1], deviations[1:])
-    # What is left of rounding where all are the same is no correlation.
+    # If all values are equal, the remaining rounding errors are not a correlation.
     varies = power > 1e-24 * np.einsum("ij,ij->j", values, values)
     correlation = np.divide(product, power, out=np.zeros_like(power), where=varies)
     correlation = np.clip(correlation, 0.0, _MOST_PERSISTENCE)
@@ -108,18 +111,18 @@ def persistences(values: Floats) -> Floats:
 
 
 def persistence(values: Floats) -> float:
-    """`persistences` of one quantity, shape (b,). Not-a-number marks an empty batch, and is left out."""
+    """`persistences` of one quantity, shape (b,). Not-a-number marks an empty batch, which is ignored."""
     present = values[np.isfinite(values)]
     return float(persistences(present[:, np.newaxis])[0]) if len(present) > 2 else 1.0
 
 
 def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
-    """How many operations are worth one independent one, by how a score of theirs goes together over time; at least 1.
+    """The design effect of a score of the operations, from its autocorrelation over time; at least 1.
 
-    `sums`, `sizes` (s,): the scores' sum and the operations of each second; `variance`: of one
-    operation's score. With γ the autocovariance of the seconds' sums about their mean, the long-run
-    variance is γ₀ + 2·Σγ; the pairs γ₀+γ₁, γ₂+γ₃ … are followed as long as they are positive, and
-    none is taken for larger than the one before.
+    `sums`, `sizes` (s,): the scores' sum and the number of operations in each second; `variance`:
+    the variance of one operation's score. γ is the autocovariance of the seconds' sums about their
+    mean. The long-run variance is γ₀ + 2·Σγ. The sum of the pairs γ₀+γ₁, γ₂+γ₃ … ends at the first
+    pair that is not positive, and each pair is at most as large as the one before.
     """
     seconds, total = len(sums), float(sizes.sum())
     independent = variance * total
@@ -131,21 +134,21 @@ def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
     products = np.fft.irfft(spectrum * spectrum.conj(), length)
     pairs = products[: 2 * (seconds // 6 + 1)].reshape(-1, 2).sum(axis=1)
     is_positive = np.logical_and.accumulate(pairs > 0)
-    together = 2 * float(np.minimum.accumulate(pairs)[is_positive].sum()) - float(products[0])
-    return max(1.0, max(together, float(products[0])) / independent)
+    long_run = 2 * float(np.minimum.accumulate(pairs)[is_positive].sum()) - float(products[0])
+    return max(1.0, max(long_run, float(products[0])) / independent)
 
 
 def effective_size(size: float, effect: Floats, batches: int) -> Floats:
-    """Independent operations that `size` correlated ones are worth, at design effects of shape (m,).
+    """The effective number of independent operations of `size` correlated ones; design effects (m,).
 
-    The effect itself was estimated from b batches; (z/t)² pays for that.
+    The design effect is itself an estimate from b batches. The factor (z/t)² allows for its error.
     """
     ratio = normal_quantile(CONFIDENCE) / student_quantile(CONFIDENCE, batches - 1)
     return size / effect * ratio**2
 
 
 def bounds(hits: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The Clopper–Pearson bounds of a share, each one-sided; `hits` of `size` need not be whole numbers."""
+    """The one-sided Clopper–Pearson bounds of a share; `hits` and `size` need not be whole numbers."""
     from scipy import special
 
     lower = 0.0 if hits <= 0 else float(special.betaincinv(hits, size - hits + 1, 1 - confidence))
@@ -176,11 +179,11 @@ def is_surely_above(
 
 
 def grossly_above(hits: float, size: float) -> float:
-    """The share that `hits` of `size` are surely a multiple of, in odds: a lower bound of the true one.
+    """A lower bound of the true share for a single lasting event: the odds of `hits` of `size` ÷ 8.
 
-    For operations that are independent but for one event that lasted: no correlation can be told
-    from a single event, but a share that came out eight times too large (odds) was not kept. `hits`
-    at the effective `size` within seconds.
+    It is for operations that are independent except for one lasting event. A single event gives no
+    estimate of a correlation. But if a share's odds are surely eight times too large, the criterion
+    is not satisfied. `hits` and `size` are at the effective size within seconds.
     """
     lower, _ = bounds(hits, size)
     odds = lower / (1 - lower) / _GROSS if lower < 1 else math.inf
@@ -188,7 +191,7 @@ def grossly_above(hits: float, size: float) -> float:
 
 
 def growth_to_decide(hits: float, size: float, share: float) -> float:
-    """How many times more evidence of the same kind would set `hits` of `size` apart from `share`; ∞ where none would."""
+    """The factor of evidence at which `hits` of `size` differ from `share` with confidence; ∞ if none."""
     value = hits / size
     if value == share or not 0 < share < 1:
         return math.inf
@@ -213,13 +216,13 @@ class Mean:
 
     value: float
     error: float
-    """Its standard error."""
+    """The standard error of the value."""
     worth: float
-    """How many independent batches those it is made of are worth."""
+    """The effective number of independent batches."""
 
     @property
     def half_width(self) -> float:
-        """From the value to either bound."""
+        """The distance from the value to either bound."""
         return self.error * student_quantile(CONFIDENCE, max(1.0, self.worth - 1))
 
     @property
@@ -233,19 +236,19 @@ class Mean:
         return self.value + self.half_width
 
     def growth_to_decide(self, limit: float) -> float:
-        """How many times more time would set it apart from the limit; ∞ where none would."""
+        """The factor of time at which the mean differs from the limit with confidence; ∞ if none."""
         return math.inf if self.value == limit else max(1.0, (self.half_width / (self.value - limit)) ** 2)
 
 
 def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
-    """Σsums/Σsizes over batches, both of shape (b,), with an error that allows for batches that go together."""
+    """Σsums/Σsizes over batches, both of shape (b,); its error allows for correlated batches."""
     batches, total = len(sizes), float(sizes.sum())
     value = float(sums.sum()) / total
     spread = sums - value * sizes
     variance = batches / (batches - 1) * float(spread @ spread) / total**2
     means = np.divide(sums, sizes, out=np.full(batches, np.nan), where=sizes > 0)
-    together = persistence(means)
-    return Mean(value, math.sqrt(variance * together), batches / together)
+    effect = persistence(means)
+    return Mean(value, math.sqrt(variance * effect), batches / effect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,31 +256,32 @@ class Trend:
     """A straight line through values in order."""
 
     slope: float
-    """Per step."""
+    """The change of the line per step."""
     lower: float
     upper: float
     """Bounds of the slope, two-sided at 95 %."""
     steps: int
-    """From the first value to the last."""
+    """The number of steps from the first value to the last."""
     median: float
-    """Of the values."""
+    """The median of the values."""
 
     @property
     def change(self) -> float:
-        """From the first to the last value, along the line."""
+        """The change along the line from the first value to the last."""
         return self.slope * self.steps
 
     @property
     def is_drift(self) -> bool:
-        """Does it surely rise or fall, by more than a tenth of the median?"""
+        """Is the slope significant, and the change larger than a tenth of the median?"""
         return (self.lower > 0 or self.upper < 0) and abs(self.change) > 0.1 * abs(self.median)
 
 
 def theil_sen(values: Floats) -> Trend:
     """The median of all slopes between pairs of values (n,), n ≥ 3, with Sen's interval (JASA 63, 1968).
 
-    Values that go together from one to the next make it too sure: the variance of Kendall's score
-    is widened by their persistence about the line (as Hamed and Rao, J. Hydrology 204, 1998).
+    Correlation between successive values would make the interval too narrow. Therefore the variance
+    of Kendall's score is multiplied by their persistence about the line (as in Hamed and Rao,
+    J. Hydrology 204, 1998).
     """
     count = len(values)
     first, second = np.triu_indices(count, 1)
