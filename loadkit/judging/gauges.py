@@ -1,4 +1,7 @@
-"""Gauges and counters of the service (CPU, memory, pools, hit rates), judged from raw scrapes over the steady window."""
+"""Judge the service's gauges and counters (CPU, memory, pools, hit rates) from raw scrapes.
+
+They are judged over the steady window.
+"""
 
 import dataclasses
 import math
@@ -22,20 +25,21 @@ __all__ = ["Points", "coverage_problem", "examine_gauge", "find_gauge", "lookbac
 Floats = npt.NDArray[np.float64]
 
 _LEAST_WINDOWS = 6
-"""Fewer readings than this say nothing of 95 % of the time."""
+"""The fewest readings that allow a statement about 95 % of the time."""
 _LEAST_COVERAGE = 0.9
+"""The share of the window that the scrapes must cover."""
 _LONGEST_GAP = 3
-"""Scrapes that may be missing in a row."""
+"""The longest gap between scrapes, in scrape intervals."""
 _SHORTEST_DIFFERENCE = 5.0
-"""Seconds over which a counter's increase is taken, at least; two scrapes where these are further
-apart."""
+"""The shortest time (seconds) over which a counter's increase is computed. If two scrape intervals
+are longer, they are used."""
 _TAIL = 0.95
 _TAIL_ERROR = math.sqrt(_TAIL * (1 - _TAIL))
-"""Standard error of a quantile: √(q(1−q)) over the density there (of one reading)."""
+"""The numerator of a quantile's standard error, for one reading: √(q(1−q)) ÷ density at the quantile."""
 _NORMAL_DENSITY = 0.1031
-"""The standard normal distribution's at its p95."""
+"""The density of the standard normal distribution at its p95."""
 _NEARBY = 0.04
-"""Shares either side of the p95 between which its density is taken."""
+"""The density at the p95 is estimated between the quantiles this far below and above it."""
 
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`')
 _RANGE = re.compile(r"\[([^\]:]+)(:[^\]]*)?\]")
@@ -55,26 +59,26 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """One instance's readings in the window, each for a stretch of time."""
+    """One instance's readings in the window, each for an interval of time."""
 
     instance: str
     times: Floats
-    """Unix seconds of the middle of each stretch; shape (n,), as all that follow."""
+    """Unix seconds of the middle of each interval; shape (n,), as for all following arrays."""
     values: Floats
-    """In the measure's unit."""
+    """The readings in the measure's unit."""
     lengths: Floats
-    """Seconds that each stands for."""
+    """The length of each interval in seconds."""
     parts: Floats
-    """What is divided by `wholes` to give the values, where only the window's whole ratio has a
-    meaning."""
+    """The numerators of the values; `wholes` are the denominators. They are needed where only the
+    ratio of the sums over the window has a meaning."""
     wholes: Floats
     resets: int = 0
-    """How often a counter began again."""
+    """The number of counter resets."""
     problem: str = ""
-    """Why these cannot be judged; empty where they can."""
+    """Why the readings cannot be judged; empty if they can."""
 
     def quantile(self, share: float) -> float:
-        """The value at or below which the readings lie for a share of the time."""
+        """The value that the readings do not exceed for a share of the time."""
         order = np.argsort(self.values, kind="stable")
         elapsed = np.cumsum(self.lengths[order])
         return float(
@@ -83,11 +87,12 @@ class Points:
 
 
 def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
-    """One instance's readings between two Unix moments, cut to the time that the plan gave it."""
+    """One instance's readings between two Unix times, limited to the lifespan that the plan gave it."""
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
-    # A scrape either side of the window tells of its edges; one without a value (0/0, say) tells nothing.
+    # One scrape before and one after the window cover its edges. Scrapes without a value (such as 0/0)
+    # are ignored.
     near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
     times, values = series.times[near], series.values[near]
     problem = coverage_problem(times, start, end, interval)
@@ -112,33 +117,36 @@ def points_of(observation: Observation, series: Series, start: float, end: float
 
 
 def coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
-    """Why scrapes at some moments cannot stand for a stretch of time, in a clause; empty where they can."""
+    """Why the scrapes at `times` do not represent the time from `start` to `end`; empty if they do.
+
+    The reason is a clause.
+    """
     if not len(times):
         return "it was not scraped in the window"
     edges = np.concatenate([[start], np.clip(times, start, end), [end]])
-    stalls = np.diff(edges)
-    longest = float(stalls.max())
+    gaps = np.diff(edges)
+    longest = float(gaps.max())
     if longest > _LONGEST_GAP * interval + 1e-6 * interval:
         return f"its scrapes have a gap of {format_seconds(longest)}"
     # A scrape covers the interval before it.
-    covered = float(np.minimum(stalls, interval * 1.5).sum()) / max(end - start, 1e-9)
+    covered = float(np.minimum(gaps, interval * 1.5).sum()) / max(end - start, 1e-9)
     if covered < _LEAST_COVERAGE:
         return f"its scrapes cover only {format_ratio(covered)} of the window"
     return ""
 
 
 def _at(series: Series, times: Floats) -> Floats:
-    """The values of a gauge as last scraped before each moment."""
+    """The value of a gauge at the last scrape up to each time."""
     return series.values[np.clip(np.searchsorted(series.times, times, "right") - 1, 0, None)]
 
 
 def _share(parts: Floats, wholes: Floats) -> Floats:
-    """Nothing of nothing is nothing used."""
+    """`parts` ÷ `wholes`; 0 where the whole is not above 0."""
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
 
 
 def _unrolled(values: Floats) -> tuple[Floats, int]:
-    """A counter as it had gone on without its resets: after one, it has grown by what it shows."""
+    """The counter's total increase, and its number of resets; after a reset it increased by its value."""
     steps = np.diff(values)
     resets = steps < 0
     steps = np.where(resets, values[1:], steps)
@@ -148,28 +156,28 @@ def _unrolled(values: Floats) -> tuple[Floats, int]:
 def _increases(
     observation: Observation, instance: str, times: Floats, values: Floats, whole: Series | None
 ) -> Points:
-    """A counter's increase over stretches of max(5 s, 2 scrapes)."""
-    stretch = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval)
-    marks = [0]
+    """A counter's increase over intervals of max(5 s, 2 scrape intervals)."""
+    least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval)
+    edges = [0]
     for number, moment in enumerate(times):
-        if moment - times[marks[-1]] >= stretch - 0.25 * observation.scrape_interval:
-            marks.append(number)
-    at = times[marks]
+        if moment - times[edges[-1]] >= least - 0.25 * observation.scrape_interval:
+            edges.append(number)
+    ends = times[edges]
     total, resets = _unrolled(values)
-    parts, lengths = np.diff(total[marks]), np.diff(at)
+    parts, lengths = np.diff(total[edges]), np.diff(ends)
     if whole is not None and observation.capacity_reading is Reading.COUNTER:
-        everything, _ = _unrolled(_at(whole, at))
-        wholes = np.diff(everything)
-        # A share of what was counted is undefined where nothing was.
+        whole_total, _ = _unrolled(_at(whole, ends))
+        wholes = np.diff(whole_total)
+        # A share is undefined in an interval in which the whole did not increase.
         counted = wholes > 0
-        at, parts, wholes, lengths = at[1:][counted], parts[counted], wholes[counted], lengths[counted]
-        return Points(instance, at - lengths / 2, parts / wholes, lengths, parts, wholes, resets)
-    wholes = lengths * (_at(whole, at[1:]) if whole else 1.0)
-    return Points(instance, at[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
+        ends, parts, wholes, lengths = ends[1:][counted], parts[counted], wholes[counted], lengths[counted]
+        return Points(instance, ends - lengths / 2, parts / wholes, lengths, parts, wholes, resets)
+    wholes = lengths * (_at(whole, ends[1:]) if whole else 1.0)
+    return Points(instance, ends[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
 
 
 def unobserved(criterion: Criterion, evidence: Evidence) -> Finding | None:
-    """Why a measure cannot be judged on a run: nobody asked for it. None where somebody did."""
+    """Why a run cannot judge a measure: the run did not observe it. None if it did."""
     observations = evidence.run.observations
     if criterion.measure.name in observations:
         return None
@@ -186,9 +194,10 @@ def find_gauge(case: Case) -> Finding:
 
 
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
-    """Judge a named measure between two Unix moments: each instance on its own, and the worst one decides.
+    """Judge a named measure between two Unix times: each instance separately; the worst one decides.
 
-    An instance that cannot be judged leaves at most a fail of another standing, never a pass.
+    If an instance cannot be judged, the result is a fail of another instance or inconclusive, never a
+    pass.
     """
     if observation.problem:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: {observation.problem}")
@@ -196,15 +205,15 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         return Finding(
             Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source knows no series of it"
         )
-    back = lookback(observation.query)
-    if back and end - start - back < _LEAST_WINDOWS * observation.scrape_interval:
+    seconds_back = lookback(observation.query)
+    if seconds_back and end - start - seconds_back < _LEAST_WINDOWS * observation.scrape_interval:
         return Finding(
             Status.INCONCLUSIVE,
-            f"{subject(criterion)} cannot be judged: it looks back {format_seconds(back)}, "
+            f"{subject(criterion)} cannot be judged: it looks back {format_seconds(seconds_back)}, "
             f"and the window has {format_seconds(end - start)}",
         )
-    # A reading that looks back ten seconds speaks of the ramp until the window is ten seconds old.
-    start += back
+    # A reading that looks back ten seconds includes the ramp during the window's first ten seconds.
+    start += seconds_back
     present = [
         series
         for series in observation.series
@@ -214,11 +223,11 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     findings = [_examine(criterion, observation, each, end - start) for each in points]
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
-    gravity = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
+    worst_first = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
     sign = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
-        return gravity.index(finding.status), -sign * (
+        return worst_first.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
 
@@ -246,16 +255,16 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
 
 
 def lookback(promql: str) -> float:
-    """Seconds before its moment that a query's value speaks of: its longest range, and what goes on top of that.
+    """How many seconds a query's value looks back: its longest range, all subqueries, its longest offset.
 
-    Where ranges stand within each other's subqueries or not makes no difference here: it may be too
-    much, never too little. 0 for a query without any, and for what is no PromQL.
+    The nesting of ranges and subqueries is ignored, so the result may be too large but never too
+    small. It is 0 for a query without any range, and for text that is not PromQL.
     """
     text = _QUOTED.sub("", promql)
     ranges = [(_seconds_of(length), bool(resolution)) for length, resolution in _RANGE.findall(text)]
     longest = max((length for length, is_subquery in ranges if not is_subquery), default=0.0)
-    around = sum(length for length, is_subquery in ranges if is_subquery)
-    return longest + around + max(map(_seconds_of, _OFFSET.findall(text)), default=0.0)
+    subqueries = sum(length for length, is_subquery in ranges if is_subquery)
+    return longest + subqueries + max(map(_seconds_of, _OFFSET.findall(text)), default=0.0)
 
 
 def _seconds_of(duration: str) -> float:
@@ -283,7 +292,7 @@ def _examine(criterion: Criterion, observation: Observation, points: Points, sec
 
 
 def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
-    """The largest reading (the smallest, for a lower limit): a fact, so there is no interval."""
+    """Judge the largest reading (for a lower limit, the smallest): an observed value without interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
     satisfied = extreme < limit if is_upper else extreme > limit
@@ -299,11 +308,11 @@ def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
 
 
 def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: float, whose: str) -> Finding:
-    """The p95 over time, or the mean, with what the readings' own wandering says of its error.
+    """Judge the p95 over time, or the mean; the variation of the readings gives its error.
 
-    The readings cover the window whole, so the error is not that of sampling it: it is that of the
-    window standing for other windows like it. It is the mean's over batches, and for a p95 as much
-    more as the readings thin out there.
+    The readings cover the whole window, so there is no error from sampling within the window. The
+    error says how well this window represents other windows like it. It is the error of the mean
+    over batches. For a p95 it is larger, as far as the density of the readings there is smaller.
     """
     edges = batch_edges(len(points.values))[:-1]
     if judged is Judged.MEAN:
@@ -319,7 +328,8 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
         )
     interval = (value - half_width, value + half_width)
     if criterion.measure.unit is Unit.RATIO and criterion.limit <= 1:
-        # Where a share cannot be, nobody need look; no limit lies there either, so no verdict changes.
+        # A share cannot be below 0 or, as a rule, above 1. A limit is between the two, so clipping the
+        # interval changes no verdict.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
@@ -344,7 +354,10 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
 
 
 def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
-    """How many times a p95's (p5's) standard error is that of the mean: by the density there, or the normal one's."""
+    """The ratio of a p95's (p5's) standard error to the mean's.
+
+    It follows from the density of the readings there, or from the normal density if that gives more.
+    """
     deviation = float(values.std())
     if deviation == 0:
         return 0.0
@@ -354,7 +367,7 @@ def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
 
 
 def _spells(criterion: Criterion, points: Points) -> Spells:
-    """A ten-second window is over where all its readings are."""
+    """The ten-second windows in which all readings are over the limit."""
     limit = criterion.limit
     over = points.values > limit if criterion.comparison.is_upper else points.values < limit
     window = ((points.times - points.times[0]) // SPELL).astype(np.int64)
@@ -364,7 +377,7 @@ def _spells(criterion: Criterion, points: Points) -> Spells:
 
 
 def _trend(points: Points) -> str:
-    """A drift of the readings over the window, in words; empty where there is none."""
+    """The drift of the readings over the window, in words; empty if there is none."""
     edges = batch_edges(len(points.values))
     means = np.add.reduceat(points.values, edges[:-1]) / np.diff(edges)
     trend = theil_sen(means)
