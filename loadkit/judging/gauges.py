@@ -146,7 +146,10 @@ def _share(parts: Floats, wholes: Floats) -> Floats:
 
 
 def _unrolled(values: Floats) -> tuple[Floats, int]:
-    """The counter's total increase, and its number of resets; after a reset it increased by its value."""
+    """The increase of a counter since its first value, and the number of its resets.
+
+    After a reset, the increase is the counter's new value.
+    """
     steps = np.diff(values)
     resets = steps < 0
     steps = np.where(resets, values[1:], steps)
@@ -258,7 +261,7 @@ def lookback(promql: str) -> float:
     """How many seconds a query's value looks back: its longest range, all subqueries, its longest offset.
 
     The nesting of ranges and subqueries is ignored, so the result may be too large but never too
-    small. It is 0 for a query without any range, and for text that is not PromQL.
+    small. It is 0 for a query without any of these, and for text that is not PromQL.
     """
     text = _QUOTED.sub("", promql)
     ranges = [(_seconds_of(length), bool(resolution)) for length, resolution in _RANGE.findall(text)]
@@ -328,8 +331,8 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
         )
     interval = (value - half_width, value + half_width)
     if criterion.measure.unit is Unit.RATIO and criterion.limit <= 1:
-        # A share cannot be below 0 or, as a rule, above 1. A limit is between the two, so clipping the
-        # interval changes no verdict.
+        # A share cannot be outside 0 … 1 (or 0 … its measured value, if that is above 1). The limit is
+        # within these bounds too, so clipping the interval changes no verdict.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
