@@ -179,7 +179,7 @@ def is_surely_above(
 
 
 def grossly_above(hits: float, size: float) -> float:
-    """A lower bound of the true share for a single lasting event: the odds of `hits` of `size` ÷ 8.
+    """A lower bound of the true share for a single lasting event: the usual bound, with its odds ÷ 8.
 
     It is for operations that are independent except for one lasting event. A single event gives no
     estimate of a correlation. But if a share's odds are surely eight times too large, the criterion
