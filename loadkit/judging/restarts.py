@@ -1,4 +1,4 @@
-"""The implicit criterion of every run that watches it: no instance restarts unasked."""
+"""The implicit criterion of every run that observes restarts: no instance restarts unasked."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ __all__ = ["BIRTHS", "SENTENCE", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
 BIRTHS = "restarts"
-"""The measure of the environment file that tells when each instance's process began, in Unix
+"""The measure of the environment file with the start time of each instance's process, in Unix
 seconds."""
 
 
 def unasked_restarts(run: Run) -> Verdict | None:
-    """A fail where instances restarted that the plan did nothing to; None where none did, or nobody watched.
+    """A fail if instances restarted without an action of the plan; None if none did, or none was observed.
 
-    As many restarts as there were actions are the plan's own once the first of these began.
+    Each action that was carried out accounts for one restart at or after its time.
     """
     observation = run.observations.get(BIRTHS)
     if observation is None:
@@ -29,20 +29,20 @@ def unasked_restarts(run: Run) -> Verdict | None:
         for moment in series.times[1:][np.diff(series.values) != 0]
         if run.started <= moment <= run.started + run.ended_at
     )
-    asked = sorted(event.at for event in run.events if not event.failed)
+    actions = sorted(event.at for event in run.events if not event.failed)
     unasked = []
     for at, instance in restarts:
-        if asked and asked[0] <= at:
-            asked.pop(0)
+        if actions and actions[0] <= at:
+            actions.pop(0)
         else:
             unasked.append((at, instance))
     if not unasked:
         return None
-    told = ", ".join(f"{instance} after {format_seconds(at)}" for at, instance in unasked)
+    restarted = ", ".join(f"{instance} after {format_seconds(at)}" for at, instance in unasked)
     return Verdict(
         SENTENCE,
         Status.FAIL,
-        f"Restarted unasked: {told}.",
+        f"Restarted unasked: {restarted}.",
         measured=float(len(unasked)),
         limit=0.0,
         unit=Unit.NUMBER,
