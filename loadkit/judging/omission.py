@@ -1,9 +1,9 @@
-"""Coordinated-omission correction: adds the arrivals that a stall kept away from a closed load.
+"""Coordinated-omission correction: adds the arrivals that a stall prevented in a closed load.
 
-Users wait for their answers, so while a service stands still they ask nothing, and a stall of 20 s
-among 300 s is under 1 % of the requests although it is 7 % of the time (coordinated omission: Tene,
-"How NOT to measure latency"). To each long stall are added the arrivals that the window's usual
-rate would have brought. Each waits to its end.
+Users of a closed load wait for their answers, so they send no requests during a stall. A stall of
+20 s in 300 s is therefore under 1 % of the requests, although it is 7 % of the time (coordinated
+omission: Tene, "How NOT to measure latency"). The correction adds arrivals to each long stall, at
+the window's usual rate. Each added arrival waits until the stall ends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,15 +18,15 @@ from loadkit.recording.traffic import Traffic
 __all__ = ["correct_omission", "shared"]
 
 _LONG = 20
-"""Times the usual time between two completions, from which on a gap is a stall."""
+"""A gap is a stall from this multiple of the usual time between two completions."""
 
 
 def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> Traffic:
-    """The traffic of a closed load with the arrivals that its stalls kept away.
+    """The traffic of a closed load, with the arrivals that its stalls prevented.
 
-    `stalls`: in seconds since the run's start; `start`: the window's own, on that clock; `limit`:
-    the criterion's, in seconds: a shorter gap cannot change the verdict. Operations that did arrive
-    in a gap are not counted twice.
+    `stalls`: in seconds since the run's start; `start`: the window's start on the same clock;
+    `limit`: the criterion's limit in seconds, because a shorter gap cannot change the verdict. The
+    correction subtracts operations that did arrive in a gap, so none is counted twice.
     """
     arrivals = traffic.per_second()
     begins = np.arange(traffic.seconds) + start
@@ -37,20 +37,20 @@ def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limi
     usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
     if usual == 0:
         return traffic
-    # Between completions that come at random, half of the times are shorter than ln 2 of their mean.
+    # For random (Poisson) completions, the median of the times between them is ln 2 of their mean.
     shortest = max(limit, _LONG * np.log(2) / usual)
     seconds: list[int] = []
     waits: list[float] = []
-    owed = 0.0
+    missing = 0.0
     for stall in stalls:
         if stall.seconds <= shortest:
             continue
         first, last = stall.start - start, min(stall.end - start, float(traffic.seconds))
         for second in range(max(0, int(first)), int(np.ceil(last))):
             begin, end = max(first, float(second)), min(last, second + 1.0)
-            owed += min(usual * (end - begin), max(0.0, usual - arrivals[second]))
-            number = int(owed)
-            owed -= number
+            missing += min(usual * (end - begin), max(0.0, usual - arrivals[second]))
+            number = int(missing)
+            missing -= number
             moments = begin + (np.arange(number) + 0.5) / max(number, 1) * (end - begin)
             seconds += [second] * number
             waits += list(stall.end - start - moments)
@@ -60,7 +60,7 @@ def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limi
 
 
 def shared(stalls: Iterable[Sequence[Stall]]) -> Sequence[Stall]:
-    """The times that lie in a stall of each of several series, which rise."""
+    """The intersection of several series of stalls, each in ascending order of time."""
     return reduce(_overlaps, stalls)
 
 
