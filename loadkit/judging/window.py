@@ -1,9 +1,9 @@
 """The steady window: the part of a run on which all its criteria and gauges are judged.
 
-The declared ramp is never part of it. Of a phase of constant load, the warm-up is left out: MSER
-(White, "An effective truncation heuristic", Simulation 69, 1997) on the means of five seconds, or
-of one in short runs. A load that follows a curve is never constant: its window is all of it after
-the first ramp, and nothing of that is left out.
+The declared ramp is never part of it. The warm-up of a phase of constant load is excluded by MSER
+(White, "An effective truncation heuristic", Simulation 69, 1997). MSER uses means over five seconds,
+or over one second in short runs. A load that follows a curve is never constant. Its window is
+everything after the first ramp, without a warm-up.
 """
 
 import math
@@ -19,23 +19,24 @@ from loadkit.workload.phases import judged_phase, phases
 __all__ = ["warm_up", "whole", "window"]
 
 _PERIOD = 5
-"""Seconds of one mean."""
+"""Seconds over which one mean is computed."""
 _SHORT_PERIOD = 1
+"""The same in seconds for short phases."""
 _SHORT = 120
-"""Seconds; a phase below it is searched in short periods."""
+"""Phases shorter than this (seconds) use the short period."""
 _GAIN = 0.9
-"""The mean's standard error must fall to this share for a cut to be worth it."""
+"""The warm-up is excluded only if this reduces the mean's standard error to this share or less."""
 
 
 def whole(run: Run) -> Window:
-    """All of a run, ramps included: for those who look, not for judging."""
+    """The whole run, including its ramps: for display, not for judging."""
     return Window(0, max(1, math.ceil(run.ended_at)), "all")
 
 
 def window(run: Run, phase: str | None = None) -> Window | None:
-    """The steady window of a phase, by name; of the one that criteria are judged on where none is named.
+    """The steady window of the named phase, or of the phase that criteria are judged on.
 
-    None where there is no such phase, or the run was cut short before two seconds of it.
+    None if there is no such phase, or if the run was cut short before two seconds of it.
     """
     named = {each.name: each for each in phases(run.plan)}
     chosen = judged_phase(run.plan) if phase is None else named.get(phase)
@@ -56,12 +57,12 @@ def window(run: Run, phase: str | None = None) -> Window | None:
 
 
 def warm_up(counts: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> int:
-    """How many seconds to leave out at the start of a phase.
+    """The number of warm-up seconds to exclude at the start of a phase.
 
-    `counts` and `times` (seconds,): operations and their summed response times, by second. It is
-    sought in the first third only, and nothing is cut unless the mean's standard error falls by a
-    tenth. A warm-up lasts from the first second on and ends where the means first reach the later
-    ones' median: a stall that comes later is no warm-up, and must not be cut away.
+    `counts` and `times` (seconds,): operations and their summed response times, by second. The
+    search covers the first third only. The warm-up is excluded only if this reduces the mean's
+    standard error by a tenth. It starts at the first second and ends where the means first reach the
+    median of the later ones. A later stall is not part of the warm-up, and must not be excluded.
     """
     period = _SHORT_PERIOD if len(counts) < _SHORT else _PERIOD
     periods = len(counts) // period
