@@ -1,4 +1,4 @@
-"""Bad spells: stretches of ten seconds in which a promise was surely broken, although the whole window may keep it."""
+"""Bad spells: ten-second windows that surely violate a criterion, even if the whole window satisfies it."""
 
 from dataclasses import dataclass, replace
 
@@ -28,11 +28,11 @@ Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 SPELL = 10
-"""Seconds of one spell window."""
+"""The length of a spell window in seconds."""
 _LASTING = 3
-"""So many in a row are a lasting bad spell."""
+"""This number of bad windows in a row is a lasting bad spell."""
 _SHARE = 0.05
-"""More than this share of them, and more than one, breaks the promise too."""
+"""More than this share of the windows, and more than one, violate the criterion too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,18 @@ class Spells:
     """Which ten-second windows were over the limit."""
 
     over: Booleans
-    """By window, in order."""
+    """By window, in order of time."""
     thin: Booleans
-    """Those of them that are so because the traffic all but stopped."""
+    """The windows that count as over because the traffic nearly stopped."""
 
     @property
     def number(self) -> int:
-        """How many were over."""
+        """The number of windows over the limit."""
         return int(self.over.sum())
 
     @property
     def longest(self) -> int:
-        """The most in a row."""
+        """The largest number of windows over the limit in a row."""
         edges = np.flatnonzero(np.diff(np.concatenate([[0], self.over.astype(np.int64), [0]])))
         return int((edges[1::2] - edges[::2]).max(initial=0))
 
@@ -61,33 +61,33 @@ class Spells:
         return self.longest >= _LASTING or self.number > max(1.0, _SHARE * len(self.over))
 
     def __str__(self) -> str:
-        """For people: "4 of 30 ten-second windows were over the limit, 3 in a row"."""
-        row = f", {self.longest} in a row" if self.longest > 1 else ""
-        still = (
+        """A description: "4 of 30 ten-second windows broke the limit, 3 in a row"."""
+        in_a_row = f", {self.longest} in a row" if self.longest > 1 else ""
+        lulls = (
             f", {int(self.thin.sum())} of them with under half the usual traffic" if self.thin.any() else ""
         )
-        return f"{self.number} of {len(self.over)} ten-second windows broke the limit{row}{still}"
+        return f"{self.number} of {len(self.over)} ten-second windows broke the limit{in_a_row}{lulls}"
 
 
 def spell_starts(seconds: int) -> Integers:
-    """Where the spell windows of a window start; the last takes what is left over, up to 19 seconds."""
+    """The starts of a window's spell windows; the last includes the remainder, so it has up to 19 seconds."""
     return np.arange(max(1, seconds // SPELL)) * SPELL
 
 
 def in_spells(per_second: npt.NDArray[np.int64] | Floats) -> Floats:
-    """Sums by spell window of what is given by second."""
+    """Sums by spell window of values by second."""
     return np.add.reduceat(per_second.astype(np.float64), spell_starts(len(per_second)))
 
 
 def confidence_of_each(windows: int) -> float:
-    """What each of several bounds needs, so that all of them hold together at 95 % (Bonferroni)."""
+    """The confidence of each of several bounds at which all of them together have 95 % (Bonferroni)."""
     return 1 - (1 - CONFIDENCE) / windows
 
 
 def within(hits: Integers, sizes: Integers) -> float:
-    """How many operations are worth one within ten seconds: what bursts take, and a lasting change does not.
+    """The design effect within ten seconds; bursts increase it, and a lasting change does not.
 
-    `hits`, `sizes` (seconds,): operations by second, and those of them for which something holds.
+    `sizes` (seconds,): operations by second; `hits` (seconds,): those for which a condition is true.
     It is the design effect of one-second clusters about each spell window's own share, at least 1.
     """
     starts = spell_starts(len(sizes))
@@ -103,16 +103,17 @@ def within(hits: Integers, sizes: Integers) -> float:
 
 
 def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float:
-    """How many operations are worth one in a spell window.
+    """The design effect in a spell window.
 
-    "Never" speaks of what each window was, whatever made it so: only the chance in counting is
-    allowed for. "Stays" looks for lasting spells, and a burst is none.
+    "Never" judges each window as it was, whatever the cause. Therefore it allows only for the
+    randomness of counts, with an effect of 1. "Stays" looks for lasting spells, and a burst is not
+    one.
     """
     return 1.0 if criterion.comparison.holds_always else within(hits, sizes)
 
 
 def dispersion(counts: Integers) -> float:
-    """The variance of counts by second about each spell window's own mean, in that of a Poisson count; at least 1."""
+    """The variance of counts by second about each spell window's mean ÷ the Poisson variance; at least 1."""
     starts = spell_starts(len(counts))
     lengths = np.diff(np.append(starts, len(counts)))
     means = in_spells(counts) / lengths
@@ -123,7 +124,7 @@ def dispersion(counts: Integers) -> float:
 
 
 def thin(arrivals: Integers) -> Booleans:
-    """Which spell windows have under half the traffic of the median one, beyond what chance explains.
+    """Which spell windows have under half the median window's traffic, more than chance explains.
 
     `arrivals` (seconds,): operations by second.
     """
@@ -133,13 +134,13 @@ def thin(arrivals: Integers) -> Booleans:
     usual = float(np.median(sizes))
     if usual == 0:
         return np.zeros(len(sizes), np.bool_)
-    # Chance: a Poisson count of the usual size that comes out as small as that, or smaller.
+    # The probability that a Poisson count of the usual size is as small as this one or smaller.
     chance = special.gammaincc(np.floor(sizes / effect) + 1, usual / effect)
     return np.asarray((sizes < usual / 2) & (chance < 1 - confidence_of_each(len(sizes))))
 
 
 def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
-    """What the spells make of a finding on the whole window: "stays" forbids a lasting one, "never" any."""
+    """Apply the spells to the whole window's finding: "stays" forbids a lasting spell, "never" any spell."""
     shown = {"windows": len(spells.over), "over": np.flatnonzero(spells.over).tolist()}
     finding = replace(finding, details={**finding.details, "spells": shown})
     if not spells.number:
