@@ -1,4 +1,4 @@
-"""What the service's own alerts did while the load was on."""
+"""Judge the service's own alerts during the load."""
 
 from dataclasses import replace
 
@@ -19,16 +19,16 @@ __all__ = ["find_alert", "queries_of"]
 
 
 def queries_of(measure: Measure) -> tuple[str, ...]:
-    """What the observer is to be asked for."""
+    """The queries that the observer must run."""
     return (observed_as(measure),)
 
 
 def find_alert(case: Case) -> Finding:
     """Judge "the … alert fires within …" and "no alert fires".
 
-    The first counts from the last action, or from the highest load's end or beginning where there
-    is none; the second speaks of all that follows the first ramp. An alert fires where its
-    ``ALERTS`` series has a sample.
+    The time of the first counts from the last action. Without an action, it counts from the end or
+    the beginning of the highest load. The second covers everything after the first ramp. An alert
+    fires when its ``ALERTS`` series has a sample.
     """
     criterion, run = case.criterion, case.evidence.run
     observation = run.observations.get(observed_as(criterion.measure))
@@ -42,7 +42,7 @@ def find_alert(case: Case) -> Finding:
     examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
     found, where = examine(criterion, run, observation)
     found = replace(found, window=where)
-    # Silence under a load that was not put on says nothing; an alert that fired did.
+    # Without the stated load, the absence of an alert shows nothing. An alert that fired is a fact.
     if found.status in {Status.PASS, Status.FAIL} and not found.measured:
         state = case.evidence.health(where)
         if state.unhealthy.all():
@@ -66,8 +66,8 @@ def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Fi
             [np.empty(0), *(one.times for one in observation.series if one.instance.split(",")[0] == alert)]
         )
     )
-    lasting = firing[(firing < begin) & (firing > begin - 2 * observation.scrape_interval)]
-    if len(lasting):
+    earlier = firing[(firing < begin) & (firing > begin - 2 * observation.scrape_interval)]
+    if len(earlier):
         return Finding(Status.INCONCLUSIVE, f'the "{alert}" alert was firing already before {since}'), where
     later = firing[firing >= begin]
     if len(later):
@@ -124,7 +124,7 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
 
 
 def _stall(observation: Observation, begin: float, end: float) -> str:
-    """Why silence says nothing: the source itself was silent. Empty where it was not."""
+    """Why the absence of an alert shows nothing: the source itself had a gap. Empty if it had none."""
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
     interval = observation.scrape_interval
     near = alive[(alive >= begin - interval) & (alive <= end + interval)]
