@@ -1,6 +1,6 @@
 """The circumstances that can change a finding: the run's end, drift, generator health, users held.
 
-Each of them can turn a pass into another status. None of them makes a pass.
+Each of them can change a pass into another status. None of them results in a pass.
 """
 
 import math
@@ -25,7 +25,7 @@ from loadkit.workload.phases import judged_phase
 __all__ = ["collapsed", "cut_short", "no_window", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
-"""Fewer seconds than this show nothing."""
+"""The fewest seconds that can be judged."""
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -34,7 +34,7 @@ Booleans = npt.NDArray[np.bool_]
 
 
 def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
-    """Why a run cannot judge a criterion, such as one of an unknown scope; None where it can."""
+    """Why a run cannot judge a criterion, such as one of an unknown scope; None if it can."""
     criterion, run = case.criterion, case.evidence.run
     if criterion.reference is not None:
         return Finding(
@@ -80,7 +80,7 @@ def _no_operations(case: Case) -> Finding | None:
 
 
 def no_window(run: Run, window: Window | None) -> Finding | None:
-    """Why a steady window cannot be judged on; None where it can."""
+    """Why a steady window cannot be used for judging; None if it can."""
     if window is not None and window.seconds >= _LEAST_SECONDS:
         return None
     if judged_phase(run.plan) is None:
@@ -98,11 +98,11 @@ def no_window(run: Run, window: Window | None) -> Finding | None:
     )
 
 
-# --- after something was found
+# --- after the examination
 
 
 def weighed(case: Case, rules: FamilyRules) -> Finding:
-    """What was found on a window, after drift, generator health and users held are considered."""
+    """The finding on a window, after drift, generator health and users held are considered."""
     if rules.ground is Ground.OPERATIONS:
         if not case.traffic.size:
             return Finding(
@@ -113,9 +113,9 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
 
 
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
-    """What a run that ended early still shows: a violated criterion, but no satisfied one.
+    """Consider that a run ended early: it can still show a violated criterion, but not a satisfied one.
 
-    A run that was cut short after its steady window was complete shows both.
+    A run that was cut short after its steady window was complete can show both.
     """
     if run.is_complete:
         return finding
@@ -132,9 +132,9 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
 
 
 def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
-    """What an emergency stop shows of a criterion (see `collapse`); None where it shows nothing.
+    """The finding on a criterion at an emergency stop (see `collapse`); None if there is none.
 
-    Seconds in which the load generator was at fault are left out.
+    Seconds in which the load generator was overloaded are excluded.
     """
     collapse = collapse_of(case)
     found = None if collapse is None else rules.at_collapse(case, collapse)
@@ -167,7 +167,7 @@ def collapsed(case: Case, rules: FamilyRules) -> Finding | None:
 
 
 def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """A drift takes a pass back where the worst third of the window is no pass."""
+    """A drift revokes a pass if the worst third of the window does not satisfy the criterion."""
     if not rules.weighs_drift:
         return finding
     drifting = [
@@ -176,18 +176,18 @@ def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     ]
     if not drifting:
         return finding
-    said = " and ".join(drifting)
+    drift = " and ".join(drifting)
     if finding.status is not Status.PASS:
-        return finding.warned(said)
+        return finding.warned(drift)
     seconds = np.arange(case.traffic.seconds)
     parts = [case.only(np.isin(seconds, third)) for third in np.array_split(seconds, 3)]
-    worst = [rules.find(part) for part in parts if part.traffic.size]
-    broken = next((each for each in worst if not _is_satisfied_by(case, each)), None)
-    if broken is None:
-        return finding.warned(f"{said}; the worst third of the window satisfies the criterion too")
+    findings = [rules.find(part) for part in parts if part.traffic.size]
+    violated = next((each for each in findings if not _is_satisfied_by(case, each)), None)
+    if violated is None:
+        return finding.warned(f"{drift}; the worst third of the window satisfies the criterion too")
     return finding.become(
         Status.INCONCLUSIVE,
-        f"{said}, and the worst third of the window does not satisfy the criterion: {broken.reason}",
+        f"{drift}, and the worst third of the window does not satisfy the criterion: {violated.reason}",
     )
 
 
@@ -201,7 +201,7 @@ def _is_satisfied_by(case: Case, finding: Finding) -> bool:
 
 
 def _drifts(case: Case) -> list[tuple[str, float]]:
-    """What rose or fell over the window, with its change as a share of its median."""
+    """The quantities that drifted over the window, each with its change as a share of its median."""
     traffic = case.traffic
     edges = batch_edges(traffic.seconds)
     number, spent = np.add.reduceat(traffic.timed[:, :2], edges[:-1]).T
@@ -216,25 +216,25 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
 
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """A fault of the generator matters where the verdict is another without it."""
+    """An overloaded generator makes a finding invalid if the verdict differs without its effects."""
     state = case.evidence.health(case.window, time_limit(case.criterion))
     if state.status == "ok":
         return finding
     rest = _without(case, state.unhealthy)
     if rest is None:
         return finding.become(Status.INVALID, f"{state.sentence}, all the time")
-    for way, other in chain(rest, rules.other_ways(case)):
+    for condition, other in chain(rest, rules.other_ways(case)):
         status = rules.find(other).status
         if status is not finding.status:
             return finding.become(
                 Status.INVALID,
-                f"{state.sentence}; {way} the verdict would be {status.value} instead of {finding.status.value}",
+                f"{state.sentence}; {condition} the verdict would be {status.value} instead of {finding.status.value}",
             )
     return finding.warned(f"{state.sentence}; the verdict is the same without it")
 
 
 def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
-    """The case without the seconds in doubt, if any; None where nothing is left."""
+    """The case without the unhealthy seconds, if there are any; None if too little remains."""
     if (~unhealthy).sum() < _LEAST_SECONDS:
         return None
     if not unhealthy.any():
@@ -244,7 +244,7 @@ def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
 
 
 def _loaded(case: Case, finding: Finding) -> Finding:
-    """A pass of gauges or probes is invalid where the generator did not put the load on."""
+    """A pass of gauges or probes is invalid if the generator did not produce the load."""
     state = case.evidence.health(case.window)
     if state.status == "ok":
         return finding
@@ -254,7 +254,7 @@ def _loaded(case: Case, finding: Finding) -> Finding:
 
 
 def _held(case: Case, finding: Finding) -> Finding:
-    """A verdict without the stated users is invalid: only the generator can lose them."""
+    """A verdict without the stated users is invalid, because only the generator can lose users."""
     if finding.status is Status.NOT_JUDGED:
         return finding
     lost = case.evidence.not_held(case.window)
