@@ -1,10 +1,10 @@
-"""What an emergency stop shows: the service collapsed, and would have gone on like that.
+"""Judge a run after an emergency stop: the service collapsed, and would not have recovered.
 
-The rule: a criterion is judged on the steady window as far as it ran. If that is inconclusive, look
-at its operations that ended in the ten seconds before the stop. If more than half of them failed,
-the criterion is judged on these ten seconds, for which the load was stopped. Operations count by
-their end, since one that timed out began long before. The value is a fact about these seconds, so
-it has no interval.
+The rule: a criterion is judged on the steady window up to the stop. If that is inconclusive, the
+criterion's operations that ended in the ten seconds before the stop are examined. If more than half
+of them failed, the criterion is judged on these ten seconds, which caused the stop. Operations count
+by their end, because a timed-out operation began long before. The value is a fact about these
+seconds, so it has no interval.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = ["Collapse", "collapse_of", "last_seconds"]
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """The operations that ended just before an emergency stop; more than half of them failed."""
+    """The operations that ended in the last seconds before an emergency stop; more than half failed."""
 
     window: Window
     ended: int
@@ -30,7 +30,7 @@ class Collapse:
 
     @property
     def failing(self) -> float:
-        """The share that failed."""
+        """The share of failed operations."""
         return self.failed / self.ended
 
     @property
@@ -40,7 +40,7 @@ class Collapse:
 
 
 def last_seconds(run: Run) -> Window | None:
-    """The seconds for which a run was stopped; None where no emergency stopped it."""
+    """The seconds that caused a run's emergency stop; None if there was no emergency stop."""
     if run.ended.kind is not EndingKind.EMERGENCY_STOP:
         return None
     end = int(run.ended_at)
@@ -49,9 +49,9 @@ def last_seconds(run: Run) -> Window | None:
 
 
 def collapse_of(case: Case, without: npt.NDArray[np.bool_] | None = None) -> Collapse | None:
-    """The collapse of a criterion's operations; None where there was none.
+    """The collapse of a criterion's operations; None if there was none.
 
-    `without`: seconds of `last_seconds` that are left out, shape (`seconds`,).
+    `without`: excluded seconds of `last_seconds`, shape (`seconds`,).
     """
     window = last_seconds(case.evidence.run)
     if window is None:
