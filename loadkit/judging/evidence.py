@@ -1,7 +1,7 @@
-"""What a run shows, looked up once: made for a run, and handed on to all that judge it or show it.
+"""The evidence of a run, cached: created once per run, and shared by all judging and reporting.
 
-The steady window, the operations, the generator's health and the users held are looked up when they
-are first asked for, and kept. `Case` is one criterion on one part of this evidence.
+The steady window, the operations, the generator's health and the users held are computed on first
+use and cached. `Case` is one criterion on one part of this evidence.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,13 +33,13 @@ __all__ = ["EVERYTHING", "Case", "Evidence"]
 EVERYTHING = Scope()
 """All operations."""
 _KEPT = 16
-"""Selections of operations that are kept: an hour's of a thousand users takes a hundred
-megabytes."""
+"""The number of cached selections of operations. One selection takes a hundred megabytes for an hour
+of a thousand users."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
-"""Users that must be held, as a share of those stated, and the share of the seconds in which they
-must be."""
+"""The share of the stated users that must be held, and the share of the seconds in which they must
+be held."""
 _SMALL = 1500
-"""Operations below which a part of the traffic borrows the whole's design effect."""
+"""A part of the traffic with fewer operations uses the whole traffic's design effect."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -47,10 +47,10 @@ Booleans = npt.NDArray[np.bool_]
 
 
 class Evidence:
-    """One run with what was looked up in it."""
+    """One run with a cache of the results computed from it."""
 
     def __init__(self, run: Run) -> None:
-        """Take a run, which must not change from now on; nothing is looked up yet."""
+        """Store a run, which must not change afterwards. Nothing is computed yet."""
         self.run = run
         self._window = cache(partial(steady.window, run))
         self._health = cache(partial(health, run))
@@ -62,33 +62,33 @@ class Evidence:
 
     @property
     def window(self) -> Window | None:
-        """The steady window that criteria are judged on; None where there is none."""
+        """The steady window that criteria are judged on; None if there is none."""
         return self._window()
 
     @property
     def whole(self) -> Window:
-        """All of the run, ramps included."""
+        """The whole run, including its ramps."""
         return steady.whole(self.run)
 
     def window_of(self, phase: str) -> Window | None:
-        """The steady window of a phase, by name; None where there is none."""
+        """The steady window of the named phase; None if there is none."""
         judged = judged_phase(self.run.plan)
         return self.window if judged is not None and judged.name == phase else self._window(phase)
 
-    # --- what load there was
+    # --- the load
 
     @property
     def closed(self) -> tuple[Population, ...]:
-        """The populations of users, who wait for their answers."""
+        """The populations of a closed model, whose users wait for their answers."""
         return tuple(each for each in self.run.plan.populations if each.workload.model is Model.CLOSED)
 
     @property
     def is_closed(self) -> bool:
-        """Is the whole load one of users?"""
+        """Are all populations closed?"""
         return len(self.closed) == len(self.run.plan.populations)
 
     def makers(self, scope: Scope) -> tuple[Population, ...]:
-        """The populations whose operations make up a scope; none where that cannot be told."""
+        """The populations whose operations make up a scope; empty if that is unknown."""
         populations = self.run.plan.populations
         if scope.kind is ScopeKind.POPULATION:
             return tuple(each for each in populations if each.name == scope.name)
@@ -99,7 +99,7 @@ class Evidence:
         return self._held(window, population)
 
     def not_held(self, window: Window) -> str:
-        """Why the users stated were not held in a window; "" where they were, or the load is open."""
+        """Why the stated users were not held in a window; "" if they were held, or the load is open."""
         for population in self.closed:
             held, stated = self.held(window, population.name)
             good = float(np.mean(held >= _HELD * stated))
@@ -112,12 +112,12 @@ class Evidence:
         return ""
 
     def as_stated(self) -> "Evidence":
-        """The same for a plan that states the load that was put on. Look-ups do not depend on it."""
+        """The same evidence for a plan that states the load of this run. The cached results do not change."""
         stated = copy(self)
         stated.run = replace(self.run, plan=replace(self.run.plan, scaling=Scaling()))
         return stated
 
-    # --- how the operations went
+    # --- the operations
 
     def traffic(
         self,
@@ -128,7 +128,7 @@ class Evidence:
         *,
         successes_only: bool = False,
     ) -> Traffic:
-        """The operations of a scope and timing that began in a window; without one, in the run."""
+        """The operations of a scope and timing that began in a window, by default in the whole run."""
         return self._operations(scope, window or self.whole, kind, timing, successes_only)
 
     def corrected(
@@ -141,8 +141,8 @@ class Evidence:
     ) -> Traffic:
         """The same, corrected for coordinated omission by stalls longer than `limit` (seconds).
 
-        Each closed population is corrected by its own stalls. Operations of which it is not told
-        who made them are corrected by those stalls that all populations share.
+        Each closed population is corrected by its own stalls. Operations of unknown population are
+        corrected by the stalls that all populations share.
         """
         return self._corrected(limit, scope, window or self.whole, kind, timing)
 
@@ -160,25 +160,25 @@ class Evidence:
             np.bincount(place[failed], count[failed], window.seconds).astype(np.int64),
         )
 
-    # --- what the workers said
+    # --- the workers' records
 
     def health(self, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         """The health of the load generator in a window, for a time limit in seconds."""
         return self._health(window, limit)
 
     def worker_seconds(self, window: Window) -> list[WorkerSecond]:
-        """What the workers said of each second in a window."""
+        """The workers' records of each second in a window."""
         return [each for each in self.run.worker_seconds if window.start <= each.second < window.end]
 
     def per_second(self, of: Callable[[WorkerSecond], float], window: Window) -> Floats:
-        """Something of all workers together, by second of a window; shape (`seconds`,)."""
+        """The sum of a quantity over all workers, by second of a window; shape (`seconds`,)."""
         sums = np.zeros(window.seconds)
         for worker_second in self.worker_seconds(window):
             sums[worker_second.second - window.start] += of(worker_second)
         return sums
 
     def total(self, gauge: str, window: Window) -> Floats:
-        """A gauge of all workers together, by second of a window; shape (`seconds`,)."""
+        """The sum of a gauge over all workers, by second of a window; shape (`seconds`,)."""
         return self.per_second(lambda worker_second: worker_second.gauge(gauge), window)
 
     def in_flight(self, window: Window) -> Floats:
@@ -186,7 +186,7 @@ class Evidence:
         return self.total(IN_FLIGHT, window)
 
     def count(self, name: str) -> int:
-        """How often something that has a name happened in the whole run."""
+        """The total of a named counter in the whole run."""
         return sum(worker_second.count(name) for worker_second in self.run.worker_seconds)
 
 
@@ -220,14 +220,18 @@ def _corrected(
 
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
-    """The stalls that kept operations of a scope away; nothing keeps those of an open load away."""
+    """The stalls that prevented operations of a scope; a stall prevents none of an open load."""
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:
-        own = {
+        by_population = {
             each.name: [stall for stall in stalls if stall.population == each.name]
             for each in run.plan.populations
         }
-        stalls = own.get(scope.name, []) if scope.kind is ScopeKind.POPULATION else shared(own.values())
+        stalls = (
+            by_population.get(scope.name, [])
+            if scope.kind is ScopeKind.POPULATION
+            else shared(by_population.values())
+        )
     makers = [
         each
         for each in run.plan.populations
@@ -246,34 +250,34 @@ class Case:
     is_corrected: bool = False
     """Are the operations corrected for coordinated omission?"""
     kind: Kind = Kind.RESPONSE
-    """By which time the operations are judged."""
+    """The kind of time by which the operations are judged."""
     chosen: Traffic | None = None
-    """Operations to look at in the place of those that the window has."""
+    """Operations to judge instead of those in the window."""
 
     @property
     def traffic(self) -> Traffic:
-        """The operations that it speaks of."""
+        """The operations to judge."""
         if self.chosen is not None:
             return self.chosen
         scope = self.criterion.scope
         if not self.is_corrected:
             return self.evidence.traffic(scope, self.window, self.kind, self.timing)
-        # By service time too: the arrivals that a stall kept away would have waited at the service.
+        # This also applies to service time: arrivals prevented by a stall would have waited at the service.
         return self.evidence.corrected(self.criterion.limit, scope, self.window, self.kind, self.timing)
 
     @property
     def as_it_came(self) -> Traffic:
-        """The operations that it speaks of by response time, and not corrected."""
+        """The operations to judge, by response time and uncorrected."""
         return self.evidence.traffic(self.criterion.scope, self.window, timing=self.timing)
 
     @property
     def timing(self) -> str:
-        """The key of the timing that it speaks of."""
+        """The key of the criterion's timing."""
         return self.criterion.measure.timing
 
     @property
     def is_steady(self) -> bool:
-        """Does the plan ask for the same load throughout?"""
+        """Is the planned load constant throughout the window?"""
         plan, window = self.evidence.run.plan, self.window
         judged = judged_phase(plan)
         others = plan.populations[1:]
@@ -282,18 +286,18 @@ class Case:
         )
 
     def only(self, seconds: Booleans) -> "Case":
-        """The same with the operations that began in the seconds marked; shape (`seconds`,)."""
+        """The same case with the operations that began in the marked seconds; shape (`seconds`,)."""
         return replace(self, chosen=self.traffic.only(seconds))
 
     def by_service_time(self) -> "Case":
-        """The same with the times from when operations were sent."""
+        """The same case with service times, which begin when an operation is sent."""
         return replace(self, kind=Kind.SERVICE, chosen=None)
 
     def lent_effect(self, effect_of: Callable[[Traffic], float]) -> float:
-        """The whole run's design effect, for a part of it that is too small to tell its own.
+        """The whole traffic's design effect, for a part that is too small for an estimate of its own.
 
-        A random part of a stream goes together less, as its operations lie further apart: of D − 1,
-        its share remains.
+        The operations of a random part of a stream are further apart, so their correlation is lower.
+        D − 1 is therefore multiplied by the part's share of the operations.
         """
         size = self.traffic.size
         if size >= _SMALL or self.criterion.scope.kind is ScopeKind.ALL:
