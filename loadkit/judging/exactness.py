@@ -9,25 +9,25 @@ __all__ = ["find_exact"]
 
 
 def find_exact(case: Case) -> Finding:
-    """Judge a count of the whole run, drain included. One is a fail, whatever the circumstances.
+    """Judge a count of the whole run, including the drain. A count of one fails in all circumstances.
 
-    Zero is a pass only where everything that had to be compared was compared, in a run that went
-    through its plan with the load that it states.
+    Zero passes only if everything that had to be compared was compared. The run must also have
+    completed its plan with the stated load.
     """
     evidence, name = case.evidence, case.criterion.measure.name
-    found, looked_at, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
-    details = {"found": found, "compared": looked_at, "to_compare": due}
-    finding = Finding(Status.PASS, "", float(found), samples=looked_at, details=details, window=case.window)
+    found, done, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
+    details = {"found": found, "compared": done, "to_compare": due}
+    finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
     if found:
         return finding.become(
-            Status.FAIL, f"{name}: {found:,} among the {looked_at:,} compared, and there must be none"
+            Status.FAIL, f"{name}: {found:,} among the {done:,} compared, and there must be none"
         )
     if not due:
         return Finding(Status.INCONCLUSIVE, f"{name}: nothing was compared in this run", details=details)
-    if looked_at < due:
+    if done < due:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"{name}: none among the {looked_at:,} compared, but {due - looked_at:,} more had to be compared",
+            f"{name}: none among the {done:,} compared, but {due - done:,} more had to be compared",
         )
     if not evidence.run.is_complete:
         return finding.become(
