@@ -1,6 +1,6 @@
-"""How each family of measures is judged: a new kind of criterion is added here, or from outside.
+"""The rules by which each family of measures is judged. Other modules can register new families.
 
-`loadkit.criterion.Family` is what a sentence may say of a family. `register` adds how it is judged.
+`loadkit.criterion.Family` defines the sentences of a family. `register` adds the rules for judging it.
 """
 
 import enum
@@ -31,15 +31,15 @@ __all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time
 
 
 class Ground(enum.Enum):
-    """What a family is judged on, and so what may speak against a finding."""
+    """The data that a family is judged on, which determines the circumstances that can change a finding."""
 
     OPERATIONS = "operations"
-    """The operations in the steady window. Faults of the generator are left out and compared."""
+    """The operations in the steady window. The verdict must be the same without the seconds in which
+    the generator was overloaded."""
     SERVICE = "service"
-    """What else was seen of the service in the steady window, such as gauges, probes and counts."""
+    """Other observations of the service in the steady window, such as gauges, probes and counts."""
     TIMELINE = "timeline"
-    """The whole run. The family itself finds the part that shows it, and considers the
-    circumstances."""
+    """The whole run. The family itself selects the relevant part and considers the circumstances."""
 
 
 def _nothing_asked(_: Measure) -> tuple[str, ...]:
@@ -65,20 +65,21 @@ class FamilyRules:
     family: Family
     ground: Ground
     find: Callable[[Case], Finding]
-    """What the evidence says of a criterion, before the run's circumstances are weighed in."""
+    """The finding from the evidence, before the run's circumstances are considered."""
     queries: Callable[[Measure], tuple[str, ...]] = _nothing_asked
-    """What an observer is to be asked for, besides the measures of the environment file."""
+    """The queries that an observer must run, besides the measures of the environment file."""
     missing: Callable[[Criterion, Evidence], Finding | None] = _nothing_missing
-    """Why a run cannot judge a criterion. For operations, that is where there are none."""
+    """Why a run cannot judge a criterion. It is not used for operations: those are judged unless
+    there are none."""
     other_ways: Callable[[Case], Iterable[tuple[str, Case]]] = _no_other_way
-    """Other looks at the operations, without the generator's faults; all must agree."""
+    """Other evaluations of the operations, without the generator's effects; all must agree."""
     at_collapse: Callable[[Case, Collapse], Finding | None] = _nothing_at_collapse
-    """What a collapse shows of a criterion that is else inconclusive; None where that is
-    nothing."""
+    """The finding at a collapse on a criterion that is otherwise inconclusive; None if there is
+    none."""
     corrects_omission: bool = False
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
-    """Does a drift take a pass back where the worst third of the window is no pass?"""
+    """Does a drift revoke a pass if the worst third of the window does not satisfy the criterion?"""
     chart: str = ""
     """``module:function`` that draws evidence, window and criterion; "" for none."""
 
@@ -87,15 +88,15 @@ _RULES: dict[str, FamilyRules] = {}
 
 
 def register(rules: FamilyRules) -> None:
-    """Add a family, or replace what is known of one."""
+    """Add the rules of a family, or replace them."""
     _RULES[rules.family.name] = rules
 
 
 def rules_of(family: Family) -> FamilyRules:
-    """How a family is judged.
+    """The rules of a family.
 
     Raises:
-        LookupError: nobody registered it.
+        LookupError: the family is not registered.
 
     """
     try:
@@ -107,12 +108,12 @@ def rules_of(family: Family) -> FamilyRules:
 
 
 def queries_for(criterion: Criterion) -> tuple[str, ...]:
-    """What an observer is to be asked for it, besides the measures of the environment file."""
+    """The queries that an observer must run for it, besides the measures of the environment file."""
     return rules_of(criterion.measure.family).queries(criterion.measure)
 
 
 def time_limit(criterion: Criterion) -> float:
-    """The time limit in seconds by which the generator's health is weighed for it."""
+    """The time limit in seconds by which the generator's health is assessed for a criterion."""
     is_of_operations = rules_of(criterion.measure.family).ground is Ground.OPERATIONS
     return criterion.limit if is_of_operations and criterion.measure.unit is Unit.SECONDS else NO_TIME_LIMIT
 
