@@ -1,4 +1,4 @@
-"""The load generator's own health: was it, and not the service, that was slow?"""
+"""The health of the load generator: was the generator slow, rather than the service?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ from loadkit.workload.workload import Model
 __all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
 
 NO_TIME_LIMIT = 1.0
-"""Seconds that stand for the limit where a criterion has none in time."""
+"""The time limit (seconds) that is used for a criterion without one."""
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 _BUSY = 10
-"""Seconds over which processor time and sending are weighed."""
+"""Seconds over which processor time and sending are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check of the generator's health came to in a window."""
+    """The result of a check of the generator's health in a window."""
 
     check: HealthCheck
     value: float
-    """The worst in the window; in the check's unit, as the bounds."""
+    """The value for the window, in the check's unit, as are the bounds."""
     warns_from: float
     invalid_from: float
     population: str = ""
-    """Whose it is, where the check looks at each population on its own."""
+    """The population of the value, if the check examines each population separately."""
 
     @classmethod
     def of(cls, check: HealthCheck, value: float, limit: float, population: str = "") -> "CheckResult":
-        """What a value means for a time limit in seconds; what invalidates also warns."""
+        """The result of a value for a time limit in seconds; a value that invalidates also warns."""
         warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
         if check.is_beyond(np.array(warns_from), invalid_from):
             warns_from = invalid_from
@@ -50,60 +50,60 @@ class CheckResult:
 
     @property
     def is_warning(self) -> bool:
-        """Is the value beyond the bound from which it warns?"""
+        """Is the value beyond the bound for a warning?"""
         return bool(self.check.is_beyond(np.array(self.value), self.warns_from))
 
     @property
     def is_invalid(self) -> bool:
-        """Is it beyond the bound from which it invalidates?"""
+        """Is the value beyond the bound for an invalid result?"""
         return bool(self.check.is_beyond(np.array(self.value), self.invalid_from))
 
     @property
     def sentence(self) -> str:
-        """What is amiss, where something is."""
+        """A description of the value that is beyond a bound."""
         bound = self.invalid_from if self.is_invalid else self.warns_from
         side, unit = ("below" if self.check.falls else "above"), self.check.unit
-        value, whose = (
+        value, population = (
             format_quantity(self.value, unit),
             f" for the {self.population}" if self.population else "",
         )
-        return f"{self.check.words} {value}{whose}, {side} {format_quantity(bound, unit)}"
+        return f"{self.check.words} {value}{population}, {side} {format_quantity(bound, unit)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the checks of the generator's health say over one window."""
+    """The results of all checks of the generator's health in one window."""
 
     status: str
     """"ok", "warn" or "invalid"."""
     reasons: tuple[str, ...]
     """One sentence for each check that is not ok."""
     unhealthy: Booleans
-    """By second of the window: is what was measured in it in doubt?"""
+    """By second of the window: are its measurements unreliable?"""
     checks: tuple[CheckResult, ...]
-    """All of them, also those that are ok."""
+    """All checks, including those that are ok."""
 
     @property
     def figures(self) -> dict[str, float]:
-        """The checks' values by their names."""
+        """The values of the checks, by name."""
         return {result.check.name: result.value for result in self.checks}
 
     @property
     def sentence(self) -> str:
-        """What a verdict says of it, where it is not ok."""
+        """The sentence for a verdict, if the status is not ok."""
         return f"the load generator was overloaded: {'; '.join(self.reasons)}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What one check measured in a window."""
+    """The measurements of one check in a window."""
 
     value: float
-    """The one that stands for the window."""
+    """The value for the whole window."""
     by_second: Floats
-    """Shape (`seconds`,)."""
+    """The values by second; shape (`seconds`,)."""
     population: str = ""
-    """Whose it is, where the check looks at each population on its own."""
+    """The population of the value, if the check examines each population separately."""
 
 
 def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
@@ -124,7 +124,7 @@ def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
 
 
 def _measured(run: Run, window: Window) -> dict[str, _Measured]:
-    """By the name of the check."""
+    """The measurements of all checks, by the name of the check."""
     worker_seconds = [each for each in run.worker_seconds if window.start <= each.second < window.end]
     total = _sum(worker_seconds, window, _BUSY)
     cpu = max(
@@ -158,7 +158,7 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
 
 
 def _sent(run: Run, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
-    """What share was sent of what was due; of several populations, the worst one's."""
+    """The share of due operations that were sent; with several populations, the smallest share."""
     populations = run.plan.populations
     names = [each.name for each in populations] if len(populations) > 1 else [None]
     each = [_sent_by(name, worker_seconds, window) for name in names]
@@ -182,7 +182,7 @@ def _sent_by(population: str | None, worker_seconds: list[WorkerSecond], window:
 
 
 def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
-    """The 99th percentile of a kind of delay that the workers counted, in seconds."""
+    """The 99th percentile of a kind of delay that the workers recorded, in seconds."""
     workers = [worker_series(worker) for worker in range(run.workers)]
     second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
     if not len(count):
@@ -193,7 +193,7 @@ def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
 
 
 def _rolling(values: Floats, length: int) -> Floats:
-    """For each second, the sum over the stretch of `length` seconds that it lies in."""
+    """For each second, the sum over the interval of `length` seconds that contains it."""
     starts = np.arange(0, len(values), length)
     if len(starts) > 1 and len(values) - starts[-1] < length:
         starts = starts[:-1]
@@ -214,7 +214,7 @@ def _sum(
 
 
 def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) -> Floats:
-    """One worker's share of a processor by second, over stretches of ten."""
+    """One worker's share of a processor by second, averaged over intervals of ten seconds."""
     own = [worker_second for worker_second in worker_seconds if worker_second.worker == worker]
     used = _sum(own, window, _BUSY)(lambda worker_second: worker_second.cpu_seconds)
     return used / _rolling(np.ones(window.seconds), _BUSY)
@@ -223,13 +223,13 @@ def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) ->
 def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Floats, Floats]:
     """Users held and users stated, by second of the window; both of shape (`seconds`,).
 
-    Of one closed population, or of all of them where none is named.
+    They are those of the named closed population, or by default of all closed populations.
     """
     populations = run.plan.populations
     closed = [
         each for each in populations if each.workload.model is Model.CLOSED and population in {"", each.name}
     ]
-    # A run that was kept may know its one population by another name.
+    # A stored run may have its single population under another name.
     names = [each.name for each in closed] if len(populations) > 1 else [None]
     held, stated = np.zeros(window.seconds), np.zeros(window.seconds)
     for worker_second in run.worker_seconds:
@@ -239,7 +239,7 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
             )
     seconds = range(window.start, window.end)
     for each in closed:
-        # In a ramp, the smallest number held in a second is that of its lower end.
+        # In a ramp, the smallest number of users held in a second is the level at the ramp's lower end.
         levels = np.array([each.workload.level_at(second) for second in seconds])
         ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
         stated += np.minimum(levels, ends)
