@@ -1,10 +1,10 @@
-"""From a criterion and a run's evidence to a verdict: right, or saying that it cannot know.
+"""Compute the verdict on a criterion from a run's evidence; without enough evidence, it is undecided.
 
-A criterion is examined once on the run's steady window, in the way of its family (`families`). What
-was found is then weighed against the run's own circumstances (`circumstances`): was it cut short,
-did it hold its users, did it drift, was the load generator at fault? Each can take a pass back;
-missing data never passes. A load that was stopped because the service collapsed shows that too
-(`collapse`).
+A criterion is examined once on the run's steady window, by the rules of its family (`families`).
+Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold its
+users? Did it drift? Was the load generator overloaded? Each of them can revoke a pass, and missing
+data never passes. If an emergency stop ended the load because the service collapsed, the collapse
+can decide (`collapse`).
 """
 
 from loadkit.criterion import Criterion
@@ -19,7 +19,7 @@ __all__ = ["judge"]
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
-    """What a run says of a criterion. For two loads see `loadkit.analysis.comparison`."""
+    """The verdict of a run on a criterion. For two loads see `loadkit.analysis.comparison`."""
     rules = rules_of(criterion.measure.family)
     if rules.ground is Ground.TIMELINE:
         finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
