@@ -86,7 +86,7 @@ def find_uptime(case: Case) -> Finding:
 
 
 def find_throughput(case: Case) -> Finding:
-    """Judge the successes per second; not where the plan itself cannot reach the limit."""
+    """Judge the successes per second; not judged if the plan itself cannot reach the limit."""
     criterion, traffic = case.criterion, case.traffic
     found = examine_throughput(criterion, traffic)
     loads = [population.workload for population in case.evidence.makers(criterion.scope)]
@@ -95,7 +95,7 @@ def find_throughput(case: Case) -> Finding:
     middle = case.window.start + case.window.seconds / 2
     most = sum(offered(load, load.level_at(middle)) for load in loads)
     models = {load.model for load in loads}
-    if Model.JOURNEYS in models and Model.CLOSED not in models:  # they offer what they made
+    if Model.JOURNEYS in models and Model.CLOSED not in models:  # the offered rate is the measured one
         most = traffic.size / traffic.seconds
     least = needed(loads, criterion.limit)
     if most >= least:
@@ -108,24 +108,24 @@ def find_throughput(case: Case) -> Finding:
 
 
 def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """The error rate or availability at a collapse, where it violates the criterion."""
+    """Judge the error rate or availability at a collapse; None if it does not violate the criterion."""
     criterion = case.criterion
     measured = collapse.failing if criterion.measure.family == Family.ERROR_RATE else 1 - collapse.failing
     return broken_by(criterion, measured, collapse.ended)
 
 
 def throughput_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """The successes per second at a collapse, where they violate it; a ramp shows nothing."""
+    """Judge the successes per second at a collapse; None if they violate nothing, or in a ramp."""
     if case.evidence.window is None:
         return None
     return broken_by(case.criterion, collapse.succeeded_per_second, collapse.ended)
 
 
 def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
-    """The successes of a closed load as they would have been, had the generator not been late.
+    """The estimated successes of a closed load without the generator's lateness.
 
-    N users make X operations per second, each N/X seconds after the one before (Little's law);
-    without the mean lateness L in it, they would make N / (N/X - L).
+    N users make X operations per second, so each user makes one every N/X seconds (Little's law).
+    Without the mean lateness L, the users would make N / (N/X - L) operations per second.
     """
     if not case.evidence.is_closed:
         return
@@ -143,14 +143,14 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
 
 
 def failure_effect(traffic: Traffic) -> float:
-    """The design effect of failures, for a part of the traffic too small to tell its own."""
+    """The design effect of failures, for a part of the traffic too small for its own estimate."""
     edges = batch_edges(traffic.seconds)
     sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
     return _effect(np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64), sizes)
 
 
 def _effect(hits: Floats, sizes: Floats) -> float:
-    """How many operations are worth one, from hits among them by batch, shapes (b,)."""
+    """The design effect of the operations from the hits among them, both by batch, shapes (b,)."""
     present = sizes > 0
     if present.sum() < 2:
         return 1.0
@@ -166,27 +166,26 @@ def examine_share(
     *,
     is_steady: bool = True,
 ) -> Finding:
-    """Judge the error rate, or availability or uptime, which are what is left of it.
+    """Judge the error rate, or availability or uptime, which are 1 − error rate.
 
-    `attempts`, `failures` (seconds,): operations or probes by second, and those of them that
-    failed.
+    `attempts` (seconds,): operations or probes by second; `failures` (seconds,): those that failed.
     """
     edges = batch_edges(len(attempts))
     sizes = np.add.reduceat(attempts, edges[:-1]).astype(np.float64)
     hits = np.add.reduceat(failures, edges[:-1]).astype(np.float64)
     total, failed, batches = float(sizes.sum()), float(hits.sum()), len(sizes)
     effect = max(_effect(hits, sizes), lent_effect)
-    worth = float(effective_size(total, np.array(effect), batches))
+    size = float(effective_size(total, np.array(effect), batches))
     share = failed / total
-    lower, upper = bounds(share * worth, worth)
-    # One event that lasted shows no correlation that could be estimated.
+    lower, upper = bounds(share * size, size)
+    # A single lasting event gives no estimate of a correlation.
     bursts = within(failures, attempts)
     lower = max(lower, grossly_above(failed / bursts, total / bursts))
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
     measured = share if is_failing_share else 1 - share
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
     limit = criterion.limit
-    # Both ends are those of a continuous quantity: whether the limit itself is included changes nothing.
+    # The interval of a share is continuous, so it does not matter whether the limit itself is included.
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
     is_upper = criterion.comparison.is_upper
     allowed = limit if is_failing_share else 1 - limit
@@ -196,7 +195,7 @@ def examine_share(
         interval,
         satisfied=surely_below if is_upper else surely_above,
         violated=surely_above if is_upper else surely_below,
-        growth=growth_to_decide(share * worth, worth, allowed),
+        growth=growth_to_decide(share * size, size, allowed),
         seconds=len(attempts),
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
@@ -212,7 +211,7 @@ def examine_share(
         measured,
         interval,
         int(total),
-        worth,
+        size,
         details={"failed": int(failed), "design_effect": effect, "batches": batches},
     )
     effect_in_spell = spell_effect(criterion, failures, attempts)
