@@ -1,4 +1,4 @@
-"""Recovery: how long after what disturbs it the service is as it was before."""
+"""Recovery: the time from a disturbance until the service is as good as before."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,25 +18,25 @@ from loadkit.workload.phases import Disturbance, disturbance
 __all__ = ["QUANTILE", "Spell", "allowed", "find_recovery", "spells"]
 
 QUANTILE = 0.95
-"""The response time that is watched."""
+"""The quantile of the response time that is judged."""
 _LENGTH = 5
-"""Seconds of one window."""
+"""The length of one window in seconds."""
 _IN_A_ROW = 6
-"""Good windows that make a recovery."""
+"""The number of consecutive good windows that are a recovery."""
 _TIMES = 1.2
-"""How many times its value before is as good as before."""
+"""A value up to this multiple of its value before the disturbance is as good as before."""
 _INEXACT = 0.002
-"""Seconds: what the load generator's own times may be off by is no sign of anything."""
+"""The allowance for the load generator's own timing error, in seconds."""
 _WHOLE = 1.0
-"""Nor is one more operation in flight, which is there whole or not at all. Without these two, of a
-hundred services of 3 ms that nothing disturbs two to six would not recover from nothing."""
+"""The allowance for the number in flight, because operations are whole numbers. Without both
+allowances, two to six of a hundred undisturbed 3 ms services would fail to recover."""
 _FAILED = 0.01
-"""Ratio of operations that may fail in a good window."""
+"""The ratio of operations that may fail in a good window."""
 _STALL = 1.0
-"""Seconds without any answer from which on the arrivals that this kept away are filled in."""
+"""Coordinated-omission correction applies to stalls from this length (seconds without an answer)."""
 _USUAL = 0.95
-"""The share of the windows before that are taken as usual: five seconds wander more than minutes
-do."""
+"""The share of the windows before the disturbance that count as usual, because five-second values
+vary more than values over minutes."""
 _A_PEAK = "a load that follows a table from a low level that holds to a high one and back"
 """A peak that can be judged."""
 
@@ -50,14 +50,14 @@ class Spell:
     start: int
     """Seconds since the run's start."""
     p95: float
-    """Seconds; infinite where the percentile lies among failed operations, or there are none."""
+    """Seconds; infinite if the percentile is a failed operation, or if there are no operations."""
     in_flight: float
-    """Unanswered operations, on average."""
+    """The mean number of unanswered operations."""
     error_rate: float
-    """Ratio 0-1; 1 where there is no operation."""
+    """Ratio 0-1; 1 if there are no operations."""
 
     def is_within(self, bounds: "Spell") -> bool:
-        """Is it as good as the one that bounds it?"""
+        """Is no value above its bound?"""
         return (
             self.p95 <= bounds.p95
             and self.in_flight <= bounds.in_flight
@@ -66,20 +66,20 @@ class Spell:
 
 
 def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
-    """The whole five-second windows between two seconds of a run."""
+    """The complete five-second windows between two seconds of a run."""
     length = (end - start) // _LENGTH * _LENGTH
     if length <= 0:
         return []
     window = Window(start, length)
     traffic = evidence.corrected(_STALL, window=window)
-    waiting = evidence.in_flight(window)
+    unanswered = evidence.in_flight(window)
     number = length // _LENGTH
     (p95,) = quantiles_of_each(traffic.second // _LENGTH, traffic.bucket, traffic.count, number, (QUANTILE,))
     begun, failed = (
         each.reshape(number, _LENGTH).sum(axis=1)
         for each in (traffic.per_second(), traffic.per_second(FAILED))
     )
-    rows = zip(p95, waiting.reshape(number, _LENGTH).mean(axis=1), begun, failed, strict=True)
+    rows = zip(p95, unanswered.reshape(number, _LENGTH).mean(axis=1), begun, failed, strict=True)
     return [
         Spell(
             start + place * _LENGTH,
@@ -92,11 +92,11 @@ def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
 
 
 def allowed(evidence: Evidence, cause: Disturbance) -> Spell | None:
-    """The worst that is as good as before: 1.2 times what is usual in the steady window before.
+    """The bounds of a good window: 1.2 times the usual values in the steady window before.
 
-    Usual is what nineteen of twenty of its own five-second windows stay within: one of them holds a
-    few hundred operations, and a service that nothing disturbs would else not recover from nothing.
-    None where there is too little.
+    Usual is the value that nineteen of twenty five-second windows before the disturbance do not
+    exceed. One such window has only a few hundred operations. With a stricter bound, an undisturbed
+    service would not recover. None if there are too few windows.
     """
     if cause.before is None:
         return None
@@ -104,7 +104,7 @@ def allowed(evidence: Evidence, cause: Disturbance) -> Spell | None:
     before = [] if where is None else spells(evidence, where.start, where.end)
     if len(before) < _IN_A_ROW:
         return None
-    # What is under way when it comes is hit by it too.
+    # The disturbance also affects operations that were already in flight.
     del before[-1]
     p95 = _usual(np.array([spell.p95 for spell in before]))
     in_flight = _usual(np.array([spell.in_flight for spell in before]))
@@ -116,10 +116,11 @@ def _usual(values: Floats) -> float:
 
 
 def find_recovery(case: Case) -> Finding:
-    """Judge "the service recovers within …", and say which part of the run showed it.
+    """Judge "the service recovers within …" on the part of the run after the disturbance.
 
-    Recovered is the first moment from which six consecutive five-second windows are good: p95 and
-    the number in flight at most `allowed`, and at most 1 % failed.
+    The service has recovered at the first moment from which six consecutive five-second windows are
+    good. In a good window, p95 and the number in flight are at most `allowed`, and at most 1 % of
+    the operations failed.
     """
     criterion, evidence, run = case.criterion, case.evidence, case.evidence.run
     cause = disturbance(run.plan)
@@ -164,7 +165,7 @@ def find_recovery(case: Case) -> Finding:
 
 
 def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
-    """Why what was to disturb the service did not."""
+    """The finding if the planned disturbance did not happen; None if it did."""
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
@@ -193,7 +194,7 @@ def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str
             f"the service had recovered {after}; the limit is {format_seconds(limit)}",
             seconds,
         )
-    # In time are only the windows that begin within the limit; is each of them followed by a bad one?
+    # A recovery in time must start within the limit. It is ruled out if each start has a bad window.
     in_time = range(int(limit // _LENGTH) + 1)
     ruled_out = all(number < len(good) and not all(good[number : number + _IN_A_ROW]) for number in in_time)
     if ruled_out:
