@@ -124,7 +124,7 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
 
 
 def _stall(observation: Observation, begin: float, end: float) -> str:
-    """Why the absence of an alert shows nothing: the source itself had a gap. Empty if it had none."""
+    """Why the absence of an alert shows nothing: the source had a gap. Empty if it had none."""
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
     interval = observation.scrape_interval
     near = alive[(alive >= begin - interval) & (alive <= end + interval)]

@@ -113,7 +113,7 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
 
 
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
-    """Consider that a run ended early: it can still show a violated criterion, but not a satisfied one.
+    """A run that ended early can still show a violated criterion, but not a satisfied one.
 
     A run that was cut short after its steady window was complete can show both.
     """
@@ -201,7 +201,7 @@ def _is_satisfied_by(case: Case, finding: Finding) -> bool:
 
 
 def _drifts(case: Case) -> list[tuple[str, float]]:
-    """The quantities that drifted over the window, each with its change as a share of its median."""
+    """The quantities that drifted over the window, with their change as a share of the median."""
     traffic = case.traffic
     edges = batch_edges(traffic.seconds)
     number, spent = np.add.reduceat(traffic.timed[:, :2], edges[:-1]).T
@@ -216,7 +216,7 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
 
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """An overloaded generator makes a finding invalid if the verdict differs without its effects."""
+    """An overloaded generator makes a finding invalid if its effects change the verdict."""
     state = case.evidence.health(case.window, time_limit(case.criterion))
     if state.status == "ok":
         return finding

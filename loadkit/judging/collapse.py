@@ -2,8 +2,8 @@
 
 The rule: a criterion is judged on the steady window up to the stop. If that is inconclusive, the
 criterion's operations that ended in the ten seconds before the stop are examined. If more than half
-of them failed, the criterion is judged on these ten seconds, which caused the stop. Operations count
-by their end, because a timed-out operation began long before. The value is a fact about these
+of them failed, the criterion is judged on these ten seconds, which caused the stop. Operations
+count by their end, because a timed-out operation began long before. The value is a fact about these
 seconds, so it has no interval.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Collapse", "collapse_of", "last_seconds"]
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """The operations that ended in the last seconds before an emergency stop; more than half failed."""
+    """The operations that ended just before an emergency stop, of which more than half failed."""
 
     window: Window
     ended: int

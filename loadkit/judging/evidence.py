@@ -33,8 +33,8 @@ __all__ = ["EVERYTHING", "Case", "Evidence"]
 EVERYTHING = Scope()
 """All operations."""
 _KEPT = 16
-"""The number of cached selections of operations. One selection takes a hundred megabytes for an hour
-of a thousand users."""
+"""The number of cached selections of operations. One selection takes a hundred megabytes for an
+hour of a thousand users."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
@@ -99,7 +99,7 @@ class Evidence:
         return self._held(window, population)
 
     def not_held(self, window: Window) -> str:
-        """Why the stated users were not held in a window; "" if they were held, or the load is open."""
+        """Why the stated users were not held in a window; "" if they were, or the load is open."""
         for population in self.closed:
             held, stated = self.held(window, population.name)
             good = float(np.mean(held >= _HELD * stated))
@@ -112,7 +112,7 @@ class Evidence:
         return ""
 
     def as_stated(self) -> "Evidence":
-        """The same evidence for a plan that states the load of this run. The cached results do not change."""
+        """The same evidence for a plan that states this run's load; cached results stay valid."""
         stated = copy(self)
         stated.run = replace(self.run, plan=replace(self.run.plan, scaling=Scaling()))
         return stated
@@ -128,7 +128,7 @@ class Evidence:
         *,
         successes_only: bool = False,
     ) -> Traffic:
-        """The operations of a scope and timing that began in a window, by default in the whole run."""
+        """The operations of a scope and timing that began in a window (by default, the run)."""
         return self._operations(scope, window or self.whole, kind, timing, successes_only)
 
     def corrected(
@@ -151,7 +151,7 @@ class Evidence:
         return bool(series_of(scope, self.run, _timing(timing)))
 
     def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
-        """Operations that ended in each second, and those of them that failed; shapes (`seconds`,)."""
+        """Operations that ended in each second, and how many failed; shapes (`seconds`,)."""
         series = series_of(scope, self.run, _timing(timing))
         second, outcome, _, count = self.run.table.select(Kind.COMPLETED, series, window.start, window.end)
         place, failed = second - window.start, outcome != 0
@@ -262,7 +262,8 @@ class Case:
         scope = self.criterion.scope
         if not self.is_corrected:
             return self.evidence.traffic(scope, self.window, self.kind, self.timing)
-        # This also applies to service time: arrivals prevented by a stall would have waited at the service.
+        # This also applies to service time: arrivals prevented by a stall would have waited at the
+        # service.
         return self.evidence.corrected(self.criterion.limit, scope, self.window, self.kind, self.timing)
 
     @property
@@ -286,7 +287,7 @@ class Case:
         )
 
     def only(self, seconds: Booleans) -> "Case":
-        """The same case with the operations that began in the marked seconds; shape (`seconds`,)."""
+        """The same case with only the operations of the marked seconds; shape (`seconds`,)."""
         return replace(self, chosen=self.traffic.only(seconds))
 
     def by_service_time(self) -> "Case":
@@ -294,10 +295,10 @@ class Case:
         return replace(self, kind=Kind.SERVICE, chosen=None)
 
     def lent_effect(self, effect_of: Callable[[Traffic], float]) -> float:
-        """The whole traffic's design effect, for a part that is too small for an estimate of its own.
+        """The whole traffic's design effect, for a part too small for its own estimate.
 
-        The operations of a random part of a stream are further apart, so their correlation is lower.
-        D − 1 is therefore multiplied by the part's share of the operations.
+        The operations of a random part of a stream are further apart, so their correlation is
+        lower. D − 1 is therefore multiplied by the part's share of the operations.
         """
         size = self.traffic.size
         if size >= _SMALL or self.criterion.scope.kind is ScopeKind.ALL:

@@ -9,7 +9,7 @@ __all__ = ["find_exact"]
 
 
 def find_exact(case: Case) -> Finding:
-    """Judge a count of the whole run, including the drain. A count of one fails in all circumstances.
+    """Judge a count of the whole run, including the drain. A count of one always fails.
 
     Zero passes only if everything that had to be compared was compared. The run must also have
     completed its plan with the stated load.

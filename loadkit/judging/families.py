@@ -1,6 +1,7 @@
 """The rules by which each family of measures is judged. Other modules can register new families.
 
-`loadkit.criterion.Family` defines the sentences of a family. `register` adds the rules for judging it.
+`loadkit.criterion.Family` defines the sentences of a family. `register` adds the rules for judging
+it.
 """
 
 import enum
@@ -31,15 +32,15 @@ __all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time
 
 
 class Ground(enum.Enum):
-    """The data that a family is judged on, which determines the circumstances that can change a finding."""
+    """The data that a family is judged on, and thus which circumstances can change a finding."""
 
     OPERATIONS = "operations"
-    """The operations in the steady window. The verdict must be the same without the seconds in which
-    the generator was overloaded."""
+    """The operations in the steady window. The verdict must be the same without the seconds in
+    which the generator was overloaded."""
     SERVICE = "service"
     """Other observations of the service in the steady window, such as gauges, probes and counts."""
     TIMELINE = "timeline"
-    """The whole run. The family itself selects the relevant part and considers the circumstances."""
+    """The whole run. The family itself selects the part and considers the circumstances."""
 
 
 def _nothing_asked(_: Measure) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class FamilyRules:
     queries: Callable[[Measure], tuple[str, ...]] = _nothing_asked
     """The queries that an observer must run, besides the measures of the environment file."""
     missing: Callable[[Criterion, Evidence], Finding | None] = _nothing_missing
-    """Why a run cannot judge a criterion. It is not used for operations: those are judged unless
+    """Why a run cannot judge a criterion. Operations do not use it: they are judged unless
     there are none."""
     other_ways: Callable[[Case], Iterable[tuple[str, Case]]] = _no_other_way
     """Other evaluations of the operations, without the generator's effects; all must agree."""
@@ -79,7 +80,7 @@ class FamilyRules:
     corrects_omission: bool = False
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
-    """Does a drift revoke a pass if the worst third of the window does not satisfy the criterion?"""
+    """Does a drift revoke a pass if the worst third of the window is no pass?"""
     chart: str = ""
     """``module:function`` that draws evidence, window and criterion; "" for none."""
 
@@ -108,7 +109,7 @@ def rules_of(family: Family) -> FamilyRules:
 
 
 def queries_for(criterion: Criterion) -> tuple[str, ...]:
-    """The queries that an observer must run for it, besides the measures of the environment file."""
+    """The queries that the observer must run, besides the measures of the environment file."""
     return rules_of(criterion.measure.family).queries(criterion.measure)
 
 

@@ -35,7 +35,7 @@ _SHORTEST_DIFFERENCE = 5.0
 are longer, they are used."""
 _TAIL = 0.95
 _TAIL_ERROR = math.sqrt(_TAIL * (1 - _TAIL))
-"""The numerator of a quantile's standard error, for one reading: √(q(1−q)) ÷ density at the quantile."""
+"""√(q(1−q)). Divided by the density at the quantile, it is the standard error for one reading."""
 _NORMAL_DENSITY = 0.1031
 """The density of the standard normal distribution at its p95."""
 _NEARBY = 0.04
@@ -87,12 +87,12 @@ class Points:
 
 
 def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
-    """One instance's readings between two Unix times, limited to the lifespan that the plan gave it."""
+    """One instance's readings between two Unix times, limited to its lifespan in the plan."""
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
-    # One scrape before and one after the window cover its edges. Scrapes without a value (such as 0/0)
-    # are ignored.
+    # One scrape before and one after the window cover its edges. Scrapes without a value (such as
+    # 0/0) are ignored.
     near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
     times, values = series.times[near], series.values[near]
     problem = coverage_problem(times, start, end, interval)
@@ -197,10 +197,10 @@ def find_gauge(case: Case) -> Finding:
 
 
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
-    """Judge a named measure between two Unix times: each instance separately; the worst one decides.
+    """Judge a named measure between two Unix times, by instance; the worst instance decides.
 
-    If an instance cannot be judged, the result is a fail of another instance or inconclusive, never a
-    pass.
+    If an instance cannot be judged, the result is a fail of another instance or inconclusive, never
+    a pass.
     """
     if observation.problem:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: {observation.problem}")
@@ -258,7 +258,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
 
 
 def lookback(promql: str) -> float:
-    """How many seconds a query's value looks back: its longest range, all subqueries, its longest offset.
+    """The seconds that a query looks back: its longest range, all subqueries, its longest offset.
 
     The nesting of ranges and subqueries is ignored, so the result may be too large but never too
     small. It is 0 for a query without any of these, and for text that is not PromQL.
@@ -295,7 +295,7 @@ def _examine(criterion: Criterion, observation: Observation, points: Points, sec
 
 
 def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
-    """Judge the largest reading (for a lower limit, the smallest): an observed value without interval."""
+    """Judge the largest reading (for a lower limit, the smallest), which has no interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
     satisfied = extreme < limit if is_upper else extreme > limit
@@ -331,8 +331,8 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
         )
     interval = (value - half_width, value + half_width)
     if criterion.measure.unit is Unit.RATIO and criterion.limit <= 1:
-        # A share cannot be outside 0 … 1 (or 0 … its measured value, if that is above 1). The limit is
-        # within these bounds too, so clipping the interval changes no verdict.
+        # A share cannot be outside 0 … 1 (or 0 … its measured value, if that is above 1). The limit
+        # is within these bounds too, so clipping the interval changes no verdict.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
@@ -359,7 +359,8 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
 def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
     """The ratio of a p95's (p5's) standard error to the mean's.
 
-    It follows from the density of the readings there, or from the normal density if that gives more.
+    It follows from the density of the readings there, or from the normal density if that gives
+    more.
     """
     deviation = float(values.std())
     if deviation == 0:

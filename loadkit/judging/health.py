@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 _BUSY = 10
-"""Seconds over which processor time and sending are averaged."""
+"""Seconds over which processor time and sent operations are summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class CheckResult:
 
     check: HealthCheck
     value: float
-    """The value for the window, in the check's unit, as are the bounds."""
+    """The worst value in the window, in the check's unit, as are the bounds."""
     warns_from: float
     invalid_from: float
     population: str = ""
@@ -42,7 +42,7 @@ class CheckResult:
 
     @classmethod
     def of(cls, check: HealthCheck, value: float, limit: float, population: str = "") -> "CheckResult":
-        """The result of a value for a time limit in seconds; a value that invalidates also warns."""
+        """The result for a time limit in seconds; a value that invalidates also warns."""
         warns_from, invalid_from = check.warns.at(limit), check.invalid.at(limit)
         if check.is_beyond(np.array(warns_from), invalid_from):
             warns_from = invalid_from
@@ -239,7 +239,8 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
             )
     seconds = range(window.start, window.end)
     for each in closed:
-        # In a ramp, the smallest number of users held in a second is the level at the ramp's lower end.
+        # In a ramp, the smallest number of users held in a second is the level at the ramp's lower
+        # end.
         levels = np.array([each.workload.level_at(second) for second in seconds])
         ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
         stated += np.minimum(levels, ends)

@@ -1,10 +1,10 @@
-"""Compute the verdict on a criterion from a run's evidence; without enough evidence, it is undecided.
+"""Compute a criterion's verdict from a run's evidence; too little evidence never passes.
 
 A criterion is examined once on the run's steady window, by the rules of its family (`families`).
-Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold its
-users? Did it drift? Was the load generator overloaded? Each of them can revoke a pass, and missing
-data never passes. If an emergency stop ended the load because the service collapsed, the collapse
-can decide (`collapse`).
+Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
+its users? Did it drift? Was the load generator overloaded? Each of them can revoke a pass, and
+missing data never passes. If an emergency stop ended the load because the service collapsed, the
+collapse can decide (`collapse`).
 """
 
 from loadkit.criterion import Criterion

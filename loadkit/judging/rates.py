@@ -108,7 +108,7 @@ def find_throughput(case: Case) -> Finding:
 
 
 def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """Judge the error rate or availability at a collapse; None if it does not violate the criterion."""
+    """Judge the error rate or availability at a collapse; None unless it violates the criterion."""
     criterion = case.criterion
     measured = collapse.failing if criterion.measure.family == Family.ERROR_RATE else 1 - collapse.failing
     return broken_by(criterion, measured, collapse.ended)
@@ -185,7 +185,8 @@ def examine_share(
     measured = share if is_failing_share else 1 - share
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
     limit = criterion.limit
-    # The interval of a share is continuous, so it does not matter whether the limit itself is included.
+    # The interval of a share is continuous, so it does not matter whether the limit itself is
+    # included.
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
     is_upper = criterion.comparison.is_upper
     allowed = limit if is_failing_share else 1 - limit

@@ -33,7 +33,7 @@ allowances, two to six of a hundred undisturbed 3 ms services would fail to reco
 _FAILED = 0.01
 """The ratio of operations that may fail in a good window."""
 _STALL = 1.0
-"""Coordinated-omission correction applies to stalls from this length (seconds without an answer)."""
+"""Stalls longer than this (seconds without an answer) are corrected for coordinated omission."""
 _USUAL = 0.95
 """The share of the windows before the disturbance that count as usual, because five-second values
 vary more than values over minutes."""
@@ -194,7 +194,8 @@ def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str
             f"the service had recovered {after}; the limit is {format_seconds(limit)}",
             seconds,
         )
-    # A recovery in time must start within the limit. It is ruled out if each start has a bad window.
+    # A recovery in time must start within the limit. It is ruled out if a bad window follows each
+    # start.
     in_time = range(int(limit // _LENGTH) + 1)
     ruled_out = all(number < len(good) and not all(good[number : number + _IN_A_ROW]) for number in in_time)
     if ruled_out:

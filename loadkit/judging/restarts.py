@@ -16,7 +16,7 @@ seconds."""
 
 
 def unasked_restarts(run: Run) -> Verdict | None:
-    """A fail if instances restarted without an action of the plan; None if none did, or none was observed.
+    """A fail if instances restarted without an action of the plan; None if not, or not observed.
 
     Each action that was carried out accounts for one restart at or after its time.
     """

@@ -1,4 +1,7 @@
-"""Bad spells: ten-second windows that surely violate a criterion, even if the whole window satisfies it."""
+"""Bad spells: ten-second windows in which a criterion was surely violated.
+
+The whole window may satisfy the criterion nevertheless.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -70,7 +73,7 @@ class Spells:
 
 
 def spell_starts(seconds: int) -> Integers:
-    """The starts of a window's spell windows; the last includes the remainder, so it has up to 19 seconds."""
+    """The starts of the spell windows; the last one includes the remainder (up to 19 seconds)."""
     return np.arange(max(1, seconds // SPELL)) * SPELL
 
 
@@ -80,15 +83,16 @@ def in_spells(per_second: npt.NDArray[np.int64] | Floats) -> Floats:
 
 
 def confidence_of_each(windows: int) -> float:
-    """The confidence of each of several bounds at which all of them together have 95 % (Bonferroni)."""
+    """The confidence of each bound at which all bounds together have 95 % (Bonferroni)."""
     return 1 - (1 - CONFIDENCE) / windows
 
 
 def within(hits: Integers, sizes: Integers) -> float:
     """The design effect within ten seconds; bursts increase it, and a lasting change does not.
 
-    `sizes` (seconds,): operations by second; `hits` (seconds,): those for which a condition is true.
-    It is the design effect of one-second clusters about each spell window's own share, at least 1.
+    `sizes` (seconds,): operations by second; `hits` (seconds,): those for which a condition is
+    true. It is the design effect of one-second clusters about each spell window's own share, at
+    least 1.
     """
     starts = spell_starts(len(sizes))
     lengths = np.diff(np.append(starts, len(sizes)))
@@ -113,7 +117,7 @@ def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float
 
 
 def dispersion(counts: Integers) -> float:
-    """The variance of counts by second about each spell window's mean ÷ the Poisson variance; at least 1."""
+    """Variance of counts by second about spell windows' means ÷ Poisson variance; at least 1."""
     starts = spell_starts(len(counts))
     lengths = np.diff(np.append(starts, len(counts)))
     means = in_spells(counts) / lengths
@@ -140,7 +144,7 @@ def thin(arrivals: Integers) -> Booleans:
 
 
 def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
-    """Apply the spells to the whole window's finding: "stays" forbids a lasting spell, "never" any spell."""
+    """Apply spells to the whole window's finding: "stays" forbids a lasting one, "never" any."""
     shown = {"windows": len(spells.over), "over": np.flatnonzero(spells.over).tolist()}
     finding = replace(finding, details={**finding.details, "spells": shown})
     if not spells.number:

@@ -1,14 +1,15 @@
-"""The statistics of verdicts: effective sample sizes of correlated measurements, and confidence bounds.
+"""The statistics of verdicts: effective sizes of correlated samples, and confidence bounds.
 
 Operations of one run are not independent: a slow second slows all its operations. Therefore a run's
-steady window is cut into batches of equal length. The variance *between* batches gives the effective
-number of independent operations (batch means: Law, "Simulation Modeling and Analysis", ch. 9; design
-effect: Kish, "Survey Sampling", § 8.2). Scores of all operations use seconds instead of batches, with
-the autocorrelation of the seconds (initial sequence: Geyer, "Practical Markov Chain Monte Carlo",
-Statistical Science 7, 1992, § 3.3). The bounds of a share are those of Clopper and Pearson (1934) at
-the effective number.
+steady window is cut into batches of equal length. The variance *between* batches gives the
+effective number of independent operations (batch means: Law, "Simulation Modeling and Analysis",
+ch. 9; design effect: Kish, "Survey Sampling", § 8.2). Scores of all operations use seconds instead
+of batches, with the autocorrelation of the seconds (initial sequence: Geyer, "Practical Markov
+Chain Monte Carlo", Statistical Science 7, 1992, § 3.3). The bounds of a share are those of Clopper
+and Pearson (1934) at the effective number.
 
-All functions are pure: they take arrays and return numbers. Every bound is one-sided at `CONFIDENCE`.
+All functions are pure: they take arrays and return numbers. Every bound is one-sided at
+`CONFIDENCE`.
 
 The functions that need scipy import it themselves. The import takes longer than a whole judgement,
 and a run without a criterion does not need it.
@@ -70,7 +71,7 @@ def student_quantile(probability: float, degrees: float) -> float:
 
 
 def batch_edges(seconds: int, batches: int = BATCHES) -> Integers:
-    """The edges of a window's batches, in whole seconds from its start; shape (b + 1,), b ≤ `seconds`.
+    """The edges of a window's batches, in whole seconds; shape (b + 1,), b ≤ `seconds`.
 
     The batches' lengths differ by at most one second.
     """
@@ -78,7 +79,7 @@ def batch_edges(seconds: int, batches: int = BATCHES) -> Integers:
 
 
 def design_effect(hits: Floats, sizes: Floats) -> Floats:
-    """The number of correlated operations equivalent to one independent operation, for each indicator.
+    """How many correlated operations are equivalent to one independent one, for each indicator.
 
     `hits` (b, m): how often each indicator was true in each batch; `sizes` (b,): operations per
     batch. Returns (m,), each at least 1. The share is a ratio estimate (Cochran, "Sampling
@@ -96,7 +97,7 @@ def design_effect(hits: Floats, sizes: Floats) -> Floats:
 
 
 def persistences(values: Floats) -> Floats:
-    """(1+r)/(1−r), with the lag-1 correlation r of batch values: the design effect of dependent batches.
+    """(1+r)/(1−r), with r the lag-1 correlation of batch values: their design effect.
 
     `values` (b, m), one column for each quantity; returns (m,). r is clipped to 0 … 0.95.
     """
@@ -111,13 +112,13 @@ def persistences(values: Floats) -> Floats:
 
 
 def persistence(values: Floats) -> float:
-    """`persistences` of one quantity, shape (b,). Not-a-number marks an empty batch, which is ignored."""
+    """`persistences` of one quantity, shape (b,). NaN marks an empty batch, which is ignored."""
     present = values[np.isfinite(values)]
     return float(persistences(present[:, np.newaxis])[0]) if len(present) > 2 else 1.0
 
 
 def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
-    """The design effect of a score of the operations, from its autocorrelation over time; at least 1.
+    """The design effect of a score of operations, from its autocorrelation; at least 1.
 
     `sums`, `sizes` (s,): the scores' sum and the number of operations in each second; `variance`:
     the variance of one operation's score. γ is the autocovariance of the seconds' sums about their
@@ -139,7 +140,7 @@ def serial_effect(sums: Floats, sizes: Floats, variance: float) -> float:
 
 
 def effective_size(size: float, effect: Floats, batches: int) -> Floats:
-    """The effective number of independent operations of `size` correlated ones; design effects (m,).
+    """The effective number of operations of `size` correlated ones; design effects (m,).
 
     The design effect is itself an estimate from b batches. The factor (z/t)² allows for its error.
     """
@@ -148,7 +149,7 @@ def effective_size(size: float, effect: Floats, batches: int) -> Floats:
 
 
 def bounds(hits: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The one-sided Clopper–Pearson bounds of a share; `hits` and `size` need not be whole numbers."""
+    """The one-sided Clopper–Pearson bounds of a share; `hits` and `size` need not be whole."""
     from scipy import special
 
     lower = 0.0 if hits <= 0 else float(special.betaincinv(hits, size - hits + 1, 1 - confidence))
@@ -179,7 +180,7 @@ def is_surely_above(
 
 
 def grossly_above(hits: float, size: float) -> float:
-    """A lower bound of the true share for a single lasting event: the usual bound, with its odds ÷ 8.
+    """A lower bound of the true share, for a single lasting event: the usual bound's odds ÷ 8.
 
     It is for operations that are independent except for one lasting event. A single event gives no
     estimate of a correlation. But if a share's odds are surely eight times too large, the criterion
@@ -191,7 +192,7 @@ def grossly_above(hits: float, size: float) -> float:
 
 
 def growth_to_decide(hits: float, size: float, share: float) -> float:
-    """The factor of evidence at which `hits` of `size` differ from `share` with confidence; ∞ if none."""
+    """The factor of evidence that would separate `hits` of `size` from `share`; ∞ if none would."""
     value = hits / size
     if value == share or not 0 < share < 1:
         return math.inf
@@ -236,7 +237,7 @@ class Mean:
         return self.value + self.half_width
 
     def growth_to_decide(self, limit: float) -> float:
-        """The factor of time at which the mean differs from the limit with confidence; ∞ if none."""
+        """The factor of time that would separate the mean from the limit; ∞ if none would."""
         return math.inf if self.value == limit else max(1.0, (self.half_width / (self.value - limit)) ** 2)
 
 
@@ -277,7 +278,7 @@ class Trend:
 
 
 def theil_sen(values: Floats) -> Trend:
-    """The median of all slopes between pairs of values (n,), n ≥ 3, with Sen's interval (JASA 63, 1968).
+    """The median slope of all pairs of values (n,), n ≥ 3, with Sen's interval (JASA 63, 1968).
 
     Correlation between successive values would make the interval too narrow. Therefore the variance
     of Kendall's score is multiplied by their persistence about the line (as in Hamed and Rao,

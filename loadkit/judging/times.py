@@ -62,8 +62,8 @@ _GRAIN = 0.05
 difference does not move the percentile. Without this rule, a 20 ms service that is occasionally
 0.3 ms slower would be inconclusive about the twelfth of its operations that take 400 ms."""
 _ODDS = 19.0
-"""The odds ratio between a percentile and the value used to measure the spread of the times. For p95
-that value is the median."""
+"""The odds ratio between a percentile and the value used to measure the spread of the times. For
+p95 that value is the median."""
 _REACH = 1.28
 """Standard errors from a percentile to its upper bound. Found by simulation, as is the next
 constant."""
@@ -92,7 +92,7 @@ def find_time(case: Case) -> Finding:
 
 
 def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """Judge a percentile or mean at a collapse, if so many operations failed that it is undefined."""
+    """Judge a percentile or mean at a collapse, if failed operations make it undefined."""
     criterion = case.criterion
     quantile = criterion.measure.quantile
     allowed = _FAILED_IN_MEAN if quantile is None else 1 - quantile
@@ -129,7 +129,7 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """How many operations lasted at least as long as each threshold (a bucket's lower edge), by batch."""
+    """Operations at or above each threshold (a bucket's lower edge), by batch."""
 
     thresholds: Integers
     """Buckets in ascending order: those in use, and the one after the last; shape (m,)."""
@@ -171,9 +171,9 @@ def _test_inverted(tail: _Tail, lower_sizes: Floats, upper_sizes: Floats, allowe
     """The interval of a percentile, from tests of the share at or above each threshold.
 
     `allowed` is the share of the operations above the percentile. With confidence the percentile is
-    at or above the lower edge of the first bucket returned. It is below the lower edge of the second,
-    which is beyond `FAILED` if there is no upper bound. The sizes (m,) are the effective number of
-    independent operations at each threshold.
+    at or above the lower edge of the first bucket returned. It is below the lower edge of the
+    second, which is beyond `FAILED` if there is no upper bound. The sizes (m,) are the effective
+    number of independent operations at each threshold.
     """
     above = is_surely_above(tail.over * lower_sizes, lower_sizes, allowed)
     below = is_surely_below(tail.over * upper_sizes, upper_sizes, allowed)
@@ -185,7 +185,7 @@ def _test_inverted(tail: _Tail, lower_sizes: Floats, upper_sizes: Floats, allowe
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """How far the true percentile may be above the measured one, by the spread of the times' logarithms."""
+    """How far a percentile may be above the measured one, by the spread of log times."""
 
     slope: float
     """Increase of the time's logarithm per unit of the odds' logarithm."""
@@ -215,14 +215,14 @@ class _Spread:
 
 
 def whole_effect(traffic: Traffic, quantile: float) -> float:
-    """The design effect of all operations of some traffic, from their correlation over time; at least 1.
+    """The design effect of all operations of some traffic, from their correlation; at least 1.
 
     Each operation has two scores. The first is how many quantiles in `_BULK` it reaches. This is a
     rank, so a single slow operation does not dominate. The second is how many of those quantiles it
     exceeds by an amount that matters to the judged `quantile` (`_GRAIN`), because ranks ignore the
     size of a difference. The smaller of the two effects is returned, because the second score
-    overweights an event that exceeded all others. The effect is used directly. A run's whole traffic
-    also lends it to a part that is too small for an estimate of its own.
+    overweights an event that exceeded all others. The effect is used directly. A run's whole
+    traffic also lends it to a part that is too small for an estimate of its own.
     """
     histogram = traffic.histogram()
     total = int(histogram.sum())
@@ -240,7 +240,7 @@ def whole_effect(traffic: Traffic, quantile: float) -> float:
 
 
 def _scored_effect(traffic: Traffic, thresholds: Integers) -> float:
-    """The design effect of a score: how many thresholds (buckets, ascending) an operation reaches."""
+    """The design effect of a score: how many of the ascending thresholds (buckets) are reached."""
     score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
     sums = np.bincount(traffic.second, score[traffic.bucket] * traffic.count, traffic.seconds)
     share = traffic.histogram() / traffic.size
@@ -267,7 +267,7 @@ def examine_percentile(
     *,
     is_steady: bool = True,
 ) -> Finding:
-    """Judge a percentile: "p95 below L" says that the share of operations at or above L is below 5 %.
+    """Judge a percentile: "p95 below L" means that less than 5 % of operations are at or above L.
 
     The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. The
     effective number of independent operations is estimated in two ways. At each edge, it follows
@@ -284,20 +284,20 @@ def examine_percentile(
     A single lasting event (all operations refused from the middle on) gives no estimate of a
     correlation. It violates the criterion if the share is grossly above the allowed one.
 
-    The verdict compares the limit with the interval's ends, so the shown interval is the decision. A
-    bucket has a width (0.2 %). The bucket that contains the limit counts as over the limit in the
+    The verdict compares the limit with the interval's ends, so the shown interval is the decision.
+    A bucket has a width (0.2 %). The bucket that contains the limit counts as over the limit in the
     test for a pass, and as under it in the test for a fail. The width therefore never decides.
 
-    `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the traffic
-    too small for its own estimate. They come from the whole traffic (`whole_effect`,
+    `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the
+    traffic too small for its own estimate. They come from the whole traffic (`whole_effect`,
     `limit_effect`). `is_steady`: does the plan demand a constant load, so that the service caused
     any lull?
 
     Error rates by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit, at
     most 5 % of the runs of each process pass and at most 5 % fail, for every effective size of the
     window. The price is fewer passes near the limit. For one minute of a queue at 80 % utilization,
-    the p95 passes a limit of 1.25 times its true value in 23 % of the runs, and 1.5 times in 48 %. A
-    rule without the half-width passes 34 % and 55 %, but errs in 9 % at the limit. For a service
+    the p95 passes a limit of 1.25 times its true value in 23 % of the runs, and 1.5 times in 48 %.
+    A rule without the half-width passes 34 % and 55 %, but errs in 9 % at the limit. For a service
     that is slow in few long spells (six per window), one run in ten shows too few spells to detect
     this.
     """
@@ -368,7 +368,7 @@ def examine_percentile(
 
 
 def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
-    """Were so many operations over the limit that a single lasting event decides (see `grossly_above`)?"""
+    """Do so many operations exceed the limit that one lasting event decides (`grossly_above`)?"""
     arrivals, late = traffic.per_second(), traffic.per_second(limit + 1)
     effect = within(late, arrivals)
     return grossly_above(float(late.sum()) / effect, float(arrivals.sum()) / effect) > allowed
@@ -393,8 +393,9 @@ def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, 
 def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = True) -> Finding:
     """Judge the mean time of the successes and time-outs; a time-out counts with its time limit.
 
-    The criterion is violated if more than 1 % of the operations failed with 95 % confidence, whatever
-    the times of the others. If more than 1 % failed without that confidence, it is not satisfied.
+    The criterion is violated if more than 1 % of the operations failed with 95 % confidence,
+    whatever the times of the others. If more than 1 % failed without that confidence, it is not
+    satisfied.
     """
     edges = batch_edges(traffic.seconds)
     timed = np.add.reduceat(traffic.timed, edges[:-1])
@@ -438,7 +439,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
 
 
 def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> Spells:
-    """Compare each spell window's mean with the limit; the error comes from the window's own seconds."""
+    """Compare each spell window's mean with the limit; its own seconds give the error."""
     starts = spell_starts(traffic.seconds)
     lengths = np.diff(np.append(starts, traffic.seconds))
     number, spent = in_spells(traffic.timed[:, 0]), in_spells(traffic.timed[:, 1])
@@ -457,7 +458,7 @@ def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> 
 
 
 def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
-    """Judge the longest observed time. It allows only "never exceeds": no sample bounds unobserved times."""
+    """Judge the longest time, for "never exceeds" only: no sample bounds unobserved times."""
     unit, limit = criterion.measure.unit, criterion.limit
     largest = float(traffic.timed[:, 2].max(initial=0.0))
     wanted = format_quantity(limit, unit)

@@ -1,9 +1,9 @@
 """The steady window: the part of a run on which all its criteria and gauges are judged.
 
 The declared ramp is never part of it. The warm-up of a phase of constant load is excluded by MSER
-(White, "An effective truncation heuristic", Simulation 69, 1997). MSER uses means over five seconds,
-or over one second in short runs. A load that follows a curve is never constant. Its window is
-everything after the first ramp, without a warm-up.
+(White, "An effective truncation heuristic", Simulation 69, 1997). MSER uses means over five
+seconds, or over one second in short runs. A load that follows a curve is never constant. Its window
+is everything after the first ramp, without a warm-up.
 """
 
 import math
@@ -61,8 +61,9 @@ def warm_up(counts: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> 
 
     `counts` and `times` (seconds,): operations and their summed response times, by second. The
     search covers the first third only. The warm-up is excluded only if this reduces the mean's
-    standard error by a tenth. It starts at the first second and ends where the means first reach the
-    median of the later ones. A later stall is not part of the warm-up, and must not be excluded.
+    standard error by a tenth. It starts at the first second and ends where the means first reach
+    the median of the later ones. A later stall is not part of the warm-up, and must not be
+    excluded.
     """
     period = _SHORT_PERIOD if len(counts) < _SHORT else _PERIOD
     periods = len(counts) // period
