@@ -279,22 +279,24 @@ def _overlaps(life: tuple[float, float], start: float, end: float) -> bool:
 
 
 def _examine(criterion: Criterion, observation: Observation, points: Points, seconds: float) -> Finding:
-    whose = f" on {points.instance}" if points.instance else ""
+    on_instance = f" on {points.instance}" if points.instance else ""
     if points.problem:
-        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}{whose} cannot be judged: {points.problem}")
+        return Finding(
+            Status.INCONCLUSIVE, f"{subject(criterion)}{on_instance} cannot be judged: {points.problem}"
+        )
     if criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM:
-        finding = _extreme(criterion, points, whose)
+        finding = _extreme(criterion, points, on_instance)
     else:
-        finding = _typical(criterion, observation.judged, points, seconds, whose)
+        finding = _typical(criterion, observation.judged, points, seconds, on_instance)
         if criterion.comparison.forbids_spells:
             finding = weigh(criterion, finding, _spells(criterion, points))
     trend = _trend(points)
     if trend:
-        finding = finding.warned(f"{subject(criterion)}{whose} {trend}")
+        finding = finding.warned(f"{subject(criterion)}{on_instance} {trend}")
     return finding
 
 
-def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
+def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     """Judge the largest reading (for a lower limit, the smallest), which has no interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
@@ -303,14 +305,16 @@ def _extreme(criterion: Criterion, points: Points, whose: str) -> Finding:
     word = "highest" if is_upper else "lowest"
     return Finding(
         Status.PASS if satisfied else Status.FAIL,
-        f"{subject(criterion)}{whose} was {format_quantity(extreme, unit)} at its {word}, "
+        f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "
         f"{distance(extreme, limit)} the limit of {format_quantity(limit, unit)}",
         extreme,
         samples=len(points.values),
     )
 
 
-def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: float, whose: str) -> Finding:
+def _typical(
+    criterion: Criterion, judged: Judged, points: Points, seconds: float, on_instance: str
+) -> Finding:
     """Judge the p95 over time, or the mean; the variation of the readings gives its error.
 
     The readings cover the whole window, so there is no error from sampling within the window. The
@@ -348,7 +352,7 @@ def _typical(criterion: Criterion, judged: Judged, points: Points, seconds: floa
     )
     return Finding(
         status,
-        reason.replace(subject(criterion), f"{name}{subject(criterion)}{whose}", 1),
+        reason.replace(subject(criterion), f"{name}{subject(criterion)}{on_instance}", 1),
         value,
         interval,
         len(points.values),

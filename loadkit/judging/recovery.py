@@ -146,18 +146,18 @@ def find_recovery(case: Case) -> Finding:
             Status.INCONCLUSIVE,
             f"the load was steady for less than {_IN_A_ROW * _LENGTH} s before {cause.what}: too little to compare with",
         )
-    seen = spells(evidence, start, end)
+    windows = spells(evidence, start, end)
     where = Window(start, max(end - start, 1), f"after {cause.what}")
-    found = _recovered(criterion, seen, bounds, cause.what)
+    found = _recovered(criterion, windows, bounds, cause.what)
     details = {
         "disturbed_by": cause.what,
         "disturbed_at": start,
         "allowed": _figures(bounds),
         "windows": [
-            {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)} for spell in seen
+            {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)} for spell in windows
         ],
     }
-    found = replace(found, samples=len(seen), details=details, window=where)
+    found = replace(found, samples=len(windows), details=details, window=where)
     state = evidence.health(where)
     if state.status == "invalid" and found.status in {Status.PASS, Status.FAIL}:
         found = found.become(Status.INVALID, state.sentence)
@@ -175,8 +175,8 @@ def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
     return Finding(Status.INCONCLUSIVE, f'the run ended ({run.ended}) before "{cause.what}"')
 
 
-def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str) -> Finding:
-    good = [spell.is_within(bounds) for spell in seen]
+def _recovered(criterion: Criterion, windows: list[Spell], bounds: Spell, what: str) -> Finding:
+    good = [spell.is_within(bounds) for spell in windows]
     limit = criterion.limit
     first = next(
         (
@@ -199,21 +199,21 @@ def _recovered(criterion: Criterion, seen: list[Spell], bounds: Spell, what: str
     in_time = range(int(limit // _LENGTH) + 1)
     ruled_out = all(number < len(good) and not all(good[number : number + _IN_A_ROW]) for number in in_time)
     if ruled_out:
-        bad = [spell for spell, is_good in zip(seen, good, strict=True) if not is_good]
+        bad = [spell for spell, is_good in zip(windows, good, strict=True) if not is_good]
         return Finding(
             Status.FAIL,
-            f"the service had not recovered within {format_seconds(limit)} after {what}: {_badness(bad[-1], bounds, seen)}",
+            f"the service had not recovered within {format_seconds(limit)} after {what}: {_badness(bad[-1], bounds, windows)}",
         )
-    more = (in_time[-1] + _IN_A_ROW) * _LENGTH - len(seen) * _LENGTH
+    more = (in_time[-1] + _IN_A_ROW) * _LENGTH - len(windows) * _LENGTH
     return Finding(
         Status.INCONCLUSIVE,
-        f"the load held for {format_seconds(len(seen) * _LENGTH)} after {what}, too short to see six good windows of "
+        f"the load held for {format_seconds(len(windows) * _LENGTH)} after {what}, too short to see six good windows of "
         f"five seconds after {format_seconds(limit)}; {format_seconds(more)} more would decide it",
     )
 
 
-def _badness(worst: Spell, bounds: Spell, seen: list[Spell]) -> str:
-    when = f"{format_seconds(worst.start - seen[0].start)} after it"
+def _badness(worst: Spell, bounds: Spell, windows: list[Spell]) -> str:
+    when = f"{format_seconds(worst.start - windows[0].start)} after it"
     if worst.error_rate > bounds.error_rate:
         return f"{when} {format_ratio(worst.error_rate)} failed, and {format_ratio(bounds.error_rate)} may"
     if worst.p95 > bounds.p95:

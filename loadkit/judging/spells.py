@@ -102,8 +102,8 @@ def within(hits: Integers, sizes: Integers) -> float:
     expected = float((share * (1 - share) * total).sum())
     if expected == 0:
         return 1.0
-    seen = float((np.add.reduceat(spread, starts) * lengths / np.maximum(lengths - 1, 1)).sum())
-    return max(1.0, seen / expected)
+    observed = float((np.add.reduceat(spread, starts) * lengths / np.maximum(lengths - 1, 1)).sum())
+    return max(1.0, observed / expected)
 
 
 def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float:
