@@ -277,7 +277,7 @@ def examine_percentile(
     - Lower end: the smaller of the two numbers is used.
     - Upper end: a calm window shows both too few operations over a limit and too little variation
       of them. The number at the edge alone would therefore pass too easily. So the end is also at
-      least `_Spread.half_width` above the measured percentile. Far above all observed times, too few
+      least `_Spread.half_width` above the measured percentile. Far above all seen times, too few
       operations remain over the edge for an estimate. There the half-width alone decides, however
       much the service varied: for example, a drift from 4 ms to 5 ms with a limit of 500 ms.
 
