@@ -103,7 +103,7 @@ def test_a_sentence_may_say_of_a_family_what_the_family_admits(received):
 
 
 def test_a_family_that_nobody_registered_says_so():
-    with pytest.raises(LookupError, match='nobody said how the family "received bytes" is judged'):
+    with pytest.raises(LookupError, match='the family "received bytes" is not registered'):
         judge(criterion_of(100), Evidence(run_with()))
 
 

@@ -104,7 +104,7 @@ def rules_of(family: Family) -> FamilyRules:
         return _RULES[family.name]
     except KeyError:
         raise LookupError(
-            f'nobody said how the family "{family}" is judged; loadkit.judging.families.register does'
+            f'the family "{family}" is not registered; loadkit.judging.families.register adds it'
         ) from None
 
 
