@@ -96,7 +96,7 @@ _REFUSED = {
 }
 
 ROWS = (
-    Row("without a fault every promise is kept", is_short=True),
+    Row("without a fault every promise is kept"),
     Row(
         "a tenth of the requests is slow: the p95 shows it, the alert on it fires, and nothing else says so",
         "slow-share",
