@@ -98,6 +98,20 @@ def test_json_on_standard_output_is_all_there_is_on_it(capsys):
     jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("rate", "expected"), [("1.000", "write 1 or 1000"), ("1,5", "write 1.5 or 15"), ("1.0005", "")]
+)
+def test_a_rate_with_two_readings_is_refused_as_in_sentences(rate, expected, capsys):
+    if not expected:
+        assert cli.parser(["run"]).parse_args(["run", NOWHERE, "--rate", rate]).rate == float(rate)
+        return
+    with pytest.raises(SystemExit) as left:
+        cli.main(["run", NOWHERE, "--rate", rate])
+    assert left.value.code == 2
+    assert f'cannot read "{rate}"; it may mean' in (said := capsys.readouterr().err)
+    assert expected in said
+
+
 def test_arrivals_are_random_unless_they_are_asked_to_be_evenly_spaced():
     def plan(*arguments):
         return plan_of(cli.parser(["run"]).parse_args(["run", NOWHERE, *arguments]))

@@ -19,6 +19,7 @@ from loadkit import grammar
 from loadkit.criterion import Criterion
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.grammar.numbers import ambiguity
 from loadkit.target import Address, Target, masked_path
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
 from loadkit.workload.plan import Plan
@@ -60,7 +61,7 @@ def add(command: argparse.ArgumentParser) -> None:
         "--users", type=int, default=10, help="closed model: number of concurrent users (default: 10)"
     )
     load.add_argument(
-        "--rate", type=float, help="open model: requests per second, independent of the answers"
+        "--rate", type=_rate, help="open model: requests per second, independent of the answers"
     )
     command.add_argument(
         "--even",
@@ -368,6 +369,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _rate(text: str) -> float:
+    """A rate option. A number with two readings is refused, as in sentences."""
+    ambiguous = ambiguity(text)
+    if ambiguous is not None:
+        raise argparse.ArgumentTypeError(f'cannot read "{ambiguous[0]}"; {ambiguous[1]}')
+    return float(text)
 
 
 def _seconds(text: str) -> float:

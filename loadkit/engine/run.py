@@ -33,6 +33,8 @@ __all__ = ["Progress", "new_id", "run"]
 _LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
 """Seconds between the submission and the start instant, for the workers to get ready. The lead is
 twice as long as the preparation took: a machine that starts workers slowly also submits slowly."""
+_FOREIGN_LEAD = 2.0
+"""The least lead for an executor of the caller's: how soon it takes up a task is unknown."""
 _ARRIVING_PER_SECOND = 250.0
 """Expected number of users that prepare (log in) per second."""
 
@@ -73,6 +75,7 @@ def run(
     """
     count = workers or workers_for(plan)
     begun = time.monotonic()
+    least_lead = _LEAST_LEAD if executor is None else _FOREIGN_LEAD
     require_answer(target)
     with ExitStack() as stack:
         if executor is None:
@@ -80,7 +83,7 @@ def run(
         arrives = _prepare(plan, target, root, executor, count)
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
-        lead = min(max(2 * (time.monotonic() - begun), _LEAST_LEAD), _MOST_LEAD)
+        lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         run_id = run_id or new_id()
         with (
