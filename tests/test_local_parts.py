@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+import signal
+import sys
 
 import pytest
 
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
+from environments.local.process import Program
 from environments.local.service.config import Config
 from environments.local.service.context import Context
 from environments.local.service.database import Pool, PoolTimeoutError
@@ -288,3 +291,21 @@ def test_unreadable_parameters_are_named(name, given, words):
 
 def test_given_parameters_stand_in_for_the_defaults():
     assert read_parameters("slow-share", {"delay": "2"}) == {"share": 0.1, "delay": 2.0}
+
+
+def test_a_frozen_program_has_stopped_when_freeze_returns(tmp_path):
+    busy = "import threading\nfor _ in range(8): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()"
+    program = Program("busy", [sys.executable, "-c", busy], tmp_path / "log", tmp_path)
+    program.start()
+
+    async def states():
+        found = []
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            await program.freeze()
+            found.append(program.state)
+            program.signal(signal.SIGCONT)
+        await program.stop()
+        return found
+
+    assert asyncio.run(states()) == ["frozen"] * 20

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,8 @@ from environments.local.errors import LocalError
 
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
+_FREEZE_SECONDS = 1.0
+"""The longest wait for a process to stop by a signal."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -112,6 +115,15 @@ class Program:
         """Send a signal if the process was started."""
         if self.process is not None:
             self.process.send_signal(number)
+
+    async def freeze(self) -> None:
+        """Stop the process by a signal, and wait until it has stopped.
+
+        Each thread stops at its next return from the kernel, so a busy machine needs a moment.
+        """
+        self.signal(signal.SIGSTOP)
+        with suppress(TimeoutError):
+            await until(lambda: self.state in {"frozen", "dead", "not started"}, _FREEZE_SECONDS)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Ask the process to end; kill it after `grace` seconds."""

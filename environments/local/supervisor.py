@@ -273,9 +273,8 @@ class Supervisor:
             await self._resume()
             return
         assert self._balancer.program is not None
-        self._balancer.program.signal(signal.SIGSTOP)  # first, so that it sees no instance stop
-        for instance in self._instances.values():
-            instance.program.signal(signal.SIGSTOP)
+        await self._balancer.program.freeze()  # first, so that it sees no instance stop
+        await asyncio.gather(*(instance.program.freeze() for instance in self._instances.values()))
         self._thaw = asyncio.create_task(self._resume_after(parameters["seconds"]))
 
     async def _resume_after(self, seconds: float) -> None:
