@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.judging import times
 from loadkit.recording import slices
+from loadkit.recording.sample import OK
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
 from tests.builders import (
@@ -436,3 +437,22 @@ def test_a_population_that_a_run_does_not_have_is_not_judged_and_one_without_ope
     verdict = judge(analysts, both)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason == "No operation of the analysts was recorded."
+
+
+@pytest.mark.parametrize("outcome", [OK, "status 503"])
+def test_a_failure_counts_in_a_mean_with_the_time_it_took(outcome):
+    starts = np.arange(0, 60, 0.01)
+    is_slow = np.arange(len(starts)) % 111 == 0
+    outcomes = [outcome if slow else OK for slow in is_slow]
+    run = run_of(samples_of(starts, np.where(is_slow, 9.5, 0.1), outcome=outcomes), plan_of(60))
+    verdict = judge(response_time(None, 0.15, statistic="mean"), run)
+    assert verdict.measured == pytest.approx(0.185, abs=0.003)
+    assert verdict.status is Status.FAIL
+
+
+def test_a_quick_failure_does_not_lower_a_mean():
+    starts = np.arange(0, 60, 0.01)
+    is_bad = np.arange(len(starts)) % 200 == 0
+    outcomes = ["status 503" if bad else OK for bad in is_bad]
+    run = run_of(samples_of(starts, np.where(is_bad, 0.001, 0.1), outcome=outcomes), plan_of(60))
+    assert judge(response_time(None, 0.15, statistic="mean"), run).measured == pytest.approx(0.1)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Comparison, Scope, ScopeKind
+from loadkit.judging import judge as judging
+from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation, Reading, Series
+from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
@@ -467,3 +470,52 @@ def test_every_verdict_tells_its_run_its_window_and_its_limit():
     verdict = judge(response_time(scope=Scope(ScopeKind.LABEL, "GET /")), run_with())
     assert (verdict.run, verdict.limit, verdict.unit) == ("run-1", 0.5, "s")
     assert (verdict.window.start, verdict.window.seconds) == (0, 300)
+
+
+# --- a start that looks like a warm-up
+
+
+def run_with_a_broken_start(seconds, outcome):
+    """Twenty operations per second; the first 30 % of the hold fail in part, or are slow."""
+    starts = np.arange(0, seconds, 0.05)
+    is_start = starts < 0.3 * seconds
+    if outcome == "slow":
+        return run_of(samples_of(starts, np.where(is_start, 3.0, 0.02)), plan_of(seconds, level=20))
+    is_bad = is_start & (np.arange(len(starts)) % 10 < 3)
+    outcomes = ["status 503" if bad else OK for bad in is_bad]
+    return run_of(
+        samples_of(starts, np.where(is_bad, 2.0, 0.02), outcome=outcomes), plan_of(seconds, level=20)
+    )
+
+
+@pytest.mark.parametrize("seconds", [60, 300, 1800])
+@pytest.mark.parametrize("outcome", ["slow", "failing"])
+def test_a_broken_start_is_never_excluded_as_a_warm_up_to_pass(seconds, outcome):
+    run = run_with_a_broken_start(seconds, outcome)
+    evidence = Evidence(run)
+    criteria = [response_time(), response_time(comparison=Comparison.NEVER_EXCEEDS)]
+    if outcome == "failing":
+        criteria += [error_rate(), error_rate(comparison=Comparison.NEVER_EXCEEDS), availability()]
+        criteria += [throughput(19.5)]
+    for criterion in criteria:
+        verdict = judging.judge(criterion, evidence)
+        assert verdict.status is not Status.PASS, verdict
+    hold, window = evidence.hold, evidence.window
+    assert window.start - hold.start <= 60
+
+
+def test_an_excluded_warm_up_is_stated_with_the_verdict():
+    starts = np.arange(0, 60, 0.05)
+    times = np.where(starts < 10, 0.2, 0.02)
+    verdict = judge(response_time(), run_of(samples_of(starts, times), plan_of(60, level=20)))
+    assert verdict.status is Status.PASS
+    assert verdict.details["warm_up"] == 10
+    assert any("10 s of the hold were excluded as warm-up" in warning for warning in verdict.warnings)
+
+
+def test_a_verdict_that_depends_on_an_excluded_warm_up_is_inconclusive():
+    starts = np.arange(0, 60, 0.05)
+    times = np.where(starts < 10, 0.2, 0.02)
+    verdict = judge(response_time(limit=0.1), run_of(samples_of(starts, times), plan_of(60, level=20)))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "which look like a warm-up" in verdict.reason

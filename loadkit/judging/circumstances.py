@@ -108,8 +108,34 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
             return Finding(
                 Status.INCONCLUSIVE, f"no operation of {case.criterion.scope} began in the steady window"
             )
-        return _held(case, _healthy(case, rules, _undrifted(case, rules, rules.find(case))))
-    return _held(case, _loaded(case, rules.find(case)))
+        found = _healthy(case, rules, _undrifted(case, rules, rules.find(case)))
+        return _held(case, _warmed_up(case, rules, found))
+    return _held(case, _warmed_up(case, rules, _loaded(case, rules.find(case))))
+
+
+def _warmed_up(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """State the excluded warm-up; a verdict that depends on it is inconclusive.
+
+    A slow or failing start looks like a warm-up. Therefore the criterion is also examined on the
+    whole hold. A pass needs a value of the hold that satisfies the criterion. A fail needs a hold
+    that does not pass.
+    """
+    hold = case.evidence.hold
+    if hold is None or hold.phase != case.window.phase or hold.start == case.window.start:
+        return finding
+    excluded = f"the first {format_seconds(case.window.start - hold.start)} of the hold"
+    finding = replace(finding, details={**finding.details, "warm_up": case.window.start - hold.start})
+    if finding.status not in {Status.PASS, Status.FAIL}:
+        return finding.warned(f"{excluded} were excluded as warm-up")
+    with_it = rules.find(replace(case, window=hold, chosen=None))
+    is_pass = finding.status is Status.PASS
+    if _is_satisfied_by(case, with_it) if is_pass else with_it.status is not Status.PASS:
+        return finding.warned(f"{excluded} were excluded as warm-up; the verdict is the same with them")
+    return finding.become(
+        Status.INCONCLUSIVE,
+        f"the verdict depends on {excluded}, which look like a warm-up: without them {finding.value_in_words}; "
+        f"with them {with_it.reason}",
+    )
 
 
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:

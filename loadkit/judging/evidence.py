@@ -53,6 +53,7 @@ class Evidence:
         """Store a run, which must not change afterwards. Nothing is computed yet."""
         self.run = run
         self._window = cache(partial(steady.window, run))
+        self._hold = cache(partial(steady.hold, run))
         self._health = cache(partial(health, run))
         self._held = cache(partial(held_per_second, run))
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
@@ -64,6 +65,11 @@ class Evidence:
     def window(self) -> Window | None:
         """The steady window that criteria are judged on; None if there is none."""
         return self._window()
+
+    @property
+    def hold(self) -> Window | None:
+        """The steady window and the warm-up before it; None if there is none."""
+        return self._hold()
 
     @property
     def whole(self) -> Window:

@@ -391,8 +391,10 @@ def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, 
 
 
 def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = True) -> Finding:
-    """Judge the mean time of the successes and time-outs; a time-out counts with its time limit.
+    """Judge the mean time of the operations; a time-out counts with its time limit.
 
+    Another failed operation counts with the time it took, and at least with the mean of the
+    others, so failing never lowers a mean. A lower limit ("the mean is above …") is judged so too.
     The criterion is violated if more than 1 % of the operations failed with 95 % confidence,
     whatever the times of the others. If more than 1 % failed without that confidence, it is not
     satisfied.

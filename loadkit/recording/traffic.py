@@ -41,9 +41,11 @@ class Traffic:
     """Bucket of `loadkit.recording.histogram`, or `FAILED`."""
     count: Integers
     timed: Floats
-    """Per second, of operations in a mean (successes, time-outs): count, sum (s), longest (s).
+    """Per second: operations in a mean, sum of their times (s), longest of those with a time (s).
 
-    Shape (`seconds`, 3).
+    A success and a time-out have a time. Another failed operation counts with the time it took,
+    and at least with the mean of the others; so a failure never lowers a mean. Shape
+    (`seconds`, 3).
     """
     completed: Integers
     """Successes that ended in each second; shape (`seconds`,)."""
@@ -137,7 +139,7 @@ class Traffic:
 
     @property
     def mean(self) -> float | None:
-        """The mean time of successes and time-outs, in seconds; None if there are none."""
+        """The mean time (see `timed`) in seconds; None if no operation has a time."""
         number, spent = self.timed[:, _TIMED_N].sum(), self.timed[:, _TIMED_SUM].sum()
         return float(spent / number) if number else None
 
@@ -182,18 +184,27 @@ def traffic_of(
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
     when, result, sums = run.table.totals(series, window.start, window.end)
     timed_rows = result == 0
+    failures = np.zeros(len(outcome), np.bool_)
     if successes_only:
         good = outcome == 0
         second, bucket, count = second[good], bucket[good], count[good]
     else:
-        bucket = np.where(outcome == 0, bucket, FAILED)
         timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
         timed_rows |= np.isin(result, timed_out)
+        failures = (outcome != 0) & ~np.isin(outcome, timed_out)
     when, sums = when[timed_rows] - window.start, sums[timed_rows]
     timed = np.zeros((window.seconds, 3))
     timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
     timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)
     np.maximum.at(timed[:, 2], when, sums[:, _LONGEST])
+    if failures.any() and timed[:, 0].any():
+        mean = timed[:, 1].sum() / timed[:, 0].sum()
+        place, number = second[failures] - window.start, count[failures]
+        took = np.maximum(buckets.lower_edges(bucket[failures]), mean)
+        timed[:, 0] += np.bincount(place, number, window.seconds)
+        timed[:, 1] += np.bincount(place, took * number, window.seconds)
+    if not successes_only:
+        bucket = np.where(outcome == 0, bucket, FAILED)
     ended, result, _, ends = run.table.select(Kind.COMPLETED, series, window.start, window.end)
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
