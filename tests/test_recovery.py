@@ -128,7 +128,8 @@ def test_a_quick_service_recovers_at_once_from_nothing(seed):
     ]
     times = 0.0015 * (1 + chance.exponential(1, len(starts))) * wander
     run = run_of(samples_of(starts, times), PLAN, worker_seconds=worker_seconds, events=(KILL,))
-    assert judge(WITHIN_30, run).measured == 0.0
+    verdict = judge(WITHIN_30, run)
+    assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
 
 
 def test_more_than_a_fifth_slower_is_no_recovery_where_that_can_be_felt():
@@ -169,6 +170,105 @@ def test_the_timeline_is_kept_as_evidence():
     assert [window["is_good"] for window in windows[:3]] == [False, True, True]
     assert windows[0]["start"] == 70
     assert windows[0]["p95"] == pytest.approx(2.0, rel=0.01)
+
+
+# --- relapses after the recovery
+
+LONG = plan_of(300, 10, 100, Model.CLOSED, actions=(KILLED,))
+
+
+def relapsing(plan=LONG, seconds=310, slow=(), share=0.0, failing=()):
+    """As `disturbed`, but only a share of the operations fails in the seconds that fail."""
+    starts = np.arange(seconds * 100) / 100
+    times = np.where(np.isin(starts.astype(int), list(slow)), 1.0, 0.02)
+    is_failing = np.isin(starts.astype(int), list(failing)) & (np.arange(len(starts)) % 100 < 100 * share)
+    return run_of(
+        samples_of(starts, times, outcome=np.where(is_failing, "refused", "ok").tolist()),
+        plan,
+        worker_seconds=worker_seconds_of(seconds),
+        events=(KILL,),
+    )
+
+
+def test_a_service_that_is_slow_and_fails_from_35_seconds_on_has_not_recovered():
+    verdict = judge(WITHIN_30, relapsing(PLAN, 190, slow=range(105, 190), share=0.5, failing=range(105, 190)))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
+    assert "relapsed for 85 s from 35 s after it" in verdict.reason
+    assert "50 % failed, and 1 % may" in verdict.reason
+
+
+@pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])
+def test_thirty_bad_seconds_after_the_recovery_fail(trouble):
+    verdict = judge(WITHIN_30, disturbed(**{trouble: range(120, 150)}))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
+    assert "relapsed for 30 s from 50 s after it" in verdict.reason
+
+
+def test_a_service_that_fails_from_the_recovery_to_the_end_has_not_recovered():
+    verdict = judge(WITHIN_30, disturbed(failing=range(100, 190)))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
+    assert "relapsed for 90 s from 30 s after it" in verdict.reason
+
+
+def test_short_failures_again_and_again_fail_by_their_share_of_all_operations():
+    failing = [second for start in range(105, 310, 40) for second in range(start, start + 5)]
+    verdict = judge(WITHIN_30, relapsing(share=0.8, failing=failing))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
+    assert "10 % of all operations after the recovery failed, and 1 % may" in verdict.reason
+
+
+def test_a_single_slow_window_after_the_recovery_passes_with_a_warning():
+    verdict = judge(WITHIN_30, relapsing(slow=range(120, 125)))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
+    (warning,) = [warning for warning in verdict.warnings if "relapsed" in warning]
+    assert (
+        "the service relapsed after an instance is killed: for 5 s from 50 s after it, p95 was 1 s" in warning
+    )
+
+
+def test_fewer_failures_than_the_criterion_allows_pass_with_a_warning():
+    verdict = judge(WITHIN_30, relapsing(share=0.3, failing=range(120, 122)))
+    assert verdict.status is Status.PASS
+    assert any(
+        "for 5 s from 50 s after it, 12 % failed, and 1 % may" in warning for warning in verdict.warnings
+    )
+
+
+def test_a_relapse_that_the_end_cuts_short_is_inconclusive_and_says_how_much_longer():
+    verdict = judge(WITHIN_30, disturbed(slow=range(175, 190)))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "relapsed for 15 s from 105 s after it" in verdict.reason
+    assert "15 s more would decide it" in verdict.reason
+
+
+def test_slow_windows_that_are_surely_more_than_a_twentieth_fail():
+    slow = [second for start in range(110, 310, 40) for second in range(start, start + 10)]
+    verdict = judge(WITHIN_30, relapsing(slow=slow))
+    assert verdict.status is Status.FAIL
+    assert "10 of 48 five-second windows after the recovery were slow, and 5 % may be" in verdict.reason
+
+
+def test_slow_windows_that_may_be_chance_are_inconclusive_and_say_how_much_longer():
+    verdict = judge(WITHIN_30, disturbed(slow=[*range(120, 125), *range(160, 165)]))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "2 of 24 five-second windows after the recovery were slow" in verdict.reason
+    assert "of load after the recovery would decide it" in verdict.reason
+
+
+def test_slow_windows_too_close_to_a_twentieth_are_inconclusive_without_advice():
+    plan = plan_of(255, 10, 100, Model.CLOSED, actions=(KILLED,))
+    slow = [*range(120, 125), *range(160, 165)]
+    verdict = judge(WITHIN_30, disturbed(slow=slow, seconds=265, plan=plan))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "2 of 39 five-second windows" in verdict.reason
+    assert "too close to decide with a longer load" in verdict.reason
+
+
+def test_a_recovery_too_late_still_fails_by_its_time_and_tells_of_the_relapse():
+    verdict = judge(WITHIN_30, disturbed(slow=[*range(70, 112), *range(150, 155)]))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 45.0)
+    assert "45 s after an instance is killed; the limit is 30 s" in verdict.reason
+    assert any("for 5 s from 80 s after it" in warning for warning in verdict.warnings)
 
 
 # --- after a peak

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
+from loadkit.judging.statistics import bounds as bounds_of_share
+from loadkit.judging.statistics import growth_to_decide, persistence
 from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.units import format_number, format_ratio, format_seconds
@@ -31,7 +34,14 @@ _WHOLE = 1.0
 """The allowance for the number in flight, because operations are whole numbers. Without both
 allowances, two to six of a hundred undisturbed 3 ms services would fail to recover."""
 _FAILED = 0.01
-"""The ratio of operations that may fail in a good window."""
+"""The ratio of operations that may fail in a good window, and in the whole time after recovery."""
+_SLOW = 0.05
+"""More than this share of the windows after recovery, and more than one, may not be slow. It is the
+share of the windows before the disturbance that exceed the usual value (see `_USUAL`)."""
+_LONGEST_ADVICE = 100.0
+"""A longer load is recommended only up to this multiple of the time after recovery."""
+_SHOWN = 3
+"""A warning describes up to this many relapses."""
 _STALL = 1.0
 """Stalls longer than this (seconds without an answer) are corrected for coordinated omission."""
 _USUAL = 0.95
@@ -55,14 +65,18 @@ class Spell:
     """The mean number of unanswered operations."""
     error_rate: float
     """Ratio 0-1; 1 if there are no operations."""
+    begun: int = 0
+    """The number of operations; 0 in bounds, as in the next field."""
+    failed: int = 0
+    """The number of failed operations."""
+
+    def is_slow(self, bounds: "Spell") -> bool:
+        """Is p95 or the number in flight above its bound?"""
+        return self.p95 > bounds.p95 or self.in_flight > bounds.in_flight
 
     def is_within(self, bounds: "Spell") -> bool:
         """Is no value above its bound?"""
-        return (
-            self.p95 <= bounds.p95
-            and self.in_flight <= bounds.in_flight
-            and self.error_rate <= bounds.error_rate
-        )
+        return not self.is_slow(bounds) and self.error_rate <= bounds.error_rate
 
 
 def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
@@ -86,6 +100,8 @@ def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
             math.inf if np.isnan(p95) else float(p95),
             float(in_flight),
             float(failed / begun) if begun else 1.0,
+            int(begun),
+            int(failed),
         )
         for place, (p95, in_flight, begun, failed) in enumerate(rows)
     ]
@@ -121,6 +137,11 @@ def find_recovery(case: Case) -> Finding:
     The service has recovered at the first moment from which six consecutive five-second windows are
     good. In a good window, p95 and the number in flight are at most `allowed`, and at most 1 % of
     the operations failed.
+
+    A relapse is one or more bad windows in a row after that moment. The service has not recovered
+    if a relapse has six windows. The same is true if more than 1 % of all operations after that
+    moment failed, or if surely more than 5 % of the windows were slow. Other relapses are a
+    warning. A relapse that the end of the load cut short is inconclusive.
     """
     criterion, evidence, run = case.criterion, case.evidence, case.evidence.run
     cause = disturbance(run.plan)
@@ -187,13 +208,7 @@ def _recovered(criterion: Criterion, windows: list[Spell], bounds: Spell, what: 
         None,
     )
     if first is not None:
-        seconds = float(first * _LENGTH)
-        after = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
-        return Finding(
-            Status.PASS if seconds <= limit else Status.FAIL,
-            f"the service had recovered {after}; the limit is {format_seconds(limit)}",
-            seconds,
-        )
+        return _lasting(limit, windows, first, bounds, what)
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
     # start.
     in_time = range(int(limit // _LENGTH) + 1)
@@ -212,14 +227,92 @@ def _recovered(criterion: Criterion, windows: list[Spell], bounds: Spell, what: 
     )
 
 
+def _lasting(limit: float, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
+    """The finding of a service that recovered at the window `first`: was it in time, and did it last?"""
+    seconds, after = float(first * _LENGTH), windows[first:]
+    when = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
+    in_time = Finding(
+        Status.PASS if seconds <= limit else Status.FAIL,
+        f"the service had recovered {when}; the limit is {format_seconds(limit)}",
+        seconds,
+    )
+    relapses = [
+        list(group) for is_good, group in groupby(after, lambda spell: spell.is_within(bounds)) if not is_good
+    ]
+    if not relapses:
+        return in_time
+    began = windows[0].start
+    told = [_relapse(relapse, bounds, began) for relapse in relapses]
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    found = in_time.warned(f"the service relapsed after {what}: {'; '.join(told[:_SHOWN])}{more}")
+    weighed = _weigh(relapses, after, bounds)
+    if weighed is None or in_time.status is Status.FAIL:
+        return found
+    status, reason, relapse = weighed
+    relapsed = f"the service had recovered {when}, but relapsed {_relapse(relapse, bounds, began)}"
+    return found.become(status, f"{relapsed}; {reason}" if reason else relapsed)
+
+
+def _weigh(
+    relapses: list[list[Spell]], after: list[Spell], bounds: Spell
+) -> tuple[Status, str, list[Spell]] | None:
+    """The status, the reason and the relapse to name; None if the relapses allow a pass.
+
+    `after`: all windows after the recovery.
+    """
+    longest, last = max(relapses, key=len), relapses[-1]
+    if len(longest) >= _IN_A_ROW:
+        return Status.FAIL, "", longest
+    failed = sum(spell.failed for spell in after) / max(sum(spell.begun for spell in after), 1)
+    if failed > _FAILED:
+        reason = f"{format_ratio(failed)} of all operations after the recovery failed, and {format_ratio(_FAILED)} may"
+        return Status.FAIL, reason, max(relapses, key=_failed)
+    are_slow = np.array([spell.is_slow(bounds) for spell in after], np.float64)
+    slow = int(are_slow.sum())
+    # A slow window is often followed by another: correlated windows are fewer independent ones.
+    effect = persistence(are_slow)
+    hits, size = slow / effect, len(after) / effect
+    is_often = slow > max(1.0, _SLOW * len(after))
+    reason = f"{slow} of {len(after)} five-second windows after the recovery were slow, and {format_ratio(_SLOW)} may be"
+    if is_often and bounds_of_share(hits, size)[0] > _SLOW:
+        return Status.FAIL, reason, longest
+    if last[-1] is after[-1]:
+        more = format_seconds((_IN_A_ROW - len(last)) * _LENGTH)
+        return Status.INCONCLUSIVE, f"the load ended meanwhile, and {more} more would decide it", last
+    if is_often:
+        growth = growth_to_decide(hits, size, _SLOW)
+        if growth > _LONGEST_ADVICE:
+            advice = "too close to decide with a longer load"
+        else:
+            needed = format_seconds(math.ceil(growth * len(after) * _LENGTH))
+            advice = f"about {needed} of load after the recovery would decide it"
+        return Status.INCONCLUSIVE, f"{reason}; {advice}", longest
+    return None
+
+
+def _failed(relapse: list[Spell]) -> int:
+    return sum(spell.failed for spell in relapse)
+
+
+def _relapse(relapse: list[Spell], bounds: Spell, disturbed_at: int) -> str:
+    """When a relapse began, how long it lasted, and the worst window's value."""
+    worst = max(relapse, key=lambda spell: (spell.error_rate, spell.p95, spell.in_flight))
+    length = format_seconds(len(relapse) * _LENGTH)
+    return f"for {length} from {format_seconds(relapse[0].start - disturbed_at)} after it, {_excess(worst, bounds)}"
+
+
 def _badness(worst: Spell, bounds: Spell, windows: list[Spell]) -> str:
-    when = f"{format_seconds(worst.start - windows[0].start)} after it"
+    return f"{format_seconds(worst.start - windows[0].start)} after it {_excess(worst, bounds)}"
+
+
+def _excess(worst: Spell, bounds: Spell) -> str:
+    """The value that was bad, and its bound."""
     if worst.error_rate > bounds.error_rate:
-        return f"{when} {format_ratio(worst.error_rate)} failed, and {format_ratio(bounds.error_rate)} may"
+        return f"{format_ratio(worst.error_rate)} failed, and {format_ratio(bounds.error_rate)} may"
     if worst.p95 > bounds.p95:
-        return f"{when} p95 was {format_seconds(worst.p95)}, and {format_seconds(bounds.p95)} is as before"
+        return f"p95 was {format_seconds(worst.p95)}, and {format_seconds(bounds.p95)} is as before"
     return (
-        f"{when} {format_number(worst.in_flight)} operations were in flight, and "
+        f"{format_number(worst.in_flight)} operations were in flight, and "
         f"{format_number(bounds.in_flight)} is as before"
     )
 
