@@ -300,6 +300,90 @@ def test_two_slow_scrapes_missed_in_a_row_are_bearable_and_three_are_not():
     assert "gap of 60 s" in missed.reason
 
 
+def scraped_but(*missing, level=0.4, judged=Judged.P95, comparison=Comparison.STAYS_BELOW, peaks=()):
+    """A gauge in a window of 300 s, scraped every 15 s but for the scrapes with these numbers."""
+    values = np.full(21, level)
+    values[list(peaks)] = 1.0
+    observation = observed(values, interval=SLOW, judged=judged)
+    kept = np.setdiff1d(np.arange(21), missing)
+    series = tuple(Series(one.instance, one.times[kept], one.values[kept]) for one in observation.series)
+    return found(gauge(0.7, comparison=comparison), dataclasses.replace(observation, series=series))
+
+
+EXTREMES = [
+    (Judged.P95, Comparison.NEVER_EXCEEDS),
+    (Judged.MAXIMUM, Comparison.STAYS_BELOW),
+    (Judged.MAXIMUM, Comparison.IS_BELOW),
+]
+
+
+@pytest.mark.parametrize("comparison", [Comparison.STAYS_BELOW, Comparison.IS_BELOW])
+@pytest.mark.parametrize("missing", [(9, 10), (18, 19, 20)])
+def test_a_p95_does_not_pass_where_a_tenth_of_the_window_was_not_scraped(missing, comparison):
+    finding = scraped_but(*missing, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s of 5 min have no readings: 10 % of the time, and a p95 allows 5 %" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_over_two_missing_scrapes(judged, comparison):
+    finding = scraped_but(9, 10, judged=judged, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 45 s, from second 120 to second 165 of the window" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_when_the_instance_vanishes_before_the_end(judged, comparison):
+    finding = scraped_but(18, 19, 20, judged=judged, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 45 s, from second 255 to second 300 of the window" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), [(Judged.P95, Comparison.STAYS_BELOW), *EXTREMES])
+def test_one_missing_scrape_is_bearable(judged, comparison):
+    assert scraped_but(9, judged=judged, comparison=comparison).status is Status.PASS
+
+
+@pytest.mark.parametrize(("judged", "comparison"), [(Judged.P95, Comparison.STAYS_BELOW), *EXTREMES])
+def test_a_fail_stays_a_fail_beside_missing_scrapes(judged, comparison):
+    finding = scraped_but(9, 10, level=0.9, judged=judged, comparison=comparison)
+    assert finding.status is Status.FAIL
+
+
+def test_an_instance_that_was_planned_to_go_is_not_missed_after_its_end():
+    values = np.full(18, 0.4)
+    observation = observed(values, interval=SLOW, lifespans={"metrics-1": (START, START + 255)})
+    for comparison in (Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS):
+        assert found(gauge(0.7, comparison=comparison), observation).status is Status.PASS
+
+
+def test_time_not_scraped_counts_with_the_time_over_the_limit():
+    """In 2400 s: 60 s over the limit, 90 s not scraped; each alone is below 5 %."""
+    values = np.full(161, 0.4)
+    values[[20, 60, 100, 140]] = 1.0
+    keep = np.setdiff1d(np.arange(161), [30, 31, 70, 71, 110, 111])
+    observation = observed(values, interval=SLOW)
+    series = Series("", observation.series[0].times[keep], values[keep])
+    is_below = gauge(0.7, comparison=Comparison.IS_BELOW)
+    whole = found(is_below, observation, 2400)
+    finding = found(is_below, dataclasses.replace(observation, series=(series,)), 2400)
+    assert whole.status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "90 s of 40 min have no readings and 60 s are above the limit: 6.25 %" in finding.reason
+
+
+def test_missing_scrapes_next_to_a_bad_spell_could_make_it_lasting():
+    values = np.full(161, 0.4)
+    values[30] = 1.0
+    observation = observed(values, interval=SLOW)
+    keep = np.setdiff1d(np.arange(161), [31, 32])
+    series = Series("", observation.series[0].times[keep], values[keep])
+    finding = found(gauge(0.7), dataclasses.replace(observation, series=(series,)), 2400)
+    assert found(gauge(0.7), observation, 2400).status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s have no readings, which could hide a lasting bad spell" in finding.reason
+
+
 def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():
     short = Series("metrics-2", START + 7 + 240 + SLOW * np.arange(24), np.full(24, 0.4))
     observation = observed(

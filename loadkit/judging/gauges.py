@@ -6,7 +6,7 @@ They are judged over the steady window.
 import dataclasses
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from loadkit.verdict import Status
 __all__ = ["Points", "coverage_problem", "examine_gauge", "find_gauge", "lookback", "points_of", "unobserved"]
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 _LEAST_WINDOWS = 6
 """The fewest readings that allow a statement about 95 % of the time."""
@@ -30,6 +31,10 @@ _LEAST_COVERAGE = 0.9
 """The share of the window that the scrapes must cover."""
 _LONGEST_GAP = 3
 """The longest gap between scrapes, in scrape intervals."""
+_UNSEEN_GAP = 1.5
+"""A longer gap between scrapes, in scrape intervals, contains time that nobody saw."""
+_HOLE = 2.5
+"""A longer gap, in scrape intervals, is a hole: at least two scrapes in a row are missing."""
 _SHORTEST_DIFFERENCE = 5.0
 """The shortest time (seconds) over which a counter's increase is computed. If two scrape intervals
 are longer, they are used."""
@@ -74,6 +79,12 @@ class Points:
     wholes: Floats
     resets: int = 0
     """The number of counter resets."""
+    seconds: float = 0.0
+    """The part of the window in which the instance was planned, in seconds."""
+    unseen: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    """Start and end (Unix seconds) of each stretch without readings, disjoint; shape (h, 2)."""
+    hole: tuple[float, float] | None = None
+    """Start and end (Unix seconds) of the longest gap in which two or more readings are missing."""
     problem: str = ""
     """Why the readings cannot be judged; empty if they can."""
 
@@ -85,6 +96,18 @@ class Points:
             self.values[order][min(np.searchsorted(elapsed, share * elapsed[-1] - 1e-9), len(order) - 1)]
         )
 
+    @property
+    def unseen_seconds(self) -> float:
+        """The time without readings, in seconds."""
+        return float(np.diff(self.unseen).sum())
+
+    def seen_seconds(self, chosen: Booleans) -> float:
+        """The time in seconds that the chosen readings cover; `unseen` time is not part of it."""
+        starts = (self.times - self.lengths / 2)[chosen, None]
+        ends = (self.times + self.lengths / 2)[chosen, None]
+        both = np.minimum(ends, self.unseen[:, 1]) - np.maximum(starts, self.unseen[:, 0])
+        return float(self.lengths[chosen].sum() - np.clip(both, 0, None).sum())
+
 
 def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
     """One instance's readings between two Unix times, limited to its lifespan in the plan."""
@@ -95,6 +118,7 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     # 0/0) are ignored.
     near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
     times, values = series.times[near], series.values[near]
+    scraped = times
     problem = coverage_problem(times, start, end, interval)
     whole = next((each for each in observation.capacity if each.instance == series.instance), None)
     if observation.capacity and (whole is None or not len(whole.times)):
@@ -113,7 +137,26 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     if len(points.times) < _LEAST_WINDOWS:
         few = f"only {len(points.times)} readings lie in the window, and {_LEAST_WINDOWS} are needed"
         return dataclasses.replace(points, problem=few)
-    return points
+    unseen, hole = _unseen(scraped, start, end, interval)
+    return dataclasses.replace(points, seconds=end - start, unseen=unseen, hole=hole)
+
+
+def _unseen(
+    times: Floats, start: float, end: float, interval: float
+) -> tuple[Floats, tuple[float, float] | None]:
+    """The time from `start` to `end` that scrapes at `times` do not represent.
+
+    Returns the stretches, shape (h, 2), and the longest gap in which two or more scrapes are
+    missing. A stretch is a gap without half a scrape interval at either end: the scrapes there
+    represent that time.
+    """
+    edges = np.concatenate([[start], np.clip(times, start, end), [end]])
+    gaps = np.stack([edges[:-1], edges[1:]], axis=1)
+    lengths = np.diff(edges)
+    unseen = gaps[lengths > _UNSEEN_GAP * interval] + [interval / 2, -interval / 2]
+    longest = int(lengths.argmax())
+    hole = (float(gaps[longest, 0]), float(gaps[longest, 1])) if lengths[longest] > _HOLE * interval else None
+    return unseen, hole
 
 
 def coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
@@ -199,6 +242,9 @@ def find_gauge(case: Case) -> Finding:
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
     """Judge a named measure between two Unix times, by instance; the worst instance decides.
 
+    Time that was not scraped counts as bad. Where it could change a pass, the result is
+    inconclusive.
+
     If an instance cannot be judged, the result is a fail of another instance or inconclusive, never
     a pass.
     """
@@ -216,14 +262,14 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             f"and the window has {format_seconds(end - start)}",
         )
     # A reading that looks back ten seconds includes the ramp during the window's first ten seconds.
-    start += seconds_back
+    window, start = (start, end), start + seconds_back
     present = [
         series
         for series in observation.series
         if _overlaps(observation.lifespans.get(series.instance, (start, end)), start, end)
     ]
     points = [points_of(observation, series, start, end) for series in present]
-    findings = [_examine(criterion, observation, each, end - start) for each in points]
+    findings = [_examine(criterion, observation, each, window) for each in points]
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
     worst_first = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
@@ -278,7 +324,9 @@ def _overlaps(life: tuple[float, float], start: float, end: float) -> bool:
     return life[0] < end and life[1] > start
 
 
-def _examine(criterion: Criterion, observation: Observation, points: Points, seconds: float) -> Finding:
+def _examine(
+    criterion: Criterion, observation: Observation, points: Points, window: tuple[float, float]
+) -> Finding:
     on_instance = f" on {points.instance}" if points.instance else ""
     if points.problem:
         return Finding(
@@ -286,14 +334,69 @@ def _examine(criterion: Criterion, observation: Observation, points: Points, sec
         )
     if criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM:
         finding = _extreme(criterion, points, on_instance)
+        doubt = _missed(points, window[0])
     else:
-        finding = _typical(criterion, observation.judged, points, seconds, on_instance)
+        finding = _typical(criterion, observation.judged, points, window[1] - window[0], on_instance)
+        doubt = _could_be_over(criterion, points) if observation.judged is Judged.P95 else ""
         if criterion.comparison.forbids_spells:
             finding = weigh(criterion, finding, _spells(criterion, points))
+            doubt = doubt or _could_be_spell(criterion, points)
+    if doubt and finding.status is Status.PASS:
+        finding = finding.become(Status.INCONCLUSIVE, f"{finding.value_in_words}, but {doubt}")
     trend = _trend(points)
     if trend:
         finding = finding.warned(f"{subject(criterion)}{on_instance} {trend}")
     return finding
+
+
+def _missed(points: Points, start: float) -> str:
+    """Why the extreme reading may not be known: a hole in the scrapes; empty if there is none."""
+    if points.hole is None:
+        return ""
+    first, last = points.hole
+    return (
+        f"it has no readings for {format_seconds(last - first)}, from second {first - start:.0f} "
+        f"to second {last - start:.0f} of the window"
+    )
+
+
+def _could_be_over(criterion: Criterion, points: Points) -> str:
+    """Why the p95 may violate the limit: what was not scraped could be over it; empty if not."""
+    unseen, over = points.unseen_seconds, points.seen_seconds(_over(criterion, points.values))
+    share = (unseen + over) / points.seconds
+    if not unseen or share <= 1 - _TAIL + 1e-9:
+        return ""
+    side = "above" if criterion.comparison.is_upper else "below"
+    known = f" and {format_seconds(over)} are {side} the limit" if over > 0 else ""
+    return (
+        f"{format_seconds(unseen)} of {format_seconds(points.seconds)} have no readings{known}: "
+        f"{format_ratio(share)} of the time, and a p95 allows {format_ratio(1 - _TAIL)}"
+    )
+
+
+def _could_be_spell(criterion: Criterion, points: Points) -> str:
+    """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
+    length = float(np.median(points.lengths))
+    missing = [
+        np.linspace(first, last, 2 * count + 1)[1::2]
+        for first, last in points.unseen
+        if (count := round((last - first) / length))
+    ]
+    if not missing:
+        return ""
+    times = np.concatenate([points.times, *missing])
+    worst = math.inf if criterion.comparison.is_upper else -math.inf
+    values = np.concatenate([points.values, np.full(len(times) - len(points.times), worst)])
+    order = np.argsort(times, kind="stable")
+    spells = _spells(criterion, dataclasses.replace(points, times=times[order], values=values[order]))
+    if not spells.is_lasting:
+        return ""
+    return f"{format_seconds(points.unseen_seconds)} have no readings, which could hide a lasting bad spell"
+
+
+def _over(criterion: Criterion, values: Floats) -> Booleans:
+    """Which readings are over the limit; for a lower limit, under it."""
+    return values > criterion.limit if criterion.comparison.is_upper else values < criterion.limit
 
 
 def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
@@ -376,8 +479,7 @@ def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
 
 def _spells(criterion: Criterion, points: Points) -> Spells:
     """The ten-second windows in which all readings are over the limit."""
-    limit = criterion.limit
-    over = points.values > limit if criterion.comparison.is_upper else points.values < limit
+    over = _over(criterion, points.values)
     window = ((points.times - points.times[0]) // SPELL).astype(np.int64)
     _, starts = np.unique(window, return_index=True)
     bad = np.logical_and.reduceat(over, starts)
