@@ -66,6 +66,52 @@ def test_a_counter_that_began_again_is_no_drop_and_is_told():
     assert any("began again 1 times" in warning for warning in finding.warnings)
 
 
+@pytest.mark.parametrize("interval", [1.0, 15.0])
+@pytest.mark.parametrize("restart", [0.0, 90.0, 119.0])
+def test_a_counter_that_restarts_above_zero_has_no_rate_there(interval, restart):
+    values = busy(0.4, 600, interval, spread=0)
+    half = len(values) // 2
+    values[half:] += restart - values[half]
+    observation = observed(values, interval=interval, reading=Reading.COUNTER)
+    never = found(gauge(0.7, comparison=Comparison.NEVER_EXCEEDS), observation, 600)
+    assert values[half] < values[half - 1]
+    assert never.status is Status.PASS
+    assert never.measured == pytest.approx(0.4)
+    assert any("began again 1 times" in warning for warning in never.warnings)
+
+
+def test_a_reset_is_time_without_readings():
+    values = busy(0.4, 300, SLOW, spread=0)
+    values[10:] -= values[10]
+    finding = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER))
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s of 5 min have no readings" in finding.reason
+
+
+def test_an_extreme_does_not_pass_over_two_readings_with_resets_in_a_row():
+    values = busy(0.4, 600, SLOW, spread=0)
+    values[20:] -= values[20]
+    values[22:] -= values[22]
+    finding = found(
+        gauge(0.7, comparison=Comparison.NEVER_EXCEEDS),
+        observed(values, interval=SLOW, reading=Reading.COUNTER),
+        600,
+    )
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 60 s" in finding.reason
+
+
+def test_a_reset_of_what_a_share_is_of_gives_no_share_there():
+    lookups = 100.0 * np.arange(301)
+    lookups[150:] += 9_000 - lookups[150]
+    hits = 90.0 * np.arange(301)
+    whole = (Series("metrics-1", START + np.arange(301.0), lookups),)
+    observation = observed(
+        hits, reading=Reading.COUNTER, capacity=whole, capacity_reading=Reading.COUNTER, judged=Judged.MEAN
+    )
+    assert found(gauge(0.8, comparison=Comparison.IS_ABOVE), observation).measured == pytest.approx(0.9)
+
+
 def test_the_worst_instance_is_judged():
     finding = found(gauge(0.7), observed(busy(0.4), busy(0.9), busy(0.5), reading=Reading.COUNTER))
     assert finding.status is Status.FAIL

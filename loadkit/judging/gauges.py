@@ -137,8 +137,25 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     if len(points.times) < _LEAST_WINDOWS:
         few = f"only {len(points.times)} readings lie in the window, and {_LEAST_WINDOWS} are needed"
         return dataclasses.replace(points, problem=few)
-    unseen, hole = _unseen(scraped, start, end, interval)
+    gaps, hole = _unseen(scraped, start, end, interval)
+    resets = _joined(np.clip(points.unseen, start, end))
+    if hole is None and len(resets):
+        # One reading may be missing, as for a gauge.
+        first, last = resets[np.diff(resets, axis=1).argmax()].tolist()
+        hole = (first, last) if last - first > _UNSEEN_GAP * _difference(interval) else None
+    unseen = _joined(np.concatenate([gaps, resets]))
     return dataclasses.replace(points, seconds=end - start, unseen=unseen, hole=hole)
+
+
+def _joined(stretches: Floats) -> Floats:
+    """Stretches of time, (start, end) each, as disjoint stretches in order; shape (n, 2)."""
+    joined: list[list[float]] = []
+    for first, last in sorted(stretches.tolist()):
+        if joined and first <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], last)
+        elif first < last:
+            joined.append([first, last])
+    return np.array(joined, np.float64).reshape(-1, 2)
 
 
 def _unseen(
@@ -188,38 +205,48 @@ def _share(parts: Floats, wholes: Floats) -> Floats:
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
 
 
-def _unrolled(values: Floats) -> tuple[Floats, int]:
-    """The increase of a counter since its first value, and the number of its resets.
-
-    After a reset, the increase is the counter's new value.
-    """
-    steps = np.diff(values)
-    resets = steps < 0
-    steps = np.where(resets, values[1:], steps)
-    return np.concatenate([[0.0], np.cumsum(steps)]), int(resets.sum())
-
-
 def _increases(
     observation: Observation, instance: str, times: Floats, values: Floats, whole: Series | None
 ) -> Points:
-    """A counter's increase over intervals of max(5 s, 2 scrape intervals)."""
-    least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval)
+    """A counter's increase over intervals of max(5 s, 2 scrape intervals).
+
+    The increase in an interval with a counter reset is unknown: a counter may restart at any value.
+    Such intervals are left out, and are `unseen`.
+    """
+    least = _difference(observation.scrape_interval)
     edges = [0]
     for number, moment in enumerate(times):
         if moment - times[edges[-1]] >= least - 0.25 * observation.scrape_interval:
             edges.append(number)
     ends = times[edges]
-    total, resets = _unrolled(values)
-    parts, lengths = np.diff(total[edges]), np.diff(ends)
+    fell = _fell(values)
+    resets, is_reset = int(fell.sum()), np.diff(np.cumsum(fell)[edges]) > 0
+    parts, lengths = np.diff(values[edges]), np.diff(ends)
+    is_known = ~is_reset
     if whole is not None and observation.capacity_reading is Reading.COUNTER:
-        whole_total, _ = _unrolled(_at(whole, ends))
-        wholes = np.diff(whole_total)
+        counts = _at(whole, times)
+        wholes = np.diff(counts[edges])
+        is_reset |= np.diff(np.cumsum(_fell(counts))[edges]) > 0
         # A share is undefined in an interval in which the whole did not increase.
-        counted = wholes > 0
-        ends, parts, wholes, lengths = ends[1:][counted], parts[counted], wholes[counted], lengths[counted]
-        return Points(instance, ends - lengths / 2, parts / wholes, lengths, parts, wholes, resets)
-    wholes = lengths * (_at(whole, ends[1:]) if whole else 1.0)
-    return Points(instance, ends[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
+        is_known = ~is_reset & (wholes > 0)
+    else:
+        wholes = lengths * (_at(whole, ends[1:]) if whole else 1.0)
+    unseen = np.stack([ends[:-1], ends[1:]], axis=1)[is_reset]
+    middles = (ends[1:] - lengths / 2)[is_known]
+    parts, wholes, lengths = parts[is_known], wholes[is_known], lengths[is_known]
+    return Points(
+        instance, middles, _share(parts, wholes), lengths, parts, wholes, resets=resets, unseen=unseen
+    )
+
+
+def _difference(interval: float) -> float:
+    """The shortest time in seconds over which a counter's increase is computed."""
+    return max(_SHORTEST_DIFFERENCE, 2 * interval)
+
+
+def _fell(values: Floats) -> Booleans:
+    """Which values of a counter are below the value before: it was reset; shape as `values`."""
+    return np.diff(values, prepend=values[:1]) < 0
 
 
 def unobserved(criterion: Criterion, evidence: Evidence) -> Finding | None:
