@@ -487,3 +487,120 @@ def test_a_query_that_looks_back_further_than_the_window_is_not_judged():
     assert finding.status is Status.INCONCLUSIVE
     assert finding.reason.endswith("cannot be judged: it looks back 116 s, and the window has 2 min")
     assert found(gauge(0.5), looking_back("max(rate(a[110s]))"), 120).status is not Status.INCONCLUSIVE
+
+
+# --- values that are no finite numbers, and answers that are incomplete
+
+
+NEVER = gauge(0.7, comparison=Comparison.NEVER_EXCEEDS)
+NEVER_BELOW = gauge(0.5, comparison=Comparison.NEVER_FALLS_BELOW)
+
+
+def level(*placed, value=np.inf, size=301):
+    """Readings of 0.6, and another value at some places."""
+    values = np.full(size, 0.6)
+    values[list(placed)] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value", "status"),
+    [
+        (NEVER, np.inf, Status.FAIL),
+        (NEVER, -np.inf, Status.PASS),
+        (NEVER_BELOW, -np.inf, Status.FAIL),
+        (NEVER_BELOW, np.inf, Status.PASS),
+    ],
+)
+def test_an_infinite_value_is_beyond_every_limit(criterion, value, status):
+    finding = found(criterion, observed(level(100, value=value)))
+    assert finding.status is status
+    assert finding.samples == 301
+
+
+def test_an_infinite_extreme_is_stated_as_the_source_writes_it():
+    finding = found(NEVER, observed(level(100)))
+    assert finding.reason.endswith("on metrics-1 was +Inf at its highest, above the limit of 70 %")
+    assert (finding.measured, finding.details["infinite"]) == (None, "+Inf")
+
+
+def test_the_instance_with_an_infinite_value_is_the_worst():
+    finding = found(NEVER, observed(np.full(301, 0.9), level(100)))
+    assert "metrics-2 was +Inf" in finding.reason
+
+
+def test_a_p95_bears_a_few_infinite_values_and_fails_at_more_than_a_twentieth():
+    is_below = gauge(0.7, comparison=Comparison.IS_BELOW)
+    few = found(is_below, observed(level(100, 101, size=601)), 600)
+    many = found(is_below, observed(level(*range(100, 120))))
+    assert few.status is Status.PASS
+    assert few.measured == pytest.approx(0.6)
+    assert many.status is Status.FAIL
+    assert many.reason == "p95 of CPU utilization on metrics-1 was +Inf, above the limit of 70 %"
+
+
+def test_infinite_values_make_a_lasting_spell():
+    finding = found(gauge(0.7), observed(level(*range(500, 535), size=2401)), 2400)
+    assert finding.status is Status.FAIL
+    assert "in a row" in finding.reason
+
+
+def test_readings_that_are_all_infinite_fail():
+    for criterion in (NEVER, gauge(0.7)):
+        assert found(criterion, observed(np.full(301, np.inf))).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("values", "comparison", "status", "why"),
+    [
+        (level(5), Comparison.IS_BELOW, Status.FAIL, "was +Inf, above the limit"),
+        (level(5), Comparison.IS_ABOVE, Status.INCONCLUSIVE, "1 of 301 readings are infinite"),
+        (level(5, value=-np.inf), Comparison.IS_BELOW, Status.INCONCLUSIVE, "1 of 301 readings are infinite"),
+        (level(5, value=-np.inf), Comparison.IS_ABOVE, Status.FAIL, "was -Inf, below the limit"),
+    ],
+)
+def test_a_mean_with_an_infinite_value_never_passes(values, comparison, status, why):
+    finding = found(gauge(0.7, comparison=comparison), observed(values, judged=Judged.MEAN))
+    assert finding.status is status
+    assert why in finding.reason
+
+
+def test_an_infinite_counter_or_capacity_is_a_missing_one():
+    counter = np.arange(301) * 0.4
+    counter[100] = np.inf
+    whole = Series("metrics-1", START + np.arange(301.0), level(50))
+    found_counter = found(NEVER, observed(counter, reading=Reading.COUNTER))
+    found_share = found(gauge(1.1), observed(np.full(301, 0.6), capacity=(whole,)))
+    assert found_counter.status is Status.PASS
+    assert any("1 of 301 values of metrics-1 are missing" in text for text in found_counter.warnings)
+    assert found_share.measured == pytest.approx(1.0)
+
+
+def test_missing_values_are_time_without_readings():
+    one, two = level(100, value=np.nan), level(100, 101, value=np.nan)
+    assert found(NEVER, observed(one)).status is Status.PASS
+    never = found(NEVER, observed(two))
+    assert never.status is Status.INCONCLUSIVE
+    assert "no readings for 3 s, from second 99 to second 102 of the window" in never.reason
+    stays = found(gauge(0.7), observed(two))
+    assert stays.status is Status.PASS
+    assert "2 of 301 values of metrics-1 are missing" in stays.warnings
+    gap = found(gauge(0.7), observed(level(*range(100, 110), value=np.nan)))
+    assert gap.status is Status.INCONCLUSIVE
+    assert "10 of 301 values of metrics-1 are missing" in gap.warnings
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_on_an_answer_in_part(judged, comparison):
+    finding = found(
+        gauge(0.7, comparison=comparison), observed(level(), judged=judged, warnings=("store-2 is gone",))
+    )
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.reason.endswith("but the source answered only in part: store-2 is gone")
+
+
+@pytest.mark.parametrize("judged", [Judged.P95, Judged.MEAN])
+def test_an_answer_in_part_is_a_warning_beside_a_p95_and_a_mean(judged):
+    finding = found(gauge(0.7), observed(level(), judged=judged, warnings=("store-2 is gone",)))
+    assert finding.status is Status.PASS
+    assert "the source answered only in part: store-2 is gone" in finding.warnings

@@ -20,7 +20,16 @@ from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status
 
-__all__ = ["Points", "coverage_problem", "examine_gauge", "find_gauge", "lookback", "points_of", "unobserved"]
+__all__ = [
+    "Points",
+    "coverage_problem",
+    "examine_gauge",
+    "find_gauge",
+    "lookback",
+    "partly_answered",
+    "points_of",
+    "unobserved",
+]
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -79,6 +88,10 @@ class Points:
     wholes: Floats
     resets: int = 0
     """The number of counter resets."""
+    missing: int = 0
+    """The number of scrapes in the window that have no value."""
+    scrapes: int = 0
+    """The number of scrapes in the window, with and without a value."""
     seconds: float = 0.0
     """The part of the window in which the instance was planned, in seconds."""
     unseen: Floats = field(default_factory=lambda: np.empty((0, 2)))
@@ -114,19 +127,27 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
-    # One scrape before and one after the window cover its edges. Scrapes without a value (such as
-    # 0/0) are ignored.
-    near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
+    # One scrape before and one after the window cover its edges. A scrape without a value (such as
+    # 0/0) is a missing one. So is an infinite counter, because it has no increase.
+    is_gauge = observation.reading is Reading.GAUGE
+    is_known = ~np.isnan(series.values) if is_gauge else np.isfinite(series.values)
+    inside = (series.times >= start) & (series.times <= end)
+    missing, total = int((inside & ~is_known).sum()), int(inside.sum())
+    near = (series.times >= start - interval) & (series.times <= end + interval) & is_known
     times, values = series.times[near], series.values[near]
     scraped = times
     problem = coverage_problem(times, start, end, interval)
     whole = next((each for each in observation.capacity if each.instance == series.instance), None)
+    if whole is not None:
+        is_size = np.isfinite(whole.values)
+        whole = Series(whole.instance, whole.times[is_size], whole.values[is_size])
     if observation.capacity and (whole is None or not len(whole.times)):
         problem = problem or "what it is a share of was not scraped"
     empty = np.empty(0)
     if problem:
-        return Points(series.instance, empty, empty, empty, empty, empty, problem=problem)
-    if observation.reading is Reading.GAUGE:
+        points = Points(series.instance, empty, empty, empty, empty, empty, problem=problem)
+        return dataclasses.replace(points, missing=missing, scrapes=total)
+    if is_gauge:
         inside = (times >= start) & (times <= end)
         times, values = times[inside], values[inside]
         wholes = _at(whole, times) if whole else np.ones(len(times))
@@ -144,7 +165,9 @@ def points_of(observation: Observation, series: Series, start: float, end: float
         first, last = resets[np.diff(resets, axis=1).argmax()].tolist()
         hole = (first, last) if last - first > _UNSEEN_GAP * _difference(interval) else None
     unseen = _joined(np.concatenate([gaps, resets]))
-    return dataclasses.replace(points, seconds=end - start, unseen=unseen, hole=hole)
+    return dataclasses.replace(
+        points, seconds=end - start, unseen=unseen, hole=hole, missing=missing, scrapes=total
+    )
 
 
 def _joined(stretches: Floats) -> Floats:
@@ -303,6 +326,8 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     sign = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
+        if "infinite" in finding.details and finding.status is Status.FAIL:
+            return worst_first.index(finding.status), -math.inf
         return worst_first.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
@@ -318,6 +343,13 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         for each in points
         if each.resets
     ]
+    warnings += [
+        f"{each.missing} of {each.scrapes} values of {each.instance or 'the source'} are missing"
+        for each in points
+        if each.missing
+    ]
+    if observation.warnings and partly_answered(observation) not in worst.reason:
+        warnings.append(partly_answered(observation))
     return dataclasses.replace(
         worst,
         warnings=(*worst.warnings, *warnings),
@@ -328,6 +360,11 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             "query": observation.query,
         },
     )
+
+
+def partly_answered(observation: Observation) -> str:
+    """The warnings of the source, as a clause."""
+    return f"the source answered only in part: {'; '.join(observation.warnings)}"
 
 
 def lookback(promql: str) -> float:
@@ -361,7 +398,7 @@ def _examine(
         )
     if criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM:
         finding = _extreme(criterion, points, on_instance)
-        doubt = _missed(points, window[0])
+        doubt = _missed(points, window[0]) or (partly_answered(observation) if observation.warnings else "")
     else:
         finding = _typical(criterion, observation.judged, points, window[1] - window[0], on_instance)
         doubt = _could_be_over(criterion, points) if observation.judged is Judged.P95 else ""
@@ -370,7 +407,7 @@ def _examine(
             doubt = doubt or _could_be_spell(criterion, points)
     if doubt and finding.status is Status.PASS:
         finding = finding.become(Status.INCONCLUSIVE, f"{finding.value_in_words}, but {doubt}")
-    trend = _trend(points)
+    trend = _trend(_bounded(points.values, criterion.limit))
     if trend:
         finding = finding.warned(f"{subject(criterion)}{on_instance} {trend}")
     return finding
@@ -430,9 +467,11 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     """Judge the largest reading (for a lower limit, the smallest), which has no interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
+    word = "highest" if is_upper else "lowest"
+    if math.isinf(extreme):
+        return _infinite(criterion, extreme, points, f"{subject(criterion)}{on_instance}", f" at its {word}")
     satisfied = extreme < limit if is_upper else extreme > limit
     satisfied = satisfied or (criterion.comparison.includes_limit and extreme == limit)
-    word = "highest" if is_upper else "lowest"
     return Finding(
         Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "
@@ -440,6 +479,35 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
         extreme,
         samples=len(points.values),
     )
+
+
+def _infinite(criterion: Criterion, value: float, points: Points, name: str, at: str = "") -> Finding:
+    """Compare an infinite value: +Inf is above every limit, and -Inf is below every limit."""
+    is_above = value > 0
+    return Finding(
+        Status.FAIL if is_above is criterion.comparison.is_upper else Status.PASS,
+        f"{name} was {'+Inf' if is_above else '-Inf'}{at}, {'above' if is_above else 'below'} "
+        f"the limit of {format_quantity(criterion.limit, criterion.measure.unit)}",
+        samples=len(points.values),
+        details={"infinite": "+Inf" if is_above else "-Inf"},
+    )
+
+
+def _infinite_mean(criterion: Criterion, points: Points, name: str) -> Finding:
+    """A mean with infinite readings: a fail if all of them violate the limit; never a pass."""
+    infinite = points.values[np.isinf(points.values)]
+    if _over(criterion, infinite).all():
+        return _infinite(criterion, float(infinite[0]), points, name)
+    reason = f"{name} cannot be judged: {len(infinite)} of {len(points.values)} readings are infinite"
+    return Finding(Status.INCONCLUSIVE, reason, samples=len(points.values))
+
+
+def _bounded(values: Floats, limit: float) -> Floats:
+    """The readings with each infinite one at the largest (smallest) finite one, or at the limit."""
+    if np.isfinite(values).all():
+        return values
+    finite = np.append(values[np.isfinite(values)], limit)
+    return np.clip(values, finite.min(), finite.max())
 
 
 def _typical(
@@ -452,11 +520,17 @@ def _typical(
     over batches. For a p95 it is larger, as far as the density of the readings there is smaller.
     """
     edges = batch_edges(len(points.values))[:-1]
+    about = f"{subject(criterion)}{on_instance}"
+    if judged is Judged.MEAN and np.isinf(points.values).any():
+        return _infinite_mean(criterion, points, about)
     if judged is Judged.MEAN:
         mean = mean_of_batches(np.add.reduceat(points.parts, edges), np.add.reduceat(points.wholes, edges))
         value, half_width, name = mean.value, mean.half_width, ""
     else:
         value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
+        if math.isinf(value):
+            return _infinite(criterion, value, points, f"p95 of {about}")
+        points = dataclasses.replace(points, values=_bounded(points.values, criterion.limit))
         weighted = np.add.reduceat(points.values * points.lengths, edges)
         mean = mean_of_batches(weighted, np.add.reduceat(points.lengths, edges))
         half_width, name = (
@@ -482,7 +556,7 @@ def _typical(
     )
     return Finding(
         status,
-        reason.replace(subject(criterion), f"{name}{subject(criterion)}{on_instance}", 1),
+        reason.replace(subject(criterion), f"{name}{about}", 1),
         value,
         interval,
         len(points.values),
@@ -513,10 +587,10 @@ def _spells(criterion: Criterion, points: Points) -> Spells:
     return Spells(bad, np.zeros(len(bad), np.bool_))
 
 
-def _trend(points: Points) -> str:
+def _trend(values: Floats) -> str:
     """The drift of the readings over the window, in words; empty if there is none."""
-    edges = batch_edges(len(points.values))
-    means = np.add.reduceat(points.values, edges[:-1]) / np.diff(edges)
+    edges = batch_edges(len(values))
+    means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
     trend = theil_sen(means)
     if not trend.is_drift:
         return ""
