@@ -18,14 +18,14 @@ NONE = grammar.criterion("no alert fires")
 KILL = Event(40.0, "an instance is killed")
 
 
-def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), problem=""):
+def observed(criterion, *firing: tuple[str, range], alive=range(-2, 100), **beside):
     """Alerts that had samples in some seconds of the run, and the seconds in which the source was at work."""
     series = [
         Series(name, START + np.array(seconds, float), np.ones(len(seconds)))
         for name, seconds in ((LIFE_SIGN, alive), *firing)
     ]
     name = grammar.observed_as(criterion.measure)
-    return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, problem=problem)
+    return Observation(name, Reading.GAUGE, "", tuple(series), 1.0, **beside)
 
 
 def judged(criterion, *firing, events=(KILL,), worker_seconds=(), **given):
@@ -51,6 +51,13 @@ def test_an_alert_that_fires_late_or_never_or_another_one_fails():
     assert judged(FIRES, ("HighLatency", range(61, 70))).status is Status.FAIL
     assert judged(FIRES).status is Status.FAIL
     assert judged(FIRES, ("HighLatencyOfAll", range(50, 70))).status is Status.FAIL
+
+
+@pytest.mark.parametrize("criterion", [FIRES, NONE])
+def test_the_absence_of_an_alert_shows_nothing_in_an_answer_in_part(criterion):
+    verdict = judged(criterion, warnings=("store-2 is gone",))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "the source answered only in part: store-2 is gone" in verdict.reason
 
 
 def test_without_an_action_it_counts_from_the_hold():

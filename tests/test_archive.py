@@ -35,6 +35,7 @@ def a_run(run_id: str = "20261123-1402-ab12") -> Run:
         1.0,
         capacity=(Series("metrics-1", times, values + 10),),
         lifespans={"metrics-1": (100.0, 102.0)},
+        warnings=("store-2 is unavailable",),
     )
     plan = Plan.of(
         "local",
@@ -91,6 +92,15 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.series[0].values, before.series[0].values)
     np.testing.assert_array_equal(pool.capacity[0].values, before.capacity[0].values)
     assert (pool.reading, pool.lifespans, pool.scrape_interval) == (before.reading, before.lifespans, 1.0)
+    assert pool.warnings == before.warnings
+
+
+def test_a_run_kept_without_the_warnings_of_its_observations_is_read(tmp_path: Path) -> None:
+    folder = archive.save(a_run(), tmp_path)
+    data = json.loads((folder / "run.json").read_text())
+    del data["observations"]["pool"]["warnings"]
+    (folder / "run.json").write_text(json.dumps(data))
+    assert archive.load(folder).observations["pool"].warnings == ()
 
 
 def test_how_a_run_ended_is_kept_in_words_and_by_kind(tmp_path: Path) -> None:

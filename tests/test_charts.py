@@ -159,6 +159,20 @@ def test_a_counter_is_drawn_as_its_rate_and_a_share_of_its_capacity(run):
     assert not ((moments > 40) & (moments < 60)).any()
 
 
+def test_values_that_are_missing_or_infinite_interrupt_the_line(run):
+    values = np.full(80, 5.0)
+    values[20:30], values[60] = np.nan, np.inf
+    series = Series("metrics-1", run.started + np.arange(80.0), values)
+    ((_, moments, drawn),) = charts._observed(
+        run, dataclasses.replace(pool(80), series=(series,), capacity=())
+    )
+    known = np.isfinite(drawn)
+    assert not np.isinf(drawn).any()
+    assert moments[known].tolist() == [
+        second for second in range(80) if not 20 <= second < 30 and second != 60
+    ]
+
+
 def test_without_failures_the_chart_of_errors_says_so():
     run = run_of(samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)), plan_of(10))
     assert "none of 100 operations failed" in texts(charts.errors(Evidence(run), None))

@@ -66,6 +66,52 @@ def test_a_counter_that_began_again_is_no_drop_and_is_told():
     assert any("began again 1 times" in warning for warning in finding.warnings)
 
 
+@pytest.mark.parametrize("interval", [1.0, 15.0])
+@pytest.mark.parametrize("restart", [0.0, 90.0, 119.0])
+def test_a_counter_that_restarts_above_zero_has_no_rate_there(interval, restart):
+    values = busy(0.4, 600, interval, spread=0)
+    half = len(values) // 2
+    values[half:] += restart - values[half]
+    observation = observed(values, interval=interval, reading=Reading.COUNTER)
+    never = found(gauge(0.7, comparison=Comparison.NEVER_EXCEEDS), observation, 600)
+    assert values[half] < values[half - 1]
+    assert never.status is Status.PASS
+    assert never.measured == pytest.approx(0.4)
+    assert any("began again 1 times" in warning for warning in never.warnings)
+
+
+def test_a_reset_is_time_without_readings():
+    values = busy(0.4, 300, SLOW, spread=0)
+    values[10:] -= values[10]
+    finding = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER))
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s of 5 min have no readings" in finding.reason
+
+
+def test_an_extreme_does_not_pass_over_two_readings_with_resets_in_a_row():
+    values = busy(0.4, 600, SLOW, spread=0)
+    values[20:] -= values[20]
+    values[22:] -= values[22]
+    finding = found(
+        gauge(0.7, comparison=Comparison.NEVER_EXCEEDS),
+        observed(values, interval=SLOW, reading=Reading.COUNTER),
+        600,
+    )
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 60 s" in finding.reason
+
+
+def test_a_reset_of_what_a_share_is_of_gives_no_share_there():
+    lookups = 100.0 * np.arange(301)
+    lookups[150:] += 9_000 - lookups[150]
+    hits = 90.0 * np.arange(301)
+    whole = (Series("metrics-1", START + np.arange(301.0), lookups),)
+    observation = observed(
+        hits, reading=Reading.COUNTER, capacity=whole, capacity_reading=Reading.COUNTER, judged=Judged.MEAN
+    )
+    assert found(gauge(0.8, comparison=Comparison.IS_ABOVE), observation).measured == pytest.approx(0.9)
+
+
 def test_the_worst_instance_is_judged():
     finding = found(gauge(0.7), observed(busy(0.4), busy(0.9), busy(0.5), reading=Reading.COUNTER))
     assert finding.status is Status.FAIL
@@ -300,6 +346,90 @@ def test_two_slow_scrapes_missed_in_a_row_are_bearable_and_three_are_not():
     assert "gap of 60 s" in missed.reason
 
 
+def scraped_but(*missing, level=0.4, judged=Judged.P95, comparison=Comparison.STAYS_BELOW, peaks=()):
+    """A gauge in a window of 300 s, scraped every 15 s but for the scrapes with these numbers."""
+    values = np.full(21, level)
+    values[list(peaks)] = 1.0
+    observation = observed(values, interval=SLOW, judged=judged)
+    kept = np.setdiff1d(np.arange(21), missing)
+    series = tuple(Series(one.instance, one.times[kept], one.values[kept]) for one in observation.series)
+    return found(gauge(0.7, comparison=comparison), dataclasses.replace(observation, series=series))
+
+
+EXTREMES = [
+    (Judged.P95, Comparison.NEVER_EXCEEDS),
+    (Judged.MAXIMUM, Comparison.STAYS_BELOW),
+    (Judged.MAXIMUM, Comparison.IS_BELOW),
+]
+
+
+@pytest.mark.parametrize("comparison", [Comparison.STAYS_BELOW, Comparison.IS_BELOW])
+@pytest.mark.parametrize("missing", [(9, 10), (18, 19, 20)])
+def test_a_p95_does_not_pass_where_a_tenth_of_the_window_was_not_scraped(missing, comparison):
+    finding = scraped_but(*missing, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s of 5 min have no readings: 10 % of the time, and a p95 allows 5 %" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_over_two_missing_scrapes(judged, comparison):
+    finding = scraped_but(9, 10, judged=judged, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 45 s, from second 120 to second 165 of the window" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_when_the_instance_vanishes_before_the_end(judged, comparison):
+    finding = scraped_but(18, 19, 20, judged=judged, comparison=comparison)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "no readings for 45 s, from second 255 to second 300 of the window" in finding.reason
+
+
+@pytest.mark.parametrize(("judged", "comparison"), [(Judged.P95, Comparison.STAYS_BELOW), *EXTREMES])
+def test_one_missing_scrape_is_bearable(judged, comparison):
+    assert scraped_but(9, judged=judged, comparison=comparison).status is Status.PASS
+
+
+@pytest.mark.parametrize(("judged", "comparison"), [(Judged.P95, Comparison.STAYS_BELOW), *EXTREMES])
+def test_a_fail_stays_a_fail_beside_missing_scrapes(judged, comparison):
+    finding = scraped_but(9, 10, level=0.9, judged=judged, comparison=comparison)
+    assert finding.status is Status.FAIL
+
+
+def test_an_instance_that_was_planned_to_go_is_not_missed_after_its_end():
+    values = np.full(18, 0.4)
+    observation = observed(values, interval=SLOW, lifespans={"metrics-1": (START, START + 255)})
+    for comparison in (Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS):
+        assert found(gauge(0.7, comparison=comparison), observation).status is Status.PASS
+
+
+def test_time_not_scraped_counts_with_the_time_over_the_limit():
+    """In 2400 s: 60 s over the limit, 90 s not scraped; each alone is below 5 %."""
+    values = np.full(161, 0.4)
+    values[[20, 60, 100, 140]] = 1.0
+    keep = np.setdiff1d(np.arange(161), [30, 31, 70, 71, 110, 111])
+    observation = observed(values, interval=SLOW)
+    series = Series("", observation.series[0].times[keep], values[keep])
+    is_below = gauge(0.7, comparison=Comparison.IS_BELOW)
+    whole = found(is_below, observation, 2400)
+    finding = found(is_below, dataclasses.replace(observation, series=(series,)), 2400)
+    assert whole.status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "90 s of 40 min have no readings and 60 s are above the limit: 6.25 %" in finding.reason
+
+
+def test_missing_scrapes_next_to_a_bad_spell_could_make_it_lasting():
+    values = np.full(161, 0.4)
+    values[30] = 1.0
+    observation = observed(values, interval=SLOW)
+    keep = np.setdiff1d(np.arange(161), [31, 32])
+    series = Series("", observation.series[0].times[keep], values[keep])
+    finding = found(gauge(0.7), dataclasses.replace(observation, series=(series,)), 2400)
+    assert found(gauge(0.7), observation, 2400).status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "30 s have no readings, which could hide a lasting bad spell" in finding.reason
+
+
 def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():
     short = Series("metrics-2", START + 7 + 240 + SLOW * np.arange(24), np.full(24, 0.4))
     observation = observed(
@@ -357,3 +487,120 @@ def test_a_query_that_looks_back_further_than_the_window_is_not_judged():
     assert finding.status is Status.INCONCLUSIVE
     assert finding.reason.endswith("cannot be judged: it looks back 116 s, and the window has 2 min")
     assert found(gauge(0.5), looking_back("max(rate(a[110s]))"), 120).status is not Status.INCONCLUSIVE
+
+
+# --- values that are no finite numbers, and answers that are incomplete
+
+
+NEVER = gauge(0.7, comparison=Comparison.NEVER_EXCEEDS)
+NEVER_BELOW = gauge(0.5, comparison=Comparison.NEVER_FALLS_BELOW)
+
+
+def level(*placed, value=np.inf, size=301):
+    """Readings of 0.6, and another value at some places."""
+    values = np.full(size, 0.6)
+    values[list(placed)] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value", "status"),
+    [
+        (NEVER, np.inf, Status.FAIL),
+        (NEVER, -np.inf, Status.PASS),
+        (NEVER_BELOW, -np.inf, Status.FAIL),
+        (NEVER_BELOW, np.inf, Status.PASS),
+    ],
+)
+def test_an_infinite_value_is_beyond_every_limit(criterion, value, status):
+    finding = found(criterion, observed(level(100, value=value)))
+    assert finding.status is status
+    assert finding.samples == 301
+
+
+def test_an_infinite_extreme_is_stated_as_the_source_writes_it():
+    finding = found(NEVER, observed(level(100)))
+    assert finding.reason.endswith("on metrics-1 was +Inf at its highest, above the limit of 70 %")
+    assert (finding.measured, finding.details["infinite"]) == (None, "+Inf")
+
+
+def test_the_instance_with_an_infinite_value_is_the_worst():
+    finding = found(NEVER, observed(np.full(301, 0.9), level(100)))
+    assert "metrics-2 was +Inf" in finding.reason
+
+
+def test_a_p95_bears_a_few_infinite_values_and_fails_at_more_than_a_twentieth():
+    is_below = gauge(0.7, comparison=Comparison.IS_BELOW)
+    few = found(is_below, observed(level(100, 101, size=601)), 600)
+    many = found(is_below, observed(level(*range(100, 120))))
+    assert few.status is Status.PASS
+    assert few.measured == pytest.approx(0.6)
+    assert many.status is Status.FAIL
+    assert many.reason == "p95 of CPU utilization on metrics-1 was +Inf, above the limit of 70 %"
+
+
+def test_infinite_values_make_a_lasting_spell():
+    finding = found(gauge(0.7), observed(level(*range(500, 535), size=2401)), 2400)
+    assert finding.status is Status.FAIL
+    assert "in a row" in finding.reason
+
+
+def test_readings_that_are_all_infinite_fail():
+    for criterion in (NEVER, gauge(0.7)):
+        assert found(criterion, observed(np.full(301, np.inf))).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("values", "comparison", "status", "why"),
+    [
+        (level(5), Comparison.IS_BELOW, Status.FAIL, "was +Inf, above the limit"),
+        (level(5), Comparison.IS_ABOVE, Status.INCONCLUSIVE, "1 of 301 readings are infinite"),
+        (level(5, value=-np.inf), Comparison.IS_BELOW, Status.INCONCLUSIVE, "1 of 301 readings are infinite"),
+        (level(5, value=-np.inf), Comparison.IS_ABOVE, Status.FAIL, "was -Inf, below the limit"),
+    ],
+)
+def test_a_mean_with_an_infinite_value_never_passes(values, comparison, status, why):
+    finding = found(gauge(0.7, comparison=comparison), observed(values, judged=Judged.MEAN))
+    assert finding.status is status
+    assert why in finding.reason
+
+
+def test_an_infinite_counter_or_capacity_is_a_missing_one():
+    counter = np.arange(301) * 0.4
+    counter[100] = np.inf
+    whole = Series("metrics-1", START + np.arange(301.0), level(50))
+    found_counter = found(NEVER, observed(counter, reading=Reading.COUNTER))
+    found_share = found(gauge(1.1), observed(np.full(301, 0.6), capacity=(whole,)))
+    assert found_counter.status is Status.PASS
+    assert any("1 of 301 values of metrics-1 are missing" in text for text in found_counter.warnings)
+    assert found_share.measured == pytest.approx(1.0)
+
+
+def test_missing_values_are_time_without_readings():
+    one, two = level(100, value=np.nan), level(100, 101, value=np.nan)
+    assert found(NEVER, observed(one)).status is Status.PASS
+    never = found(NEVER, observed(two))
+    assert never.status is Status.INCONCLUSIVE
+    assert "no readings for 3 s, from second 99 to second 102 of the window" in never.reason
+    stays = found(gauge(0.7), observed(two))
+    assert stays.status is Status.PASS
+    assert "2 of 301 values of metrics-1 are missing" in stays.warnings
+    gap = found(gauge(0.7), observed(level(*range(100, 110), value=np.nan)))
+    assert gap.status is Status.INCONCLUSIVE
+    assert "10 of 301 values of metrics-1 are missing" in gap.warnings
+
+
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+def test_an_extreme_does_not_pass_on_an_answer_in_part(judged, comparison):
+    finding = found(
+        gauge(0.7, comparison=comparison), observed(level(), judged=judged, warnings=("store-2 is gone",))
+    )
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.reason.endswith("but the source answered only in part: store-2 is gone")
+
+
+@pytest.mark.parametrize("judged", [Judged.P95, Judged.MEAN])
+def test_an_answer_in_part_is_a_warning_beside_a_p95_and_a_mean(judged):
+    finding = found(gauge(0.7), observed(level(), judged=judged, warnings=("store-2 is gone",)))
+    assert finding.status is Status.PASS
+    assert "the source answered only in part: store-2 is gone" in finding.warnings

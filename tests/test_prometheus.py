@@ -27,7 +27,7 @@ def matrix(*rows):
 
 
 @contextmanager
-def prometheus(results):
+def prometheus(results, **beside):
     """Answers each query with the result that is kept under its beginning; keeps what it was asked."""
     asked = []
 
@@ -39,7 +39,7 @@ def prometheus(results):
             found = next((rows for start, rows in results.items() if query["query"].startswith(start)), [])
             status = 400 if found is None else 200
             body = json.dumps(
-                {"status": "success", "data": {"resultType": "matrix", "result": found}}
+                {"status": "success", "data": {"resultType": "matrix", "result": found}, **beside}
             ).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -61,8 +61,8 @@ def prometheus(results):
         server.server_close()
 
 
-def observe(results, measures=(), queries=(), start=1000.0, end=1060.0):
-    with prometheus(results) as (url, asked):
+def observe(results, measures=(), queries=(), start=1000.0, end=1060.0, **beside):
+    with prometheus(results, **beside) as (url, asked):
         observer = PrometheusObserver(Address(url), measures, queries, scrape_interval=5.0)
         return observer.observe(start, end), asked
 
@@ -106,9 +106,39 @@ def test_a_share_of_what_was_counted_has_counters_on_both_sides():
     assert observe(rows, [hits])[0]["hits"].capacity_reading is Reading.COUNTER
 
 
-def test_values_that_are_none_are_left_out():
-    rows = matrix(({"instance": "a"}, [(1000, "NaN"), (1005, 1), (1010, "+Inf")]))
-    assert observe({"cpu": rows}, [CPU])[0]["CPU utilization"].series[0].times.tolist() == [1005]
+def test_infinite_values_are_kept_and_missing_ones_are_marked():
+    rows = matrix(({"instance": "a"}, [(1000, "NaN"), (1005, 1), (1010, "+Inf"), (1015, "-Inf")]))
+    series = observe({"cpu": rows}, [CPU])[0]["CPU utilization"].series[0]
+    assert series.times.tolist() == [1000, 1005, 1010, 1015]
+    assert series.values[1:].tolist() == [1, np.inf, -np.inf]
+    assert np.isnan(series.values[0])
+    assert series.known.times.tolist() == [1005, 1010, 1015]
+
+
+def test_values_that_are_all_missing_are_no_samples():
+    rows = matrix(({"instance": "a"}, [(1000, "NaN"), (1005, "NaN")]))
+    assert "has no samples" in observe({"cpu": rows}, [CPU])[0]["CPU utilization"].problem
+
+
+def test_the_warnings_of_an_answer_are_kept_and_its_infos_are_not():
+    rows = {"cpu": matrix(({"instance": "a"}, [(1000, 1)])), "max(x)": matrix(({}, [(1000, 1)]))}
+    lost = "No StoreAPIs matched:\n store-2 is unavailable"
+    found, _ = observe(rows, [CPU], ["max(x)"], warnings=[lost, lost], infos=["might not be a counter"])
+    for one in found.values():
+        assert one.warnings == ("No StoreAPIs matched: store-2 is unavailable",)
+    complete, _ = observe(rows, [CPU], infos=["might not be a counter"])
+    assert complete["CPU utilization"].warnings == ()
+
+
+@pytest.mark.parametrize("numbers", [{}, {"values": [[1000, "1"]]}])
+def test_native_histograms_are_a_problem_with_an_example_that_works(numbers):
+    histogram = {"count": "2", "sum": "3", "buckets": [[0, "1", "2", "2"]]}
+    rows = [{"metric": {"instance": "a"}, "histograms": [[1000, histogram]], **numbers}]
+    found = observe({"cpu": rows, "rate": rows}, [CPU], ["rate(x[1m])"])[0]
+    for one in found.values():
+        assert one.problem == (
+            "the query returns native histograms; expected numbers, for example histogram_quantile(0.95, ...)"
+        )
 
 
 def test_nothing_found_is_a_problem_not_a_zero():

@@ -51,6 +51,12 @@ def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
 
 
+def test_a_scrape_without_a_value_is_no_restart():
+    observation = scraped((-2, 60))
+    observation.series[0].values[30] = np.nan
+    assert unasked_restarts(run_with(observation)) is None
+
+
 def test_one_kill_excuses_no_second_restart():
     observation = scraped((-2, 60), restarted=30)
     observation.series[0].values[observation.series[0].times >= START + 45] = START + 45

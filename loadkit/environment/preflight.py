@@ -246,7 +246,7 @@ def _is_of_alerts(observation: Observation) -> bool:
 def _foreign(plan: Plan, served: Observation) -> list[Check]:
     """Check the rate of operations that the service serves without load from this suite."""
     rate = 0.0
-    for one in served.series:
+    for one in (each.known for each in served.series):
         if len(one.times) > 2:
             # Only the last scrapes: earlier ones may contain the end of the last run.
             times, values = one.times[-4:], one.values[-4:]

@@ -8,7 +8,7 @@ from loadkit.criterion import Criterion, Measure, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
-from loadkit.judging.gauges import coverage_problem
+from loadkit.judging.gauges import coverage_problem, partly_answered
 from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
@@ -125,6 +125,8 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
 
 def _stall(observation: Observation, begin: float, end: float) -> str:
     """Why the absence of an alert shows nothing: the source had a gap. Empty if it had none."""
+    if observation.warnings:
+        return partly_answered(observation)
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
     interval = observation.scrape_interval
     near = alive[(alive >= begin - interval) & (alive <= end + interval)]

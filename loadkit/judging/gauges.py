@@ -6,7 +6,7 @@ They are judged over the steady window.
 import dataclasses
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,19 @@ from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status
 
-__all__ = ["Points", "coverage_problem", "examine_gauge", "find_gauge", "lookback", "points_of", "unobserved"]
+__all__ = [
+    "Points",
+    "coverage_problem",
+    "examine_gauge",
+    "find_gauge",
+    "lookback",
+    "partly_answered",
+    "points_of",
+    "unobserved",
+]
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 _LEAST_WINDOWS = 6
 """The fewest readings that allow a statement about 95 % of the time."""
@@ -30,6 +40,10 @@ _LEAST_COVERAGE = 0.9
 """The share of the window that the scrapes must cover."""
 _LONGEST_GAP = 3
 """The longest gap between scrapes, in scrape intervals."""
+_UNSEEN_GAP = 1.5
+"""A longer gap between scrapes, in scrape intervals, contains time that nobody saw."""
+_HOLE = 2.5
+"""A longer gap, in scrape intervals, is a hole: at least two scrapes in a row are missing."""
 _SHORTEST_DIFFERENCE = 5.0
 """The shortest time (seconds) over which a counter's increase is computed. If two scrape intervals
 are longer, they are used."""
@@ -74,6 +88,16 @@ class Points:
     wholes: Floats
     resets: int = 0
     """The number of counter resets."""
+    missing: int = 0
+    """The number of scrapes in the window that have no value."""
+    scrapes: int = 0
+    """The number of scrapes in the window, with and without a value."""
+    seconds: float = 0.0
+    """The part of the window in which the instance was planned, in seconds."""
+    unseen: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    """Start and end (Unix seconds) of each stretch without readings, disjoint; shape (h, 2)."""
+    hole: tuple[float, float] | None = None
+    """Start and end (Unix seconds) of the longest gap in which two or more readings are missing."""
     problem: str = ""
     """Why the readings cannot be judged; empty if they can."""
 
@@ -85,24 +109,45 @@ class Points:
             self.values[order][min(np.searchsorted(elapsed, share * elapsed[-1] - 1e-9), len(order) - 1)]
         )
 
+    @property
+    def unseen_seconds(self) -> float:
+        """The time without readings, in seconds."""
+        return float(np.diff(self.unseen).sum())
+
+    def seen_seconds(self, chosen: Booleans) -> float:
+        """The time in seconds that the chosen readings cover; `unseen` time is not part of it."""
+        starts = (self.times - self.lengths / 2)[chosen, None]
+        ends = (self.times + self.lengths / 2)[chosen, None]
+        both = np.minimum(ends, self.unseen[:, 1]) - np.maximum(starts, self.unseen[:, 0])
+        return float(self.lengths[chosen].sum() - np.clip(both, 0, None).sum())
+
 
 def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
     """One instance's readings between two Unix times, limited to its lifespan in the plan."""
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
-    # One scrape before and one after the window cover its edges. Scrapes without a value (such as
-    # 0/0) are ignored.
-    near = (series.times >= start - interval) & (series.times <= end + interval) & np.isfinite(series.values)
+    # One scrape before and one after the window cover its edges. A scrape without a value (such as
+    # 0/0) is a missing one. So is an infinite counter, because it has no increase.
+    is_gauge = observation.reading is Reading.GAUGE
+    is_known = ~np.isnan(series.values) if is_gauge else np.isfinite(series.values)
+    inside = (series.times >= start) & (series.times <= end)
+    missing, total = int((inside & ~is_known).sum()), int(inside.sum())
+    near = (series.times >= start - interval) & (series.times <= end + interval) & is_known
     times, values = series.times[near], series.values[near]
+    scraped = times
     problem = coverage_problem(times, start, end, interval)
     whole = next((each for each in observation.capacity if each.instance == series.instance), None)
+    if whole is not None:
+        is_size = np.isfinite(whole.values)
+        whole = Series(whole.instance, whole.times[is_size], whole.values[is_size])
     if observation.capacity and (whole is None or not len(whole.times)):
         problem = problem or "what it is a share of was not scraped"
     empty = np.empty(0)
     if problem:
-        return Points(series.instance, empty, empty, empty, empty, empty, problem=problem)
-    if observation.reading is Reading.GAUGE:
+        points = Points(series.instance, empty, empty, empty, empty, empty, problem=problem)
+        return dataclasses.replace(points, missing=missing, scrapes=total)
+    if is_gauge:
         inside = (times >= start) & (times <= end)
         times, values = times[inside], values[inside]
         wholes = _at(whole, times) if whole else np.ones(len(times))
@@ -113,7 +158,45 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     if len(points.times) < _LEAST_WINDOWS:
         few = f"only {len(points.times)} readings lie in the window, and {_LEAST_WINDOWS} are needed"
         return dataclasses.replace(points, problem=few)
-    return points
+    gaps, hole = _unseen(scraped, start, end, interval)
+    resets = _joined(np.clip(points.unseen, start, end))
+    if hole is None and len(resets):
+        # One reading may be missing, as for a gauge.
+        first, last = resets[np.diff(resets, axis=1).argmax()].tolist()
+        hole = (first, last) if last - first > _UNSEEN_GAP * _difference(interval) else None
+    unseen = _joined(np.concatenate([gaps, resets]))
+    return dataclasses.replace(
+        points, seconds=end - start, unseen=unseen, hole=hole, missing=missing, scrapes=total
+    )
+
+
+def _joined(stretches: Floats) -> Floats:
+    """Stretches of time, (start, end) each, as disjoint stretches in order; shape (n, 2)."""
+    joined: list[list[float]] = []
+    for first, last in sorted(stretches.tolist()):
+        if joined and first <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], last)
+        elif first < last:
+            joined.append([first, last])
+    return np.array(joined, np.float64).reshape(-1, 2)
+
+
+def _unseen(
+    times: Floats, start: float, end: float, interval: float
+) -> tuple[Floats, tuple[float, float] | None]:
+    """The time from `start` to `end` that scrapes at `times` do not represent.
+
+    Returns the stretches, shape (h, 2), and the longest gap in which two or more scrapes are
+    missing. A stretch is a gap without half a scrape interval at either end: the scrapes there
+    represent that time.
+    """
+    edges = np.concatenate([[start], np.clip(times, start, end), [end]])
+    gaps = np.stack([edges[:-1], edges[1:]], axis=1)
+    lengths = np.diff(edges)
+    unseen = gaps[lengths > _UNSEEN_GAP * interval] + [interval / 2, -interval / 2]
+    longest = int(lengths.argmax())
+    hole = (float(gaps[longest, 0]), float(gaps[longest, 1])) if lengths[longest] > _HOLE * interval else None
+    return unseen, hole
 
 
 def coverage_problem(times: Floats, start: float, end: float, interval: float) -> str:
@@ -145,38 +228,48 @@ def _share(parts: Floats, wholes: Floats) -> Floats:
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
 
 
-def _unrolled(values: Floats) -> tuple[Floats, int]:
-    """The increase of a counter since its first value, and the number of its resets.
-
-    After a reset, the increase is the counter's new value.
-    """
-    steps = np.diff(values)
-    resets = steps < 0
-    steps = np.where(resets, values[1:], steps)
-    return np.concatenate([[0.0], np.cumsum(steps)]), int(resets.sum())
-
-
 def _increases(
     observation: Observation, instance: str, times: Floats, values: Floats, whole: Series | None
 ) -> Points:
-    """A counter's increase over intervals of max(5 s, 2 scrape intervals)."""
-    least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval)
+    """A counter's increase over intervals of max(5 s, 2 scrape intervals).
+
+    The increase in an interval with a counter reset is unknown: a counter may restart at any value.
+    Such intervals are left out, and are `unseen`.
+    """
+    least = _difference(observation.scrape_interval)
     edges = [0]
     for number, moment in enumerate(times):
         if moment - times[edges[-1]] >= least - 0.25 * observation.scrape_interval:
             edges.append(number)
     ends = times[edges]
-    total, resets = _unrolled(values)
-    parts, lengths = np.diff(total[edges]), np.diff(ends)
+    fell = _fell(values)
+    resets, is_reset = int(fell.sum()), np.diff(np.cumsum(fell)[edges]) > 0
+    parts, lengths = np.diff(values[edges]), np.diff(ends)
+    is_known = ~is_reset
     if whole is not None and observation.capacity_reading is Reading.COUNTER:
-        whole_total, _ = _unrolled(_at(whole, ends))
-        wholes = np.diff(whole_total)
+        counts = _at(whole, times)
+        wholes = np.diff(counts[edges])
+        is_reset |= np.diff(np.cumsum(_fell(counts))[edges]) > 0
         # A share is undefined in an interval in which the whole did not increase.
-        counted = wholes > 0
-        ends, parts, wholes, lengths = ends[1:][counted], parts[counted], wholes[counted], lengths[counted]
-        return Points(instance, ends - lengths / 2, parts / wholes, lengths, parts, wholes, resets)
-    wholes = lengths * (_at(whole, ends[1:]) if whole else 1.0)
-    return Points(instance, ends[1:] - lengths / 2, _share(parts, wholes), lengths, parts, wholes, resets)
+        is_known = ~is_reset & (wholes > 0)
+    else:
+        wholes = lengths * (_at(whole, ends[1:]) if whole else 1.0)
+    unseen = np.stack([ends[:-1], ends[1:]], axis=1)[is_reset]
+    middles = (ends[1:] - lengths / 2)[is_known]
+    parts, wholes, lengths = parts[is_known], wholes[is_known], lengths[is_known]
+    return Points(
+        instance, middles, _share(parts, wholes), lengths, parts, wholes, resets=resets, unseen=unseen
+    )
+
+
+def _difference(interval: float) -> float:
+    """The shortest time in seconds over which a counter's increase is computed."""
+    return max(_SHORTEST_DIFFERENCE, 2 * interval)
+
+
+def _fell(values: Floats) -> Booleans:
+    """Which values of a counter are below the value before: it was reset; shape as `values`."""
+    return np.diff(values, prepend=values[:1]) < 0
 
 
 def unobserved(criterion: Criterion, evidence: Evidence) -> Finding | None:
@@ -199,6 +292,9 @@ def find_gauge(case: Case) -> Finding:
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
     """Judge a named measure between two Unix times, by instance; the worst instance decides.
 
+    Time that was not scraped counts as bad. Where it could change a pass, the result is
+    inconclusive.
+
     If an instance cannot be judged, the result is a fail of another instance or inconclusive, never
     a pass.
     """
@@ -216,20 +312,22 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             f"and the window has {format_seconds(end - start)}",
         )
     # A reading that looks back ten seconds includes the ramp during the window's first ten seconds.
-    start += seconds_back
+    window, start = (start, end), start + seconds_back
     present = [
         series
         for series in observation.series
         if _overlaps(observation.lifespans.get(series.instance, (start, end)), start, end)
     ]
     points = [points_of(observation, series, start, end) for series in present]
-    findings = [_examine(criterion, observation, each, end - start) for each in points]
+    findings = [_examine(criterion, observation, each, window) for each in points]
     if not findings:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
     worst_first = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
     sign = 1 if criterion.comparison.is_upper else -1
 
     def badness(finding: Finding) -> tuple[int, float]:
+        if "infinite" in finding.details and finding.status is Status.FAIL:
+            return worst_first.index(finding.status), -math.inf
         return worst_first.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
@@ -245,6 +343,13 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         for each in points
         if each.resets
     ]
+    warnings += [
+        f"{each.missing} of {each.scrapes} values of {each.instance or 'the source'} are missing"
+        for each in points
+        if each.missing
+    ]
+    if observation.warnings and partly_answered(observation) not in worst.reason:
+        warnings.append(partly_answered(observation))
     return dataclasses.replace(
         worst,
         warnings=(*worst.warnings, *warnings),
@@ -255,6 +360,11 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
             "query": observation.query,
         },
     )
+
+
+def partly_answered(observation: Observation) -> str:
+    """The warnings of the source, as a clause."""
+    return f"the source answered only in part: {'; '.join(observation.warnings)}"
 
 
 def lookback(promql: str) -> float:
@@ -278,7 +388,9 @@ def _overlaps(life: tuple[float, float], start: float, end: float) -> bool:
     return life[0] < end and life[1] > start
 
 
-def _examine(criterion: Criterion, observation: Observation, points: Points, seconds: float) -> Finding:
+def _examine(
+    criterion: Criterion, observation: Observation, points: Points, window: tuple[float, float]
+) -> Finding:
     on_instance = f" on {points.instance}" if points.instance else ""
     if points.problem:
         return Finding(
@@ -286,23 +398,80 @@ def _examine(criterion: Criterion, observation: Observation, points: Points, sec
         )
     if criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM:
         finding = _extreme(criterion, points, on_instance)
+        doubt = _missed(points, window[0]) or (partly_answered(observation) if observation.warnings else "")
     else:
-        finding = _typical(criterion, observation.judged, points, seconds, on_instance)
+        finding = _typical(criterion, observation.judged, points, window[1] - window[0], on_instance)
+        doubt = _could_be_over(criterion, points) if observation.judged is Judged.P95 else ""
         if criterion.comparison.forbids_spells:
             finding = weigh(criterion, finding, _spells(criterion, points))
-    trend = _trend(points)
+            doubt = doubt or _could_be_spell(criterion, points)
+    if doubt and finding.status is Status.PASS:
+        finding = finding.become(Status.INCONCLUSIVE, f"{finding.value_in_words}, but {doubt}")
+    trend = _trend(_bounded(points.values, criterion.limit))
     if trend:
         finding = finding.warned(f"{subject(criterion)}{on_instance} {trend}")
     return finding
+
+
+def _missed(points: Points, start: float) -> str:
+    """Why the extreme reading may not be known: a hole in the scrapes; empty if there is none."""
+    if points.hole is None:
+        return ""
+    first, last = points.hole
+    return (
+        f"it has no readings for {format_seconds(last - first)}, from second {first - start:.0f} "
+        f"to second {last - start:.0f} of the window"
+    )
+
+
+def _could_be_over(criterion: Criterion, points: Points) -> str:
+    """Why the p95 may violate the limit: what was not scraped could be over it; empty if not."""
+    unseen, over = points.unseen_seconds, points.seen_seconds(_over(criterion, points.values))
+    share = (unseen + over) / points.seconds
+    if not unseen or share <= 1 - _TAIL + 1e-9:
+        return ""
+    side = "above" if criterion.comparison.is_upper else "below"
+    known = f" and {format_seconds(over)} are {side} the limit" if over > 0 else ""
+    return (
+        f"{format_seconds(unseen)} of {format_seconds(points.seconds)} have no readings{known}: "
+        f"{format_ratio(share)} of the time, and a p95 allows {format_ratio(1 - _TAIL)}"
+    )
+
+
+def _could_be_spell(criterion: Criterion, points: Points) -> str:
+    """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
+    length = float(np.median(points.lengths))
+    missing = [
+        np.linspace(first, last, 2 * count + 1)[1::2]
+        for first, last in points.unseen
+        if (count := round((last - first) / length))
+    ]
+    if not missing:
+        return ""
+    times = np.concatenate([points.times, *missing])
+    worst = math.inf if criterion.comparison.is_upper else -math.inf
+    values = np.concatenate([points.values, np.full(len(times) - len(points.times), worst)])
+    order = np.argsort(times, kind="stable")
+    spells = _spells(criterion, dataclasses.replace(points, times=times[order], values=values[order]))
+    if not spells.is_lasting:
+        return ""
+    return f"{format_seconds(points.unseen_seconds)} have no readings, which could hide a lasting bad spell"
+
+
+def _over(criterion: Criterion, values: Floats) -> Booleans:
+    """Which readings are over the limit; for a lower limit, under it."""
+    return values > criterion.limit if criterion.comparison.is_upper else values < criterion.limit
 
 
 def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     """Judge the largest reading (for a lower limit, the smallest), which has no interval."""
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
+    word = "highest" if is_upper else "lowest"
+    if math.isinf(extreme):
+        return _infinite(criterion, extreme, points, f"{subject(criterion)}{on_instance}", f" at its {word}")
     satisfied = extreme < limit if is_upper else extreme > limit
     satisfied = satisfied or (criterion.comparison.includes_limit and extreme == limit)
-    word = "highest" if is_upper else "lowest"
     return Finding(
         Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "
@@ -310,6 +479,35 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
         extreme,
         samples=len(points.values),
     )
+
+
+def _infinite(criterion: Criterion, value: float, points: Points, name: str, at: str = "") -> Finding:
+    """Compare an infinite value: +Inf is above every limit, and -Inf is below every limit."""
+    is_above = value > 0
+    return Finding(
+        Status.FAIL if is_above is criterion.comparison.is_upper else Status.PASS,
+        f"{name} was {'+Inf' if is_above else '-Inf'}{at}, {'above' if is_above else 'below'} "
+        f"the limit of {format_quantity(criterion.limit, criterion.measure.unit)}",
+        samples=len(points.values),
+        details={"infinite": "+Inf" if is_above else "-Inf"},
+    )
+
+
+def _infinite_mean(criterion: Criterion, points: Points, name: str) -> Finding:
+    """A mean with infinite readings: a fail if all of them violate the limit; never a pass."""
+    infinite = points.values[np.isinf(points.values)]
+    if _over(criterion, infinite).all():
+        return _infinite(criterion, float(infinite[0]), points, name)
+    reason = f"{name} cannot be judged: {len(infinite)} of {len(points.values)} readings are infinite"
+    return Finding(Status.INCONCLUSIVE, reason, samples=len(points.values))
+
+
+def _bounded(values: Floats, limit: float) -> Floats:
+    """The readings with each infinite one at the largest (smallest) finite one, or at the limit."""
+    if np.isfinite(values).all():
+        return values
+    finite = np.append(values[np.isfinite(values)], limit)
+    return np.clip(values, finite.min(), finite.max())
 
 
 def _typical(
@@ -322,11 +520,17 @@ def _typical(
     over batches. For a p95 it is larger, as far as the density of the readings there is smaller.
     """
     edges = batch_edges(len(points.values))[:-1]
+    about = f"{subject(criterion)}{on_instance}"
+    if judged is Judged.MEAN and np.isinf(points.values).any():
+        return _infinite_mean(criterion, points, about)
     if judged is Judged.MEAN:
         mean = mean_of_batches(np.add.reduceat(points.parts, edges), np.add.reduceat(points.wholes, edges))
         value, half_width, name = mean.value, mean.half_width, ""
     else:
         value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
+        if math.isinf(value):
+            return _infinite(criterion, value, points, f"p95 of {about}")
+        points = dataclasses.replace(points, values=_bounded(points.values, criterion.limit))
         weighted = np.add.reduceat(points.values * points.lengths, edges)
         mean = mean_of_batches(weighted, np.add.reduceat(points.lengths, edges))
         half_width, name = (
@@ -352,7 +556,7 @@ def _typical(
     )
     return Finding(
         status,
-        reason.replace(subject(criterion), f"{name}{subject(criterion)}{on_instance}", 1),
+        reason.replace(subject(criterion), f"{name}{about}", 1),
         value,
         interval,
         len(points.values),
@@ -376,18 +580,17 @@ def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
 
 def _spells(criterion: Criterion, points: Points) -> Spells:
     """The ten-second windows in which all readings are over the limit."""
-    limit = criterion.limit
-    over = points.values > limit if criterion.comparison.is_upper else points.values < limit
+    over = _over(criterion, points.values)
     window = ((points.times - points.times[0]) // SPELL).astype(np.int64)
     _, starts = np.unique(window, return_index=True)
     bad = np.logical_and.reduceat(over, starts)
     return Spells(bad, np.zeros(len(bad), np.bool_))
 
 
-def _trend(points: Points) -> str:
+def _trend(values: Floats) -> str:
     """The drift of the readings over the window, in words; empty if there is none."""
-    edges = batch_edges(len(points.values))
-    means = np.add.reduceat(points.values, edges[:-1]) / np.diff(edges)
+    edges = batch_edges(len(values))
+    means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
     trend = theil_sen(means)
     if not trend.is_drift:
         return ""

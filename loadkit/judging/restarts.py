@@ -1,7 +1,5 @@
 """The implicit criterion of every run that observes restarts: no instance restarts unasked."""
 
-import numpy as np
-
 from loadkit.criterion import Unit
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
@@ -25,8 +23,8 @@ def unasked_restarts(run: Run) -> Verdict | None:
         return None
     restarts = sorted(
         (float(moment) - run.started, series.instance)
-        for series in observation.series
-        for moment in series.times[1:][np.diff(series.values) != 0]
+        for series in (each.known for each in observation.series)
+        for moment in series.times[1:][series.values[1:] != series.values[:-1]]
         if run.started <= moment <= run.started + run.ended_at
     )
     actions = sorted(event.at for event in run.events if not event.failed)

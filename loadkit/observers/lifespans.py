@@ -15,7 +15,7 @@ def lifespans(
     """
     lives: dict[str, tuple[float, float]] = {}
     near = 3 * observation.scrape_interval
-    for series in observation.series:
+    for series in (each.known for each in observation.series):
         if not len(series.times):
             continue
         first, last = float(series.times[0]), float(series.times[-1])

@@ -41,7 +41,16 @@ class Series:
     times: npt.NDArray[np.float64]
     """Unix seconds, ascending, shape (n,)."""
     values: npt.NDArray[np.float64]
-    """In the unit of the measure (for a counter, that unit times seconds), shape (n,)."""
+    """In the unit of the measure (for a counter, that unit times seconds), shape (n,).
+
+    They may be infinite. NaN is a scrape without a value, such as 0/0.
+    """
+
+    @property
+    def known(self) -> "Series":
+        """The scrapes that have a value."""
+        is_known = ~np.isnan(self.values)
+        return Series(self.instance, self.times[is_known], self.values[is_known])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class Observation:
     """Why there is no data to judge, in one sentence; empty where there is data."""
     lifespans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The planned lifespans of instances (Unix seconds) that were not present for the whole run."""
+    warnings: tuple[str, ...] = ()
+    """Why the answer of the source may be incomplete, in its own words; empty if it is complete."""
 
     @classmethod
     def missing(cls, name: str, problem: str) -> "Observation":

@@ -1,7 +1,7 @@
 """Prometheus: raw scrapes of named measures, and free PromQL."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,6 +17,9 @@ __all__ = ["PrometheusObserver"]
 
 _TIMEOUT = 10
 """Seconds for one query."""
+_HISTOGRAMS = (
+    "the query returns native histograms; expected numbers, for example histogram_quantile(0.95, ...)"
+)
 _JUDGED = {"p95": Judged.P95, "max": Judged.MAXIMUM, "mean": Judged.MEAN}
 
 Query = Callable[[str], list[Mapping[str, Any]]]
@@ -64,6 +67,13 @@ class PrometheusObserver:
 
         session = requests.Session()
         session.trust_env = False  # ignores the proxies of this machine
+        warnings: list[str] = []
+
+        def collect(response: requests.Response, **_: Any) -> None:
+            warnings.extend(_warnings(response))
+
+        # The client returns the result alone, without the warnings beside it.
+        session.hooks["response"].append(collect)
         source = PrometheusConnect(
             self._url.reveal(), session=session, timeout=_TIMEOUT, retry=Retry(total=2)
         )
@@ -77,11 +87,20 @@ class PrometheusObserver:
             moments = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
             return list(source.custom_query_range(promql, *moments, step=f"{self._interval:g}"))
 
+        def observations() -> Iterator[Observation]:
+            for measure in self._measures:
+                yield self._measured(measure, scrapes)
+            for promql in self._queries:
+                yield self._evaluated(promql, evaluated)
+            for name, names in self._alerts.items():
+                yield self._alerts_of(name, names, scrapes)
+
+        found = {}
         with session:
-            observations = [self._measured(measure, scrapes) for measure in self._measures]
-            observations += [self._evaluated(promql, evaluated) for promql in self._queries]
-            observations += [self._alerts_of(name, names, scrapes) for name, names in self._alerts.items()]
-        return {observation.name: observation for observation in observations}
+            for observation in observations():
+                found[observation.name] = replace(observation, warnings=tuple(dict.fromkeys(warnings)))
+                warnings.clear()
+        return found
 
     def _measured(self, measure: MeasureQuery, scrapes: Query) -> Observation:
         capacity: tuple[Series, ...] = ()
@@ -159,10 +178,12 @@ class PrometheusObserver:
         """
         try:
             found = query(text)
+            if any("histograms" in row for row in found):
+                return (), _HISTOGRAMS
             series = tuple(_series(row, per) for row in found)
         except Exception as error:  # no error of the source or its client is the service's fault
             return (), self._failure(text, error)
-        if not any(len(one.times) for one in series):
+        if not any(len(one.known.times) for one in series):
             return (), f"Prometheus at {self._url} has no samples for {text}"
         names = [one.instance for one in series]
         duplicate = next((name for name in names if names.count(name) > 1), None)
@@ -180,8 +201,19 @@ def _series(row: Mapping[str, Any], per: str) -> Series:
     samples = np.array([(float(time), float(value)) for time, value in row["values"]], np.float64).reshape(
         -1, 2
     )
-    samples = samples[np.isfinite(samples[:, 1])]
     return Series(instance, samples[:, 0], samples[:, 1])
+
+
+def _warnings(response: Any) -> list[str]:
+    """The warnings in an answer: the result may be incomplete, as when a store was unavailable.
+
+    Its `infos` are remarks on the query, and say nothing about the result.
+    """
+    try:
+        warnings = response.json().get("warnings") or []
+    except (ValueError, AttributeError):  # no answer of the API; the client says so
+        return []
+    return [" ".join(str(warning).split())[:200] for warning in warnings]
 
 
 def _alert(row: Mapping[str, Any]) -> str:

@@ -251,11 +251,12 @@ def _observed(run: Run, observation: Observation) -> Iterator[Line]:
     for series in observation.series:
         moments: list[Floats] = []
         values: list[Floats] = []
-        for part in _without_gaps(series, observation.scrape_interval):
+        for part in _without_gaps(series.known, observation.scrape_interval):
             points = points_of(free, part, float(part.times[0]), float(part.times[-1]))
             if len(points.times):
                 moments += [points.times - run.started, np.array([np.nan])]
-                values += [points.values, np.array([np.nan])]
+                # An infinite value has no place on an axis.
+                values += [np.where(np.isinf(points.values), np.nan, points.values), np.array([np.nan])]
         if moments:
             yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
 
