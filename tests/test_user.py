@@ -1,6 +1,7 @@
 """What a journey can do with its user."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -30,6 +31,8 @@ class WritingDriver:
         self._driver = FakeDriver(
             lambda _now, _method, path: Answer(
                 0.1,
+                status_code=500 if path == "/broken" else 200,
+                body=b"<html>" if path in ("/page", "/broken") else b"{}",
                 failure=path[2:].replace("%20", " ") if path[1:2] == "!" else "",
                 held_back=0.03 if path == "/held" else 0.0,
             ),
@@ -298,6 +301,73 @@ def test_a_check_behind_a_think_is_refused():
             user.check(False, "late")
 
     meet(use)
+
+
+def outcomes_of(*steps, **plan):
+    """What is recorded of a journey that takes these steps once."""
+
+    @journey("j")
+    async def work(user, topic):
+        for step in steps:
+            answer = await step(user)
+        answer.json()
+
+    meeting = meet(lambda user: following(user, work, is_once=True), **plan)
+    return [(sample.label, sample.outcome) for sample in meeting.recorder.requests.samples]
+
+
+def page(user):
+    return user.get("/page")
+
+
+@pytest.mark.parametrize("is_httpx", [False, True])
+def test_an_answer_that_is_not_json_is_one_failed_operation(is_httpx):
+    async def ask(user):
+        if is_httpx:
+            user.use_httpx()
+        return await page(user)
+
+    assert outcomes_of(page, ask) == [("GET /page", "ok"), ("GET /page", "body is not JSON")]
+
+
+def test_an_operation_that_failed_before_its_body_was_read_keeps_its_failure():
+    async def check(user):
+        answer = await page(user)
+        user.check(False, "it is new")
+        return answer
+
+    assert outcomes_of(lambda user: user.get("/broken")) == [("GET /broken", "status 500")]
+    assert outcomes_of(check) == [("GET /page", "check: it is new")]
+
+
+def test_an_expected_status_does_not_excuse_a_body_that_is_not_json():
+    def ask(user):
+        return user.get("/broken", expect=(500,))
+
+    assert outcomes_of(ask) == [("GET /broken", "body is not JSON")]
+
+
+def test_a_body_that_is_read_after_a_later_operation_does_not_fail_that_operation():
+    async def ask_twice(user):
+        answer = await page(user)
+        await user.get("/other")
+        return answer
+
+    assert outcomes_of(ask_twice) == [
+        ("GET /page", "ok"),
+        ("GET /other", "ok"),
+        ("(journey)", "body is not JSON"),
+    ]
+
+
+def test_a_journey_that_catches_the_error_decides_itself_what_failed():
+    async def use(user):
+        answer = await page(user)
+        with pytest.raises(json.JSONDecodeError, match="the body is not JSON"):
+            answer.json()
+
+    (sample,) = meet(use).recorder.requests.samples
+    assert sample.outcome == "ok"
 
 
 def test_a_journey_gets_the_arguments_of_the_mix_and_chances_of_its_own():

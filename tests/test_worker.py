@@ -271,6 +271,13 @@ def test_a_check_that_does_not_hold_fails_the_operation_before_it():
     assert run.operations("GET /checked", "check: it holds") == run.operations() > 0
 
 
+def test_a_service_that_answers_no_json_fails_all_operations_and_nothing_else():
+    run = simulate(
+        plan_of("tests.sample_journeys:two_steps", level=2, seconds=10), after(0.1, body=b"<html>")
+    )
+    assert run.operations("GET /first/{id}", "body is not JSON") == run.operations() > 0
+
+
 def test_a_mistake_in_a_journey_is_counted_and_the_user_goes_on():
     run = simulate(plan_of("tests.sample_journeys:mistake", level=2, seconds=10), after(0.1))
     mistakes = run.operations("(journey)", "error: TypeError")

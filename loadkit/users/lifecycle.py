@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from loadkit.drivers.base import NoResponse
-from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.http.response import BodyError, StatusError
 from loadkit.recording.sample import Sample
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.pacer import Pacer
@@ -49,9 +49,7 @@ class Lifecycle:
                 await arrive(self.user)
             except Exception as error:
                 is_service = isinstance(error, NoResponse | StatusError)
-                self._count(
-                    ARRIVAL_LABEL, str(error) if is_service else f"error: {type(error).__name__}", begun
-                )
+                self._count(ARRIVAL_LABEL, str(error) if is_service else _outcome(error), begun)
                 await self._pacer.until(meter.now() + _ARRIVAL_PAUSE)
             else:
                 return
@@ -71,6 +69,9 @@ class Lifecycle:
                 await (function(user, **arguments) if arguments else function(user))
             except (NoResponse, StatusError):
                 pass  # the operation was already counted
+            except BodyError as error:
+                if not meter.fail(error.kind, error.at):  # its operation was counted before a think
+                    await self._recover(error)
             except Exception as error:
                 await self._recover(error)
             if meter.pending is not None:
@@ -104,7 +105,7 @@ class Lifecycle:
         due, meter.is_recorded = user.renewal, False
         try:
             await renew()
-        except (NoResponse, StatusError):
+        except (NoResponse, StatusError, BodyError):
             pass  # later operations will be refused, and those are counted
         else:
             if user.renewal is due:
@@ -118,7 +119,7 @@ class Lifecycle:
         meter = self.user.meter
         meter.settle()
         now = meter.now()
-        self._count(JOURNEY_LABEL, f"error: {type(error).__name__}", now)
+        self._count(JOURNEY_LABEL, _outcome(error), now)
         meter.intended = meter.free = now + _MISTAKE_PAUSE
         meter.has_thought = False
         if meter.intended >= meter.until:
@@ -129,3 +130,7 @@ class Lifecycle:
         meter = self.user.meter
         sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
         meter.requests.samples.append(sample)
+
+
+def _outcome(error: Exception) -> str:
+    return error.kind if isinstance(error, BodyError) else f"error: {type(error).__name__}"

@@ -189,6 +189,19 @@ class Meter:
             raise RuntimeError(f'check "{what}" does not follow an operation')
         self.pending = self.pending._replace(outcome=f"check: {what}")
 
+    def fail(self, kind: str, end: float) -> bool:
+        """Record the operation that ended at `end` as failed; an earlier failure stays.
+
+        Returns:
+            False if that operation is not the pending one, so that nothing was recorded.
+
+        """
+        if self.pending is None or self.pending.end != end:
+            return False
+        if self.pending.outcome == OK:
+            self.pending = self.pending._replace(outcome=kind)
+        return True
+
     def pace(self, queue: ArrivalQueue) -> None:
         """Start each further recorded operation when an arrival comes from `queue`."""
         self._queue = queue
