@@ -360,6 +360,57 @@ def test_a_body_that_is_read_after_a_later_operation_does_not_fail_that_operatio
     ]
 
 
+def test_an_error_after_a_failed_answer_and_a_think_is_no_mistake_of_the_journey_either():
+    @journey("j")
+    async def work(user, topic):
+        answer = await user.get("/broken")
+        await user.think()
+        _ = answer.json_body
+
+    meeting = meet(lambda user: following(user, work, is_once=True), think=Think(1.0, 1.0))
+    assert not meeting.recorder.counts
+
+
+def test_a_mistake_is_placed_in_the_journeys_code_and_only_twenty_are_told_apart():
+    @journey("misspelt")
+    async def work(user, topic):
+        _ = user.random.choice([])
+
+    @journey("many")
+    async def many(user, topic):
+        getattr(user.state, f"key{user.number}")
+
+    async def use(user):
+        await following(user, work, is_once=True)
+        for user.number in range(30):
+            await following(user, many, is_once=True)
+
+    counts = meet(use).recorder.counts
+    assert next(iter(counts)).startswith(
+        'journey error: the journey "misspelt" itself failed: IndexError: Cannot choose from an empty sequence '
+        "at tests/test_user.py:"
+    )
+    assert len(counts) == 21
+    assert counts["journey error: journeys failed themselves (other errors)"] == 11
+
+
+def test_the_text_of_a_mistake_is_told_only_where_it_is_in_the_code():
+    @journey("misspelt")
+    async def work(user, topic):
+        _ = {"id": 1}["idd"]
+
+    @journey("data")
+    async def data(user, topic):
+        raise KeyError(f"of {topic}")
+
+    def told(journey):
+        (name,) = meet(lambda user: following(user, journey, is_once=True)).recorder.counts
+        return name.rpartition(" at ")[0].partition("itself failed: ")[2]
+
+    assert told(work) == "KeyError: 'idd'"
+    assert told(data) == "KeyError"
+
+
 def test_a_journey_that_catches_the_error_decides_itself_what_failed():
     async def use(user):
         answer = await page(user)
