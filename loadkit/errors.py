@@ -1,8 +1,10 @@
 """Errors that a user can cause; each states in one line what was read, where, and what works."""
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
 __all__ = [
     "ConfigurationError",
@@ -10,8 +12,12 @@ __all__ = [
     "NotAllowedError",
     "PhraseError",
     "UnreachableError",
+    "located",
     "one_line",
 ]
+
+_LONGEST = 200
+"""Characters of an error that are shown with its place."""
 
 
 class LoadkitError(Exception):
@@ -49,6 +55,38 @@ class PhraseError(LoadkitError):
         place = f"{self.where}: " if self.where else ""
         text = f'{place}"{self.sentence}": cannot read "{self.word}"; {self.expected}'
         return " ".join(text.splitlines())
+
+
+def located(error: BaseException, folder: Path) -> str:
+    """An error with its place in the code of a folder: "KeyError: 'idd' at journeys/browse.py:12".
+
+    The path is relative to the working directory, or else its last two parts. An error that passed
+    no code of the folder has the place where it was raised. Its text is shown only if the text
+    stands in the code: a text made of data can hold a credential.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    text = type(error).__name__
+    if _is_of_the_code(error, [frame.f_code for frame, _ in frames]):
+        text = " ".join([f"{text}:", *str(error).split()])[:_LONGEST]
+    places = [(Path(frame.f_code.co_filename), line) for frame, line in frames]
+    own = [place for place in places if folder in place[0].parents and "site-packages" not in place[0].parts]
+    if not places:
+        return text
+    path, line = (own or places)[-1]
+    here = Path.cwd()
+    shown = path.relative_to(here) if here in path.parents else Path(*path.parts[-2:])
+    return f"{text} at {shown}:{line}"
+
+
+def _is_of_the_code(error: BaseException, codes: Sequence[CodeType]) -> bool:
+    """Is the error's text a constant of the code that it passed, or about a name in it?"""
+    if isinstance(error, AttributeError | NameError) and error.name:  # the interpreter sets it
+        return True
+    return (
+        len(error.args) == 1
+        and isinstance(error.args[0], str)
+        and any(error.args[0] in code.co_consts for code in codes)
+    )
 
 
 def one_line(error: Exception) -> str:

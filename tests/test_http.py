@@ -905,15 +905,18 @@ def test_json_is_what_httpx_reads(body, pack):
     [b"", b"<html>", b"{'a': 1}", b'{"a": 1} more', b'"\xff\xfe"', b"\xff\xfe\x00", b"[" * 200_000, b"nan"],
 )
 def test_what_is_no_json_is_a_value_error(body):
-    with pytest.raises(ValueError):  # noqa: PT011  each parser has its own words
+    with pytest.raises(ValueError, match="the body is not JSON") as caught:
         answer_with(body).json()
+    assert caught.value.kind == "body is not JSON"
 
 
 def test_a_body_that_is_not_what_it_says_is_a_value_error():
-    with pytest.raises(ValueError, match="the body is not gzip"):
+    with pytest.raises(ValueError, match="the body is not gzip") as caught:
         _ = answer_with(b"rubbish", b"Content-Encoding: gzip").content
-    with pytest.raises(ValueError, match="cannot read a body in the encoding br"):
+    assert caught.value.kind == "body is not gzip"
+    with pytest.raises(ValueError, match="cannot read a body in the encoding br") as caught:
         _ = answer_with(b"rubbish", b"Content-Encoding: br").content
+    assert caught.value.kind == "body is neither gzip nor deflate"
 
 
 def test_a_large_body_arrives_whole():

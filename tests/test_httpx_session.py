@@ -11,6 +11,7 @@ import uvloop
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.http.driver import HttpDriver
 from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.response import NotJsonError
 from loadkit.engine.run import run
 from loadkit.target import Target
 from loadkit.workload.plan import Plan
@@ -127,6 +128,13 @@ def test_a_packed_body_is_unpacked_once():
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     (answer,), _ = ask(always_says(head + packed))
     assert answer.json() == {"a": 1}
+
+
+def test_a_body_that_is_not_json_is_told_with_the_moment_of_its_answer():
+    (answer,), _ = ask(always_says(OK.replace(b'{"a": 1}', b"<html />")))
+    with pytest.raises(NotJsonError) as caught:
+        answer.json()
+    assert caught.value.at == answer.at
 
 
 def test_every_member_of_a_packed_body_is_unpacked():

@@ -12,6 +12,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
 from loadkit.workload.workload import Model, Stage
@@ -373,6 +374,46 @@ def test_a_few_seconds_with_fewer_users_are_forgiven():
         for worker_second in worker_seconds_of(300)
     ]
     assert judge(response_time(), run_of(samples_with(), plan, worker_seconds=worker_seconds)).status is PASS
+
+
+# --- mistakes of journeys
+
+MISTAKE = """the journey "browse" itself failed: KeyError: 'idd' at steps/journeys/browse.py:12"""
+
+
+def with_mistakes(*mistakes, busy=0.4, **changes):
+    times = 1_700_000_000.0 + np.arange(301.0)
+    cpu = Observation(
+        "CPU utilization", Reading.GAUGE, "ratio", (Series("", times, np.full(301, busy)),), 1.0
+    )
+    worker_seconds = worker_seconds_of(300)
+    for second, mistake in enumerate(mistakes):
+        counts = worker_seconds[second].counts["users"] | {JOURNEY_ERROR + mistake: 20}
+        worker_seconds[second] = dataclasses.replace(worker_seconds[second], counts={"users": counts})
+    return run_of(samples_with(**changes), plan_of(300), worker_seconds=worker_seconds, observations=[cpu])
+
+
+@pytest.mark.parametrize(("slow", "status"), [((), PASS), (range(300), FAIL)])
+def test_a_mistake_of_a_journey_makes_any_verdict_on_operations_invalid(slow, status):
+    assert judge(response_time(), with_mistakes(slow=slow)).status is status
+    verdict = judge(response_time(), with_mistakes(MISTAKE, MISTAKE, slow=slow))
+    assert verdict.status is INVALID
+    assert verdict.reason == f"T{MISTAKE[1:]}, 40 times."
+
+
+def test_the_commonest_mistake_is_told_and_the_others_are_counted():
+    reason = judge(response_time(), with_mistakes("one", MISTAKE, MISTAKE, "two")).reason
+    assert reason == f"T{MISTAKE[1:]}, 40 times; 2 other errors in journeys too."
+
+
+def test_a_journey_that_fails_before_any_operation_is_told_as_the_reason():
+    run = run_of([], plan_of(300), worker_seconds=with_mistakes(MISTAKE).worker_seconds)
+    assert judge(response_time(), run).status is INVALID
+
+
+def test_a_verdict_on_the_service_alone_stands_whatever_the_journeys_mistakes():
+    assert judge(gauge(0.7), with_mistakes(MISTAKE)).status is PASS
+    assert judge(gauge(0.7), with_mistakes(MISTAKE, busy=0.9)).status is FAIL
 
 
 # --- how it ended

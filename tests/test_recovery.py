@@ -7,6 +7,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.recording.run import Event
+from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action
 from loadkit.workload.workload import Model, Stage
@@ -42,6 +43,13 @@ def test_a_service_that_nothing_of_it_reaches_recovers_at_once():
     assert (verdict.status, verdict.measured, verdict.unit) == (Status.PASS, 0.0, "s")
     assert verdict.window.phase == "after an instance is killed"
     assert verdict.window.start == 70
+
+
+def test_a_recovery_seen_through_a_journey_that_itself_failed_is_invalid():
+    run = disturbed()
+    mistake = dataclasses.replace(run.worker_seconds[0], counts={"users": {f"{JOURNEY_ERROR}the journey": 1}})
+    verdict = judge(WITHIN_30, dataclasses.replace(run, worker_seconds=(mistake, *run.worker_seconds[1:])))
+    assert (verdict.status, verdict.reason) == (Status.INVALID, "The journey, once.")
 
 
 @pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])

@@ -136,6 +136,7 @@ def test_no_file_that_a_session_leaves_and_nothing_it_says_holds_a_secret(tmp_pa
     (run,) = suite.kept_runs
     kept = json.loads((suite.reports / "runs" / run / "run.json").read_text())
     assert kept["observations"]["CPU utilization"]["source"] == f"http://***@127.0.0.1:{prometheus.port}"
+    assert any('"a mistake" itself failed: ValueError at shop.py:' in each for each in kept["warnings"])
     judged = suite.loadkit("judge", str(suite.reports / "runs" / run), "the error rate is below 1%")
     status, machine = suite.loadkit("env", "status"), suite.loadkit("env", "status", "--json")
     for said in (status, machine):

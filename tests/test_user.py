@@ -1,6 +1,7 @@
 """What a journey can do with its user."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -30,6 +31,8 @@ class WritingDriver:
         self._driver = FakeDriver(
             lambda _now, _method, path: Answer(
                 0.1,
+                status_code=500 if path == "/broken" else 200,
+                body=b"<html>" if path in ("/page", "/broken") else b"{}",
                 failure=path[2:].replace("%20", " ") if path[1:2] == "!" else "",
                 held_back=0.03 if path == "/held" else 0.0,
             ),
@@ -298,6 +301,124 @@ def test_a_check_behind_a_think_is_refused():
             user.check(False, "late")
 
     meet(use)
+
+
+def outcomes_of(*steps, **plan):
+    """What is recorded of a journey that takes these steps once."""
+
+    @journey("j")
+    async def work(user, topic):
+        for step in steps:
+            answer = await step(user)
+        answer.json()
+
+    meeting = meet(lambda user: following(user, work, is_once=True), **plan)
+    return [(sample.label, sample.outcome) for sample in meeting.recorder.requests.samples]
+
+
+def page(user):
+    return user.get("/page")
+
+
+@pytest.mark.parametrize("is_httpx", [False, True])
+def test_an_answer_that_is_not_json_is_one_failed_operation(is_httpx):
+    async def ask(user):
+        if is_httpx:
+            user.use_httpx()
+        return await page(user)
+
+    assert outcomes_of(page, ask) == [("GET /page", "ok"), ("GET /page", "body is not JSON")]
+
+
+def test_an_operation_that_failed_before_its_body_was_read_keeps_its_failure():
+    async def check(user):
+        answer = await page(user)
+        user.check(False, "it is new")
+        return answer
+
+    assert outcomes_of(lambda user: user.get("/broken")) == [("GET /broken", "status 500")]
+    assert outcomes_of(check) == [("GET /page", "check: it is new")]
+
+
+def test_an_expected_status_does_not_excuse_a_body_that_is_not_json():
+    def ask(user):
+        return user.get("/broken", expect=(500,))
+
+    assert outcomes_of(ask) == [("GET /broken", "body is not JSON")]
+
+
+def test_a_body_that_is_read_after_a_later_operation_does_not_fail_that_operation():
+    async def ask_twice(user):
+        answer = await page(user)
+        await user.get("/other")
+        return answer
+
+    assert outcomes_of(ask_twice) == [
+        ("GET /page", "ok"),
+        ("GET /other", "ok"),
+        ("(journey)", "body is not JSON"),
+    ]
+
+
+def test_an_error_after_a_failed_answer_and_a_think_is_no_mistake_of_the_journey_either():
+    @journey("j")
+    async def work(user, topic):
+        answer = await user.get("/broken")
+        await user.think()
+        _ = answer.json_body
+
+    meeting = meet(lambda user: following(user, work, is_once=True), think=Think(1.0, 1.0))
+    assert not meeting.recorder.counts
+
+
+def test_a_mistake_is_placed_in_the_journeys_code_and_only_twenty_are_told_apart():
+    @journey("misspelt")
+    async def work(user, topic):
+        _ = user.random.choice([])
+
+    @journey("many")
+    async def many(user, topic):
+        getattr(user.state, f"key{user.number}")
+
+    async def use(user):
+        await following(user, work, is_once=True)
+        for user.number in range(30):
+            await following(user, many, is_once=True)
+
+    counts = meet(use).recorder.counts
+    assert next(iter(counts)).startswith(
+        'journey error: the journey "misspelt" itself failed: IndexError: Cannot choose from an empty sequence '
+        "at tests/test_user.py:"
+    )
+    assert len(counts) == 21
+    assert counts["journey error: journeys failed themselves (other errors)"] == 11
+
+
+def test_the_text_of_a_mistake_is_told_only_where_it_is_in_the_code():
+    @journey("misspelt")
+    async def work(user, topic):
+        _ = {"id": 1}["idd"]
+
+    @journey("data")
+    async def data(user, topic):
+        raise KeyError(f"of {topic}")
+
+    def told(journey):
+        (name,) = meet(lambda user: following(user, journey, is_once=True)).recorder.counts
+        return name.rpartition(" at ")[0].partition("itself failed: ")[2]
+
+    assert told(work) == "KeyError: 'idd'"
+    assert told(data) == "KeyError"
+
+
+def test_a_journey_that_catches_the_error_decides_itself_what_failed():
+    async def use(user):
+        answer = await page(user)
+        with pytest.raises(json.JSONDecodeError, match="the body is not JSON"):
+            answer.json()
+
+    (sample,) = meet(use).recorder.requests.samples
+    assert sample.outcome == "ok"
 
 
 def test_a_journey_gets_the_arguments_of_the_mix_and_chances_of_its_own():

@@ -1,6 +1,7 @@
 """One worker's load, simulated: virtual time, a service of given times."""
 
 import asyncio
+import re
 from collections import Counter
 
 import pytest
@@ -10,6 +11,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import common
+from loadkit.recording.worker_second import JOURNEY_ERROR, journey_errors
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.virtual_time import ORIGIN, plan_of, simulate
@@ -271,24 +273,58 @@ def test_a_check_that_does_not_hold_fails_the_operation_before_it():
     assert run.operations("GET /checked", "check: it holds") == run.operations() > 0
 
 
-def test_a_mistake_in_a_journey_is_counted_and_the_user_goes_on():
+def test_a_service_that_answers_no_json_fails_all_operations_and_nothing_else():
+    run = simulate(
+        plan_of("tests.sample_journeys:two_steps", level=2, seconds=10), after(0.1, body=b"<html>")
+    )
+    assert run.operations("GET /first/{id}", "body is not JSON") == run.operations() > 0
+
+
+def mistakes_in(run, title, error):
+    """How often a journey itself failed; it failed in this way only, and no operation did."""
+    counts = Counter()
+    for worker_second in run.worker_seconds:
+        for named in worker_second.counts.values():
+            counts.update({name: number for name, number in named.items() if name.startswith(JOURNEY_ERROR)})
+    ((name, number),) = counts.items()
+    place = r"tests/sample_journeys/__init__\.py:\d+"
+    assert re.fullmatch(f'{JOURNEY_ERROR}the journey "{title}" itself failed: {error} at {place}', name), name
+    assert run.operations() == run.operations(outcome="ok")
+    return number
+
+
+def test_a_mistake_in_a_journey_is_counted_apart_from_operations_and_the_user_goes_on():
     run = simulate(plan_of("tests.sample_journeys:mistake", level=2, seconds=10), after(0.1))
-    mistakes = run.operations("(journey)", "error: TypeError")
+    mistakes = mistakes_in(run, "a mistake", "TypeError: the author's")
     assert mistakes > 10
-    assert run.operations("GET /before", "ok") == pytest.approx(mistakes, abs=2)
+    assert run.operations() == run.operations("GET /before") == pytest.approx(mistakes, abs=2)
+
+
+def test_an_error_after_a_failed_answer_is_no_mistake_of_the_journey():
+    run = simulate(plan_of("tests.sample_journeys:mistake", level=2, seconds=10), after(0.1, status_code=500))
+    assert journey_errors(run.worker_seconds) == ""
+    assert run.operations("GET /before", "status 500") == run.operations() > 10
+
+
+def test_a_failed_answer_of_one_journey_does_not_excuse_the_next():
+    def fails_at_first(now, _method, _path):
+        return Answer(0.1, status_code=500 if now < ORIGIN + 5 else 200)
+
+    run = simulate(plan_of("tests.sample_journeys:mistake", level=1, seconds=10), fails_at_first)
+    assert "the author's" in journey_errors(run.worker_seconds)
 
 
 @pytest.mark.parametrize("think", [Think(), Think(0, 0)])
 def test_a_journey_that_fails_before_its_first_operation_does_not_spin(think):
     plan = plan_of("tests.sample_journeys:mistake_at_once", level=2, seconds=10, think=think)
     run = simulate(plan, after(0.1))
-    assert 10 < run.operations("(journey)", "error: KeyError") <= 2 * (10 / 0.1 + 1)
+    assert 10 < mistakes_in(run, "a mistake at once", "KeyError: 'nothing'") <= 2 * (10 / 0.1 + 1)
 
 
 def test_where_arrivals_set_the_pace_it_does_not_spin_either():
     plan = open_plan(journey="tests.sample_journeys:mistake_at_once", level=10, seconds=5, drain=0.0)
     run = simulate(plan, after(0.1))
-    assert 0 < run.operations("(journey)", "error: KeyError") <= 60 * 5 / 0.1
+    assert 0 < mistakes_in(run, "a mistake at once", "KeyError: 'nothing'") <= 60 * 5 / 0.1
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (404, "ok"), (500, "status 500")])

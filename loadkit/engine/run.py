@@ -21,7 +21,7 @@ from loadkit.recording.labels import advice
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
-from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond
+from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
@@ -119,6 +119,7 @@ def run(
             *monitor.warnings,
             *scheduler.troubles,
             *_httpx_warning(monitor.worker_seconds),
+            *filter(None, [journey_errors(monitor.worker_seconds)]),
             *advice(table.labels(), table.outcomes),
         ),
         probes=tuple(probe for probe in probes.answered if probe[0] < monitor.ended_at),

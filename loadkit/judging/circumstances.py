@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import ScopeKind
 from loadkit.judging.collapse import collapse_of
-from loadkit.judging.evidence import Case
+from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
@@ -22,7 +22,7 @@ from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
 
-__all__ = ["collapsed", "cut_short", "no_window", "unjudgeable", "weighed"]
+__all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
@@ -155,6 +155,16 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
             Status.INCONCLUSIVE, f"{short}; the part that ran kept the limit: {finding.reason}"
         )
     return finding.warned(short)
+
+
+def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
+    """An error in a journey's own code makes a verdict that rests on operations invalid.
+
+    The journey did not put the stated load on, and the service did not cause it.
+    """
+    if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
+        return finding
+    return finding.become(Status.INVALID, evidence.journey_errors)
 
 
 def collapsed(case: Case, rules: FamilyRules) -> Finding | None:

@@ -21,7 +21,7 @@ from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
-from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond
+from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 from loadkit.workload.phases import judged_phase
@@ -56,6 +56,7 @@ class Evidence:
         self._hold = cache(partial(steady.hold, run))
         self._health = cache(partial(health, run))
         self._held = cache(partial(held_per_second, run))
+        self._journey_errors = cache(partial(journey_errors, run.worker_seconds))
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
         self._corrected = lru_cache(_KEPT)(partial(_corrected, run, self._operations))
 
@@ -116,6 +117,11 @@ class Evidence:
                     f"{format_ratio(good)} of the seconds"
                 )
         return ""
+
+    @property
+    def journey_errors(self) -> str:
+        """A sentence about errors in the code of journeys; "" if there were none."""
+        return self._journey_errors()
 
     def as_stated(self) -> "Evidence":
         """The same evidence for a plan that states this run's load; cached results stay valid."""

@@ -84,6 +84,11 @@ class FamilyRules:
     chart: str = ""
     """``module:function`` that draws evidence, window and criterion; "" for none."""
 
+    @property
+    def rests_on_operations(self) -> bool:
+        """Does the finding depend on what the users' operations were?"""
+        return self.ground is Ground.OPERATIONS or self.family == Family.RECOVERY
+
 
 _RULES: dict[str, FamilyRules] = {}
 

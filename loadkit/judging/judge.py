@@ -2,13 +2,13 @@
 
 A criterion is examined once on the run's steady window, by the rules of its family (`families`).
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
-its users? Did it drift? Was the load generator overloaded? Each of them can revoke a pass, and
-missing data never passes. If an emergency stop ended the load because the service collapsed, the
-collapse can decide (`collapse`).
+its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
+can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
+service collapsed, the collapse can decide (`collapse`).
 """
 
 from loadkit.criterion import Criterion
-from loadkit.judging.circumstances import collapsed, cut_short, no_window, unjudgeable, weighed
+from loadkit.judging.circumstances import collapsed, cut_short, mistaken, no_window, unjudgeable, weighed
 from loadkit.judging.collapse import last_seconds
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
@@ -25,6 +25,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
+    finding = mistaken(evidence, rules, finding)
     return Verdict(
         criterion=criterion.sentence,
         status=finding.status,

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 __all__ = [
+    "MOST_JOURNEY_ERRORS",
     "MOST_LABELS",
     "MOST_OUTCOMES",
     "OTHER_FAILURES",
+    "OTHER_JOURNEY_ERRORS",
     "OTHER_LABELS",
     "LabelLimit",
     "advice",
@@ -21,6 +23,10 @@ MOST_OUTCOMES = 40
 """Kinds of failure that one worker counts separately."""
 OTHER_FAILURES = "(other failures)"
 """The outcome for all further kinds of failure."""
+MOST_JOURNEY_ERRORS = 20
+"""Errors in the code of journeys that one worker counts separately."""
+OTHER_JOURNEY_ERRORS = "journeys failed themselves (other errors)"
+"""The name for all further errors in the code of journeys."""
 
 
 class LabelLimit:

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.recording.labels import MOST_OUTCOMES, OTHER_FAILURES, LabelLimit
+from loadkit.recording.labels import (
+    MOST_JOURNEY_ERRORS,
+    MOST_OUTCOMES,
+    OTHER_FAILURES,
+    OTHER_JOURNEY_ERRORS,
+    LabelLimit,
+)
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -23,6 +29,7 @@ from loadkit.recording.worker_second import (
     HELD,
     HTTPX_REQUESTS,
     IN_FLIGHT,
+    JOURNEY_ERROR,
     OUT_OF_DESCRIPTORS,
     SCHEDULED,
     SENT,
@@ -68,6 +75,7 @@ class PopulationRecorder:
 
     __slots__ = (
         "_clock",
+        "_journey_errors",
         "_least_held",
         "_timings",
         "blocked",
@@ -83,8 +91,9 @@ class PopulationRecorder:
         "sent",
     )
 
-    def __init__(self, name: str, clock: "_Seconds") -> None:
+    def __init__(self, name: str, clock: "_Seconds", journey_errors: LabelLimit) -> None:
         self.name = name
+        self._journey_errors = journey_errors
         self._clock = clock
         self._timings: dict[str, TimingRecorder] = {}
         self.requests = self.timing(REQUEST)
@@ -126,6 +135,10 @@ class PopulationRecorder:
         self.held -= 1
         if leave < self._clock.begin + 1:
             self._least_held = min(self._least_held, self.held)
+
+    def journey_failed(self, error: str) -> None:
+        """Count an error in the code of a journey, which is a sentence that names it."""
+        self.counts[JOURNEY_ERROR + self._journey_errors.admit(error)] += 1
 
     def second(self) -> tuple[dict[str, int], dict[str, float]]:
         """Return the counts and gauges of the ending second, and reset them for the next."""
@@ -174,6 +187,7 @@ class Recorder:
         "_counts_populations",
         "_cpu",
         "_gc_began",
+        "_journey_errors",
         "_labels",
         "_lags",
         "_longest_pause",
@@ -208,6 +222,7 @@ class Recorder:
         self._populations: dict[str, PopulationRecorder] = {}
         self._labels = LabelLimit()
         self._outcomes = LabelLimit(MOST_OUTCOMES, OTHER_FAILURES)
+        self._journey_errors = LabelLimit(MOST_JOURNEY_ERRORS, OTHER_JOURNEY_ERRORS)
         self._lags: list[tuple[float, float]] = []
         self._table = SliceTable()
         self._longest_pause = 0.0
@@ -224,7 +239,8 @@ class Recorder:
         """The recorder of a population, created on first use."""
         found = self._populations.get(name)
         if found is None:
-            found = self._populations[name] = PopulationRecorder(name, self._clock)
+            found = PopulationRecorder(name, self._clock, self._journey_errors)
+            self._populations[name] = found
         return found
 
     # --- events

@@ -1,6 +1,7 @@
 """The counts and gauges of each worker in each second, by name."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -9,11 +10,13 @@ __all__ = [
     "HELD",
     "HTTPX_REQUESTS",
     "IN_FLIGHT",
+    "JOURNEY_ERROR",
     "OUT_OF_DESCRIPTORS",
     "SCHEDULED",
     "SENT",
     "WHOLE_WORKER",
     "WorkerSecond",
+    "journey_errors",
 ]
 
 # Counts.
@@ -29,6 +32,8 @@ OUT_OF_DESCRIPTORS = "out of descriptors"
 """Operations that failed because no socket or file descriptor was available."""
 HTTPX_REQUESTS = "httpx requests"
 """Operations sent through httpx instead of the load kit's own client."""
+JOURNEY_ERROR = "journey error: "
+"""The start of the names that count errors in the code of journeys; the rest is a sentence."""
 
 # Gauges.
 HELD = "held"
@@ -71,3 +76,22 @@ class WorkerSecond:
         if population is not None:
             return self.gauges.get(population, {}).get(name, 0.0)
         return sum(named.get(name, 0.0) for named in self.gauges.values())
+
+
+def journey_errors(worker_seconds: Iterable[WorkerSecond]) -> str:
+    """A sentence about errors in the code of journeys; "" if there were none.
+
+    It names the commonest error, how often it occurred, and how many others there were.
+    """
+    numbers: Counter[str] = Counter()
+    for each in worker_seconds:
+        for named in each.counts.values():
+            for name, number in named.items():
+                if name.startswith(JOURNEY_ERROR):
+                    numbers[name.removeprefix(JOURNEY_ERROR)] += number
+    if not numbers:
+        return ""
+    ((error, times),) = numbers.most_common(1)
+    others = len(numbers) - 1
+    more = f"; {others} other error{'s' if others > 1 else ''} in journeys too" if others else ""
+    return f"{error}, {f'{times:,} times' if times > 1 else 'once'}{more}"

@@ -18,6 +18,7 @@ from loadkit.recording.worker_second import (
     HELD,
     HTTPX_REQUESTS,
     IN_FLIGHT,
+    JOURNEY_ERROR,
     OUT_OF_DESCRIPTORS,
     SCHEDULED,
     SENT,
@@ -80,7 +81,12 @@ def _worker_seconds(run: Run) -> pd.DataFrame:
     """One row per worker and second; counts and gauges are sums over all populations."""
     counts, gauges = dict.fromkeys(_COUNTS), dict.fromkeys(_GAUGES)
     for each in run.worker_seconds:
-        counts |= dict.fromkeys(name for named in each.counts.values() for name in named)
+        counts |= dict.fromkeys(
+            name
+            for named in each.counts.values()
+            for name in named
+            if not name.startswith(JOURNEY_ERROR)  # a sentence, which the run's warnings have
+        )
         gauges |= dict.fromkeys(name for named in each.gauges.values() for name in named)
     columns: dict[str, Callable[[WorkerSecond], float]] = {
         "second": lambda each: each.second,

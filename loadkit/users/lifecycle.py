@@ -1,9 +1,12 @@
 """A user's life cycle: it prepares, repeats its journey, and leaves when its time is over."""
 
+import inspect
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from loadkit.drivers.base import NoResponse
-from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.http.response import BodyError, StatusError
+from loadkit.errors import located
 from loadkit.recording.sample import Sample
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.pacer import Pacer
@@ -14,7 +17,7 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of errors in a journey's own code."""
+"""The label of answers that could not be read when their operation was already counted."""
 _MISTAKE_PAUSE = 0.1
 """Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
@@ -49,9 +52,7 @@ class Lifecycle:
                 await arrive(self.user)
             except Exception as error:
                 is_service = isinstance(error, NoResponse | StatusError)
-                self._count(
-                    ARRIVAL_LABEL, str(error) if is_service else f"error: {type(error).__name__}", begun
-                )
+                self._count(ARRIVAL_LABEL, str(error) if is_service else _outcome(error), begun)
                 await self._pacer.until(meter.now() + _ARRIVAL_PAUSE)
             else:
                 return
@@ -67,12 +68,21 @@ class Lifecycle:
         function, arguments = journey.function, user.arguments
         while True:
             meter.began = meter.intended
+            meter.has_failed = False
             try:
                 await (function(user, **arguments) if arguments else function(user))
             except (NoResponse, StatusError):
                 pass  # the operation was already counted
+            except BodyError as error:
+                if not meter.fail(error.kind, error.at):  # its operation was counted before a think
+                    meter.settle()
+                    self._count(JOURNEY_LABEL, error.kind, meter.now())
+                    await self._recover()
             except Exception as error:
-                await self._recover(error)
+                meter.settle()
+                if not meter.has_failed:  # else a failed answer, which is counted, can be its cause
+                    self._blame(journey, error)
+                await self._recover()
             if meter.pending is not None:
                 meter.settle()
             if user.renewal is not None and meter.now() >= user.renewal[0]:
@@ -104,7 +114,7 @@ class Lifecycle:
         due, meter.is_recorded = user.renewal, False
         try:
             await renew()
-        except (NoResponse, StatusError):
+        except (NoResponse, StatusError, BodyError):
             pass  # later operations will be refused, and those are counted
         else:
             if user.renewal is due:
@@ -113,12 +123,17 @@ class Lifecycle:
             meter.is_recorded, meter.has_thought = is_recorded, has_thought
             meter.intended = meter.free = meter.now()
 
-    async def _recover(self, error: Exception) -> None:
-        """Count a journey's error, and pause, so that it does not spin without operations."""
+    def _blame(self, journey: Journey, error: Exception) -> None:
+        """Count an error in the code of a journey. It is no failed operation of the service."""
+        folder = Path(inspect.getfile(journey.function)).parent
+        sentence = f'the journey "{journey.title}" itself failed: {located(error, folder)}'
+        self.user.meter.recorder.journey_failed(sentence)
+
+    async def _recover(self) -> None:
+        """Pause after an error, so that a journey does not spin without operations."""
         meter = self.user.meter
         meter.settle()
         now = meter.now()
-        self._count(JOURNEY_LABEL, f"error: {type(error).__name__}", now)
         meter.intended = meter.free = now + _MISTAKE_PAUSE
         meter.has_thought = False
         if meter.intended >= meter.until:
@@ -129,3 +144,7 @@ class Lifecycle:
         meter = self.user.meter
         sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
         meter.requests.samples.append(sample)
+
+
+def _outcome(error: Exception) -> str:
+    return error.kind if isinstance(error, BodyError) else f"error: {type(error).__name__}"

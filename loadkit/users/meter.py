@@ -37,6 +37,7 @@ class Meter:
         "_think",
         "began",
         "free",
+        "has_failed",
         "has_thought",
         "intended",
         "is_cut",
@@ -77,6 +78,8 @@ class Meter:
         self._queue: ArrivalQueue | None = None
         self.is_open = self.is_recorded = self.is_cut = False
         self.has_thought = True
+        self.has_failed = False
+        """Did an answer of the present journey fail?"""
         self.began = 0.0
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
@@ -93,6 +96,8 @@ class Meter:
         The hot path first tests whether there is one, to save a call per answer.
         """
         if self.pending is not None:
+            if self.pending.outcome != OK:
+                self.has_failed = True
             self.pending_record.samples.append(self.pending)
             self.pending = None
 
@@ -188,6 +193,19 @@ class Meter:
         if self.pending is None:
             raise RuntimeError(f'check "{what}" does not follow an operation')
         self.pending = self.pending._replace(outcome=f"check: {what}")
+
+    def fail(self, kind: str, end: float) -> bool:
+        """Record the operation that ended at `end` as failed; an earlier failure stays.
+
+        Returns:
+            False if that operation is not the pending one, so that nothing was recorded.
+
+        """
+        if self.pending is None or self.pending.end != end:
+            return False
+        if self.pending.outcome == OK:
+            self.pending = self.pending._replace(outcome=kind)
+        return True
 
     def pace(self, queue: ArrivalQueue) -> None:
         """Start each further recorded operation when an arrival comes from `queue`."""

@@ -8,7 +8,7 @@ import orjson
 
 from loadkit.drivers.http.headers import ResponseHeaders
 
-__all__ = ["Head", "Response", "StatusError"]
+__all__ = ["BodyError", "Head", "NotJsonError", "Response", "StatusError"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -19,6 +19,27 @@ class StatusError(Exception):
     def __init__(self, status_code: int) -> None:
         super().__init__(f"status {status_code}")
         self.status_code = status_code
+
+
+class BodyError(ValueError):
+    """The answer's body cannot be read. The fault is the service's, so the operation failed."""
+
+    kind: str
+    """The outcome of the operation: "body is not gzip" …"""
+    at: float
+    """When the answer's last byte arrived, on the monotonic clock."""
+
+    def __init__(self, kind: str, reason: str, at: float) -> None:
+        super().__init__(reason)
+        self.kind, self.at = kind, at
+
+
+class NotJsonError(BodyError, json.JSONDecodeError):
+    """The answer's body is not JSON. Code that catches the parser's own error catches it too."""
+
+    def __init__(self, reason: str, at: float, document: str = "", position: int = 0) -> None:
+        json.JSONDecodeError.__init__(self, reason, document, position)
+        self.kind, self.at = "body is not JSON", at
 
 
 class Head:
@@ -88,7 +109,7 @@ class Response:
         """The body, decompressed.
 
         Raises:
-            ValueError: it does not match its Content-Encoding.
+            BodyError: it does not match its Content-Encoding.
 
         """
         if not self.head.is_encoded:
@@ -114,7 +135,8 @@ class Response:
         without a byte order mark, and NaN and Infinity.
 
         Raises:
-            ValueError: it is not JSON.
+            NotJsonError: it is not JSON.
+            BodyError: it does not match its Content-Encoding.
 
         """
         content = self.content if self.head.is_encoded else self.body
@@ -123,8 +145,13 @@ class Response:
         except orjson.JSONDecodeError:  # orjson is fast, but strict
             try:
                 return json.loads(content)
+            except json.JSONDecodeError as error:
+                reason = f"the body is not JSON: {error.msg}"
+                raise NotJsonError(reason, self.at, error.doc, error.pos) from None
+            except UnicodeDecodeError as error:
+                raise NotJsonError(f"the body is not JSON: {error}", self.at) from None
             except RecursionError:
-                raise ValueError("the body cannot be read as JSON: it is nested too deeply") from None
+                raise NotJsonError("the body is not JSON: it is nested too deeply", self.at) from None
 
     @property
     def is_success(self) -> bool:
@@ -146,14 +173,14 @@ class Response:
         body = self.body
         # The last encoding named was applied last (RFC 9110, 8.4).
         for encoding in reversed(self.headers.get("content-encoding", "").lower().split(",")):
-            body = _decoded(body, encoding.strip()) if body else body
+            body = _decoded(body, encoding.strip(), self.at) if body else body
         return body
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code}, {self.size} bytes>"
 
 
-def _decoded(body: bytes, encoding: str) -> bytes:
+def _decoded(body: bytes, encoding: str, at: float) -> bytes:
     if encoding in ("identity", ""):
         return body
     try:
@@ -165,8 +192,12 @@ def _decoded(body: bytes, encoding: str) -> bytes:
             is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
             return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
     except zlib.error as error:
-        raise ValueError(f"the body is not {encoding}: {error}") from None
-    raise ValueError(f"cannot read a body in the encoding {encoding}; expected gzip or deflate")
+        raise BodyError(f"body is not {encoding}", f"the body is not {encoding}: {error}", at) from None
+    raise BodyError(
+        "body is neither gzip nor deflate",
+        f"cannot read a body in the encoding {encoding}; expected gzip or deflate",
+        at,
+    )
 
 
 def _gunzipped(body: bytes) -> bytes:
