@@ -371,6 +371,18 @@ def test_an_error_after_a_failed_answer_and_a_think_is_no_mistake_of_the_journey
     assert not meeting.recorder.counts
 
 
+def test_a_failed_assertion_of_a_journey_is_a_failed_operation_and_no_mistake():
+    @journey("j")
+    async def work(user, topic):
+        await user.get("/")
+        assert user.number < 0, "the author's own check of the service"
+
+    meeting = meet(lambda user: following(user, work, is_once=True))
+    assert not meeting.recorder.counts
+    *_, sample = meeting.recorder.requests.samples
+    assert (sample.label, sample.outcome) == ("(journey)", "error: AssertionError")
+
+
 def test_a_mistake_is_placed_in_the_journeys_code_and_only_twenty_are_told_apart():
     @journey("misspelt")
     async def work(user, topic):

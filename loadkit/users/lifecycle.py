@@ -17,7 +17,7 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of answers that could not be read when their operation was already counted."""
+"""The label of failed assertions, and of bodies that were read after their operation was counted."""
 _MISTAKE_PAUSE = 0.1
 """Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
@@ -78,6 +78,11 @@ class Lifecycle:
                     meter.settle()
                     self._count(JOURNEY_LABEL, error.kind, meter.now())
                     await self._recover()
+            except AssertionError as error:  # the author's own check of the service
+                meter.settle()
+                if not meter.has_failed:
+                    self._count(JOURNEY_LABEL, _outcome(error), meter.now())
+                await self._recover()
             except Exception as error:
                 meter.settle()
                 if not meter.has_failed:  # else a failed answer, which is counted, can be its cause
