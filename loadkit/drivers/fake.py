@@ -60,6 +60,7 @@ class FakeDriver:
         """Create the session of a new user."""
         return FakeSession(self.service, self.clock)
 
+    # The parameters are part of the interface, and without a network they make no difference.
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002
         """Create the same session; httpx would make no difference without a network."""
         return FakeSession(self.service, self.clock)

@@ -8,11 +8,20 @@ from loadkit.criterion import Criterion, ScopeKind
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 
-__all__ = ["Finding", "as_sentence", "broken_by", "decide", "listed", "subject", "undefined"]
+__all__ = [
+    "LONGEST_ADVICE",
+    "Finding",
+    "as_sentence",
+    "broken_by",
+    "decide",
+    "listed",
+    "subject",
+    "undefined",
+]
 
 _DOUBT = "; with 95 % confidence it is "
 """The text between a value and its interval if the interval does not decide."""
-_LONGEST_ADVICE = 100.0
+LONGEST_ADVICE = 100.0
 """A longer run is recommended only up to this multiple of the window's length."""
 
 
@@ -124,7 +133,7 @@ def decide(
         if math.isfinite(upper)
         else f"at least {format_quantity(lower, unit)}, which does not exclude"
     )
-    if growth > _LONGEST_ADVICE:
+    if growth > LONGEST_ADVICE:
         advice = "too close to the limit to decide with a longer run"
     else:
         advice = f"about {format_seconds(math.ceil(seconds * growth))} of steady load would decide it"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.finding import Finding
+from loadkit.judging.finding import LONGEST_ADVICE, Finding
 from loadkit.judging.statistics import bounds as bounds_of_share
 from loadkit.judging.statistics import growth_to_decide, persistence
 from loadkit.recording.histogram import FAILED, quantiles_of_each
@@ -38,8 +38,6 @@ _FAILED = 0.01
 _SLOW = 0.05
 """More than this share of the windows after recovery, and more than one, may not be slow. It is the
 share of the windows before the disturbance that exceed the usual value (see `_USUAL`)."""
-_LONGEST_ADVICE = 100.0
-"""A longer load is recommended only up to this multiple of the time after recovery."""
 _SHOWN = 3
 """A warning describes up to this many relapses."""
 _STALL = 1.0
@@ -281,7 +279,7 @@ def _weigh(
         return Status.INCONCLUSIVE, f"the load ended meanwhile, and {more} more would decide it", last
     if is_often:
         growth = growth_to_decide(hits, size, _SLOW)
-        if growth > _LONGEST_ADVICE:
+        if growth > LONGEST_ADVICE:
             advice = "too close to decide with a longer load"
         else:
             needed = format_seconds(math.ceil(growth * len(after) * _LENGTH))
