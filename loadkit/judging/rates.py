@@ -1,7 +1,8 @@
 """Error rate, availability, uptime and throughput."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from loadkit.judging.spells import (
     within,
 )
 from loadkit.judging.statistics import (
+    EXCLUDED,
     batch_edges,
     bounds,
     design_effect,
@@ -28,8 +30,9 @@ from loadkit.judging.statistics import (
     grossly_above,
     growth_to_decide,
     is_surely_above,
-    mean_of_batches,
+    mean_of_seconds,
     persistence,
+    recurrence,
 )
 from loadkit.recording.histogram import FAILED, lower_edges
 from loadkit.recording.slices import Kind, worker_series
@@ -144,18 +147,50 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
 
 def failure_effect(traffic: Traffic) -> float:
     """The design effect of failures, for a part of the traffic too small for its own estimate."""
-    edges = batch_edges(traffic.seconds)
-    sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
-    return _effect(np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64), sizes)
+    return _Share.of(traffic.per_second(), traffic.per_second(FAILED), 1.0).effect
 
 
-def _effect(hits: Floats, sizes: Floats) -> float:
-    """The design effect of the operations from the hits among them, both by batch, shapes (b,)."""
-    present = sizes > 0
-    if present.sum() < 2:
-        return 1.0
-    shares = hits[present] / sizes[present]
-    return float(design_effect(hits[present, np.newaxis], sizes[present])[0]) * persistence(shares)
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The share of the operations that failed, and how much it is worth."""
+
+    value: float
+    effect: float
+    """The design effect of the operations."""
+    size: float
+    """The effective number of independent operations."""
+    batches: int
+
+    @classmethod
+    def of(cls, attempts: Integers, failures: Integers, lent_effect: float) -> "_Share":
+        """The share of a window from operations and failures by second, shapes (s,)."""
+        value = float(failures.sum()) / max(1.0, float(attempts.sum()))
+        period = recurrence(failures - value * attempts)
+        edges = batch_edges(len(attempts), period)[:-1]
+        sizes = np.add.reduceat(attempts, edges).astype(np.float64)
+        hits = np.add.reduceat(failures, edges).astype(np.float64)
+        is_present = sizes > 0
+        sizes, hits = sizes[is_present], hits[is_present]
+        effect = max(1.0, lent_effect)
+        if len(sizes) > 1:
+            own = float(design_effect(hits[:, np.newaxis], sizes)[0]) * persistence(hits / sizes)
+            effect = max(effect, own)
+        size = effective_size(float(sizes.sum()), np.array(effect), max(2, len(sizes)))
+        return cls(value, effect, float(size), len(sizes))
+
+
+def _lowest_without_events(attempts: Integers, failures: Integers, lent_effect: float) -> Iterator[float]:
+    """Further lower bounds of a share of failures, each without the worst seconds of the window.
+
+    As for a percentile, an outage must not put in doubt a breach that the rest shows for sure.
+    """
+    shares = np.divide(failures, attempts, out=np.zeros(len(attempts)), where=attempts > 0)
+    worst_first = np.argsort(-shares, kind="stable")
+    for part in EXCLUDED:
+        is_kept = np.ones(len(attempts), np.int64)
+        is_kept[worst_first[: math.ceil(part * len(attempts))]] = 0
+        rest = _Share.of(attempts * is_kept, failures * is_kept, lent_effect)
+        yield bounds(rest.value * rest.size, rest.size)[0] if rest.size else 0.0
 
 
 def examine_share(
@@ -170,19 +205,15 @@ def examine_share(
 
     `attempts` (seconds,): operations or probes by second; `failures` (seconds,): those that failed.
     """
-    edges = batch_edges(len(attempts))
-    sizes = np.add.reduceat(attempts, edges[:-1]).astype(np.float64)
-    hits = np.add.reduceat(failures, edges[:-1]).astype(np.float64)
-    total, failed, batches = float(sizes.sum()), float(hits.sum()), len(sizes)
-    effect = max(_effect(hits, sizes), lent_effect)
-    size = float(effective_size(total, np.array(effect), batches))
-    share = failed / total
-    lower, upper = bounds(share * size, size)
+    share = _Share.of(attempts, failures, lent_effect)
+    lower, upper = bounds(share.value * share.size, share.size)
     # A single lasting event gives no estimate of a correlation.
     bursts = within(failures, attempts)
+    total, failed = float(attempts.sum()), float(failures.sum())
     lower = max(lower, grossly_above(failed / bursts, total / bursts))
+    lower = max(lower, *_lowest_without_events(attempts, failures, lent_effect))
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
-    measured = share if is_failing_share else 1 - share
+    measured = share.value if is_failing_share else 1 - share.value
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
     limit = criterion.limit
     # The interval of a share is continuous, so it does not matter whether the limit itself is
@@ -196,7 +227,7 @@ def examine_share(
         interval,
         satisfied=surely_below if is_upper else surely_above,
         violated=surely_above if is_upper else surely_below,
-        growth=growth_to_decide(share * size, size, allowed),
+        growth=growth_to_decide(share.value * share.size, share.size, allowed),
         seconds=len(attempts),
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
@@ -212,8 +243,8 @@ def examine_share(
         measured,
         interval,
         int(total),
-        size,
-        details={"failed": int(failed), "design_effect": effect, "batches": batches},
+        share.size,
+        details={"failed": int(failed), "design_effect": share.effect, "batches": share.batches},
     )
     effect_in_spell = spell_effect(criterion, failures, attempts)
     sizes, hits = in_spells(attempts) / effect_in_spell, in_spells(failures) / effect_in_spell
@@ -224,9 +255,8 @@ def examine_share(
 
 def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
     """Judge the successes per second, each counted in the second of its end."""
-    edges = batch_edges(traffic.seconds)
-    done = np.add.reduceat(traffic.completed, edges[:-1]).astype(np.float64)
-    rate = mean_of_batches(done, np.diff(edges).astype(np.float64))
+    done = traffic.completed.astype(np.float64)
+    rate = mean_of_seconds(done, np.ones(traffic.seconds))
     interval = (max(0.0, rate.lower), rate.upper)
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     surely_below, surely_above = interval[1] < limit, interval[0] > limit

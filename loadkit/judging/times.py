@@ -22,6 +22,8 @@ from loadkit.judging.spells import (
     within,
 )
 from loadkit.judging.statistics import (
+    EXCLUDED,
+    Mean,
     batch_edges,
     bounds,
     design_effect,
@@ -31,7 +33,9 @@ from loadkit.judging.statistics import (
     is_surely_above,
     is_surely_below,
     mean_of_batches,
+    mean_of_seconds,
     persistences,
+    recurrence,
     serial_effect,
     student_quantile,
 )
@@ -73,6 +77,11 @@ effective number of operations. Few operations give a poor estimate of their cor
 estimate is worse for a percentile further out in the tail."""
 _FARTHEST = math.log(1e6)
 """The logarithm of the longest time (seconds) that is still a bound."""
+_RANGES = 2.0
+"""The upper bound is at most this many ranges of the batches' own percentiles above the largest of
+them. Beyond that, it would only extrapolate: a step from 4 ms to 12 ms says nothing about 1 s."""
+_MEAN_QUANTILE = 0.95
+"""The quantile whose correlation of all operations is used for their mean."""
 _FAILED_IN_MEAN = 0.01
 """A mean is undefined where a larger share of the operations than this failed."""
 
@@ -139,12 +148,17 @@ class _Tail:
     """Operations at or above each threshold, shape (b, m)."""
 
     @classmethod
-    def of(cls, traffic: Traffic) -> "_Tail":
-        used, counts = traffic.by_batch(batch_edges(traffic.seconds))
+    def of(cls, traffic: Traffic, period: int = 0) -> "_Tail":
+        used, counts = traffic.by_batch(batch_edges(traffic.seconds, period))
         counts = counts[counts.any(axis=1)]
         hits = np.zeros((counts.shape[0], len(used) + 1))
         hits[:, :-1] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
         return cls(np.append(used, used[-1] + 1), hits[:, 0], hits)
+
+    @property
+    def batches(self) -> int:
+        """The number of batches that are not empty."""
+        return len(self.sizes)
 
     @property
     def total(self) -> float:
@@ -166,21 +180,24 @@ class _Tail:
         """The index of the threshold at a bucket, or of the next threshold in use."""
         return min(int(np.searchsorted(self.thresholds, limit)), len(self.thresholds) - 1)
 
+    def percentiles(self, allowed: float) -> Floats:
+        """Each batch's own percentile in seconds, with a share of `allowed` above it; shape (b,)."""
+        reached = self.hits > allowed * self.sizes[:, np.newaxis]
+        return _edges(self.thresholds[reached.sum(axis=1) - 1])
 
-def _test_inverted(tail: _Tail, lower_sizes: Floats, upper_sizes: Floats, allowed: float) -> tuple[int, int]:
-    """The interval of a percentile, from tests of the share at or above each threshold.
 
-    `allowed` is the share of the operations above the percentile. With confidence the percentile is
-    at or above the lower edge of the first bucket returned. It is below the lower edge of the
-    second, which is beyond `FAILED` if there is no upper bound. The sizes (m,) are the effective
-    number of independent operations at each threshold.
-    """
-    above = is_surely_above(tail.over * lower_sizes, lower_sizes, allowed)
-    below = is_surely_below(tail.over * upper_sizes, upper_sizes, allowed)
-    lowest = int(tail.thresholds[np.flatnonzero(above)[-1]]) if above.any() else 0
-    # There are no operations between a threshold and the bucket in use before it.
+def _surely_at_least(thresholds: Integers, shares: Floats, sizes: Floats, allowed: float) -> int:
+    """The last threshold (bucket) that surely more than the `allowed` share reach; 0 if none."""
+    above = is_surely_above(shares * sizes, sizes, allowed)
+    return int(thresholds[np.flatnonzero(above)[-1]]) if above.any() else 0
+
+
+def _surely_below(thresholds: Integers, shares: Floats, sizes: Floats, allowed: float) -> int:
+    """The first bucket that surely less than the `allowed` share reach; beyond `FAILED` if none."""
+    below = is_surely_below(shares * sizes, sizes, allowed)
     first = int(np.argmax(below)) if below.any() else 0
-    return lowest, int(tail.thresholds[first - 1]) + 1 if first else FAILED + 1
+    # There are no operations between a threshold and the bucket in use before it.
+    return int(thresholds[first - 1]) + 1 if first else FAILED + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,38 +231,62 @@ class _Spread:
         return (needed + math.sqrt(needed * (needed + 4 * few))) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Correlation:
+    """How operations of a window depend on each other, estimated from all of them."""
+
+    effect: float
+    """Their design effect; at least 1."""
+    period: int
+    """The period (seconds) at which slowness recurs, or 0."""
+
+    @classmethod
+    def of(cls, traffic: Traffic, quantile: float) -> "_Correlation":
+        """Score each operation, and estimate the correlation of the scores.
+
+        Each operation has two scores. The first is how many quantiles in `_BULK` it reaches. This
+        is a rank, so a single slow operation does not dominate. The second is how many of those
+        quantiles it exceeds by an amount that matters to the judged `quantile` (`_GRAIN`), because
+        ranks ignore the size of a difference. The smaller of the two effects is returned, because
+        the second score overweights an event that exceeded all others. The effect is used directly.
+        """
+        histogram = traffic.histogram()
+        total = int(histogram.sum())
+        if not total:
+            return cls(1.0, 0)
+        below = np.cumsum(histogram) - histogram
+        ranks = np.searchsorted(below, [each * total for each in _BULK])
+        measured = quantile_of(histogram, quantile)
+        if measured is None:  # compared with an infinite time, all other times are equal
+            steps = np.full_like(ranks, FAILED)
+        else:
+            moved = buckets.indices(buckets.lower_edges(ranks) + _GRAIN * measured)
+            steps = np.maximum(ranks, moved)
+        return min((cls._of_score(traffic, each) for each in (ranks, steps)), key=lambda each: each.effect)
+
+    @classmethod
+    def _of_score(cls, traffic: Traffic, thresholds: Integers) -> "_Correlation":
+        """The correlation of a score: how many of the ascending thresholds (buckets) are reached."""
+        score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
+        sums = np.bincount(traffic.second, score[traffic.bucket] * traffic.count, traffic.seconds)
+        sums = sums.astype(np.float64)
+        sizes = traffic.per_second().astype(np.float64)
+        share = traffic.histogram() / traffic.size
+        variance = float(share @ score**2) - float(share @ score) ** 2
+        period = recurrence(sums - sums.sum() / sizes.sum() * sizes)
+        if not period:
+            return cls(serial_effect(sums, sizes, variance), 0)
+        edges = batch_edges(traffic.seconds, period)[:-1]
+        mean = mean_of_batches(np.add.reduceat(sums, edges), np.add.reduceat(sizes, edges))
+        return cls(max(1.0, mean.error**2 * traffic.size / variance), period)
+
+
 def whole_effect(traffic: Traffic, quantile: float) -> float:
     """The design effect of all operations of some traffic, from their correlation; at least 1.
 
-    Each operation has two scores. The first is how many quantiles in `_BULK` it reaches. This is a
-    rank, so a single slow operation does not dominate. The second is how many of those quantiles it
-    exceeds by an amount that matters to the judged `quantile` (`_GRAIN`), because ranks ignore the
-    size of a difference. The smaller of the two effects is returned, because the second score
-    overweights an event that exceeded all others. The effect is used directly. A run's whole
-    traffic also lends it to a part that is too small for an estimate of its own.
+    A run's whole traffic lends it to a part that is too small for an estimate of its own.
     """
-    histogram = traffic.histogram()
-    total = int(histogram.sum())
-    if not total:
-        return 1.0
-    below = np.cumsum(histogram) - histogram
-    ranks = np.searchsorted(below, [each * total for each in _BULK])
-    measured = quantile_of(histogram, quantile)
-    if measured is None:  # compared with an infinite time, all other times are equal
-        steps = np.full_like(ranks, FAILED)
-    else:
-        moved = buckets.indices(buckets.lower_edges(ranks) + _GRAIN * measured)
-        steps = np.maximum(ranks, moved)
-    return min(_scored_effect(traffic, ranks), _scored_effect(traffic, steps))
-
-
-def _scored_effect(traffic: Traffic, thresholds: Integers) -> float:
-    """The design effect of a score: how many of the ascending thresholds (buckets) are reached."""
-    score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
-    sums = np.bincount(traffic.second, score[traffic.bucket] * traffic.count, traffic.seconds)
-    share = traffic.histogram() / traffic.size
-    variance = float(share @ score**2) - float(share @ score) ** 2
-    return serial_effect(sums.astype(np.float64), traffic.per_second().astype(np.float64), variance)
+    return _Correlation.of(traffic, quantile).effect
 
 
 def limit_effect(traffic: Traffic, limit: float) -> float:
@@ -305,8 +346,9 @@ def examine_percentile(
     assert quantile is not None
     allowed = 1 - quantile
     limit = buckets.index(criterion.limit)
-    tail = _Tail.of(traffic)
-    batches = len(tail.sizes)
+    correlation = _Correlation.of(traffic, quantile)
+    tail = _Tail.of(traffic, correlation.period)
+    batches = tail.batches
     if batches < 2:
         return Finding(
             Status.INCONCLUSIVE,
@@ -314,29 +356,34 @@ def examine_percentile(
             samples=traffic.size,
         )
     edge_effects = np.maximum(tail.effects, lent_at_limit)
-    overall_effect = max(whole_effect(traffic, quantile), lent_effect)
+    overall_effect = max(correlation.effect, lent_effect)
     larger_effects = np.maximum(edge_effects, overall_effect)
     edge_sizes, smaller_sizes = (
         effective_size(tail.total, effects, batches) for effects in (edge_effects, larger_effects)
     )
-    lowest, highest = _test_inverted(tail, smaller_sizes, edge_sizes, allowed)
+    lowest = _surely_at_least(tail.thresholds, tail.over, smaller_sizes, allowed)
+    highest = _surely_below(tail.thresholds, tail.over, edge_sizes, allowed)
     measured = quantile_of(traffic.histogram(), quantile)
     at_limit = tail.at(limit)
     over = float(tail.over[at_limit])
+    is_upper = criterion.comparison.is_upper
+    if is_upper and over > allowed and lowest <= limit:
+        lowest = max(lowest, *_lowest_without_events(traffic, quantile, limit, lent_effect, lent_at_limit))
     sizes = edge_sizes if over < allowed else smaller_sizes
     growth = growth_to_decide(over * float(sizes[at_limit]), float(sizes[at_limit]), allowed)
     if measured is not None:
         spread = _Spread.of(traffic, quantile, measured)
         size = float(effective_size(tail.total, np.array(overall_effect), batches))
-        upper = math.log(measured) + spread.half_width(size)
-        highest = max(highest, buckets.index(math.exp(min(upper, _FARTHEST))) + 1)
+        upper = math.exp(min(math.log(measured) + spread.half_width(size), _FARTHEST))
+        percentiles = tail.percentiles(allowed)
+        upper = min(upper, (1 + _RANGES) * percentiles.max() - _RANGES * percentiles.min())
+        highest = max(highest, buckets.index(max(upper, measured)) + 1)
         if over < allowed:
             away = math.log(criterion.limit / measured)
             growth = max(growth, spread.size_to_reach(away) / size)
     if _is_gross(traffic, limit, allowed):
         lowest, highest = max(lowest, limit + 1), max(highest, limit + 2)
     surely_below, surely_above = highest <= limit, lowest > limit
-    is_upper = criterion.comparison.is_upper
     interval = (_edge(lowest), _edge(highest))
     status, reason = decide(
         criterion,
@@ -374,8 +421,43 @@ def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
     return grossly_above(float(late.sum()) / effect, float(arrivals.sum()) / effect) > allowed
 
 
+def _lowest_without_events(
+    traffic: Traffic, quantile: float, limit: int, lent_effect: float, lent_at_limit: float
+) -> Iterator[int]:
+    """Further lower bounds (buckets) of a percentile, each without the worst seconds of the window.
+
+    An outage makes operations look so dependent on each other that it would put a breach in doubt
+    that the rest of the window shows for sure. So each bound is that of the rest, as if the worst
+    seconds had been no worse than it. They were worse, so each is a lower bound of the whole window.
+    """
+    arrivals, late = traffic.per_second(), traffic.per_second(limit)
+    shares = np.divide(late, arrivals, out=np.zeros(traffic.seconds), where=arrivals > 0)
+    worst_first = np.argsort(-shares, kind="stable")
+    above = np.cumsum(traffic.histogram()[::-1])[::-1]
+    for part in EXCLUDED:
+        rest = traffic.without(worst_first[: math.ceil(part * traffic.seconds)])
+        if not rest.size:
+            return
+        correlation = _Correlation.of(rest, quantile)
+        tail = _Tail.of(rest, correlation.period)
+        if tail.batches < 2:
+            return
+        effects = np.maximum(tail.effects, max(lent_at_limit, correlation.effect, lent_effect))
+        excluded = above[np.minimum(tail.thresholds, FAILED)] - tail.hits.sum(axis=0)
+        no_worse = np.minimum(excluded, tail.over * (traffic.size - tail.total))
+        sizes = effective_size(tail.total, effects, tail.batches)
+        over = (tail.hits.sum(axis=0) + no_worse) / traffic.size
+        yield _surely_at_least(tail.thresholds, over, sizes, 1 - quantile)
+
+
+def _edges(thresholds: Integers) -> Floats:
+    """The lower edges of buckets in seconds; infinite for failed operations."""
+    edges = buckets.lower_edges(np.minimum(thresholds, FAILED - 1))
+    return np.where(thresholds >= FAILED, math.inf, edges)
+
+
 def _edge(bucket: int) -> float:
-    return math.inf if bucket >= FAILED else float(buckets.lower_edges(np.array([bucket]))[0])
+    return float(_edges(np.array([bucket]))[0])
 
 
 def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, *, is_steady: bool) -> Spells:
@@ -399,23 +481,24 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
     whatever the times of the others. If more than 1 % failed without that confidence, it is not
     satisfied.
     """
-    edges = batch_edges(traffic.seconds)
-    timed = np.add.reduceat(traffic.timed, edges[:-1])
-    if not timed[:, 0].any():
+    if not traffic.timed[:, 0].any():
         return Finding(
             Status.FAIL, f"{subject(criterion)} is undefined: every operation failed", samples=traffic.size
         )
-    mean = mean_of_batches(timed[:, 1], timed[:, 0])
-    interval = (max(0.0, mean.lower), mean.upper)
+    mean = mean_of_seconds(traffic.timed[:, 1], traffic.timed[:, 0])
     is_upper, limit = criterion.comparison.is_upper, criterion.limit
+    interval = (max(0.0, mean.lower), _highest_mean(traffic, mean))
+    if is_upper and interval[0] <= limit < mean.value:
+        interval = (max(interval[0], *_means_without_events(traffic)), interval[1])
     failing = traffic.failed / traffic.size
+    reach = interval[1] - mean.value if (mean.value < limit) is is_upper else mean.value - interval[0]
     status, reason = decide(
         criterion,
         mean.value,
         interval,
         satisfied=interval[1] < limit if is_upper else interval[0] > limit,
         violated=interval[0] > limit if is_upper else interval[1] < limit,
-        growth=mean.growth_to_decide(limit),
+        growth=math.inf if mean.value == limit else max(1.0, (reach / (mean.value - limit)) ** 2),
         seconds=traffic.seconds,
     )
     finding = Finding(
@@ -427,6 +510,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
         details={"independent_batches": mean.worth, "failed": traffic.failed, "standard_error": mean.error},
     )
     if failing > _FAILED_IN_MEAN and status is not Status.FAIL:
+        edges = batch_edges(traffic.seconds)
         sizes = np.add.reduceat(traffic.per_second(), edges[:-1]).astype(np.float64)
         bad = np.add.reduceat(traffic.per_second(FAILED), edges[:-1]).astype(np.float64)
         effect = design_effect(bad[:, np.newaxis], sizes)
@@ -438,6 +522,39 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
             f"{format_ratio(_FAILED_IN_MEAN)} may; without them, {reason}",
         )
     return weigh(criterion, finding, _mean_spells(criterion, traffic, is_steady=is_steady))
+
+
+def _highest_mean(traffic: Traffic, mean: Mean) -> float:
+    """The upper bound of a mean of times, which are skewed: few of them make much of the sum.
+
+    A window often shows too few of the longest times. Then both the mean and its error are too
+    small, and the usual bound passes 10 % to 20 % of the runs at the limit. So the bound is as if
+    one more second as bad as the worst had come. It allows for the error of the error
+    where operations depend on each other (`_FEW`, as for a percentile), and is symmetric on a
+    logarithmic scale.
+    """
+    number, spent = traffic.timed[:, 0], traffic.timed[:, 1]
+    one_more = float((spent - mean.value * number).max()) / float(number.sum())
+    size = traffic.size / whole_effect(traffic, _MEAN_QUANTILE)
+    error = math.hypot(mean.error * math.sqrt(1 + _FEW / size), one_more)
+    half_width = error / mean.error * mean.half_width if mean.error else 0.0
+    return mean.value * math.exp(min(half_width / mean.value, _FARTHEST)) + one_more
+
+
+def _means_without_events(traffic: Traffic) -> Iterator[float]:
+    """Further lower bounds of a mean, each without the worst seconds of the window.
+
+    As for a percentile (`_lowest_without_events`), an outage must not put a sure breach in doubt.
+    """
+    number, spent = traffic.timed[:, 0], traffic.timed[:, 1]
+    means = np.divide(spent, number, out=np.zeros(traffic.seconds), where=number > 0)
+    worst_first = np.argsort(-means, kind="stable")
+    for part in EXCLUDED:
+        is_kept = np.ones(traffic.seconds, np.bool_)
+        is_kept[worst_first[: math.ceil(part * traffic.seconds)]] = False
+        if (number * is_kept > 0).sum() < 2:
+            return
+        yield mean_of_seconds(spent * is_kept, number * is_kept).lower
 
 
 def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> Spells:

@@ -100,6 +100,20 @@ class Traffic:
             self.corrected,
         )
 
+    def without(self, seconds: Integers) -> "Traffic":
+        """The same window without the operations of some seconds, which are then empty."""
+        is_kept = np.ones(self.seconds, np.bool_)
+        is_kept[seconds] = False
+        selected = is_kept[self.second]
+        return replace(
+            self,
+            second=self.second[selected],
+            bucket=self.bucket[selected],
+            count=self.count[selected],
+            timed=self.timed * is_kept[:, np.newaxis],
+            completed=self.completed * is_kept,
+        )
+
     @classmethod
     def sum_of(cls, parts: Sequence["Traffic"]) -> "Traffic":
         """The sum of several parts of the traffic; their windows have the same length."""
