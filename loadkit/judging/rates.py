@@ -10,13 +10,13 @@ from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, broken_by, decide
+from loadkit.judging.lulls import find_lulls
 from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
     dispersion,
     in_spells,
     spell_effect,
-    thin,
     weigh,
     within,
 )
@@ -53,6 +53,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 _PROBED = 0.9
@@ -63,7 +64,7 @@ def find_share(case: Case) -> Finding:
     """Judge the error rate or availability of the operations."""
     attempts, failures = case.traffic.per_second(), case.traffic.per_second(FAILED)
     lent = case.lent_effect(failure_effect)
-    return examine_share(case.criterion, attempts, failures, lent, is_steady=case.is_steady)
+    return examine_share(case.criterion, attempts, failures, lent, lulls=find_lulls(case))
 
 
 def find_uptime(case: Case) -> Finding:
@@ -82,7 +83,7 @@ def find_uptime(case: Case) -> Finding:
     down = np.array([not up for _, up in probes], np.int64)
     attempts = np.bincount(seconds, minlength=window.seconds)
     failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
-    return examine_share(case.criterion, attempts, failures, is_steady=False)
+    return examine_share(case.criterion, attempts, failures)
 
 
 def find_throughput(case: Case) -> Finding:
@@ -164,11 +165,12 @@ def examine_share(
     failures: Integers,
     lent_effect: float = 1.0,
     *,
-    is_steady: bool = True,
+    lulls: Booleans | None = None,
 ) -> Finding:
     """Judge the error rate, or availability or uptime, which are 1 − error rate.
 
     `attempts` (seconds,): operations or probes by second; `failures` (seconds,): those that failed.
+    `lulls`: the spell windows in which the service kept traffic away; None if there are none.
     """
     edges = batch_edges(len(attempts))
     sizes = np.add.reduceat(attempts, edges[:-1]).astype(np.float64)
@@ -218,8 +220,7 @@ def examine_share(
     effect_in_spell = spell_effect(criterion, failures, attempts)
     sizes, hits = in_spells(attempts) / effect_in_spell, in_spells(failures) / effect_in_spell
     over = is_surely_above(hits, sizes, max(allowed, 0.0), confidence_of_each(len(sizes)))
-    lull = thin(attempts) if is_steady else np.zeros(len(sizes), np.bool_)
-    return weigh(criterion, finding, Spells(over | lull, lull))
+    return weigh(criterion, finding, Spells.of(over, lulls))
 
 
 def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
@@ -263,4 +264,4 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
     else:
         bound = special.gammaincinv(counts / effect + 1, each)
         over = bound * effect / lengths < limit
-    return weigh(criterion, finding, Spells(np.asarray(over), np.zeros(len(over), np.bool_)))
+    return weigh(criterion, finding, Spells.of(np.asarray(over)))

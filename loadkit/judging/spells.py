@@ -47,6 +47,12 @@ class Spells:
     thin: Booleans
     """The windows that count as over because the traffic nearly stopped."""
 
+    @classmethod
+    def of(cls, over: Booleans, lulls: Booleans | None = None) -> "Spells":
+        """Windows over the limit by their operations, and lulls, which count as over too."""
+        thin = np.zeros(len(over), np.bool_) if lulls is None else lulls
+        return cls(over | thin, thin)
+
     @property
     def number(self) -> int:
         """The number of windows over the limit."""

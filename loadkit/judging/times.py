@@ -11,13 +11,13 @@ from loadkit.criterion import Criterion
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, decide, subject, undefined
+from loadkit.judging.lulls import find_lulls
 from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
     in_spells,
     spell_effect,
     spell_starts,
-    thin,
     weigh,
     within,
 )
@@ -54,6 +54,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 _BULK = (0.25, 0.5, 0.75, 0.9)
 """Quantiles by which operations are scored, to estimate their correlation from all of them."""
@@ -84,11 +85,11 @@ def find_time(case: Case) -> Finding:
     if quantile is not None:
         lent = case.lent_effect(lambda whole: whole_effect(whole, quantile))
         at_limit = case.lent_effect(lambda whole: limit_effect(whole, criterion.limit))
-        found = examine_percentile(criterion, traffic, lent, at_limit, is_steady=case.is_steady)
+        found = examine_percentile(criterion, traffic, lent, at_limit, lulls=find_lulls(case))
         return _with_uncorrected(case, found)
     if criterion.measure.statistic == "max":
         return examine_maximum(criterion, traffic)
-    return _with_uncorrected(case, examine_mean(criterion, traffic, is_steady=case.is_steady))
+    return _with_uncorrected(case, examine_mean(criterion, traffic, lulls=find_lulls(case)))
 
 
 def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
@@ -265,7 +266,7 @@ def examine_percentile(
     lent_effect: float = 1.0,
     lent_at_limit: float = 1.0,
     *,
-    is_steady: bool = True,
+    lulls: Booleans | None = None,
 ) -> Finding:
     """Judge a percentile: "p95 below L" means that less than 5 % of operations are at or above L.
 
@@ -290,8 +291,8 @@ def examine_percentile(
 
     `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the
     traffic too small for its own estimate. They come from the whole traffic (`whole_effect`,
-    `limit_effect`). `is_steady`: does the plan demand a constant load, so that the service caused
-    any lull?
+    `limit_effect`). `lulls`: the spell windows in which the service kept traffic away, shape
+    (windows,); None if there are none.
 
     Error rates by simulation (`tests/known_answers/verdict_table.py`, 2000 runs): at the limit, at
     most 5 % of the runs of each process pass and at most 5 % fail, for every effective size of the
@@ -364,7 +365,7 @@ def examine_percentile(
             "successes_only": quantile_of(traffic.histogram()[:FAILED], quantile),
         },
     )
-    return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, is_steady=is_steady))
+    return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, lulls))
 
 
 def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
@@ -378,7 +379,9 @@ def _edge(bucket: int) -> float:
     return math.inf if bucket >= FAILED else float(buckets.lower_edges(np.array([bucket]))[0])
 
 
-def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, *, is_steady: bool) -> Spells:
+def _spells(
+    criterion: Criterion, traffic: Traffic, limit: int, allowed: float, lulls: Booleans | None
+) -> Spells:
     arrivals = traffic.per_second()
     is_upper = criterion.comparison.is_upper
     late = traffic.per_second(limit + 1 if is_upper else limit)
@@ -386,11 +389,10 @@ def _spells(criterion: Criterion, traffic: Traffic, limit: int, allowed: float, 
     hits, sizes = in_spells(late) / effect, in_spells(arrivals) / effect
     is_surely_over = is_surely_above if is_upper else is_surely_below
     over = is_surely_over(hits, sizes, allowed, confidence_of_each(len(sizes)))
-    lull = thin(arrivals) if is_steady else np.zeros(len(sizes), np.bool_)
-    return Spells(over | lull, lull)
+    return Spells.of(over, lulls)
 
 
-def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = True) -> Finding:
+def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | None = None) -> Finding:
     """Judge the mean time of the operations; a time-out counts with its time limit.
 
     Another failed operation counts with the time it took, and at least with the mean of the
@@ -437,10 +439,10 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, is_steady: bool = Tr
             f"{subject(criterion)} is undefined: {format_ratio(failing)} of the operations failed, and at most "
             f"{format_ratio(_FAILED_IN_MEAN)} may; without them, {reason}",
         )
-    return weigh(criterion, finding, _mean_spells(criterion, traffic, is_steady=is_steady))
+    return weigh(criterion, finding, _mean_spells(criterion, traffic, lulls))
 
 
-def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> Spells:
+def _mean_spells(criterion: Criterion, traffic: Traffic, lulls: Booleans | None) -> Spells:
     """Compare each spell window's mean with the limit; its own seconds give the error."""
     starts = spell_starts(traffic.seconds)
     lengths = np.diff(np.append(starts, traffic.seconds))
@@ -455,8 +457,7 @@ def _mean_spells(criterion: Criterion, traffic: Traffic, *, is_steady: bool) -> 
         if criterion.comparison.is_upper
         else means + half_width < criterion.limit
     )
-    lull = thin(traffic.per_second()) if is_steady else np.zeros(len(number), np.bool_)
-    return Spells(np.asarray(over) | lull, lull)
+    return Spells.of(np.asarray(over), lulls)
 
 
 def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
