@@ -13,8 +13,18 @@ from loadkit.criterion import Criterion, Unit
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding, decide, listed, subject
 from loadkit.judging.readings import LEAST, Points, lookback, partly_answered, points_of
-from loadkit.judging.spells import SPELL, Spells, weigh
+from loadkit.judging.spells import weigh
 from loadkit.judging.statistics import batch_edges, mean_of_batches, persistence, theil_sen
+from loadkit.judging.unseen import (
+    TAIL,
+    are_over,
+    could_be_spell,
+    is_certain,
+    mean_could_be_over,
+    missed,
+    p95_could_be_over,
+    spells_of,
+)
 from loadkit.observers.observation import Judged, Observation
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status
@@ -28,11 +38,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
-_TAIL = 0.95
-_TAIL_ERROR = math.sqrt(_TAIL * (1 - _TAIL))
+_TAIL_ERROR = math.sqrt(TAIL * (1 - TAIL))
 """√(q(1−q)). Divided by the density at the quantile, it is the standard error for one reading."""
-_LATE = 0.05
-"""Unseen time of this share of a scrape interval is ignored, because scrapes are a little late."""
 _NORMAL_DENSITY = 0.1031
 """The density of the standard normal distribution at its p95."""
 _NEARBY = 0.04
@@ -138,18 +145,24 @@ def _examine(
 ) -> Finding:
     on_instance = f" on {points.instance}" if points.instance else ""
     finding, doubt = _weighed(criterion, observation, points, window, on_instance)
+    if finding is None or (points.problem and not _is_fail(criterion, observation, points, finding)):
+        reason = f"{subject(criterion)}{on_instance} cannot be judged: {points.problem}"
+        return Finding(Status.INCONCLUSIVE, reason)
     if points.problem:
-        if finding is None or not _is_certain(criterion, observation, points, finding):
-            reason = f"{subject(criterion)}{on_instance} cannot be judged: {points.problem}"
-            return Finding(Status.INCONCLUSIVE, reason)
         finding = finding.warned(f"{subject(criterion)}{on_instance}: {points.problem}")
-    assert finding is not None
     if doubt and finding.status is Status.PASS:
         finding = finding.become(Status.INCONCLUSIVE, f"{finding.value_in_words}, but {doubt}")
     trend = _trend(_bounded(points.values, criterion.limit)) if len(points.values) >= LEAST else ""
     if trend:
         finding = finding.warned(f"{subject(criterion)}{on_instance} {trend}")
     return finding
+
+
+def _is_fail(criterion: Criterion, observation: Observation, points: Points, finding: Finding) -> bool:
+    """Is a finding a fail, whatever the readings that are missing were?"""
+    return finding.status is Status.FAIL and (
+        _is_extreme(criterion, observation) or is_certain(criterion, observation.judged, points)
+    )
 
 
 def _is_extreme(criterion: Criterion, observation: Observation) -> bool:
@@ -167,122 +180,19 @@ def _weighed(
     """The finding of the readings, and why a pass of them is in doubt; None if they are too few."""
     if _is_extreme(criterion, observation) and len(points.values):
         partly = partly_answered(observation) if observation.warnings else ""
-        return _extreme(criterion, points, on_instance), _missed(points, window[0]) or partly
+        return _extreme(criterion, points, on_instance), missed(points, window[0]) or partly
     if len(points.values) < LEAST:
         return None, ""
     finding = _typical(criterion, observation.judged, points, window[1] - window[0], on_instance)
     doubt = (
-        _could_be_over(criterion, points)
+        p95_could_be_over(criterion, points)
         if observation.judged is Judged.P95
-        else _could_be_beyond(criterion, points, finding)
+        else mean_could_be_over(criterion, points, finding)
     )
     if criterion.comparison.forbids_spells:
-        finding = weigh(criterion, finding, _spells(criterion, points))
-        doubt = doubt or _could_be_spell(criterion, points)
+        finding = weigh(criterion, finding, spells_of(criterion, points))
+        doubt = doubt or could_be_spell(criterion, points)
     return finding, doubt
-
-
-def _is_certain(criterion: Criterion, observation: Observation, points: Points, finding: Finding) -> bool:
-    """Is a finding a fail whatever the unseen time was?"""
-    if finding.status is not Status.FAIL or _is_extreme(criterion, observation):
-        return finding.status is Status.FAIL
-    if criterion.comparison.forbids_spells and _spells(criterion, points).is_lasting:
-        return True
-    if observation.judged is Judged.P95:
-        over = points.seen_seconds(_over(criterion, points.values))
-        return over > (1 - _TAIL) * points.seconds + 1e-9
-    best = _mean_with_unseen(criterion, points, is_worst=False)
-    return best is not None and bool(_over(criterion, np.array([best]))[0])
-
-
-def _missed(points: Points, start: float) -> str:
-    """Why the extreme reading may not be known: a hole in the scrapes; empty if there is none."""
-    if points.hole is None:
-        return ""
-    first, last = points.hole
-    return (
-        f"it has no readings for {format_seconds(last - first)}, from second {first - start:.0f} "
-        f"to second {last - start:.0f} of the window"
-    )
-
-
-def _could_be_over(criterion: Criterion, points: Points) -> str:
-    """Why the p95 may violate the limit: what was not scraped could be over it; empty if not."""
-    unseen, over = points.unseen_seconds, points.seen_seconds(_over(criterion, points.values))
-    share = (unseen + over) / points.seconds
-    if not unseen or unseen + over <= (1 - _TAIL) * points.seconds + _LATE * points.interval:
-        return ""
-    side = "above" if criterion.comparison.is_upper else "below"
-    known = f" and {format_seconds(over)} are {side} the limit" if over > 0 else ""
-    return (
-        f"{format_seconds(unseen)} of {format_seconds(points.seconds)} have no readings{known}: "
-        f"{format_ratio(share)} of the time, and a p95 allows {format_ratio(1 - _TAIL)}"
-    )
-
-
-def _could_be_beyond(criterion: Criterion, points: Points, finding: Finding) -> str:
-    """Why the mean may violate the limit: what was not scraped could be bad; empty if it cannot.
-
-    The interval of the mean moves by as much as the worst plausible values move the mean.
-    """
-    worst = _mean_with_unseen(criterion, points, is_worst=True)
-    if worst is None or finding.measured is None or finding.interval is None or not points.unread_seconds:
-        return ""
-    is_upper = criterion.comparison.is_upper
-    end = finding.interval[1 if is_upper else 0] + worst - finding.measured
-    if not _over(criterion, np.array([end]))[0]:
-        return ""
-    return (
-        f"{format_seconds(points.unread_seconds)} of {format_seconds(points.seconds)} have no readings; with the "
-        f"worst values there it would be {format_quantity(end, criterion.measure.unit)} at "
-        f"{'most' if is_upper else 'least'}"
-    )
-
-
-def _mean_with_unseen(criterion: Criterion, points: Points, *, is_worst: bool) -> float | None:
-    """The mean if the unseen time had the worst (best) plausible value; None if nothing is plausible.
-
-    A share is between 0 and 1, or its largest reading. Other measures are 0 at least. Above, they
-    have no bound, so the worst is the largest reading, and the best for a lower limit is unknown.
-    The unseen time has its usual weight, such as the lookups of a hit rate per second.
-    """
-    if not np.isfinite(points.values).all():
-        return None
-    is_share, is_high = criterion.measure.unit is Unit.RATIO, criterion.comparison.is_upper is is_worst
-    if is_high and not is_share and not is_worst:
-        return None
-    highest, lowest = float(points.values.max()), float(points.values.min())
-    value = max(highest, 1.0 if is_share else highest) if is_high else min(lowest, 0.0)
-    weight = float(points.wholes.sum() / points.lengths.sum()) * points.unread_seconds
-    return float((points.parts.sum() + value * weight) / (points.wholes.sum() + weight))
-
-
-def _could_be_spell(criterion: Criterion, points: Points) -> str:
-    """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
-    length = float(np.median(points.lengths))
-    missing = [
-        np.linspace(first, last, 2 * count + 1)[1::2]
-        for first, last in points.unseen
-        if (count := round((last - first) / length))
-    ]
-    if not missing:
-        return ""
-    times = np.concatenate([points.times, *missing])
-    worst = math.inf if criterion.comparison.is_upper else -math.inf
-    values = np.concatenate([points.values, np.full(len(times) - len(points.times), worst)])
-    order = np.argsort(times, kind="stable")
-    spells = _spells(
-        criterion,
-        dataclasses.replace(points, times=times[order], values=values[order], unseen=np.empty((0, 2))),
-    )
-    if not spells.is_lasting:
-        return ""
-    return f"{format_seconds(points.unseen_seconds)} have no readings, which could hide a lasting bad spell"
-
-
-def _over(criterion: Criterion, values: Floats) -> Booleans:
-    """Which readings are over the limit; for a lower limit, under it."""
-    return values > criterion.limit if criterion.comparison.is_upper else values < criterion.limit
 
 
 def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
@@ -318,7 +228,7 @@ def _infinite(criterion: Criterion, value: float, points: Points, name: str, at:
 def _infinite_mean(criterion: Criterion, points: Points, name: str) -> Finding:
     """A mean with infinite readings: a fail if all of them violate the limit; never a pass."""
     infinite = points.values[np.isinf(points.values)]
-    if _over(criterion, infinite).all():
+    if are_over(criterion, infinite).all():
         return _infinite(criterion, float(infinite[0]), points, name)
     reason = f"{name} cannot be judged: {len(infinite)} of {len(points.values)} readings are infinite"
     return Finding(Status.INCONCLUSIVE, reason, samples=len(points.values))
@@ -349,7 +259,7 @@ def _typical(
         mean = mean_of_batches(np.add.reduceat(points.parts, edges), np.add.reduceat(points.wholes, edges))
         value, half_width, name = mean.value, mean.half_width, ""
     else:
-        value = points.quantile(_TAIL if criterion.comparison.is_upper else 1 - _TAIL)
+        value = points.quantile(TAIL if criterion.comparison.is_upper else 1 - TAIL)
         if math.isinf(value):
             return _infinite(criterion, value, points, f"p95 of {about}")
         points = dataclasses.replace(points, values=_bounded(points.values, criterion.limit))
@@ -395,29 +305,9 @@ def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
     deviation = float(values.std())
     if deviation == 0:
         return 0.0
-    centre = _TAIL if is_upper else 1 - _TAIL
+    centre = TAIL if is_upper else 1 - TAIL
     low, high = np.quantile(values, [centre - _NEARBY, centre + _NEARBY])
     return _TAIL_ERROR * max(float(high - low) / (2 * _NEARBY) / deviation, 1 / _NORMAL_DENSITY)
-
-
-def _spells(criterion: Criterion, points: Points) -> Spells:
-    """The ten-second windows in which all readings are over the limit.
-
-    A window that nobody saw is not over the limit. It separates the windows beside it.
-    """
-    over = _over(criterion, points.values)
-    edges = np.append(points.unseen.ravel(), points.times)
-    begin, end = float(edges.min()), float(edges.max())
-    window = ((points.times - begin) // SPELL).astype(np.int64)
-    present, starts = np.unique(window, return_index=True)
-    middles = begin + (np.arange((end - begin) // SPELL + 1) + 0.5) * SPELL
-    is_judged = np.zeros(len(middles), np.bool_)
-    for first, last in points.unseen:
-        is_judged |= (first <= middles) & (middles <= last)
-    is_judged[present] = True
-    bad = np.zeros(len(middles), np.bool_)
-    bad[present] = np.logical_and.reduceat(over, starts)
-    return Spells.of(bad[is_judged])
 
 
 def _trend(values: Floats) -> str:

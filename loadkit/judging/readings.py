@@ -244,8 +244,8 @@ def _increases(
     """A counter's increase over intervals of max(5 s, 2 scrape intervals).
 
     The increase between the two scrapes around a counter reset is unknown: a counter may restart at
-    any value. That time is `unseen`, and no reading spans it. What remains before it is shorter
-    than the other intervals. Its reading is the increase over the full length up to there.
+    any value. That time is `unseen`, and no reading spans it. What remains before it is shorter than
+    the other intervals. The rate there is that of the full length up to the reset.
     """
     least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval) - 0.25 * observation.scrape_interval
     fell = _fell(values)
@@ -270,7 +270,8 @@ def _increases(
         begins += edges[:-1]
         since += edges[:-1]
         ends += edges[1:]
-        if edges[-1] != last:
+        # Without a reset, the scrape after the window covers the end.
+        if edges[-1] != last and len(starts):
             begins.append(edges[-1])
             since.append(segment[times[segment] <= times[last] - least][-1])
             ends.append(last)
