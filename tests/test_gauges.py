@@ -658,6 +658,18 @@ def test_missing_scrapes_next_to_a_bad_spell_could_make_it_lasting():
     assert "30 s have no readings, which could hide a lasting bad spell" in finding.reason
 
 
+def test_a_reset_between_two_bad_readings_could_make_the_spell_lasting():
+    rates = np.full(241, 0.4)
+    rates[119:121], rates[122:124] = 0.9, 0.9
+    values = np.concatenate([[0], SLOW * np.cumsum(rates)])
+    whole = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER), 3600)
+    values[122:] -= values[122]
+    finding = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER), 3600)
+    assert whole.status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "15 s have no readings, which could hide a lasting bad spell" in finding.reason
+
+
 def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():
     short = Series("metrics-2", START + 7 + 240 + SLOW * np.arange(24), np.full(24, 0.4))
     observation = observed(

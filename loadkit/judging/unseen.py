@@ -106,13 +106,12 @@ def _mean_with_unseen(criterion: Criterion, points: Points, *, is_worst: bool) -
 def could_be_spell(criterion: Criterion, points: Points) -> str:
     """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
     length = float(np.median(points.lengths))
-    missing = [
-        np.linspace(first, last, 2 * count + 1)[1::2]
-        for first, last in points.unseen
-        if (count := round((last - first) / length))
-    ]
-    if not missing:
+    if not len(points.unseen):
         return ""
+    missing = []
+    for first, last in points.unseen:
+        readings = max(1, round((last - first) / length))
+        missing.append(np.linspace(first, last, 2 * readings + 1)[1::2])
     times = np.concatenate([points.times, *missing])
     worst = math.inf if criterion.comparison.is_upper else -math.inf
     values = np.concatenate([points.values, np.full(len(times) - len(points.times), worst)])
