@@ -5,7 +5,8 @@ import pytest
 from scipy import special
 
 from loadkit.criterion import Comparison, Unit
-from loadkit.judging.gauges import examine_gauge, lookback, points_of
+from loadkit.judging.gauges import examine_gauge
+from loadkit.judging.readings import lookback, points_of
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.verdict import Status
 from tests.builders import gauge
@@ -80,15 +81,48 @@ def test_a_counter_that_restarts_above_zero_has_no_rate_there(interval, restart)
     assert any("began again 1 times" in warning for warning in never.warnings)
 
 
-def test_a_reset_is_time_without_readings():
+@pytest.mark.parametrize("reset", [1, 5, 9, 10, 11, 18])
+def test_only_the_time_between_the_scrapes_around_a_reset_is_unseen(reset):
+    values = busy(0.4, 300, SLOW, spread=0)
+    values[reset:] -= values[reset]
+    observation = observed(values, interval=SLOW, reading=Reading.COUNTER)
+    points = points_of(observation, observation.series[0], START, START + MINUTES)
+    before = START + SLOW * (reset - 1)
+    assert points.unseen.tolist() == [[before, before + SLOW]]
+    assert points.lengths.sum() == MINUTES - SLOW
+    assert points.values == pytest.approx(0.4)
+    assert found(gauge(0.7), observation).status is Status.PASS
+
+
+def test_a_reading_before_a_reset_is_taken_over_two_scrapes_too():
+    """One scrape interval is left there. Its increase counts once, and its rate is a usual one."""
+    values = SLOW * np.array([0, 0, 0, 0, 0.8, 1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0], float).cumsum()
+    values[6:] = 0
+    observation = observed(values, interval=SLOW, reading=Reading.COUNTER)
+    points = points_of(observation, observation.series[0], START, START + 14 * SLOW)
+    assert points.lengths[:3].tolist() == [30, 30, 15]
+    assert points.values[:3] == pytest.approx([0, 0.4, 0.9])
+    assert points.parts[:3] == pytest.approx([0, 12, 15])
+
+
+def test_a_late_scrape_after_a_restart_takes_no_pass_back():
     values = busy(0.4, 300, SLOW, spread=0)
     values[10:] -= values[10]
+    observation = observed(values, interval=SLOW, reading=Reading.COUNTER)
+    observation.series[0].times[10] += 0.2
+    assert found(gauge(0.7), observation).status is Status.PASS
+
+
+def test_two_resets_in_five_minutes_are_too_much_unseen_time_for_a_p95():
+    values = busy(0.4, 300, SLOW, spread=0)
+    values[6:] -= values[6]
+    values[14:] -= values[14]
     finding = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER))
     assert finding.status is Status.INCONCLUSIVE
-    assert "30 s of 5 min have no readings" in finding.reason
+    assert "30 s of 5 min have no readings: 10 % of the time" in finding.reason
 
 
-def test_an_extreme_does_not_pass_over_two_readings_with_resets_in_a_row():
+def test_an_extreme_does_not_pass_over_two_scrapes_between_resets():
     values = busy(0.4, 600, SLOW, spread=0)
     values[20:] -= values[20]
     values[22:] -= values[22]
@@ -98,7 +132,7 @@ def test_an_extreme_does_not_pass_over_two_readings_with_resets_in_a_row():
         600,
     )
     assert finding.status is Status.INCONCLUSIVE
-    assert "no readings for 60 s" in finding.reason
+    assert "no readings for 45 s, from second 285 to second 330" in finding.reason
 
 
 def test_a_reset_of_what_a_share_is_of_gives_no_share_there():
@@ -396,6 +430,200 @@ def test_a_fail_stays_a_fail_beside_missing_scrapes(judged, comparison):
     assert finding.status is Status.FAIL
 
 
+@pytest.mark.parametrize(("judged", "comparison"), EXTREMES)
+@pytest.mark.parametrize("missing", [(9, 10, 11, 12), range(9, 18), range(5, 21)])
+def test_an_extreme_that_was_seen_is_a_fail_whatever_is_missing_elsewhere(judged, comparison, missing):
+    finding = scraped_but(*missing, judged=judged, comparison=comparison, peaks=[3])
+    assert finding.status is Status.FAIL
+    assert "100 % at its highest" in finding.reason
+    assert any("gap of" in warning for warning in finding.warnings)
+
+
+def test_few_readings_are_enough_for_an_extreme_that_was_seen():
+    finding = found(NEVER, observed(np.full(5, 0.9)), 4)
+    assert finding.status is Status.FAIL
+    assert "only 5 readings" in finding.warnings[0]
+    assert found(NEVER, observed(np.full(5, 0.4)), 4).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("level", "peaks", "status"),
+    [
+        (0.9, (), Status.FAIL),  # 225 s of 300 over the limit
+        (0.4, range(20), Status.FAIL),
+        (0.4, (3,), Status.INCONCLUSIVE),  # 15 s of 300 are not more than 5 %
+    ],
+)
+def test_a_p95_fails_beside_a_hole_if_the_time_seen_over_the_limit_is_too_much(level, peaks, status):
+    missing = (9, 10, 11, 12, 13)
+    is_below = Comparison.IS_BELOW
+    assert scraped_but(*missing, level=level, peaks=peaks, comparison=is_below).status is status
+
+
+def test_a_p95_over_the_limit_in_the_part_seen_is_no_fail_of_the_whole():
+    """One of the 15 s readings is over the limit: a tenth of what was seen, 1.25 % of the window."""
+    values = np.full(10, 0.4)
+    values[4] = 1.0
+    finding = found(gauge(0.7, comparison=Comparison.IS_BELOW), observed(values, interval=SLOW), 1200)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "gap" in finding.reason
+
+
+def test_a_lasting_spell_that_was_seen_is_a_fail_whatever_is_missing_elsewhere():
+    values = np.full(2401, 0.4)
+    values[500:535] = 0.95
+    values[1000:1100] = np.nan
+    finding = found(gauge(0.7), observed(values), 2400)
+    assert finding.status is Status.FAIL
+    assert "3 in a row" in finding.reason
+
+
+def test_bad_windows_beside_a_hole_are_not_in_a_row():
+    values = np.full(2401, 0.4)
+    values[500:520] = 0.95
+    values[520:620] = np.nan
+    values[620:640] = 0.95
+    finding = found(gauge(0.7), observed(values), 2400)
+    assert finding.status is Status.INCONCLUSIVE
+    assert "gap of 101 s" in finding.reason
+
+
+# --- the mean over a hole
+
+
+BELOW = Comparison.IS_BELOW
+
+
+@pytest.mark.parametrize(
+    ("level", "comparison", "limit", "status"),
+    [
+        (0.4, Comparison.IS_BELOW, 0.45, Status.INCONCLUSIVE),  # 30 s at 100 %: 46 %
+        (0.4, Comparison.IS_BELOW, 0.47, Status.PASS),
+        (0.95, Comparison.IS_ABOVE, 0.9, Status.INCONCLUSIVE),  # 30 s at 0: 85.5 %
+        (0.95, Comparison.IS_ABOVE, 0.85, Status.PASS),
+        (1.5, Comparison.IS_BELOW, 1.55, Status.PASS),  # a share above 100 % is as high as it was seen
+    ],
+)
+def test_what_was_not_scraped_counts_in_a_mean_with_the_worst_plausible_value(
+    level, comparison, limit, status
+):
+    values = np.full(21, level)
+    values[[9, 10]] = np.nan
+    finding = found(gauge(limit, comparison=comparison), observed(values, interval=SLOW, judged=Judged.MEAN))
+    assert finding.status is status
+    if status is Status.INCONCLUSIVE:
+        assert "30 s of 5 min have no readings; with the worst values there it would be" in finding.reason
+
+
+def test_a_mean_without_an_upper_bound_counts_the_largest_reading():
+    values = np.full(21, 1e9)
+    values[2] = 3e9
+    whole = observed(values, interval=SLOW, judged=Judged.MEAN, unit="bytes")
+    values = values.copy()
+    values[[9, 10]] = np.nan
+    hole = observed(values, interval=SLOW, judged=Judged.MEAN, unit="bytes")
+    end = found(gauge(9e9, "CPU utilization", Unit.BYTES, BELOW), hole).interval[1]
+    moved = 0.1 * (3e9 - (18e9 + 3e9) / 19)
+    close = gauge(end + 0.9 * moved, "CPU utilization", Unit.BYTES, BELOW)
+    assert found(close, whole).status is Status.PASS
+    assert found(close, hole).status is Status.INCONCLUSIVE
+    assert found(gauge(end + 1.1 * moved, "CPU utilization", Unit.BYTES, BELOW), hole).status is Status.PASS
+
+
+def test_a_mean_rate_is_known_over_a_gap_between_scrapes_and_not_over_a_reset():
+    values = busy(0.4, 300, SLOW, spread=0)
+    keep = np.setdiff1d(np.arange(21), [9, 10])
+    gap = observed(values, interval=SLOW, reading=Reading.COUNTER, judged=Judged.MEAN)
+    gap = dataclasses.replace(gap, series=(Series("metrics-1", gap.series[0].times[keep], values[keep]),))
+    reset = values.copy()
+    reset[10:] -= reset[10]
+    again = observed(reset, interval=SLOW, reading=Reading.COUNTER, judged=Judged.MEAN)
+    below = gauge(0.42, comparison=Comparison.IS_BELOW)
+    assert found(below, gap).status is Status.PASS
+    assert found(below, again).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("comparison", "level", "limit", "status"),
+    [
+        (Comparison.IS_BELOW, 0.9, 0.6, Status.FAIL),  # 60 s of 300 at 0: 72 %
+        (Comparison.IS_BELOW, 0.9, 0.8, Status.INCONCLUSIVE),
+        (Comparison.IS_ABOVE, 0.3, 0.5, Status.FAIL),  # 60 s of 300 at 100 %: 44 %
+        (Comparison.IS_ABOVE, 0.3, 0.4, Status.INCONCLUSIVE),
+    ],
+)
+def test_a_mean_fails_beside_a_hole_if_no_plausible_value_there_would_save_it(
+    comparison, level, limit, status
+):
+    values = np.full(21, level)
+    values[9:13] = np.nan
+    finding = found(gauge(limit, comparison=comparison), observed(values, interval=SLOW, judged=Judged.MEAN))
+    assert finding.status is status
+
+
+# --- what a share is of
+
+
+def pool_but(*missing, comparison=Comparison.STAYS_BELOW, late=0.0, value=np.nan):
+    """A pool scraped every 15 s in 300 s. Its size is not known at the scrapes with these numbers."""
+    sizes = np.full(21, 10.0)
+    sizes[list(missing)] = value
+    size = Series("metrics-1", START + late + SLOW * np.arange(21), sizes)
+    observation = observed(np.full(21, 4.0), interval=SLOW, capacity=(size,))
+    return found(gauge(0.7, comparison=comparison), observation)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_share_is_unseen_where_its_capacity_was_not_scraped(value):
+    stays, never = (
+        pool_but(9, 10, comparison=comparison, value=value)
+        for comparison in (Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS)
+    )
+    assert (stays.status, never.status) == (Status.INCONCLUSIVE, Status.INCONCLUSIVE)
+    assert "30 s of 5 min have no readings" in stays.reason
+    assert "no readings for 45 s, from second 120 to second 165" in never.reason
+    assert "2 of 21 values of metrics-1 are missing" in stays.warnings
+
+
+@pytest.mark.parametrize("comparison", [Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS])
+def test_one_missing_scrape_of_a_capacity_is_bearable(comparison):
+    assert pool_but(9, comparison=comparison).status is Status.PASS
+
+
+@pytest.mark.parametrize("late", [-7.5, -3.0, 3.0, 7.5])
+def test_a_capacity_that_is_scraped_at_other_times_has_no_gap(late):
+    finding = pool_but(comparison=Comparison.NEVER_EXCEEDS, late=late)
+    assert finding.status is Status.PASS
+    assert finding.samples == 21
+
+
+def test_a_long_gap_of_a_capacity_is_named():
+    finding = pool_but(9, 10, 11, 12)
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.reason.endswith(
+        "cannot be judged: of what it is a share of, its scrapes have a gap of 75 s"
+    )
+
+
+def test_a_hit_rate_has_no_reading_where_the_lookups_were_not_scraped():
+    times = START + np.arange(301.0)
+    lookups = 100.0 * np.arange(301)
+    lookups[100:102] = np.nan
+    observation = observed(
+        90.0 * np.arange(301),
+        reading=Reading.COUNTER,
+        capacity=(Series("metrics-1", times, lookups),),
+        capacity_reading=Reading.COUNTER,
+        judged=Judged.MEAN,
+    )
+    never = found(gauge(0.8, comparison=Comparison.NEVER_FALLS_BELOW), observation)
+    above = found(gauge(0.8, comparison=Comparison.IS_ABOVE), observation)
+    assert never.status is Status.INCONCLUSIVE
+    assert "from second 99 to second 102" in never.reason
+    assert above.status is Status.PASS
+    assert above.measured == pytest.approx(0.9)
+
+
 def test_an_instance_that_was_planned_to_go_is_not_missed_after_its_end():
     values = np.full(18, 0.4)
     observation = observed(values, interval=SLOW, lifespans={"metrics-1": (START, START + 255)})
@@ -428,6 +656,18 @@ def test_missing_scrapes_next_to_a_bad_spell_could_make_it_lasting():
     assert found(gauge(0.7), observation, 2400).status is Status.PASS
     assert finding.status is Status.INCONCLUSIVE
     assert "30 s have no readings, which could hide a lasting bad spell" in finding.reason
+
+
+def test_a_reset_between_two_bad_readings_could_make_the_spell_lasting():
+    rates = np.full(241, 0.4)
+    rates[119:121], rates[122:124] = 0.9, 0.9
+    values = np.concatenate([[0], SLOW * np.cumsum(rates)])
+    whole = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER), 3600)
+    values[122:] -= values[122]
+    finding = found(gauge(0.7), observed(values, interval=SLOW, reading=Reading.COUNTER), 3600)
+    assert whole.status is Status.PASS
+    assert finding.status is Status.INCONCLUSIVE
+    assert "15 s have no readings, which could hide a lasting bad spell" in finding.reason
 
 
 def test_an_instance_that_comes_between_slow_scrapes_is_judged_from_then_on():

@@ -146,9 +146,10 @@ def test_a_ramp_of_one_population_is_no_lull_of_the_service():
     ends = Workload(Model.REQUESTS, (Stage(0, 50), Stage(150, 50), Stage(0, 1), Stage(150, 1)), MIX)
     stays = response_time(limit=0.5, comparison=Comparison.STAYS_BELOW)
     starts = np.sort(np.random.default_rng(1).uniform(0, 300, 6000))
-    starts = starts[(starts < 250) | (np.arange(len(starts)) % 5 == 0)]
+    of_users = np.arange(len(starts)) % 5 == 0
     table = SliceTable()
-    table.record(samples_of(starts, np.full(len(starts), 0.02)), population="users")
+    for name, some in (("users", starts[of_users]), (INSERTS.name, starts[~of_users & (starts < 250)])):
+        table.record(samples_of(some, np.full(len(some), 0.02)), population=name)
     for others, status in (
         (INSERTS, Status.FAIL),
         (dataclasses.replace(INSERTS, workload=ends), Status.PASS),

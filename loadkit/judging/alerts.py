@@ -8,7 +8,7 @@ from loadkit.criterion import Criterion, Measure, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
-from loadkit.judging.gauges import coverage_problem, partly_answered
+from loadkit.judging.readings import coverage_of, partly_answered
 from loadkit.observers.observation import LIFE_SIGN, Observation
 from loadkit.recording.run import Run
 from loadkit.units import format_seconds
@@ -130,4 +130,4 @@ def _stall(observation: Observation, begin: float, end: float) -> str:
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))
     interval = observation.scrape_interval
     near = alive[(alive >= begin - interval) & (alive <= end + interval)]
-    return coverage_problem(near, begin, end, interval)
+    return coverage_of(near, begin, end, interval).problem

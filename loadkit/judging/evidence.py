@@ -193,9 +193,12 @@ class Evidence:
         """The sum of a gauge over all workers, by second of a window; shape (`seconds`,)."""
         return self.per_second(lambda worker_second: worker_second.gauge(gauge), window)
 
-    def in_flight(self, window: Window) -> Floats:
-        """Operations without an answer, by second of a window; shape (`seconds`,)."""
-        return self.total(IN_FLIGHT, window)
+    def in_flight(self, window: Window, population: str | None = None) -> Floats:
+        """Operations without an answer, at the end of each second of a window; shape (`seconds`,).
+
+        They are those of one population, or of all.
+        """
+        return self.per_second(lambda worker_second: worker_second.gauge(IN_FLIGHT, population), window)
 
     def count(self, name: str) -> int:
         """The total of a named counter in the whole run."""
@@ -265,6 +268,8 @@ class Case:
     """The kind of time by which the operations are judged."""
     chosen: Traffic | None = None
     """Operations to judge instead of those in the window."""
+    kept: Booleans | None = None
+    """The window's seconds that `chosen` covers, shape (`window.seconds`,); None if all."""
 
     @property
     def traffic(self) -> Traffic:
@@ -300,11 +305,13 @@ class Case:
 
     def only(self, seconds: Booleans) -> "Case":
         """The same case with only the operations of the marked seconds; shape (`seconds`,)."""
-        return replace(self, chosen=self.traffic.only(seconds))
+        kept = np.ones(self.window.seconds, np.bool_) if self.kept is None else self.kept.copy()
+        kept[kept] = seconds
+        return replace(self, chosen=self.traffic.only(seconds), kept=kept)
 
     def by_service_time(self) -> "Case":
         """The same case with service times, which begin when an operation is sent."""
-        return replace(self, kind=Kind.SERVICE, chosen=None)
+        return replace(self, kind=Kind.SERVICE, chosen=None, kept=None)
 
     def lent_effect(self, effect_of: Callable[[Traffic], float]) -> float:
         """The whole traffic's design effect, for a part too small for its own estimate.

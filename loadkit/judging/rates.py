@@ -1,8 +1,7 @@
 """Error rate, availability, uptime and throughput."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +10,21 @@ from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding, broken_by, decide
+from loadkit.judging.lulls import find_lulls
+from loadkit.judging.shares import Share, interval_of
 from loadkit.judging.spells import (
     Spells,
     confidence_of_each,
     dispersion,
     in_spells,
+    longest_stretch,
     spell_effect,
-    thin,
     weigh,
-    within,
 )
 from loadkit.judging.statistics import (
-    EXCLUDED,
-    batch_edges,
-    bounds,
-    design_effect,
-    effective_size,
-    grossly_above,
     growth_to_decide,
     is_surely_above,
     mean_of_seconds,
-    persistence,
-    recurrence,
 )
 from loadkit.recording.histogram import FAILED, lower_edges
 from loadkit.recording.slices import Kind, worker_series
@@ -56,6 +48,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 _PROBED = 0.9
@@ -66,7 +59,7 @@ def find_share(case: Case) -> Finding:
     """Judge the error rate or availability of the operations."""
     attempts, failures = case.traffic.per_second(), case.traffic.per_second(FAILED)
     lent = case.lent_effect(failure_effect)
-    return examine_share(case.criterion, attempts, failures, lent, is_steady=case.is_steady)
+    return examine_share(case.criterion, attempts, failures, lent, lulls=find_lulls(case))
 
 
 def find_uptime(case: Case) -> Finding:
@@ -85,7 +78,7 @@ def find_uptime(case: Case) -> Finding:
     down = np.array([not up for _, up in probes], np.int64)
     attempts = np.bincount(seconds, minlength=window.seconds)
     failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
-    return examine_share(case.criterion, attempts, failures, is_steady=False)
+    return examine_share(case.criterion, attempts, failures)
 
 
 def find_throughput(case: Case) -> Finding:
@@ -147,50 +140,7 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
 
 def failure_effect(traffic: Traffic) -> float:
     """The design effect of failures, for a part of the traffic too small for its own estimate."""
-    return _Share.of(traffic.per_second(), traffic.per_second(FAILED), 1.0).effect
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """The share of the operations that failed, and how much it is worth."""
-
-    value: float
-    effect: float
-    """The design effect of the operations."""
-    size: float
-    """The effective number of independent operations."""
-    batches: int
-
-    @classmethod
-    def of(cls, attempts: Integers, failures: Integers, lent_effect: float) -> "_Share":
-        """The share of a window from operations and failures by second, shapes (s,)."""
-        value = float(failures.sum()) / max(1.0, float(attempts.sum()))
-        period = recurrence(failures - value * attempts)
-        edges = batch_edges(len(attempts), period)[:-1]
-        sizes = np.add.reduceat(attempts, edges).astype(np.float64)
-        hits = np.add.reduceat(failures, edges).astype(np.float64)
-        is_present = sizes > 0
-        sizes, hits = sizes[is_present], hits[is_present]
-        effect = max(1.0, lent_effect)
-        if len(sizes) > 1:
-            own = float(design_effect(hits[:, np.newaxis], sizes)[0]) * persistence(hits / sizes)
-            effect = max(effect, own)
-        size = effective_size(float(sizes.sum()), np.array(effect), max(2, len(sizes)))
-        return cls(value, effect, float(size), len(sizes))
-
-
-def _lowest_without_events(attempts: Integers, failures: Integers, lent_effect: float) -> Iterator[float]:
-    """Further lower bounds of a share of failures, each without the worst seconds of the window.
-
-    As for a percentile, an outage must not put in doubt a breach that the rest shows for sure.
-    """
-    shares = np.divide(failures, attempts, out=np.zeros(len(attempts)), where=attempts > 0)
-    worst_first = np.argsort(-shares, kind="stable")
-    for part in EXCLUDED:
-        is_kept = np.ones(len(attempts), np.int64)
-        is_kept[worst_first[: math.ceil(part * len(attempts))]] = 0
-        rest = _Share.of(attempts * is_kept, failures * is_kept, lent_effect)
-        yield bounds(rest.value * rest.size, rest.size)[0] if rest.size else 0.0
+    return Share.of(traffic.per_second(), traffic.per_second(FAILED), 1.0).effect
 
 
 def examine_share(
@@ -199,19 +149,16 @@ def examine_share(
     failures: Integers,
     lent_effect: float = 1.0,
     *,
-    is_steady: bool = True,
+    lulls: Booleans | None = None,
 ) -> Finding:
     """Judge the error rate, or availability or uptime, which are 1 − error rate.
 
     `attempts` (seconds,): operations or probes by second; `failures` (seconds,): those that failed.
+    `lulls`: the spell windows in which the service kept traffic away; None if there are none.
     """
-    share = _Share.of(attempts, failures, lent_effect)
-    lower, upper = bounds(share.value * share.size, share.size)
-    # A single lasting event gives no estimate of a correlation.
-    bursts = within(failures, attempts)
+    share = Share.of(attempts, failures, lent_effect)
+    lower, upper = interval_of(attempts, failures, lent_effect)
     total, failed = float(attempts.sum()), float(failures.sum())
-    lower = max(lower, grossly_above(failed / bursts, total / bursts))
-    lower = max(lower, *_lowest_without_events(attempts, failures, lent_effect))
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
     measured = share.value if is_failing_share else 1 - share.value
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
@@ -249,8 +196,8 @@ def examine_share(
     effect_in_spell = spell_effect(criterion, failures, attempts)
     sizes, hits = in_spells(attempts) / effect_in_spell, in_spells(failures) / effect_in_spell
     over = is_surely_above(hits, sizes, max(allowed, 0.0), confidence_of_each(len(sizes)))
-    lull = thin(attempts) if is_steady else np.zeros(len(sizes), np.bool_)
-    return weigh(criterion, finding, Spells(over | lull, lull))
+    stretch = longest_stretch(failures, attempts, allowed)
+    return weigh(criterion, finding, Spells.of(over, lulls, stretch, len(attempts)))
 
 
 def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
@@ -293,4 +240,4 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
     else:
         bound = special.gammaincinv(counts / effect + 1, each)
         over = bound * effect / lengths < limit
-    return weigh(criterion, finding, Spells(np.asarray(over), np.zeros(len(over), np.bool_)))
+    return weigh(criterion, finding, Spells.of(np.asarray(over)))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding
-from loadkit.judging.statistics import CONFIDENCE
+from loadkit.judging.statistics import CONFIDENCE, is_surely_above
 from loadkit.verdict import Status
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "confidence_of_each",
     "dispersion",
     "in_spells",
+    "longest_stretch",
     "spell_effect",
     "spell_starts",
     "thin",
@@ -46,6 +47,18 @@ class Spells:
     """By window, in order of time."""
     thin: Booleans
     """The windows that count as over because the traffic nearly stopped."""
+    stretch: int = 0
+    """The longest stretch of seconds in which most operations were over the limit."""
+    seconds: int = 0
+    """The length of all windows together, if the stretch is known."""
+
+    @classmethod
+    def of(
+        cls, over: Booleans, lulls: Booleans | None = None, stretch: int = 0, seconds: int = 0
+    ) -> "Spells":
+        """Windows over the limit by their operations, and lulls, which count as over too."""
+        thin = np.zeros(len(over), np.bool_) if lulls is None else lulls
+        return cls(over | thin, thin, stretch, seconds)
 
     @property
     def number(self) -> int:
@@ -55,13 +68,21 @@ class Spells:
     @property
     def longest(self) -> int:
         """The largest number of windows over the limit in a row."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.over.astype(np.int64), [0]])))
-        return int((edges[1::2] - edges[::2]).max(initial=0))
+        return _longest_run(self.over)
 
     @property
     def is_lasting(self) -> bool:
         """Is there a lasting bad spell?"""
-        return self.longest >= _LASTING or self.number > max(1.0, _SHARE * len(self.over))
+        too_many = self.number > max(1.0, _SHARE * len(self.over))
+        return self.longest >= _LASTING or too_many or self._is_outage
+
+    @property
+    def _is_outage(self) -> bool:
+        """Is the stretch longer than a window and than the allowed share of the time?
+
+        It may lie in two windows so that only one of them is surely over the limit.
+        """
+        return self.stretch > max(SPELL, _SHARE * self.seconds)
 
     def __str__(self) -> str:
         """A description: "4 of 30 ten-second windows broke the limit, 3 in a row"."""
@@ -69,7 +90,10 @@ class Spells:
         lulls = (
             f", {int(self.thin.sum())} of them with under half the usual traffic" if self.thin.any() else ""
         )
-        return f"{self.number} of {len(self.over)} ten-second windows broke the limit{in_a_row}{lulls}"
+        outage = f", and {self.stretch} s on end" if self._is_outage else ""
+        return (
+            f"{self.number} of {len(self.over)} ten-second windows broke the limit{in_a_row}{lulls}{outage}"
+        )
 
 
 def spell_starts(seconds: int) -> Integers:
@@ -116,6 +140,22 @@ def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float
     return 1.0 if criterion.comparison.holds_always else within(hits, sizes)
 
 
+def longest_stretch(hits: Integers, sizes: Integers, allowed: float) -> int:
+    """The longest stretch of seconds in which surely most operations were over a limit.
+
+    `sizes` (seconds,): operations by second; `hits` (seconds,): those over the limit; `allowed`: the
+    share that may be over it.
+    """
+    share, each = max(allowed, 0.5), confidence_of_each(len(sizes))
+    is_bad = is_surely_above(hits.astype(np.float64), sizes.astype(np.float64), share, each)
+    return _longest_run(is_bad)
+
+
+def _longest_run(flags: Booleans) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int64), [0]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
+
+
 def dispersion(counts: Integers) -> float:
     """Variance of counts by second about spell windows' means ÷ Poisson variance; at least 1."""
     starts = spell_starts(len(counts))
@@ -147,7 +187,7 @@ def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
     """Apply spells to the whole window's finding: "stays" forbids a lasting one, "never" any."""
     shown = {"windows": len(spells.over), "over": np.flatnonzero(spells.over).tolist()}
     finding = replace(finding, details={**finding.details, "spells": shown})
-    if not spells.number:
+    if not spells.number and not spells.is_lasting:
         return finding
     violated = spells.is_lasting if criterion.comparison.forbids_spells else criterion.comparison.holds_always
     if not violated:

@@ -16,6 +16,7 @@ and a run without a criterion does not need it.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 __all__ = [
     "CONFIDENCE",
-    "EXCLUDED",
+    "FARTHEST",
     "Mean",
     "Trend",
     "autocovariance",
@@ -45,16 +46,18 @@ __all__ = [
     "serial_effect",
     "student_quantile",
     "theil_sen",
+    "without_worst",
 ]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 BATCHES = 30
 """Batches in a window; fewer if the window has fewer seconds."""
 CONFIDENCE = 0.95
 """The confidence of each single bound."""
-EXCLUDED = (0.05, 0.1, 0.2, 0.35, 0.5)
+_EXCLUDED = (0.05, 0.1, 0.2, 0.35, 0.5)
 """The parts of a window's seconds that are excluded as events, for a lower bound of the rest."""
 _MOST_PERSISTENCE = 0.95
 """The upper limit of a lag-1 correlation."""
@@ -62,6 +65,8 @@ _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
 """The least autocorrelation at the period of a recurrence, and at twice that period."""
+FARTHEST = math.log(1e6)
+"""The logarithm of the longest time (seconds) that is still a bound."""
 _GROSS = 8.0
 """The odds ratio from which a share is grossly above the allowed one."""
 
@@ -304,6 +309,23 @@ def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
     means = np.divide(sums, sizes, out=np.full(batches, np.nan), where=sizes > 0)
     effect = persistence(means)
     return Mean(value, math.sqrt(variance * effect), batches / effect)
+
+
+def without_worst(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[Booleans]:
+    """The seconds that remain without the worst ones, by several sizes of the excluded part.
+
+    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. A lower bound of
+    the remaining seconds is one of all of them, if the excluded ones count as no worse than the rest. At
+    least two seconds that are not empty remain.
+    """
+    ratios = np.divide(sums, sizes, out=np.zeros(len(sums)), where=sizes > 0)
+    worst_first = np.argsort(-ratios, kind="stable")
+    for part in _EXCLUDED:
+        is_kept = np.ones(len(sums), np.bool_)
+        is_kept[worst_first[: math.ceil(part * len(sums))]] = False
+        if np.count_nonzero(sizes[is_kept]) < 2:
+            return
+        yield is_kept
 
 
 def mean_of_seconds(sums: Floats, sizes: Floats) -> Mean:

@@ -100,10 +100,8 @@ class Traffic:
             self.corrected,
         )
 
-    def without(self, seconds: Integers) -> "Traffic":
-        """The same window without the operations of some seconds, which are then empty."""
-        is_kept = np.ones(self.seconds, np.bool_)
-        is_kept[seconds] = False
+    def during(self, is_kept: npt.NDArray[np.bool_]) -> "Traffic":
+        """The same window with only the operations of the marked seconds, shape (`seconds`,)."""
         selected = is_kept[self.second]
         return replace(
             self,

@@ -15,7 +15,7 @@ from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of
-from loadkit.judging.gauges import points_of
+from loadkit.judging.readings import points_of
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
 from loadkit.observers.observation import Observation, Series

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Scope, ScopeKind
+from loadkit.judging.means import examine_mean
+from loadkit.judging.percentiles import examine_percentile
 from loadkit.judging.rates import examine_share, examine_throughput
-from loadkit.judging.times import examine_mean, examine_percentile
 from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED
 from loadkit.verdict import Status

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
+from loadkit.judging.percentiles import examine_percentile
 from loadkit.judging.statistics import (
     batch_edges,
     bounds,
@@ -34,7 +35,6 @@ from loadkit.judging.statistics import (
     is_surely_below,
     persistence,
 )
-from loadkit.judging.times import examine_percentile
 from loadkit.recording import histogram as buckets
 from loadkit.recording.traffic import Traffic
 from loadkit.verdict import Status

@@ -1,0 +1,156 @@
+"""What the time that nobody saw could change in the verdict on a gauge.
+
+Unseen time counts as bad for what it could change. It hides no violation that was seen.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Unit
+from loadkit.judging.finding import Finding
+from loadkit.judging.readings import Points
+from loadkit.judging.spells import SPELL, Spells
+from loadkit.observers.observation import Judged
+from loadkit.units import format_quantity, format_ratio, format_seconds
+
+__all__ = [
+    "TAIL",
+    "are_over",
+    "could_be_spell",
+    "is_certain",
+    "mean_could_be_over",
+    "missed",
+    "p95_could_be_over",
+    "spells_of",
+]
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+TAIL = 0.95
+"""A p95 (for a lower limit, a p5) is judged."""
+_LATE = 0.05
+"""Unseen time of this share of a scrape interval is ignored, because scrapes are a little late."""
+
+
+def are_over(criterion: Criterion, values: Floats) -> Booleans:
+    """Which readings are over the limit; for a lower limit, under it."""
+    return values > criterion.limit if criterion.comparison.is_upper else values < criterion.limit
+
+
+def missed(points: Points, start: float) -> str:
+    """Why the extreme reading may not be known: a hole in the scrapes; empty if there is none."""
+    if points.hole is None:
+        return ""
+    first, last = points.hole
+    return (
+        f"it has no readings for {format_seconds(last - first)}, from second {first - start:.0f} "
+        f"to second {last - start:.0f} of the window"
+    )
+
+
+def p95_could_be_over(criterion: Criterion, points: Points) -> str:
+    """Why the p95 may violate the limit: what was not scraped could be over it; empty if not."""
+    unseen, over = points.unseen_seconds, points.seen_seconds(are_over(criterion, points.values))
+    share = (unseen + over) / points.seconds
+    if not unseen or unseen + over <= (1 - TAIL) * points.seconds + _LATE * points.interval:
+        return ""
+    side = "above" if criterion.comparison.is_upper else "below"
+    known = f" and {format_seconds(over)} are {side} the limit" if over > 0 else ""
+    return (
+        f"{format_seconds(unseen)} of {format_seconds(points.seconds)} have no readings{known}: "
+        f"{format_ratio(share)} of the time, and a p95 allows {format_ratio(1 - TAIL)}"
+    )
+
+
+def mean_could_be_over(criterion: Criterion, points: Points, finding: Finding) -> str:
+    """Why the mean may violate the limit: what was not scraped could be bad; empty if it cannot.
+
+    The interval of the mean moves by as much as the worst plausible values move the mean.
+    """
+    worst = _mean_with_unseen(criterion, points, is_worst=True)
+    if worst is None or finding.measured is None or finding.interval is None or not points.unread_seconds:
+        return ""
+    is_upper = criterion.comparison.is_upper
+    end = finding.interval[1 if is_upper else 0] + worst - finding.measured
+    if not are_over(criterion, np.array([end]))[0]:
+        return ""
+    return (
+        f"{format_seconds(points.unread_seconds)} of {format_seconds(points.seconds)} have no readings; with the "
+        f"worst values there it would be {format_quantity(end, criterion.measure.unit)} at "
+        f"{'most' if is_upper else 'least'}"
+    )
+
+
+def _mean_with_unseen(criterion: Criterion, points: Points, *, is_worst: bool) -> float | None:
+    """The mean if the unseen time had the worst (best) plausible value; None if nothing is plausible.
+
+    A share is between 0 and 1, or its largest reading. Other measures are 0 at least. Above, they
+    have no bound, so the worst is the largest reading, and the best for a lower limit is unknown.
+    The unseen time has its usual weight, such as the lookups of a hit rate per second.
+    """
+    if not np.isfinite(points.values).all():
+        return None
+    is_share, is_high = criterion.measure.unit is Unit.RATIO, criterion.comparison.is_upper is is_worst
+    if is_high and not is_share and not is_worst:
+        return None
+    highest, lowest = float(points.values.max()), float(points.values.min())
+    value = max(highest, 1.0 if is_share else highest) if is_high else min(lowest, 0.0)
+    weight = float(points.wholes.sum() / points.lengths.sum()) * points.unread_seconds
+    return float((points.parts.sum() + value * weight) / (points.wholes.sum() + weight))
+
+
+def could_be_spell(criterion: Criterion, points: Points) -> str:
+    """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
+    length = float(np.median(points.lengths))
+    if not len(points.unseen):
+        return ""
+    missing = []
+    for first, last in points.unseen:
+        readings = max(1, round((last - first) / length))
+        missing.append(np.linspace(first, last, 2 * readings + 1)[1::2])
+    times = np.concatenate([points.times, *missing])
+    worst = math.inf if criterion.comparison.is_upper else -math.inf
+    values = np.concatenate([points.values, np.full(len(times) - len(points.times), worst)])
+    order = np.argsort(times, kind="stable")
+    spells = spells_of(
+        criterion,
+        dataclasses.replace(points, times=times[order], values=values[order], unseen=np.empty((0, 2))),
+    )
+    if not spells.is_lasting:
+        return ""
+    return f"{format_seconds(points.unseen_seconds)} have no readings, which could hide a lasting bad spell"
+
+
+def is_certain(criterion: Criterion, judged: Judged, points: Points) -> bool:
+    """Is a violation of the p95 or the mean, or a lasting bad spell, certain whatever was not seen?"""
+    if criterion.comparison.forbids_spells and spells_of(criterion, points).is_lasting:
+        return True
+    if judged is Judged.P95:
+        over = points.seen_seconds(are_over(criterion, points.values))
+        return over > (1 - TAIL) * points.seconds + 1e-9
+    best = _mean_with_unseen(criterion, points, is_worst=False)
+    return best is not None and bool(are_over(criterion, np.array([best]))[0])
+
+
+def spells_of(criterion: Criterion, points: Points) -> Spells:
+    """The ten-second windows in which all readings are over the limit.
+
+    A window that nobody saw is not over the limit. It separates the windows beside it.
+    """
+    over = are_over(criterion, points.values)
+    edges = np.append(points.unseen.ravel(), points.times)
+    begin, end = float(edges.min()), float(edges.max())
+    window = ((points.times - begin) // SPELL).astype(np.int64)
+    present, starts = np.unique(window, return_index=True)
+    middles = begin + (np.arange((end - begin) // SPELL + 1) + 0.5) * SPELL
+    is_judged = np.zeros(len(middles), np.bool_)
+    for first, last in points.unseen:
+        is_judged |= (first <= middles) & (middles <= last)
+    is_judged[present] = True
+    bad = np.zeros(len(middles), np.bool_)
+    bad[present] = np.logical_and.reduceat(over, starts)
+    return Spells.of(bad[is_judged])
