@@ -86,8 +86,8 @@ class StuckOperations:
     share: float = 1.0
     """The share of the prevented operations that belongs to the judged ones."""
 
-    def prevented(self) -> tuple[Integers, Floats, Floats]:
-        """The prevented operations in the window: their rows (m,), moments and waits in seconds.
+    def prevented(self) -> tuple[Floats, Floats]:
+        """The prevented operations in the window: their moments and waits in seconds, shapes (m,).
 
         A user who began at s and waited r seconds with the cycle c would have begun operations at
         s + c, s + 2c, … before s + r. On average these are r / c − 1/2, evenly over the time from
@@ -105,7 +105,7 @@ class StuckOperations:
         in_window = (moment >= 0) & (moment < seconds)
         row, after, moment = row[in_window], after[in_window], moment[in_window]
         counts = self.is_always[row] | self.crowded[moment.astype(np.int64)]
-        return row[counts], moment[counts], (self.took[row] - after)[counts]
+        return moment[counts], (self.took[row] - after)[counts]
 
     def summary(self, added: int, counted: Booleans) -> StuckUsers:
         """The stuck users in one value, for whom `added` arrivals were added.
@@ -199,7 +199,7 @@ def correct_omission(
     corrected, filled = _fill(traffic, stalls, start, limit)
     counted = ~_is_within(np.arange(start, start + traffic.seconds, dtype=np.float64), filled)
     for each in stuck:
-        _, moment, wait = each.prevented()
+        moment, wait = each.prevented()
         counts = ~_is_within(moment + start, filled)
         if added := int(counts.sum()):
             second = moment[counts].astype(np.int64)
