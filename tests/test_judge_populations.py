@@ -90,7 +90,7 @@ FREEZE = [Stall(100.5, 120.0, "users")]
 
 @pytest.mark.parametrize(
     ("scope", "kept_away"),
-    [(OF_USERS, 1950), (EVERYTHING, 1950), (OF_INSERTS, 0), (Scope(ScopeKind.LABEL, "GET /users"), 0)],
+    [(OF_USERS, 1950), (EVERYTHING, 1950), (OF_INSERTS, 0), (Scope(ScopeKind.LABEL, "GET /inserts"), 0)],
 )
 def test_each_population_is_corrected_by_its_own_stalls(scope, kept_away):
     """An open load beside it goes on: nothing keeps its arrivals away."""
@@ -102,10 +102,14 @@ def test_each_population_is_corrected_by_its_own_stalls(scope, kept_away):
 
 
 def test_operations_of_whom_is_not_told_are_corrected_where_every_population_stands_still():
-    both = [*FREEZE, Stall(110.0, 130.0, "inserts")]
-    evidence = Evidence(run_with(USERS, INSERTS, frozen="users", stalls=both))
+    """And by their own waits: fifty of them wait from 100.5 s on, of which the shared stall covers half."""
     label = Scope(ScopeKind.LABEL, "GET /users")
-    assert evidence.corrected(0.5, label).corrected == pytest.approx(1000, rel=0.05)
+    for stalls, prevented in (
+        (FREEZE, 50 * 19.25),
+        ([*FREEZE, Stall(110.0, 130.0, "inserts")], 1000 + 50 * 9.25),
+    ):
+        evidence = Evidence(run_with(USERS, INSERTS, frozen="users", stalls=stalls))
+        assert evidence.corrected(0.5, label).corrected == pytest.approx(prevented, rel=0.05)
 
 
 def test_stalls_that_several_share_are_where_they_overlap():

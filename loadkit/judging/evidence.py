@@ -15,11 +15,11 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
-from loadkit.judging.omission import correct_omission, shared
+from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import REQUEST, Timing
+from loadkit.recording.timing import MESSAGE, REQUEST, Timing
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.units import format_number, format_ratio
@@ -58,7 +58,7 @@ class Evidence:
         self._held = cache(partial(held_per_second, run))
         self._journey_errors = cache(partial(journey_errors, run.worker_seconds))
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
-        self._corrected = lru_cache(_KEPT)(partial(_corrected, run, self._operations))
+        self._corrected = lru_cache(_KEPT)(partial(_corrected, run, self._operations, self._held))
 
     # --- when
 
@@ -151,10 +151,10 @@ class Evidence:
         kind: Kind = Kind.RESPONSE,
         timing: str = REQUEST.key,
     ) -> Traffic:
-        """The same, corrected for coordinated omission by stalls longer than `limit` (seconds).
+        """The same, corrected for coordinated omission by waits longer than `limit` (seconds).
 
-        Each closed population is corrected by its own stalls. Operations of unknown population are
-        corrected by the stalls that all populations share.
+        Each closed population is corrected by its own stalls and stuck users. Operations of unknown
+        population are corrected by the stalls that all populations share, and by their own waits.
         """
         return self._corrected(limit, scope, window or self.whole, kind, timing)
 
@@ -219,6 +219,7 @@ def _operations(
 def _corrected(
     run: Run,
     operations: Callable[[Scope, Window, Kind, str, bool], Traffic],
+    held: Callable[[Window, str], tuple[Floats, Floats]],
     limit: float,
     scope: Scope,
     window: Window,
@@ -228,10 +229,50 @@ def _corrected(
     populations = run.plan.populations
     if scope == EVERYTHING and len(populations) > 1:
         parts = (Scope(ScopeKind.POPULATION, each.name) for each in populations)
-        each_corrected = [_corrected(run, operations, limit, part, window, kind, timing) for part in parts]
+        each_corrected = [
+            _corrected(run, operations, held, limit, part, window, kind, timing) for part in parts
+        ]
         return Traffic.sum_of(each_corrected)
     traffic = operations(scope, window, kind, timing, False)
-    return correct_omission(traffic, _stalls(run, scope, timing), window.start, limit)
+    stuck = _stuck(run, operations, held, limit, scope, window, kind, timing)
+    return correct_omission(traffic, _stalls(run, scope, timing), window.start, limit, stuck)
+
+
+def _stuck(
+    run: Run,
+    operations: Callable[[Scope, Window, Kind, str, bool], Traffic],
+    held: Callable[[Window, str], tuple[Floats, Floats]],
+    limit: float,
+    scope: Scope,
+    window: Window,
+    kind: Kind,
+    timing: str,
+) -> list[StuckOperations]:
+    """The stuck operations that prevented operations of a scope, by closed population.
+
+    A user who waits for one label does not request the others either. A part of the labels
+    therefore misses its share of what all stuck operations of its population prevented. Which part
+    of a label belongs to which of several populations is not recorded; there, and for tenants and
+    regions, the scope's own stuck operations count.
+    """
+    if timing == MESSAGE.key:  # nobody waits for a message
+        return []
+    found = []
+    is_one = len(run.plan.populations) == 1
+    for each in _makers(run, scope):
+        if each.workload.model is not Model.CLOSED:
+            continue
+        everything = EVERYTHING if is_one else Scope(ScopeKind.POPULATION, each.name)
+        whole = operations(everything, window, kind, timing, False)
+        users = Users(each.name, held(window, each.name)[0], whole.per_second())
+        series = series_of(everything, run, _timing(timing))
+        own, share = series_of(scope, run, _timing(timing)), 1.0
+        if is_one and scope.kind in {ScopeKind.LABEL, ScopeKind.GROUP}:
+            own, share = series, operations(scope, window, kind, timing, False).size / max(1, whole.size)
+        stuck = stuck_operations(run.table, kind, window, limit, users, series, own)
+        if stuck is not None:
+            found.append(replace(stuck, share=share))
+    return found
 
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
@@ -247,12 +288,16 @@ def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
             if scope.kind is ScopeKind.POPULATION
             else shared(by_population.values())
         )
-    makers = [
+    return stalls if any(each.workload.model is Model.CLOSED for each in _makers(run, scope)) else []
+
+
+def _makers(run: Run, scope: Scope) -> list[Population]:
+    """The populations whose operations a scope may contain."""
+    return [
         each
         for each in run.plan.populations
         if scope.kind is not ScopeKind.POPULATION or each.name == scope.name
     ]
-    return stalls if any(each.workload.model is Model.CLOSED for each in makers) else []
 
 
 @dataclass(frozen=True, slots=True)

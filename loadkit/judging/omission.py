@@ -1,33 +1,216 @@
-"""Coordinated-omission correction: adds the arrivals that a stall prevented in a closed load.
+"""Coordinated-omission correction: adds the arrivals that waiting users of a closed load prevented.
 
 Users of a closed load wait for their answers, so they send no requests during a stall. A stall of
 20 s in 300 s is therefore under 1 % of the requests, although it is 7 % of the time (coordinated
-omission: Tene, "How NOT to measure latency"). The correction adds arrivals to each long stall, at
-the window's usual rate. Each added arrival waits until the stall ends.
+omission: Tene, "How NOT to measure latency"). Two cases are corrected:
+
+- *The service stood still*: no user received an answer. The correction adds arrivals to each long
+  stall, at the window's usual rate. Each added arrival waits until the stall ends.
+- *Some users were stuck*, for example on one of two instances, and the others continued. The
+  correction adds the operations that each stuck user would have begun meanwhile. They wait until
+  the stuck operation ends. This is HdrHistogram's `recordValueWithExpectedInterval`, limited to
+  operations that independent random times do not explain (`stuck_operations`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 
+from loadkit.judging.statistics import batch_edges
+from loadkit.recording import histogram as buckets
+from loadkit.recording.slices import Kind, SliceTable
 from loadkit.recording.stalls import Stall
-from loadkit.recording.traffic import Traffic
+from loadkit.recording.traffic import StuckUsers, Traffic
+from loadkit.verdict import Window
 
-__all__ = ["correct_omission", "shared"]
+__all__ = ["StuckOperations", "Users", "correct_omission", "shared", "stuck_operations"]
 
 _LONG = 20
-"""A gap is a stall from this multiple of the usual time between two completions."""
+"""A gap is a stall from this multiple of the usual time between two completions. An operation is
+stuck from this multiple of its user's usual time between two operations, and from `_SURELY`."""
+_SURELY = 10.0
+"""It is stuck for its own length only from this number of seconds. A user without think time has a
+short cycle, and an answer that is slow by itself could be 20 of them."""
+_UNUSUAL = 2
+"""An operation longer than this multiple of that time is stuck where too many are in progress."""
+_CHANCE = 0.05
+"""The chance that independent operations are stuck in any second of a window."""
+_LONGEST = 4
+"""The column of a table's sums with the longest response time."""
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+_Rows = tuple[Integers, Integers, Integers, Integers]
+"""Second, outcome number, bucket and count; shapes (n,)."""
 
 
-def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> Traffic:
-    """The traffic of a closed load, with the arrivals that its stalls prevented.
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The users of a closed population in a window."""
+
+    population: str
+    held: Floats
+    """Users held in each second; shape (`seconds`,)."""
+    arrivals: Integers
+    """Their operations by the second of the intended start; shape (`seconds`,)."""
+
+    @property
+    def cycle(self) -> float:
+        """Seconds between the starts of two operations of a user who is not stuck; 0 if unknown.
+
+        The usual rate is the upper quartile of 30 batches, because stuck users lower the median
+        where they are stuck for half of the window. The median of single seconds would be 0 for
+        users who send less than one operation in most seconds.
+        """
+        edges = batch_edges(len(self.arrivals))
+        rates = np.add.reduceat(self.arrivals, edges[:-1]) / np.diff(edges)
+        usual = float(np.quantile(rates, 0.75))
+        return float(np.median(self.held)) / usual if usual else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StuckOperations:
+    """Operations whose users waited longer than independent random times explain; shapes (n,)."""
+
+    users: Users
+    second: Integers
+    """Second of the intended start, from the window's start; negative if it began before."""
+    took: Floats
+    """Seconds until the answer, or until the operation was given up."""
+    count: Integers
+    is_always: Booleans
+    """Is it stuck for its own length, and not only in crowded seconds?"""
+    crowded: Booleans
+    """Seconds of the window in which too many operations waited long; shape (`seconds`,)."""
+    share: float = 1.0
+    """The share of the prevented operations that belongs to the judged ones."""
+
+    def prevented(self) -> tuple[Floats, Floats]:
+        """The prevented operations in the window: their moments and waits in seconds, shapes (m,).
+
+        A user who began at s and waited r seconds with the cycle c would have begun operations at
+        s + c, s + 2c, … before s + r. On average these are r / c − 1/2, evenly over the time from
+        s + c/2 on. These times of all users are put end to end, and one operation is added every
+        c / `share`, so no fraction is lost. A start is known to a second; its middle is used.
+        """
+        cycle, seconds = self.users.cycle, len(self.crowded)
+        each = self.took - cycle / 2
+        ends = np.cumsum(self.count * each)
+        number = int(ends[-1] * self.share / cycle + 0.5) if len(ends) else 0
+        places = (np.arange(number) + 0.5) * cycle / self.share
+        row = np.minimum(np.searchsorted(ends, places, side="right"), len(ends) - 1)
+        after = cycle / 2 + (places - (ends - self.count * each)[row]) % each[row]
+        moment = self.second[row] + 0.5 + after
+        in_window = (moment >= 0) & (moment < seconds)
+        row, after, moment = row[in_window], after[in_window], moment[in_window]
+        counts = self.is_always[row] | self.crowded[moment.astype(np.int64)]
+        return moment[counts], (self.took[row] - after)[counts]
+
+    def summary(self, added: int, counted: Booleans) -> StuckUsers:
+        """The stuck users in one value, for whom `added` arrivals were added.
+
+        `counted`: seconds of the window at whose beginning they count; shape (`seconds`,).
+        """
+        first, end = self.second + 1, np.floor(self.second + 0.5 + self.took).astype(np.int64) + 1
+        waiting = _in_progress(first, end, self.count, len(counted))[counted]
+        so_far = np.append(0, np.cumsum(counted))
+        first, end = (np.clip(each, 0, len(counted)) for each in (first, end))
+        took = self.took[so_far[end] > so_far[first]]
+        held = float(np.median(self.users.held))
+        return StuckUsers(
+            self.users.population,
+            max(1, min(int(waiting.max(initial=0)), round(held))),
+            held,
+            float((took if len(took) else self.took).max()),
+            added,
+        )
+
+
+def stuck_operations(
+    table: SliceTable,
+    kind: Kind,
+    window: Window,
+    limit: float,
+    users: Users,
+    series: Sequence[str],
+    own: Sequence[str],
+) -> StuckOperations | None:
+    """The stuck operations of a population that began in or before a window; None without any.
+
+    An operation is stuck if it took longer than 20 cycles of its user (`Users.cycle`) and than 10 s.
+    It is also stuck if it took longer than 2 cycles, in seconds in which too many such operations are in
+    progress. If operations are long independently of each other, the number in progress follows a
+    Poisson distribution (M/G/∞). More of them are a hang of some users. The second rule finds hangs
+    with a short time-out of the client. Neither one user's long answer nor a service in which 4 %
+    of the operations independently take long is a hang.
+
+    By simulation, users with think time get nothing added for independent Pareto times (shape 1.5,
+    up to 10 s) and in a closed M/M/1 system at any load. 20 users without think time at one server
+    get 0.01 %.
+
+    Not found: the same users time out during the whole window, each after less than 20 cycles. The
+    record is then the same as that of independently long operations.
+
+    `limit`: seconds that an operation must exceed in any case, because a shorter one cannot change
+    the verdict. `series`: those of the population's operations. `own`: those of the judged
+    operations, of which only the population's count.
+    """
+    cycle = users.cycle
+    if not cycle:
+        return None
+    second, outcome, bucket, count = _longer(table, kind, series, window.end, max(limit, _UNUSUAL * cycle))
+    if not len(second):
+        return None
+    took = _times(bucket)
+    end = np.ceil(second + 0.5 + took).astype(np.int64)
+    number = _in_progress(second - window.start, end - window.start, count, window.seconds)
+    crowded = _is_crowded(number, users.held)
+    if set(own) != set(series):
+        others = _longer(table, kind, own, window.end, max(limit, _UNUSUAL * cycle))
+        second, bucket, count = _common((second, outcome, bucket, count), others)
+        took = _times(bucket)
+    second = second - window.start
+    is_always = took > max(limit, _LONG * cycle, _SURELY)
+    last = np.clip(second + 0.5 + took, 0, window.seconds).astype(np.int64)
+    so_far = np.append(0, np.cumsum(crowded))
+    in_crowd = so_far[last] > so_far[np.clip(second, 0, window.seconds)]
+    rows = (is_always | in_crowd) & (second + 0.5 + took > 0)
+    if not rows.any():
+        return None
+    return StuckOperations(users, second[rows], took[rows], count[rows], is_always[rows], crowded)
+
+
+def correct_omission(
+    traffic: Traffic,
+    stalls: Sequence[Stall],
+    start: int,
+    limit: float,
+    stuck: Iterable[StuckOperations] = (),
+) -> Traffic:
+    """The traffic of a closed load, with the arrivals that its stalls and stuck users prevented.
 
     `stalls`: in seconds since the run's start; `start`: the window's start on the same clock;
     `limit`: the criterion's limit in seconds, because a shorter gap cannot change the verdict. The
-    correction subtracts operations that did arrive in a gap, so none is counted twice.
+    correction subtracts operations that did arrive in a gap, and skips what stuck users prevented
+    in it, so none is counted twice.
     """
+    corrected, filled = _fill(traffic, stalls, start, limit)
+    counted = ~_is_within(np.arange(start, start + traffic.seconds, dtype=np.float64), filled)
+    for each in stuck:
+        moment, wait = each.prevented()
+        counts = ~_is_within(moment + start, filled)
+        if added := int(counts.sum()):
+            second = moment[counts].astype(np.int64)
+            corrected = corrected.plus(second, wait[counts], each.summary(added, counted))
+    return corrected
+
+
+def _fill(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -> tuple[Traffic, list[Stall]]:
+    """The traffic with the arrivals that stalls prevented, and the stalls that were long enough."""
     arrivals = traffic.per_second()
     begins = np.arange(traffic.seconds) + start
     stalled = np.zeros(traffic.seconds, np.bool_)
@@ -36,15 +219,14 @@ def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limi
             stalled |= (stall.start <= begins) & (begins + 1 <= stall.end)
     usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
     if usual == 0:
-        return traffic
+        return traffic, []
     # For random (Poisson) completions, the median of the times between them is ln 2 of their mean.
     shortest = max(limit, _LONG * np.log(2) / usual)
+    filled = [stall for stall in stalls if stall.seconds > shortest]
     seconds: list[int] = []
     waits: list[float] = []
     missing = 0.0
-    for stall in stalls:
-        if stall.seconds <= shortest:
-            continue
+    for stall in filled:
         first, last = stall.start - start, min(stall.end - start, float(traffic.seconds))
         for second in range(max(0, int(first)), int(np.ceil(last))):
             begin, end = max(first, float(second)), min(last, second + 1.0)
@@ -55,8 +237,70 @@ def correct_omission(traffic: Traffic, stalls: Sequence[Stall], start: int, limi
             seconds += [second] * number
             waits += list(stall.end - start - moments)
     if not seconds:
-        return traffic
-    return traffic.plus(np.array(seconds, np.int64), np.array(waits))
+        return traffic, filled
+    return traffic.plus(np.array(seconds, np.int64), np.array(waits)), filled
+
+
+def _is_within(moments: Floats, stalls: Sequence[Stall]) -> Booleans:
+    """Does each moment lie in a stall? Moments are known to half a second; stalls ascend."""
+    if not stalls:
+        return np.zeros(len(moments), np.bool_)
+    starts = np.array([stall.start for stall in stalls]) - 0.5
+    ends = np.maximum.accumulate([stall.end for stall in stalls]) + 0.5
+    before = np.searchsorted(starts, moments, side="right") - 1
+    return (before >= 0) & (moments < ends[before])
+
+
+def _times(bucket: Integers) -> Floats:
+    return buckets.lower_edges(bucket) * (1 + buckets.GROWTH) / 2
+
+
+def _longer(table: SliceTable, kind: Kind, series: Sequence[str], end: int, shortest: float) -> _Rows:
+    """The operations longer than `shortest` (seconds) that began before the second `end`."""
+    when, _, sums = table.totals(series, 0, end)
+    when = when[sums[:, _LONGEST] > shortest]
+    if not len(when):  # as a rule; selecting all operations takes far longer
+        return (np.zeros(0, np.int64),) * 4
+    rows = table.select(kind, series, int(when.min()), int(when.max()) + 1)
+    longer = rows[2] > buckets.index(shortest)
+    second, outcome, bucket, count = (each[longer] for each in rows)
+    return second, outcome, bucket, count
+
+
+def _common(ones: _Rows, others: _Rows) -> tuple[Integers, Integers, Integers]:
+    """Second, bucket and count of the operations that are in both of two records of operations."""
+    known, sums = [], []
+    for second, outcome, bucket, count in (ones, others):
+        cells, place = np.unique(((second << 6 | outcome) << 14) | bucket, return_inverse=True)
+        known.append(cells)
+        sums.append(np.bincount(place, count, len(cells)).astype(np.int64))
+    cells, *places = np.intersect1d(known[0], known[1], assume_unique=True, return_indices=True)
+    count = np.minimum(sums[0][places[0]], sums[1][places[1]])
+    return cells >> 20, cells & ((1 << 14) - 1), count
+
+
+def _in_progress(first: Integers, end: Integers, count: Integers, seconds: int) -> Floats:
+    """Operations in progress in each second of a window, if each is in `first` <= s < `end`."""
+    begun, ended = (np.bincount(np.clip(each, 0, seconds), count, seconds + 1)[:-1] for each in (first, end))
+    return np.cumsum(begun - ended)
+
+
+def _is_crowded(number: Floats, held: Floats) -> Booleans:
+    """Are more long operations in progress in a second than independence explains?
+
+    The usual number is the mean over the seconds that are not crowded, in proportion to the users
+    held. It is found by repetition, because a long hang raises the mean of all seconds.
+    """
+    from scipy import special
+
+    crowded = np.zeros(len(number), np.bool_)
+    while True:
+        usual = number[~crowded].sum() / max(1e-9, held[~crowded].sum()) * held
+        chance = special.pdtrc(number - 1, usual)
+        more = crowded | ((number > 0) & (held > 0) & (chance < _CHANCE / len(number)))
+        if (more == crowded).all():
+            return crowded
+        crowded = more
 
 
 def shared(stalls: Iterable[Sequence[Stall]]) -> Sequence[Stall]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, Unit
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.correlation import whole_effect
 from loadkit.judging.evidence import Case
@@ -13,7 +13,7 @@ from loadkit.judging.means import FAILED_IN_MEAN, examine_mean
 from loadkit.judging.percentiles import examine_percentile, limit_effect
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.traffic import Traffic
-from loadkit.units import format_quantity
+from loadkit.units import format_number, format_quantity
 from loadkit.verdict import Status
 
 __all__ = ["examine_maximum", "find_time", "otherwise_timed", "time_at_collapse"]
@@ -59,12 +59,19 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
         as_it_came.mean if measure.quantile is None else quantile_of(as_it_came.histogram(), measure.quantile)
     )
     shown = "above every limit" if uncorrected is None else format_quantity(uncorrected, measure.unit)
+    causes = [
+        f"up to {each.at_once:,} of {format_number(each.held)} {each.population} waited for one answer for up to "
+        f"{format_quantity(each.seconds, Unit.SECONDS)}"
+        for each in traffic.stuck
+    ]
+    if traffic.corrected > sum(each.added for each in traffic.stuck):
+        causes.insert(0, "the service stood still")
     return replace(
         found,
         samples=traffic.size - traffic.corrected,
         details={**found.details, "filled": traffic.corrected, "unfilled": uncorrected},
     ).warned(
-        f"the service stood still: coordinated-omission correction added {traffic.corrected:,} arrivals; "
+        f"{', and '.join(causes)}: coordinated-omission correction added {traffic.corrected:,} arrivals; "
         f"the uncorrected value is {shown}"
     )
 

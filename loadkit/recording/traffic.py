@@ -15,7 +15,7 @@ from loadkit.recording.slices import Kind, label_series, population_series, regi
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.verdict import Window
 
-__all__ = ["TIMEOUTS", "Traffic", "series_of", "traffic_of"]
+__all__ = ["TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -27,6 +27,21 @@ _N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
 """Columns of a table's sums."""
 _TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckUsers:
+    """Users of a closed population who waited much longer than usual for one answer."""
+
+    population: str
+    at_once: int
+    """The most of them at one moment."""
+    held: float
+    """Users held of the population, a mean over the window."""
+    seconds: float
+    """The longest wait."""
+    added: int
+    """Number of arrivals added for them by the coordinated-omission correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,8 @@ class Traffic:
     """Successes that ended in each second; shape (`seconds`,)."""
     corrected: int = 0
     """Number of arrivals added by the coordinated-omission correction."""
+    stuck: tuple[StuckUsers, ...] = ()
+    """The users for whom some of these were added, by population; the others are for stalls."""
     _sums: dict[str, Integers] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Cached sums, because each takes 20 ms or more for ten million operations."""
 
@@ -98,6 +115,7 @@ class Traffic:
             self.timed[seconds],
             self.completed[seconds],
             self.corrected,
+            self.stuck,
         )
 
     def during(self, is_kept: npt.NDArray[np.bool_]) -> "Traffic":
@@ -125,9 +143,10 @@ class Traffic:
             timed,
             np.sum([part.completed for part in parts], axis=0),
             sum(part.corrected for part in parts),
+            tuple(stuck for part in parts for stuck in part.stuck),
         )
 
-    def plus(self, second: Integers, times: Floats) -> "Traffic":
+    def plus(self, second: Integers, times: Floats, *stuck: StuckUsers) -> "Traffic":
         """Add arrivals of the coordinated-omission correction, with times in seconds: (n,)."""
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
@@ -139,6 +158,7 @@ class Traffic:
             count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
             timed=timed,
             corrected=self.corrected + len(second),
+            stuck=self.stuck + stuck,
         )
 
     def _summed(self, name: str, places: Integers, number: int) -> Integers:
