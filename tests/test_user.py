@@ -347,17 +347,57 @@ def test_an_expected_status_does_not_excuse_a_body_that_is_not_json():
     assert outcomes_of(ask) == [("GET /broken", "body is not JSON")]
 
 
-def test_a_body_that_is_read_after_a_later_operation_does_not_fail_that_operation():
+def test_a_body_that_is_read_after_a_later_operation_fails_its_own_operation_and_no_other():
     async def ask_twice(user):
         answer = await page(user)
         await user.get("/other")
         return answer
 
-    assert outcomes_of(ask_twice) == [
-        ("GET /page", "ok"),
-        ("GET /other", "ok"),
-        ("(journey)", "body is not JSON"),
+    assert outcomes_of(ask_twice) == [("GET /page", "body is not JSON"), ("GET /other", "ok")]
+
+
+def test_a_body_that_is_read_after_a_think_time_fails_its_operation_once():
+    async def ask_and_think(user):
+        answer = await page(user)
+        await user.think()
+        return answer
+
+    assert outcomes_of(ask_and_think, think=Think(5.0, 5.0)) == [("GET /page", "body is not JSON")]
+
+
+def test_an_operation_that_a_check_failed_keeps_that_failure_when_its_body_is_read_later():
+    async def check_and_think(user):
+        answer = await page(user)
+        user.check(False, "it is new")
+        await user.think()
+        return answer
+
+    assert outcomes_of(check_and_think, think=Think(5.0, 5.0)) == [("GET /page", "check: it is new")]
+
+
+@pytest.mark.parametrize("checks", [0, 150])
+def test_a_kept_answer_that_is_read_in_each_journey_fails_its_operation_once(checks):
+    @journey("kept")
+    async def work(user, topic):
+        user.state["page"] = user.state.get("page") or await page(user)
+        user.state["page"].json()
+
+    @journey("checked")
+    async def checked(user, topic):
+        await user.get("/other")
+        user.check(False, "it is new")
+
+    async def use(user):
+        await following(user, work, is_once=True)
+        for _ in range(checks):
+            await following(user, checked, is_once=True)
+        await following(user, work, is_once=True)
+
+    recorder = meet(use).recorder.requests
+    assert [sample.outcome for sample in recorder.samples if sample.label == "GET /page"] == [
+        "body is not JSON"
     ]
+    assert not recorder.retracted
 
 
 def test_an_error_after_a_failed_answer_and_a_think_is_no_mistake_of_the_journey_either():

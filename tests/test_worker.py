@@ -280,6 +280,20 @@ def test_a_service_that_answers_no_json_fails_all_operations_and_nothing_else():
     assert run.operations("GET /first/{id}", "body is not JSON") == run.operations() > 0
 
 
+@pytest.mark.parametrize("think", [Think(0.01, 0.01), Think(3.0, 3.0)])
+def test_a_body_that_is_read_after_its_second_was_reported_fails_its_operation_and_no_count_is_negative(
+    think,
+):
+    plan = plan_of("tests.sample_journeys:late_reading", level=20, seconds=30, think=think)
+    run = simulate(plan, after(0.1, body=b"<html>"))
+    # The last journey of a user can end in its think time, with the plan.
+    assert 0 <= run.operations(outcome="ok") <= 20
+    assert run.operations("GET /late", "body is not JSON") == run.operations() - run.operations(outcome="ok")
+    assert run.operations() == sum(each.count("sent") for each in run.worker_seconds) >= 100
+    assert (run.table.counts > 0).all()
+    assert (run.table.sums[:, :4] > 0).all()
+
+
 def mistakes_in(run, title, error):
     """How often a journey itself failed; it failed in this way only, and no operation did."""
     counts = Counter()

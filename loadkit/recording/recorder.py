@@ -59,12 +59,24 @@ class Report:
 class TimingRecorder:
     """The samples of one timing in one population. Adding a sample costs one list append."""
 
-    __slots__ = ("completions", "samples", "timing")
+    __slots__ = ("completions", "retracted", "samples", "timing")
 
     def __init__(self, timing: Timing, completions: CompletionLog) -> None:
         self.timing = timing
         self.samples: list[Sample] = []
+        self.retracted: list[Sample] = []
+        """Samples that were counted before and are wrong."""
         self.completions = completions
+
+    def correct(self, sample: Sample, corrected: Sample) -> None:
+        """Replace a sample that was added before, even if it was counted or reported."""
+        samples = self.samples
+        for place in reversed(range(len(samples))):
+            if samples[place] is sample:
+                samples[place] = corrected
+                return
+        self.retracted.append(sample)
+        samples.append(corrected)
 
 
 class PopulationRecorder:
@@ -271,11 +283,18 @@ class Recorder:
         for population in self._populations.values():
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
-                    self._count_chunk(population, timing)
+                    self._count_chunk(population, timing, timing.samples)
 
-    def _count_chunk(self, population: PopulationRecorder, timing: TimingRecorder) -> None:
-        chunk = timing.samples[:CHUNK]
-        del timing.samples[:CHUNK]
+    def _count_chunk(
+        self,
+        population: PopulationRecorder,
+        timing: TimingRecorder,
+        samples: list[Sample],
+        *,
+        are_retracted: bool = False,
+    ) -> None:
+        chunk = samples[:CHUNK]
+        del samples[:CHUNK]
         self._table.record(
             chunk,
             self._clock.origin,
@@ -284,6 +303,7 @@ class Recorder:
             population=population.name if self._counts_populations else "",
             admit=self._labels.admit,
             admit_outcome=self._outcomes.admit,
+            are_retracted=are_retracted,
         )
 
     def report(self, gauges: Mapping[str, float] | None = None) -> Report:
@@ -296,7 +316,9 @@ class Recorder:
         for population in self._populations.values():
             for timing in population.timings:
                 while timing.samples:
-                    self._count_chunk(population, timing)
+                    self._count_chunk(population, timing, timing.samples)
+                while timing.retracted:
+                    self._count_chunk(population, timing, timing.retracted, are_retracted=True)
         if self._lags:
             moments, lags = np.array(self._lags, np.float64).T
             self._table.count(Kind.LAG, self._series, moments - self._clock.origin, lags)

@@ -17,7 +17,7 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of failed assertions, and of bodies that were read after their operation was counted."""
+"""The label of failed assertions, and of unreadable bodies of operations that are not recorded."""
 _MISTAKE_PAUSE = 0.1
 """Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
@@ -74,9 +74,10 @@ class Lifecycle:
             except (NoResponse, StatusError):
                 pass  # the operation was already counted
             except BodyError as error:
-                if not meter.fail(error.kind, error.at):  # its operation was counted before a think
-                    meter.settle()
+                sample = error.response.sample
+                if sample is None:
                     self._count(JOURNEY_LABEL, error.kind, meter.now())
+                if sample is None or not meter.fail(sample, error.kind):
                     await self._recover()
             except AssertionError as error:  # the author's own check of the service
                 meter.settle()

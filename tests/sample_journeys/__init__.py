@@ -20,6 +20,13 @@ async def failing_check(user: User) -> None:
     await user.think()
 
 
+@journey("late reading")
+async def late_reading(user: User) -> None:
+    answer = await user.get("/late")
+    await user.think()
+    answer.json()
+
+
 @journey("a mistake")
 async def mistake(user: User) -> None:
     await user.get("/before")
