@@ -30,10 +30,14 @@ from loadkit.recording.worker_second import (
     HTTPX_REQUESTS,
     IN_FLIGHT,
     JOURNEY_ERROR,
+    JOURNEYS,
+    MET_ERROR,
     OUT_OF_DESCRIPTORS,
     SCHEDULED,
     SENT,
+    USERS,
     WHOLE_WORKER,
+    WITH_ERRORS,
     WorkerSecond,
 )
 
@@ -96,11 +100,13 @@ class PopulationRecorder:
         "gauges",
         "held",
         "httpx_requests",
+        "journeys",
         "name",
         "out_of_descriptors",
         "requests",
         "scheduled",
         "sent",
+        "users",
     )
 
     def __init__(self, name: str, clock: "_Seconds", journey_errors: LabelLimit) -> None:
@@ -112,7 +118,7 @@ class PopulationRecorder:
         """The recorder of response times; it saves the hot path a look-up in `timing`."""
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
-        self.out_of_descriptors = self.httpx_requests = 0
+        self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
@@ -148,9 +154,20 @@ class PopulationRecorder:
         if leave < self._clock.begin + 1:
             self._least_held = min(self._least_held, self.held)
 
-    def journey_failed(self, error: str) -> None:
-        """Count an error in the code of a journey, which is a sentence that names it."""
-        self.counts[JOURNEY_ERROR + self._journey_errors.admit(error)] += 1
+    def journey_failed(self, error: str, met: set[str]) -> None:
+        """Count an error in the code of a journey.
+
+        Args:
+            error: a sentence that names it.
+            met: the errors that its user has met before; this one is added.
+
+        """
+        error = self._journey_errors.admit(error)
+        self.counts[JOURNEY_ERROR + error] += 1
+        if error not in met:
+            self.counts[MET_ERROR + error] += 1
+            self.counts[WITH_ERRORS] += not met
+            met.add(error)
 
     def second(self) -> tuple[dict[str, int], dict[str, float]]:
         """Return the counts and gauges of the ending second, and reset them for the next."""
@@ -161,13 +178,15 @@ class PopulationRecorder:
             DROPPED: self.dropped,
             OUT_OF_DESCRIPTORS: self.out_of_descriptors,
             HTTPX_REQUESTS: self.httpx_requests,
+            USERS: self.users,
+            JOURNEYS: self.journeys,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
         self.counts.clear()
         self._least_held = self.held
         self.scheduled = self.sent = self.blocked = self.dropped = 0
-        self.out_of_descriptors = self.httpx_requests = 0
+        self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 

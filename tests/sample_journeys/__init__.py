@@ -38,6 +38,14 @@ async def mistake_at_once(user: User) -> None:
     raise KeyError("nothing")
 
 
+@journey("a mistake of some")
+async def mistake_of_some(user: User) -> None:
+    await user.get("/before")
+    if user.number % 10 == 3:
+        raise TypeError("the author's")
+    await user.think()
+
+
 @journey("an expected refusal")
 async def expected_refusal(user: User) -> None:
     await user.get("/refused", expect=(404,))
