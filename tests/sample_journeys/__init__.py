@@ -46,6 +46,17 @@ async def mistake_of_some(user: User) -> None:
     await user.think()
 
 
+@journey("endless")
+async def endless(user: User, text: str = "") -> None:
+    while True:
+        await user.get(f"/endless/{text}")
+
+
+@journey("naming")
+async def naming(user: User) -> None:
+    await user.post(f"/names/{user.run_id}-{user.number}")
+
+
 @journey("an expected refusal")
 async def expected_refusal(user: User) -> None:
     await user.get("/refused", expect=(404,))

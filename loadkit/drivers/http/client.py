@@ -227,6 +227,7 @@ class HttpClient:
                 requests.completions.given_up(meter.now())
             raise
         end = meter.intended = meter.free = response.at
+        response.label = label
         if is_recorded:
             requests.completions.answered(end)
             held_back = response.held_back

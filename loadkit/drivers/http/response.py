@@ -84,7 +84,7 @@ class Head:
 class Response:
     """A complete answer."""
 
-    __slots__ = ("_content", "at", "body", "head", "held_back", "sample", "size", "status_code")
+    __slots__ = ("_content", "at", "body", "head", "held_back", "label", "sample", "size", "status_code")
 
     def __init__(self, head: Head, body: bytes, at: float, size: int, held_back: float = 0.0) -> None:
         self.head = head
@@ -97,6 +97,8 @@ class Response:
         """Bytes received, headers included."""
         self.held_back = held_back
         """Seconds that the driver held the request back to send it in a batch."""
+        self.label = ""
+        """The label of its operation: "GET /api/v1/widgets/{id}"; the client sets it."""
         self.sample: Sample | None = None
         """Its operation as the client recorded it; None if the operation is not recorded."""
         self._content: bytes | None = None
