@@ -90,6 +90,21 @@ def test_a_wrong_password_is_found_before_any_load(suite):
     assert not suite.kept_runs
 
 
+def test_a_mistake_in_a_journey_is_found_before_any_load(suite, server):
+    file = suite.root / "environments" / "local.toml"
+    text = file.read_text()
+    file.write_text(
+        text.replace("sample_journeys.arriving", "sample_journeys.misspelt").replace('"work"', '"idle"')
+    )
+    ended = suite.run()
+    assert ended.code == 2
+    assert ended.is_plain
+    assert ended.err.count("\n") == 1
+    assert "(arrive) itself failed: KeyError: 'token' at " in ended.err
+    assert {status for status, _ in suite.verdicts.values()} == {"not judged"}
+    assert not suite.kept_runs
+
+
 def test_fewer_accounts_than_users_are_refused(suite, server):
     suite.use_service(server.base, accounts=2)
     ended = suite.run()

@@ -130,11 +130,11 @@ def test_a_packed_body_is_unpacked_once():
     assert answer.json() == {"a": 1}
 
 
-def test_a_body_that_is_not_json_is_told_with_the_moment_of_its_answer():
+def test_a_body_that_is_not_json_is_told_with_its_answer():
     (answer,), _ = ask(always_says(OK.replace(b'{"a": 1}', b"<html />")))
     with pytest.raises(NotJsonError) as caught:
         answer.json()
-    assert caught.value.at == answer.at
+    assert caught.value.response is answer
 
 
 def test_every_member_of_a_packed_body_is_unpacked():

@@ -12,7 +12,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, MET_ERROR, USERS, WITH_ERRORS
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
 from loadkit.workload.workload import Model, Stage
@@ -404,6 +404,43 @@ def test_a_mistake_of_a_journey_makes_any_verdict_on_operations_invalid(slow, st
 def test_the_commonest_mistake_is_told_and_the_others_are_counted():
     reason = judge(response_time(), with_mistakes("one", MISTAKE, MISTAKE, "two")).reason
     assert reason == f"T{MISTAKE[1:]}, 40 times; 2 other errors in journeys too."
+
+
+def with_users(run, met, errors, users=200, journeys=10_000, **others):
+    """The run with these numbers in its first second."""
+    first, *rest = run.worker_seconds
+    counts = {USERS: users, JOURNEYS: journeys, WITH_ERRORS: met, MET_ERROR + MISTAKE: met}
+    counts[JOURNEY_ERROR + MISTAKE] = errors
+    first = dataclasses.replace(first, counts={"users": first.counts["users"] | counts, **others})
+    return dataclasses.replace(run, worker_seconds=(first, *rest))
+
+
+@pytest.mark.parametrize(
+    ("met", "errors", "is_rare"),
+    [(1, 1, True), (2, 100, True), (3, 3, False), (200, 200, False), (1, 101, False)],
+)
+@pytest.mark.parametrize("slow", [(), range(300)])
+def test_a_mistake_of_at_most_one_in_a_hundred_users_and_journeys_only_warns(met, errors, is_rare, slow):
+    verdict = judge(response_time(), with_users(with_mistakes(slow=slow), met, errors))
+    times = "once" if errors == 1 else f"{errors} times"
+    sentence = f"{MISTAKE}, met by {met} of 200 users, {times}"
+    if is_rare:
+        assert verdict.status is (FAIL if slow else PASS)
+        assert f"{sentence}; errors of journeys are too rare to matter" in verdict.warnings
+    else:
+        assert verdict.status is INVALID
+        assert verdict.reason == f"T{sentence[1:]}."
+
+
+def test_one_error_of_one_user_in_a_long_run_only_warns_however_few_users_there_are():
+    assert judge(response_time(), with_users(with_mistakes(), 1, 1, users=5)).status is PASS
+    assert judge(response_time(), with_users(with_mistakes(), 2, 2, users=5)).status is INVALID
+
+
+def test_a_mistake_that_is_rare_in_the_run_and_frequent_in_one_population_is_not_rare():
+    admins = {USERS: 10, JOURNEYS: 100, WITH_ERRORS: 1, JOURNEY_ERROR + "of admins": 9}
+    run = with_users(with_mistakes(), 0, 0, admins=admins)
+    assert judge(response_time(), run).status is INVALID
 
 
 def test_a_journey_that_fails_before_any_operation_is_told_as_the_reason():

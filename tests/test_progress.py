@@ -67,6 +67,21 @@ def test_more_than_half_failed_over_ten_seconds_is_an_emergency():
     assert live_stats_of([report(recorder) for _ in range(10)]).failing is None
 
 
+def test_operations_that_failed_after_they_were_counted_are_told_once_and_stop_a_load():
+    recorder = Recorder(0, 0.0)
+    requests = recorder.population("users").requests
+    reports, earlier = [], []
+    for _ in range(12):
+        for sample in earlier:
+            requests.correct(sample, sample._replace(outcome="body is not JSON"))
+        earlier = [Sample("GET /a", OK, 0.0, 0.0, 0.01, 0) for _ in range(10)]
+        requests.samples += earlier
+        reports.append(recorder.report())
+    assert live_stats_of(reports).failing == (100, 100)
+    progress = live_stats_of([reports[-1]]).progress(1.0)
+    assert (progress.rate, progress.errors) == (10, 1.0)
+
+
 def test_an_emergency_that_is_over_is_none():
     recorder = Recorder(0, 0.0)
     reports = [report(recorder, failed=9) for _ in range(10)] + [report(recorder, ok=10) for _ in range(10)]

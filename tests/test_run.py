@@ -1,6 +1,7 @@
 """A whole run: real processes, a real service on loopback."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -262,6 +263,38 @@ def test_a_service_that_fails_at_the_login_is_loaded_and_blamed():
         done = run(short(mix=mix, seconds=1), target, root=ROOT)
     assert done.ended == COMPLETE
     assert attempted(done) > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_mistake_of_a_journey_ends_the_run_before_any_load_with_one_line(workers):
+    with in_a_thread(KEEPS_ANSWERING) as server:
+        with pytest.raises(ConfigurationError) as caught:
+            run(
+                short(journey="tests.sample_journeys:mistake"),
+                Target("t", server.base),
+                root=ROOT,
+                workers=workers,
+            )
+        paths = [request.split()[1] for request in server.requests]
+    assert re.fullmatch(
+        r"the journey \"a mistake\" itself failed: TypeError: the author's at "
+        r"tests/sample_journeys/__init__\.py:\d+ \(found in one trial before the load\)",
+        str(caught.value),
+    )
+    assert paths.count(b"/before") == 1
+
+
+def test_a_login_that_is_answered_with_a_page_is_found_before_any_load():
+    page = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n<html>Log in</html>\r\n\r\n"
+    accounts = tuple(Account(f"u{number}", Secret("x")) for number in range(9))
+    with service(always_says(page)) as base:
+        target = Target("shop", base, accounts=accounts, journeys="tests.sample_journeys.misspelt")
+        with pytest.raises(ConfigurationError) as caught:
+            run(short(journey="tests.sample_journeys.misspelt:idle"), target, root=ROOT)
+    assert str(caught.value) == (
+        f'POST /login at {base} answered with status 200 and a body that is not JSON: "<html>Log in</html>"; '
+        "check the address of environment shop"
+    )
 
 
 STARTER = """

@@ -71,6 +71,24 @@ def test_however_samples_are_cut_the_sum_is_the_same(samples, cuts):
             np.testing.assert_allclose(summed(other)[cell], sums, atol=1e-5)
 
 
+@given(SAMPLES, SAMPLES, st.booleans())
+def test_samples_that_are_retracted_leave_no_trace_in_the_sum_but_the_longest(kept, wrong, are_together):
+    retraction = SliceTable()
+    retraction.record(wrong, are_retracted=True)
+    together, parts = SliceTable(), [table_of(wrong), retraction, table_of(kept)]
+    if are_together:
+        together.add(*parts)
+    else:
+        for part in parts:
+            together.add(part)
+    assert counted(together) == counted(table_of(kept))
+    whole = summed(table_of(kept))
+    assert summed(together).keys() == whole.keys()
+    for cell, sums in whole.items():
+        np.testing.assert_allclose(summed(together)[cell][:4], sums[:4], atol=1e-5)
+        assert summed(together)[cell][4] >= sums[4]
+
+
 @given(SAMPLES)
 def test_a_table_that_was_packed_is_the_same(samples):
     table = table_of(samples)

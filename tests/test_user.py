@@ -1,6 +1,7 @@
 """What a journey can do with its user."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from loadkit.drivers.http.client import HttpClient
 from loadkit.errors import ConfigurationError
 from loadkit.journey import journey
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.target import Account, Secret
 from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
@@ -347,17 +349,57 @@ def test_an_expected_status_does_not_excuse_a_body_that_is_not_json():
     assert outcomes_of(ask) == [("GET /broken", "body is not JSON")]
 
 
-def test_a_body_that_is_read_after_a_later_operation_does_not_fail_that_operation():
+def test_a_body_that_is_read_after_a_later_operation_fails_its_own_operation_and_no_other():
     async def ask_twice(user):
         answer = await page(user)
         await user.get("/other")
         return answer
 
-    assert outcomes_of(ask_twice) == [
-        ("GET /page", "ok"),
-        ("GET /other", "ok"),
-        ("(journey)", "body is not JSON"),
+    assert outcomes_of(ask_twice) == [("GET /page", "body is not JSON"), ("GET /other", "ok")]
+
+
+def test_a_body_that_is_read_after_a_think_time_fails_its_operation_once():
+    async def ask_and_think(user):
+        answer = await page(user)
+        await user.think()
+        return answer
+
+    assert outcomes_of(ask_and_think, think=Think(5.0, 5.0)) == [("GET /page", "body is not JSON")]
+
+
+def test_an_operation_that_a_check_failed_keeps_that_failure_when_its_body_is_read_later():
+    async def check_and_think(user):
+        answer = await page(user)
+        user.check(False, "it is new")
+        await user.think()
+        return answer
+
+    assert outcomes_of(check_and_think, think=Think(5.0, 5.0)) == [("GET /page", "check: it is new")]
+
+
+@pytest.mark.parametrize("checks", [0, 150])
+def test_a_kept_answer_that_is_read_in_each_journey_fails_its_operation_once(checks):
+    @journey("kept")
+    async def work(user, topic):
+        user.state["page"] = user.state.get("page") or await page(user)
+        user.state["page"].json()
+
+    @journey("checked")
+    async def checked(user, topic):
+        await user.get("/other")
+        user.check(False, "it is new")
+
+    async def use(user):
+        await following(user, work, is_once=True)
+        for _ in range(checks):
+            await following(user, checked, is_once=True)
+        await following(user, work, is_once=True)
+
+    recorder = meet(use).recorder.requests
+    assert [sample.outcome for sample in recorder.samples if sample.label == "GET /page"] == [
+        "body is not JSON"
     ]
+    assert not recorder.retracted
 
 
 def test_an_error_after_a_failed_answer_and_a_think_is_no_mistake_of_the_journey_either():
@@ -383,6 +425,54 @@ def test_a_failed_assertion_of_a_journey_is_a_failed_operation_and_no_mistake():
     assert (sample.label, sample.outcome) == ("(journey)", "error: AssertionError")
 
 
+def mistakes_of(recorder):
+    """How often each error of a journey's code was met."""
+    return {
+        name.removeprefix(JOURNEY_ERROR): number
+        for name, number in recorder.counts.items()
+        if name.startswith(JOURNEY_ERROR)
+    }
+
+
+def test_an_error_after_a_failed_operation_that_is_not_recorded_is_no_mistake_either():
+    @journey("j")
+    async def work(user, topic):
+        answer = await user.get("/broken", record=False)
+        _ = answer.json_body
+
+    @journey("caught")
+    async def caught(user, topic):
+        answer = None
+        with contextlib.suppress(NoResponse):
+            answer = await user.get("/!refused")
+        _ = answer.json_body
+
+    for each in (work, caught):
+        assert not meet(lambda user, each=each: following(user, each, is_once=True)).recorder.counts
+
+
+def test_a_mistake_in_a_renewal_is_counted_as_a_journeys_and_tried_again():
+    @journey("j")
+    async def work(user, topic):
+        if "due" not in user.state:
+            user.state["due"] = True
+            user.renew_after(0.0, renew)
+        await user.get("/")
+
+    async def renew():
+        raise KeyError("token")
+
+    async def use(user):
+        for _ in range(3):
+            await following(user, work, is_once=True)
+
+    ((mistake, times),) = mistakes_of(meet(use).recorder).items()
+    assert mistake.startswith(
+        "the renewal of users (renew_after) itself failed: KeyError: 'token' at tests/test_user.py:"
+    )
+    assert times == 3
+
+
 def test_a_mistake_is_placed_in_the_journeys_code_and_only_twenty_are_told_apart():
     @journey("misspelt")
     async def work(user, topic):
@@ -397,13 +487,13 @@ def test_a_mistake_is_placed_in_the_journeys_code_and_only_twenty_are_told_apart
         for user.number in range(30):
             await following(user, many, is_once=True)
 
-    counts = meet(use).recorder.counts
+    counts = mistakes_of(meet(use).recorder)
     assert next(iter(counts)).startswith(
-        'journey error: the journey "misspelt" itself failed: IndexError: Cannot choose from an empty sequence '
+        'the journey "misspelt" itself failed: IndexError: Cannot choose from an empty sequence '
         "at tests/test_user.py:"
     )
     assert len(counts) == 21
-    assert counts["journey error: journeys failed themselves (other errors)"] == 11
+    assert counts["journeys failed themselves (other errors)"] == 11
 
 
 def test_the_text_of_a_mistake_is_told_only_where_it_is_in_the_code():
@@ -416,7 +506,7 @@ def test_the_text_of_a_mistake_is_told_only_where_it_is_in_the_code():
         raise KeyError(f"of {topic}")
 
     def told(journey):
-        (name,) = meet(lambda user: following(user, journey, is_once=True)).recorder.counts
+        (name,) = mistakes_of(meet(lambda user: following(user, journey, is_once=True)).recorder)
         return name.rpartition(" at ")[0].partition("itself failed: ")[2]
 
     assert told(work) == "KeyError: 'idd'"

@@ -11,7 +11,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import common
-from loadkit.recording.worker_second import JOURNEY_ERROR, journey_errors
+from loadkit.recording.worker_second import JOURNEY_ERROR, USERS, WITH_ERRORS, are_rare, journey_errors
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.virtual_time import ORIGIN, plan_of, simulate
@@ -280,6 +280,20 @@ def test_a_service_that_answers_no_json_fails_all_operations_and_nothing_else():
     assert run.operations("GET /first/{id}", "body is not JSON") == run.operations() > 0
 
 
+@pytest.mark.parametrize("think", [Think(0.01, 0.01), Think(3.0, 3.0)])
+def test_a_body_that_is_read_after_its_second_was_reported_fails_its_operation_and_no_count_is_negative(
+    think,
+):
+    plan = plan_of("tests.sample_journeys:late_reading", level=20, seconds=30, think=think)
+    run = simulate(plan, after(0.1, body=b"<html>"))
+    # The last journey of a user can end in its think time, with the plan.
+    assert 0 <= run.operations(outcome="ok") <= 20
+    assert run.operations("GET /late", "body is not JSON") == run.operations() - run.operations(outcome="ok")
+    assert run.operations() == sum(each.count("sent") for each in run.worker_seconds) >= 100
+    assert (run.table.counts > 0).all()
+    assert (run.table.sums[:, :4] > 0).all()
+
+
 def mistakes_in(run, title, error):
     """How often a journey itself failed; it failed in this way only, and no operation did."""
     counts = Counter()
@@ -312,6 +326,27 @@ def test_a_failed_answer_of_one_journey_does_not_excuse_the_next():
 
     run = simulate(plan_of("tests.sample_journeys:mistake", level=1, seconds=10), fails_at_first)
     assert "the author's" in journey_errors(run.worker_seconds)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_users_that_met_a_mistake_are_counted_once_each_whatever_their_worker(workers):
+    plan = plan_of("tests.sample_journeys:mistake_of_some", level=50, seconds=10)
+    run = simulate(plan, after(0.1), workers=workers)
+    place = r"tests/sample_journeys/__init__\.py:\d+"
+    told = rf"the journey \"a mistake of some\" itself failed: TypeError: the author's at {place}"
+    sentence = journey_errors(run.worker_seconds)
+    assert re.fullmatch(rf"{told}, met by 5 of 50 users, \d\d times", sentence), sentence
+    assert not are_rare(run.worker_seconds)
+    whole = plan_of("tests.sample_journeys:two_steps", level=50, seconds=10)
+    assert are_rare(simulate(whole, after(0.1), workers=workers).worker_seconds)
+
+
+def test_the_users_of_an_open_load_that_met_a_mistake_are_counted_too():
+    run = simulate(open_plan(journey="tests.sample_journeys:mistake", level=20, seconds=5), after(0.5))
+    users = sum(each.count(USERS) for each in run.worker_seconds)
+    met = sum(each.count(WITH_ERRORS) for each in run.worker_seconds)
+    assert 0 < met <= users
+    assert f", met by {met} of {users} users, " in journey_errors(run.worker_seconds)
 
 
 @pytest.mark.parametrize("think", [Think(), Think(0, 0)])
@@ -411,6 +446,24 @@ def test_a_failing_arrival_is_counted_tried_again_and_the_user_is_held_all_the_s
     assert [worker_second.gauge("held") for worker_second in run.worker_seconds][:10] == [5] * 10
     late = quantile(run, Kind.RESPONSE, 1.0)
     assert late == pytest.approx(3.4, abs=0.3), "the first operation should have started when the user joined"
+
+
+@pytest.mark.parametrize(("status", "is_mistake"), [(200, True), (503, False)])
+def test_a_mistake_in_arrive_is_counted_apart_from_operations_unless_the_service_failed(status, is_mistake):
+    target = Target("fake", "http://fake", accounts=accounts(5), journeys="tests.sample_journeys.misspelt")
+    plan = plan_of("tests.sample_journeys.misspelt:idle", level=5, seconds=10)
+    run = simulate(plan, after(0.1, status_code=status), target=target)
+    if is_mistake:
+        assert run.operations() == 0
+        assert re.fullmatch(
+            r"the preparation of users \(arrive\) itself failed: KeyError: 'token' at "
+            r"tests/sample_journeys/misspelt\.py:\d+, met by 5 of 5 users, \d\d times",
+            journey_errors(run.worker_seconds),
+        )
+    else:
+        assert journey_errors(run.worker_seconds) == ""
+        assert run.operations("(arrival)", "error: KeyError") == run.operations() > 0
+    assert [each.gauge("held") for each in run.worker_seconds][:10] == [5] * 10
 
 
 # --- orders and mishaps

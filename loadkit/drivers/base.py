@@ -61,6 +61,8 @@ class Meter(Protocol):
     until: float
     """No operation starts at or after this moment."""
     has_thought: bool
+    has_failed: bool
+    """Did an operation fail since the journey began? It is set for unrecorded operations, too."""
     pending: Sample | None
     """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder

@@ -1,7 +1,7 @@
 """Statistics of a run for the live status."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,15 +63,13 @@ class LiveStats:
         """Operations and failures of the last ten seconds if more than half failed; else None."""
         if len(self._recent) < EMERGENCY_SECONDS * self._workers:
             return None
-        operations = sum(attempted for attempted, _ in self._recent)
-        failures = sum(failed for _, failed in self._recent)
+        operations, failures = _sum(self._recent)
         return (operations, failures) if failures > EMERGENCY_SHARE * operations else None
 
     def progress(self, elapsed: float) -> Progress:
         """The progress at `elapsed` seconds since the start."""
         reports = list(self._latest.values())
-        pairs = [_attempts(report.table) for report in reports]
-        operations, failures = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        operations, failures = _sum(_attempts(report.table) for report in reports)
         p50, p95, p99 = _quantiles([report.table for report in reports], (0.50, 0.95, 0.99))
         phases = [phase.name for phase in self._plan.workload.phases() if phase.start <= elapsed < phase.end]
         return Progress(
@@ -86,6 +84,16 @@ class LiveStats:
             errors=failures / operations if operations else 0.0,
             health=_health(reports),
         )
+
+
+def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Operations and failures together.
+
+    A success that was retracted as a failure can be from before these operations.
+    """
+    pairs = list(attempts)
+    failures = sum(failed for _, failed in pairs)
+    return max(sum(attempted for attempted, _ in pairs), failures), failures
 
 
 def _attempts(table: SliceTable) -> tuple[int, int]:
@@ -103,6 +111,7 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[fl
             Kind.RESPONSE, map(label_series, table.labels()), 0, 1 << 22
         )
         np.add.at(totals, bucket[outcome == 0], counts[outcome == 0])
+    np.maximum(totals, 0, out=totals)
     values = (quantile_of(totals, share) for share in shares)
     return [float("nan") if value is None else value for value in values]
 

@@ -15,8 +15,9 @@ from loadkit.engine.executors import interrupts_held_back, results_of, worker_pr
 from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
+from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
-from loadkit.engine.worker import Parts, Shard, check_worker, run_shard, try_arrivals
+from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.recording.labels import advice
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
@@ -69,7 +70,8 @@ def run(
         stop: ends the load when set.
 
     Raises:
-        ConfigurationError: the plan cannot be executed here; nothing was sent.
+        ConfigurationError: the plan cannot be executed here, or a journey failed itself in a trial;
+            no load was sent.
         UnreachableError: the service does not answer; no load was sent.
 
     """
@@ -81,11 +83,12 @@ def run(
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
+        lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
+        run_id = run_id or new_id()
+        results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
-        lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
-        run_id = run_id or new_id()
         with (
             monitor.interruptible(),
             ActionScheduler(plan, actor, started) as scheduler,
@@ -156,8 +159,6 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         is_closed = population.workload.model is Model.CLOSED
         initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
     AccountPool(target, all_users.accounts).require(initial)
-    if parts.arrives:
-        results_of(executor.submit(try_arrivals, plan, target, root))
     return parts.arrives
 
 

@@ -20,8 +20,7 @@ from typing import Any
 import uvloop
 
 from loadkit.clock import Clock, MonotonicClock
-from loadkit.drivers.base import Driver, NoResponse
-from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.base import Driver
 from loadkit.drivers.registry import driver_class, drivers_for
 from loadkit.engine.channel import Endpoint
 from loadkit.errors import ConfigurationError
@@ -33,27 +32,28 @@ from loadkit.users.discovery import arrival_of, resolve
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.open_load import OpenLoad
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
-from loadkit.users.user import User, WorkerContext
+from loadkit.users.user import WorkerContext
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model
 
 __all__ = [
     "SPARE_FILES",
     "Shard",
+    "account_pool_of",
     "allow_files",
     "check_worker",
+    "earlier_of",
     "init_worker",
+    "journeys_of",
+    "protocols_of",
     "run_shard",
     "run_users",
-    "try_arrivals",
 ]
 
 _TICK = 0.01
 """Seconds between measurements of the event loop's lag."""
 SPARE_FILES = 100
 """Descriptors that a worker needs besides its users' connections."""
-_REFUSED = frozenset({401, 403})
-"""Statuses of a refused account."""
 _SET_PARENT_DEATH_SIGNAL = 1
 START_TIMEOUT = 10.0
 """Seconds that a worker's process waits for the others to start."""
@@ -102,21 +102,21 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
         ConfigurationError: a journey cannot be imported, or the limit on open files is too low.
 
     """
-    journeys = _journeys_of(plan, root)
+    journeys = journeys_of(plan, root)
     arrive = arrival_of(package, root)
-    _allow_files_for(plan, _protocols(journeys, arrive), workers)
+    _allow_files_for(plan, protocols_of(journeys, arrive), workers)
     roles = tuple(tuple(journey.role for journey in mix) for mix in journeys)
     return Parts(roles, arrive is not None)
 
 
-def _journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
+def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
     """The journeys of each population's mix."""
     return [
         [resolve(entry.journey, root) for entry in population.workload.mix] for population in plan.populations
     ]
 
 
-def _protocols(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> list[str]:
+def protocols_of(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> list[str]:
     """The names of the drivers that users need; preparing uses HTTP."""
     named = [name for mix in journeys for journey in mix for name in journey.uses]
     return list(dict.fromkeys([*(["http"] if arrive is not None else []), *named]))
@@ -140,8 +140,8 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> None
 
     """
     clock = MonotonicClock()
-    journeys = _journeys_of(plan, shard.root)
-    protocols = _protocols(journeys, arrival_of(shard.target.journeys, shard.root))
+    journeys = journeys_of(plan, shard.root)
+    protocols = protocols_of(journeys, arrival_of(shard.target.journeys, shard.root))
     _allow_files_for(plan, protocols, shard.of)
     gc.collect()
     gc.freeze()
@@ -163,63 +163,12 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> None
         )
 
 
-def try_arrivals(plan: Plan, target: Target, root: Path) -> None:
-    """Let one user of each role prepare, to find refused accounts before the load.
-
-    Other failures of the service are ignored here, because a run will show them.
-
-    Raises:
-        ConfigurationError: the service refuses an account (401 or 403).
-
-    """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_try_arrivals(plan, target, root))
-
-
-async def _try_arrivals(plan: Plan, target: Target, root: Path) -> None:
-    arrive = arrival_of(target.journeys, root)
-    if arrive is None:
-        return
-    journeys = _journeys_of(plan, root)
-    account_pool = _account_pool(plan, target, journeys)
-    clock, drivers = MonotonicClock(), drivers_for(_protocols(journeys, arrive), target)
-    for driver in drivers:
-        await driver.open()
-    pacer = Pacer(clock, BEST_ALARM)
-    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, "")
-    one_of_each = {
-        journey.role: (population, entry)
-        for population, mix in zip(plan.populations, journeys, strict=True)
-        for journey, entry in zip(mix, population.workload.mix, strict=True)
-    }
-    try:
-        for role, (population, entry) in one_of_each.items():
-            account = account_pool.account(role, 0)
-            user = User(0, entry, account, context, population)
-            try:
-                await arrive(user)
-            except StatusError as error:
-                if error.status_code in _REFUSED:
-                    who = f"the account {account.username}" if account is not None else "a user"
-                    raise ConfigurationError(
-                        f"the service refuses {who} ({error}): check the accounts of environment {target.name}"
-                    ) from None
-            except NoResponse:
-                pass
-            finally:
-                user.close()
-    finally:
-        pacer.close()
-        for driver in drivers:
-            await driver.close()
-
-
-def _account_pool(plan: Plan, target: Target, journeys: Sequence[Sequence[Journey]]) -> AccountPool:
+def account_pool_of(plan: Plan, target: Target, journeys: Sequence[Sequence[Journey]]) -> AccountPool:
     """The accounts for all populations."""
-    return AccountPool(target, _earlier(plan, journeys)[-1].accounts)
+    return AccountPool(target, earlier_of(plan, journeys)[-1].accounts)
 
 
-def _earlier(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
+def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
     """The users and accounts before each population; the last entry is the total."""
     before = [Earlier()]
     for population, mix in zip(plan.populations, journeys, strict=True):
@@ -239,9 +188,9 @@ async def run_users(
     clock_offset: float = 0.0,
 ) -> None:
     """`run_shard` without a process, on any clock and with any drivers."""
-    journeys = _journeys_of(plan, shard.root)
+    journeys = journeys_of(plan, shard.root)
     arrive = arrival_of(shard.target.journeys, shard.root)
-    account_pool = _account_pool(plan, shard.target, journeys)
+    account_pool = account_pool_of(plan, shard.target, journeys)
     for driver in drivers:
         await driver.open()
     if clock.now() > origin:
@@ -253,7 +202,7 @@ async def run_users(
     pacer = Pacer(clock, alarm_of)
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id)
     loads: list[ClosedLoad | OpenLoad] = []
-    for population, mix, before in zip(plan.populations, journeys, _earlier(plan, journeys), strict=False):
+    for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
         load_type = ClosedLoad if population.workload.model is Model.CLOSED else OpenLoad
         part = shard.index, shard.of
         loads.append(load_type(context, population, mix, arrive, account_pool, part, before))

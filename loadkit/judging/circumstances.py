@@ -18,6 +18,7 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
+from loadkit.recording.worker_second import are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
@@ -160,10 +161,13 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
     """An error in a journey's own code makes a verdict that rests on operations invalid.
 
-    The journey did not put the stated load on, and the service did not cause it.
+    The journey did not put the stated load on, and the service did not cause it. Rare errors are a
+    warning: see `are_rare`. None of them is a failed operation of the service.
     """
     if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
         return finding
+    if are_rare(evidence.run.worker_seconds):
+        return finding.warned(f"{evidence.journey_errors}; errors of journeys are too rare to matter")
     return finding.become(Status.INVALID, evidence.journey_errors)
 
 

@@ -30,10 +30,14 @@ from loadkit.recording.worker_second import (
     HTTPX_REQUESTS,
     IN_FLIGHT,
     JOURNEY_ERROR,
+    JOURNEYS,
+    MET_ERROR,
     OUT_OF_DESCRIPTORS,
     SCHEDULED,
     SENT,
+    USERS,
     WHOLE_WORKER,
+    WITH_ERRORS,
     WorkerSecond,
 )
 
@@ -59,12 +63,24 @@ class Report:
 class TimingRecorder:
     """The samples of one timing in one population. Adding a sample costs one list append."""
 
-    __slots__ = ("completions", "samples", "timing")
+    __slots__ = ("completions", "retracted", "samples", "timing")
 
     def __init__(self, timing: Timing, completions: CompletionLog) -> None:
         self.timing = timing
         self.samples: list[Sample] = []
+        self.retracted: list[Sample] = []
+        """Samples that were counted before and are wrong."""
         self.completions = completions
+
+    def correct(self, sample: Sample, corrected: Sample) -> None:
+        """Replace a sample that was added before, even if it was counted or reported."""
+        samples = self.samples
+        for place in reversed(range(len(samples))):
+            if samples[place] is sample:
+                samples[place] = corrected
+                return
+        self.retracted.append(sample)
+        samples.append(corrected)
 
 
 class PopulationRecorder:
@@ -84,11 +100,13 @@ class PopulationRecorder:
         "gauges",
         "held",
         "httpx_requests",
+        "journeys",
         "name",
         "out_of_descriptors",
         "requests",
         "scheduled",
         "sent",
+        "users",
     )
 
     def __init__(self, name: str, clock: "_Seconds", journey_errors: LabelLimit) -> None:
@@ -100,7 +118,7 @@ class PopulationRecorder:
         """The recorder of response times; it saves the hot path a look-up in `timing`."""
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
-        self.out_of_descriptors = self.httpx_requests = 0
+        self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
@@ -136,9 +154,20 @@ class PopulationRecorder:
         if leave < self._clock.begin + 1:
             self._least_held = min(self._least_held, self.held)
 
-    def journey_failed(self, error: str) -> None:
-        """Count an error in the code of a journey, which is a sentence that names it."""
-        self.counts[JOURNEY_ERROR + self._journey_errors.admit(error)] += 1
+    def journey_failed(self, error: str, met: set[str]) -> None:
+        """Count an error in the code of a journey.
+
+        Args:
+            error: a sentence that names it.
+            met: the errors that its user has met before; this one is added.
+
+        """
+        error = self._journey_errors.admit(error)
+        self.counts[JOURNEY_ERROR + error] += 1
+        if error not in met:
+            self.counts[MET_ERROR + error] += 1
+            self.counts[WITH_ERRORS] += not met
+            met.add(error)
 
     def second(self) -> tuple[dict[str, int], dict[str, float]]:
         """Return the counts and gauges of the ending second, and reset them for the next."""
@@ -149,13 +178,15 @@ class PopulationRecorder:
             DROPPED: self.dropped,
             OUT_OF_DESCRIPTORS: self.out_of_descriptors,
             HTTPX_REQUESTS: self.httpx_requests,
+            USERS: self.users,
+            JOURNEYS: self.journeys,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
         self.counts.clear()
         self._least_held = self.held
         self.scheduled = self.sent = self.blocked = self.dropped = 0
-        self.out_of_descriptors = self.httpx_requests = 0
+        self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 
@@ -271,11 +302,18 @@ class Recorder:
         for population in self._populations.values():
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
-                    self._count_chunk(population, timing)
+                    self._count_chunk(population, timing, timing.samples)
 
-    def _count_chunk(self, population: PopulationRecorder, timing: TimingRecorder) -> None:
-        chunk = timing.samples[:CHUNK]
-        del timing.samples[:CHUNK]
+    def _count_chunk(
+        self,
+        population: PopulationRecorder,
+        timing: TimingRecorder,
+        samples: list[Sample],
+        *,
+        are_retracted: bool = False,
+    ) -> None:
+        chunk = samples[:CHUNK]
+        del samples[:CHUNK]
         self._table.record(
             chunk,
             self._clock.origin,
@@ -284,6 +322,7 @@ class Recorder:
             population=population.name if self._counts_populations else "",
             admit=self._labels.admit,
             admit_outcome=self._outcomes.admit,
+            are_retracted=are_retracted,
         )
 
     def report(self, gauges: Mapping[str, float] | None = None) -> Report:
@@ -296,7 +335,9 @@ class Recorder:
         for population in self._populations.values():
             for timing in population.timings:
                 while timing.samples:
-                    self._count_chunk(population, timing)
+                    self._count_chunk(population, timing, timing.samples)
+                while timing.retracted:
+                    self._count_chunk(population, timing, timing.retracted, are_retracted=True)
         if self._lags:
             moments, lags = np.array(self._lags, np.float64).T
             self._table.count(Kind.LAG, self._series, moments - self._clock.origin, lags)

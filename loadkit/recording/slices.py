@@ -4,6 +4,9 @@ A `SliceTable` is a multiset. Merging two tables adds their counts. The division
 workers or hosts therefore does not matter: the same samples give the same table (a property test
 checks this). Percentiles are never averaged.
 
+A sample whose outcome turns out later to be another is retracted and recorded again. The table of
+that second then has negative counts; the sum of all tables has none.
+
 Each count has one 64-bit key, so adding is a sort and a sum::
 
     second (22 bits) | series (16) | outcome (6) | kind (3) | bucket (14)
@@ -147,6 +150,7 @@ class SliceTable:
         population: str = "",
         admit: Callable[[str], str] = str,
         admit_outcome: Callable[[str], str] = str,
+        are_retracted: bool = False,
     ) -> None:
         """Count samples by label, and again by tenant, region and population if they have one.
 
@@ -158,6 +162,9 @@ class SliceTable:
             population: the population whose series also counts them; "" for none.
             admit: maps a label to the label that is counted; called once per distinct label.
             admit_outcome: maps an outcome to the outcome that is counted.
+            are_retracted: take samples out that were counted before, here or in another table. The
+                sum of all tables is as if they had never been counted. Only the longest response of
+                their cells stays, as an upper bound.
 
         """
         if not samples:
@@ -175,6 +182,9 @@ class SliceTable:
         )
         row = np.empty((len(samples), 5))
         row[:, 0], row[:, 1], row[:, 2], row[:, 3], row[:, 4] = 1.0, *durations[:2], sizes, durations[0]
+        if are_retracted:
+            row[:, :4] *= -1
+            row[:, 4] = 0.0
         everywhere: Any = slice(None)
         known = {label: self.series_number(label_series(admit(label), timing)) for label in set(labels)}
         counted = [(_numbered(labels, known), everywhere)]
@@ -200,7 +210,8 @@ class SliceTable:
         if worker is not None:
             cell = _pack_cell(started, np.int64(self.series_number(worker_series(worker))), np.int64(0))
             keys.append(_pack_key(cell, Kind.LATENESS, lateness_bucket))
-        self._add_counts(*np.unique(np.concatenate(keys), return_counts=True))
+        found, counts = np.unique(np.concatenate(keys), return_counts=True)
+        self._add_counts(found, -counts if are_retracted else counts)
         self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
 
     def count(self, kind: Kind, series: str, seconds: Floats, durations: Floats) -> None:
@@ -231,6 +242,9 @@ class SliceTable:
         if is_new.any():
             into = at[is_new]
             self.keys, self.counts = _inserted(into, (self.keys, keys[is_new]), (self.counts, counts[is_new]))
+        if counts.min(initial=1) < 1:  # retracted samples
+            remain = self.counts != 0
+            self.keys, self.counts = self.keys[remain], self.counts[remain]
 
     def _add_cells(self, cells: Integers, sums: Floats) -> None:
         """Add sums by cell; the cells are ascending and unique."""
@@ -241,6 +255,9 @@ class SliceTable:
         if is_new.any():
             into = at[is_new]
             self.cells, self.sums = _inserted(into, (self.cells, cells[is_new]), (self.sums, sums[is_new]))
+        if sums[:, 0].min(initial=1.0) < 1:  # retracted samples
+            remain = self.sums[:, 0] != 0
+            self.cells, self.sums = self.cells[remain], self.sums[remain]
 
     # --- packing
 

@@ -10,12 +10,17 @@ __all__ = [
     "HELD",
     "HTTPX_REQUESTS",
     "IN_FLIGHT",
+    "JOURNEYS",
     "JOURNEY_ERROR",
+    "MET_ERROR",
     "OUT_OF_DESCRIPTORS",
     "SCHEDULED",
     "SENT",
+    "USERS",
     "WHOLE_WORKER",
+    "WITH_ERRORS",
     "WorkerSecond",
+    "are_rare",
     "journey_errors",
 ]
 
@@ -34,12 +39,22 @@ HTTPX_REQUESTS = "httpx requests"
 """Operations sent through httpx instead of the load kit's own client."""
 JOURNEY_ERROR = "journey error: "
 """The start of the names that count errors in the code of journeys; the rest is a sentence."""
+MET_ERROR = "users with journey error: "
+"""The same for the users that met the error for the first time."""
+WITH_ERRORS = "users with journey errors"
+"""Users that met an error in the code of journeys for the first time."""
+USERS = "users begun"
+"""Users that began to prepare, or began their first journey."""
+JOURNEYS = "journeys begun"
 
 # Gauges.
 HELD = "held"
 """The smallest number of users held during the second (0 for open load)."""
 IN_FLIGHT = "in flight"
 """Operations unanswered at the end of the second."""
+
+_RARE = 0.01
+"""Errors of journeys are rare up to this share of the users and of the journeys."""
 
 WHOLE_WORKER = ""
 """Used as the population of gauges that belong to none, such as a driver's open connections."""
@@ -81,17 +96,52 @@ class WorkerSecond:
 def journey_errors(worker_seconds: Iterable[WorkerSecond]) -> str:
     """A sentence about errors in the code of journeys; "" if there were none.
 
-    It names the commonest error, how often it occurred, and how many others there were.
+    It names the commonest error, how many users met it, how often it occurred, and how many others
+    there were.
     """
-    numbers: Counter[str] = Counter()
-    for each in worker_seconds:
-        for named in each.counts.values():
-            for name, number in named.items():
-                if name.startswith(JOURNEY_ERROR):
-                    numbers[name.removeprefix(JOURNEY_ERROR)] += number
+    counts = sum(_by_population(worker_seconds).values(), Counter[str]())
+    numbers = Counter(
+        {
+            name.removeprefix(JOURNEY_ERROR): number
+            for name, number in counts.items()
+            if name.startswith(JOURNEY_ERROR)
+        }
+    )
     if not numbers:
         return ""
     ((error, times),) = numbers.most_common(1)
     others = len(numbers) - 1
     more = f"; {others} other error{'s' if others > 1 else ''} in journeys too" if others else ""
-    return f"{error}, {f'{times:,} times' if times > 1 else 'once'}{more}"
+    met = f", met by {counts[MET_ERROR + error]:,} of {counts[USERS]:,} users" if counts[USERS] else ""
+    return f"{error}{met}, {f'{times:,} times' if times > 1 else 'once'}{more}"
+
+
+def are_rare(worker_seconds: Iterable[WorkerSecond]) -> bool:
+    """Are errors in the code of journeys too rare to make a verdict invalid?
+
+    In each population they ended at most 1 % of the journeys, and at most 1 % of the users, or one
+    single user, met one. In a run that was stored without these numbers they are not rare.
+    """
+    for counts in _by_population(worker_seconds).values():
+        errors = sum(number for name, number in counts.items() if name.startswith(JOURNEY_ERROR))
+        if errors and not (
+            errors <= _RARE * counts[JOURNEYS] and counts[WITH_ERRORS] <= max(_RARE * counts[USERS], 1)
+        ):
+            return False
+    return True
+
+
+def _by_population(worker_seconds: Iterable[WorkerSecond]) -> dict[str, Counter[str]]:
+    """The counts of a run's users, journeys and their errors, by population and name."""
+    found: dict[str, Counter[str]] = {}
+    for each in worker_seconds:
+        for population, named in each.counts.items():
+            counts = found.setdefault(population, Counter())
+            for name, number in named.items():
+                if name in _OF_ALL or name.startswith(_OF_ERRORS):
+                    counts[name] += number
+    return found
+
+
+_OF_ALL = frozenset({USERS, JOURNEYS, WITH_ERRORS})
+_OF_ERRORS = (JOURNEY_ERROR, MET_ERROR)

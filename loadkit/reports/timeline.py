@@ -19,6 +19,7 @@ from loadkit.recording.worker_second import (
     HTTPX_REQUESTS,
     IN_FLIGHT,
     JOURNEY_ERROR,
+    MET_ERROR,
     OUT_OF_DESCRIPTORS,
     SCHEDULED,
     SENT,
@@ -85,7 +86,7 @@ def _worker_seconds(run: Run) -> pd.DataFrame:
             name
             for named in each.counts.values()
             for name in named
-            if not name.startswith(JOURNEY_ERROR)  # a sentence, which the run's warnings have
+            if not name.startswith((JOURNEY_ERROR, MET_ERROR))  # a sentence, which the run's warnings have
         )
         gauges |= dict.fromkeys(name for named in each.gauges.values() for name in named)
     columns: dict[str, Callable[[WorkerSecond], float]] = {

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import BodyError, StatusError
@@ -17,7 +18,7 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of failed assertions, and of bodies that were read after their operation was counted."""
+"""The label of failed assertions, and of unreadable bodies of operations that are not recorded."""
 _MISTAKE_PAUSE = 0.1
 """Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
@@ -27,7 +28,7 @@ _ARRIVAL_PAUSE = 1.0
 class Lifecycle:
     """Runs one user's journeys."""
 
-    __slots__ = ("_pace", "_pacer", "user")
+    __slots__ = ("_is_new", "_pace", "_pacer", "mistakes", "user")
 
     def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
         """Take a user that has done nothing yet.
@@ -40,22 +41,31 @@ class Lifecycle:
 
         """
         self.user = user
+        self.mistakes: set[str] = set()
+        """The errors in the code of its journeys that the user has met."""
+        self._is_new = True
         self._pacer = pacer
         self._pace = pace
 
     async def arrive(self, arrive: Arrive) -> None:
         """Prepare (log in, say) without recording; count a failure, and retry after a second."""
+        while await self.arrive_once(arrive) is not None:
+            await self._pacer.until(self.user.meter.now() + _ARRIVAL_PAUSE)
+
+    async def arrive_once(self, arrive: Arrive) -> Exception | None:
+        """Prepare without recording. Count a failure of the service or an error of the code, and return it."""
+        self._begin()
         meter = self.user.meter
-        while True:
-            begun = meter.now()
-            try:
-                await arrive(self.user)
-            except Exception as error:
-                is_service = isinstance(error, NoResponse | StatusError)
-                self._count(ARRIVAL_LABEL, str(error) if is_service else _outcome(error), begun)
-                await self._pacer.until(meter.now() + _ARRIVAL_PAUSE)
+        begun, meter.has_failed = meter.now(), False
+        try:
+            await arrive(self.user)
+        except Exception as error:
+            if self._is_mistake(error):
+                self._blame("the preparation of users (arrive)", arrive, error)
             else:
-                return
+                self._count(ARRIVAL_LABEL, _outcome(error), begun)
+            return error
+        return None
 
     async def follow(self, journey: Journey, *, is_once: bool = False) -> None:
         """Repeat a journey with pauses in between, or run it once. Errors are counted.
@@ -66,7 +76,9 @@ class Lifecycle:
         """
         user, meter = self.user, self.user.meter
         function, arguments = journey.function, user.arguments
+        self._begin()
         while True:
+            meter.recorder.journeys += 1
             meter.began = meter.intended
             meter.has_failed = False
             try:
@@ -74,19 +86,17 @@ class Lifecycle:
             except (NoResponse, StatusError):
                 pass  # the operation was already counted
             except BodyError as error:
-                if not meter.fail(error.kind, error.at):  # its operation was counted before a think
-                    meter.settle()
+                sample = error.response.sample
+                if sample is None:
                     self._count(JOURNEY_LABEL, error.kind, meter.now())
+                if sample is None or not meter.fail(sample, error.kind):
                     await self._recover()
-            except AssertionError as error:  # the author's own check of the service
-                meter.settle()
-                if not meter.has_failed:
-                    self._count(JOURNEY_LABEL, _outcome(error), meter.now())
-                await self._recover()
             except Exception as error:
                 meter.settle()
-                if not meter.has_failed:  # else a failed answer, which is counted, can be its cause
-                    self._blame(journey, error)
+                if self._is_mistake(error):
+                    self._blame(f'the journey "{journey.title}"', function, error)
+                elif not meter.has_failed:
+                    self._count(JOURNEY_LABEL, _outcome(error), meter.now())
                 await self._recover()
             if meter.pending is not None:
                 meter.settle()
@@ -116,11 +126,13 @@ class Lifecycle:
     async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
         user, meter = self.user, self.user.meter
         is_recorded, has_thought = meter.is_recorded, meter.has_thought
-        due, meter.is_recorded = user.renewal, False
+        due, meter.is_recorded, meter.has_failed = user.renewal, False, False
         try:
             await renew()
-        except (NoResponse, StatusError, BodyError):
-            pass  # later operations will be refused, and those are counted
+        except Exception as error:
+            # A failure of the service shows: later operations will be refused, and those are counted.
+            if self._is_mistake(error):
+                self._blame("the renewal of users (renew_after)", renew, error)
         else:
             if user.renewal is due:
                 user.renewal = None
@@ -128,11 +140,25 @@ class Lifecycle:
             meter.is_recorded, meter.has_thought = is_recorded, has_thought
             meter.intended = meter.free = meter.now()
 
-    def _blame(self, journey: Journey, error: Exception) -> None:
-        """Count an error in the code of a journey. It is no failed operation of the service."""
-        folder = Path(inspect.getfile(journey.function)).parent
-        sentence = f'the journey "{journey.title}" itself failed: {located(error, folder)}'
-        self.user.meter.recorder.journey_failed(sentence)
+    def _begin(self) -> None:
+        """Count the user once."""
+        if self._is_new:
+            self._is_new = False
+            self.user.meter.recorder.users += 1
+
+    def _is_mistake(self, error: Exception) -> bool:
+        """Is it an error of the author's code, and of nothing else?
+
+        An assertion is the author's own check of the service. After a failed answer, which is
+        counted, an error can be its consequence.
+        """
+        is_service = isinstance(error, NoResponse | StatusError | BodyError | AssertionError)
+        return not is_service and not self.user.meter.has_failed
+
+    def _blame(self, what: str, code: Callable[..., Any], error: Exception) -> None:
+        """Count an error in the author's code. It is no failed operation of the service."""
+        sentence = f"{what} itself failed: {located(error, _folder_of(code))}"
+        self.user.meter.recorder.journey_failed(sentence, self.mistakes)
 
     async def _recover(self) -> None:
         """Pause after an error, so that a journey does not spin without operations."""
@@ -152,4 +178,14 @@ class Lifecycle:
 
 
 def _outcome(error: Exception) -> str:
-    return error.kind if isinstance(error, BodyError) else f"error: {type(error).__name__}"
+    if isinstance(error, BodyError):
+        return error.kind
+    return str(error) if isinstance(error, NoResponse | StatusError) else f"error: {type(error).__name__}"
+
+
+def _folder_of(code: Callable[..., Any]) -> Path:
+    """The folder of the file that defines a function."""
+    try:
+        return Path(inspect.getfile(inspect.unwrap(code))).parent
+    except TypeError:  # such as a partial function
+        return Path()

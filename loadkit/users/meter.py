@@ -18,6 +18,10 @@ from loadkit.workload.workload import Think
 __all__ = ["Meter", "Operation", "UserFinished"]
 
 
+_MOST_FAILED = 100
+"""Operations of a user that failed after their answer and are remembered."""
+
+
 class UserFinished(BaseException):
     """The user's time is over. Not an `Exception`, so that a journey does not catch it."""
 
@@ -31,6 +35,7 @@ class Meter:
     """
 
     __slots__ = (
+        "_failed",
         "_pacer",
         "_queue",
         "_random",
@@ -79,7 +84,9 @@ class Meter:
         self.is_open = self.is_recorded = self.is_cut = False
         self.has_thought = True
         self.has_failed = False
-        """Did an answer of the present journey fail?"""
+        """Did an operation of the present journey fail, recorded or not?"""
+        self._failed: list[float] = []
+        """Ends of the latest operations that failed after their answer, by a check or their body."""
         self.began = 0.0
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
@@ -193,19 +200,40 @@ class Meter:
         if self.pending is None:
             raise RuntimeError(f'check "{what}" does not follow an operation')
         self.pending = self.pending._replace(outcome=f"check: {what}")
+        self._note_failed(self.pending.end)
 
-    def fail(self, kind: str, end: float) -> bool:
-        """Record the operation that ended at `end` as failed; an earlier failure stays.
+    def fail(self, sample: Sample, kind: str) -> bool:
+        """Record an operation of this user as failed, however long ago it ended.
+
+        An earlier failure of the operation stays, so it fails once.
+
+        Args:
+            sample: the operation as it was recorded with its answer.
+            kind: the outcome: "body is not JSON".
 
         Returns:
-            False if that operation is not the pending one, so that nothing was recorded.
+            Is it the pending operation?
 
         """
-        if self.pending is None or self.pending.end != end:
-            return False
-        if self.pending.outcome == OK:
-            self.pending = self.pending._replace(outcome=kind)
-        return True
+        self.has_failed = True
+        is_pending = self.pending is not None and self.pending.end == sample.end
+        if sample.outcome == OK and not self._has_failed_later(sample.end):
+            failed = sample._replace(outcome=kind)
+            if is_pending:
+                self.pending = failed
+            else:
+                self.requests.correct(sample, failed)
+            self._note_failed(sample.end)
+        return is_pending
+
+    def _note_failed(self, end: float) -> None:
+        self._failed.append(end)
+        del self._failed[:-_MOST_FAILED]
+
+    def _has_failed_later(self, end: float) -> bool:
+        """Did the operation fail after its answer? An operation too old to tell counts as failed."""
+        failed = self._failed
+        return end in failed or (len(failed) == _MOST_FAILED and end < failed[0])
 
     def pace(self, queue: ArrivalQueue) -> None:
         """Start each further recorded operation when an arrival comes from `queue`."""
@@ -300,6 +328,8 @@ class Operation:
         self.is_over = True
         meter = self.meter
         meter.intended = meter.free = at
+        if outcome != OK:
+            meter.has_failed = True
         if self.record is not None:
             meter.pending, meter.pending_record = self._sample(outcome, at, size), self.record
 

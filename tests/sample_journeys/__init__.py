@@ -20,6 +20,13 @@ async def failing_check(user: User) -> None:
     await user.think()
 
 
+@journey("late reading")
+async def late_reading(user: User) -> None:
+    answer = await user.get("/late")
+    await user.think()
+    answer.json()
+
+
 @journey("a mistake")
 async def mistake(user: User) -> None:
     await user.get("/before")
@@ -29,6 +36,25 @@ async def mistake(user: User) -> None:
 @journey("a mistake at once")
 async def mistake_at_once(user: User) -> None:
     raise KeyError("nothing")
+
+
+@journey("a mistake of some")
+async def mistake_of_some(user: User) -> None:
+    await user.get("/before")
+    if user.number % 10 == 3:
+        raise TypeError("the author's")
+    await user.think()
+
+
+@journey("endless")
+async def endless(user: User, text: str = "") -> None:
+    while True:
+        await user.get(f"/endless/{text}")
+
+
+@journey("naming")
+async def naming(user: User) -> None:
+    await user.post(f"/names/{user.run_id}-{user.number}")
 
 
 @journey("an expected refusal")

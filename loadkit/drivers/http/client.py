@@ -195,6 +195,7 @@ class HttpClient:
             )
         except TransportError as failure:
             meter.intended = meter.free = failure.at
+            meter.has_failed = True
             if is_recorded:
                 requests.completions.given_up(failure.at)
                 recorder.out_of_descriptors += failure.kind == "no socket"
@@ -226,13 +227,14 @@ class HttpClient:
                 requests.completions.given_up(meter.now())
             raise
         end = meter.intended = meter.free = response.at
+        response.label = label
         if is_recorded:
             requests.completions.answered(end)
             held_back = response.held_back
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
             meter.pending_record = requests
-            meter.pending = _sample(
+            meter.pending = response.sample = _sample(
                 Sample,
                 (
                     label,
@@ -246,6 +248,8 @@ class HttpClient:
                     lateness + held_back,
                 ),
             )
+        elif response.status_code >= 400 and response.status_code not in expect:
+            meter.has_failed = True
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from loadkit.drivers.http.headers import ResponseHeaders
+from loadkit.recording.sample import Sample
 
 __all__ = ["BodyError", "Head", "NotJsonError", "Response", "StatusError"]
 
@@ -26,20 +27,19 @@ class BodyError(ValueError):
 
     kind: str
     """The outcome of the operation: "body is not gzip" …"""
-    at: float
-    """When the answer's last byte arrived, on the monotonic clock."""
+    response: "Response"
 
-    def __init__(self, kind: str, reason: str, at: float) -> None:
+    def __init__(self, kind: str, reason: str, response: "Response") -> None:
         super().__init__(reason)
-        self.kind, self.at = kind, at
+        self.kind, self.response = kind, response
 
 
 class NotJsonError(BodyError, json.JSONDecodeError):
     """The answer's body is not JSON. Code that catches the parser's own error catches it too."""
 
-    def __init__(self, reason: str, at: float, document: str = "", position: int = 0) -> None:
+    def __init__(self, reason: str, response: "Response", document: str = "", position: int = 0) -> None:
         json.JSONDecodeError.__init__(self, reason, document, position)
-        self.kind, self.at = "body is not JSON", at
+        self.kind, self.response = "body is not JSON", response
 
 
 class Head:
@@ -84,7 +84,7 @@ class Head:
 class Response:
     """A complete answer."""
 
-    __slots__ = ("_content", "at", "body", "head", "held_back", "size", "status_code")
+    __slots__ = ("_content", "at", "body", "head", "held_back", "label", "sample", "size", "status_code")
 
     def __init__(self, head: Head, body: bytes, at: float, size: int, held_back: float = 0.0) -> None:
         self.head = head
@@ -97,6 +97,10 @@ class Response:
         """Bytes received, headers included."""
         self.held_back = held_back
         """Seconds that the driver held the request back to send it in a batch."""
+        self.label = ""
+        """The label of its operation: "GET /api/v1/widgets/{id}"; the client sets it."""
+        self.sample: Sample | None = None
+        """Its operation as the client recorded it; None if the operation is not recorded."""
         self._content: bytes | None = None
 
     @property
@@ -147,11 +151,11 @@ class Response:
                 return json.loads(content)
             except json.JSONDecodeError as error:
                 reason = f"the body is not JSON: {error.msg}"
-                raise NotJsonError(reason, self.at, error.doc, error.pos) from None
+                raise NotJsonError(reason, self, error.doc, error.pos) from None
             except UnicodeDecodeError as error:
-                raise NotJsonError(f"the body is not JSON: {error}", self.at) from None
+                raise NotJsonError(f"the body is not JSON: {error}", self) from None
             except RecursionError:
-                raise NotJsonError("the body is not JSON: it is nested too deeply", self.at) from None
+                raise NotJsonError("the body is not JSON: it is nested too deeply", self) from None
 
     @property
     def is_success(self) -> bool:
@@ -173,31 +177,30 @@ class Response:
         body = self.body
         # The last encoding named was applied last (RFC 9110, 8.4).
         for encoding in reversed(self.headers.get("content-encoding", "").lower().split(",")):
-            body = _decoded(body, encoding.strip(), self.at) if body else body
+            body = self._without(encoding.strip(), body) if body else body
         return body
+
+    def _without(self, encoding: str, body: bytes) -> bytes:
+        if encoding in ("identity", ""):
+            return body
+        try:
+            if encoding in ("gzip", "x-gzip"):
+                return _gunzipped(body)
+            if encoding == "deflate":
+                # Some servers send a raw deflate stream instead of the zlib format that the standard
+                # requires.
+                is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+                return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        except zlib.error as error:
+            raise BodyError(f"body is not {encoding}", f"the body is not {encoding}: {error}", self) from None
+        raise BodyError(
+            "body is neither gzip nor deflate",
+            f"cannot read a body in the encoding {encoding}; expected gzip or deflate",
+            self,
+        )
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code}, {self.size} bytes>"
-
-
-def _decoded(body: bytes, encoding: str, at: float) -> bytes:
-    if encoding in ("identity", ""):
-        return body
-    try:
-        if encoding in ("gzip", "x-gzip"):
-            return _gunzipped(body)
-        if encoding == "deflate":
-            # Some servers send a raw deflate stream instead of the zlib format that the standard
-            # requires.
-            is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
-            return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-    except zlib.error as error:
-        raise BodyError(f"body is not {encoding}", f"the body is not {encoding}: {error}", at) from None
-    raise BodyError(
-        "body is neither gzip nor deflate",
-        f"cannot read a body in the encoding {encoding}; expected gzip or deflate",
-        at,
-    )
 
 
 def _gunzipped(body: bytes) -> bytes:

@@ -1,0 +1,160 @@
+"""Tries each journey of a plan once before the load, to find mistakes in it and refused accounts."""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import uvloop
+
+from loadkit.clock import Clock, MonotonicClock
+from loadkit.drivers.base import Driver
+from loadkit.drivers.http.response import BodyError, Response, StatusError
+from loadkit.drivers.registry import drivers_for
+from loadkit.engine.worker import Shard, account_pool_of, earlier_of, journeys_of, protocols_of
+from loadkit.errors import ConfigurationError
+from loadkit.recording.recorder import Recorder
+from loadkit.target import Target
+from loadkit.users.discovery import arrival_of
+from loadkit.users.journey import Arrive, Journey, fetch
+from loadkit.users.lifecycle import Lifecycle
+from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
+from loadkit.users.user import User, WorkerContext
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Think
+
+__all__ = ["try_journeys", "try_users"]
+
+_JOURNEY_SECONDS = 10.0
+"""Seconds after which the trial of a journey is stopped; a longer journey is no mistake."""
+_ALL_SECONDS = 30.0
+"""Seconds after which no further trial begins."""
+_REFUSED = frozenset({401, 403})
+"""Statuses of a refused account."""
+_HEAD = 60
+"""Characters of a body that are shown."""
+_VALUES = re.compile(r"""(?<==)[^&\s"'<>]+|[\w.+=-]{24,}""")
+"""Parts of a body that can be a token: the value of a form, a long word."""
+
+
+def try_journeys(plan: Plan, shard: Shard) -> None:
+    """Let one user follow each journey of a plan once, as it would in the run, without pauses.
+
+    Nothing is recorded. Failures of the service are ignored, because the run will show them. A
+    trial takes at most ten seconds; a longer journey is stopped.
+
+    Args:
+        plan: the plan of the run.
+        shard: any share of the run; all know the target, its journeys and the run's id.
+
+    Raises:
+        ConfigurationError: the code of a journey or of ``arrive`` failed itself; or the service
+            refuses an account (401 or 403) or answers ``arrive`` with a body that cannot be read.
+
+    """
+    journeys, arrive = journeys_of(plan, shard.root), arrival_of(shard.target.journeys, shard.root)
+    if arrive is None and all(journey == fetch for mix in journeys for journey in mix):
+        return  # the load kit's own journey needs no trial, and `loadkit run` begins at once
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        drivers = drivers_for(protocols_of(journeys, arrive), shard.target)
+        runner.run(try_users(plan, shard, clock=MonotonicClock(), drivers=drivers, alarm_of=BEST_ALARM))
+
+
+async def try_users(
+    plan: Plan,
+    shard: Shard,
+    *,
+    clock: Clock,
+    drivers: Sequence[Driver],
+    alarm_of: Callable[[Callable[[], None]], Alarm],
+) -> None:
+    """`try_journeys` without a process, on any clock and with any drivers."""
+    arrive = arrival_of(shard.target.journeys, shard.root)
+    pacer = Pacer(clock, alarm_of)
+    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, shard.run_id)
+    end = clock.now() + _ALL_SECONDS
+    try:
+        for driver in drivers:
+            await driver.open()
+        for user, journey in _users(context, shard):
+            try:
+                if clock.now() < end:
+                    await _try(Lifecycle(user, pacer), journey, arrive, shard.target)
+            finally:
+                user.close()
+    finally:
+        pacer.close()
+        for driver in drivers:
+            await driver.close()
+
+
+def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey]]:
+    """A user for each different journey of the plan, with a number and an account of its population.
+
+    Each is created when the one before has ended, so users can have the same account.
+    """
+    plan = context.plan
+    journeys = journeys_of(plan, shard.root)
+    account_pool = account_pool_of(plan, shard.target, journeys)
+    tried: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+    for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
+        hurried = replace(population, workload=replace(population.workload, think=Think(0.0, 0.0)))
+        for place, (entry, journey) in enumerate(zip(population.workload.mix, mix, strict=True)):
+            if (entry.journey, entry.arguments) in tried:
+                continue
+            tried.add((entry.journey, entry.arguments))
+            account = account_pool.account(journey.role, before.accounts.get(journey.role, 0))
+            user = User(before.users + place, entry, account, context, hurried)
+            # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
+            user.run_id = f"{shard.run_id}-trial"
+            yield user, journey
+
+
+async def _try(life: Lifecycle, journey: Journey, arrive: Arrive | None, target: Target) -> None:
+    trial = asyncio.create_task(_follow(life, journey, arrive, target))
+    ended, _ = await asyncio.wait((trial,), timeout=_JOURNEY_SECONDS)
+    if not ended:
+        trial.cancel()
+        await asyncio.wait((trial,))
+        return
+    trial.result()
+    for mistake in life.mistakes:
+        raise ConfigurationError(f"{mistake} (found in one trial before the load)")
+
+
+async def _follow(life: Lifecycle, journey: Journey, arrive: Arrive | None, target: Target) -> None:
+    user = life.user
+    error = await life.arrive_once(arrive) if arrive is not None else None
+    if isinstance(error, StatusError) and error.status_code in _REFUSED:
+        who = f"the account {user.account.username}" if target.accounts else "a user"
+        raise ConfigurationError(
+            f"the service refuses {who} ({error}): check the accounts of environment {target.name}"
+        )
+    if isinstance(error, BodyError):
+        raise ConfigurationError(_unreadable(error, target))
+    if error is None:
+        user.meter.start(user.meter.now(), math.inf)
+        await life.follow(journey, is_once=True)
+
+
+def _unreadable(error: BodyError, target: Target) -> str:
+    """What answered the preparation of a user with a body that cannot be read."""
+    answer = error.response
+    what = error.kind.removeprefix("body is ")
+    return (
+        f"{answer.label} at {target.base} answered with status {answer.status_code} and a body that is {what}: "
+        f'"{_head(answer)}"; check the address of environment {target.name}'
+    )
+
+
+def _head(answer: Response) -> str:
+    """The first characters of a body, without what can be a token."""
+    try:
+        content = answer.content
+    except BodyError:
+        content = answer.body
+    words = " ".join(content[: 4 * _HEAD].decode("utf-8", "replace").split())
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+    shown = _VALUES.sub("***", shown)
+    return f"{shown[:_HEAD]}…" if len(shown) > _HEAD or len(content) > 4 * _HEAD else shown
