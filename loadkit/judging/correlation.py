@@ -15,9 +15,10 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.traffic import Traffic
 
-__all__ = ["Correlation", "whole_effect"]
+__all__ = ["Correlation", "Scores", "whole_effect"]
 
-Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 _BULK = (0.25, 0.5, 0.75, 0.9)
 """Quantiles by which operations are scored, to estimate their correlation from all of them."""
@@ -29,52 +30,82 @@ difference does not move the percentile. Without this rule, a 20 ms service that
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """How operations of a window depend on each other, estimated from all of them."""
+    """How operations of a window depend on each other."""
 
     effect: float
     """Their design effect; at least 1."""
     period: int
     """The period (seconds) at which slowness recurs, or 0."""
 
-    @classmethod
-    def of(cls, traffic: Traffic, quantile: float) -> "Correlation":
-        """Score each operation, and estimate the correlation of the scores.
 
-        Each operation has two scores. The first is how many quantiles in `_BULK` it reaches. This
-        is a rank, so a single slow operation does not dominate. The second is how many of those
-        quantiles it exceeds by an amount that matters to the judged `quantile` (`_GRAIN`), because
-        ranks ignore the size of a difference. The smaller of the two effects is returned, because
-        the second score overweights an event that exceeded all others. The effect is used directly.
-        """
-        histogram = traffic.histogram()
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Two scores of each operation, summed by second, from which their correlation is estimated.
+
+    The first is how many quantiles in `_BULK` it reaches. This is a rank, so a single slow operation
+    does not dominate. The second is how many of those quantiles it exceeds by an amount that matters
+    to the judged percentile (`_GRAIN`), because ranks ignore the size of a difference. A failed
+    operation is scored by the time that it took, so more failures do not change the scores.
+    """
+
+    sizes: Floats
+    """Operations by second; shape (s,)."""
+    sums: tuple[Floats, Floats]
+    """The sums of both scores by second; shapes (s,)."""
+    squares: tuple[Floats, Floats]
+    """The sums of their squares."""
+
+    @classmethod
+    def of(cls, traffic: Traffic, quantile: float) -> "Scores":
+        """Score the operations of some traffic, of which this quantile is judged."""
+        histogram = np.bincount(traffic.took, traffic.count, FAILED + 1)
         total = int(histogram.sum())
-        if not total:
-            return cls(1.0, 0)
         below = np.cumsum(histogram) - histogram
         ranks = np.searchsorted(below, [each * total for each in _BULK])
-        measured = quantile_of(histogram, quantile)
+        measured = quantile_of(histogram.astype(np.int64), quantile)
         if measured is None:  # compared with an infinite time, all other times are equal
             steps = np.full_like(ranks, FAILED)
         else:
             moved = buckets.indices(buckets.lower_edges(ranks) + _GRAIN * measured)
             steps = np.maximum(ranks, moved)
-        return min((cls._of_score(traffic, each) for each in (ranks, steps)), key=lambda each: each.effect)
-
-    @classmethod
-    def _of_score(cls, traffic: Traffic, thresholds: Integers) -> "Correlation":
-        """The correlation of a score: how many of the ascending thresholds (buckets) are reached."""
-        score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
-        weights = score[traffic.bucket] * traffic.count
-        sums = np.bincount(traffic.second, weights, traffic.seconds).astype(np.float64)
+        sums: list[Floats] = []
+        squares: list[Floats] = []
+        for thresholds in (ranks, steps):
+            score = np.searchsorted(thresholds, np.arange(FAILED + 1), side="right").astype(np.float64)
+            scored = score[traffic.took]
+            for into, values in ((sums, scored), (squares, scored**2)):
+                by_second = np.bincount(traffic.second, values * traffic.count, traffic.seconds)
+                into.append(by_second.astype(np.float64))
         sizes = traffic.per_second().astype(np.float64)
-        share = traffic.histogram() / traffic.size
-        variance = float(share @ score**2) - float(share @ score) ** 2
-        period = recurrence(sums - sums.sum() / sizes.sum() * sizes)
-        if not period:
-            return cls(serial_effect(sums, sizes, variance), 0)
-        edges = batch_edges(traffic.seconds, period)[:-1]
-        mean = mean_of_batches(np.add.reduceat(sums, edges), np.add.reduceat(sizes, edges))
-        return cls(max(1.0, mean.error**2 * traffic.size / variance), period)
+        return cls(sizes, (sums[0], sums[1]), (squares[0], squares[1]))
+
+    def correlation(self, is_kept: Booleans | None = None) -> Correlation:
+        """The correlation of the operations, or of those in the marked seconds, shape (s,).
+
+        It is the score with the smaller effect, because the second one overweights an event that
+        exceeded all others.
+        """
+        kept = np.ones(len(self.sizes)) if is_kept is None else is_kept.astype(np.float64)
+        each = (
+            _correlation(sums * kept, squares * kept, self.sizes * kept)
+            for sums, squares in zip(self.sums, self.squares, strict=True)
+        )
+        return min(each, key=lambda correlation: correlation.effect)
+
+
+def _correlation(sums: Floats, squares: Floats, sizes: Floats) -> Correlation:
+    """The correlation of a score from its sums, its squares' sums and the operations by second."""
+    total = float(sizes.sum())
+    if not total:
+        return Correlation(1.0, 0)
+    mean = float(sums.sum()) / total
+    variance = float(squares.sum()) / total - mean**2
+    period = recurrence(sums - mean * sizes) if variance > 0 else 0
+    if not period:
+        return Correlation(serial_effect(sums, sizes, variance), 0)
+    edges = batch_edges(len(sizes), period)[:-1]
+    of_batches = mean_of_batches(np.add.reduceat(sums, edges), np.add.reduceat(sizes, edges))
+    return Correlation(max(1.0, of_batches.error**2 * total / variance), period)
 
 
 def whole_effect(traffic: Traffic, quantile: float) -> float:
@@ -82,4 +113,4 @@ def whole_effect(traffic: Traffic, quantile: float) -> float:
 
     A run's whole traffic lends it to a part that is too small for an estimate of its own.
     """
-    return Correlation.of(traffic, quantile).effect
+    return Scores.of(traffic, quantile).correlation().effect

@@ -1,7 +1,6 @@
 """Means of the operations' times."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from loadkit.judging.statistics import (
     Mean,
     mean_of_seconds,
     student_quantile,
-    without_worst,
+    without_events,
 )
 from loadkit.recording.histogram import FAILED
 from loadkit.recording.traffic import Traffic
@@ -56,7 +55,10 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
     is_upper, limit = criterion.comparison.is_upper, criterion.limit
     interval = (max(0.0, mean.lower), _highest_mean(traffic, mean))
     if is_upper and interval[0] <= limit < mean.value:
-        interval = (max(interval[0], *_means_without_events(traffic)), interval[1])
+        # As for a share, an outage must not put a sure violation in doubt.
+        rest = without_events(traffic.timed[:, 1], traffic.timed[:, 0])
+        lowers = (mean_of_seconds(spent, traffic.timed[:, 0]).lower for spent, _ in rest)
+        interval = (max(interval[0], *lowers), interval[1])
     failing = traffic.failed / traffic.size
     reach = interval[1] - mean.value if (mean.value < limit) is is_upper else mean.value - interval[0]
     status, reason = decide(
@@ -101,16 +103,6 @@ def _highest_mean(traffic: Traffic, mean: Mean) -> float:
     error = math.hypot(mean.error * math.sqrt(1 + _FEW / size), one_more)
     half_width = error / mean.error * mean.half_width if mean.error else 0.0
     return mean.value * math.exp(min(half_width / mean.value, FARTHEST)) + one_more
-
-
-def _means_without_events(traffic: Traffic) -> Iterator[float]:
-    """Further lower bounds of a mean, each without the worst seconds of the window.
-
-    As for a percentile (`_lowest_without_events`), an outage must not put a sure breach in doubt.
-    """
-    number, spent = traffic.timed[:, 0], traffic.timed[:, 1]
-    for is_kept in without_worst(spent, number):
-        yield mean_of_seconds(spent * is_kept, number * is_kept).lower
 
 
 def _mean_spells(criterion: Criterion, traffic: Traffic, lulls: Booleans | None) -> Spells:

@@ -1,21 +1,20 @@
 """Percentiles of the operations' times."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion
-from loadkit.judging.correlation import Correlation
+from loadkit.judging.correlation import Scores
 from loadkit.judging.finding import Finding, decide
+from loadkit.judging.shares import lower_bounds
 from loadkit.judging.spells import (
     Spells,
-    confidence_of_each,
-    in_spells,
     longest_stretch,
-    spell_effect,
+    surely_over,
+    surely_under,
     weigh,
     within,
 )
@@ -29,7 +28,6 @@ from loadkit.judging.statistics import (
     is_surely_above,
     is_surely_below,
     persistences,
-    without_worst,
 )
 from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED, quantile_of
@@ -209,7 +207,8 @@ def examine_percentile(
     assert quantile is not None
     allowed = 1 - quantile
     limit = buckets.index(criterion.limit)
-    correlation = Correlation.of(traffic, quantile)
+    scores = Scores.of(traffic, quantile)
+    correlation = scores.correlation()
     tail = _Tail.of(traffic, correlation.period)
     batches = tail.batches
     if batches < 2:
@@ -230,8 +229,6 @@ def examine_percentile(
     at_limit = tail.at(limit)
     over = float(tail.over[at_limit])
     is_upper = criterion.comparison.is_upper
-    if is_upper and over > allowed and lowest <= limit:
-        lowest = max(lowest, *_lowest_without_events(traffic, quantile, limit, lent_effect, lent_at_limit))
     sizes = edge_sizes if over < allowed else smaller_sizes
     growth = growth_to_decide(over * float(sizes[at_limit]), float(sizes[at_limit]), allowed)
     if measured is not None:
@@ -244,7 +241,10 @@ def examine_percentile(
         if over < allowed:
             away = math.log(criterion.limit / measured)
             growth = max(growth, spread.size_to_reach(away) / size)
-    if _is_gross(traffic, limit, allowed):
+    lent = max(lent_effect, lent_at_limit)
+    is_doubtful = over > allowed and lowest <= limit
+    is_over = is_doubtful and _is_over_beside_events(traffic, scores, limit, allowed, lent)
+    if is_over or _is_gross(traffic, limit, allowed):
         lowest, highest = max(lowest, limit + 1), max(highest, limit + 2)
     surely_below, surely_above = highest <= limit, lowest > limit
     interval = (_edge(lowest), _edge(highest))
@@ -284,26 +284,16 @@ def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
     return grossly_above(float(late.sum()) / effect, float(arrivals.sum()) / effect) > allowed
 
 
-def _lowest_without_events(
-    traffic: Traffic, quantile: float, limit: int, lent_effect: float, lent_at_limit: float
-) -> Iterator[int]:
-    """Further lower bounds (buckets) of a percentile, each without the worst seconds of the window.
+def _is_over_beside_events(
+    traffic: Traffic, scores: Scores, limit: int, allowed: float, lent_effect: float
+) -> bool:
+    """Is the limit surely violated by the window without its worst seconds (`shares.lower_bounds`)?"""
+    late, arrivals = traffic.per_second(limit + 1), traffic.per_second()
 
-    An outage makes operations look so dependent on each other that it would put a breach in doubt
-    that the rest of the window shows for sure. So each bound is that of the rest, as if the worst
-    seconds had been no worse than it. They were worse, so each is a lower bound of the whole window.
-    """
-    above = np.cumsum(traffic.histogram()[::-1])[::-1]
-    for is_kept in without_worst(traffic.per_second(limit), traffic.per_second()):
-        rest = traffic.during(is_kept)
-        correlation = Correlation.of(rest, quantile)
-        tail = _Tail.of(rest, correlation.period)
-        effects = np.maximum(tail.effects, max(lent_at_limit, correlation.effect, lent_effect))
-        excluded = above[np.minimum(tail.thresholds, FAILED)] - tail.hits.sum(axis=0)
-        no_worse = np.minimum(excluded, tail.over * (traffic.size - tail.total))
-        sizes = effective_size(tail.total, effects, tail.batches)
-        over = (tail.hits.sum(axis=0) + no_worse) / traffic.size
-        yield _surely_at_least(tail.thresholds, over, sizes, 1 - quantile)
+    def effect_of(is_kept: Booleans) -> float:
+        return max(scores.correlation(is_kept).effect, lent_effect)
+
+    return any(lower > allowed for lower in lower_bounds(arrivals, late, effect_of))
 
 
 def _edges(thresholds: Integers) -> Floats:
@@ -320,11 +310,8 @@ def _spells(
     criterion: Criterion, traffic: Traffic, limit: int, allowed: float, lulls: Booleans | None
 ) -> Spells:
     arrivals = traffic.per_second()
-    is_upper = criterion.comparison.is_upper
-    late = traffic.per_second(limit + 1 if is_upper else limit)
-    effect = spell_effect(criterion, late, arrivals)
-    hits, sizes = in_spells(late) / effect, in_spells(arrivals) / effect
-    is_surely_over = is_surely_above if is_upper else is_surely_below
-    over = is_surely_over(hits, sizes, allowed, confidence_of_each(len(sizes)))
-    stretch = longest_stretch(late, arrivals, allowed) if is_upper else 0
-    return Spells.of(over, lulls, stretch, traffic.seconds)
+    if not criterion.comparison.is_upper:
+        return Spells.of(surely_under(criterion, traffic.per_second(limit), arrivals, allowed), lulls)
+    late = traffic.per_second(limit + 1)
+    over = surely_over(criterion, late, arrivals, allowed)
+    return Spells.of(over, lulls, longest_stretch(late, arrivals, allowed), traffic.seconds)

@@ -18,12 +18,11 @@ from loadkit.judging.spells import (
     dispersion,
     in_spells,
     longest_stretch,
-    spell_effect,
+    surely_over,
     weigh,
 )
 from loadkit.judging.statistics import (
     growth_to_decide,
-    is_surely_above,
     mean_of_seconds,
 )
 from loadkit.recording.histogram import FAILED, lower_edges
@@ -193,9 +192,7 @@ def examine_share(
         share.size,
         details={"failed": int(failed), "design_effect": share.effect, "batches": share.batches},
     )
-    effect_in_spell = spell_effect(criterion, failures, attempts)
-    sizes, hits = in_spells(attempts) / effect_in_spell, in_spells(failures) / effect_in_spell
-    over = is_surely_above(hits, sizes, max(allowed, 0.0), confidence_of_each(len(sizes)))
+    over = surely_over(criterion, failures, attempts, max(allowed, 0.0))
     stretch = longest_stretch(failures, attempts, allowed)
     return weigh(criterion, finding, Spells.of(over, lulls, stretch, len(attempts)))
 

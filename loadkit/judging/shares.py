@@ -1,5 +1,6 @@
 """The share of the operations that failed, and its interval."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,14 @@ from loadkit.judging.statistics import (
     grossly_above,
     persistence,
     recurrence,
-    without_worst,
+    without_events,
 )
 
-__all__ = ["Share", "interval_of"]
+__all__ = ["Share", "interval_of", "lower_bounds"]
 
+Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Share:
     batches: int
 
     @classmethod
-    def of(cls, attempts: Integers, failures: Integers, lent_effect: float) -> "Share":
+    def of(cls, attempts: Integers, failures: Integers | Floats, lent_effect: float) -> "Share":
         """The share of a window from operations and failures by second, shapes (s,)."""
         value = float(failures.sum()) / max(1.0, float(attempts.sum()))
         period = recurrence(failures - value * attempts)
@@ -55,15 +58,25 @@ def interval_of(attempts: Integers, failures: Integers, lent_effect: float = 1.0
     """Lower and upper bound of the share of failures, both of operations by second, shapes (s,).
 
     A single lasting event gives no estimate of a correlation; it counts if it is gross
-    (`grossly_above`). The lower bound is also that of the window without its worst seconds: as for
-    a percentile, an outage must not put in doubt a breach that the rest shows for sure.
+    (`grossly_above`).
     """
     share = Share.of(attempts, failures, lent_effect)
     lower, upper = bounds(share.value * share.size, share.size)
     bursts = within(failures, attempts)
     gross = grossly_above(float(failures.sum()) / bursts, float(attempts.sum()) / bursts)
-    rests = (
-        Share.of(attempts * is_kept, failures * is_kept, lent_effect)
-        for is_kept in without_worst(failures, attempts)
-    )
-    return max(lower, gross, *(bounds(rest.value * rest.size, rest.size)[0] for rest in rests)), upper
+    return max(lower, gross, *lower_bounds(attempts, failures, lambda _: lent_effect)), upper
+
+
+def lower_bounds(
+    attempts: Integers, failures: Integers, effect_of: Callable[[Booleans], float]
+) -> Iterator[float]:
+    """Further lower bounds of a share, each as if some worst seconds had been no worse than the next.
+
+    An outage makes operations look so dependent on each other that it would put a breach in doubt
+    that the rest of the window shows for sure. The true window was worse than the assumed one, so
+    each is a lower bound of it. More failures therefore do not make a violation less sure.
+    `effect_of`: the least design effect without the worst seconds, from the seconds that remain.
+    """
+    for capped, is_kept in without_events(failures, attempts):
+        share = Share.of(attempts, capped, effect_of(is_kept))
+        yield bounds(share.value * share.size, share.size)[0]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding
-from loadkit.judging.statistics import CONFIDENCE, is_surely_above
+from loadkit.judging.statistics import CONFIDENCE, is_surely_above, is_surely_below, without_events
 from loadkit.verdict import Status
 
 __all__ = [
@@ -20,8 +20,9 @@ __all__ = [
     "dispersion",
     "in_spells",
     "longest_stretch",
-    "spell_effect",
     "spell_starts",
+    "surely_over",
+    "surely_under",
     "thin",
     "weigh",
     "within",
@@ -111,7 +112,7 @@ def confidence_of_each(windows: int) -> float:
     return 1 - (1 - CONFIDENCE) / windows
 
 
-def within(hits: Integers, sizes: Integers) -> float:
+def within(hits: Integers | Floats, sizes: Integers) -> float:
     """The design effect within ten seconds; bursts increase it, and a lasting change does not.
 
     `sizes` (seconds,): operations by second; `hits` (seconds,): those for which a condition is
@@ -130,14 +131,34 @@ def within(hits: Integers, sizes: Integers) -> float:
     return max(1.0, observed / expected)
 
 
-def spell_effect(criterion: Criterion, hits: Integers, sizes: Integers) -> float:
-    """The design effect in a spell window.
+def surely_over(criterion: Criterion, hits: Integers, sizes: Integers, allowed: float) -> Booleans:
+    """In which spell windows surely more than the `allowed` share is over the limit; (windows,).
+
+    `sizes` (seconds,): operations by second; `hits` (seconds,): those over the limit.
 
     "Never" judges each window as it was, whatever the cause. Therefore it allows only for the
-    randomness of counts, with an effect of 1. "Stays" looks for lasting spells, and a burst is not
-    one.
+    randomness of counts, with a design effect of 1. "Stays" looks for lasting spells, and a burst is
+    not one (`within`). A window that is surely over if the worst seconds had been no worse than the
+    next is so for sure: more failures elsewhere must not put it in doubt.
     """
-    return 1.0 if criterion.comparison.holds_always else within(hits, sizes)
+    if criterion.comparison.holds_always:
+        return _windows_over(hits, sizes, allowed, 1.0)
+    over = _windows_over(hits, sizes, allowed, within(hits, sizes))
+    for capped, _ in without_events(hits, sizes):
+        over |= _windows_over(capped, sizes, allowed, within(capped, sizes))
+    return over
+
+
+def surely_under(criterion: Criterion, hits: Integers, sizes: Integers, allowed: float) -> Booleans:
+    """The same for a lower limit: where surely less than the `allowed` share is over the limit."""
+    effect = 1.0 if criterion.comparison.holds_always else within(hits, sizes)
+    windows, each = in_spells(sizes) / effect, confidence_of_each(len(spell_starts(len(sizes))))
+    return is_surely_below(in_spells(hits) / effect, windows, allowed, each)
+
+
+def _windows_over(hits: Integers | Floats, sizes: Integers, allowed: float, effect: float) -> Booleans:
+    windows, each = in_spells(sizes) / effect, confidence_of_each(len(spell_starts(len(sizes))))
+    return is_surely_above(in_spells(hits) / effect, windows, allowed, each)
 
 
 def longest_stretch(hits: Integers, sizes: Integers, allowed: float) -> int:

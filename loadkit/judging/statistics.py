@@ -46,7 +46,7 @@ __all__ = [
     "serial_effect",
     "student_quantile",
     "theil_sen",
-    "without_worst",
+    "without_events",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -57,8 +57,6 @@ BATCHES = 30
 """Batches in a window; fewer if the window has fewer seconds."""
 CONFIDENCE = 0.95
 """The confidence of each single bound."""
-_EXCLUDED = (0.05, 0.1, 0.2, 0.35, 0.5)
-"""The parts of a window's seconds that are excluded as events, for a lower bound of the rest."""
 _MOST_PERSISTENCE = 0.95
 """The upper limit of a lag-1 correlation."""
 _CYCLES = 5
@@ -311,21 +309,20 @@ def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
     return Mean(value, math.sqrt(variance * effect), batches / effect)
 
 
-def without_worst(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[Booleans]:
-    """The seconds that remain without the worst ones, by several sizes of the excluded part.
+def without_events(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[tuple[Floats, Booleans]]:
+    """The window as if its worst seconds had been no worse than the next worst.
 
-    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. A lower bound of
-    the remaining seconds is one of all of them, if the excluded ones count as no worse than the rest. At
-    least two seconds that are not empty remain.
+    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. Yields the sums
+    and which seconds keep theirs, for the 1, 2, 3, 5, 8 … worst seconds, up to half of them.
     """
     ratios = np.divide(sums, sizes, out=np.zeros(len(sums)), where=sizes > 0)
     worst_first = np.argsort(-ratios, kind="stable")
-    for part in _EXCLUDED:
+    number = 1
+    while number <= len(sums) // 2:
         is_kept = np.ones(len(sums), np.bool_)
-        is_kept[worst_first[: math.ceil(part * len(sums))]] = False
-        if np.count_nonzero(sizes[is_kept]) < 2:
-            return
-        yield is_kept
+        is_kept[worst_first[:number]] = False
+        yield np.minimum(sums, ratios[worst_first[number]] * sizes), is_kept
+        number = math.ceil(number * 1.5) if number > 1 else 2
 
 
 def mean_of_seconds(sums: Floats, sizes: Floats) -> Mean:

@@ -30,6 +30,8 @@ _GAIN = 0.5
 Searching for a cut selects from the run's own noise. With 0.9, at the limit, 6.5 % of the runs of
 an AR(1) level of 0.98 over 300 s passed, and with 0.5 only 2.5 %.
 """
+_REACHED = 0.05
+"""A mean that differs from the median by less than this share of it has reached it."""
 _LONGEST = 60
 """The longest warm-up in seconds. What lasts longer is part of the service's behaviour."""
 
@@ -97,6 +99,7 @@ def warm_up(counts: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> 
         return 0
     median = np.median(means[third:])
     reached = np.sign(means - median) != np.sign(means[0] - median)
+    reached |= np.abs(means - median) <= _REACHED * abs(median)
     most = min(third, int(np.argmax(reached)) if reached.any() else third)
     errors = np.array([means[cut:].var() / len(means[cut:]) for cut in range(most + 1)])
     cut = int(np.argmin(errors))

@@ -54,6 +54,8 @@ class Traffic:
     """Seconds from the window's start, 0 ≤ s < `seconds`; shape (n,), like `bucket` and `count`."""
     bucket: Integers
     """Bucket of `loadkit.recording.histogram`, or `FAILED`."""
+    took: Integers
+    """Bucket of the time that it took, for a failed operation too; shape (n,)."""
     count: Integers
     timed: Floats
     """Per second: operations in a mean, sum of their times (s), longest of those with a time (s).
@@ -111,23 +113,12 @@ class Traffic:
             int(seconds.sum()),
             position[self.second[selected]],
             self.bucket[selected],
+            self.took[selected],
             self.count[selected],
             self.timed[seconds],
             self.completed[seconds],
             self.corrected,
             self.stuck,
-        )
-
-    def during(self, is_kept: npt.NDArray[np.bool_]) -> "Traffic":
-        """The same window with only the operations of the marked seconds, shape (`seconds`,)."""
-        selected = is_kept[self.second]
-        return replace(
-            self,
-            second=self.second[selected],
-            bucket=self.bucket[selected],
-            count=self.count[selected],
-            timed=self.timed * is_kept[:, np.newaxis],
-            completed=self.completed * is_kept,
         )
 
     @classmethod
@@ -139,6 +130,7 @@ class Traffic:
             parts[0].seconds,
             np.concatenate([part.second for part in parts]),
             np.concatenate([part.bucket for part in parts]),
+            np.concatenate([part.took for part in parts]),
             np.concatenate([part.count for part in parts]),
             timed,
             np.sum([part.completed for part in parts], axis=0),
@@ -148,13 +140,15 @@ class Traffic:
 
     def plus(self, second: Integers, times: Floats, *stuck: StuckUsers) -> "Traffic":
         """Add arrivals of the coordinated-omission correction, with times in seconds: (n,)."""
+        bucket = buckets.indices(times)
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
         timed[:, _TIMED_SUM] += np.bincount(second, times, self.seconds)
         return replace(
             self,
             second=np.concatenate([self.second, second]),
-            bucket=np.concatenate([self.bucket, buckets.indices(times)]),
+            bucket=np.concatenate([self.bucket, bucket]),
+            took=np.concatenate([self.took, bucket]),
             count=np.concatenate([self.count, np.ones(len(second), np.int64)]),
             timed=timed,
             corrected=self.corrected + len(second),
@@ -235,9 +229,10 @@ def traffic_of(
         took = np.maximum(buckets.lower_edges(bucket[failures]), mean)
         timed[:, 0] += np.bincount(place, number, window.seconds)
         timed[:, 1] += np.bincount(place, took * number, window.seconds)
+    took = bucket
     if not successes_only:
         bucket = np.where(outcome == 0, bucket, FAILED)
     ended, result, _, ends = run.table.select(Kind.COMPLETED, series, window.start, window.end)
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
-    return Traffic(window.seconds, second - window.start, bucket, count, timed, completed)
+    return Traffic(window.seconds, second - window.start, bucket, took, count, timed, completed)
