@@ -290,10 +290,11 @@ def _is_over_beside_events(
     """Is the limit surely violated by the window without its worst seconds (`shares.lower_bounds`)?"""
     late, arrivals = traffic.per_second(limit + 1), traffic.per_second()
 
-    def effect_of(is_kept: Booleans) -> float:
-        return max(scores.correlation(is_kept).effect, lent_effect)
+    def correlation_of(is_kept: Booleans) -> tuple[float, int]:
+        correlation = scores.correlation(is_kept)
+        return max(correlation.effect, lent_effect), correlation.period
 
-    return any(lower > allowed for lower in lower_bounds(arrivals, late, effect_of))
+    return any(lower > allowed for lower in lower_bounds(arrivals, late, correlation_of))
 
 
 def _edges(thresholds: Integers) -> Floats:

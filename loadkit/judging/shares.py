@@ -37,10 +37,21 @@ class Share:
     batches: int
 
     @classmethod
-    def of(cls, attempts: Integers, failures: Integers | Floats, lent_effect: float) -> "Share":
-        """The share of a window from operations and failures by second, shapes (s,)."""
+    def of(
+        cls,
+        attempts: Integers,
+        failures: Integers | Floats,
+        lent_effect: float = 1.0,
+        period: int | None = None,
+    ) -> "Share":
+        """The share of a window from operations and failures by second, shapes (s,).
+
+        `lent_effect`: the least design effect. `period`: the period in seconds at which something
+        recurs, or 0; by default, that of the failures.
+        """
         value = float(failures.sum()) / max(1.0, float(attempts.sum()))
-        period = recurrence(failures - value * attempts)
+        if period is None:
+            period = recurrence(failures - value * attempts)
         edges = batch_edges(len(attempts), period)[:-1]
         sizes = np.add.reduceat(attempts, edges).astype(np.float64)
         hits = np.add.reduceat(failures, edges).astype(np.float64)
@@ -64,19 +75,33 @@ def interval_of(attempts: Integers, failures: Integers, lent_effect: float = 1.0
     lower, upper = bounds(share.value * share.size, share.size)
     bursts = within(failures, attempts)
     gross = grossly_above(float(failures.sum()) / bursts, float(attempts.sum()) / bursts)
-    return max(lower, gross, *lower_bounds(attempts, failures, lambda _: lent_effect)), upper
+    lowers = lower_bounds(attempts, failures, lambda _: (lent_effect, None))
+    return max(lower, gross, *lowers), upper
 
 
 def lower_bounds(
-    attempts: Integers, failures: Integers, effect_of: Callable[[Booleans], float]
+    attempts: Integers,
+    failures: Integers,
+    correlation_of: Callable[[Booleans], tuple[float, int | None]],
 ) -> Iterator[float]:
-    """Further lower bounds of a share, each as if some worst seconds had been no worse than the next.
+    """Further lower bounds of a share, each of a window that could have been the true one but better.
 
-    An outage makes operations look so dependent on each other that it would put a breach in doubt
-    that the rest of the window shows for sure. The true window was worse than the assumed one, so
-    each is a lower bound of it. More failures therefore do not make a violation less sure.
-    `effect_of`: the least design effect without the worst seconds, from the seconds that remain.
+    More failures must not make a violation less sure. But an outage makes operations look so
+    dependent on each other that it would put a breach in doubt that the rest of the window shows
+    for sure, and so would single failures in good seconds. Therefore the worst seconds count as no
+    worse than the next worst, and the good seconds as having none. The true window was worse, so each
+    of these is a lower bound of it.
+
+    `correlation_of`: the least design effect and the period (`Share.of`) of the seconds that remain.
     """
-    for capped, is_kept in without_events(failures, attempts):
-        share = Share.of(attempts, capped, effect_of(is_kept))
-        yield bounds(share.value * share.size, share.size)[0]
+    share = float(failures.sum()) / max(1.0, float(attempts.sum()))
+    only_in_bad = np.where(failures > share * attempts, failures, 0)
+    everything = np.ones(len(attempts), np.bool_)
+    assumed = (
+        (only_in_bad, everything),
+        *without_events(failures, attempts),
+        *without_events(only_in_bad, attempts),
+    )
+    for failed, is_kept in assumed:
+        share_of_it = Share.of(attempts, failed, *correlation_of(is_kept))
+        yield bounds(share_of_it.value * share_of_it.size, share_of_it.size)[0]
