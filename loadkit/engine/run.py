@@ -17,6 +17,7 @@ from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard, try_arrivals
+from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.labels import advice
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
@@ -90,6 +91,7 @@ def run(
             monitor.interruptible(),
             ActionScheduler(plan, actor, started) as scheduler,
             Probes(target, started) as probes,
+            MachineWatcher(target) as watcher,
         ):
             futures = [
                 executor.submit(
@@ -113,6 +115,7 @@ def run(
                 monitor.worker_seconds, key=lambda worker_second: (worker_second.second, worker_second.worker)
             )
         ),
+        observations=watcher.observations(),
         stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         events=tuple(scheduler.events),
         warnings=(

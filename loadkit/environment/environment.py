@@ -191,7 +191,18 @@ class Environment:
             key_file=references.file("key_file", settings.key_file),
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
+            processes=self._processes(references.facts),
         )
+
+    def _processes(self, facts: Mapping[str, Any]) -> tuple[int, ...]:
+        """The process ids that the control command reports as "processes"; () for none."""
+        stated = facts.get("processes", [])
+        if not isinstance(stated, list) or not all(type(pid) is int and pid > 1 for pid in stated):
+            raise ConfigurationError(
+                f'environments/{self.file.name}: the control command reports "processes": {stated!r}; '
+                "expected a list of process ids, such as [4711]"
+            )
+        return tuple(stated)
 
 
 @dataclass(frozen=True, slots=True)
