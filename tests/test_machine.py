@@ -152,8 +152,9 @@ def used(pid: int) -> float:
     return read_machine().processes[pid].own
 
 
-def test_a_burner_is_seen_among_the_others_by_name_and_the_suites_own_children_are_not() -> None:
-    own = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def test_a_burner_is_seen_among_the_others_by_name_and_the_suites_own_children_are_not(tmp_path) -> None:
+    (tmp_path / "worker_of_ours.py").write_text("while True: pass")
+    own = subprocess.Popen([sys.executable, str(tmp_path / "worker_of_ours.py")])
     try:
         with burning() as (burner,):
             ledger = Ledger(
@@ -169,7 +170,7 @@ def test_a_burner_is_seen_among_the_others_by_name_and_the_suites_own_children_a
     found = ledger.observations()
     others = {each.instance: float(each.values[-1]) for each in found[machine.OTHERS].series}
     assert others[NAME] > 0
-    assert "python -c" not in others
+    assert not any("worker_of_ours" in name for name in others)
     uses = {each.instance: each.values for each in found[machine.PROCESSORS].series}
     assert uses[Use.GENERATOR][-1] > 0
     shares = sum(values[-1] - values[0] for values in uses.values())

@@ -34,7 +34,7 @@ PROCESSORS = "processors of this machine"
 PRESSURE = "pressure on this machine"
 """The time in which a process waited for "cpu" or "memory" (pressure stall information, "some")."""
 MEMORY = "memory of this machine"
-"""Bytes in use: "all", and by `Use`. Memory that processes share counts for each of them."""
+"""Bytes in use: "all", and by `Use` what its processes do not share."""
 SWAPPING = "swapping of this machine"
 """Bytes swapped in and out."""
 OTHERS = "other processes on this machine"
@@ -83,7 +83,7 @@ class Process:
     reaped: float = 0.0
     """Processor seconds of its children that have ended."""
     resident: float = 0.0
-    """Bytes of memory."""
+    """Bytes of memory that it does not share."""
     is_kernel: bool = False
 
     @property

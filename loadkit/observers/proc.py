@@ -87,8 +87,8 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
         if not entry.isdigit():
             continue
         with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
-            with (proc / entry / "stat").open("rb", buffering=0) as file:
-                text = file.read(4096)
+            text = _read(f"{proc}/{entry}/stat")
+            _, resident, shared, *_ = _read(f"{proc}/{entry}/statm").split()
             # The name stands in parentheses, and may contain some: proc_pid_stat(5).
             head, _, tail = text.rpartition(b")")
             fields = tail.split()
@@ -102,10 +102,19 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
                     name=head.partition(b"(")[2].decode("utf-8", "replace"),
                     own=(int(fields[11]) + int(fields[12])) * _TICK,
                     reaped=(int(fields[13]) + int(fields[14])) * _TICK,
-                    resident=float(int(fields[21]) * _PAGE),
+                    # Shared pages would count for each process: those of a database for each of its.
+                    resident=float((int(resident) - int(shared)) * _PAGE),
                     is_kernel=bool(int(fields[6]) & _KERNEL_THREAD),
                 ),
             )
+
+
+def _read(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY)  # a third of the time of `Path.read_bytes`
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)
 
 
 def _pressure(proc: Path) -> Iterable[tuple[str, float]]:
