@@ -27,6 +27,7 @@ __all__ = [
     "Process",
     "Snapshot",
     "Use",
+    "shares",
 ]
 
 PROCESSORS = "processors of this machine"
@@ -304,6 +305,15 @@ class Ledger:
             source="/proc",
             warnings=(problem,) if problem else (),
         )
+
+
+def shares(observation: Observation | None) -> dict[str, float]:
+    """The mean growth per second of each series of a counter, by name; {} without the counter."""
+    return {
+        each.instance: float((each.values[-1] - each.values[0]) / (each.times[-1] - each.times[0]))
+        for each in (observation.series if observation is not None else ())
+        if len(each.times) > 1
+    }
 
 
 def _busiest(sums: Mapping[str, list[tuple[float, float]]], times: Floats) -> Iterator[tuple[str, Floats]]:
