@@ -32,6 +32,7 @@ def burning(number: int = 1) -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
+    os.setsid()  # where the system shares processors among sessions, it has a share of its own
     end = time.monotonic() + _LONGEST
     while time.monotonic() < end:
         pass

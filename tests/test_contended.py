@@ -432,3 +432,54 @@ def test_a_machine_that_carries_only_the_load_generator_may_be_too_small_for_it(
 def test_the_causes_are_found_once_for_all_criteria() -> None:
     evidence = Evidence(run_with(figures(BURNER)))
     assert evidence.contention(Window(0, SECONDS)) is evidence.contention(Window(0, SECONDS))
+
+
+# --- other machines
+
+
+def hosts(**shares: float) -> tuple[Observation, ...]:
+    """What node_exporter tells of one machine, as the environment file's queries give it."""
+    return tuple(
+        Observation(
+            f"{machine.HOSTS}{figure}",
+            Reading.GAUGE,
+            "ratio",
+            (Series("db-1", TIMES, np.full(len(TIMES), share)),),
+            1.0,
+        )
+        for figure, share in shares.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures_of_hosts", "status", "reason"),
+    [
+        (
+            hosts(idle=0.5, steal=0.3),
+            INVALID,
+            "The host took 30 % of db-1's processors (steal), which may be why",
+        ),
+        (hosts(steal=0.3), INVALID, "The host took 30 % of db-1's processors (steal), which may be why"),
+        (
+            hosts(idle=0.02, steal=0.0, environment=0.4),
+            INVALID,
+            "Other processes took 58 % of db-1, which may be why",
+        ),
+        (hosts(idle=0.3, pressure=0.8, environment=0.3), INVALID, "Other processes took 40 % of db-1,"),
+        (hosts(idle=0.02, steal=0.0), FAIL, ""),  # full, and by the service, for all that is known
+        (hosts(idle=0.02, environment=0.95), FAIL, ""),
+        (hosts(idle=0.5, environment=0.2), FAIL, ""),
+    ],
+)
+def test_other_machines_explain_a_fail_by_steal_and_by_processes_that_are_not_the_services(
+    figures_of_hosts, status, reason
+) -> None:
+    verdict = verdict_on((*figures({}), *figures_of_hosts))
+    assert verdict.status is status, verdict.reason
+    assert status is FAIL or verdict.reason.startswith(reason), verdict.reason
+
+
+def test_figures_of_other_machines_need_none_of_this_one() -> None:
+    verdict = verdict_on(hosts(idle=0.5, steal=0.3))
+    assert verdict.status is INVALID
+    assert verdict.details["machine"]["other machines"]["db-1"]["steal"] == pytest.approx(0.3)

@@ -108,6 +108,24 @@ def test_how_much_the_database_holds_is_told(tmp_path: Path, target: Target) -> 
     assert str(checks(tmp_path, target)["rows of events"]) == "rows of events: 1,000"
 
 
+def test_machines_are_no_instances_and_an_unknown_figure_of_them_is_a_warning(
+    tmp_path: Path, target: Target
+) -> None:
+    name = f"{machine.HOSTS}idle"
+    seen = {
+        "requests": scraped([5.0] * 10),
+        name: replace(scraped([0.5] * 10, instances=5, every=9), name=name),
+    }
+    testbed = replace(here(tmp_path, "instances = 2").resolved({}), target=target)
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert found["instances watched"].holds
+    assert found["scraped every"].holds
+    seen[name] = replace(seen[name], series=(), problem="no samples")
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert str(found[name]) == "other machines: idle: no samples, expected an answer"
+    assert not found[name].is_needed
+
+
 def test_a_missing_instance_is_not_judged(tmp_path: Path, target: Target) -> None:
     found = checks(tmp_path, target, text="instances = 3", observation=scraped([5.0] * 10))
     assert not found["instances watched"].holds

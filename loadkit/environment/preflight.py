@@ -20,7 +20,7 @@ from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
 from loadkit.grammar import ALERTS
 from loadkit.observers.base import Observer
-from loadkit.observers.machine import OTHERS, PROCESSORS, Use, shares
+from loadkit.observers.machine import HOSTS, OTHERS, PROCESSORS, Use, shares
 from loadkit.observers.observation import Observation
 from loadkit.observers.proc import MachineWatcher
 from loadkit.target import Target
@@ -235,7 +235,7 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
     usable = [
         observation
         for observation in observations.values()
-        if not observation.problem and observation.series and not _is_of_alerts(observation)
+        if not observation.problem and observation.series and _is_of_instances(observation)
     ]
     checks = []
     instances = max((len(observation.series) for observation in usable), default=0)
@@ -266,14 +266,19 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
                 abs(found - stated) <= _SCRAPE_TOLERANCE * stated,
             )
         )
+    checks += [
+        Check(each.name, each.problem, "an answer", holds=False, is_needed=False)
+        for each in observations.values()
+        if each.name.startswith(HOSTS) and each.problem
+    ]
     if settings.traffic in observations:
         checks += _foreign(plan, observations[settings.traffic])
     return checks
 
 
-def _is_of_alerts(observation: Observation) -> bool:
-    """Is it an observation of alerts? Its series are not instances."""
-    return observation.name.partition(":")[0] == ALERTS
+def _is_of_instances(observation: Observation) -> bool:
+    """Are its series instances of the service, and not alerts or machines?"""
+    return observation.name.partition(":")[0] != ALERTS and not observation.name.startswith(HOSTS)
 
 
 def _foreign(plan: Plan, served: Observation) -> list[Check]:

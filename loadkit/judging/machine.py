@@ -13,6 +13,9 @@ A machine is full if at most 5 % of it was idle. For other processes it is enoug
 waited for a processor half of the time: they may share one processor with the service while another
 is idle. All figures are means over five seconds, because the kernel counts in ticks.
 
+On other machines, whose figures a monitoring system reports, only the first two are looked for: it
+does not tell whose memory was short.
+
 Where figures are missing, a cause that needs them is not found, and every verdict is as without it.
 """
 
@@ -23,7 +26,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.observers.machine import MEMORY, OTHERS, PARTS, PRESSURE, PROCESSORS, SWAPPING, Use
+from loadkit.observers.machine import (
+    HOSTS,
+    MEMORY,
+    OTHERS,
+    PARTS,
+    PRESSURE,
+    PROCESSORS,
+    SWAPPING,
+    HostFigure,
+    Use,
+)
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.run import Run
 from loadkit.units import format_bytes
@@ -84,11 +97,10 @@ class Contention:
 
 def contention(run: Run, window: Window) -> Contention | None:
     """What other than the service held up the operations in a window; None if nothing did."""
-    processors = run.observations.get(PROCESSORS)
-    if processors is None or not window.seconds:
+    if not window.seconds:
         return None
-    figures = _Figures.of(run, window)
-    causes = [cause for cause in _causes(figures) if cause.seconds.any()]
+    here, others = _Figures.of(run, window), list(_hosts(run, window))
+    causes = [cause for each in (here, *others) for cause in _causes(each) if cause.seconds.any()]
     if not causes:
         return None
     together = np.logical_or.reduce([cause.seconds for cause in causes])
@@ -98,7 +110,11 @@ def contention(run: Run, window: Window) -> Contention | None:
         together,
         " and ".join(cause.sentence for cause in causes) + partly,
         next((cause.advice for cause in causes if cause.advice), ""),
-        {"seconds": int(together.sum()), **figures.means(together)},
+        {
+            "seconds": int(together.sum()),
+            **here.means(together),
+            **({"other machines": {each.name: each.means(together) for each in others}} if others else {}),
+        },
     )
 
 
@@ -118,6 +134,7 @@ class _Figures:
     """Shares of the machine by the name of other processes."""
     largest: Floats
     """Processors that the busiest process of the environment took."""
+    name: str = "this machine"
 
     @classmethod
     def of(cls, run: Run, window: Window) -> "_Figures":
@@ -156,10 +173,10 @@ class _Figures:
         """The means over some seconds, as JSON values."""
         named = dict(_named(self.others, seconds))
         return {
-            **{str(use): _mean(each, seconds) for use, each in self.use.items()},
+            **{f"{use}": _mean(each, seconds) for use, each in self.use.items()},
             **{f"waiting for {name}": _mean(each, seconds) for name, each in self.waiting.items()},
-            "swapped per second": _mean(self.swapped, seconds),
-            "busiest other processes": named,
+            **({"swapped per second": swapped} if (swapped := _mean(self.swapped, seconds)) else {}),
+            **({"busiest other processes": named} if named else {}),
         }
 
 
@@ -181,14 +198,14 @@ def _causes(figures: _Figures) -> Iterator[_Cause]:
     names = ", ".join(f"{name} {_percent(share)}" for name, share in _named(figures.others, taken))
     yield _Cause(
         taken,
-        f"other processes took {_percent(_mean(others, taken))} of this machine"
+        f"other processes took {_percent(_mean(others, taken))} of {figures.name}"
         + (f" ({names})" if names else ""),
     )
 
     stolen = steal >= _TAKEN
     yield _Cause(
         stolen,
-        f"the host took {_percent(_mean(steal, stolen))} of this machine's processors (steal)",
+        f"the host took {_percent(_mean(steal, stolen))} of {figures.name}'s processors (steal)",
     )
 
     waiting = figures.wait("memory")
@@ -196,7 +213,7 @@ def _causes(figures: _Figures) -> Iterator[_Cause]:
     short = ((waiting >= _SHORT) | (figures.swapped >= _SWAPPED)) & is_others_memory
     yield _Cause(
         short,
-        f"this machine was short of memory: processes waited for it {_percent(_mean(waiting, short))} of the "
+        f"{figures.name} was short of memory: processes waited for it {_percent(_mean(waiting, short))} of the "
         f"time, and {format_bytes(_mean(figures.swapped, short))} per second were swapped",
     )
 
@@ -211,9 +228,39 @@ def _causes(figures: _Figures) -> Iterator[_Cause]:
     )
     yield _Cause(
         filled,
-        f"this machine was full, and the load generator itself took {_percent(_mean(generator, filled))} of it",
+        f"{figures.name} was full, and the load generator itself took {_percent(_mean(generator, filled))} of it",
         "measure from another machine or on a faster one",
     )
+
+
+def _hosts(run: Run, window: Window) -> Iterator[_Figures]:
+    """The figures of other machines, by the names that the source has for them."""
+    seconds = run.started + np.arange(window.start, window.end, dtype=np.float64) + 0.5
+    read = {
+        figure: {
+            each.instance: np.interp(seconds, each.times, each.values, np.nan, np.nan)
+            for each in _series(run.observations.get(f"{HOSTS}{figure}"))
+        }
+        for figure in HostFigure
+    }
+    nothing, unknown = np.zeros(window.seconds), np.full(window.seconds, np.nan)
+    for name in sorted(read[HostFigure.IDLE].keys() | read[HostFigure.STEAL].keys()):
+        idle, steal, pressure, environment = (read[figure].get(name, unknown) for figure in HostFigure)
+        use = {
+            str(Use.IDLE): idle,
+            str(Use.STEAL): steal,
+            str(Use.ENVIRONMENT): environment,
+            str(Use.OTHERS): np.clip(1 - idle - np.nan_to_num(steal) - environment, 0, 1),
+        }
+        yield _Figures(
+            use=use,
+            waiting={"cpu": pressure},
+            swapped=nothing,
+            held=unknown,
+            others={},
+            largest=nothing,
+            name=name,
+        )
 
 
 def _series(observation: Observation | None) -> Iterable[Series]:

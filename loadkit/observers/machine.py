@@ -17,12 +17,14 @@ from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.units import Unit
 
 __all__ = [
+    "HOSTS",
     "MEMORY",
     "OTHERS",
     "PARTS",
     "PRESSURE",
     "PROCESSORS",
     "SWAPPING",
+    "HostFigure",
     "Ledger",
     "Process",
     "Snapshot",
@@ -42,6 +44,9 @@ OTHERS = "other processes on this machine"
 """The processor time of the busiest other processes, by name, as a share of the machine."""
 PARTS = "environment's processes on this machine"
 """The processor time of the environment's busiest processes, in processors."""
+
+HOSTS = "other machines: "
+"""The first words of the figures of other machines, which a source reports; a `HostFigure` follows."""
 
 _SHORT_LIVED = "short-lived processes"
 _SHOWN = 10
@@ -68,6 +73,17 @@ class Use(enum.StrEnum):
     """The host of this virtual machine ran something else, although work was waiting here."""
     OUTSIDE = "outside this container"
     """Processes that cannot be seen from this container."""
+
+
+class HostFigure(enum.StrEnum):
+    """A figure of other machines, as the environment file names its query; all are ratios."""
+
+    IDLE = "idle"
+    STEAL = "steal"
+    PRESSURE = "pressure"
+    """The share of the time in which some process waits for a processor."""
+    ENVIRONMENT = "environment"
+    """The share of the machine that the environment's parts took."""
 
 
 @dataclass(frozen=True, slots=True)
