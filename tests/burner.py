@@ -23,6 +23,8 @@ def burning(number: int = 1) -> Iterator[list[int]]:
         command = f'"{sys.executable}" "{Path(__file__).resolve()}" >/dev/null 2>&1 & echo $!'
         shell = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, check=True, text=True)
         pids.append(int(shell.stdout))
+    while any(os.getsid(pid) != pid for pid in pids):
+        time.sleep(0.01)
     try:
         yield pids
     finally:
