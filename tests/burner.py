@@ -11,7 +11,7 @@ from pathlib import Path
 
 NAME = f"{Path(sys.executable).name} burner.py"
 """As reports name it."""
-_LONGEST = 300.0
+_LONGEST = 120.0
 """Seconds after which it ends by itself, should nobody end it."""
 
 

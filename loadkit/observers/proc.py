@@ -149,6 +149,8 @@ class MachineWatcher:
         roots = dict.fromkeys(target.processes, Use.ENVIRONMENT)
         self._ledger = Ledger({**roots, os.getpid(): Use.GENERATOR}, self._name)
         self._names: dict[tuple[int, int], str] = {}
+        self._may_be_here = not target.processes
+        """Is it to be looked up which processes of this machine are the environment's?"""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -168,11 +170,11 @@ class MachineWatcher:
 
     def _watch(self) -> None:
         # Without /proc there are no figures, and verdicts are as they would be without them.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             number = 0
             while True:
                 begun = time.thread_time()
-                if not self._target.processes and number % _LOOK_AGAIN == 0:
+                if self._may_be_here and number % _LOOK_AGAIN == 0:
                     self._look_up_parts()
                 self._ledger.add(read_machine())
                 number += 1
@@ -189,6 +191,7 @@ class MachineWatcher:
         """Find the processes behind the target's address, if it is on this machine."""
         parts = parts_behind(self._target.base)
         if parts is None:
+            self._may_be_here = False
             return
         self._ledger.problem = "" if parts else _UNKNOWN
         for pid in parts:
@@ -207,7 +210,10 @@ def parts_behind(base: str) -> set[int] | None:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if not _is_here(parts.hostname or ""):
         return None
-    connections: list[Any] = psutil.net_connections("tcp")
+    try:
+        connections: list[Any] = psutil.net_connections("tcp")
+    except psutil.Error:
+        return set()
     listening: dict[int, set[int]] = {}
     for each in connections:
         if each.status == psutil.CONN_LISTEN and each.pid:
