@@ -104,9 +104,11 @@ def test_what_a_process_used_before_it_ended_is_counted_once() -> None:
     """Its parent reaps the eight hours that it had used, and the half second since the last look."""
     steps = [
         snapshot(100, process(SERVICE, 1), process(30, 1), process(31, 30_000, 30), busy=0),
-        snapshot(101, process(SERVICE, 1), process(30, 1, reaped=30_000.5), busy=0.5, idle=0.5),
+        snapshot(
+            101, process(30, 1, reaped=30_000.5), process(SERVICE, 1, reaped=0.25), busy=0.75, idle=0.25
+        ),
     ]
-    assert seen(*steps) == {"other processes": 0.5, "idle": 0.5}
+    assert seen(*steps) == {"other processes": 0.5, "environment": 0.25, "idle": 0.25}
 
 
 def test_processes_that_nobody_saw_are_others_but_not_the_rounding_of_clock_ticks() -> None:
