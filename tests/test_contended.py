@@ -299,27 +299,33 @@ def test_a_gap_in_the_figures_is_bridged_and_what_lies_outside_them_is_unknown()
 # --- what no machine explains
 
 
-def failing(outcome: str, share: float, criterion: Criterion) -> Status:
-    return judge(criterion, run_with(figures(BURNER), outcome=outcome, share=share)).status
+def failing(outcome: str, seconds: float, criterion: Criterion) -> Status:
+    """A fifth of the operations fails after this time."""
+    run = run_of(operations(()), plan_of(SECONDS), observations=figures(BURNER))
+    starts = np.arange(0.0, SECONDS, 0.05)
+    run.table.record(samples_of(starts, np.full(len(starts), seconds), outcome=outcome))
+    return judge(criterion, run).status
 
 
 @pytest.mark.parametrize("criterion", [error_rate(0.01), availability(0.99), response_time()])
 @pytest.mark.parametrize(
-    ("outcome", "status"),
+    ("outcome", "seconds", "status"),
     [
-        ("timeout", INVALID),
-        ("closed", INVALID),
-        ("status 503", INVALID),
-        ("status 500", FAIL),
-        ("status 404", FAIL),
-        ("refused", FAIL),
-        ("check: a page has 50 events", FAIL),
+        ("timeout", 10.0, INVALID),
+        ("closed", 3.0, INVALID),
+        ("status 503", 3.0, INVALID),
+        ("status 503", 0.01, FAIL),
+        ("closed", 0.01, FAIL),
+        ("status 500", 3.0, FAIL),
+        ("status 404", 3.0, FAIL),
+        ("refused", 3.0, FAIL),
+        ("check: a page has 50 events", 3.0, FAIL),
     ],
 )
-def test_a_wrong_answer_is_no_effect_of_a_slow_machine_but_a_missing_one_is(
-    outcome, status, criterion
+def test_a_wrong_answer_or_a_refusal_is_no_effect_of_a_slow_machine_but_a_missing_answer_is(
+    outcome, seconds, status, criterion
 ) -> None:
-    assert failing(outcome, 0.2, criterion) is status
+    assert failing(outcome, seconds, criterion) is status
 
 
 def test_a_few_wrong_answers_do_not_explain_why_the_others_were_slow() -> None:
@@ -332,6 +338,15 @@ def test_a_few_wrong_answers_do_not_explain_why_the_others_were_slow() -> None:
 def test_throughput_of_a_slow_machine_is_invalid() -> None:
     run = run_of(operations(()), plan_of(SECONDS, level=200), observations=figures(BURNER))
     assert judge(throughput(150, Comparison.IS_ABOVE), run).status is INVALID
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("status 503", FAIL), ("timeout", INVALID)])
+def test_throughput_that_refusals_lower_is_no_effect_of_a_slow_machine(outcome, status) -> None:
+    """A hundred a second succeed, and a hundred fail."""
+    run = run_of(operations(()), plan_of(SECONDS, level=200), observations=figures(BURNER))
+    starts = np.arange(0.0, SECONDS, 0.01)
+    run.table.record(samples_of(starts, np.full(len(starts), 0.01), outcome=outcome))
+    assert judge(throughput(150, Comparison.IS_ABOVE), run).status is status
 
 
 def measured(name: str, busy: Sequence[int], reading: Reading = Reading.GAUGE) -> Observation:

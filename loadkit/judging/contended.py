@@ -5,9 +5,10 @@ A fail becomes invalid if what held up the operations (`machine`) could explain 
 - The criterion is judged again without the seconds in which there was a cause, and without the five
   seconds after each. If it still fails, the fail stands. Gauges and probes are judged on the longest
   stretch of other seconds. At least ten seconds must be left.
-- A fail that a slow machine cannot cause stands: a count that must be zero; wrong answers, refused
-  connections and statuses other than 408, 502, 503 and 504, if they alone are too many; a measure of
-  processor time, because a full machine gives a process less of it.
+- A fail that a slow machine cannot cause stands: a count that must be zero; failures that do not
+  come from waiting, if they alone are too many; a measure of processor time, because a full machine
+  gives a process less of it. Time-outs come from waiting. So do closed connections and the statuses
+  408, 502, 503 and 504, if they took a second or more. Wrong answers and refusals do not.
 - A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
   missing alert stands. A fail of a recovery stands if most of the bad windows had no cause.
 
@@ -15,6 +16,7 @@ All other statuses stay. A pass was reached in spite of the machine, and an inva
 cause in its reason.
 """
 
+import math
 from dataclasses import replace
 from itertools import groupby
 
@@ -29,6 +31,7 @@ from loadkit.judging.families import FamilyRules, Ground
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
+from loadkit.recording.histogram import index
 from loadkit.recording.slices import Kind
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.recording.traffic import TIMEOUTS, series_of
@@ -40,10 +43,12 @@ _LEAST_SECONDS = 10
 """The fewest seconds without a cause on which a fail can stand."""
 _LEAST_SHARE = 0.05
 """A cause in a smaller share of the window is no warning to a verdict that it does not change."""
-_EXPLAINED = {
-    *TIMEOUTS, "closed", "reset", "dropped", "no socket", "status 408", "status 502", "status 503", "status 504",
-}  # fmt: skip
-"""Failures that come from waiting. A slow machine makes no other answer wrong."""
+_WAITED = {*TIMEOUTS, "dropped", "no socket"}
+"""Failures that come from waiting."""
+_MAY_HAVE_WAITED = {"closed", "reset", "status 408", "status 502", "status 503", "status 504"}
+"""Failures that come from waiting if they took `_LONG`. A slow machine makes no other answer wrong."""
+_LONG = 1.0
+"""Seconds. A failure that came sooner is a refusal."""
 _LOOKS_BACK = 60
 """Seconds after a cause in which an alert may fire for it: rules look back, and wait."""
 
@@ -134,15 +139,22 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
         allowed = 1 - criterion.limit
     elif criterion.measure.quantile is not None and criterion.comparison.is_upper:
         allowed = 1 - criterion.measure.quantile
+    elif criterion.measure.family == Family.THROUGHPUT and not criterion.comparison.is_upper:
+        allowed = math.nan  # without these failures the throughput would have sufficed
     else:
         return False
     timing = REQUEST if case.timing == REQUEST.key else Timing(case.timing, case.timing)
     series = series_of(criterion.scope, run, timing)
-    _, outcome, _, count = run.table.select(Kind.RESPONSE, series, window.start, window.end)
-    unexplained = [
-        number for number, name in enumerate(run.table.outcomes) if number and name not in _EXPLAINED
-    ]
-    return float(count[np.isin(outcome, unexplained)].sum()) > allowed * max(1.0, float(count.sum()))
+    _, outcome, bucket, count = run.table.select(Kind.RESPONSE, series, window.start, window.end)
+    names = dict(enumerate(run.table.outcomes))
+    waited = [number for number, name in names.items() if name in _WAITED]
+    may_have_waited = [number for number, name in names.items() if name in _MAY_HAVE_WAITED]
+    is_explained = np.isin(outcome, waited) | (np.isin(outcome, may_have_waited) & (bucket >= index(_LONG)))
+    unexplained = float(count[(outcome != 0) & ~is_explained].sum())
+    if math.isnan(allowed):
+        succeeded = float(count[outcome == 0].sum())
+        return unexplained > 0 and succeeded + unexplained >= criterion.limit * window.seconds
+    return unexplained > allowed * max(1.0, float(count.sum()))
 
 
 def _is_bad_without(finding: Finding, window: Window, found: Contention) -> bool:
