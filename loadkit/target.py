@@ -141,3 +141,7 @@ class Target:
     """Seconds allowed to connect, TLS included; the timeout of the whole request applies too."""
     read_timeout: float = math.inf
     """Seconds without data before or within an answer; the timeout of the request applies too."""
+    processes: tuple[int, ...] = ()
+    """Ids of processes of this machine that, with their descendants, are the service's parts.
+
+    Empty where they are not stated: the engine then looks for them behind `base`."""

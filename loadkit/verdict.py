@@ -18,7 +18,7 @@ class Status(enum.StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The evidence is not sufficient."""
     INVALID = "invalid"
-    """The load generator was at fault, not the service."""
+    """The load generator, or the machine that carries it, was at fault, not the service."""
     NOT_JUDGED = "not judged"
     """The set-up failed, there was no load, or the criterion has no meaning at this scale."""
 

@@ -150,7 +150,7 @@ def test_each_verdict_that_is_no_pass_falls_into_one_category_of_its_own(tmp_pat
         {
             Status.FAIL: "Failed promise",
             Status.INCONCLUSIVE: "Not enough evidence",
-            Status.INVALID: "Load generator at fault",
+            Status.INVALID: "Load generator or its machine at fault",
             Status.NOT_JUDGED: "Not judged",
         }[verdict.status]
     ]

@@ -15,8 +15,9 @@ import pytest
 from loadkit.criterion import Unit
 from loadkit.environment import environment
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Measure, MixRow, Observer, Settings
+from loadkit.environment.settings import Accounts, ActionCommand, Hosts, Measure, MixRow, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
+from loadkit.observers import observer_of
 from loadkit.observers.observation import Reading
 from loadkit.structuring import Stated, example_of, structure
 from loadkit.target import Account, Address, Secret
@@ -211,7 +212,15 @@ SAID = [(table, field) for table in dict.fromkeys(tables()) for field in fields(
 
 
 def test_all_tables_are_looked_at() -> None:
-    assert {table for table, _ in SAID} == {Settings, Accounts, Observer, Measure, MixRow, ActionCommand}
+    assert {table for table, _ in SAID} == {
+        Settings,
+        Accounts,
+        Observer,
+        Hosts,
+        Measure,
+        MixRow,
+        ActionCommand,
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,25 @@ def test_every_setting_is_read_by_something_and_explained_in_the_staging_example
     sources = [path for place in ("loadkit", "steps") for path in (ROOT / place).rglob("*.py")]
     assert any(is_read(path) for path in sources if path.name != "settings.py")
     assert re.search(rf"\b{name}\b", (ROOT / "environments" / "staging.toml").read_text())
+
+
+def test_the_figures_of_other_machines_are_asked_of_the_observer(tmp_path: Path) -> None:
+    text = """base = "http://x"\n[observer]\nurl = "http://p"\n[observer.hosts]\nsteal = 'avg(s)'"""
+    settings = environment.load("here", written(tmp_path, text)).resolved({}).observer
+    assert settings is not None
+    assert settings.hosts == {"steal": "avg(s)"}
+    observer = observer_of(settings)
+    assert observer is not None
+    assert list(observer.names) == ["other machines: steal"]
+
+
+@pytest.mark.parametrize("stated", ["7", ["7"], [True], [1]])
+def test_the_control_commands_processes_are_process_ids(tmp_path: Path, stated: object) -> None:
+    text = 'base = "http://x"\ncontrol = ["true"]'
+    here = environment.load("here", written(tmp_path, text))
+    assert here.target({"processes": [4711]}).processes == (4711,)
+    with pytest.raises(ConfigurationError, match=r'"processes": .*; expected a list of process ids, such as'):
+        here.target({"processes": stated})
 
 
 def test_no_load_goes_where_no_file_allows_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from environments.local.faults import FAULTS
 from loadkit import grammar
 from loadkit.criterion import Scope
 from loadkit.judging.health import health
+from loadkit.judging.machine import contention
 from loadkit.judging.window import window
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
@@ -34,8 +35,14 @@ def verdicts_on(run: Run) -> dict[str, Verdict]:
 
 
 def health_of(run: Run) -> str:
+    """The health of the load generator; a machine that was busy with something else is no better."""
     where = window(run)
-    return health(run, where, LIMIT).status if where else "invalid"
+    if where is None:
+        return "invalid"
+    busy = contention(run, where)
+    if busy is not None and busy.seconds.mean() >= 0.05:
+        return "invalid"
+    return health(run, where, LIMIT).status
 
 
 def wrong(row: Row, run: Run) -> list[str]:

@@ -11,11 +11,14 @@ import pytest
 
 from loadkit.environment import environment, preflight
 from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.observers import machine
 from loadkit.observers.fake import FakeObserver
+from loadkit.observers.machine import Use
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.target import Target
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
+from tests.burner import burning
 
 PLAN = Plan.of("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
 
@@ -105,6 +108,24 @@ def test_how_much_the_database_holds_is_told(tmp_path: Path, target: Target) -> 
     assert str(checks(tmp_path, target)["rows of events"]) == "rows of events: 1,000"
 
 
+def test_machines_are_no_instances_and_an_unknown_figure_of_them_is_a_warning(
+    tmp_path: Path, target: Target
+) -> None:
+    name = f"{machine.HOSTS}idle"
+    seen = {
+        "requests": scraped([5.0] * 10),
+        name: replace(scraped([0.5] * 10, instances=5, every=9), name=name),
+    }
+    testbed = replace(here(tmp_path, "instances = 2").resolved({}), target=target)
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert found["instances watched"].holds
+    assert found["scraped every"].holds
+    seen[name] = replace(seen[name], series=(), problem="no samples")
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert str(found[name]) == "other machines: idle: no samples, expected an answer"
+    assert not found[name].is_needed
+
+
 def test_a_missing_instance_is_not_judged(tmp_path: Path, target: Target) -> None:
     found = checks(tmp_path, target, text="instances = 3", observation=scraped([5.0] * 10))
     assert not found["instances watched"].holds
@@ -141,6 +162,71 @@ def test_an_observer_that_is_gone_is_a_warning_since_clients_can_be_judged_witho
 ) -> None:
     check = checks(tmp_path, target, observation=scraped([], problem="Prometheus is gone"))["the observer"]
     assert not check.holds
+    assert not check.is_needed
+
+
+def machine_was(use: dict[str, float], others: dict[str, float]) -> dict[str, Observation]:
+    times = np.array([1000.0, 1002.0])
+    return {
+        name: Observation(
+            name,
+            Reading.COUNTER,
+            "ratio",
+            tuple(Series(str(who), times, np.array([7.0, 7.0 + 2 * share])) for who, share in shares.items()),
+            1.0,
+        )
+        for name, shares in ((machine.PROCESSORS, use), (machine.OTHERS, others))
+    }
+
+
+@pytest.mark.parametrize(
+    ("use", "others", "holds", "found"),
+    [
+        ({Use.IDLE: 0.95, Use.OTHERS: 0.03}, {}, True, "5 % in use, 3 % by other processes"),
+        (
+            {Use.IDLE: 0.4, Use.OTHERS: 0.58},
+            {"make": 0.08, "python burner.py": 0.5, "sshd": 0.001},
+            False,
+            "60 % in use, 58 % by other processes (python burner.py 50 %, make 8 %)",
+        ),
+        (
+            {Use.IDLE: 0.85, Use.OTHERS: 0.12},
+            {"gcc": 0.12},
+            False,
+            "15 % in use, 12 % by other processes (gcc 12 %)",
+        ),
+        (
+            {Use.IDLE: 0.4, Use.ENVIRONMENT: 0.6, Use.OTHERS: 0.0},
+            {},
+            False,
+            "60 % in use, 0 % by other processes",
+        ),
+        (
+            {Use.IDLE: 0.6, Use.STEAL: 0.3, Use.OTHERS: 0.0},
+            {},
+            False,
+            "40 % in use, 0 % by other processes, 30 % by the host of this virtual machine (steal)",
+        ),
+        ({Use.IDLE: 0.8, "processes": 0.2}, {}, True, "20 % in use"),
+    ],
+)
+def test_who_is_busy_on_this_machine_before_the_load_is_told_by_name_and_stops_nothing(
+    use, others, holds, found
+) -> None:
+    (check,) = preflight.machine_checks(machine_was(use, others))
+    assert (check.holds, check.found, check.is_needed) == (holds, found, False)
+    assert ", expected at most 50 %, and at most 10 % by others" in str(check) or holds
+
+
+def test_a_machine_without_figures_is_not_checked() -> None:
+    assert preflight.machine_checks({}) == []
+
+
+def test_burners_are_seen_before_the_load(tmp_path: Path, target: Target) -> None:
+    with burning(2):
+        check = checks(tmp_path, target)["this machine's processors"]
+    assert not check.holds
+    assert "% in use" in check.found
     assert not check.is_needed
 
 

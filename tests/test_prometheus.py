@@ -194,6 +194,19 @@ def test_free_queries_are_evaluated_at_the_scrape_interval_and_kept_by_their_tex
 ALERTS = {"alerts": ".+"}
 
 
+def test_figures_of_machines_are_evaluated_and_told_apart_by_instance():
+    rows = matrix(({"instance": "db-1", "job": "node"}, [(100, 0.2)]), ({"instance": "web-1"}, [(100, 0.9)]))
+    with prometheus({"idle": rows}) as (url, asked):
+        source = PrometheusObserver(
+            Address(url), (), scrape_interval=15, hosts={"other machines: idle": "idle"}
+        )
+        assert list(source.names) == ["other machines: idle"]
+        found = source.observe(100, 200)["other machines: idle"]
+    assert asked[0][0].endswith("/query_range")
+    assert [each.instance for each in found.series] == ["db-1", "web-1"]
+    assert (found.reading, found.unit) == (Reading.GAUGE, "ratio")
+
+
 def test_alerts_are_told_by_name_beside_the_sources_own_sign_of_life():
     firing = matrix(
         ({"alertname": "Slow", "alertstate": "firing", "group": "auth"}, [(5, 1), (6, 1)]),

@@ -206,6 +206,8 @@ class Supervisor:
             "version": VERSION,
             "instances": await self._instance_facts(),
             "supervisor": os.getpid(),
+            # All parts are its children: who loads the environment can tell them from others.
+            "processes": [os.getpid()],
             "parts": parts,
             "faults": self._faults,
             "incidents": self._incidents,

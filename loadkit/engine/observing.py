@@ -12,7 +12,7 @@ __all__ = ["observe"]
 
 
 def observe(run: Run, observer: Observer) -> None:
-    """Add an observer's observations during the run to the run.
+    """Add an observer's observations during the run to those of the run.
 
     An error of the observer becomes a warning of the run and the problem of all its observations.
     Criteria on them are then inconclusive and state the reason.
@@ -23,7 +23,8 @@ def observe(run: Run, observer: Observer) -> None:
     except Exception as error:
         problem = f"the observer failed: {one_line(error)}"
         run.warnings = (*run.warnings, problem)
-        run.observations = {name: Observation.missing(name, problem) for name in observer.names}
+        missing = {name: Observation.missing(name, problem) for name in observer.names}
+        run.observations = {**missing, **run.observations}
         return
     if run.events:
         acted = start + run.events[0].at
@@ -31,4 +32,4 @@ def observe(run: Run, observer: Observer) -> None:
             name: replace(observation, lifespans=lifespans(observation, acted, start, end))
             for name, observation in observations.items()
         }
-    run.observations = observations
+    run.observations = {**observations, **run.observations}

@@ -18,6 +18,7 @@ from loadkit.engine.progress import Progress
 from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
+from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.labels import advice
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
@@ -93,6 +94,7 @@ def run(
             monitor.interruptible(),
             ActionScheduler(plan, actor, started) as scheduler,
             Probes(target, started) as probes,
+            MachineWatcher(target) as watcher,
         ):
             futures = [
                 executor.submit(
@@ -116,6 +118,7 @@ def run(
                 monitor.worker_seconds, key=lambda worker_second: (worker_second.second, worker_second.worker)
             )
         ),
+        observations=watcher.observations(),
         stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         events=tuple(scheduler.events),
         warnings=(

@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Measure, Observer, Settings
+from loadkit.environment.settings import Accounts, ActionCommand, Hosts, Measure, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.base import ObserverSettings
+from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.structuring import example_of, structure
@@ -139,6 +140,7 @@ class Environment:
                 self.measures,
                 observer.scrape_interval,
                 self.settings.alerts_matching,
+                _hosts(observer.hosts),
             )
             if observer
             else None,
@@ -191,7 +193,18 @@ class Environment:
             key_file=references.file("key_file", settings.key_file),
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
+            processes=self._processes(references.facts),
         )
+
+    def _processes(self, facts: Mapping[str, Any]) -> tuple[int, ...]:
+        """The process ids that the control command reports as "processes"; () for none."""
+        stated = facts.get("processes", [])
+        if not isinstance(stated, list) or not all(type(pid) is int and pid > 1 for pid in stated):
+            raise ConfigurationError(
+                f'environments/{self.file.name}: the control command reports "processes": {stated!r}; '
+                "expected a list of process ids, such as [4711]"
+            )
+        return tuple(stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +219,12 @@ class ResolvedEnvironment:
     """The version to be judged; empty for any version."""
     observer: ObserverSettings | None
     """The settings of its observer; None without one."""
+
+
+def _hosts(hosts: Hosts) -> Mapping[HostFigure, str]:
+    """The queries of the figures of other machines that the file states."""
+    queries = {figure: str(getattr(hosts, figure)) for figure in HostFigure}
+    return {figure: query for figure, query in queries.items() if query}
 
 
 def load(name: str, root: Path) -> Environment:

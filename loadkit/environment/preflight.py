@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from loadkit.drivers.tls import context_of
@@ -21,12 +20,15 @@ from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
 from loadkit.grammar import ALERTS
 from loadkit.observers.base import Observer
+from loadkit.observers.machine import HOSTS, OTHERS, PROCESSORS, Use, shares
 from loadkit.observers.observation import Observation
-from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.observers.proc import MachineWatcher
+from loadkit.target import Target
+from loadkit.units import format_number, format_seconds
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["Check", "NotReadyError", "as_before", "look", "ready"]
+__all__ = ["Check", "NotReadyError", "as_before", "look", "machine_checks", "ready"]
 
 _TIMEOUT = 5.0
 """Seconds that a service without load may take to answer."""
@@ -40,8 +42,14 @@ _FOREIGN = 0.02
 """Maximum ratio of operations of others to the plan's own operations."""
 _BACKGROUND = 5.0
 """Operations per second of others that are always allowed: probes, health checks, single users."""
+_MOMENT = 1.0
+"""Seconds for which this machine is watched."""
 _BUSY = 0.5
 """Maximum ratio of this machine's processors in use before any load."""
+_OTHERS = 0.1
+"""Maximum ratio of this machine that other processes, or its host, may take before any load."""
+_NAMED, _LEAST_NAMED = 3, 0.02
+"""The number of other processes that are named, and the least share of the machine of each."""
 
 
 class NotReadyError(LoadkitError):
@@ -88,17 +96,7 @@ def look(
         moment = now()
         observations = observer.observe(moment - _LOOK_BACK, moment)
         checks += _observed(plan, resolved.environment.settings, observations)
-    busy = psutil.cpu_percent(interval=0.3) / 100
-    checks.append(
-        Check(
-            "this machine's processors",
-            f"{format_ratio(busy)} in use",
-            "at most half",
-            busy <= _BUSY,
-            is_needed=False,
-        )
-    )
-    return tuple(checks)
+    return (*checks, *_machine(resolved.target))
 
 
 def as_before(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check, ...]:
@@ -187,6 +185,41 @@ def _version(answer: httpx.Response, facts: Mapping[str, Any]) -> str:
     return str((body.get("version") if isinstance(body, dict) else "") or facts.get("version", ""))
 
 
+def _machine(target: Target) -> list[Check]:
+    """Check this machine without load: what is busy now will be busy during the load."""
+    with MachineWatcher(target) as watcher:
+        time.sleep(_MOMENT)
+    return machine_checks(watcher.observations())
+
+
+def machine_checks(observations: Mapping[str, Observation]) -> list[Check]:
+    """Check the figures of this machine; no check without figures."""
+    use = shares(observations.get(PROCESSORS))
+    if Use.IDLE not in use:
+        return []
+    busy, steal, others = 1 - use[Use.IDLE], use.get(Use.STEAL, 0.0), use.get(Use.OTHERS, 0.0)
+    busiest = sorted(shares(observations.get(OTHERS)).items(), key=lambda row: -row[1])[:_NAMED]
+    named = ", ".join(f"{name} {_percent(share)}" for name, share in busiest if share >= _LEAST_NAMED)
+    found = f"{_percent(busy)} in use"
+    if Use.OTHERS in use:
+        found += f", {_percent(others)} by other processes" + (f" ({named})" if named else "")
+    if steal > _OTHERS:
+        found += f", {_percent(steal)} by the host of this virtual machine (steal)"
+    return [
+        Check(
+            "this machine's processors",
+            found,
+            f"at most {_percent(_BUSY)}, and at most {_percent(_OTHERS)} by others",
+            busy <= _BUSY and others <= _OTHERS and steal <= _OTHERS,
+            is_needed=False,
+        )
+    ]
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * max(ratio, 0.0):.0f} %"
+
+
 def _rows(facts: Mapping[str, Any]) -> list[Check]:
     """The number of rows in each table of the database, for information."""
     rows: Mapping[str, Any] = facts.get("rows") or {}
@@ -202,7 +235,7 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
     usable = [
         observation
         for observation in observations.values()
-        if not observation.problem and observation.series and not _is_of_alerts(observation)
+        if not observation.problem and observation.series and _is_of_instances(observation)
     ]
     checks = []
     instances = max((len(observation.series) for observation in usable), default=0)
@@ -233,14 +266,19 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
                 abs(found - stated) <= _SCRAPE_TOLERANCE * stated,
             )
         )
+    checks += [
+        Check(each.name, each.problem, "an answer", holds=False, is_needed=False)
+        for each in observations.values()
+        if each.name.startswith(HOSTS) and each.problem
+    ]
     if settings.traffic in observations:
         checks += _foreign(plan, observations[settings.traffic])
     return checks
 
 
-def _is_of_alerts(observation: Observation) -> bool:
-    """Is it an observation of alerts? Its series are not instances."""
-    return observation.name.partition(":")[0] == ALERTS
+def _is_of_instances(observation: Observation) -> bool:
+    """Are its series instances of the service, and not alerts or machines?"""
+    return observation.name.partition(":")[0] != ALERTS and not observation.name.startswith(HOSTS)
 
 
 def _foreign(plan: Plan, served: Observation) -> list[Check]:

@@ -13,7 +13,7 @@ from loadkit.criterion import Unit
 from loadkit.structuring import Stated
 from loadkit.target import Address
 
-__all__ = ["Accounts", "ActionCommand", "Measure", "Mix", "MixRow", "Observer", "Settings"]
+__all__ = ["Accounts", "ActionCommand", "Hosts", "Measure", "Mix", "MixRow", "Observer", "Settings"]
 
 Seconds = Annotated[float, Stated("60", unit="seconds", at_least=0)]
 Ratio = Annotated[float, Stated("0.5", at_least=0)]
@@ -57,6 +57,28 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosts:
+    """``[observer.hosts]``: PromQL for the machines of the service, such as from node_exporter.
+
+    Each query has one value for each machine, told apart by the label "instance". All are ratios.
+    """
+
+    idle: Annotated[str, Stated("'avg by (instance) (rate(node_cpu_seconds_total{mode=\"idle\"}[15s]))'")] = (
+        ""
+    )
+    """The share of a machine's processors that was idle."""
+    steal: Annotated[
+        str, Stated("'avg by (instance) (rate(node_cpu_seconds_total{mode=\"steal\"}[15s]))'")
+    ] = ""
+    """The share that its host took from a virtual machine."""
+    pressure: Annotated[str, Stated("'rate(node_pressure_cpu_waiting_seconds_total[15s])'")] = ""
+    """The share of the time in which some process waited for a processor."""
+    environment: Annotated[str, Stated("'sum by (instance) (service_cpu:share)'")] = ""
+    """The share of a machine's processors that the service's own parts took. Without it, other
+    processes cannot be told apart from the service."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observer:
     """``[observer]``: the source of service metrics."""
 
@@ -69,6 +91,8 @@ class Observer:
         default_factory=dict
     )
     """By name, as in sentences: "CPU utilization"."""
+    hosts: Annotated[Hosts, Stated("{ idle = '…', steal = '…' }", what="a table")] = Hosts()
+    """Figures that show whether the machines of the service were busy with something else."""
 
 
 @dataclass(frozen=True, slots=True)

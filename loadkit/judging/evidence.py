@@ -15,6 +15,7 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
+from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
@@ -55,6 +56,7 @@ class Evidence:
         self._window = cache(partial(steady.window, run))
         self._hold = cache(partial(steady.hold, run))
         self._health = cache(partial(health, run))
+        self._contention = cache(partial(contention, run))
         self._held = cache(partial(held_per_second, run))
         self._journey_errors = cache(partial(journey_errors, run.worker_seconds))
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
@@ -177,6 +179,10 @@ class Evidence:
     def health(self, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
         """The health of the load generator in a window, for a time limit in seconds."""
         return self._health(window, limit)
+
+    def contention(self, window: Window) -> Contention | None:
+        """What other than the service held up the operations in a window; None if nothing did."""
+        return self._contention(window)
 
     def worker_seconds(self, window: Window) -> list[WorkerSecond]:
         """The workers' records of each second in a window."""

@@ -81,6 +81,8 @@ class FamilyRules:
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
     """Does a drift revoke a pass if the worst third of the window is no pass?"""
+    is_slowed_by_machine: bool = False
+    """Can a full machine explain a fail? If not, the fail stands (see `contended`)."""
     chart: str = ""
     """``module:function`` that draws evidence, window and criterion; "" for none."""
 
@@ -133,6 +135,7 @@ _CHARTS = "loadkit.reports.charts"
 for _rules in (
     FamilyRules(
         family=Family.TIME,
+        is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
         find=find_time,
         other_ways=otherwise_timed,
@@ -142,6 +145,7 @@ for _rules in (
     ),
     FamilyRules(
         family=Family.ERROR_RATE,
+        is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
         find=find_share,
         at_collapse=share_at_collapse,
@@ -149,6 +153,7 @@ for _rules in (
     ),
     FamilyRules(
         family=Family.AVAILABILITY,
+        is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
         find=find_share,
         at_collapse=share_at_collapse,
@@ -156,6 +161,7 @@ for _rules in (
     ),
     FamilyRules(
         family=Family.THROUGHPUT,
+        is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
         find=find_throughput,
         other_ways=otherwise_sent,
@@ -165,12 +171,14 @@ for _rules in (
     ),
     FamilyRules(
         family=Family.UPTIME,
+        is_slowed_by_machine=True,
         ground=Ground.SERVICE,
         find=find_uptime,
         chart=f"{_CHARTS}:probes",
     ),
     FamilyRules(
         family=Family.GAUGE,
+        is_slowed_by_machine=True,
         ground=Ground.SERVICE,
         find=find_gauge,
         queries=_free_query,
@@ -179,12 +187,14 @@ for _rules in (
     ),
     FamilyRules(
         family=Family.RECOVERY,
+        is_slowed_by_machine=True,
         ground=Ground.TIMELINE,
         find=find_recovery,
         chart=f"{_CHARTS}:recovery",
     ),
     FamilyRules(
         family=Family.ALERT,
+        is_slowed_by_machine=True,
         ground=Ground.TIMELINE,
         find=find_alert,
         queries=queries_of,

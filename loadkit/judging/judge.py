@@ -4,12 +4,16 @@ A criterion is examined once on the run's steady window, by the rules of its fam
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
 its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
 can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
-service collapsed, the collapse can decide (`collapse`).
+service collapsed, the collapse can decide (`collapse`). At last, a fail that a busy machine explains
+becomes invalid (`contended`).
 """
+
+from dataclasses import replace
 
 from loadkit.criterion import Criterion
 from loadkit.judging.circumstances import collapsed, cut_short, mistaken, no_window, unjudgeable, weighed
 from loadkit.judging.collapse import last_seconds
+from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
@@ -25,6 +29,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
+    finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
     finding = mistaken(evidence, rules, finding)
     return Verdict(
         criterion=criterion.sentence,
@@ -36,7 +41,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         interval=finding.interval,
         samples=finding.samples,
         effective_samples=finding.effective_samples,
-        window=finding.window or window,
+        window=finding.window,
         run=evidence.run.id,
         rehearsed=evidence.run.plan.rehearsed,
         censored=finding.censored,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from loadkit.grammar import ALERTS
 from loadkit.observers.base import Observer, ObserverSettings
+from loadkit.observers.machine import HOSTS
 from loadkit.observers.prometheus import PrometheusObserver
 
 __all__ = ["Observer", "ObserverSettings", "observer_of"]
@@ -32,4 +33,5 @@ def observer_of(settings: ObserverSettings | None, queries: Iterable[str] = ()) 
             for query in queries
             if query.partition(":")[0] == ALERTS
         },
+        hosts={f"{HOSTS}{figure}": query for figure, query in settings.hosts.items()},
     )

@@ -1,9 +1,10 @@
 """The interface of observers: sources of service metrics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Observation
 from loadkit.target import Address
@@ -22,6 +23,8 @@ class ObserverSettings:
     """Seconds between scrapes, as configured in the source."""
     alerts_matching: str = ".+"
     """A regular expression of the names of the alerts that "no alert fires" covers."""
+    hosts: Mapping[HostFigure, str] = field(default_factory=dict)
+    """Queries of the figures of the service's machines; one value for each label "instance"."""
 
 
 class Observer(Protocol):

@@ -36,6 +36,7 @@ class PrometheusObserver:
         *,
         scrape_interval: float,
         alerts: Mapping[str, str] = MappingProxyType({}),
+        hosts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Configure the queries; `observe` sends them.
 
@@ -45,6 +46,7 @@ class PrometheusObserver:
             queries: free PromQL.
             scrape_interval: seconds between scrapes, as configured in Prometheus.
             alerts: regular expressions of the names of alerts, by the name of their observation.
+            hosts: PromQL of ratios with one value for each "instance", by the name of the observation.
 
         """
         self._url = url
@@ -52,11 +54,12 @@ class PrometheusObserver:
         self._queries = queries
         self._interval = scrape_interval
         self._alerts = alerts
+        self._hosts = hosts
 
     @property
     def names(self) -> Sequence[str]:
         """See `Observer`."""
-        return (*(measure.name for measure in self._measures), *self._queries, *self._alerts)
+        return (*(measure.name for measure in self._measures), *self._queries, *self._alerts, *self._hosts)
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """See `Observer.observe`. It includes two scrapes before `start` as a base for counters."""
@@ -94,6 +97,8 @@ class PrometheusObserver:
                 yield self._evaluated(promql, evaluated)
             for name, names in self._alerts.items():
                 yield self._alerts_of(name, names, scrapes)
+            for name, promql in self._hosts.items():
+                yield replace(self._evaluated(promql, evaluated, "instance"), name=name, unit="ratio")
 
         found = {}
         with session:
@@ -130,8 +135,8 @@ class PrometheusObserver:
             problem=problem,
         )
 
-    def _evaluated(self, promql: str, query: Query) -> Observation:
-        series, problem = self._ask(promql, "", query)
+    def _evaluated(self, promql: str, query: Query, per: str = "") -> Observation:
+        series, problem = self._ask(promql, per, query)
         return Observation(
             name=promql,
             reading=Reading.GAUGE,

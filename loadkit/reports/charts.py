@@ -18,6 +18,7 @@ from loadkit.judging.families import rules_of
 from loadkit.judging.readings import points_of
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
+from loadkit.observers.machine import OTHERS, PARTS, PROCESSORS
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
@@ -64,6 +65,8 @@ Floats = npt.NDArray[np.float64]
 
 _SHORT_RUN = 120
 """Seconds; in a run up to this long, a point represents one second, in a longer run five."""
+_USERS, _LITTLE = 4, 0.01
+"""The number of users of this machine that are shown, and the least share that each took once."""
 _QUANTILES = (0.5, 0.95, 0.99)
 _CURVE = 1 - np.logspace(0, -4, 161)
 """Ratios from 0 to 0.9999, denser towards the tail."""
@@ -140,7 +143,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
 def resources(evidence: Evidence, window: Window | None) -> bytes:
     """The response time, and below it one panel per named measure of the service."""
     run = evidence.run
-    observations = list(run.observations.values())
+    observations = [each for each in run.observations.values() if each.name != PARTS]
     figure = figure_of(0.55 * (len(observations) + 1))
     panels = figure.subplots(len(observations) + 1, 1, sharex=True, squeeze=False)[:, 0]
     strokes(panels[0], _quantile_lines(evidence.traffic(), (0.95,)))
@@ -152,6 +155,8 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
         title = "age of the process: a drop is a restart of the instance" if is_birth else observation.name
         axes.set_title(title, loc="left", fontsize=9)
         lines = list(_observed(run, observation))
+        if observation.name in {PROCESSORS, OTHERS}:
+            lines = _largest(lines)
         if not lines:
             say(axes, observation.problem or "no data was scraped")
             continue
@@ -161,6 +166,13 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
         label_values(axes, Unit.SECONDS if is_birth else Unit(observation.unit))
         upward(axes)
     return over_time(figure, panels, run, window)
+
+
+def _largest(lines: list[Line]) -> list[Line]:
+    """The lines of this machine's users that ever take more than a little of it; at most four."""
+    peaks = [float(np.nanmax(values)) for _, _, values in lines]
+    order = sorted(range(len(lines)), key=lambda number: -peaks[number])
+    return [lines[number] for number in order[:_USERS] if peaks[number] >= _LITTLE]
 
 
 def errors(evidence: Evidence, window: Window | None) -> bytes:

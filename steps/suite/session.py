@@ -42,7 +42,7 @@ class Inconclusive(Exception):  # noqa: N818  the name is the verdict
 
 
 class Invalid(Exception):  # noqa: N818
-    """The load generator was at fault."""
+    """The load generator, or its machine, was at fault."""
 
 
 class NotJudged(Exception):  # noqa: N818
@@ -205,7 +205,7 @@ class Session:
         Raises:
             AssertionError: the service violated the criterion.
             Inconclusive: there is not enough evidence.
-            Invalid: the load generator was at fault.
+            Invalid: the load generator, or its machine, was at fault.
             NotJudged: the load did not run, or the criterion has no meaning at this scale.
 
         """

@@ -12,6 +12,7 @@ import numpy as np
 from loadkit.criterion import Scope
 from loadkit.engine.run import run
 from loadkit.judging.health import health
+from loadkit.judging.machine import contention
 from loadkit.judging.omission import correct_omission
 from loadkit.judging.window import window as steady_window
 from loadkit.recording.histogram import quantile_of
@@ -106,8 +107,9 @@ class Answer:
         return sum(own) + float(np.quantile(self.log.lags, rare))
 
     def is_well(self, limit: float) -> bool:
-        """Was the generator in order, for a criterion with a limit of so many seconds?"""
-        return health(self.run, self.window, limit).status == "ok"
+        """Was the generator in order, for a criterion with a limit of so many seconds, and the machine not busy?"""
+        is_undisturbed = contention(self.run, self.window) is None
+        return is_undisturbed and health(self.run, self.window, limit).status == "ok"
 
     @property
     def _workers(self) -> list[str]:

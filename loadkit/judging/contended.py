@@ -1,0 +1,180 @@
+"""Findings on a machine that was busy with something else, or too small for load and service.
+
+A fail becomes invalid if what held up the operations (`machine`) could explain it:
+
+- The criterion is judged again without the seconds in which there was a cause, and without the five
+  seconds after each. If it still fails, the fail stands. Gauges and probes are judged on the longest
+  stretch of other seconds. At least ten seconds must be left.
+- A fail that a slow machine cannot cause stands: a count that must be zero; failures that do not
+  come from waiting, if they alone are too many; a measure of processor time, because a full machine
+  gives a process less of it. Time-outs come from waiting. So do closed connections and the statuses
+  408, 502, 503 and 504, if they took a second or more. Wrong answers and refusals do not.
+- A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
+  missing alert stands. A fail of a recovery stands if most of the bad windows had no cause.
+
+All other statuses stay. A pass was reached in spite of the machine, and an invalid finding gets the
+cause in its reason.
+"""
+
+import math
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Family, Unit
+from loadkit.grammar import observed_as
+from loadkit.judging.collapse import collapse_of, last_seconds
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.families import FamilyRules, Ground
+from loadkit.judging.finding import Finding
+from loadkit.judging.machine import Contention
+from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
+from loadkit.recording.histogram import index
+from loadkit.recording.slices import Kind
+from loadkit.recording.timing import REQUEST, Timing
+from loadkit.recording.traffic import TIMEOUTS, series_of
+from loadkit.verdict import Status, Window
+
+__all__ = ["contended"]
+
+_LEAST_SECONDS = 10
+"""The fewest seconds without a cause on which a fail can stand."""
+_LEAST_SHARE = 0.05
+"""A cause in a smaller share of the window is no warning to a verdict that it does not change."""
+_WAITED = {*TIMEOUTS, "dropped", "no socket"}
+"""Failures that come from waiting."""
+_MAY_HAVE_WAITED = {"closed", "reset", "status 408", "status 502", "status 503", "status 504"}
+"""Failures that come from waiting if they took `_LONG`. A slow machine makes no other answer wrong."""
+_LONG = 1.0
+"""Seconds. A failure that came sooner is a refusal."""
+_LOOKS_BACK = 60
+"""Seconds after a cause in which an alert may fire for it: rules look back, and wait."""
+
+Booleans = npt.NDArray[np.bool_]
+
+
+def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
+    """The finding after the machine is considered; see the module for the rule."""
+    window = finding.window
+    if window is None or finding.status is Status.NOT_JUDGED:
+        return finding
+    found = evidence.contention(window)
+    if found is None:
+        return finding
+    details = {**finding.details, "machine": dict(found.figures)}
+    if finding.status is Status.INVALID:
+        return replace(finding, reason=f"{found.sentence}; {finding.reason}", details=details)
+    if finding.status is Status.FAIL:
+        finding = replace(finding, details=details)
+        case = Case(criterion, evidence, window, rules.corrects_omission)
+        if _stands(case, rules, finding, found):
+            return finding.warned(f"{found.sentence}; this does not explain the fail")
+        advice = f"; {found.advice}" if found.advice else ""
+        return finding.become(Status.INVALID, f"{found.sentence}, which may be why {finding.reason}{advice}")
+    if found.seconds.mean() < _LEAST_SHARE:
+        return finding
+    return replace(finding, details=details).warned(found.sentence)
+
+
+def _stands(case: Case, rules: FamilyRules, finding: Finding, found: Contention) -> bool:
+    """Does a fail stand, whatever the machine was busy with?"""
+    if not rules.is_slowed_by_machine:
+        return True
+    if case.criterion.measure.family == Family.RECOVERY:
+        return _is_bad_without(finding, case.window, found)
+    if case.criterion.measure.family == Family.ALERT:
+        return _fires_without(case, found)
+    if rules.ground is Ground.SERVICE:
+        return _fails_in_the_longest_stretch(case, rules, found)
+    if rules.ground is not Ground.OPERATIONS:
+        return False
+    if _has_enough_unexplained_failures(case):
+        return True
+    if case.window == last_seconds(case.evidence.run):
+        return not found.after.all() and collapse_of(case, found.after) is not None
+    return _fails_without(case, rules, found)
+
+
+def _fails_without(case: Case, rules: FamilyRules, found: Contention) -> bool:
+    rest = ~found.after
+    if rest.sum() < _LEAST_SECONDS:
+        return False
+    case = case.only(rest)
+    return bool(case.traffic.size) and rules.find(case).status is Status.FAIL
+
+
+def _fails_in_the_longest_stretch(case: Case, rules: FamilyRules, found: Contention) -> bool:
+    """Does a measure of the service fail in the longest stretch of seconds without a cause?"""
+    observation = case.evidence.run.observations.get(case.criterion.measure.name)
+    if observation is not None and _is_processor_time(observation) and case.criterion.comparison.is_upper:
+        return True
+    start, longest = case.window.start, Window(case.window.start, 0)
+    for is_after, stretch in groupby(found.after.tolist()):
+        seconds = len(list(stretch))
+        if not is_after and seconds > longest.seconds:
+            longest = Window(start, seconds, case.window.phase)
+        start += seconds
+    if longest.seconds < _LEAST_SECONDS:
+        return False
+    return rules.find(replace(case, window=longest)).status is Status.FAIL
+
+
+def _is_processor_time(observation: Observation) -> bool:
+    """Is a measure seconds per second of a number of processors?"""
+    return (
+        observation.reading is Reading.COUNTER
+        and observation.unit == Unit.RATIO
+        and observation.capacity_reading is Reading.GAUGE
+    )
+
+
+def _has_enough_unexplained_failures(case: Case) -> bool:
+    """Do the failures that a slow machine does not cause violate the criterion alone?"""
+    criterion, run, window = case.criterion, case.evidence.run, case.window
+    if criterion.measure.family == Family.ERROR_RATE:
+        allowed = criterion.limit
+    elif criterion.measure.family == Family.AVAILABILITY:
+        allowed = 1 - criterion.limit
+    elif criterion.measure.quantile is not None and criterion.comparison.is_upper:
+        allowed = 1 - criterion.measure.quantile
+    elif criterion.measure.family == Family.THROUGHPUT and not criterion.comparison.is_upper:
+        allowed = math.nan  # without these failures the throughput would have sufficed
+    else:
+        return False
+    timing = REQUEST if case.timing == REQUEST.key else Timing(case.timing, case.timing)
+    series = series_of(criterion.scope, run, timing)
+    _, outcome, bucket, count = run.table.select(Kind.RESPONSE, series, window.start, window.end)
+    names = dict(enumerate(run.table.outcomes))
+    waited = [number for number, name in names.items() if name in _WAITED]
+    may_have_waited = [number for number, name in names.items() if name in _MAY_HAVE_WAITED]
+    is_explained = np.isin(outcome, waited) | (np.isin(outcome, may_have_waited) & (bucket >= index(_LONG)))
+    unexplained = float(count[(outcome != 0) & ~is_explained].sum())
+    if math.isnan(allowed):
+        succeeded = float(count[outcome == 0].sum())
+        return unexplained > 0 and succeeded + unexplained >= criterion.limit * window.seconds
+    return unexplained > allowed * max(1.0, float(count.sum()))
+
+
+def _is_bad_without(finding: Finding, window: Window, found: Contention) -> bool:
+    """Had most of the bad five-second windows of a recovery no cause?"""
+    bad = [each["start"] - window.start for each in finding.details.get("windows", ()) if not each["is_good"]]
+    explained = [found.after[start : start + 5].any() for start in bad]
+    return bool(bad) and bool(sum(explained) < len(bad) / 2)
+
+
+def _fires_without(case: Case, found: Contention) -> bool:
+    """Did an alert fire that no cause explains, or is the fail about an alert that did not fire?"""
+    observation = case.evidence.run.observations.get(observed_as(case.criterion.measure))
+    if observation is None or case.criterion.unit is not Unit.NUMBER:
+        return True
+    begin = case.evidence.run.started + case.window.start
+    causes = begin + np.flatnonzero(found.seconds)
+    for series in observation.series:
+        inside = series.times[(series.times >= begin) & (series.times <= begin + case.window.seconds)]
+        if series.instance == LIFE_SIGN or not len(inside):
+            continue
+        if not ((causes <= inside[0]) & (causes >= inside[0] - _LOOKS_BACK)).any():
+            return True
+    return False

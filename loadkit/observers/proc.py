@@ -1,0 +1,267 @@
+"""Watches this machine during a load by reading /proc once a second."""
+
+import ipaddress
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from loadkit.observers.machine import Ledger, Process, Snapshot, Use
+from loadkit.observers.observation import Observation
+from loadkit.target import Target
+
+__all__ = ["MachineWatcher", "command_name", "parts_behind", "read_machine"]
+
+_INTERVAL = 1.0
+"""Seconds between snapshots."""
+_SHARE = 0.01
+"""The largest share of a processor that watching may take; with many processes, it is less often."""
+_LOOK_AGAIN = 10
+"""Snapshots until the processes behind the target's address are looked up again."""
+_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of the kernel's linux/sched.h."""
+_INTERPRETERS = ("python", "node", "java", "ruby", "perl", "php", "sh", "bash", "dash", "deno", "bun")
+_BRIDGES = ("docker", "br-", "cni", "podman", "virbr", "lxc", "lxd", "veth")
+"""The first letters of the interfaces that lead to containers and virtual machines of this one."""
+_UNKNOWN = "which processes on this machine belong to the environment is not known"
+
+
+def read_machine(proc: Path = Path("/proc")) -> Snapshot:
+    """This machine now.
+
+    Raises:
+        OSError: there is no /proc, or it cannot be read.
+
+    """
+    now = time.time()
+    ticks = [int(value) for value in (proc / "stat").read_text().partition("\n")[0].split()[1:]]
+    user, nice, system, idle, iowait, irq, softirq, steal = (*ticks, *[0] * 8)[:8]
+    processes = dict(_processes(proc))
+    kernel = processes.get(2)
+    return Snapshot(
+        time=now,
+        busy=(user + nice + system) * _TICK,
+        interrupts=(irq + softirq) * _TICK,
+        idle=(idle + iowait) * _TICK,
+        steal=steal * _TICK,
+        processes=processes,
+        cores=os.cpu_count() or 1,
+        pressure=dict(_pressure(proc)),
+        swapped=sum(_named(proc / "vmstat", ("pswpin", "pswpout")).values()) * _PAGE,
+        memory=_memory_in_use(proc),
+        is_container=kernel is None or not kernel.is_kernel,
+    )
+
+
+def command_name(pid: int, name: str, proc: Path = Path("/proc")) -> str:
+    """The name of a process in reports: of an interpreter also the program: "python -m pytest".
+
+    Other arguments are not shown, because they may contain credentials.
+    """
+    if not name.startswith(_INTERPRETERS):
+        return name
+    try:
+        arguments = (proc / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return name
+    for number, argument in enumerate(arguments[1:], 1):
+        if argument in {"-m", "-jar"} and number + 1 < len(arguments):
+            return f"{name} {argument} {Path(arguments[number + 1]).name}"
+        if argument == "-c":
+            return f"{name} -c"
+        if argument and not argument.startswith("-"):
+            return f"{name} {Path(argument).name}"
+    return name
+
+
+def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
+    for entry in os.listdir(proc):  # noqa: PTH208  once a second, and paths take twice the time
+        if not entry.isdigit():
+            continue
+        with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+            text = _read(f"{proc}/{entry}/stat")
+            _, resident, shared, *_ = _read(f"{proc}/{entry}/statm").split()
+            # The name stands in parentheses, and may contain some: proc_pid_stat(5).
+            head, _, tail = text.rpartition(b")")
+            fields = tail.split()
+            pid = int(entry)
+            yield (
+                pid,
+                Process(
+                    pid=pid,
+                    parent=int(fields[1]),
+                    born=int(fields[19]),
+                    name=head.partition(b"(")[2].decode("utf-8", "replace"),
+                    own=(int(fields[11]) + int(fields[12])) * _TICK,
+                    reaped=(int(fields[13]) + int(fields[14])) * _TICK,
+                    # Shared pages would count for each process: those of a database for each of its.
+                    resident=float((int(resident) - int(shared)) * _PAGE),
+                    is_kernel=bool(int(fields[6]) & _KERNEL_THREAD),
+                ),
+            )
+
+
+def _read(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY)  # a third of the time of `Path.read_bytes`
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)
+
+
+def _pressure(proc: Path) -> Iterable[tuple[str, float]]:
+    """The seconds in which some process waited, by resource; nothing where the kernel has none."""
+    for resource in ("cpu", "memory"):
+        with suppress(OSError, ValueError):
+            some = (proc / "pressure" / resource).read_text().partition("\n")[0]
+            yield resource, int(some.rpartition("total=")[2]) / 1e6
+
+
+def _named(file: Path, names: Iterable[str]) -> dict[str, int]:
+    """The named numbers of a file with one name and number in each line."""
+    found = {}
+    with suppress(OSError, ValueError):
+        for line in file.read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name.rstrip(":") in names:
+                found[name.rstrip(":")] = int(value.split()[0])
+    return found
+
+
+def _memory_in_use(proc: Path) -> float:
+    found = _named(proc / "meminfo", ("MemTotal", "MemAvailable"))
+    return 1024.0 * (found.get("MemTotal", 0) - found.get("MemAvailable", 0))
+
+
+class MachineWatcher:
+    """Takes a snapshot of this machine once a second while open, in a thread."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        roots = dict.fromkeys(target.processes, Use.ENVIRONMENT)
+        self._ledger = Ledger({**roots, os.getpid(): Use.GENERATOR}, self._name)
+        self._names: dict[tuple[int, int], str] = {}
+        self._may_be_here = not target.processes
+        """Is it to be looked up which processes of this machine are the environment's?"""
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def observations(self) -> dict[str, Observation]:
+        """What was seen, by name; empty where there is no /proc."""
+        return self._ledger.observations()
+
+    def _watch(self) -> None:
+        # Without /proc there are no figures, and verdicts are as they would be without them.
+        with suppress(OSError, ValueError):
+            number = 0
+            while True:
+                begun = time.thread_time()
+                if self._may_be_here and number % _LOOK_AGAIN == 0:
+                    self._look_up_parts()
+                self._ledger.add(read_machine())
+                number += 1
+                if self._is_over.is_set():
+                    return
+                self._is_over.wait(max(_INTERVAL, (time.thread_time() - begun) / _SHARE))
+
+    def _name(self, process: Process) -> str:
+        if process.key not in self._names:
+            self._names[process.key] = command_name(process.pid, process.name)
+        return self._names[process.key]
+
+    def _look_up_parts(self) -> None:
+        """Find the processes behind the target's address, if it is on this machine."""
+        parts = parts_behind(self._target.base)
+        if parts is None:
+            self._may_be_here = False
+            return
+        self._ledger.problem = "" if parts else _UNKNOWN
+        for pid in parts:
+            self._ledger.roots.setdefault(pid, Use.ENVIRONMENT)
+
+
+def parts_behind(base: str) -> set[int] | None:
+    """The processes on this machine that serve an address, and those that they are connected with.
+
+    None if the address is on another machine. Empty if it is on this one and the processes are
+    not known. Processes in containers belong to it too: a port of a container is served by a proxy.
+    """
+    import psutil  # only where there are parts to look for
+
+    parts = urlsplit(base)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if not _is_here(parts.hostname or ""):
+        return None
+    try:
+        connections: list[Any] = psutil.net_connections("tcp")
+    except psutil.Error:
+        return set()
+    listening: dict[int, set[int]] = {}
+    for each in connections:
+        if each.status == psutil.CONN_LISTEN and each.pid:
+            listening.setdefault(each.laddr.port, set()).add(each.pid)
+    # Process 1 listens for services that it starts on demand, and everything descends from it.
+    found = set(listening.get(port, ())) - {1}
+    is_grown = True
+    while is_grown and found:
+        ports = {each.raddr.port for each in connections if each.pid in found and _is_local(each)}
+        more = {pid for each in ports for pid in listening.get(each, ())} - found - {1, os.getpid()}
+        is_grown = bool(more)
+        found |= more
+    return found | set(_contained()) if found else found
+
+
+def _is_here(host: str) -> bool:
+    """Is a host this machine, or a container or virtual machine on it?"""
+    import psutil
+
+    try:
+        addresses = {ipaddress.ip_address(row[4][0]) for row in socket.getaddrinfo(host, None)}
+    except (OSError, ValueError, UnicodeError):
+        return False
+    if any(address.is_loopback for address in addresses):
+        return True
+    for interface, rows in psutil.net_if_addrs().items():
+        for row in rows:
+            with suppress(ValueError):
+                own = ipaddress.ip_address(row.address)
+                if own in addresses:
+                    return True
+                network = ipaddress.ip_network(f"{own}/{row.netmask}", strict=False)
+                if interface.startswith(_BRIDGES) and any(each in network for each in addresses):
+                    return True
+    return False
+
+
+def _is_local(connection: Any) -> bool:
+    """Does a connection lead to this machine itself?"""
+    here, there = connection.laddr, connection.raddr
+    return bool(there) and (there.ip == here.ip or ipaddress.ip_address(there.ip).is_loopback)
+
+
+def _contained(proc: Path = Path("/proc")) -> Iterable[int]:
+    """The processes that have a process id in a container too: proc_pid_status(5), NSpid."""
+    for entry in proc.iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                for line in (entry / "status").read_text().splitlines():
+                    if line.startswith("NSpid:") and len(line.split()) > 2:
+                        yield int(entry.name)
