@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
-from loadkit.judging import times
+from loadkit.judging import percentiles
 from loadkit.recording import slices
 from loadkit.recording.sample import OK
 from loadkit.verdict import Status
@@ -385,7 +385,7 @@ def test_more_of_the_same_narrows_the_interval_of_nearly_every_run():
 
 @given(st.floats(0.001, 3), st.floats(0.001, 10), st.sampled_from([0.5, 0.95, 0.999]))
 def test_the_size_that_is_advised_reaches_just_to_the_limit(slope, away, quantile):
-    spread = times._Spread(slope, 1 / (quantile * (1 - quantile)))
+    spread = percentiles._Spread(slope, 1 / (quantile * (1 - quantile)))
     assert spread.half_width(spread.size_to_reach(away)) == pytest.approx(away)
     assert spread.size_to_reach(0.0) == np.inf
 
@@ -456,3 +456,12 @@ def test_a_quick_failure_does_not_lower_a_mean():
     outcomes = ["status 503" if bad else OK for bad in is_bad]
     run = run_of(samples_of(starts, np.where(is_bad, 0.001, 0.1), outcome=outcomes), plan_of(60))
     assert judge(response_time(None, 0.15, statistic="mean"), run).measured == pytest.approx(0.1)
+
+
+def test_a_pass_says_how_rare_a_problem_it_may_have_missed():
+    starts = np.arange(0, 300, 0.01)
+    run = run_of(samples_of(starts, np.full(len(starts), 0.02)), plan_of(300))
+    assert judge(response_time(limit=0.5), run).details["not_seen"] == (
+        "5 min were judged: a problem that comes less often than every 100 s may not have come in this time"
+    )
+    assert "not_seen" not in judge(response_time(limit=0.01), run).details

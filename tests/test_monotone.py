@@ -42,6 +42,28 @@ def worse(seed, starts, failed, span, where, how):
     return failed | some
 
 
+def status_of(criterion, *, slow=0.0, failing=0.0, outage=(0.0, 0.0), seconds=60):
+    """A minute in which shares are slow or fail independently, and everything fails in an outage."""
+    random = np.random.default_rng(1)
+    starts = np.sort(random.uniform(0, seconds, 100 * seconds))
+    times = np.where(random.random(len(starts)) < slow, 1.0, random.exponential(0.02, len(starts)))
+    failed = (random.random(len(starts)) < failing) | ((starts >= outage[0]) & (starts < outage[1]))
+    outcomes = np.where(failed, REFUSED, OK).tolist()
+    return judge(criterion, run_of(samples_of(starts, times, outcome=outcomes), plan_of(seconds))).status
+
+
+@pytest.mark.parametrize("length", [0.5, 3, 4.5, 6, 12, 24])
+@pytest.mark.parametrize("begin", [0, 7.3, 30])
+def test_an_outage_does_not_put_a_sure_fail_in_doubt(begin, length):
+    outage = (begin, begin + length)
+    assert status_of(error_rate(0.01), failing=0.02) is Status.FAIL
+    assert status_of(error_rate(0.01), failing=0.02, outage=outage) is Status.FAIL
+    assert status_of(availability(0.99), failing=0.02, outage=outage) is Status.FAIL
+    assert status_of(response_time(0.95, 0.5), slow=0.08) is Status.FAIL
+    assert status_of(response_time(0.95, 0.5), slow=0.08, outage=outage) is Status.FAIL
+    assert status_of(response_time(None, 0.05, statistic="mean"), slow=0.08, outage=outage) is Status.FAIL
+
+
 CRITERIA = {
     "p50": lambda limit: response_time(0.5, limit),
     "p95": lambda limit: response_time(0.95, limit),

@@ -17,6 +17,7 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
+from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
@@ -30,7 +31,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
     finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
-    finding = mistaken(evidence, rules, finding)
+    finding = _with_unseen(mistaken(evidence, rules, finding))
     return Verdict(
         criterion=criterion.sentence,
         status=finding.status,
@@ -48,6 +49,21 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         warnings=finding.warnings,
         details=finding.details,
     )
+
+
+def _with_unseen(finding: Finding) -> Finding:
+    """State how rare a thing a pass could not have seen.
+
+    Events at random, one in a third of the window on average, miss it with a chance of 5 % (e⁻³).
+    """
+    if finding.status is not Status.PASS or finding.window is None:
+        return finding
+    every = format_seconds(finding.window.seconds / 3)
+    unseen = (
+        f"{format_seconds(finding.window.seconds)} were judged: a problem that comes less often than every {every} "
+        "may not have come in this time"
+    )
+    return replace(finding, details={**finding.details, "not_seen": unseen})
 
 
 def _on_steady_window(

@@ -58,7 +58,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
         # As for a share, an outage must not put a sure violation in doubt.
         rest = without_events(traffic.timed[:, 1], traffic.timed[:, 0])
         lowers = (mean_of_seconds(spent, traffic.timed[:, 0]).lower for spent, _ in rest)
-        interval = (max(interval[0], *lowers), interval[1])
+        interval = (next((each for each in lowers if each > limit), interval[0]), interval[1])
     failing = traffic.failed / traffic.size
     reach = interval[1] - mean.value if (mean.value < limit) is is_upper else mean.value - interval[0]
     status, reason = decide(
@@ -79,7 +79,8 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
         details={"independent_batches": mean.worth, "failed": traffic.failed, "standard_error": mean.error},
     )
     if failing > FAILED_IN_MEAN and status is not Status.FAIL:
-        is_violated = interval_of(traffic.per_second(), traffic.per_second(FAILED))[0] > FAILED_IN_MEAN
+        attempts, failures = traffic.per_second(), traffic.per_second(FAILED)
+        is_violated = interval_of(attempts, failures, FAILED_IN_MEAN)[0] > FAILED_IN_MEAN
         return finding.become(
             Status.FAIL if is_violated else Status.INCONCLUSIVE,
             f"{subject(criterion)} is undefined: {format_ratio(failing)} of the operations failed, and at most "

@@ -156,17 +156,17 @@ def examine_share(
     `lulls`: the spell windows in which the service kept traffic away; None if there are none.
     """
     share = Share.of(attempts, failures, lent_effect)
-    lower, upper = interval_of(attempts, failures, lent_effect)
-    total, failed = float(attempts.sum()), float(failures.sum())
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
+    limit = criterion.limit
+    allowed = limit if is_failing_share else 1 - limit
+    lower, upper = interval_of(attempts, failures, allowed, lent_effect)
+    total, failed = float(attempts.sum()), float(failures.sum())
     measured = share.value if is_failing_share else 1 - share.value
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)
-    limit = criterion.limit
     # The interval of a share is continuous, so it does not matter whether the limit itself is
     # included.
     surely_below, surely_above = interval[1] < limit, interval[0] > limit
     is_upper = criterion.comparison.is_upper
-    allowed = limit if is_failing_share else 1 - limit
     status, reason = decide(
         criterion,
         measured,

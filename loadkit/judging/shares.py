@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from loadkit.judging.statistics import (
     persistence,
     recurrence,
     without_events,
+    without_worst,
 )
 
 __all__ = ["Share", "interval_of", "lower_bounds"]
@@ -65,18 +67,23 @@ class Share:
         return cls(value, effect, float(size), len(sizes))
 
 
-def interval_of(attempts: Integers, failures: Integers, lent_effect: float = 1.0) -> tuple[float, float]:
+def interval_of(
+    attempts: Integers, failures: Integers, allowed: float, lent_effect: float = 1.0
+) -> tuple[float, float]:
     """Lower and upper bound of the share of failures, both of operations by second, shapes (s,).
 
     A single lasting event gives no estimate of a correlation; it counts if it is gross
-    (`grossly_above`).
+    (`grossly_above`). If a share above the `allowed` one is in doubt, `lower_bounds` can decide.
     """
     share = Share.of(attempts, failures, lent_effect)
     lower, upper = bounds(share.value * share.size, share.size)
     bursts = within(failures, attempts)
     gross = grossly_above(float(failures.sum()) / bursts, float(attempts.sum()) / bursts)
-    lowers = lower_bounds(attempts, failures, lambda _: (lent_effect, None))
-    return max(lower, gross, *lowers), upper
+    lower = max(lower, gross)
+    if lower <= allowed < share.value:
+        lowers = lower_bounds(attempts, failures, lambda _: (lent_effect, None))
+        lower = next((each for each in lowers if each > allowed), lower)
+    return lower, upper
 
 
 def lower_bounds(
@@ -97,10 +104,10 @@ def lower_bounds(
     share = float(failures.sum()) / max(1.0, float(attempts.sum()))
     only_in_bad = np.where(failures > share * attempts, failures, 0)
     everything = np.ones(len(attempts), np.bool_)
-    assumed = (
-        (only_in_bad, everything),
-        *without_events(failures, attempts),
-        *without_events(only_in_bad, attempts),
+    assumed = chain(
+        ((only_in_bad, everything),),
+        without_events(failures, attempts),
+        without_worst(only_in_bad, attempts),
     )
     for failed, is_kept in assumed:
         share_of_it = Share.of(attempts, failed, *correlation_of(is_kept))

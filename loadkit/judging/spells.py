@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.finding import Finding
-from loadkit.judging.statistics import CONFIDENCE, is_surely_above, is_surely_below, without_events
+from loadkit.judging.statistics import CONFIDENCE, is_surely_above, is_surely_below, without_worst
 from loadkit.verdict import Status
 
 __all__ = [
@@ -74,8 +74,12 @@ class Spells:
     @property
     def is_lasting(self) -> bool:
         """Is there a lasting bad spell?"""
-        too_many = self.number > max(1.0, _SHARE * len(self.over))
-        return self.longest >= _LASTING or too_many or self._is_outage
+        return self._are_windows_lasting or self._is_outage
+
+    @property
+    def _are_windows_lasting(self) -> bool:
+        """Are too many windows over the limit, together or in a row?"""
+        return self.longest >= _LASTING or self.number > max(1.0, _SHARE * len(self.over))
 
     @property
     def _is_outage(self) -> bool:
@@ -91,7 +95,8 @@ class Spells:
         lulls = (
             f", {int(self.thin.sum())} of them with under half the usual traffic" if self.thin.any() else ""
         )
-        outage = f", and {self.stretch} s on end" if self._is_outage else ""
+        is_reason = self._is_outage and not self._are_windows_lasting
+        outage = f", and most operations broke it for {self.stretch} s in a row" if is_reason else ""
         return (
             f"{self.number} of {len(self.over)} ten-second windows broke the limit{in_a_row}{lulls}{outage}"
         )
@@ -144,7 +149,7 @@ def surely_over(criterion: Criterion, hits: Integers, sizes: Integers, allowed: 
     if criterion.comparison.holds_always:
         return _windows_over(hits, sizes, allowed, 1.0)
     over = _windows_over(hits, sizes, allowed, within(hits, sizes))
-    for capped, _ in without_events(hits, sizes):
+    for capped, _ in without_worst(hits, sizes):
         over |= _windows_over(capped, sizes, allowed, within(capped, sizes))
     return over
 

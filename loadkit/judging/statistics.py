@@ -47,6 +47,7 @@ __all__ = [
     "student_quantile",
     "theil_sen",
     "without_events",
+    "without_worst",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -63,7 +64,7 @@ _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
 """The least autocorrelation at the period of a recurrence, and at twice that period."""
-_STRETCHES = (0.05, 0.1, 0.2, 0.35, 0.5)
+_STRETCHES = (0.1, 0.2, 0.35, 0.5)
 """The lengths of stretches that can be an event, as shares of a window."""
 FARTHEST = math.log(1e6)
 """The logarithm of the longest time (seconds) that is still a bound."""
@@ -314,33 +315,41 @@ def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
 def without_events(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[tuple[Floats, Booleans]]:
     """The window as if some of its seconds had been no worse than others.
 
-    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. Yields the sums
-    and which seconds keep theirs. The 1, 2, 3, 5, 8 … worst seconds, up to half of all, are as bad
-    as the next worst at most, or as the rest. Each stretch of seconds (`_STRETCHES`) is as bad as the
-    rest at most.
+    `sums`, `sizes` (s,): by second. Yields the sums and which seconds keep theirs: `without_worst`,
+    and each stretch of seconds (`_STRETCHES`) as bad as the rest at most.
     """
+    yield from without_worst(sums, sizes)
     seconds = len(sums)
-    ratios = np.divide(sums, sizes, out=np.zeros(seconds), where=sizes > 0)
-    worst_first = np.argsort(-ratios, kind="stable")
-
-    def as_the_rest(is_kept: Booleans) -> Floats:
-        of_the_rest = float(sums[is_kept].sum()) / max(1e-9, float(sizes[is_kept].sum()))
-        return np.where(is_kept, sums, np.minimum(sums, of_the_rest * sizes))
-
-    number = 1
-    while number <= seconds // 2:
-        is_kept = np.ones(seconds, np.bool_)
-        is_kept[worst_first[:number]] = False
-        yield np.minimum(sums, ratios[worst_first[number]] * sizes), is_kept
-        yield as_the_rest(is_kept), is_kept
-        number = math.ceil(number * 1.5) if number > 1 else 2
     for part in _STRETCHES:
         length = math.ceil(part * seconds)
         for start in range(0, seconds - length + 1, max(1, length // 2)):
             is_kept = np.ones(seconds, np.bool_)
             is_kept[start : start + length] = False
             if is_kept.any():
-                yield as_the_rest(is_kept), is_kept
+                yield _as_the_rest(sums, sizes, is_kept), is_kept
+
+
+def without_worst(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[tuple[Floats, Booleans]]:
+    """The window as if its worst seconds had been no worse than the next worst, or than the rest.
+
+    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. Yields the sums
+    and which seconds keep theirs, for the 1, 2, 3, 5, 8 … worst seconds, up to half of all.
+    """
+    ratios = np.divide(sums, sizes, out=np.zeros(len(sums)), where=sizes > 0)
+    worst_first = np.argsort(-ratios, kind="stable")
+    number = 1
+    while number <= len(sums) // 2:
+        is_kept = np.ones(len(sums), np.bool_)
+        is_kept[worst_first[:number]] = False
+        yield np.minimum(sums, ratios[worst_first[number]] * sizes), is_kept
+        yield _as_the_rest(sums, sizes, is_kept), is_kept
+        number = math.ceil(number * 1.5) if number > 1 else 2
+
+
+def _as_the_rest(sums: Floats | Integers, sizes: Floats | Integers, is_kept: Booleans) -> Floats:
+    """The sums with those of other seconds at most as large as the mean of the kept ones."""
+    of_the_rest = float(sums[is_kept].sum()) / max(1e-9, float(sizes[is_kept].sum()))
+    return np.where(is_kept, sums, np.minimum(sums, of_the_rest * sizes))
 
 
 def mean_of_seconds(sums: Floats, sizes: Floats) -> Mean:

@@ -188,6 +188,8 @@ def _description(finished: Finished, run_line: str, run: Run | None) -> Iterator
         yield f"This was a rehearsal ({html.escape(verdict.rehearsed)}). It cannot sign off a release."
     if result.advisory:
         yield "This criterion is advisory: it never blocks a release."
+    if not_seen := verdict.details.get("not_seen"):
+        yield f"{html.escape(not_seen)}."
     for warning in (*verdict.warnings, *(run.warnings if run is not None else ())):
         yield f"Note: {html.escape(warning)}"
     if finished.promise:
