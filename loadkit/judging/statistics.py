@@ -64,7 +64,7 @@ _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
 """The least autocorrelation at the period of a recurrence, and at twice that period."""
-_STRETCHES = (0.1, 0.2, 0.35, 0.5)
+_STRETCHES = (0.05, 0.1, 0.2, 0.35, 0.5)
 """The lengths of stretches that can be an event, as shares of a window."""
 FARTHEST = math.log(1e6)
 """The logarithm of the longest time (seconds) that is still a bound."""
