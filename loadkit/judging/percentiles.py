@@ -174,17 +174,19 @@ def examine_percentile(
     The interval inverts a test of that share (Clopper and Pearson) over the buckets' edges. The
     effective number of independent operations is estimated in two ways. At each edge, it follows
     from how the share varies from batch to batch. For the whole window, it follows from the
-    correlation of all operations (`whole_effect`).
+    correlation of all operations (`Scores`). If slowness recurs, batches are whole periods of it.
 
     - Lower end: the smaller of the two numbers is used.
     - Upper end: a calm window shows both too few operations over a limit and too little variation
       of them. The number at the edge alone would therefore pass too easily. So the end is also at
       least `_Spread.half_width` above the measured percentile. Far above all seen times, too few
-      operations remain over the edge for an estimate. There the half-width alone decides, however
-      much the service varied: for example, a drift from 4 ms to 5 ms with a limit of 500 ms.
+      operations remain over the edge for an estimate. There the half-width alone decides. It ends
+      at `_RANGES` above what the batches showed, however much the service varied: a drift from 4 ms
+      to 12 ms passes a limit of 500 ms.
 
     A single lasting event (all operations refused from the middle on) gives no estimate of a
-    correlation. It violates the criterion if the share is grossly above the allowed one.
+    correlation. It violates the criterion if the share is grossly above the allowed one. Beside such
+    an event, a sure violation of the rest stays sure (`lower_bounds`).
 
     The verdict compares the limit with the interval's ends, so the shown interval is the decision.
     A bucket has a width (0.2 %). The bucket that contains the limit counts as over the limit in the
