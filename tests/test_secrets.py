@@ -47,7 +47,8 @@ async def work(user):
 
 @journey("a mistake")
 async def mistake(user):
-    raise ValueError(user.account.password.reveal() + user.headers["Authorization"])
+    if not user.run_id.endswith("-trial"):
+        raise ValueError(user.account.password.reveal() + user.headers["Authorization"])
 """
 
 
@@ -142,6 +143,26 @@ def test_no_file_that_a_session_leaves_and_nothing_it_says_holds_a_secret(tmp_pa
     for said in (status, machine):
         assert "postgresql://***@127.0.0.1/shop?application_name=***" in said.out
     assert told(*(text for each in (ended, judged, status, machine) for text in (each.out, each.err))) == []
+    assert leaks(suite.reports) == []
+
+
+def test_the_trial_before_the_load_tells_no_secret(tmp_path, server):
+    suite = Suite(tmp_path, {"SHOP_DATABASE": DSN})
+    suite.use_service(server.base)
+    file = tmp_path / "environments" / "local.toml"
+    file.write_text(file.read_text().replace("tests.sample_journeys.arriving", "shop"))
+    (tmp_path / "shop.py").write_text(JOURNEYS.replace('not user.run_id.endswith("-trial")', "True"))
+    suite.promise("the error rate is below 1%", given="""
+        Given 5 concurrent users
+        And the users are
+          | share | journey   |
+          | 100%  | a mistake |
+        And the load holds for 3 seconds
+    """)  # fmt: skip
+    ended = suite.run()
+    assert PASSWORD in b"".join(server.requests).decode(), "else nothing is proven"
+    assert '"a mistake" itself failed: ValueError at shop.py:' in ended.out + ended.err
+    assert told(ended.out, ended.err) == []
     assert leaks(suite.reports) == []
 
 
