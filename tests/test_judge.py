@@ -465,3 +465,8 @@ def test_a_pass_says_how_rare_a_problem_it_may_have_missed():
         "5 min were judged: a problem that comes less often than every 100 s may not have come in this time"
     )
     assert "not_seen" not in judge(response_time(limit=0.01), run).details
+
+
+def test_a_mean_of_times_that_are_all_zero_is_judged():
+    run = run_of(samples_of(np.arange(600) / 10, np.zeros(600)), plan_of(60))
+    assert judge(response_time(None, 0.5, statistic="mean"), run).status is Status.PASS

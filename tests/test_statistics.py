@@ -15,6 +15,7 @@ from loadkit.judging.statistics import (
     is_surely_below,
     mean_of_batches,
     persistence,
+    recurrence,
     serial_effect,
     theil_sen,
 )
@@ -204,3 +205,10 @@ def test_one_outlier_makes_no_drift():
     values = np.full(30, 5.0)
     values[-1] = 500
     assert not theil_sen(values).is_drift
+
+
+def test_an_oscillation_that_grows_and_fades_does_not_recur():
+    seconds = np.arange(300)
+    oscillation = np.sin(2 * np.pi * seconds / 10)
+    assert recurrence(oscillation) == 10
+    assert recurrence(oscillation * (1 + 0.7 * np.sin(2 * np.pi * seconds / 150))) == 0

@@ -128,6 +128,12 @@ INDEPENDENT = {
 }
 
 
+@pytest.mark.parametrize("stuck", [12, 36, 60, 72])
+def test_users_stuck_during_the_whole_window_never_pass_however_many_they_are(stuck):
+    run = closed(operations(hang(0, 1000, stuck=stuck, timeout=30.0, until=310.0)))
+    assert judge(response_time(0.95, 0.5), run).status is Status.FAIL
+
+
 @pytest.mark.parametrize("draw_time", INDEPENDENT.values(), ids=INDEPENDENT)
 def test_operations_that_are_long_independently_prevent_nothing(draw_time):
     evidence = Evidence(closed(operations(independent(draw_time))))

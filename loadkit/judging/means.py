@@ -103,6 +103,8 @@ def _highest_mean(traffic: Traffic, mean: Mean) -> float:
     size = traffic.size / whole_effect(traffic, _MEAN_QUANTILE)
     error = math.hypot(mean.error * math.sqrt(1 + _FEW / size), one_more)
     half_width = error / mean.error * mean.half_width if mean.error else 0.0
+    if not mean.value:  # all times are 0
+        return one_more
     return mean.value * math.exp(min(half_width / mean.value, FARTHEST)) + one_more
 
 

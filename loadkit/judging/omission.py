@@ -142,8 +142,9 @@ def stuck_operations(
     """The stuck operations of a population that began in or before a window; None without any.
 
     An operation is stuck if it took longer than 20 cycles of its user (`Users.cycle`) and than 10 s.
-    It is also stuck if it took longer than 2 cycles, in seconds in which too many such operations are in
-    progress. If operations are long independently of each other, the number in progress follows a
+    Up to half of the users may be stuck during the whole window: the cycle is that of the others.
+    It is also stuck if it took longer than 2 cycles, in seconds in which too many such operations
+    are in progress. If operations are long independently of each other, the number in progress follows a
     Poisson distribution (M/G/∞). More of them are a hang of some users. The second rule finds hangs
     with a short time-out of the client. Neither one user's long answer nor a service in which 4 %
     of the operations independently take long is a hang.
@@ -162,15 +163,21 @@ def stuck_operations(
     cycle = users.cycle
     if not cycle:
         return None
-    second, outcome, bucket, count = _longer(table, kind, series, window.end, max(limit, _UNUSUAL * cycle))
+    shortest = max(limit, _UNUSUAL * cycle)
+    second, outcome, bucket, count = _longer(table, kind, series, window.end, shortest)
     if not len(second):
         return None
     took = _times(bucket)
     end = np.ceil(second + 0.5 + took).astype(np.int64)
+    # Users who are stuck all the time make the cycle of all look longer than it is.
+    is_long = took > max(limit, _LONG / 2 * cycle, _SURELY)
+    first, after, counts = (each[is_long] for each in (second - window.start, end - window.start, count))
+    waiting = float(np.median(_in_progress(first, after, counts, window.seconds)))
+    cycle *= max(1 / 2, 1 - waiting / max(1.0, float(np.median(users.held))))
     number = _in_progress(second - window.start, end - window.start, count, window.seconds)
     crowded = _is_crowded(number, users.held)
     if set(own) != set(series):
-        others = _longer(table, kind, own, window.end, max(limit, _UNUSUAL * cycle))
+        others = _longer(table, kind, own, window.end, shortest)
         second, bucket, count = _common((second, outcome, bucket, count), others)
         took = _times(bucket)
     second = second - window.start

@@ -64,6 +64,9 @@ _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
 """The least autocorrelation at the period of a recurrence, and at twice that period."""
+_RESEMBLES = 2.0
+"""From this many standard deviations of the lag-1 correlation of independent values on, the sizes of
+successive periods resemble each other: they grow and fade, and nothing recurs."""
 _STRETCHES = (0.05, 0.1, 0.2, 0.35, 0.5)
 """The lengths of stretches that can be an event, as shares of a window."""
 FARTHEST = math.log(1e6)
@@ -105,7 +108,8 @@ def recurrence(values: Floats) -> int:
 
     `values` (s,): the quantity by second. Its autocorrelation falls to zero and rises again to
     `_RECURS` at the period, and to `_RECURS_AGAIN` at twice the period. At least `_CYCLES` periods
-    must be in the window. The smallest of several equally good periods is returned. By simulation,
+    must be in the window. The smallest of several equally good periods is returned. An oscillation
+    that grows or fades over several periods (`_RESEMBLES`) does not recur. By simulation,
     processes without a period (queues, wandering levels, bursts and spells at random) show one in
     at most 4 % of their runs.
     """
@@ -124,7 +128,20 @@ def recurrence(values: Floats) -> int:
     possible = possible[recurs & (correlation[possible] >= neighbours)]
     if not len(possible):
         return 0
-    return int(possible[np.argmax(correlation[possible] >= 0.9 * correlation[possible].max())])
+    period = int(possible[np.argmax(correlation[possible] >= 0.9 * correlation[possible].max())])
+    return 0 if _grows_and_fades(values, period) else period
+
+
+def _grows_and_fades(values: Floats, period: int) -> bool:
+    """Do successive periods of a quantity, by second (s,), resemble each other in their size?
+
+    The mean of a period does not show it, but its worst seconds do.
+    """
+    periods = len(values) // period
+    deviations = values[: periods * period] - values.mean()
+    sizes = (deviations**2).reshape(periods, period).sum(axis=1)
+    by_chance = _RESEMBLES / math.sqrt(periods)
+    return persistence(sizes) > (1 + by_chance) / (1 - by_chance)
 
 
 def autocovariance(values: Floats) -> Floats:
