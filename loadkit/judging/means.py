@@ -56,8 +56,9 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
     interval = (max(0.0, mean.lower), _highest_mean(traffic, mean))
     if is_upper and interval[0] <= limit < mean.value:
         # As for a share, an outage must not put a sure violation in doubt.
-        rest = without_events(traffic.timed[:, 1], traffic.timed[:, 0])
-        lowers = (mean_of_seconds(spent, traffic.timed[:, 0]).lower for spent, _ in rest)
+        number = traffic.timed[:, 0]
+        rest = (spent for spent, _ in without_events(traffic.timed[:, 1], number))
+        lowers = (mean_of_seconds(each, number).lower for each in rest if each.sum() > limit * number.sum())
         interval = (next((each for each in lowers if each > limit), interval[0]), interval[1])
     failing = traffic.failed / traffic.size
     reach = interval[1] - mean.value if (mean.value < limit) is is_upper else mean.value - interval[0]

@@ -296,7 +296,7 @@ def _is_over_beside_events(
         correlation = scores.correlation(is_kept)
         return max(correlation.effect, lent_effect), correlation.period
 
-    return any(lower > allowed for lower in lower_bounds(arrivals, late, correlation_of))
+    return any(True for _ in lower_bounds(arrivals, late, allowed, correlation_of))
 
 
 def _edges(thresholds: Integers) -> Floats:

@@ -81,17 +81,17 @@ def interval_of(
     gross = grossly_above(float(failures.sum()) / bursts, float(attempts.sum()) / bursts)
     lower = max(lower, gross)
     if lower <= allowed < share.value:
-        lowers = lower_bounds(attempts, failures, lambda _: (lent_effect, None))
-        lower = next((each for each in lowers if each > allowed), lower)
+        lower = next(lower_bounds(attempts, failures, allowed, lambda _: (lent_effect, None)), lower)
     return lower, upper
 
 
 def lower_bounds(
     attempts: Integers,
     failures: Integers,
+    allowed: float,
     correlation_of: Callable[[Booleans], tuple[float, int | None]],
 ) -> Iterator[float]:
-    """Further lower bounds of a share, each of a window that could have been the true one but better.
+    """Lower bounds of a share above the allowed one, each of a better window than the true one.
 
     More failures must not make a violation less sure. But an outage makes operations look so
     dependent on each other that it would put a breach in doubt that the rest of the window shows
@@ -109,6 +109,11 @@ def lower_bounds(
         without_events(failures, attempts),
         without_worst(only_in_bad, attempts),
     )
+    total = float(attempts.sum())
     for failed, is_kept in assumed:
-        share_of_it = Share.of(attempts, failed, *correlation_of(is_kept))
-        yield bounds(share_of_it.value * share_of_it.size, share_of_it.size)[0]
+        # Even independent operations must show it; this spares nearly all estimates near the limit.
+        if bounds(float(failed.sum()), total)[0] > allowed:
+            share_of_it = Share.of(attempts, failed, *correlation_of(is_kept))
+            lower = bounds(share_of_it.value * share_of_it.size, share_of_it.size)[0]
+            if lower > allowed:
+                yield lower
