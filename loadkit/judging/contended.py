@@ -33,7 +33,7 @@ from loadkit.judging.machine import Contention
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
 from loadkit.recording.histogram import index
 from loadkit.recording.slices import Kind
-from loadkit.recording.timing import REQUEST, Timing
+from loadkit.recording.timing import timing_of
 from loadkit.recording.traffic import TIMEOUTS, series_of
 from loadkit.verdict import Status, Window
 
@@ -143,8 +143,7 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
         allowed = math.nan  # without these failures the throughput would have sufficed
     else:
         return False
-    timing = REQUEST if case.timing == REQUEST.key else Timing(case.timing, case.timing)
-    series = series_of(criterion.scope, run, timing)
+    series = series_of(criterion.scope, run, timing_of(case.timing))
     _, outcome, bucket, count = run.table.select(Kind.RESPONSE, series, window.start, window.end)
     names = dict(enumerate(run.table.outcomes))
     waited = [number for number, name in names.items() if name in _WAITED]

@@ -20,7 +20,7 @@ from loadkit.judging.omission import StuckOperations, Users, correct_omission, s
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import MESSAGE, REQUEST, Timing
+from loadkit.recording.timing import MESSAGE, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.units import format_number, format_ratio
@@ -60,7 +60,8 @@ class Evidence:
         self._held = cache(partial(held_per_second, run))
         self._journey_errors = cache(partial(journey_errors, run.worker_seconds))
         self._operations = lru_cache(_KEPT)(partial(_operations, run))
-        self._corrected = lru_cache(_KEPT)(partial(_corrected, run, self._operations, self._held))
+        sources = _Sources(run, self._operations, self._held)
+        self._corrected = lru_cache(_KEPT)(partial(_corrected, sources))
 
     # --- when
 
@@ -143,7 +144,7 @@ class Evidence:
         successes_only: bool = False,
     ) -> Traffic:
         """The operations of a scope and timing that began in a window (by default, the run)."""
-        return self._operations(scope, window or self.whole, kind, timing, successes_only)
+        return self._operations(_Cut(scope, window or self.whole, kind, timing), successes_only)
 
     def corrected(
         self,
@@ -158,15 +159,15 @@ class Evidence:
         Each closed population is corrected by its own stalls and stuck users. Operations of unknown
         population are corrected by the stalls that all populations share, and by their own waits.
         """
-        return self._corrected(limit, scope, window or self.whole, kind, timing)
+        return self._corrected(limit, _Cut(scope, window or self.whole, kind, timing))
 
     def has(self, scope: Scope, timing: str = REQUEST.key) -> bool:
         """Was any operation of a scope and timing recorded?"""
-        return bool(series_of(scope, self.run, _timing(timing)))
+        return bool(series_of(scope, self.run, timing_of(timing)))
 
     def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
         """Operations that ended in each second, and how many failed; shapes (`seconds`,)."""
-        series = series_of(scope, self.run, _timing(timing))
+        series = series_of(scope, self.run, timing_of(timing))
         second, outcome, _, count = self.run.table.select(Kind.COMPLETED, series, window.start, window.end)
         place, failed = second - window.start, outcome != 0
         return (
@@ -195,65 +196,60 @@ class Evidence:
             sums[worker_second.second - window.start] += of(worker_second)
         return sums
 
-    def total(self, gauge: str, window: Window) -> Floats:
-        """The sum of a gauge over all workers, by second of a window; shape (`seconds`,)."""
-        return self.per_second(lambda worker_second: worker_second.gauge(gauge), window)
+    def total(self, gauge: str, window: Window, population: str | None = None) -> Floats:
+        """The sum of a gauge over all workers, by second of a window; shape (`seconds`,).
+
+        It is that of one population, or of all.
+        """
+        return self.per_second(lambda worker_second: worker_second.gauge(gauge, population), window)
 
     def in_flight(self, window: Window, population: str | None = None) -> Floats:
-        """Operations without an answer, at the end of each second of a window; shape (`seconds`,).
-
-        They are those of one population, or of all.
-        """
-        return self.per_second(lambda worker_second: worker_second.gauge(IN_FLIGHT, population), window)
+        """Operations without an answer, at the end of each second of a window; see `total`."""
+        return self.total(IN_FLIGHT, window, population)
 
     def count(self, name: str) -> int:
         """The total of a named counter in the whole run."""
         return sum(worker_second.count(name) for worker_second in self.run.worker_seconds)
 
 
-def _timing(key: str) -> Timing:
-    return REQUEST if key == REQUEST.key else Timing(key, key)
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A part of a run's operations."""
+
+    scope: Scope
+    window: Window
+    kind: Kind
+    timing: str
+
+    def series(self, run: Run) -> tuple[str, ...]:
+        """The series of the run's table that contain it."""
+        return series_of(self.scope, run, timing_of(self.timing))
 
 
-def _operations(
-    run: Run, scope: Scope, window: Window, kind: Kind, timing: str, successes_only: bool
-) -> Traffic:
-    series = series_of(scope, run, _timing(timing))
-    return traffic_of(run, series, window, kind, successes_only=successes_only)
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What the coordinated-omission correction is computed from; both functions are cached."""
+
+    run: Run
+    operations: Callable[[_Cut, bool], Traffic]
+    held: Callable[[Window, str], tuple[Floats, Floats]]
 
 
-def _corrected(
-    run: Run,
-    operations: Callable[[Scope, Window, Kind, str, bool], Traffic],
-    held: Callable[[Window, str], tuple[Floats, Floats]],
-    limit: float,
-    scope: Scope,
-    window: Window,
-    kind: Kind,
-    timing: str,
-) -> Traffic:
-    populations = run.plan.populations
-    if scope == EVERYTHING and len(populations) > 1:
-        parts = (Scope(ScopeKind.POPULATION, each.name) for each in populations)
-        each_corrected = [
-            _corrected(run, operations, held, limit, part, window, kind, timing) for part in parts
-        ]
-        return Traffic.sum_of(each_corrected)
-    traffic = operations(scope, window, kind, timing, False)
-    stuck = _stuck(run, operations, held, limit, scope, window, kind, timing)
-    return correct_omission(traffic, _stalls(run, scope, timing), window.start, limit, stuck)
+def _operations(run: Run, cut: _Cut, successes_only: bool) -> Traffic:
+    return traffic_of(run, cut.series(run), cut.window, cut.kind, successes_only=successes_only)
 
 
-def _stuck(
-    run: Run,
-    operations: Callable[[Scope, Window, Kind, str, bool], Traffic],
-    held: Callable[[Window, str], tuple[Floats, Floats]],
-    limit: float,
-    scope: Scope,
-    window: Window,
-    kind: Kind,
-    timing: str,
-) -> list[StuckOperations]:
+def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:
+    run = sources.run
+    if cut.scope == EVERYTHING and len(run.plan.populations) > 1:
+        scopes = (Scope(ScopeKind.POPULATION, each.name) for each in run.plan.populations)
+        return Traffic.sum_of([_corrected(sources, limit, replace(cut, scope=scope)) for scope in scopes])
+    traffic = sources.operations(cut, False)
+    stalls = _stalls(run, cut.scope, cut.timing)
+    return correct_omission(traffic, stalls, cut.window.start, limit, _stuck(sources, limit, cut))
+
+
+def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
     """The stuck operations that prevented operations of a scope, by closed population.
 
     A user who waits for one label does not request the others either. A part of the labels
@@ -261,21 +257,21 @@ def _stuck(
     of a label belongs to which of several populations is not recorded; there, and for tenants and
     regions, the scope's own stuck operations count.
     """
-    if timing == MESSAGE.key:  # nobody waits for a message
+    if cut.timing == MESSAGE.key:  # nobody waits for a message
         return []
-    found = []
+    run, found = sources.run, []
     is_one = len(run.plan.populations) == 1
-    for each in _makers(run, scope):
+    for each in _makers(run, cut.scope):
         if each.workload.model is not Model.CLOSED:
             continue
-        everything = EVERYTHING if is_one else Scope(ScopeKind.POPULATION, each.name)
-        whole = operations(everything, window, kind, timing, False)
-        users = Users(each.name, held(window, each.name)[0], whole.per_second())
-        series = series_of(everything, run, _timing(timing))
-        own, share = series_of(scope, run, _timing(timing)), 1.0
-        if is_one and scope.kind in {ScopeKind.LABEL, ScopeKind.GROUP}:
-            own, share = series, operations(scope, window, kind, timing, False).size / max(1, whole.size)
-        stuck = stuck_operations(run.table, kind, window, limit, users, series, own)
+        everything = replace(cut, scope=EVERYTHING if is_one else Scope(ScopeKind.POPULATION, each.name))
+        whole = sources.operations(everything, False)
+        users = Users(each.name, sources.held(cut.window, each.name)[0], whole.per_second())
+        series = everything.series(run)
+        own, share = cut.series(run), 1.0
+        if is_one and cut.scope.kind in {ScopeKind.LABEL, ScopeKind.GROUP}:
+            own, share = series, sources.operations(cut, False).size / max(1, whole.size)
+        stuck = stuck_operations(run.table, cut.kind, cut.window, limit, users, series, own)
         if stuck is not None:
             found.append(replace(stuck, share=share))
     return found

@@ -23,7 +23,7 @@ from loadkit.judging.statistics import batch_edges
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind, SliceTable
 from loadkit.recording.stalls import Stall
-from loadkit.recording.traffic import StuckUsers, Traffic
+from loadkit.recording.traffic import LONGEST, StuckUsers, Traffic
 from loadkit.verdict import Window
 
 __all__ = ["StuckOperations", "Users", "correct_omission", "shared", "stuck_operations"]
@@ -38,8 +38,6 @@ _UNUSUAL = 2
 """An operation longer than this multiple of that time is stuck where too many are in progress."""
 _CHANCE = 0.05
 """The chance that independent operations are stuck in any second of a window."""
-_LONGEST = 4
-"""The column of a table's sums with the longest response time."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -265,7 +263,7 @@ def _times(bucket: Integers) -> Floats:
 def _longer(table: SliceTable, kind: Kind, series: Sequence[str], end: int, shortest: float) -> _Rows:
     """The operations longer than `shortest` (seconds) that began before the second `end`."""
     when, _, sums = table.totals(series, 0, end)
-    when = when[sums[:, _LONGEST] > shortest]
+    when = when[sums[:, LONGEST] > shortest]
     if not len(when):  # as a rule; selecting all operations takes far longer
         return (np.zeros(0, np.int64),) * 4
     rows = table.select(kind, series, int(when.min()), int(when.max()) + 1)

@@ -157,13 +157,19 @@ def surely_over(criterion: Criterion, hits: Integers, sizes: Integers, allowed: 
 def surely_under(criterion: Criterion, hits: Integers, sizes: Integers, allowed: float) -> Booleans:
     """The same for a lower limit: where surely less than the `allowed` share is over the limit."""
     effect = 1.0 if criterion.comparison.holds_always else within(hits, sizes)
-    windows, each = in_spells(sizes) / effect, confidence_of_each(len(spell_starts(len(sizes))))
-    return is_surely_below(in_spells(hits) / effect, windows, allowed, each)
+    in_windows, windows, each = _independent(hits, sizes, effect)
+    return is_surely_below(in_windows, windows, allowed, each)
 
 
 def _windows_over(hits: Integers | Floats, sizes: Integers, allowed: float, effect: float) -> Booleans:
-    windows, each = in_spells(sizes) / effect, confidence_of_each(len(spell_starts(len(sizes))))
-    return is_surely_above(in_spells(hits) / effect, windows, allowed, each)
+    in_windows, windows, each = _independent(hits, sizes, effect)
+    return is_surely_above(in_windows, windows, allowed, each)
+
+
+def _independent(hits: Integers | Floats, sizes: Integers, effect: float) -> tuple[Floats, Floats, float]:
+    """Hits and sizes of the windows in independent operations, and the confidence of each window."""
+    windows = in_spells(sizes) / effect
+    return in_spells(hits) / effect, windows, confidence_of_each(len(windows))
 
 
 def longest_stretch(hits: Integers, sizes: Integers, allowed: float) -> int:

@@ -54,7 +54,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
-BATCHES = 30
+_BATCHES = 30
 """Batches in a window; fewer if the window has fewer seconds."""
 CONFIDENCE = 0.95
 """The confidence of each single bound."""
@@ -98,8 +98,8 @@ def batch_edges(seconds: int, period: int = 0) -> Integers:
     although the periods do not.
     """
     if not period:
-        return np.linspace(0, seconds, min(BATCHES, seconds) + 1).astype(np.int64)
-    length = period * math.ceil(seconds // period / BATCHES)
+        return np.linspace(0, seconds, min(_BATCHES, seconds) + 1).astype(np.int64)
+    length = period * math.ceil(seconds // period / _BATCHES)
     return np.append(np.arange(0, seconds, length), seconds).astype(np.int64)
 
 

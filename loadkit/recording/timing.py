@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Timing"]
+__all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Timing", "timing_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,8 @@ MESSAGE = Timing("message", "message latency")
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 ACQUIRE = Timing("acquire", "pool wait")
+
+
+def timing_of(key: str) -> Timing:
+    """The timing with a key; one that only its driver names has the key as its name."""
+    return REQUEST if key == REQUEST.key else Timing(key, key)

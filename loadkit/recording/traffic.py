@@ -15,7 +15,7 @@ from loadkit.recording.slices import Kind, label_series, population_series, regi
 from loadkit.recording.timing import REQUEST, Timing
 from loadkit.verdict import Window
 
-__all__ = ["TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
+__all__ = ["LONGEST", "TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,8 +23,9 @@ Integers = npt.NDArray[np.int64]
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
 """The outcomes of operations that timed out; a mean includes their time."""
 
-_N, _RESPONSE, _SERVICE, _LONGEST = 0, 1, 2, 4
-"""Columns of a table's sums."""
+_N, _RESPONSE, _SERVICE = 0, 1, 2
+LONGEST = 4
+"""Columns of a table's sums; the last is the longest response time."""
 _TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
 
@@ -222,7 +223,7 @@ def traffic_of(
     timed = np.zeros((window.seconds, 3))
     timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
     timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)
-    np.maximum.at(timed[:, 2], when, sums[:, _LONGEST])
+    np.maximum.at(timed[:, 2], when, sums[:, LONGEST])
     if failures.any() and timed[:, 0].any():
         mean = timed[:, 1].sum() / timed[:, 0].sum()
         place, number = second[failures] - window.start, count[failures]

@@ -15,7 +15,7 @@ from loadkit.recording.histogram import FAILED
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
 from tests.builders import error_rate, judge, plan_of, response_time, run_of, samples_of, throughput
-from tests.known_answers.verdict_table import (
+from tests.known_answers.processes import (
     FEW_EVENTS,
     ROWS,
     Bursts,
@@ -26,9 +26,9 @@ from tests.known_answers.verdict_table import (
     Skewed,
     Spells,
     Stalls,
-    outcomes,
     traffic_from,
 )
+from tests.known_answers.verdict_table import outcomes
 
 # --- 1: a stall of 1 s every 10 s, else 10 ms
 
