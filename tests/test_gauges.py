@@ -8,7 +8,7 @@ from loadkit.criterion import Comparison, Unit
 from loadkit.observers.observation import Judged, Reading
 from loadkit.verdict import Status
 from tests.builders import gauge
-from tests.scrapes import EXTREMES, NEVER, START, busy, found, level, observed
+from tests.scrapes import EXTREMES, NEVER, SLOW, START, busy, found, level, observed
 
 
 def test_the_worst_instance_is_judged():
@@ -218,3 +218,31 @@ def test_an_answer_in_part_is_a_warning_beside_a_p95_and_a_mean(judged):
     finding = found(gauge(0.7), observed(level(), judged=judged, warnings=("store-2 is gone",)))
     assert finding.status is Status.PASS
     assert "the source answered only in part: store-2 is gone" in finding.warnings
+
+
+@pytest.mark.parametrize("judged", [Judged.P95, Judged.MEAN])
+@pytest.mark.parametrize(
+    ("value", "unit", "comparison", "status"),
+    [
+        (0.0, Unit.NUMBER, Comparison.IS_AT_MOST, Status.PASS),
+        (0.0, Unit.NUMBER, Comparison.IS_BELOW, Status.FAIL),
+        (5.0, Unit.NUMBER, Comparison.IS_AT_LEAST, Status.PASS),
+        (5.0, Unit.NUMBER, Comparison.STAYS_ABOVE, Status.FAIL),
+        (0.0, Unit.RATIO, Comparison.IS_AT_MOST, Status.PASS),
+        (1.0, Unit.RATIO, Comparison.IS_AT_LEAST, Status.PASS),
+        (0.7, Unit.RATIO, Comparison.IS_AT_MOST, Status.PASS),
+        (1.0, Unit.RATIO, Comparison.STAYS_BELOW, Status.FAIL),
+    ],
+)
+def test_readings_that_are_always_the_limit_are_decided_by_the_words(value, unit, comparison, status, judged):
+    criterion = gauge(value, "CPU utilization", unit, comparison)
+    assert found(criterion, observed(np.full(301, value), judged=judged)).status is status
+
+
+def test_a_pass_of_never_says_how_seldom_it_was_read():
+    slow = found(NEVER, observed(np.full(21, 0.4), interval=SLOW))
+    assert slow.status is Status.PASS
+    assert slow.warnings == ("one reading stands for 15 s: a shorter peak may not show",)
+    counter = found(NEVER, observed(busy(0.4, interval=SLOW), interval=SLOW, reading=Reading.COUNTER))
+    assert "one reading stands for 30 s" in counter.warnings[0]
+    assert not found(NEVER, observed(np.full(301, 0.4))).warnings

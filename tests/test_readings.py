@@ -297,3 +297,59 @@ def test_an_infinite_counter_or_capacity_is_a_missing_one():
     assert found_counter.status is Status.PASS
     assert any("1 of 301 values of metrics-1 are missing" in text for text in found_counter.warnings)
     assert found_share.measured == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0])
+@pytest.mark.parametrize("reading", [Reading.GAUGE, Reading.COUNTER])
+def test_a_capacity_without_a_size_is_no_capacity(size, reading):
+    """Sources report 0 or -1 where there is no limit. Nothing is a share of it."""
+    used = np.full(301, 5.0) if reading is Reading.GAUGE else np.arange(301) * 0.9
+    whole = (Series("metrics-1", START + np.arange(301.0), np.full(301, size)),)
+    for comparison in (Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS):
+        finding = found(gauge(0.7, comparison=comparison), observed(used, reading=reading, capacity=whole))
+        assert finding.status is Status.INCONCLUSIVE
+        assert "what it is a share of was not scraped with a value above 0" in finding.reason
+
+
+def hit_rate(per_second, share, seconds=300, seed=1):
+    """Hits of lookups that come at random."""
+    random = np.random.default_rng(seed)
+    lookups = random.poisson(per_second, seconds + 1)
+    hits = random.binomial(lookups, share)
+    whole = (Series("metrics-1", START + np.arange(seconds + 1.0), np.cumsum(lookups)),)
+    return observed(
+        np.cumsum(hits),
+        reading=Reading.COUNTER,
+        capacity=whole,
+        capacity_reading=Reading.COUNTER,
+        judged=Judged.MEAN,
+    )
+
+
+@pytest.mark.parametrize("comparison", [Comparison.STAYS_ABOVE, Comparison.NEVER_FALLS_BELOW])
+@pytest.mark.parametrize("per_second", [1, 5, 50])
+def test_a_share_of_few_events_is_not_below_its_limit_by_chance(per_second, comparison):
+    runs = [hit_rate(per_second, 0.97, seed=seed) for seed in range(20)]
+    statuses = [found(gauge(0.9, comparison=comparison), run).status for run in runs]
+    assert statuses.count(Status.FAIL) <= 1
+    assert statuses.count(Status.PASS) >= 18
+
+
+@pytest.mark.parametrize("comparison", [Comparison.STAYS_ABOVE, Comparison.NEVER_FALLS_BELOW])
+def test_a_share_of_events_that_falls_for_half_a_minute_fails(comparison):
+    lookups = 20.0 * np.arange(601)
+    hits = np.cumsum(np.where((np.arange(601) >= 300) & (np.arange(601) < 330), 10.0, 20.0))
+    whole = (Series("metrics-1", START + np.arange(601.0), lookups),)
+    finding = found(
+        gauge(0.9, comparison=comparison),
+        observed(
+            hits,
+            reading=Reading.COUNTER,
+            capacity=whole,
+            capacity_reading=Reading.COUNTER,
+            judged=Judged.MEAN,
+        ),
+        600,
+    )
+    assert finding.status is Status.FAIL
+    assert "ten-second windows broke the limit" in finding.reason

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from loadkit.criterion import Comparison, Unit
-from loadkit.observers.observation import Judged, Reading, Series
+from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.verdict import Status
 from tests.builders import gauge
 from tests.scrapes import (
     EXTREMES,
     NEVER,
     SLOW,
+    START,
     busy,
     found,
     level,
@@ -160,7 +161,7 @@ def test_bad_windows_beside_a_hole_are_not_in_a_row():
     values[620:640] = 0.95
     finding = found(gauge(0.7), observed(values), 2400)
     assert finding.status is Status.INCONCLUSIVE
-    assert "gap of 101 s" in finding.reason
+    assert finding.details["spells"]["over"] == [50, 51, 62, 63]
 
 
 BELOW = Comparison.IS_BELOW
@@ -298,6 +299,32 @@ def test_missing_values_are_time_without_readings():
     stays = found(gauge(0.7), observed(two))
     assert stays.status is Status.PASS
     assert "2 of 301 values of metrics-1 are missing" in stays.warnings
-    gap = found(gauge(0.7), observed(level(*range(100, 110), value=np.nan)))
-    assert gap.status is Status.INCONCLUSIVE
-    assert "10 of 301 values of metrics-1 are missing" in gap.warnings
+    few = found(gauge(0.7), observed(level(*range(100, 110), value=np.nan)))
+    assert few.status is Status.PASS
+    assert "10 of 301 values of metrics-1 are missing" in few.warnings
+    many = found(gauge(0.7), observed(level(*range(100, 120), value=np.nan)))
+    assert many.status is Status.INCONCLUSIVE
+    assert "gap of 21 s" in many.reason
+
+
+def long_hole(interval, hole, seconds=10_800, peak=0):
+    """A gauge at 40 % over three hours, not scraped for a while; at 90 % for some scrapes before it."""
+    times = np.arange(0, seconds + 1, interval)
+    kept = (times <= seconds / 2) | (times > seconds / 2 + hole)
+    values = np.full(len(times), 0.4)
+    last = int(np.flatnonzero(kept & (times <= seconds / 2))[-1])
+    values[last + 1 - peak : last + 1] = 0.9
+    series = Series("metrics-1", START + times[kept], values[kept])
+    return Observation("CPU utilization", Reading.GAUGE, "ratio", (series,), interval)
+
+
+@pytest.mark.parametrize(("interval", "hole"), [(1.0, 15.0), (5.0, 25.0), (15.0, 60.0)])
+def test_a_hole_that_could_change_nothing_takes_no_pass_back(interval, hole):
+    """A hole is time that counts as bad. A minute of three hours leaves a p95 as it is."""
+    is_below, stays = gauge(0.7, comparison=Comparison.IS_BELOW), gauge(0.7)
+    assert found(is_below, long_hole(interval, hole), 10_800).status is Status.PASS
+    assert found(NEVER, long_hole(interval, hole), 10_800).status is Status.INCONCLUSIVE
+    lasting = found(stays, long_hole(interval, 90.0), 10_800)
+    assert lasting.status is Status.INCONCLUSIVE
+    assert "could hide a lasting bad spell" in lasting.reason
+    assert found(is_below, long_hole(interval, 600.0), 10_800).status is Status.INCONCLUSIVE
