@@ -396,7 +396,7 @@ def _sums(windows: Sequence[Spell]) -> tuple[float, float]:
     return float(sum(spell.failed for spell in windows)), float(sum(spell.begun for spell in windows))
 
 
-def _failed(relapse: list[Spell]) -> int:
+def _failed(relapse: list[Spell]) -> float:
     return sum(spell.failed for spell in relapse)
 
 
