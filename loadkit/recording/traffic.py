@@ -156,6 +156,22 @@ class Traffic:
             stuck=self.stuck + stuck,
         )
 
+    def with_failures(self, failures: Integers) -> "Traffic":
+        """Add operations that failed, by second, shape (`seconds`,). They took as long as the mean."""
+        second = np.flatnonzero(failures)
+        number, mean = failures[second], self.mean or 0.0
+        timed = self.timed.copy()
+        timed[second, _TIMED_N] += number
+        timed[second, _TIMED_SUM] += mean * number
+        return replace(
+            self,
+            second=np.concatenate([self.second, second]),
+            bucket=np.concatenate([self.bucket, np.full(len(second), FAILED)]),
+            took=np.concatenate([self.took, np.full(len(second), buckets.index(mean))]),
+            count=np.concatenate([self.count, number]),
+            timed=timed,
+        )
+
     def _summed(self, name: str, places: Integers, number: int) -> Integers:
         """Operations by place, cached under a name and read-only; shape (`number`,)."""
         sums = self._sums.get(name)
