@@ -80,7 +80,7 @@ def test_504_ms_is_not_500():
 def test_the_reason_is_a_sentence_with_the_figures():
     verdict = judge(response_time(limit=0.5), exponential_run())
     assert verdict.reason == (
-        "p95 response time was 59.6 ms (at most 60.9 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
+        "p95 response time was 59.6 ms (at most 60.8 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
     )
 
 
@@ -470,3 +470,14 @@ def test_a_pass_says_how_rare_a_problem_it_may_have_missed():
 def test_a_mean_of_times_that_are_all_zero_is_judged():
     run = run_of(samples_of(np.arange(600) / 10, np.zeros(600)), plan_of(60))
     assert judge(response_time(None, 0.5, statistic="mean"), run).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(1, Status.INCONCLUSIVE), (19, Status.INCONCLUSIVE), (20, Status.PASS)]
+)
+def test_a_mean_of_a_few_operations_does_not_pass(number, status):
+    run = run_of(samples_of(np.linspace(0, 59, number), np.full(number, 0.01)), plan_of(60))
+    verdict = judge(response_time(None, 0.5, statistic="mean"), run)
+    assert verdict.status is status
+    if status is Status.INCONCLUSIVE:
+        assert verdict.reason.endswith(f"of {number} operations; a mean needs at least 20.")

@@ -34,6 +34,9 @@ operations. Few of them give a poor estimate of their correlation. Found by simu
 """
 _MEAN_QUANTILE = 0.95
 """The quantile whose correlation of all operations is used for their mean."""
+_LEAST = 20
+"""The fewest operations whose mean can pass. Fewer of them, if one in seven were slow, would often
+all be quick."""
 FAILED_IN_MEAN = 0.01
 """A mean is undefined where a larger share of the operations than this failed."""
 
@@ -87,6 +90,11 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
             f"{subject(criterion)} is undefined: {format_ratio(failing)} of the operations failed, and at most "
             f"{format_ratio(FAILED_IN_MEAN)} may; without them, {reason}",
         )
+    if status is Status.PASS and traffic.size < _LEAST:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"{finding.value_in_words}, of {traffic.size} operations; a mean needs at least {_LEAST}",
+        )
     return weigh(criterion, finding, _mean_spells(criterion, traffic, lulls))
 
 
@@ -114,7 +122,7 @@ def _mean_spells(criterion: Criterion, traffic: Traffic, lulls: Booleans | None)
     starts = spell_starts(traffic.seconds)
     lengths = np.diff(np.append(starts, traffic.seconds))
     number, spent = in_spells(traffic.timed[:, 0]), in_spells(traffic.timed[:, 1])
-    means = np.divide(spent, number, out=np.full(len(number), criterion.limit), where=number > 0)
+    means = np.divide(spent, number, out=np.full(len(number), float(criterion.limit)), where=number > 0)
     spread = in_spells((traffic.timed[:, 1] - np.repeat(means, lengths) * traffic.timed[:, 0]) ** 2)
     freedom = np.maximum(lengths - 1, 1)
     error = np.sqrt(spread * lengths / freedom) / np.maximum(number, 1)

@@ -65,9 +65,10 @@ class Share:
             persists = persistence(hits / sizes)
             effect = max(effect, float(design_effect(hits[:, np.newaxis], sizes)[0]) * persists)
         if not period:
-            effect = max(effect, serial_effect(failures, attempts, value * (1 - value)))
+            seconds = (failures.astype(np.float64), attempts.astype(np.float64))
+            effect = max(effect, serial_effect(*seconds, value * (1 - value)))
         batches = max(2, len(sizes))
-        size = effective_size(float(sizes.sum()), np.array(effect), batches, np.array(persists))
+        size = effective_size(float(sizes.sum()), np.array(effect), batches, persists)
         return cls(value, effect, float(size), len(sizes))
 
 

@@ -224,19 +224,17 @@ def long_run_variance(values: Floats) -> float:
     return max(long_run, float(products[0]))
 
 
-def effective_size(size: float, effect: Floats, batches: float, persistence: Floats | None = None) -> Floats:
+def effective_size(size: float, effect: Floats, batches: float, persistence: float | None = None) -> Floats:
     """The effective number of operations of `size` correlated ones; design effects (m,).
 
     The design effect is itself an estimate from b batches. The factor (z/t)² allows for its error.
-    If it was estimated from batches that depend on each other, `persistence` (m,), they are worth
-    fewer independent ones. Then a window shows few events, and often too few of the worst ones
-    (`_FEW_BATCHES`). This does not concern operations that are independent, with an effect of 1.
+    `persistence`: that of the batches. If they depend on each other, they are worth fewer
+    independent ones, and a window often shows too few of the worst ones (`_FEW_BATCHES`). This does
+    not concern operations that are independent, with an effect of 1.
     """
-    from scipy import special
-
-    worth = batches if persistence is None else np.maximum(batches / persistence, 2.0)
+    worth = batches if persistence is None else max(batches / persistence, 2.0)
     few = 0.0 if persistence is None else _FEW_BATCHES * (1 - 1 / effect) / worth
-    ratio = normal_quantile(CONFIDENCE) / special.stdtrit(np.maximum(worth - 1, 1.0), CONFIDENCE)
+    ratio = normal_quantile(CONFIDENCE) / student_quantile(CONFIDENCE, max(worth - 1, 1.0))
     return np.asarray(size / effect * ratio**2 / (1 + few))
 
 
