@@ -473,30 +473,28 @@ def test_a_mean_of_times_that_are_all_zero_is_judged():
     assert judge(response_time(None, 0.5, statistic="mean"), run).status is Status.PASS
 
 
-@pytest.mark.parametrize(("limit", "status"), [(90, PASS), (140, PASS), (150, NOT_JUDGED), (160, NOT_JUDGED)])
-@pytest.mark.parametrize(
-    "comparison", [Comparison.IS_ABOVE, Comparison.STAYS_ABOVE, Comparison.NEVER_FALLS_BELOW]
-)
-def test_a_throughput_is_no_less_certain_because_the_plan_follows_a_curve(limit, status, comparison):
-    """It rises to 200 per second and falls to 100; 150 on average in the judged time."""
+def on_a_curve(without=()):
+    """Arrivals that rise to 200 per second and fall to 100: 150 on average in the judged time."""
     workload = Workload(
         Model.REQUESTS, (Stage(60, 100), Stage(120, 200), Stage(120, 100)), (MixEntry("j:b", 1.0),)
     )
     random = np.random.default_rng(1)
     number = random.poisson(np.interp(np.arange(300) + 0.5, [0, 60, 180, 300], [0, 100, 200, 100]))
     starts = np.repeat(np.arange(300), number) + random.uniform(0, 1, number.sum())
+    starts = starts[~np.isin(starts.astype(int), list(without))]
     plan = Plan("local", (Population("requests", workload),))
-    run = run_of(samples_of(starts, random.exponential(0.02, len(starts))), plan)
-    assert judge(throughput(limit, comparison), run).status is status
+    return run_of(samples_of(starts, random.exponential(0.02, len(starts))), plan)
 
 
-def test_a_throughput_that_falls_where_the_curve_offers_enough_fails():
-    workload = Workload(
-        Model.REQUESTS, (Stage(60, 100), Stage(120, 200), Stage(120, 100)), (MixEntry("j:b", 1.0),)
-    )
-    number = np.interp(np.arange(300) + 0.5, [0, 60, 180, 300], [0, 100, 200, 100]).astype(int)
-    starts = np.repeat(np.arange(300), number) + np.random.default_rng(1).uniform(0, 1, number.sum())
-    starts = starts[(starts < 160) | (starts > 200)]
-    plan = Plan("local", (Population("requests", workload),))
-    run = run_of(samples_of(starts, np.full(len(starts), 0.02)), plan)
-    assert judge(throughput(120, Comparison.STAYS_ABOVE), run).status is FAIL
+@pytest.mark.parametrize(("limit", "status"), [(90, PASS), (140, PASS), (150, NOT_JUDGED), (160, NOT_JUDGED)])
+@pytest.mark.parametrize(
+    "comparison", [Comparison.IS_ABOVE, Comparison.STAYS_ABOVE, Comparison.NEVER_FALLS_BELOW]
+)
+def test_a_throughput_is_judged_by_what_a_curve_offers(limit, status, comparison):
+    assert judge(throughput(limit, comparison), on_a_curve()).status is status
+
+
+def test_a_throughput_that_falls_where_a_curve_offers_enough_fails():
+    verdict = judge(throughput(120, Comparison.STAYS_ABOVE), on_a_curve(without=range(160, 200)))
+    assert verdict.status is FAIL
+    assert "4 in a row" in verdict.reason
