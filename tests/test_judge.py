@@ -14,7 +14,8 @@ from loadkit.judging import percentiles
 from loadkit.recording import slices
 from loadkit.recording.sample import OK
 from loadkit.verdict import Status
-from loadkit.workload.workload import Model
+from loadkit.workload.plan import Plan, Population
+from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.builders import (
     availability,
     error_rate,
@@ -481,3 +482,30 @@ def test_a_mean_of_a_few_operations_does_not_pass(number, status):
     assert verdict.status is status
     if status is Status.INCONCLUSIVE:
         assert verdict.reason.endswith(f"of {number} operations; a mean needs at least 20.")
+
+
+def on_a_curve(without=()):
+    """Arrivals that rise to 200 per second and fall to 100: 150 on average in the judged time."""
+    workload = Workload(
+        Model.REQUESTS, (Stage(60, 100), Stage(120, 200), Stage(120, 100)), (MixEntry("j:b", 1.0),)
+    )
+    random = np.random.default_rng(1)
+    number = random.poisson(np.interp(np.arange(300) + 0.5, [0, 60, 180, 300], [0, 100, 200, 100]))
+    starts = np.repeat(np.arange(300), number) + random.uniform(0, 1, number.sum())
+    starts = starts[~np.isin(starts.astype(int), list(without))]
+    plan = Plan("local", (Population("requests", workload),))
+    return run_of(samples_of(starts, random.exponential(0.02, len(starts))), plan)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(90, PASS), (140, PASS), (150, NOT_JUDGED), (160, NOT_JUDGED)])
+@pytest.mark.parametrize(
+    "comparison", [Comparison.IS_ABOVE, Comparison.STAYS_ABOVE, Comparison.NEVER_FALLS_BELOW]
+)
+def test_a_throughput_is_judged_by_what_a_curve_offers(limit, status, comparison):
+    assert judge(throughput(limit, comparison), on_a_curve()).status is status
+
+
+def test_a_throughput_that_falls_where_a_curve_offers_enough_fails():
+    verdict = judge(throughput(120, Comparison.STAYS_ABOVE), on_a_curve(without=range(160, 200)))
+    assert verdict.status is FAIL
+    assert "4 in a row" in verdict.reason

@@ -1,6 +1,6 @@
 """Error rate, availability, uptime and throughput."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from loadkit.recording.traffic import Traffic
 from loadkit.units import format_number, format_seconds
 from loadkit.verdict import Status
 from loadkit.workload.offered import needed, offered
-from loadkit.workload.workload import Model
+from loadkit.workload.workload import Model, Workload
 
 __all__ = [
     "examine_share",
@@ -82,18 +82,23 @@ def find_uptime(case: Case) -> Finding:
 
 
 def find_throughput(case: Case) -> Finding:
-    """Judge the successes per second; not judged if the plan itself cannot reach the limit."""
+    """Judge the successes per second; not judged if the plan itself cannot reach the limit.
+
+    A plan that follows a curve offers its mean. Ten-second windows for which it offers less than
+    the limit are no violation.
+    """
     criterion, traffic = case.criterion, case.traffic
-    found = examine_throughput(criterion, traffic)
     loads = [population.workload for population in case.evidence.makers(criterion.scope)]
+    offers = _by_second(case, loads, offered)
+    least = needed(loads, criterion.limit)
+    are_offered = in_spells(offers) >= least * in_spells(np.ones(traffic.seconds)) if loads else None
+    found = examine_throughput(criterion, traffic, _planned(case), are_offered)
     if found.status is Status.PASS or criterion.comparison.is_upper or not loads:
         return found
-    middle = case.window.start + case.window.seconds / 2
-    most = sum(offered(load, load.level_at(middle)) for load in loads)
+    most = float(offers.mean())
     models = {load.model for load in loads}
     if Model.JOURNEYS in models and Model.CLOSED not in models:  # the offered rate is the measured one
         most = traffic.size / traffic.seconds
-    least = needed(loads, criterion.limit)
     if most >= least:
         return found
     return found.become(
@@ -101,6 +106,22 @@ def find_throughput(case: Case) -> Finding:
         f"this plan offers {format_number(most)} per second at most, and {format_number(least)} are needed "
         f"to judge a limit of {format_number(criterion.limit)}",
     )
+
+
+def _planned(case: Case) -> Floats | None:
+    """The planned load by second, relative to its mean; None if it is unknown or stops."""
+    loads = [population.workload for population in case.evidence.run.plan.populations]
+    if len({load.model for load in loads}) > 1:
+        return None
+    levels = _by_second(case, loads, lambda _, level: level)
+    return np.asarray(levels / levels.mean()) if levels.min() > 0 else None
+
+
+def _by_second(case: Case, loads: Sequence[Workload], of: Callable[[Workload, float], float]) -> Floats:
+    """The sum of a function of each load and its level, in the middle of each judged second."""
+    middles = np.arange(case.window.start, case.window.end) + 0.5
+    values = np.array([sum(of(load, load.level_at(middle)) for load in loads) for middle in middles])
+    return values if case.kept is None else values[case.kept]
 
 
 def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
@@ -200,10 +221,20 @@ def examine_share(
     return weigh(criterion, finding, Spells.of(over, lulls, stretch, len(attempts)))
 
 
-def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
-    """Judge the successes per second, each counted in the second of its end."""
+def examine_throughput(
+    criterion: Criterion,
+    traffic: Traffic,
+    planned: Floats | None = None,
+    are_offered: Booleans | None = None,
+) -> Finding:
+    """Judge the successes per second, each counted in the second of its end.
+
+    `planned` (seconds,): the planned load relative to its mean. What follows it is no chance, and
+    does not make the mean uncertain; None if the load is constant. `are_offered` (windows,): the
+    ten-second windows for which the plan offers enough for a lower limit; None if all.
+    """
     done = traffic.completed.astype(np.float64)
-    rate = mean_of_seconds(done, np.ones(traffic.seconds))
+    rate = mean_of_seconds(done, np.ones(traffic.seconds) if planned is None else planned)
     interval = (max(0.0, rate.lower), rate.upper)
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
     # The rate can be constant and equal to the limit, such as 0, or the rate of a steady load.
@@ -243,4 +274,5 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
     else:
         bound = special.gammaincinv(counts / effect + 1, each)
         over = bound * effect / lengths < limit
+        over &= are_offered if are_offered is not None else True
     return weigh(criterion, finding, Spells.of(np.asarray(over)))
