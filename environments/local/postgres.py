@@ -26,13 +26,14 @@ _HERE = Path(__file__).parent
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "300",
+    "max_connections": "350",  # the pools of sixteen instances, and some for others
     "shared_buffers": "512MB",
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "synchronous_commit": "off",
     "wal_level": "minimal",  # bulk loads into tables emptied in the same transaction need no log
     "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
