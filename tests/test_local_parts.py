@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from environments.local import usage
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
 from environments.local.process import Program
+from environments.local.service.cache import Cache, CacheError, parse
 from environments.local.service.config import Config
 from environments.local.service.context import Context
 from environments.local.service.database import Pool, PoolTimeoutError
@@ -316,6 +318,81 @@ def test_a_body_that_is_too_large_is_refused():
 
 def test_a_request_that_is_not_http_is_400():
     assert asyncio.run(exchange(b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"+OK\r\n", b"OK"),
+        (b":-7\r\n", -7),
+        (b"$5\r\na\r\nbc\r\n", b"a\r\nbc"),
+        (b"$0\r\n\r\n", b""),
+        (b"$-1\r\n", None),
+        (b"*3\r\n$1\r\na\r\n:1\r\n*1\r\n+b\r\n", [b"a", 1, [b"b"]]),
+    ],
+)
+def test_an_answer_of_valkey_is_read_when_it_is_complete(sent, answer):
+    assert parse(b"?" + sent + b"more", 1) == (answer, 1 + len(sent))
+    assert all(parse(sent[:size], 0) is None for size in range(len(sent)))
+
+
+def test_a_refusal_of_valkey_is_an_error_with_its_words():
+    error, at = parse(b"-NOAUTH Authentication required.\r\n", 0)
+    assert (type(error), str(error), at) == (CacheError, "NOAUTH Authentication required.", 34)
+
+
+async def fake_valkey(answer):
+    """A server that answers each packet as told: bytes, or None to hang up. Returns it and a cache."""
+
+    async def converse(reader, writer):
+        while packet := await reader.read(4096):
+            sent = answer(packet)
+            if sent is None:
+                break
+            for at in range(len(sent)):  # in the smallest pieces
+                writer.write(sent[at : at + 1])
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    return server, Cache(f"redis://:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+
+
+def test_a_cache_that_was_cut_off_is_empty_and_connects_again():
+    answers = iter([b"+OK\r\n", None, b"+OK\r\n", b"$2\r\nhi\r\n", b"-ERR busy\r\n", b"$-1\r\n"])
+    asked = []
+
+    def answer(packet):
+        asked.append(packet)
+        return next(answers)
+
+    async def run():
+        server, cache = await fake_valkey(answer)
+        found = [await cache.get("key") for _ in range(4)]
+        await cache.close()
+        server.close()
+        for _ in range(20):  # until the server has noticed
+            await asyncio.sleep(0)
+        return found, cache
+
+    found, cache = asyncio.run(run())
+    assert found == [None, b"hi", None, None]
+    assert (cache.hits, cache.misses) == (1, 3)
+    login, get = b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n", b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"
+    assert asked == [login, get, login, get, get, get]
+
+
+def test_an_unreachable_cache_is_empty_and_says_so_when_a_message_is_lost():
+    async def run():
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            cache = Cache(f"redis://:secret@127.0.0.1:{unused.getsockname()[1]}/0")
+            await cache.put("key", b"value", 1.0)
+            assert await cache.get("key") is None
+            with pytest.raises(CacheError):
+                await cache.publish("channel", "message")
+
+    asyncio.run(run())
 
 
 def test_telemetry_tells_buckets_that_add_up():

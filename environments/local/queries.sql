@@ -60,9 +60,7 @@ BEGIN
     INSERT INTO metric_events (id, tenant_id, session_id, name, value, time, run_id)
         SELECT e.id, tenant, session, e.name, e.value, coalesce(e.time, moment), run
         FROM unnest(ids, names, times, vals) AS e (id, name, time, value);
-    INSERT INTO rollup_pending (tenant_id, day, name, events, total)
-        SELECT tenant, (coalesce(e.time, moment) AT TIME ZONE 'UTC')::date, e.name, count(*), sum(e.value)
-        FROM unnest(names, times, vals) AS e (name, time, value) GROUP BY 2, 3;
+    INSERT INTO rollup_pending (tenant_id, moment, names, times, vals) VALUES (tenant, moment, names, times, vals);
     RETURN '{}';
 END $$;
 
@@ -263,7 +261,8 @@ BEGIN
     END IF;
     WITH moved AS (DELETE FROM rollup_pending RETURNING *)
     INSERT INTO rollup (tenant_id, day, name, events, total)
-        SELECT m.tenant_id, m.day, m.name, sum(m.events), sum(m.total) FROM moved m GROUP BY 1, 2, 3
+        SELECT m.tenant_id, (coalesce(e.time, m.moment) AT TIME ZONE 'UTC')::date, e.name, count(*), sum(e.value)
+        FROM moved m, unnest(m.names, m.times, m.vals) AS e (name, time, value) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
         ON CONFLICT (tenant_id, name, day) DO UPDATE
             SET events = rollup.events + excluded.events, total = rollup.total + excluded.total;
 END $$;
@@ -274,9 +273,11 @@ BEGIN
     RETURN QUERY
         WITH gone AS (DELETE FROM metric_events e WHERE e.run_id = run RETURNING e.tenant_id, e.name, e.value, e.time),
         undone AS (
-            INSERT INTO rollup_pending (tenant_id, day, name, events, total)
+            INSERT INTO rollup (tenant_id, day, name, events, total)
                 SELECT g.tenant_id, (g.time AT TIME ZONE 'UTC')::date, g.name, -count(*), -sum(g.value)
-                FROM gone g GROUP BY 1, 2, 3)
+                FROM gone g GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+                ON CONFLICT (tenant_id, name, day) DO UPDATE
+                    SET events = rollup.events + excluded.events, total = rollup.total + excluded.total)
         SELECT 'metric_events', count(*) FROM gone;
     RETURN QUERY WITH gone AS (DELETE FROM sessions s WHERE s.run_id = run RETURNING 1) SELECT 'sessions', count(*) FROM gone;
     RETURN QUERY WITH gone AS (DELETE FROM idempotency_keys k WHERE k.run_id = run RETURNING 1)

@@ -80,8 +80,9 @@ CREATE TABLE metrics (
     unit text NOT NULL
 );
 
--- Events by day and name. Writers append to rollup_pending; refresh_rollup adds its rows to rollup.
--- Writers therefore never wait for each other on a tenant's busiest row, and the sums stay exact.
+-- Events by day and name. Writers append a row for each batch to rollup_pending; refresh_rollup sums
+-- these and adds them to rollup. Writers therefore never wait for each other on a tenant's busiest
+-- row, and the sums stay exact.
 CREATE TABLE rollup (
     tenant_id integer NOT NULL,
     day date NOT NULL,
@@ -90,12 +91,13 @@ CREATE TABLE rollup (
     total double precision NOT NULL,
     PRIMARY KEY (tenant_id, name, day)
 );
+-- An event without a time happened at `moment`.
 CREATE TABLE rollup_pending (
     tenant_id integer NOT NULL,
-    day date NOT NULL,
-    name text NOT NULL,
-    events bigint NOT NULL,
-    total double precision NOT NULL
+    moment timestamptz NOT NULL,
+    names text[] NOT NULL,
+    times timestamptz[],
+    vals double precision[] NOT NULL
 );
 
 CREATE TABLE dashboards (

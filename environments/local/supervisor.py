@@ -29,7 +29,7 @@ from environments.local.service.config import VERSION
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
 # The most connections of an instance. They share two cores, so more would only wait for each other.
-_POOL_SIZE = 20
+_POOL_SIZE = 10
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
@@ -94,12 +94,14 @@ class Supervisor:
 
     async def _add_instance(self, name: str) -> None:
         settings = {
-            "database": postgres.dsn(self._postgres_port, postgres.SERVICE_ROLE, self._secret),
+            "database": postgres.service_dsn(self._postgres_port, self._secret),
             "cache": valkey.url(self._valkey_port, self._secret),
             "secret": self._secret,
             "pool_size": _POOL_SIZE,
         }
-        instance = self._instances[name] = Instance(name, self._layout, settings)
+        instance = self._instances[name] = Instance(
+            name, self._layout, postgres.cluster(self._layout), settings
+        )
         self._instances = dict(sorted(self._instances.items(), key=lambda item: int(item[0].split("-")[1])))
         await instance.start()
         await instance.set_faults(self._service_faults())

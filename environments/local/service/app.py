@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 import asyncpg
-from redis.exceptions import RedisError
 
 from environments.local.service import admin, auth, dashboard, metrics
+from environments.local.service.cache import CacheError
 from environments.local.service.config import VERSION
 from environments.local.service.context import Context
 from environments.local.service.database import PoolTimeoutError
@@ -17,7 +17,7 @@ from environments.local.service.endpoint import Endpoint, Handler, Reply, error_
 from environments.local.service.transport import Page, Request
 
 _ROLLUP_SECONDS = 3.0
-_TRIM_SECONDS = 30.0
+_TRIM_SECONDS = 60.0
 
 # Group, method, path, handler, role (None: open to all).
 ENDPOINTS: tuple[tuple[str, str, str, Handler, str | None], ...] = (
@@ -133,7 +133,7 @@ async def _trim_pool(context: Context) -> None:
 
 async def _receive_logouts(context: Context) -> None:
     while True:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(CacheError):
             async for log_in in context.cache.messages(auth.ENDED):
                 context.tokens.end(log_in)
         await asyncio.sleep(0.5)
@@ -160,7 +160,7 @@ async def _is_available(check: Awaitable[object]) -> bool:
     except (
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
-        RedisError,
+        CacheError,
         PoolTimeoutError,
         OSError,
         TimeoutError,

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 
 import asyncpg
 import orjson
-from redis.exceptions import RedisError
 
+from environments.local.service.cache import CacheError
 from environments.local.service.context import Context
 from environments.local.service.database import PoolTimeoutError
 from environments.local.service.faults import InjectedError
@@ -172,7 +172,7 @@ def _error_answer(error: Exception) -> Reply:
         error, PoolTimeoutError | OSError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError
     ):
         status, message = 503, f"the database is unavailable: {error}"
-    elif isinstance(error, RedisError):
+    elif isinstance(error, CacheError):
         status, message = 503, f"the cache is unavailable: {error}"
     else:
         _log.error("%s: %s", type(error).__name__, error)
