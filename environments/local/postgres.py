@@ -26,8 +26,8 @@ _HERE = Path(__file__).parent
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": ".",  # the cluster
-    "max_connections": "350",  # the pools of sixteen instances, and some for others
-    "shared_buffers": "512MB",
+    "max_connections": "300",
+    "shared_buffers": "96MB",  # more would be memory that the kernel cannot take back
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "synchronous_commit": "off",

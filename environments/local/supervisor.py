@@ -29,7 +29,7 @@ from environments.local.service.config import VERSION
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
 # The most connections of an instance. They share two cores, so more would only wait for each other.
-_POOL_SIZE = 10
+_POOL_SIZE = 6
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
