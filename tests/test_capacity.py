@@ -1,11 +1,14 @@
 """What this machine carries: from the processor time of a small load."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from loadkit.environment.capacity import Capacity, Spending, capacity_of, parts_of, rounded, spending
 from loadkit.observers.machine import Process, Snapshot, Use
+from loadkit.workload.workload import Model
+from tests.builders import plan_of
 
 GENERATOR, SUPERVISOR, POSTGRES, BACKEND, SERVICE = 10, 20, 21, 22, 23
 ROOTS = {
@@ -22,6 +25,9 @@ def process(pid: int, parent: int, own: float, **more: float) -> Process:
 
 def snapshot(time: float, *processes: Process, busy: float, interrupts: float = 0.0, steal: float = 0.0):
     return Snapshot(time, busy, interrupts, 0.0, steal, {each.pid: each for each in processes}, cores=2)
+
+
+USERS = plan_of(level=1000, model=Model.CLOSED)
 
 
 def test_time_goes_to_the_nearest_part_above_a_process_and_the_rest_to_others():
@@ -121,7 +127,20 @@ def carrying(*costs: float, cores: int = 2) -> Capacity:
     ],
 )  # fmt: skip
 def test_the_capacity_is_said_with_two_digits_and_who_takes_most(capacity, said):
-    assert capacity.in_words(lambda level: f"{level} users") == said
+    assert capacity.in_words(USERS) == said
+
+
+def test_populations_keep_their_proportions():
+    (users,) = USERS.populations
+    admins = replace(users, name="admin users", workload=plan_of(level=50, model=Model.CLOSED).workload)
+    plan = replace(USERS, populations=(users, admins))
+    assert carrying(1.9e-3).level_in_words(plan) == "760 users + 38 admin users"
+
+
+def test_what_others_take_is_said_if_it_matters():
+    capacity = carrying(1e-3)
+    assert "others" not in replace(capacity, others=0.2).in_words(USERS)
+    assert replace(capacity, others=0.5).in_words(USERS).endswith("; others take 25 % of it now")
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ one processor reaches its own limit earlier on a machine with many.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loadkit.observers.machine import Process, Snapshot, Use
+from loadkit.workload.plan import Plan
 
 __all__ = ["FULL", "Capacity", "Spending", "capacity_of", "parts_of", "rounded", "spending"]
 
@@ -29,6 +30,8 @@ _SERVICE = "the service"
 """All instances of the service together."""
 _MOST = 0.6
 """The parts that take most of the time per operation take at least this share of it."""
+_OTHERS = 0.1
+"""A larger share of the machine that others take is stated."""
 _NAMED = 3
 """The number of parts that a sentence names."""
 
@@ -163,20 +166,23 @@ class Capacity:
             sum_of_costs += cost
             yield name
 
-    def in_words(self, level_in_words: Callable[[str], str]) -> str:
-        """The result: "about 700 users before this machine is full; postgres and the service take …".
+    def level_in_words(self, plan: Plan) -> str:
+        """The largest level of a plan's populations: "700 users", "700 users + 35 admin users"."""
+        share = self.largest_level / sum(population.workload.peak for population in plan.populations)
+        return " + ".join(
+            population.level_in_words(rounded(population.workload.peak * share))
+            for population in plan.populations
+        )
 
-        Args:
-            level_in_words: a level with its unit: "700" to "700 users".
-
-        """
+    def in_words(self, plan: Plan) -> str:
+        """The result for a plan: "about 700 users before this machine is full; postgres takes …"."""
         if self.largest_level < 1:
             return "this machine is full without load"
         *first, last = self.largest_parts
-        parts = f"{', '.join(first)} and {last}" if first else last
-        take = "take" if first else "takes"
-        said = f"about {level_in_words(rounded(self.largest_level))} before this machine is full"
-        return f"{said}; {parts} {take} most of it"
+        parts = f"{', '.join(first)} and {last} take" if first else f"{last} takes"
+        said = f"about {self.level_in_words(plan)} before this machine is full; {parts} most of it"
+        taken = self.others / self.cores
+        return said + (f"; others take {100 * taken:.0f} % of it now" if taken > _OTHERS else "")
 
 
 def capacity_of(
