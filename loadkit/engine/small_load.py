@@ -1,6 +1,6 @@
 """Measures what this machine carries of a plan: puts on a small part of it for a few seconds.
 
-The results are kept beside the lock of the environment, so that they are measured once per start.
+The results are kept beside the lock of the environment: each is measured once per start of it.
 """
 
 import hashlib
@@ -43,12 +43,14 @@ SHORTEST = 2.0
 """The least seconds of the small load: 240 operations."""
 _RATE = 120.0
 """Operations per second of the small load: a quarter of a processor at 2 ms per operation."""
-_AT_REST, _JOINING, _SETTLING = 1.0, 0.3, 0.7
-"""Seconds with one user; in which the others join; and until their work is even."""
+_SETTLING, _LEAVING = 0.5, 0.2
+"""Seconds until the users' work is even, and until all but one have left."""
+_AT_REST = 1.0
+"""Seconds with one user, or half of the seconds before. They come last: at first, users log in."""
 _EVERY = 0.1
 """Seconds between snapshots; one takes 4 ms, at any level."""
-_QUIET = 0.5
-"""Seconds after the small load in which the environment comes to rest."""
+_MOMENT = 0.5
+"""Seconds for which other processes are watched where a result is kept."""
 _LONGEST_KEPT = 86_400.0
 """Seconds for which a result is kept."""
 
@@ -75,7 +77,7 @@ def measure(
 ) -> Capacity:
     """Put on a small part of a plan's load, and compute what this machine carries of it.
 
-    The load has a run id of its own. Nothing is stored of it. It takes four seconds besides `seconds`.
+    The load has a run id of its own. Nothing is stored of it. It takes about four seconds besides `seconds`.
 
     Args:
         plan: the load; its populations keep their proportions.
@@ -91,7 +93,6 @@ def measure(
     small = small_plan(plan, seconds)
     with _snapshots() as snapshots:
         done = engine.run(small, resolved.target, root=resolved.environment.root)
-    time.sleep(_QUIET)
     if done.ended == INTERRUPTED:
         raise KeyboardInterrupt
     if done.ended != COMPLETE:
@@ -100,7 +101,7 @@ def measure(
 
 
 def small_plan(plan: Plan, seconds: float) -> Plan:
-    """A plan that begins with one user, or one arrival per second, and continues with a small load."""
+    """A plan of a small load, followed by one user, or one arrival per second, for a moment."""
     share = min(1.0, _RATE / sum(_rate(population.workload) for population in plan.populations))
 
     def smaller(load: Workload) -> Workload:
@@ -108,10 +109,10 @@ def small_plan(plan: Plan, seconds: float) -> Plan:
         return replace(
             load,
             stages=(
-                Stage(0.0, 1.0),
-                Stage(_AT_REST, 1.0),
-                Stage(_JOINING, level),
+                Stage(0.0, level),
                 Stage(_SETTLING + seconds, level),
+                Stage(0.0, 1.0),
+                Stage(_LEAVING + max(_AT_REST, seconds / 2), 1.0),
             ),
             is_poisson=False,  # random arrivals would be a random number of operations
         )
@@ -133,18 +134,21 @@ def capacity_from(done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]
         ConfigurationError: the snapshots do not cover both levels, or no operation was sent.
 
     """
-    *_, hold = done.plan.workload.phases()
-    roots = {**parts, os.getpid(): Use.GENERATOR}
+    loaded_phase, rest_phase = done.plan.workload.phases()
+    roots = _roots(parts)
     spans = [
         [each for each in snapshots if done.started + start <= each.time <= done.started + end]
-        for start, end in ((0.0, _AT_REST), (hold.start + _SETTLING, hold.end))
+        for start, end in (
+            (loaded_phase.start + _SETTLING, loaded_phase.end),
+            (rest_phase.start + _LEAVING, rest_phase.end),
+        )
     ]
     if any(len(span) < 2 for span in spans):
         raise ConfigurationError(
             "this machine could not be read during the small load; expected /proc of Linux"
         )
-    at_rest, loaded = (spending(span[0], span[-1], roots) for span in spans)
-    few, many = (_sent(done, span[0].time - done.started, span[-1].time - done.started) for span in spans)
+    loaded, at_rest = (spending(span[0], span[-1], roots) for span in spans)
+    many, few = (_sent(done, span[0].time - done.started, span[-1].time - done.started) for span in spans)
     level = sum(population.workload.peak for population in done.plan.populations)
     try:
         return capacity_of(at_rest, loaded, (few, many), level, is_here=bool(parts))
@@ -172,7 +176,7 @@ def _snapshots() -> Iterator[list[Snapshot]]:
     def take() -> None:
         with suppress(OSError, ValueError):
             while not is_over.wait(_EVERY):
-                taken.append(read_machine())
+                taken.append(_exact(read_machine()))
 
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
@@ -183,22 +187,52 @@ def _snapshots() -> Iterator[list[Snapshot]]:
         thread.join()
 
 
+def _exact(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the times of processes in nanoseconds, instead of ticks of 10 ms.
+
+    A second of a hundred processes would otherwise have an error as large as its result.
+    """
+    processes = {}
+    for pid, process in snapshot.processes.items():
+        with suppress(OSError):  # it has ended meanwhile
+            processes[pid] = replace(process, own=time.clock_gettime(_clock_of(pid)))
+    return replace(snapshot, processes=processes)
+
+
+def _clock_of(pid: int) -> int:
+    """The clock of the processor time of a process, as of clock_getcpuclockid(3) on Linux."""
+    return (~pid << 3) | 2
+
+
 # --- what is kept
 
 
 def kept(plan: Plan, target: Target, parts: Mapping[int, str]) -> Capacity | None:
     """The capacity that was measured for such a load since the environment's parts started.
 
-    None if there is none: it was not measured, some part has restarted, or a day has passed.
+    It counts with what other processes take now. None if there is none: it was not measured, some
+    part has restarted, or a day has passed.
     """
     entry = _read(lock.file_of(target, "capacity")).get(_key(plan), {})
     try:
         is_fresh = 0 <= time.time() - entry["time"] <= _LONGEST_KEPT
         if is_fresh and entry["processes"] == _identity(parts):
-            return Capacity(**entry["capacity"])
+            return replace(Capacity(**entry["capacity"]), others=_others_now(parts))
     except (KeyError, TypeError):  # it was not measured, or another version of loadkit wrote it
         pass
     return None
+
+
+def _others_now(parts: Mapping[int, str]) -> float:
+    """The processors that other processes take now, watched for a moment."""
+    before = _exact(read_machine())
+    time.sleep(_MOMENT)
+    now = spending(before, _exact(read_machine()), _roots(parts))
+    return now.others + now.steal
+
+
+def _roots(parts: Mapping[int, str]) -> dict[int, str]:
+    return {**parts, os.getpid(): Use.GENERATOR}
 
 
 def keep(capacity: Capacity, plan: Plan, target: Target, parts: Mapping[int, str]) -> None:

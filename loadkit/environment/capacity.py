@@ -85,16 +85,19 @@ def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spe
     """
     seconds = after.time - before.time
     earlier, later = (_totals(each, roots) for each in (before, after))
-    by_part = {
+    taken = {
         name: max(0.0, later.get(name, 0.0) - earlier.get(name, 0.0)) / seconds
         for name in dict.fromkeys([*roots.values(), Use.KERNEL])
     }
-    kernel = (after.interrupts - before.interrupts) / seconds
-    # Time of kernel threads is part of `busy`, time of interrupts is not.
-    others = (after.busy - before.busy) / seconds - sum(by_part.values())
-    by_part[Use.KERNEL] += kernel
+    threads = taken.pop(Use.KERNEL)
+    parts = sum(taken.values())
     # The machine counts in ticks, and processes exactly: the difference may be below 0.
-    return Spending(by_part, max(0.0, others), (after.steal - before.steal) / seconds, after.cores)
+    others = max(0.0, (after.busy - before.busy) / seconds - parts - threads)
+    # The kernel works for all processes: the parts have a share of it as of the other time.
+    kernel = threads + (after.interrupts - before.interrupts) / seconds
+    own = kernel * parts / (parts + others) if parts + others > 0 else 0.0
+    steal = (after.steal - before.steal) / seconds
+    return Spending({**taken, Use.KERNEL: own}, others + kernel - own, steal, after.cores)
 
 
 def _totals(snapshot: Snapshot, roots: Mapping[int, str]) -> Mapping[str, float]:
