@@ -42,22 +42,22 @@ def levels(plan: Plan) -> list[list[float]]:
     return [[stage.level for stage in population.workload.stages] for population in plan.populations]
 
 
-def test_a_small_load_has_120_operations_per_second_and_then_one_user():
+def test_a_small_load_has_300_operations_per_second_and_then_one_user():
     small = small_load.small_plan(replace(USERS, actions=(Action("an instance is killed"),)), 2.0)
-    assert levels(small) == [[96, 96, 1, 1]]
+    assert levels(small) == [[240, 240, 1, 1]]
     assert not small.disturbs
     assert [phase.end - phase.start for phase in small.workload.phases()] == pytest.approx([2.5, 1.2])
 
 
 def test_a_plan_that_is_smaller_still_is_put_on_as_it_is():
     assert levels(small_load.small_plan(plan_of(level=10, model=Model.CLOSED), 2.0)) == [[10, 10, 1, 1]]
-    assert levels(small_load.small_plan(plan_of(level=1000), 2.0)) == [[120, 120, 1, 1]]
+    assert levels(small_load.small_plan(plan_of(level=1000), 2.0)) == [[300, 300, 1, 1]]
 
 
 def test_populations_keep_their_proportions():
     (users,) = USERS.populations
     more = replace(USERS, populations=(users, replace(users, name="admin users")))
-    assert levels(small_load.small_plan(more, 2.0)) == [[48, 48, 1, 1]] * 2
+    assert levels(small_load.small_plan(more, 2.0)) == [[120, 120, 1, 1]] * 2
 
 
 def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels():
@@ -76,7 +76,7 @@ def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels(
     assert found.rate == pytest.approx(100 * 1.5 / 2)  # 150 operations in the two seconds from 0.5 s on
     assert found.costs["postgres"] == pytest.approx(0.2 / 75)
     assert found.at_rest == pytest.approx(0.1)
-    assert (found.level, found.is_here) == (96, True)
+    assert (found.level, found.is_here) == (240, True)
 
 
 def test_without_snapshots_there_is_no_capacity():

@@ -6,8 +6,8 @@ on it and is deducted first. The machine is full when at most 5 % of it is idle:
 
     operations per second = (95 % of the processors - others - at rest) / time per operation
 
-The time per operation usually falls a little at a higher load: more is done per waking. So the
-result is on the safe side. It assumes that every processor can be used: a part that is limited to
+The time per operation falls at a higher load: more is done per waking. So the result of a load that
+is not too small is on the safe side. It assumes that every processor can be used: a part that is limited to
 one processor reaches its own limit earlier on a machine with many.
 """
 
