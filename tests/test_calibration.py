@@ -157,7 +157,7 @@ PLAN = plan_of(level=150, model=Model.CLOSED)
 
 def test_the_capacity_is_a_table_and_a_sentence():
     told = list(calibrate.capacity_lines(CAPACITY, PLAN, "API"))
-    assert told[1] == "measured at 120 operations per second of 96 users"
+    assert told[1] == "measured at 120 operations per second, as many as 96 users send"
     assert [line.split() for line in told[3:8]] == [
         ["part", "CPU", "per", "operation", "share"],
         ["postgres", "1", "ms", "52.6", "%"],
@@ -203,7 +203,7 @@ def test_an_environment_is_calibrated_with_a_small_load_of_its_mix(project, caps
     assert "before this machine is full; " in told
     data = json.loads(Path("capacity.json").read_text())
     assert data["schema"] == "loadkit-capacity/1"
-    assert data["measured"]["users"] == 10
+    assert data["measured"]["users"] > 10
     assert data["cpu_seconds_per_operation"]["load generator"] > 0
     assert not Path("reports").exists(), "nothing of it is archived"
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loadkit.engine import small_load
@@ -17,9 +18,9 @@ from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.target import Address, Target
 from loadkit.workload.plan import Action, Plan
-from loadkit.workload.workload import MixEntry, Model, Think, Workload
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.bad_servers import always_says, in_a_thread
-from tests.builders import plan_of, run_of, worker_seconds_of
+from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
 
 ROOT = Path(__file__).parent.parent
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -42,22 +43,50 @@ def levels(plan: Plan) -> list[list[float]]:
     return [[stage.level for stage in population.workload.stages] for population in plan.populations]
 
 
-def test_a_small_load_has_300_operations_per_second_and_then_one_user():
+def test_a_small_load_has_60_users_in_a_hurry_and_then_one():
     small = small_load.small_plan(replace(USERS, actions=(Action("an instance is killed"),)), 2.0)
-    assert levels(small) == [[240, 240, 1, 1]]
+    assert levels(small) == [[60, 60, 1, 1]]
+    assert 60 / small.workload.think.mean == pytest.approx(900)
     assert not small.disturbs
     assert [phase.end - phase.start for phase in small.workload.phases()] == pytest.approx([2.5, 1.2])
 
 
-def test_a_plan_that_is_smaller_still_is_put_on_as_it_is():
-    assert levels(small_load.small_plan(plan_of(level=10, model=Model.CLOSED), 2.0)) == [[10, 10, 1, 1]]
-    assert levels(small_load.small_plan(plan_of(level=1000), 2.0)) == [[300, 300, 1, 1]]
+@pytest.mark.parametrize(
+    ("plan", "is_here", "expected"),
+    [
+        (USERS, False, 240),  # the users of another machine are not hurried
+        (plan_of(level=1000), True, 300),  # arrivals per second
+        (USERS.with_workloads(lambda load: replace(load, pace=8.0)), True, 240),
+        (plan_of(level=10, model=Model.CLOSED), False, 10),  # a plan that is smaller still
+    ],
+)
+def test_a_load_that_cannot_be_brisk_has_300_operations_per_second(plan, is_here, expected):
+    small = small_load.small_plan(plan, 2.0, is_here=is_here)
+    assert levels(small) == [[expected, expected, 1, 1]]
+    assert small.workload.think == plan.workload.think
 
 
 def test_populations_keep_their_proportions():
     (users,) = USERS.populations
     more = replace(USERS, populations=(users, replace(users, name="admin users")))
-    assert levels(small_load.small_plan(more, 2.0)) == [[120, 120, 1, 1]] * 2
+    assert levels(small_load.small_plan(more, 2.0)) == [[30, 30, 1, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("pauses", "waited", "expected"),
+    # 60 users who pause 1/15 s have 800 operations/s if each takes 1/120 s, and one pause follows it.
+    [(1, 1 / 120, 800 * (0.8 + 1 / 120)), (2, 1 / 120, 800 * (1.6 + 1 / 120)), (1, 0.0, 800 * 0.8)],
+)
+def test_the_level_counts_the_pauses_at_their_stated_length(pauses, waited, expected):
+    small = small_load.small_plan(USERS, 2.0)
+    rate, users = 800, 800 * (pauses / 15 + waited)
+    small = small.with_workloads(lambda load: replace(load, stages=(Stage(0, users), Stage(2, users))))
+    done = run_of(samples_of(np.arange(100) / 50, np.full(100, waited)), small)
+    think = done.plan.workload.think.mean
+    assert small_load._level_of(USERS, done, rate) == pytest.approx(
+        800 * waited + 800 * pauses / 15 * 0.8 / think
+    )
+    assert small_load._level_of(USERS, done, rate) == pytest.approx(expected)
 
 
 def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels():
@@ -72,17 +101,19 @@ def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels(
         processes = {77: Process(77, 1, 1, "postgres", postgres)}
         return Snapshot(1000.0 + moment, postgres, 0.0, 0.0, 0.0, processes, cores=2)
 
-    found = small_load.capacity_from(done, [at(tenth / 10) for tenth in range(-5, 45)], {77: "postgres"})
+    found = small_load.capacity_from(
+        USERS, done, [at(tenth / 10) for tenth in range(-5, 45)], {77: "postgres"}
+    )
     assert found.rate == pytest.approx(100 * 1.5 / 2)  # 150 operations in the two seconds from 0.5 s on
     assert found.costs["postgres"] == pytest.approx(0.2 / 75)
     assert found.at_rest == pytest.approx(0.1)
-    assert (found.level, found.is_here) == (240, True)
+    assert (found.level, found.is_here) == (60, True)
 
 
 def test_without_snapshots_there_is_no_capacity():
     done = run_of([], small_load.small_plan(USERS, 2.0))
     with pytest.raises(ConfigurationError, match="this machine could not be read"):
-        small_load.capacity_from(done, [], {})
+        small_load.capacity_from(USERS, done, [], {})
 
 
 def brief(**changes: object) -> Plan:

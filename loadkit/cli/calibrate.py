@@ -46,7 +46,7 @@ __all__ = [
 SCHEMA, CAPACITY_SCHEMA = "loadkit-calibration/1", "loadkit-capacity/1"
 """The values of the `schema` key; they change when a key changes its meaning."""
 _USERS = 240
-"""Users of the small load, if the environment allows as many: 300 operations per second."""
+"""The most users of the small load, if the environment allows as many."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -141,8 +141,8 @@ def capacity_lines(capacity: Capacity, plan: Plan, mix: str) -> Iterator[str]:
     """What a machine carries, as text: a table of the parts, then a sentence."""
     yield f"{platform.node()}: {capacity.cores} cores; {plan.environment} with mix {mix}"
     yield (
-        f"measured at {format_number(capacity.rate)} operations per second of "
-        f"{plan.populations[0].level_in_words(f'{capacity.level:g}')}"
+        f"measured at {format_number(capacity.rate)} operations per second, as many as "
+        f"{plan.populations[0].level_in_words(f'{capacity.level:.0f}')} send"
     )
     yield ""
     yield f"{'part':<20}{'CPU per operation':>18}{'share':>10}"

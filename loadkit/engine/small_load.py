@@ -40,12 +40,15 @@ from loadkit.workload.workload import Model, Stage, Workload
 __all__ = ["SHORTEST", "capacity_from", "find_parts", "keep", "kept", "measure", "small_plan"]
 
 SHORTEST = 2.0
-"""The least seconds of the small load: 600 operations."""
-_RATE = 300.0
-"""Operations per second of the small load.
+"""The least seconds of the small load."""
+_USERS, _BRISK = 60, 900.0
+"""The most users of a brisk load, who pause so briefly that it has so many operations per second.
 
-Measured on two processors: an operation takes 2.2 ms at 120 a second, 1.42 at 360, 1.27 at 600 and
-1.37 at 820. At 300 it is a little more than on a full machine: the result is on the safe side."""
+It takes few users, so that they have soon logged in. Measured on two processors: an operation of the
+local environment takes 2.2 ms at 120 a second, 1.9 at 300, 1.4 at 900 and 1.1 at 1250. At few
+operations, the result would be half of what the machine carries."""
+_GENTLE = 300.0
+"""Operations per second of a load that cannot be brisk."""
 _SETTLING, _LEAVING = 0.5, 0.2
 """Seconds until the users' work is even, and until all but one have left."""
 _AT_REST = 1.0
@@ -93,19 +96,35 @@ def measure(
         KeyboardInterrupt: Ctrl-C ended the load.
 
     """
-    small = small_plan(plan, seconds)
+    small = small_plan(plan, seconds, is_here=bool(parts))
     with _snapshots() as snapshots:
         done = engine.run(small, resolved.target, root=resolved.environment.root)
     if done.ended == INTERRUPTED:
         raise KeyboardInterrupt
     if done.ended != COMPLETE:
         raise UnreachableError(f"{resolved.target.name} did not carry a small load: {done.ended}")
-    return capacity_from(done, snapshots, parts)
+    return capacity_from(plan, done, snapshots, parts)
 
 
-def small_plan(plan: Plan, seconds: float) -> Plan:
-    """A plan of a small load, followed by one user, or one arrival per second, for a moment."""
-    share = min(1.0, _RATE / sum(_rate(population.workload) for population in plan.populations))
+def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
+    """A plan of a small load, followed by one user, or one arrival per second, for a moment.
+
+    The load is brisk if only users who think put it on, and the environment is on this machine.
+    Elsewhere it is gentle, because others may use it.
+    """
+    loads = [population.workload for population in plan.populations]
+    is_brisk = is_here and all(
+        load.model is Model.CLOSED and load.think.mean and not load.pace for load in loads
+    )
+    if is_brisk:
+        share = min(1.0, _USERS / sum(load.peak for load in loads))
+    else:
+        share = min(1.0, _GENTLE / sum(_rate(load) for load in loads))
+    levels = [max(1.0, round(load.peak * share)) for load in loads]
+    hurry = 1.0
+    if is_brisk:
+        thoughtful = sum(level / load.think.mean for level, load in zip(levels, loads, strict=True))
+        hurry = min(1.0, thoughtful / _BRISK)
 
     def smaller(load: Workload) -> Workload:
         level = max(1.0, round(load.peak * share))
@@ -117,6 +136,7 @@ def small_plan(plan: Plan, seconds: float) -> Plan:
                 Stage(0.0, 1.0),
                 Stage(_LEAVING + max(_AT_REST, seconds / 2), 1.0),
             ),
+            think=replace(load.think, low=load.think.low * hurry, high=load.think.high * hurry),
             is_poisson=False,  # random arrivals would be a random number of operations
         )
 
@@ -130,8 +150,8 @@ def _rate(load: Workload) -> float:
     return load.peak / max(load.think.mean, load.pace / 10, 0.01)
 
 
-def capacity_from(done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]) -> Capacity:
-    """The capacity from a run of a small plan and snapshots of this machine during it.
+def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]) -> Capacity:
+    """The capacity from a run of `small_plan` and snapshots of this machine during it.
 
     Raises:
         ConfigurationError: the snapshots do not cover both levels, or no operation was sent.
@@ -152,11 +172,25 @@ def capacity_from(done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]
         )
     loaded, at_rest = (spending(span[0], span[-1], roots) for span in spans)
     many, few = (_sent(done, span[0].time - done.started, span[-1].time - done.started) for span in spans)
-    level = sum(population.workload.peak for population in done.plan.populations)
     try:
-        return capacity_of(at_rest, loaded, (few, many), level, is_here=bool(parts))
+        return capacity_of(at_rest, loaded, (few, many), _level_of(plan, done, many), is_here=bool(parts))
     except ValueError as error:
         raise ConfigurationError(f"the capacity of this machine is not known: {error}") from None
+
+
+def _level_of(plan: Plan, done: Run, rate: float) -> float:
+    """The level of a plan at which it has `rate` operations per second, as its small load had.
+
+    A user waits for the answer and pauses, some times per operation: level = rate x (wait + pause).
+    The wait was measured, and the pause was shortened by a known ratio.
+    """
+    level = sum(population.workload.peak for population in done.plan.populations)
+    before, after = (each.workload.think.mean for each in (plan, done.plan))
+    operations, waited = (float(done.table.sums[:, column].sum()) for column in (0, 1))
+    if before == after or not operations:
+        return level
+    waiting = min(level, rate * waited / operations)
+    return waiting + (level - waiting) * before / after
 
 
 def _sent(done: Run, start: float, end: float) -> float:

@@ -134,9 +134,9 @@ class Capacity:
     """Processors that other processes take, and the host of a virtual machine."""
     cores: int
     level: float
-    """The level of the load at which it was measured: users, or arrivals per second, in all."""
+    """The level of the load that has `rate` operations: users, or arrivals per second, in all."""
     rate: float
-    """Operations per second at that level."""
+    """Operations per second at which it was measured."""
     is_here: bool = True
     """Do the environment's parts run on this machine? If not, the costs are the generator's alone."""
 
@@ -202,7 +202,7 @@ def capacity_of(
         at_rest: without the load, or almost.
         loaded: with it.
         operations: operations per second in the two measurements; the second is more.
-        level: users, or arrivals per second, of the second measurement.
+        level: users, or arrivals per second, that have the operations of the second measurement.
         is_here: do the environment's parts run on this machine?
 
     Raises:
