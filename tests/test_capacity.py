@@ -156,10 +156,5 @@ def test_parts_are_named_by_the_control_command_and_instances_are_the_service():
         "parts": {"postgres": {"pid": POSTGRES}, "cache": {"state": "dead", "pid": None}},
         "instances": [{"name": "a", "pid": SERVICE}, {"name": "b", "pid": 24}, "c"],
     }
-    assert parts_of(facts, {SUPERVISOR: "other parts"}) == {
-        SUPERVISOR: "other parts",
-        POSTGRES: "postgres",
-        SERVICE: "the service",
-        24: "the service",
-    }
-    assert parts_of({"instances": 2, "parts": "none"}, {}) == {}
+    assert parts_of(facts) == {POSTGRES: "postgres", SERVICE: "the service", 24: "the service"}
+    assert parts_of({"instances": 2, "parts": "none"}) == {}

@@ -161,6 +161,11 @@ def test_stated_processes_are_the_parts_and_have_names_where_the_facts_have_some
     }
 
 
+def test_stated_processes_without_named_parts_are_the_environment():
+    target = Target("shop", "http://127.0.0.1:1", processes=(20,))
+    assert small_load.find_parts(resolved_of(target)) == {20: "the environment"}
+
+
 def test_parts_on_another_machine_are_none_whatever_the_facts_say():
     target = Target("staging", "http://192.0.2.1")
     assert small_load.find_parts(resolved_of(target, {"parts": {"postgres": {"pid": os.getpid()}}})) == {}

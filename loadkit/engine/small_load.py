@@ -21,6 +21,7 @@ from loadkit.engine import run as engine
 from loadkit.environment import lock
 from loadkit.environment.capacity import (
     OTHER_PARTS,
+    THE_ENVIRONMENT,
     Capacity,
     capacity_of,
     parts_of,
@@ -67,7 +68,8 @@ def find_parts(resolved: ResolvedEnvironment) -> dict[int, str]:
     Empty if its parts run elsewhere, or if their processes are not known.
     """
     target = resolved.target
-    processes = dict.fromkeys(target.processes, OTHER_PARTS)
+    named = parts_of(resolved.facts)
+    processes = dict.fromkeys(target.processes, OTHER_PARTS if named else THE_ENVIRONMENT)
     if not processes:
         processes_here = _machine()
         processes = {
@@ -75,7 +77,7 @@ def find_parts(resolved: ResolvedEnvironment) -> dict[int, str]:
             for pid in parts_behind(target.base) or ()
             if pid in processes_here
         }
-    return parts_of(resolved.facts, processes) if processes else {}
+    return {**processes, **named} if processes else {}
 
 
 def measure(

@@ -20,12 +20,24 @@ from typing import Any
 from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.workload.plan import Plan
 
-__all__ = ["FULL", "Capacity", "Spending", "capacity_of", "parts_of", "rounded", "spending"]
+__all__ = [
+    "FULL",
+    "OTHER_PARTS",
+    "THE_ENVIRONMENT",
+    "Capacity",
+    "Spending",
+    "capacity_of",
+    "parts_of",
+    "rounded",
+    "spending",
+]
 
 FULL = 0.95
 """The share of the processors in use at which the machine counts as full."""
 OTHER_PARTS = "other parts"
 """The processes of the environment that are none of its named parts."""
+THE_ENVIRONMENT = "the environment"
+"""Its processes, if none of its parts has a name."""
 _SERVICE = "the service"
 """All instances of the service together."""
 _MOST = 0.6
@@ -36,24 +48,20 @@ _NAMED = 3
 """The number of parts that a sentence names."""
 
 
-def parts_of(facts: Mapping[str, Any], processes: Mapping[int, str]) -> dict[int, str]:
-    """The parts of an environment: the process id of each with its name.
+def parts_of(facts: Mapping[str, Any]) -> dict[int, str]:
+    """The named parts of an environment: the process id of each with its name.
 
     Args:
         facts: the report of its control command. "parts" is a table of names with their "pid",
             "instances" a list of the service's instances with their "pid"; both are optional.
-        processes: further processes of the environment, with the name of their part.
 
     """
-    parts = facts.get("parts")
-    named = parts.items() if isinstance(parts, Mapping) else ()
-    instances = facts.get("instances")
+    parts, instances = facts.get("parts"), facts.get("instances")
     rows = [
-        *named,
+        *(parts.items() if isinstance(parts, Mapping) else ()),
         *((_SERVICE, each) for each in (instances if isinstance(instances, list) else ())),
     ]
-    found = {each["pid"]: name for name, each in rows if isinstance(each, Mapping) and _is_pid(each)}
-    return {**processes, **found}
+    return {each["pid"]: name for name, each in rows if isinstance(each, Mapping) and _is_pid(each)}
 
 
 def _is_pid(fact: Mapping[str, Any]) -> bool:
