@@ -15,6 +15,7 @@ import numpy as np
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from loadkit.drivers.tls import context_of
+from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import ResolvedEnvironment
 from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
@@ -28,7 +29,16 @@ from loadkit.units import format_number, format_seconds
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["Check", "NotReadyError", "as_before", "look", "machine_checks", "ready"]
+__all__ = [
+    "Check",
+    "NotReadyError",
+    "as_before",
+    "carries",
+    "look",
+    "machine_checks",
+    "may_fill_machine",
+    "ready",
+]
 
 _TIMEOUT = 5.0
 """Seconds that a service without load may take to answer."""
@@ -48,6 +58,8 @@ _BUSY = 0.5
 """Maximum ratio of this machine's processors in use before any load."""
 _OTHERS = 0.1
 """Maximum ratio of this machine that other processes, or its host, may take before any load."""
+_MAY_FILL = 100.0
+"""Operations per second: a fifth of a processor if each takes 2 ms of all parts together."""
 _NAMED, _LEAST_NAMED = 3, 0.02
 """The number of other processes that are named, and the least share of the machine of each."""
 
@@ -214,6 +226,29 @@ def machine_checks(observations: Mapping[str, Observation]) -> list[Check]:
             is_needed=False,
         )
     ]
+
+
+def may_fill_machine(plan: Plan) -> bool:
+    """Is a plan large enough that this machine may be too small for it?
+
+    Users who never pause fill every machine, so nothing is to be said about them.
+    """
+    loads = [population.workload for population in plan.populations]
+    if any(load.model is Model.CLOSED and not (load.think.mean or load.pace) for load in loads):
+        return False
+    return sum(_own_rate(load) for load in loads) >= _MAY_FILL
+
+
+def carries(capacity: Capacity, plan: Plan) -> Check:
+    """Check that this machine carries a plan. The environment's parts run on it."""
+    level = sum(population.workload.peak for population in plan.populations)
+    return Check(
+        "the capacity of this machine",
+        capacity.in_words(plan),
+        f"at least {plan.in_words}, as planned",
+        level <= capacity.largest_level,
+        is_needed=False,
+    )
 
 
 def _percent(ratio: float) -> str:
