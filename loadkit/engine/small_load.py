@@ -28,6 +28,7 @@ from loadkit.environment.capacity import (
     spending,
 )
 from loadkit.environment.environment import ResolvedEnvironment
+from loadkit.environment.preflight import approximate_rate
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.observers.proc import command_name, parts_behind, read_machine
@@ -121,15 +122,17 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
     if is_brisk:
         share = min(1.0, _USERS / sum(load.peak for load in loads))
     else:
-        share = min(1.0, _GENTLE / sum(_rate(load) for load in loads))
-    levels = [max(1.0, round(load.peak * share)) for load in loads]
+        share = min(1.0, _GENTLE / sum(approximate_rate(load) for load in loads))
+
+    def level_of(load: Workload) -> float:
+        return max(1.0, round(load.peak * share))
+
     hurry = 1.0
     if is_brisk:
-        thoughtful = sum(level / load.think.mean for level, load in zip(levels, loads, strict=True))
-        hurry = min(1.0, thoughtful / _BRISK)
+        hurry = min(1.0, sum(level_of(load) / load.think.mean for load in loads) / _BRISK)
 
     def smaller(load: Workload) -> Workload:
-        level = max(1.0, round(load.peak * share))
+        level = level_of(load)
         return replace(
             load,
             stages=(
@@ -143,13 +146,6 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
         )
 
     return replace(plan.with_workloads(smaller), actions=(), drain=2.0)
-
-
-def _rate(load: Workload) -> float:
-    """The approximate operations per second of a load."""
-    if load.model is not Model.CLOSED:
-        return load.peak
-    return load.peak / max(load.think.mean, load.pace / 10, 0.01)
 
 
 def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]) -> Capacity:

@@ -32,6 +32,7 @@ from loadkit.workload.workload import Model, Workload
 __all__ = [
     "Check",
     "NotReadyError",
+    "approximate_rate",
     "as_before",
     "carries",
     "look",
@@ -236,7 +237,7 @@ def may_fill_machine(plan: Plan) -> bool:
     loads = [population.workload for population in plan.populations]
     if any(load.model is Model.CLOSED and not (load.think.mean or load.pace) for load in loads):
         return False
-    return sum(_own_rate(load) for load in loads) >= _MAY_FILL
+    return sum(approximate_rate(load) for load in loads) >= _MAY_FILL
 
 
 def carries(capacity: Capacity, plan: Plan) -> Check:
@@ -324,7 +325,7 @@ def _foreign(plan: Plan, served: Observation) -> list[Check]:
             # Only the last scrapes: earlier ones may contain the end of the last run.
             times, values = one.times[-4:], one.values[-4:]
             rate += max(0.0, float((values[-1] - values[0]) / (times[-1] - times[0])))
-    own = sum(_own_rate(population.workload) for population in plan.populations)
+    own = sum(approximate_rate(population.workload) for population in plan.populations)
     most = max(_BACKGROUND, _FOREIGN * own)
     return [
         Check(
@@ -337,6 +338,8 @@ def _foreign(plan: Plan, served: Observation) -> list[Check]:
     ]
 
 
-def _own_rate(load: Workload) -> float:
-    """The approximate operations per second of a load of the plan."""
-    return load.peak / max(load.think.mean, 0.01) if load.model is Model.CLOSED else load.peak
+def approximate_rate(load: Workload) -> float:
+    """The approximate operations per second of a load at its peak; a paced journey has about ten."""
+    if load.model is not Model.CLOSED:
+        return load.peak
+    return load.peak / max(load.think.mean, load.pace / 10, 0.01)
