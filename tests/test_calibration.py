@@ -15,9 +15,10 @@ from loadkit import cli
 from loadkit.analysis import calibration
 from loadkit.analysis.calibration import LEVELS, Climb, Clock, Step
 from loadkit.cli import calibrate
+from loadkit.engine import small_load
 from loadkit.engine.run import Progress
 from loadkit.engine.worker import SPARE_FILES
-from loadkit.environment.capacity import Capacity
+from loadkit.environment.capacity import Capacity, capacity_of
 from loadkit.errors import ConfigurationError
 from loadkit.observers.machine import Use
 from loadkit.workload.workload import Model
@@ -195,6 +196,10 @@ def project(tmp_path, monkeypatch):
 def test_an_environment_is_calibrated_with_a_small_load_of_its_mix(project, capsys, monkeypatch):
     # The server of the test is a thread of the load generator: a process of its own is the environment.
     monkeypatch.setattr(calibrate, "_USERS", 10)
+    # Whatever else runs on this machine: it would be full without load where others take all of it.
+    monkeypatch.setattr(
+        small_load, "capacity_of", lambda *seen, **more: replace(capacity_of(*seen, **more), others=0.0)
+    )
     with calibration.trivial_server() as base:
         project(base)
         assert cli.main(["calibrate", "--env=shop", "--seconds=2", "--json=capacity.json"]) == 0
