@@ -6,9 +6,9 @@ on it and is deducted first. The machine is full when at most 5 % of it is idle:
 
     operations per second = (95 % of the processors - others - at rest) / time per operation
 
-The time per operation falls at a higher load: more is done per waking. So the result of a load that
-is not too small is on the safe side. It assumes that every processor can be used: a part that is limited to
-one processor reaches its own limit earlier on a machine with many.
+The time per operation falls at a higher load: more is done per waking. So the result of a small
+load is on the safe side. It assumes that every processor can be used: a part that is limited to one
+processor reaches its own limit earlier on a machine with many.
 """
 
 import math
