@@ -1,6 +1,7 @@
 """A criterion: a measure, its scope, a comparison and a limit."""
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -185,6 +186,18 @@ class Criterion:
     scope: Scope = Scope()
     reference: Reference | None = None
     """Set for a comparison of two loads; the limit is then a multiple of the other load's value."""
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can be compared with.
+
+        Raises:
+            ValueError: the limit is infinite or not a number.
+
+        """
+        if not math.isfinite(self.limit):
+            raise ValueError(
+                f'"{self.sentence}" has the limit {self.limit}; expected a finite number, such as 0.5'
+            )
 
     @property
     def unit(self) -> Unit:

@@ -67,12 +67,16 @@ def samples_of(
     ]
 
 
-def table_of(starts: np.ndarray, times: np.ndarray, label: str = "GET /") -> SliceTable:
-    """The table of `samples_of` for operations that all succeed, in a tenth of the time, for simulations."""
+def table_of(
+    starts: np.ndarray, times: np.ndarray, failed: np.ndarray | None = None, label: str = "GET /"
+) -> SliceTable:
+    """The table of `samples_of` in a tenth of the time, for simulations; all succeed, or those not `failed`."""
     table = SliceTable()
-    series, ok = np.int64(table.series_number(slices.label_series(label))), np.int64(0)
-    cell = slices._pack_cell(starts.astype(np.int64), series, ok)
-    done = slices._pack_cell((starts + times).astype(np.int64), series, ok)
+    series, outcome = np.int64(table.series_number(slices.label_series(label))), np.int64(0)
+    if failed is not None:
+        outcome = failed.astype(np.int64) * table.outcome_number("503")
+    cell = slices._pack_cell(starts.astype(np.int64), series, outcome)
+    done = slices._pack_cell((starts + times).astype(np.int64), series, outcome)
     bucket = histogram.indices(times)
     keys = [
         slices._pack_key(cell, Kind.RESPONSE, bucket),

@@ -14,10 +14,11 @@ from loadkit.judging.machine import contention
 from loadkit.observers import machine
 from loadkit.observers.machine import Use
 from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
-from loadkit.recording.run import Run
+from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status, Verdict, Window
+from loadkit.workload.plan import Action
 from tests.builders import (
     availability,
     error_rate,
@@ -498,3 +499,17 @@ def test_figures_of_other_machines_need_none_of_this_one() -> None:
     verdict = verdict_on(hosts(idle=0.5, steal=0.3))
     assert verdict.status is INVALID
     assert verdict.details["machine"]["other machines"]["db-1"]["steal"] == pytest.approx(0.3)
+
+
+def test_a_busy_machine_before_the_disturbance_is_no_measure_of_before():
+    """Other processes made operations slow before the kill; the service is as slow after it."""
+    killed = Action("an instance is killed", at=60.0)
+    busy = {Use.OTHERS: during(range(38, 60), 0.72), Use.ENVIRONMENT: 0.2, Use.GENERATOR: 0.05}
+    run = run_of(
+        operations(range(40, 120)),
+        plan_of(SECONDS, actions=(killed,)),
+        observations=figures(busy),
+        events=(Event(60.0, killed.name, 0.1),),
+    )
+    verdict = judge(grammar.recovery_within("the service recovers within 10 seconds", 10.0), run)
+    assert verdict.status is FAIL

@@ -80,7 +80,7 @@ def test_504_ms_is_not_500():
 def test_the_reason_is_a_sentence_with_the_figures():
     verdict = judge(response_time(limit=0.5), exponential_run())
     assert verdict.reason == (
-        "p95 response time was 59.6 ms (at most 60.8 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
+        "p95 response time was 59.6 ms (at most 60.9 ms with 95 % confidence), 8.38 times below the limit of 500 ms."
     )
 
 

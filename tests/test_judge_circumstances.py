@@ -432,6 +432,62 @@ def test_a_mistake_of_at_most_one_in_a_hundred_users_and_journeys_only_warns(met
         assert verdict.reason == f"T{sentence[1:]}."
 
 
+def with_rare(run, errors=90, population="users"):
+    """The run with errors of two users, one every three seconds, that ended 90 of 10,000 journeys."""
+    run = with_users(run, 2, 0)
+    each = {
+        second: each.counts[population] | {JOURNEY_ERROR + MISTAKE: 1}
+        for second, each in enumerate(run.worker_seconds[: 3 * errors])
+        if second % 3 == 0
+    }
+    seconds = [
+        dataclasses.replace(one, counts={**one.counts, population: each.get(second, one.counts[population])})
+        for second, one in enumerate(run.worker_seconds)
+    ]
+    return dataclasses.replace(run, worker_seconds=tuple(seconds))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "status"),
+    [
+        (error_rate(0.001), INCONCLUSIVE),
+        (error_rate(0.02), PASS),
+        (availability(0.999), INCONCLUSIVE),
+        (response_time(0.999, 1), INCONCLUSIVE),
+        (response_time(0.95), PASS),
+        (response_time(None, 1.0, statistic="mean"), PASS),
+        (response_time(None, 5, NEVER, statistic="max"), INCONCLUSIVE),
+        (throughput(90), PASS),
+    ],
+)
+def test_rare_mistakes_do_not_let_a_criterion_pass_that_they_could_break(criterion, status):
+    """An error can be the effect of a wrong answer, and it keeps the rest of the journey away."""
+    assert judge(criterion, with_mistakes()).status is PASS
+    verdict = judge(criterion, with_rare(with_mistakes()))
+    assert verdict.status is status
+    if status is INCONCLUSIVE:
+        assert f"{MISTAKE}, met by 2 of 200 users, 90 times" in verdict.reason
+        assert "hides up to 270 operations of this window; had they failed" in verdict.reason
+
+
+def test_rare_mistakes_leave_a_fail_as_it_is():
+    assert (
+        judge(error_rate(0.01), with_rare(with_mistakes(slow=range(300), outcome="refused"))).status is FAIL
+    )
+
+
+def test_mistakes_of_one_population_hide_no_operation_of_another():
+    users, admins = (Scope(ScopeKind.POPULATION, name) for name in ("users", "admins"))
+    run = with_rare(with_mistakes())
+    (one,) = run.plan.populations
+    both = tuple(dataclasses.replace(one, name=name) for name in ("users", "admins"))
+    for name in ("users", "admins"):
+        run.table.record(samples_of(np.arange(30_000) / 100, np.full(30_000, 0.01)), population=name)
+    run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, populations=both))
+    assert judge(error_rate(0.001, scope=users), run).status is INCONCLUSIVE
+    assert judge(error_rate(0.001, scope=admins), run).status is PASS
+
+
 def test_one_error_of_one_user_in_a_long_run_only_warns_however_few_users_there_are():
     assert judge(response_time(), with_users(with_mistakes(), 1, 1, users=5)).status is PASS
     assert judge(response_time(), with_users(with_mistakes(), 2, 2, users=5)).status is INVALID

@@ -324,3 +324,97 @@ def test_an_action_that_comes_at_once_leaves_nothing_to_be_as_good_as():
     verdict = judge(WITHIN_30, disturbed(plan=plan))
     assert verdict.status is Status.NOT_JUDGED
     assert 'steady before "an instance is killed"' in verdict.reason
+
+
+# --- what there is to compare with
+
+
+def at_random(per_second, *, seed=1, share=0.0, share_before=None, nothing=(), plan=PLAN, **changes):
+    """Operations that come at random; a share of them fails, before the kill and after it."""
+    chance = np.random.default_rng(seed)
+    starts = np.sort(chance.uniform(0, 190, chance.poisson(190 * per_second)))
+    starts = starts[~np.isin(starts.astype(int), list(nothing))]
+    shares = np.where(starts < 70, share if share_before is None else share_before, share)
+    outcomes = np.where(chance.random(len(starts)) < shares, "refused", "ok").tolist()
+    times = 0.02 * chance.uniform(0.9, 1.1, len(starts))
+    worker_seconds = changes.pop("worker_seconds", worker_seconds_of(190))
+    return run_of(
+        samples_of(starts, times, outcome=outcomes),
+        plan,
+        worker_seconds=worker_seconds,
+        events=changes.pop("events", (KILL,)),
+        **changes,
+    )
+
+
+def test_users_who_were_lost_after_the_action_make_it_invalid():
+    held = [changed(each, held=100 if each.second < 70 else 10) for each in worker_seconds_of(190, held=100)]
+    verdict = judge(WITHIN_30, at_random(100, worker_seconds=held))
+    assert verdict.status is Status.INVALID
+    assert "Only 10 of 100 users were held" in verdict.reason
+
+
+@pytest.mark.parametrize("share", [0.002, 0.005, 0.008])
+def test_failures_as_rare_as_before_and_as_allowed_seldom_prevent_a_recovery(share):
+    statuses = [judge(WITHIN_30, at_random(100, seed=seed, share=share)).status for seed in range(10)]
+    assert statuses.count(Status.PASS) >= 8
+    assert statuses.count(Status.FAIL) <= 1
+
+
+def test_more_failures_than_allowed_in_all_windows_fail_though_no_window_shows_it():
+    statuses = [judge(WITHIN_30, at_random(100, seed=seed, share=0.015)).status for seed in range(10)]
+    assert statuses.count(Status.PASS) == 0
+    assert statuses.count(Status.FAIL) >= 8
+
+
+def test_a_service_that_failed_before_has_nothing_to_be_as_good_as():
+    starts = np.arange(190 * 100) / 100
+    outcomes = np.where((starts < 70) & (np.arange(len(starts)) % 16 == 0), "refused", "ok").tolist()
+    slow = run_of(
+        samples_of(starts, np.where(starts < 70, 0.02, 5.0), outcome=outcomes),
+        PLAN,
+        worker_seconds=worker_seconds_of(190),
+        events=(KILL,),
+    )
+    verdict = judge(WITHIN_30, slow)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "more than 5 % of the operations failed, so there is no usual p95" in verdict.reason
+
+
+@pytest.mark.parametrize("per_second", [0.2, 0.5])
+def test_windows_that_are_empty_by_chance_are_no_failure(per_second):
+    statuses = [judge(WITHIN_30, at_random(per_second, seed=seed)).status for seed in range(20)]
+    assert statuses.count(Status.FAIL) <= 2
+
+
+def test_windows_that_users_in_waves_leave_empty_are_no_failure():
+    between = [second for second in range(190) if second % 20 >= 7]
+    verdict = judge(WITHIN_30, at_random(10, nothing=between))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "no operation began in" in verdict.reason.lower()
+    assert "put on more load" in verdict.reason
+
+
+def test_traffic_that_stops_after_the_action_is_a_failure_however_little_came_before():
+    assert judge(WITHIN_30, at_random(1, nothing=range(70, 190))).status is Status.FAIL
+
+
+def test_an_earlier_action_from_which_it_did_not_recover_is_told():
+    emptied = Action("the cache is emptied", at=120.0)
+    plan = plan_of(180, 10, 100, Model.CLOSED, actions=(KILLED, emptied))
+    events = (KILL, Event(130.0, emptied.name, 0.4))
+    verdict = judge(WITHIN_30, disturbed(slow=range(70, 130), plan=plan, events=events))
+    assert verdict.status is Status.PASS
+    (warning,) = verdict.warnings
+    assert "had not recovered within 30 s after an instance is killed" in warning
+    assert warning.endswith("recovery is judged after the last action")
+
+
+def test_seconds_in_which_the_generator_was_overloaded_are_no_measure_of_before():
+    """The load generator made half of the operations before the kill as slow as the service is after it."""
+    run = disturbed(slow=[*range(40, 70), *range(80, 190)])
+    run.worker_seconds = tuple(
+        dataclasses.replace(each, cpu_seconds=0.99 if 40 <= each.second < 70 else 0.1)
+        for each in run.worker_seconds
+    )
+    assert judge(WITHIN_30, run).status is Status.FAIL

@@ -7,7 +7,7 @@ import pytest
 
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.judging.omission import correct_omission
+from loadkit.judging.omission import StuckOperations, Users, correct_omission
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
@@ -132,6 +132,28 @@ INDEPENDENT = {
 def test_users_stuck_during_the_whole_window_never_pass_however_many_they_are(stuck):
     run = closed(operations(hang(0, 1000, stuck=stuck, timeout=30.0, until=310.0)))
     assert judge(response_time(0.95, 0.5), run).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("stuck", "begin", "end", "timeout"),
+    [(20, 50, 250, 5.0), (30, 50, 250, 6.0), (20, 30, 290, 8.0), (60, 10, 290, 5.0)],
+)
+def test_users_who_time_out_again_and_again_for_most_of_the_window_never_pass(stuck, begin, end, timeout):
+    """The quiet rest of the window shows what is usual."""
+    run = closed(operations(hang(begin, end, stuck=stuck, timeout=timeout, until=310.0)))
+    assert judge(response_time(0.95, 0.5), run).status in {Status.FAIL, Status.INCONCLUSIVE}
+
+
+def test_a_wait_of_hours_adds_only_the_operations_of_the_window():
+    """The user began three hours before the window ended and waits for seven more."""
+    users = Users("users", np.full(300, 10.0), np.full(300, 10))
+    second, took, count = np.array([-10_500]), np.array([36_000.0]), np.array([2])
+    stuck = StuckOperations(users, second, took, count, np.ones(1, np.bool_), np.zeros(300, np.bool_))
+    moment, wait = stuck.prevented()
+    assert len(moment) == 2 * 300
+    assert moment.min() >= 0
+    assert moment.max() < 300
+    assert wait.tolist() == pytest.approx((25_500.5 - moment).tolist())
 
 
 @pytest.mark.parametrize("draw_time", INDEPENDENT.values(), ids=INDEPENDENT)

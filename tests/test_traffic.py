@@ -56,7 +56,44 @@ def test_a_failure_enters_a_mean_with_its_time_and_at_least_with_the_mean_of_the
     outcomes = ["ok", timeout, "status 500", "status 503"]
     run = run_of(samples_of([0.0, 0.1, 0.2, 0.3], [1.0, 10.0, 0.001, 20.0], outcome=outcomes), plan_of())
     number, spent, longest = all_of(run).timed[0]
-    assert (number, spent, longest) == (4, pytest.approx(11.0 + 5.5 + 20.0, rel=0.002), pytest.approx(10.0))
+    # The mean of the others is (1 + 20) / 2, which is longer than the time limit.
+    assert (number, spent, longest) == (
+        4,
+        pytest.approx(1.0 + 20.0 + 2 * 10.5, rel=0.002),
+        pytest.approx(10.0),
+    )
+
+
+def test_a_quick_time_out_does_not_lower_a_mean():
+    times = np.full(100, 0.1)
+    usual = run_of(samples_of(np.linspace(0, 59, 100), times), plan_of())
+    quick = run_of(
+        samples_of(np.linspace(0, 59, 100), [*times[1:], 0.001], outcome=["ok"] * 99 + ["timeout"]), plan_of()
+    )
+    assert all_of(quick).mean == pytest.approx(all_of(usual).mean)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0.001, 10.0), st.booleans()),
+        min_size=2,
+        max_size=12,
+    ),
+    st.integers(0, 11),
+)
+def test_a_mean_is_never_lowered_by_an_operation_that_fails(operations, number):
+    """Whatever the others took, and however many of them failed."""
+    operations[number % len(operations)] = (operations[number % len(operations)][0], False)
+    means = []
+    for fails in (False, True):
+        times = [took for took, _ in operations]
+        outcomes = ["503" if failed else "ok" for _, failed in operations]
+        outcomes[number % len(operations)] = "503" if fails else "ok"
+        means.append(
+            all_of(run_of(samples_of(np.arange(len(times)), times, outcome=outcomes), plan_of())).mean
+        )
+    assert means[1] is None or means[1] >= means[0] * (1 - 0.002)
 
 
 def test_service_time_counts_from_the_sending():

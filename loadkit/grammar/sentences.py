@@ -88,6 +88,8 @@ def limit_criterion(
     scope = scope or Scope()
     name = "the query" if is_query(measure) else measure.name
     _require_unit(sentence, measure, limit)
+    if measure.unit is Unit.SECONDS and limit.value == 0:
+        raise PhraseError(sentence, limit.text, "nothing takes 0 s; expected a time, such as 500 ms")
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:

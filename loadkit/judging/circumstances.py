@@ -18,7 +18,7 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.recording.worker_second import are_rare
+from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, WorkerSecond, are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
@@ -29,6 +29,7 @@ _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 
 Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 
 # --- before anything is examined
@@ -110,7 +111,7 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
                 Status.INCONCLUSIVE, f"no operation of {case.criterion.scope} began in the steady window"
             )
         found = _healthy(case, rules, _undrifted(case, rules, rules.find(case)))
-        return _held(case, _warmed_up(case, rules, found))
+        return _held(case, _with_hidden(case, rules, _warmed_up(case, rules, found)))
     return _held(case, _warmed_up(case, rules, _loaded(case, rules.find(case))))
 
 
@@ -139,6 +140,47 @@ def _warmed_up(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     )
 
 
+def _with_hidden(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """A pass that the operations hidden by errors of journeys could break is inconclusive.
+
+    An error can be the effect of a wrong answer, which counts as a success. It also prevents the
+    rest of the journey. So each error hides at most the operations of a journey. The criterion must
+    pass with all of them as failures too.
+    """
+    if finding.status is not Status.PASS or not case.evidence.journey_errors:
+        return finding
+    hidden = _hidden(case)
+    if not hidden.any():
+        return finding
+    with_them = rules.find(replace(case, chosen=case.traffic.with_failures(hidden), kept=None))
+    if with_them.status is Status.PASS:
+        return finding
+    return finding.become(
+        Status.INCONCLUSIVE,
+        f"{finding.value_in_words}, but {case.evidence.journey_errors}, which hides up to {int(hidden.sum()):,} "
+        f"operations of this window; had they failed, {with_them.value_in_words}",
+    )
+
+
+def _hidden(case: Case) -> Integers:
+    """The most operations that errors of journeys hid, by second of the window; (`seconds`,)."""
+    evidence, scope = case.evidence, case.criterion.scope
+    is_one = len(evidence.run.plan.populations) == 1
+    population = scope.name if scope.kind is ScopeKind.POPULATION and not is_one else None
+
+    def errors(worker_second: WorkerSecond) -> float:
+        counts = worker_second.counts
+        chosen = counts.values() if population is None else [counts.get(population, {})]
+        return sum(
+            number for named in chosen for name, number in named.items() if name.startswith(JOURNEY_ERROR)
+        )
+
+    each = 1.0
+    if journeys := evidence.count(JOURNEYS):
+        each = max(each, evidence.traffic().size / journeys)
+    return np.ceil(evidence.per_second(errors, case.window) * each).astype(np.int64)
+
+
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
     """A run that ended early can still show a violated criterion, but not a satisfied one.
 
@@ -162,11 +204,13 @@ def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Findin
     """An error in a journey's own code makes a verdict that rests on operations invalid.
 
     The journey did not put the stated load on, and the service did not cause it. Rare errors are a
-    warning: see `are_rare`. None of them is a failed operation of the service.
+    warning: see `are_rare`. A pass that they could break is inconclusive before: see `_with_hidden`.
     """
     if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
         return finding
     if are_rare(evidence.run.worker_seconds):
+        if evidence.journey_errors in finding.reason:
+            return finding
         return finding.warned(f"{evidence.journey_errors}; errors of journeys are too rare to matter")
     return finding.become(Status.INVALID, evidence.journey_errors)
 

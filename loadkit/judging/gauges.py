@@ -13,7 +13,7 @@ from loadkit.criterion import Criterion, Unit
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding, decide, listed, subject
 from loadkit.judging.readings import LEAST, Points, lookback, partly_answered, points_of
-from loadkit.judging.spells import weigh
+from loadkit.judging.spells import SPELL, weigh
 from loadkit.judging.statistics import batch_edges, mean_of_batches, persistence, theil_sen
 from loadkit.judging.unseen import (
     TAIL,
@@ -161,13 +161,18 @@ def _examine(
 def _is_fail(criterion: Criterion, observation: Observation, points: Points, finding: Finding) -> bool:
     """Is a finding a fail, whatever the readings that are missing were?"""
     return finding.status is Status.FAIL and (
-        _is_extreme(criterion, observation) or is_certain(criterion, observation.judged, points)
+        _is_extreme(criterion, observation, points) or is_certain(criterion, observation.judged, points)
     )
 
 
-def _is_extreme(criterion: Criterion, observation: Observation) -> bool:
-    """Does the largest (for a lower limit, the smallest) reading decide?"""
-    return criterion.comparison.holds_always or observation.judged is Judged.MAXIMUM
+def _is_extreme(criterion: Criterion, observation: Observation, points: Points) -> bool:
+    """Does the largest (for a lower limit, the smallest) reading decide?
+
+    The smallest share of counted events is a matter of chance: one lookup that missed is 0 %. There,
+    "never" is judged by ten-second windows that are surely over the limit.
+    """
+    is_always = criterion.comparison.holds_always and not points.is_counted
+    return is_always or observation.judged is Judged.MAXIMUM
 
 
 def _weighed(
@@ -178,8 +183,8 @@ def _weighed(
     on_instance: str,
 ) -> tuple[Finding | None, str]:
     """The finding of the readings, and why a pass of them is in doubt; None if they are too few."""
-    if _is_extreme(criterion, observation) and len(points.values):
-        partly = partly_answered(observation) if observation.warnings else ""
+    partly = partly_answered(observation) if observation.warnings else ""
+    if _is_extreme(criterion, observation, points) and len(points.values):
         return _extreme(criterion, points, on_instance), missed(points, window[0]) or partly
     if len(points.values) < LEAST:
         return None, ""
@@ -192,6 +197,9 @@ def _weighed(
     if criterion.comparison.forbids_spells:
         finding = weigh(criterion, finding, spells_of(criterion, points))
         doubt = doubt or could_be_spell(criterion, points)
+    if criterion.comparison.holds_always:
+        finding = weigh(criterion, finding, spells_of(criterion, points))
+        doubt = doubt or missed(points, window[0]) or partly
     return finding, doubt
 
 
@@ -200,17 +208,23 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     is_upper, limit, unit = criterion.comparison.is_upper, criterion.limit, criterion.measure.unit
     extreme = float(points.values.max() if is_upper else points.values.min())
     word = "highest" if is_upper else "lowest"
+    longest = float(max(points.interval, points.lengths.max()))
     if math.isinf(extreme):
         return _infinite(criterion, extreme, points, f"{subject(criterion)}{on_instance}", f" at its {word}")
     satisfied = extreme < limit if is_upper else extreme > limit
     satisfied = satisfied or (criterion.comparison.includes_limit and extreme == limit)
-    return Finding(
+    finding = Finding(
         Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "
         f"{distance(extreme, limit)} the limit of {format_quantity(limit, unit)}",
         extreme,
         samples=len(points.values),
     )
+    if satisfied and criterion.comparison.holds_always and longest > SPELL:
+        return finding.warned(
+            f"one reading stands for {format_seconds(longest)}: a shorter peak may not show"
+        )
+    return finding
 
 
 def _infinite(criterion: Criterion, value: float, points: Points, name: str, at: str = "") -> Finding:
@@ -275,7 +289,11 @@ def _typical(
         # is within these bounds too, so clipping the interval changes no verdict.
         interval = (max(0.0, interval[0]), min(max(1.0, value), interval[1]))
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
-    surely_below, surely_above = interval[1] < limit, interval[0] > limit
+    # Readings can be constant, such as a queue that is always empty, and equal to the limit.
+    low, high = (limit if math.isclose(bound, limit, rel_tol=1e-9) else bound for bound in interval)
+    is_at_most_allowed = criterion.comparison.includes_limit is is_upper
+    surely_below = high <= limit if is_at_most_allowed else high < limit
+    surely_above = low > limit if is_at_most_allowed else low >= limit
     growth = math.inf if value == limit else max(1.0, (half_width / (value - limit)) ** 2)
     status, reason = decide(
         criterion,

@@ -38,6 +38,10 @@ _UNUSUAL = 2
 """An operation longer than this multiple of that time is stuck where too many are in progress."""
 _CHANCE = 0.05
 """The chance that independent operations are stuck in any second of a window."""
+_STRETCH = 10
+"""The shortest quiet stretch in seconds that shows how many operations are usually long."""
+_STRETCHES = (0.05, 0.1, 0.25)
+"""The lengths of quiet stretches, as shares of a window."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -96,15 +100,15 @@ class StuckOperations:
         c / `share`, so no fraction is lost. A start is known to a second; its middle is used.
         """
         cycle, seconds = self.users.cycle, len(self.crowded)
-        each = self.took - cycle / 2
+        # Only the part of the wait that lies in the window: it can last for hours outside it.
+        begin = np.maximum(cycle / 2, -(self.second + 0.5))
+        each = np.maximum(np.minimum(self.took, seconds - (self.second + 0.5)) - begin, 0.0)
         ends = np.cumsum(self.count * each)
         number = int(ends[-1] * self.share / cycle + 0.5) if len(ends) else 0
         places = (np.arange(number) + 0.5) * cycle / self.share
         row = np.minimum(np.searchsorted(ends, places, side="right"), len(ends) - 1)
-        after = cycle / 2 + (places - (ends - self.count * each)[row]) % each[row]
-        moment = self.second[row] + 0.5 + after
-        in_window = (moment >= 0) & (moment < seconds)
-        row, after, moment = row[in_window], after[in_window], moment[in_window]
+        after = begin[row] + (places - (ends - self.count * each)[row]) % np.maximum(each[row], 1e-9)
+        moment = np.minimum(self.second[row] + 0.5 + after, np.nextafter(seconds, 0.0))
         counts = self.is_always[row] | self.crowded[moment.astype(np.int64)]
         return moment[counts], (self.took[row] - after)[counts]
 
@@ -173,7 +177,8 @@ def stuck_operations(
     waiting = float(np.median(_in_progress(first, after, counts, window.seconds)))
     cycle *= max(1 / 2, 1 - waiting / max(1.0, float(np.median(users.held))))
     number = _in_progress(second - window.start, end - window.start, count, window.seconds)
-    crowded = _is_crowded(number, users.held)
+    quiet = _quiet_rate(second - window.start, count, users.held)
+    crowded = _is_crowded(number, users.held, quiet * float(np.average(end - second, weights=count)))
     if set(own) != set(series):
         others = _longer(table, kind, own, window.end, shortest)
         second, bucket, count = _common((second, outcome, bucket, count), others)
@@ -257,7 +262,7 @@ def _is_within(moments: Floats, stalls: Sequence[Stall]) -> Booleans:
 
 
 def _times(bucket: Integers) -> Floats:
-    return buckets.lower_edges(bucket) * (1 + buckets.GROWTH) / 2
+    return buckets.middles(bucket)
 
 
 def _longer(table: SliceTable, kind: Kind, series: Sequence[str], end: int, shortest: float) -> _Rows:
@@ -290,18 +295,42 @@ def _in_progress(first: Integers, end: Integers, count: Integers, seconds: int) 
     return np.cumsum(begun - ended)
 
 
-def _is_crowded(number: Floats, held: Floats) -> Booleans:
+def _quiet_rate(second: Integers, count: Integers, held: Floats) -> float:
+    """An upper bound of the long operations that a user begins per second, from the quietest stretch.
+
+    A hang of some users can last for most of a window. Then it raises the mean of the window, and
+    only the rest of the window shows what is usual. `second`, `count` (n,): the long operations;
+    `held`: the users held in each second, shape (`seconds`,).
+    """
+    from scipy import special
+
+    seconds = len(held)
+    in_window = (second >= 0) & (second < seconds)
+    begun = np.append(0.0, np.cumsum(np.bincount(second[in_window], count[in_window], seconds)))
+    user_seconds = np.append(0.0, np.cumsum(held))
+    lengths = sorted({max(_STRETCH, round(part * seconds)) for part in _STRETCHES})
+    rates = [np.inf]
+    for length in (each for each in lengths if each <= seconds):
+        number = begun[length:] - begun[:-length]
+        chance = _CHANCE / (len(lengths) * len(number))
+        most = special.gammaincinv(number + 1, 1 - chance)
+        rates.append(float((most / np.maximum(user_seconds[length:] - user_seconds[:-length], 1e-9)).min()))
+    return min(rates)
+
+
+def _is_crowded(number: Floats, held: Floats, quiet: float) -> Booleans:
     """Are more long operations in progress in a second than independence explains?
 
     The usual number is the mean over the seconds that are not crowded, in proportion to the users
-    held. It is found by repetition, because a long hang raises the mean of all seconds.
+    held, and at most `quiet` for each of them. It is found by repetition, because a long hang raises
+    the mean of all seconds.
     """
     from scipy import special
 
     crowded = np.zeros(len(number), np.bool_)
     while True:
-        usual = number[~crowded].sum() / max(1e-9, held[~crowded].sum()) * held
-        chance = special.pdtrc(number - 1, usual)
+        mean = float(number[~crowded].sum()) / max(1e-9, float(held[~crowded].sum()))
+        chance = special.pdtrc(number - 1, min(mean, quiet) * held)
         more = crowded | ((number > 0) & (held > 0) & (chance < _CHANCE / len(number)))
         if (more == crowded).all():
             return crowded

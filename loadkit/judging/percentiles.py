@@ -28,6 +28,7 @@ from loadkit.judging.statistics import (
     is_surely_above,
     is_surely_below,
     persistences,
+    serial_effect,
 )
 from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED, quantile_of
@@ -90,10 +91,14 @@ class _Tail:
         return np.asarray(self.hits.sum(axis=0) / self.total)
 
     @property
+    def persistences(self) -> Floats:
+        """How the batches' shares at or above each threshold depend on each other, shape (m,)."""
+        return persistences(self.hits / self.sizes[:, np.newaxis])
+
+    @property
     def effects(self) -> Floats:
         """The design effect of the share at or above each threshold, shape (m,)."""
-        shares = self.hits / self.sizes[:, np.newaxis]
-        return np.asarray(design_effect(self.hits, self.sizes) * persistences(shares))
+        return np.asarray(design_effect(self.hits, self.sizes) * self.persistences)
 
     def at(self, limit: int) -> int:
         """The index of the threshold at a bucket, or of the next threshold in use."""
@@ -219,11 +224,13 @@ def examine_percentile(
             "all operations began within one short part of the window",
             samples=traffic.size,
         )
-    edge_effects = np.maximum(tail.effects, lent_at_limit)
+    serial = 1.0 if correlation.period else _serial_effect(traffic, limit)
+    edge_effects = np.maximum(tail.effects, max(lent_at_limit, serial))
     overall_effect = max(correlation.effect, lent_effect)
     larger_effects = np.maximum(edge_effects, overall_effect)
     edge_sizes, smaller_sizes = (
-        effective_size(tail.total, effects, batches) for effects in (edge_effects, larger_effects)
+        effective_size(tail.total, effects, batches, tail.persistences)
+        for effects in (edge_effects, larger_effects)
     )
     lowest = _surely_at_least(tail.thresholds, tail.over, smaller_sizes, allowed)
     highest = _surely_below(tail.thresholds, tail.over, edge_sizes, allowed)
@@ -277,6 +284,13 @@ def examine_percentile(
         },
     )
     return weigh(criterion, finding, _spells(criterion, traffic, limit, allowed, lulls))
+
+
+def _serial_effect(traffic: Traffic, limit: int) -> float:
+    """The design effect of the share over a limit (bucket), from the correlation of its seconds."""
+    late, arrivals = traffic.per_second(limit + 1), traffic.per_second()
+    share = float(late.sum()) / traffic.size
+    return serial_effect(late, arrivals, share * (1 - share))
 
 
 def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:

@@ -19,6 +19,7 @@ from loadkit.judging.spells import (
     in_spells,
     longest_stretch,
     surely_over,
+    surely_under,
     weigh,
 )
 from loadkit.judging.statistics import (
@@ -192,6 +193,8 @@ def examine_share(
         share.size,
         details={"failed": int(failed), "design_effect": share.effect, "batches": share.batches},
     )
+    if is_failing_share is not is_upper:  # more failures than the limit are wanted
+        return weigh(criterion, finding, Spells.of(surely_under(criterion, failures, attempts, allowed)))
     over = surely_over(criterion, failures, attempts, max(allowed, 0.0))
     stretch = longest_stretch(failures, attempts, allowed)
     return weigh(criterion, finding, Spells.of(over, lulls, stretch, len(attempts)))
@@ -203,7 +206,10 @@ def examine_throughput(criterion: Criterion, traffic: Traffic) -> Finding:
     rate = mean_of_seconds(done, np.ones(traffic.seconds))
     interval = (max(0.0, rate.lower), rate.upper)
     limit, is_upper = criterion.limit, criterion.comparison.is_upper
-    surely_below, surely_above = interval[1] < limit, interval[0] > limit
+    # The rate can be constant and equal to the limit, such as 0, or the rate of a steady load.
+    is_at_most_allowed = criterion.comparison.includes_limit is is_upper
+    surely_below = interval[1] <= limit if is_at_most_allowed else interval[1] < limit
+    surely_above = interval[0] > limit if is_at_most_allowed else interval[0] >= limit
     status, reason = decide(
         criterion,
         rate.value,

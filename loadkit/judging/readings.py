@@ -24,6 +24,9 @@ _LEAST_COVERAGE = 0.9
 """The share of the window that the scrapes must cover."""
 _LONGEST_GAP = 3
 """The longest gap between scrapes, in scrape intervals."""
+_BEARABLE = 0.05
+"""A longer gap is bearable if no more than this share of the time is unseen. What it could change
+is weighed by `unseen`."""
 _UNSEEN_GAP = 1.5
 """A longer gap between scrapes, in scrape intervals, contains time that nobody saw."""
 _HOLE = 2.5
@@ -80,6 +83,8 @@ class Points:
     """Start and end (Unix seconds) of the longest gap in which two or more scrapes are missing."""
     interval: float = 0.0
     """The seconds between two scrapes."""
+    is_counted: bool = False
+    """Are the readings shares of counted events, such as hits of lookups?"""
     problem: str = ""
     """Why the readings do not represent the window; empty if they do. There may be readings."""
 
@@ -125,10 +130,12 @@ class Coverage:
     """Why the scrapes do not represent the time, as a clause; empty if they do."""
 
 
-def coverage_of(times: Floats, start: float, end: float, interval: float) -> Coverage:
+def coverage_of(times: Floats, start: float, end: float, interval: float, bearable: float = 0.0) -> Coverage:
     """What scrapes at `times`, (n,), show of the time from `start` to `end` (Unix seconds).
 
-    A scrape represents half a scrape interval at either side of it. The rest of a gap is unseen.
+    A scrape represents half a scrape interval at either side of it. The rest of a gap is unseen. A
+    gap is a problem if it is longer than three intervals, and if more than the `bearable` share of
+    the time is unseen.
     """
     edges = np.concatenate([[start], np.clip(times, start, end), [end]])
     gaps, lengths = np.stack([edges[:-1], edges[1:]], axis=1), np.diff(edges)
@@ -138,7 +145,9 @@ def coverage_of(times: Floats, start: float, end: float, interval: float) -> Cov
     problem = ""
     if not len(times):
         problem, unseen = "it was not scraped in the window", np.array([[start, end]])
-    elif last - first > _LONGEST_GAP * interval + 1e-6 * interval:
+    elif last - first > _LONGEST_GAP * interval + 1e-6 * interval and (
+        float(np.diff(unseen).sum()) > bearable * (end - start)
+    ):
         problem = f"its scrapes have a gap of {format_seconds(last - first)}"
     elif covered < _LEAST_COVERAGE:
         problem = f"its scrapes cover only {format_ratio(covered)} of the window"
@@ -158,17 +167,17 @@ def points_of(observation: Observation, series: Series, start: float, end: float
     is_gauge = observation.reading is Reading.GAUGE
     is_known = ~np.isnan(series.values) if is_gauge else np.isfinite(series.values)
     near = (series.times >= start - interval) & (series.times <= end + interval)
-    problem = coverage_of(series.times[near & is_known], start, end, interval).problem
+    problem = coverage_of(series.times[near & is_known], start, end, interval, _BEARABLE).problem
     whole = _capacity(observation, series.instance) if observation.capacity else None
     if whole is not None:
         is_known &= _away(whole, series.times) <= _SAME * interval
     times, values = series.times[near & is_known], series.values[near & is_known]
-    coverage = coverage_of(times, start, end, interval)
+    coverage = coverage_of(times, start, end, interval, _BEARABLE)
     if whole is not None and coverage.problem and not problem:
         problem = (
             f"of what it is a share of, {coverage.problem}"
             if len(times)
-            else "what it is a share of was not scraped"
+            else "what it is a share of was not scraped with a value above 0"
         )
     if is_gauge:
         inside = (times >= start) & (times <= end)
@@ -191,15 +200,21 @@ def points_of(observation: Observation, series: Series, start: float, end: float
         missing=int((inside & ~is_known).sum()),
         scrapes=int(inside.sum()),
         interval=interval,
+        is_counted=observation.capacity_reading is Reading.COUNTER and whole is not None,
         problem=problem,
     )
 
 
 def _capacity(observation: Observation, instance: str) -> Series:
-    """The scrapes of an instance's capacity that have a size; none if it was not scraped."""
+    """The scrapes of an instance's capacity that have a size; none if it was not scraped.
+
+    A capacity of 0 or -1 often means that there is no limit. Nothing is a share of it.
+    """
     found = (each for each in observation.capacity if each.instance == instance)
     whole = next(found, Series(instance, np.empty(0), np.empty(0)))
     is_size = np.isfinite(whole.values)
+    if observation.capacity_reading is Reading.GAUGE:
+        is_size &= whole.values > 0
     return Series(instance, whole.times[is_size], whole.values[is_size])
 
 

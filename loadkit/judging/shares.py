@@ -16,6 +16,7 @@ from loadkit.judging.statistics import (
     grossly_above,
     persistence,
     recurrence,
+    serial_effect,
     without_events,
     without_worst,
 )
@@ -59,11 +60,14 @@ class Share:
         hits = np.add.reduceat(failures, edges).astype(np.float64)
         is_present = sizes > 0
         sizes, hits = sizes[is_present], hits[is_present]
-        effect = max(1.0, lent_effect)
+        effect, persists = max(1.0, lent_effect), 1.0
         if len(sizes) > 1:
-            own = float(design_effect(hits[:, np.newaxis], sizes)[0]) * persistence(hits / sizes)
-            effect = max(effect, own)
-        size = effective_size(float(sizes.sum()), np.array(effect), max(2, len(sizes)))
+            persists = persistence(hits / sizes)
+            effect = max(effect, float(design_effect(hits[:, np.newaxis], sizes)[0]) * persists)
+        if not period:
+            effect = max(effect, serial_effect(failures, attempts, value * (1 - value)))
+        batches = max(2, len(sizes))
+        size = effective_size(float(sizes.sum()), np.array(effect), batches, np.array(persists))
         return cls(value, effect, float(size), len(sizes))
 
 

@@ -60,6 +60,9 @@ CONFIDENCE = 0.95
 """The confidence of each single bound."""
 _MOST_PERSISTENCE = 0.95
 """The upper limit of a lag-1 correlation."""
+_FEW_BATCHES = 6.0
+"""The variance of a share increases by this share of itself, divided by the effective number of
+independent batches. Found by simulation."""
 _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
@@ -67,6 +70,10 @@ _RECURS, _RECURS_AGAIN = 0.3, 0.2
 _RESEMBLES = 2.0
 """From this many standard deviations of the lag-1 correlation of independent values on, the sizes of
 successive periods resemble each other: they grow and fade, and nothing recurs."""
+_UNEQUAL = 0.4
+"""The sizes of periods differ by at most this share of their mean (standard deviation). By
+simulation, it is at most 0.35 for stalls that recur, also if they recur unevenly, and at least 0.5
+for oscillations at random."""
 _STRETCHES = (0.05, 0.1, 0.2, 0.35, 0.5)
 """The lengths of stretches that can be an event, as shares of a window."""
 FARTHEST = math.log(1e6)
@@ -109,9 +116,9 @@ def recurrence(values: Floats) -> int:
     `values` (s,): the quantity by second. Its autocorrelation falls to zero and rises again to
     `_RECURS` at the period, and to `_RECURS_AGAIN` at twice the period. At least `_CYCLES` periods
     must be in the window. The smallest of several equally good periods is returned. An oscillation
-    that grows or fades over several periods (`_RESEMBLES`) does not recur. By simulation,
-    processes without a period (queues, wandering levels, bursts and spells at random) show one in
-    at most 4 % of their runs.
+    whose periods differ in size (`_UNEQUAL`), or that grows or fades over several of them
+    (`_RESEMBLES`), does not recur. By simulation, processes without a period (queues, wandering
+    levels, bursts and spells at random) show one in at most 4 % of their runs.
     """
     longest = len(values) // _CYCLES
     products = autocovariance(values - values.mean())
@@ -129,11 +136,11 @@ def recurrence(values: Floats) -> int:
     if not len(possible):
         return 0
     period = int(possible[np.argmax(correlation[possible] >= 0.9 * correlation[possible].max())])
-    return 0 if _grows_and_fades(values, period) else period
+    return 0 if _is_unequal(values, period) else period
 
 
-def _grows_and_fades(values: Floats, period: int) -> bool:
-    """Do successive periods of a quantity, by second (s,), resemble each other in their size?
+def _is_unequal(values: Floats, period: int) -> bool:
+    """Do the periods of a quantity, by second (s,), differ in size, or does their size wander?
 
     The mean of a period does not show it, but its worst seconds do.
     """
@@ -141,7 +148,8 @@ def _grows_and_fades(values: Floats, period: int) -> bool:
     deviations = values[: periods * period] - values.mean()
     sizes = (deviations**2).reshape(periods, period).sum(axis=1)
     by_chance = _RESEMBLES / math.sqrt(periods)
-    return persistence(sizes) > (1 + by_chance) / (1 - by_chance)
+    wanders = persistence(sizes) > (1 + by_chance) / (1 - by_chance)
+    return wanders or float(sizes.std()) > _UNEQUAL * float(sizes.mean())
 
 
 def autocovariance(values: Floats) -> Floats:
@@ -216,13 +224,20 @@ def long_run_variance(values: Floats) -> float:
     return max(long_run, float(products[0]))
 
 
-def effective_size(size: float, effect: Floats, batches: int) -> Floats:
+def effective_size(size: float, effect: Floats, batches: float, persistence: Floats | None = None) -> Floats:
     """The effective number of operations of `size` correlated ones; design effects (m,).
 
     The design effect is itself an estimate from b batches. The factor (z/t)² allows for its error.
+    If it was estimated from batches that depend on each other, `persistence` (m,), they are worth
+    fewer independent ones. Then a window shows few events, and often too few of the worst ones
+    (`_FEW_BATCHES`). This does not concern operations that are independent, with an effect of 1.
     """
-    ratio = normal_quantile(CONFIDENCE) / student_quantile(CONFIDENCE, batches - 1)
-    return size / effect * ratio**2
+    from scipy import special
+
+    worth = batches if persistence is None else np.maximum(batches / persistence, 2.0)
+    few = 0.0 if persistence is None else _FEW_BATCHES * (1 - 1 / effect) / worth
+    ratio = normal_quantile(CONFIDENCE) / special.stdtrit(np.maximum(worth - 1, 1.0), CONFIDENCE)
+    return np.asarray(size / effect * ratio**2 / (1 + few))
 
 
 def bounds(hits: float, size: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

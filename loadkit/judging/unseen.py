@@ -12,7 +12,8 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Unit
 from loadkit.judging.finding import Finding
 from loadkit.judging.readings import Points
-from loadkit.judging.spells import SPELL, Spells
+from loadkit.judging.spells import SPELL, Spells, confidence_of_each
+from loadkit.judging.statistics import is_surely_above, is_surely_below
 from loadkit.observers.observation import Judged
 from loadkit.units import format_quantity, format_ratio, format_seconds
 
@@ -127,7 +128,10 @@ def could_be_spell(criterion: Criterion, points: Points) -> str:
 
 def is_certain(criterion: Criterion, judged: Judged, points: Points) -> bool:
     """Is a violation of the p95 or the mean, or a lasting bad spell, certain whatever was not seen?"""
-    if criterion.comparison.forbids_spells and spells_of(criterion, points).is_lasting:
+    comparison = criterion.comparison
+    if comparison.forbids_spells and spells_of(criterion, points).is_lasting:
+        return True
+    if comparison.holds_always and spells_of(criterion, points).number:
         return True
     if judged is Judged.P95:
         over = points.seen_seconds(are_over(criterion, points.values))
@@ -139,7 +143,8 @@ def is_certain(criterion: Criterion, judged: Judged, points: Points) -> bool:
 def spells_of(criterion: Criterion, points: Points) -> Spells:
     """The ten-second windows in which all readings are over the limit.
 
-    A window that nobody saw is not over the limit. It separates the windows beside it.
+    A window that nobody saw is not over the limit. It separates the windows beside it. A share of
+    counted events must surely be over it.
     """
     over = are_over(criterion, points.values)
     edges = np.append(points.unseen.ravel(), points.times)
@@ -153,4 +158,9 @@ def spells_of(criterion: Criterion, points: Points) -> Spells:
     is_judged[present] = True
     bad = np.zeros(len(middles), np.bool_)
     bad[present] = np.logical_and.reduceat(over, starts)
+    if points.is_counted:
+        # A few lookups miss by chance: the share is surely over the limit, or not at all.
+        are_surely_over = is_surely_above if criterion.comparison.is_upper else is_surely_below
+        parts, wholes = np.add.reduceat(points.parts, starts), np.add.reduceat(points.wholes, starts)
+        bad[present] &= are_surely_over(parts, wholes, criterion.limit, confidence_of_each(len(present)))
     return Spells.of(bad[is_judged])

@@ -20,6 +20,7 @@ __all__ = [
     "indices",
     "lower_edges",
     "middle",
+    "middles",
     "quantile_of",
     "quantiles_of_each",
 ]
@@ -58,6 +59,11 @@ def lower_edges(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def middle(bucket: int) -> float:
     """The value that represents a bucket, in seconds: within 0.1 % of every duration in it."""
     return SMALLEST * math.exp(_LOG_GROWTH * bucket) * (1 + GROWTH) / 2
+
+
+def middles(bucket: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """`middle` for an array of buckets, shape (n,) to (n,)."""
+    return lower_edges(bucket) * (1 + GROWTH) / 2
 
 
 def quantile_of(histogram: npt.NDArray[np.int64], quantile: float) -> float | None:

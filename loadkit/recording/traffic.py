@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
-"""The outcomes of operations that timed out; a mean includes their time."""
+"""The outcomes of operations that timed out: their time is a time limit."""
 
 _N, _RESPONSE, _SERVICE = 0, 1, 2
 LONGEST = 4
@@ -61,7 +61,7 @@ class Traffic:
     timed: Floats
     """Per second: operations in a mean, sum of their times (s), longest of those with a time (s).
 
-    A success and a time-out have a time. Another failed operation counts with the time it took,
+    A success and a time-out have a time. In a mean, a failed operation counts with the time it took,
     and at least with the mean of the others; so a failure never lowers a mean. Shape
     (`seconds`, 3).
     """
@@ -156,6 +156,22 @@ class Traffic:
             stuck=self.stuck + stuck,
         )
 
+    def with_failures(self, failures: Integers) -> "Traffic":
+        """Add operations that failed, by second, shape (`seconds`,). They took as long as the mean."""
+        second = np.flatnonzero(failures)
+        number, mean = failures[second], self.mean or 0.0
+        timed = self.timed.copy()
+        timed[second, _TIMED_N] += number
+        timed[second, _TIMED_SUM] += mean * number
+        return replace(
+            self,
+            second=np.concatenate([self.second, second]),
+            bucket=np.concatenate([self.bucket, np.full(len(second), FAILED)]),
+            took=np.concatenate([self.took, np.full(len(second), buckets.index(mean))]),
+            count=np.concatenate([self.count, number]),
+            timed=timed,
+        )
+
     def _summed(self, name: str, places: Integers, number: int) -> Integers:
         """Operations by place, cached under a name and read-only; shape (`number`,)."""
         sums = self._sums.get(name)
@@ -210,26 +226,31 @@ def traffic_of(
     """The operations of some series in a window, by response time (judged) or service time."""
     second, outcome, bucket, count = run.table.select(kind, series, window.start, window.end)
     when, result, sums = run.table.totals(series, window.start, window.end)
-    timed_rows = result == 0
-    failures = np.zeros(len(outcome), np.bool_)
+    timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
+    good, has_time = result == 0, result == 0
     if successes_only:
-        good = outcome == 0
-        second, bucket, count = second[good], bucket[good], count[good]
+        kept = outcome == 0
+        second, outcome, bucket, count = (each[kept] for each in (second, outcome, bucket, count))
     else:
-        timed_out = [number for number, name in enumerate(run.table.outcomes) if name in TIMEOUTS]
-        timed_rows |= np.isin(result, timed_out)
-        failures = (outcome != 0) & ~np.isin(outcome, timed_out)
-    when, sums = when[timed_rows] - window.start, sums[timed_rows]
+        has_time = good | np.isin(result, timed_out)
     timed = np.zeros((window.seconds, 3))
-    timed[:, 0] = np.bincount(when, sums[:, _N], window.seconds)
-    timed[:, 1] = np.bincount(when, sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE], window.seconds)
-    np.maximum.at(timed[:, 2], when, sums[:, LONGEST])
-    if failures.any() and timed[:, 0].any():
-        mean = timed[:, 1].sum() / timed[:, 0].sum()
-        place, number = second[failures] - window.start, count[failures]
-        took = np.maximum(buckets.lower_edges(bucket[failures]), mean)
+    place = when - window.start
+    timed[:, 0] = np.bincount(place[good], sums[good, _N], window.seconds)
+    spent = sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE]
+    timed[:, 1] = np.bincount(place[good], spent[good], window.seconds)
+    np.maximum.at(timed[:, 2], place[has_time], sums[has_time, LONGEST])
+    succeeded = timed[:, 0].sum()
+    # Without a success, only time-outs have a time.
+    counted = outcome != 0 if succeeded else np.isin(outcome, timed_out)
+    if counted.any():
+        place, number, times = (
+            second[counted] - window.start,
+            count[counted],
+            buckets.middles(bucket[counted]),
+        )
+        times = np.maximum(times, _mean_of_others(float(timed[:, 1].sum()), float(succeeded), times, number))
         timed[:, 0] += np.bincount(place, number, window.seconds)
-        timed[:, 1] += np.bincount(place, took * number, window.seconds)
+        timed[:, 1] += np.bincount(place, times * number, window.seconds)
     took = bucket
     if not successes_only:
         bucket = np.where(outcome == 0, bucket, FAILED)
@@ -237,3 +258,17 @@ def traffic_of(
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
     return Traffic(window.seconds, second - window.start, bucket, took, count, timed, completed)
+
+
+def _mean_of_others(spent: float, succeeded: float, times: Floats, number: Integers) -> float:
+    """The mean of the successes and of the failures that took longer than this mean, in seconds.
+
+    `spent`, `succeeded`: the successes' sum of times and their number; `times`, `number` (n,): the
+    failures. With it as the least time of a failure, no success lowers a mean by failing.
+    """
+    longest_first = np.argsort(-times, kind="stable")
+    times, number = times[longest_first], number[longest_first]
+    with_longest = np.append(spent, spent + np.cumsum(times * number))
+    means = with_longest / np.maximum(np.append(succeeded, succeeded + np.cumsum(number)), 1.0)
+    is_shorter = times < means[:-1]
+    return float(means[int(np.argmax(is_shorter)) if is_shorter.any() else len(times)])

@@ -1,11 +1,11 @@
-"""Processes whose true p95 or mean is known, and whose neighbours in time are more or less alike.
+"""Processes whose true p95, mean or error rate is known, and whose neighbours in time are more or less alike.
 
 `ROWS` are those of the verdict table. Those of `UNKNOWABLE` show what no window can know: what happens more rarely than
 the window sees, and a memory longer than a tenth of it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,8 +24,10 @@ __all__ = [
     "UNKNOWABLE",
     "Bursts",
     "Draw",
+    "Failures",
     "Levels",
     "Mixture",
+    "Oscillation",
     "Phases",
     "Queue",
     "Row",
@@ -48,32 +50,34 @@ _BETWEEN = 0.4
 
 
 class Draw(NamedTuple):
-    """The operations of one run, all of which succeed."""
+    """The operations of one run."""
 
     starts: Floats
     times: Floats
     seconds: int
+    failed: npt.NDArray[np.bool_] | None = None
+    """Which of them failed; None: they all succeeded."""
 
     @property
     def traffic(self) -> Traffic:
-        """Its operations, for an examination without a run."""
-        return traffic_from(*self)
+        """Its operations, for an examination without a run; they all succeeded."""
+        return traffic_from(self.starts, self.times, self.seconds)
 
     @property
     def evidence(self) -> Evidence:
         """Its run, of an open load without a ramp."""
-        return Evidence(run_of(table_of(self.starts, self.times), plan_of(self.seconds)))
+        return Evidence(run_of(table_of(self.starts, self.times, self.failed), plan_of(self.seconds)))
 
 
 class Row(Protocol):
-    """A process of known p95 or mean."""
+    """A process of known p95, mean or error rate."""
 
     seconds: int
 
     def runs(
         self, random: np.random.Generator, factors: Sequence[float]
     ) -> Iterator[tuple[Draw, dict[float, float]]]:
-        """What is to be judged once at each factor: operations, with the limits in seconds by factor."""
+        """What is to be judged once at each factor: operations, with the limits by factor."""
         ...
 
 
@@ -306,6 +310,86 @@ class Waves:
 
 
 @dataclass(frozen=True, slots=True)
+class Oscillation:
+    """Lognormal times about a level that swings with a period, and whose size and phase wander (AR(2))."""
+
+    period: float
+    memory: float
+    """What a second keeps of the swing before it, as a share."""
+    seconds: int
+
+    _SPREAD = 0.5
+
+    def __str__(self) -> str:
+        return f"oscillation of {self.period:g} s at random, r {self.memory:g}, {self.seconds} s"
+
+    def runs(
+        self, random: np.random.Generator, factors: Sequence[float]
+    ) -> Iterator[tuple[Draw, dict[float, float]]]:
+        starts = _starts(random, self.seconds)
+        level = _swinging(random, self.period, self.memory, self.seconds)[starts.astype(np.int64)]
+        times = _USUAL * np.exp(self._SPREAD * (level + random.normal(size=len(starts))))
+        p95 = _USUAL * math.exp(self._SPREAD * math.sqrt(2) * 1.6449)
+        yield Draw(starts, times, self.seconds), {factor: factor * p95 for factor in factors}
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The error rate of a second wanders, or changes between two values; its mean is judged."""
+
+    name: str
+    seconds: int
+
+    statistic = "error rate"
+
+    def __str__(self) -> str:
+        return f"error rate, {self.name}, {self.seconds} s"
+
+    def runs(
+        self, random: np.random.Generator, factors: Sequence[float]
+    ) -> Iterator[tuple[Draw, dict[float, float]]]:
+        starts = _starts(random, self.seconds)
+        rates, mean = {
+            "independent": _constant,
+            "level, φ 0.9": _wandering_rate,
+            "lognormal level, φ 0.8": _skewed_rate,
+            "on and off for 5 s": _switching(5, 5),
+            "for 3 s of 30": _switching(3, 27),
+            "for 15 s of 30": _switching(15, 15),
+        }[self.name](random, self.seconds)
+        failed = random.random(len(starts)) < rates[starts.astype(np.int64)]
+        times = random.exponential(_USUAL, len(starts))
+        yield Draw(starts, times, self.seconds, failed), {factor: factor * mean for factor in factors}
+
+
+def _constant(_random: np.random.Generator, seconds: int) -> tuple[Floats, float]:
+    return np.full(seconds, 0.01), 0.01
+
+
+def _wandering_rate(random: np.random.Generator, seconds: int) -> tuple[Floats, float]:
+    return 0.1 + 0.03 * _wandering(random, 0.9, seconds).clip(-3, 3), 0.1
+
+
+def _skewed_rate(random: np.random.Generator, seconds: int) -> tuple[Floats, float]:
+    return 0.05 * np.exp(0.5 * _wandering(random, 0.8, seconds)), 0.05 * math.exp(0.5**2 / 2)
+
+
+def _switching(on: float, off: float) -> Callable[[np.random.Generator, int], tuple[Floats, float]]:
+    """A tenth fails for `on` seconds on average, and none for `off` seconds on average."""
+
+    def rates(random: np.random.Generator, seconds: int) -> tuple[Floats, float]:
+        leaves = {True: 1 / on, False: 1 / off}
+        is_on = random.random() < on / (on + off)
+        states = []
+        for draw in random.random(seconds):
+            states.append(is_on)
+            is_on = is_on if draw >= leaves[is_on] else not is_on
+        return np.where(states, 0.1, 0.0), 0.1 * on / (on + off)
+
+    return rates
+
+
+@dataclass(frozen=True, slots=True)
 class Skewed:
     """Independent times of which few make much of the sum; their mean is judged."""
 
@@ -404,6 +488,14 @@ ROWS: tuple[Row, ...] = (
     Phases(60, 6, 330),
     Waves(60, 300),
     Waves(120, 300),
+    Oscillation(8, 0.9, 60),
+    Oscillation(10, 0.95, 300),
+    Failures("independent", 60),
+    Failures("level, φ 0.9", 300),
+    Failures("lognormal level, φ 0.8", 300),
+    Failures("on and off for 5 s", 300),
+    Failures("for 3 s of 30", 300),
+    Failures("for 15 s of 30", 300),
     Skewed("exponential", 60),
     Skewed("Pareto 2.1", 60),
     Skewed("Pareto 2.1", 300),
@@ -422,6 +514,7 @@ FEW_EVENTS: dict[Row, float] = {Spells(5, 1200): 0.065, Spells(10, 1200): 0.10}
 """Twelve spells and six in a window: who has not seen them cannot know of them, and no rule here did better."""
 UNKNOWABLE: tuple[Row, ...] = (
     Stalls(100, 15, 60),
+    Oscillation(10, 0.98, 300),
     Waves(600, 60),
     Spells(10, 300),
     MeanOf(Queue(0.95, 60)),
@@ -442,6 +535,16 @@ def _wandering(random: np.random.Generator, memory: float, seconds: int) -> Floa
     for second in range(1, seconds):
         level[second] = memory * level[second - 1] + steps[second]
     return level
+
+
+def _swinging(random: np.random.Generator, period: float, memory: float, seconds: int) -> Floats:
+    """An AR(2) process of variance 1 that swings with a period, by second."""
+    one, two = 2 * memory * math.cos(2 * math.pi / period), -(memory**2)
+    level = [0.0, 0.0]
+    for step in random.normal(size=seconds + 500):
+        level.append(one * level[-1] + two * level[-2] + step)
+    variance = (1 - two) / ((1 + two) * ((1 - two) ** 2 - one**2))
+    return np.array(level[-seconds:]) / math.sqrt(variance)
 
 
 def traffic_from(starts: Floats, times: Floats, seconds: int) -> Traffic:

@@ -19,8 +19,10 @@ from tests.known_answers.processes import (
     FEW_EVENTS,
     ROWS,
     Bursts,
+    Failures,
     Levels,
     Mixture,
+    Oscillation,
     Phases,
     Queue,
     Skewed,
@@ -200,6 +202,28 @@ def test_a_mean_of_skewed_times_is_seldom_wrong_and_still_decided(name, least):
     assert shares[0.7][1] >= 0.95
     assert shares[1.25][0] >= least
     assert max(shares[1.0]) <= 0.05 + 0.046  # three standard deviations
+
+
+@pytest.mark.parametrize(
+    ("row", "least"),
+    [
+        (Failures("independent", 60), 0.95),
+        (Failures("level, φ 0.9", 300), 0.90),
+        (Failures("on and off for 5 s", 300), 0.80),
+        (Failures("for 15 s of 30", 300), 0.80),
+    ],
+    ids=str,
+)
+def test_an_error_rate_that_wanders_is_seldom_wrong_and_still_decided(row, least):
+    shares = outcomes(row, (0.5, 1.0, 1.5), NEW_RUNS)
+    assert shares[0.5][1] >= 0.95
+    assert shares[1.5][0] >= least
+    assert max(shares[1.0]) <= 0.05 + 0.046  # three standard deviations
+
+
+@pytest.mark.parametrize("row", [Oscillation(8, 0.9, 60), Oscillation(10, 0.95, 300)], ids=str)
+def test_an_oscillation_at_random_is_not_slowness_that_recurs(row):
+    assert max(outcomes(row, (1.0,), NEW_RUNS)[1.0]) <= 0.05 + 0.046  # three standard deviations
 
 
 @pytest.mark.parametrize("seconds", [60, 300])

@@ -1,6 +1,6 @@
 """How often a verdict errs, by simulation: `python -m tests.known_answers.verdict_table [RUNS]` prints the table.
 
-Each row is a process whose true p95 (or mean) is known, and whose neighbours in time are more or less alike. Its runs
+Each row is a process whose true p95 (or mean, or error rate) is known, and whose neighbours in time are more or less alike. Its runs
 are judged through the whole path (`judge`), against limits that the truth keeps by a factor f. The table counts
 pass % / fail %. At f = 1 both verdicts are wrong, and may come to 5 % each. The last column says below what the worse
 of them lies with 97.5 % confidence, as a simulation errs too.
@@ -19,7 +19,7 @@ from loadkit.criterion import Criterion
 from loadkit.judging.judge import judge
 from loadkit.judging.statistics import bounds
 from loadkit.verdict import Status
-from tests.builders import response_time
+from tests.builders import error_rate, response_time
 from tests.known_answers.processes import QUANTILE, ROWS, UNKNOWABLE, Bursts, Mixture, Row, Spells
 
 __all__ = ["FACTORS", "outcomes"]
@@ -31,6 +31,8 @@ SELDOM = (1.0, 1.5, 2.0)
 
 def _criterion(row: Row, limit: float) -> Criterion:
     statistic = getattr(row, "statistic", "")
+    if statistic == "error rate":
+        return error_rate(limit)
     return response_time(None if statistic else QUANTILE, limit, statistic=statistic)
 
 
