@@ -3,18 +3,26 @@
 import argparse
 import json
 import math
+import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 
+from loadkit import cli
 from loadkit.analysis import calibration
 from loadkit.analysis.calibration import LEVELS, Climb, Clock, Step
 from loadkit.cli import calibrate
+from loadkit.engine import small_load
 from loadkit.engine.run import Progress
 from loadkit.engine.worker import SPARE_FILES
+from loadkit.environment.capacity import Capacity, capacity_of
 from loadkit.errors import ConfigurationError
+from loadkit.observers.machine import Use
+from loadkit.workload.workload import Model
+from tests.builders import plan_of
 
 pytestmark = pytest.mark.load
 
@@ -78,7 +86,7 @@ def test_the_verdict_is_said_in_words(steps, said):
 
 
 def asked(**changed: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"workers": 1, "seconds": 2, "json": None, **changed})
+    return argparse.Namespace(**{"workers": 1, "seconds": 2, "json": None, "env": None, "mix": "", **changed})
 
 
 @pytest.mark.parametrize(("health", "code"), [("ok", 0), ("warn", 0), ("invalid", 4)])
@@ -138,3 +146,91 @@ def test_the_clock_is_fine_enough_for_a_millisecond():
     clock = calibration.clock()
     assert 0 < clock.step < 1e-4
     assert clock.resolution < 1e-4
+
+
+# --- with an environment
+
+CAPACITY = Capacity(
+    {"postgres": 1e-3, "the service": 0.5e-3, Use.GENERATOR: 0.4e-3, Use.KERNEL: 0.0}, 0.0, 0.0, 2, 96, 120
+)
+PLAN = plan_of(level=150, model=Model.CLOSED)
+
+
+def test_the_capacity_is_a_table_and_a_sentence():
+    told = list(calibrate.capacity_lines(CAPACITY, PLAN, "API"))
+    assert told[1] == "measured at 120 operations per second, as many as 96 users send"
+    assert [line.split() for line in told[3:8]] == [
+        ["part", "CPU", "per", "operation", "share"],
+        ["postgres", "1", "ms", "52.6", "%"],
+        ["the", "service", "500", "µs", "26.3", "%"],
+        ["load", "generator", "400", "µs", "21.1", "%"],
+        ["all", "1.9", "ms"],
+    ]
+    assert told[9] == "about 800 users before this machine is full; postgres and the service take most of it"
+    assert "about 1000 operations per second" in told[10]
+
+
+def test_of_an_environment_elsewhere_only_the_cost_of_the_generator_is_told():
+    elsewhere = replace(CAPACITY, costs={Use.GENERATOR: 0.4e-3}, is_here=False)
+    told = list(calibrate.capacity_lines(elsewhere, PLAN, "API"))
+    assert told[-1].startswith("the processes of local are not on this machine, or not known: ")
+    assert told[-1].endswith("the load generator's cost alone, enough for about 3800 users")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with an environment that a server of the test answers for, and its run folder."""
+    (tmp_path / "environments").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def write(base: str, text: str = "load_allowed = true"):
+        (tmp_path / "environments" / "shop.toml").write_text(
+            f'base = "{base}"\n{text}\njourneys = "tests.sample_journeys"\ndefault_mix = "steps"\n'
+            'mixes.steps = [{ journey = "two steps", share = 1 }]\n'
+        )
+
+    return write
+
+
+def test_an_environment_is_calibrated_with_a_small_load_of_its_mix(project, capsys, monkeypatch):
+    # The server of the test is a thread of the load generator: a process of its own is the environment.
+    monkeypatch.setattr(calibrate, "_USERS", 10)
+    # Whatever else runs on this machine: it would be full without load where others take all of it.
+    monkeypatch.setattr(
+        small_load, "capacity_of", lambda *seen, **more: replace(capacity_of(*seen, **more), others=0.0)
+    )
+    with calibration.trivial_server() as base:
+        project(base)
+        assert cli.main(["calibrate", "--env=shop", "--seconds=2", "--json=capacity.json"]) == 0
+    told = capsys.readouterr().out
+    assert "shop with mix steps" in told
+    assert "before this machine is full; " in told
+    data = json.loads(Path("capacity.json").read_text())
+    assert data["schema"] == "loadkit-capacity/1"
+    assert data["measured"]["users"] > 10
+    assert data["cpu_seconds_per_operation"]["load generator"] > 0
+    assert not Path("reports").exists(), "nothing of it is archived"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mix=API"], "--mix API: a mix is one of an environment; expected such as --env local --mix API"),
+        (["--env=shop", "--seconds=1"], "--seconds 1: a small load needs at least 2 seconds: --seconds 5"),
+        (["--env=shop", "--mix=API"], 'no mix "API" in environments/shop.toml; there are: steps'),
+        (["--env=other"], 'no environment "other"; there are: shop'),
+        (["--env=shop"], "shop.toml does not allow load; expected load_allowed = true"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_line(project, capsys, arguments, said):
+    project("http://127.0.0.1:1", "")
+    assert cli.main(["calibrate", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_machine_that_is_full_without_load_is_invalid(project, capsys, monkeypatch):
+    project("http://127.0.0.1:1")
+    monkeypatch.setattr(calibrate.Testbed, "capacity", lambda *_: replace(CAPACITY, others=2.0))
+    assert cli.main(["calibrate", "--env=shop"]) == 4
+    assert "this machine is full without load" in capsys.readouterr().out

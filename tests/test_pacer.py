@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from loadkit.clock import MonotonicClock
-from loadkit.users.pacer import BEST_ALARM, LoopAlarm, Pacer
+from loadkit.users.pacer import BEST_ALARM, LoopAlarm, Pacer, on_grid
 from tests.virtual_time import VirtualLoop
 
 
@@ -48,6 +48,59 @@ def test_a_sleeper_who_was_cancelled_keeps_nobody_else_from_waking():
         return clock.now()
 
     assert virtually(main) == 2.0
+
+
+class CountedAlarm(LoopAlarm):
+    """Counts how often it was set."""
+
+    __slots__ = ("times",)
+
+    def __init__(self, ring):
+        super().__init__(ring)
+        self.times = []
+
+    def set(self, moment):
+        self.times.append(moment)
+        super().set(moment)
+
+
+def test_sleepers_of_one_moment_share_one_alarm():
+    async def main(clock):
+        pacer = Pacer(clock, CountedAlarm)
+        await asyncio.gather(*(pacer.until(moment) for moment in (1.0, 2.0, 1.0, 2.0, 2.0)))
+        return pacer._alarm.times
+
+    assert virtually(main) == [1.0, 2.0]
+
+
+def test_moments_less_than_half_a_millisecond_apart_become_one():
+    assert on_grid(7.0004) == on_grid(6.9996) == 7.0
+    assert on_grid(on_grid(0.3004)) == 0.3
+
+
+@pytest.mark.parametrize("alarm", sorted({BEST_ALARM, LoopAlarm}, key=lambda each: each.__name__))
+def test_an_alarm_that_nobody_set_again_rings_once(alarm):
+    rings = 0
+
+    async def main():
+        nonlocal rings
+        rung = asyncio.Event()
+
+        def ring():
+            nonlocal rings
+            rings += 1
+            rung.set()
+
+        one = alarm(ring)
+        one.set(monotonic())
+        await rung.wait()
+        for _ in range(100):  # iterations of the loop, each of which asks for readable descriptors
+            await asyncio.sleep(0)
+        one.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 10))
+    assert rings == 1
 
 
 @pytest.mark.parametrize("alarm", sorted({BEST_ALARM, LoopAlarm}, key=lambda each: each.__name__))

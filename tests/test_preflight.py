@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from loadkit.environment import environment, preflight
+from loadkit.environment.capacity import Capacity
 from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.observers import machine
 from loadkit.observers.fake import FakeObserver
@@ -17,7 +18,7 @@ from loadkit.observers.machine import Use
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.target import Target
 from loadkit.workload.plan import Plan
-from loadkit.workload.workload import MixEntry, Model, Stage, Workload
+from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.burner import burning
 
 PLAN = Plan.of("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
@@ -220,6 +221,36 @@ def test_who_is_busy_on_this_machine_before_the_load_is_told_by_name_and_stops_n
 
 def test_a_machine_without_figures_is_not_checked() -> None:
     assert preflight.machine_checks({}) == []
+
+
+CAPACITY = Capacity({"postgres": 1e-3, "the service": 0.9e-3}, 0.0, 0.0, 2, level=80, rate=100)
+
+
+@pytest.mark.parametrize(("users", "holds"), [(700, True), (799, True), (801, False), (1000, False)])
+def test_a_plan_above_the_capacity_of_this_machine_is_a_warning(users: int, holds: bool) -> None:
+    plan = PLAN.with_workloads(lambda load: replace(load, stages=(Stage(30, users),)))
+    check = preflight.carries(CAPACITY, plan)
+    assert (check.holds, check.is_needed) == (holds, False)
+    said = "about 800 users before this machine is full; postgres and the service take most of it"
+    assert str(check).removesuffix(f", expected at least {users} users, as planned") == (
+        f"the capacity of this machine: {said}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_large"),
+    [
+        ({"stages": (Stage(30, 79),)}, False),
+        ({"stages": (Stage(30, 80),)}, True),
+        ({"stages": (Stage(30, 1000),), "think": Think(0, 0)}, False),  # they fill every machine
+        ({"stages": (Stage(30, 1000),), "think": Think(0, 0), "pace": 1.0}, True),
+        ({"stages": (Stage(30, 100),), "model": Model.REQUESTS}, True),
+        ({"stages": (Stage(30, 99),), "model": Model.REQUESTS}, False),
+    ],
+)
+def test_only_a_plan_that_could_take_a_fifth_of_a_processor_may_fill_a_machine(changes, is_large) -> None:
+    plan = PLAN.with_workloads(lambda load: replace(load, **changes))
+    assert preflight.may_fill_machine(plan) is is_large
 
 
 def test_burners_are_seen_before_the_load(tmp_path: Path, target: Target) -> None:

@@ -1,14 +1,17 @@
 """How an environment is brought up, loaded and taken down."""
 
+import os
 import sys
+import tempfile
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from loadkit.engine import testbed
+from loadkit.engine import small_load, testbed
 from loadkit.environment import lock, preflight
+from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
@@ -20,7 +23,7 @@ from loadkit.recording import archive
 from loadkit.recording.run import Run
 from loadkit.target import Address
 from loadkit.workload.plan import Action, Plan
-from loadkit.workload.workload import Stage
+from loadkit.workload.workload import Model, Stage
 from tests.builders import plan_of, run_of
 
 
@@ -328,3 +331,92 @@ def test_the_references_of_an_environment_are_resolved_once(tmp_path, loads, mon
     monkeypatch.delenv("SHOP_URL")
     bed.run(plan_of(ramp=5), "Run B", ())
     assert len(loads) == 2
+
+
+# --- what this machine carries
+
+PEAK = plan_of(300, ramp=60, level=1000, model=Model.CLOSED)
+CAPACITY = Capacity({"postgres": 1e-3, "the service": 0.9e-3}, 0.0, 0.0, 2, level=80, rate=100)
+WARNING = (
+    "the capacity of this machine: about 800 users before this machine is full; postgres and the service "
+    "take most of it, expected at least 1000 users, as planned"
+)
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path) -> list[Plan]:
+    """The plans of which a small part was put on; the parts of the environment run on this machine."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plans: list[Plan] = []
+
+    def measure(plan: Plan, *_: object) -> Capacity:
+        plans.append(plan)
+        return CAPACITY
+
+    monkeypatch.setattr(small_load, "measure", measure)
+    monkeypatch.setattr(small_load, "find_parts", lambda _: {os.getpid(): "postgres"})
+    monkeypatch.setattr(small_load, "_others_now", lambda _: 0.0)
+    return plans
+
+
+def test_a_plan_that_this_machine_does_not_carry_is_warned_of_before_the_load(
+    tmp_path, loads, measured, monkeypatch, capsys
+) -> None:
+    told_before = []
+
+    def run(plan: Plan, *_: object, **__: object) -> Run:
+        told_before.append(capsys.readouterr().err)
+        return run_of([], plan)
+
+    monkeypatch.setattr(testbed.engine, "run", run)
+    done = bed_of(environment_of(None), tmp_path / "runs").run(PEAK, "Run A", ())
+    assert told_before == [f"warning: {WARNING}\n"]
+    assert done.facts["preflight"][-1] == WARNING
+    assert WARNING in done.warnings
+
+
+def test_a_plan_that_this_machine_carries_is_no_warning(tmp_path, loads, measured, capsys) -> None:
+    plan = plan_of(300, ramp=60, level=700, model=Model.CLOSED)
+    done = bed_of(environment_of(None), tmp_path / "runs").run(plan, "Run A", ())
+    assert "about 800 users" in done.facts["preflight"][-1]
+    assert not [warning for warning in done.warnings if "capacity" in warning]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_capacity_is_measured_once_while_the_same_processes_run(tmp_path, loads, measured) -> None:
+    for _ in range(2):  # two sessions
+        bed = bed_of(environment_of(None), tmp_path / "runs")
+        bed.run(PEAK, "Run A", ())
+        bed.run(plan_of(300, ramp=60, level=900, model=Model.CLOSED), "Run B", ())
+    assert measured == [PEAK]
+
+
+def test_the_capacity_is_not_measured_for_a_small_plan_or_parts_elsewhere(
+    tmp_path, loads, measured, monkeypatch
+) -> None:
+    bed = bed_of(environment_of(None), tmp_path / "runs")
+    bed.run(plan_of(ramp=5, level=50, model=Model.CLOSED), "Run A", ())
+    monkeypatch.setattr(small_load, "find_parts", lambda _: {})
+    bed.run(PEAK, "Run B", ())
+    assert measured == []
+
+
+def test_a_small_load_that_cannot_be_put_on_does_not_end_the_session(
+    tmp_path, loads, measured, monkeypatch
+) -> None:
+    def refuse(*_: object) -> Capacity:
+        raise UnreachableError("shop did not carry a small load")
+
+    monkeypatch.setattr(small_load, "measure", refuse)
+    bed_of(environment_of(None), tmp_path / "runs").run(PEAK, "Run A", ())
+    assert loads == [PEAK]
+
+
+def test_a_calibration_is_kept_for_the_runs_after_it_and_respects_the_lock(tmp_path, loads, measured) -> None:
+    environment = environment_of(None)
+    bed = bed_of(environment, tmp_path / "runs")
+    assert bed.capacity(PEAK, 5) == CAPACITY
+    bed.run(PEAK, "Run A", ())
+    assert measured == [PEAK]
+    with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
+        bed.capacity(PEAK, 5)

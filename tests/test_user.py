@@ -265,6 +265,28 @@ def test_thinking_twice_is_thinking_longer():
     assert second.intended == first.end + 4.0
 
 
+def test_a_think_time_ends_on_a_whole_millisecond_and_the_operation_is_sent_then_without_lateness():
+    async def use(user):
+        for _ in range(50):
+            await user.get("/a")
+            await user.think()
+
+    _, *thought = meet(use, think=Think(0.3, 1.3)).recorder.requests.samples
+    assert [sample.intended for sample in thought] == [round(sample.intended, 3) for sample in thought]
+    assert [sample.sent for sample in thought] == [sample.intended for sample in thought]
+    assert {sample.lateness for sample in thought} == {0.0}
+
+
+def test_a_think_time_of_a_few_milliseconds_is_not_rounded():
+    async def use(user):
+        await user.get("/a")
+        await user.think()
+        await user.get("/b")
+
+    first, second = meet(use, think=Think(0.0024, 0.0024)).recorder.requests.samples
+    assert second.intended == first.end + 0.0024
+
+
 def test_time_that_a_journey_spends_itself_is_the_generators():
     async def use(user):
         await user.get("/a")

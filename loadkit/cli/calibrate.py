@@ -1,4 +1,7 @@
-"""`loadkit calibrate`: measure the maximum load that this machine can generate reliably."""
+"""`loadkit calibrate`: measure the maximum load that this machine can generate reliably.
+
+With --env, it puts a small load on an environment, and tells how much of it this machine carries.
+"""
 
 import argparse
 import dataclasses
@@ -7,28 +10,50 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loadkit.analysis import calibration
 from loadkit.analysis.calibration import Climb, Clock, Step
+from loadkit.engine import small_load
+from loadkit.engine.progress import Progress
+from loadkit.engine.testbed import Testbed
+from loadkit.environment import environment
+from loadkit.environment.capacity import Capacity, rounded
 from loadkit.errors import ConfigurationError
+from loadkit.planning import plan as planning
+from loadkit.planning.draft import Draft
 from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.users import discovery
 from loadkit.verdict import EXIT_CODES, Status
-from loadkit.workload.workload import Think
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Think
 
-__all__ = ["SCHEMA", "add", "execute", "lines", "to_json"]
+__all__ = [
+    "CAPACITY_SCHEMA",
+    "SCHEMA",
+    "add",
+    "capacity_json",
+    "capacity_lines",
+    "execute",
+    "lines",
+    "to_json",
+]
 
-SCHEMA = "loadkit-calibration/1"
-"""The value of the `schema` key; it changes when a key changes its meaning."""
+SCHEMA, CAPACITY_SCHEMA = "loadkit-calibration/1", "loadkit-capacity/1"
+"""The values of the `schema` key; they change when a key changes its meaning."""
+_USERS = 240
+"""The most users of the small load, if the environment allows as many."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     command.epilog = (
-        "The command increases the rate until the load generator is overloaded: at most eleven levels, "
-        "about half a minute in all."
+        "Without --env, the command increases the rate until the load generator is overloaded: at most eleven "
+        "levels, about half a minute in all. With --env, it puts on one small load and takes about ten seconds."
     )
     command.add_argument(
         "--workers",
@@ -37,14 +62,36 @@ def add(command: argparse.ArgumentParser) -> None:
         help="number of load processes (default: one per core)",
     )
     command.add_argument(
-        "--seconds", type=int, default=2, help="duration of each level in seconds (default: 2)"
+        "--seconds",
+        type=int,
+        help="duration of each level in seconds (default: 2), or of the small load of --env (default: 5)",
+    )
+    command.add_argument(
+        "--env",
+        metavar="NAME",
+        help="environment whose capacity on this machine is measured, as in environments/NAME.toml",
+    )
+    command.add_argument(
+        "--mix", metavar="NAME", default="", help="mix of the small load (default: the environment's)"
     )
     command.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Calibrate one worker and all workers, and print the result; 4 (invalid) if none is usable."""
-    if options.workers < 1 or options.seconds < 2:
+    """Calibrate, and print the result; 4 (invalid) if the machine is not usable."""
+    if options.mix and not options.env:
+        raise ConfigurationError(
+            f"--mix {options.mix}: a mix is one of an environment; expected such as --env local --mix {options.mix}"
+        )
+    if options.env:
+        return _of_environment(options.env, options.mix, options.seconds, options.json)
+    return _of_generator(options)
+
+
+def _of_generator(options: argparse.Namespace) -> int:
+    """Calibrate one worker and all workers."""
+    seconds = 2 if options.seconds is None else options.seconds
+    if options.workers < 1 or seconds < 2:
         raise ConfigurationError(
             "a calibration needs at least one worker and two seconds per level: --workers 1 --seconds 2"
         )
@@ -52,17 +99,98 @@ def execute(options: argparse.Namespace) -> int:
     with calibration.trivial_server() as base:
         for workers in sorted({1, options.workers}):
             print(f"calibrating {_workers(workers)} …", file=sys.stderr)
-            climbs.append(calibration.climb(base, workers, options.seconds, root=Path.cwd()))
+            climbs.append(calibration.climb(base, workers, seconds, root=Path.cwd()))
     clock, files = calibration.clock(), calibration.files_allowed()
-    if options.json:
-        text = json.dumps(to_json(climbs, clock, files), indent=2, allow_nan=False)
-        if options.json == "-":
-            print(text)
-        else:
-            _write(Path(options.json), text)
-    if options.json != "-":
-        print("\n".join(lines(climbs, clock, files)))
+    _print(lines(climbs, clock, files), to_json(climbs, clock, files), options.json)
     return 0 if any(climb.usable for climb in climbs) else EXIT_CODES[Status.INVALID]
+
+
+def _of_environment(name: str, mix: str, seconds: int | None, json_file: str | None) -> int:
+    """Measure what this machine carries of an environment's load."""
+    chosen = environment.load(name, Path.cwd())
+    draft = Draft()
+    most = chosen.settings.max_users
+    draft.load(Model.CLOSED, _USERS if most is None else min(_USERS, most), mix=mix)
+    plan = planning.plan(draft, chosen, discovery.find(chosen.settings.journeys, chosen.root))
+    length = 5 if seconds is None else seconds
+    if length < small_load.SHORTEST:
+        raise ConfigurationError(
+            f"--seconds {length}: a small load needs at least {small_load.SHORTEST:g} seconds: --seconds 5"
+        )
+    chosen.allow(plan)
+    print(f"calibrating {chosen.name} with a small load …", file=sys.stderr)
+    testbed = Testbed(chosen, Path("reports/runs"), watcher=_unwatched, tell=partial(print, file=sys.stderr))
+    try:
+        capacity = testbed.capacity(plan, length)
+    finally:
+        testbed.close()
+    _print(
+        capacity_lines(capacity, plan, mix or chosen.settings.default_mix),
+        capacity_json(capacity, plan),
+        json_file,
+    )
+    return 0 if capacity.largest_level >= 1 else EXIT_CODES[Status.INVALID]
+
+
+@contextmanager
+def _unwatched(_title: str) -> Iterator[Callable[[Progress], None]]:
+    yield lambda _progress: None
+
+
+def capacity_lines(capacity: Capacity, plan: Plan, mix: str) -> Iterator[str]:
+    """What a machine carries, as text: a table of the parts, then a sentence."""
+    yield f"{platform.node()}: {capacity.cores} cores; {plan.environment} with mix {mix}"
+    yield (
+        f"measured at {format_number(capacity.rate)} operations per second, as many as "
+        f"{plan.populations[0].level_in_words(f'{capacity.level:.0f}')} send"
+    )
+    yield ""
+    yield f"{'part':<20}{'CPU per operation':>18}{'share':>10}"
+    for name, cost in capacity.costs.items():
+        if cost:
+            yield f"{name:<20}{format_seconds(cost):>18}{format_ratio(cost / capacity.cost):>10}"
+    yield f"{'all':<20}{format_seconds(capacity.cost):>18}"
+    yield ""
+    if not capacity.is_here:
+        yield (
+            f"the processes of {plan.environment} are not on this machine, or not known: this is the load "
+            f"generator's cost alone, enough for about {capacity.level_in_words(plan)}"
+        )
+        return
+    yield capacity.in_words(plan)
+    yield (
+        f"that is about {rounded(capacity.operations)} operations per second; "
+        "a part that is limited to one processor may be full earlier"
+    )
+
+
+def capacity_json(capacity: Capacity, plan: Plan) -> dict[str, Any]:
+    """What a machine carries, as JSON: seconds, processors, operations per second; null for no limit."""
+    bounded = math.isfinite(capacity.operations)
+    return {
+        "schema": CAPACITY_SCHEMA,
+        "environment": plan.environment,
+        "cores": capacity.cores,
+        "measured": {"users": capacity.level, "operations_per_second": capacity.rate},
+        "cpu_seconds_per_operation": {str(name): cost for name, cost in capacity.costs.items()},
+        "cores_at_rest": capacity.at_rest,
+        "cores_of_others": capacity.others,
+        "parts_on_this_machine": capacity.is_here,
+        "operations_per_second": capacity.operations if bounded else None,
+        "users": capacity.largest_level if bounded else None,
+        "largest_parts": list(capacity.largest_parts),
+    }
+
+
+def _print(text: Iterable[str], data: dict[str, Any], json_file: str | None) -> None:
+    """Print the result; `json_file` as in --json."""
+    if json_file:
+        written = json.dumps(data, indent=2, allow_nan=False)
+        if json_file == "-":
+            print(written)
+            return
+        _write(Path(json_file), written)
+    print("\n".join(text))
 
 
 def lines(climbs: Sequence[Climb], clock: Clock, files: float) -> Iterator[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from loadkit.engine import run as engine
+from loadkit.engine import small_load
 from loadkit.engine.observing import observe
 from loadkit.engine.progress import Progress
 from loadkit.environment import lock, preflight
+from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.preflight import Check, NotReadyError
-from loadkit.errors import ConfigurationError, one_line
+from loadkit.errors import ConfigurationError, LoadkitError, one_line
 from loadkit.observers import observer_of
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED
@@ -73,6 +75,7 @@ class Testbed:
         run_id = engine.new_id()
         with lock.hold(up.target, title):
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
+            checks = (*checks, *self._carried(plan, up))
             with self._watcher(title) as watch:
                 self._prepare_cache(plan, up.target, run_id)
                 run = engine.run(
@@ -93,6 +96,41 @@ class Testbed:
             if plan.disturbs:
                 self._check_restored(run)
         return run
+
+    def capacity(self, plan: Plan, seconds: float) -> Capacity:
+        """Measure what this machine carries of a plan; see `loadkit.engine.small_load.measure`.
+
+        Raises:
+            LoadkitError: the small load could not be executed.
+
+        """
+        up = self._up()
+        with lock.hold(up.target, f"calibration: a part of {plan.in_words}"):
+            parts = small_load.find_parts(up)
+            found = small_load.measure(plan, up, parts, seconds)
+            if parts:
+                small_load.keep(found, plan, up.target, parts)
+        return found
+
+    def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
+        """Check that this machine carries the plan; the terminal shows a warning before the load.
+
+        Nothing is checked if the plan is small, or if the environment's parts run elsewhere.
+        """
+        parts = small_load.find_parts(up) if preflight.may_fill_machine(plan) else {}
+        if not parts:
+            return ()
+        capacity = small_load.kept(plan, up.target, parts)
+        if capacity is None:
+            try:
+                capacity = small_load.measure(plan, up, parts)
+            except LoadkitError:
+                return ()  # what prevents a small load will end the run, and say why
+            small_load.keep(capacity, plan, up.target, parts)
+        check = preflight.carries(capacity, plan)
+        if not check.holds:
+            self._tell(f"warning: {check}")
+        return (check,)
 
     def close(self) -> None:
         """Stop the environment if it was started here."""

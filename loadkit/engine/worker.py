@@ -31,7 +31,7 @@ from loadkit.users.closed_load import ClosedLoad
 from loadkit.users.discovery import arrival_of, resolve
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.open_load import OpenLoad
-from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
+from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer, on_grid
 from loadkit.users.user import WorkerContext
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model
@@ -279,7 +279,7 @@ async def _watch_loop(context: WorkerContext) -> None:
     """Measure how late the event loop wakes, and count collected samples."""
     clock, pacer, recorder = context.clock, context.pacer, context.recorder
     while True:
-        due = clock.now() + _TICK
+        due = on_grid(clock.now() + _TICK)  # a waking that users of this moment share
         await pacer.until(due)
         now = clock.now()
         recorder.lag(now, now - due)

@@ -20,7 +20,7 @@ from typing import IO
 from loadkit.errors import LoadkitError
 from loadkit.target import Target
 
-__all__ = ["BusyError", "Holder", "hold", "holder_of"]
+__all__ = ["BusyError", "Holder", "file_of", "hold", "holder_of"]
 
 _TRIES, _BETWEEN_TRIES = 5, 0.02
 
@@ -56,7 +56,7 @@ def hold(target: Target, what: str) -> Iterator[None]:
         BusyError: another process holds the lock; the message names it.
 
     """
-    path = _path(target)
+    path = file_of(target, "lock")
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("a+") as file:
         if not _acquire(file):
@@ -76,7 +76,7 @@ def hold(target: Target, what: str) -> Iterator[None]:
 
 def holder_of(target: Target) -> Holder | None:
     """The process that loads a target now; None without one."""
-    path = _path(target)
+    path = file_of(target, "lock")
     if not path.exists():
         return None
     with path.open("a+") as file:
@@ -85,6 +85,18 @@ def holder_of(target: Target) -> Holder | None:
         except BlockingIOError:
             return _read(path)
     return None
+
+
+def file_of(target: Target, kind: str) -> Path:
+    """A file of this user about a target; it is lost when the machine starts again.
+
+    Args:
+        target: the target.
+        kind: the suffix of its name: "lock".
+
+    """
+    place = hashlib.sha256(target.base.encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"loadkit-{os.getuid()}" / f"{target.name}-{place}.{kind}"
 
 
 def _acquire(file: IO[str]) -> bool:
@@ -97,11 +109,6 @@ def _acquire(file: IO[str]) -> bool:
         else:
             return True
     return False
-
-
-def _path(target: Target) -> Path:
-    place = hashlib.sha256(target.base.encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"loadkit-{os.getuid()}" / f"{target.name}-{place}.lock"
 
 
 def _read(path: Path) -> Holder | None:

@@ -15,6 +15,7 @@ import numpy as np
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from loadkit.drivers.tls import context_of
+from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import ResolvedEnvironment
 from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
@@ -28,7 +29,17 @@ from loadkit.units import format_number, format_seconds
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["Check", "NotReadyError", "as_before", "look", "machine_checks", "ready"]
+__all__ = [
+    "Check",
+    "NotReadyError",
+    "approximate_rate",
+    "as_before",
+    "carries",
+    "look",
+    "machine_checks",
+    "may_fill_machine",
+    "ready",
+]
 
 _TIMEOUT = 5.0
 """Seconds that a service without load may take to answer."""
@@ -48,6 +59,8 @@ _BUSY = 0.5
 """Maximum ratio of this machine's processors in use before any load."""
 _OTHERS = 0.1
 """Maximum ratio of this machine that other processes, or its host, may take before any load."""
+_MAY_FILL = 100.0
+"""Operations per second: a fifth of a processor if each takes 2 ms of all parts together."""
 _NAMED, _LEAST_NAMED = 3, 0.02
 """The number of other processes that are named, and the least share of the machine of each."""
 
@@ -216,6 +229,29 @@ def machine_checks(observations: Mapping[str, Observation]) -> list[Check]:
     ]
 
 
+def may_fill_machine(plan: Plan) -> bool:
+    """Is a plan large enough that this machine may be too small for it?
+
+    Users who never pause fill every machine, so nothing is to be said about them.
+    """
+    loads = [population.workload for population in plan.populations]
+    if any(load.model is Model.CLOSED and not (load.think.mean or load.pace) for load in loads):
+        return False
+    return sum(approximate_rate(load) for load in loads) >= _MAY_FILL
+
+
+def carries(capacity: Capacity, plan: Plan) -> Check:
+    """Check that this machine carries a plan. The environment's parts run on it."""
+    level = sum(population.workload.peak for population in plan.populations)
+    return Check(
+        "the capacity of this machine",
+        capacity.in_words(plan),
+        f"at least {plan.in_words}, as planned",
+        level <= capacity.largest_level,
+        is_needed=False,
+    )
+
+
 def _percent(ratio: float) -> str:
     return f"{100 * max(ratio, 0.0):.0f} %"
 
@@ -289,7 +325,7 @@ def _foreign(plan: Plan, served: Observation) -> list[Check]:
             # Only the last scrapes: earlier ones may contain the end of the last run.
             times, values = one.times[-4:], one.values[-4:]
             rate += max(0.0, float((values[-1] - values[0]) / (times[-1] - times[0])))
-    own = sum(_own_rate(population.workload) for population in plan.populations)
+    own = sum(approximate_rate(population.workload) for population in plan.populations)
     most = max(_BACKGROUND, _FOREIGN * own)
     return [
         Check(
@@ -302,6 +338,8 @@ def _foreign(plan: Plan, served: Observation) -> list[Check]:
     ]
 
 
-def _own_rate(load: Workload) -> float:
-    """The approximate operations per second of a load of the plan."""
-    return load.peak / max(load.think.mean, 0.01) if load.model is Model.CLOSED else load.peak
+def approximate_rate(load: Workload) -> float:
+    """The approximate operations per second of a load at its peak; a paced journey has about ten."""
+    if load.model is not Model.CLOSED:
+        return load.peak
+    return load.peak / max(load.think.mean, load.pace / 10, 0.01)

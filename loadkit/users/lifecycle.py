@@ -10,7 +10,7 @@ from loadkit.drivers.http.response import BodyError, StatusError
 from loadkit.errors import located
 from loadkit.recording.sample import Sample
 from loadkit.users.journey import Arrive, Journey
-from loadkit.users.pacer import Pacer
+from loadkit.users.pacer import Pacer, on_grid
 from loadkit.users.user import User
 
 __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
@@ -119,7 +119,7 @@ class Lifecycle:
         """
         meter = self.user.meter
         if self._pace:
-            meter.intended = max(meter.intended, meter.began + self._pace)
+            meter.intended = max(meter.intended, on_grid(meter.began + self._pace))
             return meter.pause()
         return None if meter.has_thought else meter.think()
 

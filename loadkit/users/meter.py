@@ -12,7 +12,7 @@ from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import MESSAGE, REQUEST, Timing
 from loadkit.users.arrival_queue import ArrivalQueue
-from loadkit.users.pacer import Pacer
+from loadkit.users.pacer import Pacer, on_grid
 from loadkit.workload.workload import Think
 
 __all__ = ["Meter", "Operation", "UserFinished"]
@@ -20,6 +20,8 @@ __all__ = ["Meter", "Operation", "UserFinished"]
 
 _MOST_FAILED = 100
 """Operations of a user that failed after their answer and are remembered."""
+_SHORT_THINK = 0.01
+"""Seconds: longer think times end on the pacer's grid, which changes them by less than 5 %."""
 
 
 class UserFinished(BaseException):
@@ -265,6 +267,8 @@ class Meter:
         else:
             seconds = think.low + (think.high - think.low) * self._random.random()
         self.intended += seconds
+        if seconds > _SHORT_THINK:
+            self.intended = on_grid(self.intended)
         return self.pause()
 
     def pause(self) -> Awaitable[None] | None:

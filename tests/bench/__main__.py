@@ -8,18 +8,25 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tests.bench import judging, quick_start, workers
 from tests.bench.paper import chart, table
 from tests.bench.server import Server, nginx
-from tests.bench.tools import Tool, loadkit, measured, require, tools
+from tests.bench.tools import Load, Tool, loadkit, measured, require, tools
 
-_PARTS = ("speed", "memory", "workers", "judging", "quick start")
+_PARTS = ("speed", "pauses", "memory", "workers", "judging", "quick start")
 _MEMORY_USERS = 1000
 _MEMORY_SECONDS = 60
 _FLAT_SECONDS = 600
+_PAUSES = Load(1000, 60, 0.3, 1.3)
+"""The load of users who pause, such as people do: about 1250 requests per second."""
+_PAUSING = ("loadkit", "k6", "Locust FastHttpUser", "aiolocust", "Artillery")
+"""The tools that are measured with it."""
+_NEVER_PAUSING = ("loadkit", "k6", "Locust FastHttpUser", "wrk", "httpx", "httpx on loadkit's transport")
+"""The tools that are measured without pauses."""
 
 
 def main() -> None:
@@ -28,6 +35,7 @@ def main() -> None:
     options.add_argument("--parts", nargs="+", default=_PARTS, choices=(*_PARTS, "flat"))
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=20)
+    options.add_argument("--pausing-seconds", type=int, default=_PAUSES.seconds, help="with pauses")
     options.add_argument("--users", type=int, nargs="+", default=[100, 1000])
     options.add_argument("--only", nargs="+", default=[], help="names of tools")
     options.add_argument("--out", type=Path, default=Path("reports/bench"))
@@ -46,18 +54,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         if "speed" in chosen.parts:
             figures["speed"] = [
-                _round(tool, server, users, chosen.seconds, chosen.out)
+                _round(tool, server, Load(users, chosen.seconds), chosen.out)
                 for users in chosen.users
-                for tool in _in_turn(candidates, chosen.rounds)
+                for tool in _in_turn(_named(candidates, _NEVER_PAUSING), chosen.rounds)
+            ]
+        if "pauses" in chosen.parts:
+            load = replace(_PAUSES, seconds=chosen.pausing_seconds)
+            figures["pauses"] = [
+                _round(tool, server, load, chosen.out)
+                for tool in _in_turn(_named(candidates, _PAUSING), chosen.rounds)
             ]
         if "memory" in chosen.parts:
             figures["memory"] = [
-                _round(tool, server, _MEMORY_USERS, _MEMORY_SECONDS, chosen.out)
+                _round(tool, server, Load(_MEMORY_USERS, _MEMORY_SECONDS), chosen.out)
                 for tool in everybody
                 if tool.name in ("loadkit", "k6")
             ]
         if "flat" in chosen.parts:
-            figures["flat"] = _round(loadkit(), server, _MEMORY_USERS, _FLAT_SECONDS, chosen.out)
+            figures["flat"] = _round(loadkit(), server, Load(_MEMORY_USERS, _FLAT_SECONDS), chosen.out)
         if "workers" in chosen.parts:
             figures["workers"] = {
                 "alone": [
@@ -66,13 +80,13 @@ def main() -> None:
                     for count in (1, 2)
                 ],
                 "against_nginx": [
-                    _round(tool, server, 100, chosen.seconds, chosen.out)
+                    _round(tool, server, Load(100, chosen.seconds), chosen.out)
                     for tool in _in_turn([loadkit(), loadkit(workers=2)], chosen.rounds)
                 ],
             }
         if "quick start" in chosen.parts:
             figures["quick start"] = [
-                quick_start.costs(server.url, chosen.out / "quick-start.log") for _ in range(chosen.rounds)
+                quick_start.costs(server, chosen.out / "quick-start.log") for _ in range(chosen.rounds)
             ]
     if "judging" in chosen.parts:
         figures["judging"] = {
@@ -94,22 +108,28 @@ def _in_turn(candidates: Sequence[Tool], rounds: int) -> Iterable[Tool]:
         yield from candidates if number % 2 == 0 else reversed(candidates)
 
 
-def _round(tool: Tool, server: Server, users: int, seconds: int, out: Path) -> dict[str, Any]:
+def _named(candidates: Iterable[Tool], names: Sequence[str]) -> list[Tool]:
+    return [tool for tool in candidates if tool.name in names]
+
+
+def _round(tool: Tool, server: Server, load: Load, out: Path) -> dict[str, Any]:
     before = server.requests()
-    spent = measured(tool, server.url, users, seconds, out / f"{tool.name.split()[0]}.log")
-    requests = server.requests() - before - 1
+    spent = measured(tool, server.url, load, out / f"{tool.name.split()[0]}.log", server.requests)
+    requests = server.requests() - before - 3  # one here, and two of the measurement
+    middle_cpu, middle_requests = spent.middle
     row = {
         "tool": tool.name,
-        "users": users,
+        **asdict(load),
         "requests": requests,
         "cpu_seconds": spent.cpu_seconds,
         "per_cpu_second": requests / spent.cpu_seconds,
+        "middle_cpu_per_request": middle_cpu / max(middle_requests - 1, 1),
         "peak_bytes": spent.peak_bytes,
         "late_bytes": spent.late_bytes,
     }
     print(
-        f"{users:5d} users  {tool.name:<30}{row['per_cpu_second']:10,.0f} requests per CPU-second, "
-        f"at most {spent.peak_bytes / 1e6:.0f} MB",
+        f"{load.users:5d} users  {tool.name:<30}{row['per_cpu_second']:10,.0f} requests per CPU-second, "
+        f"{spent.cpu_seconds:.1f} s of CPU, at most {spent.peak_bytes / 1e6:.0f} MB",
         flush=True,
     )
     return row

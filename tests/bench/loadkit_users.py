@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 
-def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
-    """Put the load on, and judge it."""
+def main(url: str, users: int, seconds: int, low: float, high: float, workers: int = 1) -> None:
+    """Put the load on, and judge it. Users pause for `low` to `high` seconds after each request."""
     # Imported here, as `loadkit`'s own commands do: each worker's process imports this module too.
     from loadkit import grammar
     from loadkit.engine.run import run
@@ -19,7 +19,7 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
         Model.CLOSED,
         (Stage(0, users), Stage(seconds, users)),
         (MixEntry("tests.bench.journeys:read", 1.0),),
-        Think(0, 0),
+        Think(low, high),
     )
     done = run(
         Plan.of("bench", workload, cache="as it is"), Target("bench", url), root=Path.cwd(), workers=workers
@@ -28,4 +28,5 @@ def main(url: str, users: int, seconds: int, workers: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    url, users, seconds, low, high, *more = sys.argv[1:]
+    main(url, int(users), int(seconds), float(low), float(high), *map(int, more))

@@ -1,12 +1,14 @@
 """What the loadkit journey does, as Locust has it: ask, read the JSON, check it."""
 
-from locust import FastHttpUser, constant, task
+import os
+
+from locust import FastHttpUser, between, task
 
 
 class Reader(FastHttpUser):
-    """A user without pauses."""
+    """A user who pauses for LOW to HIGH seconds."""
 
-    wait_time = constant(0)
+    wait_time = between(float(os.environ["LOW"]), float(os.environ["HIGH"]))
 
     @task
     def read(self) -> None:

@@ -1,7 +1,7 @@
 """The benchmark's figures as a table and as a chart."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ _AIMS = {  # at least so many times the other's requests per CPU-second
     100: {"k6": 6.0, "Locust FastHttpUser": 9.0, "wrk": 0.4},
     1000: {"k6": 5.0},
 }
+_PAUSING_AIMS = {"k6": 4.0, "Locust FastHttpUser": 5.0}
+"""At least so many times less CPU time per request than the other, start and end included."""
+_COSTS = (
+    "CPU of the command",
+    "µs each",
+    "loadkit is",
+    "aim",
+    "µs each, the load alone",
+    "loadkit is",
+    "peak memory",
+)
 _ON_OUR_TRANSPORT = "httpx on loadkit's transport"
 
 
@@ -24,6 +35,8 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [machine_line, ""]
     if "speed" in figures:
         lines += _speed(figures["speed"], figures["versions"])
+    if "pauses" in figures:
+        lines += _pauses(figures["pauses"], figures["versions"])
     rows = []
     if "memory" in figures:
         peak = {row["tool"]: row["peak_bytes"] for row in figures["memory"]}
@@ -108,6 +121,41 @@ def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> 
             gain = speed[_ON_OUR_TRANSPORT] / speed["httpx"]
             lines += [f"{users} users of httpx: {gain:.1f} × as fast on loadkit's transport (aim 12 ×).", ""]
     return lines
+
+
+def _pauses(rounds: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> list[str]:
+    load = rounds[0]
+    command = _medians(rounds, "tool", "cpu_seconds")
+    requests = _medians(rounds, "tool", "requests")
+    alone = _medians(rounds, "tool", "middle_cpu_per_request")
+    memory = _medians(rounds, "tool", "peak_bytes")
+    each = {tool: command[tool] / requests[tool] for tool in command}
+    title = f"{load['users']} users who pause {load['low']:g} to {load['high']:g} s, {load['seconds']} s"
+    lines = [
+        _row(title, "version", "requests", *_COSTS),
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for tool in sorted(each, key=lambda name: each[name]):
+        aim = _PAUSING_AIMS.get(tool)
+        ratios = [
+            f"{of[tool] / of['loadkit']:.2f} ×" if tool != "loadkit" and of.get("loadkit") else ""
+            for of in (each, alone)
+        ]
+        lines.append(
+            _row(
+                tool,
+                versions[tool],
+                f"{requests[tool]:,.0f}",
+                f"{command[tool]:.1f} s",
+                f"{each[tool] * 1e6:.0f}",
+                ratios[0],
+                f"{aim:g} ×" if aim else "",
+                f"{alone[tool] * 1e6:.0f}",
+                ratios[1],
+                f"{memory[tool] / 1e6:.0f} MB",
+            )
+        )
+    return [*lines, ""]
 
 
 def _levels(rounds: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:

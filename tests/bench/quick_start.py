@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from loadkit.recording import archive
-from tests.bench.tools import Tool, measured
+from tests.bench.server import Server
+from tests.bench.tools import Load, Tool, measured
 
 __all__ = ["costs"]
 
@@ -17,11 +18,13 @@ _LOAD = ("--users", "{users}", "--for", "{seconds}s", "--ramp", "0", "--think", 
 _SECONDS = 3
 
 
-def costs(url: str, log: Path) -> dict[str, float]:
+def costs(server: Server, log: Path) -> dict[str, float]:
     """Seconds of processor time of one command, all its processes together; and from its start to the load's."""
     with tempfile.TemporaryDirectory() as kept:
         command = (sys.executable, "-m", "loadkit.cli", "run", "{url}/", *_LOAD, "--out", kept)
         begun = time.time()
-        spent = measured(Tool("loadkit run", command, ""), url, 1, _SECONDS, log)
+        spent = measured(
+            Tool("loadkit run", command, ""), server.url, Load(1, _SECONDS), log, server.requests
+        )
         run = archive.load(archive.find("last", Path(kept)))
     return {"cpu_seconds": spent.cpu_seconds, "begins_after": run.started - begun}

