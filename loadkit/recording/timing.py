@@ -2,7 +2,18 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Timing"]
+__all__ = [
+    "ACQUIRE",
+    "CONNECT",
+    "LIFETIME",
+    "MESSAGE",
+    "PING",
+    "QUERY",
+    "RECONNECT",
+    "REQUEST",
+    "SEND",
+    "Timing",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +38,8 @@ MESSAGE = Timing("message", "message latency")
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 ACQUIRE = Timing("acquire", "pool wait")
+PING = Timing("ping", "ping round trip")
+SEND = Timing("send", "send time")
+"""From the intended start until the socket has taken the message."""
+LIFETIME = Timing("lifetime", "connection lifetime")
+"""From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
