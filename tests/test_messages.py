@@ -1,10 +1,13 @@
 """Messages are counted like samples, without an object for each."""
 
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit.recording.messages import EARLY, MessageLog
+from loadkit.recording.messages import EARLY, UNREADABLE, MessageLog
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, SliceTable, label_series
@@ -56,4 +59,22 @@ def test_a_message_that_arrives_before_its_creation_is_counted_as_such():
     for number in range(5000):
         log.add(0.5, 0.4 if number % 2 else 0.6, 10)
     recorder.count_full_chunks()
-    assert recorder.report().worker_second.count(EARLY) == 2500
+    report = recorder.report()
+    assert report.worker_second.count(EARLY) == 2500
+    _, _, sums = report.table.totals([label_series("push", MESSAGE)], 0, 10)
+    assert sums[:, 0].sum() == 5000
+    assert sums[:, 1].sum() == pytest.approx(250.0)
+
+
+@pytest.mark.parametrize(
+    ("created", "name"), [(1.7e12, EARLY), (math.nan, UNREADABLE), (-math.inf, UNREADABLE)]
+)
+def test_a_creation_time_that_cannot_be_spoils_no_other_message(created, name):
+    recorder = Recorder(0, 0.0)
+    log = recorder.population("users").timing(MESSAGE).messages("push")
+    log.add(created, 0.9, 10)
+    log.add(0.5, 0.6, 10)
+    report = recorder.report()
+    assert report.worker_second.count(name) == 1
+    second, _, sums = report.table.totals([label_series("push", MESSAGE)], 0, 1 << 22)
+    assert (second.max(), sums[:, 1].sum()) == (0, pytest.approx(0.1))

@@ -60,7 +60,7 @@ UNTOLD = "messages untold"
 UNREADABLE = "messages unreadable"
 """Messages whose stream, number and time could not be read."""
 EARLY = "messages before their creation"
-"""Messages that arrived before their own creation time: the clocks differ."""
+"""Messages that arrived before their own creation time: the clocks differ. Their latency is 0."""
 
 
 class MessageLog:

@@ -19,7 +19,7 @@ from loadkit.recording.labels import (
     OTHER_JOURNEY_ERRORS,
     LabelLimit,
 )
-from loadkit.recording.messages import EARLY, MessageLog
+from loadkit.recording.messages import EARLY, UNREADABLE, MessageLog
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -327,9 +327,14 @@ class Recorder:
         self, population: PopulationRecorder, timing: TimingRecorder, log: MessageLog
     ) -> None:
         messages = log.take(_MESSAGES)
-        early = int(np.count_nonzero(messages[:, 1] < messages[:, 0]))
-        if early:
-            population.counts[EARLY] += early
+        is_finite = np.isfinite(messages[:, 0])
+        if not is_finite.all():
+            population.counts[UNREADABLE] += int(np.count_nonzero(~is_finite))
+            messages = messages[is_finite]
+        is_early = messages[:, 0] > messages[:, 1]
+        if is_early.any():
+            population.counts[EARLY] += int(np.count_nonzero(is_early))
+            messages[is_early, 0] = messages[is_early, 1]
         self._table.record_messages(
             messages,
             log.label,
