@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import cast
 
 from websockets.client import ClientProtocol
@@ -20,6 +20,7 @@ from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
+from loadkit.recording.messages import BYTES_RECEIVED, MESSAGES_RECEIVED
 from loadkit.recording.sample import OK
 
 __all__ = ["CLOSE_SECONDS", "Connection", "Keepalive", "Received"]
@@ -170,8 +171,8 @@ class Connection(asyncio.Protocol):
         waiting, self.queue = self.queue, deque()
         now = self._now
         for message, at in waiting:
-            self._now = at
-            subscription.arrived(at)
+            self._now = subscription.now = at
+            subscription.shift = monotonic() - time()
             subscription.take(message, len(message.encode() if isinstance(message, str) else message))
         self._now = now
         self._reader.take = subscription.take
@@ -268,19 +269,29 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._now = monotonic()
-        if self._reader is None:
+        reader = self._reader
+        if reader is None:
             self._shake(data)
         else:
-            self._read(self._reader, data)
+            self._read(reader, data)
 
     def _read(self, reader: FrameReader, data: bytes) -> None:
-        if self._subscription is not None:
-            self._subscription.arrived(self._now)
-        self._record.received(reader.feed(data), len(data))
-        if self._core.writes:
+        subscription = self._subscription
+        if subscription is not None:
+            # Unix time is read with each arrival: the stamps of a service follow its clock's steps.
+            subscription.now = now = self._now
+            subscription.shift = now - time()
+        messages = reader.feed(data)
+        record = self._record
+        if record.is_recorded or record.begins():
+            counts = record.counts
+            counts[BYTES_RECEIVED] += len(data)
+            counts[MESSAGES_RECEIVED] += messages
+        if reader.has_acted:
+            reader.has_acted = False
             self._flush()
-        if reader.is_over():
-            self._end_by_the_service()
+            if reader.is_over:
+                self._end_by_the_service()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""

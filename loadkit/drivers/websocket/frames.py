@@ -28,7 +28,19 @@ _SIXTEEN_BITS, _SIXTY_FOUR_BITS = 126, 127
 class FrameReader:
     """Turns received bytes into messages and pongs."""
 
-    __slots__ = ("_chunks", "_core", "_have", "_is_text", "_need", "_parts", "_pong", "take")
+    __slots__ = (
+        "_chunks",
+        "_core",
+        "_have",
+        "_is_text",
+        "_most",
+        "_need",
+        "_parts",
+        "_pong",
+        "has_acted",
+        "is_over",
+        "take",
+    )
 
     def __init__(
         self,
@@ -53,18 +65,19 @@ class FrameReader:
         self._parts: list[bytes | bytearray | memoryview] = []
         """The fragments of the current message."""
         self._is_text = False
-
-    def is_over(self) -> bool:
+        self._most = self._limit()
+        """The largest length of a frame outside a fragmented message, in bytes."""
+        self.has_acted = False
+        """Did the core act, so that it may have something to send? Its owner resets this."""
+        self.is_over = False
         """Did a close frame arrive, or did the connection fail? All further bytes are discarded."""
-        core = self._core
-        return core.close_rcvd is not None or core.parser_exc is not None
 
     def feed(self, data: bytes) -> int:
         """Read bytes as they arrived, and return the number of messages in them.
 
         The core may then have something to send.
         """
-        if self.is_over():
+        if self.is_over:
             return 0
         if self._chunks:
             self._chunks.append(data)
@@ -76,8 +89,8 @@ class FrameReader:
         core, take = self._core, self.take
         messages = at = 0
         end = len(data)
-        limit = self._limit()
         is_whole = core.current_size is None
+        limit = self._most if is_whole else self._limit()
         while at < end:
             start = at + 2
             if end < start:
@@ -116,7 +129,7 @@ class FrameReader:
                 messages += 1
             else:
                 messages += self._give(data[at:stop])
-                if self.is_over():
+                if self._has_ended():
                     return messages
                 limit = self._limit()
                 is_whole = core.current_size is None
@@ -128,6 +141,7 @@ class FrameReader:
         self._chunks.clear()
         if self._core.state is not State.CLOSED:
             self._core.receive_eof()
+        self._acted()
 
     def _keep(self, data: bytes, at: int, need: int, messages: int) -> int:
         """Keep the beginning of a frame until `need` bytes of it have arrived."""
@@ -148,6 +162,7 @@ class FrameReader:
         """Give a frame to the core, and return the number of messages that it completes: 0 or 1."""
         core = self._core
         core.receive_data(data)
+        self._acted()
         messages = 0
         for frame in core.events_received():
             assert isinstance(frame, Frame)  # the response to the handshake came before
@@ -179,3 +194,11 @@ class FrameReader:
         """Fail the connection (RFC 6455, 8.1). The core leaves text to its caller."""
         self._core.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
         self._core.parser_exc = error
+        self._acted()
+
+    def _acted(self) -> None:
+        self.has_acted = True
+        self.is_over = self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._core.close_rcvd is not None or self._core.parser_exc is not None

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from loadkit.drivers.base import Meter
 from loadkit.recording.messages import (
-    BYTES_RECEIVED,
     BYTES_SENT,
     CONNECTIONS,
     DISCONNECTED,
-    MESSAGES_RECEIVED,
     MESSAGES_SENT,
     OPENED,
     UNANSWERED_CLOSES,
@@ -35,25 +33,26 @@ class Ending:
 class ConnectionRecord:
     """Counts one connection for its user's population."""
 
-    __slots__ = ("_is_recorded", "_meter", "_opened_at", "label")
+    __slots__ = ("_meter", "_opened_at", "counts", "is_recorded", "label")
 
     def __init__(self, meter: Meter, label: str) -> None:
         self.label = label
         self._meter = meter
-        self._is_recorded = False
+        self.is_recorded = False
+        """Was its user recorded at some time? A later pause of the record concerns operations only."""
+        self.counts = meter.recorder.counts
+        """The counts of its population, which the hot path adds to."""
         self._opened_at = 0.0
 
-    @property
-    def is_recorded(self) -> bool:
-        """Has its user begun to be recorded? A later pause of the record concerns operations only."""
-        if not self._is_recorded:
-            self._is_recorded = self._meter.is_recorded
-        return self._is_recorded
+    def begins(self) -> bool:
+        """Has its user begun to be recorded by now?"""
+        self.is_recorded = self.is_recorded or self._meter.is_recorded
+        return self.is_recorded
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a count of the second."""
-        if self.is_recorded:
-            self._meter.recorder.counts[name] += number
+        if self.begins():
+            self.counts[name] += number
 
     def opened(self, at: float) -> None:
         """Note the end of the handshake."""
@@ -80,14 +79,6 @@ class ConnectionRecord:
         """Note a ping that was not answered in time."""
         self._sample(PING, "timeout", sent, at)
 
-    def received(self, messages: int, size: int) -> None:
-        """Note bytes that arrived, and the messages that they completed."""
-        if self.is_recorded:
-            counts = self._meter.recorder.counts
-            counts[BYTES_RECEIVED] += size
-            if messages:
-                counts[MESSAGES_RECEIVED] += messages
-
     def sent(self, size: int) -> None:
         """Note a message of `size` bytes that was sent."""
         self.count(MESSAGES_SENT)
@@ -98,7 +89,7 @@ class ConnectionRecord:
         gauges[CONNECTIONS] = gauges.get(CONNECTIONS, 0.0) + change
 
     def _sample(self, timing: Timing, outcome: str, start: float, end: float) -> None:
-        if self.is_recorded:
+        if self.begins():
             meter = self._meter
             sample = Sample(self.label, outcome, start, start, end, 0, meter.tenant, meter.region)
             meter.recorder.timing(timing).samples.append(sample)

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from time import time
 
 from loadkit.drivers.base import Meter
 from loadkit.drivers.websocket.ledger import Irregularity, Stream, StreamLedger
@@ -37,16 +36,16 @@ class Subscription:
         "_log",
         "_meter",
         "_mistakes",
-        "_now",
         "_pass_on",
         "_read",
-        "_shift",
         "doubled",
         "filled",
         "label",
         "missing",
+        "now",
         "out_of_order",
         "received",
+        "shift",
         "unreadable",
     )
 
@@ -72,7 +71,9 @@ class Subscription:
         self._log: MessageLog | None = None
         """None until the user is recorded."""
         self._pass_on: Callable[[str | bytes, int], None] = _drop
-        self._now = self._shift = 0.0
+        self.now = self.shift = 0.0
+        """When the bytes of the next messages arrived, on the monotonic clock, and what leads to that
+        clock from Unix time; in seconds. The connection sets both."""
 
     @property
     def positions(self) -> dict[Stream, int]:
@@ -85,23 +86,13 @@ class Subscription:
         """Set what takes messages that belong to no stream, and their size in bytes."""
         self._pass_on = take
 
-    def arrived(self, now: float) -> None:
-        """Set when the bytes of the following messages arrived, on the monotonic clock."""
-        self._now = now
-        # Read with each arrival: the stamps of a service follow the steps of its clock.
-        self._shift = now - time()
-        if self._log is None and self._meter.is_recorded:
-            meter = self._meter
-            timing = meter.recorder.timing(MESSAGE)
-            self._log = timing.messages(self.label, meter.tenant, meter.region)
-
     def take(self, message: str | bytes, size: int) -> None:
         """Measure a message of `size` bytes."""
         try:
             stamp = self._read(message)
         except ValueError:
             self.unreadable += 1
-            if self._log is not None:
+            if self._begun_log() is not None:
                 self._meter.recorder.counts[UNREADABLE] += 1
             return
         except Exception as error:
@@ -112,7 +103,7 @@ class Subscription:
             return
         try:
             stream, number, created = stamp
-            moment = created + self._shift
+            moment = created + self.shift
             if self._following.get(stream) == number:
                 self._following[stream] = number + 1
             else:
@@ -123,15 +114,26 @@ class Subscription:
             self._blame(error)
             return
         self.received += 1
-        if self._log is not None:
-            self._log.add(moment, self._now, size)
+        log = self._log
+        if log is None:
+            log = self._begun_log()
+        if log is not None:
+            log.add(moment, self.now, size)
+
+    def _begun_log(self) -> MessageLog | None:
+        """The log of its messages; None before the user is recorded for the first time."""
+        meter = self._meter
+        if self._log is None and meter.is_recorded:
+            timing = meter.recorder.timing(MESSAGE)
+            self._log = timing.messages(self.label, meter.tenant, meter.region)
+        return self._log
 
     def _count(self, found: Irregularity) -> None:
         self.missing += found.missing
         self.filled += found.filled
         self.doubled += found.doubled
         self.out_of_order += found.out_of_order
-        if self._log is None:
+        if self._begun_log() is None:
             return
         counts = self._meter.recorder.counts
         names = (MISSING, FILLED, DOUBLED, OUT_OF_ORDER, UNTOLD)
