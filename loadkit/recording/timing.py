@@ -2,7 +2,19 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Timing", "timing_of"]
+__all__ = [
+    "ACQUIRE",
+    "CONNECT",
+    "LIFETIME",
+    "MESSAGE",
+    "PING",
+    "QUERY",
+    "RECONNECT",
+    "REQUEST",
+    "SEND",
+    "Timing",
+    "timing_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,11 @@ MESSAGE = Timing("message", "message latency")
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 ACQUIRE = Timing("acquire", "pool wait")
+PING = Timing("ping", "ping round trip")
+SEND = Timing("send", "send time")
+"""From the intended start until the socket has taken the message."""
+LIFETIME = Timing("lifetime", "connection lifetime")
+"""From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 
 
 def timing_of(key: str) -> Timing:

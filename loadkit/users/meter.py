@@ -174,8 +174,7 @@ class Meter:
 
         """
         if self.is_recorded:
-            sample = Sample(label, OK, created, created, at, size, self.tenant, self.region)
-            self.recorder.timing(timing).samples.append(sample)
+            self.recorder.timing(timing).messages(label, self.tenant, self.region).add(created, at, size)
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a count of the second: "messages lost"."""

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver
@@ -16,6 +16,9 @@ from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry
+
+if TYPE_CHECKING:
+    from loadkit.drivers.websocket.client import WebSocketClient
 
 __all__ = ["User", "WorkerContext"]
 
@@ -50,6 +53,8 @@ class User:
     use_httpx: Callable[..., None]
     headers: RequestHeaders
     """Sent with each HTTP request."""
+    ws: "WebSocketClient"
+    """Present if the journey uses WebSocket."""
 
     def __init__(
         self,
