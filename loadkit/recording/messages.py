@@ -4,7 +4,7 @@ A load receives ten thousand messages per second. A `Sample` for each would take
 reading it. So a message is three numbers in an array, counted later like samples.
 
 The counts are per second and population, and can be added. What is lost in the end is
-`MISSING` minus `FILLED`, over the whole run.
+`MISSING` minus `FILLED`, plus `TAIL_LOST`, over the whole run.
 """
 
 from array import array
@@ -15,16 +15,24 @@ import numpy.typing as npt
 __all__ = [
     "BYTES_RECEIVED",
     "BYTES_SENT",
+    "CHECKED",
     "CONNECTIONS",
     "DISCONNECTED",
     "DOUBLED",
     "EARLY",
     "FILLED",
+    "FOREIGN",
+    "LEAST_CONNECTIONS",
     "MESSAGES_RECEIVED",
     "MESSAGES_SENT",
     "MISSING",
+    "NOT_RESUMED",
     "OPENED",
     "OUT_OF_ORDER",
+    "STATES_DUE",
+    "STATE_SEEN",
+    "TAIL_LOST",
+    "TAIL_UNKNOWN",
     "UNANSWERED_CLOSES",
     "UNREADABLE",
     "UNTOLD",
@@ -34,6 +42,9 @@ __all__ = [
 # Gauges of a population.
 CONNECTIONS = "connections held"
 """Connections from the end of their handshake until they were closed by either side."""
+
+LEAST_CONNECTIONS = "connections held: least"
+"""The fewest connections that a worker's population held at one moment of the second."""
 
 # Counts.
 OPENED = "connections opened"
@@ -52,6 +63,21 @@ MISSING = "messages missing"
 """Messages that a gap in the sequence numbers of a stream left out, in the second of its end."""
 FILLED = "messages missing: filled"
 """Missing messages that arrived later."""
+TAIL_LOST = "messages missing: at the end"
+"""Messages that a subscription had not received when it ended, although they were older than the
+plan's time-out. Other subscribers or publishers of the worker knew their numbers."""
+TAIL_UNKNOWN = "messages perhaps missing: at the end"
+"""The same for younger messages, older than a second: nobody knows whether they would have come."""
+NOT_RESUMED = "subscriptions not resumed"
+"""Subscriptions that were interrupted and had not been resumed when their user's time was over."""
+STATES_DUE = "shared states due"
+"""Users that share a state with others, and must report the state that they see in the end."""
+STATE_SEEN = "shared state: "
+"""The start of the names that count users by the state that they saw in the end. The rest is what
+they share, a space, and the digest of its state."""
+CHECKED = "users that check tenants"
+"""Users that look at each message whether it carries data of another tenant."""
+FOREIGN = "messages of other tenants"
 DOUBLED = "messages doubled"
 OUT_OF_ORDER = "messages out of order"
 """Messages that arrived after one with a higher number, over the same connection."""

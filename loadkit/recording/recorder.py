@@ -19,7 +19,7 @@ from loadkit.recording.labels import (
     OTHER_JOURNEY_ERRORS,
     LabelLimit,
 )
-from loadkit.recording.messages import EARLY, UNREADABLE, MessageLog
+from loadkit.recording.messages import CONNECTIONS, EARLY, LEAST_CONNECTIONS, UNREADABLE, MessageLog
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -200,6 +200,8 @@ class PopulationRecorder:
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
         self.counts.clear()
+        if CONNECTIONS in self.gauges:
+            self.gauges[LEAST_CONNECTIONS] = self.gauges[CONNECTIONS]
         self._least_held = self.held
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0

@@ -41,6 +41,7 @@ class Meter:
         "_random",
         "_think",
         "began",
+        "churn",
         "free",
         "has_failed",
         "has_thought",
@@ -72,11 +73,13 @@ class Meter:
         run_id: str = "",
         tenant: str = "",
         region: str = "",
+        churn: float = 0.0,
     ) -> None:
         self.recorder = recorder
         self.requests = recorder.requests
         self.now = clock.now
         self.run_id, self.tenant, self.region, self.timeout = run_id, tenant, region, timeout
+        self.churn = churn
         self._pacer = pacer
         self._think = think
         self._random = choices

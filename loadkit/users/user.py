@@ -10,6 +10,7 @@ from loadkit.drivers.base import Driver
 from loadkit.drivers.http.client import HttpClient, Verb
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.errors import ConfigurationError
+from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
 from loadkit.target import Account
 from loadkit.users.meter import Meter
@@ -33,6 +34,8 @@ class WorkerContext:
     recorder: Recorder
     pacer: Pacer
     run_id: str
+    tenants: Sequence[Account] = ()
+    """An account of each tenant of the users."""
 
 
 class User:
@@ -79,6 +82,7 @@ class User:
         self.renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
         """When to renew between two journeys, and how: see `renew_after`."""
         self._account = account
+        self._tenants = context.tenants
         self.meter = Meter(
             context.recorder.population(population.name),
             context.clock,
@@ -89,6 +93,7 @@ class User:
             run_id=context.run_id,
             tenant=account.tenant if account is not None else "",
             region=entry.region,
+            churn=population.workload.churn,
         )
         """Paces and records the user's operations."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
@@ -120,6 +125,41 @@ class User:
     def tenant(self) -> str:
         """The account's tenant; "" if there is none."""
         return self.meter.tenant
+
+    @property
+    def tenants(self) -> Sequence[Account]:
+        """An account of each tenant of the first population, for journeys that act for all of them.
+
+        They are accounts of other users, too. Empty if the environment has no accounts.
+        """
+        return self._tenants
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the user's time is over; infinite in the trial before the load."""
+        return self.meter.until - self.meter.now()
+
+    def shares_state(self, what: str) -> Callable[[str], None]:
+        """Say that the user sees a state that others see too, such as a document that they edit.
+
+        In the end, call the result with a digest of the state. All digests must be equal. A user
+        that never calls it leaves open what it saw.
+
+        Args:
+            what: the state, such as "dashboard/7"; users of one tenant share it.
+
+        """
+        what = f"{self.tenant}/{what}" if self.tenant else what
+        self.meter.count(STATES_DUE)
+        return lambda digest: self.meter.count(f"{STATE_SEEN}{what} {digest}")
+
+    def checks_tenants(self) -> Callable[[], None]:
+        """Say that the user looks at all that it receives whether it belongs to its tenant.
+
+        Call the result for each message that belongs to another tenant.
+        """
+        self.meter.count(CHECKED)
+        return lambda: self.meter.count(FOREIGN)
 
     def check(self, holds: bool, what: str) -> None:
         """If `holds` is False, record the last operation as failed: "check: `what`".

@@ -1,6 +1,7 @@
 """One user's WebSocket client, and the connection that a journey works with."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from types import TracebackType
@@ -12,10 +13,12 @@ from loadkit.drivers.base import Meter, NoResponse, TransportError
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.websocket.connection import Connection, Keepalive
+from loadkit.drivers.websocket.heads import StreamHeads
+from loadkit.drivers.websocket.ledger import Stream
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.timing import CONNECT, MESSAGE, SEND
+from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, SEND
 
 __all__ = [
     "Backend",
@@ -39,6 +42,9 @@ _COMPUTED = frozenset(
         "upgrade",
     }
 )
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 8.0
+"""A client that comes back waits for a random time up to the first of these seconds. Each failed
+attempt doubles that, up to the second."""
 _NORMAL = (1000, 1001)
 """Close codes after which an iteration over the messages ends like a list."""
 
@@ -92,6 +98,8 @@ class Handshake:
 class Backend(Protocol):
     """Opens connections: the driver."""
 
+    heads: StreamHeads
+
     def connect(
         self, handshake: Handshake, record: ConnectionRecord, deadline: float
     ) -> Awaitable[Connection]:
@@ -113,6 +121,8 @@ class WebSocketClient:
         self._meter = meter
         self._backend = backend
         self._connections: set[Connection] = set()
+        self._subscriptions: list[Subscription] = []
+        """Those whose end has not been counted."""
 
     async def connect(
         self,
@@ -186,13 +196,83 @@ class WebSocketClient:
             operation.succeeded(connection.opened_at, connection.handshake_size)
         self._connections = {each for each in self._connections if not each.is_lost}
         self._connections.add(connection)
-        return WebSocket(meter, connection, label)
+        return WebSocket(meter, connection, label, self._backend.heads, self._subscriptions)
+
+    async def stay(
+        self, begin: Callable[["Subscription | None"], Awaitable[tuple["WebSocket", "Subscription"]]]
+    ) -> None:
+        """Keep a connection until the user's time is over, and come back whenever it drops.
+
+        The client waits before it comes back: a random time, longer after each failed attempt. So
+        clients that dropped together do not come back together. The time from the drop until
+        `begin` returns is the time to reconnect. Where the plan states that connections drop, it
+        also drops them.
+
+        Args:
+            begin: opens a connection and subscribes. It gets the subscription to continue, None for
+                the first connection, whose failure ends the journey.
+
+        Raises:
+            UserFinished: the user's time is over.
+
+        """
+        meter = self._meter
+        ws, subscription = await begin(None)
+        while True:
+            try:
+                await ws.hold(random.expovariate(meter.churn) if meter.churn else inf)
+                dropped = meter.now()
+                ws.drop()
+            except ConnectionClosed as closed:
+                dropped = closed.ending.at
+            outcome = "not back"
+            try:
+                ws, subscription = await self._come_back(begin, subscription)
+                outcome = OK
+            finally:
+                if meter.is_recorded and not meter.is_cut:
+                    sample = Sample(
+                        ws.label, outcome, dropped, dropped, meter.now(), 0, meter.tenant, meter.region
+                    )
+                    meter.recorder.timing(RECONNECT).samples.append(sample)
+
+    async def _come_back(
+        self,
+        begin: Callable[["Subscription | None"], Awaitable[tuple["WebSocket", "Subscription"]]],
+        subscription: "Subscription",
+    ) -> tuple["WebSocket", "Subscription"]:
+        meter, longest = self._meter, _FIRST_WAIT
+        while True:
+            meter.intended = max(meter.intended, meter.now()) + random.uniform(0.0, longest)
+            pause = meter.pause()
+            if pause is not None:
+                await pause
+            try:
+                return await begin(subscription)
+            except NoResponse:
+                longest = min(2 * longest, _LONGEST_WAIT)
+
+    def knows(self, stream: Stream, number: int, tenant: str | None = None) -> None:
+        """Tell a number that the service has assigned, such as in its answer to a publisher.
+
+        A subscriber of this worker that never receives it has lost it.
+
+        Args:
+            stream: as the readers of messages call it.
+            number: the message's number in the stream.
+            tenant: whose stream it is; default: the user's tenant.
+
+        """
+        self._backend.heads.know(self._meter.tenant if tenant is None else tenant, stream, number)
 
     def close(self) -> None:
         """Close all connections."""
         for connection in self._connections:
             connection.leave()
         self._connections.clear()
+        for subscription in self._subscriptions:
+            subscription.settle(is_over=True)
+        self._subscriptions.clear()
 
 
 class WebSocket:
@@ -202,12 +282,22 @@ class WebSocket:
     `subscribe` measures them without waking the journey. `hold` waits meanwhile.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_label", "_meter")
+    __slots__ = ("__weakref__", "_connection", "_heads", "_meter", "_subscriptions", "label")
 
-    def __init__(self, meter: Meter, connection: Connection, label: str) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        connection: Connection,
+        label: str,
+        heads: StreamHeads,
+        subscriptions: list[Subscription],
+    ) -> None:
         self._meter = meter
         self._connection = connection
-        self._label = label
+        self.label = label
+        """The label that counts it."""
+        self._heads = heads
+        self._subscriptions = subscriptions
 
     @property
     def subprotocol(self) -> str:
@@ -220,7 +310,12 @@ class WebSocket:
         return self._connection.ending
 
     def subscribe(
-        self, reader: Reader, *, label: str | None = None, after: Subscription | None = None
+        self,
+        reader: Reader,
+        *,
+        label: str | None = None,
+        after: Subscription | None = None,
+        begins_after: Mapping[Stream, int] | None = None,
     ) -> Subscription:
         """Measure all further messages by stream, number and creation time; no task is woken.
 
@@ -232,6 +327,8 @@ class WebSocket:
             label: counts the messages; default: the label of the connection.
             after: the subscription of an earlier connection whose streams go on. Messages lost or
                 doubled between the two are counted.
+            begins_after: by stream, the last number before the subscription, where the service says
+                so. Then a stream of which nothing arrives is missed too.
 
         Raises:
             RuntimeError: the connection has a subscription.
@@ -240,7 +337,14 @@ class WebSocket:
         if self._connection.has_subscription:
             raise RuntimeError("a connection has one subscription; its reader tells the streams apart")
         self._settle()
-        subscription = Subscription(reader, self._meter, label or self._label, after)
+        subscription = Subscription(
+            reader, self._meter, label or self.label, after, after=begins_after, heads=self._heads
+        )
+        for earlier in self._subscriptions:
+            if earlier.is_ended:
+                earlier.settle(is_over=False)
+        self._subscriptions[:] = [each for each in self._subscriptions if not each.is_ended]
+        self._subscriptions.append(subscription)
         self._connection.subscribe(subscription)
         return subscription
 
@@ -263,7 +367,7 @@ class WebSocket:
         else:
             content = message if isinstance(message, bytes) else orjson.dumps(message)
         meter, connection = self._meter, self._connection
-        with await meter.begin(label or self._label, SEND) as operation:
+        with await meter.begin(label or self.label, SEND) as operation:
             if connection.ending is None:
                 connection.send(content, is_text=is_text)
                 if not await connection.taken(meter.now() + meter.timeout):
@@ -296,7 +400,7 @@ class WebSocket:
         meter.has_failed = True
         meter.intended = meter.free = max(meter.intended, now)
         if meter.is_recorded:
-            sample = Sample(self._label, "timeout", begun, begun, now, 0, meter.tenant, meter.region)
+            sample = Sample(self.label, "timeout", begun, begun, now, 0, meter.tenant, meter.region)
             meter.recorder.timing(MESSAGE).samples.append(sample)
         raise NoResponse("timeout")
 
@@ -345,6 +449,10 @@ class WebSocket:
         meter.intended = meter.free = max(meter.intended, until)
         self._leave_if_over()
 
+    def drop(self) -> None:
+        """Close the socket without a close frame, as a client does that loses its network."""
+        self._connection.drop()
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close, and wait until the service has closed too, at most five seconds."""
         connection = self._connection
@@ -370,7 +478,7 @@ class WebSocket:
 
     def __repr__(self) -> str:
         ending = self.ending
-        return f"<WebSocket {self._label}: {'open' if ending is None else ending.kind}>"
+        return f"<WebSocket {self.label}: {'open' if ending is None else ending.kind}>"
 
     async def _next(self, deadline: float) -> str | bytes | None:
         """The next message; None if there is none by `deadline`."""

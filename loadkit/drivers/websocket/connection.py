@@ -254,6 +254,11 @@ class Connection(asyncio.Protocol):
         self.close(CloseCode.GOING_AWAY)
         self._transport.close()
 
+    def drop(self) -> None:
+        """Close the socket without a close frame, as a client does that loses its network."""
+        self._end(OK, CloseCode.ABNORMAL_CLOSURE, "dropped", monotonic())
+        self._transport.abort()
+
     def abort(self) -> None:
         """Close the socket at once."""
         if not self._opened.done():
@@ -431,6 +436,8 @@ class Connection(asyncio.Protocol):
             return
         self.ending = Ending(kind, code, reason, at)
         self._record.ended(self.ending)
+        if self._subscription is not None:
+            self._subscription.ended(at, by_generator=kind == OK)
         if self._ping_alarm is not None:
             self._ping_alarm.cancel()
         if not self._lost.done():

@@ -18,6 +18,7 @@ from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
 from loadkit.drivers.websocket.client import Handshake, WebSocketClient
 from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.record import ConnectionRecord
 from loadkit.errors import ConfigurationError
 from loadkit.target import Address, Target
@@ -48,6 +49,7 @@ class WebSocketDriver:
         self._connect_timeout = target.connect_timeout
         self.sockets = 0
         """Open sockets, those in their handshake included."""
+        self.heads = StreamHeads()
 
     async def open(self) -> None:
         """Find an address that accepts connections, so that users need no look-up.
@@ -63,7 +65,8 @@ class WebSocketDriver:
         return WebSocketClient(meter, self)
 
     def gauges(self) -> dict[str, float]:
-        """The number of open sockets."""
+        """The number of open sockets. It also looks how far the streams are, once a second."""
+        self.heads.look(monotonic())
         return {"WebSocket sockets": float(self.sockets)}
 
     async def close(self) -> None:

@@ -85,6 +85,20 @@ class StreamLedger:
             for start, stop in zip(gaps.starts, gaps.stops, strict=True)
         )
 
+    def begin(self, stream: Stream, after: int) -> int:
+        """Note that the service continues a stream after a number; return what that leaves out.
+
+        A stream that has begun keeps what it knows of later numbers.
+        """
+        expected = self.following.get(stream)
+        if expected is None:
+            self._firsts[stream] = self.following[stream] = after + 1
+        elif expected <= after:
+            self._gaps_of(stream).add(expected, after + 1)
+            self.following[stream] = after + 1
+            return after + 1 - expected
+        return 0
+
     def reconnected(self) -> None:
         """Note that further messages come over a new connection, which has an order of its own."""
         self._latest = {stream: (-1, number) for stream, number in self.following.items()}

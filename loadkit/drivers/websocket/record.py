@@ -7,6 +7,7 @@ from loadkit.recording.messages import (
     BYTES_SENT,
     CONNECTIONS,
     DISCONNECTED,
+    LEAST_CONNECTIONS,
     MESSAGES_SENT,
     OPENED,
     UNANSWERED_CLOSES,
@@ -86,7 +87,8 @@ class ConnectionRecord:
 
     def _hold(self, change: int) -> None:
         gauges = self._meter.recorder.gauges
-        gauges[CONNECTIONS] = gauges.get(CONNECTIONS, 0.0) + change
+        gauges[CONNECTIONS] = held = gauges.get(CONNECTIONS, 0.0) + change
+        gauges[LEAST_CONNECTIONS] = min(gauges.get(LEAST_CONNECTIONS, 0.0), held)
 
     def _sample(self, timing: Timing, outcome: str, start: float, end: float) -> None:
         if self.begins():
