@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -46,8 +47,12 @@ async def _read_commands(context: Context, server: Server) -> None:
 
 async def _serve() -> None:
     context = Context.make(Config.from_environment())
+    app = App(context)
+    site: Any = app  # HttpProtocol asks it directly, so it is no ASGI application
     config = uvicorn.Config(
-        App(context),
+        site,
+        interface="asgi3",
+        lifespan="off",
         http=HttpProtocol,
         proxy_headers=False,
         ws="none",
@@ -56,14 +61,14 @@ async def _serve() -> None:
         server_header=False,
         date_header=False,
         headers=[("X-Instance", context.config.name)],
-        timeout_keep_alive=120,  # above the balancer's, which thus never reuses a closing one
         timeout_graceful_shutdown=3,
         backlog=4096,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     server = Server(config)
     commands = asyncio.create_task(_read_commands(context, server))
-    await server.serve([listener])
+    async with app.running():
+        await server.serve([listener])
     commands.cancel()
 
 
