@@ -1,22 +1,34 @@
-"""The service's own small parts, each alone: its pool, tokens, measurements, joined writes, faults."""
+"""The service's own small parts, each alone: its pool, tokens, measurements, protocol, faults."""
 
 import asyncio
+import json
+import os
 import random
 import signal
+import socket
 import sys
+import uuid
+from datetime import UTC, datetime
 
+import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from environments.local import usage
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
 from environments.local.process import Program
+from environments.local.service.cache import Cache, CacheError, parse
 from environments.local.service.config import Config
 from environments.local.service.context import Context
 from environments.local.service.database import Pool, PoolTimeoutError
+from environments.local.service.endpoint import Reply
 from environments.local.service.faults import ErrorBursts, InjectedError
+from environments.local.service.metrics import new_ids, read_events
 from environments.local.service.telemetry import BUCKETS, Telemetry
 from environments.local.service.tokens import TenantKeys, Tokens, hash_password, password_matches
-from environments.local.service.transport import JoiningTransport
+from environments.local.service.transport import BodyTooLargeError, HttpProtocol
 
 
 class FakeConnection:
@@ -25,6 +37,9 @@ class FakeConnection:
 
     def is_closed(self):
         return self.closed
+
+    async def close(self):
+        self.closed = True
 
 
 class FakePool(Pool):
@@ -131,6 +146,24 @@ def test_a_connection_that_was_cut_is_replaced():
     asyncio.run(run())
 
 
+def test_a_pool_opens_connections_when_needed_and_closes_those_that_stay_idle():
+    async def run():
+        pool = await open_pool(3)
+        assert len(pool._idle) == 1
+        taken = [await pool.take() for _ in range(3)]
+        for connection in reversed(taken):
+            pool.give_back(connection)
+        await pool.trim()
+        assert len(pool._idle) == 3  # all were in use since the last time
+        mine = await pool.take()
+        pool.give_back(mine)
+        await pool.trim()
+        assert [each.closed for each in taken] == [each is not mine for each in taken]
+        assert await pool.take() is mine
+
+    asyncio.run(run())
+
+
 def test_a_token_says_who_it_is_for_to_everybody_with_the_secret():
     token = Tokens("secret").issue("access", 7, 3, role="admin", login="x", seconds=60)
     identity = Tokens("secret").read("access", token)
@@ -185,6 +218,183 @@ def test_tenant_keys_are_stable_distinct_and_depend_on_the_secret():
     assert TenantKeys("secret")[5] == keys[5] != TenantKeys("other")[5]
 
 
+def test_each_row_of_a_page_gets_the_key_of_its_own_tenant():
+    keys = TenantKeys("secret")
+    page = '[{"tenant_key":7,"name":"x"},{"tenant_key":8,"name":"\\"tenant_key\\":9,"}]'
+    assert json.loads(keys.fill(page, 7)) == [
+        {"tenant_key": keys[7], "name": "x"},
+        {"tenant_key": keys[8], "name": '"tenant_key":9,'},
+    ]
+
+
+def test_new_ids_are_distinct_random_uuids():
+    ids = new_ids(1000)
+    assert len(set(ids)) == 1000
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(4, uuid.RFC_4122)}
+    assert [str(uuid.UUID(each)) for each in ids] == ids
+
+
+def test_events_become_columns_and_only_stated_times_are_sent():
+    now = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    events = read_events([{"name": "click", "value": 1}, {"name": "a.b", "value": 2.5e-7}], now)
+    assert (events.names, events.values, events.times) == ("{click,a.b}", "{1,2.5e-07}", None)
+    known = str(uuid.uuid4())
+    given = {"name": "click", "value": 1, "id": known.upper(), "time": "2026-11-25T12:00:00.5Z"}
+    events = read_events([{"name": "a", "value": 1}, given], now)
+    assert events.times == "{2026-11-26T12:00:00+00:00,2026-11-25T12:00:00.500000+00:00}"
+    assert events.ids[1] == known
+
+
+class Echo:
+    """A page that answers with what it was asked, after a moment; longer for shorter paths."""
+
+    def __init__(self, path):
+        self._path = path
+
+    async def answer(self, request):
+        try:
+            body = await request.read_body()
+        except BodyTooLargeError as error:
+            return Reply(str(error).encode(), 413)
+        for _ in range(20 - len(self._path)):
+            await asyncio.sleep(0)
+        return Reply(b"%b?%b %d" % (self._path, request.query, len(body)), 201, ((b"x-seen", b"yes"),))
+
+
+class EchoSite:
+    def find(self, _method, path):
+        return Echo(path), {}
+
+
+async def exchange(*packets):
+    """What an instance's protocol sends for these packets, each sent after the reaction to the last."""
+    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(
+        EchoSite(), interface="asgi3", lifespan="off", ws="none", proxy_headers=False, log_level="error"
+    )
+    state = ServerState()
+    state.default_headers = [(b"x-instance", b"one")]
+    server = await loop.create_server(lambda: HttpProtocol(config, state, {}, loop), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    for packet in packets:
+        writer.write(packet)
+        await writer.drain()
+        for _ in range(50):
+            await asyncio.sleep(0)
+    sent = await reader.read()
+    writer.close()
+    server.close()
+    assert not state.tasks
+    return sent
+
+
+def answer_of(text, close=False):
+    connection = "connection: close\r\n" if close else ""
+    return (
+        "HTTP/1.1 201 Created\r\nx-instance: one\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(text)}\r\nx-seen: yes\r\n{connection}\r\n{text}"
+    ).encode()
+
+
+def test_pipelined_requests_are_answered_in_order():
+    requests = b"".join(
+        b"GET %b HTTP/1.1\r\n%b\r\n" % (path, b"connection: close\r\n" if path == b"/long%20er" else b"")
+        for path in (b"/a?x=1", b"/bb", b"/long%20er")
+    )
+    expected = answer_of("/a?x=1 0") + answer_of("/bb? 0") + answer_of("/long er? 0", close=True)
+    assert asyncio.run(exchange(requests)) == expected
+
+
+def test_a_body_may_come_in_pieces_and_after_a_confirmation():
+    head = b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 6\r\n\r\n"
+    sent = asyncio.run(exchange(head, b"abc", b"def"))
+    assert sent == b"HTTP/1.1 100 Continue\r\n\r\n" + answer_of("/a? 6", close=True)
+
+
+def test_a_body_that_is_too_large_is_refused():
+    head = b"POST /a HTTP/1.0\r\ncontent-length: 4000001\r\n\r\n"
+    assert b"413 " in asyncio.run(exchange(head, b"x" * 4_000_001)).partition(b"\r\n")[0]
+
+
+def test_a_request_that_is_not_http_is_400():
+    assert asyncio.run(exchange(b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"+OK\r\n", b"OK"),
+        (b":-7\r\n", -7),
+        (b"$5\r\na\r\nbc\r\n", b"a\r\nbc"),
+        (b"$0\r\n\r\n", b""),
+        (b"$-1\r\n", None),
+        (b"*3\r\n$1\r\na\r\n:1\r\n*1\r\n+b\r\n", [b"a", 1, [b"b"]]),
+    ],
+)
+def test_an_answer_of_valkey_is_read_when_it_is_complete(sent, answer):
+    assert parse(b"?" + sent + b"more", 1) == (answer, 1 + len(sent))
+    assert all(parse(sent[:size], 0) is None for size in range(len(sent)))
+
+
+def test_a_refusal_of_valkey_is_an_error_with_its_words():
+    error, at = parse(b"-NOAUTH Authentication required.\r\n", 0)
+    assert (type(error), str(error), at) == (CacheError, "NOAUTH Authentication required.", 34)
+
+
+async def fake_valkey(answer):
+    """A server that answers each packet as told: bytes, or None to hang up. Returns it and a cache."""
+
+    async def converse(reader, writer):
+        while packet := await reader.read(4096):
+            sent = answer(packet)
+            if sent is None:
+                break
+            for at in range(len(sent)):  # in the smallest pieces
+                writer.write(sent[at : at + 1])
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    return server, Cache(f"redis://:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+
+
+def test_a_cache_that_was_cut_off_is_empty_and_connects_again():
+    answers = iter([b"+OK\r\n", None, b"+OK\r\n", b"$2\r\nhi\r\n", b"-ERR busy\r\n", b"$-1\r\n"])
+    asked = []
+
+    def answer(packet):
+        asked.append(packet)
+        return next(answers)
+
+    async def run():
+        server, cache = await fake_valkey(answer)
+        found = [await cache.get("key") for _ in range(4)]
+        await cache.close()
+        server.close()
+        for _ in range(20):  # until the server has noticed
+            await asyncio.sleep(0)
+        return found, cache
+
+    found, cache = asyncio.run(run())
+    assert found == [None, b"hi", None, None]
+    assert (cache.hits, cache.misses) == (1, 3)
+    login, get = b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n", b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"
+    assert asked == [login, get, login, get, get, get]
+
+
+def test_an_unreachable_cache_is_empty_and_says_so_when_a_message_is_lost():
+    async def run():
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            cache = Cache(f"redis://:secret@127.0.0.1:{unused.getsockname()[1]}/0")
+            await cache.put("key", b"value", 1.0)
+            assert await cache.get("key") is None
+            with pytest.raises(CacheError):
+                await cache.publish("channel", "message")
+
+    asyncio.run(run())
+
+
 def test_telemetry_tells_buckets_that_add_up():
     telemetry = Telemetry()
     timer = telemetry.timer("auth", "GET", "/me")
@@ -210,34 +420,6 @@ def test_a_reset_sets_counters_to_zero_and_leaves_gauges():
     telemetry.reset()
     assert (owner.total, owner.level) == (0, 7)
     assert "http_requests_total{" not in telemetry.text()
-
-
-class FakeTransport(asyncio.Transport):
-    def __init__(self):
-        super().__init__()
-        self.sent = []
-
-    def write(self, data):
-        self.sent.append(data)
-
-    def close(self):
-        self.sent.append("closed")
-
-
-def test_writes_of_one_moment_leave_together():
-    async def run():
-        inner = FakeTransport()
-        transport = JoiningTransport(inner)
-        transport.write(b"head ")
-        transport.write(b"body")
-        assert inner.sent == []
-        await asyncio.sleep(0)
-        transport.write(b"next")
-        transport.close()
-        await asyncio.sleep(0)
-        assert inner.sent == [b"head body", b"next", "closed"]
-
-    asyncio.run(run())
 
 
 def test_every_fault_of_the_catalogue_can_be_switched_on_in_the_service_and_off_again():
@@ -291,6 +473,33 @@ def test_unreadable_parameters_are_named(name, given, words):
 
 def test_given_parameters_stand_in_for_the_defaults():
     assert read_parameters("slow-share", {"delay": "2"}) == {"share": 0.1, "delay": 2.0}
+
+
+def test_usage_counts_the_children_of_a_part_and_nothing_of_one_that_has_ended(tmp_path):
+    busy = "held = bytearray(b'x') * 50_000_000\nwhile True: pass"
+    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {busy!r}])"
+    program = Program("busy", [sys.executable, "-c", parent], tmp_path / "log", tmp_path)
+    ended = Program("ended", [sys.executable, "-c", ""], tmp_path / "log", tmp_path)
+    program.start()
+    ended.start().wait()
+
+    async def run():
+        processes = {"busy": program.pid, "ended": ended.pid}
+        measured = {"busy": {"memory_mb": 0.0}}
+        async with asyncio.timeout(20.0):
+            while measured["busy"]["memory_mb"] < 50.0:
+                measured = await usage.measure(processes, os.getpid())
+        for child in psutil.Process(program.pid).children():
+            child.kill()
+        await program.stop()
+        return measured
+
+    measured = asyncio.run(run())
+    assert measured["busy"]["processes"] == 2
+    assert measured["busy"]["cpu_cores"] > 0.0
+    assert measured["ended"] == {"cpu_cores": 0.0, "memory_mb": 0.0, "processes": 0}
+    assert measured["supervisor"]["processes"] == 1
+    assert measured["total"]["processes"] == 3
 
 
 def test_a_frozen_program_has_stopped_when_freeze_returns(tmp_path):

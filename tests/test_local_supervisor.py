@@ -223,6 +223,16 @@ def test_status_shows_the_faults_that_are_on(environment, up, fault):
     assert fault("errors", "off")["faults"] == {}
 
 
+def test_status_tells_cpu_and_memory_of_each_part(environment, up):
+    usage = environment.verb("status")["usage"]
+    parts = {"postgres", "valkey", "haproxy", "prometheus", "metrics-1", "metrics-2", "supervisor"}
+    assert set(usage) == parts | {"total"}
+    assert all(usage[part]["memory_mb"] > 1 and usage[part]["cpu_cores"] >= 0 for part in parts)
+    assert usage["postgres"]["processes"] > usage["metrics-1"]["processes"] == 1
+    memory = sum(usage[part]["memory_mb"] for part in parts)
+    assert usage["total"]["memory_mb"] == pytest.approx(memory, abs=0.1)
+
+
 def test_slow_share_delays_requests_and_off_ends_it(client, up, fault):
     def seconds():
         began = time.perf_counter()

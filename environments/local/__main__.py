@@ -20,6 +20,7 @@ from environments.local import control
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS
 from environments.local.layout import PROJECT, Layout
+from environments.local.service.cache import CacheError, Connection
 from environments.local.supervisor import DEFAULT_SEED
 
 _START_SECONDS = 120.0  # the first start may fetch Prometheus
@@ -217,10 +218,12 @@ async def flush(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any
 
 
 async def _empty_cache(facts: dict[str, Any]) -> None:
-    import redis.asyncio
-
-    async with redis.asyncio.Redis.from_url(facts["cache"]) as cache:
-        await cache.flushall()
+    try:
+        cache = await Connection.open(facts["cache"])
+        await cache.ask(b"FLUSHDB")
+        cache.close()
+    except CacheError as error:
+        raise LocalError(f"the cache cannot be emptied: {error}") from None
 
 
 async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The pipe works independently of the service's requests, the database and the cac
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from environments.local.errors import LocalError
@@ -16,7 +17,8 @@ from environments.local.process import Program
 class Instance:
     """One running instance; it chooses its port and reports it when ready."""
 
-    def __init__(self, name: str, layout: Layout, settings: dict[str, Any]) -> None:
+    def __init__(self, name: str, layout: Layout, directory: Path, settings: dict[str, Any]) -> None:
+        """Prepare it; `directory` becomes its working directory."""
         self.name = name
         self.port = 0
         self.is_draining = False
@@ -24,8 +26,11 @@ class Instance:
             name,
             [sys.executable, "-m", "environments.local.service"],
             layout.logs / f"{name}.log",
-            PROJECT,
-            environment={"METRICS_SERVICE": json.dumps({**settings, "name": name})},
+            directory,
+            environment={
+                "PYTHONPATH": str(PROJECT),
+                "METRICS_SERVICE": json.dumps({**settings, "name": name}),
+            },
         )
         self._answers = asyncio.StreamReader()
         self._order = asyncio.Lock()

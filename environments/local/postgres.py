@@ -25,14 +25,15 @@ _HERE = Path(__file__).parent
 # PostgreSQL loses nothing.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+    "unix_socket_directories": ".",  # the cluster
     "max_connections": "300",
-    "shared_buffers": "512MB",
+    "shared_buffers": "96MB",  # more would be memory that the kernel cannot take back
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "synchronous_commit": "off",
     "wal_level": "minimal",  # bulk loads into tables emptied in the same transaction need no log
     "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
@@ -65,21 +66,34 @@ def dsn(port: int, user: str, secret: str, database: str = DATABASE) -> str:
     return f"postgresql://{user}:{secret}@127.0.0.1:{port}/{database}"
 
 
+def service_dsn(port: int, secret: str) -> str:
+    """The connection URL for a process of the service, whose working directory is the cluster.
+
+    A Unix socket saves both sides a part of each query. This path to it is never too long.
+    """
+    return f"postgresql://{SERVICE_ROLE}:{secret}@/{DATABASE}?host=/proc/self/cwd&port={port}"
+
+
+def cluster(layout: Layout) -> Path:
+    """The directory of the database's files."""
+    return layout.directory / f"postgres-{version(binaries.postgres())}"
+
+
 async def start(layout: Layout) -> tuple[Program, int]:
     """Start PostgreSQL on the environment's cluster, created on first use. Raises LocalError."""
     programs = binaries.postgres()
-    cluster = layout.directory / f"postgres-{version(programs)}"
-    if not (cluster / "PG_VERSION").exists():
-        _make_cluster(programs, cluster, layout)
+    files = cluster(layout)
+    if not (files / "PG_VERSION").exists():
+        _make_cluster(programs, files, layout)
     # The lock proves that no supervisor runs, so no server does; a process with the old pid is
     # another one.
-    (cluster / "postmaster.pid").unlink(missing_ok=True)
+    (files / "postmaster.pid").unlink(missing_ok=True)
 
     def make(port: int) -> Program:
         settings = [f"-c{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
         return Program(
             "postgres",
-            [str(programs / "postgres"), "-D", str(cluster), *settings],
+            [str(programs / "postgres"), "-D", str(files), *settings],
             layout.logs / "postgres.log",
             layout.directory,
             death_signal=signal.SIGQUIT,  # ends its children and frees its shared memory
@@ -133,8 +147,8 @@ async def prepare(port: int, secret: str) -> None:
         await connection.close()
 
 
-def _make_cluster(programs: Path, cluster: Path, layout: Layout) -> None:
-    draft = cluster.with_name(cluster.name + ".draft")
+def _make_cluster(programs: Path, files: Path, layout: Layout) -> None:
+    draft = files.with_name(files.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     password = layout.directory / "password.draft"
     password.touch(mode=0o600)
@@ -166,7 +180,7 @@ def _make_cluster(programs: Path, cluster: Path, layout: Layout) -> None:
         password.unlink()
     if done.returncode != 0:
         raise LocalError(f"initdb failed: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
-    draft.rename(cluster)
+    draft.rename(files)
 
 
 def _is_root() -> bool:

@@ -80,7 +80,8 @@ class Monitor:
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
         ]
-        return Program("prometheus", command, self._log, self._directory)
+        # Its garbage collector runs twice as often as usual, for a third less memory.
+        return Program("prometheus", command, self._log, self._directory, environment={"GOGC": "50"})
 
     def scrape(self, instances: dict[str, int], exporter: int) -> None:
         """Set the targets: instances by name, and HAProxy's exporter (loopback ports)."""

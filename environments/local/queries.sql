@@ -1,6 +1,11 @@
 -- The service's queries: one function per endpoint, so one round trip per request. Each sets the
 -- tenant first (for this transaction only), and row-level security then applies to the caller.
--- They are loaded at each start.
+-- They are loaded at each start. Lists are returned as JSON, which the service passes on as it is.
+--
+-- Three habits keep them cheap. The tenant is set where variables are declared, because an
+-- expression needs no executor. Functions that only read are STABLE, so they need no snapshots of
+-- their own. JSON of many rows is joined by concat(), which looks up the output functions once;
+-- json_build_object() and json_agg() do so for every value.
 
 -- Every query has one good plan for all arguments; planning again costs more than running it.
 ALTER ROLE metrics_service SET plan_cache_mode = force_generic_plan;
@@ -15,100 +20,111 @@ $$;
 CREATE OR REPLACE FUNCTION api.me(tenant integer, account integer)
 RETURNS TABLE (id integer, username text, role text, tenant_id integer, tenant_name text)
 LANGUAGE plpgsql AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     RETURN QUERY SELECT u.id, u.username, u.role, t.id, t.name
         FROM users u JOIN tenants t ON t.id = u.tenant_id WHERE u.id = account;
 END $$;
 
--- The ids stored for the key: the given ones, or those of the first request with this key.
+-- The ids stored for the key: null for the given ones, else those of the first request with the key.
 CREATE OR REPLACE FUNCTION api.claim_key(tenant integer, wanted text, given uuid[], run text)
 RETURNS uuid[] LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO idempotency_keys (tenant_id, key, ids, run_id) VALUES (tenant, wanted, given, run) ON CONFLICT DO NOTHING;
     IF FOUND THEN
-        RETURN given;
+        RETURN NULL;
     END IF;
     RETURN (SELECT k.ids FROM idempotency_keys k WHERE k.key = wanted);
 END $$;
 
-CREATE OR REPLACE FUNCTION api.insert_events(
-    tenant integer, run text, session uuid, ids uuid[], names text[], times timestamptz[], vals double precision[])
-RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO metric_events (id, tenant_id, session_id, name, value, time, run_id)
-        SELECT e.id, tenant, session, e.name, e.value, e.time, run
-        FROM unnest(ids, names, times, vals) AS e (id, name, time, value);
-    INSERT INTO rollup_pending (tenant_id, day, name, events, total)
-        SELECT tenant, (e.time AT TIME ZONE 'UTC')::date, e.name, count(*), sum(e.value)
-        FROM unnest(names, times, vals) AS e (name, time, value) GROUP BY 2, 3;
-END $$;
-
--- Null if the tenant has no such session.
+-- Null if the tenant has no such session, no ids if the events were stored as given, else the ids
+-- that the first request with the key stored. An event without a time happened at `moment`.
 CREATE OR REPLACE FUNCTION api.store_events(
-    tenant integer, run text, idempotency_key text, session uuid,
+    tenant integer, run text, idempotency_key text, session uuid, moment timestamptz,
     ids uuid[], names text[], times timestamptz[], vals double precision[])
 RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
-    stored uuid[] := ids;
+    own text := set_config('app.tenant', tenant::text, true);
+    stored uuid[];
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     IF session IS NOT NULL AND NOT EXISTS (SELECT FROM sessions s WHERE s.id = session) THEN
         RETURN NULL;
     END IF;
     IF idempotency_key IS NOT NULL THEN
         stored := api.claim_key(tenant, idempotency_key, ids, run);
+        IF stored IS NOT NULL THEN
+            RETURN stored;
+        END IF;
     END IF;
-    IF stored = ids THEN
-        PERFORM api.insert_events(tenant, run, session, ids, names, times, vals);
-    END IF;
-    RETURN stored;
+    INSERT INTO metric_events (id, tenant_id, session_id, name, value, time, run_id)
+        SELECT e.id, tenant, session, e.name, e.value, coalesce(e.time, moment), run
+        FROM unnest(ids, names, times, vals) AS e (id, name, time, value);
+    INSERT INTO rollup_pending (tenant_id, moment, names, times, vals) VALUES (tenant, moment, names, times, vals);
+    RETURN '{}';
 END $$;
 
--- The session's id, then its events' ids.
+-- No ids if the session and its events were stored as given, else the ids that the first request
+-- with the key stored: the session's, then its events'.
 CREATE OR REPLACE FUNCTION api.store_session(
     tenant integer, run text, idempotency_key text, session uuid, account integer, platform text, started timestamptz,
-    ids uuid[], names text[], times timestamptz[], vals double precision[])
+    moment timestamptz, ids uuid[], names text[], times timestamptz[], vals double precision[])
 RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
-    stored uuid[] := session || ids;
+    own text := set_config('app.tenant', tenant::text, true);
+    stored uuid[];
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     IF idempotency_key IS NOT NULL THEN
         stored := api.claim_key(tenant, idempotency_key, session || ids, run);
+        IF stored IS NOT NULL THEN
+            RETURN stored;
+        END IF;
     END IF;
-    IF stored = session || ids THEN
-        INSERT INTO sessions (id, tenant_id, user_id, platform, started_at, event_count, run_id)
-            VALUES (session, tenant, account, platform, started, cardinality(ids), run);
-        PERFORM api.insert_events(tenant, run, session, ids, names, times, vals);
-    END IF;
-    RETURN stored;
+    INSERT INTO sessions (id, tenant_id, user_id, platform, started_at, event_count, run_id)
+        VALUES (session, tenant, account, platform, started, cardinality(ids), run);
+    RETURN api.store_events(tenant, run, NULL, session, moment, ids, names, times, vals);
 END $$;
 
+CREATE OR REPLACE FUNCTION api.event_json(
+    id uuid, tenant integer, session uuid, name text, value double precision, "time" timestamptz)
+RETURNS text LANGUAGE sql STABLE RETURN concat(
+    '{"id":"', id, '","tenant_key":', tenant,
+    ',"session_id":', CASE WHEN session IS NULL THEN 'null' ELSE concat('"', session, '"') END,
+    ',"name":', to_json(name), ',"value":', value, ',"time":', to_json("time"), '}');
+
 -- A page of events, newest first; the cursor is the last row of the previous page. Two statements,
--- because each uses another index.
+-- because each uses another index. The keys of tenants are secrets of the service: a row's
+-- `tenant_key` is its tenant's id here, and the service replaces it.
 CREATE OR REPLACE FUNCTION api.events(
     tenant integer, since timestamptz, until timestamptz, wanted text, cursor_time timestamptz, cursor_id uuid, page integer)
-RETURNS TABLE (id text, tenant_id integer, session_id text, name text, value double precision, "time" timestamptz)
-LANGUAGE plpgsql AS $$
+RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     IF wanted IS NULL THEN
-        RETURN QUERY SELECT e.id::text, e.tenant_id, e.session_id::text, e.name, e.value, e.time FROM metric_events e
-            WHERE e.time >= since AND e.time < until AND e.time <= cursor_time AND (e.time, e.id) < (cursor_time, cursor_id)
-            ORDER BY e.time DESC, e.id DESC LIMIT page;
-    ELSE
-        RETURN QUERY SELECT e.id::text, e.tenant_id, e.session_id::text, e.name, e.value, e.time FROM metric_events e
+        RETURN (SELECT concat(
+                '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, e.name, e.value, e.time), ','), '],"next":',
+                CASE count(*) WHEN page THEN concat('"', extract(epoch FROM min(e.time)), '_', (array_agg(e.id))[page], '"')
+                ELSE 'null' END, '}')
+            FROM (SELECT * FROM metric_events e
+                WHERE e.time >= since AND e.time < until AND e.time <= cursor_time AND (e.time, e.id) < (cursor_time, cursor_id)
+                ORDER BY e.time DESC, e.id DESC LIMIT page) e);
+    END IF;
+    RETURN (SELECT concat(
+            '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, e.name, e.value, e.time), ','), '],"next":',
+            CASE count(*) WHEN page THEN concat('"', extract(epoch FROM min(e.time)), '_', (array_agg(e.id))[page], '"')
+            ELSE 'null' END, '}')
+        FROM (SELECT * FROM metric_events e
             WHERE e.name = wanted AND e.time >= since AND e.time < until
             AND e.time <= cursor_time AND (e.time, e.id) < (cursor_time, cursor_id)
-            ORDER BY e.time DESC, e.id DESC LIMIT page;
-    END IF;
+            ORDER BY e.time DESC, e.id DESC LIMIT page) e);
 END $$;
 
 -- The tenant's overview: totals of thirty days, busiest metrics, latest sessions, dashboards.
-CREATE OR REPLACE FUNCTION api.overview(tenant integer) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION api.overview(tenant integer) RETURNS json LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     RETURN (SELECT json_build_object(
         'tenant', (SELECT t.name FROM tenants t WHERE t.id = tenant),
         'events', (SELECT coalesce(sum(r.events), 0) FROM rollup r WHERE r.day > current_date - 30),
@@ -126,82 +142,114 @@ BEGIN
 END $$;
 
 -- One widget with thirty days of its metric; null if the tenant has no such widget.
-CREATE OR REPLACE FUNCTION api.widget(tenant integer, wanted integer) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION api.widget(tenant integer, wanted integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
-    RETURN (SELECT json_build_object('id', w.id, 'dashboard', d.title, 'kind', w.kind, 'name', w.name, 'unit', m.unit,
-        'series', (SELECT json_agg(s ORDER BY s.day) FROM (
-            SELECT days.day, coalesce(r.events, 0) AS events, r.total / nullif(r.events, 0) AS mean
+    RETURN (SELECT concat(
+            '{"id":', w.id, ',"dashboard":', to_json(d.title), ',"kind":', to_json(w.kind), ',"name":', to_json(w.name),
+            ',"unit":', coalesce(to_json(m.unit)::text, 'null'), ',"series":[', s.points, ']}')
+        FROM widgets w JOIN dashboards d ON d.id = w.dashboard_id LEFT JOIN metrics m ON m.name = w.name,
+        LATERAL (SELECT string_agg(concat(
+                '{"day":"', days.day, '","events":', coalesce(r.events, 0),
+                ',"mean":', coalesce((r.total / nullif(r.events, 0))::text, 'null'), '}'), ',' ORDER BY days.day) AS points
             FROM (SELECT current_date - back AS day FROM generate_series(0, 29) back) days
-            LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day) s))
-        FROM widgets w JOIN dashboards d ON d.id = w.dashboard_id LEFT JOIN metrics m ON m.name = w.name
+            LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day AND r.day > current_date - 30) s
         WHERE w.id = wanted);
 END $$;
 
+CREATE OR REPLACE FUNCTION api.group_json(key text, sessions bigint, events numeric, mean double precision)
+RETURNS text LANGUAGE sql STABLE RETURN concat(
+    '{"key":', to_json(key), ',"sessions":', coalesce(sessions::text, 'null'),
+    ',"events":', events, ',"mean":', coalesce(mean::text, 'null'), '}');
+
 -- Thirty days of events by name, category or day; or the latest 500 sessions by user or platform.
-CREATE OR REPLACE FUNCTION api.analytics(tenant integer, dimension text)
-RETURNS TABLE (key text, sessions bigint, events bigint, mean double precision) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION api.analytics(tenant integer, dimension text) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
-    IF dimension IN ('user', 'platform') THEN
-        RETURN QUERY SELECT CASE dimension WHEN 'user' THEN u.username ELSE s.platform END,
-                count(*), sum(s.event_count)::bigint, avg(s.event_count)::double precision
-            FROM (SELECT * FROM public.sessions ORDER BY started_at DESC LIMIT 500) s JOIN users u ON u.id = s.user_id
-            GROUP BY 1 ORDER BY 3 DESC LIMIT 50;
+    CASE dimension
+    WHEN 'user' THEN
+        RETURN (SELECT concat('[', string_agg(api.group_json(u.username, g.sessions, g.events, g.mean), ',' ORDER BY g.events DESC), ']')
+            FROM (SELECT s.user_id, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean
+                FROM (SELECT * FROM sessions ORDER BY started_at DESC LIMIT 500) s
+                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g JOIN users u ON u.id = g.user_id);
+    WHEN 'platform' THEN
+        RETURN (SELECT concat('[', string_agg(api.group_json(g.platform, g.sessions, g.events, g.mean), ','), ']')
+            FROM (SELECT s.platform, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean
+                FROM (SELECT * FROM sessions ORDER BY started_at DESC LIMIT 500) s
+                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g);
+    WHEN 'day' THEN
+        RETURN (SELECT concat('[', string_agg(api.group_json(g.day::text, NULL, g.events, g.mean), ','), ']')
+            FROM (SELECT r.day, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean
+                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
+    WHEN 'name' THEN
+        RETURN (SELECT concat('[', string_agg(api.group_json(g.name, NULL, g.events, g.mean), ','), ']')
+            FROM (SELECT r.name, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean
+                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
     ELSE
-        RETURN QUERY SELECT
-                CASE dimension WHEN 'name' THEN r.name WHEN 'category' THEN coalesce(m.category, 'other') ELSE r.day::text END,
-                NULL::bigint, sum(r.events)::bigint, sum(r.total) / nullif(sum(r.events), 0)
-            FROM rollup r LEFT JOIN metrics m ON m.name = r.name WHERE r.day > current_date - 30
-            GROUP BY 1 ORDER BY 3 DESC LIMIT 50;
-    END IF;
+        RETURN (SELECT concat('[', string_agg(api.group_json(g.category, NULL, g.events, g.mean), ','), ']')
+            FROM (SELECT coalesce(m.category, 'other') AS category, sum(r.events) AS events,
+                    sum(r.total) / nullif(sum(r.events), 0) AS mean
+                FROM rollup r LEFT JOIN metrics m ON m.name = r.name WHERE r.day > current_date - 30
+                GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
+    END CASE;
 END $$;
 
-CREATE OR REPLACE FUNCTION api.list_tenants(tenant integer)
-RETURNS TABLE (id integer, parent_id integer, name text, created_at timestamptz) LANGUAGE plpgsql AS $$
+-- The caller's tenant and the tenants it created, newest first. A tenant created by another carries
+-- the other's key.
+CREATE OR REPLACE FUNCTION api.list_tenants(tenant integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
-    RETURN QUERY SELECT t.id, t.parent_id, t.name, t.created_at FROM tenants t ORDER BY t.id DESC LIMIT 50;
+    RETURN (SELECT concat('{"tenants":[', string_agg(concat(
+            '{"id":', t.id, ',"tenant_key":', CASE t.id WHEN tenant THEN t.id ELSE t.parent_id END,
+            ',"name":', to_json(t.name), ',"created_at":', to_json(t.created_at), '}'), ','), ']}')
+        FROM (SELECT * FROM tenants ORDER BY id DESC LIMIT 50) t);
 END $$;
 
 CREATE OR REPLACE FUNCTION api.create_tenant(tenant integer, run text, wanted text) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
     created integer;
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     INSERT INTO tenants (parent_id, name, run_id) VALUES (tenant, wanted, run) RETURNING id INTO created;
     RETURN created;
 END $$;
 
-CREATE OR REPLACE FUNCTION api.list_users(tenant integer, after integer)
-RETURNS TABLE (id integer, tenant_id integer, username text, role text, created_at timestamptz) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION api.list_users(tenant integer, after integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
-    RETURN QUERY SELECT u.id, u.tenant_id, u.username, u.role, u.created_at FROM users u
-        WHERE u.id > after ORDER BY u.id LIMIT 50;
+    RETURN (SELECT concat('{"users":[', string_agg(concat(
+            '{"id":', u.id, ',"tenant_key":', u.tenant_id, ',"username":', to_json(u.username),
+            ',"role":', to_json(u.role), ',"created_at":', to_json(u.created_at), '}'), ','),
+            '],"next":', CASE count(*) WHEN 50 THEN max(u.id)::text ELSE 'null' END, '}')
+        FROM (SELECT * FROM users WHERE id > after ORDER BY id LIMIT 50) u);
 END $$;
 
 CREATE OR REPLACE FUNCTION api.create_user(tenant integer, run text, wanted text, hash bytea, role text)
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
     created integer;
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
     INSERT INTO users (tenant_id, username, password_hash, role, run_id) VALUES (tenant, wanted, hash, role, run)
         RETURNING id INTO created;
     RETURN created;
 END $$;
 
-CREATE OR REPLACE FUNCTION api.usage(tenant integer) RETURNS json LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION api.usage(tenant integer) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    PERFORM set_config('app.tenant', tenant::text, true);
-    RETURN (SELECT json_build_object(
-        'tenant', (SELECT t.name FROM tenants t WHERE t.id = tenant),
-        'users', (SELECT count(*) FROM users),
-        'dashboards', (SELECT count(*) FROM dashboards),
-        'days', (SELECT coalesce(json_agg(d), '[]') FROM (
+    RETURN (SELECT concat(
+        '{"tenant":', (SELECT to_json(t.name) FROM tenants t WHERE t.id = tenant),
+        ',"users":', (SELECT count(*) FROM users),
+        ',"dashboards":', (SELECT count(*) FROM dashboards),
+        ',"days":[', (SELECT string_agg(concat('{"day":"', d.day, '","events":', d.events, ',"metrics":', d.metrics, '}'), ',') FROM (
             SELECT r.day, sum(r.events) AS events, count(*) AS metrics FROM rollup r
-            WHERE r.day > current_date - 30 GROUP BY r.day ORDER BY r.day) d)));
+            WHERE r.day > current_date - 30 GROUP BY r.day ORDER BY r.day) d), ']}'));
 END $$;
 
 -- Adds rows written since the last call to the rollup. Every instance calls it; one at a time works.
@@ -213,8 +261,9 @@ BEGIN
     END IF;
     WITH moved AS (DELETE FROM rollup_pending RETURNING *)
     INSERT INTO rollup (tenant_id, day, name, events, total)
-        SELECT m.tenant_id, m.day, m.name, sum(m.events), sum(m.total) FROM moved m GROUP BY 1, 2, 3
-        ON CONFLICT (tenant_id, day, name) DO UPDATE
+        SELECT m.tenant_id, (coalesce(e.time, m.moment) AT TIME ZONE 'UTC')::date, e.name, count(*), sum(e.value)
+        FROM moved m, unnest(m.names, m.times, m.vals) AS e (name, time, value) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (tenant_id, name, day) DO UPDATE
             SET events = rollup.events + excluded.events, total = rollup.total + excluded.total;
 END $$;
 
@@ -224,9 +273,11 @@ BEGIN
     RETURN QUERY
         WITH gone AS (DELETE FROM metric_events e WHERE e.run_id = run RETURNING e.tenant_id, e.name, e.value, e.time),
         undone AS (
-            INSERT INTO rollup_pending (tenant_id, day, name, events, total)
+            INSERT INTO rollup (tenant_id, day, name, events, total)
                 SELECT g.tenant_id, (g.time AT TIME ZONE 'UTC')::date, g.name, -count(*), -sum(g.value)
-                FROM gone g GROUP BY 1, 2, 3)
+                FROM gone g GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+                ON CONFLICT (tenant_id, name, day) DO UPDATE
+                    SET events = rollup.events + excluded.events, total = rollup.total + excluded.total)
         SELECT 'metric_events', count(*) FROM gone;
     RETURN QUERY WITH gone AS (DELETE FROM sessions s WHERE s.run_id = run RETURNING 1) SELECT 'sessions', count(*) FROM gone;
     RETURN QUERY WITH gone AS (DELETE FROM idempotency_keys k WHERE k.run_id = run RETURNING 1)

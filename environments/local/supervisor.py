@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from environments.local import control, postgres, valkey
+from environments.local import control, postgres, usage, valkey
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
 from environments.local.haproxy import SLOTS, Balancer
@@ -28,7 +28,8 @@ from environments.local.service.config import VERSION
 
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
-_POOL_SIZE = 40  # connections per instance: a fifth stays free at the peak load
+# The most connections of an instance. They share two cores, so more would only wait for each other.
+_POOL_SIZE = 6
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
@@ -93,12 +94,14 @@ class Supervisor:
 
     async def _add_instance(self, name: str) -> None:
         settings = {
-            "database": postgres.dsn(self._postgres_port, postgres.SERVICE_ROLE, self._secret),
+            "database": postgres.service_dsn(self._postgres_port, self._secret),
             "cache": valkey.url(self._valkey_port, self._secret),
             "secret": self._secret,
             "pool_size": _POOL_SIZE,
         }
-        instance = self._instances[name] = Instance(name, self._layout, settings)
+        instance = self._instances[name] = Instance(
+            name, self._layout, postgres.cluster(self._layout), settings
+        )
         self._instances = dict(sorted(self._instances.items(), key=lambda item: int(item[0].split("-")[1])))
         await instance.start()
         await instance.set_faults(self._service_faults())
@@ -155,7 +158,10 @@ class Supervisor:
         if verb == "ping":
             return {}
         if verb == "status":
-            return {**await self._facts(), "rows": await self._rows()}
+            facts = await self._facts()
+            programs = {program.name: program.pid for program in self._programs() if program.is_alive}
+            measured = await usage.measure(programs, os.getpid())  # before the rows are counted
+            return {**facts, "usage": measured, "rows": await self._rows()}
         async with self._busy:
             if verb == "scale":
                 await self._scale(order["instances"])

@@ -20,7 +20,7 @@ __all__ = ["add", "execute"]
 _VERBS = {
     "up": "start the environment; it stays up between runs",
     "down": "stop all processes of the environment",
-    "status": "print the processes of the environment, their addresses and states",
+    "status": "print the processes of the environment, their addresses, states, CPU and memory",
     "logs": "print the last lines of the logs, of all parts or one: logs local postgres --lines 100",
     "seed": "fill the database: seed local --events 10M",
     "scale": "set the number of instances: scale local 4",

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -17,16 +18,26 @@ from environments.local.service.app import App
 from environments.local.service.config import Config
 from environments.local.service.context import Context
 from environments.local.service.transport import HttpProtocol
+from environments.local.service.websocket import Connections
 
 
 class Server(uvicorn.Server):
-    """uvicorn that reports when it accepts requests."""
+    """uvicorn that reports when it accepts requests, and closes WebSocket connections at its end."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and report the port to the supervisor."""
         await super().startup(sockets)
         if sockets and self.started:
             _answer({"port": sockets[0].getsockname()[1]})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        await self._connections.end()
+        await super().shutdown(sockets)
 
 
 def _answer(facts: dict[str, object]) -> None:
@@ -46,8 +57,12 @@ async def _read_commands(context: Context, server: Server) -> None:
 
 async def _serve() -> None:
     context = Context.make(Config.from_environment())
+    app = App(context)
+    site: Any = app  # HttpProtocol asks it directly, so it is no ASGI application
     config = uvicorn.Config(
-        App(context),
+        site,
+        interface="asgi3",
+        lifespan="off",
         http=HttpProtocol,
         proxy_headers=False,
         ws="none",
@@ -56,14 +71,14 @@ async def _serve() -> None:
         server_header=False,
         date_header=False,
         headers=[("X-Instance", context.config.name)],
-        timeout_keep_alive=120,  # above the balancer's, which thus never reuses a closing one
         timeout_graceful_shutdown=3,
         backlog=4096,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    server = Server(config)
+    server = Server(config, context.connections)
     commands = asyncio.create_task(_read_commands(context, server))
-    await server.serve([listener])
+    async with app.running():
+        await server.serve([listener])
     commands.cancel()
 
 

@@ -4,28 +4,17 @@ from typing import Any
 
 import orjson
 
-from environments.local.service.endpoint import ApiError, Call, Reply
+from environments.local.service.endpoint import ApiError, Call, Reply, json_reply
 from environments.local.service.tokens import hash_password
 
 _ROLES = ("member", "admin")
 
 
-async def list_tenants(call: Call) -> dict[str, Any]:
+async def list_tenants(call: Call) -> Reply:
     """The caller's tenant and the tenants it created, newest first."""
-    keys = call.context.tenant_keys
     own = call.caller.tenant
-    rows = await call.context.pool.rows("SELECT * FROM api.list_tenants($1)", own)
-    # A tenant created here belongs to the caller's tenant, so it carries that tenant's key.
-    tenants = [
-        {
-            "id": row["id"],
-            "tenant_key": keys[row["id"] if row["id"] == own else row["parent_id"]],
-            "name": row["name"],
-            "created_at": row["created_at"],
-        }
-        for row in rows
-    ]
-    return {"tenants": tenants}
+    page = await call.context.pool.value("SELECT api.list_tenants($1)", own)
+    return Reply(call.context.tenant_keys.fill(page, own))
 
 
 async def create_tenant(call: Call) -> Reply:
@@ -34,10 +23,10 @@ async def create_tenant(call: Call) -> Reply:
     created = await call.context.pool.value(
         "SELECT api.create_tenant($1, $2, $3)", call.caller.tenant, call.run_id, name
     )
-    return Reply({"id": created, "name": name}, 201)
+    return json_reply({"id": created, "name": name}, 201)
 
 
-async def list_users(call: Call) -> dict[str, Any]:
+async def list_users(call: Call) -> Reply:
     """A page of the tenant's users; `next` is the next page's `after`."""
     try:
         after = int(call.query.get("after", "0"))
@@ -45,19 +34,9 @@ async def list_users(call: Call) -> dict[str, Any]:
         raise ApiError(422, "after: expected the id of a user") from None
     if not 0 <= after < 2**31:
         raise ApiError(422, "after: expected the id of a user")
-    rows = await call.context.pool.rows("SELECT * FROM api.list_users($1, $2)", call.caller.tenant, after)
-    keys = call.context.tenant_keys
-    users = [
-        {
-            "id": row["id"],
-            "tenant_key": keys[row["tenant_id"]],
-            "username": row["username"],
-            "role": row["role"],
-            "created_at": row["created_at"],
-        }
-        for row in rows
-    ]
-    return {"users": users, "next": rows[-1]["id"] if len(rows) == 50 else None}
+    own = call.caller.tenant
+    page = await call.context.pool.value("SELECT api.list_users($1, $2)", own, after)
+    return Reply(call.context.tenant_keys.fill(page, own))
 
 
 async def create_user(call: Call) -> Reply:
@@ -74,7 +53,7 @@ async def create_user(call: Call) -> Reply:
         hash_password(password),
         role,
     )
-    return Reply({"id": created, "username": username, "role": role}, 201)
+    return json_reply({"id": created, "username": username, "role": role}, 201)
 
 
 async def usage(call: Call) -> dict[str, Any]:

@@ -3,25 +3,21 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 
 import asyncpg
-from redis.exceptions import RedisError
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from environments.local.service import admin, auth, dashboard, metrics
+from environments.local.service import admin, auth, collab, dashboard, metrics, stream
+from environments.local.service.cache import CacheError
 from environments.local.service.config import VERSION
 from environments.local.service.context import Context
 from environments.local.service.database import PoolTimeoutError
-from environments.local.service.endpoint import Endpoint, Handler
+from environments.local.service.endpoint import Endpoint, Handler, Reply, error_reply, json_reply
+from environments.local.service.transport import Page, Request
 
 _ROLLUP_SECONDS = 3.0
+_TRIM_SECONDS = 60.0
 
 # Group, method, path, handler, role (None: open to all).
 ENDPOINTS: tuple[tuple[str, str, str, Handler, str | None], ...] = (
@@ -40,57 +36,95 @@ ENDPOINTS: tuple[tuple[str, str, str, Handler, str | None], ...] = (
     ("admin", "GET", "/api/v1/admin/users", admin.list_users, "admin"),
     ("admin", "POST", "/api/v1/admin/users", admin.create_user, "admin"),
     ("admin", "GET", "/api/v1/admin/usage", admin.usage, "admin"),
+    ("stream", "GET", "/api/v1/stream", stream.subscribe, "member"),
+    ("stream", "POST", "/api/v1/stream/publish", stream.publish, "member"),
+    ("stream", "GET", "/api/v1/collab/{id:int}", collab.edit, "member"),
 )
 
 
+_NUMBER = "/{id:int}"
+_LONGEST_NUMBER = 18
+_NO_PARAMETERS: dict[str, int] = {}
+
+
 class App:
-    """The application; it connects the given resources at start and disconnects them at stop."""
+    """All pages of an instance, and what runs beside them."""
 
     def __init__(self, context: Context) -> None:
-        self._by_path: dict[tuple[str, str], Endpoint] = {}
-        routes = []
+        self._context = context
+        # Both by path, then by method; a path of the second kind is followed by a number.
+        self._exact: dict[bytes, dict[bytes, Page]] = {}
+        self._numbered: dict[bytes, dict[bytes, Page]] = {}
         for group, method, path, handler, role in ENDPOINTS:
             endpoint = Endpoint(context, handler, group=group, method=method, route=path, role=role)
-            self._by_path[method, path] = endpoint
-            routes.append(Route(path, endpoint, methods=[method]))
-        self._starlette = _make_starlette(context, routes)
+            pages = self._numbered if path.endswith(_NUMBER) else self._exact
+            pages.setdefault(path.removesuffix(_NUMBER).encode(), {})[method.encode()] = endpoint
+        for path, answer in (("/healthz", _healthz), ("/readyz", _readyz), ("/metrics", _metrics)):
+            self._exact[path.encode()] = {b"GET": _Plain(context, answer)}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or start and stop with the server."""
-        # Most paths have no parameters: one look-up replaces matching patterns in sequence.
-        endpoint = self._by_path.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if endpoint is not None:
-            scope["path_params"] = {}
-            await endpoint(scope, receive, send)
-        else:
-            await self._starlette(scope, receive, send)
+    def find(self, method: bytes, path: bytes) -> tuple[Page, dict[str, int]]:
+        """The page of a request and the parameters in its path."""
+        pages, parameters = self._exact.get(path), _NO_PARAMETERS
+        if pages is None:
+            parent, _, number = path.rpartition(b"/")
+            pages = self._numbered.get(parent)
+            if pages is None or not number.isdigit() or len(number) > _LONGEST_NUMBER:
+                return _NOT_FOUND, _NO_PARAMETERS
+            parameters = {"id": int(number)}
+        page = pages.get(method)
+        return (_Refusal(405, ((b"allow", b", ".join(pages)),)) if page is None else page), parameters
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connect the resources and run the background tasks."""
+        context = self._context
+        await context.pool.open()
+        work = [
+            asyncio.create_task(each)
+            for each in (
+                _refresh_rollup(context),
+                _trim_pool(context),
+                _receive_logouts(context),
+                context.broadcast.write(),
+                context.broadcast.read(),
+                context.connections.keep_alive(),
+            )
+        ]
+        gc.collect()
+        gc.freeze()  # collections need not visit permanent objects
+        yield
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
+        await context.pool.close()
+        await context.cache.close()
+        context.broadcast.close()
 
 
-def _make_starlette(context: Context, endpoints: list[Route]) -> Starlette:
-    own = [
-        Route("/healthz", partial(_healthz, context)),
-        Route("/readyz", partial(_readyz, context)),
-        Route("/metrics", partial(_metrics, context)),
-    ]
-    return Starlette(
-        routes=[*endpoints, *own],
-        exception_handlers={HTTPException: _http_error},
-        lifespan=partial(_lifespan, context),
-    )
+class _Refusal:
+    """Answers a request that has no page."""
+
+    def __init__(self, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._reply = error_reply(status, HTTPStatus(status).phrase, headers)
+
+    async def answer(self, _request: Request) -> Reply:
+        """Refuse the request."""
+        return self._reply
 
 
-@contextlib.asynccontextmanager
-async def _lifespan(context: Context, _app: Starlette) -> AsyncIterator[None]:
-    await context.pool.open()
-    work = [asyncio.create_task(_refresh_rollup(context)), asyncio.create_task(_receive_logouts(context))]
-    gc.collect()
-    gc.freeze()  # collections need not visit permanent objects
-    yield
-    for task in work:
-        task.cancel()
-    await asyncio.wait(work)
-    await context.pool.close()
-    await context.cache.close()
+_NOT_FOUND = _Refusal(404)
+
+
+class _Plain:
+    """A page for operators: neither measured, nor met by faults."""
+
+    def __init__(self, context: Context, answer: Callable[[Context], Awaitable[Reply]]) -> None:
+        self._context = context
+        self._answer = answer
+
+    async def answer(self, _request: Request) -> Reply:
+        """Answer one request."""
+        return await self._answer(self._context)
 
 
 async def _refresh_rollup(context: Context) -> None:
@@ -102,26 +136,33 @@ async def _refresh_rollup(context: Context) -> None:
             await context.pool.value("SELECT api.refresh_rollup()")
 
 
+async def _trim_pool(context: Context) -> None:
+    """Close surplus database connections from time to time."""
+    while True:
+        await asyncio.sleep(_TRIM_SECONDS)
+        await context.pool.trim()
+
+
 async def _receive_logouts(context: Context) -> None:
     while True:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(CacheError):
             async for log_in in context.cache.messages(auth.ENDED):
                 context.tokens.end(log_in)
         await asyncio.sleep(0.5)
 
 
-async def _healthz(_context: Context, _request: Request) -> Response:
-    return PlainTextResponse("ok")
+async def _healthz(_context: Context) -> Reply:
+    return Reply(b"ok", content_type=b"text/plain; charset=utf-8")
 
 
-async def _readyz(context: Context, _request: Request) -> Response:
+async def _readyz(context: Context) -> Reply:
     checks = {
         "database": await _is_available(context.pool.value("SELECT true")),
         "cache": await _is_available(context.cache.ping()),
     }
     ready = all(checks.values())
     facts = {"ready": ready, "instance": context.config.name, "version": VERSION, "checks": checks}
-    return JSONResponse(facts, 200 if ready else 503)
+    return json_reply(facts, 200 if ready else 503)
 
 
 async def _is_available(check: Awaitable[object]) -> bool:
@@ -131,7 +172,7 @@ async def _is_available(check: Awaitable[object]) -> bool:
     except (
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
-        RedisError,
+        CacheError,
         PoolTimeoutError,
         OSError,
         TimeoutError,
@@ -140,11 +181,5 @@ async def _is_available(check: Awaitable[object]) -> bool:
     return True
 
 
-async def _metrics(context: Context, _request: Request) -> Response:
-    return PlainTextResponse(context.telemetry.text(), media_type="text/plain; version=0.0.4")
-
-
-async def _http_error(_request: Request, error: Exception) -> Response:
-    """The answer for a path or a method that does not exist."""
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail, "message": error.detail}, error.status_code, error.headers)
+async def _metrics(context: Context) -> Reply:
+    return Reply(context.telemetry.text().encode(), content_type=b"text/plain; version=0.0.4; charset=utf-8")

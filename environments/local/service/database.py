@@ -7,6 +7,7 @@ counts.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -18,14 +19,17 @@ class PoolTimeoutError(Exception):
 
 
 class Pool:
-    """A fixed number of connections; the most recently used are taken first."""
+    """A limited number of connections, opened when needed; the most recently used are taken first.
+
+    Each connection is a process of PostgreSQL with several megabytes, so surplus ones are closed.
+    """
 
     def __init__(self, dsn: str, size: int, patience: float = 5.0) -> None:
         """Create the pool; a request waits at most `patience` seconds for a connection."""
         self._dsn = dsn
-        self._connections = size
         self._patience = patience
-        self._idle: list[Any] = []
+        self._idle: list[Any] = []  # the most recently used last
+        self._surplus = 0  # the least number of idle connections since the last trimming
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.size = size  # maximum number in use
         self.used = 0
@@ -34,8 +38,8 @@ class Pool:
         self.waited = 0
 
     async def open(self) -> None:
-        """Connect."""
-        self._idle = list(await asyncio.gather(*(self._connect() for _ in range(self._connections))))
+        """Open the first connection, which shows that the database is there."""
+        self._idle = [await self._connect()]
 
     async def _connect(self) -> Any:
         return await asyncpg.connect(self._dsn, ssl=False)
@@ -77,6 +81,7 @@ class Pool:
         else:
             self.used += 1
         connection = self._idle.pop() if self._idle else None
+        self._surplus = min(self._surplus, len(self._idle))
         if connection is None or connection.is_closed():  # the server was restarted, or closed it
             try:
                 connection = await self._connect()
@@ -89,6 +94,14 @@ class Pool:
         """Return a connection to the pool."""
         self._idle.append(connection)
         self._pass_on()
+
+    async def trim(self) -> None:
+        """Close the connections that were idle ever since the last call."""
+        closing, self._idle = self._idle[: self._surplus], self._idle[self._surplus :]
+        self._surplus = len(self._idle)
+        for connection in closing:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await connection.close()
 
     def resize(self, size: int) -> None:
         """Set the maximum number of connections in use."""

@@ -1,13 +1,14 @@
 """One endpoint: the common processing around every handler, in as few steps as possible.
 
-Handlers take a Call and return the answer. The endpoint measures, authenticates, parses, refuses
-and encodes.
+Handlers take a Call and return the answer: a Reply, or what its JSON says. The endpoint measures,
+authenticates, parses, refuses and encodes.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -15,16 +16,15 @@ from urllib.parse import parse_qsl
 
 import asyncpg
 import orjson
-from redis.exceptions import RedisError
-from starlette.types import Receive, Scope, Send
 
+from environments.local.service.cache import CacheError
 from environments.local.service.context import Context
 from environments.local.service.database import PoolTimeoutError
 from environments.local.service.faults import InjectedError
 from environments.local.service.tokens import Identity
+from environments.local.service.transport import BodyTooLargeError, Request
 
 _log = logging.getLogger("uvicorn.error")
-_MAX_BODY = 4_000_000
 _RUN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -46,7 +46,8 @@ class Call:
     identity: Identity | None
     body: Any
     query: dict[str, str]
-    path: dict[str, Any]
+    path: dict[str, int]
+    headers: dict[bytes, bytes]
     run_id: str | None
     idempotency_key: str | None
 
@@ -66,18 +67,25 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer with its status; `payload` is encoded unless it is bytes."""
+    """An encoded answer with its status, and what takes over the connection, if anything does."""
 
-    payload: Any
+    body: bytes
     status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = b"application/json"
+    switch_to: asyncio.Protocol | None = None
+
+
+def json_reply(payload: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
+    """An answer in JSON."""
+    return Reply(orjson.dumps(payload), status, headers)
 
 
 Handler = Callable[[Call], Awaitable[Any]]
 
 
 class Endpoint:
-    """An ASGI application for one method of one path."""
+    """The page of one method of one path."""
 
     def __init__(
         self, context: Context, handler: Handler, *, group: str, method: str, route: str, role: str | None
@@ -89,7 +97,7 @@ class Endpoint:
         self._has_body = method == "POST"
         self._timer = context.telemetry.timer(group, method, route)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, request: Request) -> Reply:
         """Answer one request."""
         started = perf_counter()
         telemetry = self._context.telemetry
@@ -97,40 +105,37 @@ class Endpoint:
         status = 500
         try:
             try:
-                reply = await self._answer(scope, receive)
+                reply = await self._answer(request)
             except Exception as error:
                 reply = _error_answer(error)
             status = reply.status
-            await respond(send, reply)
+            return reply
         finally:
             telemetry.in_flight -= 1
             self._timer.observe(status, perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
+    async def _answer(self, request: Request) -> Reply:
         faults = self._context.faults
         if faults.touch_requests:
             await faults.meet_request()
-        authorization = run_id = idempotency_key = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"x-run-id":
-                run_id = _readable(value, _RUN_ID, "X-Run-Id")
-            elif name == b"idempotency-key":
-                idempotency_key = _readable(value, _IDEMPOTENCY_KEY, "Idempotency-Key")
-        identity = self._identify(authorization) if self._role is not None else None
-        query = scope["query_string"]
+        headers = dict(request.headers)
+        run_id = headers.get(b"x-run-id")
+        idempotency_key = headers.get(b"idempotency-key")
+        query = request.query
         call = Call(
             self._context,
-            identity,
-            await _read_body(receive) if self._has_body else None,
+            self._identify(headers.get(b"authorization")) if self._role is not None else None,
+            _read_json(await request.read_body()) if self._has_body else None,
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
-            scope["path_params"],
-            run_id,
-            idempotency_key,
+            request.parameters,
+            headers,
+            None if run_id is None else _readable(run_id, _RUN_ID, "X-Run-Id"),
+            None
+            if idempotency_key is None
+            else _readable(idempotency_key, _IDEMPOTENCY_KEY, "Idempotency-Key"),
         )
         answer = await self._handler(call)
-        return answer if isinstance(answer, Reply) else Reply(answer)
+        return answer if isinstance(answer, Reply) else json_reply(answer)
 
     def _identify(self, authorization: bytes | None) -> Identity:
         if authorization is None or not authorization.startswith(b"Bearer "):
@@ -149,14 +154,7 @@ def _readable(value: bytes, pattern: re.Pattern[bytes], header: str) -> str:
     return value.decode("ascii")
 
 
-async def _read_body(receive: Receive) -> Any:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > _MAX_BODY:
-            raise ApiError(413, f"the body is larger than {_MAX_BODY} bytes")
+def _read_json(body: bytearray) -> Any:
     if not body:
         return None
     try:
@@ -168,6 +166,8 @@ async def _read_body(receive: Receive) -> Any:
 def _error_answer(error: Exception) -> Reply:
     if isinstance(error, ApiError):
         status, message = error.status, error.message
+    elif isinstance(error, BodyTooLargeError):
+        status, message = 413, str(error)
     elif isinstance(error, InjectedError):
         status, message = error.status, str(error)
     elif isinstance(error, asyncpg.UniqueViolationError):
@@ -176,7 +176,7 @@ def _error_answer(error: Exception) -> Reply:
         error, PoolTimeoutError | OSError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError
     ):
         status, message = 503, f"the database is unavailable: {error}"
-    elif isinstance(error, RedisError):
+    elif isinstance(error, CacheError):
         status, message = 503, f"the cache is unavailable: {error}"
     else:
         _log.error("%s: %s", type(error).__name__, error)
@@ -184,19 +184,6 @@ def _error_answer(error: Exception) -> Reply:
     return error_reply(status, message)
 
 
-def error_reply(status: int, message: str) -> Reply:
+def error_reply(status: int, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
     """The common form of error answers."""
-    return Reply({"error": HTTPStatus(status).phrase, "message": message}, status)
-
-
-async def respond(send: Send, reply: Reply) -> None:
-    """Send an answer as JSON."""
-    payload = reply.payload
-    body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return json_reply({"error": HTTPStatus(status).phrase, "message": message}, status, headers)

@@ -1,31 +1,47 @@
 """Stores and lists metric events."""
 
 import math
+import os
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from environments.local.service.endpoint import ApiError, Call, Reply
+from environments.local.service.endpoint import ApiError, Call, Reply, json_reply
+from environments.local.service.stream import tell_of_events
 
 _MOST_EVENTS = 1000
 _PAGE = 50
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,79}")
 _PLATFORMS = ("web", "ios", "android", "server")
+_STORE_EVENTS = """
+    SELECT api.store_events($1, $2, $3, $4, $5,
+        $6::text::uuid[], $7::text::text[], $8::text::timestamptz[], $9::text::float8[])
+"""
+_STORE_SESSION = """
+    SELECT api.store_session($1, $2, $3, $4, $5, $6, $7, $8,
+        $9::text::uuid[], $10::text::text[], $11::text::timestamptz[], $12::text::float8[])
+"""
+_FIRST_ID = uuid.UUID(int=0)
 # The partitions cover six weeks back and three ahead; events are accepted and shown for thirty
 # days.
 _OLDEST, _NEWEST = timedelta(days=30), timedelta(days=1)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Events:
-    """Events as columns, in the form of the database functions."""
+    """Events as columns, each a literal of a PostgreSQL array.
 
-    ids: list[uuid.UUID]
-    names: list[str]
-    times: list[datetime]
-    values: list[float]
+    asyncpg examines every element of a list; a text it passes on. Nothing here needs quotes: names
+    match `_NAME`, and ids, times and numbers were parsed.
+    """
+
+    ids: list[str]
+    names: str
+    times: str | None  # None: all happened at the time of the request
+    values: str
 
 
 def read_events(given: Any, now: datetime) -> Events:
@@ -35,26 +51,48 @@ def read_events(given: Any, now: datetime) -> Events:
     """
     if not isinstance(given, list) or not 0 < len(given) <= _MOST_EVENTS:
         raise ApiError(422, f"events: expected a list of 1 to {_MOST_EVENTS}")
-    events = Events([], [], [], [])
+    names: list[str] = []
+    values: list[float] = []
+    times: dict[int, datetime] = {}
+    ids = new_ids(len(given))
     for place, event in enumerate(given):
         if not isinstance(event, dict):
             raise ApiError(422, f"events[{place}]: expected an object")
-        name, value, time = event.get("name"), event.get("value"), event.get("time")
+        name, value = event.get("name"), event.get("value")
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise ApiError(422, f"events[{place}].name: expected a name such as page.load_time")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ApiError(422, f"events[{place}].value: expected a number")
-        events.names.append(name)
-        events.values.append(value)
-        events.times.append(now if time is None else _read_time(f"events[{place}].time", time, now))
-        events.ids.append(read_id(f"events[{place}].id", event.get("id")))
-    return events
+        names.append(name)
+        values.append(value)
+        if event.get("time") is not None:
+            times[place] = _read_time(f"events[{place}].time", event["time"], now)
+        if event.get("id") is not None:
+            ids[place] = str(read_id(f"events[{place}].id", event["id"]))
+    return Events(
+        ids,
+        _array(names),
+        _array(times.get(place, now).isoformat() for place in range(len(given))) if times else None,
+        _array(map(repr, values)),
+    )
+
+
+def new_ids(count: int) -> list[str]:
+    """Random UUIDs (version 4), with one call of the kernel for all."""
+    random = os.urandom(16 * count).hex()
+    return [
+        f"{random[at : at + 8]}-{random[at + 8 : at + 12]}-4{random[at + 13 : at + 16]}"
+        f"-a{random[at + 17 : at + 20]}-{random[at + 20 : at + 32]}"
+        for at in range(0, 32 * count, 32)
+    ]
+
+
+def _array(elements: Iterable[str]) -> str:
+    return f"{{{','.join(elements)}}}"
 
 
 def read_id(where: str, given: Any) -> uuid.UUID:
-    """The given UUID, or a new one. Raises ApiError."""
-    if given is None:
-        return uuid.uuid4()
+    """The given UUID. Raises ApiError."""
     try:
         return uuid.UUID(given)
     except (ValueError, AttributeError, TypeError):
@@ -80,14 +118,15 @@ def parse_time(where: str, given: Any) -> datetime:
 async def create_session(call: Call) -> Reply:
     """Store a session with its events."""
     now = datetime.now(UTC)
-    events = read_events(call.body.get("events") if isinstance(call.body, dict) else None, now)
-    platform = call.body.get("platform", "web")
+    body = call.body if isinstance(call.body, dict) else {}
+    events = read_events(body.get("events"), now)
+    platform = body.get("platform", "web")
     if platform not in _PLATFORMS:
         raise ApiError(422, f"platform: expected one of {', '.join(_PLATFORMS)}")
-    started = _read_time("started_at", call.body["started_at"], now) if "started_at" in call.body else now
-    session = read_id("id", call.body.get("id"))
+    started = _read_time("started_at", body["started_at"], now) if "started_at" in body else now
+    session = new_ids(1)[0] if body.get("id") is None else str(read_id("id", body["id"]))
     stored = await call.context.pool.value(
-        "SELECT api.store_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        _STORE_SESSION,
         call.caller.tenant,
         call.run_id,
         call.idempotency_key,
@@ -95,50 +134,58 @@ async def create_session(call: Call) -> Reply:
         call.caller.account,
         platform,
         started,
-        events.ids,
+        now,
+        _array(events.ids),
         events.names,
         events.times,
         events.values,
     )
-    ids = [str(each) for each in stored]
-    return _stored({"id": ids[0], "ids": ids[1:]}, is_replay=stored[0] != session)
+    ids = [str(each) for each in stored] or [session, *events.ids]
+    if not stored:
+        tell_of_events(call, events.ids, session)
+    return _stored({"id": ids[0], "ids": ids[1:]}, is_replay=bool(stored))
 
 
 async def create_events(call: Call) -> Reply:
     """Store a batch of events; repeating an Idempotency-Key repeats the answer without storing."""
     body = call.body if isinstance(call.body, dict) else {}
-    events = read_events(body.get("events"), datetime.now(UTC))
+    now = datetime.now(UTC)
+    events = read_events(body.get("events"), now)
     session = read_id("session_id", body["session_id"]) if "session_id" in body else None
     stored = await call.context.pool.value(
-        "SELECT api.store_events($1, $2, $3, $4, $5, $6, $7, $8)",
+        _STORE_EVENTS,
         call.caller.tenant,
         call.run_id,
         call.idempotency_key,
         session,
-        events.ids,
+        now,
+        _array(events.ids),
         events.names,
         events.times,
         events.values,
     )
     if stored is None:
         raise ApiError(404, f"session_id: there is no session {session}")
-    return _stored({"ids": [str(each) for each in stored]}, is_replay=stored[0] != events.ids[0])
+    if not stored:
+        tell_of_events(call, events.ids)
+    return _stored({"ids": [str(each) for each in stored] or events.ids}, is_replay=bool(stored))
 
 
 def _stored(answer: dict[str, Any], *, is_replay: bool) -> Reply:
-    return Reply(answer, 201, [(b"idempotent-replay", b"true")] if is_replay else [])
+    return json_reply(answer, 201, ((b"idempotent-replay", b"true"),) if is_replay else ())
 
 
-async def list_events(call: Call) -> dict[str, Any]:
+async def list_events(call: Call) -> Reply:
     """A page of events, newest first, by time span and optional name; `next` is a cursor."""
     now = datetime.now(UTC)
     query = call.query
     since = parse_time("from", query["from"]) if "from" in query else now - _OLDEST
     until = parse_time("to", query["to"]) if "to" in query else now + _NEWEST
-    cursor_time, cursor_id = _read_cursor(query["cursor"]) if "cursor" in query else (until, uuid.UUID(int=0))
-    rows = await call.context.pool.rows(
-        "SELECT * FROM api.events($1, $2, $3, $4, $5, $6, $7)",
-        call.caller.tenant,
+    cursor_time, cursor_id = _read_cursor(query["cursor"]) if "cursor" in query else (until, _FIRST_ID)
+    tenant = call.caller.tenant
+    page = await call.context.pool.value(
+        "SELECT api.events($1, $2, $3, $4, $5, $6, $7)",
+        tenant,
         since,
         until,
         query.get("name"),
@@ -146,23 +193,7 @@ async def list_events(call: Call) -> dict[str, Any]:
         cursor_id,
         _PAGE,
     )
-    keys = call.context.tenant_keys
-    events = [
-        {
-            "id": row_id,
-            "tenant_key": keys[tenant],
-            "session_id": session,
-            "name": name,
-            "value": value,
-            "time": time,
-        }
-        for row_id, tenant, session, name, value, time in rows
-    ]
-    full = len(rows) == _PAGE
-    return {
-        "events": events,
-        "next": f"{rows[-1]['time'].timestamp():.6f}_{rows[-1]['id']}" if full else None,
-    }
+    return Reply(call.context.tenant_keys.fill(page, tenant))
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, uuid.UUID]:
