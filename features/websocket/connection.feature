@@ -2,7 +2,7 @@
 Feature: A thousand people keep a live connection
   The promise: everybody who wants a live connection gets one at once, and keeps it.
 
-  @WS-1 @smoke
+  @WS-1
   Scenario: Connections open at once and stay open
     Given 200 WebSocket connections
     And they arrive over 10 seconds

@@ -107,16 +107,17 @@ async def edit(user: User, members: str = "5") -> None:
                 document[change["key"]] = stamp[1], change["value"]
         return stamp
 
-    async def begin(earlier: Subscription | None) -> tuple[WebSocket, Subscription]:
+    async def begin() -> WebSocket:
         ws = await _connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
         state = orjson.loads(await ws.receive())
         document.clear()
         document.update({key: (each["version"], each["value"]) for key, each in state["payload"].items()})
         # The state holds all edits so far: what came meanwhile is not sent again, and not lost.
-        return ws, ws.subscribe(apply, begins_after={state["stream"]: state["version"]})
+        ws.subscribe(apply, begins_after={state["stream"]: state["version"]})
+        return ws
 
     try:
-        ws, _ = await begin(None)
+        ws = await begin()
         while user.seconds_left > _QUIET_END:
             await user.think()
             change = {"key": f"cell-{user.random.randrange(20)}", "value": user.random.randrange(1000)}
@@ -147,9 +148,7 @@ def _reader(user: User, what: str) -> Reader:
     return found
 
 
-def _stream_of(
-    message: str | bytes, mark: str, foreign: Callable[[], None]
-) -> tuple[str, int, float] | None:
+def _stream_of(message: str | bytes, mark: str, foreign: Callable[[], None]) -> tuple[str, int, float] | None:
     """The stream of a message, its number in it and its creation time in Unix seconds."""
     event = orjson.loads(message)
     if "sequence" not in event:
