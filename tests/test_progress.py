@@ -5,8 +5,8 @@ import math
 import pytest
 
 from loadkit.engine.progress import LiveStats
-from loadkit.recording.recorder import Recorder
 from loadkit.recording.messages import CONNECTIONS
+from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import CONNECT, MESSAGE
 from loadkit.workload.plan import Plan

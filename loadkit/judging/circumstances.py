@@ -21,7 +21,7 @@ from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.worker_second import are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
-from loadkit.workload.phases import judged_phase
+from loadkit.workload.phases import judged_phase, phases
 
 __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
@@ -297,5 +297,11 @@ def _held(case: Case, finding: Finding) -> Finding:
     """A verdict without the stated users is invalid, because only the generator can lose users."""
     if finding.status is Status.NOT_JUDGED:
         return finding
-    lost = case.evidence.not_held(case.window)
+    # Connections are made in the ramp. Users held are stated for the hold.
+    window = case.window if case.window.phase in _phases(case) else case.evidence.window or case.window
+    lost = case.evidence.not_held(window)
     return finding.become(Status.INVALID, lost) if lost else finding
+
+
+def _phases(case: Case) -> set[str]:
+    return {each.name for each in phases(case.evidence.run.plan)}

@@ -259,15 +259,16 @@ class Meter:
         self.has_thought = True
         if self.is_open:
             return None
-        think = self._think
-        if not think.mean:
-            return self.pause()
-        if think.distribution == "exponential":
-            seconds = self._random.expovariate(1.0 / think.mean)
-        else:
-            seconds = think.low + (think.high - think.low) * self._random.random()
-        self.intended += seconds
+        if self._think.mean:
+            self.intended += self.think_seconds()
         return self.pause()
+
+    def think_seconds(self) -> float:
+        """A think time of the plan, without waiting; seconds."""
+        think = self._think
+        if think.distribution == "exponential":
+            return self._random.expovariate(1.0 / think.mean) if think.mean else 0.0
+        return think.low + (think.high - think.low) * self._random.random()
 
     def pause(self) -> Awaitable[None] | None:
         """Wait until the next operation is due; None if it is due now.

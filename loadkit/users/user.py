@@ -186,6 +186,10 @@ class User:
         if pause is not None:
             await pause
 
+    def think_seconds(self) -> float:
+        """A think time of the plan in seconds, for journeys that pause in another way."""
+        return self.meter.think_seconds()
+
     # --- used by the engine
 
     def close(self) -> None:

@@ -129,8 +129,9 @@ class Plan:
         """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; or empty."""
         words: list[str] = []
         if self.scaling.users != 1:
-            scaled = [each for each in self.populations if each.workload.peak != each.stated_level]
-            words.append(" and ".join(map(_thinned, scaled or self.populations)))
+            # What is published for each connection keeps its rate.
+            scaled = [each for each in self.populations if not each.delivers]
+            words.append(" and ".join(map(_thinned, scaled)))
         if self.scaling.time != 1:
             hold = self.workload.hold
             spent = hold.end - hold.start if hold else self.seconds

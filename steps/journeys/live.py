@@ -119,7 +119,8 @@ async def edit(user: User, members: str = "5") -> None:
     try:
         ws = await begin()
         while user.seconds_left > _QUIET_END:
-            await user.think()
+            # The last pause ends where the quiet begins, and not after the user's time.
+            await ws.hold(max(0.0, min(user.think_seconds(), user.seconds_left - _QUIET_END)))
             change = {"key": f"cell-{user.random.randrange(20)}", "value": user.random.randrange(1000)}
             await ws.send(change, label="WS /api/v1/collab edit")
         await ws.hold()
