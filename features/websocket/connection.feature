@@ -4,12 +4,12 @@ Feature: A thousand people keep a live connection
 
   @WS-1
   Scenario: Connections open at once and stay open
-    Given 200 WebSocket connections
+    Given 500 WebSocket connections
     And they arrive over 10 seconds
     And the load holds for 60 seconds
     Then the connection success rate is above 99%
     And the p99 connection time is below 1 s
-    And at least 200 connections stay open
+    And at least 500 connections stay open
 
   @WS-1 @peak
   Scenario: A thousand connections
