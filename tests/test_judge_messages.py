@@ -27,6 +27,7 @@ from loadkit.recording.messages import (
 )
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, RECONNECT, REQUEST
+from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
 from loadkit.workload.workload import Model
@@ -97,11 +98,20 @@ NOTHING_WRONG = dict.fromkeys((LOST, DOUBLE, ORDER, REACH), PASS)
         ({TAIL_UNKNOWN: 100}, {LOST: UNKNOWN, REACH: UNKNOWN}),
         ({NOT_RESUMED: 1}, {LOST: UNKNOWN, REACH: UNKNOWN}),
         ({UNREADABLE: 1}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
+        ({UNREADABLE: 9, MISSING: 9}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
+        ({UNREADABLE: 9, MISSING: 10}, {LOST: FAIL, DOUBLE: UNKNOWN, ORDER: UNKNOWN, REACH: UNKNOWN}),
         ({UNTOLD: 1}, {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN}),
     ],
 )
 def test_each_fault_flips_its_criteria_and_no_other(counts, flipped):
     assert statuses(run_with(counts)) == NOTHING_WRONG | flipped
+
+
+def test_messages_that_a_journey_fails_to_read_are_not_lost_and_its_errors_are_named():
+    error = "the reader of messages (subscribe) itself failed: KeyError: 'seq' at live.py:3"
+    found = verdict(LOST, run_with({MISSING: 9, f"{JOURNEY_ERROR}{error}": 9}))
+    assert found.status is Status.INVALID
+    assert "live.py:3" in found.reason
 
 
 def test_without_a_message_nothing_is_known():

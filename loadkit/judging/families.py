@@ -101,8 +101,19 @@ class FamilyRules:
     @property
     def rests_on_operations(self) -> bool:
         """Does the finding depend on what the users' operations were?"""
-        return self.ground is Ground.OPERATIONS or self.family == Family.RECOVERY
+        return self.ground is Ground.OPERATIONS or self.family in _OF_USERS
 
+
+_OF_USERS = (
+    Family.RECOVERY,
+    Family.CONNECTIONS,
+    Family.LIFETIME,
+    Family.RECONNECTION,
+    Family.REACH,
+    Family.DELIVERY,
+    Family.CONVERGENCE,
+)
+"""Families that are judged on another ground, and depend on what users did."""
 
 _RULES: dict[str, FamilyRules] = {}
 

@@ -27,6 +27,7 @@ from loadkit.recording.messages import (
     MISSING,
     NOT_RESUMED,
     OUT_OF_ORDER,
+    READER,
     STATE_SEEN,
     STATES_DUE,
     TAIL_LOST,
@@ -37,6 +38,7 @@ from loadkit.recording.messages import (
 from loadkit.recording.slices import label_series
 from loadkit.recording.timing import MESSAGE
 from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.units import distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 
@@ -82,7 +84,10 @@ class Accounting:
         table, count = evidence.run.table, evidence.count
         series = [label_series(label, MESSAGE) for label in table.labels(MESSAGE)]
         _, outcome, sums = table.totals(series, 0, 1 << 22)
-        unread, untold, unknown = count(UNREADABLE), count(UNTOLD), count(TAIL_UNKNOWN)
+        # A message that was not read leaves a gap in its stream: it arrived, and is not known.
+        unread = count(UNREADABLE) + _reader_errors(evidence)
+        untold, unknown = count(UNTOLD), count(TAIL_UNKNOWN)
+        missing = max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST)
         doubts = []
         if unread:
             doubts.append(f"{unread:,} messages could not be read")
@@ -96,9 +101,9 @@ class Accounting:
             received=int(sums[outcome == 0, 0].sum()),
             doubled=count(DOUBLED),
             disordered=count(OUT_OF_ORDER),
-            lost=max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST),
+            lost=max(missing - unread, 0),
             filled=count(FILLED),
-            unknown=unknown,
+            unknown=unknown + min(missing, unread),
             doubts=tuple(doubts),
         )
 
@@ -158,6 +163,17 @@ def find_delivery(case: Case) -> Finding:
         return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
     late = f"; {messages.filled:,} came late" if what == "messages lost" and messages.filled else ""
     return _known(case, finding, f"{what}: none among the {of}{late}")
+
+
+def _reader_errors(evidence: Evidence) -> int:
+    """How often the code of a journey failed to read a message."""
+    return sum(
+        number
+        for second in evidence.run.worker_seconds
+        for named in second.counts.values()
+        for name, number in named.items()
+        if name.startswith(JOURNEY_ERROR + READER)
+    )
 
 
 def find_reach(case: Case) -> Finding:

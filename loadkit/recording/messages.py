@@ -29,6 +29,7 @@ __all__ = [
     "NOT_RESUMED",
     "OPENED",
     "OUT_OF_ORDER",
+    "READER",
     "STATES_DUE",
     "STATE_SEEN",
     "TAIL_LOST",
@@ -85,6 +86,8 @@ UNTOLD = "messages untold"
 """Messages of which it is not known whether they were missing or doubled: their gap is too old."""
 UNREADABLE = "messages unreadable"
 """Messages whose stream, number and time could not be read."""
+READER = "the reader of messages (subscribe)"
+"""The start of the sentences about errors in the code that reads messages."""
 EARLY = "messages before their creation"
 """Messages that arrived before their own creation time: the clocks differ. Their latency is 0."""
 

@@ -14,6 +14,7 @@ from loadkit.recording.messages import (
     MISSING,
     NOT_RESUMED,
     OUT_OF_ORDER,
+    READER,
     TAIL_LOST,
     TAIL_UNKNOWN,
     UNREADABLE,
@@ -214,7 +215,7 @@ class Subscription:
             folder = Path(inspect.getfile(inspect.unwrap(self._read))).parent
         except TypeError:  # such as a partial function
             folder = Path()
-        sentence = f"the reader of messages (subscribe) itself failed: {located(error, folder)}"
+        sentence = f"{READER} itself failed: {located(error, folder)}"
         self._meter.recorder.journey_failed(sentence, self._mistakes)
 
 
