@@ -26,7 +26,7 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, RECONNECT, REQUEST
+from loadkit.recording.timing import CONNECT, DELIVERY, LIFETIME, MESSAGE, RECONNECT, REQUEST
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
@@ -190,8 +190,12 @@ def test_a_clock_that_agrees_roughly_decides_only_what_it_cannot_change():
 
 def test_an_event_that_is_lost_reaches_no_dashboard():
     reaches = "an event reaches every dashboard within 100 ms"
-    assert verdict(reaches, run_with()).status is PASS
-    lost = run_with({MISSING: 600})
+    arrived = samples_of(np.linspace(0, 59, 3000), np.full(3000, 0.01), "WS /")
+    assert verdict(reaches, run_with(samples=[(DELIVERY, arrived)])).status is PASS
+    assert verdict(reaches, run_with()).status is UNKNOWN
+    late = samples_of(np.linspace(0, 59, 3000), np.full(3000, 0.3), "WS /")
+    assert verdict(reaches, run_with(samples=[(DELIVERY, late)])).status is FAIL
+    lost = run_with({MISSING: 600}, samples=[(DELIVERY, arrived)])
     assert verdict(reaches, lost).status is FAIL
     assert verdict(FRESH, lost).status is PASS
     assert verdict("80% of the events reach every dashboard within 100 ms", lost).status is PASS

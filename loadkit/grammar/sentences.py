@@ -217,7 +217,7 @@ def reaches_within(sentence: str, seconds: float, share: float = 0.95) -> Criter
         raise PhraseError(sentence, "100%", "expected a share below 100%, such as 95%")
     statistic = f"p{share * 100:g}"
     measure = Measure(
-        "time to the dashboards", Family.TIME, Unit.SECONDS, round(share, 9), statistic, "message"
+        "time to the dashboards", Family.TIME, Unit.SECONDS, round(share, 9), statistic, "delivery"
     )
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
 

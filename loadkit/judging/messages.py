@@ -36,14 +36,13 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import label_series
-from loadkit.recording.timing import MESSAGE
+from loadkit.recording.timing import DELIVERY, MESSAGE
 from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.units import distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 
 __all__ = [
-    "TO_DASHBOARDS",
     "Accounting",
     "find_convergence",
     "find_delivery",
@@ -52,8 +51,6 @@ __all__ = [
     "find_time_of_any",
 ]
 
-TO_DASHBOARDS = "time to the dashboards"
-"""The measure in which a lost message counts as one that never arrives."""
 _FEWEST_DELIVERED = 0.5
 """Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
 _FEW_EARLY = 0.001
@@ -258,12 +255,12 @@ def find_throughput_of_any(case: Case) -> Finding:
 
 def find_time_of_any(case: Case) -> Finding:
     """Judge a time; that of messages only where it is known, and where most of them arrived."""
+    if case.timing == DELIVERY.key:
+        return find_time(replace(case, chosen=_with_lost(case)))
     if case.timing != MESSAGE.key:
         return find_time(case)
     if doubt := _unknown_times(case):
         return Finding(Status.INCONCLUSIVE, doubt, samples=case.traffic.size)
-    if case.criterion.measure.name == TO_DASHBOARDS:
-        case = replace(case, chosen=_with_lost(case))
     found = find_time(case)
     uncertainty = float(case.evidence.run.facts["clock"]["uncertainty"])
     if not uncertainty or found.status not in {Status.PASS, Status.FAIL}:
@@ -317,13 +314,18 @@ def _unknown_times(case: Case) -> str:
 
 
 def _with_lost(case: Case) -> Traffic:
-    """The messages with those that were lost in the window, as ones that never arrive."""
+    """The deliveries with those that were lost in the window, as ones that never arrive.
+
+    Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
+    counts.
+    """
     traffic, evidence = case.traffic, case.evidence
+    received = max(evidence.traffic(window=case.window, timing=MESSAGE.key).size, 1)
     net = evidence.per_second(lambda each: each.count(MISSING) - each.count(FILLED), case.window)
     if case.kept is not None:
         net = net[case.kept]
     # A gap can be filled in a later second, so only the sum is known to be lost.
-    lost = round(max(float(net.sum()), 0.0))
+    lost = round(max(float(net.sum()), 0.0) * min(1.0, traffic.size / received))
     if not lost:
         return traffic
     seconds = np.linspace(0, traffic.seconds - 1e-9, lost).astype(np.int64)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 __all__ = [
     "ACQUIRE",
     "CONNECT",
+    "DELIVERY",
     "LIFETIME",
     "MESSAGE",
     "PING",
@@ -36,6 +37,8 @@ REQUEST = Timing("request", "response time")
 """From the intended start of a user's request. Series without a timing are of this one."""
 CONNECT = Timing("connect", "connection time")
 MESSAGE = Timing("message", "message latency")
+DELIVERY = Timing("delivery", "time to the dashboards")
+"""From the acknowledgement of a write until a user who watches receives it."""
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 ACQUIRE = Timing("acquire", "pool wait")

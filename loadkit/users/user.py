@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loadkit.clock import Clock
@@ -10,8 +10,10 @@ from loadkit.drivers.base import Driver
 from loadkit.drivers.http.client import HttpClient, Verb
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.errors import ConfigurationError
+from loadkit.recording.deliveries import Deliveries
 from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.timing import DELIVERY
 from loadkit.target import Account
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
@@ -36,6 +38,8 @@ class WorkerContext:
     run_id: str
     tenants: Sequence[Account] = ()
     """An account of each tenant of the users."""
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    """The writes of the worker's users, and whom they reached."""
 
 
 class User:
@@ -83,6 +87,7 @@ class User:
         """When to renew between two journeys, and how: see `renew_after`."""
         self._account = account
         self._tenants = context.tenants
+        self._deliveries = context.deliveries
         self.meter = Meter(
             context.recorder.population(population.name),
             context.clock,
@@ -152,6 +157,33 @@ class User:
         what = f"{self.tenant}/{what}" if self.tenant else what
         self.meter.count(STATES_DUE)
         return lambda digest: self.meter.count(f"{STATE_SEEN}{what} {digest}")
+
+    def acknowledged(self, key: object) -> None:
+        """Say that the last answer acknowledges a write, which others wait for.
+
+        Args:
+            key: identifies the write in the answer and in what the others receive.
+
+        """
+        self._deliveries.acknowledged(key, self.meter.free)
+
+    def reached(self, key: object, label: str) -> None:
+        """Say that a write of some user has just reached this one; call it where messages are read.
+
+        Its time counts from the acknowledgement, in the timing "time to the dashboards".
+
+        Args:
+            key: as in `acknowledged`.
+            label: counts it.
+
+        """
+        meter = self.meter
+
+        def record(begun: float, at: float) -> None:
+            meter.received(label, begun, at, 0, DELIVERY)
+
+        if meter.is_recorded:
+            self._deliveries.received(key, meter.now(), record)
 
     def checks_tenants(self) -> Callable[[], None]:
         """Say that the user looks at all that it receives whether it belongs to its tenant.

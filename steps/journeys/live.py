@@ -41,6 +41,8 @@ async def follow_dashboard(user: User) -> None:
 
 async def _follow(user: User, topic: str) -> None:
     read = _reader(user, f"/api/v1/stream {topic}")
+    if topic == "dashboard":
+        read = _noting(user, read)
 
     async def begin(earlier: Subscription | None) -> tuple[WebSocket, Subscription]:
         path = f"/api/v1/stream?topics={topic}"
@@ -53,6 +55,20 @@ async def _follow(user: User, topic: str) -> None:
         return ws, ws.subscribe(read, after=earlier, begins_after=first["streams"])
 
     await user.ws.stay(begin)
+
+
+def _noting(user: User, read: Reader) -> Reader:
+    """A reader that also notes which writes reach the dashboard: see `ingest`."""
+
+    def noted(message: str | bytes) -> tuple[str | int, int, float] | None:
+        stamp = read(message)
+        if stamp is not None:
+            ids = orjson.loads(message)["payload"].get("ids")
+            if ids:
+                user.reached(ids[0], "WS /api/v1/stream")
+        return stamp
+
+    return noted
 
 
 @journey("publish live metrics", uses=("http", "ws"))
