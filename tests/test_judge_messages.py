@@ -1,11 +1,13 @@
 """What a run says of its messages and connections, and when it cannot know."""
 
 import dataclasses
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
 from loadkit import grammar
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.messages import (
     CHECKED,
     CONNECTIONS,
@@ -28,6 +30,7 @@ from loadkit.recording.messages import (
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import CONNECT, DELIVERY, LIFETIME, MESSAGE, RECONNECT, REQUEST
 from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.reports import charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
 from loadkit.workload.workload import Model
@@ -338,3 +341,27 @@ def seen(*states):
 )
 def test_users_of_one_dashboard_must_see_the_same_in_the_end(counts, status):
     assert verdict("all users see the same dashboard", run_with(counts)).status is status
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        LOST,
+        REACH,
+        FRESH,
+        "at least 100 connections stay open",
+        "95% of the clients are back within 10 seconds",
+    ],
+)
+def test_messages_and_connections_are_drawn(sentence):
+    run = run_with({MISSING: 3, f"{DISCONNECTED}closed 1006": 2}, samples=[returns((3.0, "ok"))])
+    drawn = charts.measure(Evidence(run), None, grammar.criterion(sentence))
+    assert sentence in "".join(ET.fromstring(drawn).itertext())
+
+
+def test_the_report_shows_messages_and_connections_of_a_run_and_the_curve_of_their_latency():
+    evidence = Evidence(run_with())
+    for draw, title in ((charts.messages, "Messages"), (charts.disconnects, "Connections, and how")):
+        assert title in "".join(ET.fromstring(draw(evidence, None)).itertext())
+    curve = charts.percentiles(evidence, None, timing=MESSAGE.key)
+    assert "message time" in "".join(ET.fromstring(curve).itertext())

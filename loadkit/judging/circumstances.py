@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import ScopeKind
+from loadkit.criterion import Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
@@ -18,6 +18,7 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
+from loadkit.recording.timing import timing_of
 from loadkit.recording.worker_second import are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
@@ -249,10 +250,16 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
     in_flight = np.add.reduceat(case.evidence.in_flight(case.window), edges[:-1]) / np.diff(edges)
     trends = [
         (name, theil_sen(values))
-        for name, values in (("the response time", times), ("the number in flight", in_flight))
+        for name, values in ((f"the {_timed(case)}", times), ("the number in flight", in_flight))
         if len(values) >= 6 and values.any()
     ]
     return [(name, trend.change / trend.median) for name, trend in trends if trend.is_drift and trend.median]
+
+
+def _timed(case: Case) -> str:
+    """What times the operations have, in words."""
+    measure = case.criterion.measure
+    return measure.name if measure.family == Family.TIME else timing_of(measure.timing).name
 
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:

@@ -33,7 +33,7 @@ from loadkit.recording.messages import (
 )
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
-from loadkit.recording.timing import MESSAGE
+from loadkit.recording.timing import MESSAGE, REQUEST
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.reports.drawing import (
     FILLS,
@@ -93,8 +93,13 @@ def measure(evidence: Evidence, window: Window | None, criterion: Criterion) -> 
     return svg
 
 
-def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING) -> bytes:
-    """Percentiles of response and service time up to p99.99, in the window or in the whole run."""
+def percentiles(
+    evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING, timing: str = REQUEST.key
+) -> bytes:
+    """Percentiles of response and service time up to p99.99, in the window or in the whole run.
+
+    Of another timing there is one curve: its operations are sent when they are due.
+    """
     figure = figure_of()
     axes = figure.subplots()
     for (title, kind), (colour, dash, width) in zip(
@@ -102,12 +107,16 @@ def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYT
         STROKES,
         strict=False,
     ):  # fmt: skip
-        traffic = evidence.traffic(scope, window, kind)
+        if timing != REQUEST.key:
+            if kind is not Kind.RESPONSE:
+                continue
+        traffic = evidence.traffic(scope, window, kind, timing)
         histogram = traffic.histogram()
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
         shares = [_tail(share) for share, seconds in known if seconds is not None]
         values = [seconds for _, seconds in known if seconds is not None]
-        axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=title)
+        name = title if timing == REQUEST.key else f"{timing} time (judged)"
+        axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=name)
         if traffic.failed and kind is Kind.RESPONSE:
             share = traffic.failed / traffic.size
             text = f"{format_quantity(share, Unit.RATIO)} failed: counted as above every limit"
@@ -386,7 +395,7 @@ def connections(evidence: Evidence, window: Window | None, criterion: Criterion)
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
-def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
     """Connections open, and those that ended per second, by reason."""
     whole = evidence.whole
     seconds = np.arange(0.5, whole.seconds)
@@ -405,11 +414,11 @@ def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion)
     for panel in panels:
         label_values(panel, Unit.NUMBER)
         upward(panel)
-    head(figure, criterion.sentence)
+    head(figure, criterion.sentence if criterion else "Connections, and how they ended")
     return over_time(figure, panels, evidence.run, window)
 
 
-def messages(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+def messages(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
     """Messages received per second; below them those that were missing, doubled and out of order."""
     whole = evidence.whole
     seconds = np.arange(0.5, whole.seconds)
@@ -428,7 +437,7 @@ def messages(evidence: Evidence, window: Window | None, criterion: Criterion) ->
         label_values(panel, Unit.NUMBER)
         legend(panel)
         upward(panel)
-    head(figure, criterion.sentence)
+    head(figure, criterion.sentence if criterion else "Messages")
     return over_time(figure, panels, evidence.run, window)
 
 
