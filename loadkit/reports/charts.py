@@ -107,9 +107,8 @@ def percentiles(
         STROKES,
         strict=False,
     ):  # fmt: skip
-        if timing != REQUEST.key:
-            if kind is not Kind.RESPONSE:
-                continue
+        if timing != REQUEST.key and kind is not Kind.RESPONSE:
+            continue
         traffic = evidence.traffic(scope, window, kind, timing)
         histogram = traffic.histogram()
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
