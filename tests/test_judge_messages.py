@@ -249,6 +249,20 @@ def test_users_may_take_a_moment_to_connect_and_not_the_whole_time():
     assert verdict(open_all, run_with(gauges=[(at, some) for at in range(20)])).status is FAIL
 
 
+def test_users_who_leave_in_the_last_second_close_their_connections():
+    none = {CONNECTIONS: 0.0, LEAST_CONNECTIONS: 0.0}
+    open_all = "at least 100 connections stay open"
+    gone = run_with(plan=plan_of(60, model=Model.REQUESTS))
+    last = dataclasses.replace(
+        gone.worker_seconds[-1], gauges={**gone.worker_seconds[-1].gauges, "connections": none}
+    )
+    before = gone.worker_seconds[:-1]
+    assert verdict(open_all, dataclasses.replace(gone, worker_seconds=(*before, last))).status is PASS
+    earlier = dataclasses.replace(last, second=58)
+    some = (*before[:-1], earlier, gone.worker_seconds[-1])
+    assert verdict(open_all, dataclasses.replace(gone, worker_seconds=some)).status is FAIL
+
+
 def test_the_fewest_of_two_workers_need_not_be_at_one_moment():
     dip = {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 99.0}
     two = run_with(workers=2, gauges=[(60, dip), (61, dip)], plan=plan_of(60, model=Model.REQUESTS))

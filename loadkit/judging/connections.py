@@ -46,10 +46,13 @@ def find_connections(case: Case) -> Finding:
     """Judge the fewest connections that were open at one moment of the steady window.
 
     A user that arrives connects then. So the window begins when as many connections are open as the
-    limit states, at most a time-out later. The fewest of each second are known by worker; their sum
+    limit states, at most a time-out later. The last second of the load does not count. The fewest of each second are known by worker; their sum
     can be too low, because workers need not have the fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
+    if window.end >= evidence.run.plan.seconds and window.seconds > 1:
+        # Users leave when the load ends, which is before its last second is reported.
+        window = Window(window.start, window.seconds - 1, window.phase)
     least = evidence.total(LEAST_CONNECTIONS, window)
     at_ends = evidence.total(CONNECTIONS, window)
     patience = min(math.ceil(evidence.run.plan.timeout), window.seconds - 1)
