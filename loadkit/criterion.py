@@ -63,6 +63,19 @@ class Family:
     EXACT: ClassVar["Family"]
     """A count that must be zero."""
 
+    CONNECTIONS: ClassVar["Family"]
+    """The connections open at once."""
+    LIFETIME: ClassVar["Family"]
+    """The share of the connections that stay the same for a time; the quantile is the share."""
+    RECONNECTION: ClassVar["Family"]
+    """The share of the dropped clients that are back within a time; the quantile is the share."""
+    REACH: ClassVar["Family"]
+    """The share of the expected messages that arrived."""
+    DELIVERY: ClassVar["Family"]
+    """Messages that were lost, doubled or out of order; there must be none."""
+    CONVERGENCE: ClassVar["Family"]
+    """Users who share a state and see different ones in the end; there must be none."""
+
     def __str__(self) -> str:
         return self.name
 
@@ -81,6 +94,12 @@ Family.GAUGE = Family(
 Family.RECOVERY = Family("recovery")
 Family.ALERT = Family("alert")
 Family.EXACT = Family("exactness")
+Family.CONNECTIONS = Family("connections", is_amount=True)
+Family.LIFETIME = Family("connection lifetime")
+Family.RECONNECTION = Family("reconnection")
+Family.REACH = Family("reach")
+Family.DELIVERY = Family("delivery")
+Family.CONVERGENCE = Family("convergence")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The target of a load: addresses, accounts, and secrets that print as ``***``."""
 
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Account", "Address", "Secret", "Target", "masked", "masked_path"]
+__all__ = ["Account", "Address", "Secret", "Target", "is_loopback", "masked", "masked_path"]
 
 _HIDDEN = "***"
 
@@ -145,3 +146,19 @@ class Target:
     """Ids of processes of this machine that, with their descendants, are the service's parts.
 
     Empty where they are not stated: the engine then looks for them behind `base`."""
+
+    @property
+    def shares_clock(self) -> bool:
+        """Is the service on this machine, by loopback addresses, so that its clock is ours?"""
+        addresses = (self.base, *([self.websocket.reveal()] if self.websocket else []))
+        return all(is_loopback(urlsplit(address).hostname or "") for address in addresses)
+
+
+def is_loopback(host: str) -> bool:
+    """Is a host this machine by its address, or by the name "localhost"?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -41,6 +41,16 @@ from loadkit import grammar
 @then("the service recovers within {duration}")
 @then("the {alert} alert fires within {duration}")
 @then("no alert fires")
+@then("at least {count} connection(s) stay open")
+@then("{share} of the connections stay open for {duration}")
+@then("{share} of the clients are back within {duration}")
+@then("an event reaches every dashboard within {duration}")
+@then("{share} of the events reach every dashboard within {duration}")
+@then("no message is lost")
+@then("no message is delivered twice")
+@then("messages arrive in order")
+@then("no message carries another tenant's data")
+@then("all users see the same dashboard")
 def criterion(context: Any, *parts: object) -> None:
     """Judge the criterion of the sentence; only the grammar defines its meaning."""
     context.judge(grammar.criterion(context.sentence))

@@ -33,6 +33,27 @@ def starting_journeys(context: Any, count: float) -> None:
     context.draft.load(Model.JOURNEYS, count)
 
 
+@given("{count} WebSocket connection(s)")
+@given("{count} WebSocket connection(s) subscribed to {mix}")
+def connections(context: Any, count: float, mix: str = "WebSocket") -> None:
+    context.draft.load(Model.CLOSED, count, mix=mix, called="connections", connects=True)
+
+
+@given("{count} dashboard(s) shared by {members} user(s) each")
+def shared_dashboards(context: Any, count: float, members: float) -> None:
+    context.draft.share_dashboards(count, members)
+
+
+@given("{count} message(s) are delivered per second")
+def delivered_messages(context: Any, count: float) -> None:
+    context.draft.deliver(count)
+
+
+@given("{share} of the connections drop every minute")
+def churn(context: Any, share: float) -> None:
+    context.draft.drop(share)
+
+
 @given("the {level} load")
 def named_load(context: Any, level: str) -> None:
     context.draft.load_named(level)
@@ -103,6 +124,12 @@ def kill_instance(context: Any, after: float | None = None) -> None:
 @when("the cache is emptied after {duration}")
 def empty_cache(context: Any, after: float | None = None) -> None:
     context.draft.happens("the cache is emptied", after)
+
+
+@when("all connections drop")
+@when("all connections drop after {duration}")
+def drop_connections(context: Any, after: float | None = None) -> None:
+    context.draft.happens("all connections drop", after)
 
 
 @when("the load falls back to {count} user(s) after {duration}")

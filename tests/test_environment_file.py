@@ -15,7 +15,16 @@ import pytest
 from loadkit.criterion import Unit
 from loadkit.environment import environment
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Hosts, Measure, MixRow, Observer, Settings
+from loadkit.environment.settings import (
+    Accounts,
+    ActionCommand,
+    Hosts,
+    Measure,
+    Messages,
+    MixRow,
+    Observer,
+    Settings,
+)
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers import observer_of
 from loadkit.observers.observation import Reading
@@ -219,6 +228,7 @@ def test_all_tables_are_looked_at() -> None:
         Hosts,
         Measure,
         MixRow,
+        Messages,
         ActionCommand,
     }
 

@@ -15,14 +15,17 @@ from loadkit.environment.environment import load
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
 from loadkit.target import Account, Secret, Target
-from loadkit.users.discovery import find
+from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
+from steps.journeys import live
 from steps.journeys.choices import METRICS, fresh_key, popular
 from tests.virtual_time import Simulation, plan_of, simulate
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = load("local", ROOT)
 JOURNEYS = find(ENVIRONMENT.settings.journeys, ROOT)
+
+OVER_HTTP = [title for title, path in JOURNEYS.items() if resolve(path, ROOT).uses == ("http",)]
 
 TOKENS = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
 OVERVIEW = {"overview": {"dashboards": [{"widgets": [1, 2, 3]}, {"widgets": [4, 5]}]}}
@@ -90,21 +93,21 @@ def failures(run: Simulation) -> list[str]:
 UNKNOWN_TO_THE_FAKE = {"administer": ["status 404"]}
 
 
-@pytest.mark.parametrize("title", JOURNEYS)
+@pytest.mark.parametrize("title", OVER_HTTP)
 def test_a_journey_asks_for_nothing_that_the_service_does_not_have(title: str) -> None:
     run = go_through(title)
     assert failures(run) == UNKNOWN_TO_THE_FAKE.get(title, [])
     assert run.operations() > 100
 
 
-@pytest.mark.parametrize("title", JOURNEYS)
+@pytest.mark.parametrize("title", OVER_HTTP)
 def test_every_operation_of_a_journey_is_in_an_endpoint_group(title: str) -> None:
     patterns = [pattern for group in ENVIRONMENT.settings.groups.values() for pattern in group]
     for label in go_through(title).table.names("label:"):
         assert any(fnmatchcase(label, pattern) for pattern in patterns), label
 
 
-@pytest.mark.parametrize("title", JOURNEYS)
+@pytest.mark.parametrize("title", OVER_HTTP)
 def test_a_service_that_fails_is_counted_once_for_each_operation(title: str) -> None:
     run = go_through(title, failing(users=5))
     assert failures(run) == ["status 500"]
@@ -157,10 +160,24 @@ def test_the_default_mix_reaches_every_group_and_logs_in_often_enough() -> None:
             if any(fnmatchcase(label, pattern) for pattern in patterns):
                 counts[group] += run.operations(label)
     shares = {group: count / counts.total() for group, count in counts.items()}
-    assert set(shares) == set(ENVIRONMENT.settings.groups)
+    assert set(shares) == set(ENVIRONMENT.settings.groups) - {"stream"}
     assert shares["auth"] >= 0.10
     assert min(shares.values()) >= 0.08
     assert 0.4 <= run.operations("GET /api/v1/metrics/events") / counts["metrics"] <= 0.6
+
+
+def test_the_messages_of_the_service_are_read_and_those_of_other_tenants_counted() -> None:
+    foreign: list[bool] = []
+    head = '{"stream":"metrics.1","sequence":17,"created":1790000000.123456,"tenant_key":"tk-%s","type":"metric"}'
+
+    def told(message: str) -> tuple[str, int, float] | None:
+        return live._stream_of(message, '"tenant_key":"tk-mine"', lambda: foreign.append(True))
+
+    assert told(head % "mine") == ("metrics.1", 17, 1790000000.123456)
+    assert foreign == []
+    assert told(head % "other") == ("metrics.1", 17, 1790000000.123456)
+    assert foreign == [True]
+    assert told('{"type":"gap","stream":"a","from":17,"resumed":1200}') is None
 
 
 def test_few_things_are_popular() -> None:

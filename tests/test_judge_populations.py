@@ -170,7 +170,9 @@ def test_a_timing_is_judged_on_its_own_operations():
     table.record(samples_of(starts, np.full(30_000, 0.02)))
     table.record(samples_of(starts, np.full(30_000, 0.5), "push", ["ok"] * 30_000), timing=MESSAGE)
     run = run_of([], Plan.of("local", USERS.workload), worker_seconds=worker_seconds())
-    run = dataclasses.replace(run, table=table, stalls=(Stall(100.0, 120.0),))
+    run = dataclasses.replace(
+        run, table=table, stalls=(Stall(100.0, 120.0),), facts={"clock": {"uncertainty": 0.0}}
+    )
     latency = Measure("message latency", Family.TIME, Unit.SECONDS, 0.95, "p95", timing=MESSAGE.key)
     criterion = Criterion("the p95 message latency is below 100 ms", latency, Comparison.IS_BELOW, 0.1)
     verdict = judge(criterion, run)

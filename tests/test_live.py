@@ -42,6 +42,14 @@ def test_the_line_tells_where_the_run_is_and_how_it_goes():
     )
 
 
+def test_a_load_of_messages_tells_messages_and_connections():
+    told = line("Run B", now(rate=0.0, messages=11000.0, connections=1000))
+    assert "1000 held  1000 open  11,000 messages/s  p50" in told
+    assert "1000 open  11,000 messages/s  5/s  p50" in line(
+        "Run B", now(rate=5.0, messages=11000.0, connections=1000)
+    )
+
+
 def test_what_ails_the_generator_is_told_in_its_own_words():
     assert line("Run A", now(health="generator 11 ms late")).endswith("  failed 0 %  generator 11 ms late")
 

@@ -16,6 +16,7 @@ from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Verdict
 from tests.builders import judge
 from tests.local_environment import LocalEnvironment, environment
+from tests.matrix.messages import MESSAGE_ROWS
 from tests.matrix.runs import Bench
 from tests.matrix.table import CRITERIA, EXCUSED, FAILS, PASSES, ROWS, SHORT, Row, allowed, usual
 
@@ -78,7 +79,7 @@ def test_it_does_so_in_runs_of_full_length(bench, row):
 
 
 def test_every_fault_has_its_row():
-    assert {row.fault for row in ROWS} == {"", *FAULTS}
+    assert {row.fault for row in (*ROWS, *MESSAGE_ROWS)} == {"", *FAULTS}
 
 
 def test_every_row_speaks_of_criteria_that_there_are():

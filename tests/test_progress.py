@@ -5,8 +5,10 @@ import math
 import pytest
 
 from loadkit.engine.progress import LiveStats
+from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import CONNECT, MESSAGE
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
@@ -86,3 +88,29 @@ def test_an_emergency_that_is_over_is_none():
     recorder = Recorder(0, 0.0)
     reports = [report(recorder, failed=9) for _ in range(10)] + [report(recorder, ok=10) for _ in range(10)]
     assert live_stats_of(reports).failing is None
+
+
+def connecting(recorder, ok=0, failed=0, messages=0):
+    population = recorder.population("connections")
+    population.timing(CONNECT).samples += [Sample("WS /", OK, 0.0, 0.0, 0.01, 0)] * ok
+    population.timing(CONNECT).samples += [Sample("WS /", "status 503", 0.0, 0.0, 0.01, 0)] * failed
+    log = population.timing(MESSAGE).messages("WS /")
+    for _ in range(messages):
+        log.add(0.0, 0.005, 100)
+    return recorder.report()
+
+
+def test_a_load_of_messages_is_told_by_its_messages_and_open_connections():
+    recorder = Recorder(0, 0.0)
+    recorder.population("connections").gauges[CONNECTIONS] = 40.0
+    progress = live_stats_of([connecting(recorder, ok=2, messages=500)]).progress(12.0)
+    assert (progress.messages, progress.connections, progress.rate) == (500, 40, 2)
+    assert progress.p95 == pytest.approx(0.005, rel=0.01)
+
+
+def test_refused_connections_stop_a_load_unless_messages_still_arrive():
+    recorder = Recorder(0, 0.0)
+    refused = [connecting(recorder, ok=1, failed=9) for _ in range(10)]
+    assert live_stats_of(refused).failing == (100, 90)
+    streaming = [connecting(recorder, ok=1, failed=9, messages=100) for _ in range(10)]
+    assert live_stats_of(streaming).failing is None

@@ -220,7 +220,7 @@ async def flush(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any
 async def _empty_cache(facts: dict[str, Any]) -> None:
     try:
         cache = await Connection.open(facts["cache"])
-        await cache.ask(b"FLUSHALL")
+        await cache.ask(b"FLUSHDB")
         cache.close()
     except CacheError as error:
         raise LocalError(f"the cache cannot be emptied: {error}") from None

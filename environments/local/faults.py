@@ -38,6 +38,17 @@ FAULTS = {
     "prometheus-stopped": Fault("Prometheus is stopped; off starts it again", {}, in_service=False),
     "alert-rule-broken": Fault("the HighLatency alert can never fire", {}, in_service=False),
     "counter-reset": Fault("all exported counters are reset to zero, once", {}),
+    "messages-lost": Fault("leaves out a share of the deliveries of messages", {"share": 0.01}),
+    "messages-doubled": Fault("makes a share of the deliveries of messages twice", {"share": 0.01}),
+    "messages-reordered": Fault("sends a share of the messages after the next one", {"share": 0.01}),
+    "messages-delayed": Fault("sends every message later", {"delay": 0.3}),
+    "foreign-messages": Fault("a share of the messages has another tenant's key", {"share": 0.01}),
+    "connections-cut": Fault("each second cuts a share of the WebSocket connections", {"share": 0.02}),
+    "all-connections-cut": Fault("all WebSocket connections are cut, once", {}),
+    "connections-stalled": Fault(
+        "a share of the WebSocket connections is neither written to nor read from", {"share": 0.1}
+    ),
+    "reconnect-refused": Fault("refuses WebSocket handshakes for a time (503)", {"seconds": 20.0}),
 }
 
 

@@ -19,7 +19,7 @@ async def start(layout: Layout) -> tuple[Program, int]:
     def make(port: int) -> Program:
         configuration.write_text(
             f"bind 127.0.0.1\nport {port}\nrequirepass {layout.secret()}\nsave ''\nappendonly no\n"
-            "maxmemory 256mb\nmaxmemory-policy allkeys-lru\n"
+            "maxmemory 256mb\nmaxmemory-policy volatile-lru\n"
         )
         command = [str(binaries.valkey()), str(configuration)]
         return Program("valkey", command, layout.logs / "valkey.log", layout.directory)

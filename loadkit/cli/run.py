@@ -1,7 +1,6 @@
 """`loadkit run URL`: load one address, print the results, and judge them by `--that`."""
 
 import argparse
-import ipaddress
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from loadkit.criterion import Criterion
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.grammar.numbers import ambiguity
-from loadkit.target import Address, Target, masked_path
+from loadkit.target import Address, Target, is_loopback, masked_path
 from loadkit.verdict import EXIT_CODES, Status, Verdict, exit_code
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -248,7 +247,7 @@ def target_of(url: str, allowed: Sequence[str]) -> Target:
             f"the address {Address(url)} contains a user name or password, which would not be sent; "
             'expected a header: --header "Authorization: Basic …"'
         )
-    if not _is_loopback(host) and host not in allowed:
+    if not is_loopback(host) and host not in allowed:
         raise NotAllowedError(
             f"load on {host} is not allowed; if you are permitted to load it: --allow-host {host}"
         )
@@ -360,15 +359,6 @@ def write_plot(evidence: "Evidence", file: str) -> None:
         Path(file).write_bytes(charts.percentiles(evidence, evidence.window))
     except OSError as error:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _rate(text: str) -> float:

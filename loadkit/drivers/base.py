@@ -58,6 +58,8 @@ class Meter(Protocol):
     """Intended start of the next operation."""
     free: float
     """When the user became free to start it."""
+    churn: float
+    """How often per second the user drops its connection, by plan; a rate."""
     until: float
     """No operation starts at or after this moment."""
     has_thought: bool
@@ -70,6 +72,10 @@ class Meter(Protocol):
 
     def settle(self) -> None:
         """Add the pending operation to the record."""
+        ...
+
+    def pause(self) -> Awaitable[None] | None:
+        """Wait until the next operation is due; None if it is due now."""
         ...
 
     def turn(self) -> Awaitable[float]:

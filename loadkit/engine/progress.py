@@ -10,9 +10,11 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.ending import EMERGENCY_SECONDS, EMERGENCY_SHARE
 from loadkit.recording.health_bounds import CPU, LOOP_LAG
 from loadkit.recording.histogram import quantile_of
+from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
+from loadkit.recording.timing import CONNECT, MESSAGE, REQUEST, Timing
 from loadkit.recording.worker_second import HELD
 from loadkit.workload.plan import Plan
 
@@ -32,15 +34,21 @@ class Progress:
     users: int
     """Users held; 0 for open load."""
     rate: float
-    """Operations that ended in the last second."""
+    """Operations that ended in the last second: requests, and attempts to connect."""
     p50: float
-    """Seconds, of the recent successful operations; NaN if there are none."""
+    """Seconds, of the recent successful operations, or of the messages if there are more of them.
+
+    NaN if there are none."""
     p95: float
     p99: float
     errors: float
     """Ratio of the recent operations that failed."""
     health: str
     """Health of the generator: "ok", or the problem."""
+    messages: float = 0.0
+    """Messages that arrived in the last second."""
+    connections: int = 0
+    """Connections open at the end of the last second."""
 
 
 class LiveStats:
@@ -56,7 +64,7 @@ class LiveStats:
     def add(self, report: Report) -> None:
         """Add a report."""
         self._latest[report.worker] = report
-        self._recent.append(_attempts(report.table))
+        self._recent.append(_vital(report.table))
 
     @property
     def failing(self) -> tuple[int, int] | None:
@@ -70,7 +78,10 @@ class LiveStats:
         """The progress at `elapsed` seconds since the start."""
         reports = list(self._latest.values())
         operations, failures = _sum(_attempts(report.table) for report in reports)
-        p50, p95, p99 = _quantiles([report.table for report in reports], (0.50, 0.95, 0.99))
+        tables = [report.table for report in reports]
+        messages = sum(_counted(table, MESSAGE)[0] for table in tables)
+        timing = MESSAGE if messages > operations else REQUEST
+        p50, p95, p99 = _quantiles(tables, (0.50, 0.95, 0.99), timing)
         phases = [phase.name for phase in self._plan.workload.phases() if phase.start <= elapsed < phase.end]
         return Progress(
             elapsed=elapsed,
@@ -83,6 +94,8 @@ class LiveStats:
             p99=p99,
             errors=failures / operations if operations else 0.0,
             health=_health(reports),
+            messages=float(messages),
+            connections=round(sum(report.worker_second.gauge(CONNECTIONS) for report in reports)),
         )
 
 
@@ -97,18 +110,33 @@ def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _attempts(table: SliceTable) -> tuple[int, int]:
-    """Operations in a table, and how many of them failed."""
-    _, outcome, sums = table.totals(map(label_series, table.labels()), 0, 1 << 22)
+    """Requests and attempts to connect in a table, and how many of them failed."""
+    pairs = [_counted(table, timing) for timing in (REQUEST, CONNECT)]
+    return sum(attempted for attempted, _ in pairs), sum(failed for _, failed in pairs)
+
+
+def _vital(table: SliceTable) -> tuple[int, int]:
+    """Operations whose failures can end a load, and how many failed.
+
+    While messages arrive, a few clients that cannot come back are no collapse.
+    """
+    return _counted(table, REQUEST) if _counted(table, MESSAGE)[0] else _attempts(table)
+
+
+def _counted(table: SliceTable, timing: Timing) -> tuple[int, int]:
+    """Operations of a timing in a table, and how many of them failed."""
+    series = [label_series(label, timing) for label in table.labels(timing)]
+    _, outcome, sums = table.totals(series, 0, 1 << 22)
     counts = sums[:, 0]
     return int(counts.sum()), int(counts[outcome != 0].sum())
 
 
-def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float]) -> list[float]:
-    """Quantiles of the successes' response times, in seconds."""
+def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float], timing: Timing) -> list[float]:
+    """Quantiles of the successes' times of a timing, in seconds."""
     totals = np.zeros(buckets.BUCKETS, np.int64)
     for table in tables:
         _, outcome, bucket, counts = table.select(
-            Kind.RESPONSE, map(label_series, table.labels()), 0, 1 << 22
+            Kind.RESPONSE, [label_series(label, timing) for label in table.labels(timing)], 0, 1 << 22
         )
         np.add.at(totals, bucket[outcome == 0], counts[outcome == 0])
     np.maximum(totals, 0, out=totals)

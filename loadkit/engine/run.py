@@ -133,8 +133,13 @@ def run(
         groups=target.groups,
         ended=monitor.ended,
         ended_at=monitor.ended_at,
-        facts=machine.facts(),
+        facts={**machine.facts(), **_clock(target)},
     )
+
+
+def _clock(target: Target) -> dict[str, dict[str, float]]:
+    """What is known of the service's clock: by how many seconds it may differ from this machine's."""
+    return {"clock": {"uncertainty": 0.0}} if target.shares_clock else {}
 
 
 def new_id() -> str:

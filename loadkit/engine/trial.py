@@ -72,7 +72,11 @@ async def try_users(
     """`try_journeys` without a process, on any clock and with any drivers."""
     arrive = arrival_of(shard.target.journeys, shard.root)
     pacer = Pacer(clock, alarm_of)
-    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, shard.run_id)
+    journeys = journeys_of(plan, shard.root)
+    tenants = account_pool_of(plan, shard.target, journeys).of_each_tenant(
+        earlier_of(plan, journeys)[1].accounts
+    )
+    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, shard.run_id, tenants)
     end = clock.now() + _ALL_SECONDS
     try:
         for driver in drivers:

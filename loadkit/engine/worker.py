@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -176,6 +176,15 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
     return before
 
 
+def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[str, int]:
+    """How many accounts of each role the users of the closed populations have, from the first on.
+
+    Users of an open load come and go, so they are not counted. The first population is closed where
+    others act for its tenants.
+    """
+    return earlier_of(plan, journeys)[1].accounts if plan.workload.model is Model.CLOSED else {}
+
+
 async def run_users(
     plan: Plan,
     shard: Shard,
@@ -200,7 +209,8 @@ async def run_users(
 
     recorder = Recorder(shard.index, origin, clock_offset, counts_populations=len(plan.populations) > 1)
     pacer = Pacer(clock, alarm_of)
-    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id)
+    tenants = account_pool.of_each_tenant(_accounts_of_closed(plan, journeys))
+    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants)
     loads: list[ClosedLoad | OpenLoad] = []
     for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
         load_type = ClosedLoad if population.workload.model is Model.CLOSED else OpenLoad

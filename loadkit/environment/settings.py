@@ -13,7 +13,17 @@ from loadkit.criterion import Unit
 from loadkit.structuring import Stated
 from loadkit.target import Address
 
-__all__ = ["Accounts", "ActionCommand", "Hosts", "Measure", "Mix", "MixRow", "Observer", "Settings"]
+__all__ = [
+    "Accounts",
+    "ActionCommand",
+    "Hosts",
+    "Measure",
+    "Messages",
+    "Mix",
+    "MixRow",
+    "Observer",
+    "Settings",
+]
 
 Seconds = Annotated[float, Stated("60", unit="seconds", at_least=0)]
 Ratio = Annotated[float, Stated("0.5", at_least=0)]
@@ -108,6 +118,16 @@ class MixRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Messages:
+    """``[messages]``: how messages are published for "11000 messages are delivered per second"."""
+
+    journey: Annotated[str, Stated('"publish live metrics"')]
+    """The title of the journey that publishes."""
+    reach: Annotated[float, Stated("1.0", what="a ratio above 0, at most 1", above=0, at_most=1)] = 1.0
+    """Ratio of the connections that receive one message for each time it is followed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ActionCommand:
     """The verbs of the control command that execute an action."""
 
@@ -192,6 +212,10 @@ class Settings:
     """The mix if the sentence does not state it."""
     curves: Mapping[str, Points] = field(default_factory=dict)
     """By name: seconds, and the share of the stated load at their end."""
+    messages: Annotated[
+        Messages | None, Stated('{ journey = "publish live metrics", reach = 1.0 }', what="a table")
+    ] = None
+    """How messages are published; without it, no sentence can state how many are delivered."""
     ramp: Annotated[float, Stated("30", unit="seconds", at_least=0)] = 10.0
     """Seconds over which users arrive if the sentence does not state it."""
     hold: Annotated[float, Stated("300", unit="seconds", above=0)] = 60.0

@@ -7,12 +7,21 @@
                    "times that at the" word "load" [", or below" limit]
                  | "the service recovers within" duration
                  | "the" quoted "alert fires within" duration | "no alert fires"
-    measure    ::= ["the"] (statistic ["response time"] | "error rate" | "availability" | "uptime"
+                 | "at least" number "connections stay open"
+                 | share "of the connections stay open for" duration
+                 | share "of the clients are back within" duration
+                 | ("an event reaches" | share "of the events reach") "every dashboard within" duration
+                 | "no message is lost" | "no message is delivered twice" | "messages arrive in order"
+                 | "no message carries another tenant's data"
+                 | "all users see the same dashboard"
+    measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
-                 | "database connection pool utilization")
+                 | "database connection pool utilization" | "connection success rate" | "reach")
                  | "the Prometheus query" quoted
-    statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile" ["of"]
+    statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile"
                  | "median" | "mean" | "maximum"
+    time       ::= ["of the"] ("response time" | "message latency" | "connection time"
+                 | "time to reconnect" | "ping round trip" | "send time")
     scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name
                  | "of tenant" quoted | "of the" [quoted] name
                  | "on every instance" | "per instance"
@@ -22,7 +31,7 @@
     duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)
     share      ::= number [" "] "%"
     size       ::= number [" "] ("GB" | "GiB" | …)
-    rate       ::= number "requests per second"
+    rate       ::= number ("requests" | "messages") "per second"
     number     ::= digits, optionally with commas or spaces for thousands and a decimal point
 
 `normalization` replaces typographic spaces, quotes and hyphens before a sentence is read.
@@ -40,10 +49,16 @@ from loadkit.grammar.sentences import (
     THEN,
     WHEN,
     alert_within,
+    back_within,
+    connections_stay,
+    converged,
+    delivered_exactly,
+    lasting,
     limit_criterion,
     load_comparison,
     no_alert,
     observed_as,
+    reaches_within,
     recovery_within,
 )
 
@@ -56,14 +71,20 @@ __all__ = [
     "Parameter",
     "Quantity",
     "alert_within",
+    "back_within",
+    "connections_stay",
+    "converged",
     "criterion",
+    "delivered_exactly",
     "explain",
     "is_query",
+    "lasting",
     "limit_criterion",
     "load_comparison",
     "no_alert",
     "normalize",
     "observed_as",
+    "reaches_within",
     "read",
     "recovery_within",
 ]

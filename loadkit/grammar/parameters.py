@@ -69,7 +69,7 @@ def _any(words: Mapping[str, Any]) -> str:
 _DURATION = rf"{NUMBER} ?{_any(_SECONDS)}"
 _SHARE = rf"{PERCENT} ?%"
 _SIZE = rf"{NUMBER} ?{_any(_BYTES)}"
-_RATE = rf"{NUMBER} requests? per second"
+_RATE = rf"{NUMBER} (?:requests?|messages?) per second"
 _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
 _THINK = rf"(?:(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
@@ -85,19 +85,30 @@ UNIT_EXAMPLES = {
 """An example of a limit for each unit."""
 
 _NAMED = {
-    name: Measure(name, family, unit)
-    for name, family, unit in (
-        ("error rate", Family.ERROR_RATE, Unit.RATIO),
-        ("availability", Family.AVAILABILITY, Unit.RATIO),
-        ("uptime", Family.UPTIME, Unit.RATIO),
-        ("throughput", Family.THROUGHPUT, Unit.PER_SECOND),
-        ("CPU utilization", Family.GAUGE, Unit.RATIO),
-        ("memory usage", Family.GAUGE, Unit.BYTES),
-        ("database connection pool utilization", Family.GAUGE, Unit.RATIO),
+    name: Measure(name, family, unit, timing=timing)
+    for name, family, unit, timing in (
+        ("error rate", Family.ERROR_RATE, Unit.RATIO, "request"),
+        ("availability", Family.AVAILABILITY, Unit.RATIO, "request"),
+        ("uptime", Family.UPTIME, Unit.RATIO, "request"),
+        ("throughput", Family.THROUGHPUT, Unit.PER_SECOND, "request"),
+        ("CPU utilization", Family.GAUGE, Unit.RATIO, "request"),
+        ("memory usage", Family.GAUGE, Unit.BYTES, "request"),
+        ("database connection pool utilization", Family.GAUGE, Unit.RATIO, "request"),
+        ("connection success rate", Family.AVAILABILITY, Unit.RATIO, "connect"),
+        ("reach", Family.REACH, Unit.RATIO, "message"),
     )
 }
 _STATISTICS = {"median": 0.5, "mean": None, "maximum": None, "max": None}
 _RESPONSE_TIME = "response time"
+_TIMES = {
+    _RESPONSE_TIME: "request",
+    "message latency": "message",
+    "connection time": "connect",
+    "time to reconnect": "reconnect",
+    "ping round trip": "ping",
+    "send time": "send",
+}
+"""The times that sentences name, and the keys of their timings (`loadkit.recording.timing`)."""
 MEASURE_NAMES = (
     *(
         f"the p95 {_RESPONSE_TIME}",
@@ -107,6 +118,8 @@ MEASURE_NAMES = (
         "p99",
     ),
     "the error rate",
+    "the p95 message latency",
+    "the p99 connection time",
     *_NAMED,
 )
 """Measures in their most frequent form, for suggestions."""
@@ -114,7 +127,7 @@ MEASURE_NAMES = (
 _PERCENTILE = r"p[0-9]{1,2}(?:\.[0-9]{1,4})?"
 _ORDINAL = r"[0-9]{1,2}(?:\.[0-9]{1,4})?(?:st|nd|rd|th) percentile"
 _MEASURE = (
-    rf"(?:(?:the )?(?:{_PERCENTILE}|{_ORDINAL}|{_any(_STATISTICS)})(?: (?:of the )?{_RESPONSE_TIME})?"
+    rf"(?:(?:the )?(?:{_PERCENTILE}|{_ORDINAL}|{_any(_STATISTICS)})(?: (?:of the )?{_any(_TIMES)})?"
     rf"|(?:the )?{_any(_NAMED)}"
     rf"|the Prometheus query {_QUOTED})"
 )
@@ -128,7 +141,7 @@ _SCOPES = (
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
     (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
     (ScopeKind.REGION, "for users in ", _NAME, ""),
-    (ScopeKind.POPULATION, f"of the (?!{_RESPONSE_TIME})", _POPULATION, ""),
+    (ScopeKind.POPULATION, f"of the (?!{_any(_TIMES)})", _POPULATION, ""),
     (ScopeKind.INSTANCE, "on every instance", "", ""),
     (ScopeKind.INSTANCE, "per instance", "", ""),
 )
@@ -184,13 +197,15 @@ def _measure(text: str) -> Measure:
         return Measure(words.partition('"')[2].removesuffix('"'), Family.GAUGE, Unit.NUMBER)
     if words in _NAMED:
         return _NAMED[words]
-    statistic = re.split(rf" (?:of the )?{_RESPONSE_TIME}$", words)[0]
+    named = re.search(rf" (?:of the )?({_any(_TIMES)})$", words)
+    name = named[1] if named else _RESPONSE_TIME
+    timing, statistic = _TIMES[name], words[: named.start()] if named else words
     if statistic in _STATISTICS:
         quantile = _STATISTICS[statistic]
         shown = "max" if statistic == "maximum" else statistic
-        return Measure(_RESPONSE_TIME, Family.TIME, Unit.SECONDS, quantile, shown)
+        return Measure(name, Family.TIME, Unit.SECONDS, quantile, shown, timing)
     percent = float(re.sub(r"^p|(?:st|nd|rd|th) percentile$", "", statistic))
-    return Measure(_RESPONSE_TIME, Family.TIME, Unit.SECONDS, round(percent / 100, 9), f"p{percent:g}")
+    return Measure(name, Family.TIME, Unit.SECONDS, round(percent / 100, 9), f"p{percent:g}", timing)
 
 
 def _scope(text: str) -> Scope:
@@ -209,6 +224,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
         Parameter("count", WHOLE, number, "a whole number", "1000"),
+        Parameter("members", WHOLE, number, "a whole number", "5"),
         Parameter("duration", _DURATION, _value, "a time with its unit", "5 minutes"),
         Parameter("share", _SHARE, _value, "a share", "1%"),
         Parameter("size", _SIZE, _value, "a size", "2 GB"),

@@ -5,6 +5,7 @@ An expression is a Cucumber expression of words, ``{parameters}`` and optional e
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,11 +19,17 @@ __all__ = [
     "THEN",
     "WHEN",
     "alert_within",
+    "back_within",
+    "connections_stay",
+    "converged",
+    "delivered_exactly",
+    "lasting",
     "limit_criterion",
     "load_comparison",
     "no_alert",
     "observed_as",
     "pattern",
+    "reaches_within",
     "recovery_within",
 ]
 
@@ -35,6 +42,11 @@ GIVEN = (
     "{count} concurrent user(s) following the {journey} journey",
     "{count} request(s) arriving per second",
     "{count} journey(s) starting per second",
+    "{count} WebSocket connection(s)",
+    "{count} WebSocket connection(s) subscribed to {mix}",
+    "{count} dashboard(s) shared by {members} user(s) each",
+    "{count} message(s) are delivered per second",
+    "{share} of the connections drop every minute",
     "the {level} load",
     "they arrive over {duration}",
     "the load holds for {duration}",
@@ -53,6 +65,8 @@ WHEN = (
     "an instance is killed after {duration}",
     "the cache is emptied",
     "the cache is emptied after {duration}",
+    "all connections drop",
+    "all connections drop after {duration}",
     "the load falls back to {count} user(s) after {duration}",
 )
 
@@ -90,6 +104,8 @@ def limit_criterion(
     _require_unit(sentence, measure, limit)
     if measure.unit is Unit.SECONDS and limit.value == 0:
         raise PhraseError(sentence, limit.text, "nothing takes 0 s; expected a time, such as 500 ms")
+    if measure.family == Family.THROUGHPUT and "message" in limit.text:
+        measure = replace(measure, timing="message")
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:
@@ -150,6 +166,79 @@ def observed_as(measure: Measure) -> str:
 def no_alert(sentence: str) -> Criterion:
     """The criterion that no alert of the service fires; the limit is the number of alerts."""
     return Criterion(sentence, Measure(ALERTS, Family.ALERT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
+
+
+def connections_stay(sentence: str, number: float) -> Criterion:
+    """The criterion that so many connections are open at each moment of the steady window."""
+    measure = Measure("connections open", Family.CONNECTIONS, Unit.NUMBER)
+    return Criterion(sentence, measure, Comparison.IS_AT_LEAST, number)
+
+
+def lasting(sentence: str, share: float, seconds: float) -> Criterion:
+    """The criterion that a share of the connections stay the same connections for a time.
+
+    Raises:
+        PhraseError: the share is above 100 %, or 0.
+
+    """
+    _require_share(sentence, share)
+    measure = Measure(
+        "connection lifetime", Family.LIFETIME, Unit.SECONDS, round(share, 9), f"{share * 100:g}%", "lifetime"
+    )
+    return Criterion(sentence, measure, Comparison.IS_AT_LEAST, seconds)
+
+
+def back_within(sentence: str, share: float, seconds: float) -> Criterion:
+    """The criterion that a share of the clients that were dropped are back within a time.
+
+    Raises:
+        PhraseError: the share is above 100 %, or 0.
+
+    """
+    _require_share(sentence, share)
+    measure = Measure(
+        "time to reconnect",
+        Family.RECONNECTION,
+        Unit.SECONDS,
+        round(share, 9),
+        f"{share * 100:g}%",
+        "reconnect",
+    )
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def reaches_within(sentence: str, seconds: float, share: float = 0.95) -> Criterion:
+    """The criterion that a share of the events reach every subscriber within a time.
+
+    Raises:
+        PhraseError: no percentile is 0 % or 100 %.
+
+    """
+    _require_share(sentence, share)
+    if share == 1:
+        raise PhraseError(sentence, "100%", "expected a share below 100%, such as 95%")
+    statistic = f"p{share * 100:g}"
+    measure = Measure(
+        "time to the dashboards", Family.TIME, Unit.SECONDS, round(share, 9), statistic, "delivery"
+    )
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, seconds)
+
+
+def delivered_exactly(sentence: str, fault: str) -> Criterion:
+    """The criterion that no message is "lost", "doubled", "out of order" or "of another tenant"."""
+    measure = Measure(f"messages {fault}", Family.DELIVERY, Unit.NUMBER, timing="message")
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
+
+
+def converged(sentence: str) -> Criterion:
+    """The criterion that all users who share a state see the same in the end."""
+    measure = Measure("shared states that differ", Family.CONVERGENCE, Unit.NUMBER)
+    return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
+
+
+def _require_share(sentence: str, share: float) -> None:
+    if not 0 < share <= 1:
+        raise PhraseError(sentence, f"{share * 100:g}%", "expected a share up to 100%, such as 95%")
 
 
 def _require_unit(sentence: str, measure: Measure, limit: Quantity) -> None:
@@ -213,5 +302,27 @@ THEN: Mapping[str, Meaning] = {
         sentence, parts["alert"], parts["duration"]
     ),
     "no alert fires": lambda sentence, _: no_alert(sentence),
+    "at least {count} connection(s) stay open": lambda sentence, parts: connections_stay(
+        sentence, parts["count"]
+    ),
+    "{share} of the connections stay open for {duration}": lambda sentence, parts: lasting(
+        sentence, parts["share"], parts["duration"]
+    ),
+    "{share} of the clients are back within {duration}": lambda sentence, parts: back_within(
+        sentence, parts["share"], parts["duration"]
+    ),
+    "an event reaches every dashboard within {duration}": lambda sentence, parts: reaches_within(
+        sentence, parts["duration"]
+    ),
+    "{share} of the events reach every dashboard within {duration}": lambda sentence, parts: reaches_within(
+        sentence, parts["duration"], parts["share"]
+    ),
+    "no message is lost": lambda sentence, _: delivered_exactly(sentence, "lost"),
+    "no message is delivered twice": lambda sentence, _: delivered_exactly(sentence, "doubled"),
+    "messages arrive in order": lambda sentence, _: delivered_exactly(sentence, "out of order"),
+    "no message carries another tenant's data": lambda sentence, _: delivered_exactly(
+        sentence, "of another tenant"
+    ),
+    "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }
 """The expression of every criterion, with the function that makes it."""

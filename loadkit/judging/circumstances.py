@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import ScopeKind
+from loadkit.criterion import Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
@@ -18,10 +18,11 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
+from loadkit.recording.timing import timing_of
 from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, WorkerSecond, are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
-from loadkit.workload.phases import judged_phase
+from loadkit.workload.phases import judged_phase, phases
 
 __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
@@ -293,10 +294,16 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
     in_flight = np.add.reduceat(case.evidence.in_flight(case.window), edges[:-1]) / np.diff(edges)
     trends = [
         (name, theil_sen(values))
-        for name, values in (("the response time", times), ("the number in flight", in_flight))
+        for name, values in ((f"the {_timed(case)}", times), ("the number in flight", in_flight))
         if len(values) >= 6 and values.any()
     ]
     return [(name, trend.change / trend.median) for name, trend in trends if trend.is_drift and trend.median]
+
+
+def _timed(case: Case) -> str:
+    """What times the operations have, in words."""
+    measure = case.criterion.measure
+    return measure.name if measure.family == Family.TIME else timing_of(measure.timing).name
 
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
@@ -341,5 +348,11 @@ def _held(case: Case, finding: Finding) -> Finding:
     """A verdict without the stated users is invalid, because only the generator can lose users."""
     if finding.status is Status.NOT_JUDGED:
         return finding
-    lost = case.evidence.not_held(case.window)
+    # Connections are made in the ramp. Users held are stated for the hold.
+    window = case.window if case.window.phase in _phases(case) else case.evidence.window or case.window
+    lost = case.evidence.not_held(window)
     return finding.become(Status.INVALID, lost) if lost else finding
+
+
+def _phases(case: Case) -> set[str]:
+    return {each.name for each in phases(case.evidence.run.plan)}

@@ -20,7 +20,7 @@ from loadkit.judging.omission import StuckOperations, Users, correct_omission, s
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import MESSAGE, REQUEST, timing_of
+from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.units import format_number, format_ratio
@@ -39,6 +39,8 @@ hour of a thousand users."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
+_MADE_IN_RAMPS = frozenset({CONNECT.key, RECONNECT.key})
+"""The timings of operations that users make once, when they arrive or come back."""
 _SMALL = 1500
 """A part of the traffic with fewer operations uses the whole traffic's design effect."""
 
@@ -79,6 +81,23 @@ class Evidence:
     def whole(self) -> Window:
         """The whole run, including its ramps."""
         return steady.whole(self.run)
+
+    def window_for(self, timing: str) -> Window | None:
+        """The window on which operations of a timing are judged; None if there is none.
+
+        Connections are made while users arrive, and again after a drop. So the ramp counts, from the
+        first to the last attempt before any action.
+        """
+        window = self.window
+        if timing not in _MADE_IN_RAMPS or window is None:
+            return window
+        end = window.end if timing == CONNECT.key else self.whole.end
+        attempts = self.traffic(timing=timing).per_second()[:end]
+        made = np.flatnonzero(attempts)
+        if not len(made):
+            return window
+        first = min(int(made[0]), max(0, len(attempts) - 2))
+        return Window(first, max(2, int(made[-1]) + 1 - first), f"{timing_of(timing).key} attempts")
 
     def window_of(self, phase: str) -> Window | None:
         """The steady window of the named phase; None if there is none."""
@@ -345,6 +364,8 @@ class Case:
         """Is the planned load constant throughout the window?"""
         plan, window = self.evidence.run.plan, self.window
         judged = judged_phase(plan)
+        if judged is not None and window.phase != judged.name:
+            return False
         others = plan.populations[1:]
         return judged is None or (
             judged.is_constant and all(each.workload.is_constant(window.start, window.end) for each in others)

@@ -12,21 +12,33 @@ from loadkit import grammar
 from loadkit.criterion import Criterion, Family, Measure, Unit
 from loadkit.judging.alerts import find_alert, queries_of
 from loadkit.judging.collapse import Collapse
+from loadkit.judging.connections import (
+    find_connections,
+    find_lifetime,
+    find_reconnection,
+    not_connected,
+)
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import find_exact
 from loadkit.judging.finding import Finding
 from loadkit.judging.gauges import find_gauge, unobserved
 from loadkit.judging.health import NO_TIME_LIMIT
+from loadkit.judging.messages import (
+    find_convergence,
+    find_delivery,
+    find_reach,
+    find_throughput_of_any,
+    find_time_of_any,
+)
 from loadkit.judging.rates import (
     find_share,
-    find_throughput,
     find_uptime,
     otherwise_sent,
     share_at_collapse,
     throughput_at_collapse,
 )
 from loadkit.judging.recovery import find_recovery
-from loadkit.judging.times import find_time, otherwise_timed, time_at_collapse
+from loadkit.judging.times import otherwise_timed, time_at_collapse
 
 __all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time_limit"]
 
@@ -89,8 +101,19 @@ class FamilyRules:
     @property
     def rests_on_operations(self) -> bool:
         """Does the finding depend on what the users' operations were?"""
-        return self.ground is Ground.OPERATIONS or self.family == Family.RECOVERY
+        return self.ground is Ground.OPERATIONS or self.family in _OF_USERS
 
+
+_OF_USERS = (
+    Family.RECOVERY,
+    Family.CONNECTIONS,
+    Family.LIFETIME,
+    Family.RECONNECTION,
+    Family.REACH,
+    Family.DELIVERY,
+    Family.CONVERGENCE,
+)
+"""Families that are judged on another ground, and depend on what users did."""
 
 _RULES: dict[str, FamilyRules] = {}
 
@@ -137,7 +160,7 @@ for _rules in (
         family=Family.TIME,
         is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
-        find=find_time,
+        find=find_time_of_any,
         other_ways=otherwise_timed,
         at_collapse=time_at_collapse,
         corrects_omission=True,
@@ -163,7 +186,7 @@ for _rules in (
         family=Family.THROUGHPUT,
         is_slowed_by_machine=True,
         ground=Ground.OPERATIONS,
-        find=find_throughput,
+        find=find_throughput_of_any,
         other_ways=otherwise_sent,
         at_collapse=throughput_at_collapse,
         weighs_drift=False,
@@ -205,6 +228,44 @@ for _rules in (
         ground=Ground.TIMELINE,
         find=find_exact,
         chart=f"{_CHARTS}:exact",
+    ),
+    FamilyRules(
+        family=Family.CONNECTIONS,
+        ground=Ground.SERVICE,
+        find=find_connections,
+        missing=not_connected,
+        chart=f"{_CHARTS}:connections",
+    ),
+    FamilyRules(
+        family=Family.LIFETIME,
+        ground=Ground.TIMELINE,
+        find=find_lifetime,
+        chart=f"{_CHARTS}:disconnects",
+    ),
+    FamilyRules(
+        family=Family.RECONNECTION,
+        is_slowed_by_machine=True,
+        ground=Ground.TIMELINE,
+        find=find_reconnection,
+        chart=f"{_CHARTS}:disconnects",
+    ),
+    FamilyRules(
+        family=Family.REACH,
+        ground=Ground.TIMELINE,
+        find=find_reach,
+        chart=f"{_CHARTS}:messages",
+    ),
+    FamilyRules(
+        family=Family.DELIVERY,
+        ground=Ground.TIMELINE,
+        find=find_delivery,
+        chart=f"{_CHARTS}:messages",
+    ),
+    FamilyRules(
+        family=Family.CONVERGENCE,
+        ground=Ground.TIMELINE,
+        find=find_convergence,
+        chart=f"{_CHARTS}:messages",
     ),
 ):
     register(_rules)

@@ -17,10 +17,14 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
+from loadkit.recording.timing import QUERY, REQUEST
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
+
+_CORRECTED = frozenset({REQUEST.key, QUERY.key})
+"""The timings whose operations a stall keeps away: a user makes one after the other."""
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
@@ -69,8 +73,11 @@ def _with_unseen(finding: Finding) -> Finding:
 def _on_steady_window(
     criterion: Criterion, evidence: Evidence, rules: FamilyRules
 ) -> tuple[Finding, Window | None]:
-    run, window = evidence.run, evidence.window
-    case = Case(criterion, evidence, window or evidence.whole, rules.corrects_omission)
+    timing = criterion.measure.timing
+    run, window = evidence.run, evidence.window_for(timing)
+    case = Case(
+        criterion, evidence, window or evidence.whole, rules.corrects_omission and timing in _CORRECTED
+    )
     finding = unjudgeable(case, rules) or no_window(run, window)
     if finding is None:
         finding = cut_short(run, case.window, weighed(case, rules))

@@ -82,7 +82,9 @@ def _status_lines(title: str, now: Progress) -> list[str]:
         title,
         f"{_clock(now.elapsed)}/{_clock(now.seconds)} {now.phase}",
         *([f"{now.users} held"] if now.users else []),
-        f"{format_number(now.rate)}/s",
+        *([f"{now.connections} open"] if now.connections else []),
+        *([f"{format_number(now.messages)} messages/s"] if now.messages else []),
+        *([f"{format_number(now.rate)}/s"] if now.rate or not now.messages else []),
     ]
     results = [
         *(f"{name} {'-' if math.isnan(value) else format_seconds(value)}" for name, value in times),

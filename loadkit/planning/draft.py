@@ -33,6 +33,15 @@ class PopulationDraft:
     journey: str = ""
     shares: tuple[MixEntry, ...] = ()
     """The rows of the users' table, with journeys by title."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Keyword arguments of its journeys."""
+    connects: bool = False
+    """Do its users keep a connection?"""
+    delivered: float = 0.0
+    """Messages per second that the service must deliver to the first population. The environment
+    says which journey publishes them; its rate is derived."""
+    churn: float | None = None
+    """Ratio of the connections that drop per minute."""
     arrival: float | None = None
     hold: float | None = None
     stages: tuple[Stage, ...] = ()
@@ -73,8 +82,20 @@ class Draft:
         """The population to which the next sentences apply."""
         return self.populations[-1]
 
-    def load(self, model: Model, level: float, *, mix: str = "", journey: str = "", called: str = "") -> None:
-        """State a load of users or arrivals per second; `called` is their name in the plural."""
+    def load(
+        self,
+        model: Model,
+        level: float,
+        *,
+        mix: str = "",
+        journey: str = "",
+        called: str = "",
+        connects: bool = False,
+    ) -> None:
+        """State a load of users or arrivals per second; `called` is their name in the plural.
+
+        `connects`: do they keep a connection?
+        """
         population = self._begin()
         if population.stages and (population.model, _peak(population.stages)) != (model, level):
             raise PhraseError(
@@ -87,7 +108,48 @@ class Draft:
             _only_once(population.shares or None, mix or journey, "the mix of the users was stated before")
         population.model, population.level = model, level
         population.mix, population.journey, population.called = mix, journey, called
+        population.connects = connects
         self._require_another_name(f"{level:g}")
+
+    def share_dashboards(self, dashboards: float, members: float) -> None:
+        """State dashboards that are shared by some users each."""
+        for number in (dashboards, members):
+            if not number:
+                raise PhraseError("", "0", "expected such as 200 dashboards shared by 5 users each")
+        self.load(
+            Model.CLOSED, dashboards * members, mix="shared dashboards", called="editors", connects=True
+        )
+        self.last.arguments = (("members", f"{members:g}"),)
+
+    def deliver(self, rate: float) -> None:
+        """State the messages per second that the service delivers to the connections.
+
+        A population that publishes them is derived from the connections and the environment.
+        """
+        if not self.populations[0].connects:
+            raise PhraseError(
+                "",
+                "delivered",
+                "messages are delivered to connections: state them before, such as 1000 WebSocket connections",
+            )
+        if not rate:
+            raise PhraseError("", "0", "expected such as 11000 messages are delivered per second")
+        population = self._begin()
+        population.model, population.level = Model.JOURNEYS, 0.0
+        population.delivered, population.called = rate, "publications"
+        self._require_another_name("delivered")
+
+    def drop(self, share: float) -> None:
+        """State the share of the connections that drop every minute, and come back."""
+        population = next((each for each in reversed(self.populations) if each.connects), None)
+        if population is None:
+            raise PhraseError(
+                "", "connections", "state the connections before, such as 1000 WebSocket connections"
+            )
+        _only_once(population.churn, "drop", "how many connections drop was stated before")
+        if not 0 < share <= 1:
+            raise PhraseError("", f"{share * 100:g}%", "expected a share up to 100%, such as 10%")
+        population.churn = share
 
     def load_named(self, level: str) -> None:
         """State a load level of the environment."""

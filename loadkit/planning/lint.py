@@ -1,10 +1,13 @@
 """Refuses criteria that a plan cannot answer, before any load."""
 
-from loadkit.criterion import Criterion, ScopeKind
+import math
+
+from loadkit.criterion import Criterion, Family, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.planning.plan import unknown
-from loadkit.units import format_number
+from loadkit.recording.timing import MESSAGE
+from loadkit.units import format_number, format_seconds
 from loadkit.workload.offered import needed, offered
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import Model
@@ -51,7 +54,15 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
 
     """
     has_lower_limit = criterion.is_amount and not criterion.comparison.is_upper
+    if criterion.measure.family == Family.LIFETIME and plan.scaling.stated_hold < criterion.limit:
+        raise ConfigurationError(
+            f'"{criterion.sentence}" cannot be judged: the load holds for '
+            f"{format_seconds(plan.scaling.stated_hold)}; expected at least {format_seconds(criterion.limit)}"
+        )
     if not has_lower_limit or plan.scaling.users < 1:
+        return
+    if criterion.measure.family == Family.CONNECTIONS or criterion.measure.timing == MESSAGE.key:
+        _require_amount(criterion, plan)
         return
     scope = criterion.scope
     populations = plan.populations
@@ -65,6 +76,19 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
             f'"{criterion.sentence}" is out of reach, however fast the service is: '
             f"{' and '.join(_in_words(population) for population in populations)} make at most "
             f"{format_number(most)} per second; expected at least {format_number(least)}{purpose}"
+        )
+
+
+def _require_amount(criterion: Criterion, plan: Plan) -> None:
+    """Refuse more connections, or more messages, than the plan states."""
+    closed = [each for each in plan.populations if each.workload.model is Model.CLOSED]
+    if criterion.measure.family == Family.CONNECTIONS:
+        what, most = "connections", sum(each.workload.peak for each in closed)
+    else:
+        what, most = "messages per second", sum(each.delivers for each in plan.populations) or math.inf
+    if most < criterion.limit:
+        raise ConfigurationError(
+            f'"{criterion.sentence}" is out of reach: the load has {format_number(most)} {what}'
         )
 
 

@@ -43,20 +43,16 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         Population(
             name=_name(each, draft, environment),
             workload=_workload(each, first, environment, journeys),
+            delivers=each.delivered,
         )
-        for each in draft.populations
+        for each in (_publishing(each, first, environment) for each in draft.populations)
     ]
     environment.require_actions(draft.actions)
     _require_together(stated)
     before = stated[0].workload
     spent = _shortened(before.stages, environment.settings.time_scale, _shortest_hold(draft.actions))
     populations = tuple(
-        replace(
-            each,
-            workload=_scaled(each.workload, before.stages, spent, environment.settings.users_scale),
-            stated_level=each.workload.peak,
-        )
-        for each in stated
+        _in_rehearsal(each, before.stages, spent, environment.settings.users_scale) for each in stated
     )
     workload = populations[0].workload
     _require_time_for(draft.actions, workload)
@@ -126,10 +122,34 @@ def _workload(
     return Workload(
         model=model,
         stages=_stages(own, first, environment),
-        mix=tuple(_known(entry, journeys, environment) for entry in mix),
+        mix=tuple(
+            replace(_known(entry, journeys, environment), arguments=(*entry.arguments, *own.arguments))
+            for entry in mix
+        ),
         think=own.think or first.think or Think(),
+        is_poisson=not own.delivered,
         pace=own.pace or (first.pace if is_closed else None) or 0.0,
+        churn=(own.churn or 0.0) / 60,
     )
+
+
+def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
+    """A population that publishes, with its journey and the rate at which it must do so.
+
+    One message reaches a part of the connections, and counts as often as it is delivered.
+    """
+    if not own.delivered:
+        return own
+    messages = environment.settings.messages
+    if messages is None:
+        raise ConfigurationError(
+            f"environments/{environment.file.name} does not say how messages are published; expected "
+            'such as [messages] journey = "publish live metrics", reach = 1.0'
+        )
+    receivers = _level(first, environment) * messages.reach
+    if not receivers:
+        raise ConfigurationError("a load of 0 cannot be judged; expected such as 1000 WebSocket connections")
+    return replace(own, journey=messages.journey, level=own.delivered / receivers)
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:
@@ -286,6 +306,22 @@ def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
 
 
 # --- rehearsals
+
+
+def _in_rehearsal(
+    stated: Population, stages: Sequence[Stage], spent: Sequence[float], scale: float
+) -> Population:
+    """A population with fewer users, in the time in which `stages` take `spent` seconds.
+
+    What is published keeps its rate: each of fewer connections receives as much as it would.
+    """
+    own_scale = 1.0 if stated.delivers else scale
+    return replace(
+        stated,
+        workload=_scaled(stated.workload, stages, spent, own_scale),
+        stated_level=stated.workload.peak,
+        delivers=stated.delivers * min(1.0, scale),
+    )
 
 
 def _shortest_hold(actions: Sequence[Action]) -> float:

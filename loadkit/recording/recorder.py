@@ -19,6 +19,7 @@ from loadkit.recording.labels import (
     OTHER_JOURNEY_ERRORS,
     LabelLimit,
 )
+from loadkit.recording.messages import CONNECTIONS, EARLY, LEAST_CONNECTIONS, UNREADABLE, MessageLog
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -45,6 +46,8 @@ __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"
 
 CHUNK = 500
 """Samples counted in one step: few enough to block the event loop for less than a millisecond."""
+_MESSAGES = 2000
+"""Messages counted in one step, for the same reason."""
 _PROMPT = 0.1
 """Seconds after the start of a second within which a joining user counts for the whole second."""
 
@@ -63,14 +66,27 @@ class Report:
 class TimingRecorder:
     """The samples of one timing in one population. Adding a sample costs one list append."""
 
-    __slots__ = ("completions", "retracted", "samples", "timing")
+    __slots__ = ("_logs", "completions", "retracted", "samples", "timing")
 
     def __init__(self, timing: Timing, completions: CompletionLog) -> None:
         self.timing = timing
         self.samples: list[Sample] = []
+        self._logs: dict[tuple[str, str, str], MessageLog] = {}
         self.retracted: list[Sample] = []
         """Samples that were counted before and are wrong."""
         self.completions = completions
+
+    def messages(self, label: str, tenant: str = "", region: str = "") -> MessageLog:
+        """The log of the messages of a label, tenant and region, created on first use."""
+        found = self._logs.get((label, tenant, region))
+        if found is None:
+            found = self._logs[label, tenant, region] = MessageLog(label, tenant, region)
+        return found
+
+    @property
+    def logs(self) -> Iterator[MessageLog]:
+        """The logs of all messages."""
+        return iter(self._logs.values())
 
     def correct(self, sample: Sample, corrected: Sample) -> None:
         """Replace a sample that was added before, even if it was counted or reported."""
@@ -184,6 +200,8 @@ class PopulationRecorder:
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
         self.counts.clear()
+        if CONNECTIONS in self.gauges:
+            self.gauges[LEAST_CONNECTIONS] = self.gauges[CONNECTIONS]
         self._least_held = self.held
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
@@ -303,6 +321,32 @@ class Recorder:
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
                     self._count_chunk(population, timing, timing.samples)
+                for log in timing.logs:
+                    while len(log) >= _MESSAGES:
+                        self._count_messages(population, timing, log)
+
+    def _count_messages(
+        self, population: PopulationRecorder, timing: TimingRecorder, log: MessageLog
+    ) -> None:
+        messages = log.take(_MESSAGES)
+        is_finite = np.isfinite(messages[:, 0])
+        if not is_finite.all():
+            population.counts[UNREADABLE] += int(np.count_nonzero(~is_finite))
+            messages = messages[is_finite]
+        is_early = messages[:, 0] > messages[:, 1]
+        if is_early.any():
+            population.counts[EARLY] += int(np.count_nonzero(is_early))
+            messages[is_early, 0] = messages[is_early, 1]
+        self._table.record_messages(
+            messages,
+            log.label,
+            timing=timing.timing,
+            tenant=log.tenant,
+            region=log.region,
+            origin=self._clock.origin,
+            population=population.name if self._counts_populations else "",
+            admit=self._labels.admit,
+        )
 
     def _count_chunk(
         self,
@@ -338,6 +382,9 @@ class Recorder:
                     self._count_chunk(population, timing, timing.samples)
                 while timing.retracted:
                     self._count_chunk(population, timing, timing.retracted, are_retracted=True)
+                for log in timing.logs:
+                    while len(log):
+                        self._count_messages(population, timing, log)
         if self._lags:
             moments, lags = np.array(self._lags, np.float64).T
             self._table.count(Kind.LAG, self._series, moments - self._clock.origin, lags)

@@ -100,7 +100,7 @@ def worker_series(worker: int) -> str:
 class SliceTable:
     """Counts by key, and exact sums per second, series and outcome.
 
-    `record`, `count` and `add` write to it; the other methods read.
+    `record`, `record_messages`, `count` and `add` write to it; the other methods read.
     """
 
     series: list[str] = field(default_factory=list)
@@ -213,6 +213,52 @@ class SliceTable:
         found, counts = np.unique(np.concatenate(keys), return_counts=True)
         self._add_counts(found, -counts if are_retracted else counts)
         self._add_cells(*_grouped_sums(np.concatenate(cells), np.concatenate(sums)))
+
+    def record_messages(
+        self,
+        messages: Floats,
+        label: str,
+        *,
+        timing: Timing,
+        tenant: str = "",
+        region: str = "",
+        origin: float = 0.0,
+        population: str = "",
+        admit: Callable[[str], str] = str,
+    ) -> None:
+        """Count messages of one label like successful samples that were sent when intended.
+
+        They have no lateness, because the generator sent none of them.
+
+        Args:
+            messages: created and received (s), size (bytes); shape (n, 3).
+            label: counts them; `admit` maps it, as in `record`.
+            timing: the kind of time between creation and receipt.
+            tenant: the tenant whose series also counts them; "" for none.
+            region: the same for a region.
+            origin: the run's start instant on their clock.
+            population: the same for a population.
+            admit: maps the label to the label that is counted.
+
+        """
+        created, received, sizes = messages.T
+        latency = received - created
+        bucket = buckets.indices(latency)
+        started, ended = _whole(created - origin), _whole(received - origin)
+        row = np.column_stack((np.ones(len(messages)), latency, latency, sizes, latency))
+        series = [label_series(admit(label), timing)]
+        series += [tenant_series(tenant, timing)] if tenant else []
+        series += [region_series(region, timing)] if region else []
+        series += [population_series(population, timing)] if population else []
+        keys, cells = [], []
+        for number in map(self.series_number, series):
+            cell = _pack_cell(started, np.int64(number), np.int64(0))
+            done = _pack_cell(ended, np.int64(number), np.int64(0))
+            keys += [_pack_key(cell, kind, bucket) for kind in (Kind.RESPONSE, Kind.SERVICE)]
+            keys.append(_pack_key(done, Kind.COMPLETED, np.zeros(len(done), np.int64)))
+            cells.append(cell)
+        self._add_counts(*np.unique(np.concatenate(keys), return_counts=True))
+        self._add_cells(*_grouped_sums(np.concatenate(cells), np.tile(row, (len(series), 1))))
 
     def count(self, kind: Kind, series: str, seconds: Floats, durations: Floats) -> None:
         """Count durations of a kind at moments of the run, both in seconds; shapes (n,)."""

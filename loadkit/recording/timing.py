@@ -2,7 +2,20 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ACQUIRE", "CONNECT", "MESSAGE", "QUERY", "RECONNECT", "REQUEST", "Timing", "timing_of"]
+__all__ = [
+    "ACQUIRE",
+    "CONNECT",
+    "DELIVERY",
+    "LIFETIME",
+    "MESSAGE",
+    "PING",
+    "QUERY",
+    "RECONNECT",
+    "REQUEST",
+    "SEND",
+    "Timing",
+    "timing_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +37,16 @@ REQUEST = Timing("request", "response time")
 """From the intended start of a user's request. Series without a timing are of this one."""
 CONNECT = Timing("connect", "connection time")
 MESSAGE = Timing("message", "message latency")
+DELIVERY = Timing("delivery", "time to the dashboards")
+"""From the acknowledgement of a write until a user who watches receives it."""
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 ACQUIRE = Timing("acquire", "pool wait")
+PING = Timing("ping", "ping round trip")
+SEND = Timing("send", "send time")
+"""From the intended start until the socket has taken the message."""
+LIFETIME = Timing("lifetime", "connection lifetime")
+"""From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 
 
 def timing_of(key: str) -> Timing:

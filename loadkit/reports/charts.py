@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
+from loadkit.judging.connections import disconnects as ended_connections
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of
 from loadkit.judging.readings import points_of
@@ -21,8 +22,18 @@ from loadkit.judging.restarts import BIRTHS
 from loadkit.observers.machine import OTHERS, PARTS, PROCESSORS
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
+from loadkit.recording.messages import (
+    CONNECTIONS,
+    DISCONNECTED,
+    DOUBLED,
+    FILLED,
+    LEAST_CONNECTIONS,
+    MISSING,
+    OUT_OF_ORDER,
+)
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
+from loadkit.recording.timing import MESSAGE, REQUEST
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.reports.drawing import (
     FILLS,
@@ -46,12 +57,15 @@ from loadkit.workload.phases import disturbance
 
 __all__ = [
     "alerts",
+    "connections",
+    "disconnects",
     "errors",
     "exact",
     "failing_share",
     "gauge",
     "load",
     "measure",
+    "messages",
     "percentiles",
     "probes",
     "recovery",
@@ -79,8 +93,13 @@ def measure(evidence: Evidence, window: Window | None, criterion: Criterion) -> 
     return svg
 
 
-def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING) -> bytes:
-    """Percentiles of response and service time up to p99.99, in the window or in the whole run."""
+def percentiles(
+    evidence: Evidence, window: Window | None, scope: Scope = EVERYTHING, timing: str = REQUEST.key
+) -> bytes:
+    """Percentiles of response and service time up to p99.99, in the window or in the whole run.
+
+    Of another timing there is one curve: its operations are sent when they are due.
+    """
     figure = figure_of()
     axes = figure.subplots()
     for (title, kind), (colour, dash, width) in zip(
@@ -88,12 +107,15 @@ def percentiles(evidence: Evidence, window: Window | None, scope: Scope = EVERYT
         STROKES,
         strict=False,
     ):  # fmt: skip
-        traffic = evidence.traffic(scope, window, kind)
+        if timing != REQUEST.key and kind is not Kind.RESPONSE:
+            continue
+        traffic = evidence.traffic(scope, window, kind, timing)
         histogram = traffic.histogram()
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
         shares = [_tail(share) for share, seconds in known if seconds is not None]
         values = [seconds for _, seconds in known if seconds is not None]
-        axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=title)
+        name = title if timing == REQUEST.key else f"{timing} time (judged)"
+        axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=name)
         if traffic.failed and kind is Kind.RESPONSE:
             share = traffic.failed / traffic.size
             text = f"{format_quantity(share, Unit.RATIO)} failed: counted as above every limit"
@@ -286,7 +308,7 @@ def _without_gaps(series: Series, interval: float) -> Iterator[Series]:
 
 def times(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """Percentiles over time, the judged one first; also the mean if it is judged."""
-    traffic = evidence.traffic(criterion.scope)
+    traffic = evidence.traffic(criterion.scope, timing=criterion.measure.timing)
     judged = criterion.measure.quantile
     # The judged percentile is first, because the first line is the heaviest.
     others = [quantile for quantile in _QUANTILES if quantile != judged]
@@ -314,21 +336,21 @@ def _failed_share(traffic: Traffic) -> tuple[_Bins, Floats]:
 
 def failing_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The ratio of failed operations over time."""
-    bins, share = _failed_share(evidence.traffic(criterion.scope))
+    bins, share = _failed_share(evidence.traffic(criterion.scope, timing=criterion.measure.timing))
     lines = [(criterion.measure.name, bins.middles, share)]
     return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def succeeding_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The ratio of successful operations over time."""
-    bins, share = _failed_share(evidence.traffic(criterion.scope))
+    bins, share = _failed_share(evidence.traffic(criterion.scope, timing=criterion.measure.timing))
     lines = [(criterion.measure.name, bins.middles, 1 - share)]
     return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """Successes per second over time."""
-    traffic = evidence.traffic(criterion.scope)
+    traffic = evidence.traffic(criterion.scope, timing=criterion.measure.timing)
     bins = _Bins.of(traffic.seconds)
     lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
     return _lines(evidence.run, window, lines, Unit.PER_SECOND, criterion)
@@ -362,6 +384,64 @@ def exact(evidence: Evidence, window: Window | None, criterion: Criterion) -> by
     counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
     lines = [(name, np.arange(0.5, whole.seconds), counts)]
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+
+
+def connections(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
+    """The connections open over time."""
+    whole = evidence.whole
+    held = evidence.total(LEAST_CONNECTIONS, whole)
+    lines = [("connections open (least of each second)", np.arange(0.5, whole.seconds), held)]
+    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+
+
+def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
+    """Connections open, and those that ended per second, by reason."""
+    whole = evidence.whole
+    seconds = np.arange(0.5, whole.seconds)
+    figure = figure_of(1.5)
+    panels = figure.subplots(2, 1, sharex=True)
+    strokes(panels[0], [("connections open", seconds, evidence.total(CONNECTIONS, whole))])
+    lines = [
+        (reason, seconds, _counted(evidence, DISCONNECTED + reason))
+        for reason in list(ended_connections(evidence))[: len(STROKES)]
+    ]
+    if lines:
+        strokes(panels[1], lines)
+        legend(panels[1])
+    else:
+        say(panels[1], "no connection ended that the load generator did not close")
+    for panel in panels:
+        label_values(panel, Unit.NUMBER)
+        upward(panel)
+    head(figure, criterion.sentence if criterion else "Connections, and how they ended")
+    return over_time(figure, panels, evidence.run, window)
+
+
+def messages(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
+    """Messages received per second; below them those that were missing, doubled and out of order."""
+    whole = evidence.whole
+    seconds = np.arange(0.5, whole.seconds)
+    figure = figure_of(1.5)
+    panels = figure.subplots(2, 1, sharex=True)
+    received = evidence.traffic(timing=MESSAGE.key).completed
+    strokes(panels[0], [("messages received per second", seconds, received.astype(np.float64))])
+    named = (
+        ("missing", MISSING),
+        ("filled later", FILLED),
+        ("doubled", DOUBLED),
+        ("out of order", OUT_OF_ORDER),
+    )
+    strokes(panels[1], [(name, seconds, _counted(evidence, count)) for name, count in named][: len(STROKES)])
+    for panel in panels:
+        label_values(panel, Unit.NUMBER)
+        legend(panel)
+        upward(panel)
+    head(figure, criterion.sentence if criterion else "Messages")
+    return over_time(figure, panels, evidence.run, window)
+
+
+def _counted(evidence: Evidence, name: str) -> Floats:
+    return evidence.per_second(lambda worker_second: worker_second.count(name), evidence.whole)
 
 
 def _lines(

@@ -71,6 +71,14 @@ class AccountPool:
         row = self._rows[role]
         return row[place % len(row)]
 
+    def of_each_tenant(self, needed: Mapping[str, int]) -> tuple[Account, ...]:
+        """The first account of each tenant among those of so many users by role."""
+        firsts: dict[str, Account] = {}
+        for role, users in needed.items():
+            for account in self._rows.get(role, ())[:users]:
+                firsts.setdefault(account.tenant, account)
+        return tuple(firsts.values())
+
     def require(self, needed: Mapping[str, int]) -> None:
         """Refuse more users than there are accounts.
 

@@ -43,6 +43,7 @@ class Meter:
         "_random",
         "_think",
         "began",
+        "churn",
         "free",
         "has_failed",
         "has_thought",
@@ -74,11 +75,13 @@ class Meter:
         run_id: str = "",
         tenant: str = "",
         region: str = "",
+        churn: float = 0.0,
     ) -> None:
         self.recorder = recorder
         self.requests = recorder.requests
         self.now = clock.now
         self.run_id, self.tenant, self.region, self.timeout = run_id, tenant, region, timeout
+        self.churn = churn
         self._pacer = pacer
         self._think = think
         self._random = choices
@@ -176,8 +179,7 @@ class Meter:
 
         """
         if self.is_recorded:
-            sample = Sample(label, OK, created, created, at, size, self.tenant, self.region)
-            self.recorder.timing(timing).samples.append(sample)
+            self.recorder.timing(timing).messages(label, self.tenant, self.region).add(created, at, size)
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a count of the second: "messages lost"."""
@@ -259,17 +261,20 @@ class Meter:
         self.has_thought = True
         if self.is_open:
             return None
-        think = self._think
-        if not think.mean:
+        if not self._think.mean:
             return self.pause()
-        if think.distribution == "exponential":
-            seconds = self._random.expovariate(1.0 / think.mean)
-        else:
-            seconds = think.low + (think.high - think.low) * self._random.random()
+        seconds = self.think_seconds()
         self.intended += seconds
         if seconds > _SHORT_THINK:
             self.intended = on_grid(self.intended)
         return self.pause()
+
+    def think_seconds(self) -> float:
+        """A think time of the plan, without waiting; seconds."""
+        think = self._think
+        if think.distribution == "exponential":
+            return self._random.expovariate(1.0 / think.mean) if think.mean else 0.0
+        return think.low + (think.high - think.low) * self._random.random()
 
     def pause(self) -> Awaitable[None] | None:
         """Wait until the next operation is due; None if it is due now.

@@ -2,20 +2,26 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver
 from loadkit.drivers.http.client import HttpClient, Verb
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.errors import ConfigurationError
+from loadkit.recording.deliveries import Deliveries
+from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.timing import DELIVERY
 from loadkit.target import Account
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry
+
+if TYPE_CHECKING:
+    from loadkit.drivers.websocket.client import WebSocketClient
 
 __all__ = ["User", "WorkerContext"]
 
@@ -30,6 +36,10 @@ class WorkerContext:
     recorder: Recorder
     pacer: Pacer
     run_id: str
+    tenants: Sequence[Account] = ()
+    """An account of each tenant of the users."""
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    """The writes of the worker's users, and whom they reached."""
 
 
 class User:
@@ -50,6 +60,8 @@ class User:
     use_httpx: Callable[..., None]
     headers: RequestHeaders
     """Sent with each HTTP request."""
+    ws: "WebSocketClient"
+    """Present if the journey uses WebSocket."""
 
     def __init__(
         self,
@@ -74,6 +86,8 @@ class User:
         self.renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
         """When to renew between two journeys, and how: see `renew_after`."""
         self._account = account
+        self._tenants = context.tenants
+        self._deliveries = context.deliveries
         self.meter = Meter(
             context.recorder.population(population.name),
             context.clock,
@@ -84,6 +98,7 @@ class User:
             run_id=context.run_id,
             tenant=account.tenant if account is not None else "",
             region=entry.region,
+            churn=population.workload.churn,
         )
         """Paces and records the user's operations."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
@@ -116,6 +131,68 @@ class User:
         """The account's tenant; "" if there is none."""
         return self.meter.tenant
 
+    @property
+    def tenants(self) -> Sequence[Account]:
+        """An account of each tenant of the first population, for journeys that act for all of them.
+
+        They are accounts of other users, too. Empty if the environment has no accounts.
+        """
+        return self._tenants
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the user's time is over; infinite in the trial before the load."""
+        return self.meter.until - self.meter.now()
+
+    def shares_state(self, what: str) -> Callable[[str], None]:
+        """Say that the user sees a state that others see too, such as a document that they edit.
+
+        In the end, call the result with a digest of the state. All digests must be equal. A user
+        that never calls it leaves open what it saw.
+
+        Args:
+            what: the state, such as "dashboard/7"; users of one tenant share it.
+
+        """
+        what = f"{self.tenant}/{what}" if self.tenant else what
+        self.meter.count(STATES_DUE)
+        return lambda digest: self.meter.count(f"{STATE_SEEN}{what} {digest}")
+
+    def acknowledged(self, key: object) -> None:
+        """Say that the last answer acknowledges a write, which others wait for.
+
+        Args:
+            key: identifies the write in the answer and in what the others receive.
+
+        """
+        self._deliveries.acknowledged(key, self.meter.free)
+
+    def reached(self, key: object, label: str) -> None:
+        """Say that a write of some user has just reached this one; call it where messages are read.
+
+        Its time counts from the acknowledgement, in the timing "time to the dashboards".
+
+        Args:
+            key: as in `acknowledged`.
+            label: counts it.
+
+        """
+        meter = self.meter
+
+        def record(begun: float, at: float) -> None:
+            meter.received(label, begun, at, 0, DELIVERY)
+
+        if meter.is_recorded:
+            self._deliveries.received(key, meter.now(), record)
+
+    def checks_tenants(self) -> Callable[[], None]:
+        """Say that the user looks at all that it receives whether it belongs to its tenant.
+
+        Call the result for each message that belongs to another tenant.
+        """
+        self.meter.count(CHECKED)
+        return lambda: self.meter.count(FOREIGN)
+
     def check(self, holds: bool, what: str) -> None:
         """If `holds` is False, record the last operation as failed: "check: `what`".
 
@@ -140,6 +217,10 @@ class User:
         pause = self.meter.think()
         if pause is not None:
             await pause
+
+    def think_seconds(self) -> float:
+        """A think time of the plan in seconds, for journeys that pause in another way."""
+        return self.meter.think_seconds()
 
     # --- used by the engine
 

@@ -25,11 +25,14 @@ class Population:
     workload: Workload
     stated_level: float = 0.0
     """The highest level stated in the sentence, before scaling; 0 where no sentence states it."""
+    delivers: float = 0.0
+    """Messages per second that the service delivers because of it, at its highest level; 0 for none."""
 
     @property
     def in_words(self) -> str:
         """Its highest level: "1000 users", "1 admin user", "1200 requests per second"."""
-        return self.level_in_words(f"{self.workload.peak:g}")
+        delivered = f", {self.delivers:,.0f} messages delivered per second" if self.delivers else ""
+        return self.level_in_words(f"{self.workload.peak:g}") + delivered
 
     def level_in_words(self, level: str) -> str:
         """A level with its unit: "98 of 100 users", "20 journeys per second"."""
@@ -126,7 +129,9 @@ class Plan:
         """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; or empty."""
         words: list[str] = []
         if self.scaling.users != 1:
-            words.append(" and ".join(_thinned(population) for population in self.populations))
+            # What is published for each connection keeps its rate.
+            scaled = [each for each in self.populations if not each.delivers]
+            words.append(" and ".join(map(_thinned, scaled)))
         if self.scaling.time != 1:
             hold = self.workload.hold
             spent = hold.end - hold.start if hold else self.seconds

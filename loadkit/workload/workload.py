@@ -87,6 +87,8 @@ class Workload:
     """Closed model: seconds between the starts of a user's journeys; 0 for think time instead.
 
     It replaces the pause between journeys. After a longer journey, the next starts immediately."""
+    churn: float = 0.0
+    """How often per second each user drops its connection, on average; 0 for never."""
 
     @property
     def seconds(self) -> float:

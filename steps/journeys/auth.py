@@ -31,6 +31,8 @@ def _use_tokens(user: User, tokens: Mapping[str, Any]) -> str:
         _use_tokens(user, (await _refresh(user, refresh_token)).json())
 
     user.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    if "tenant_key" in tokens:
+        user.state["tenant_key"] = tokens["tenant_key"]
     user.renew_after(tokens["expires_in"] * _RENEWAL_RATIO, renew)
     return refresh_token
 

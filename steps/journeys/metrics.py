@@ -26,9 +26,9 @@ async def ingest(user: User) -> None:
             json={"session_id": session, "events": _events(user, _BATCH)},
             headers={"Idempotency-Key": fresh_key(user.run_id, user.number, user.random)},
         )
-        user.check(
-            len(stored.raise_for_status().json()["ids"]) == _BATCH, "every event of the batch is stored"
-        )
+        ids = stored.raise_for_status().json()["ids"]
+        user.check(len(ids) == _BATCH, "every event of the batch is stored")
+        user.acknowledged(ids[0])  # who watches the tenant's dashboard receives them
 
 
 @journey("explore events")

@@ -14,6 +14,7 @@ from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
+from loadkit.recording.timing import CONNECT, REQUEST
 from loadkit.reports import charts, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
@@ -37,7 +38,7 @@ class Attachment:
 def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
     """The attachments of a criterion: first its own measure, then those of its run."""
     run, window = evidence.run, result.verdict.window or evidence.window
-    scope, limit = EVERYTHING, NO_TIME_LIMIT
+    scope, limit, timing = EVERYTHING, NO_TIME_LIMIT, REQUEST.key
     try:
         criterion = grammar.criterion(result.sentence)
     except PhraseError:
@@ -49,7 +50,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             criterion = replace(criterion, reference=None, limit=limit)
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
-        limit = time_limit(criterion) or NO_TIME_LIMIT
+        limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
         if rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(
@@ -60,11 +61,14 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             )
     yield Attachment(
         "percentiles",
-        f"{run.id}-{window}-{scope}-percentiles",
+        f"{run.id}-{window}-{scope}-{timing}-percentiles",
         AttachmentType.SVG,
-        partial(charts.percentiles, evidence, window, scope),
+        partial(charts.percentiles, evidence, window, scope, timing),
     )
-    for title, draw in (("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)):
+    shown = [("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)]
+    if run.table.labels(CONNECT):
+        shown += [("connections", charts.disconnects), ("messages", charts.messages)]
+    for title, draw in shown:
         yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, evidence, window))
     yield Attachment(
         f"second by second: {scope}",

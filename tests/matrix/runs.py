@@ -18,6 +18,7 @@ from loadkit.recording.run import Run
 from loadkit.workload.workload import Model
 from tests.local_environment import LocalEnvironment
 from tests.local_load import LocalLoad
+from tests.matrix.messages import CONNECTIONS, DELIVERED
 from tests.matrix.table import CRITERIA, Row
 
 RAMP = 3.0
@@ -43,6 +44,16 @@ class Bench:
         disturbance = starvation() if row.starves_generator else self._faults(row)
         with disturbance as watch:
             return self._load.run(draft, timeout=row.timeout, watch=watch)
+
+    def stream(self, row: Row, hold: float) -> Run:
+        """Connections that receive live metrics for `hold` seconds under a row's fault."""
+        draft = Draft()
+        draft.load(Model.CLOSED, CONNECTIONS, mix="live metrics", called="connections", connects=True)
+        draft.arrive(RAMP)
+        draft.hold_for(hold)
+        draft.deliver(DELIVERED)
+        with self._faults(row) as watch:
+            return self._load.run(draft, watch=watch)
 
     @contextmanager
     def _faults(self, row: Row) -> Iterator[Callable[[Progress], None]]:

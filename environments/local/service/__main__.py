@@ -18,16 +18,26 @@ from environments.local.service.app import App
 from environments.local.service.config import Config
 from environments.local.service.context import Context
 from environments.local.service.transport import HttpProtocol
+from environments.local.service.websocket import Connections
 
 
 class Server(uvicorn.Server):
-    """uvicorn that reports when it accepts requests."""
+    """uvicorn that reports when it accepts requests, and closes WebSocket connections at its end."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and report the port to the supervisor."""
         await super().startup(sockets)
         if sockets and self.started:
             _answer({"port": sockets[0].getsockname()[1]})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        await self._connections.end()
+        await super().shutdown(sockets)
 
 
 def _answer(facts: dict[str, object]) -> None:
@@ -65,7 +75,7 @@ async def _serve() -> None:
         backlog=4096,
     )
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    server = Server(config)
+    server = Server(config, context.connections)
     commands = asyncio.create_task(_read_commands(context, server))
     async with app.running():
         await server.serve([listener])

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import asyncpg
 
-from environments.local.service import admin, auth, dashboard, metrics
+from environments.local.service import admin, auth, collab, dashboard, metrics, stream
 from environments.local.service.cache import CacheError
 from environments.local.service.config import VERSION
 from environments.local.service.context import Context
@@ -36,6 +36,9 @@ ENDPOINTS: tuple[tuple[str, str, str, Handler, str | None], ...] = (
     ("admin", "GET", "/api/v1/admin/users", admin.list_users, "admin"),
     ("admin", "POST", "/api/v1/admin/users", admin.create_user, "admin"),
     ("admin", "GET", "/api/v1/admin/usage", admin.usage, "admin"),
+    ("stream", "GET", "/api/v1/stream", stream.subscribe, "member"),
+    ("stream", "POST", "/api/v1/stream/publish", stream.publish, "member"),
+    ("stream", "GET", "/api/v1/collab/{id:int}", collab.edit, "member"),
 )
 
 
@@ -77,7 +80,15 @@ class App:
         context = self._context
         await context.pool.open()
         work = [
-            asyncio.create_task(each(context)) for each in (_refresh_rollup, _trim_pool, _receive_logouts)
+            asyncio.create_task(each)
+            for each in (
+                _refresh_rollup(context),
+                _trim_pool(context),
+                _receive_logouts(context),
+                context.broadcast.write(),
+                context.broadcast.read(),
+                context.connections.keep_alive(),
+            )
         ]
         gc.collect()
         gc.freeze()  # collections need not visit permanent objects
@@ -87,6 +98,7 @@ class App:
         await asyncio.wait(work)
         await context.pool.close()
         await context.cache.close()
+        context.broadcast.close()
 
 
 class _Refusal:

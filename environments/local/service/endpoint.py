@@ -4,6 +4,7 @@ Handlers take a Call and return the answer: a Reply, or what its JSON says. The 
 authenticates, parses, refuses and encodes.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ class Call:
     body: Any
     query: dict[str, str]
     path: dict[str, int]
+    headers: dict[bytes, bytes]
     run_id: str | None
     idempotency_key: str | None
 
@@ -65,12 +67,13 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """An encoded answer with its status."""
+    """An encoded answer with its status, and what takes over the connection, if anything does."""
 
     body: bytes
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = b"application/json"
+    switch_to: asyncio.Protocol | None = None
 
 
 def json_reply(payload: Any, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
@@ -125,6 +128,7 @@ class Endpoint:
             _read_json(await request.read_body()) if self._has_body else None,
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
             request.parameters,
+            headers,
             None if run_id is None else _readable(run_id, _RUN_ID, "X-Run-Id"),
             None
             if idempotency_key is None

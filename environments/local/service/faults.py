@@ -7,12 +7,16 @@ switched off, restores the instance.
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
-from typing import Any, ClassVar
+from typing import Any
 
+from environments.local.service import message_faults as messages
+from environments.local.service.broadcast import Broadcast
 from environments.local.service.cache import Cache
 from environments.local.service.database import Pool
+from environments.local.service.fault import Background, Fault
 from environments.local.service.telemetry import Telemetry
+from environments.local.service.tokens import TenantKeys
+from environments.local.service.websocket import Connections
 
 
 class InjectedError(Exception):
@@ -21,18 +25,6 @@ class InjectedError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__("a fault is switched on")
         self.status = status
-
-
-class Fault:
-    """A fault that is switched on."""
-
-    touches_requests: ClassVar[bool] = False
-
-    async def meet_request(self) -> None:
-        """Delay or refuse a request. Raises InjectedError."""
-
-    async def end(self) -> None:
-        """Restore the instance."""
 
 
 class SlowShare(Fault):
@@ -91,18 +83,6 @@ class RefuseAll(Fault):
     async def meet_request(self) -> None:
         """Refuse the request."""
         raise InjectedError(503)
-
-
-class Background(Fault):
-    """A fault that runs as a background task."""
-
-    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = asyncio.create_task(work)
-
-    async def end(self) -> None:
-        """Stop the task."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
 
 
 class PeriodicStall(Background):
@@ -204,7 +184,15 @@ class CounterReset(Fault):
 class Faults:
     """The active faults of this instance, by name."""
 
-    def __init__(self, pool: Pool, cache: Cache, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        cache: Cache,
+        telemetry: Telemetry,
+        connections: Connections,
+        broadcast: Broadcast,
+        keys: TenantKeys,
+    ) -> None:
         self._makers: dict[str, Any] = {
             "slow-share": SlowShare,
             "errors": Errors,
@@ -217,6 +205,15 @@ class Faults:
             "pool-leak": lambda every: PoolLeak(every, pool),
             "cache-off": lambda: CacheOff(cache),
             "counter-reset": lambda: CounterReset(telemetry),
+            "messages-lost": lambda share: messages.MessagesLost(share, broadcast),
+            "messages-doubled": lambda share: messages.MessagesDoubled(share, broadcast),
+            "messages-reordered": lambda share: messages.MessagesReordered(share, broadcast),
+            "messages-delayed": lambda delay: messages.MessagesDelayed(delay, broadcast),
+            "foreign-messages": lambda share: messages.ForeignMessages(share, broadcast, keys),
+            "connections-cut": lambda share: messages.ConnectionsCut(share, connections),
+            "all-connections-cut": lambda: messages.AllConnectionsCut(connections),
+            "connections-stalled": lambda share: messages.ConnectionsStalled(share, connections),
+            "reconnect-refused": lambda seconds: messages.ReconnectRefused(seconds, connections),
         }
         self._active: dict[str, tuple[dict[str, float], Fault]] = {}
         self.touch_requests = False

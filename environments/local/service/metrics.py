@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from environments.local.service.endpoint import ApiError, Call, Reply, json_reply
+from environments.local.service.stream import tell_of_events
 
 _MOST_EVENTS = 1000
 _PAGE = 50
@@ -140,6 +141,8 @@ async def create_session(call: Call) -> Reply:
         events.values,
     )
     ids = [str(each) for each in stored] or [session, *events.ids]
+    if not stored:
+        tell_of_events(call, events.ids, session)
     return _stored({"id": ids[0], "ids": ids[1:]}, is_replay=bool(stored))
 
 
@@ -163,6 +166,8 @@ async def create_events(call: Call) -> Reply:
     )
     if stored is None:
         raise ApiError(404, f"session_id: there is no session {session}")
+    if not stored:
+        tell_of_events(call, events.ids)
     return _stored({"ids": [str(each) for each in stored] or events.ids}, is_replay=bool(stored))
 
 

@@ -30,6 +30,8 @@ class Reply(Protocol):
     body: bytes
     content_type: bytes
     headers: tuple[tuple[bytes, bytes], ...]
+    switch_to: asyncio.Protocol | None
+    """What takes over the connection after status 101."""
 
 
 class Page(Protocol):
@@ -109,6 +111,9 @@ class Request:
             if protocol.flow.write_paused and not self.disconnected:
                 await protocol.flow.drain()
             self.response_complete = True
+            if reply.switch_to is not None and not self.disconnected:
+                protocol.switch(b"".join(self._encode_switch(reply)), reply.switch_to)
+                return
             if not self.disconnected:
                 protocol.transport.write(b"".join(self._encode(reply)))
                 if not self.keep_alive:
@@ -117,6 +122,13 @@ class Request:
         finally:
             assert self.task is not None
             protocol.tasks.discard(self.task)
+
+    def _encode_switch(self, reply: Reply) -> list[bytes]:
+        parts = [_STATUS_LINES[reply.status], self._protocol.default_head]
+        for name, value in reply.headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n")
+        return parts
 
     def _encode(self, reply: Reply) -> list[bytes]:
         parts = [
@@ -176,7 +188,10 @@ class HttpProtocol(HttpToolsProtocol):
         if b"%" in path:
             path = unquote_to_bytes(path)
         page, parameters = self.app.find(parser.get_method(), path)
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        # The parser reads nothing after a request for an upgrade.
+        keep_alive = (
+            parser.should_keep_alive() and parser.get_http_version() != "1.0" and not parser.should_upgrade()
+        )
         before = self.cycle
         self.cycle = request = Request(self, page, parameters, query, self.headers, keep_alive=keep_alive)
         if before is None or before.response_complete:
@@ -188,6 +203,17 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, _app: object) -> None:
         cycle.task = self.loop.create_task(cycle.run())
         self.tasks.add(cycle.task)
+
+    def switch(self, head: bytes, successor: asyncio.Protocol) -> None:
+        """Send the head of an answer, and leave the connection to another protocol."""
+        self.server_state.total_requests += 1
+        self.connections.discard(self)
+        self.transport.write(head)
+        self.transport.set_protocol(successor)
+        successor.connection_made(self.transport)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignore a request for an upgrade here: the answer to it says what comes of it."""
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, if there is one."""

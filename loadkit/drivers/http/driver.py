@@ -5,8 +5,6 @@ based on Node's llhttp) reports no individual headers.
 """
 
 import asyncio
-import errno
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
@@ -23,8 +21,9 @@ from loadkit.drivers.http.cookies import Cookies
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.outbox import Outbox
 from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
-from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.errors import ConfigurationError
 from loadkit.target import Target
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ __all__ = ["HttpDriver", "HttpSession"]
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """Methods that may be retried if the service closed the connection meanwhile (RFC 9110, 9.2.2)."""
-_NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _BEGINNINGS_KEPT = 10_000
 _HEADS_KEPT = 1_000
 _END_OF_HEAD = b"\r\n\r\n"
@@ -77,25 +75,7 @@ class HttpDriver:
             UnreachableError: no address accepts connections.
 
         """
-        loop = asyncio.get_running_loop()
-        problem = "no address"
-        try:
-            found = await loop.getaddrinfo(self.host, self._port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise UnreachableError(f"{self._base}: {error.strerror or error}") from None
-        for *_, place in found:
-            address = str(place[0])
-            try:
-                transport, _ = await asyncio.wait_for(
-                    loop.create_connection(asyncio.Protocol, address, self._port), timeout=5
-                )
-            except (OSError, TimeoutError) as error:
-                problem = _kind_of(error)
-            else:
-                transport.close()
-                self._address = address
-                return
-        raise UnreachableError(f"{self._base} accepts no connection: {problem}")
+        self._address = await reachable_address(self.host, self._port, self._base)
 
     def client(self, meter: Meter) -> HttpClient:
         """Create the client of a new user; nothing is sent yet."""
@@ -158,7 +138,7 @@ class HttpDriver:
                     server_hostname=self.host if self.tls else None,
                 )
         except (OSError, ssl.SSLError, TimeoutError) as error:
-            raise TransportError(_kind_of(error), monotonic()) from None
+            raise TransportError(kind_of(error), monotonic()) from None
         return connection
 
 
@@ -423,7 +403,7 @@ class _Connection(asyncio.Protocol):
             if problem is None and self._has_head and self._ends_with_connection():
                 self._complete()
             elif not self._was_sent_again():
-                self._fail("closed" if problem is None else _kind_of(problem))
+                self._fail("closed" if problem is None else kind_of(problem))
         if self._alarm is not None:
             self._alarm.cancel()
         del self._parser  # it refers back to this connection
@@ -523,18 +503,3 @@ class _Connection(asyncio.Protocol):
             self._set_alarm()
         else:
             self._fail("timeout" if self._deadline == self._total else "read timeout")
-
-
-def _kind_of(error: BaseException) -> str:
-    """The outcome that counts a network failure."""
-    if isinstance(error, ssl.SSLError):
-        return "tls"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, ConnectionError):
-        return "reset"
-    if isinstance(error, TimeoutError):
-        return "connect timeout"
-    if isinstance(error, OSError):
-        return "no socket" if error.errno in _NO_SOCKET else "unreachable"
-    return f"error: {type(error).__name__}"

@@ -1,0 +1,287 @@
+"""Messages to all subscribers of a stream, on all instances.
+
+A stream is a topic of a tenant. Valkey gives each of its messages a sequence number, keeps the
+newest ones, and passes it to all instances. An instance frames a message once, and writes the same
+bytes to all its subscribers. Messages are written to Valkey in the order of their publication, as
+many at once as have come up meanwhile.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+from environments.local.service.cache import CacheError, Connection
+from environments.local.service.tokens import TenantKeys
+from environments.local.service.websocket import RESTART, Connections, WebSocket, text_frame
+
+KEPT = 2000
+"""Messages of each stream that are kept at least."""
+PAGE = 200
+"""Messages that are read from Valkey at once."""
+
+_CHANNEL = b"published"
+_DATABASE = b"1"  # emptying the cache leaves the streams as they are
+_MOST_KEYS = 500  # of a document
+# Arguments: stream, message, key and value of each publication; a key and a value make it an edit
+# of a document. Returns the sequence numbers, 0 for an edit that has no room. The identifier `1-*`
+# lets Valkey number the messages, from 0 on.
+_PUBLISH = b"""
+local sequences, lines = {}, {}
+for i = 1, #ARGV, 4 do
+    local stream, message, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local document = 'd:' .. stream
+    if key ~= '' and redis.call('HEXISTS', document, key) == 0 and redis.call('HLEN', document) > %d then
+        sequences[#sequences + 1] = 0
+    else
+        local id = redis.call('XADD', 's:' .. stream, 'MAXLEN', '~', %d, '1-*', 'm', message)
+        local sequence = string.format('%%d', tonumber(string.sub(id, 3)) + 1)
+        if key ~= '' then
+            local entry = '{"version":' .. sequence .. ',"value":' .. value .. '}'
+            redis.call('HSET', document, key, entry, '', sequence)
+        end
+        sequences[#sequences + 1] = tonumber(sequence)
+        lines[#lines + 1] = stream .. ' ' .. sequence .. ' ' .. message
+    end
+end
+redis.call('PUBLISH', '%b', table.concat(lines, '\\n'))
+return sequences
+""" % (_MOST_KEYS, KEPT, _CHANNEL)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The subscribers of a stream at this instance."""
+
+    tenant: int
+    topic: str
+    stream: bytes
+    head: bytes
+    last: int = 0
+    """The newest sequence number that has come from Valkey; 0 before the first."""
+    is_current: bool = False
+    """Has one come?"""
+    members: dict[WebSocket, None] = field(default_factory=dict)
+    joiners: dict[WebSocket, int] = field(default_factory=dict)
+    """Subscribers that have received messages before they came here: up to which number."""
+    users: int = 0
+    """Subscribers, including those that are still sent the past."""
+
+    def frame(self, sequence: int, body: bytes) -> bytes:
+        """A message in its frame."""
+        return text_frame(b"%b%d%b" % (self.head, sequence, body))
+
+    def join(self, subscriber: WebSocket, position: int) -> None:
+        """Send a subscriber all messages after a position, which `last` has not passed."""
+        if self.is_current and position == self.last:
+            self.members[subscriber] = None
+        else:  # messages up to the position are still on their way to this instance
+            self.joiners[subscriber] = position
+
+    def receivers(self, sequence: int) -> Collection[WebSocket]:
+        """Who receives a message."""
+        if self.joiners:
+            for subscriber, position in list(self.joiners.items()):
+                if position < sequence:
+                    del self.joiners[subscriber]
+                    self.members[subscriber] = None
+        return self.members
+
+
+Step = Callable[[Group, int, bytes, Collection[WebSocket]], None]
+"""What is done with a message: its stream, sequence number, content and receivers."""
+Detour = Callable[[Step], Step]
+"""A fault on the way of messages: makes a step that comes before the given one."""
+
+
+class _Batch:
+    """Publications that are written to Valkey at once."""
+
+    def __init__(self) -> None:
+        self.arguments: list[bytes] = []
+        self.taken: asyncio.Future[list[int]] | None = None
+
+
+class Broadcast:
+    """The streams, as this instance takes part in them."""
+
+    def __init__(self, url: str, keys: TenantKeys, connections: Connections) -> None:
+        self._url = url
+        self._keys = keys
+        self._connections = connections
+        self._groups: dict[bytes, Group] = {}
+        self._batch = _Batch()
+        self._wake = asyncio.Event()
+        self._writing: Connection | None = None
+        self._script = b""
+        self._detours: list[Detour] = []
+        self._pass_on: Step = self._deliver
+        self.is_live = False
+        """Does this instance receive what is published?"""
+        self.published = 0
+        self.failed = 0
+        self.resumes = 0
+        self.gaps = 0
+
+    # Publishing
+
+    def publish(
+        self, tenant: int, topic: str, kind: str, payload: bytes, key: bytes = b"", value: bytes = b""
+    ) -> int:
+        """Publish a message soon; `payload` is JSON. Returns its place in the batch (see `taken`)."""
+        arguments = self._batch.arguments
+        body = b',"created":%.6f,"tenant_key":"%b","type":"%b","payload":%b}' % (
+            time.time(),
+            self._keys[tenant].encode(),
+            kind.encode(),
+            payload,
+        )
+        arguments += (stream_of(tenant, topic), body, key, value)
+        self._wake.set()
+        return len(arguments) // 4 - 1
+
+    def taken(self) -> Awaitable[list[int]]:
+        """The sequence numbers of the batch, when Valkey has given them. Raises CacheError."""
+        if self._batch.taken is None:
+            self._batch.taken = asyncio.get_running_loop().create_future()
+        return asyncio.shield(self._batch.taken)
+
+    async def write(self) -> None:
+        """Write publications to Valkey, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._batch = self._batch, _Batch()
+            number = len(batch.arguments) // 4
+            try:
+                connection = await self._open()
+                sequences = await connection.ask(b"EVALSHA", self._script, b"0", *batch.arguments)
+            except CacheError as error:
+                self.failed += number
+                if batch.taken is not None and not batch.taken.done():
+                    batch.taken.set_exception(error)
+            else:
+                self.published += number
+                if batch.taken is not None and not batch.taken.done():
+                    batch.taken.set_result(sequences)
+
+    # Receiving
+
+    async def read(self) -> None:
+        """Pass on what is published, until cancelled."""
+        while True:
+            try:
+                connection = await Connection.open(self._url)
+                try:
+                    await connection.ask(b"SUBSCRIBE", _CHANNEL)
+                    self.is_live = True
+                    while True:
+                        _kind, _channel, lines = await connection.pushed()
+                        self._receive(lines)
+                finally:
+                    self.is_live = False
+                    connection.close()
+            except CacheError:
+                # Messages may have been missed: clients come back and resume.
+                self._groups = {}
+                self._connections.close_all(RESTART, "the instance lost the streams")
+                await asyncio.sleep(0.2)
+
+    def _receive(self, lines: bytes) -> None:
+        for line in lines.split(b"\n"):
+            stream, sequence, body = line.split(b" ", 2)
+            group = self._groups.get(stream)
+            if group is not None:
+                number = int(sequence)
+                group.last, group.is_current = number, True
+                self._pass_on(group, number, body, group.receivers(number))
+
+    def _deliver(self, group: Group, sequence: int, body: bytes, receivers: Collection[WebSocket]) -> None:
+        frame = group.frame(sequence, body)
+        for receiver in receivers:
+            receiver.write(frame)
+        self._connections.sent += len(receivers)
+        self._connections.sent_bytes += len(receivers) * len(frame)
+
+    # Subscribing
+
+    def enter(self, tenant: int, topic: str) -> Group:
+        """Find the subscribers of a stream, for one that will `join` them or not, and then leave."""
+        stream = stream_of(tenant, topic)
+        group = self._groups.get(stream)
+        if group is None:
+            head = b'{"stream":"%b","sequence":' % topic.encode()
+            group = self._groups[stream] = Group(tenant, topic, stream, head)
+        group.users += 1
+        return group
+
+    def leave(self, group: Group, subscriber: WebSocket) -> None:
+        """Leave what was entered."""
+        group.members.pop(subscriber, None)
+        group.joiners.pop(subscriber, None)
+        group.users -= 1
+        if group.users == 0 and self._groups.get(group.stream) is group:
+            del self._groups[group.stream]
+
+    async def newest(self, group: Group) -> int:
+        """The newest sequence number of a stream. Raises CacheError."""
+        connection = await self._open()
+        found = await connection.ask(b"XREVRANGE", b"s:" + group.stream, b"+", b"-", b"COUNT", b"1")
+        return _sequence(found[0][0]) if found else 0
+
+    async def page(self, group: Group, after: int) -> list[tuple[int, bytes]]:
+        """The first kept messages after a sequence number, at most `PAGE`. Raises CacheError."""
+        connection = await self._open()
+        found = await connection.ask(
+            b"XRANGE", b"s:" + group.stream, b"1-%d" % after, b"+", b"COUNT", b"%d" % PAGE
+        )
+        return [(_sequence(identifier), fields[1]) for identifier, fields in found]
+
+    async def document(self, group: Group) -> tuple[int, dict[bytes, bytes]]:
+        """The version of a document, and its entries as JSON by key. Raises CacheError."""
+        connection = await self._open()
+        found = await connection.ask(b"HGETALL", b"d:" + group.stream)
+        entries = dict(zip(found[::2], found[1::2], strict=True))
+        return int(entries.pop(b"", 0)), entries
+
+    async def _open(self) -> Connection:
+        """The connection for writing and asking. Raises CacheError."""
+        connection = self._writing
+        if connection is None or connection.is_closed:
+            connection = await Connection.open(self._url)
+            await connection.ask(b"SELECT", _DATABASE)
+            self._script = await connection.ask(b"SCRIPT", b"LOAD", _PUBLISH)
+            self._writing = connection
+        return connection
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._writing is not None:
+            self._writing.close()
+
+    # Faults
+
+    def add_detour(self, detour: Detour) -> None:
+        """Let messages take a detour."""
+        self._detours.append(detour)
+        self._find_way()
+
+    def remove_detour(self, detour: Detour) -> None:
+        """Let messages take it no more."""
+        self._detours.remove(detour)
+        self._find_way()
+
+    def _find_way(self) -> None:
+        self._pass_on = self._deliver
+        for detour in self._detours:
+            self._pass_on = detour(self._pass_on)
+
+
+def _sequence(identifier: bytes) -> int:
+    """The sequence number of a message with an identifier such as 1-0, which is the first."""
+    return int(identifier[2:]) + 1
+
+
+def stream_of(tenant: int, topic: str) -> bytes:
+    """The name of a stream among those of all tenants."""
+    return b"%d:%b" % (tenant, topic.encode())

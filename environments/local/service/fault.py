@@ -1,0 +1,29 @@
+"""What all faults of an instance have in common."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+
+
+class Fault:
+    """A fault that is switched on."""
+
+    touches_requests: ClassVar[bool] = False
+
+    async def meet_request(self) -> None:
+        """Delay or refuse a request. Raises InjectedError."""
+
+    async def end(self) -> None:
+        """Restore the instance."""
+
+
+class Background(Fault):
+    """A fault that runs as a background task."""
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.create_task(work)
+
+    async def end(self) -> None:
+        """Stop the task."""
+        self._task.cancel()
+        await asyncio.wait([self._task])

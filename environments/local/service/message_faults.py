@@ -1,0 +1,210 @@
+"""The faults of WebSocket messages and connections."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Collection
+
+from environments.local.service.broadcast import Broadcast, Group, Step
+from environments.local.service.fault import Background, Fault
+from environments.local.service.tokens import TenantKeys
+from environments.local.service.websocket import Connections, WebSocket
+
+Receivers = Collection[WebSocket]
+
+
+class MessageFault(Fault):
+    """A fault on the way of messages to their receivers."""
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        self._broadcast = broadcast
+        broadcast.add_detour(self.detour)
+
+    def detour(self, pass_on: Step) -> Step:
+        """The step that comes before `pass_on`."""
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        """Let messages take the straight way again."""
+        self._broadcast.remove_detour(self.detour)
+
+
+class MessagesLost(MessageFault):
+    """Leaves out a share of the deliveries."""
+
+    def __init__(self, share: float, broadcast: Broadcast) -> None:
+        self._share = share
+        super().__init__(broadcast)
+
+    def detour(self, pass_on: Step) -> Step:
+        """Pass each message on to those who do not lose it."""
+
+        def lose(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
+            pass_on(group, sequence, body, [each for each in receivers if random.random() >= self._share])
+
+        return lose
+
+
+class MessagesDoubled(MessageFault):
+    """Makes a share of the deliveries twice."""
+
+    def __init__(self, share: float, broadcast: Broadcast) -> None:
+        self._share = share
+        super().__init__(broadcast)
+
+    def detour(self, pass_on: Step) -> Step:
+        """Pass each message on to all, then to some again."""
+
+        def double(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
+            pass_on(group, sequence, body, receivers)
+            pass_on(group, sequence, body, [each for each in receivers if random.random() < self._share])
+
+        return double
+
+
+class MessagesReordered(MessageFault):
+    """Sends a share of the messages after the next one of their stream, or after a second."""
+
+    _PATIENCE = 1.0
+
+    def __init__(self, share: float, broadcast: Broadcast) -> None:
+        self._share = share
+        self._held: dict[Group, tuple[Step, int, bytes, Receivers]] = {}
+        super().__init__(broadcast)
+
+    def detour(self, pass_on: Step) -> Step:
+        """Keep some messages back."""
+
+        def reorder(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
+            if group not in self._held and random.random() < self._share:
+                self._held[group] = (pass_on, sequence, body, list(receivers))
+                asyncio.get_running_loop().call_later(self._PATIENCE, self._release, group, sequence)
+                return
+            pass_on(group, sequence, body, receivers)
+            self._release(group)
+
+        return reorder
+
+    def _release(self, group: Group, only: int | None = None) -> None:
+        """Send a group's held message; with `only`, if it has that number."""
+        held = self._held.get(group)
+        if held is not None and only in (None, held[1]):
+            del self._held[group]
+            pass_on, sequence, body, receivers = held
+            pass_on(group, sequence, body, receivers)
+
+    async def end(self) -> None:
+        """Send what is held."""
+        await super().end()
+        for group in list(self._held):
+            self._release(group)
+
+
+class MessagesDelayed(MessageFault):
+    """Sends every message later, by the same time for all."""
+
+    def __init__(self, delay: float, broadcast: Broadcast) -> None:
+        self._delay = delay
+        self._held: deque[tuple[Step, Group, int, bytes, Receivers]] = deque()
+        super().__init__(broadcast)
+
+    def detour(self, pass_on: Step) -> Step:
+        """Keep all messages back."""
+
+        def delay(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
+            self._held.append((pass_on, group, sequence, body, list(receivers)))
+            asyncio.get_running_loop().call_later(self._delay, self._release)
+
+        return delay
+
+    def _release(self) -> None:
+        """Send the oldest message; each has a timer, and all were sent if the fault has ended."""
+        if self._held:
+            pass_on, group, sequence, body, receivers = self._held.popleft()
+            pass_on(group, sequence, body, receivers)
+
+    async def end(self) -> None:
+        """Send what is held."""
+        await super().end()
+        while self._held:
+            self._release()
+
+
+class ForeignMessages(MessageFault):
+    """Sends a share of the messages with the key of another tenant.
+
+    Sequence number and creation time stay their own, so that nothing else is wrong with them.
+    """
+
+    def __init__(self, share: float, broadcast: Broadcast, keys: TenantKeys) -> None:
+        self._share = share
+        self._keys = keys
+        super().__init__(broadcast)
+
+    def detour(self, pass_on: Step) -> Step:
+        """Exchange the key."""
+
+        def exchange(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
+            if random.random() < self._share:
+                own, other = self._keys[group.tenant], self._keys[group.tenant + 1]
+                body = body.replace(own.encode(), other.encode(), 1)
+            pass_on(group, sequence, body, receivers)
+
+        return exchange
+
+
+class ConnectionsCut(Background):
+    """Each second cuts a share of the connections, without a close frame."""
+
+    def __init__(self, share: float, connections: Connections) -> None:
+        super().__init__(self._cut(share, connections))
+
+    @staticmethod
+    async def _cut(share: float, connections: Connections) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for connection in connections:
+                if random.random() < share:
+                    connection.cut()
+
+
+class AllConnectionsCut(Fault):
+    """Cuts all connections once, without a close frame."""
+
+    def __init__(self, connections: Connections) -> None:
+        for connection in connections:
+            connection.cut()
+
+
+class ReconnectRefused(Fault):
+    """Refuses handshakes for a time."""
+
+    def __init__(self, seconds: float, connections: Connections) -> None:
+        self._connections = connections
+        connections.refused_until = time.monotonic() + seconds
+
+    async def end(self) -> None:
+        """Accept them again."""
+        self._connections.refused_until = 0.0
+
+
+class ConnectionsStalled(Fault):
+    """Neither reads from nor writes to a share of the connections, as if they were slow."""
+
+    def __init__(self, share: float, connections: Connections) -> None:
+        self._share = share
+        self._connections = connections
+        for connection in connections:
+            self._meet(connection)
+        connections.newcomers.append(self._meet)
+
+    def _meet(self, connection: WebSocket) -> None:
+        if random.random() < self._share:
+            connection.stall()
+
+    async def end(self) -> None:
+        """Read and write again."""
+        self._connections.newcomers.remove(self._meet)
+        for connection in self._connections:
+            connection.resume()

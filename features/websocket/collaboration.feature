@@ -1,0 +1,14 @@
+@websocket
+Feature: Teams edit a dashboard together
+  The promise: everybody sees an edit of a colleague at once, and all see the same dashboard.
+
+  @WS-8
+  Scenario: Edits reach the others, and all agree
+    Given 40 dashboards shared by 5 users each
+    And they arrive over 10 seconds
+    And the load holds for 2 minutes
+    And each user thinks for 2 to 6 seconds
+    Then the p95 message latency is below 100 ms
+    And no message is lost
+    And messages arrive in order
+    And all users see the same dashboard

@@ -1,0 +1,31 @@
+@websocket
+Feature: A thousand people keep a live connection
+  The promise: everybody who wants a live connection gets one at once, and keeps it.
+
+  @WS-1
+  Scenario: Connections open at once and stay open
+    Given 500 WebSocket connections
+    And they arrive over 10 seconds
+    And the load holds for 60 seconds
+    Then the connection success rate is above 99%
+    And the p99 connection time is below 1 s
+    And at least 500 connections stay open
+
+  @WS-1 @peak
+  Scenario: A thousand connections
+    Given 1000 WebSocket connections subscribed to live metrics
+    And they arrive over 1 minute
+    And the load holds for 5 minutes
+    And 11000 messages are delivered per second
+    Then the connection success rate is above 99%
+    And the p99 connection time is below 1 s
+    And at least 1000 connections stay open
+
+  @WS-4 @endurance
+  Scenario: Half an hour later it is the same connection
+    Given 1000 WebSocket connections subscribed to live metrics
+    And they arrive over 1 minute
+    And the load holds for 30 minutes
+    And 11000 messages are delivered per second
+    Then 99.9% of the connections stay open for 30 minutes
+    And at least 999 connections stay open

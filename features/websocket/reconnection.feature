@@ -1,0 +1,25 @@
+@websocket
+Feature: Who loses the connection is soon back, and misses nothing
+  The promise: after a network failure people are back within seconds, and no message is lost.
+
+  @WS-5
+  Scenario: Some connections always drop
+    Given 200 WebSocket connections subscribed to live metrics
+    And they arrive over 10 seconds
+    And the load holds for 3 minutes
+    And 10% of the connections drop every minute
+    And 1000 messages are delivered per second
+    Then 95% of the clients are back within 10 seconds
+    And no message is lost
+    And no message is delivered twice
+
+  @WS-5 @disturbing
+  Scenario: All connections drop at once
+    Given 1000 WebSocket connections subscribed to live metrics
+    And they arrive over 1 minute
+    And the load holds for 3 minutes
+    And 2000 messages are delivered per second
+    When all connections drop after 1 minute
+    Then 95% of the clients are back within 10 seconds
+    And no message is lost
+    And no message is delivered twice

@@ -1,0 +1,42 @@
+@websocket
+Feature: Live metrics arrive in time, once and in order
+  The promise: ten thousand messages per second reach the screens, each within a tenth of a second.
+
+  @smoke @WS-2 @WS-3
+  Scenario: Messages arrive at a tenth of the rate
+    Given 200 WebSocket connections
+    And they arrive over 10 seconds
+    And the load holds for 60 seconds
+    And 1000 messages are delivered per second
+    Then the p95 message latency is below 100 ms
+    And throughput stays above 900 messages per second
+    And no message is lost
+    And no message is delivered twice
+    And messages arrive in order
+    And no message carries another tenant's data
+
+  @peak
+  Rule: At peak
+
+    Background:
+      Given 1000 WebSocket connections subscribed to live metrics
+      And they arrive over 1 minute
+      And the load holds for 5 minutes
+      And 11000 messages are delivered per second
+
+    @WS-2
+    Scenario: Messages are fresh
+      Then the p95 message latency stays below 100 ms
+
+    @WS-3
+    Scenario: Every message arrives
+      Then throughput stays above 10000 messages per second
+      And reach is above 99.9%
+      And no message is lost
+      And no message is delivered twice
+      And messages arrive in order
+
+    @WS-6
+    Scenario: The instances have room
+      Then CPU utilization stays below 70% on every instance
+      And memory usage stays below 2 GB per instance

@@ -1,0 +1,114 @@
+"""WebSocket for load: the address, resolved once, and the connections of all users of a worker."""
+
+import asyncio
+import ssl
+from dataclasses import replace
+from time import monotonic
+from typing import ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidURI
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
+
+from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.network import kind_of, reachable_address
+from loadkit.drivers.tls import context_of
+from loadkit.drivers.websocket.client import Handshake, WebSocketClient
+from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.heads import StreamHeads
+from loadkit.drivers.websocket.record import ConnectionRecord
+from loadkit.errors import ConfigurationError
+from loadkit.target import Address, Target
+
+__all__ = ["WebSocketDriver"]
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+class WebSocketDriver:
+    """The service's WebSocket address: the target's own, else its base address with ws or wss."""
+
+    name: ClassVar[str] = "ws"
+    descriptors_per_user: ClassVar[int] = 1
+
+    def __init__(self, target: Target) -> None:
+        address = target.websocket or Address(target.base)
+        parts = urlsplit(address.reveal())
+        try:
+            self._uri = parse_uri(urlunsplit(parts._replace(scheme=_SCHEMES.get(parts.scheme, ""))))
+        except (InvalidURI, ValueError):
+            raise ConfigurationError(
+                f'the WebSocket address "{address}" is invalid; expected one like "ws://127.0.0.1:8080"'
+            ) from None
+        self._shown = str(address)
+        self._address = self._uri.host
+        self._tls = context_of(target) if self._uri.secure else None
+        self._connect_timeout = target.connect_timeout
+        self.sockets = 0
+        """Open sockets, those in their handshake included."""
+        self.heads = StreamHeads()
+
+    async def open(self) -> None:
+        """Find an address that accepts connections, so that users need no look-up.
+
+        Raises:
+            UnreachableError: no address accepts connections.
+
+        """
+        self._address = await reachable_address(self._uri.host, self._uri.port, self._shown)
+
+    def client(self, meter: Meter) -> WebSocketClient:
+        """Create the client of a new user; nothing is sent yet."""
+        return WebSocketClient(meter, self)
+
+    def gauges(self) -> dict[str, float]:
+        """The number of open sockets. It also looks how far the streams are, once a second."""
+        self.heads.look(monotonic())
+        return {"WebSocket sockets": float(self.sockets)}
+
+    async def close(self) -> None:
+        """Do nothing; connections belong to their users."""
+
+    async def connect(self, handshake: Handshake, record: ConnectionRecord, deadline: float) -> Connection:
+        """See `Backend.connect`."""
+        loop = asyncio.get_running_loop()
+        core = self._core_of(handshake)
+        request = core.connect()
+        for name, value in handshake.headers.items():
+            if name in request.headers:
+                del request.headers[name]
+            request.headers[name] = value
+        try:
+            async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, core, record, handshake.keepalive, self._lost),
+                    self._address,
+                    self._uri.port,
+                    ssl=self._tls,
+                    server_hostname=self._uri.host if self._tls else None,
+                )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            raise TransportError(kind_of(error), monotonic()) from None
+        self.sockets += 1
+        await connection.open(request, deadline)
+        return connection
+
+    def _lost(self) -> None:
+        self.sockets -= 1
+
+    def _core_of(self, handshake: Handshake) -> ClientProtocol:
+        return ClientProtocol(
+            self._uri_of(handshake.path),
+            extensions=[ClientPerMessageDeflateFactory()] if handshake.is_compressed else None,
+            subprotocols=[Subprotocol(name) for name in handshake.subprotocols] or None,
+            max_size=(handshake.max_size, handshake.max_frame),
+        )
+
+    def _uri_of(self, path: str) -> WebSocketURI:
+        """The address with a path behind its own, and both queries."""
+        path, _, query = path.partition("?")
+        queries = [each for each in (self._uri.query, query) if each]
+        return replace(self._uri, path=self._uri.path.rstrip("/") + path, query="&".join(queries))

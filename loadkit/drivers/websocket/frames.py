@@ -1,0 +1,204 @@
+"""Reads the frames of a connection: a fast path for whole messages, `websockets` for all others.
+
+Almost all frames of a stream are whole, final, unmasked data frames. They are read from the
+receive buffer here. Every other frame goes to the sans-I/O core of `websockets`, one whole frame
+at a time: control frames, fragments, compressed and invalid frames. So the core always stands at
+the start of a frame, and both see one state. A header that the core refuses goes to it at once.
+
+Both together deliver the same events as the core alone, for any bytes and any split of them. A
+property test checks this.
+"""
+
+from collections.abc import Callable
+
+from websockets.client import ClientProtocol
+from websockets.frames import CONT, PONG, TEXT, CloseCode, Frame
+from websockets.protocol import State
+
+__all__ = ["FrameReader"]
+
+_WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
+_WHOLE = (_WHOLE_TEXT, _WHOLE_BINARY)
+"""The first byte of a data frame that is a whole message, uncompressed."""
+_OPCODES = frozenset({0, 1, 2, 8, 9, 10})
+_SIXTEEN_BITS, _SIXTY_FOUR_BITS = 126, 127
+"""Second bytes that announce a longer length; those above have the mask bit set."""
+
+
+class FrameReader:
+    """Turns received bytes into messages and pongs."""
+
+    __slots__ = (
+        "_chunks",
+        "_core",
+        "_have",
+        "_is_text",
+        "_most",
+        "_need",
+        "_parts",
+        "_pong",
+        "has_acted",
+        "is_over",
+        "take",
+    )
+
+    def __init__(
+        self,
+        core: ClientProtocol,
+        take: Callable[[str | bytes, int], None],
+        pong: Callable[[bytes], None],
+    ) -> None:
+        """Begin after the handshake.
+
+        Args:
+            core: the connection's protocol, which is open.
+            take: called with each message, text or binary, and its size in bytes.
+            pong: called with the payload of each pong.
+
+        """
+        self._core = core
+        self.take = take
+        self._pong = pong
+        self._chunks: list[bytes] = []
+        """The beginning of a frame whose rest has not arrived."""
+        self._have = self._need = 0
+        self._parts: list[bytes | bytearray | memoryview] = []
+        """The fragments of the current message."""
+        self._is_text = False
+        self._most = self._limit()
+        """The largest length of a frame outside a fragmented message, in bytes."""
+        self.has_acted = False
+        """Did the core act, so that it may have something to send? Its owner resets this."""
+        self.is_over = False
+        """Did a close frame arrive, or did the connection fail? All further bytes are discarded."""
+
+    def feed(self, data: bytes) -> int:
+        """Read bytes as they arrived, and return the number of messages in them.
+
+        The core may then have something to send.
+        """
+        if self.is_over:
+            return 0
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return 0
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        core, take = self._core, self.take
+        messages = at = 0
+        end = len(data)
+        is_whole = core.current_size is None
+        limit = self._most if is_whole else self._limit()
+        while at < end:
+            start = at + 2
+            if end < start:
+                return self._keep(data, at, 2, messages)
+            first, length = data[at], data[at + 1]
+            is_fast = is_whole and first in _WHOLE
+            if length >= _SIXTEEN_BITS or not is_fast:
+                if (first & 0x0F) not in _OPCODES or length > _SIXTY_FOUR_BITS:
+                    return messages + self._give(data[at:])  # the core refuses it
+                if length == _SIXTEEN_BITS:
+                    start = at + 4
+                    if end < start:
+                        return self._keep(data, at, 4, messages)
+                    length = data[at + 2] << 8 | data[at + 3]
+                elif length == _SIXTY_FOUR_BITS:
+                    start = at + 10
+                    if end < start:
+                        return self._keep(data, at, 10, messages)
+                    length = int.from_bytes(data[at + 2 : start])
+            if length > limit:
+                return messages + self._give(data[at:])  # the core refuses it
+            stop = start + length
+            if end < stop:
+                return self._keep(data, at, stop - at, messages)
+            if is_fast:
+                payload = data[start:stop]
+                if first == _WHOLE_TEXT:
+                    try:
+                        message: str | bytes = payload.decode()
+                    except UnicodeDecodeError as error:
+                        self._refuse_text(error)
+                        return messages
+                else:
+                    message = payload
+                take(message, length)
+                messages += 1
+            else:
+                messages += self._give(data[at:stop])
+                if self._has_ended():
+                    return messages
+                limit = self._limit()
+                is_whole = core.current_size is None
+            at = stop
+        return messages
+
+    def end(self) -> None:
+        """Read the end of the stream; without a close frame before it, the connection failed."""
+        self._chunks.clear()
+        if self._core.state is not State.CLOSED:
+            self._core.receive_eof()
+        self._acted()
+
+    def _keep(self, data: bytes, at: int, need: int, messages: int) -> int:
+        """Keep the beginning of a frame until `need` bytes of it have arrived."""
+        rest = data[at:]
+        self._chunks.append(rest)
+        self._have, self._need = len(rest), need
+        return messages
+
+    def _limit(self) -> float:
+        """The largest length of the next frame, in bytes."""
+        core = self._core
+        most = float("inf") if core.max_message_size is None else core.max_message_size
+        if core.current_size is not None:
+            most -= core.current_size
+        return most if core.max_fragment_size is None else min(most, core.max_fragment_size)
+
+    def _give(self, data: bytes) -> int:
+        """Give a frame to the core, and return the number of messages that it completes: 0 or 1."""
+        core = self._core
+        core.receive_data(data)
+        self._acted()
+        messages = 0
+        for frame in core.events_received():
+            assert isinstance(frame, Frame)  # the response to the handshake came before
+            if frame.opcode is PONG:
+                self._pong(bytes(frame.data))
+            elif frame.opcode <= 2:
+                if frame.opcode is not CONT:
+                    self._is_text = frame.opcode is TEXT
+                self._parts.append(frame.data)
+                if frame.fin:
+                    messages += self._complete()
+        return messages
+
+    def _complete(self) -> int:
+        message = b"".join(self._parts)
+        self._parts.clear()
+        if not self._is_text:
+            self.take(message, len(message))
+            return 1
+        try:
+            text = message.decode()
+        except UnicodeDecodeError as error:
+            self._refuse_text(error)
+            return 0
+        self.take(text, len(message))
+        return 1
+
+    def _refuse_text(self, error: UnicodeDecodeError) -> None:
+        """Fail the connection (RFC 6455, 8.1). The core leaves text to its caller."""
+        self._core.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+        self._core.parser_exc = error
+        self._acted()
+
+    def _acted(self) -> None:
+        self.has_acted = True
+        self.is_over = self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self._core.close_rcvd is not None or self._core.parser_exc is not None

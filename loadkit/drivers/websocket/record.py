@@ -1,0 +1,97 @@
+"""The record of one connection: opened, held, ended, pinged, and what it carried."""
+
+from dataclasses import dataclass
+
+from loadkit.drivers.base import Meter
+from loadkit.recording.messages import (
+    BYTES_SENT,
+    CONNECTIONS,
+    DISCONNECTED,
+    LEAST_CONNECTIONS,
+    MESSAGES_SENT,
+    OPENED,
+    UNANSWERED_CLOSES,
+)
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import LIFETIME, PING, Timing
+
+__all__ = ["ConnectionRecord", "Ending"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended."""
+
+    kind: str
+    """The outcome: "closed 1001", "half-open", "bad UTF-8" …; `OK` if the generator closed it."""
+    code: int
+    """The close code that the service sent, 1006 if it sent none, or the code that it was sent."""
+    reason: str
+    at: float
+    """When the bytes arrived that ended it, or its failure was detected; monotonic clock."""
+
+
+class ConnectionRecord:
+    """Counts one connection for its user's population."""
+
+    __slots__ = ("_meter", "_opened_at", "counts", "is_recorded", "label")
+
+    def __init__(self, meter: Meter, label: str) -> None:
+        self.label = label
+        self._meter = meter
+        self.is_recorded = False
+        """Was its user recorded at some time? A later pause of the record concerns operations only."""
+        self.counts = meter.recorder.counts
+        """The counts of its population, which the hot path adds to."""
+        self._opened_at = 0.0
+
+    def begins(self) -> bool:
+        """Has its user begun to be recorded by now?"""
+        self.is_recorded = self.is_recorded or self._meter.is_recorded
+        return self.is_recorded
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count of the second."""
+        if self.begins():
+            self.counts[name] += number
+
+    def opened(self, at: float) -> None:
+        """Note the end of the handshake."""
+        self._opened_at = at
+        self._hold(1)
+        self.count(OPENED)
+
+    def ended(self, ending: Ending) -> None:
+        """Note that either side closed the connection, or that it failed."""
+        self._hold(-1)
+        if ending.kind != OK:
+            self.count(DISCONNECTED + ending.kind)
+        self._sample(LIFETIME, ending.kind, self._opened_at, ending.at)
+
+    def close_was_not_answered(self) -> None:
+        """Note that the service did not answer the generator's close frame in time."""
+        self.count(UNANSWERED_CLOSES)
+
+    def pinged(self, sent: float, answered: float) -> None:
+        """Note a pong."""
+        self._sample(PING, OK, sent, answered)
+
+    def ping_failed(self, sent: float, at: float) -> None:
+        """Note a ping that was not answered in time."""
+        self._sample(PING, "timeout", sent, at)
+
+    def sent(self, size: int) -> None:
+        """Note a message of `size` bytes that was sent."""
+        self.count(MESSAGES_SENT)
+        self.count(BYTES_SENT, size)
+
+    def _hold(self, change: int) -> None:
+        gauges = self._meter.recorder.gauges
+        gauges[CONNECTIONS] = held = gauges.get(CONNECTIONS, 0.0) + change
+        gauges[LEAST_CONNECTIONS] = min(gauges.get(LEAST_CONNECTIONS, 0.0), held)
+
+    def _sample(self, timing: Timing, outcome: str, start: float, end: float) -> None:
+        if self.begins():
+            meter = self._meter
+            sample = Sample(self.label, outcome, start, start, end, 0, meter.tenant, meter.region)
+            meter.recorder.timing(timing).samples.append(sample)

@@ -1,0 +1,223 @@
+"""A declared subscription: each message is measured when its bytes arrive, and wakes no task."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from loadkit.drivers.base import Meter
+from loadkit.drivers.websocket.heads import StreamHeads
+from loadkit.drivers.websocket.ledger import Irregularity, Stream, StreamLedger
+from loadkit.errors import located
+from loadkit.recording.messages import (
+    DOUBLED,
+    FILLED,
+    MISSING,
+    NOT_RESUMED,
+    OUT_OF_ORDER,
+    READER,
+    TAIL_LOST,
+    TAIL_UNKNOWN,
+    UNREADABLE,
+    UNTOLD,
+    MessageLog,
+)
+from loadkit.recording.timing import MESSAGE
+
+__all__ = ["Reader", "Subscription"]
+
+Reader = Callable[[str | bytes], tuple[Stream, int, float] | None]
+"""Reads a message: its stream, its number in it, and its creation time in Unix seconds.
+
+It returns None for a message that belongs to no stream; the journey may receive that one. It raises
+ValueError for a message that cannot be read, as parsers of JSON do."""
+
+
+class Subscription:
+    """The streams that arrive over a connection: received, missing, doubled, out of order, late."""
+
+    __slots__ = (
+        "_following",
+        "_heads",
+        "_is_settled",
+        "_ledger",
+        "_log",
+        "_meter",
+        "_mistakes",
+        "_pass_on",
+        "_read",
+        "_tail",
+        "doubled",
+        "filled",
+        "is_ended",
+        "is_interrupted",
+        "label",
+        "missing",
+        "now",
+        "out_of_order",
+        "received",
+        "shift",
+        "unreadable",
+    )
+
+    def __init__(
+        self,
+        read: Reader,
+        meter: Meter,
+        label: str,
+        earlier: "Subscription | None" = None,
+        *,
+        after: Mapping[Stream, int] | None = None,
+        heads: StreamHeads | None = None,
+    ) -> None:
+        """Begin, or continue an earlier subscription over a new connection.
+
+        Args:
+            read: reads each message.
+            meter: its user's.
+            label: the label that counts its messages.
+            earlier: the subscription whose streams go on; gaps between the two count.
+            after: by stream, the number after which the service continues it, where it says so.
+            heads: knows what others received of the same streams.
+
+        """
+        self.label = label
+        self.received = self.missing = self.filled = self.doubled = self.out_of_order = self.unreadable = 0
+        """Messages. `missing` are those that a gap left out, `filled` those of them that came later."""
+        self._read = read
+        self._meter = meter
+        self._ledger: StreamLedger = StreamLedger() if earlier is None else earlier._ledger  # noqa: SLF001  same class
+        self._ledger.reconnected()
+        self._following = self._ledger.following
+        self._heads = heads
+        self._tail = (0, 0)
+        """What it did not receive of its streams before its end: lost, and perhaps lost; messages."""
+        self._is_settled = False
+        """Has it been counted what it did not receive, or will a later subscription do so?"""
+        self.is_ended = False
+        """Has its connection ended?"""
+        self.is_interrupted = False
+        """Did something else than the generator end it?"""
+        if earlier is not None:
+            earlier._is_settled = True  # noqa: SLF001  same class
+        if heads is not None:
+            heads.follow(meter.tenant, self._following, meter.timeout)
+        self._mistakes: set[str] = set()
+        self._log: MessageLog | None = None
+        """None until the user is recorded."""
+        self._pass_on: Callable[[str | bytes, int], None] = _drop
+        left_out = sum(self._ledger.begin(stream, number) for stream, number in (after or {}).items())
+        if left_out:
+            self._count(Irregularity(missing=left_out))
+        self.now = self.shift = 0.0
+        """When the bytes of the next messages arrived, on the monotonic clock, and what leads to that
+        clock from Unix time; in seconds. The connection sets both."""
+
+    @property
+    def positions(self) -> dict[Stream, int]:
+        """By stream: the highest number received. A client that returns resumes after it."""
+        return {stream: number - 1 for stream, number in self._following.items()}
+
+    def settle(self, *, is_over: bool) -> None:
+        """Count once what it did not receive before its end, unless a later one continues it.
+
+        Args:
+            is_over: is its user's time over, so that nothing continues an interrupted one?
+
+        """
+        if self._is_settled:
+            return
+        self._is_settled = True
+        lost, unknown = self._tail
+        self.missing += lost
+        if self._begun_log() is None:
+            return
+        counts = self._meter.recorder.counts
+        for name, number in (
+            (TAIL_LOST, lost),
+            (TAIL_UNKNOWN, unknown),
+            (NOT_RESUMED, int(is_over and self.is_interrupted)),
+        ):
+            if number:
+                counts[name] += number
+
+    # --- called by the connection
+
+    def ended(self, at: float, *, by_generator: bool) -> None:
+        """Note that its connection has ended, at a moment of the monotonic clock."""
+        self.is_ended, self.is_interrupted = True, not by_generator
+        if self._heads is not None:
+            self._tail = self._heads.unseen(self._meter.tenant, self._following, at)
+            self._heads.forget(self._following)
+
+    def pass_on_to(self, take: Callable[[str | bytes, int], None]) -> None:
+        """Set what takes messages that belong to no stream, and their size in bytes."""
+        self._pass_on = take
+
+    def take(self, message: str | bytes, size: int) -> None:
+        """Measure a message of `size` bytes."""
+        try:
+            stamp = self._read(message)
+        except ValueError:
+            self.unreadable += 1
+            if self._begun_log() is not None:
+                self._meter.recorder.counts[UNREADABLE] += 1
+            return
+        except Exception as error:
+            self._blame(error)
+            return
+        if stamp is None:
+            self._pass_on(message, size)
+            return
+        try:
+            stream, number, created = stamp
+            moment = created + self.shift
+            if self._following.get(stream) == number:
+                self._following[stream] = number + 1
+            else:
+                irregularity = self._ledger.note(stream, number)
+                if irregularity is not None:
+                    self._count(irregularity)
+        except Exception as error:
+            self._blame(error)
+            return
+        self.received += 1
+        log = self._log
+        if log is None:
+            log = self._begun_log()
+        if log is not None:
+            log.add(moment, self.now, size)
+
+    def _begun_log(self) -> MessageLog | None:
+        """The log of its messages; None before the user is recorded for the first time."""
+        meter = self._meter
+        if self._log is None and meter.is_recorded:
+            timing = meter.recorder.timing(MESSAGE)
+            self._log = timing.messages(self.label, meter.tenant, meter.region)
+        return self._log
+
+    def _count(self, found: Irregularity) -> None:
+        self.missing += found.missing
+        self.filled += found.filled
+        self.doubled += found.doubled
+        self.out_of_order += found.out_of_order
+        if self._begun_log() is None:
+            return
+        counts = self._meter.recorder.counts
+        names = (MISSING, FILLED, DOUBLED, OUT_OF_ORDER, UNTOLD)
+        numbers = (found.missing, found.filled, found.doubled, found.out_of_order, found.untold)
+        for name, number in zip(names, numbers, strict=True):
+            if number:
+                counts[name] += number
+
+    def _blame(self, error: Exception) -> None:
+        """Count an error in the reader, which is the journey's code."""
+        try:
+            folder = Path(inspect.getfile(inspect.unwrap(self._read))).parent
+        except TypeError:  # such as a partial function
+            folder = Path()
+        sentence = f"{READER} itself failed: {located(error, folder)}"
+        self._meter.recorder.journey_failed(sentence, self._mistakes)
+
+
+def _drop(message: str | bytes, size: int) -> None:
+    """Take a message before a connection does; there is none."""

@@ -1,0 +1,235 @@
+"""Connections: how many are open, how long each lasts, and how soon dropped clients are back.
+
+These are facts about the connections of the run, so they have no confidence interval.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.finding import Finding
+from loadkit.recording.histogram import BUCKETS, index, quantile_of
+from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS
+from loadkit.recording.sample import OK
+from loadkit.recording.slices import Kind, label_series
+from loadkit.recording.timing import LIFETIME, RECONNECT, Timing
+from loadkit.units import distance, format_number, format_ratio, format_seconds
+from loadkit.verdict import Status, Window
+
+__all__ = ["disconnects", "find_connections", "find_lifetime", "find_reconnection", "not_connected"]
+
+Integers = npt.NDArray[np.int64]
+
+_COHORT = 0.98
+"""Ratio of the stated connections that must have been open for long enough to be judged."""
+_IN_TIME = 0.002
+"""A second in which a connection opened is too late by up to this ratio of the time: see buckets."""
+
+
+def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
+    """Why a run cannot judge connections: it opened none, or drops them itself; None if it can."""
+    whole = evidence.whole
+    if not evidence.total(CONNECTIONS, whole).any():
+        return Finding(Status.INCONCLUSIVE, "no connection was open at any time")
+    if any(each.workload.churn for each in evidence.run.plan.populations):
+        return Finding(
+            Status.NOT_JUDGED,
+            "the plan itself drops connections, so the service cannot keep all of them open",
+        )
+    return None
+
+
+def find_connections(case: Case) -> Finding:
+    """Judge the fewest connections that were open at one moment of the steady window.
+
+    A user that arrives connects then. So the window begins when as many connections are open as the
+    limit states, at most a time-out later. The last second of the load does not count. The fewest of each second are known by worker; their sum
+    can be too low, because workers need not have the fewest at the same moment.
+    """
+    criterion, evidence, window = case.criterion, case.evidence, case.window
+    if window.end >= evidence.run.plan.seconds and window.seconds > 1:
+        # Users leave when the load ends, which is before its last second is reported.
+        window = Window(window.start, window.seconds - 1, window.phase)
+    least = evidence.total(LEAST_CONNECTIONS, window)
+    at_ends = evidence.total(CONNECTIONS, window)
+    patience = min(math.ceil(evidence.run.plan.timeout), window.seconds - 1)
+    reached = np.flatnonzero(least[: patience + 1] >= criterion.limit)
+    begin = int(reached[0]) if len(reached) else 0
+    lower, upper = float(least[begin:].min()), float(at_ends[begin:].min())
+    second = window.start + begin + int(np.argmin(least[begin:]))
+    where = Window(window.start + begin, window.seconds - begin, window.phase)
+    told = f"at least {format_number(lower)} connections were open at every moment"
+    finding = Finding(
+        Status.PASS,
+        f"{told}, {distance(lower, criterion.limit)} the limit of {format_number(criterion.limit)}",
+        lower,
+        samples=where.seconds,
+        details={"opening": begin, "disconnects": disconnects(evidence)},
+        window=where,
+    )
+    if lower >= criterion.limit:
+        return finding
+    reason = (
+        f"only {format_number(lower)} connections were open in second {second} of the run{_by_code(evidence)}"
+    )
+    if upper < criterion.limit or evidence.run.workers == 1:
+        return finding.become(
+            Status.FAIL,
+            f"{reason}, {distance(lower, criterion.limit)} the limit of {format_number(criterion.limit)}",
+        )
+    return finding.become(
+        Status.INCONCLUSIVE,
+        f"{reason}, if all workers had the fewest at one moment, and {format_number(upper)} if not",
+    )
+
+
+def find_lifetime(case: Case) -> Finding:
+    """Judge the share of the connections that were the same connections for a time.
+
+    Those count that were open for long enough before the end of the load. One that the generator
+    itself closed before that time does not count.
+    """
+    criterion, evidence = case.criterion, case.evidence
+    run, needed = evidence.run, criterion.limit
+    share = criterion.measure.quantile or 1.0
+    hold = run.plan.workload.hold
+    planned = hold.end - hold.start if hold else 0.0
+    if planned < needed:
+        rehearsed = run.plan.rehearsed
+        return Finding(
+            Status.NOT_JUDGED,
+            f"the load held for {format_seconds(planned)}, which says nothing of {format_seconds(needed)}"
+            + (f" (rehearsed: {rehearsed})" if rehearsed else ""),
+        )
+    opened, is_ok, bucket, count = _samples(evidence, LIFETIME)
+    in_cohort = opened <= run.ended_at - needed * (1 - _IN_TIME)
+    lasted = bucket >= index(needed)
+    kept = int(count[in_cohort & lasted].sum())
+    broken = int(count[in_cohort & ~lasted & ~is_ok].sum())
+    details = {"kept": kept, "broken": broken, "disconnects": disconnects(evidence)}
+    if not kept + broken:
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"no connection was open {format_seconds(needed)} before the end of the load",
+            details=details,
+        )
+    value = kept / (kept + broken)
+    told = (
+        f"{kept:,} of {kept + broken:,} connections ({format_ratio(value)}) were the same for "
+        f"{format_seconds(needed)}{_by_code(evidence)}"
+    )
+    finding = Finding(
+        Status.PASS,
+        f"{told}, {distance(value, share)} the share of {format_ratio(share)}",
+        details={**details, "share": value},
+        samples=kept + broken,
+        window=case.window,
+    )
+    if value < share:
+        return finding.become(Status.FAIL, finding.reason)
+    stated = sum(each.workload.peak for each in evidence.closed)
+    if kept + broken < _COHORT * stated:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"{told}, but the load states {format_number(stated)}, and the others were not open for as long",
+        )
+    return _as_planned(case, finding)
+
+
+def find_reconnection(case: Case) -> Finding:
+    """Judge the share of the dropped clients that were back within a time, gaps resumed."""
+    criterion, evidence = case.criterion, case.evidence
+    run, share = evidence.run, criterion.measure.quantile or 1.0
+    failed = next((event for event in run.events if event.failed), None)
+    if failed is not None:
+        return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
+    _, is_ok, bucket, count = _samples(evidence, RECONNECT)
+    is_in_time = is_ok & (bucket <= index(criterion.limit))
+    back = int(count[is_in_time].sum())
+    unknown = int(count[~is_ok & (bucket < index(criterion.limit))].sum())
+    dropped = int(count.sum())
+    late = dropped - back - unknown
+    histogram = np.zeros(BUCKETS + 1, np.int64)
+    np.add.at(histogram, np.where(is_ok, bucket, BUCKETS), count)
+    details = {"dropped": dropped, "back_in_time": back, "late": late, "not_known": unknown}
+    if not dropped:
+        lost = sum(disconnects(evidence).values())
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"{lost:,} connections dropped, and their users did not come back by themselves"
+            if lost
+            else "no connection dropped, so no client had to come back",
+            details=details,
+        )
+    told = (
+        f"{back:,} of {dropped:,} clients ({format_ratio(back / dropped)}) were back within "
+        f"{format_seconds(criterion.limit)}"
+    )
+    finding = Finding(
+        Status.PASS,
+        f"{told}, and {format_ratio(share)} had to be",
+        quantile_of(histogram, share),
+        samples=dropped,
+        details=details,
+        window=case.window,
+    )
+    if (back + unknown) / dropped < share:
+        return finding.become(Status.FAIL, finding.reason)
+    if back / dropped < share:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{told}; the load ended before {unknown:,} others had the time"
+        )
+    fewest = math.ceil(1 / (1 - share) - 1e-6) if share < 1 else 1
+    if dropped < fewest:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{told}; {fewest} are the fewest that could show {format_ratio(share)}"
+        )
+    return _as_planned(case, finding)
+
+
+def disconnects(evidence: Evidence) -> dict[str, int]:
+    """How often connections ended that the generator did not close, by reason, most first."""
+    counts: dict[str, int] = {}
+    for second in evidence.run.worker_seconds:
+        for named in second.counts.values():
+            for name, number in named.items():
+                if name.startswith(DISCONNECTED):
+                    reason = name.removeprefix(DISCONNECTED)
+                    counts[reason] = counts.get(reason, 0) + number
+    return dict(sorted(counts.items(), key=lambda each: -each[1]))
+
+
+def _by_code(evidence: Evidence) -> str:
+    """How connections ended, in words: "; 12 ended with closed 1006"."""
+    shown = [f"{number:,} ended with {reason}" for reason, number in disconnects(evidence).items()]
+    return f" ({', '.join(shown[:3])})" if shown else ""
+
+
+def _samples(
+    evidence: Evidence, timing: Timing
+) -> tuple[Integers, npt.NDArray[np.bool_], Integers, Integers]:
+    """The samples of a timing: second of the start, did it succeed, bucket of the time, count; (n,)."""
+    table = evidence.run.table
+    series = [label_series(label, timing) for label in table.labels(timing)]
+    second, outcome, bucket, count = table.select(Kind.RESPONSE, series, 0, 1 << 21)
+    names = np.array([name == OK for name in table.outcomes] or [True])
+    return second, names[outcome], bucket, count
+
+
+def _as_planned(case: Case, finding: Finding) -> Finding:
+    """A pass on facts of the whole run, if the run and its load were as planned."""
+    evidence = case.evidence
+    if not evidence.run.is_complete:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{finding.reason}, but the run was cut short ({evidence.run.ended})"
+        )
+    window = evidence.window or evidence.whole
+    if lost := evidence.not_held(window):
+        return finding.become(Status.INVALID, lost)
+    state = evidence.health(window)
+    if state.unhealthy.all():
+        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    return finding

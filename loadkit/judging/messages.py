@@ -1,0 +1,362 @@
+"""Messages: whether they arrived, once, in order and in time.
+
+What was expected comes from the numbers that the service gives the messages of a stream. A
+subscriber expects the messages after the one at which its subscription began, across gaps that it
+resumed. It expects them up to the newest number that others in its worker knew, a time-out before
+its end. These are facts about the messages of the run, so they have no confidence interval. What is
+not known makes a verdict inconclusive.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.finding import Finding
+from loadkit.judging.rates import examine_throughput, find_throughput
+from loadkit.judging.times import find_time
+from loadkit.recording.histogram import BUCKETS, FAILED
+from loadkit.recording.messages import (
+    CHECKED,
+    DOUBLED,
+    EARLY,
+    FILLED,
+    FOREIGN,
+    MISSING,
+    NOT_RESUMED,
+    OUT_OF_ORDER,
+    READER,
+    STATE_SEEN,
+    STATES_DUE,
+    TAIL_LOST,
+    TAIL_UNKNOWN,
+    UNREADABLE,
+    UNTOLD,
+)
+from loadkit.recording.slices import label_series
+from loadkit.recording.timing import DELIVERY, MESSAGE
+from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.units import distance, format_number, format_ratio, format_seconds
+from loadkit.verdict import Status
+
+__all__ = [
+    "Accounting",
+    "find_convergence",
+    "find_delivery",
+    "find_reach",
+    "find_throughput_of_any",
+    "find_time_of_any",
+]
+
+_FEWEST_DELIVERED = 0.5
+"""Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
+_FEW_EARLY = 0.001
+"""Ratio of the messages that may be older than their creation, for the jitter of one clock."""
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """The messages of a run, all subscribers together."""
+
+    received: int
+    """Those that arrived; a message that arrived twice counts twice."""
+    doubled: int
+    disordered: int
+    lost: int
+    """Missing at the end of the run."""
+    filled: int
+    """Missing for a time, and then received."""
+    unknown: int
+    """Perhaps missing."""
+    doubts: tuple[str, ...]
+    """Why it is not known of all messages whether they arrived; sentences without a full stop."""
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "Accounting":
+        """The messages of a run, counted to the end of its drain."""
+        table, count = evidence.run.table, evidence.count
+        series = [label_series(label, MESSAGE) for label in table.labels(MESSAGE)]
+        _, outcome, sums = table.totals(series, 0, 1 << 22)
+        # A message that was not read leaves a gap in its stream: it arrived, and is not known.
+        unread = count(UNREADABLE) + _reader_errors(evidence)
+        untold, unknown = count(UNTOLD), count(TAIL_UNKNOWN)
+        missing = max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST)
+        doubts = []
+        if unread:
+            doubts.append(f"{unread:,} messages could not be read")
+        if untold:
+            doubts.append(f"of {untold:,} late messages it is not known whether they were missing or doubled")
+        if unknown:
+            doubts.append(f"{unknown:,} messages were still on their way when their subscribers left")
+        if interrupted := count(NOT_RESUMED):
+            doubts.append(f"{interrupted:,} subscriptions were interrupted, and not resumed before the end")
+        return cls(
+            received=int(sums[outcome == 0, 0].sum()),
+            doubled=count(DOUBLED),
+            disordered=count(OUT_OF_ORDER),
+            lost=max(missing - unread, 0),
+            filled=count(FILLED),
+            unknown=unknown + min(missing, unread),
+            doubts=tuple(doubts),
+        )
+
+    @property
+    def distinct(self) -> int:
+        """Messages that arrived at least once."""
+        return max(self.received - self.doubled, 0)
+
+    @property
+    def expected(self) -> int:
+        """Messages that had to arrive."""
+        return self.distinct + self.lost
+
+    @property
+    def details(self) -> dict[str, int]:
+        """The figures by name."""
+        return {
+            "expected": self.expected,
+            "received": self.received,
+            "lost": self.lost,
+            "filled": self.filled,
+            "doubled": self.doubled,
+            "out_of_order": self.disordered,
+            "perhaps_missing": self.unknown,
+        }
+
+
+def find_delivery(case: Case) -> Finding:
+    """Judge that no message was lost, doubled, out of order or another tenant's."""
+    evidence, what = case.evidence, case.criterion.measure.name
+    messages = Accounting.of(evidence)
+    doubts = messages.doubts
+    if what == "messages lost":
+        found, of = messages.lost, f"{messages.expected:,} expected messages"
+    elif what == "messages doubled":
+        found, of = messages.doubled, f"{messages.received:,} received messages"
+        doubts = tuple(each for each in doubts if "late messages" in each or "read" in each)
+    elif what == "messages out of order":
+        found, of = messages.disordered, f"{messages.received:,} received messages"
+        doubts = tuple(each for each in doubts if "read" in each)
+    else:
+        found, of = evidence.count(FOREIGN), f"{messages.received:,} received messages"
+        doubts = () if evidence.count(CHECKED) else ("no journey looked whose data messages carry",)
+    finding = Finding(
+        Status.FAIL,
+        f"{found:,} of the {of} were {what.removeprefix('messages ')}, and none may be",
+        float(found),
+        samples=messages.expected,
+        details=messages.details,
+        window=case.window,
+    )
+    if found:
+        return finding
+    if not messages.expected:
+        return finding.become(Status.INCONCLUSIVE, "no message arrived, so nothing could be compared")
+    if doubts:
+        return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
+    late = f"; {messages.filled:,} came late" if what == "messages lost" and messages.filled else ""
+    return _known(case, finding, f"{what}: none among the {of}{late}")
+
+
+def _reader_errors(evidence: Evidence) -> int:
+    """How often the code of a journey failed to read a message."""
+    return sum(
+        number
+        for second in evidence.run.worker_seconds
+        for named in second.counts.values()
+        for name, number in named.items()
+        if name.startswith(JOURNEY_ERROR + READER)
+    )
+
+
+def find_reach(case: Case) -> Finding:
+    """Judge the share of the expected messages that arrived, over all subscribers."""
+    criterion, messages = case.criterion, Accounting.of(case.evidence)
+    if not messages.expected:
+        return Finding(Status.INCONCLUSIVE, "no message arrived, so nothing could be compared")
+    reach = messages.distinct / messages.expected
+    least = messages.distinct / (messages.expected + messages.unknown)
+    value = (
+        f"reach was {format_ratio(reach)}: {messages.distinct:,} of {messages.expected:,} expected messages"
+    )
+    finding = Finding(
+        Status.FAIL,
+        f"{value}, {distance(reach, criterion.limit)} the limit of {format_ratio(criterion.limit)}",
+        reach,
+        samples=messages.expected,
+        details=messages.details,
+        window=case.window,
+    )
+    if not _is_kept(case, reach):
+        return finding
+    fewest = math.ceil(1 / max(1 - criterion.limit, 1e-9) - 1e-6)
+    if messages.expected < fewest and criterion.limit < 1:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{value}, and {fewest:,} are the fewest that could show it"
+        )
+    others = [each for each in messages.doubts if "on their way" not in each]
+    if others or not _is_kept(case, least):
+        return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
+    return _known(case, finding, finding.reason)
+
+
+def find_convergence(case: Case) -> Finding:
+    """Judge that all users who share a state saw the same one in the end."""
+    evidence = case.evidence
+    digests: dict[str, Counter[str]] = {}
+    for second in evidence.run.worker_seconds:
+        for named in second.counts.values():
+            for name, number in named.items():
+                if name.startswith(STATE_SEEN):
+                    what, _, digest = name.removeprefix(STATE_SEEN).rpartition(" ")
+                    digests.setdefault(what, Counter())[digest] += number
+    due, seen = evidence.count(STATES_DUE), sum(each.total() for each in digests.values())
+    shared = {what: each for what, each in digests.items() if each.total() > 1}
+    differing = sorted(what for what, each in shared.items() if len(each) > 1)
+    finding = Finding(
+        Status.FAIL,
+        "",
+        float(len(differing)),
+        samples=seen,
+        details={"shared": len(shared), "users_compared": seen, "users_to_compare": due},
+        window=case.window,
+    )
+    if differing:
+        examples = ", ".join(differing[:_EXAMPLES]) + (", …" if len(differing) > _EXAMPLES else "")
+        return finding.become(
+            Status.FAIL,
+            f"the users of {len(differing):,} of {len(shared):,} shared dashboards saw different states "
+            f"in the end: {examples}",
+        )
+    if not shared:
+        return finding.become(Status.INCONCLUSIVE, "no two users told what they saw of one dashboard")
+    if seen < due:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"the {seen:,} users who told what they saw agree, but {due - seen:,} others did not tell it",
+        )
+    if not Accounting.of(evidence).received:
+        return finding.become(Status.INCONCLUSIVE, "nobody received an edit, so nothing could differ")
+    return _known(
+        case, finding, f"all {seen:,} users of {len(shared):,} shared dashboards saw the same in the end"
+    )
+
+
+def find_throughput_of_any(case: Case) -> Finding:
+    """Judge successes per second; of messages, those that arrived per second."""
+    if case.timing != MESSAGE.key:
+        return find_throughput(case)
+    return examine_throughput(case.criterion, case.traffic)
+
+
+def find_time_of_any(case: Case) -> Finding:
+    """Judge a time; that of messages only where it is known, and where most of them arrived."""
+    if case.timing == DELIVERY.key:
+        return find_time(replace(case, chosen=_with_lost(case)))
+    if case.timing != MESSAGE.key:
+        return find_time(case)
+    if doubt := _unknown_times(case):
+        return Finding(Status.INCONCLUSIVE, doubt, samples=case.traffic.size)
+    found = find_time(case)
+    uncertainty = float(case.evidence.run.facts["clock"]["uncertainty"])
+    if not uncertainty or found.status not in {Status.PASS, Status.FAIL}:
+        return found
+    limit = case.criterion.limit
+    for other in (max(limit - uncertainty, 1e-6), limit + uncertainty):
+        moved = replace(case, criterion=replace(case.criterion, limit=other))
+        if find_time(moved).status is not found.status:
+            return found.become(
+                Status.INCONCLUSIVE,
+                f"{found.value_in_words}; the clocks of the service and of this machine agree only within "
+                f"{format_seconds(uncertainty)}, which could change the verdict",
+            )
+    return found
+
+
+def _unknown_times(case: Case) -> str:
+    """Why the times of messages say nothing; "" if they do."""
+    evidence = case.evidence
+    if "clock" not in evidence.run.facts:
+        return (
+            "the latency of messages counts from the clock of the service, and the offset between that clock "
+            "and this machine's is not known"
+        )
+    messages = Accounting.of(evidence)
+    early = evidence.count(EARLY)
+    if early > _FEW_EARLY * messages.received:
+        return (
+            f"{early:,} of {messages.received:,} messages arrived before they were created: "
+            "the clocks of the service and of this machine differ"
+        )
+    if messages.distinct < _FEWEST_DELIVERED * messages.expected:
+        return (
+            f"only {messages.distinct:,} of {messages.expected:,} expected messages arrived, and their latency says "
+            "nothing of the others"
+        )
+    planned = sum(
+        each.delivers
+        * each.workload.level_at(case.window.start + case.window.seconds / 2)
+        / max(each.workload.peak, 1e-9)
+        for each in evidence.run.plan.populations
+        if each.delivers
+    )
+    arrived = float(evidence.traffic(window=case.window, timing=MESSAGE.key).completed.mean())
+    if arrived < _FEWEST_DELIVERED * planned:
+        return (
+            f"only {format_number(arrived)} of {format_number(planned)} messages per second were delivered, and their "
+            "latency says nothing of the others"
+        )
+    return ""
+
+
+def _with_lost(case: Case) -> Traffic:
+    """The deliveries with those that were lost in the window, as ones that never arrive.
+
+    Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
+    counts.
+    """
+    traffic, evidence = case.traffic, case.evidence
+    received = max(evidence.traffic(window=case.window, timing=MESSAGE.key).size, 1)
+    net = evidence.per_second(lambda each: each.count(MISSING) - each.count(FILLED), case.window)
+    if case.kept is not None:
+        net = net[case.kept]
+    # A gap can be filled in a later second, so only the sum is known to be lost.
+    lost = round(max(float(net.sum()), 0.0) * min(1.0, traffic.size / received))
+    if not lost:
+        return traffic
+    seconds = np.linspace(0, traffic.seconds - 1e-9, lost).astype(np.int64)
+    ones, top = np.ones(lost, np.int64), np.full(lost, BUCKETS - 1)
+    return replace(
+        traffic,
+        second=np.concatenate([traffic.second, seconds]),
+        bucket=np.concatenate([traffic.bucket, np.full(lost, FAILED)]),
+        took=np.concatenate([traffic.took, top]),
+        count=np.concatenate([traffic.count, ones]),
+    )
+
+
+def _is_kept(case: Case, value: float) -> bool:
+    comparison, limit = case.criterion.comparison, case.criterion.limit
+    if value == limit:
+        return comparison.includes_limit
+    return value < limit if comparison.is_upper else value > limit
+
+
+def _known(case: Case, finding: Finding, reason: str) -> Finding:
+    """A pass on facts of the whole run, if the run and its load were as planned."""
+    evidence = case.evidence
+    if not evidence.run.is_complete:
+        return finding.become(
+            Status.INCONCLUSIVE, f"{reason}, but the run was cut short ({evidence.run.ended})"
+        )
+    window = evidence.window or evidence.whole
+    if lost := evidence.not_held(window):
+        return finding.become(Status.INVALID, lost)
+    state = evidence.health(window)
+    if state.unhealthy.all():
+        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    return finding.become(Status.PASS, reason)

@@ -1,0 +1,115 @@
+"""Messages that the service sent by itself: a log in columns, and the names of what is counted.
+
+A load receives ten thousand messages per second. A `Sample` for each would take more time than
+reading it. So a message is three numbers in an array, counted later like samples.
+
+The counts are per second and population, and can be added. What is lost in the end is
+`MISSING` minus `FILLED`, plus `TAIL_LOST`, over the whole run.
+"""
+
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "BYTES_RECEIVED",
+    "BYTES_SENT",
+    "CHECKED",
+    "CONNECTIONS",
+    "DISCONNECTED",
+    "DOUBLED",
+    "EARLY",
+    "FILLED",
+    "FOREIGN",
+    "LEAST_CONNECTIONS",
+    "MESSAGES_RECEIVED",
+    "MESSAGES_SENT",
+    "MISSING",
+    "NOT_RESUMED",
+    "OPENED",
+    "OUT_OF_ORDER",
+    "READER",
+    "STATES_DUE",
+    "STATE_SEEN",
+    "TAIL_LOST",
+    "TAIL_UNKNOWN",
+    "UNANSWERED_CLOSES",
+    "UNREADABLE",
+    "UNTOLD",
+    "MessageLog",
+]
+
+# Gauges of a population.
+CONNECTIONS = "connections held"
+"""Connections from the end of their handshake until they were closed by either side."""
+
+LEAST_CONNECTIONS = "connections held: least"
+"""The fewest connections that a worker's population held at one moment of the second."""
+
+# Counts.
+OPENED = "connections opened"
+DISCONNECTED = "disconnected: "
+"""Connections that the generator did not close; the rest of the name is the reason, such as
+"closed 1006"."""
+UNANSWERED_CLOSES = "closes not answered"
+"""Connections that the generator closed, and whose close frame the service never answered."""
+MESSAGES_RECEIVED = "messages received"
+MESSAGES_SENT = "messages sent"
+BYTES_RECEIVED = "bytes received"
+"""As they arrived in frames, before decompression."""
+BYTES_SENT = "bytes sent"
+"""Payloads of messages, before compression."""
+MISSING = "messages missing"
+"""Messages that a gap in the sequence numbers of a stream left out, in the second of its end."""
+FILLED = "messages missing: filled"
+"""Missing messages that arrived later."""
+TAIL_LOST = "messages missing: at the end"
+"""Messages that a subscription had not received when it ended, although they were older than the
+plan's time-out. Other subscribers or publishers of the worker knew their numbers."""
+TAIL_UNKNOWN = "messages perhaps missing: at the end"
+"""The same for younger messages, older than a second: nobody knows whether they would have come."""
+NOT_RESUMED = "subscriptions not resumed"
+"""Subscriptions that were interrupted and had not been resumed when their user's time was over."""
+STATES_DUE = "shared states due"
+"""Users that share a state with others, and must report the state that they see in the end."""
+STATE_SEEN = "shared state: "
+"""The start of the names that count users by the state that they saw in the end. The rest is what
+they share, a space, and the digest of its state."""
+CHECKED = "users that check tenants"
+"""Users that look at each message whether it carries data of another tenant."""
+FOREIGN = "messages of other tenants"
+DOUBLED = "messages doubled"
+OUT_OF_ORDER = "messages out of order"
+"""Messages that arrived after one with a higher number, over the same connection."""
+UNTOLD = "messages untold"
+"""Messages of which it is not known whether they were missing or doubled: their gap is too old."""
+UNREADABLE = "messages unreadable"
+"""Messages whose stream, number and time could not be read."""
+READER = "the reader of messages (subscribe)"
+"""The start of the sentences about errors in the code that reads messages."""
+EARLY = "messages before their creation"
+"""Messages that arrived before their own creation time: the clocks differ. Their latency is 0."""
+
+
+class MessageLog:
+    """Messages of one label, tenant and region that wait to be counted."""
+
+    __slots__ = ("_columns", "label", "region", "tenant")
+
+    def __init__(self, label: str, tenant: str = "", region: str = "") -> None:
+        self.label, self.tenant, self.region = label, tenant, region
+        self._columns = array("d")
+
+    def __len__(self) -> int:
+        return len(self._columns) // 3
+
+    def add(self, created: float, received: float, size: int) -> None:
+        """Add a message of `size` bytes; its moments are on the recorder's clock."""
+        self._columns.extend((created, received, size))
+
+    def take(self, most: int) -> npt.NDArray[np.float64]:
+        """Remove and return the first messages: created, received, size; shape (n, 3)."""
+        taken = self._columns[: 3 * most]
+        del self._columns[: 3 * most]
+        return np.frombuffer(taken).reshape(-1, 3)

@@ -1,0 +1,175 @@
+"""The journeys over WebSocket: live metrics, live dashboards, and dashboards that users share.
+
+`_stream_of` says once how the messages of this service are read.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from loadkit.drivers.websocket.client import WebSocket
+from loadkit.drivers.websocket.subscription import Reader, Subscription
+from loadkit.journey import User, journey
+from steps.journeys.choices import METRICS, popular
+
+__all__ = ["edit", "follow", "follow_dashboard", "publish"]
+
+TOPICS = 4
+"""Topics of live metrics. Each connection follows one, so a message reaches a quarter of them: see
+`reach` in the environment file."""
+_QUIET_END = 5.0
+"""Seconds before the end in which nobody edits, so that the last edits reach all."""
+_TOKEN_RATIO = 0.8
+"""Ratio of a token's lifetime after which a publisher logs in again."""
+
+
+@journey("follow live metrics", uses=("http", "ws"))
+async def follow(user: User) -> None:
+    """Follow one topic of the tenant's live metrics, and come back whenever the connection drops."""
+    await _follow(user, f"metrics.{user.number % TOPICS}")
+
+
+@journey("follow a live dashboard", uses=("http", "ws"))
+async def follow_dashboard(user: User) -> None:
+    """Follow what is written to the tenant's dashboard, and come back whenever the connection drops."""
+    await _follow(user, "dashboard")
+
+
+async def _follow(user: User, topic: str) -> None:
+    read = _reader(user, f"/api/v1/stream {topic}")
+    if topic == "dashboard":
+        read = _noting(user, read)
+
+    async def begin(earlier: Subscription | None) -> tuple[WebSocket, Subscription]:
+        path = f"/api/v1/stream?topics={topic}"
+        if earlier is not None and topic in earlier.positions:
+            path += f"&from={topic}:{earlier.positions[topic]}"
+        ws = await _connect(user, path, "WS /api/v1/stream")
+        first = orjson.loads(await ws.receive())
+        while first["type"] == "gap":  # what it left out shows in the position, too
+            first = orjson.loads(await ws.receive())
+        return ws, ws.subscribe(read, after=earlier, begins_after=first["streams"])
+
+    await user.ws.stay(begin)
+
+
+def _noting(user: User, read: Reader) -> Reader:
+    """A reader that also notes which writes reach the dashboard: see `ingest`."""
+
+    def noted(message: str | bytes) -> tuple[str | int, int, float] | None:
+        stamp = read(message)
+        if stamp is not None:
+            ids = orjson.loads(message)["payload"].get("ids")
+            if ids:
+                user.reached(ids[0], "WS /api/v1/stream")
+        return stamp
+
+    return noted
+
+
+@journey("publish live metrics", uses=("http", "ws"))
+async def publish(user: User) -> None:
+    """Publish one message on one topic of each tenant, in the name of one of its users."""
+    topic = f"metrics.{user.random.randrange(TOPICS)}"
+    message = {
+        "topic": topic,
+        "payload": {"name": popular(user.random, METRICS), "value": round(user.random.random(), 3)},
+    }
+    for account in user.tenants:
+        token = await _token(user, account)
+        answer = await user.post(
+            "/api/v1/stream/publish", json={"messages": [message]}, headers={"Authorization": token}
+        )
+        for number in answer.raise_for_status().json()["sequences"]:
+            user.ws.knows(topic, number, account.tenant)
+
+
+async def _token(user: User, account: Any) -> str:
+    """The authorization of an account; it logs in again before the token expires."""
+    tokens: dict[str, tuple[float, str]] = user.state.setdefault("tokens", {})
+    expires, authorization = tokens.get(account.tenant, (0.0, ""))
+    if time.monotonic() >= expires:
+        answer = await user.post(
+            "/api/v1/auth/login",
+            json={"username": account.username, "password": account.password.reveal()},
+            record=False,
+        )
+        granted = answer.raise_for_status().json()
+        authorization = f"Bearer {granted['access_token']}"
+        expires = time.monotonic() + granted["expires_in"] * _TOKEN_RATIO
+        tokens[account.tenant] = expires, authorization
+    return authorization
+
+
+@journey("edit a shared dashboard", uses=("http", "ws"))
+async def edit(user: User, members: str = "5") -> None:
+    """Edit a dashboard with others: see their edits at once, and the same dashboard in the end."""
+    dashboard = user.number // int(members)
+    document: dict[str, tuple[int, Any]] = {}
+    read = _reader(user, f"/api/v1/collab {dashboard}")
+    tell = user.state.get("tell")
+    if tell is None and user.meter.is_recorded:
+        tell = user.state["tell"] = user.shares_state(f"dashboard {dashboard}")
+
+    def apply(message: str | bytes) -> tuple[str | int, int, float] | None:
+        stamp = read(message)
+        if stamp is not None:
+            change = orjson.loads(message)["payload"]
+            if stamp[1] > document.get(change["key"], (0, None))[0]:
+                document[change["key"]] = stamp[1], change["value"]
+        return stamp
+
+    async def begin() -> WebSocket:
+        ws = await _connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
+        state = orjson.loads(await ws.receive())
+        document.clear()
+        document.update({key: (each["version"], each["value"]) for key, each in state["payload"].items()})
+        # The state holds all edits so far: what came meanwhile is not sent again, and not lost.
+        ws.subscribe(apply, begins_after={state["stream"]: state["version"]})
+        return ws
+
+    try:
+        ws = await begin()
+        while user.seconds_left > _QUIET_END:
+            # The last pause ends where the quiet begins, and not after the user's time.
+            await ws.hold(max(0.0, min(user.think_seconds(), user.seconds_left - _QUIET_END)))
+            change = {"key": f"cell-{user.random.randrange(20)}", "value": user.random.randrange(1000)}
+            await ws.send(change, label="WS /api/v1/collab edit")
+        await ws.hold()
+    finally:
+        if tell is not None and user.seconds_left <= 0:
+            tell(_digest(document))
+            user.state["tell"] = None
+
+
+def _digest(document: dict[str, tuple[int, Any]]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
+
+
+async def _connect(user: User, path: str, label: str) -> WebSocket:
+    user.ws.headers["authorization"] = user.headers["authorization"]
+    return await user.ws.connect(path, label=label)
+
+
+def _reader(user: User, what: str) -> Reader:
+    """What reads the messages of one user: see `_stream_of`. It also looks whose they are."""
+    found: Reader | None = user.state.get(what)
+    if found is None:
+        mark = f'"tenant_key":"{user.state.get("tenant_key", "")}"'
+        foreign = user.checks_tenants()
+        found = user.state[what] = lambda message: _stream_of(message, mark, foreign)
+    return found
+
+
+def _stream_of(message: str | bytes, mark: str, foreign: Callable[[], None]) -> tuple[str, int, float] | None:
+    """The stream of a message, its number in it and its creation time in Unix seconds."""
+    event = orjson.loads(message)
+    if "sequence" not in event:
+        return None
+    if mark not in message:
+        foreign()
+    return event["stream"], event["sequence"], event["created"]

@@ -1,0 +1,94 @@
+"""What each fault of messages and connections must do to each criterion, as data: see `table`."""
+
+from loadkit.verdict import Status
+from tests.matrix.table import DOUBT, FAILS, PASSES, Row
+
+MESSAGE_CRITERIA = {
+    "fresh": "the p95 message latency is below 100 ms",
+    "rate": "throughput is above 500 messages per second",
+    "reach": "reach is above 99%",
+    "lost": "no message is lost",
+    "doubled": "no message is delivered twice",
+    "order": "messages arrive in order",
+    "tenants": "no message carries another tenant's data",
+    "open": "at least 100 connections stay open",
+    "connects": "the connection success rate is above 97%",
+    "back": "95% of the clients are back within 10 seconds",
+}
+CONNECTIONS, DELIVERED, MESSAGES_HOLD = 100, 1000, 45.0
+"""Connections, messages per second to all of them, and seconds that the load holds."""
+
+
+def usual_of_messages(criterion: str) -> frozenset[Status]:
+    """What a criterion is while nothing is wrong: without a drop, nobody has to come back."""
+    return DOUBT if criterion == "back" else PASSES
+
+
+MESSAGE_ROWS = (
+    Row("without a fault every message arrives, once, in order and in time", is_short=True),
+    Row(
+        "one delivery in fifty is left out: the gaps in the numbers show it, and nothing else says so",
+        "messages-lost",
+        {"share": 0.02},
+        {"lost": FAILS, "reach": FAILS},
+        is_short=True,
+    ),
+    Row(
+        "one delivery in fifty is made twice",
+        "messages-doubled",
+        {"share": 0.02},
+        {"doubled": FAILS},
+    ),
+    Row(
+        "one message in fifty comes after the next one: it is late, and not lost",
+        "messages-reordered",
+        {"share": 0.02},
+        {"order": FAILS},
+    ),
+    Row(
+        "every message is late by more than the limit",
+        "messages-delayed",
+        {"delay": 0.3},
+        {"fresh": FAILS},
+    ),
+    Row(
+        "one message in fifty is another tenant's",
+        "foreign-messages",
+        {"share": 0.02},
+        {"tenants": FAILS},
+    ),
+    Row(
+        "connections are cut now and then: their clients are soon back, and miss nothing",
+        "connections-cut",
+        {"share": 0.01},
+        {"open": FAILS, "back": PASSES},
+        at=10.0,
+    ),
+    Row(
+        "all connections are cut at once, which ends no run, and costs no message",
+        "all-connections-cut",
+        {},
+        {"open": FAILS, "back": PASSES},
+        at=20.0,
+        is_short=True,
+    ),
+    Row(
+        "who is cut off is refused from then on, so that what they miss is not known",
+        "reconnect-refused",
+        {"seconds": 90.0},
+        {
+            **dict.fromkeys(("open", "back", "connects"), FAILS),
+            **dict.fromkeys(("lost", "reach"), DOUBT),
+        },
+        amid={"connections-cut": {"share": 0.01}},
+        at=15.0,
+    ),
+    Row(
+        "one connection in ten stands still: what others receive shows what it misses",
+        "connections-stalled",
+        {"share": 0.1},
+        {"lost": FAILS, "reach": FAILS},
+        # Its own pings would find it after twenty seconds.
+        at=29.0,
+    ),
+)

@@ -1,0 +1,381 @@
+"""What a run says of its messages and connections, and when it cannot know."""
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from loadkit import grammar
+from loadkit.judging.evidence import Evidence
+from loadkit.recording.messages import (
+    CHECKED,
+    CONNECTIONS,
+    DISCONNECTED,
+    DOUBLED,
+    EARLY,
+    FILLED,
+    FOREIGN,
+    LEAST_CONNECTIONS,
+    MISSING,
+    NOT_RESUMED,
+    OUT_OF_ORDER,
+    STATE_SEEN,
+    STATES_DUE,
+    TAIL_LOST,
+    TAIL_UNKNOWN,
+    UNREADABLE,
+    UNTOLD,
+)
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.timing import CONNECT, DELIVERY, LIFETIME, MESSAGE, RECONNECT, REQUEST
+from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.reports import charts
+from loadkit.verdict import Status
+from loadkit.workload.plan import Scaling
+from loadkit.workload.workload import Model
+from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
+
+PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
+LOST, DOUBLE, ORDER = "no message is lost", "no message is delivered twice", "messages arrive in order"
+REACH = "reach is above 99.9%"
+FRESH = "the p95 message latency is below 100 ms"
+CLOCK = {"facts": {"clock": {"uncertainty": 0.0}}}
+
+
+def run_with(
+    counts=(),
+    messages=6000,
+    latency=0.005,
+    gauges=(),
+    seconds=60,
+    samples=(),
+    plan=None,
+    workers=1,
+    **changes,
+):
+    """A run of `seconds` with messages spread evenly, and counts in its last second."""
+    table = SliceTable()
+    if messages:
+        created = np.linspace(0, seconds - 0.1, messages)
+        rows = np.column_stack((created, created + latency, np.full(messages, 100.0)))
+        table.record_messages(rows, "WS /", timing=MESSAGE)
+    for timing, some in samples:
+        table.record(some, timing=timing)
+    each = worker_seconds_of(seconds)
+    held = {"connections": {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 100.0}}
+    rows = [
+        dataclasses.replace(second, gauges={**second.gauges, **held}, worker=worker)
+        for second in each
+        for worker in range(workers)
+    ]
+    for at, changed in gauges:
+        rows[at] = dataclasses.replace(rows[at], gauges={**rows[at].gauges, "connections": changed})
+    rows[-1] = dataclasses.replace(rows[-1], counts={**rows[-1].counts, "connections": dict(counts)})
+    plan = plan or plan_of(seconds, model=Model.CLOSED)
+    return run_of(table, plan, worker_seconds=rows, workers=workers, **{**CLOCK, **changes})
+
+
+def verdict(sentence, run):
+    return judge(grammar.criterion(sentence), run)
+
+
+def statuses(run):
+    return {sentence: verdict(sentence, run).status for sentence in (LOST, DOUBLE, ORDER, REACH)}
+
+
+NOTHING_WRONG = dict.fromkeys((LOST, DOUBLE, ORDER, REACH), PASS)
+
+
+@pytest.mark.parametrize(
+    ("counts", "flipped"),
+    [
+        ({}, {}),
+        ({MISSING: 1}, {LOST: FAIL}),
+        ({MISSING: 100}, {LOST: FAIL, REACH: FAIL}),
+        ({TAIL_LOST: 100}, {LOST: FAIL, REACH: FAIL}),
+        ({MISSING: 50, FILLED: 50}, {}),
+        ({MISSING: 50, FILLED: 50, OUT_OF_ORDER: 50}, {ORDER: FAIL}),
+        ({DOUBLED: 3}, {DOUBLE: FAIL}),
+        ({TAIL_UNKNOWN: 1}, {LOST: UNKNOWN}),
+        ({TAIL_UNKNOWN: 100}, {LOST: UNKNOWN, REACH: UNKNOWN}),
+        ({NOT_RESUMED: 1}, {LOST: UNKNOWN, REACH: UNKNOWN}),
+        ({UNREADABLE: 1}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
+        ({UNREADABLE: 9, MISSING: 9}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
+        ({UNREADABLE: 9, MISSING: 10}, {LOST: FAIL, DOUBLE: UNKNOWN, ORDER: UNKNOWN, REACH: UNKNOWN}),
+        ({UNTOLD: 1}, {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN}),
+    ],
+)
+def test_each_fault_flips_its_criteria_and_no_other(counts, flipped):
+    assert statuses(run_with(counts)) == NOTHING_WRONG | flipped
+
+
+def test_messages_that_a_journey_fails_to_read_are_not_lost_and_its_errors_are_named():
+    error = "the reader of messages (subscribe) itself failed: KeyError: 'seq' at live.py:3"
+    found = verdict(LOST, run_with({MISSING: 9, f"{JOURNEY_ERROR}{error}": 9}))
+    assert found.status is Status.INVALID
+    assert "live.py:3" in found.reason
+
+
+def test_without_a_message_nothing_is_known():
+    silent = run_with(messages=0)
+    assert set(statuses(silent).values()) == {UNKNOWN}
+    assert verdict(FRESH, silent).status is UNKNOWN
+    assert verdict("throughput stays above 10 messages per second", silent).status is UNKNOWN
+
+
+def test_a_stream_of_which_nothing_arrived_is_lost():
+    assert verdict(LOST, run_with({TAIL_LOST: 10}, messages=0)).status is FAIL
+
+
+def test_a_run_that_was_cut_short_shows_a_loss_and_never_that_there_was_none():
+    cut = {"ended": "interrupted", "ended_at": 30.0}
+    assert set(statuses(run_with(**cut)).values()) == {UNKNOWN}
+    assert verdict(LOST, run_with({MISSING: 1}, **cut)).status is FAIL
+
+
+def test_the_figures_of_a_loss_are_told():
+    found = verdict(LOST, run_with({MISSING: 12, FILLED: 10}))
+    assert found.reason == "2 of the 6,002 expected messages were lost, and none may be."
+    assert (found.measured, found.details["filled"], found.samples) == (2.0, 10, 6002)
+
+
+def test_few_messages_cannot_show_a_reach():
+    assert verdict(REACH, run_with(messages=900)).status is UNKNOWN
+    assert verdict(REACH, run_with(messages=1000)).status is PASS
+
+
+def test_tenants_are_kept_apart_only_where_somebody_looked():
+    sentence = "no message carries another tenant's data"
+    assert verdict(sentence, run_with()).status is UNKNOWN
+    assert verdict(sentence, run_with({CHECKED: 100})).status is PASS
+    assert verdict(sentence, run_with({CHECKED: 100, FOREIGN: 1})).status is FAIL
+
+
+# --- latency
+
+
+def test_latency_is_judged_on_messages_and_not_on_requests():
+    requests = samples_of(np.arange(0, 59, 0.01), np.full(5900, 0.5))
+    mixed = run_with(samples=[(REQUEST, requests)])
+    assert verdict(FRESH, mixed).status is PASS
+    assert verdict("p95 is below 100 ms", mixed).status is FAIL
+    assert verdict(FRESH, run_with(latency=0.3)).status is FAIL
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (run_with(facts={}), "is not known"),
+        (run_with({EARLY: 60}), "arrived before they were created"),
+        (run_with({MISSING: 7000}), "Only 6,000 of 13,000 expected messages arrived"),
+    ],
+)
+def test_latency_is_not_known_without_a_common_clock_and_most_messages(run, said):
+    found = verdict(FRESH, run)
+    assert found.status is UNKNOWN
+    assert said in found.reason
+
+
+def test_latency_of_a_stream_that_was_not_published_says_nothing():
+    plan = plan_of(60, model=Model.CLOSED)
+    publishing = dataclasses.replace(plan.populations[0], delivers=1000.0)
+    run = run_with(plan=dataclasses.replace(plan, populations=(publishing,)))
+    assert "Only 100 of 1000 messages per second" in verdict(FRESH, run).reason
+
+
+def test_a_clock_that_agrees_roughly_decides_only_what_it_cannot_change():
+    rough = {"facts": {"clock": {"uncertainty": 0.05}}}
+    assert verdict(FRESH, run_with(latency=0.04, **rough)).status is PASS
+    assert verdict(FRESH, run_with(latency=0.08, **rough)).status is UNKNOWN
+    assert verdict(FRESH, run_with(latency=0.3, **rough)).status is FAIL
+
+
+def test_an_event_that_is_lost_reaches_no_dashboard():
+    reaches = "an event reaches every dashboard within 100 ms"
+    arrived = samples_of(np.linspace(0, 59, 3000), np.full(3000, 0.01), "WS /")
+    assert verdict(reaches, run_with(samples=[(DELIVERY, arrived)])).status is PASS
+    assert verdict(reaches, run_with()).status is UNKNOWN
+    late = samples_of(np.linspace(0, 59, 3000), np.full(3000, 0.3), "WS /")
+    assert verdict(reaches, run_with(samples=[(DELIVERY, late)])).status is FAIL
+    lost = run_with({MISSING: 600}, samples=[(DELIVERY, arrived)])
+    assert verdict(reaches, lost).status is FAIL
+    assert verdict(FRESH, lost).status is PASS
+    assert verdict("80% of the events reach every dashboard within 100 ms", lost).status is PASS
+
+
+def test_throughput_of_messages_counts_messages_alone():
+    assert verdict("throughput stays above 90 messages per second", run_with()).status is PASS
+    assert verdict("throughput stays above 110 messages per second", run_with()).status is FAIL
+    assert verdict("throughput stays above 90 requests per second", run_with()).status is UNKNOWN
+
+
+# --- connections
+
+
+def attempts(times, failed=0):
+    starts = np.linspace(0, 9.9, len(times))
+    every = len(times) // failed if failed else 0
+    outcome = ["status 503" if every and at % every == 0 else "ok" for at in range(len(times))]
+    return (CONNECT, samples_of(starts, times, "WS /", outcome))
+
+
+RAMPED = plan_of(60, ramp=10, model=Model.CLOSED)
+
+
+def test_connections_are_judged_where_they_are_made_in_the_ramp():
+    fine = run_with(seconds=70, plan=RAMPED, samples=[attempts(np.full(500, 0.01))])
+    assert verdict("the p99 connection time stays below 1 s", fine).status is PASS
+    assert verdict("the connection success rate is above 99%", fine).status is PASS
+    slow = run_with(seconds=70, plan=RAMPED, samples=[attempts(np.full(500, 2.0))])
+    assert verdict("the p99 connection time stays below 1 s", slow).status is FAIL
+    refused = run_with(seconds=70, plan=RAMPED, samples=[attempts(np.full(500, 0.01), failed=50)])
+    assert verdict("the connection success rate is above 99%", refused).status is FAIL
+
+
+def test_the_fewest_connections_of_all_seconds_count():
+    open_all = "at least 100 connections stay open"
+    assert verdict(open_all, run_with()).status is PASS
+    dip = (30, {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 99.0})
+    found = verdict(open_all, run_with(gauges=[dip]))
+    assert found.status is FAIL
+    assert "Only 99 connections were open in second 30" in found.reason
+
+
+def test_users_may_take_a_moment_to_connect_and_not_the_whole_time():
+    some = {CONNECTIONS: 90.0, LEAST_CONNECTIONS: 90.0}
+    open_all = "at least 100 connections stay open"
+    assert verdict(open_all, run_with(gauges=[(0, some), (1, some)])).status is PASS
+    assert verdict(open_all, run_with(gauges=[(at, some) for at in range(20)])).status is FAIL
+
+
+def test_users_who_leave_in_the_last_second_close_their_connections():
+    none = {CONNECTIONS: 0.0, LEAST_CONNECTIONS: 0.0}
+    open_all = "at least 100 connections stay open"
+    gone = run_with(plan=plan_of(60, model=Model.REQUESTS))
+    last = dataclasses.replace(
+        gone.worker_seconds[-1], gauges={**gone.worker_seconds[-1].gauges, "connections": none}
+    )
+    before = gone.worker_seconds[:-1]
+    assert verdict(open_all, dataclasses.replace(gone, worker_seconds=(*before, last))).status is PASS
+    earlier = dataclasses.replace(last, second=58)
+    some = (*before[:-1], earlier, gone.worker_seconds[-1])
+    assert verdict(open_all, dataclasses.replace(gone, worker_seconds=some)).status is FAIL
+
+
+def test_the_fewest_of_two_workers_need_not_be_at_one_moment():
+    dip = {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 99.0}
+    two = run_with(workers=2, gauges=[(60, dip), (61, dip)], plan=plan_of(60, model=Model.REQUESTS))
+    assert verdict("at least 200 connections stay open", two).status is UNKNOWN
+    assert verdict("at least 198 connections stay open", two).status is PASS
+
+
+def test_a_plan_that_drops_connections_does_not_promise_that_all_stay():
+    plan = plan_of(60, model=Model.CLOSED).with_workloads(lambda load: dataclasses.replace(load, churn=0.01))
+    assert verdict("at least 100 connections stay open", run_with(plan=plan)).status is Status.NOT_JUDGED
+
+
+def lifetimes(kept, broken, left=0):
+    """Connections from the first second on: those that lasted, that the service ended, that the generator closed."""
+    rows = [(59.5, "ok")] * kept + [(20.0, "closed 1006")] * broken + [(20.0, "ok")] * left
+    times = np.array([time for time, _ in rows])
+    return (LIFETIME, samples_of(np.zeros(len(rows)), times, "WS /", [how for _, how in rows]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [
+        (lifetimes(100, 0), PASS),
+        (lifetimes(99, 1), FAIL),
+        (lifetimes(50, 0, left=50), UNKNOWN),
+        (lifetimes(0, 0, left=100), UNKNOWN),
+    ],
+)
+def test_a_connection_must_be_the_same_for_the_whole_time(rows, status):
+    assert verdict("99.9% of the connections stay open for 50 s", run_with(samples=[rows])).status is status
+
+
+def test_a_rehearsal_says_nothing_of_half_an_hour():
+    plan = plan_of(60, model=Model.CLOSED, stated_level=100, scaling=Scaling(time=0.1, stated_hold=1800))
+    found = verdict(
+        "99.9% of the connections stay open for 30 minutes", run_with(plan=plan, samples=[lifetimes(100, 0)])
+    )
+    assert found.status is Status.NOT_JUDGED
+    assert "rehearsed" in found.reason
+
+
+def returns(*rows):
+    times = np.array([time for time, _ in rows])
+    return (RECONNECT, samples_of(np.full(len(rows), 20.0), times, "WS /", [how for _, how in rows]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [
+        ([(3.0, "ok")] * 100, PASS),
+        ([(3.0, "ok")] * 95 + [(12.0, "ok")] * 5, PASS),
+        ([(3.0, "ok")] * 94 + [(12.0, "ok")] * 6, FAIL),
+        ([(3.0, "ok")] * 94 + [(12.0, "not back")] * 6, FAIL),
+        ([(3.0, "ok")] * 94 + [(4.0, "not back")] * 6, UNKNOWN),
+        ([(3.0, "ok")] * 3, UNKNOWN),
+    ],
+)
+def test_dropped_clients_must_be_back_in_time(rows, status):
+    found = verdict("95% of the clients are back within 10 seconds", run_with(samples=[returns(*rows)]))
+    assert found.status is status
+
+
+def test_without_a_drop_it_is_not_known_how_soon_clients_are_back():
+    sentence = "95% of the clients are back within 10 seconds"
+    assert verdict(sentence, run_with()).status is UNKNOWN
+    assert "did not come back" in verdict(sentence, run_with({f"{DISCONNECTED}closed 1006": 7})).reason
+
+
+# --- shared states
+
+
+def seen(*states):
+    counts = {STATES_DUE: 0}
+    for what, digest in states:
+        counts[STATES_DUE] += 1
+        name = f"{STATE_SEEN}{what} {digest}"
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("counts", "status"),
+    [
+        (seen(("acme/dashboard 1", "a"), ("acme/dashboard 1", "a"), ("acme/dashboard 2", "b")), PASS),
+        (seen(("acme/dashboard 1", "a"), ("acme/dashboard 1", "b")), FAIL),
+        (seen(("acme/dashboard 1", "a"), ("acme/dashboard 2", "b")), UNKNOWN),
+        ({**seen(("d 1", "a"), ("d 1", "a")), STATES_DUE: 3}, UNKNOWN),
+        ({}, UNKNOWN),
+    ],
+)
+def test_users_of_one_dashboard_must_see_the_same_in_the_end(counts, status):
+    assert verdict("all users see the same dashboard", run_with(counts)).status is status
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        LOST,
+        REACH,
+        FRESH,
+        "at least 100 connections stay open",
+        "95% of the clients are back within 10 seconds",
+    ],
+)
+def test_messages_and_connections_are_drawn(sentence):
+    run = run_with({MISSING: 3, f"{DISCONNECTED}closed 1006": 2}, samples=[returns((3.0, "ok"))])
+    drawn = charts.measure(Evidence(run), None, grammar.criterion(sentence))
+    assert sentence in "".join(ET.fromstring(drawn).itertext())
+
+
+def test_the_report_shows_messages_and_connections_of_a_run_and_the_curve_of_their_latency():
+    evidence = Evidence(run_with())
+    for draw, title in ((charts.messages, "Messages"), (charts.disconnects, "Connections, and how")):
+        assert title in "".join(ET.fromstring(draw(evidence, None)).itertext())
+    curve = charts.percentiles(evidence, None, timing=MESSAGE.key)
+    assert "message time" in "".join(ET.fromstring(curve).itertext())
