@@ -44,7 +44,9 @@ for i = 1, #ARGV, 4 do
         lines[#lines + 1] = stream .. ' ' .. sequence .. ' ' .. message
     end
 end
-redis.call('PUBLISH', '%b', table.concat(lines, '\\n'))
+if #lines > 0 then
+    redis.call('PUBLISH', '%b', table.concat(lines, '\\n'))
+end
 return sequences
 """ % (_MOST_KEYS, KEPT, _CHANNEL)
 
