@@ -18,6 +18,9 @@ _CONFIGURATION = """\
 global
     nbthread 1  # it shares two cores with all the rest, and needs a fraction of one
     maxconn {connections}
+    # The kernel's own buffers grow to megabytes, which would hide a slow WebSocket client for long.
+    tune.sndbuf.client 65536
+    tune.rcvbuf.server 65536
     stats socket unix@{socket} mode 600 level admin
 defaults
     mode http

@@ -44,7 +44,9 @@ for i = 1, #ARGV, 4 do
         lines[#lines + 1] = stream .. ' ' .. sequence .. ' ' .. message
     end
 end
-redis.call('PUBLISH', '%b', table.concat(lines, '\\n'))
+if #lines > 0 then
+    redis.call('PUBLISH', '%b', table.concat(lines, '\\n'))
+end
 return sequences
 """ % (_MOST_KEYS, KEPT, _CHANNEL)
 
@@ -175,9 +177,7 @@ class Broadcast:
                 try:
                     await connection.ask(b"SUBSCRIBE", _CHANNEL)
                     self.is_live = True
-                    while True:
-                        _kind, _channel, lines = await connection.pushed()
-                        self._receive(lines)
+                    await connection.pass_on(self._receive)
                 finally:
                     self.is_live = False
                     connection.close()
@@ -187,7 +187,8 @@ class Broadcast:
                 self._connections.close_all(RESTART, "the instance lost the streams")
                 await asyncio.sleep(0.2)
 
-    def _receive(self, lines: bytes) -> None:
+    def _receive(self, published: list[bytes]) -> None:
+        _kind, _channel, lines = published
         for line in lines.split(b"\n"):
             stream, sequence, body = line.split(b" ", 2)
             group = self._groups.get(stream)

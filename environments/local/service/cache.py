@@ -7,7 +7,7 @@ and more time for a look-up than the rest of the request.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._waiters: deque[asyncio.Future[Any]] = deque()
         self._pushed: asyncio.Queue[Any] = asyncio.Queue()
+        self._push: Callable[[Any], None] = self._pushed.put_nowait
         self.is_closed = False
 
     @classmethod
@@ -62,6 +63,24 @@ class Connection(asyncio.Protocol):
             raise answer
         return answer
 
+    async def pass_on(self, take: Callable[[Any], None]) -> None:
+        """Call `take` with each message of a subscription. Raises CacheError at the connection's end.
+
+        No task wakes up for a message.
+        """
+        ended = asyncio.get_running_loop().create_future()
+
+        def pass_on(message: Any) -> None:
+            if not isinstance(message, CacheError):
+                take(message)
+            elif not ended.done():
+                ended.set_exception(message)
+
+        while not self._pushed.empty():
+            pass_on(self._pushed.get_nowait())
+        self._push = pass_on
+        await ended
+
     async def pushed(self) -> Any:
         """The next message of a subscription. Raises CacheError when the connection is closed."""
         message = await self._pushed.get()
@@ -91,11 +110,11 @@ class Connection(asyncio.Protocol):
         lost = CacheError("the connection was lost")
         while self._waiters:
             self._hand_over(lost)
-        self._pushed.put_nowait(lost)
+        self._push(lost)
 
     def _hand_over(self, answer: Any) -> None:
         if not self._waiters:
-            self._pushed.put_nowait(answer)
+            self._push(answer)
             return
         waiter = self._waiters.popleft()
         if not waiter.done():  # it may have lost patience

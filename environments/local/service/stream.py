@@ -23,6 +23,7 @@ _MOST_TOPICS = 20
 _MOST_MESSAGES = 1000
 _MOST_IDS = 50
 _LARGEST_PAYLOAD = 2000  # bytes
+_LARGEST_PUBLICATION = 256 * 1024  # bytes of payload
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 _NAME_EXAMPLE = "expected a name such as metrics"
 _POSITION = re.compile(r"([^:]+):([0-9]{1,15})")
@@ -138,6 +139,8 @@ async def publish(call: Call) -> Reply:
     if not isinstance(given, list) or not 0 < len(given) <= _MOST_MESSAGES:
         raise ApiError(422, f"messages: expected a list of 1 to {_MOST_MESSAGES}")
     messages = [_read(place, message) for place, message in enumerate(given)]
+    if sum(len(payload) for *_, payload in messages) > _LARGEST_PUBLICATION:
+        raise ApiError(422, f"messages: expected at most {_LARGEST_PUBLICATION} bytes of payload in all")
     broadcast, tenant = call.context.broadcast, call.caller.tenant
     places = [broadcast.publish(tenant, *message) for message in messages]
     sequences = await broadcast.taken()

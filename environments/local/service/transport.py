@@ -210,6 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.transport.write(head)
         self.transport.set_protocol(successor)
+        self.cycle = self.parser = None  # type: ignore[assignment]  # both refer to this object, which is of no more use
         successor.connection_made(self.transport)
 
     def _unsupported_upgrade_warning(self) -> None:

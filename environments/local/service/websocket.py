@@ -21,8 +21,8 @@ from websockets.server import ServerProtocol
 GOING_AWAY, UNREADABLE, NOT_UTF8, UNWELCOME, RESTART, TOO_SLOW = 1001, 1003, 1007, 1008, 1012, 1013
 """Close codes."""
 
-_MOST_WAITING = 256 * 1024
-"""Bytes that may wait to be written to a connection."""
+_MOST_WAITING = 1024 * 1024
+"""Bytes that may wait to be written to a connection: several of the largest publications."""
 _KERNEL_BUFFER = 64 * 1024
 """Bytes; the kernel's own choice grows to megabytes, which would hide a slow client for long."""
 _LARGEST_MESSAGE = 8 * 1024
@@ -123,6 +123,10 @@ class WebSocket(asyncio.Protocol):
             self.close(TOO_SLOW, "the client reads too slowly")
             self._transport.close()  # when all has been written; the rest is not waited for
 
+    def _cut_off_if_full(self) -> None:
+        if self.is_open and self.waiting > _MOST_WAITING:
+            self.cut_off()
+
     async def drain(self) -> None:
         """Wait until the queue is short; cut off a client for which that takes too long."""
         try:
@@ -154,7 +158,7 @@ class WebSocket(asyncio.Protocol):
         self._held.append(frame)
         self._held_bytes += len(frame)
         if self._held_bytes > _MOST_WAITING:
-            asyncio.get_running_loop().call_soon(self.cut_off)
+            asyncio.get_running_loop().call_soon(self._cut_off_if_full)
 
     def _leave(self) -> None:
         if self.is_open:
@@ -215,7 +219,7 @@ class WebSocket(asyncio.Protocol):
         self._drained.clear()
         if not self.is_catching_up:
             # Not now: it may be called while a message is written to all.
-            asyncio.get_running_loop().call_soon(self.cut_off)
+            asyncio.get_running_loop().call_soon(self._cut_off_if_full)
 
     def resume_writing(self) -> None:
         """Note that the queue is short again."""
