@@ -26,8 +26,8 @@ acceptance: setup ## run the acceptance suite and its report: TAGS=@peak make ac
 	exit $$code
 
 test: setup ## run the suite's own tests: first in parallel those without load, then the others in sequence
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not (prove or load or environment or report)"
-	$(BIN)/python -m pytest -q -m "(load or environment or report) and not prove"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not (prove or load)"
+	$(BIN)/python -m pytest -q -m "load and not prove"
 
 prove: setup ## run the long tests of the method
 	$(BIN)/python -m pytest -q -m prove

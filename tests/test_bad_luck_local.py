@@ -11,7 +11,7 @@ import pytest
 from tests.local_environment import LocalEnvironment, environment, eventually
 from tests.suites import PROMISES, Suite, all_gone, children, said
 
-pytestmark = pytest.mark.environment
+pytestmark = [pytest.mark.environment, pytest.mark.load]
 __all__ = ["environment"]
 
 POOL = "database connection pool utilization stays below 80%"
