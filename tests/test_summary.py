@@ -87,7 +87,8 @@ def test_the_times_of_successes_are_not_those_of_what_timed_out():
     )
     assert figures["response_time_ok"]["mean"] == pytest.approx(0.1)
     assert figures["response_time_ok"]["max"] == pytest.approx(0.1)
-    assert figures["response_time"]["mean"] == pytest.approx((10 + 599 * 0.1) / 600)
+    # The time of a failed operation is read from its bucket, within 0.1 %.
+    assert figures["response_time"]["mean"] == pytest.approx((10 + 599 * 0.1) / 600, rel=0.001)
 
 
 def test_the_longest_service_time_is_its_own_and_not_that_of_the_response():
