@@ -36,16 +36,9 @@ def wrong(row: Row, run: Run) -> list[str]:
     return found
 
 
-@pytest.mark.environment
-@pytest.mark.load
-@pytest.mark.parametrize("row", [row for row in MESSAGE_ROWS if row.is_short], ids=lambda row: row.name)
-def test_a_fault_of_messages_flips_the_criteria_that_speak_of_it_and_no_other(bench, row):
-    assert not wrong(row, bench.stream(row, MESSAGES_HOLD)), row.sentence
-
-
 @pytest.mark.prove
-@pytest.mark.parametrize("row", [row for row in MESSAGE_ROWS if not row.is_short], ids=lambda row: row.name)
-def test_the_other_faults_of_messages_do_so_too(bench, row):
+@pytest.mark.parametrize("row", MESSAGE_ROWS, ids=lambda row: row.name)
+def test_a_fault_of_messages_flips_the_criteria_that_speak_of_it_and_no_other(bench, row):
     assert not wrong(row, bench.stream(row, MESSAGES_HOLD)), row.sentence
 
 

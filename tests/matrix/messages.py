@@ -12,7 +12,7 @@ MESSAGE_CRITERIA = {
     "order": "messages arrive in order",
     "tenants": "no message carries another tenant's data",
     "open": "at least 100 connections stay open",
-    "connects": "the connection success rate is above 97%",
+    "connects": "the connection success rate is above 85%",
     "back": "95% of the clients are back within 10 seconds",
 }
 CONNECTIONS, DELIVERED, MESSAGES_HOLD = 100, 1000, 45.0
@@ -25,13 +25,12 @@ def usual_of_messages(criterion: str) -> frozenset[Status]:
 
 
 MESSAGE_ROWS = (
-    Row("without a fault every message arrives, once, in order and in time", is_short=True),
+    Row("without a fault every message arrives, once, in order and in time"),
     Row(
         "one delivery in fifty is left out: the gaps in the numbers show it, and nothing else says so",
         "messages-lost",
         {"share": 0.02},
         {"lost": FAILS, "reach": FAILS},
-        is_short=True,
     ),
     Row(
         "one delivery in fifty is made twice",
@@ -68,9 +67,9 @@ MESSAGE_ROWS = (
         "all connections are cut at once, which ends no run, and costs no message",
         "all-connections-cut",
         {},
-        {"open": FAILS, "back": PASSES},
+        # What was missed comes at once: one event of late messages, which can leave the p95 in doubt.
+        {"open": FAILS, "back": PASSES, "fresh": PASSES | DOUBT},
         at=20.0,
-        is_short=True,
     ),
     Row(
         "who is cut off is refused from then on, so that what they miss is not known",
