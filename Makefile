@@ -25,8 +25,10 @@ acceptance: setup ## run the acceptance suite and its report: TAGS=@peak make ac
 	$(BIN)/loadkit report || true; \
 	exit $$code
 
+# The files go to the workers in the order of their names. Sorted by their number of tests, those with few long
+# tests would come last, one after the other.
 test: setup ## run the suite's own tests: first in parallel those without load, then the others in sequence
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not (prove or load)"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not (prove or load)"
 	$(BIN)/python -m pytest -q -m "load and not prove"
 
 prove: setup ## run the long tests of the method

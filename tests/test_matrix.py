@@ -62,8 +62,7 @@ def seen(run: Run) -> float:
     return float(histogram[buckets.index(LIMIT) + 1 :].sum() / histogram.sum())
 
 
-@pytest.mark.environment
-@pytest.mark.load
+@pytest.mark.prove
 @pytest.mark.parametrize("row", [row for row in ROWS if row.is_short], ids=lambda row: row.name)
 def test_a_fault_flips_the_criteria_that_speak_of_it_and_no_other(bench, row):
     assert not wrong(row, bench.run(row, SHORT)), row.sentence
