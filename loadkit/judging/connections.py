@@ -46,8 +46,9 @@ def find_connections(case: Case) -> Finding:
     """Judge the fewest connections that were open at one moment of the steady window.
 
     A user that arrives connects then. So the window begins when as many connections are open as the
-    limit states, at most a time-out later. The last second of the load does not count. The fewest of each second are known by worker; their sum
-    can be too low, because workers need not have the fewest at the same moment.
+    limit states, at most a time-out later. The last second of the load does not count. The fewest of
+    each second are known by worker; their sum can be too low, because workers need not have the
+    fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
     if window.end >= evidence.run.plan.seconds and window.seconds > 1:
@@ -221,15 +222,9 @@ def _samples(
 
 def _as_planned(case: Case, finding: Finding) -> Finding:
     """A pass on facts of the whole run, if the run and its load were as planned."""
-    evidence = case.evidence
-    if not evidence.run.is_complete:
+    if unlike := case.evidence.unlike_plan():
+        status, reason = unlike
         return finding.become(
-            Status.INCONCLUSIVE, f"{finding.reason}, but the run was cut short ({evidence.run.ended})"
+            status, f"{finding.reason}, but {reason}" if status is Status.INCONCLUSIVE else reason
         )
-    window = evidence.window or evidence.whole
-    if lost := evidence.not_held(window):
-        return finding.become(Status.INVALID, lost)
-    state = evidence.health(window)
-    if state.unhealthy.all():
-        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
     return finding

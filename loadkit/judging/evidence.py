@@ -24,7 +24,7 @@ from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, REQUEST, timin
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.units import format_number, format_ratio
-from loadkit.verdict import Window
+from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
 from loadkit.workload.plan import Population, Scaling
 from loadkit.workload.workload import Model
@@ -139,6 +139,19 @@ class Evidence:
                     f"{format_ratio(good)} of the seconds"
                 )
         return ""
+
+    def unlike_plan(self) -> tuple[Status, str] | None:
+        """Why facts of the whole run do not show what the plan states: a status and a reason.
+
+        None if the run and its load were as planned.
+        """
+        if not self.run.is_complete:
+            return Status.INCONCLUSIVE, f"the run was cut short ({self.run.ended})"
+        window = self.window or self.whole
+        if lost := self.not_held(window):
+            return Status.INVALID, lost
+        state = self.health(window)
+        return (Status.INVALID, f"{state.sentence}, all the time") if state.unhealthy.all() else None
 
     @property
     def journey_errors(self) -> str:

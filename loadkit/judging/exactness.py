@@ -29,14 +29,8 @@ def find_exact(case: Case) -> Finding:
             Status.INCONCLUSIVE,
             f"{name}: none among the {done:,} compared, but {due - done:,} more had to be compared",
         )
-    if not evidence.run.is_complete:
-        return finding.become(
-            Status.INCONCLUSIVE, f"{name}: none before the run was cut short ({evidence.run.ended})"
-        )
-    window = evidence.window or evidence.whole
-    if lost := evidence.not_held(window):
-        return finding.become(Status.INVALID, lost)
-    state = evidence.health(window)
-    if state.unhealthy.all():
-        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    if unlike := evidence.unlike_plan():
+        status, reason = unlike
+        before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
+        return finding.become(status, before + reason)
     return finding.become(Status.PASS, f"{name}: none among all {due:,} that had to be compared")

@@ -348,15 +348,7 @@ def _is_kept(case: Case, value: float) -> bool:
 
 def _known(case: Case, finding: Finding, reason: str) -> Finding:
     """A pass on facts of the whole run, if the run and its load were as planned."""
-    evidence = case.evidence
-    if not evidence.run.is_complete:
-        return finding.become(
-            Status.INCONCLUSIVE, f"{reason}, but the run was cut short ({evidence.run.ended})"
-        )
-    window = evidence.window or evidence.whole
-    if lost := evidence.not_held(window):
-        return finding.become(Status.INVALID, lost)
-    state = evidence.health(window)
-    if state.unhealthy.all():
-        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
+    if unlike := case.evidence.unlike_plan():
+        status, why = unlike
+        return finding.become(status, f"{reason}, but {why}" if status is Status.INCONCLUSIVE else why)
     return finding.become(Status.PASS, reason)

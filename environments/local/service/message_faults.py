@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection
 
@@ -14,16 +15,16 @@ from environments.local.service.websocket import Connections, WebSocket
 Receivers = Collection[WebSocket]
 
 
-class MessageFault(Fault):
+class MessageFault(Fault, ABC):
     """A fault on the way of messages to their receivers."""
 
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
         broadcast.add_detour(self.detour)
 
+    @abstractmethod
     def detour(self, pass_on: Step) -> Step:
         """The step that comes before `pass_on`."""
-        raise NotImplementedError
 
     async def end(self) -> None:
         """Let messages take the straight way again."""
