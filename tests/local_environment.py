@@ -69,3 +69,24 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvir
     local.verb("up", "--owner", str(os.getpid()))
     yield local
     local.verb("down")
+
+
+@pytest.fixture(scope="module")
+def facts(environment: LocalEnvironment) -> dict:
+    return environment.verb("status")
+
+
+@pytest.fixture(scope="module")
+def client(environment: LocalEnvironment, facts: dict) -> Iterator[httpx.Client]:
+    with environment.client(facts) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def admin(environment: LocalEnvironment, client: httpx.Client) -> dict[str, str]:
+    return environment.log_in(client)
+
+
+@pytest.fixture(scope="module")
+def stranger(environment: LocalEnvironment, client: httpx.Client) -> dict[str, str]:
+    return environment.log_in(client, tenant="globex")

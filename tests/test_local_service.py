@@ -10,38 +10,17 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.local_environment import LocalEnvironment, environment, eventually
+from tests.local_environment import admin, client, environment, eventually, facts, stranger
 
 pytestmark = pytest.mark.environment
-__all__ = ["environment"]
+__all__ = ["admin", "client", "environment", "facts", "stranger"]
 
 EVENT = {"name": "page.view", "value": 1.5}
 
 
 @pytest.fixture(scope="module")
-def facts(environment: LocalEnvironment):
-    return environment.verb("status")
-
-
-@pytest.fixture(scope="module")
-def client(environment, facts):
-    with environment.client(facts) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def admin(environment, client):
-    return environment.log_in(client)
-
-
-@pytest.fixture(scope="module")
 def member(environment, client):
     return environment.log_in(client, role="member")
-
-
-@pytest.fixture(scope="module")
-def stranger(environment, client):
-    return environment.log_in(client, tenant="globex")
 
 
 def query(facts, sql, *arguments):

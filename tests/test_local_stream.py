@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from environments.local.service import websocket
 from environments.local.service.broadcast import KEPT
 from environments.local.service.websocket import Connections, WebSocket, text_frame
-from tests.local_environment import LocalEnvironment, environment, eventually
+from tests.local_environment import admin, client, environment, eventually, facts, stranger
 
-__all__ = ["environment"]
+__all__ = ["admin", "client", "environment", "facts", "stranger"]
 
 EVENT = {"name": "page.view", "value": 1.5}
 on_environment = pytest.mark.environment
@@ -99,27 +99,6 @@ def test_a_client_whose_queue_is_full_is_cut_off_unless_it_is_sent_the_past():
 
 
 # Against the running environment
-
-
-@pytest.fixture(scope="module")
-def facts(environment: LocalEnvironment):
-    return environment.verb("status")
-
-
-@pytest.fixture(scope="module")
-def client(environment, facts):
-    with environment.client(facts) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def admin(environment, client):
-    return environment.log_in(client)
-
-
-@pytest.fixture(scope="module")
-def stranger(environment, client):
-    return environment.log_in(client, tenant="globex")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.recording.histogram import BUCKETS, index, quantile_of
 from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS
@@ -137,7 +138,7 @@ def find_lifetime(case: Case) -> Finding:
             Status.INCONCLUSIVE,
             f"{told}, but the load states {format_number(stated)}, and the others were not open for as long",
         )
-    return _as_planned(case, finding)
+    return if_as_planned(case, finding)
 
 
 def find_reconnection(case: Case) -> Finding:
@@ -188,7 +189,7 @@ def find_reconnection(case: Case) -> Finding:
         return finding.become(
             Status.INCONCLUSIVE, f"{told}; {fewest} are the fewest that could show {format_ratio(share)}"
         )
-    return _as_planned(case, finding)
+    return if_as_planned(case, finding)
 
 
 def disconnects(evidence: Evidence) -> dict[str, int]:
@@ -218,13 +219,3 @@ def _samples(
     second, outcome, bucket, count = table.select(Kind.RESPONSE, series, 0, 1 << 21)
     names = np.array([name == OK for name in table.outcomes] or [True])
     return second, names[outcome], bucket, count
-
-
-def _as_planned(case: Case, finding: Finding) -> Finding:
-    """A pass on facts of the whole run, if the run and its load were as planned."""
-    if unlike := case.evidence.unlike_plan():
-        status, reason = unlike
-        return finding.become(
-            status, f"{finding.reason}, but {reason}" if status is Status.INCONCLUSIVE else reason
-        )
-    return finding

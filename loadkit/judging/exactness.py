@@ -5,7 +5,7 @@ from loadkit.judging.finding import Finding
 from loadkit.recording.exact import compared, to_compare
 from loadkit.verdict import Status
 
-__all__ = ["find_exact"]
+__all__ = ["find_exact", "if_as_planned"]
 
 
 def find_exact(case: Case) -> Finding:
@@ -34,3 +34,13 @@ def find_exact(case: Case) -> Finding:
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
     return finding.become(Status.PASS, f"{name}: none among all {due:,} that had to be compared")
+
+
+def if_as_planned(case: Case, finding: Finding) -> Finding:
+    """A pass on facts of the whole run, if the run and its load were as planned."""
+    if unlike := case.evidence.unlike_plan():
+        status, reason = unlike
+        return finding.become(
+            status, f"{finding.reason}, but {reason}" if status is Status.INCONCLUSIVE else reason
+        )
+    return finding.become(Status.PASS, finding.reason)

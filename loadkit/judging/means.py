@@ -45,8 +45,8 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
     """Judge the mean time of the operations.
 
     A failed operation counts with the time it took, such as a time limit, and at least with the
-    mean of the others, so failing never lowers a mean. A lower limit ("the mean is above …") is judged so too.
-    The criterion is violated if more than 1 % of the operations failed with 95 % confidence,
+    mean of the others, so failing never lowers a mean. A lower limit ("the mean is above …") is
+    judged so too. The criterion is violated if more than 1 % of the operations failed with 95 % confidence,
     whatever the times of the others. If more than 1 % failed without that confidence, it is not
     satisfied.
     """

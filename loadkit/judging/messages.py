@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.judging.rates import examine_throughput, find_throughput
 from loadkit.judging.times import find_time
@@ -159,7 +160,7 @@ def find_delivery(case: Case) -> Finding:
     if doubts:
         return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
     late = f"; {messages.filled:,} came late" if what == "messages lost" and messages.filled else ""
-    return _known(case, finding, f"{what}: none among the {of}{late}")
+    return if_as_planned(case, replace(finding, reason=f"{what}: none among the {of}{late}"))
 
 
 def _reader_errors(evidence: Evidence) -> int:
@@ -201,7 +202,7 @@ def find_reach(case: Case) -> Finding:
     others = [each for each in messages.doubts if "on their way" not in each]
     if others or not _is_kept(case, least):
         return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
-    return _known(case, finding, finding.reason)
+    return if_as_planned(case, finding)
 
 
 def find_convergence(case: Case) -> Finding:
@@ -241,9 +242,8 @@ def find_convergence(case: Case) -> Finding:
         )
     if not Accounting.of(evidence).received:
         return finding.become(Status.INCONCLUSIVE, "nobody received an edit, so nothing could differ")
-    return _known(
-        case, finding, f"all {seen:,} users of {len(shared):,} shared dashboards saw the same in the end"
-    )
+    agreed = f"all {seen:,} users of {len(shared):,} shared dashboards saw the same in the end"
+    return if_as_planned(case, replace(finding, reason=agreed))
 
 
 def find_throughput_of_any(case: Case) -> Finding:
@@ -344,11 +344,3 @@ def _is_kept(case: Case, value: float) -> bool:
     if value == limit:
         return comparison.includes_limit
     return value < limit if comparison.is_upper else value > limit
-
-
-def _known(case: Case, finding: Finding, reason: str) -> Finding:
-    """A pass on facts of the whole run, if the run and its load were as planned."""
-    if unlike := case.evidence.unlike_plan():
-        status, why = unlike
-        return finding.become(status, f"{reason}, but {why}" if status is Status.INCONCLUSIVE else why)
-    return finding.become(Status.PASS, reason)

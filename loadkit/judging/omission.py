@@ -169,7 +169,7 @@ def stuck_operations(
     second, outcome, bucket, count = _longer(table, kind, series, window.end, shortest)
     if not len(second):
         return None
-    took = _times(bucket)
+    took = buckets.middles(bucket)
     end = np.ceil(second + 0.5 + took).astype(np.int64)
     # Users who are stuck all the time make the cycle of all look longer than it is.
     is_long = took > max(limit, _LONG / 2 * cycle, _SURELY)
@@ -182,7 +182,7 @@ def stuck_operations(
     if set(own) != set(series):
         others = _longer(table, kind, own, window.end, shortest)
         second, bucket, count = _common((second, outcome, bucket, count), others)
-        took = _times(bucket)
+        took = buckets.middles(bucket)
     second = second - window.start
     is_always = took > max(limit, _LONG * cycle, _SURELY)
     last = np.clip(second + 0.5 + took, 0, window.seconds).astype(np.int64)
@@ -259,10 +259,6 @@ def _is_within(moments: Floats, stalls: Sequence[Stall]) -> Booleans:
     ends = np.maximum.accumulate([stall.end for stall in stalls]) + 0.5
     before = np.searchsorted(starts, moments, side="right") - 1
     return (before >= 0) & (moments < ends[before])
-
-
-def _times(bucket: Integers) -> Floats:
-    return buckets.middles(bucket)
 
 
 def _longer(table: SliceTable, kind: Kind, series: Sequence[str], end: int, shortest: float) -> _Rows:
