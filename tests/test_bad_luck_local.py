@@ -11,7 +11,7 @@ import pytest
 from tests.local_environment import LocalEnvironment, environment, eventually
 from tests.suites import PROMISES, Suite, all_gone, children, said
 
-pytestmark = [pytest.mark.environment, pytest.mark.load]
+pytestmark = pytest.mark.environment
 __all__ = ["environment"]
 
 POOL = "database connection pool utilization stays below 80%"
@@ -50,6 +50,7 @@ def is_loaded(process) -> bool:
     return eventually(lambda: worker_of(process) is not None, 60.0)
 
 
+@pytest.mark.load
 def test_a_database_that_goes_away_under_load_is_a_broken_promise(suite, environment, up):
     suite.promise(*PROMISES, hold=60)
     with suite.started() as process:
@@ -62,6 +63,7 @@ def test_a_database_that_goes_away_under_load_is_a_broken_promise(suite, environ
     assert len(suite.kept_runs) == 1
 
 
+@pytest.mark.load
 def test_prometheus_that_goes_away_under_load_leaves_gauges_unknown_and_the_rest_judged(suite, up):
     suite.promise(PROMISES[1], POOL, hold=10)
     with suite.started() as process:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -144,6 +145,12 @@ CHEAP = 60
 """Runs of a row; an error of 5 % shows as more than 12 % of them once in a hundred rows."""
 
 
+@cache
+def around_the_limit(row):
+    """Two tests look at the same runs."""
+    return outcomes(row, (0.8, 1.0, 1.5, 6.0), CHEAP)
+
+
 @pytest.mark.parametrize(
     ("row", "near", "far"),
     [
@@ -157,7 +164,7 @@ CHEAP = 60
     ids=str,
 )
 def test_at_the_limit_a_verdict_seldom_errs_and_away_from_it_decides(row, near, far):
-    shares = outcomes(row, (0.8, 1.0, 1.5, 6.0), CHEAP)
+    shares = around_the_limit(row)
     assert max(shares[1.0]) <= 0.12
     assert shares[0.8][0] <= 0.05
     assert shares[1.5][0] >= near
@@ -285,7 +292,7 @@ def test_at_the_limit_a_verdict_on_any_percentile_seldom_errs(row, quantile):
 
 
 def test_the_longer_a_window_the_more_often_it_decides():
-    short, long = (outcomes(Queue(0.8, seconds), (0.8, 1.5), CHEAP) for seconds in (60, 300))
+    short, long = (around_the_limit(Queue(0.8, seconds)) for seconds in (60, 300))
     assert long[0.8][1] > short[0.8][1]
     assert long[1.5][0] > short[1.5][0]
 
