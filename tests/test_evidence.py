@@ -13,6 +13,7 @@ from loadkit.judging import window as steady
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.judge import judge
 from loadkit.recording.slices import Kind
+from loadkit.recording.timing import ACQUIRE, CONNECT, MESSAGE, QUERY, REQUEST, timing_of
 from loadkit.reports import summary, table
 from loadkit.verdict import Status, Window
 from loadkit.workload.plan import Scaling
@@ -118,3 +119,8 @@ def test_what_was_scaled_changes_no_evidence(asked):
     assert judge(throughput(90), evidence.as_stated()).status is Status.PASS
     assert evidence.run.plan.scaling.users == 0.1
     assert {key: count for key, count in asked.items() if count > 1} == {}
+
+
+@pytest.mark.parametrize("timing", [REQUEST, CONNECT, MESSAGE, QUERY, ACQUIRE], ids=lambda timing: timing.key)
+def test_a_timing_found_by_its_key_has_its_name_in_words(timing):
+    assert timing_of(timing.key) == timing

@@ -49,6 +49,12 @@ LIFETIME = Timing("lifetime", "connection lifetime")
 """From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 
 
+_NAMED = {
+    each.key: each
+    for each in (REQUEST, CONNECT, MESSAGE, DELIVERY, RECONNECT, QUERY, ACQUIRE, PING, SEND, LIFETIME)
+}
+
+
 def timing_of(key: str) -> Timing:
     """The timing with a key; one that only its driver names has the key as its name."""
-    return REQUEST if key == REQUEST.key else Timing(key, key)
+    return _NAMED.get(key) or Timing(key, key)
