@@ -27,7 +27,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": ".",  # the cluster
     "max_connections": "300",
-    "shared_buffers": "96MB",  # more would be memory that the kernel cannot take back
+    "shared_buffers": "64MB",  # more would be memory that the kernel cannot take back
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "synchronous_commit": "off",
