@@ -378,4 +378,4 @@ def test_the_report_shows_messages_and_connections_of_a_run_and_the_curve_of_the
     for draw, title in ((charts.messages, "Messages"), (charts.disconnects, "Connections, and how")):
         assert title in "".join(ET.fromstring(draw(evidence, None)).itertext())
     curve = charts.percentiles(evidence, None, timing=MESSAGE.key)
-    assert "message time" in "".join(ET.fromstring(curve).itertext())
+    assert "message latency (judged)" in "".join(ET.fromstring(curve).itertext())

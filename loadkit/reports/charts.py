@@ -33,7 +33,7 @@ from loadkit.recording.messages import (
 )
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
-from loadkit.recording.timing import MESSAGE, REQUEST
+from loadkit.recording.timing import MESSAGE, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.reports.drawing import (
     FILLS,
@@ -114,7 +114,7 @@ def percentiles(
         known = [(share, quantile_of(histogram, share)) for share in _CURVE]
         shares = [_tail(share) for share, seconds in known if seconds is not None]
         values = [seconds for _, seconds in known if seconds is not None]
-        name = title if timing == REQUEST.key else f"{timing} time (judged)"
+        name = title if timing == REQUEST.key else f"{timing_of(timing).name} (judged)"
         axes.plot(shares, values, color=colour, linestyle=dash, linewidth=width, label=name)
         if traffic.failed and kind is Kind.RESPONSE:
             share = traffic.failed / traffic.size
