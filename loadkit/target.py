@@ -130,6 +130,10 @@ class Target:
     """The package of the journeys.
 
     Each user runs its ``async def arrive(user)``, if any, unrecorded before the first operation."""
+    instance_header: str = ""
+    """The header of an answer that names the instance that gave it; "" for none."""
+    trace_url: str = ""
+    """Where a trace is shown, with "{trace}" in the place of its id; "" for none."""
     ready: str = ""
     """The path of the readiness probe; empty where there is none."""
     ca_file: str = ""

@@ -44,6 +44,8 @@ class WritingDriver:
     def client(self, meter):
         return HttpClient(meter, self)
 
+    instance_header = "X-Instance"
+
     def session(self):
         session, asked = self._driver.session(), self.asked
 
@@ -622,3 +624,64 @@ def test_a_renewal_that_the_service_fails_is_tried_again_after_the_next_journey(
     meeting = meet(lambda user: working_and_renewing(user, "/!reset"), think=Think(0.9, 0.9))
     assert paths(meeting) == ["/work", "/work", "/!reset", "/work", "/!reset", "/work", "/!reset"]
     assert [sample.label for sample in meeting.recorder.requests.samples] == ["GET /work"] * 4
+
+
+# --- examples and traces
+
+
+def examples_of(use):
+    return meet(use).recorder.examples.drain()
+
+
+def test_a_failed_operation_is_an_example_with_what_was_sent_and_what_came_back():
+    (example,) = examples_of(lambda user: user.post("/broken", json={"n": 1}))
+    assert (example.outcome, example.user, example.region) == ("status 500", 3, "eu")
+    assert example.exchange.request.splitlines()[0] == "POST /broken"
+    assert '{"n":1}' in example.exchange.request
+    assert example.exchange.answer.splitlines()[0] == "500"
+    assert "<html>" in example.exchange.answer
+
+
+def test_an_operation_without_an_answer_is_an_example_too():
+    async def use(user):
+        with contextlib.suppress(NoResponse):
+            await user.get("/!reset")
+
+    (example,) = examples_of(use)
+    assert (example.outcome, example.exchange.answer) == ("reset", "")
+    assert example.exchange.request.startswith("GET /!reset")
+
+
+def test_an_operation_that_a_check_fails_is_an_example_of_that_check():
+    async def use(user):
+        await user.get("/page")
+        user.check(False, "shows the event")
+
+    (example,) = examples_of(use)
+    assert example.outcome == "check: shows the event"
+    assert "<html>" in example.exchange.answer
+
+
+def test_what_is_not_recorded_is_no_example():
+    assert examples_of(lambda user: user.get("/broken", record=False)) == ()
+
+
+def test_each_request_carries_a_trace_of_its_own_that_its_example_names():
+    async def use(user):
+        await user.get("/broken")
+        await user.get("/broken")
+
+    meeting = meet(use)
+    sent = [lines_of(headers)["traceparent"].split("-") for _, _, headers, _, _ in meeting.driver.asked]
+    assert [flags for *_, flags in sent] == ["01", "00"]  # one of a second is to be traced
+    named = [example.exchange.trace for example in meeting.recorder.examples.drain()]
+    assert named == [trace for _, trace, _, _ in sent]
+    assert len(set(named)) == 2
+
+
+def test_a_trace_of_the_journeys_own_is_kept():
+    own = f"00-{'a' * 32}-{'b' * 16}-01"
+    meeting = meet(lambda user: user.get("/broken", headers={"Traceparent": own}))
+    assert lines_of(only_request(meeting)[2])["traceparent"] == own
+    (example,) = meeting.recorder.examples.drain()
+    assert example.exchange.trace == "a" * 32

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from loadkit import grammar
 from loadkit.criterion import Criterion
-from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.headers import HARMLESS, RequestHeaders
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.grammar.numbers import ambiguity
 from loadkit.target import Address, Target, is_loopback, masked_path
@@ -39,11 +39,6 @@ __all__ = [
     "write_plot",
 ]
 
-_HARMLESS = {
-    "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Content-Encoding", "Content-Type",
-    "Origin", "Referer", "User-Agent",
-}  # fmt: skip
-"""Headers without credentials: their values are archived; of any other header only the name is."""
 _HIDDEN = "***"
 _LOW_PRIORITY = 10
 """As `nice` counts: a tenth of the processor beside a process that wants all of it."""
@@ -317,7 +312,7 @@ def _without_secret(name: str, value: str) -> str:
         case "method":
             return value
         case _:
-            return value if name in _HARMLESS else _HIDDEN
+            return value if name.lower() in HARMLESS else _HIDDEN
 
 
 def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: str) -> None:

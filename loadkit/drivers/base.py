@@ -7,8 +7,9 @@ due, and reports its outcome to the meter.
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
+from loadkit.recording.examples import Exchange
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import Timing
@@ -69,6 +70,16 @@ class Meter(Protocol):
     """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder
     """The recorder of the pending operation."""
+    is_slow: bool
+    """Is the pending operation one of the slowest of its label (`ExampleLog.slow_from`)?"""
+    exchange: Any
+    """What the client keeps of the pending operation, for `describe`; None for nothing."""
+    describe: Callable[[Any], Exchange] | None
+    """Puts an exchange into words. A client that keeps exchanges sets it."""
+
+    def exemplify(self, sample: Sample) -> None:
+        """Keep an operation that is not pending, such as one without an answer, as an example."""
+        ...
 
     def settle(self) -> None:
         """Add the pending operation to the record."""

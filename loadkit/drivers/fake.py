@@ -38,6 +38,7 @@ class FakeDriver:
 
     name: ClassVar[str] = "http"
     descriptors_per_user: ClassVar[int] = 1
+    instance_header: ClassVar[str] = ""
 
     service: Service
     clock: Clock

@@ -14,6 +14,7 @@ from loadkit.engine.channel import Channel, Disconnected
 from loadkit.engine.progress import LiveStats, Progress
 from loadkit.errors import LoadkitError, one_line
 from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
+from loadkit.recording.examples import Example
 from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
@@ -42,6 +43,7 @@ class RunMonitor:
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
     idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
+    examples: list[Example] = field(default_factory=list)
     """By worker."""
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
@@ -119,6 +121,7 @@ class RunMonitor:
             self.tables.append(message.table.packed())
             self.worker_seconds.append(message.worker_second)
             self.idle_intervals[message.worker] += message.idle_intervals
+            self.examples += message.examples
             self._live_stats.add(message)
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))

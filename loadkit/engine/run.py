@@ -19,6 +19,7 @@ from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
+from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
@@ -121,6 +122,7 @@ def run(
         observations=watcher.observations(),
         stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         events=tuple(scheduler.events),
+        examples=select(monitor.examples),
         warnings=(
             *monitor.warnings,
             *scheduler.troubles,
@@ -133,7 +135,11 @@ def run(
         groups=target.groups,
         ended=monitor.ended,
         ended_at=monitor.ended_at,
-        facts={**machine.facts(), **_clock(target)},
+        facts={
+            **machine.facts(),
+            **_clock(target),
+            **({"trace_url": target.trace_url} if target.trace_url else {}),
+        },
     )
 
 

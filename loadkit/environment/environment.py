@@ -188,6 +188,8 @@ class Environment:
             groups=settings.groups,
             journeys=settings.journeys,
             ready=settings.ready,
+            instance_header=settings.instance_header,
+            trace_url=settings.trace_url,
             ca_file=references.file("ca_file", settings.ca_file),
             cert_file=references.file("cert_file", settings.cert_file),
             key_file=references.file("key_file", settings.key_file),

@@ -176,6 +176,17 @@ class Settings:
         str, Stated('"/readyz"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/")
     ] = ""
     """The path that answers 200 when the service is ready; probed once a second. Empty for none."""
+    instance_header: Annotated[str, Stated('"X-Instance"')] = ""
+    """The header of an answer that names the instance that gave it; empty for none."""
+    trace_url: Annotated[
+        str,
+        Stated(
+            '"https://jaeger.example.com/trace/{trace}"',
+            what='an address with "{trace}" in it',
+            holds=lambda url: "{trace}" in url,
+        ),
+    ] = ""
+    """Where a trace is shown, for links in the report; empty for none."""
     version: Annotated[str, Stated('"1.4.2"')] = ""
     """The version to be judged, or a reference; empty for any version."""
     instances: Annotated[int, Stated("2", at_least=0)] = 0

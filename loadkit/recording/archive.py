@@ -27,6 +27,7 @@ import numpy as np
 from loadkit.errors import ConfigurationError
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.ending import Ending
+from loadkit.recording.examples import Example
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
@@ -60,6 +61,7 @@ class _StoredRun:
     probes: tuple[tuple[float, bool], ...]
     stalls: tuple[Stall, ...]
     worker_seconds: tuple[WorkerSecond, ...]
+    examples: tuple[Example, ...] = ()
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -128,6 +130,7 @@ def load(folder: Path) -> Run:
         observations=stored.observations,
         probes=stored.probes,
         events=stored.events,
+        examples=stored.examples,
         workers=stored.workers,
         groups=stored.groups,
         ended=stored.ending,
@@ -181,6 +184,7 @@ def _write(run: Run, folder: Path) -> None:
         "outcomes": run.table.outcomes,
         "observations": observations,
         "events": [dataclasses.asdict(event) for event in run.events],
+        "examples": [dataclasses.asdict(example) for example in run.examples],
         "probes": [list(probe) for probe in run.probes],
         "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
         "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from loadkit.recording.examples import Example, ExampleLog
 from loadkit.recording.labels import (
     MOST_JOURNEY_ERRORS,
     MOST_OUTCOMES,
@@ -48,6 +49,8 @@ CHUNK = 500
 """Samples counted in one step: few enough to block the event loop for less than a millisecond."""
 _MESSAGES = 2000
 """Messages counted in one step, for the same reason."""
+_TRACES = 1
+"""Requests of a population and a second that one worker asks the service to trace."""
 _PROMPT = 0.1
 """Seconds after the start of a second within which a joining user counts for the whole second."""
 
@@ -61,6 +64,7 @@ class Report:
     """Everything counted since the previous report."""
     worker_second: WorkerSecond
     idle_intervals: tuple[IdleInterval, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 class TimingRecorder:
@@ -113,6 +117,7 @@ class PopulationRecorder:
         "blocked",
         "counts",
         "dropped",
+        "examples",
         "gauges",
         "held",
         "httpx_requests",
@@ -122,6 +127,7 @@ class PopulationRecorder:
         "requests",
         "scheduled",
         "sent",
+        "traces_due",
         "users",
     )
 
@@ -139,6 +145,14 @@ class PopulationRecorder:
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
         """Further gauges, by name; each keeps its value until it is set again."""
+        self.examples = ExampleLog()
+        self.traces_due = _TRACES
+        """Requests of this second that are still to ask for a trace of themselves."""
+
+    @property
+    def origin(self) -> float:
+        """The run's start instant on the clock of the samples."""
+        return self._clock.origin
 
     def timing(self, timing: Timing) -> TimingRecorder:
         """The recorder of a timing, created on first use."""
@@ -203,6 +217,7 @@ class PopulationRecorder:
         if CONNECTIONS in self.gauges:
             self.gauges[LEAST_CONNECTIONS] = self.gauges[CONNECTIONS]
         self._least_held = self.held
+        self.traces_due = _TRACES
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         return {name: count for name, count in counts.items() if count}, gauges
@@ -409,7 +424,10 @@ class Recorder:
             for timing in population.timings
             for interval in timing.completions.drain()
         )
-        report = Report(self.worker, self._table, worker_second, idle)
+        examples = tuple(
+            example for population in self._populations.values() for example in population.examples.drain()
+        )
+        report = Report(self.worker, self._table, worker_second, idle, examples)
         self._table = SliceTable()
         self._cpu = cpu
         self._clock.number += 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from loadkit.observers.observation import Observation
 from loadkit.recording.ending import COMPLETE, Ending
+from loadkit.recording.examples import Example
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
@@ -49,6 +50,8 @@ class Run:
     probes: tuple[tuple[float, bool], ...] = ()
     """One per second: seconds since the start, and whether the readiness probe succeeded."""
     events: tuple[Event, ...] = ()
+    examples: tuple[Example, ...] = ()
+    """The first failures of each kind and the slowest operations of each label, in order of time."""
     workers: int = 1
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Endpoint groups: name to label patterns in the syntax of `fnmatch`."""

@@ -53,6 +53,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "operations": traffic.size,
         "failed": traffic.failed,
         "failures_by_kind": _together(failures.values()),
+        "examples": [dataclasses.asdict(example) for example in run.examples],
         "dropped": int(dropped.sum()),
         "filled": corrected.corrected,
         "throughput": float(traffic.completed.sum()) / window.seconds,

@@ -6,6 +6,7 @@ from typing import Any
 
 from loadkit.judging.evidence import Evidence
 from loadkit.judging.health import CheckResult
+from loadkit.reports import examples
 from loadkit.units import format_bytes, format_number, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Verdict
 
@@ -29,6 +30,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         f"  {'failed':<16}{format_number(figures['failed']):>10}   {format_ratio(figures['error_rate'])}",
     ]
     rows += _failures(figures["failures_by_kind"])
+    rows += [f"  {'':<29}{line}" for line in examples.lines(run.examples)]
     if figures["dropped"]:
         rows.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   too many were in flight")
     rows += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]

@@ -2,12 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from loadkit.clock import Clock
+from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import MESSAGE, REQUEST, Timing
@@ -44,6 +45,8 @@ class Meter:
         "_think",
         "began",
         "churn",
+        "describe",
+        "exchange",
         "free",
         "has_failed",
         "has_thought",
@@ -51,6 +54,7 @@ class Meter:
         "is_cut",
         "is_open",
         "is_recorded",
+        "is_slow",
         "now",
         "pending",
         "pending_record",
@@ -61,6 +65,7 @@ class Meter:
         "tenant",
         "timeout",
         "until",
+        "user",
     )
 
     def __init__(
@@ -76,12 +81,13 @@ class Meter:
         tenant: str = "",
         region: str = "",
         churn: float = 0.0,
+        user: int = 0,
     ) -> None:
         self.recorder = recorder
         self.requests = recorder.requests
         self.now = clock.now
         self.run_id, self.tenant, self.region, self.timeout = run_id, tenant, region, timeout
-        self.churn = churn
+        self.churn, self.user = churn, user
         self._pacer = pacer
         self._think = think
         self._random = choices
@@ -99,6 +105,12 @@ class Meter:
         self.pending: Sample | None = None
         self.pending_record = self.requests
         """The recorder of the pending operation."""
+        self.is_slow = False
+        """Is the pending operation one of the slowest of its label?"""
+        self.exchange: Any = None
+        """What its client keeps of the pending operation; None if that client keeps nothing."""
+        self.describe: Callable[[Any], Exchange] | None = None
+        """Puts an exchange into words; the client sets it."""
 
     # --- for clients
 
@@ -107,11 +119,43 @@ class Meter:
 
         The hot path first tests whether there is one, to save a call per answer.
         """
-        if self.pending is not None:
-            if self.pending.outcome != OK:
+        pending = self.pending
+        if pending is not None:
+            if pending.outcome != OK:
                 self.has_failed = True
-            self.pending_record.samples.append(self.pending)
+                self.exemplify(pending)
+            elif self.is_slow:
+                self.exemplify(pending)
+            self.pending_record.samples.append(pending)
             self.pending = None
+
+    def exemplify(self, sample: Sample, *, is_last: bool = True) -> None:
+        """Keep an operation as an example of its kind, if more of that kind are wanted.
+
+        Args:
+            sample: the operation.
+            is_last: is it the one of the present exchange?
+
+        """
+        examples = self.recorder.examples
+        if not examples.wants(sample):
+            return
+        described = Exchange()
+        if is_last and self.exchange is not None and self.describe is not None:
+            described = self.describe(self.exchange)
+        examples.add(
+            Example(
+                at=sample.intended - self.recorder.origin,
+                seconds=sample.end - sample.intended,
+                label=sample.label,
+                outcome=sample.outcome,
+                population=self.recorder.name,
+                user=self.user,
+                tenant=sample.tenant,
+                region=sample.region,
+                exchange=described,
+            )
+        )
 
     def turn(self) -> Awaitable[float]:
         """In an open load: wait for an arrival. Awaiting it gives when it was due."""
@@ -227,6 +271,7 @@ class Meter:
                 self.pending = failed
             else:
                 self.requests.correct(sample, failed)
+                self.exemplify(failed, is_last=False)
             self._note_failed(sample.end)
         return is_pending
 
@@ -337,10 +382,12 @@ class Operation:
         self.is_over = True
         meter = self.meter
         meter.intended = meter.free = at
+        meter.exchange = None
         if outcome != OK:
             meter.has_failed = True
         if self.record is not None:
             meter.pending, meter.pending_record = self._sample(outcome, at, size), self.record
+            meter.is_slow = at - self.intended > meter.recorder.examples.slow_from.get(self.label, 0.0)
 
     def _sample(self, outcome: str, at: float, size: int) -> Sample:
         meter = self.meter

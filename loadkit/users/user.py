@@ -99,6 +99,7 @@ class User:
             tenant=account.tenant if account is not None else "",
             region=entry.region,
             churn=population.workload.churn,
+            user=number,
         )
         """Paces and records the user's operations."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}

@@ -15,7 +15,7 @@ from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.timing import CONNECT, REQUEST
-from loadkit.reports import charts, summary, timeline
+from loadkit.reports import charts, examples, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
@@ -65,6 +65,13 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         AttachmentType.SVG,
         partial(charts.percentiles, evidence, window, scope, timing),
     )
+    if run.examples:
+        yield Attachment(
+            f"what failed, and what took longest: {scope}",
+            f"{run.id}-examples-{scope}",
+            AttachmentType.HTML,
+            partial(examples.page, run, scope),
+        )
     shown = [("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)]
     if run.table.labels(CONNECT):
         shown += [("connections", charts.disconnects), ("messages", charts.messages)]

@@ -8,9 +8,12 @@ from urllib.parse import urlencode
 import orjson
 
 from loadkit.drivers.base import Meter, NoResponse, TransportError
+from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.http.response import Response
+from loadkit.drivers.http.traces import sampled, traces
+from loadkit.recording.examples import Exchange
 from loadkit.recording.sample import OK, Sample
 
 __all__ = ["Backend", "HttpClient", "Options", "Session", "Verb"]
@@ -80,6 +83,11 @@ class Session(Protocol):
 class Backend(Protocol):
     """Creates sessions: the driver or a fake."""
 
+    @property
+    def instance_header(self) -> str:
+        """The header of an answer that names the instance; "" for none."""
+        ...
+
     def session(self) -> Session:
         """Create the session of a new user; nothing is sent yet."""
         ...
@@ -105,6 +113,9 @@ class HttpClient:
         self._meter = meter
         self._backend = backend
         self._session = backend.session()
+        self._traces = traces()
+        self._slow_from = meter.recorder.examples.slow_from
+        meter.describe = self._describe
 
     def request(self, method: str, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """Execute one operation; awaiting it returns the answer with any status.
@@ -165,14 +176,24 @@ class HttpClient:
         if params:
             path = f"{path}?{urlencode(params)}"
         sent = self.headers.overlaid(headers) if headers else self.headers
-        more = b""
-        if json is not None:
-            content, more = orjson.dumps(json), b"" if sent.has_type else _JSON
-        elif data is not None:
-            content, more = urlencode(data).encode(), b"" if sent.has_type else _FORM
-
         recorder, requests = meter.recorder, meter.requests
         is_recorded = record and is_recorded
+        has_names = content is None
+        more = b""
+        if not sent.has_trace:
+            more = next(self._traces)
+            if is_recorded and recorder.traces_due:
+                recorder.traces_due -= 1
+                more = sampled(more)
+        if json is not None:
+            content = orjson.dumps(json)
+            if not sent.has_type:
+                more += _JSON
+        elif data is not None:
+            content = urlencode(data).encode()
+            if not sent.has_type:
+                more += _FORM
+
         begun = meter.now()
         free = meter.free
         lateness = begun - (intended if intended > free else free)  # noqa: FURB136  max() takes twice as long
@@ -199,19 +220,12 @@ class HttpClient:
             if is_recorded:
                 requests.completions.given_up(failure.at)
                 recorder.out_of_descriptors += failure.kind == "no socket"
-                requests.samples.append(
-                    Sample(
-                        label,
-                        failure.kind,
-                        intended,
-                        begun,
-                        failure.at,
-                        0,
-                        meter.tenant,
-                        meter.region,
-                        lateness,
-                    )
+                sample = Sample(
+                    label, failure.kind, intended, begun, failure.at, 0, meter.tenant, meter.region, lateness
                 )
+                requests.samples.append(sample)
+                meter.exchange = method, path, sent, more, content, has_names, None
+                meter.exemplify(sample)
             raise NoResponse(failure.kind) from None
         except asyncio.CancelledError:  # the run ended before an answer arrived
             now = meter.now()
@@ -234,6 +248,8 @@ class HttpClient:
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
             meter.pending_record = requests
+            meter.exchange = method, path, sent, more, content, has_names, response
+            meter.is_slow = end - intended > self._slow_from.get(label, 0.0)
             meter.pending = response.sample = _sample(
                 Sample,
                 (
@@ -289,6 +305,9 @@ class HttpClient:
     def close(self) -> None:
         """Close its connection."""
         self._session.close()
+
+    def _describe(self, exchange: Any) -> Exchange:
+        return described(*exchange, instance_header=self._backend.instance_header)
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded

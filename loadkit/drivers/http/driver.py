@@ -64,6 +64,7 @@ class HttpDriver:
         self._host_line = b"host: %b\r\n" % self.netloc.encode("idna")
         self._beginnings: dict[tuple[str, str], bytes] = {}
         self._outbox = Outbox()
+        self.instance_header = target.instance_header
         self.open_connections = 0
         self.heads: dict[bytes, Head] = {}
         """Heads of complete answers with a plain body; equal bytes need no second parsing."""

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator, Mapping, MutableMapping
 
-__all__ = ["RequestHeaders", "ResponseHeaders", "encode"]
+__all__ = ["HARMLESS", "RequestHeaders", "ResponseHeaders", "encode"]
 
+HARMLESS = frozenset({
+    "accept", "accept-encoding", "accept-language", "cache-control", "content-encoding", "content-type",
+    "origin", "referer", "traceparent", "user-agent", "x-run-id",
+})  # fmt: skip
+"""Request headers without credentials. Of any other header, only the name is stored and shown."""
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 """Headers of message framing and of the connection; the client computes them."""
 
@@ -28,12 +33,14 @@ class RequestHeaders(MutableMapping[str, str]):
     does setting a header that the client computes: Content-Length, Transfer-Encoding, Connection.
     """
 
-    __slots__ = ("_fields", "block", "has_host", "has_type")
+    __slots__ = ("_fields", "block", "has_host", "has_trace", "has_type")
 
     block: bytes
     """All headers encoded; built when one changes, not with each request."""
     has_host: bool
     """Does a header replace the service's own host?"""
+    has_trace: bool
+    """Does a header replace the trace that the client begins?"""
     has_type: bool
     """Does a header replace the content type that the kind of body implies?"""
 
@@ -51,6 +58,7 @@ class RequestHeaders(MutableMapping[str, str]):
         self.block = encode(as_written)
         self._fields = fields
         self.has_host = "host" in fields
+        self.has_trace = "traceparent" in fields
         self.has_type = "content-type" in fields
 
     def overlaid(self, own: Mapping[str, str]) -> "RequestHeaders":

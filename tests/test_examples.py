@@ -1,0 +1,183 @@
+"""A report shows what failed, for whom and since when: bounded examples, without secrets."""
+
+import json
+import re
+
+import pytest
+
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.drivers.http.exchanges import described
+from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.http.traces import sampled, trace_of, traces
+from loadkit.recording import archive
+from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
+from loadkit.recording.sample import OK, Sample
+from loadkit.reports import examples
+from tests.builders import plan_of, run_of, samples_of
+
+TRACEPARENT = re.compile(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]\r\n")
+
+
+def sample(seconds=0.1, outcome=OK, label="GET /x", at=1.0):
+    return Sample(label, outcome, at, at, at + seconds, 0)
+
+
+def example(at, outcome=OK, seconds=0.1, label="GET /x", **fields):
+    return Example(at, seconds, label, outcome, "users", 7, **fields)
+
+
+def answered(status=200, body=b"{}", **headers):
+    lines = "".join(f"\r\n{name.replace('_', '-')}: {value}" for name, value in headers.items())
+    head = f"HTTP/1.1 {status} X{lines}".encode()
+    return Response(Head(status, head), body, 0.0, len(body))
+
+
+# --- which operations
+
+
+def test_of_each_kind_of_failure_the_first_are_kept():
+    log = ExampleLog()
+    for _ in range(100):  # so that none of the failures is among the slowest
+        log.wants(sample(9.0))
+    wanted = [log.wants(sample(outcome=kind)) for kind in ("status 500", "timeout") for _ in range(20)]
+    assert wanted == ([True] * MOST + [False] * (20 - MOST)) * 2
+
+
+def test_of_each_label_the_slowest_are_kept_whatever_came_first():
+    log = ExampleLog()
+    kept = [log.wants(sample(seconds)) for seconds in (1, 1, 1, 1, 1, 0.5, 2, 0.5, 3)]
+    assert kept == [True] * 5 + [False, True, False, True]
+    assert log.slow_from["GET /x"] == 1
+
+
+def test_labels_without_end_take_no_memory_without_end():
+    log = ExampleLog()
+    for number in range(5000):
+        kinds = (sample(label=f"GET /{number}"), sample(label=f"GET /{number}", outcome="status 500"))
+        for each in kinds:
+            if log.wants(each):
+                log.add(example(1.0))
+    assert len(log.drain()) <= 2 * MOST * 200
+
+
+def test_of_all_workers_the_first_failures_and_the_slowest_remain_in_order_of_time():
+    failures = [example(at, "status 500") for at in range(20)]
+    slow = [example(100 + number, seconds=number) for number in range(20)]
+    kept = select([*reversed(slow), *reversed(failures)])
+    assert [each.at for each in kept] == [0, 1, 2, 3, 4, 115, 116, 117, 118, 119]
+
+
+# --- what they show
+
+
+def test_an_example_shows_what_was_sent_and_what_came_back_and_from_whom():
+    told = described(
+        "POST", "/events?from=1", RequestHeaders({"x-run-id": "run-7"}), next(traces()), b'{"name":"cpu"}', True,
+        answered(503, b'{"error":"no room"}', X_Instance="metrics-2"), instance_header="X-Instance",
+    )  # fmt: skip
+    assert told.request.splitlines() == ["POST /events?from=***", "x-run-id: run-7", "", '{"name":"cpu"}']
+    assert told.answer.splitlines()[0] == "503"
+    assert '{"error":"no room"}' in told.answer
+    assert told.instance == "metrics-2"
+    assert re.fullmatch("[0-9a-f]{32}", told.trace)
+
+
+def test_a_long_body_is_cut():
+    told = described("GET", "/x", RequestHeaders({}), b"", None, True, answered(body=b"x" * 5000))
+    assert 600 < len(told.answer) < 700
+    assert told.answer.endswith("…")
+
+
+def test_an_operation_without_an_answer_shows_what_was_sent():
+    assert described("GET", "/x", RequestHeaders({}), b"", None, True, None).answer == ""
+
+
+def test_a_body_without_names_is_not_shown():
+    told = described("POST", "/x", RequestHeaders({"X-Mine": "abc"}), b"", b"anything", False, None)
+    assert told.request.splitlines() == ["POST /x", "x-mine: ***", "", "(8 bytes)"]
+
+
+SECRET = "S3CRET-text"
+AUTHORIZATION = {"authorization": f"Bearer {SECRET}"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "body", "answer"),
+    [
+        (AUTHORIZATION, "/x", b"", answered()),
+        ({"Cookie": f"sid={SECRET}"}, "/x", b"", answered()),
+        ({"X-Api-Key": SECRET}, "/x", b"", answered()),
+        ({}, f"/x?token={SECRET}", b"", answered(body=SECRET.encode())),
+        ({}, "/x", json.dumps({"password": SECRET}).encode(), answered()),
+        ({}, "/x", f"user=me&password={SECRET}".encode(), answered()),
+        ({}, "/x", b"", answered(body=json.dumps({"access_token": SECRET, "a": 1}).encode())),
+        ({}, "/x", b"", answered(body=b'{"token": "' + SECRET.encode())),
+        ({}, "/x", b"", answered(set_cookie=f"session={SECRET}; Path=/")),
+        ({}, "/x", b"", answered(body=f"see http://me:{SECRET}@host/".encode())),
+        (AUTHORIZATION, "/x", b"", answered(500, f"no right for {SECRET} here".encode())),
+        ({}, "/x", json.dumps({"password": SECRET}).encode(), answered(400, f"bad: {SECRET}".encode())),
+    ],
+)
+def test_an_example_shows_no_secret(headers, path, body, answer):
+    told = described("POST", path, RequestHeaders(headers), b"", body, True, answer)
+    assert SECRET not in told.request + told.answer
+    assert "***" in told.request + told.answer
+
+
+# --- traces
+
+
+def test_each_request_has_a_valid_trace_of_its_own():
+    user, other = traces(), traces()
+    lines = [next(user) for _ in range(9000)] + [next(other) for _ in range(9000)]
+    assert all(TRACEPARENT.fullmatch(line) for line in lines)
+    assert len({trace_of(line) for line in lines}) == len(lines)
+    assert not any(line.endswith(b"-01\r\n") for line in lines)
+    assert TRACEPARENT.fullmatch(sampled(lines[0]))
+    assert sampled(lines[0]).endswith(b"-01\r\n")
+
+
+# --- reports
+
+
+def run_with(*kept):
+    run = run_of(samples_of([1.0, 2.0], [0.1, 0.1]), plan_of(10))
+    run.examples = kept
+    return run
+
+
+FAILED = example(
+    62.0, "status 503", 2.0, tenant="acme",
+    exchange=Exchange("GET /x\nhost: <a>", "503\n\nno room", "metrics-2", "1" * 32),
+)  # fmt: skip
+
+
+def test_the_page_tells_what_failed_since_when_and_what_came_back():
+    run = run_with(FAILED, example(70.0, seconds=9.0, label="GET /slow"))
+    run.facts = {"trace_url": "http://traces/{trace}"}
+    page = examples.page(run, Scope()).decode()
+    assert "GET /x: status 503 (first at 1:02" in page
+    assert "no room" in page
+    assert "host: &lt;a&gt;" in page
+    assert f'href="http://traces/{"1" * 32}"' in page
+    assert page.index("GET /slow") > page.index("The slowest")
+
+
+def test_a_page_is_of_its_scope():
+    run = run_with(FAILED, example(70.0, "timeout", label="GET /slow"))
+    page = examples.page(run, Scope(ScopeKind.LABEL, "GET /slow")).decode()
+    assert "timeout" in page
+    assert "status 503" not in page
+    assert "status 503" in examples.page(run, Scope(ScopeKind.TENANT, "acme")).decode()
+
+
+def test_the_terminal_shows_one_example_of_the_commonest_kinds():
+    assert list(examples.lines([FAILED, FAILED])) == [
+        f"for example GET /x at 1:02: status 503 after 2 s (user 7, of acme, from metrics-2, trace {'1' * 32})"
+    ]
+
+
+def test_examples_are_kept_with_the_run(tmp_path):
+    run = run_with(FAILED)
+    assert archive.load(archive.save(run, tmp_path)).examples == (FAILED,)
