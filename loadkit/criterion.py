@@ -7,7 +7,12 @@ from typing import ClassVar
 
 from loadkit.units import Unit
 
-__all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
+__all__ = [
+    "OTHERS_DATA", "Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit",
+]  # fmt: skip
+
+OTHERS_DATA = "answers with data of other tenants"
+"""The measure, and the count in the record, of what carried another tenant's canary."""
 
 
 class ScopeKind(enum.StrEnum):

@@ -107,6 +107,8 @@ class Account:
     password: Secret
     tenant: str = ""
     role: str = ""
+    canary: Secret = Secret("")  # noqa: RUF009
+    """A text that the data of the account's tenant carries, and no other data; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from loadkit.drivers.base import NoResponse
+from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.fake import Answer, FakeDriver
 from loadkit.drivers.http.client import HttpClient
 from loadkit.errors import ConfigurationError
@@ -45,6 +46,7 @@ class WritingDriver:
         return HttpClient(meter, self)
 
     instance_header = "X-Instance"
+    canaries = Canaries(())
 
     def session(self):
         session, asked = self._driver.session(), self.asked

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
@@ -39,6 +40,7 @@ class FakeDriver:
     name: ClassVar[str] = "http"
     descriptors_per_user: ClassVar[int] = 1
     instance_header: ClassVar[str] = ""
+    canaries: ClassVar[Canaries] = Canaries(())
 
     service: Service
     clock: Clock

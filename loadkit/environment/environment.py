@@ -348,6 +348,11 @@ class _References:
                 "accounts.file", stated.file, f"cannot read accounts from {file.name}: {why}", _ACCOUNTS
             ) from None
         where = f"environments/{self.environment.file.name}: cannot read accounts from {file.name}"
+        if stated.canary and isinstance(rows, list):
+            rows = [
+                {**row, "canary": row.get(stated.canary, "")} if isinstance(row, dict) else row
+                for row in rows
+            ]
         # The file may also belong to another program, which needs other keys.
         return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
 

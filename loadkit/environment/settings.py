@@ -38,6 +38,10 @@ class Accounts:
 
     The file is a JSON list of objects with username, password, tenant and role.
     """
+    canary: Annotated[str, Stated('"tenant_key"')] = ""
+    """The key in these objects of the tenant's canary; empty for none.
+
+    A canary is a secret text that all data of a tenant carries, and no data of other tenants."""
 
 
 @dataclass(frozen=True, slots=True)

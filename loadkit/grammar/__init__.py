@@ -13,6 +13,7 @@
                  | ("an event reaches" | share "of the events reach") "every dashboard within" duration
                  | "no message is lost" | "no message is delivered twice" | "messages arrive in order"
                  | "no message carries another tenant's data"
+                 | "no tenant ever sees another tenant's data"
                  | "all users see the same dashboard"
     measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
@@ -57,6 +58,7 @@ from loadkit.grammar.sentences import (
     limit_criterion,
     load_comparison,
     no_alert,
+    nothing_of_others,
     observed_as,
     reaches_within,
     recovery_within,
@@ -83,6 +85,7 @@ __all__ = [
     "load_comparison",
     "no_alert",
     "normalize",
+    "nothing_of_others",
     "observed_as",
     "reaches_within",
     "read",

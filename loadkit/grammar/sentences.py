@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from loadkit.criterion import Comparison, Criterion, Family, Measure, Reference, Scope, Unit
+from loadkit.criterion import OTHERS_DATA, Comparison, Criterion, Family, Measure, Reference, Scope, Unit
 from loadkit.errors import PhraseError
 from loadkit.grammar.parameters import PARAMETERS, UNIT_EXAMPLES, Quantity, is_query
 
@@ -27,6 +27,7 @@ __all__ = [
     "limit_criterion",
     "load_comparison",
     "no_alert",
+    "nothing_of_others",
     "observed_as",
     "pattern",
     "reaches_within",
@@ -230,6 +231,11 @@ def delivered_exactly(sentence: str, fault: str) -> Criterion:
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
 
 
+def nothing_of_others(sentence: str) -> Criterion:
+    """The criterion that no answer and no message carries another tenant's data."""
+    return Criterion(sentence, Measure(OTHERS_DATA, Family.EXACT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
+
+
 def converged(sentence: str) -> Criterion:
     """The criterion that all users who share a state see the same in the end."""
     measure = Measure("shared states that differ", Family.CONVERGENCE, Unit.NUMBER)
@@ -323,6 +329,7 @@ THEN: Mapping[str, Meaning] = {
     "no message carries another tenant's data": lambda sentence, _: delivered_exactly(
         sentence, "of another tenant"
     ),
+    "no tenant ever sees another tenant's data": lambda sentence, _: nothing_of_others(sentence),
     "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }
 """The expression of every criterion, with the function that makes it."""

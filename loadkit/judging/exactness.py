@@ -1,8 +1,10 @@
 """Exactness: a count that must be zero, such as lost messages."""
 
+from loadkit.criterion import OTHERS_DATA
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
 from loadkit.recording.exact import compared, to_compare
+from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
 from loadkit.verdict import Status
 
 __all__ = ["find_exact", "if_as_planned"]
@@ -16,6 +18,11 @@ def find_exact(case: Case) -> Finding:
     """
     evidence, name = case.evidence, case.criterion.measure.name
     found, done, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
+    if name == OTHERS_DATA:
+        # Journeys look at their messages themselves; without one that looks, none was compared.
+        messages = evidence.count(MESSAGES_RECEIVED)
+        found, due = found + evidence.count(FOREIGN), due + messages
+        done += messages if evidence.count(CHECKED) else 0
     details = {"found": found, "compared": done, "to_compare": due}
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
     if found:

@@ -130,7 +130,7 @@ class Draft:
             raise PhraseError(
                 "",
                 "delivered",
-                "messages are delivered to connections: state them before, such as 1000 WebSocket connections",
+                "messages are delivered to connections: state them first, such as 1000 WebSocket connections",
             )
         if not rate:
             raise PhraseError("", "0", "expected such as 11000 messages are delivered per second")

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from loadkit.criterion import OTHERS_DATA
+from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.examples import Example, ExampleLog
 from loadkit.recording.labels import (
     MOST_JOURNEY_ERRORS,
@@ -126,7 +128,9 @@ class PopulationRecorder:
         "out_of_descriptors",
         "requests",
         "scheduled",
+        "searched",
         "sent",
+        "to_search",
         "traces_due",
         "users",
     )
@@ -141,6 +145,8 @@ class PopulationRecorder:
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
+        self.searched = self.to_search = 0
+        """Answers that were searched for data of other tenants, and those that had to be."""
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
@@ -210,6 +216,8 @@ class PopulationRecorder:
             HTTPX_REQUESTS: self.httpx_requests,
             USERS: self.users,
             JOURNEYS: self.journeys,
+            compared(OTHERS_DATA): self.searched,
+            to_compare(OTHERS_DATA): self.to_search,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
@@ -220,6 +228,7 @@ class PopulationRecorder:
         self.traces_due = _TRACES
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
+        self.searched = self.to_search = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 

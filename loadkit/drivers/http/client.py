@@ -7,11 +7,13 @@ from urllib.parse import urlencode
 
 import orjson
 
+from loadkit.criterion import OTHERS_DATA
 from loadkit.drivers.base import Meter, NoResponse, TransportError
+from loadkit.drivers.canaries import Canaries, TenantSearch
 from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
-from loadkit.drivers.http.response import Response
+from loadkit.drivers.http.response import BodyError, Response
 from loadkit.drivers.http.traces import sampled, traces
 from loadkit.recording.examples import Exchange
 from loadkit.recording.sample import OK, Sample
@@ -88,6 +90,11 @@ class Backend(Protocol):
         """The header of an answer that names the instance; "" for none."""
         ...
 
+    @property
+    def canaries(self) -> Canaries:
+        """The canaries of the tenants."""
+        ...
+
     def session(self) -> Session:
         """Create the session of a new user; nothing is sent yet."""
         ...
@@ -114,6 +121,7 @@ class HttpClient:
         self._backend = backend
         self._session = backend.session()
         self._traces = traces()
+        self._search = backend.canaries.search_for(meter.tenant)
         self._slow_from = meter.recorder.examples.slow_from
         meter.describe = self._describe
 
@@ -264,6 +272,8 @@ class HttpClient:
                     lateness + held_back,
                 ),
             )
+            if self._search is not None and response.body:
+                self._look_for_others(response, self._search)
         elif response.status_code >= 400 and response.status_code not in expect:
             meter.has_failed = True
         return response
@@ -305,6 +315,19 @@ class HttpClient:
     def close(self) -> None:
         """Close its connection."""
         self._session.close()
+
+    def _look_for_others(self, response: Response, search: TenantSearch) -> None:
+        """Search an answer for the data of other tenants. It stays the answer that it is for the times."""
+        recorder = self._meter.recorder
+        recorder.to_search += 1
+        try:
+            tenant = search.found(response.content if response.head.is_encoded else response.body)
+        except BodyError:
+            return  # the journey that reads it finds that out
+        recorder.searched += 1
+        if tenant and response.sample is not None:
+            recorder.counts[OTHERS_DATA] += 1
+            self._meter.exemplify(response.sample._replace(outcome=f"data of another tenant ({tenant})"))
 
     def _describe(self, exchange: Any) -> Exchange:
         return described(*exchange, instance_header=self._backend.instance_header)

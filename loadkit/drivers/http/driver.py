@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.cookies import Cookies
 from loadkit.drivers.http.headers import RequestHeaders
@@ -65,6 +66,7 @@ class HttpDriver:
         self._beginnings: dict[tuple[str, str], bytes] = {}
         self._outbox = Outbox()
         self.instance_header = target.instance_header
+        self.canaries = Canaries(target.accounts)
         self.open_connections = 0
         self.heads: dict[bytes, Head] = {}
         """Heads of complete answers with a plain body; equal bytes need no second parsing."""

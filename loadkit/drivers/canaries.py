@@ -1,0 +1,75 @@
+"""Searches what a user receives for the data of other tenants.
+
+Each tenant has a canary: a secret text that its data carries, and no data of others. Where all
+canaries begin alike, one pass looks for this beginning with another end than the own canary's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from loadkit.target import Account
+
+__all__ = ["Canaries", "TenantSearch"]
+
+_COMMON = 3
+"""Characters of the shortest common beginning that is rare enough to be looked for alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSearch:
+    """Finds the canaries of all tenants but one."""
+
+    others: Mapping[bytes, str]
+    """The other tenants by canary."""
+    is_suspect: re.Pattern[bytes]
+    """Matches wherever another canary may be; quick where all begin alike."""
+    is_other: re.Pattern[bytes]
+    """Any of the other canaries."""
+
+    def found(self, content: bytes) -> str:
+        """The name of a tenant whose canary a text contains; "" if there is no such canary."""
+        if self.is_suspect.search(content) is None:
+            return ""
+        hit = self.is_other.search(content)
+        return self.others[hit[0]] if hit else ""
+
+
+class Canaries:
+    """The canaries of the tenants of all accounts."""
+
+    def __init__(self, accounts: Iterable[Account]) -> None:
+        found = {account.tenant: account.canary.reveal() for account in accounts if account.canary}
+        self._canaries = {tenant: canary.encode() for tenant, canary in found.items()}
+        self._beginning = b""
+        if len(self._canaries) > 1:
+            common = _common_beginning(list(self._canaries.values()))
+            self._beginning = common if len(common) >= _COMMON else b""
+        self._searches: dict[str, TenantSearch | None] = {}
+
+    def search_for(self, tenant: str) -> TenantSearch | None:
+        """What a user of a tenant searches for; None if no other tenant has a canary."""
+        if tenant not in self._searches:
+            self._searches[tenant] = self._made(tenant)
+        return self._searches[tenant]
+
+    def _made(self, tenant: str) -> TenantSearch | None:
+        own = self._canaries.get(tenant)
+        others = {canary: name for name, canary in self._canaries.items() if canary != own}
+        if own is None or not others:
+            return None
+        # The longest first: one canary may begin like another.
+        pattern = re.compile(b"|".join(re.escape(each) for each in sorted(others, key=len, reverse=True)))
+        suspect = pattern
+        if self._beginning and not any(canary.startswith(own) for canary in others):
+            begin, end = own[: len(self._beginning)], own[len(self._beginning) :]
+            suspect = re.compile(re.escape(begin) + b"(?!" + re.escape(end) + b")")
+        return TenantSearch(others, suspect, pattern)
+
+
+def _common_beginning(texts: list[bytes]) -> bytes:
+    first, last = min(texts), max(texts)
+    for length, (one, other) in enumerate(zip(first, last, strict=False)):
+        if one != other:
+            return first[:length]
+    return min(first, last, key=len)

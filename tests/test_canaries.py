@@ -1,0 +1,172 @@
+"""All that a user receives is searched for the data of other tenants."""
+
+import asyncio
+import dataclasses
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadkit import grammar
+from loadkit.criterion import OTHERS_DATA
+from loadkit.drivers.canaries import Canaries
+from loadkit.drivers.http.client import HttpClient
+from loadkit.drivers.http.response import Head, Response
+from loadkit.recording.exact import compared, to_compare
+from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
+from loadkit.recording.recorder import Recorder
+from loadkit.recording.sample import OK
+from loadkit.target import Account, Secret
+from loadkit.users.meter import Meter
+from loadkit.verdict import Status
+from loadkit.workload.workload import Think
+from tests.builders import judge, plan_of, run_of, worker_seconds_of
+
+NOTHING_OF_OTHERS = grammar.criterion("no tenant ever sees another tenant's data")
+
+
+def account(tenant, canary):
+    return Account(f"user@{tenant}", Secret("p"), tenant, canary=Secret(canary))
+
+
+def search(own="acme", **canaries):
+    return Canaries(account(tenant, canary) for tenant, canary in canaries.items()).search_for(own)
+
+
+ALIKE = {"acme": "tk-1111", "globex": "tk-2222", "initech": "tk-3333"}
+UNLIKE = {"acme": "alpha-1", "globex": "2-beta", "initech": "gamma"}
+
+
+@pytest.mark.parametrize("canaries", [ALIKE, UNLIKE], ids=["alike", "unlike"])
+@pytest.mark.parametrize("text", ["{}", '{"rows":["%s"]}', "%s", "x%sx", '[{\\"k\\":\\"%s\\"}]'])
+def test_the_canary_of_another_tenant_is_found_anywhere_and_the_own_is_not(canaries, text):
+    found = search(**canaries)
+    own = text.replace("%s", canaries["acme"]).encode()
+    assert found.found(own) == ""
+    if "%s" in text:
+        assert found.found(own + text.replace("%s", canaries["globex"]).encode()) == "globex"
+
+
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=5, unique=True),
+    st.text("abct-", max_size=40),
+)
+def test_a_search_finds_what_a_look_at_each_canary_finds(names, text):
+    canaries = {f"t{number}": f"tk-{name}" for number, name in enumerate(names)}
+    own = canaries["t0"]
+    others = [canary for tenant, canary in canaries.items() if tenant != "t0"]
+    if any(other in own for other in others):
+        return  # such canaries cannot be told apart
+    found = Canaries(account(*each) for each in canaries.items()).search_for("t0")
+    assert bool(found.found(text.encode())) == any(other in text for other in others)
+
+
+def test_text_that_only_begins_like_a_canary_is_no_hit():
+    assert search(**ALIKE).found(b'{"name":"tk-none"}') == ""
+
+
+def test_without_another_tenant_there_is_nothing_to_search_for():
+    assert search(acme="tk-1") is None
+    assert search(own="unknown", **ALIKE) is None
+    assert Canaries([Account("a", Secret("p"), "acme")]).search_for("acme") is None
+
+
+# --- in a run
+
+
+def counted(found=0, done=100, due=100, **more):
+    seconds = worker_seconds_of(60)
+    counts = {OTHERS_DATA: found, compared(OTHERS_DATA): done, to_compare(OTHERS_DATA): due, **more}
+    named = seconds[-1].counts | {"others": {name: number for name, number in counts.items() if number}}
+    seconds[-1] = dataclasses.replace(seconds[-1], counts=named)
+    return run_of([], plan_of(60), worker_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("run", "status"),
+    [
+        (counted(), Status.PASS),
+        (counted(1), Status.FAIL),
+        (counted(done=99), Status.INCONCLUSIVE),
+        (counted(done=0, due=0), Status.INCONCLUSIVE),
+        (counted(**{MESSAGES_RECEIVED: 50, CHECKED: 5}), Status.PASS),
+        (counted(**{MESSAGES_RECEIVED: 50, CHECKED: 5, FOREIGN: 1}), Status.FAIL),
+        (counted(**{MESSAGES_RECEIVED: 50}), Status.INCONCLUSIVE),
+    ],
+    ids=["none", "one answer", "an answer unread", "nothing", "messages", "one message", "messages unread"],
+)
+def test_one_answer_or_message_of_another_tenant_fails_and_none_among_all_passes(run, status):
+    assert judge(NOTHING_OF_OTHERS, run).status is status
+
+
+# --- in a worker
+
+
+class Service:
+    """Answers each request with the next of some bodies; it is the driver too."""
+
+    instance_header = ""
+
+    def __init__(self, *bodies, encoding=""):
+        lines = f"\r\ncontent-encoding: {encoding}" if encoding else ""
+        self.head = Head(200, f"HTTP/1.1 200 OK{lines}".encode())
+        self.bodies = list(bodies)
+        self.canaries = Canaries(account(*each) for each in ALIKE.items())
+
+    def session(self):
+        return self
+
+    async def request(self, *_):
+        body = self.bodies.pop(0)
+        return Response(self.head, body, 0.1, len(body))
+
+    def close(self):
+        pass
+
+
+def received(*bodies, encoding="", **how):
+    """The recorder of a user of acme who received some bodies."""
+    recorder = Recorder(0, 0.0).population("users")
+    clock = type("Clock", (), {"now": staticmethod(lambda: 0.0)})
+    meter = Meter(recorder, clock, None, think=Think(0, 0), choices=None, timeout=1.0, tenant="acme")
+    meter.start(0.0, float("inf"))
+    client = HttpClient(meter, Service(*bodies, encoding=encoding))
+
+    async def ask():
+        for _ in bodies:
+            await client.get("/x", **how)
+        meter.settle()
+
+    asyncio.run(ask())
+    return recorder
+
+
+OWN, FOREIGN_BODY = b'{"k":"tk-1111"}', b'{"k":"tk-2222","password":"hidden"}'
+
+
+def test_each_answer_is_searched_and_one_of_another_tenant_is_counted_and_shown():
+    recorder = received(OWN, FOREIGN_BODY, OWN)
+    assert (recorder.to_search, recorder.searched, recorder.counts[OTHERS_DATA]) == (3, 3, 1)
+    (shown,) = [each for each in recorder.examples.drain() if each.outcome != OK]
+    assert shown.outcome == "data of another tenant (globex)"
+    assert '"tk-2222"' in shown.exchange.answer
+    assert "hidden" not in shown.exchange.answer
+
+
+def test_such_an_answer_fails_no_operation():
+    recorder = received(FOREIGN_BODY)
+    assert [sample.outcome for sample in recorder.requests.samples] == [OK]
+
+
+def test_a_compressed_answer_is_searched_too():
+    assert received(gzip.compress(FOREIGN_BODY), encoding="gzip").counts[OTHERS_DATA] == 1
+
+
+def test_an_answer_that_cannot_be_decompressed_was_not_searched():
+    recorder = received(b"no gzip", encoding="gzip")
+    assert (recorder.to_search, recorder.searched) == (1, 0)
+
+
+def test_what_is_not_recorded_is_not_searched():
+    assert received(FOREIGN_BODY, record=False).to_search == 0
