@@ -25,7 +25,7 @@ def member(environment, client):
 
 def query(facts, sql, *arguments):
     async def ask():
-        connection = await asyncpg.connect(facts["database"])
+        connection = await asyncpg.connect(facts["database_owner"])
         try:
             return await connection.fetchval(sql, *arguments)
         finally:
@@ -295,8 +295,7 @@ def test_the_database_itself_separates_tenants(facts):
     """Row-level security holds for the service's role, whatever its SQL says."""
 
     async def look():
-        secret = facts["database"].split("postgres:")[1]
-        connection = await asyncpg.connect(f"postgresql://metrics_service:{secret}")
+        connection = await asyncpg.connect(facts["database"])
         try:
             count = "SELECT count(*) FROM metric_events"
             unset = await connection.fetchval(count)
@@ -313,6 +312,54 @@ def test_the_database_itself_separates_tenants(facts):
             await connection.close()
 
     assert asyncio.run(look()) == (0, [1], 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO metrics VALUES ('x', 'x', 'x')",
+        "UPDATE metric_events SET value = 0",
+        "DELETE FROM tenants",
+        "TRUNCATE rollup",
+        "DROP INDEX metric_events_by_name",
+        "CREATE TABLE mine ()",
+        "CREATE TEMPORARY TABLE mine ()",
+        "SELECT * FROM remove_run('x')",
+        "SELECT api.refresh_rollup()",
+        "SET ROLE metrics_service",
+        "ALTER ROLE metrics_observer SUPERUSER",
+    ],
+)
+def test_the_observer_cannot_write_also_where_it_ends_its_read_only_default(facts, statement):
+    async def attempt():
+        connection = await asyncpg.connect(facts["database_observer"])
+        try:
+            assert await connection.fetchval("SHOW default_transaction_read_only") == "on"
+            await connection.execute("SET default_transaction_read_only = off")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(attempt())
+
+
+def test_the_observer_sees_the_rows_of_all_tenants_and_the_statements_of_the_service(facts, admin):
+    async def look():
+        connection = await asyncpg.connect(facts["database_observer"])
+        try:
+            return (
+                await connection.fetchval("SELECT count(DISTINCT tenant_id) FROM metric_events"),
+                await connection.fetchval(
+                    "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%api.credentials%'"
+                ),
+            )
+        finally:
+            await connection.close()
+
+    tenants, statements = asyncio.run(look())
+    assert tenants == 50
+    assert statements > 0
 
 
 def test_rows_of_a_run_and_only_those_are_cleaned(environment, client, admin, facts):
@@ -340,7 +387,6 @@ def test_the_key_queries_use_indexes(facts):
     async def plans():
         connection = await asyncpg.connect(facts["database"])
         try:
-            await connection.execute("SET ROLE metrics_service")
             async with connection.transaction():
                 await connection.execute("SELECT set_config('app.tenant', '1', true)")
                 return [

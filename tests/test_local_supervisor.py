@@ -67,7 +67,7 @@ def all_gone(processes):
 
 def test_up_when_it_is_up_prints_the_same_facts_and_starts_nothing(environment, up):
     again = environment.verb("up")
-    for name in ("base", "database", "prometheus", "supervisor", "instances"):
+    for name in ("base", "database", "database_observer", "prometheus", "supervisor", "instances"):
         assert again[name] == up[name]
 
 
@@ -314,7 +314,7 @@ def test_a_pool_too_small_makes_requests_wait(environment, client, up, fault):
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(lambda _: client.get("/api/v1/admin/usage", headers=token).status_code, range(200))
         assert set(answers) == {200}
-    assert sum(each_metric(up, "db_pool_acquire_waited_total")) > 0
+    assert sum(each_metric(up, "db_pool_waited_total")) > 0
     fault("pool-too-small", "off")
     assert each_metric(up, "db_pool_size") == usual
 

@@ -202,7 +202,7 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
         raise LocalError(f"--events {arguments.events}: expected at least 1")
     facts = await _order(layout, {"verb": "status"})
     began = time.monotonic()
-    filled = await seeding.fill(layout, facts["database"], arguments.events, arguments.seed, say)
+    filled = await seeding.fill(layout, facts["database_owner"], arguments.events, arguments.seed, say)
     seconds = time.monotonic() - began
     await _empty_cache(facts)
     if filled:
@@ -231,7 +231,7 @@ async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     import asyncpg
 
     facts = await _order(layout, {"verb": "status"})
-    connection = await asyncpg.connect(facts["database"], ssl=False)
+    connection = await asyncpg.connect(facts["database_owner"], ssl=False)
     try:
         async with connection.transaction():
             rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)

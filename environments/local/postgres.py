@@ -18,6 +18,7 @@ from environments.local.process import Program, accepts, bound_to_parent, start_
 DATABASE = "metrics"
 OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
+OBSERVER_ROLE = "metrics_observer"
 _HERE = Path(__file__).parent
 
 # A database for measurements, not for storage. Durability matches production with one exception: a
@@ -124,8 +125,9 @@ async def prepare(port: int, secret: str) -> None:
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
     try:
-        if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", SERVICE_ROLE):
-            await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN PASSWORD '{secret}'")
+        for role in (SERVICE_ROLE, OBSERVER_ROLE):
+            if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+                await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{secret}'")
         created_from = await connection.fetchval(
             "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1",
             DATABASE,

@@ -147,5 +147,17 @@ CREATE POLICY own_tenant ON tenants USING (id = api.tenant() OR parent_id = api.
 GRANT USAGE ON SCHEMA api TO metrics_service;
 GRANT SELECT ON tenants, users, sessions, metric_events, metrics, rollup, dashboards, widgets, idempotency_keys TO metrics_service;
 GRANT INSERT ON tenants, users, sessions, metric_events, rollup_pending, idempotency_keys TO metrics_service;
+
+-- metrics_observer only reads: the statistics of the server, and every table. It compares what was
+-- written with what is stored, so it passes row-level security, which limits rows and no rights. It
+-- has no right to write, also where a session ends its read-only default.
+ALTER ROLE metrics_observer BYPASSRLS;
+ALTER ROLE metrics_observer SET default_transaction_read_only = on;
+GRANT pg_monitor TO metrics_observer;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO metrics_observer;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO metrics_observer;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;
+
 CALL make_partitions();
 CALL index_events();
