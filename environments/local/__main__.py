@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from environments.local import control
+from environments.local.database_faults import DATABASE_FAULTS
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS
 from environments.local.layout import PROJECT, Layout
@@ -201,6 +202,8 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.events < 1:
         raise LocalError(f"--events {arguments.events}: expected at least 1")
     facts = await _order(layout, {"verb": "status"})
+    if in_database := [name for name in facts["faults"] if name in DATABASE_FAULTS]:
+        raise LocalError(f"{in_database[0]} is on: switch it off first: fault {in_database[0]} off")
     began = time.monotonic()
     filled = await seeding.fill(layout, facts["database_owner"], arguments.events, arguments.seed, say)
     seconds = time.monotonic() - began

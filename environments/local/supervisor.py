@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from environments.local import control, postgres, usage, valkey
+from environments.local.database_faults import DATABASE_FAULTS, DatabaseFault
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
 from environments.local.haproxy import SLOTS, Balancer
@@ -55,6 +56,7 @@ class Supervisor:
         self._monitor = Monitor(layout, tell)
         self._instances: dict[str, Instance] = {}
         self._faults: dict[str, dict[str, float]] = {}
+        self._database_faults: dict[str, DatabaseFault] = {}
         self._thaw: asyncio.Task[None] | None = None
         self._incidents: list[dict[str, Any]] = []
         self._expected_dead: set[str] = set()
@@ -125,6 +127,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all parts; the database last, with a clean shutdown."""
+        for fault in self._database_faults.values():
+            fault.abandon()  # the next start restores the database
         self._expected_dead = {program.name for program in self._programs()}
         fronts = [program for program in self._programs() if program is not self._postgres]
         await asyncio.gather(*(program.stop() for program in fronts))
@@ -252,13 +256,30 @@ class Supervisor:
         parameters = read_parameters(name, given)
         if self._thaw is not None and name != "freeze":
             raise LocalError("the service is frozen: no other fault can be switched until the freeze ends")
-        if name in self._faults:
+        if name in DATABASE_FAULTS:
+            await self._change_database(name, parameters if on else None)
+        elif name in self._faults:
             del self._faults[name]
             await self._act(name, None)
-        if on:
+        if on and name not in DATABASE_FAULTS:
             self._faults[name] = parameters
             await self._act(name, parameters)
         tell(f"fault {name} {'on' if on else 'off'}")
+
+    async def _change_database(self, name: str, parameters: dict[str, float] | None) -> None:
+        """Switch a fault of the database off if it is on, then on (with parameters)."""
+        make: Callable[..., DatabaseFault] = DATABASE_FAULTS[name]
+        try:
+            fault = None if parameters is None else make(self._dsn, tell, **parameters)
+            if name in self._database_faults:
+                await self._database_faults[name].end()
+                del self._database_faults[name], self._faults[name]
+            if fault is not None and parameters is not None:
+                # Before it begins: what it did before an error can be switched off.
+                self._database_faults[name], self._faults[name] = fault, parameters
+                await fault.begin()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise LocalError(f"{name}: the database cannot be changed: {error}") from None
 
     async def _act(self, name: str, parameters: dict[str, float] | None) -> None:
         """Switch a fault on (with parameters) or off (without)."""
