@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from environments.local.faults import FAULTS
-from tests.local_environment import LocalEnvironment, environment, eventually
+from tests.local_environment import PROJECT, LocalEnvironment, environment, eventually
 
 pytestmark = pytest.mark.environment
 __all__ = ["environment"]
@@ -191,6 +191,26 @@ def test_seeding_makes_exactly_so_many_events_and_a_second_time_nothing(environm
     assert environment.verb("seed", "--events", "30000", "--seed", "5")["seeded"] is False
     with environment.client(up) as client:
         environment.log_in(client)
+
+
+def test_an_interrupted_seeding_leaves_the_data_of_before_and_can_be_repeated(environment, up):
+    before = environment.verb("status")["rows"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "environments.local", "seed", "--events", "3M", "--seed", "6"],
+        cwd=PROJECT,
+        env={**os.environ, "METRICS_LOCAL_DIR": str(environment.directory)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as seeding:
+        assert "seeding: [" in seeding.stderr.readline()
+        seeding.send_signal(signal.SIGINT)
+        lines = seeding.stderr.read().splitlines()
+    assert seeding.returncode == 130
+    assert lines[-1] == "interrupted"
+    assert not [line for line in lines[:-1] if not line.startswith("seeding: ")]
+    assert environment.verb("status")["rows"] == before
+    assert environment.verb("seed", "--events", "20k", "--seed", "6")["seeded"] is True
+    assert environment.verb("status")["rows"]["metric_events"] == 20_000
 
 
 @pytest.mark.parametrize(

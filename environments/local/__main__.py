@@ -209,7 +209,8 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = time.monotonic() - began
     await _empty_cache(facts)
     if filled:
-        say(f"{arguments.events:,} events in {seconds:.1f} s")
+        rate = arguments.events / seconds
+        say(f"{arguments.events:,} events in {seconds:.1f} s: {rate:,.0f} rows/s, indexes included")
     facts = await _order(layout, {"verb": "status"})
     return {"seeded": filled, "seconds": seconds, "rows": facts["rows"], "accounts": facts["accounts"]}
 
@@ -252,7 +253,7 @@ async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:
 def count(text: str) -> int:
     """A count: 100000, 100_000, 100,000 or 10M."""
     digits = text.replace(",", "").replace("_", "")
-    factor = {"k": 1_000, "M": 1_000_000}.get(digits[-1:], 1)
+    factor = {"k": 1_000, "m": 1_000_000}.get(digits[-1:].lower(), 1)
     return int(float(digits[:-1]) * factor) if factor > 1 else int(digits)
 
 
@@ -304,6 +305,9 @@ def main() -> int:
     except LocalError as error:
         say(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
     return 0
 
 

@@ -78,7 +78,7 @@ def execute(options: argparse.Namespace) -> int:
         chosen.control.call(
             options.verb,
             *_arguments(options),
-            progress=None if options.verb == "faults" else _print_progress,
+            progress=None if options.verb == "faults" else _Progress(),
         )
     )
     if options.json:
@@ -113,8 +113,21 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return []
 
 
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr)
+class _Progress:
+    """Prints the progress of a verb; on a terminal, a line replaces the last one of its topic.
+
+    The topic is what comes before the first colon: "seeding: 30,000 of 100,000".
+    """
+
+    def __init__(self) -> None:
+        self._topic = ""
+
+    def __call__(self, line: str) -> None:
+        topic, colon, _ = line.partition(": ")
+        again = bool(colon) and topic == self._topic and sys.stderr.isatty()
+        self._topic = topic if colon else ""
+        # Up one line, to its beginning, and clear it: ECMA-48.
+        print(f"\x1b[1A\r\x1b[2K{line}" if again else line, file=sys.stderr)
 
 
 _MULTIPLES = {"k": 1_000, "m": 1_000_000}
