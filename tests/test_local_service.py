@@ -23,9 +23,9 @@ def member(environment, client):
     return environment.log_in(client, role="member")
 
 
-def query(facts, sql, *arguments):
+def query(facts, sql, *arguments, role="database_owner"):
     async def ask():
-        connection = await asyncpg.connect(facts["database_owner"])
+        connection = await asyncpg.connect(facts[role])
         try:
             return await connection.fetchval(sql, *arguments)
         finally:
@@ -134,6 +134,47 @@ def test_the_same_idempotency_key_stores_once_also_at_the_same_time(client, admi
     assert len({answer.text for answer in answers}) == 1
     assert sum("Idempotent-Replay" in answer.headers for answer in answers) == 15
     assert query(facts, "SELECT count(*) FROM metric_events WHERE run_id = $1", f"idempotency-{kind}") == 1
+
+
+def observed(facts, sql, *arguments):
+    return query(facts, sql, *arguments, role="database_observer")
+
+
+def test_the_observer_finds_each_row_of_a_run_by_the_id_that_its_writer_chose(client, admin, facts):
+    headers = {**admin, "X-Run-Id": "own-ids"}
+    chosen = [str(uuid.uuid4()) for _ in range(3)]
+    body = {"events": [{**EVENT, "id": each} for each in chosen]}
+    answer = client.post("/api/v1/metrics/events", headers=headers, json=body)
+    assert answer.json()["ids"] == chosen  # in the order of the events
+    found = observed(facts, "SELECT array_agg(id::text) FROM metric_events WHERE run_id = 'own-ids'")
+    assert sorted(found) == sorted(chosen)
+
+
+def test_an_id_that_is_used_again_at_the_same_time_is_409_and_nothing_of_the_batch_is_stored(
+    client, admin, facts
+):
+    event = {**EVENT, "id": str(uuid.uuid4()), "time": datetime.now(UTC).isoformat()}
+
+    def post(*events):
+        headers = {**admin, "X-Run-Id": "reused"}
+        return client.post("/api/v1/metrics/events", headers=headers, json={"events": events}).status_code
+
+    assert (post(event), post(EVENT, event), post(event, event)) == (201, 409, 409)
+    assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'reused'") == 1
+
+
+def test_who_got_no_answer_finds_the_write_by_its_key(client, admin, facts):
+    key = str(uuid.uuid4())
+    headers = {**admin, "X-Run-Id": "unanswered", "Idempotency-Key": key}
+    with client.stream("POST", "/api/v1/metrics/events", headers=headers, json={"events": [EVENT] * 2}):
+        pass  # the answer is not read
+    found = observed(
+        facts, "SELECT ids::text[] FROM idempotency_keys WHERE run_id = 'unanswered' AND key = $1", key
+    )
+    again = client.post("/api/v1/metrics/events", headers=headers, json={"events": [EVENT] * 2})
+    assert again.headers["Idempotent-Replay"] == "true"
+    assert again.json()["ids"] == found
+    assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'unanswered'") == 2
 
 
 def test_the_same_key_of_another_tenant_is_another_key(client, admin, stranger):
