@@ -55,6 +55,7 @@ def env(capsys, *arguments) -> tuple[int, str]:
     [
         (["scale", "other", "4"], ["scale", "4"]),
         (["scale", "4"], ["scale", "4"]),
+        (["up", "other"], ["up"]),
         (["fault", "local", "slow", "on"], ["fault", "slow", "on"]),
         (["fault", "slow", "off"], ["fault", "slow", "off"]),
         (
@@ -71,6 +72,11 @@ def env(capsys, *arguments) -> tuple[int, str]:
 def test_a_verb_is_handed_to_the_control_command(project: Path, capsys, arguments, told):
     code, out = env(capsys, arguments[0], *arguments[1:], "--json")
     assert (code, json.loads(out)) == (0, {"told": told})
+
+
+def test_options_after_two_hyphens_are_handed_to_the_control_command(project: Path, capsys):
+    code, out = env(capsys, "up", "--json", "other", "--", "--pgbouncer", "--size=4")
+    assert (code, json.loads(out)) == (0, {"told": ["up", "--pgbouncer", "--size=4"]})
 
 
 @pytest.mark.parametrize(

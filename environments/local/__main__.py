@@ -40,6 +40,8 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     if control.is_supervised(layout):
         facts = await _wait_until_up(layout, None, 0)
         if facts is not None and not _unexplained_dead(facts):
+            if arguments.pgbouncer and "pgbouncer" not in facts["parts"]:
+                raise LocalError("the environment is up without PgBouncer: stop it first: loadkit env down")
             return facts
         say("some parts of the environment are dead: restarting it")
         await down(layout, arguments)
@@ -48,6 +50,8 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "environments.local.supervisor", f"--instances={arguments.instances}"]
     if arguments.owner is not None:
         command.append(f"--owner={arguments.owner}")
+    if arguments.pgbouncer:
+        command.append("--pgbouncer")
     process = _detach(command, log)
     facts = await _wait_until_up(layout, process, beginning)
     if facts is None:
@@ -276,6 +280,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--owner", type=int, metavar="PID", help="stop the environment when this process ends"
     )
     starting.add_argument("--instances", type=int, default=2, metavar="N", help="number of instances (2)")
+    starting.add_argument(
+        "--pgbouncer", action="store_true", help="put PgBouncer in front of the address `database`"
+    )
     verb(down)
     verb(status)
     reading = verb(logs)

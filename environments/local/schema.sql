@@ -162,7 +162,11 @@ GRANT pg_monitor TO metrics_observer;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO metrics_observer;
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO metrics_observer;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$;
+DO $$ BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    -- For bulk loads: COPY does not write to tables with row-level security.
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO metrics_service', current_database());
+END $$;
 
 CALL make_partitions();
 CALL index_events();

@@ -39,6 +39,13 @@ def add(command: argparse.ArgumentParser) -> None:
             "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
         )
         one.add_argument("--json", action="store_true", help="print the environment's report as JSON")
+        if verb == "up":
+            one.add_argument(
+                "more",
+                nargs="*",
+                metavar="-- OPTION",
+                help="options of the environment's own, after --: up local -- --pgbouncer",
+            )
         if verb == "seed":
             one.add_argument(
                 "--events", default="100k", help="number of events: 250000, 100k, 10M (default: 100k)"
@@ -102,6 +109,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
         case "logs":
             return ["--lines", str(options.lines), *([options.part] if options.part else [])]
+        case "up":
+            return list(options.more)
         case "scale":
             return [str(options.instances)]
         case "fault":
