@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadkit import cli
+from loadkit.cli import env as command
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +55,7 @@ def env(capsys, *arguments) -> tuple[int, str]:
     [
         (["scale", "other", "4"], ["scale", "4"]),
         (["scale", "4"], ["scale", "4"]),
+        (["up", "other"], ["up"]),
         (["fault", "local", "slow", "on"], ["fault", "slow", "on"]),
         (["fault", "slow", "off"], ["fault", "slow", "off"]),
         (
@@ -62,6 +64,7 @@ def env(capsys, *arguments) -> tuple[int, str]:
         ),
         (["clean", "local", "--run", "20261123-1502-ab12"], ["clean", "--run", "20261123-1502-ab12"]),
         (["seed", "local", "--events", "10M"], ["seed", "--events", "10000000", "--seed", "1"]),
+        (["seed", "local", "--events", "500k"], ["seed", "--events", "500000", "--seed", "1"]),
         (["logs", "echo"], ["logs", "--lines", "20"]),
         (["logs", "echo", "postgres", "--lines", "5"], ["logs", "--lines", "5", "postgres"]),
     ],
@@ -69,6 +72,28 @@ def env(capsys, *arguments) -> tuple[int, str]:
 def test_a_verb_is_handed_to_the_control_command(project: Path, capsys, arguments, told):
     code, out = env(capsys, arguments[0], *arguments[1:], "--json")
     assert (code, json.loads(out)) == (0, {"told": told})
+
+
+def test_options_after_two_hyphens_are_handed_to_the_control_command(project: Path, capsys):
+    code, out = env(capsys, "up", "--json", "other", "--", "--pgbouncer", "--size=4")
+    assert (code, json.loads(out)) == (0, {"told": ["up", "--pgbouncer", "--size=4"]})
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "printed"),
+    [
+        (True, "up\nseeding: 1 of 3\n\x1b[1A\r\x1b[2Kseeding: 2 of 3\n3 events\nseeding: 1 of 4\n"),
+        (False, "up\nseeding: 1 of 3\nseeding: 2 of 3\n3 events\nseeding: 1 of 4\n"),
+    ],
+)
+def test_on_a_terminal_a_line_of_progress_replaces_the_last_one_of_its_topic(
+    monkeypatch, capsys, is_terminal, printed
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    progress = command._Progress()
+    for line in ("up", "seeding: 1 of 3", "seeding: 2 of 3", "3 events", "seeding: 1 of 4"):
+        progress(line)
+    assert capsys.readouterr().err == printed
 
 
 def test_faults_are_listed_with_their_parameters_a_line_each(project: Path, capsys):

@@ -58,7 +58,7 @@ def test_a_pool_with_a_free_connection_does_not_wait():
         pool = await open_pool(2)
         await pool.take()
         await pool.take()
-        assert (pool.used, pool.acquired, pool.waited, pool.waiting) == (2, 2, 0, 0)
+        assert (pool.used, pool.acquired, pool.unwaited, pool.waited, pool.waiting) == (2, 2, 2, 0, 0)
 
     asyncio.run(run())
 
@@ -77,6 +77,7 @@ def test_who_waits_longest_gets_the_connection_that_is_given_back():
         users = [asyncio.create_task(user(name)) for name in "abc"]
         await asyncio.sleep(0)
         assert (pool.waiting, pool.waited) == (3, 3)
+        assert (pool.acquired, pool.unwaited) == (4, 1)
         pool.give_back(connection)
         await asyncio.gather(*users)
         assert order == ["a", "b", "c"]

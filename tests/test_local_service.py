@@ -23,9 +23,9 @@ def member(environment, client):
     return environment.log_in(client, role="member")
 
 
-def query(facts, sql, *arguments):
+def query(facts, sql, *arguments, role="database_owner"):
     async def ask():
-        connection = await asyncpg.connect(facts["database"])
+        connection = await asyncpg.connect(facts[role])
         try:
             return await connection.fetchval(sql, *arguments)
         finally:
@@ -134,6 +134,47 @@ def test_the_same_idempotency_key_stores_once_also_at_the_same_time(client, admi
     assert len({answer.text for answer in answers}) == 1
     assert sum("Idempotent-Replay" in answer.headers for answer in answers) == 15
     assert query(facts, "SELECT count(*) FROM metric_events WHERE run_id = $1", f"idempotency-{kind}") == 1
+
+
+def observed(facts, sql, *arguments):
+    return query(facts, sql, *arguments, role="database_observer")
+
+
+def test_the_observer_finds_each_row_of_a_run_by_the_id_that_its_writer_chose(client, admin, facts):
+    headers = {**admin, "X-Run-Id": "own-ids"}
+    chosen = [str(uuid.uuid4()) for _ in range(3)]
+    body = {"events": [{**EVENT, "id": each} for each in chosen]}
+    answer = client.post("/api/v1/metrics/events", headers=headers, json=body)
+    assert answer.json()["ids"] == chosen  # in the order of the events
+    found = observed(facts, "SELECT array_agg(id::text) FROM metric_events WHERE run_id = 'own-ids'")
+    assert sorted(found) == sorted(chosen)
+
+
+def test_an_id_that_is_used_again_at_the_same_time_is_409_and_nothing_of_the_batch_is_stored(
+    client, admin, facts
+):
+    event = {**EVENT, "id": str(uuid.uuid4()), "time": datetime.now(UTC).isoformat()}
+
+    def post(*events):
+        headers = {**admin, "X-Run-Id": "reused"}
+        return client.post("/api/v1/metrics/events", headers=headers, json={"events": events}).status_code
+
+    assert (post(event), post(EVENT, event), post(event, event)) == (201, 409, 409)
+    assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'reused'") == 1
+
+
+def test_who_got_no_answer_finds_the_write_by_its_key(client, admin, facts):
+    key = str(uuid.uuid4())
+    headers = {**admin, "X-Run-Id": "unanswered", "Idempotency-Key": key}
+    with client.stream("POST", "/api/v1/metrics/events", headers=headers, json={"events": [EVENT] * 2}):
+        pass  # the answer is not read
+    found = observed(
+        facts, "SELECT ids::text[] FROM idempotency_keys WHERE run_id = 'unanswered' AND key = $1", key
+    )
+    again = client.post("/api/v1/metrics/events", headers=headers, json={"events": [EVENT] * 2})
+    assert again.headers["Idempotent-Replay"] == "true"
+    assert again.json()["ids"] == found
+    assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'unanswered'") == 2
 
 
 def test_the_same_key_of_another_tenant_is_another_key(client, admin, stranger):
@@ -295,8 +336,7 @@ def test_the_database_itself_separates_tenants(facts):
     """Row-level security holds for the service's role, whatever its SQL says."""
 
     async def look():
-        secret = facts["database"].split("postgres:")[1]
-        connection = await asyncpg.connect(f"postgresql://metrics_service:{secret}")
+        connection = await asyncpg.connect(facts["database"])
         try:
             count = "SELECT count(*) FROM metric_events"
             unset = await connection.fetchval(count)
@@ -313,6 +353,54 @@ def test_the_database_itself_separates_tenants(facts):
             await connection.close()
 
     assert asyncio.run(look()) == (0, [1], 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO metrics VALUES ('x', 'x', 'x')",
+        "UPDATE metric_events SET value = 0",
+        "DELETE FROM tenants",
+        "TRUNCATE rollup",
+        "DROP INDEX metric_events_by_name",
+        "CREATE TABLE mine ()",
+        "CREATE TEMPORARY TABLE mine ()",
+        "SELECT * FROM remove_run('x')",
+        "SELECT api.refresh_rollup()",
+        "SET ROLE metrics_service",
+        "ALTER ROLE metrics_observer SUPERUSER",
+    ],
+)
+def test_the_observer_cannot_write_also_where_it_ends_its_read_only_default(facts, statement):
+    async def attempt():
+        connection = await asyncpg.connect(facts["database_observer"])
+        try:
+            assert await connection.fetchval("SHOW default_transaction_read_only") == "on"
+            await connection.execute("SET default_transaction_read_only = off")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(attempt())
+
+
+def test_the_observer_sees_the_rows_of_all_tenants_and_the_statements_of_the_service(facts, admin):
+    async def look():
+        connection = await asyncpg.connect(facts["database_observer"])
+        try:
+            return (
+                await connection.fetchval("SELECT count(DISTINCT tenant_id) FROM metric_events"),
+                await connection.fetchval(
+                    "SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%api.credentials%'"
+                ),
+            )
+        finally:
+            await connection.close()
+
+    tenants, statements = asyncio.run(look())
+    assert tenants == 50
+    assert statements > 0
 
 
 def test_rows_of_a_run_and_only_those_are_cleaned(environment, client, admin, facts):
@@ -340,7 +428,6 @@ def test_the_key_queries_use_indexes(facts):
     async def plans():
         connection = await asyncpg.connect(facts["database"])
         try:
-            await connection.execute("SET ROLE metrics_service")
             async with connection.transaction():
                 await connection.execute("SELECT set_config('app.tenant', '1', true)")
                 return [

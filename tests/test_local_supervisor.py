@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from environments.local.faults import FAULTS
-from tests.local_environment import LocalEnvironment, environment, eventually
+from tests.local_environment import PROJECT, LocalEnvironment, environment, eventually
 
 pytestmark = pytest.mark.environment
 __all__ = ["environment"]
@@ -67,7 +67,7 @@ def all_gone(processes):
 
 def test_up_when_it_is_up_prints_the_same_facts_and_starts_nothing(environment, up):
     again = environment.verb("up")
-    for name in ("base", "database", "prometheus", "supervisor", "instances"):
+    for name in ("base", "database", "database_observer", "prometheus", "supervisor", "instances"):
         assert again[name] == up[name]
 
 
@@ -193,6 +193,26 @@ def test_seeding_makes_exactly_so_many_events_and_a_second_time_nothing(environm
         environment.log_in(client)
 
 
+def test_an_interrupted_seeding_leaves_the_data_of_before_and_can_be_repeated(environment, up):
+    before = environment.verb("status")["rows"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "environments.local", "seed", "--events", "3M", "--seed", "6"],
+        cwd=PROJECT,
+        env={**os.environ, "METRICS_LOCAL_DIR": str(environment.directory)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as seeding:
+        assert "seeding: [" in seeding.stderr.readline()
+        seeding.send_signal(signal.SIGINT)
+        lines = seeding.stderr.read().splitlines()
+    assert seeding.returncode == 130
+    assert lines[-1] == "interrupted"
+    assert not [line for line in lines[:-1] if not line.startswith("seeding: ")]
+    assert environment.verb("status")["rows"] == before
+    assert environment.verb("seed", "--events", "20k", "--seed", "6")["seeded"] is True
+    assert environment.verb("status")["rows"]["metric_events"] == 20_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -314,7 +334,7 @@ def test_a_pool_too_small_makes_requests_wait(environment, client, up, fault):
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(lambda _: client.get("/api/v1/admin/usage", headers=token).status_code, range(200))
         assert set(answers) == {200}
-    assert sum(each_metric(up, "db_pool_acquire_waited_total")) > 0
+    assert sum(each_metric(up, "db_pool_waited_total")) > 0
     fault("pool-too-small", "off")
     assert each_metric(up, "db_pool_size") == usual
 

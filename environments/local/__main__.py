@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from environments.local import control
+from environments.local.database_faults import DATABASE_FAULTS
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS
 from environments.local.layout import PROJECT, Layout
@@ -39,6 +40,8 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     if control.is_supervised(layout):
         facts = await _wait_until_up(layout, None, 0)
         if facts is not None and not _unexplained_dead(facts):
+            if arguments.pgbouncer and "pgbouncer" not in facts["parts"]:
+                raise LocalError("the environment is up without PgBouncer: stop it first: loadkit env down")
             return facts
         say("some parts of the environment are dead: restarting it")
         await down(layout, arguments)
@@ -47,6 +50,8 @@ async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "environments.local.supervisor", f"--instances={arguments.instances}"]
     if arguments.owner is not None:
         command.append(f"--owner={arguments.owner}")
+    if arguments.pgbouncer:
+        command.append("--pgbouncer")
     process = _detach(command, log)
     facts = await _wait_until_up(layout, process, beginning)
     if facts is None:
@@ -201,12 +206,15 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.events < 1:
         raise LocalError(f"--events {arguments.events}: expected at least 1")
     facts = await _order(layout, {"verb": "status"})
+    if in_database := [name for name in facts["faults"] if name in DATABASE_FAULTS]:
+        raise LocalError(f"{in_database[0]} is on: switch it off first: fault {in_database[0]} off")
     began = time.monotonic()
-    filled = await seeding.fill(layout, facts["database"], arguments.events, arguments.seed, say)
+    filled = await seeding.fill(layout, facts["database_owner"], arguments.events, arguments.seed, say)
     seconds = time.monotonic() - began
     await _empty_cache(facts)
     if filled:
-        say(f"{arguments.events:,} events in {seconds:.1f} s")
+        rate = arguments.events / seconds
+        say(f"{arguments.events:,} events in {seconds:.1f} s: {rate:,.0f} rows/s, indexes included")
     facts = await _order(layout, {"verb": "status"})
     return {"seeded": filled, "seconds": seconds, "rows": facts["rows"], "accounts": facts["accounts"]}
 
@@ -231,7 +239,7 @@ async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     import asyncpg
 
     facts = await _order(layout, {"verb": "status"})
-    connection = await asyncpg.connect(facts["database"], ssl=False)
+    connection = await asyncpg.connect(facts["database_owner"], ssl=False)
     try:
         async with connection.transaction():
             rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)
@@ -249,7 +257,7 @@ async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:
 def count(text: str) -> int:
     """A count: 100000, 100_000, 100,000 or 10M."""
     digits = text.replace(",", "").replace("_", "")
-    factor = {"k": 1_000, "M": 1_000_000}.get(digits[-1:], 1)
+    factor = {"k": 1_000, "m": 1_000_000}.get(digits[-1:].lower(), 1)
     return int(float(digits[:-1]) * factor) if factor > 1 else int(digits)
 
 
@@ -272,6 +280,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--owner", type=int, metavar="PID", help="stop the environment when this process ends"
     )
     starting.add_argument("--instances", type=int, default=2, metavar="N", help="number of instances (2)")
+    starting.add_argument(
+        "--pgbouncer", action="store_true", help="put PgBouncer in front of the address `database`"
+    )
     verb(down)
     verb(status)
     reading = verb(logs)
@@ -301,6 +312,9 @@ def main() -> int:
     except LocalError as error:
         say(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
     return 0
 
 

@@ -1,10 +1,13 @@
-"""Finds the programs: on PATH, else in PyPI wheels; Prometheus else in the Debian package."""
+"""Finds the programs: on PATH, else in PyPI wheels or, where there are none, in Debian packages."""
 
 import importlib.util
+import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from environments.local.errors import LocalError
@@ -43,53 +46,91 @@ def _wheel(package: str) -> Path:
     return Path(found.origin).parent
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A program's file, and the environment variables that it needs."""
+
+    file: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+
 def prometheus(programs: Path, tell: Callable[[str], None]) -> Path:
-    """Prometheus from PATH, or from `programs`, where Debian's package is unpacked on first use.
+    """Prometheus from PATH, or from Debian's package. Raises LocalError."""
+    return _debian("prometheus", "usr/bin/prometheus", "Prometheus", programs, tell).file
+
+
+def pgbouncer(programs: Path, tell: Callable[[str], None]) -> Installed:
+    """PgBouncer from PATH, or from Debian's package. Raises LocalError."""
+    return _debian("pgbouncer", "usr/sbin/pgbouncer", "PgBouncer", programs, tell)
+
+
+def _debian(package: str, file: str, title: str, programs: Path, tell: Callable[[str], None]) -> Installed:
+    """A program from PATH, or from `programs`, where Debian's package is unpacked on first use.
 
     It needs neither root nor existing package lists. Raises LocalError.
     """
-    found = shutil.which("prometheus")
+    # Debian has some servers' programs in directories that are not on every user's PATH.
+    found = shutil.which(package, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found is not None:
-        return Path(found)
-    unpacked = programs / "prometheus" / platform.machine()
-    program = unpacked / "usr" / "bin" / "prometheus"
-    if program.exists():
-        return program
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise LocalError(
-            "Prometheus is not on PATH and there is no apt-get to fetch it with: install prometheus"
-        )
-    tell("fetching Prometheus (Debian package, once)")
-    draft = programs / "prometheus" / "draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "root").mkdir(parents=True)
-    package = _download("prometheus", draft)
-    _run(["dpkg-deb", "-x", str(package), str(draft / "root")], draft)
-    shutil.rmtree(unpacked, ignore_errors=True)
-    (draft / "root").rename(unpacked)
-    shutil.rmtree(draft)
-    return program
+        return Installed(Path(found))
+    unpacked = programs / package / platform.machine()
+    if not (unpacked / file).exists():
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise LocalError(
+                f"{title} is not on PATH and there is no apt-get to fetch it with: install {package}"
+            )
+        tell(f"fetching {title} (Debian package, once)")
+        draft = programs / package / "draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        (draft / "root").mkdir(parents=True)
+        try:
+            _fetch(package, draft)
+        except subprocess.CalledProcessError as error:
+            output = (error.stderr.strip() or error.stdout.strip() or "no output").splitlines()[-1]
+            raise LocalError(
+                f"{title} could not be fetched ({' '.join(error.cmd[:2])}: {output}): install {package}"
+            ) from None
+        shutil.rmtree(unpacked, ignore_errors=True)
+        (draft / "root").rename(unpacked)
+        shutil.rmtree(draft)
+    libraries = sorted({str(each.parent) for each in unpacked.rglob("lib*.so.*")})
+    return Installed(unpacked / file, {"LD_LIBRARY_PATH": ":".join(libraries)} if libraries else {})
 
 
-def _download(package: str, directory: Path) -> Path:
-    """Download a Debian package with private package lists, which need no privileges."""
+def _fetch(package: str, draft: Path) -> None:
+    """Unpack a package, and those of its libraries that this machine lacks, in `draft`/root."""
     for name in ("lists/partial", "archives/partial"):
-        (directory / name).mkdir(parents=True)
+        (draft / name).mkdir(parents=True)
     own_state = [
-        f"-oDir::State::lists={directory}/lists",
-        f"-oDir::Cache={directory}",
+        f"-oDir::State::lists={draft}/lists",
+        f"-oDir::Cache={draft}",
         "-oAPT::Sandbox::User=",  # apt's unprivileged user cannot write here
         "-oDebug::NoLocking=true",
     ]
-    _run(["apt-get", "-qq", *own_state, "update"], directory)
-    _run(["apt-get", "-qq", *own_state, "download", package], directory)
-    return next(directory.glob(f"{package}_*.deb"))
+    _run(["apt-get", "-qq", *own_state, "update"], draft)
+
+    def unpack(name: str) -> Path:
+        _run(["apt-get", "-qq", *own_state, "download", name], draft)
+        file = next(draft.glob(f"{name}_*.deb"))
+        _run(["dpkg-deb", "-x", str(file), str(draft / "root")], draft)
+        return file
+
+    depends = _run(["dpkg-deb", "-f", str(unpack(package)), "Depends"], draft)
+    for name in re.findall(r"(?:^|, )(lib[a-z0-9.+-]+)", depends):
+        if not _is_installed(name):
+            unpack(name)
 
 
-def _run(command: list[str], directory: Path) -> None:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        output = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise LocalError(
-            f"Prometheus could not be fetched ({' '.join(command[:2])}: {output}): install prometheus"
-        )
+def _is_installed(package: str) -> bool:
+    done = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Status}", package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode == 0 and "installed" in done.stdout.split()
+
+
+def _run(command: list[str], directory: Path) -> str:
+    """The output. Raises CalledProcessError."""
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout

@@ -49,6 +49,34 @@ FAULTS = {
         "a share of the WebSocket connections is neither written to nor read from", {"share": 0.1}
     ),
     "reconnect-refused": Fault("refuses WebSocket handshakes for a time (503)", {"seconds": 20.0}),
+    "missing-index": Fault("the index of events by name does not exist", {}, in_service=False),
+    "writes-dropped": Fault(
+        "a share of the events is acknowledged and not stored", {"share": 0.01}, in_service=False
+    ),
+    "writes-doubled": Fault(
+        "a share of the events is stored twice, a microsecond apart", {"share": 0.01}, in_service=False
+    ),
+    "foreign-rows": Fault(
+        "a share of the reads of events gets rows of another tenant", {"share": 0.01}, in_service=False
+    ),
+    "lock-held": Fault(
+        "a lock, once per period, for which writers of events wait",
+        {"seconds": 3.0, "period": 10.0},
+        in_service=False,
+    ),
+    "deadlocks": Fault(
+        "two sessions of the fault's own deadlock at intervals", {"every": 5.0}, in_service=False
+    ),
+    "autovacuum-off": Fault(
+        "dead rows, so many per second, stay in the table of the dashboard's sums",
+        {"rate": 10_000},
+        in_service=False,
+    ),
+    "slow-disk": Fault(
+        "commits wait for the disk, and each flush takes longer (at most 0.1 s); reads stay fast",
+        {"delay": 0.05},
+        in_service=False,
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from environments.local import binaries
+from environments.local import binaries, database_faults
 from environments.local.errors import LocalError
 from environments.local.layout import Layout
 from environments.local.process import Program, accepts, bound_to_parent, start_listening
@@ -18,11 +18,14 @@ from environments.local.process import Program, accepts, bound_to_parent, start_
 DATABASE = "metrics"
 OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
+OBSERVER_ROLE = "metrics_observer"
 _HERE = Path(__file__).parent
 
 # A database for measurements, not for storage. Durability matches production with one exception: a
 # commit does not wait for the disk. An operating-system crash may lose the last moment; a crash of
-# PostgreSQL loses nothing.
+# PostgreSQL loses nothing. A fault changes it while the server runs, so it is in the cluster's file,
+# which is written anew at each start. The other settings are given on the command line.
+_CHANGEABLE = "synchronous_commit = off\n"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": ".",  # the cluster
@@ -30,7 +33,6 @@ _SETTINGS = {
     "shared_buffers": "64MB",  # more would be memory that the kernel cannot take back
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
-    "synchronous_commit": "off",
     "wal_level": "minimal",  # bulk loads into tables emptied in the same transaction need no log
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
@@ -88,6 +90,7 @@ async def start(layout: Layout) -> tuple[Program, int]:
     # The lock proves that no supervisor runs, so no server does; a process with the old pid is
     # another one.
     (files / "postmaster.pid").unlink(missing_ok=True)
+    (files / "postgresql.auto.conf").write_text(_CHANGEABLE)
 
     def make(port: int) -> Program:
         settings = [f"-c{name}={value}" for name, value in {**_SETTINGS, "port": str(port)}.items()]
@@ -124,8 +127,9 @@ async def prepare(port: int, secret: str) -> None:
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
     try:
-        if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", SERVICE_ROLE):
-            await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN PASSWORD '{secret}'")
+        for role in (SERVICE_ROLE, OBSERVER_ROLE):
+            if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
+                await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{secret}'")
         created_from = await connection.fetchval(
             "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1",
             DATABASE,
@@ -143,6 +147,7 @@ async def prepare(port: int, secret: str) -> None:
                 await connection.execute(f"COMMENT ON DATABASE {DATABASE} IS '{digest}'")
         await connection.execute("CALL make_partitions()")
         await connection.execute((_HERE / "queries.sql").read_text())
+        await database_faults.restore(connection)
     finally:
         await connection.close()
 

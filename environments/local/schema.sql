@@ -64,11 +64,16 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Apart from the others, because a fault drops it.
+CREATE PROCEDURE index_events_by_name() LANGUAGE sql AS $$
+    CREATE INDEX IF NOT EXISTS metric_events_by_name ON metric_events (tenant_id, name, time, id);
+$$;
+
 -- These indexes are dropped before a bulk load and created again after it.
 CREATE PROCEDURE index_events() LANGUAGE plpgsql AS $$
 BEGIN
     ALTER TABLE metric_events ADD CONSTRAINT metric_events_pkey PRIMARY KEY (tenant_id, time, id);
-    CREATE INDEX metric_events_by_name ON metric_events (tenant_id, name, time, id);
+    CALL index_events_by_name();
     -- A run's rows are adjacent at the heap's end: a block range index finds them and costs no writes.
     CREATE INDEX metric_events_by_run ON metric_events USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
 END $$;
@@ -147,5 +152,21 @@ CREATE POLICY own_tenant ON tenants USING (id = api.tenant() OR parent_id = api.
 GRANT USAGE ON SCHEMA api TO metrics_service;
 GRANT SELECT ON tenants, users, sessions, metric_events, metrics, rollup, dashboards, widgets, idempotency_keys TO metrics_service;
 GRANT INSERT ON tenants, users, sessions, metric_events, rollup_pending, idempotency_keys TO metrics_service;
+
+-- metrics_observer only reads: the statistics of the server, and every table. It compares what was
+-- written with what is stored, so it passes row-level security, which limits rows and no rights. It
+-- has no right to write, also where a session ends its read-only default.
+ALTER ROLE metrics_observer BYPASSRLS;
+ALTER ROLE metrics_observer SET default_transaction_read_only = on;
+GRANT pg_monitor TO metrics_observer;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO metrics_observer;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO metrics_observer;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+DO $$ BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    -- For bulk loads: COPY does not write to tables with row-level security.
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO metrics_service', current_database());
+END $$;
+
 CALL make_partitions();
 CALL index_events();

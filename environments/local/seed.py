@@ -2,18 +2,23 @@
 
 Numpy generates the rows as columns, which are sent in COPY's binary format: a record with fields of
 fixed widths *is* a row of that format. Only names vary in width, so each name's rows are a separate
-block.
+block. A thread generates the next rows while PostgreSQL stores the last ones, so two cores work.
+More connections would not be faster, and would give up the one transaction.
 """
 
+import asyncio
+import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
+from environments.local.errors import LocalError
 from environments.local.layout import Layout, write_json
 from environments.local.service.tokens import TenantKeys, hash_password
 
@@ -25,6 +30,15 @@ _EVENTS_PER_SESSION = 20
 _CHUNK = 250_000  # events per chunk: some 25 MB
 _PLATFORMS = ("web", "ios", "android", "server")
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+_DAY = 86_400.0
+_RHYTHM = 0.7
+"""How far the rate of events is above its mean at 15:00 UTC, and below it at 03:00."""
+_BYTES_PER_EVENT = 330
+"""On disk: the row, its indexes, its share of a session, and what building the indexes takes."""
+_RESERVE = 300_000_000
+"""Bytes that stay free: the write-ahead log of a load."""
+_LINE_SECONDS = 0.5
+_BAR = 24
 
 # Name, category, unit, median value. The first are the most frequent (Zipf).
 METRICS = (
@@ -53,6 +67,19 @@ METRICS = (
     ("crash", "errors", "1", 1.0),
     ("refund", "business", "EUR", 25.0),
 )
+# How values depend on each other: the powers of the hour's load, the tenant's pace and the session's
+# pace that they are multiplied with. A latency is high where there are many requests at the time.
+_DEPENDENCE = {
+    "page.load_time": (0.4, 1.0, 1.0),
+    "api.latency": (0.6, 1.0, 0.5),
+    "render.time": (0.0, 0.5, 1.0),
+    "api.requests": (1.0, 0.0, 0.0),
+    "session.duration": (0.0, 0.0, 0.7),
+    "cpu.load": (0.5, 0.3, 0.0),
+    "memory.used": (0.2, 0.3, 0.0),
+    "queue.depth": (1.2, 0.5, 0.0),
+}
+
 # fmt: off
 _TENANT_NAMES = (
     "acme", "globex", "initech", "umbrella", "hooli", "stark", "wayne", "wonka", "cyberdyne", "tyrell",
@@ -71,6 +98,19 @@ def zipf(count: int, exponent: float = 1.0) -> Floats:
     """Probabilities of ranks 1 to `count`, each in proportion to rank^-exponent."""
     weights: Floats = np.arange(1, count + 1, dtype=float) ** -exponent
     return np.asarray(weights / weights.sum())
+
+
+def load_at(unix: Floats) -> Floats:
+    """The rate of events at moments (Unix seconds), relative to its mean: a rhythm of a day."""
+    wave: Floats = np.cos(2 * np.pi * (unix / _DAY - 15 / 24))
+    return 1.0 + _RHYTHM * wave
+
+
+def _moments(end: float, shares: Floats) -> Floats:
+    """The moments (Unix seconds) before which these shares of the events happened."""
+    hours: Floats = end - DAYS * _DAY + np.arange(DAYS * 24 + 1, dtype=float) * 3600.0
+    passed = np.concatenate([[0.0], np.cumsum(load_at(hours[:-1] + 1800.0))])
+    return np.asarray(np.interp(shares, passed / passed[-1], hours))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +184,11 @@ def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> 
     rng = np.random.default_rng([seed, 2])
     users_of = [np.array([a.user for a in accounts if a.tenant == tenant + 1]) for tenant in range(TENANTS)]
     medians = np.array([metric[3] for metric in METRICS])
+    powers = np.array([_DEPENDENCE.get(metric[0], (0.0, 0.0, 0.0)) for metric in METRICS])
+    paces = rng.normal(0.0, 0.4, TENANTS)  # of the tenants: how slow each is, as a logarithm
     done = 0
     while done < events:
         count = min(_CHUNK, events - done)
-        # The first and last moment of this chunk: events are spread evenly over time.
-        first, last = (end - DAYS * 86_400 * (1 - share / events) for share in (done, done + count))
         sessions = -(-count // _EVENTS_PER_SESSION)
         sizes = rng.geometric(1 / _EVENTS_PER_SESSION, sessions)
         owner = np.repeat(np.arange(sessions), sizes)
@@ -160,10 +200,15 @@ def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> 
         for tenant, candidates in enumerate(users_of):
             mine = tenants == tenant
             users[mine] = candidates[(pick[mine] * len(candidates)).astype(int)]
-        starts = np.sort(rng.uniform(first, last, sessions))
+        starts = _moments(end, np.sort(rng.uniform(done, done + count, sessions)) / events)
         times = starts[owner] + rng.exponential(60.0, count)
         np.minimum(times, end, out=times)
         names = rng.choice(len(METRICS), count, p=zipf(len(METRICS)))
+        load, tenant, session = powers[names].T
+        factors = rng.normal(0.0, 0.5, count)
+        factors += load * np.log(load_at(times))
+        factors += tenant * paces[tenants[owner]]
+        factors += session * rng.normal(0.0, 0.4, sessions)[owner]
         yield Chunk(
             rng.integers(0, 2**64, (sessions, 2), dtype=np.uint64),
             tenants + 1,
@@ -174,7 +219,7 @@ def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> 
             rng.integers(0, 2**64, (count, 2), dtype=np.uint64),
             owner,
             names,
-            np.round(medians[names] * rng.lognormal(0.0, 0.5, count), 3),
+            np.round(medians[names] * np.exp(factors), 3),
             times,
         )
         done += count
@@ -242,11 +287,77 @@ def event_rows(chunk: Chunk) -> Iterator[bytes]:
             )
 
 
+class Rollup:
+    """The number of events and the sum of their values, by tenant, day and name."""
+
+    def __init__(self, end: float) -> None:
+        # A day more than there are, because thirty days touch thirty-one dates.
+        self._first = int(end // _DAY) - DAYS
+        self._shape = (TENANTS, len(METRICS), DAYS + 1)
+        self._events = np.zeros(self._shape, dtype=np.int64)
+        self._totals = np.zeros(self._shape)
+
+    def add(self, chunk: Chunk) -> None:
+        """Add the events of a chunk."""
+        # As PostgreSQL stores them, or an event could count for another day than it is stored with.
+        stored = (_postgres_time(chunk.event_times) + int(_POSTGRES_EPOCH * 1e6)) // 1_000_000
+        days = stored // int(_DAY) - self._first
+        tenants = chunk.session_tenants[chunk.event_sessions] - 1
+        places = np.ravel_multi_index((tenants, chunk.event_names, days), self._shape)
+        size = self._events.size
+        self._events += np.bincount(places, minlength=size).reshape(self._shape)
+        self._totals += np.bincount(places, chunk.event_values, size).reshape(self._shape)
+
+    def rows(self) -> Iterator[tuple[int, date, str, int, float]]:
+        """The rows of the table; those of a tenant are adjacent, in the order of its key."""
+        for tenant in range(TENANTS):
+            for name in sorted(range(len(METRICS)), key=lambda place: METRICS[place][0]):
+                for day in range(DAYS + 1):
+                    events = int(self._events[tenant, name, day])
+                    if events:
+                        when = date(1970, 1, 1) + timedelta(days=self._first + day)
+                        total = float(self._totals[tenant, name, day])
+                        yield tenant + 1, when, METRICS[name][0], events, total
+
+
+class Progress:
+    """Tells how far the seeding is: a bar, the rows per second and the time left."""
+
+    def __init__(self, events: int, tell: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._events, self._tell, self._now = events, tell, now
+        self._began = self._told = now()
+
+    def at(self, done: int) -> None:
+        """Tell of it, at most twice a second."""
+        now = self._now()
+        if now - self._told < _LINE_SECONDS and done < self._events:
+            return
+        self._told = now
+        rate = done / max(now - self._began, 1e-9)
+        full = int(_BAR * done / self._events)
+        self._tell(
+            f"seeding: [{'#' * full}{'-' * (_BAR - full)}] {done:,} of {self._events:,} events, "
+            f"{rate:,.0f} rows/s, {(self._events - done) / rate:.0f} s left, then the indexes"
+        )
+
+
+def check_space(layout: Layout, events: int, free: int) -> None:
+    """Check that the data fit in `free` bytes beside those that they replace. Raises LocalError."""
+    needed = events * _BYTES_PER_EVENT + _RESERVE
+    if needed > free:
+        most = max(0, (free - _RESERVE) // _BYTES_PER_EVENT // 1000)
+        advice = f"such as --events {most}k" if most else "and there is too little for any"
+        raise LocalError(
+            f"{events:,} events need {needed / 1e9:.1f} GB in {layout.directory}, and {free / 1e9:.1f} GB "
+            f"are free: free some, or seed fewer, {advice}"
+        )
+
+
 async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[[str], None]) -> bool:
     """Create the seeded data unless they exist and are younger than a week. Return whether it did.
 
     Rows that runs added since do not trigger a new creation, which removes them. Everything is one
-    transaction, so an interruption leaves the old data.
+    transaction, so an interruption leaves the old data. Raises LocalError if the disk is too small.
     """
     accounts = make_accounts(seed)
     connection = await asyncpg.connect(dsn, ssl=False)
@@ -258,21 +369,29 @@ async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[
         ):
             write_json(layout.accounts, account_facts(accounts, layout.secret()))
             return False
+        check_space(layout, events, shutil.disk_usage(layout.directory).free)
         async with connection.transaction():
             await _empty(connection)
             await _fill_small_tables(connection, accounts)
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).timestamp()
+            rollup = Rollup(end)
+            progress = Progress(events, tell, time.monotonic)
             done = 0
-            for chunk in make_chunks(events, seed, accounts, end):
-                await _copy(connection, "sessions", _SESSION_COLUMNS, session_rows(chunk))
-                await _copy(connection, "metric_events", _EVENT_COLUMNS, event_rows(chunk))
-                done += len(chunk.event_names)
-                tell(f"seeding: {done:,} of {events:,} events")
-            tell("seeding: sums and indexes")
+            chunks = _encoded(make_chunks(events, seed, accounts, end), rollup)
+            coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+            while (encoded := await coming) is not None:
+                coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+                await _copy(connection, "sessions", _SESSION_COLUMNS, encoded.sessions)
+                await _copy(connection, "metric_events", _EVENT_COLUMNS, encoded.events)
+                done += encoded.count
+                progress.at(done)
+            tell("seeding: building the indexes")
+            await connection.copy_records_to_table("rollup", records=rollup.rows(), columns=_ROLLUP_COLUMNS)
             await connection.execute(_FINISH)
             await connection.execute("INSERT INTO seeding (events, seed) VALUES ($1, $2)", events, seed)
-        await connection.execute("VACUUM (ANALYZE)")  # index-only scans from the start
         write_json(layout.accounts, account_facts(accounts, layout.secret()))
+        tell("seeding: collecting statistics")
+        await connection.execute("VACUUM (ANALYZE)")  # index-only scans from the start
         return True
     finally:
         await connection.close()
@@ -280,12 +399,28 @@ async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[
 
 _SESSION_COLUMNS = ("id", "tenant_id", "user_id", "platform", "started_at", "event_count")
 _EVENT_COLUMNS = ("id", "tenant_id", "session_id", "name", "value", "time")
+_ROLLUP_COLUMNS = ("tenant_id", "day", "name", "events", "total")
+# PostgreSQL builds each index with a second process, which reads and sorts a half.
 _FINISH = """
     SET LOCAL maintenance_work_mem = '512MB';
-    INSERT INTO rollup SELECT tenant_id, (time AT TIME ZONE 'UTC')::date, name, count(*), sum(value)
-        FROM metric_events GROUP BY 1, 2, 3 ORDER BY 1, 3, 2;  -- rows of a tenant are adjacent
+    SET LOCAL max_parallel_maintenance_workers = 1;
     CALL index_events();
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A chunk as blocks of COPY's format."""
+
+    count: int
+    sessions: list[bytes]
+    events: list[bytes]
+
+
+def _encoded(chunks: Iterator[Chunk], rollup: Rollup) -> Iterator[_Encoded]:
+    for chunk in chunks:
+        rollup.add(chunk)
+        yield _Encoded(len(chunk.event_names), list(session_rows(chunk)), list(event_rows(chunk)))
 
 
 async def _empty(connection: Any) -> None:
@@ -331,7 +466,7 @@ async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
     """)
 
 
-async def _copy(connection: Any, table: str, columns: tuple[str, ...], blocks: Iterator[bytes]) -> None:
+async def _copy(connection: Any, table: str, columns: tuple[str, ...], blocks: list[bytes]) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, length of the header's extension
         for block in blocks:

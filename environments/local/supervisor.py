@@ -16,7 +16,8 @@ from typing import Any
 
 import asyncpg
 
-from environments.local import control, postgres, usage, valkey
+from environments.local import binaries, control, pgbouncer, postgres, usage, valkey
+from environments.local.database_faults import DATABASE_FAULTS, DatabaseFault
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
 from environments.local.haproxy import SLOTS, Balancer
@@ -45,8 +46,12 @@ def tell(line: str) -> None:
 class Supervisor:
     """All parts of the environment."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, bouncer: bool = False) -> None:
+        """Prepare them; `bouncer` adds PgBouncer in front of the database's public address."""
         self._layout = layout
+        self._bouncer_program = binaries.pgbouncer(layout.programs, tell) if bouncer else None
+        self._bouncer: Program | None = None
+        self._bouncer_port = 0
         self._secret = layout.secret()
         self._postgres: Program | None = None
         self._valkey: Program | None = None
@@ -55,6 +60,7 @@ class Supervisor:
         self._monitor = Monitor(layout, tell)
         self._instances: dict[str, Instance] = {}
         self._faults: dict[str, dict[str, float]] = {}
+        self._database_faults: dict[str, DatabaseFault] = {}
         self._thaw: asyncio.Task[None] | None = None
         self._incidents: list[dict[str, Any]] = []
         self._expected_dead: set[str] = set()
@@ -91,6 +97,10 @@ class Supervisor:
             from environments.local import seed  # importing numpy is slow, and needed only here
 
             await seed.fill(self._layout, self._dsn, DEFAULT_EVENTS, DEFAULT_SEED, tell)
+        if self._bouncer_program is not None:
+            self._bouncer, self._bouncer_port = await pgbouncer.start(
+                self._layout, self._bouncer_program, self._postgres_port
+            )
 
     async def _add_instance(self, name: str) -> None:
         settings = {
@@ -125,6 +135,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all parts; the database last, with a clean shutdown."""
+        for fault in self._database_faults.values():
+            fault.abandon()  # the next start restores the database
         self._expected_dead = {program.name for program in self._programs()}
         fronts = [program for program in self._programs() if program is not self._postgres]
         await asyncio.gather(*(program.stop() for program in fronts))
@@ -132,7 +144,13 @@ class Supervisor:
             await self._postgres.stop(grace=10.0)
 
     def _programs(self) -> list[Program]:
-        parts = (self._postgres, self._valkey, self._balancer.program, self._monitor.program)
+        parts = (
+            self._postgres,
+            self._bouncer,
+            self._valkey,
+            self._balancer.program,
+            self._monitor.program,
+        )
         return [part for part in parts if part] + [each.program for each in self._instances.values()]
 
     async def watch(self) -> None:
@@ -195,6 +213,7 @@ class Supervisor:
             }
             for program, port in (
                 (self._postgres, self._postgres_port),
+                (self._bouncer, self._bouncer_port),
                 (self._valkey, self._valkey_port),
                 (self._balancer.program, self._balancer.port),
                 (self._monitor.program, self._monitor.port),
@@ -205,7 +224,11 @@ class Supervisor:
             "up": True,
             "base": f"http://{base}",
             "websocket": f"ws://{base}",
-            "database": self._dsn,
+            "database": postgres.dsn(
+                self._bouncer_port or self._postgres_port, postgres.SERVICE_ROLE, self._secret
+            ),
+            "database_observer": postgres.dsn(self._postgres_port, postgres.OBSERVER_ROLE, self._secret),
+            "database_owner": self._dsn,
             "cache": valkey.url(self._valkey_port, self._secret),
             "prometheus": f"http://127.0.0.1:{self._monitor.port}",
             "accounts": str(self._layout.accounts),
@@ -250,13 +273,30 @@ class Supervisor:
         parameters = read_parameters(name, given)
         if self._thaw is not None and name != "freeze":
             raise LocalError("the service is frozen: no other fault can be switched until the freeze ends")
-        if name in self._faults:
+        if name in DATABASE_FAULTS:
+            await self._change_database(name, parameters if on else None)
+        elif name in self._faults:
             del self._faults[name]
             await self._act(name, None)
-        if on:
+        if on and name not in DATABASE_FAULTS:
             self._faults[name] = parameters
             await self._act(name, parameters)
         tell(f"fault {name} {'on' if on else 'off'}")
+
+    async def _change_database(self, name: str, parameters: dict[str, float] | None) -> None:
+        """Switch a fault of the database off if it is on, then on (with parameters)."""
+        make: Callable[..., DatabaseFault] = DATABASE_FAULTS[name]
+        try:
+            fault = None if parameters is None else make(self._dsn, tell, **parameters)
+            if name in self._database_faults:
+                await self._database_faults[name].end()
+                del self._database_faults[name], self._faults[name]
+            if fault is not None and parameters is not None:
+                # Before it begins: what it did before an error can be switched off.
+                self._database_faults[name], self._faults[name] = fault, parameters
+                await fault.begin()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise LocalError(f"{name}: the database cannot be changed: {error}") from None
 
     async def _act(self, name: str, parameters: dict[str, float] | None) -> None:
         """Switch a fault on (with parameters) or off (without)."""
@@ -332,7 +372,7 @@ def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
     return error
 
 
-async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
+async def supervise(layout: Layout, instances: int, owner: int | None, *, bouncer: bool) -> None:
     """Run the environment until SIGTERM or until the owner ends. Raises LocalError."""
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
@@ -343,7 +383,7 @@ async def supervise(layout: Layout, instances: int, owner: int | None) -> None:
             loop.add_reader(process, end.set)
         except ProcessLookupError:
             raise LocalError(f"the owner, process {owner}, does not exist") from None
-    supervisor = Supervisor(layout)
+    supervisor = Supervisor(layout, bouncer=bouncer)
     watching = asyncio.create_task(supervisor.watch())
     starting = asyncio.create_task(supervisor.start(instances))
     ending = asyncio.create_task(end.wait())
@@ -367,6 +407,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--instances", type=int, required=True)
     parser.add_argument("--owner", type=int)
+    parser.add_argument("--pgbouncer", action="store_true")
     arguments = parser.parse_args()
     layout = Layout.current()
     if not control.lock(layout):
@@ -374,7 +415,7 @@ def main() -> int:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     try:
-        asyncio.run(supervise(layout, arguments.instances, arguments.owner))
+        asyncio.run(supervise(layout, arguments.instances, arguments.owner, bouncer=arguments.pgbouncer))
     except LocalError as error:
         tell(f"error: {error}")
         return 2

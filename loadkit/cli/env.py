@@ -39,6 +39,13 @@ def add(command: argparse.ArgumentParser) -> None:
             "name", nargs="?", default="local", help="as in environments/NAME.toml (default: local)"
         )
         one.add_argument("--json", action="store_true", help="print the environment's report as JSON")
+        if verb == "up":
+            one.add_argument(
+                "more",
+                nargs="*",
+                metavar="-- OPTION",
+                help="options of the environment's own, after --: up local -- --pgbouncer",
+            )
         if verb == "seed":
             one.add_argument(
                 "--events", default="100k", help="number of events: 250000, 100k, 10M (default: 100k)"
@@ -78,7 +85,7 @@ def execute(options: argparse.Namespace) -> int:
         chosen.control.call(
             options.verb,
             *_arguments(options),
-            progress=None if options.verb == "faults" else _print_progress,
+            progress=None if options.verb == "faults" else _Progress(),
         )
     )
     if options.json:
@@ -102,6 +109,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return ["--events", str(_number(options.events)), "--seed", str(options.seed)]
         case "logs":
             return ["--lines", str(options.lines), *([options.part] if options.part else [])]
+        case "up":
+            return list(options.more)
         case "scale":
             return [str(options.instances)]
         case "fault":
@@ -113,8 +122,21 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             return []
 
 
-def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr)
+class _Progress:
+    """Prints the progress of a verb; on a terminal, a line replaces the last one of its topic.
+
+    The topic is what comes before the first colon: "seeding: 30,000 of 100,000".
+    """
+
+    def __init__(self) -> None:
+        self._topic = ""
+
+    def __call__(self, line: str) -> None:
+        topic, colon, _ = line.partition(": ")
+        again = bool(colon) and topic == self._topic and sys.stderr.isatty()
+        self._topic = topic if colon else ""
+        # Up one line, to its beginning, and clear it: ECMA-48.
+        print(f"\x1b[1A\r\x1b[2K{line}" if again else line, file=sys.stderr)
 
 
 _MULTIPLES = {"k": 1_000, "m": 1_000_000}

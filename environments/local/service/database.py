@@ -34,7 +34,8 @@ class Pool:
         self.size = size  # maximum number in use
         self.used = 0
         self.waiting = 0
-        self.acquired = 0
+        self.acquired = 0  # all that asked for a connection
+        self.unwaited = 0  # those that got a place at once
         self.waited = 0
 
     async def open(self) -> None:
@@ -80,6 +81,7 @@ class Pool:
             await self._wait()
         else:
             self.used += 1
+            self.unwaited += 1
         connection = self._idle.pop() if self._idle else None
         self._surplus = min(self._surplus, len(self._idle))
         if connection is None or connection.is_closed():  # the server was restarted, or closed it

@@ -1,0 +1,243 @@
+"""The faults of the local environment's database: each does what it says, and `off` restores exactly."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+import uuid
+
+import asyncpg
+import pytest
+
+from environments.local.database_faults import DATABASE_FAULTS
+from tests.local_environment import LocalEnvironment, environment, eventually
+
+pytestmark = pytest.mark.environment
+__all__ = ["environment"]
+
+EVENT = {"name": "page.view", "value": 1.5}
+
+
+@pytest.fixture
+def up(environment: LocalEnvironment):
+    """The facts of the environment that is up; started anew if the test before ended it."""
+    return environment.verb("up", "--owner", str(os.getpid()))
+
+
+@pytest.fixture
+def client(environment, up):
+    with environment.client(up) as client:
+        yield client
+
+
+@pytest.fixture
+def admin(environment, client):
+    return environment.log_in(client)
+
+
+@pytest.fixture
+def fault(environment, up):
+    """Switches faults on, and off again at the end."""
+    used = set()
+
+    def switch(name, turn, **parameters):
+        used.add(name)
+        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
+        return environment.verb("fault", name, turn, *settings)
+
+    yield switch
+    for name in used:
+        environment.verb("fault", name, "off")
+
+
+def query(facts, sql, *arguments, role="database_owner", tenant=None):
+    async def ask():
+        connection = await asyncpg.connect(facts[role])
+        try:
+            async with connection.transaction():
+                if tenant is not None:
+                    await connection.execute("SELECT set_config('app.tenant', $1, true)", str(tenant))
+                return await connection.fetchval(sql, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def shape(facts):
+    """All that a fault changes: indexes, triggers, functions, policies, options and settings."""
+    return query(
+        facts,
+        """
+        SELECT array_agg(line ORDER BY line) FROM (
+            SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+            UNION ALL SELECT tgname::text FROM pg_trigger
+            UNION ALL SELECT proname::text FROM pg_proc WHERE proname LIKE 'fault%'
+            UNION ALL SELECT tablename || policyname || qual || with_check FROM pg_policies
+            UNION ALL SELECT relname || reloptions::text FROM pg_class WHERE reloptions IS NOT NULL
+            UNION ALL SELECT relname || indisclustered FROM pg_index JOIN pg_class ON oid = indexrelid
+            UNION ALL SELECT name || setting FROM pg_settings
+                WHERE name IN ('synchronous_commit', 'commit_delay', 'commit_siblings')
+        ) AS found (line)
+        """,
+    )
+
+
+def store(client, admin, run, count=1):
+    """The ids that the service acknowledged."""
+    headers = {**admin, "X-Run-Id": run}
+    answer = client.post("/api/v1/metrics/events", headers=headers, json={"events": [EVENT] * count})
+    assert answer.status_code == 201
+    return answer.json()["ids"]
+
+
+def stored(facts, run):
+    """How often each id of a run is stored, as the observer sees it."""
+    sql = "SELECT coalesce(json_object_agg(id, n)::text, '{}') FROM (SELECT id, count(*) AS n FROM metric_events WHERE run_id = $1 GROUP BY id) r"
+    return json.loads(query(facts, sql, run, role="database_observer"))
+
+
+@pytest.mark.parametrize("name", DATABASE_FAULTS)
+def test_off_restores_the_database_exactly(up, fault, name):
+    before = shape(up)
+    fault(name, "on")
+    fault(name, "on")  # a second time replaces the first
+    fault(name, "off")
+    assert eventually(lambda: shape(up) == before)
+
+
+def test_faults_of_the_database_end_with_the_environment_also_when_it_is_killed(environment, up, fault):
+    before = shape(up)
+    for name in DATABASE_FAULTS:
+        fault(name, "on")
+    assert shape(up) != before
+    os.kill(up["supervisor"], signal.SIGKILL)
+    assert eventually(lambda: environment.verb("status") == {"up": False})
+    fresh = environment.verb("up", "--owner", str(os.getpid()))
+    assert fresh["faults"] == {}
+    assert shape(fresh) == before
+
+
+def test_without_the_index_a_query_by_name_does_not_use_it(up, fault):
+    sql = "EXPLAIN SELECT sum(value) FROM metric_events WHERE name = 'crash' AND time > now() - interval '9 days'"
+
+    def plan():
+        async def ask():
+            connection = await asyncpg.connect(up["database"])
+            try:
+                async with connection.transaction():
+                    await connection.execute("SELECT set_config('app.tenant', '1', true)")
+                    return "\n".join(row[0] for row in await connection.fetch(sql))
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    assert "_name_time_id_idx" in plan()
+    fault("missing-index", "on")
+    assert "_name_time_id_idx" not in plan()
+
+
+def test_dropped_writes_are_acknowledged_and_not_stored(up, client, admin, fault):
+    run = f"dropped-{uuid.uuid4()}"
+    fault("writes-dropped", "on", share=0.5)
+    ids = store(client, admin, run, 200)
+    assert len(ids) == 200
+    found = stored(up, run)
+    assert 0 < len(found) < 200
+    assert found.keys() <= set(ids)
+
+
+def test_doubled_writes_are_stored_twice_with_their_id(up, client, admin, fault):
+    run = f"doubled-{uuid.uuid4()}"
+    fault("writes-doubled", "on", share=0.5)
+    ids = store(client, admin, run, 200)
+    found = stored(up, run)
+    assert found.keys() == set(ids)
+    assert set(found.values()) == {1, 2}
+
+
+def test_foreign_rows_are_read_by_the_service_and_from_the_database_and_none_is_written(
+    environment, up, client, admin, fault
+):
+    own = environment.accounts("acme", "admin")[0]["tenant_key"]
+    fault("foreign-rows", "on", share=1)
+    page = client.get("/api/v1/metrics/events", headers=admin).json()["events"]
+    assert page
+    assert own not in {event["tenant_key"] for event in page}
+    tenants = "SELECT array_agg(DISTINCT tenant_id) FROM metric_events"
+    assert query(up, tenants, role="database", tenant=1) == [2]
+    assert store(client, admin, "foreign")
+    fault("foreign-rows", "off")
+    assert query(up, tenants, role="database", tenant=1) == [1]
+
+
+def test_writers_of_events_wait_for_the_lock_and_readers_do_not(up, client, admin, fault):
+    fault("lock-held", "on", seconds=600, period=600)
+    held = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted"
+    assert eventually(lambda: query(up, held, role="database_observer") > 0)
+    assert client.get("/api/v1/metrics/events", headers=admin).status_code == 200
+
+    async def write():
+        connection = await asyncpg.connect(up["database"], server_settings={"lock_timeout": "200ms"})
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('app.tenant', '1', true)")
+                await connection.execute(
+                    "INSERT INTO metric_events (id, tenant_id, name, value, time) VALUES ($1, 1, 'x', 1, now())",
+                    uuid.uuid4(),
+                )
+        finally:
+            await connection.close()
+
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        asyncio.run(write())
+    fault("lock-held", "off")
+    asyncio.run(write())
+
+
+def test_deadlocks_are_counted_by_the_server(up, fault):
+    count = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'metrics'"
+    before = query(up, count, role="database_observer")
+    fault("deadlocks", "on", every=0.1)
+    assert eventually(lambda: query(up, count, role="database_observer") > before + 1)
+
+
+def test_dead_rows_stay_until_the_fault_is_off(up, fault):
+    size = "SELECT pg_table_size('rollup')"
+    before = query(up, size)
+    sums = "SELECT sum(events) FROM rollup"
+    events = query(up, sums)
+    fault("autovacuum-off", "on", rate=1e6)
+    assert eventually(lambda: query(up, size) > 3 * before, 30.0)
+    assert query(up, sums) == events
+    fault("autovacuum-off", "off")
+    assert query(up, size) <= 1.2 * before
+
+
+def test_a_slow_disk_delays_every_commit(up, client, admin, fault):
+    # The least of several times: a busy machine lengthens times, and shortens none.
+    def quickest(act):
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            act()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    fault("slow-disk", "on", delay=0.1)
+    assert eventually(lambda: query(up, "SHOW synchronous_commit") == "on")
+    assert quickest(lambda: store(client, admin, "slow")) >= 0.1
+    fault("slow-disk", "off")
+    assert eventually(lambda: query(up, "SHOW synchronous_commit") == "off")
+
+
+def test_an_impossible_delay_and_a_seeding_under_a_fault_are_one_line(environment, up, fault):
+    done = environment.run("fault", "slow-disk", "on", "--set", "delay=2")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "delay=2: expected 0 to 0.1 seconds" in done.stderr
+    fault("missing-index", "on")
+    done = environment.run("seed", "--events", "1000")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "missing-index is on: switch it off first" in done.stderr
