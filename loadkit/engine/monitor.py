@@ -17,6 +17,7 @@ from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
@@ -43,6 +44,7 @@ class RunMonitor:
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
     idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
     """By worker."""
+    writes: list[Writes] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
@@ -119,6 +121,8 @@ class RunMonitor:
             self.tables.append(message.table.packed())
             self.worker_seconds.append(message.worker_second)
             self.idle_intervals[message.worker] += message.idle_intervals
+            if message.writes:
+                self.writes.append(message.writes)
             self._live_stats.add(message)
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))

@@ -24,6 +24,7 @@ from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
 from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
+from loadkit.recording.writes import Writes
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
@@ -86,7 +87,7 @@ def run(
         arrives = _prepare(plan, target, root, executor, count)
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
-        results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
@@ -131,6 +132,7 @@ def run(
         probes=tuple(probe for probe in probes.answered if probe[0] < monitor.ended_at),
         workers=count,
         groups=target.groups,
+        writes=Writes.sum_of([tried.as_unknown, *monitor.writes]),
         ended=monitor.ended,
         ended_at=monitor.ended_at,
         facts={**machine.facts(), **_clock(target)},

@@ -20,6 +20,7 @@ from loadkit.observers import observer_of
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Stage, Workload
@@ -77,7 +78,7 @@ class Testbed:
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
             checks = (*checks, *self._carried(plan, up))
             with self._watcher(title) as watch:
-                self._prepare_cache(plan, up.target, run_id)
+                before = self._prepare_cache(plan, up.target, run_id)
                 run = engine.run(
                     plan,
                     up.target,
@@ -86,6 +87,7 @@ class Testbed:
                     actor=self._environment,
                     watch=watch,
                 )
+                run.writes = Writes.sum_of([before.as_unknown, run.writes])
                 _describe(run, up.facts, checks)
                 # Stored first, in case a later step fails or is interrupted.
                 is_kept = self._keep(run)
@@ -181,10 +183,10 @@ class Testbed:
                 f"run {run.id} disturbed the environment, and it is not as it was before: {one_line(error)}"
             )
 
-    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
+    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> Writes:
         """Warm the service's cache with load that is not recorded, or empty it.
 
-        A ramp is never judged, so a long enough ramp serves as the warm-up.
+        A ramp is never judged, so a long enough ramp serves as the warm-up. Return what was written.
         """
         load = plan.workload
         if plan.cache == "cold":
@@ -200,6 +202,8 @@ class Testbed:
             )
             if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
+            return warm_up.writes
+        return NO_WRITES
 
 
 def _warming(load: Workload) -> Workload:

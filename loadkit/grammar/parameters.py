@@ -72,6 +72,8 @@ _SIZE = rf"{NUMBER} ?{_any(_BYTES)}"
 _RATE = rf"{NUMBER} (?:requests?|messages?) per second"
 _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
+_MULTIPLES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_RECORDS = rf"{NUMBER}(?: {_any(_MULTIPLES)})?"
 _THINK = rf"(?:(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
 
 UNIT_EXAMPLES = {
@@ -216,6 +218,11 @@ def _scope(text: str) -> Scope:
     raise AssertionError(text)
 
 
+def _records(text: str) -> float:
+    digits, _, multiple = text.rpartition(" ")
+    return number(digits) * _MULTIPLES[multiple] if multiple in _MULTIPLES else number(text)
+
+
 def _unquoted(text: str) -> str:
     return text.strip('"')
 
@@ -225,6 +232,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     for parameter in (
         Parameter("count", WHOLE, number, "a whole number", "1000"),
         Parameter("members", WHOLE, number, "a whole number", "5"),
+        Parameter("batch", WHOLE, number, "a whole number", "50"),
+        Parameter("records", _RECORDS, _records, "a number of records", "10 million"),
+        Parameter("tenant", _QUOTED, _unquoted, "a tenant in quotes", '"globex"'),
         Parameter("duration", _DURATION, _value, "a time with its unit", "5 minutes"),
         Parameter("share", _SHARE, _value, "a share", "1%"),
         Parameter("size", _SIZE, _value, "a size", "2 GB"),

@@ -44,8 +44,13 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
             name=_name(each, draft, environment),
             workload=_workload(each, first, environment, journeys),
             delivers=each.delivered,
+            records=each.records,
+            records_needed=each.records_needed,
+            tenant=each.tenant,
         )
-        for each in (_publishing(each, first, environment) for each in draft.populations)
+        for each in (
+            _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
+        )
     ]
     environment.require_actions(draft.actions)
     _require_together(stated)
@@ -150,6 +155,17 @@ def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Envir
     if not receivers:
         raise ConfigurationError("a load of 0 cannot be judged; expected such as 1000 WebSocket connections")
     return replace(own, journey=messages.journey, level=own.delivered / receivers)
+
+
+def _noisy(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
+    """A population of one tenant with its level: what it sends beyond its share of the first one."""
+    if not own.tenant:
+        return own
+    share = environment.settings.tenants.get(own.tenant)
+    if share is None:
+        raise ConfigurationError(unknown("tenant", own.tenant, environment.settings.tenants, environment))
+    level = (own.times - 1) * share * _level(first, environment)
+    return replace(own, level=max(1.0, round(level)) if own.model is Model.CLOSED else level)
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:

@@ -6,6 +6,7 @@
         run.json          plan, times, worker seconds, stalls, probes, facts: everything but the
         tables slices.npz        the slice table, in the packing of `loadkit.recording.slices`
         observations.npz  raw scrapes of every named measure
+        writes.npz        ids of the records that the run wrote; absent where it wrote none
 
 A folder is written under a temporary name and renamed when it is complete. A folder with a run's
 name is therefore always complete.
@@ -32,6 +33,7 @@ from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.upgrade import FORMAT, upgraded
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
@@ -104,6 +106,7 @@ def load(folder: Path) -> Run:
             counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
             scrapes = dict(arrays)
+        writes = _writes(folder / _WRITES)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{unread}: {error}") from None
     try:
@@ -130,6 +133,7 @@ def load(folder: Path) -> Run:
         events=stored.events,
         workers=stored.workers,
         groups=stored.groups,
+        writes=writes,
         ended=stored.ending,
         ended_at=stored.ended_at,
         warnings=stored.warnings,
@@ -190,10 +194,25 @@ def _write(run: Run, folder: Path) -> None:
         folder / "slices.npz", keys=table.keys, counts=table.counts, cells=table.cells, sums=table.sums
     )
     np.savez_compressed(folder / "observations.npz", **arrays)
+    if run.writes:
+        columns = dataclasses.asdict(run.writes)
+        ids: dict[str, Any] = {name: np.frombuffer(column, np.uint8) for name, column in columns.items()}
+        np.savez(folder / _WRITES, **ids)
     with (folder / "run.json").open("w") as file:
         json.dump(data, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+_WRITES = "writes.npz"
+
+
+def _writes(file: Path) -> Writes:
+    """The writes of a run; none where there is no file, as in a run that was stored without them."""
+    if not file.is_file():
+        return NO_WRITES
+    with file.open("rb") as opened, np.load(opened) as arrays:
+        return Writes(**{field.name: arrays[field.name].tobytes() for field in dataclasses.fields(Writes)})
 
 
 _SERIES = ("series", "capacity")

@@ -41,6 +41,7 @@ from loadkit.recording.worker_second import (
     WITH_ERRORS,
     WorkerSecond,
 )
+from loadkit.recording.writes import NO_WRITES, Writes
 
 __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
@@ -61,6 +62,8 @@ class Report:
     """Everything counted since the previous report."""
     worker_second: WorkerSecond
     idle_intervals: tuple[IdleInterval, ...] = ()
+    writes: Writes = NO_WRITES
+    """Those whose outcome became known since the previous report."""
 
 
 class TimingRecorder:
@@ -369,11 +372,12 @@ class Recorder:
             are_retracted=are_retracted,
         )
 
-    def report(self, gauges: Mapping[str, float] | None = None) -> Report:
+    def report(self, gauges: Mapping[str, float] | None = None, writes: Writes = NO_WRITES) -> Report:
         """Return everything since the previous report, and begin the next second.
 
         Args:
             gauges: gauges of the worker as a whole, by name.
+            writes: the writes whose outcome became known.
 
         """
         for population in self._populations.values():
@@ -409,7 +413,7 @@ class Recorder:
             for timing in population.timings
             for interval in timing.completions.drain()
         )
-        report = Report(self.worker, self._table, worker_second, idle)
+        report = Report(self.worker, self._table, worker_second, idle, writes)
         self._table = SliceTable()
         self._cpu = cpu
         self._clock.number += 1

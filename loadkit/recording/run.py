@@ -12,6 +12,7 @@ from loadkit.recording.ending import COMPLETE, Ending
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["Event", "Run"]
@@ -56,6 +57,8 @@ class Run:
     """How the run ended; the text says why it was cut short."""
     ended_at: float = 0.0
     """When the load ended, in seconds since the start instant."""
+    writes: Writes = NO_WRITES
+    """The records that the load wrote, by their ids; those of its trial are of unknown outcome."""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, machine, environment and preflight checks as JSON values, for the report."""
