@@ -7,7 +7,17 @@ from typing import ClassVar
 
 from loadkit.units import Unit
 
-__all__ = ["Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit"]
+__all__ = [
+    "KEY_QUERIES",
+    "Comparison",
+    "Criterion",
+    "Family",
+    "Measure",
+    "Reference",
+    "Scope",
+    "ScopeKind",
+    "Unit",
+]
 
 
 class ScopeKind(enum.StrEnum):
@@ -75,11 +85,15 @@ class Family:
     """Messages that were lost, doubled or out of order; there must be none."""
     CONVERGENCE: ClassVar["Family"]
     """Users who share a state and see different ones in the end; there must be none."""
+    INDEX_USE: ClassVar["Family"]
+    """The share of the key queries, and of the scans of their tables, that use an index."""
 
     def __str__(self) -> str:
         return self.name
 
 
+KEY_QUERIES = "key queries"
+"""The name of the group of all named queries of the database."""
 _OPERATIONS = "operations, not to instances"
 Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
 Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
@@ -100,6 +114,7 @@ Family.RECONNECTION = Family("reconnection")
 Family.REACH = Family("reach")
 Family.DELIVERY = Family("delivery")
 Family.CONVERGENCE = Family("convergence")
+Family.INDEX_USE = Family("index utilization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +144,7 @@ class Scope:
         """The scope in words: "the auth endpoints", "users in Europe", "the admin users"."""
         words = {
             ScopeKind.ALL: "all operations",
-            ScopeKind.GROUP: f"the {self.name} endpoints",
+            ScopeKind.GROUP: f"the {self.name}" if self.name == KEY_QUERIES else f"the {self.name} endpoints",
             ScopeKind.LABEL: f'"{self.name}"',
             ScopeKind.TENANT: f'tenant "{self.name}"',
             ScopeKind.REGION: f"users in {self.name}",

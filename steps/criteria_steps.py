@@ -50,6 +50,8 @@ from loadkit import grammar
 @then("no message is delivered twice")
 @then("messages arrive in order")
 @then("no message carries another tenant's data")
+@then("no deadlock occurs")
+@then("every acknowledged write is stored exactly once")
 @then("all users see the same dashboard")
 def criterion(context: Any, *parts: object) -> None:
     """Judge the criterion of the sentence; only the grammar defines its meaning."""

@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
@@ -31,6 +32,9 @@ from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
+if TYPE_CHECKING:
+    from loadkit.observers.postgres import PostgresObserver
+
 __all__ = ["Progress", "new_id", "run"]
 
 _LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
@@ -51,6 +55,7 @@ def run(
     workers: int | None = None,
     executor: Executor | None = None,
     actor: Actor | None = None,
+    database: "PostgresObserver | None" = None,
     watch: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Run:
@@ -68,6 +73,7 @@ def run(
         executor: runs all workers concurrently; default: processes of this machine that end with
             this one.
         actor: executes and undoes the plan's actions.
+        database: reads the statistics of the service's database while the load runs.
         watch: called once a second with the progress.
         stop: ends the load when set.
 
@@ -90,6 +96,8 @@ def run(
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
+        # Its first reading is the base of what the statistics gain, so it comes before the load.
+        stack.enter_context(database or nullcontext())
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         with (
             monitor.interruptible(),
@@ -119,7 +127,10 @@ def run(
                 monitor.worker_seconds, key=lambda worker_second: (worker_second.second, worker_second.worker)
             )
         ),
-        observations=watcher.observations(),
+        observations={
+            **watcher.observations(),
+            **({} if database is None else database.observations()),
+        },
         stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         events=tuple(scheduler.events),
         warnings=(

@@ -14,15 +14,18 @@
                  | "no message is lost" | "no message is delivered twice" | "messages arrive in order"
                  | "no message carries another tenant's data"
                  | "all users see the same dashboard"
+                 | "no deadlock occurs" | "every acknowledged write is stored exactly once"
     measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
-                 | "database connection pool utilization" | "connection success rate" | "reach")
+                 | "database connection pool utilization" | "connection success rate" | "reach"
+                 | "connection pool efficiency" | "index utilization of the key queries"
+                 | "cache hit ratio" | "database connections" | "lock waits" | "dead tuples")
                  | "the Prometheus query" quoted
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile"
                  | "median" | "mean" | "maximum"
     time       ::= ["of the"] ("response time" | "message latency" | "connection time"
-                 | "time to reconnect" | "ping round trip" | "send time")
-    scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name
+                 | "time to reconnect" | "ping round trip" | "send time" | "query time" | "pool wait")
+    scope      ::= "of the" word "endpoints" | "of the key queries" | "of" quoted | "for users in" name
                  | "of tenant" quoted | "of the" [quoted] name
                  | "on every instance" | "per instance"
     comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
@@ -31,7 +34,7 @@
     duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)
     share      ::= number [" "] "%"
     size       ::= number [" "] ("GB" | "GiB" | …)
-    rate       ::= number ("requests" | "messages") "per second"
+    rate       ::= number ("requests" | "messages" | "records") "per second"
     number     ::= digits, optionally with commas or spaces for thousands and a decimal point
 
 `normalization` replaces typographic spaces, quotes and hyphens before a sentence is read.
@@ -52,6 +55,7 @@ from loadkit.grammar.sentences import (
     back_within,
     connections_stay,
     converged,
+    counted_exactly,
     delivered_exactly,
     lasting,
     limit_criterion,
@@ -74,6 +78,7 @@ __all__ = [
     "back_within",
     "connections_stay",
     "converged",
+    "counted_exactly",
     "criterion",
     "delivered_exactly",
     "explain",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadkit.criterion import Family, Measure, Scope, ScopeKind, Unit
+from loadkit.criterion import KEY_QUERIES, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.errors import PhraseError
 from loadkit.grammar.normalization import normalize
 from loadkit.grammar.numbers import NUMBER, PERCENT, WHOLE, ambiguity, number
@@ -69,7 +69,7 @@ def _any(words: Mapping[str, Any]) -> str:
 _DURATION = rf"{NUMBER} ?{_any(_SECONDS)}"
 _SHARE = rf"{PERCENT} ?%"
 _SIZE = rf"{NUMBER} ?{_any(_BYTES)}"
-_RATE = rf"{NUMBER} (?:requests?|messages?) per second"
+_RATE = rf"{NUMBER} (?:requests?|messages?|records?) per second"
 _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
 _MULTIPLES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
@@ -98,6 +98,12 @@ _NAMED = {
         ("database connection pool utilization", Family.GAUGE, Unit.RATIO, "request"),
         ("connection success rate", Family.AVAILABILITY, Unit.RATIO, "connect"),
         ("reach", Family.REACH, Unit.RATIO, "message"),
+        ("connection pool efficiency", Family.GAUGE, Unit.RATIO, "request"),
+        ("cache hit ratio", Family.GAUGE, Unit.RATIO, "request"),
+        ("database connections", Family.GAUGE, Unit.NUMBER, "request"),
+        ("lock waits", Family.GAUGE, Unit.NUMBER, "request"),
+        ("dead tuples", Family.GAUGE, Unit.NUMBER, "request"),
+        ("index utilization of the key queries", Family.INDEX_USE, Unit.RATIO, "query"),
     )
 }
 _STATISTICS = {"median": 0.5, "mean": None, "maximum": None, "max": None}
@@ -109,6 +115,8 @@ _TIMES = {
     "time to reconnect": "reconnect",
     "ping round trip": "ping",
     "send time": "send",
+    "query time": "query",
+    "pool wait": "acquire",
 }
 """The times that sentences name, and the keys of their timings (`loadkit.recording.timing`)."""
 MEASURE_NAMES = (
@@ -122,6 +130,7 @@ MEASURE_NAMES = (
     "the error rate",
     "the p95 message latency",
     "the p99 connection time",
+    "the p95 query time",
     *_NAMED,
 )
 """Measures in their most frequent form, for suggestions."""
@@ -140,6 +149,7 @@ _POPULATION = rf"(?:{_QUOTED} )?{_NAME}(?<! endpoint)(?<! endpoints)"
 """Such as users, dashboard users, or "ingest events" users; never the name of an endpoint group."""
 _SCOPES = (
     (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
+    (ScopeKind.GROUP, "of the ", KEY_QUERIES, ""),
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
     (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
     (ScopeKind.REGION, "for users in ", _NAME, ""),
@@ -255,8 +265,8 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 
 def is_query(measure: Measure) -> bool:
-    """Is the measure free PromQL? No other gauge is a plain number."""
-    return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER
+    """Is the measure free PromQL? Other gauges that are a plain number have a name."""
+    return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER and measure.name not in _NAMED
 
 
 def read(name: str, text: str) -> Any:

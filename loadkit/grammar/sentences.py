@@ -22,6 +22,7 @@ __all__ = [
     "back_within",
     "connections_stay",
     "converged",
+    "counted_exactly",
     "delivered_exactly",
     "lasting",
     "limit_criterion",
@@ -110,6 +111,8 @@ def limit_criterion(
         raise PhraseError(sentence, limit.text, "nothing takes 0 s; expected a time, such as 500 ms")
     if measure.family == Family.THROUGHPUT and "message" in limit.text:
         measure = replace(measure, timing="message")
+    if measure.family == Family.THROUGHPUT and "record" in limit.text:
+        measure = replace(measure, timing="record")
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:
@@ -240,6 +243,11 @@ def converged(sentence: str) -> Criterion:
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
 
 
+def counted_exactly(sentence: str, count: str) -> Criterion:
+    """The criterion that a count of the database is zero, such as "deadlocks"."""
+    return Criterion(sentence, Measure(count, Family.EXACT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
+
+
 def _require_share(sentence: str, share: float) -> None:
     if not 0 < share <= 1:
         raise PhraseError(sentence, f"{share * 100:g}%", "expected a share up to 100%, such as 95%")
@@ -326,6 +334,10 @@ THEN: Mapping[str, Meaning] = {
     "messages arrive in order": lambda sentence, _: delivered_exactly(sentence, "out of order"),
     "no message carries another tenant's data": lambda sentence, _: delivered_exactly(
         sentence, "of another tenant"
+    ),
+    "no deadlock occurs": lambda sentence, _: counted_exactly(sentence, "deadlocks"),
+    "every acknowledged write is stored exactly once": lambda sentence, _: counted_exactly(
+        sentence, "acknowledged writes not stored exactly once"
     ),
     "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }

@@ -2,11 +2,11 @@
 
 import math
 
-from loadkit.criterion import Criterion, Family, ScopeKind
+from loadkit.criterion import KEY_QUERIES, Criterion, Family, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.planning.plan import unknown
-from loadkit.recording.timing import MESSAGE
+from loadkit.recording.timing import MESSAGE, RECORD
 from loadkit.units import format_number, format_seconds
 from loadkit.workload.offered import needed, offered
 from loadkit.workload.plan import Plan, Population
@@ -23,7 +23,8 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
 
     """
     scope = criterion.scope
-    if scope.kind is ScopeKind.GROUP and scope.name not in environment.settings.groups:
+    known = {*environment.settings.groups, KEY_QUERIES}
+    if scope.kind is ScopeKind.GROUP and scope.name not in known:
         raise ConfigurationError(
             f'"{criterion.sentence}": {unknown("group", scope.name, environment.settings.groups, environment)}'
         )
@@ -61,6 +62,8 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
         )
     if not has_lower_limit or plan.scaling.users < 1:
         return
+    if criterion.measure.timing == RECORD.key:
+        return  # the records of a request are known to its journey alone
     if criterion.measure.family == Family.CONNECTIONS or criterion.measure.timing == MESSAGE.key:
         _require_amount(criterion, plan)
         return

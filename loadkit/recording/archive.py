@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from loadkit.errors import ConfigurationError
+from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.ending import Ending
 from loadkit.recording.run import Event, Run
@@ -62,6 +63,7 @@ class _StoredRun:
     probes: tuple[tuple[float, bool], ...]
     stalls: tuple[Stall, ...]
     worker_seconds: tuple[WorkerSecond, ...]
+    database: DatabaseFacts | None = None
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -134,6 +136,7 @@ def load(folder: Path) -> Run:
         workers=stored.workers,
         groups=stored.groups,
         writes=writes,
+        database=stored.database,
         ended=stored.ending,
         ended_at=stored.ended_at,
         warnings=stored.warnings,
@@ -188,6 +191,7 @@ def _write(run: Run, folder: Path) -> None:
         "probes": [list(probe) for probe in run.probes],
         "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
         "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
+        "database": None if run.database is None else dataclasses.asdict(run.database),
     }
     table = run.table
     np.savez_compressed(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.observation import Observation
 from loadkit.recording.ending import COMPLETE, Ending
 from loadkit.recording.slices import SliceTable
@@ -59,6 +60,8 @@ class Run:
     """When the load ended, in seconds since the start instant."""
     writes: Writes = NO_WRITES
     """The records that the load wrote, by their ids; those of its trial are of unknown outcome."""
+    database: DatabaseFacts | None = None
+    """What was seen of the service's database; None if nobody looked."""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, machine, environment and preflight checks as JSON values, for the report."""
