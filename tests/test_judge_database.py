@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.judging.evidence import RECORDS, Evidence
+from loadkit.judging.evidence import Evidence
 from loadkit.observers.database import DatabaseFacts, QueryPlan, Scan, StoredWrites, TableUse
 from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.writes import RECORDS
 from loadkit.reports import charts
 from loadkit.verdict import Status
 from tests.builders import judge, plan_of, run_of, worker_seconds_of

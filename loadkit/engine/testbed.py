@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadkit.engine import run as engine
 from loadkit.engine import small_load
-from loadkit.engine.observing import observe
+from loadkit.engine.observing import observe, observe_database
 from loadkit.engine.progress import Progress
 from loadkit.environment import lock, preflight
 from loadkit.environment.capacity import Capacity
@@ -24,6 +24,9 @@ from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Stage, Workload
+
+if TYPE_CHECKING:
+    from loadkit.observers.postgres import PostgresObserver
 
 __all__ = ["Testbed", "Watcher"]
 
@@ -72,7 +75,7 @@ class Testbed:
 
         """
         up = self._up()
-        observer = observer_of(up.observer, queries)
+        observer, database = observer_of(up.observer, queries), _database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
@@ -85,6 +88,7 @@ class Testbed:
                     root=self._environment.root,
                     run_id=run_id,
                     actor=self._environment,
+                    database=database,
                     watch=watch,
                 )
                 run.writes = Writes.sum_of([before.as_unknown, run.writes])
@@ -93,8 +97,10 @@ class Testbed:
                 is_kept = self._keep(run)
             if observer is not None:
                 observe(run, observer)
-                if is_kept:
-                    self._keep(run)
+            if database is not None:
+                observe_database(run, database, run.writes)
+            if is_kept and (observer or database):
+                self._keep(run)
             if plan.disturbs:
                 self._check_restored(run)
         return run
@@ -204,6 +210,24 @@ class Testbed:
                 raise KeyboardInterrupt
             return warm_up.writes
         return NO_WRITES
+
+
+def _database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
+    """The observer of the database; None where the environment states no role that may read it."""
+    settings = up.environment.settings.database
+    if settings is None or not up.database_observer:
+        return None
+    from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
+
+    access = DatabaseAccess(
+        up.database_observer,
+        up.target.database,
+        up.environment.key_queries,
+        settings.tenant,
+        settings.example_tenant,
+        settings.stored,
+    )
+    return PostgresObserver(access)
 
 
 def _warming(load: Workload) -> Workload:

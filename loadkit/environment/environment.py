@@ -7,6 +7,7 @@ once the environment is up.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from loadkit.criterion import KEY_QUERIES
 from loadkit.environment.control import Control
 from loadkit.environment.settings import Accounts, ActionCommand, Database, Hosts, Measure, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
@@ -21,6 +23,7 @@ from loadkit.observers.base import ObserverSettings
 from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
+from loadkit.queries import Query, read_queries
 from loadkit.structuring import example_of, structure
 from loadkit.target import Account, Address, DatabaseUse, Target, is_loopback
 from loadkit.workload.plan import Action, Plan
@@ -191,7 +194,7 @@ class Environment:
             database_use=self._database_use(database) if database else DatabaseUse(),
             accounts=references.accounts(settings.accounts),
             shares_accounts=settings.share_accounts,
-            groups=settings.groups,
+            groups=self._groups(),
             journeys=settings.journeys,
             ready=settings.ready,
             ca_file=references.file("ca_file", settings.ca_file),
@@ -201,6 +204,25 @@ class Environment:
             read_timeout=settings.read_timeout,
             processes=self._processes(references.facts),
         )
+
+    def _groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The groups of labels; all named queries of the database are one of them."""
+        queries = self.key_queries
+        names = tuple(re.sub(r"([\[*?])", r"[\1]", query.name) for query in queries)
+        return {**self.settings.groups, **({KEY_QUERIES: names} if names else {})}
+
+    @property
+    def key_queries(self) -> tuple[Query, ...]:
+        """The named queries of the database.
+
+        Raises:
+            ConfigurationError: there is no such folder, or no query in it, or a file is no query.
+
+        """
+        database = self.settings.database
+        if database is None or not database.queries:
+            return ()
+        return tuple(read_queries(self.root / database.queries).values())
 
     def _database_use(self, database: Database) -> DatabaseUse:
         return DatabaseUse(

@@ -134,6 +134,11 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", text) is not None
 
 
+def _is_query(text: str) -> bool:
+    """Is it a query, as far as its first word tells?"""
+    return re.match(r"\s*select\b", text, re.IGNORECASE) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """``[database]``: the service's database, for journeys that query it."""
@@ -156,6 +161,15 @@ class Database:
     """Seconds after which the server cancels a statement; 0 for the server's own setting."""
     statement_cache: Annotated[bool | None, Stated("true", what="true or false")] = None
     """May statements stay prepared? Without it: unless a connection pooler is found between."""
+    stored: Annotated[
+        str,
+        Stated('"SELECT id FROM metric_events WHERE run_id = $1"', what="a query of ids", holds=_is_query),
+    ] = ""
+    """Lists the ids (uuid) of the rows of a run, whose id is $1, for "every acknowledged write …"."""
+    example_tenant: Annotated[
+        str, Stated("\"SELECT id FROM tenants WHERE name = 'acme'\"", what="a query", holds=_is_query)
+    ] = ""
+    """Gives the value of `tenant` with which the plans of the key queries are taken."""
     seed: Annotated[tuple[str, ...], Stated('["seed", "--events", "{events}"]', what="a verb")] = ()
     """The verb of the control command that makes records, for the advice if they are too few."""
 

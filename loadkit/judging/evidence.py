@@ -23,16 +23,14 @@ from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, RECORD, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
+from loadkit.recording.writes import RECORDS
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
 from loadkit.workload.plan import Population, Scaling
 from loadkit.workload.workload import Model
 
-__all__ = ["EVERYTHING", "RECORDS", "Case", "Evidence"]
-
-RECORDS = "records acknowledged"
-"""The count, by second and population, of the records that the service acknowledged as stored."""
+__all__ = ["EVERYTHING", "Case", "Evidence"]
 
 EVERYTHING = Scope()
 """All operations."""

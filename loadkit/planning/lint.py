@@ -23,7 +23,7 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
 
     """
     scope = criterion.scope
-    known = {*environment.settings.groups, KEY_QUERIES}
+    known = {*environment.settings.groups, *([KEY_QUERIES] if environment.settings.database else [])}
     if scope.kind is ScopeKind.GROUP and scope.name not in known:
         raise ConfigurationError(
             f'"{criterion.sentence}": {unknown("group", scope.name, environment.settings.groups, environment)}'
