@@ -201,10 +201,16 @@ class Comparison(enum.StrEnum):
 class Reference:
     """The reference of a comparison: the same measure, of the same users, at another load."""
 
-    level: str
-    """A load level of the environment."""
+    level: str = ""
+    """A load level of the environment; empty for the same load without a tenant."""
     or_limit: float | None = None
     """A value in the measure's unit that satisfies the criterion whatever the other load yields."""
+    without: str = ""
+    """The tenant whose own population is left out; empty for a level."""
+
+    def __str__(self) -> str:
+        """The reference in words: "at the baseline load", 'without tenant "globex"'."""
+        return f'without tenant "{self.without}"' if self.without else f"at the {self.level} load"
 
 
 @dataclass(frozen=True, slots=True)

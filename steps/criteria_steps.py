@@ -38,6 +38,8 @@ from loadkit import grammar
 @then("{measure} {scope} is at most {factor} times that at the {level} load, or below {limit}")
 @then("{measure} is at least {factor} times that at the {level} load")
 @then("{measure} {scope} is at least {factor} times that at the {level} load")
+@then("{measure} is at most {factor} times that without tenant {tenant}")
+@then("{measure} {scope} is at most {factor} times that without tenant {tenant}")
 @then("the service recovers within {duration}")
 @then("the {alert} alert fires within {duration}")
 @then("no alert fires")

@@ -140,6 +140,8 @@ THEN = [
     "lock waits never exceeds 10",
     "dead tuples stays below 100000",
     "index utilization of the key queries is above 95%",
+    'the p95 query time of tenant "acme" is at most 1.5 times that without tenant "globex"',
+    'the p95 response time is at most 1.5 times that without tenant "globex"',
     "no deadlock occurs",
     "every acknowledged write is stored exactly once",
 ]
@@ -438,7 +440,20 @@ def test_two_loads_need_two_runs_and_the_other_is_what_its_own_scenario_would_ha
     )
     assert reading.plan is not None
     assert reading.plan.workload.peak == 1000
-    assert dict(reading.references) == {"baseline": alone.plan}
+    assert dict(reading.references) == {"at the baseline load": alone.plan}
+
+
+def test_a_noisy_tenant_is_compared_with_the_load_of_the_others(registry) -> None:
+    compare = '    Then p95 of tenant "acme" is at most 1.5 times that without tenant "globex"\n'
+    others = "    Given 100 concurrent users\n"
+    reading = reading_of(
+        f'{others}    And tenant "globex" sends 10 times its usual load\n{compare}', registry
+    )
+    assert reading.plan is not None
+    alone = reading_of(f"{others}    Then p95 is below 1 s\n", registry)
+    assert dict(reading.references) == {'without tenant "globex"': alone.plan}
+    (problem,) = reading_of(f"{others}{compare}", registry).problems
+    assert 'no population is that of tenant "globex"' in problem
 
 
 STREAM = "    Given 1000 WebSocket connections subscribed to live metrics\n"

@@ -5,6 +5,7 @@
     criterion  ::= measure [scope] comparison limit | measure comparison limit scope
                  | measure [scope] ("is at most" | "is at least") number
                    "times that at the" word "load" [", or below" limit]
+                 | measure [scope] "is at most" number "times that without tenant" quoted
                  | "the service recovers within" duration
                  | "the" quoted "alert fires within" duration | "no alert fires"
                  | "at least" number "connections stay open"
@@ -64,6 +65,7 @@ from loadkit.grammar.sentences import (
     observed_as,
     reaches_within,
     recovery_within,
+    tenant_comparison,
 )
 
 __all__ = [
@@ -92,4 +94,5 @@ __all__ = [
     "reaches_within",
     "read",
     "recovery_within",
+    "tenant_comparison",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "pattern",
     "reaches_within",
     "recovery_within",
+    "tenant_comparison",
 ]
 
 ALERTS = "alerts"
@@ -151,6 +152,19 @@ def load_comparison(
         _require_unit(sentence, measure, or_limit)
     reference = Reference(level, or_limit.value if or_limit else None)
     return Criterion(sentence, measure, comparison, times, scope, reference)
+
+
+def tenant_comparison(
+    sentence: str, measure: Measure, factor: float, tenant: str, scope: Scope | None = None
+) -> Criterion:
+    """The criterion that compares a measure with the same load without a tenant's population.
+
+    Raises:
+        PhraseError: the measure cannot compare two loads.
+
+    """
+    criterion = load_comparison(sentence, measure, Comparison.IS_AT_MOST, factor, "", scope)
+    return replace(criterion, reference=Reference(without=tenant))
 
 
 def recovery_within(sentence: str, seconds: float) -> Criterion:
@@ -306,6 +320,14 @@ THEN: Mapping[str, Meaning] = {
             (Comparison.IS_AT_MOST, ", or below {limit}"),
             (Comparison.IS_AT_LEAST, ""),
         )
+    },
+    **{
+        f"{subject} is at most {{factor}} times that without tenant {{tenant}}": lambda sentence, parts: (
+            tenant_comparison(
+                sentence, parts["measure"], parts["factor"], parts["tenant"], parts.get("scope")
+            )
+        )
+        for subject in ("{measure}", "{measure} {scope}")
     },
     "the service recovers within {duration}": lambda sentence, parts: recovery_within(
         sentence, parts["duration"]

@@ -103,6 +103,24 @@ def beside(
     return plan(replace(draft, populations=[other, *others], actions=()), environment, journeys, seed)
 
 
+def without(
+    tenant: str, draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1
+) -> Plan:
+    """The same plan without the population of a tenant, and without its actions.
+
+    Raises:
+        ConfigurationError: the load has no population of the tenant beside another one.
+
+    """
+    kept = [each for each in draft.populations if each.tenant != tenant]
+    if not kept or len(kept) == len(draft.populations):
+        raise ConfigurationError(
+            f'no population is that of tenant "{tenant}"; expected a load such as tenant "{tenant}" sends '
+            "10 times its usual load"
+        )
+    return plan(replace(draft, populations=kept, actions=()), environment, journeys, seed)
+
+
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
     """The message that an environment has no mix, level … of a name, with the names it has."""
     listed = ", ".join(sorted(known)) or "none"
