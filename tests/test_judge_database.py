@@ -110,7 +110,10 @@ def test_a_run_without_an_observer_of_the_database_does_not_judge_it() -> None:
 
 
 def test_one_deadlock_is_a_fail_and_one_that_is_not_known_is_no_pass() -> None:
-    assert judge(DEADLOCKS, run_with(seen())).status is Status.PASS
+    none = judge(DEADLOCKS, run_with(seen()))
+    assert none.status is Status.PASS
+    assert "among all 90,000" in none.reason
+    assert none.reason.endswith("these are the transactions of the run.")
     assert judge(DEADLOCKS, run_with(seen(deadlocks=1))).status is Status.FAIL
     unknown = seen(deadlocks=None, problems={"statistics": "PostgreSQL was restarted during the run"})
     verdict = judge(DEADLOCKS, run_with(unknown))
@@ -178,3 +181,19 @@ def test_lock_waits_are_judged_from_their_readings() -> None:
 def test_the_database_is_drawn_and_its_measures_are_defined_there() -> None:
     words = "".join(ET.fromstring(charts.database(Evidence(run_with(seen())), None)).itertext())
     assert "lock waits: the connections to this database that wait for a lock" in words
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.999, Status.PASS), (0.8, Status.FAIL)])
+def test_a_cache_hit_ratio_is_that_of_the_blocks_of_the_window(share: float, status: Status) -> None:
+    times = 1_700_000_000.0 + np.arange(-1, 62)
+    accesses = Series("", times, 1e9 + 1e5 * np.arange(63))
+    hits = Series("", times, 1e9 + share * 1e5 * np.arange(63))
+    observation = Observation(
+        "cache hit ratio", Reading.COUNTER, "ratio", (hits,), 1.0, capacity=(accesses,),
+        capacity_reading=Reading.COUNTER, judged=Judged.MEAN,
+    )  # fmt: skip
+    verdict = judge(
+        grammar.criterion("cache hit ratio stays above 99%"), run_with(seen(), observations=[observation])
+    )
+    assert verdict.status is status
+    assert verdict.measured == pytest.approx(share, abs=1e-3)

@@ -18,10 +18,14 @@ import pytest
 
 from environments.local import binaries
 from environments.local.process import bound_to_parent
-from loadkit.observers.database import DEADLOCKS, WRITES
+from loadkit.engine.observing import observe_database
+from loadkit.engine.run import run
+from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver, compare_writes
-from loadkit.target import Address
+from loadkit.recording import archive
+from loadkit.target import Address, Target
 from tests.local_environment import eventually
+from tests.test_run import ROOT, service, short
 
 SECRET = "SECRET-OF-THE-DATABASE"
 SCHEMA = f"""
@@ -288,3 +292,31 @@ def test_many_writes_are_compared() -> None:
     ids = np.random.default_rng(1).bytes(16 * 100_000)
     compared = compare_writes(Ids(ids), ids[16:] + ids[-16:])
     assert (compared.lost, compared.doubled, compared.stored) == (1, 1, 100_000)
+
+
+def test_a_run_is_observed_from_before_its_start_and_kept_with_what_was_seen(
+    server: Server, tmp_path: Path
+) -> None:
+    observer = PostgresObserver(server.access())
+    with service() as base:
+        done = run(short(), Target("shop", base), root=ROOT, database=observer)
+    observe_database(done, observer, done.writes)
+    assert observer._begin is not None
+    assert observer._begin.at < done.started
+    assert done.database is not None
+    assert done.warnings == ()
+    assert (done.database.deadlocks, done.database.problem) == (0, "")
+    assert done.database.samples >= done.database.due - 1
+    kept = archive.load(archive.save(done, tmp_path))
+    assert kept.database == done.database
+    assert set(MEASURES) <= set(kept.observations)
+    assert not observer._thread.is_alive()
+
+
+def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
+    nowhere = PostgresObserver(server.access(observer=server.dsn("watcher", "nowhere"), service=Address("")))
+    with service() as base:
+        done = run(short(), Target("shop", base), root=ROOT, database=nowhere)
+    observe_database(done, nowhere, done.writes)
+    assert done.is_complete
+    assert any('database "nowhere" does not exist' in warning for warning in done.warnings)

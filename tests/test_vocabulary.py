@@ -443,6 +443,21 @@ def test_two_loads_need_two_runs_and_the_other_is_what_its_own_scenario_would_ha
     assert dict(reading.references) == {"at the baseline load": alone.plan}
 
 
+@pytest.mark.parametrize(
+    ("load", "is_reachable"),
+    [
+        ("1100 metric inserts per second", True),
+        ("1100 metric inserts per second in batches of 50", True),
+        ("900 metric inserts per second", False),
+        ("1000 concurrent users", False),
+    ],
+)
+def test_records_per_second_that_no_load_writes_are_refused(load: str, is_reachable: bool, registry) -> None:
+    text = f"    Given {load}\n    Then throughput stays above 1000 records per second\n"
+    problems = reading_of(text, registry).problems
+    assert not problems if is_reachable else "out of reach" in problems[0]
+
+
 def test_a_noisy_tenant_is_compared_with_the_load_of_the_others(registry) -> None:
     compare = '    Then p95 of tenant "acme" is at most 1.5 times that without tenant "globex"\n'
     others = "    Given 100 concurrent users\n"

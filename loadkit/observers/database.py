@@ -270,10 +270,10 @@ class DatabaseFacts:
     def _counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         found, writes = self.deadlocks, self.writes
-        counts[f"{DEADLOCKS}: to compare"] = max(self.transactions or 0, 1)
+        counts[f"{DEADLOCKS}: to compare"] = self.transactions or 0
         if found is not None:
             counts[DEADLOCKS] = found
-            counts[f"{DEADLOCKS}: compared"] = max(self.transactions or 0, 1)
+            counts[f"{DEADLOCKS}: compared"] = self.transactions or 0
         counts[f"{WRITES}: to compare"] = self.writes_due
         if writes is not None:
             counts[WRITES] = writes.lost + writes.doubled
@@ -285,7 +285,9 @@ class DatabaseFacts:
     def remark(self, name: str) -> str:
         """What a person should know of a count besides its number; "" for nothing."""
         if name == DEADLOCKS:
-            return self.problems.get("statistics", "") or self.problem if self.deadlocks is None else ""
+            if self.deadlocks is None:
+                return self.problems.get("statistics", "") or self.problem
+            return "these are the transactions of the run"
         if name != WRITES:
             return ""
         writes = self.writes

@@ -25,6 +25,7 @@ from loadkit.observers.database import (
     CACHE_HITS,
     CONNECTIONS,
     DEAD_TUPLES,
+    LARGE,
     LOCK_WAITS,
     MEASURES,
     DatabaseFacts,
@@ -607,7 +608,8 @@ def _tables(before: _Snapshot | None, end: _Snapshot) -> tuple[TableUse, ...]:
             index_scans=gained(key, "idx_scan"),
             rows_written=gained(key, "written"),
         )
-        for key, row in rows[:_TABLES]
+        for number, (key, row) in enumerate(rows)
+        if number < _TABLES or row["pages"] >= LARGE
     )
 
 

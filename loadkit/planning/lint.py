@@ -62,8 +62,6 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
         )
     if not has_lower_limit or plan.scaling.users < 1:
         return
-    if criterion.measure.timing == RECORD.key:
-        return  # the records of a request are known to its journey alone
     if criterion.measure.family == Family.CONNECTIONS or criterion.measure.timing == MESSAGE.key:
         _require_amount(criterion, plan)
         return
@@ -71,13 +69,19 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     populations = plan.populations
     if scope.kind is ScopeKind.POPULATION:
         populations = (plan.population(scope.name),)
+    if is_of_records := criterion.measure.timing == RECORD.key:
+        populations = tuple(population for population in populations if population.records)
     loads = [population.workload for population in populations]
-    most, least = sum(offered(load, load.peak) for load in loads), needed(loads, criterion.limit)
+    most = sum(
+        offered(each.workload, each.workload.peak) * (each.records if is_of_records else 1)
+        for each in populations
+    )
+    least = needed(loads, criterion.limit)
     if most < least:
         purpose = " to judge it" if least > criterion.limit else ""
         raise ConfigurationError(
             f'"{criterion.sentence}" is out of reach, however fast the service is: '
-            f"{' and '.join(_in_words(population) for population in populations)} make at most "
+            f"{' and '.join(_in_words(population) for population in populations) or 'the loads'} make at most "
             f"{format_number(most)} per second; expected at least {format_number(least)}{purpose}"
         )
 
