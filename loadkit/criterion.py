@@ -8,8 +8,17 @@ from typing import ClassVar
 from loadkit.units import Unit
 
 __all__ = [
-    "OTHERS_DATA", "Comparison", "Criterion", "Family", "Measure", "Reference", "Scope", "ScopeKind", "Unit",
-]  # fmt: skip
+    "KEY_QUERIES",
+    "OTHERS_DATA",
+    "Comparison",
+    "Criterion",
+    "Family",
+    "Measure",
+    "Reference",
+    "Scope",
+    "ScopeKind",
+    "Unit",
+]
 
 OTHERS_DATA = "answers with data of other tenants"
 """The measure, and the count in the record, of what carried another tenant's canary."""
@@ -80,11 +89,15 @@ class Family:
     """Messages that were lost, doubled or out of order; there must be none."""
     CONVERGENCE: ClassVar["Family"]
     """Users who share a state and see different ones in the end; there must be none."""
+    INDEX_USE: ClassVar["Family"]
+    """The share of the key queries, and of the scans of their tables, that use an index."""
 
     def __str__(self) -> str:
         return self.name
 
 
+KEY_QUERIES = "key queries"
+"""The name of the group of all named queries of the database."""
 _OPERATIONS = "operations, not to instances"
 Family.TIME = Family("time", _OF_OPERATIONS, _OPERATIONS, compares_loads=True)
 Family.ERROR_RATE = Family("error rate", _OF_OPERATIONS, _OPERATIONS)
@@ -105,6 +118,7 @@ Family.RECONNECTION = Family("reconnection")
 Family.REACH = Family("reach")
 Family.DELIVERY = Family("delivery")
 Family.CONVERGENCE = Family("convergence")
+Family.INDEX_USE = Family("index utilization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +148,7 @@ class Scope:
         """The scope in words: "the auth endpoints", "users in Europe", "the admin users"."""
         words = {
             ScopeKind.ALL: "all operations",
-            ScopeKind.GROUP: f"the {self.name} endpoints",
+            ScopeKind.GROUP: f"the {self.name}" if self.name == KEY_QUERIES else f"the {self.name} endpoints",
             ScopeKind.LABEL: f'"{self.name}"',
             ScopeKind.TENANT: f'tenant "{self.name}"',
             ScopeKind.REGION: f"users in {self.name}",
@@ -191,10 +205,16 @@ class Comparison(enum.StrEnum):
 class Reference:
     """The reference of a comparison: the same measure, of the same users, at another load."""
 
-    level: str
-    """A load level of the environment."""
+    level: str = ""
+    """A load level of the environment; empty for the same load without a tenant."""
     or_limit: float | None = None
     """A value in the measure's unit that satisfies the criterion whatever the other load yields."""
+    without: str = ""
+    """The tenant whose own population is left out; empty for a level."""
+
+    def __str__(self) -> str:
+        """The reference in words: "at the baseline load", 'without tenant "globex"'."""
+        return f'without tenant "{self.without}"' if self.without else f"at the {self.level} load"
 
 
 @dataclass(frozen=True, slots=True)

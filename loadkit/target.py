@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Account", "Address", "Secret", "Target", "is_loopback", "masked", "masked_path"]
+__all__ = [
+    "Account",
+    "Address",
+    "DatabaseUse",
+    "Secret",
+    "Target",
+    "is_loopback",
+    "masked",
+    "masked_path",
+]
 
 _HIDDEN = "***"
 
@@ -112,6 +121,24 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseUse:
+    """How journeys use the service's database."""
+
+    queries: str = ""
+    """The folder of the named queries; empty for none."""
+    tenant: str = ""
+    """The setting of PostgreSQL that row-level security reads: "app.tenant"; empty for none."""
+    pool: int = 20
+    """Most connections of a worker."""
+    retries: int = 0
+    """How often a query is repeated after a failure that may pass."""
+    statement_timeout: float = 0.0
+    """Seconds after which the server cancels a statement; 0 for its own setting."""
+    statement_cache: bool | None = None
+    """May statements stay prepared? None: unless a connection pooler is between."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A service that may be loaded, with what the engine needs for it."""
 
@@ -122,6 +149,9 @@ class Target:
 
     It contains no secret: `Environment` refuses credentials and a query."""
     websocket: Address = Address("")  # noqa: RUF009
+    database: Address = Address("")  # noqa: RUF009
+    """The service's database: "postgresql://user:password@host/name"; empty for none."""
+    database_use: DatabaseUse = DatabaseUse()
     accounts: tuple[Account, ...] = ()
     """The accounts of the users; empty where no journey needs one."""
     shares_accounts: bool = False

@@ -38,6 +38,8 @@ from loadkit import grammar
 @then("{measure} {scope} is at most {factor} times that at the {level} load, or below {limit}")
 @then("{measure} is at least {factor} times that at the {level} load")
 @then("{measure} {scope} is at least {factor} times that at the {level} load")
+@then("{measure} is at most {factor} times that without tenant {tenant}")
+@then("{measure} {scope} is at most {factor} times that without tenant {tenant}")
 @then("the service recovers within {duration}")
 @then("the {alert} alert fires within {duration}")
 @then("no alert fires")
@@ -51,6 +53,8 @@ from loadkit import grammar
 @then("messages arrive in order")
 @then("no message carries another tenant's data")
 @then("no tenant ever sees another tenant's data")
+@then("no deadlock occurs")
+@then("every acknowledged write is stored exactly once")
 @then("all users see the same dashboard")
 def criterion(context: Any, *parts: object) -> None:
     """Judge the criterion of the sentence; only the grammar defines its meaning."""

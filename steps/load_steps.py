@@ -54,6 +54,22 @@ def churn(context: Any, share: float) -> None:
     context.draft.drop(share)
 
 
+@given("{count} metric insert(s) per second")
+@given("{count} metric insert(s) per second in batches of {batch}")
+def inserts(context: Any, count: float, batch: float = 1) -> None:
+    context.draft.insert(count, batch)
+
+
+@given("{count} analyst(s) querying {records} record(s)")
+def analysts(context: Any, count: float, records: float) -> None:
+    context.draft.analyse(count, records)
+
+
+@given("tenant {tenant} sends {factor} times its usual load")
+def noisy_tenant(context: Any, tenant: str, factor: float) -> None:
+    context.draft.send_more(tenant, factor)
+
+
 @given("the {level} load")
 def named_load(context: Any, level: str) -> None:
     context.draft.load_named(level)

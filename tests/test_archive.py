@@ -9,6 +9,16 @@ import numpy as np
 import pytest
 
 from loadkit.errors import ConfigurationError
+from loadkit.observers.database import (
+    DatabaseFacts,
+    IndexUse,
+    QueryPlan,
+    Scan,
+    Statement,
+    StoredWrites,
+    TableUse,
+    Waiting,
+)
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED, Ending, EndingKind
@@ -215,3 +225,27 @@ def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
     with pytest.raises(ConfigurationError, match="is not a run that can be read") as caught:
         archive.load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_path: Path) -> None:
+    scan = Scan("events", "Seq Scan", True, filter="(name = 'a')", kept=1, removed=9000, columns=("name",))
+    facts = DatabaseFacts(
+        version="17.2",
+        samples=30,
+        deadlocks=0,
+        statements=(Statement("SELECT 1", 3, 0.2, 3, "one"),),
+        tables=(TableUse("events_1", "events", 900, 1 << 23, 10_000, 5, 2, None, 7),),
+        indexes=(IndexUse("events_pkey", "events_1", 1 << 20, 4),),
+        plans=(QueryPlan("by name", "a test", ("Seq Scan on events",), (scan,), 0.2),),
+        waiting=(Waiting(3.5, "UPDATE a", "idle in transaction"),),
+        writes=StoredWrites(3, 1, 1, 3, 1, 1, 0, 1, lost_examples=("a",)),
+        writes_due=3,
+        problems={"statements": "not known"},
+    )
+    run = replace(a_run(), database=facts)
+    assert archive.load(archive.save(run, tmp_path)).database == facts
+    folder = archive.save(a_run(), tmp_path)
+    stored = json.loads((folder / "run.json").read_text())
+    del stored["database"]
+    (folder / "run.json").write_text(json.dumps(stored))
+    assert archive.load(folder).database is None

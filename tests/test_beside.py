@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.analysis.comparison import compare_loads
+from loadkit.analysis.comparison import agreed, compare_loads
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.verdict import Status
@@ -124,3 +124,40 @@ def test_what_is_shown_and_what_is_decided_agree():
         assert verdict.status is (
             Status.PASS if high <= 2 else Status.FAIL if low > 2 else Status.INCONCLUSIVE
         ), verdict.interval
+
+
+NEIGHBOUR = grammar.criterion('the p95 response time is at most 1.5 times that without tenant "globex"')
+
+
+def compared_with_both(seconds: float, before: float, after: float):
+    with_it = Evidence(run_with(seconds))
+    return agreed(
+        NEIGHBOUR,
+        [
+            compare_loads(NEIGHBOUR, with_it, Evidence(run_with(each, seed=seed)))
+            for seed, each in ((2, before), (3, after))
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "before", "after", "status"),
+    [
+        (0.11, 0.1, 0.1, Status.PASS),
+        (0.3, 0.1, 0.1, Status.FAIL),
+        (0.2, 0.1, 0.2, Status.INCONCLUSIVE),
+        (0.2, 0.2, 0.1, Status.INCONCLUSIVE),
+    ],
+)
+def test_a_noisy_tenant_is_blamed_only_where_the_runs_before_and_after_it_agree(
+    seconds: float, before: float, after: float, status: Status
+) -> None:
+    verdict = compared_with_both(seconds, before, after)
+    assert verdict.status is status
+    assert 'without tenant "globex"' in verdict.reason
+    low, high = verdict.interval
+    assert low < verdict.measured < high
+
+
+def test_two_references_that_disagree_say_that_something_else_changed() -> None:
+    assert compared_with_both(0.2, 0.1, 0.2).reason.endswith("something else changed between them.")

@@ -18,6 +18,7 @@ from loadkit.environment.control import Control
 from loadkit.environment.settings import (
     Accounts,
     ActionCommand,
+    Database,
     Hosts,
     Measure,
     Messages,
@@ -98,7 +99,10 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
     ("text", "said"),
     [
         ("load_alowed = true", "load_alowed: unknown key; did you mean load_allowed? expected such as load_allowed = true"),
-        ('database = "x"', "database: unknown key; known: base, websocket, name, "),
+        ('cache = "x"', "cache: unknown key; known: base, websocket, name, "),
+        ('database = "x"', 'database = "x": expected a table, such as database = { dsn = "env:STAGING_DATABASE" }'),
+        ('[database]\ndsn = "env:X"\nretry = 2', "database.retry: unknown key; did you mean retries? expected such as retries = 2"),
+        ('[database]\ndsn = "env:X"\nrecords = "events; DROP"', 'database.records = "events; DROP": expected the name of a table, such as records = "metric_events"'),
         ("regions = []", "regions: unknown key; known: base, "),
         ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),
         ('load_allowed = "true"', 'load_allowed = "true": expected true or false, such as load_allowed = true'),
@@ -224,6 +228,7 @@ def test_all_tables_are_looked_at() -> None:
     assert {table for table, _ in SAID} == {
         Settings,
         Accounts,
+        Database,
         Observer,
         Hosts,
         Measure,
@@ -408,7 +413,12 @@ def test_files_of_tls_are_looked_for_from_the_projects_root(tmp_path: Path) -> N
     assert target.ca_file == str(tmp_path / "ca.pem")
     assert target.cert_file == str(tmp_path / "tls" / "us.pem")
     assert target.key_file == str(tmp_path / "us.key")
-    facts = {"base": "http://x", "websocket": "ws://x", "accounts": str(accounts_in(tmp_path))}
+    facts = {
+        "base": "http://x",
+        "websocket": "ws://x",
+        "database": "postgresql://a@localhost/b",
+        "accounts": str(accounts_in(tmp_path)),
+    }
     assert environment.load("local", ROOT).target(facts).ca_file == ""
 
 

@@ -145,7 +145,7 @@ def test_counts_and_gauges_are_reported_by_name_and_second() -> None:
 
 def test_an_unknown_protocol_is_named_with_those_there_are() -> None:
     with pytest.raises(
-        ConfigurationError, match='uses "smoke signals", and there is no such driver; there are: http'
+        ConfigurationError, match='uses "smoke signals", and there is no such driver; there are: db, http'
     ):
         drivers_for(["smoke signals"], TARGET)
 

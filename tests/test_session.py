@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from loadkit import grammar
 from loadkit.environment.environment import Environment
 from loadkit.judging.evidence import Evidence
+from loadkit.judging.judge import judge
 from loadkit.observers import observation
+from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import Model, Stage
@@ -16,7 +19,7 @@ from steps.suite.dry_run import difference
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
 from steps.suite.session import Session, SharedRun, share
-from tests.builders import plan_of, run_of
+from tests.builders import plan_of, run_of, samples_of
 
 P95 = grammar.criterion("p95 is below 1 s")
 ERRORS = grammar.criterion("the error rate is below 1%")
@@ -85,9 +88,39 @@ def test_runs_that_disturb_the_service_go_last_and_letters_follow_the_order() ->
 
 def test_a_run_that_is_compared_with_goes_before_the_one_that_compares() -> None:
     peak, baseline = plan_of(level=100), plan_of(level=10)
-    shared = share([Reading((BESIDE, P95), peak, references=(("baseline", baseline),))])
+    shared = share([Reading((BESIDE, P95), peak, references=(("at the baseline load", baseline),))])
     told = [(run.letter, run.plan, run.criteria, run.compared) for run in shared.values()]
     assert told == [("A", baseline, 0, 1), ("B", peak, 2, 0)]
+
+
+NEIGHBOUR = grammar.criterion('p95 is at most 1.5 times that without tenant "globex"')
+WITHOUT = 'without tenant "globex"'
+
+
+def test_a_noisy_tenant_is_compared_with_a_run_before_it_and_a_run_after_it() -> None:
+    together, alone = plan_of(level=100), plan_of(level=90)
+    reading = Reading((NEIGHBOUR,), together, references=((WITHOUT, alone),))
+    done: list[str] = []
+
+    class Noted:
+        def run(self, plan: Plan, title: str, queries: object) -> Run:
+            done.append(title)
+            starts = np.arange(6000) / 100
+            times = np.where(np.arange(6000) % 2, 0.01, 0.011)
+            return run_of(samples_of(starts, times), plan)
+
+        def close(self) -> None: ...
+
+    session = Session(ENVIRONMENT, Noted(), {("f.feature", 1): reading}, judge)
+    session._scenario = SimpleNamespace(filename="f.feature", line=1)  # type: ignore[assignment]
+    letter, verdict = session._verdict(NEIGHBOUR)
+    assert done == [
+        "Run A: 90 requests per second",
+        "Run B: 100 requests per second",
+        "Run C: 90 requests per second",
+    ]
+    assert (letter, verdict.status) == ("B", Status.PASS), verdict.reason
+    assert [(run.letter, run.compared) for run in session.shared.values()] == [("A", 1), ("B", 0), ("C", 1)]
 
 
 def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:

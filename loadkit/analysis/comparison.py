@@ -6,6 +6,7 @@ violates the limit k · b_high. `judge` decides both limits with all its checks 
 method is needed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from loadkit.recording.run import Run
 from loadkit.units import format_quantity
 from loadkit.verdict import Status, Verdict
 
-__all__ = ["compare_loads"]
+__all__ = ["agreed", "compare_loads"]
 
 _MIN_MARGIN = 1.5
 """Minimum factor between the value at the other load and the limit that a precise run satisfies."""
@@ -38,7 +39,7 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
     build_verdict = partial(_verdict, criterion, evidence.run)
     # The same scale of users at both loads does not change their ratio, nor that of amounts.
     evidence, other = evidence.as_stated(), other.as_stated()
-    at_load = f"at the {reference.level} load"
+    at_load = str(reference)
     fixed = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), evidence)
     base = _measured(plain, other)
     if base.status is not Status.PASS or not base.measured or base.interval is None or not base.interval[0]:
@@ -47,7 +48,9 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
             return build_verdict(blank, Status.PASS, fixed.reason, fixed)
         known = base.status in {Status.INVALID, Status.NOT_JUDGED}
         status = base.status if known else Status.INCONCLUSIVE
-        return build_verdict(blank, status, f"{at_load.capitalize()}: {base.reason}", fixed or base)
+        return build_verdict(
+            blank, status, f"{at_load[:1].upper()}{at_load[1:]}: {base.reason}", fixed or base
+        )
     low, high = base.interval
     strict_base, lenient_base = (low, high) if criterion.comparison.is_upper else (high, low)
     strict = judge(replace(plain, limit=criterion.limit * strict_base), evidence)
@@ -68,6 +71,35 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
     if fixed is not None and status is Status.PASS and strict.status is not Status.PASS:
         decisive = fixed
     return build_verdict(verdict, status, reason, decisive, base)
+
+
+def agreed(criterion: Criterion, verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of comparisons with several runs at the reference load; they must agree.
+
+    If they do not, something else changed between the runs, and the comparison shows nothing.
+    """
+    first, *others = verdicts
+    if not others:
+        return first
+    for status in (Status.NOT_JUDGED, Status.INVALID, Status.INCONCLUSIVE):
+        for each in verdicts:
+            if each.status is status:
+                return each
+    intervals = [each.interval for each in verdicts if each.interval is not None]
+    interval = (min(low for low, _ in intervals), max(high for _, high in intervals)) if intervals else None
+    worst = max(verdicts, key=lambda each: each.measured or 0.0)
+    if {each.status for each in verdicts} == {first.status}:
+        return replace(worst, interval=interval)
+    measured = " and ".join(format_quantity(each.measured or 0.0, Unit.TIMES) for each in verdicts)
+    return replace(
+        worst,
+        status=Status.INCONCLUSIVE,
+        interval=interval,
+        reason=as_sentence(
+            f"{criterion.measure.statistic} {criterion.measure.name} was {measured} that of the two runs "
+            f"{criterion.reference}, of which one passes and one fails: something else changed between them"
+        ),
+    )
 
 
 def _measured(plain: Criterion, other: Evidence) -> Verdict:

@@ -12,6 +12,7 @@ __all__ = ["driver_class", "drivers_for", "register"]
 
 _PLACES: dict[str, str] = {
     "http": "loadkit.drivers.http.driver:HttpDriver",
+    "db": "loadkit.drivers.postgres.driver:PostgresDriver",
     "ws": "loadkit.drivers.websocket.driver:WebSocketDriver",
 }
 """Driver name, as journeys use it, to ``module:class``. Imported only if a journey uses it."""

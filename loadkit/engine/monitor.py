@@ -18,6 +18,7 @@ from loadkit.recording.examples import Example
 from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
@@ -43,8 +44,9 @@ class RunMonitor:
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
     idle_intervals: dict[int, list[IdleInterval]] = field(init=False)
-    examples: list[Example] = field(default_factory=list)
     """By worker."""
+    examples: list[Example] = field(default_factory=list)
+    writes: list[Writes] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
@@ -122,6 +124,8 @@ class RunMonitor:
             self.worker_seconds.append(message.worker_second)
             self.idle_intervals[message.worker] += message.idle_intervals
             self.examples += message.examples
+            if message.writes:
+                self.writes.append(message.writes)
             self._live_stats.add(message)
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))

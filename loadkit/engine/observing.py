@@ -1,14 +1,19 @@
 """Collects observations of the service after the load; a failure does not affect the run."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from loadkit.errors import one_line
 from loadkit.observers.base import Observer
+from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.lifespans import lifespans
 from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 
-__all__ = ["observe"]
+if TYPE_CHECKING:
+    from loadkit.observers.postgres import PostgresObserver, WrittenIds
+
+__all__ = ["observe", "observe_database"]
 
 
 def observe(run: Run, observer: Observer) -> None:
@@ -33,3 +38,20 @@ def observe(run: Run, observer: Observer) -> None:
             for name, observation in observations.items()
         }
     run.observations = {**observations, **run.observations}
+
+
+def observe_database(run: Run, observer: "PostgresObserver", writes: "WrittenIds") -> None:
+    """Add what a database observer saw: its statistics, its plans, and the writes that are stored.
+
+    Args:
+        run: a run during which it was open.
+        observer: of the service's database.
+        writes: the ids that the users of the run wrote.
+
+    """
+    try:
+        run.database = observer.facts(run.id, run.started, run.ended_at, writes)
+    except Exception as error:
+        run.database = DatabaseFacts(problem=f"the database observer failed: {one_line(error)}")
+    problems = [run.database.problem, *run.database.problems.values()]
+    run.warnings = (*run.warnings, *dict.fromkeys(filter(None, problems)))

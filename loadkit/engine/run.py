@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
@@ -25,11 +26,15 @@ from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
 from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
+from loadkit.recording.writes import Writes
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
+
+if TYPE_CHECKING:
+    from loadkit.observers.postgres import PostgresObserver
 
 __all__ = ["Progress", "new_id", "run"]
 
@@ -51,6 +56,7 @@ def run(
     workers: int | None = None,
     executor: Executor | None = None,
     actor: Actor | None = None,
+    database: "PostgresObserver | None" = None,
     watch: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Run:
@@ -68,6 +74,7 @@ def run(
         executor: runs all workers concurrently; default: processes of this machine that end with
             this one.
         actor: executes and undoes the plan's actions.
+        database: reads the statistics of the service's database while the load runs.
         watch: called once a second with the progress.
         stop: ends the load when set.
 
@@ -87,9 +94,11 @@ def run(
         arrives = _prepare(plan, target, root, executor, count)
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
-        results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
+        # Its first reading is the base of what the statistics gain, so it comes before the load.
+        stack.enter_context(database or nullcontext())
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         with (
             monitor.interruptible(),
@@ -119,7 +128,10 @@ def run(
                 monitor.worker_seconds, key=lambda worker_second: (worker_second.second, worker_second.worker)
             )
         ),
-        observations=watcher.observations(),
+        observations={
+            **watcher.observations(),
+            **({} if database is None else database.observations()),
+        },
         stalls=common([monitor.idle_intervals[index] for index in range(count)]),
         events=tuple(scheduler.events),
         examples=select(monitor.examples),
@@ -133,6 +145,7 @@ def run(
         probes=tuple(probe for probe in probes.answered if probe[0] < monitor.ended_at),
         workers=count,
         groups=target.groups,
+        writes=Writes.sum_of([tried.as_unknown, *monitor.writes]),
         ended=monitor.ended,
         ended_at=monitor.ended_at,
         facts={

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadkit.engine import run as engine
 from loadkit.engine import small_load
-from loadkit.engine.observing import observe
+from loadkit.engine.observing import observe, observe_database
 from loadkit.engine.progress import Progress
 from loadkit.environment import lock, preflight
 from loadkit.environment.capacity import Capacity
@@ -20,9 +20,13 @@ from loadkit.observers import observer_of
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Stage, Workload
+
+if TYPE_CHECKING:
+    from loadkit.observers.postgres import PostgresObserver
 
 __all__ = ["Testbed", "Watcher"]
 
@@ -71,28 +75,32 @@ class Testbed:
 
         """
         up = self._up()
-        observer = observer_of(up.observer, queries)
+        observer, database = observer_of(up.observer, queries), _database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
             checks = (*checks, *self._carried(plan, up))
             with self._watcher(title) as watch:
-                self._prepare_cache(plan, up.target, run_id)
+                before = self._prepare_cache(plan, up.target, run_id)
                 run = engine.run(
                     plan,
                     up.target,
                     root=self._environment.root,
                     run_id=run_id,
                     actor=self._environment,
+                    database=database,
                     watch=watch,
                 )
+                run.writes = Writes.sum_of([before.as_unknown, run.writes])
                 _describe(run, up.facts, checks)
                 # Stored first, in case a later step fails or is interrupted.
                 is_kept = self._keep(run)
             if observer is not None:
                 observe(run, observer)
-                if is_kept:
-                    self._keep(run)
+            if database is not None:
+                observe_database(run, database, run.writes)
+            if is_kept and (observer or database):
+                self._keep(run)
             if plan.disturbs:
                 self._check_restored(run)
         return run
@@ -181,10 +189,10 @@ class Testbed:
                 f"run {run.id} disturbed the environment, and it is not as it was before: {one_line(error)}"
             )
 
-    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> None:
+    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> Writes:
         """Warm the service's cache with load that is not recorded, or empty it.
 
-        A ramp is never judged, so a long enough ramp serves as the warm-up.
+        A ramp is never judged, so a long enough ramp serves as the warm-up. Return what was written.
         """
         load = plan.workload
         if plan.cache == "cold":
@@ -200,6 +208,26 @@ class Testbed:
             )
             if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
+            return warm_up.writes
+        return NO_WRITES
+
+
+def _database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
+    """The observer of the database; None where the environment states no role that may read it."""
+    settings = up.environment.settings.database
+    if settings is None or not up.database_observer:
+        return None
+    from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
+
+    access = DatabaseAccess(
+        up.database_observer,
+        up.target.database,
+        up.environment.key_queries,
+        settings.tenant,
+        settings.example_tenant,
+        settings.stored,
+    )
+    return PostgresObserver(access)
 
 
 def _warming(load: Workload) -> Workload:

@@ -15,6 +15,7 @@ from loadkit.drivers.registry import drivers_for
 from loadkit.engine.worker import Shard, account_pool_of, earlier_of, journeys_of, protocols_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target
 from loadkit.users.discovery import arrival_of
 from loadkit.users.journey import Arrive, Journey, fetch
@@ -38,7 +39,7 @@ _VALUES = re.compile(r"""(?<==)[^&\s"'<>]+|[\w.+=-]{24,}""")
 """Parts of a body that can be a token: the value of a form, a long word."""
 
 
-def try_journeys(plan: Plan, shard: Shard) -> None:
+def try_journeys(plan: Plan, shard: Shard) -> Writes:
     """Let one user follow each journey of a plan once, as it would in the run, without pauses.
 
     Nothing is recorded. Failures of the service are ignored, because the run will show them. A
@@ -48,6 +49,9 @@ def try_journeys(plan: Plan, shard: Shard) -> None:
         plan: the plan of the run.
         shard: any share of the run; all know the target, its journeys and the run's id.
 
+    Returns:
+        The writes of the users, which carry the run's id as those of the run do.
+
     Raises:
         ConfigurationError: the code of a journey or of ``arrive`` failed itself; or the service
             refuses an account (401 or 403) or answers ``arrive`` with a body that cannot be read.
@@ -55,10 +59,12 @@ def try_journeys(plan: Plan, shard: Shard) -> None:
     """
     journeys, arrive = journeys_of(plan, shard.root), arrival_of(shard.target.journeys, shard.root)
     if arrive is None and all(journey == fetch for mix in journeys for journey in mix):
-        return  # the load kit's own journey needs no trial, and `loadkit run` begins at once
+        return NO_WRITES  # the load kit's own journey needs no trial, and `loadkit run` begins at once
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         drivers = drivers_for(protocols_of(journeys, arrive), shard.target)
-        runner.run(try_users(plan, shard, clock=MonotonicClock(), drivers=drivers, alarm_of=BEST_ALARM))
+        return runner.run(
+            try_users(plan, shard, clock=MonotonicClock(), drivers=drivers, alarm_of=BEST_ALARM)
+        )
 
 
 async def try_users(
@@ -68,7 +74,7 @@ async def try_users(
     clock: Clock,
     drivers: Sequence[Driver],
     alarm_of: Callable[[Callable[[], None]], Alarm],
-) -> None:
+) -> Writes:
     """`try_journeys` without a process, on any clock and with any drivers."""
     arrive = arrival_of(shard.target.journeys, shard.root)
     pacer = Pacer(clock, alarm_of)
@@ -91,6 +97,7 @@ async def try_users(
         pacer.close()
         for driver in drivers:
             await driver.close()
+    return context.writes.drain(is_final=True)
 
 
 def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey]]:
@@ -108,7 +115,7 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             if (entry.journey, entry.arguments) in tried:
                 continue
             tried.add((entry.journey, entry.arguments))
-            account = account_pool.account(journey.role, before.accounts.get(journey.role, 0))
+            account = account_pool.account(journey.seat, before.accounts.get(journey.seat, 0))
             user = User(before.users + place, entry, account, context, hurried)
             # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
             user.run_id = f"{shard.run_id}-trial"

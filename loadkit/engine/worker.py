@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,15 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
     journeys = journeys_of(plan, root)
     arrive = arrival_of(package, root)
     _allow_files_for(plan, protocols_of(journeys, arrive), workers)
-    roles = tuple(tuple(journey.role for journey in mix) for mix in journeys)
+    roles = tuple(tuple(journey.seat for journey in mix) for mix in journeys)
     return Parts(roles, arrive is not None)
 
 
 def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
     """The journeys of each population's mix."""
     return [
-        [resolve(entry.journey, root) for entry in population.workload.mix] for population in plan.populations
+        [replace(resolve(entry.journey, root), tenant=population.tenant) for entry in population.workload.mix]
+        for population in plan.populations
     ]
 
 
@@ -172,7 +173,7 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
     """The users and accounts before each population; the last entry is the total."""
     before = [Earlier()]
     for population, mix in zip(plan.populations, journeys, strict=True):
-        before.append(before[-1].and_then(population.workload, [journey.role for journey in mix]))
+        before.append(before[-1].and_then(population.workload, [journey.seat for journey in mix]))
     return before
 
 
@@ -230,7 +231,7 @@ async def run_users(
         await asyncio.wait((lag, users))
         recorder.unwatch_collector()
         pacer.close()
-    emit(recorder.report(_gauges(drivers)))
+    emit(recorder.report(_gauges(drivers), context.writes.drain(is_final=True)))
     for driver in drivers:
         await driver.close()
     for ended in (users, loop_error):
@@ -264,7 +265,7 @@ async def _report_until_done(
         await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
         if clock.now() >= second:
             second += 1.0
-            if not emit(context.recorder.report(_gauges(context.drivers))):
+            if not emit(context.recorder.report(_gauges(context.drivers), context.writes.drain())):
                 return False
     return True
 

@@ -7,22 +7,25 @@ once the environment is up.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from loadkit.criterion import KEY_QUERIES
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Hosts, Measure, Observer, Settings
+from loadkit.environment.settings import Accounts, ActionCommand, Database, Hosts, Measure, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.base import ObserverSettings
 from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
+from loadkit.queries import Query, read_queries
 from loadkit.structuring import example_of, structure
-from loadkit.target import Account, Address, Target
+from loadkit.target import Account, Address, DatabaseUse, Target, is_loopback
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model
 
@@ -135,6 +138,9 @@ class Environment:
             facts=facts,
             target=self._target(references),
             version=references.text("version", self.settings.version),
+            database_observer=references.database("database.observer", self.settings.database.observer)
+            if self.settings.database
+            else Address(""),
             observer=ObserverSettings(
                 references.observer(observer.url),
                 self.measures,
@@ -179,13 +185,16 @@ class Environment:
 
     def _target(self, references: "_References") -> Target:
         settings = self.settings
+        database = settings.database
         return Target(
             name=self.name,
             base=references.base(settings.base),
             websocket=references.address("websocket", settings.websocket, ("ws", "wss")),
+            database=references.database("database.dsn", database.dsn) if database else Address(""),
+            database_use=self._database_use(database) if database else DatabaseUse(),
             accounts=references.accounts(settings.accounts),
             shares_accounts=settings.share_accounts,
-            groups=settings.groups,
+            groups=self._groups(),
             journeys=settings.journeys,
             ready=settings.ready,
             instance_header=settings.instance_header,
@@ -196,6 +205,35 @@ class Environment:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             processes=self._processes(references.facts),
+        )
+
+    def _groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The groups of labels; all named queries of the database are one of them."""
+        queries = self.key_queries
+        names = tuple(re.sub(r"([\[*?])", r"[\1]", query.name) for query in queries)
+        return {**self.settings.groups, **({KEY_QUERIES: names} if names else {})}
+
+    @property
+    def key_queries(self) -> tuple[Query, ...]:
+        """The named queries of the database.
+
+        Raises:
+            ConfigurationError: there is no such folder, or no query in it, or a file is no query.
+
+        """
+        database = self.settings.database
+        if database is None or not database.queries:
+            return ()
+        return tuple(read_queries(self.root / database.queries).values())
+
+    def _database_use(self, database: Database) -> DatabaseUse:
+        return DatabaseUse(
+            queries=str(self.root / database.queries) if database.queries else "",
+            tenant=database.tenant,
+            pool=database.pool,
+            retries=database.retries,
+            statement_timeout=database.statement_timeout,
+            statement_cache=database.statement_cache,
         )
 
     def _processes(self, facts: Mapping[str, Any]) -> tuple[int, ...]:
@@ -221,6 +259,8 @@ class ResolvedEnvironment:
     """The version to be judged; empty for any version."""
     observer: ObserverSettings | None
     """The settings of its observer; None without one."""
+    database_observer: Address = Address("")  # noqa: RUF009
+    """The database for a role that may only read; empty for none."""
 
 
 def _hosts(hosts: Hosts) -> Mapping[HostFigure, str]:
@@ -322,6 +362,29 @@ class _References:
             raise self._error("observer.url", stated, trouble, f"url = {_example('observer.url')}")
         return address
 
+    def database(self, path: str, stated: Address) -> Address:
+        """The address of a database; empty for an empty text. Errors show no password."""
+        address = Address(self.text(path, stated.reveal()))
+        if not address:
+            return address
+        try:
+            parts = urlsplit(address.reveal())
+            host = parts.hostname or parse_qs(parts.query).get("host", [""])[0]
+            is_valid = parts.scheme in _POSTGRES and bool(host) and parts.port != 0
+        except ValueError:
+            host, is_valid = "", False
+        example = f"{path.rpartition('.')[2]} = {_example(path)}"
+        if not is_valid:
+            trouble = f"{_shown(address, stated)} is not an address with postgresql:// and a host"
+            raise self._error(path, stated, trouble, example)
+        # A host that begins with "/" is the folder of a Unix socket of this machine.
+        if not (host.startswith("/") or is_loopback(host) or self.environment.settings.load_allowed):
+            raise NotAllowedError(
+                f"environments/{self.environment.file.name}: {path}: {address} is another machine, and load is "
+                "not allowed; expected load_allowed = true"
+            )
+        return address
+
     def file(self, path: str, stated: str) -> str:
         """The path of an existing file; "" where the setting is empty."""
         named = self.text(path, stated)
@@ -367,6 +430,7 @@ class _References:
 
 
 _HTTP = ("http", "https")
+_POSTGRES = ("postgresql", "postgres")
 _ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
 
 
@@ -380,7 +444,7 @@ def _example(path: str) -> str:
     kind: type = Settings
     *tables, name = path.split(".")
     for table in tables:
-        kind = {"accounts": Accounts, "observer": Observer}[table]
+        kind = {"accounts": Accounts, "observer": Observer, "database": Database}[table]
     return example_of(kind, name).partition(" = ")[2]
 
 

@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from loadkit.drivers.tls import context_of
 from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import ResolvedEnvironment
+from loadkit.environment.records import count_records
 from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
 from loadkit.grammar import ALERTS
@@ -105,6 +106,7 @@ def look(
     """
     checks = [*_service(resolved, now)]
     checks += _rows(resolved.facts)
+    checks += _records(plan, resolved)
     if observer is not None:
         moment = now()
         observations = observer.observe(moment - _LOOK_BACK, moment)
@@ -260,6 +262,41 @@ def _rows(facts: Mapping[str, Any]) -> list[Check]:
     """The number of rows in each table of the database, for information."""
     rows: Mapping[str, Any] = facts.get("rows") or {}
     return [Check(f"rows of {table}", f"{count:,}") for table, count in rows.items()]
+
+
+def _records(plan: Plan, resolved: ResolvedEnvironment) -> list[Check]:
+    """The number of records that a load says it works on; too few, and nothing is judged."""
+    needed = plan.records_needed
+    if not needed:
+        return []
+    file, database = resolved.environment.file.name, resolved.environment.settings.database
+    if database is None or not database.records:
+        return [
+            Check(
+                "records",
+                f"environments/{file} does not name their table",
+                'such as [database] records = "metric_events"',
+                holds=False,
+            )
+        ]
+    address = resolved.database_observer or resolved.target.database
+    try:
+        found = count_records(address, database.records, sees_all=bool(resolved.database_observer))
+    except LoadkitError as error:
+        return [Check("records", str(error), "an answer", holds=False)]
+    advice = ""
+    if database.seed:
+        command = ["loadkit env", database.seed[0], resolved.environment.file.stem, *database.seed[1:]]
+        advice = f"; make them: {' '.join(command)}".replace("{events}", f"{needed:.0f}")
+    number = f"{found.number:,}" if found.is_exact else f"about {found.number:,}"
+    return [
+        Check(
+            f"records in {database.records}",
+            number,
+            f"at least {needed:,.0f}{advice}",
+            found.number >= needed,
+        )
+    ]
 
 
 def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observation]) -> list[Check]:

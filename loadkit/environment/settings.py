@@ -5,6 +5,7 @@ their docstring may contain ``env:NAME`` or ``control:KEY``; `Environment.resolv
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from loadkit.target import Address
 __all__ = [
     "Accounts",
     "ActionCommand",
+    "Database",
     "Hosts",
     "Measure",
     "Messages",
@@ -131,6 +133,51 @@ class Messages:
     """Ratio of the connections that receive one message for each time it is followed."""
 
 
+def _is_name(text: str) -> bool:
+    """Is it a name of SQL, which needs no quotes: "metric_events", "app.tenant"?"""
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", text) is not None
+
+
+def _is_query(text: str) -> bool:
+    """Is it a query, as far as its first word tells?"""
+    return re.match(r"\s*select\b", text, re.IGNORECASE) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """``[database]``: the service's database, for journeys that query it."""
+
+    dsn: Annotated[Address, Stated('"env:STAGING_DATABASE"')]
+    """"postgresql://user:password@host/name" of the service's role, or a reference."""
+    observer: Annotated[Address, Stated('"env:STAGING_DATABASE_OBSERVER"')] = Address("")  # noqa: RUF009
+    """The same for a role that may only read, and sees the rows of all tenants; or a reference."""
+    queries: Annotated[str, Stated('"steps/journeys/queries"')] = ""
+    """The folder of the named queries, from the project's root."""
+    records: Annotated[str, Stated('"metric_events"', what="the name of a table", holds=_is_name)] = ""
+    """The table whose rows are the records of "querying 10 million records"."""
+    tenant: Annotated[str, Stated('"app.tenant"', what="the name of a setting", holds=_is_name)] = ""
+    """The setting that row-level security reads, made for each transaction; empty for none."""
+    pool: Annotated[int, Stated("20", what="a whole number, at least 1", at_least=1)] = 20
+    """Most connections of each worker."""
+    retries: Annotated[int, Stated("2", what="a whole number, at least 0", at_least=0)] = 0
+    """How often a query is repeated after a deadlock or a lost connection; each is counted."""
+    statement_timeout: Annotated[float, Stated("5", unit="seconds", at_least=0)] = 0.0
+    """Seconds after which the server cancels a statement; 0 for the server's own setting."""
+    statement_cache: Annotated[bool | None, Stated("true", what="true or false")] = None
+    """May statements stay prepared? Without it: unless a connection pooler is found between."""
+    stored: Annotated[
+        str,
+        Stated('"SELECT id FROM metric_events WHERE run_id = $1"', what="a query of ids", holds=_is_query),
+    ] = ""
+    """Lists the ids (uuid) of the rows of a run, whose id is $1, for "every acknowledged write …"."""
+    example_tenant: Annotated[
+        str, Stated("\"SELECT id FROM tenants WHERE name = 'acme'\"", what="a query", holds=_is_query)
+    ] = ""
+    """Gives the value of `tenant` with which the plans of the key queries are taken."""
+    seed: Annotated[tuple[str, ...], Stated('["seed", "--events", "{events}"]', what="a verb")] = ()
+    """The verb of the control command that makes records, for the advice if they are too few."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActionCommand:
     """The verbs of the control command that execute an action."""
@@ -202,6 +249,9 @@ class Settings:
     ] = ()
     """The command that starts, changes and stops the environment; empty for none."""
 
+    database: Annotated[Database | None, Stated('{ dsn = "env:STAGING_DATABASE" }', what="a table")] = None
+    """Without it, no journey can query the database."""
+
     # --- what load is allowed
 
     load_allowed: Annotated[bool, Stated("true")] = False
@@ -223,6 +273,10 @@ class Settings:
     """The number of users if the sentence does not state it."""
     mixes: Mapping[str, Mix] = field(default_factory=dict)
     """The journeys of the users, by the name of the mix."""
+    tenants: Mapping[str, Annotated[float, Stated("0.1", what="a ratio", above=0, at_most=1)]] = field(
+        default_factory=dict
+    )
+    """The usual share of each tenant in the load, by name, for "10 times its usual load"."""
     default_mix: Annotated[str, Stated('"API"')] = "default"
     """The mix if the sentence does not state it."""
     curves: Mapping[str, Points] = field(default_factory=dict)

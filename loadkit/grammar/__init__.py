@@ -5,6 +5,7 @@
     criterion  ::= measure [scope] comparison limit | measure comparison limit scope
                  | measure [scope] ("is at most" | "is at least") number
                    "times that at the" word "load" [", or below" limit]
+                 | measure [scope] "is at most" number "times that without tenant" quoted
                  | "the service recovers within" duration
                  | "the" quoted "alert fires within" duration | "no alert fires"
                  | "at least" number "connections stay open"
@@ -15,15 +16,18 @@
                  | "no message carries another tenant's data"
                  | "no tenant ever sees another tenant's data"
                  | "all users see the same dashboard"
+                 | "no deadlock occurs" | "every acknowledged write is stored exactly once"
     measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
-                 | "database connection pool utilization" | "connection success rate" | "reach")
+                 | "database connection pool utilization" | "connection success rate" | "reach"
+                 | "connection pool efficiency" | "index utilization of the key queries"
+                 | "cache hit ratio" | "database connections" | "lock waits" | "dead tuples")
                  | "the Prometheus query" quoted
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile"
                  | "median" | "mean" | "maximum"
     time       ::= ["of the"] ("response time" | "message latency" | "connection time"
-                 | "time to reconnect" | "ping round trip" | "send time")
-    scope      ::= "of the" word "endpoints" | "of" quoted | "for users in" name
+                 | "time to reconnect" | "ping round trip" | "send time" | "query time" | "pool wait")
+    scope      ::= "of the" word "endpoints" | "of the key queries" | "of" quoted | "for users in" name
                  | "of tenant" quoted | "of the" [quoted] name
                  | "on every instance" | "per instance"
     comparison ::= ("is" | "stays") ("below" | "above") | "never exceeds" | "never falls below"
@@ -32,7 +36,7 @@
     duration   ::= number [" "] ("ms" | "s" | "min" | "h" | their words)
     share      ::= number [" "] "%"
     size       ::= number [" "] ("GB" | "GiB" | …)
-    rate       ::= number ("requests" | "messages") "per second"
+    rate       ::= number ("requests" | "messages" | "records") "per second"
     number     ::= digits, optionally with commas or spaces for thousands and a decimal point
 
 `normalization` replaces typographic spaces, quotes and hyphens before a sentence is read.
@@ -53,15 +57,16 @@ from loadkit.grammar.sentences import (
     back_within,
     connections_stay,
     converged,
+    counted_exactly,
     delivered_exactly,
     lasting,
     limit_criterion,
     load_comparison,
     no_alert,
-    nothing_of_others,
     observed_as,
     reaches_within,
     recovery_within,
+    tenant_comparison,
 )
 
 __all__ = [
@@ -76,6 +81,7 @@ __all__ = [
     "back_within",
     "connections_stay",
     "converged",
+    "counted_exactly",
     "criterion",
     "delivered_exactly",
     "explain",
@@ -85,9 +91,9 @@ __all__ = [
     "load_comparison",
     "no_alert",
     "normalize",
-    "nothing_of_others",
     "observed_as",
     "reaches_within",
     "read",
     "recovery_within",
+    "tenant_comparison",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadkit.criterion import Family, Measure, Scope, ScopeKind, Unit
+from loadkit.criterion import KEY_QUERIES, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.errors import PhraseError
 from loadkit.grammar.normalization import normalize
 from loadkit.grammar.numbers import NUMBER, PERCENT, WHOLE, ambiguity, number
@@ -69,9 +69,11 @@ def _any(words: Mapping[str, Any]) -> str:
 _DURATION = rf"{NUMBER} ?{_any(_SECONDS)}"
 _SHARE = rf"{PERCENT} ?%"
 _SIZE = rf"{NUMBER} ?{_any(_BYTES)}"
-_RATE = rf"{NUMBER} (?:requests?|messages?) per second"
+_RATE = rf"{NUMBER} (?:requests?|messages?|records?) per second"
 _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
+_MULTIPLES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_RECORDS = rf"{NUMBER}(?: {_any(_MULTIPLES)})?"
 _THINK = rf"(?:(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
 
 UNIT_EXAMPLES = {
@@ -96,6 +98,12 @@ _NAMED = {
         ("database connection pool utilization", Family.GAUGE, Unit.RATIO, "request"),
         ("connection success rate", Family.AVAILABILITY, Unit.RATIO, "connect"),
         ("reach", Family.REACH, Unit.RATIO, "message"),
+        ("connection pool efficiency", Family.GAUGE, Unit.RATIO, "request"),
+        ("cache hit ratio", Family.GAUGE, Unit.RATIO, "request"),
+        ("database connections", Family.GAUGE, Unit.NUMBER, "request"),
+        ("lock waits", Family.GAUGE, Unit.NUMBER, "request"),
+        ("dead tuples", Family.GAUGE, Unit.NUMBER, "request"),
+        ("index utilization of the key queries", Family.INDEX_USE, Unit.RATIO, "query"),
     )
 }
 _STATISTICS = {"median": 0.5, "mean": None, "maximum": None, "max": None}
@@ -107,6 +115,8 @@ _TIMES = {
     "time to reconnect": "reconnect",
     "ping round trip": "ping",
     "send time": "send",
+    "query time": "query",
+    "pool wait": "acquire",
 }
 """The times that sentences name, and the keys of their timings (`loadkit.recording.timing`)."""
 MEASURE_NAMES = (
@@ -120,6 +130,7 @@ MEASURE_NAMES = (
     "the error rate",
     "the p95 message latency",
     "the p99 connection time",
+    "the p95 query time",
     *_NAMED,
 )
 """Measures in their most frequent form, for suggestions."""
@@ -138,6 +149,7 @@ _POPULATION = rf"(?:{_QUOTED} )?{_NAME}(?<! endpoint)(?<! endpoints)"
 """Such as users, dashboard users, or "ingest events" users; never the name of an endpoint group."""
 _SCOPES = (
     (ScopeKind.GROUP, "of the ", r"[\w-]+", " endpoints"),
+    (ScopeKind.GROUP, "of the ", KEY_QUERIES, ""),
     (ScopeKind.LABEL, 'of "', '[^"]+', '"'),
     (ScopeKind.TENANT, 'of tenant "', '[^"]+', '"'),
     (ScopeKind.REGION, "for users in ", _NAME, ""),
@@ -216,6 +228,11 @@ def _scope(text: str) -> Scope:
     raise AssertionError(text)
 
 
+def _records(text: str) -> float:
+    digits, _, multiple = text.rpartition(" ")
+    return number(digits) * _MULTIPLES[multiple] if multiple in _MULTIPLES else number(text)
+
+
 def _unquoted(text: str) -> str:
     return text.strip('"')
 
@@ -225,6 +242,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     for parameter in (
         Parameter("count", WHOLE, number, "a whole number", "1000"),
         Parameter("members", WHOLE, number, "a whole number", "5"),
+        Parameter("batch", WHOLE, number, "a whole number", "50"),
+        Parameter("records", _RECORDS, _records, "a number of records", "10 million"),
+        Parameter("tenant", _QUOTED, _unquoted, "a tenant in quotes", '"globex"'),
         Parameter("duration", _DURATION, _value, "a time with its unit", "5 minutes"),
         Parameter("share", _SHARE, _value, "a share", "1%"),
         Parameter("size", _SIZE, _value, "a size", "2 GB"),
@@ -245,8 +265,8 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 
 def is_query(measure: Measure) -> bool:
-    """Is the measure free PromQL? No other gauge is a plain number."""
-    return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER
+    """Is the measure free PromQL? Other gauges that are a plain number have a name."""
+    return measure.family == Family.GAUGE and measure.unit is Unit.NUMBER and measure.name not in _NAMED
 
 
 def read(name: str, text: str) -> Any:

@@ -22,16 +22,17 @@ __all__ = [
     "back_within",
     "connections_stay",
     "converged",
+    "counted_exactly",
     "delivered_exactly",
     "lasting",
     "limit_criterion",
     "load_comparison",
     "no_alert",
-    "nothing_of_others",
     "observed_as",
     "pattern",
     "reaches_within",
     "recovery_within",
+    "tenant_comparison",
 ]
 
 ALERTS = "alerts"
@@ -48,6 +49,10 @@ GIVEN = (
     "{count} dashboard(s) shared by {members} user(s) each",
     "{count} message(s) are delivered per second",
     "{share} of the connections drop every minute",
+    "{count} metric insert(s) per second",
+    "{count} metric insert(s) per second in batches of {batch}",
+    "{count} analyst(s) querying {records} record(s)",
+    "tenant {tenant} sends {factor} times its usual load",
     "the {level} load",
     "they arrive over {duration}",
     "the load holds for {duration}",
@@ -107,6 +112,8 @@ def limit_criterion(
         raise PhraseError(sentence, limit.text, "nothing takes 0 s; expected a time, such as 500 ms")
     if measure.family == Family.THROUGHPUT and "message" in limit.text:
         measure = replace(measure, timing="message")
+    if measure.family == Family.THROUGHPUT and "record" in limit.text:
+        measure = replace(measure, timing="record")
     if measure.unit is Unit.RATIO and limit.value > 1:
         raise PhraseError(sentence, limit.text, "a share is at most 100%")
     if measure.quantile == 0:
@@ -145,6 +152,19 @@ def load_comparison(
         _require_unit(sentence, measure, or_limit)
     reference = Reference(level, or_limit.value if or_limit else None)
     return Criterion(sentence, measure, comparison, times, scope, reference)
+
+
+def tenant_comparison(
+    sentence: str, measure: Measure, factor: float, tenant: str, scope: Scope | None = None
+) -> Criterion:
+    """The criterion that compares a measure with the same load without a tenant's population.
+
+    Raises:
+        PhraseError: the measure cannot compare two loads.
+
+    """
+    criterion = load_comparison(sentence, measure, Comparison.IS_AT_MOST, factor, "", scope)
+    return replace(criterion, reference=Reference(without=tenant))
 
 
 def recovery_within(sentence: str, seconds: float) -> Criterion:
@@ -231,15 +251,15 @@ def delivered_exactly(sentence: str, fault: str) -> Criterion:
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
 
 
-def nothing_of_others(sentence: str) -> Criterion:
-    """The criterion that no answer and no message carries another tenant's data."""
-    return Criterion(sentence, Measure(OTHERS_DATA, Family.EXACT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
-
-
 def converged(sentence: str) -> Criterion:
     """The criterion that all users who share a state see the same in the end."""
     measure = Measure("shared states that differ", Family.CONVERGENCE, Unit.NUMBER)
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
+
+
+def counted_exactly(sentence: str, count: str) -> Criterion:
+    """The criterion that a count of the database is zero, such as "deadlocks"."""
+    return Criterion(sentence, Measure(count, Family.EXACT, Unit.NUMBER), Comparison.IS_AT_MOST, 0.0)
 
 
 def _require_share(sentence: str, share: float) -> None:
@@ -301,6 +321,14 @@ THEN: Mapping[str, Meaning] = {
             (Comparison.IS_AT_LEAST, ""),
         )
     },
+    **{
+        f"{subject} is at most {{factor}} times that without tenant {{tenant}}": lambda sentence, parts: (
+            tenant_comparison(
+                sentence, parts["measure"], parts["factor"], parts["tenant"], parts.get("scope")
+            )
+        )
+        for subject in ("{measure}", "{measure} {scope}")
+    },
     "the service recovers within {duration}": lambda sentence, parts: recovery_within(
         sentence, parts["duration"]
     ),
@@ -329,7 +357,11 @@ THEN: Mapping[str, Meaning] = {
     "no message carries another tenant's data": lambda sentence, _: delivered_exactly(
         sentence, "of another tenant"
     ),
-    "no tenant ever sees another tenant's data": lambda sentence, _: nothing_of_others(sentence),
+    "no tenant ever sees another tenant's data": lambda sentence, _: counted_exactly(sentence, OTHERS_DATA),
+    "no deadlock occurs": lambda sentence, _: counted_exactly(sentence, "deadlocks"),
+    "every acknowledged write is stored exactly once": lambda sentence, _: counted_exactly(
+        sentence, "acknowledged writes not stored exactly once"
+    ),
     "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }
 """The expression of every criterion, with the function that makes it."""

@@ -42,7 +42,9 @@ def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
     if criterion.reference is not None:
         return Finding(
             Status.NOT_JUDGED,
-            f"it compares with the {criterion.reference.level} load, and a second run is needed for that",
+            f"it compares with the load {criterion.reference}, and a second run is needed for that"
+            if criterion.reference.without
+            else f"it compares with the {criterion.reference.level} load, and a second run is needed for that",
         )
     if criterion.is_amount and run.plan.scaling.users < 1:
         return Finding(

@@ -20,9 +20,10 @@ from loadkit.judging.omission import StuckOperations, Users, correct_omission, s
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, REQUEST, timing_of
+from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, RECORD, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
+from loadkit.recording.writes import RECORDS
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase
@@ -195,6 +196,10 @@ class Evidence:
 
     def has(self, scope: Scope, timing: str = REQUEST.key) -> bool:
         """Was any operation of a scope and timing recorded?"""
+        if timing == RECORD.key:
+            population = scope.name if scope.kind is ScopeKind.POPULATION else None
+            is_known = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
+            return is_known and any(each.count(RECORDS, population) for each in self.run.worker_seconds)
         return bool(series_of(scope, self.run, timing_of(timing)))
 
     def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
@@ -241,7 +246,14 @@ class Evidence:
 
     def count(self, name: str) -> int:
         """The total of a named counter in the whole run."""
-        return sum(worker_second.count(name) for worker_second in self.run.worker_seconds)
+        database = self.run.database
+        return sum(worker_second.count(name) for worker_second in self.run.worker_seconds) + (
+            0 if database is None else database.count(name)
+        )
+
+    def remark(self, name: str) -> str:
+        """What a person should know of a named counter besides its total; "" for nothing."""
+        return "" if self.run.database is None else self.run.database.remark(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +280,23 @@ class _Sources:
 
 
 def _operations(run: Run, cut: _Cut, successes_only: bool) -> Traffic:
+    if cut.timing == RECORD.key:
+        return _records(run, cut)
     return traffic_of(run, cut.series(run), cut.window, cut.kind, successes_only=successes_only)
+
+
+def _records(run: Run, cut: _Cut) -> Traffic:
+    """Each acknowledged record as an operation, in the second of its acknowledgement, without a time."""
+    window = cut.window
+    population = cut.scope.name if cut.scope.kind is ScopeKind.POPULATION else None
+    counts = np.zeros(window.seconds, np.int64)
+    for each in run.worker_seconds:
+        if window.start <= each.second < window.end:
+            counts[each.second - window.start] += each.count(RECORDS, population)
+    none = np.zeros(window.seconds, np.int64)
+    return Traffic(
+        window.seconds, np.arange(window.seconds), none, none, counts, np.zeros((window.seconds, 3)), counts
+    )
 
 
 def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:

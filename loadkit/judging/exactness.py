@@ -23,24 +23,27 @@ def find_exact(case: Case) -> Finding:
         messages = evidence.count(MESSAGES_RECEIVED)
         found, due = found + evidence.count(FOREIGN), due + messages
         done += messages if evidence.count(CHECKED) else 0
+    remark = f": {words}" if (words := evidence.remark(name)) else ""
     details = {"found": found, "compared": done, "to_compare": due}
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
     if found:
         return finding.become(
-            Status.FAIL, f"{name}: {found:,} among the {done:,} compared, and there must be none"
+            Status.FAIL, f"{name}: {found:,} among the {done:,} compared, and there must be none{remark}"
         )
     if not due:
-        return Finding(Status.INCONCLUSIVE, f"{name}: nothing was compared in this run", details=details)
+        return Finding(
+            Status.INCONCLUSIVE, f"{name}: nothing was compared in this run{remark}", details=details
+        )
     if done < due:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"{name}: none among the {done:,} compared, but {due - done:,} more had to be compared",
+            f"{name}: none among the {done:,} compared, but {due - done:,} more had to be compared{remark}",
         )
     if unlike := evidence.unlike_plan():
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
-    return finding.become(Status.PASS, f"{name}: none among all {due:,} that had to be compared")
+    return finding.become(Status.PASS, f"{name}: none among all {due:,} that had to be compared{remark}")
 
 
 def if_as_planned(case: Case, finding: Finding) -> Finding:

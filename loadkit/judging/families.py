@@ -18,6 +18,7 @@ from loadkit.judging.connections import (
     find_reconnection,
     not_connected,
 )
+from loadkit.judging.database import find_index_use
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import find_exact
 from loadkit.judging.finding import Finding
@@ -266,6 +267,12 @@ for _rules in (
         ground=Ground.TIMELINE,
         find=find_convergence,
         chart=f"{_CHARTS}:messages",
+    ),
+    FamilyRules(
+        family=Family.INDEX_USE,
+        ground=Ground.TIMELINE,
+        find=find_index_use,
+        chart=f"{_CHARTS}:database",
     ),
 ):
     register(_rules)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
@@ -37,7 +38,7 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import label_series
-from loadkit.recording.timing import DELIVERY, MESSAGE
+from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD
 from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.units import distance, format_number, format_ratio, format_seconds
@@ -248,6 +249,8 @@ def find_convergence(case: Case) -> Finding:
 
 def find_throughput_of_any(case: Case) -> Finding:
     """Judge successes per second; of messages, those that arrived per second."""
+    if case.timing == RECORD.key:
+        return find_records(case)
     if case.timing != MESSAGE.key:
         return find_throughput(case)
     return examine_throughput(case.criterion, case.traffic)

@@ -28,7 +28,7 @@ from loadkit.judging.statistics import (
 )
 from loadkit.recording.histogram import FAILED, lower_edges
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.timing import MESSAGE
+from loadkit.recording.timing import MESSAGE, RECORD
 from loadkit.recording.traffic import Traffic
 from loadkit.units import format_number, format_seconds
 from loadkit.verdict import Status
@@ -145,7 +145,10 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
     N users make X operations per second, so each user makes one every N/X seconds (Little's law).
     Without the mean lateness L, the users would make N / (N/X - L) operations per second.
     """
-    if not case.evidence.is_closed or case.timing == MESSAGE.key:  # users do not send messages
+    if not case.evidence.is_closed or case.timing in {
+        MESSAGE.key,
+        RECORD.key,
+    }:  # users do not send them one by one
         return
     run, window = case.evidence.run, case.window
     workers = [worker_series(worker) for worker in range(run.workers)]

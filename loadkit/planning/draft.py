@@ -40,6 +40,14 @@ class PopulationDraft:
     delivered: float = 0.0
     """Messages per second that the service must deliver to the first population. The environment
     says which journey publishes them; its rate is derived."""
+    records: float = 0.0
+    """Records that each of its requests writes; 0 where no sentence states it."""
+    records_needed: float = 0.0
+    """Records that there must be before the run; 0 where no sentence states it."""
+    tenant: str = ""
+    """The tenant of all its users; empty for any."""
+    times: float = 0.0
+    """How many times its usual load that tenant sends in all, with the other populations."""
     churn: float | None = None
     """Ratio of the connections that drop per minute."""
     arrival: float | None = None
@@ -138,6 +146,36 @@ class Draft:
         population.model, population.level = Model.JOURNEYS, 0.0
         population.delivered, population.called = rate, "publications"
         self._require_another_name("delivered")
+
+    def insert(self, rate: float, batch: float) -> None:
+        """State records that arrive per second, so many in each request."""
+        for count, example in ((rate, "1100 metric inserts per second"), (batch, "in batches of 50")):
+            if not count:
+                raise PhraseError("", "0", f"expected such as {example}")
+        self.load(Model.REQUESTS, rate / batch, mix="inserts", called="inserts")
+        self.last.arguments, self.last.records = (("batch", f"{batch:g}"),), batch
+
+    def analyse(self, users: float, records: float) -> None:
+        """State users who query the database, and how many records it must have."""
+        self.load(Model.CLOSED, users, mix="analysts", called="analysts")
+        self.last.records_needed = records
+
+    def send_more(self, tenant: str, times: float) -> None:
+        """State that a tenant sends a multiple of its share of the first population."""
+        if self.populations[0].level is None:
+            raise PhraseError(
+                "",
+                "usual",
+                "its usual load is a share of another: state one before, such as 100 concurrent users",
+            )
+        if times <= 1:
+            raise PhraseError("", f"{times:g}", "expected more than 1, such as 10 times its usual load")
+        first, population = self.populations[0], self._begin()
+        population.model, population.level, population.called = first.model, 0.0, f"{tenant} users"
+        population.mix, population.journey, population.shares = first.mix, first.journey, first.shares
+        population.arguments, population.records = first.arguments, first.records
+        population.tenant, population.times = tenant, times
+        self._require_another_name(tenant)
 
     def drop(self, share: float) -> None:
         """State the share of the connections that drop every minute, and come back."""

@@ -2,11 +2,11 @@
 
 import math
 
-from loadkit.criterion import Criterion, Family, ScopeKind
+from loadkit.criterion import KEY_QUERIES, Criterion, Family, ScopeKind
 from loadkit.environment.environment import Environment
 from loadkit.errors import ConfigurationError
 from loadkit.planning.plan import unknown
-from loadkit.recording.timing import MESSAGE
+from loadkit.recording.timing import MESSAGE, RECORD
 from loadkit.units import format_number, format_seconds
 from loadkit.workload.offered import needed, offered
 from loadkit.workload.plan import Plan, Population
@@ -23,7 +23,8 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
 
     """
     scope = criterion.scope
-    if scope.kind is ScopeKind.GROUP and scope.name not in environment.settings.groups:
+    known = {*environment.settings.groups, *([KEY_QUERIES] if environment.settings.database else [])}
+    if scope.kind is ScopeKind.GROUP and scope.name not in known:
         raise ConfigurationError(
             f'"{criterion.sentence}": {unknown("group", scope.name, environment.settings.groups, environment)}'
         )
@@ -68,13 +69,19 @@ def require_reachable(criterion: Criterion, plan: Plan) -> None:
     populations = plan.populations
     if scope.kind is ScopeKind.POPULATION:
         populations = (plan.population(scope.name),)
+    if is_of_records := criterion.measure.timing == RECORD.key:
+        populations = tuple(population for population in populations if population.records)
     loads = [population.workload for population in populations]
-    most, least = sum(offered(load, load.peak) for load in loads), needed(loads, criterion.limit)
+    most = sum(
+        offered(each.workload, each.workload.peak) * (each.records if is_of_records else 1)
+        for each in populations
+    )
+    least = needed(loads, criterion.limit)
     if most < least:
         purpose = " to judge it" if least > criterion.limit else ""
         raise ConfigurationError(
             f'"{criterion.sentence}" is out of reach, however fast the service is: '
-            f"{' and '.join(_in_words(population) for population in populations)} make at most "
+            f"{' and '.join(_in_words(population) for population in populations) or 'the loads'} make at most "
             f"{format_number(most)} per second; expected at least {format_number(least)}{purpose}"
         )
 

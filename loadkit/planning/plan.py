@@ -44,8 +44,13 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
             name=_name(each, draft, environment),
             workload=_workload(each, first, environment, journeys),
             delivers=each.delivered,
+            records=each.records,
+            records_needed=each.records_needed,
+            tenant=each.tenant,
         )
-        for each in (_publishing(each, first, environment) for each in draft.populations)
+        for each in (
+            _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
+        )
     ]
     environment.require_actions(draft.actions)
     _require_together(stated)
@@ -96,6 +101,24 @@ def beside(
         ratio = _level(other, environment) / max(stage.level for stage in first.stages)
         other.stages = tuple(replace(stage, level=stage.level * ratio) for stage in first.stages)
     return plan(replace(draft, populations=[other, *others], actions=()), environment, journeys, seed)
+
+
+def without(
+    tenant: str, draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1
+) -> Plan:
+    """The same plan without the population of a tenant, and without its actions.
+
+    Raises:
+        ConfigurationError: the load has no population of the tenant beside another one.
+
+    """
+    kept = [each for each in draft.populations if each.tenant != tenant]
+    if not kept or len(kept) == len(draft.populations):
+        raise ConfigurationError(
+            f'no population is that of tenant "{tenant}"; expected a load such as tenant "{tenant}" sends '
+            "10 times its usual load"
+        )
+    return plan(replace(draft, populations=kept, actions=()), environment, journeys, seed)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
@@ -150,6 +173,17 @@ def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Envir
     if not receivers:
         raise ConfigurationError("a load of 0 cannot be judged; expected such as 1000 WebSocket connections")
     return replace(own, journey=messages.journey, level=own.delivered / receivers)
+
+
+def _noisy(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
+    """A population of one tenant with its level: what it sends beyond its share of the first one."""
+    if not own.tenant:
+        return own
+    share = environment.settings.tenants.get(own.tenant)
+    if share is None:
+        raise ConfigurationError(unknown("tenant", own.tenant, environment.settings.tenants, environment))
+    level = (own.times - 1) * share * _level(first, environment)
+    return replace(own, level=max(1.0, round(level)) if own.model is Model.CLOSED else level)
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:

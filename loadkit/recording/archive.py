@@ -6,6 +6,7 @@
         run.json          plan, times, worker seconds, stalls, probes, facts: everything but the
         tables slices.npz        the slice table, in the packing of `loadkit.recording.slices`
         observations.npz  raw scrapes of every named measure
+        writes.npz        ids of the records that the run wrote; absent where it wrote none
 
 A folder is written under a temporary name and renamed when it is complete. A folder with a run's
 name is therefore always complete.
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from loadkit.errors import ConfigurationError
+from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.ending import Ending
 from loadkit.recording.examples import Example
@@ -33,6 +35,7 @@ from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.upgrade import FORMAT, upgraded
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["FORMAT", "find", "load", "save"]
@@ -62,6 +65,7 @@ class _StoredRun:
     stalls: tuple[Stall, ...]
     worker_seconds: tuple[WorkerSecond, ...]
     examples: tuple[Example, ...] = ()
+    database: DatabaseFacts | None = None
 
 
 def save(run: Run, runs: Path) -> Path:
@@ -106,6 +110,7 @@ def load(folder: Path) -> Run:
             counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
             scrapes = dict(arrays)
+        writes = _writes(folder / _WRITES)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"{unread}: {error}") from None
     try:
@@ -133,6 +138,8 @@ def load(folder: Path) -> Run:
         examples=stored.examples,
         workers=stored.workers,
         groups=stored.groups,
+        writes=writes,
+        database=stored.database,
         ended=stored.ending,
         ended_at=stored.ended_at,
         warnings=stored.warnings,
@@ -188,16 +195,32 @@ def _write(run: Run, folder: Path) -> None:
         "probes": [list(probe) for probe in run.probes],
         "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
         "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
+        "database": None if run.database is None else dataclasses.asdict(run.database),
     }
     table = run.table
     np.savez_compressed(
         folder / "slices.npz", keys=table.keys, counts=table.counts, cells=table.cells, sums=table.sums
     )
     np.savez_compressed(folder / "observations.npz", **arrays)
+    if run.writes:
+        columns = dataclasses.asdict(run.writes)
+        ids: dict[str, Any] = {name: np.frombuffer(column, np.uint8) for name, column in columns.items()}
+        np.savez(folder / _WRITES, **ids)
     with (folder / "run.json").open("w") as file:
         json.dump(data, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+_WRITES = "writes.npz"
+
+
+def _writes(file: Path) -> Writes:
+    """The writes of a run; none where there is no file, as in a run that was stored without them."""
+    if not file.is_file():
+        return NO_WRITES
+    with file.open("rb") as opened, np.load(opened) as arrays:
+        return Writes(**{field.name: arrays[field.name].tobytes() for field in dataclasses.fields(Writes)})
 
 
 _SERIES = ("series", "capacity")

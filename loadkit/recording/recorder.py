@@ -44,6 +44,7 @@ from loadkit.recording.worker_second import (
     WITH_ERRORS,
     WorkerSecond,
 )
+from loadkit.recording.writes import NO_WRITES, Writes
 
 __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
@@ -67,6 +68,8 @@ class Report:
     worker_second: WorkerSecond
     idle_intervals: tuple[IdleInterval, ...] = ()
     examples: tuple[Example, ...] = ()
+    writes: Writes = NO_WRITES
+    """Those whose outcome became known since the previous report."""
 
 
 class TimingRecorder:
@@ -393,11 +396,12 @@ class Recorder:
             are_retracted=are_retracted,
         )
 
-    def report(self, gauges: Mapping[str, float] | None = None) -> Report:
+    def report(self, gauges: Mapping[str, float] | None = None, writes: Writes = NO_WRITES) -> Report:
         """Return everything since the previous report, and begin the next second.
 
         Args:
             gauges: gauges of the worker as a whole, by name.
+            writes: the writes whose outcome became known.
 
         """
         for population in self._populations.values():
@@ -436,7 +440,7 @@ class Recorder:
         examples = tuple(
             example for population in self._populations.values() for example in population.examples.drain()
         )
-        report = Report(self.worker, self._table, worker_second, idle, examples)
+        report = Report(self.worker, self._table, worker_second, idle, examples, writes)
         self._table = SliceTable()
         self._cpu = cpu
         self._clock.number += 1

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.observation import Observation
 from loadkit.recording.ending import COMPLETE, Ending
 from loadkit.recording.examples import Example
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
 __all__ = ["Event", "Run"]
@@ -59,6 +61,10 @@ class Run:
     """How the run ended; the text says why it was cut short."""
     ended_at: float = 0.0
     """When the load ended, in seconds since the start instant."""
+    writes: Writes = NO_WRITES
+    """The records that the load wrote, by their ids; those of its trial are of unknown outcome."""
+    database: DatabaseFacts | None = None
+    """What was seen of the service's database; None if nobody looked."""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, machine, environment and preflight checks as JSON values, for the report."""

@@ -11,6 +11,7 @@ __all__ = [
     "PING",
     "QUERY",
     "RECONNECT",
+    "RECORD",
     "REQUEST",
     "SEND",
     "Timing",
@@ -41,6 +42,8 @@ DELIVERY = Timing("delivery", "time to the dashboards")
 """From the acknowledgement of a write until a user who watches receives it."""
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
+RECORD = Timing("record", "record")
+"""It has no times: records are counted as the service acknowledges them."""
 ACQUIRE = Timing("acquire", "pool wait")
 PING = Timing("ping", "ping round trip")
 SEND = Timing("send", "send time")

@@ -19,6 +19,9 @@ from loadkit.judging.families import rules_of
 from loadkit.judging.readings import points_of
 from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
+from loadkit.observers.database import CACHE_HITS, LOCK_WAITS
+from loadkit.observers.database import CONNECTIONS as CONNECTIONS_OPEN
+from loadkit.observers.database import MEASURES as DATABASE_MEASURES
 from loadkit.observers.machine import OTHERS, PARTS, PROCESSORS
 from loadkit.observers.observation import Observation, Series
 from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
@@ -58,6 +61,7 @@ from loadkit.workload.phases import disturbance
 __all__ = [
     "alerts",
     "connections",
+    "database",
     "disconnects",
     "errors",
     "exact",
@@ -392,6 +396,25 @@ def connections(evidence: Evidence, window: Window | None, criterion: Criterion)
     held = evidence.total(LEAST_CONNECTIONS, whole)
     lines = [("connections open (least of each second)", np.arange(0.5, whole.seconds), held)]
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+
+
+def database(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:  # noqa: ARG001
+    """Connections to the database, those that wait for a lock, and the cache hit ratio over time."""
+    run = evidence.run
+    names = (CONNECTIONS_OPEN, LOCK_WAITS, CACHE_HITS)
+    figure = figure_of(0.55 * len(names))
+    panels = figure.subplots(len(names), 1, sharex=True)
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(f"{name}: {DATABASE_MEASURES[name]}", loc="left", fontsize=9)
+        observation = run.observations.get(name)
+        lines = [] if observation is None else list(_observed(run, observation))
+        if not lines:
+            say(axes, "not observed" if observation is None else observation.problem or "no data was read")
+            continue
+        strokes(axes, lines)
+        label_values(axes, Unit.RATIO if name == CACHE_HITS else Unit.NUMBER)
+        upward(axes)
+    return over_time(figure, panels, run, window)
 
 
 def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:

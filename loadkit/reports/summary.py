@@ -17,6 +17,7 @@ from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, worker_series
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.recording.worker_second import DROPPED
+from loadkit.reports import database
 from loadkit.verdict import Verdict, Window
 
 __all__ = ["SCHEMA", "effort", "summarise", "verdict_json"]
@@ -66,6 +67,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "by_label": _by_label(run, window, failures),
         "held": _held(evidence, window) if evidence.closed else None,
         "generator": _generator(evidence, window),
+        **({} if run.database is None else {"database": database.summary(run.database)}),
         "warnings": warnings,
     }
 

@@ -10,7 +10,14 @@ from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["AccountPool", "Earlier", "demand"]
+__all__ = ["AccountPool", "Earlier", "demand", "seat_of"]
+
+_OF_TENANT = " of tenant "
+
+
+def seat_of(role: str, tenant: str) -> str:
+    """The role that a user's account must have, and its tenant; "" for any."""
+    return f"{role}{_OF_TENANT}{tenant}" if tenant else role
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
@@ -52,7 +59,14 @@ class AccountPool:
         self._rows: dict[str, list[Account]] = {role: [] for role in needed}
         plain = self._rows.setdefault("", [])
         left_over: list[Account] = []
+        of_tenants = {seat: Counter(needed)[seat] for seat in needed if _OF_TENANT in seat}
         for account in target.accounts:
+            seat = seat_of(account.role, account.tenant)
+            seat = next((each for each in (seat, seat_of("", account.tenant)) if of_tenants.get(each)), "")
+            if seat:  # populations of one tenant come first: the others can have any account
+                self._rows[seat].append(account)
+                of_tenants[seat] -= 1
+                continue
             row = self._rows.get(account.role, plain)
             (row if row is plain or len(row) < needed[account.role] else left_over).append(account)
         plain += left_over
@@ -88,7 +102,9 @@ class AccountPool:
         """
         for role, users in needed.items():
             if users > self.places(role):
-                kind = f"accounts with the role {role}" if role else "accounts"
+                role_alone, _, tenant = role.partition(_OF_TENANT)
+                kind = f"accounts with the role {role_alone}" if role_alone else "accounts"
+                kind += f" of tenant {tenant}" if tenant else ""
                 raise ConfigurationError(
                     f"{users} users need {kind} of their own, the environment names {len(self._rows[role])}; "
                     "name more, or let users share them (share_accounts = true)"

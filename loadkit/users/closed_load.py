@@ -56,7 +56,7 @@ class ClosedLoad:
                 entry = entry_of(number, workload.mix)
                 journey = self._journeys[entry]
                 if number % of == index:
-                    account = self._account_pool.account(journey.role, places[journey.role])
+                    account = self._account_pool.account(journey.seat, places[journey.seat])
                     user = User(
                         self._before.users + number,
                         workload.mix[entry],
@@ -67,7 +67,7 @@ class ClosedLoad:
                     life = Lifecycle(user, self._context.pacer, workload.pace)
                     self._lives.append(life)
                     group.create_task(self._live(life, journey, present, origin))
-                places[journey.role] += 1
+                places[journey.seat] += 1
 
     async def _live(self, life: Lifecycle, journey: Journey, present: Sequence[Stay], origin: float) -> None:
         pacer, recorder, user = self._context.pacer, self._recorder, life.user

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from loadkit.users.accounts import seat_of
 from loadkit.users.user import User
 
 __all__ = ["Arrive", "Journey", "fetch", "journey"]
@@ -32,6 +33,13 @@ class Journey:
     """The role that its user's account must have; "" for any."""
     uses: tuple[str, ...] = ("http",)
     """The protocols that it uses: names of drivers, which are attributes of its user."""
+    tenant: str = ""
+    """The tenant of its users, by plan; "" for any."""
+
+    @property
+    def seat(self) -> str:
+        """What its user's account must be: see `loadkit.users.accounts`."""
+        return seat_of(self.role, self.tenant)
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:
         """Run it once; a journey can be part of another."""

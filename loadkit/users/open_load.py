@@ -135,7 +135,7 @@ class OpenLoad:
         return self._random.choices(list(served), list(served.values()))[0] if served else DROPPED_LABEL
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
-        role = pool.journey.role
+        role = pool.journey.seat
         place = self._before.accounts.get(role, 0) + self._index + self._of * self._places[role]
         if len(self._lives) >= self._most or place >= self._account_pool.places(role):
             return  # arrivals wait for the existing users

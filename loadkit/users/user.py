@@ -1,6 +1,7 @@
 """A virtual user: its account, its state, and one client for each protocol of its journey."""
 
 import random
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +15,7 @@ from loadkit.recording.deliveries import Deliveries
 from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.timing import DELIVERY
+from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
@@ -21,9 +23,10 @@ from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry
 
 if TYPE_CHECKING:
+    from loadkit.drivers.postgres.client import DbClient
     from loadkit.drivers.websocket.client import WebSocketClient
 
-__all__ = ["User", "WorkerContext"]
+__all__ = ["User", "UserWrites", "WorkerContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,34 @@ class WorkerContext:
     """An account of each tenant of the users."""
     deliveries: Deliveries = field(default_factory=Deliveries)
     """The writes of the worker's users, and whom they reached."""
+    writes: WriteLedger = field(default_factory=WriteLedger)
+    """The writes of the worker's users, and what became of them."""
+
+
+class UserWrites:
+    """The writes of one user, which are compared with what is stored after the load."""
+
+    __slots__ = ("_ledger", "_meter")
+
+    def __init__(self, ledger: WriteLedger, meter: Meter) -> None:
+        self._ledger = ledger
+        self._meter = meter
+
+    def attempt(self, *ids: uuid.UUID | str) -> Attempt:
+        """Say that a write of these records begins; call it before the write.
+
+        Call `acknowledged` or `rejected` of the result when the service has answered. Without
+        either the outcome stays unknown, as after a time-out.
+
+        Args:
+            ids: the ids under which the records will be stored, which the user has chosen.
+
+        """
+        columns = (each.bytes if isinstance(each, uuid.UUID) else uuid.UUID(each).bytes for each in ids)
+        return self._ledger.attempt(b"".join(columns), self._count)
+
+    def _count(self, records: int) -> None:
+        self._meter.count(RECORDS, records)
 
 
 class User:
@@ -62,6 +93,8 @@ class User:
     """Sent with each HTTP request."""
     ws: "WebSocketClient"
     """Present if the journey uses WebSocket."""
+    db: "DbClient"
+    """Present if the journey uses the database."""
 
     def __init__(
         self,
@@ -102,6 +135,8 @@ class User:
             user=number,
         )
         """Paces and records the user's operations."""
+        self.writes = UserWrites(context.writes, self.meter)
+        """The user's writes, which are compared with what is stored after the load."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
         for name, client in self._clients.items():
             setattr(self, name, client)

@@ -27,12 +27,20 @@ class Population:
     """The highest level stated in the sentence, before scaling; 0 where no sentence states it."""
     delivers: float = 0.0
     """Messages per second that the service delivers because of it, at its highest level; 0 for none."""
+    records: float = 0.0
+    """Records that each of its requests writes; 0 for none."""
+    records_needed: float = 0.0
+    """Records that there must be in the database before the run; 0 for any number."""
+    tenant: str = ""
+    """The tenant of all its users; empty for any."""
 
     @property
     def in_words(self) -> str:
         """Its highest level: "1000 users", "1 admin user", "1200 requests per second"."""
         delivered = f", {self.delivers:,.0f} messages delivered per second" if self.delivers else ""
-        return self.level_in_words(f"{self.workload.peak:g}") + delivered
+        written = f", {self.workload.peak * self.records:,.0f} records per second" if self.records > 1 else ""
+        queried = f" querying {self.records_needed:,.0f} records" if self.records_needed else ""
+        return self.level_in_words(f"{self.workload.peak:g}") + queried + delivered + written
 
     def level_in_words(self, level: str) -> str:
         """A level with its unit: "98 of 100 users", "20 journeys per second"."""
@@ -95,6 +103,11 @@ class Plan:
     def workload(self) -> Workload:
         """The workload of the first population, whose phases are those of the run."""
         return self.populations[0].workload
+
+    @property
+    def records_needed(self) -> float:
+        """Records that there must be in the database before the run; 0 for any number."""
+        return max(population.records_needed for population in self.populations)
 
     @property
     def seconds(self) -> float:

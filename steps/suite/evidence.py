@@ -9,13 +9,13 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import grammar
-from loadkit.criterion import ScopeKind
+from loadkit.criterion import Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.timing import CONNECT, REQUEST
-from loadkit.reports import charts, examples, summary, timeline
+from loadkit.reports import charts, database, examples, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
@@ -75,6 +75,14 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     shown = [("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)]
     if run.table.labels(CONNECT):
         shown += [("connections", charts.disconnects), ("messages", charts.messages)]
+    if run.database is not None:
+        shown.append(("database", charts.database))
+        yield Attachment(
+            "database: slow statements, plans, what to try",
+            f"{run.id}-database-{scope}-{limit}",
+            AttachmentType.TEXT,
+            lambda: "\n".join(database.lines(evidence, _limits(evidence, scope, limit))).encode(),
+        )
     for title, draw in shown:
         yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, evidence, window))
     yield Attachment(
@@ -95,6 +103,15 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         AttachmentType.TEXT,
         lambda: "\n".join(run.facts.get("preflight") or ["none"]).encode(),
     )
+
+
+def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:
+    """The limit of each key query that a criterion on times covers, in seconds."""
+    facts = evidence.run.database
+    if facts is None or limit == NO_TIME_LIMIT:
+        return {}
+    covers_all = scope.kind is not ScopeKind.LABEL
+    return {plan.query: limit for plan in facts.plans if covers_all or plan.query == scope.name}
 
 
 def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str]:

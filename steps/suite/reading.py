@@ -6,7 +6,7 @@ and a Then records its criterion without judging it. A dry run and a run use the
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from behave.model import Scenario, Step
@@ -53,7 +53,7 @@ class Reading:
     problems: tuple[str, ...] = ()
     """One line per problem, which begins with file:line."""
     references: tuple[tuple[str, Plan], ...] = ()
-    """The plans at the reference levels of its criteria, by level."""
+    """The plans of the references of its criteria, by the words of the reference."""
 
 
 def read(
@@ -97,9 +97,17 @@ def read(
             lint.require_known(criterion, environment)
             lint.require_population(criterion, plan)
             lint.require_reachable(criterion, plan)
-        levels = dict.fromkeys(each.reference.level for each in page.criteria if each.reference is not None)
+        compared = dict.fromkeys(
+            replace(each.reference, or_limit=None) for each in page.criteria if each.reference is not None
+        )
         references = tuple(
-            (level, planning.beside(level, page.draft, environment, journeys, seed)) for level in levels
+            (
+                str(each),
+                planning.without(each.without, page.draft, environment, journeys, seed)
+                if each.without
+                else planning.beside(each.level, page.draft, environment, journeys, seed),
+            )
+            for each in compared
         )
         for _, reference in references:
             environment.allow(reference)

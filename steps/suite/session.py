@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from behave.model import Scenario, Step
 
-from loadkit.analysis.comparison import compare_loads
+from loadkit.analysis.comparison import agreed, compare_loads
 from loadkit.criterion import Criterion
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, one_line
@@ -243,12 +243,17 @@ class Session:
             if shared.evidence is None:
                 return "", not_judged(shared.problem)
             return shared.letter, self._judge(criterion, shared.evidence)
-        other = self.shared[dict(self._reading.references)[criterion.reference.level].key]
-        for each in (other, shared):
+        key = dict(self._reading.references)[str(criterion.reference)].key
+        others = [self.shared[key], *([self.shared[key + _AGAIN]] if criterion.reference.without else [])]
+        # Without the tenant, with it, and without it again, so that a slow change is no effect of it.
+        for each in (others[0], shared, *others[1:]):
             self._run_once(each)
-        if shared.evidence is None or other.evidence is None:
-            return "", not_judged(shared.problem or f"{other.title}: {other.problem}")
-        return shared.letter, compare_loads(criterion, shared.evidence, other.evidence)
+        found = [other.evidence for other in others if other.evidence is not None]
+        if shared.evidence is None or len(found) < len(others):
+            failed = next((each for each in others if each.evidence is None), shared)
+            return "", not_judged(shared.problem or f"{failed.title}: {failed.problem}")
+        verdicts = [compare_loads(criterion, shared.evidence, other) for other in found]
+        return shared.letter, agreed(criterion, verdicts)
 
     def _run_once(self, shared: SharedRun) -> None:
         """Run a load unless that was tried. Runs that disturb the service come after all others."""
@@ -297,13 +302,17 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
     for reading in readings:
         if reading.plan is None:
             continue
-        for level, plan in reading.references:
-            other = shared.setdefault(plan.key, SharedRun("", plan))
-            other.compared += sum(
-                criterion.reference is not None and criterion.reference.level == level
-                for criterion in reading.criteria
-            )
+        references = [
+            (plan, [each.reference for each in reading.criteria if str(each.reference) == words])
+            for words, plan in reading.references
+        ]
+        for plan, compared in references:
+            shared.setdefault(plan.key, SharedRun("", plan)).compared += len(compared)
         run = shared.setdefault(reading.plan.key, SharedRun("", reading.plan))
+        for plan, compared in references:
+            if any(each is not None and each.without for each in compared):
+                again = shared.setdefault(plan.key + _AGAIN, SharedRun("", plan))
+                again.compared += len(compared)
         run.criteria += len(reading.criteria)
         queries = [query for criterion in reading.criteria for query in queries_for(criterion)]
         run.queries = tuple(dict.fromkeys([*run.queries, *queries]))
@@ -323,6 +332,8 @@ def _letter(number: int) -> str:
     return letters
 
 
+_AGAIN = " again"
+"""Added to the key of a plan that is run a second time, as a reference."""
 _current: Session | None = None
 
 

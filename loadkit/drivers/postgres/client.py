@@ -1,0 +1,430 @@
+"""One user's client of PostgreSQL. Journeys call it; it takes a connection and records the query."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from loadkit.drivers.base import Meter, NoResponse
+from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, failure_of, may_pass
+from loadkit.drivers.postgres.pool import Pool
+from loadkit.drivers.postgres.session import Session
+from loadkit.queries import Query
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.sql import ACQUISITIONS, CONNECTIONS_LOST, RETRIES, ROWS_READ, ROWS_WRITTEN, WAITS
+from loadkit.recording.timing import ACQUIRE, QUERY
+
+__all__ = ["Backend", "DbClient", "QueryFailed"]
+
+Result = TypeVar("Result")
+Execute = Callable[[Session, float], Awaitable[Result]]
+"""Does something on a connection within so many seconds."""
+Rows = list[Any]
+"""Records of asyncpg: values by place, by column name and as attributes of `row.keys()`."""
+_UNPREPARED = frozenset({"26000", "42P05"})
+"""SQLSTATEs of a prepared statement that is not there, or is there already: a pooler is between."""
+_STALE = "0A000"
+"""SQLSTATE of a prepared statement whose result has changed its type, by a change of the schema."""
+
+
+class QueryFailed(NoResponse):
+    """A query failed. It is recorded; the user begins a new journey."""
+
+    def __init__(self, kind: str, sqlstate: str = "") -> None:
+        super().__init__(kind)
+        self.kind = kind
+        """"deadlock (40P01)", "connection lost", "timeout", "refused" …"""
+        self.sqlstate = sqlstate
+        """PostgreSQL's code of the error; empty where the server sent none."""
+
+
+class Backend(Protocol):
+    """What a driver gives its clients."""
+
+    pool: Pool
+    queries: Mapping[str, Query]
+    retries: int
+
+    def adhoc(self, sql: str) -> Query:
+        """The query that consists of a text."""
+        ...
+
+    def give_up_statements(self) -> None:
+        """Keep no statement prepared from now on."""
+        ...
+
+
+class DbClient:
+    """Runs queries when they are due, and records each by its label.
+
+    A query is the name of one in the project's folder of queries, or SQL with a label. Its time
+    counts from the intended start, and contains the wait for a connection. Arguments follow as
+    ``$1``, ``$2`` … and are sent apart from the SQL.
+    """
+
+    __slots__ = ("_backend", "_meter", "_session", "tenant")
+
+    def __init__(self, meter: Meter, backend: Backend) -> None:
+        self._meter = meter
+        self._backend = backend
+        self._session: Session | None = None
+        """The connection of the transaction that is open."""
+        self.tenant = meter.tenant
+        """Sent with each query, where the environment file says which setting takes it.
+
+        The name of the user's tenant; a journey whose service knows tenants by ids sets the id."""
+
+    def query(self, name: str) -> Query:
+        """A query of the project's folder.
+
+        Raises:
+            KeyError: there is none of this name.
+
+        """
+        found = self._backend.queries.get(name)
+        if found is None:
+            known = ", ".join(f'"{each}"' for each in self._backend.queries) or "none"
+            raise KeyError(f'no query "{name}"; there are: {known}')
+        return found
+
+    @property
+    def queries(self) -> Sequence[Query]:
+        """The queries of the project's folder, in the order of their files."""
+        return tuple(self._backend.queries.values())
+
+    async def fetch(self, query: Query | str, *arguments: Any, label: str = "", record: bool = True) -> Rows:
+        """All rows of a query.
+
+        Args:
+            query: a query, the name of one, or SQL with a label.
+            arguments: for ``$1``, ``$2`` …
+            label: counts it; default: the query's name.
+            record: False leaves it out of the record.
+
+        Raises:
+            QueryFailed: it failed. It is already recorded; do not catch it.
+
+        """
+
+        async def run(statement: Any, seconds: float) -> Rows:
+            rows: Rows = await statement.fetch(*arguments, timeout=seconds)
+            return rows
+
+        return await self._run(query, run, label, record)
+
+    async def fetchrow(
+        self, query: Query | str, *arguments: Any, label: str = "", record: bool = True
+    ) -> Any:
+        """The first row of a query; None if there is none. See `fetch`."""
+
+        async def run(statement: Any, seconds: float) -> Any:
+            return await statement.fetchrow(*arguments, timeout=seconds)
+
+        return await self._run(query, run, label, record)
+
+    async def fetchval(
+        self, query: Query | str, *arguments: Any, label: str = "", record: bool = True
+    ) -> Any:
+        """The first value of a query's first row; None if there is none. See `fetch`."""
+
+        async def run(statement: Any, seconds: float) -> Any:
+            return await statement.fetchval(*arguments, timeout=seconds)
+
+        return await self._run(query, run, label, record)
+
+    async def execute(self, query: Query | str, *arguments: Any, label: str = "", record: bool = True) -> int:
+        """Run a statement. Return how many rows the server says it wrote. See `fetch`."""
+
+        async def run(statement: Any, seconds: float) -> int:
+            await statement.fetch(*arguments, timeout=seconds)
+            return _written(statement.get_statusmsg())
+
+        return await self._run(query, run, label, record)
+
+    async def executemany(
+        self, query: Query | str, batch: Iterable[Sequence[Any]], *, label: str = "", record: bool = True
+    ) -> None:
+        """Run a statement once for each row of arguments, all in one transaction. See `fetch`."""
+        rows = list(batch)
+
+        async def run(statement: Any, seconds: float) -> None:
+            await statement.executemany(rows, timeout=seconds)
+            if self._meter.is_recorded and record:
+                self._meter.recorder.counts[ROWS_WRITTEN] += len(rows)
+
+        await self._run(query, run, label, record)
+
+    async def copy(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        label: str = "",
+        record: bool = True,
+    ) -> int:
+        """Write rows by COPY, in one transaction. Return how many.
+
+        Args:
+            table: its name.
+            columns: the columns in the order of the values.
+            rows: one sequence of values for each row.
+            label: counts it; default: "COPY" and the table.
+            record: False leaves it out of the record.
+
+        Raises:
+            QueryFailed: it failed. It is already recorded; do not catch it.
+
+        """
+        content = list(rows)
+
+        async def run(session: Session, seconds: float) -> int:
+            is_own = not session.is_in_transaction
+            if is_own:
+                await session.begin(self.tenant, seconds=seconds)
+            try:
+                await session.copy(table, records=content, columns=list(columns), timeout=seconds)
+            except BaseException:
+                if is_own and not session.is_closed:
+                    await session.end("ROLLBACK", seconds)
+                raise
+            if is_own:
+                await session.end("COMMIT", seconds)
+            if self._meter.is_recorded and record:
+                self._meter.recorder.counts[ROWS_WRITTEN] += len(content)
+            return len(content)
+
+        return await self._perform(label or f"COPY {table}", run, record)
+
+    @asynccontextmanager
+    async def transaction(self, label: str = "transaction", *, isolation: str = "") -> AsyncIterator[None]:
+        """Run the queries of a block in one transaction, on one connection.
+
+        Its begin and its commit are operations of their own, as each round trip is: "transaction:
+        begin". An exception of the block rolls it back.
+
+        Args:
+            label: the start of their labels.
+            isolation: such as "repeatable read"; empty for the server's default.
+
+        Raises:
+            QueryFailed: a part of it failed.
+            RuntimeError: a transaction is open.
+
+        """
+        if self._session is not None:
+            raise RuntimeError("a transaction is open; PostgreSQL does not nest them")
+        pool = self._backend.pool
+
+        async def begin(session: Session, seconds: float) -> Session:
+            await session.begin(self.tenant, isolation, seconds)
+            return session
+
+        session = await self._perform(f"{label}: begin", begin, True, keeps=True)
+        self._session = session
+        try:
+            yield
+            await self._perform(f"{label}: commit", _commit, True)
+        except BaseException:
+            if session.is_in_transaction and not session.is_closed:
+                with suppress(Exception):  # the connection is then unusable, and closed
+                    await session.end("ROLLBACK", self._meter.timeout)
+            raise
+        finally:
+            if session.is_in_transaction:
+                session.terminate()
+            self._session = None
+            pool.give_back(session)
+
+    def close(self) -> None:
+        """End what the user left open."""
+        if self._session is not None:
+            self._session.terminate()
+
+    # --- how it runs
+
+    async def _run(
+        self, query: Query | str, run: Callable[[Any, float], Awaitable[Result]], label: str, record: bool
+    ) -> Result:
+        """Run a prepared statement."""
+        if isinstance(query, str):
+            known = self._backend.queries.get(query)
+            if known is None:
+                # `query` names those that there are, unless this is SQL with a label.
+                known = self._backend.adhoc(query) if label else self.query(query)
+            query = known
+        sql = query.sql
+
+        async def execute(session: Session, seconds: float) -> Result:
+            statement = session.statements.get(sql)
+            if statement is None:
+                statement = await session.prepare(sql, seconds)
+            if session.has_settings:
+                session.settle_for_statement(self.tenant)
+            return await run(statement, seconds)
+
+        result = await self._perform(label or query.name, execute, record, query)
+        if result.__class__ is list and record and self._meter.is_recorded:
+            self._meter.recorder.counts[ROWS_READ] += len(result)  # type: ignore[arg-type]
+        return result
+
+    async def _perform(
+        self,
+        label: str,
+        execute: Execute[Result],
+        record: bool,
+        query: Query | None = None,
+        *,
+        keeps: bool = False,
+    ) -> Result:
+        """Execute something on a connection when it is due, and record it.
+
+        Args:
+            label: counts it.
+            execute: does it.
+            record: False leaves it out of the record.
+            query: what may be repeated if it only reads; None for nothing.
+            keeps: does the caller give the connection back?
+
+        """
+        meter = self._meter
+        perform: Callable[[str, Execute[Result], Query | None, bool, bool], Awaitable[Result]] = self._once
+        if self._session is not None:
+            perform = self._within
+        elif self._backend.retries:
+            perform = self._again
+        if not record:
+            result = await perform(label, execute, query, keeps, False)
+            meter.intended = meter.free = meter.now()
+            return result
+        with await meter.begin(label, QUERY) as operation:
+            try:
+                result = await perform(label, execute, query, keeps, meter.is_recorded)
+            except Exception as error:
+                kind = failure_of(error)
+                if kind is None:
+                    raise
+                was_answered = isinstance(error, asyncpg.PostgresError) and kind != LOST
+                operation.failed(kind, meter.now(), was_answered=was_answered)
+                if meter.is_recorded:
+                    meter.recorder.out_of_descriptors += kind == "no socket"
+                raise QueryFailed(kind, str(getattr(error, "sqlstate", "") or "")) from None
+            operation.succeeded(meter.now())
+        return result
+
+    async def _within(
+        self, _label: str, execute: Execute[Result], _query: Query | None, _keeps: bool, is_recorded: bool
+    ) -> Result:
+        """Execute something in the transaction that is open."""
+        session = self._session
+        assert session is not None
+        try:
+            return await execute(session, self._meter.timeout)
+        except BaseException as error:
+            self._after(error, session, is_recorded)
+            raise
+
+    async def _again(
+        self, label: str, execute: Execute[Result], query: Query | None, keeps: bool, is_recorded: bool
+    ) -> Result:
+        """Execute something, again after a failure that may pass, as often as the plan says."""
+
+        def note(_: RetryCallState) -> None:
+            if is_recorded:
+                self._meter.recorder.counts[RETRIES] += 1
+
+        is_read = query is not None and query.is_read
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: may_pass(error, is_read=is_read)),
+            stop=stop_after_attempt(self._backend.retries + 1),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            before_sleep=note,
+            reraise=True,
+        )
+        result: Result = await retrying(self._once, label, execute, query, keeps, is_recorded)
+        return result
+
+    async def _once(
+        self, label: str, execute: Execute[Result], _query: Query | None, keeps: bool, is_recorded: bool
+    ) -> Result:
+        """Execute something on a connection of the pool."""
+        meter, pool = self._meter, self._backend.pool
+        begun = meter.now()
+        session = pool.take_now()
+        if session is None:
+            if is_recorded:
+                meter.recorder.counts[WAITS] += 1
+            outcome = OK
+            try:
+                session = await pool.take(meter.timeout)
+            except Exception as error:
+                outcome = failure_of(error) or OK
+                raise
+            finally:
+                if is_recorded and not meter.is_cut:
+                    self._acquired(label, outcome, begun, meter.now())
+        elif is_recorded:
+            self._acquired(label, OK, begun, begun)
+        is_kept = False
+        try:
+            result = await execute(session, meter.timeout - (meter.now() - begun))
+            is_kept = keeps
+        except BaseException as error:
+            self._after(error, session, is_recorded)
+            raise
+        finally:
+            if not is_kept:
+                pool.give_back(session)
+        return result
+
+    def _acquired(self, label: str, outcome: str, begun: float, at: float) -> None:
+        """Record the wait for a connection."""
+        meter = self._meter
+        recorder = meter.recorder
+        recorder.counts[ACQUISITIONS] += 1
+        recorder.timing(ACQUIRE).samples.append(
+            Sample(label, outcome, begun, begun, at, 0, meter.tenant, meter.region)
+        )
+
+    def _after(self, error: BaseException, session: Session, is_recorded: bool) -> None:
+        """Treat a connection after a failure: it stays usable only after an answer of the server."""
+        kind = failure_of(error)
+        if kind == LOST and is_recorded:
+            self._meter.recorder.counts[CONNECTIONS_LOST] += 1
+        if kind == TIMEOUT:
+            session.retire()
+            return
+        if not isinstance(error, asyncpg.PostgresError) or kind == LOST:
+            session.terminate()
+            return
+        if error.sqlstate in _UNPREPARED:
+            self._backend.give_up_statements()
+            session.terminate()
+        elif error.sqlstate == _STALE:
+            session.forget()
+
+
+async def _commit(session: Session, seconds: float) -> None:
+    """Commit.
+
+    Raises:
+        asyncpg.InFailedSQLTransactionError: a query of the transaction had failed, so the server
+            has rolled it back, which it does not call an error.
+
+    """
+    if await session.end("COMMIT", seconds) == "ROLLBACK":
+        raise asyncpg.InFailedSQLTransactionError("the server has rolled the transaction back")
+
+
+def _written(status: str) -> int:
+    """The rows of a command tag: 3 of "INSERT 0 3"."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() and not status.startswith("SELECT") else 0

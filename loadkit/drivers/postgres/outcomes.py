@@ -1,0 +1,70 @@
+"""How a failure of PostgreSQL is named."""
+
+import re
+
+import asyncpg
+
+from loadkit.drivers.network import kind_of
+
+__all__ = ["LOST", "TIMEOUT", "failure_of", "is_lost", "may_pass"]
+
+LOST = "connection lost"
+TIMEOUT = "timeout"
+_NAMES = {
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+    "53300": "too many connections",
+    "57P01": "terminated by the server",
+    "57P02": "crash of the server",
+    "57P03": "not accepting connections",
+}
+"""Names by SQLSTATE that are shorter or clearer than those of asyncpg's classes."""
+_MAY_PASS = frozenset({"40001", "40P01", "53300", "55P03", "57P03"})
+"""SQLSTATEs after which nothing was done, so that any statement can be repeated."""
+_WORD = re.compile(r"[A-Z][a-z0-9]+|[A-Z]+(?=[A-Z]|$)")
+
+
+def failure_of(error: BaseException) -> str | None:
+    """The outcome that counts a failure: "deadlock (40P01)", "connection lost", "refused", "timeout".
+
+    None for an error of the code that called, such as an argument of the wrong type.
+    """
+    if is_lost(error):
+        return LOST
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate or "")
+        if state == "57014":
+            is_timeout = "statement timeout" in str(error)
+            return f"{'statement timeout' if is_timeout else 'query canceled'} (57014)"
+        name = _NAMES.get(state) or _words(type(error).__name__.removesuffix("Error"))
+        return f"{name} ({state})" if state else name
+    if isinstance(error, TimeoutError):
+        return TIMEOUT
+    if isinstance(error, OSError):
+        return kind_of(error)
+    return None
+
+
+def is_lost(error: BaseException) -> bool:
+    """Did the connection end, so that the fate of its statement is unknown?"""
+    if isinstance(error, asyncpg.PostgresConnectionError):
+        return True
+    return isinstance(error, asyncpg.InterfaceError) and "is closed" in str(error)
+
+
+def may_pass(error: BaseException, *, is_read: bool) -> bool:
+    """Can the statement be repeated, and may it then succeed?
+
+    Args:
+        error: how it failed.
+        is_read: does it only read? After a lost connection, a write may have been done.
+
+    """
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _MAY_PASS:
+        return True
+    return is_read and is_lost(error)
+
+
+def _words(name: str) -> str:
+    """The words of a class's name: "UndefinedTable" as "undefined table"."""
+    return " ".join(_WORD.findall(name)).lower()

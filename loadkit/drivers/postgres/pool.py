@@ -1,0 +1,127 @@
+"""The connections of one worker.
+
+asyncpg's own pool resets each returned connection with a round trip, and tells neither who waits
+nor for how long. This one hands a free connection over without a task switch.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from loadkit.drivers.postgres.session import Session
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """At most so many connections, opened when they are needed; the one used last is taken first.
+
+    Every operation that takes a session gives it back once, whatever happened to it.
+    """
+
+    __slots__ = ("_connect", "_idle", "_is_closed", "_waiters", "in_use", "size")
+
+    def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
+        """Create a pool without connections.
+
+        Args:
+            connect: opens a connection.
+            size: most connections at once.
+
+        """
+        self._connect = connect
+        self._idle: list[Session] = []
+        self._waiters: deque[asyncio.Future[Session | None]] = deque()
+        self._is_closed = False
+        self.size = size
+        self.in_use = 0
+        """Connections taken, and those being opened."""
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for a connection."""
+        return len(self._waiters)
+
+    def take_now(self) -> Session | None:
+        """Take a free connection; None if `take` must wait for one or open one."""
+        while self._idle:
+            session = self._idle.pop()
+            if not session.is_closed:
+                self.in_use += 1
+                return session
+        return None
+
+    async def take(self, seconds: float) -> Session:
+        """Take a connection: a free one, a new one, or the next one that is given back.
+
+        Raises:
+            TimeoutError: none was free within the time.
+            OSError, asyncpg.PostgresError: a new one could not be opened.
+
+        """
+        session = self.take_now()
+        if session is not None:
+            return session
+        async with asyncio.timeout(seconds):
+            if self.in_use < self.size:
+                self.in_use += 1
+            else:
+                session = await self._turn()
+                if session is not None:
+                    return session
+            # Here the place of one connection is taken.
+            try:
+                return await self._connect()
+            except BaseException:
+                self._free_place()
+                raise
+
+    def give_back(self, session: Session) -> None:
+        """Return a connection, to the one who has waited longest; a closed one makes place for another."""
+        if session.is_closed or self._is_closed:
+            session.terminate()
+            self._free_place()
+            return
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(session)
+                return
+        self.in_use -= 1
+        self._idle.append(session)
+
+    async def close(self) -> None:
+        """Close all connections that are free; those in use are closed when they are given back."""
+        self._is_closed = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(session.close() for session in idle), return_exceptions=True)
+
+    async def _turn(self) -> Session | None:
+        """Wait for a connection, or for the place to open one (None)."""
+        waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        except BaseException:
+            if not waiter.cancelled() and waiter.done():
+                # It was handed over in the moment in which the wait ended.
+                session = waiter.result()
+                if session is None:
+                    self._free_place()
+                else:
+                    self.give_back(session)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def _free_place(self) -> None:
+        """Give the place of a connection to the one who has waited longest."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.in_use -= 1
+
+    def __repr__(self) -> str:
+        return f"<Pool: {self.in_use} of {self.size} in use, {len(self._idle)} free, {len(self._waiters)} waiting>"

@@ -1,0 +1,187 @@
+"""One connection, its prepared statements, and what holds for one statement alone.
+
+Row-level security reads a setting that must hold for one transaction only: with a pooler between,
+the next statement runs on another connection. asyncpg would need three round trips for that (BEGIN
+with the setting, the statement, COMMIT). Here the setting travels in front of the statement, in the
+same packet. PostgreSQL executes everything up to the next Sync message in one transaction
+(protocol, section "Pipelining"), and asyncpg sends the Sync after the statement.
+
+The message in front selects no row, because asyncpg would take a row for one of the statement's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+__all__ = ["Session", "quoted"]
+
+_LOCAL = "loadkit_local"
+"""The name of the prepared statement that makes settings; without a cache it has none."""
+
+_CANCEL_SECONDS = 1.0
+"""Seconds in which the server is asked to cancel a statement that took too long."""
+_CHECK_SECONDS = 5.0
+"""Seconds that each look at the database may take before the load."""
+
+
+class Session:
+    """A connection of the pool."""
+
+    __slots__ = (
+        "_caches",
+        "_connection",
+        "_local",
+        "_preludes",
+        "_settings",
+        "_write",
+        "has_settings",
+        "is_in_transaction",
+        "is_retired",
+        "statements",
+    )
+
+    def __init__(
+        self, connection: Any, *, caches: bool, settings: tuple[tuple[str, str], ...], tenant: str
+    ) -> None:
+        """Wrap a connection of asyncpg; see `open`.
+
+        Args:
+            connection: an open connection.
+            caches: may statements stay prepared?
+            settings: names and values of settings for each statement.
+            tenant: the name of the setting that takes the tenant; "" for none.
+
+        """
+        self._connection = connection
+        self._caches = caches
+        self._settings = (*settings, *([(tenant, "")] if tenant else []))
+        self.has_settings = bool(self._settings)
+        """Do settings go in front of each statement?"""
+        self.statements: dict[str, Any] = {}
+        """The prepared statements by their SQL."""
+        self._preludes: dict[str, bytes] = {}
+        self._local: Any = None
+        self._write: Callable[[bytes], None] = connection._transport.write  # noqa: SLF001  see the module
+        self.is_in_transaction = False
+        self.is_retired = False
+        """Is it not to be used again?"""
+
+    async def open(self) -> None:
+        """Prepare the statement that makes settings."""
+        if self._settings and self._caches:
+            self._local = await self._connection.prepare(_local_sql(len(self._settings)), name=_LOCAL)
+
+    @property
+    def is_closed(self) -> bool:
+        """Has the connection ended, or is it about to?"""
+        return self.is_retired or bool(self._connection.is_closed())
+
+    @property
+    def pid(self) -> int:
+        """The server process that the other side has named at the start; a pooler makes one up."""
+        return int(self._connection.get_server_pid())
+
+    async def ask(self, sql: str) -> Any:
+        """The first row of a query of the driver's own."""
+        return await self._connection.fetchrow(sql, timeout=_CHECK_SECONDS)
+
+    async def explain(self, sql: str, arguments: Sequence[Any]) -> None:
+        """Have a query planned and its rights checked, without running it."""
+        await self._connection.fetch(f"EXPLAIN {sql}", *arguments, timeout=_CHECK_SECONDS)
+
+    async def prepare(self, sql: str, seconds: float | None = None) -> Any:
+        """Prepare a statement and remember it. Without a cache only its types are remembered."""
+        statement = await self._connection.prepare(sql, name=None if self._caches else "", timeout=seconds)
+        self.statements[sql] = statement
+        return statement
+
+    def forget(self) -> None:
+        """Forget all statements, because what they refer to has changed."""
+        self.statements.clear()
+
+    def settle_for_statement(self, tenant: str) -> None:
+        """Send the settings for the next statement. It must follow without any other message between."""
+        if not self.is_in_transaction:
+            prelude = self._preludes.get(tenant)
+            if prelude is None:
+                prelude = self._preludes[tenant] = self._prelude(tenant)
+            self._write(prelude)
+
+    async def begin(self, tenant: str, isolation: str = "", seconds: float | None = None) -> None:
+        """Begin a transaction with its settings, in one round trip."""
+        level = f" ISOLATION LEVEL {isolation}" if isolation else ""
+        made = "".join(
+            f"; SELECT set_config({quoted(name)}, {quoted(value or tenant)}, true)"
+            for name, value in self._settings
+            if value or tenant
+        )
+        await self._connection.execute(f"BEGIN{level}{made}", timeout=seconds)
+        self.is_in_transaction = True
+
+    async def end(self, command: str, seconds: float | None = None) -> str:
+        """End the transaction by COMMIT or ROLLBACK. Return what the server did."""
+        status = str(await self._connection.execute(command, timeout=seconds))
+        self.is_in_transaction = False
+        return status
+
+    def copy(self, table: str, **how: Any) -> Awaitable[str]:
+        """Copy records into a table."""
+        copied: Awaitable[str] = self._connection.copy_records_to_table(table, **how)
+        return copied
+
+    def retire(self) -> None:
+        """Use the connection no more. asyncpg first asks the server to cancel the statement."""
+        self.is_retired = True
+        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._connection.terminate)
+
+    def terminate(self) -> None:
+        """Close the connection at once, unless it is retired, which closes it."""
+        if self.is_retired:
+            return
+        self._connection.terminate()
+
+    async def close(self) -> None:
+        """Close the connection, waiting at most a second for the server."""
+        await self._connection.close(timeout=1.0)
+
+    def _prelude(self, tenant: str) -> bytes:
+        """The messages that make the settings: Parse (without a cache), Bind, Execute."""
+        values = [(name, value or tenant) for name, value in self._settings]
+        name = _LOCAL if self._caches else ""
+        messages = b"" if self._caches else _parse(name, _local_sql(len(values)))
+        return messages + _bind(name, [text for pair in values for text in pair]) + _EXECUTE
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _local_sql(settings: int) -> str:
+    """A statement without rows that makes so many settings for its transaction."""
+    made = (
+        f"set_config(${2 * place + 1}::text, ${2 * place + 2}::text, true) IS NULL"
+        for place in range(settings)
+    )
+    return f"SELECT WHERE {' OR '.join(made)}"
+
+
+# Messages of the protocol, version 3: https://www.postgresql.org/docs/current/protocol-message-formats.html
+
+
+def _message(kind: bytes, content: bytes) -> bytes:
+    return kind + (len(content) + 4).to_bytes(4, "big") + content
+
+
+def _parse(name: str, sql: str) -> bytes:
+    return _message(b"P", name.encode() + b"\0" + sql.encode() + b"\0" + bytes(2))
+
+
+def _bind(name: str, texts: list[str]) -> bytes:
+    fields = b"".join(len(text).to_bytes(4, "big") + text for text in map(str.encode, texts))
+    return _message(
+        b"B", b"\0" + name.encode() + b"\0" + bytes(2) + len(texts).to_bytes(2, "big") + fields + bytes(2)
+    )
+
+
+_EXECUTE = _message(b"E", b"\0" + bytes(4))

@@ -1,0 +1,67 @@
+"""Counts the records of a database before a load that needs so many."""
+
+import asyncio
+from dataclasses import dataclass
+
+import asyncpg
+
+from loadkit.errors import UnreachableError
+from loadkit.target import Address
+
+__all__ = ["Records", "count_records"]
+
+_PATIENCE = 5.0
+"""Seconds to connect."""
+_COUNT_SECONDS = 60.0
+"""Seconds that counting may take; ten million rows take one or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """How many rows a table has."""
+
+    number: int
+    is_exact: bool
+    """Were they counted? If not, it is the estimate of the server's last analysis."""
+
+
+def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
+    """Count the rows of a table.
+
+    Args:
+        address: the database.
+        table: its name.
+        sees_all: does the role see the rows of all tenants? If not, the server's estimate is taken.
+
+    Raises:
+        UnreachableError: the database does not answer, or has no such table.
+
+    """
+    try:
+        return asyncio.run(_count(address, table, sees_all=sees_all))
+    except asyncpg.PostgresError as error:
+        raise UnreachableError(f"cannot count the rows of {table} in {address}: {error}") from None
+    except (OSError, TimeoutError, asyncpg.InterfaceError, ValueError) as error:
+        # The text of a ValueError may repeat a part of the address.
+        raise UnreachableError(
+            f"cannot count the rows of {table} in {address}: {type(error).__name__}"
+        ) from None
+
+
+async def _count(address: Address, table: str, *, sees_all: bool) -> Records:
+    connection = await asyncpg.connect(
+        address.reveal(), timeout=_PATIENCE, statement_cache_size=0, command_timeout=_COUNT_SECONDS
+    )
+    try:
+        if sees_all:
+            # The settings allow only a plain name.
+            return Records(await connection.fetchval(f"SELECT count(*) FROM {table}"), is_exact=True)  # noqa: S608
+        return Records(await connection.fetchval(_ESTIMATE, table), is_exact=False)
+    finally:
+        connection.terminate()
+
+
+_ESTIMATE = """
+    SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_class c
+    WHERE c.oid = $1::text::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree($1::text::regclass) WHERE isleaf)
+"""

@@ -1,0 +1,105 @@
+"""The database: how its key queries use indexes, and records that are acknowledged and readable."""
+
+import math
+
+from loadkit.judging.evidence import Case
+from loadkit.judging.exactness import if_as_planned
+from loadkit.judging.finding import Finding
+from loadkit.judging.rates import examine_throughput
+from loadkit.observers.database import LARGE, WRITES, DatabaseFacts
+from loadkit.recording.exact import compared, to_compare
+from loadkit.units import distance, format_ratio
+from loadkit.verdict import Status
+
+__all__ = ["DEFINITION", "find_index_use", "find_records"]
+
+DEFINITION = (
+    "Index utilization of the key queries is the lower one of two shares. By plan: the key queries whose "
+    f"plan finds its rows by an index in each table of at least {LARGE} pages, of all key queries. "
+    "By scans: the scans during the run that used an index, of all scans of these tables."
+)
+
+
+def find_index_use(case: Case) -> Finding:
+    """Judge the share of the key queries, and of their scans, that use an index; the lower counts."""
+    facts, criterion = case.evidence.run.database, case.criterion
+    if facts is None:
+        return Finding(Status.NOT_JUDGED, "nobody looked at the database in this run")
+    by_plan, by_scans = facts.by_plan, facts.by_scans
+    details = {"definition": DEFINITION, "by_plan": by_plan, "by_scans": by_scans}
+    if by_plan is None:
+        why = facts.problems.get("plans") or facts.problem or "there is no plan of a key query"
+        return Finding(Status.INCONCLUSIVE, f"index utilization is not known: {why}", details=details)
+    value = min(by_plan, 1.0 if by_scans is None else by_scans)
+    limit = criterion.limit
+    known = [plan for plan in facts.plans if plan.is_by_index is not None]
+    good = sum(plan.is_by_index is True for plan in known)
+    scans = "not known" if by_scans is None else format_ratio(by_scans)
+    shown = (
+        f"index utilization of the key queries was {format_ratio(value)} "
+        f"({good} of {len(known)} key queries by plan, {scans} by scans), "
+        f"{distance(value, limit)} the limit of {format_ratio(limit)}"
+    )
+    finding = Finding(
+        Status.FAIL,
+        "; ".join([shown, *_misses(facts)]),
+        value,
+        samples=len(known),
+        details=details,
+        window=case.window,
+    )
+    if not _is_kept(case, value):
+        return finding
+    unplanned = [plan for plan in facts.plans if plan.is_by_index is None]
+    if unplanned:
+        first = unplanned[0]
+        return finding.become(
+            Status.INCONCLUSIVE, f'{shown}, but "{first.query}" has no plan: {first.problem}'
+        )
+    if by_scans is None and any(scan.is_large for plan in known for scan in plan.scans):
+        why = facts.problems.get("statistics") or "no scan of a large table was counted"
+        return finding.become(Status.INCONCLUSIVE, f"{shown}, but the scans are not known: {why}")
+    return if_as_planned(case, finding)
+
+
+def _misses(facts: DatabaseFacts) -> list[str]:
+    """Which query misses which index; how it reads the table where no index is known."""
+    misses = []
+    for plan in facts.plans:
+        if plan.is_by_index is False:
+            bad = [scan for scan in plan.scans if scan.is_large and not scan.is_by_index]
+            words = plan.advice or tuple(dict.fromkeys(scan.in_words for scan in bad))
+            misses.append(f'"{plan.query}": {", ".join(words)}')
+    return misses
+
+
+def find_records(case: Case) -> Finding:
+    """Judge the records per second that are acknowledged and readable.
+
+    Records are acknowledged while the load runs, and compared with the stored rows after it.
+    """
+    evidence = case.evidence
+    finding = examine_throughput(case.criterion, case.traffic)
+    if finding.status is not Status.PASS or case.criterion.comparison.is_upper:
+        return finding
+    done, due = (evidence.count(each) for each in (compared(WRITES), to_compare(WRITES)))
+    remark = evidence.remark(WRITES)
+    if not due or done < due:
+        why = remark or "nothing compared them with the stored rows"
+        return finding.become(
+            Status.INCONCLUSIVE, f"{finding.reason}, but it is not known whether they are readable: {why}"
+        )
+    facts = evidence.run.database
+    lost = 0 if facts is None or facts.writes is None else facts.writes.lost
+    if lost:
+        return finding.become(
+            Status.FAIL, f"{finding.reason}, but {lost:,} acknowledged records are not readable"
+        )
+    return finding
+
+
+def _is_kept(case: Case, value: float) -> bool:
+    comparison, limit = case.criterion.comparison, case.criterion.limit
+    if math.isclose(value, limit, rel_tol=1e-9):
+        return comparison.includes_limit
+    return value < limit if comparison.is_upper else value > limit

@@ -1,0 +1,342 @@
+"""The facts of a run about its database: what its statistics, plans and stored rows showed.
+
+A `PostgresObserver` collects them with a role that may only read. They are archived with the run.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "CACHE_HITS",
+    "CONNECTIONS",
+    "DEADLOCKS",
+    "DEAD_TUPLES",
+    "LARGE",
+    "LOCK_WAITS",
+    "MEASURES",
+    "PHANTOMS",
+    "WRITES",
+    "DatabaseFacts",
+    "IndexUse",
+    "QueryPlan",
+    "Scan",
+    "Statement",
+    "StoredWrites",
+    "TableUse",
+    "Waiting",
+]
+
+# The measures that it samples each second, as sentences name them.
+CACHE_HITS = "cache hit ratio"
+CONNECTIONS = "database connections"
+LOCK_WAITS = "lock waits"
+DEAD_TUPLES = "dead tuples"
+MEASURES: Mapping[str, str] = {
+    CACHE_HITS: "the share of the blocks that queries needed which PostgreSQL had in its own memory",
+    CONNECTIONS: "the client connections to this database that are open, of all roles, each second",
+    LOCK_WAITS: "the connections to this database that wait for a lock, each second",
+    DEAD_TUPLES: "the deleted or replaced rows that vacuum has not removed yet, of all tables, each second",
+}
+"""The definition of each measure, for reports."""
+
+# Counts that must be zero.
+DEADLOCKS = "deadlocks"
+WRITES = "acknowledged writes not stored exactly once"
+PHANTOMS = "rejected writes that are stored"
+
+LARGE = 128
+"""Pages (of 8 kB) from which a table counts for index utilization. A smaller one is read in a
+fraction of a millisecond, and PostgreSQL rightly reads it without an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one statement cost during the run (pg_stat_statements, end minus begin)."""
+
+    text: str
+    """With ``$1`` in place of values."""
+    calls: int
+    seconds: float
+    """The time of all its calls in the server."""
+    rows: int
+    query: str = ""
+    """The name of the key query that it is; empty if it is none."""
+
+    @property
+    def mean(self) -> float:
+        """Seconds of a call."""
+        return self.seconds / self.calls if self.calls else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TableUse:
+    """A table or partition, and how it was used during the run; None is not known."""
+
+    name: str
+    """With its schema unless that is public."""
+    root: str
+    """The partitioned table that it is a part of; else its own name."""
+    pages: int
+    """At the last analysis."""
+    bytes: int
+    """With its indexes."""
+    rows: int
+    """Live rows, as PostgreSQL estimates them at the end."""
+    dead_rows: int
+    """Rows that vacuum has not removed yet, as PostgreSQL estimates them at the end."""
+    sequential_scans: int | None = None
+    index_scans: int | None = None
+    rows_written: int | None = None
+    """Inserted, updated or deleted."""
+
+    @property
+    def is_large(self) -> bool:
+        """Does it count for index utilization?"""
+        return self.pages >= LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUse:
+    """An index, and how often it was used during the run; None is not known."""
+
+    name: str
+    table: str
+    bytes: int
+    scans: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How a plan reads a table."""
+
+    table: str
+    """The partitioned table for a partition."""
+    node: str
+    """"Seq Scan", "Index Scan", "Bitmap Heap Scan" …"""
+    is_large: bool
+    """Does the table, or this partition of it, count for index utilization?"""
+    index: str = ""
+    filter: str = ""
+    """The condition that was tested for each row that was read."""
+    kept: int | None = None
+    """Rows that met the condition; None where the query was not executed."""
+    removed: int | None = None
+    """Rows that were read in vain."""
+    columns: tuple[str, ...] = ()
+    """Columns of an index that would have found the rows, those compared with = first."""
+
+    @property
+    def is_by_index(self) -> bool:
+        """Did an index find the rows, without ten times as many that were read in vain?"""
+        if self.node == "Seq Scan":
+            return False
+        return (self.removed or 0) <= max(_IN_VAIN * (self.kept or 0), _FEW)
+
+    @property
+    def advice(self) -> str:
+        """The index that is missing: "no index on metric_events (tenant_id, name)"; "" for none."""
+        if not self.is_large or self.is_by_index or not self.columns:
+            return ""
+        return f"no index on {self.table} ({', '.join(self.columns)})"
+
+    @property
+    def in_words(self) -> str:
+        """How it reads the table: "a sequential scan of metric_events"."""
+        if self.node == "Seq Scan":
+            return f"a sequential scan of {self.table}"
+        vain = f", {self.removed:,} rows in vain for {self.kept:,}" if not self.is_by_index else ""
+        return f"index {self.index or self.node} of {self.table}{vain}"
+
+
+_IN_VAIN = 10
+"""Rows read in vain for each row kept, from which an index is the wrong one."""
+_FEW = 1000
+"""Rows that may be read in vain; they take a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """The plan of a key query with its example arguments."""
+
+    query: str
+    purpose: str = ""
+    text: tuple[str, ...] = ()
+    """The lines of EXPLAIN; with times and buffers where the query was executed."""
+    scans: tuple[Scan, ...] = ()
+    seconds: float | None = None
+    """How long the example took; None where it was not executed to its end."""
+    problem: str = ""
+    """Why there is no plan, or only an estimated one, in one sentence."""
+
+    @property
+    def is_by_index(self) -> bool | None:
+        """Does it find its rows in all large tables by an index? None if there is no plan."""
+        if not self.text:
+            return None
+        return all(scan.is_by_index for scan in self.scans if scan.is_large)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """The missing indexes, each once."""
+        return tuple(dict.fromkeys(scan.advice for scan in self.scans if scan.advice))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A statement that was seen waiting for a lock."""
+
+    at: float
+    """Seconds since the start of the run."""
+    statement: str
+    """With its values removed."""
+    blocked_by: str
+    """The statement of the connection that held the lock, or its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWrites:
+    """The writes of a run, compared with the rows that are stored."""
+
+    acknowledged: int
+    rejected: int
+    unknown: int
+    """Writes without an answer."""
+    stored: int
+    """Rows of the run."""
+    lost: int
+    """Acknowledged, and not stored."""
+    doubled: int
+    """Stored more than once, whatever the answer was."""
+    phantoms: int
+    """Rejected, and stored."""
+    unknown_stored: int
+    """Writes without an answer that are stored."""
+    foreign: int = 0
+    """Rows of the run with an id that no user of it wrote."""
+    lost_examples: tuple[str, ...] = ()
+    """Up to twenty ids."""
+    doubled_examples: tuple[str, ...] = ()
+    phantom_examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFacts:
+    """What was seen of the database of a run."""
+
+    version: str = ""
+    """Of PostgreSQL: "17.2"."""
+    role: str = ""
+    """The role that looked."""
+    samples: int = 0
+    """Moments at which the statistics were read during the run."""
+    due: int = 0
+    """Moments at which they were to be read: one a second."""
+    cost: float = 0.0
+    """Mean seconds that one reading of the statistics took."""
+    restarts: tuple[float, ...] = ()
+    """When PostgreSQL was first seen after it had started again, in seconds since the start."""
+    deadlocks: int | None = None
+    """During the run; None is not known."""
+    transactions: int | None = None
+    wal_bytes: int | None = None
+    """Write-ahead log written during the run; None is not known."""
+    checkpoints: int | None = None
+    """Checkpoints during the run, timed and requested; None is not known."""
+    statements: tuple[Statement, ...] = ()
+    """The most expensive ones first."""
+    statement_seconds: float = 0.0
+    """The time of all statements of this database during the run, the unlisted ones included."""
+    tables: tuple[TableUse, ...] = ()
+    """The largest ones first."""
+    indexes: tuple[IndexUse, ...] = ()
+    plans: tuple[QueryPlan, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    """Statements that were seen waiting for a lock, up to a few."""
+    writes: StoredWrites | None = None
+    """None where they were not compared."""
+    writes_due: int = 0
+    """Acknowledged writes that had to be compared."""
+    problem: str = ""
+    """Why nothing, or only a part, is known, in one sentence."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Why a part is not known, by its name: "statements", "writes", "plans"."""
+
+    # --- counts that must be zero
+
+    def count(self, name: str) -> int:
+        """A count of `recording.exact`, or its "compared" and "to compare"; 0 for others."""
+        return self._counts().get(name, 0)
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        found, writes = self.deadlocks, self.writes
+        counts[f"{DEADLOCKS}: to compare"] = self.transactions or 0
+        if found is not None:
+            counts[DEADLOCKS] = found
+            counts[f"{DEADLOCKS}: compared"] = self.transactions or 0
+        counts[f"{WRITES}: to compare"] = self.writes_due
+        if writes is not None:
+            counts[WRITES] = writes.lost + writes.doubled
+            counts[f"{WRITES}: compared"] = writes.acknowledged
+            counts[PHANTOMS] = writes.phantoms
+            counts[f"{PHANTOMS}: compared"] = counts[f"{PHANTOMS}: to compare"] = writes.rejected
+        return counts
+
+    def remark(self, name: str) -> str:
+        """What a person should know of a count besides its number; "" for nothing."""
+        if name == DEADLOCKS:
+            if self.deadlocks is None:
+                return self.problems.get("statistics", "") or self.problem
+            return "these are the transactions of the run"
+        if name != WRITES:
+            return ""
+        writes = self.writes
+        if writes is None:
+            return self.problems.get("writes", "") or self.problem
+        parts = [
+            f"{number:,} {what}{_such_as(examples)}"
+            for number, what, examples in (
+                (writes.lost, "lost", writes.lost_examples),
+                (writes.doubled, "stored twice", writes.doubled_examples),
+                (writes.phantoms, "rejected and yet stored", writes.phantom_examples),
+            )
+            if number
+        ]
+        if writes.unknown:
+            parts.append(
+                f"{writes.unknown_stored:,} of {writes.unknown:,} writes without an answer are stored"
+            )
+        if writes.foreign:
+            parts.append(f"{writes.foreign:,} rows of the run have an id that no user wrote")
+        return "; ".join(parts)
+
+    # --- index utilization
+
+    @property
+    def by_plan(self) -> float | None:
+        """The share of the key queries that find their rows by indexes; None without plans."""
+        known = [plan.is_by_index for plan in self.plans if plan.is_by_index is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def by_scans(self) -> float | None:
+        """The share of the scans of the key queries' large tables that used an index.
+
+        None where nothing is known, or no such table was read.
+        """
+        read = {scan.table for plan in self.plans for scan in plan.scans}
+        tables = [table for table in self.tables if table.root in read and table.is_large]
+        if any(table.index_scans is None or table.sequential_scans is None for table in tables):
+            return None
+        by_index = sum(table.index_scans or 0 for table in tables)
+        total = by_index + sum(table.sequential_scans or 0 for table in tables)
+        return by_index / total if total else None
+
+    @property
+    def advice(self) -> Iterator[tuple[str, str]]:
+        """Each missing index, with the key query that misses it."""
+        return ((plan.query, each) for plan in self.plans for each in plan.advice)
+
+
+def _such_as(examples: tuple[str, ...]) -> str:
+    return f" (such as {examples[0]})" if examples else ""

@@ -1,0 +1,151 @@
+"""Reads the plans of queries: how each table is read, and which index is missing."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loadkit.observers.database import LARGE, QueryPlan, Scan
+
+__all__ = ["Relation", "read_plan"]
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'(?:::[\w\" \[\]]+)?")
+_WORD = re.compile(r"\"?\b([A-Za-z_]\w*)\b\"?")
+_DETAILS = (
+    "Index Cond",
+    "Recheck Cond",
+    "Filter",
+    "Rows Removed by Filter",
+    "Rows Removed by Index Recheck",
+    "Join Filter",
+    "Hash Cond",
+    "Merge Cond",
+    "Sort Key",
+    "Sort Method",
+    "Group Key",
+    "Workers Launched",
+    "Shared Hit Blocks",
+    "Shared Read Blocks",
+    "Temp Written Blocks",
+)
+"""What is shown of a node of a plan, besides its rows and times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table that plans may name."""
+
+    root: str
+    """The partitioned table that it is a part of; else its own name."""
+    pages: int
+    columns: tuple[str, ...] = ()
+
+
+def read_plan(
+    query: str,
+    purpose: str,
+    explained: Sequence[Mapping[str, Any]],
+    relations: Mapping[str, Relation],
+    problem: str = "",
+) -> QueryPlan:
+    """The plan of a query from the JSON of EXPLAIN.
+
+    Args:
+        query: its name.
+        purpose: what it is for.
+        explained: the parsed value of ``EXPLAIN (FORMAT JSON)``.
+        relations: the tables by name.
+        problem: why the query was not executed; empty if it was.
+
+    """
+    (whole,) = explained
+    root = whole["Plan"]
+    took = whole.get("Execution Time")
+    return QueryPlan(
+        query,
+        purpose,
+        tuple(_lines(root, 0)),
+        tuple(_scans(root, relations)),
+        None if took is None else took / 1000,
+        problem,
+    )
+
+
+def _scans(node: Mapping[str, Any], relations: Mapping[str, Relation]) -> Iterator[Scan]:
+    name, children = node.get("Relation Name", ""), node.get("Plans", [])
+    if name in relations:
+        relation = relations[name]
+        loops = node.get("Actual Loops")
+        index = node.get("Index Name") or ", ".join(
+            each["Index Name"] for each in _under(children) if "Index Name" in each
+        )
+        found_by = " AND ".join(
+            filter(
+                None,
+                (
+                    node.get("Index Cond", ""),
+                    node.get("Recheck Cond", ""),
+                    condition := node.get("Filter", ""),
+                ),
+            )
+        )
+        yield Scan(
+            table=relation.root,
+            node=node["Node Type"],
+            is_large=relation.pages >= LARGE,
+            index=index,
+            filter=condition,
+            kept=None if loops is None else round(node.get("Actual Rows", 0) * loops),
+            removed=None if loops is None else round(node.get("Rows Removed by Filter", 0) * loops),
+            columns=_columns(found_by, relation.columns),
+        )
+        return
+    for child in children:
+        yield from _scans(child, relations)
+
+
+def _under(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for node in nodes:
+        yield node
+        yield from _under(node.get("Plans", []))
+
+
+def _columns(condition: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a condition compares, those compared with = first."""
+    bare = _LITERAL.sub("?", condition)
+    words = set(_WORD.findall(bare))
+    used = [column for column in known if column in words]
+    equal = [
+        word
+        for word in used
+        if re.search(rf'\b{re.escape(word)}"?\)?(?:::\w+)? = |= "?(?:\w+\.)?{re.escape(word)}\b', bare)
+    ]
+    return (*equal, *(word for word in used if word not in equal))
+
+
+def _lines(node: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """A node and those below it, as EXPLAIN shows them as text."""
+    indent = "  " * depth
+    words = f"{'Parallel ' if node.get('Parallel Aware') else ''}{node['Node Type']}"
+    if index := node.get("Index Name"):
+        words += f" using {index}"
+    if table := node.get("Relation Name"):
+        words += f" on {table}"
+    figures = f"estimated rows {node.get('Plan Rows', 0):,.0f}"
+    if "Actual Loops" in node:
+        figures += (
+            f", rows {node['Actual Rows'] * node['Actual Loops']:,.0f}, loops {node['Actual Loops']:,.0f}"
+        )
+    if "Actual Total Time" in node:
+        figures += f", {node['Actual Total Time'] * max(node['Actual Loops'], 1):,.3f} ms"
+    yield f"{indent}{'-> ' if depth else ''}{words}  ({figures})"
+    for name in _DETAILS:
+        value = node.get(name)
+        if value in (None, 0, "", []):
+            continue
+        shown = (
+            ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
+        )
+        yield f"{indent}     {name}: {shown}"
+    for child in node.get("Plans", []):
+        yield from _lines(child, depth + 1)

@@ -1,0 +1,696 @@
+"""PostgreSQL: its statistics, plans and stored rows, read by a role that may only read.
+
+While the load runs, a thread with a connection of its own reads the statistics once a second. After
+it, the writes of the run are compared with the stored rows, and the plans of the key queries are
+taken. Nothing here raises into the run: a `problem` states in one sentence what is not known. All
+connections and statements have time-outs. A reading takes 1 to 2 ms of the server.
+"""
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.observers.database import (
+    CACHE_HITS,
+    CONNECTIONS,
+    DEAD_TUPLES,
+    LARGE,
+    LOCK_WAITS,
+    MEASURES,
+    DatabaseFacts,
+    IndexUse,
+    QueryPlan,
+    Statement,
+    StoredWrites,
+    TableUse,
+    Waiting,
+)
+from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.observers.plans import Relation, read_plan
+from loadkit.target import Address, masked
+
+__all__ = ["DatabaseAccess", "KeyQuery", "PostgresObserver", "WrittenIds", "compare_writes"]
+
+_INTERVAL = 1.0
+"""Seconds between readings."""
+_CONNECT, _ANSWER = 5.0, 5.0
+"""Seconds to connect, and for one statement of the observer."""
+_COMPARE = 120.0
+"""Seconds to read the ids of all rows of a run; a million take about five."""
+_EXAMPLE = 5.0
+"""Seconds that the example of a key query may run; after it, only its estimated plan is taken."""
+_ALL_PLANS = 60.0
+"""Seconds after which no further example is executed."""
+_STATEMENTS, _TABLES, _WAITING, _EXAMPLES = 50, 50, 20, 20
+"""The most that is kept of each."""
+_ID = 16
+"""Bytes of an id."""
+
+T = TypeVar("T")
+
+
+class KeyQuery(Protocol):
+    """A named query with arguments with which it can be tried."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def sql(self) -> str: ...  # noqa: D102
+    @property
+    def purpose(self) -> str: ...  # noqa: D102
+    @property
+    def example(self) -> tuple[Any, ...]: ...  # noqa: D102
+    @property
+    def is_read(self) -> bool: ...  # noqa: D102
+
+
+class WrittenIds(Protocol):
+    """The ids of the writes of a run by outcome, 16 bytes each, one after the other."""
+
+    @property
+    def acknowledged(self) -> bytes: ...  # noqa: D102
+    @property
+    def rejected(self) -> bytes: ...  # noqa: D102
+    @property
+    def unknown(self) -> bytes: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAccess:
+    """What is looked at, and as whom."""
+
+    observer: Address
+    """The database for a role that may only read, and sees the rows of all tenants."""
+    service: Address = Address("")  # noqa: RUF009
+    """The same for the service's role, whose plans include the tenant policies; empty for none."""
+    queries: tuple[KeyQuery, ...] = ()
+    tenant: str = ""
+    """The setting that row-level security reads; empty for none."""
+    example_tenant: str = ""
+    """SQL that gives the tenant of the plans: "SELECT id FROM tenants WHERE name = 'acme'"."""
+    stored: str = ""
+    """SQL that lists the ids of the rows of a run: "SELECT id FROM events WHERE run_id = $1"."""
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    """The cumulative statistics at one moment."""
+
+    at: float
+    """Unix seconds of this machine."""
+    started: float
+    """When PostgreSQL started, of its own clock."""
+    row: Mapping[str, Any]
+    """That of `_SAMPLE`."""
+    statements: dict[tuple[Any, ...], Mapping[str, Any]] | None = None
+    """None if pg_stat_statements cannot be read."""
+    tables: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    indexes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    checkpoints: int | None = None
+
+
+class PostgresObserver:
+    """Reads the statistics of a database once a second while open, in a thread."""
+
+    def __init__(self, access: DatabaseAccess) -> None:
+        """Configure it; nothing is connected yet."""
+        self._access = access
+        self._rows: list[tuple[float, Mapping[str, Any]]] = []
+        self._starts: list[tuple[float, float]] = []
+        """When PostgreSQL was seen, and its own start."""
+        self._waiting: list[tuple[float, str, str]] = []
+        self._begin: _Snapshot | None = None
+        self._end: _Snapshot | None = None
+        self._cost = 0.0
+        self._problem = ""
+        self._problems: dict[str, str] = {}
+        self._version = self._role = ""
+        self._is_ready, self._is_over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of its measures."""
+        return tuple(MEASURES)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._is_ready.wait(_CONNECT + _ANSWER)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self._thread.join(_CONNECT + 6 * _ANSWER)
+
+    # --- the results
+
+    def observations(self) -> dict[str, Observation]:
+        """What was seen each second, by the name of the measure."""
+        times = np.array([at for at, _ in self._rows])
+
+        def column(name: str) -> tuple[Series, ...]:
+            values = np.array(
+                [np.nan if row[name] is None else float(row[name]) for _, row in self._rows], np.float64
+            )
+            return (Series("", times, values),)
+
+        problem = "" if self._rows else self._problem or "no reading of its statistics succeeded"
+        problem = problem or self._problems.get("activity", "")
+        found = {
+            name: Observation(
+                name,
+                Reading.GAUGE,
+                "number",
+                column(key) if self._rows else (),
+                _INTERVAL,
+                judged=Judged.MAXIMUM if name == DEAD_TUPLES else Judged.P95,
+                query=MEASURES[name],
+                source=str(self._access.observer),
+                problem=problem if name in {CONNECTIONS, LOCK_WAITS} or not self._rows else "",
+            )
+            for name, key in ((CONNECTIONS, "connections"), (LOCK_WAITS, "waiting"), (DEAD_TUPLES, "dead"))
+        }
+        hits = Observation(
+            CACHE_HITS,
+            Reading.COUNTER,
+            "ratio",
+            column("hits") if self._rows else (),
+            _INTERVAL,
+            capacity=column("accesses") if self._rows else (),
+            capacity_reading=Reading.COUNTER,
+            judged=Judged.MEAN,
+            query=MEASURES[CACHE_HITS],
+            source=str(self._access.observer),
+            problem=problem if not self._rows else "",
+        )
+        return {CACHE_HITS: hits, **found}
+
+    def facts(self, run_id: str, started: float, ended_at: float, writes: WrittenIds) -> DatabaseFacts:
+        """All that was seen of a run; it compares its writes, and takes the plans of the key queries.
+
+        It never raises. It takes at most three minutes, and a few seconds as a rule.
+
+        Args:
+            run_id: the id that the rows of the run carry.
+            started: the start instant in Unix seconds.
+            ended_at: seconds after it at which the load ended.
+            writes: the ids that its users wrote.
+
+        """
+        due = len(writes.acknowledged) // _ID
+        has_writes = bool(writes.acknowledged or writes.rejected or writes.unknown)
+        stored: StoredWrites | None = None
+        plans: tuple[QueryPlan, ...] = ()
+        if has_writes and self._access.stored:
+            stored = self._part("writes", self._stored(run_id, writes), _COMPARE + _CONNECT)
+        elif has_writes:
+            self._problems["writes"] = (
+                "the environment has no [database] stored, which lists the ids of a run"
+            )
+        if self._access.queries:
+            relations = self._part("plans", self._relations(), _CONNECT + 2 * _ANSWER)
+            if relations:
+                seconds = _ALL_PLANS + 2 * _EXAMPLE + _CONNECT
+                plans = self._part("plans", self._plans(relations), seconds) or ()
+        facts = self._differences(started)
+        return replace(
+            facts,
+            version=self._version,
+            role=self._role,
+            samples=sum(started <= at <= started + ended_at for at, _ in self._rows),
+            due=int(ended_at / _INTERVAL),
+            cost=self._cost / max(len(self._rows), 1),
+            restarts=tuple(at - started for at in self._restarted()),
+            waiting=tuple(Waiting(at - started, who, by) for at, who, by in self._waiting),
+            plans=plans,
+            writes=stored,
+            writes_due=due,
+            problem="" if self._rows else self._problem or "no reading of its statistics succeeded",
+            problems=dict(self._problems),
+        )
+
+    def _restarted(self) -> list[float]:
+        """When PostgreSQL was first seen after each start but the first."""
+        pairs = zip(self._starts, self._starts[1:], strict=False)
+        return [at for (_, before), (at, after) in pairs if after != before]
+
+    def _differences(self, started: float) -> DatabaseFacts:
+        """What the cumulative statistics gained from begin to end, as far as that is known."""
+        begin, end = self._begin, self._end
+        if end is None:
+            self._problems.setdefault("statistics", "the statistics could not be read after the load")
+            return DatabaseFacts()
+        why = ""
+        if begin is None or begin.at > started:
+            why = "the statistics could not be read before the load"
+        elif begin.started != end.started or self._restarted():
+            why = "PostgreSQL was restarted during the run"
+        elif begin.row["stats_reset"] != end.row["stats_reset"]:
+            why = "the statistics were reset during the run"
+        if why:
+            self._problems["statistics"] = why
+        before = None if why else begin
+
+        def gained(name: str) -> int | None:
+            return None if before is None else _gain(before.row[name], end.row[name])
+
+        statements, seconds = _statements(before, end, self._access.queries)
+        wal = None if begin is None else _gain(begin.row["wal"], end.row["wal"])
+        return DatabaseFacts(
+            deadlocks=gained("deadlocks"),
+            transactions=gained("transactions"),
+            wal_bytes=wal,
+            checkpoints=_gain(before.checkpoints, end.checkpoints) if before else None,
+            statements=statements,
+            statement_seconds=seconds,
+            tables=_tables(before, end),
+            indexes=_indexes(before, end),
+        )
+
+    # --- while the load runs
+
+    def _watch(self) -> None:
+        try:
+            asyncio.run(self._sample())
+        except Exception as error:
+            self._problem = self._problem or self._failure(error)
+        finally:
+            self._is_ready.set()
+
+    async def _sample(self) -> None:
+        connection: Any = None
+        due = time.monotonic()
+        try:
+            while True:
+                is_over = self._is_over.is_set()
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect(self._access.observer)
+                    await self._read(connection)
+                    if self._begin is None:
+                        self._begin = await self._snapshot(connection)
+                    if is_over:
+                        self._end = await self._snapshot(connection)
+                except Exception as error:
+                    # PostgreSQL may be starting again; the next second tells.
+                    self._problem = self._failure(error)
+                    if connection is not None:
+                        connection.terminate()
+                    connection = None
+                self._is_ready.set()
+                if is_over:
+                    return
+                due = max(due + _INTERVAL, time.monotonic())
+                while not self._is_over.is_set() and (rest := due - time.monotonic()) > 0:
+                    await asyncio.sleep(min(rest, 0.1))
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def _read(self, connection: Any) -> None:
+        """Read the statistics of this second."""
+        begun = time.time()
+        row = await connection.fetchrow(_SAMPLE)
+        ended = time.time()
+        self._cost += ended - begun
+        at = (begun + ended) / 2
+        self._rows.append((at, dict(row)))
+        self._starts.append((at, row["started"]))
+        if row["waiting"] and len(self._waiting) < _WAITING:
+            for each in await connection.fetch(_WAITERS):
+                if len(self._waiting) < _WAITING:
+                    self._waiting.append(
+                        (at, _without_values(each["query"]), _without_values(each["blocker"]))
+                    )
+
+    async def _snapshot(self, connection: Any) -> _Snapshot:
+        row = await connection.fetchrow(_SAMPLE)
+        snapshot = _Snapshot(time.time(), row["started"], dict(row))
+        is_17 = connection.get_server_version().major >= 17
+        parts: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
+            ("checkpoints", lambda: connection.fetchval(_CHECKPOINTS_17 if is_17 else _CHECKPOINTS)),
+            ("statements", lambda: self._statement_rows(connection)),
+            ("tables", lambda: connection.fetch(_TABLE_ROWS)),
+            ("indexes", lambda: connection.fetch(_INDEX_ROWS)),
+        )
+        for name, read in parts:
+            try:
+                value = await read()
+            except (asyncpg.PostgresError, TimeoutError) as error:
+                self._problems[name] = self._failure(error)
+                continue
+            if name in {"tables", "indexes"}:
+                value = {each["id"]: dict(each) for each in value}
+            setattr(snapshot, name, value)
+        return snapshot
+
+    async def _statement_rows(self, connection: Any) -> dict[tuple[Any, ...], Mapping[str, Any]] | None:
+        place = await connection.fetchval(_STATEMENTS_SCHEMA)
+        if place is None:
+            self._problems["statements"] = (
+                "the database has no extension pg_stat_statements; CREATE EXTENSION pg_stat_statements makes it"
+            )
+            return None
+        rows = await connection.fetch(_STATEMENT_ROWS.format(schema=place))
+        return {(each["userid"], each["queryid"], each["toplevel"]): dict(each) for each in rows}
+
+    async def _connect(self, address: Address, patience: float = _ANSWER) -> Any:
+        connection = await asyncpg.connect(
+            address.reveal(), timeout=_CONNECT, command_timeout=patience, statement_cache_size=0
+        )
+        if address is not self._access.observer:
+            return connection
+        try:
+            # A pooler between refuses such settings at the connection's start, and takes them here.
+            await connection.execute(
+                f"SET statement_timeout = {int(patience * 1000)}; SET lock_timeout = 1000; "
+                "SET default_transaction_read_only = on; SET application_name = 'loadkit observer'"
+            )
+            if not self._version:
+                server = connection.get_server_version()
+                self._version = f"{server.major}.{server.minor}"
+                row = await connection.fetchrow(_RIGHTS)
+                self._role = row["role"]
+                if not row["may"]:
+                    self._problems["activity"] = (
+                        f"the role {self._role} may not read the statistics of other roles; "
+                        f"GRANT pg_monitor TO {self._role} allows it"
+                    )
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    # --- after the load
+
+    def _part(self, name: str, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """The result of a part, or None with its problem noted."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(seconds):
+                return await work
+
+        try:
+            return asyncio.run(bounded())
+        except Exception as error:
+            self._problems[name] = self._failure(error)
+            return None
+
+    async def _stored(self, run_id: str, writes: WrittenIds) -> StoredWrites:
+        connection = await self._connect(self._access.observer, _COMPARE)
+        ids = bytearray()
+        try:
+            async with connection.transaction(readonly=True):
+                async for (each,) in connection.cursor(self._access.stored, run_id, prefetch=10_000):
+                    ids += each.bytes
+        finally:
+            connection.terminate()
+        return compare_writes(writes, bytes(ids))
+
+    async def _relations(self) -> dict[str, Relation]:
+        connection = await self._connect(self._access.observer)
+        try:
+            return {
+                each["name"]: Relation(each["root"], each["pages"], tuple(each["columns"] or ()))
+                for each in await connection.fetch(_RELATIONS)
+            }
+        finally:
+            connection.terminate()
+
+    async def _plans(self, relations: Mapping[str, Relation]) -> tuple[QueryPlan, ...]:
+        """The plans of the key queries, as the service's role sees its tables."""
+        access, tenant = self._access, None
+        if access.tenant and access.example_tenant:
+            connection = await self._connect(access.observer)
+            try:
+                tenant = await connection.fetchval(access.example_tenant)
+            finally:
+                connection.terminate()
+        last = time.monotonic() + _ALL_PLANS
+        plans: list[QueryPlan] = []
+        connection = None
+        try:
+            for query in access.queries:
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect(access.service or access.observer, 2 * _EXAMPLE)
+                    is_tried = query.is_read and time.monotonic() < last
+                    plans.append(await self._plan(connection, query, relations, tenant, is_tried))
+                except Exception as error:
+                    plans.append(QueryPlan(query.name, query.purpose, problem=self._failure(error)))
+                    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncio.TimeoutError)):
+                        with suppress(Exception):
+                            connection.terminate()
+                        connection = None
+        finally:
+            if connection is not None:
+                connection.terminate()
+        return tuple(plans)
+
+    async def _plan(
+        self, connection: Any, query: KeyQuery, relations: Mapping[str, Relation], tenant: Any, is_tried: bool
+    ) -> QueryPlan:
+        problem = "" if is_tried else "the query was not executed, so its rows and times are estimates"
+        if is_tried:
+            try:
+                explained = await self._explain(connection, "ANALYZE, BUFFERS, ", query, tenant)
+            except asyncpg.QueryCanceledError:
+                problem = f"the example ran longer than {_EXAMPLE:g} s and was stopped, so its rows and times are estimates"
+            else:
+                return read_plan(query.name, query.purpose, explained, relations)
+        explained = await self._explain(connection, "", query, tenant)
+        return read_plan(query.name, query.purpose, explained, relations, problem)
+
+    async def _explain(self, connection: Any, options: str, query: KeyQuery, tenant: Any) -> Any:
+        transaction = connection.transaction(readonly=True)
+        await transaction.start()
+        try:
+            await connection.execute(f"SET LOCAL statement_timeout = {int(_EXAMPLE * 1000)}")
+            await connection.execute("SET LOCAL lock_timeout = 1000")
+            if tenant is not None:
+                await connection.execute("SELECT set_config($1, $2, true)", self._access.tenant, str(tenant))
+            # The text is a key query of the project.
+            return json.loads(
+                await connection.fetchval(f"EXPLAIN ({options}FORMAT JSON) {query.sql}", *query.example)
+            )
+        finally:
+            await transaction.rollback()
+
+    def _failure(self, error: Exception) -> str:
+        """An error in one line, without a secret of the address."""
+        if isinstance(error, TimeoutError):
+            words = "no answer in time"
+        elif isinstance(error, asyncpg.PostgresError):
+            words = f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        else:  # the text of other errors may repeat a part of the address
+            words = type(error).__name__
+        return f"the database {self._access.observer}: {masked(words)}"
+
+
+def compare_writes(writes: WrittenIds, stored: bytes) -> StoredWrites:
+    """Compare the ids that users wrote with those that are stored, 16 bytes each."""
+    acknowledged, rejected, unknown = (
+        _ids(column) for column in (writes.acknowledged, writes.rejected, writes.unknown)
+    )
+    rows, times = np.unique(_ids(stored), return_counts=True)
+    lost = np.setdiff1d(acknowledged, rows)
+    doubled = rows[times > 1]
+    phantoms = np.intersect1d(rejected, rows)
+    everything = np.concatenate([acknowledged, rejected, unknown])
+    return StoredWrites(
+        acknowledged=len(acknowledged),
+        rejected=len(rejected),
+        unknown=len(unknown),
+        stored=int(times.sum()),
+        lost=len(lost),
+        doubled=len(doubled),
+        phantoms=len(phantoms),
+        unknown_stored=len(np.intersect1d(unknown, rows)),
+        foreign=len(np.setdiff1d(rows, everything)),
+        lost_examples=_shown(lost),
+        doubled_examples=_shown(doubled),
+        phantom_examples=_shown(phantoms),
+    )
+
+
+def _ids(column: bytes) -> npt.NDArray[np.bytes_]:
+    return np.frombuffer(column, f"S{_ID}")
+
+
+def _shown(ids: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
+    """The first ids as UUIDs. NumPy drops zeros at the end of a text."""
+    texts = (bytes(each).ljust(_ID, b"\0").hex() for each in ids[:_EXAMPLES])
+    return tuple(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in texts)
+
+
+def _gain(before: Any, after: Any) -> int | None:
+    """What a counter gained; None if it is not known, or went backwards."""
+    if before is None or after is None or after < before:
+        return None
+    return int(after - before)
+
+
+_CONSTANT = re.compile(r"'(?:[^']|'')*'|\$[0-9]+|\b[0-9]+(?:\.[0-9]+)?\b")
+
+
+def _without_values(text: str | None) -> str:
+    """A statement without its values, in one line of at most 200 characters."""
+    return " ".join(_CONSTANT.sub("?", text or "").split())[:200]
+
+
+def _shape(text: str) -> str:
+    """A statement in a form that is equal for equal statements with other values."""
+    return re.sub(r"\s*\?\s*", "?", " ".join(_CONSTANT.sub("?", text).split())).rstrip("; ").casefold()
+
+
+def _statements(
+    before: _Snapshot | None, end: _Snapshot, queries: Sequence[KeyQuery]
+) -> tuple[tuple[Statement, ...], float]:
+    """The statements of a run, the most expensive ones first, and the seconds of all."""
+    if before is None or before.statements is None or end.statements is None:
+        return (), 0.0
+    names = {_shape(query.sql): query.name for query in queries}
+    found: dict[str, Statement] = {}
+    total = 0.0
+    for key, row in end.statements.items():
+        earlier = before.statements.get(key)
+        calls, seconds, rows = row["calls"], row["seconds"], row["rows"]
+        # An entry that was dropped and made again has fewer calls than before; it counts from 0.
+        if earlier is not None and earlier["calls"] <= calls:
+            calls, seconds, rows = (
+                calls - earlier["calls"],
+                seconds - earlier["seconds"],
+                rows - earlier["rows"],
+            )
+        if calls <= 0:
+            continue
+        if row["toplevel"]:
+            total += seconds
+        text = " ".join((row["query"] or "").split())
+        known = found.get(text, Statement(text, 0, 0.0, 0, names.get(_shape(text), "")))
+        found[text] = replace(
+            known, calls=known.calls + calls, seconds=known.seconds + seconds, rows=known.rows + rows
+        )
+    ordered = sorted(found.values(), key=lambda each: -each.seconds)
+    kept = [each for number, each in enumerate(ordered) if number < _STATEMENTS or each.query]
+    return tuple(kept), total
+
+
+def _tables(before: _Snapshot | None, end: _Snapshot) -> tuple[TableUse, ...]:
+    def gained(key: int, name: str) -> int | None:
+        if before is None:
+            return None
+        return _gain(before.tables.get(key, {}).get(name, 0), end.tables[key][name])
+
+    rows = sorted(end.tables.items(), key=lambda item: -item[1]["bytes"])
+    return tuple(
+        TableUse(
+            name=row["name"],
+            root=row["root"],
+            pages=row["pages"],
+            bytes=row["bytes"],
+            rows=row["live"],
+            dead_rows=row["dead"],
+            sequential_scans=gained(key, "seq_scan"),
+            index_scans=gained(key, "idx_scan"),
+            rows_written=gained(key, "written"),
+        )
+        for number, (key, row) in enumerate(rows)
+        if number < _TABLES or row["pages"] >= LARGE
+    )
+
+
+def _indexes(before: _Snapshot | None, end: _Snapshot) -> tuple[IndexUse, ...]:
+    rows = sorted(end.indexes.items(), key=lambda item: -item[1]["bytes"])
+    return tuple(
+        IndexUse(
+            row["name"],
+            row["table"],
+            row["bytes"],
+            None
+            if before is None
+            else _gain(before.indexes.get(key, {}).get("idx_scan", 0), row["idx_scan"]),
+        )
+        for key, row in rows[: 2 * _TABLES]
+    )
+
+
+# pg_stat_database counts what backends have reported, a second late at most.
+_SAMPLE = """
+SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
+    d.stats_reset, d.blks_hit AS hits, d.blks_hit + d.blks_read AS accesses,
+    d.xact_commit + d.xact_rollback AS transactions, d.deadlocks, d.temp_bytes,
+    CASE WHEN pg_is_in_recovery() THEN NULL
+        ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END AS wal,
+    a.connections, a.active, a.idle_in_transaction, a.waiting,
+    (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead
+FROM pg_stat_database d, (
+    SELECT count(*) AS connections,
+        count(*) FILTER (WHERE state = 'active') AS active,
+        count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction,
+        count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+) a
+WHERE d.datname = current_database()
+"""
+_WAITERS = """
+SELECT w.query, coalesce(
+    CASE WHEN b.state LIKE 'idle in transaction%' THEN b.state || ' after ' || b.query ELSE b.query END, ''
+) AS blocker
+FROM pg_stat_activity w LEFT JOIN pg_stat_activity b ON b.pid = (pg_blocking_pids(w.pid))[1]
+WHERE w.datname = current_database() AND w.wait_event_type = 'Lock'
+LIMIT 5
+"""
+_RIGHTS = "SELECT current_user AS role, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may"
+_CHECKPOINTS = "SELECT checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter"
+_CHECKPOINTS_17 = "SELECT num_timed + num_requested FROM pg_stat_checkpointer"
+_STATEMENTS_SCHEMA = """
+SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_stat_statements'
+"""
+# The observer's own statements are no part of the load.
+_STATEMENT_ROWS = """
+SELECT userid, queryid, toplevel, query, calls, total_exec_time / 1000 AS seconds, rows
+FROM {schema}.pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
+"""
+_NAME = "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END"
+_ROOT = "coalesce((SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)), c.relname)"
+_TABLE_ROWS = f"""
+SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
+    pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
+    pg_total_relation_size(c.oid) AS bytes, s.n_live_tup AS live, s.n_dead_tup AS dead,
+    s.seq_scan, coalesce(s.idx_scan, 0) AS idx_scan, s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS written
+FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind <> 'p'
+"""  # noqa: S608  only the constants above
+_INDEX_ROWS = """
+SELECT indexrelid::bigint AS id, indexrelname AS name, relname AS table, idx_scan,
+    pg_relation_size(indexrelid) AS bytes
+FROM pg_stat_user_indexes
+"""
+_RELATIONS = f"""
+SELECT c.relname AS name, {_ROOT} AS root,
+    CASE c.relkind WHEN 'p' THEN 0
+        ELSE pg_relation_size(c.oid) / current_setting('block_size')::bigint END AS pages,
+    (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND n.nspname NOT LIKE 'pg_toast%'
+"""  # noqa: S608

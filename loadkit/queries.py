@@ -1,0 +1,135 @@
+"""The named queries of a project: a folder of SQL files, one query each.
+
+::
+
+    -- name: tenant overview
+    -- for: The first page that a user sees: totals and the latest sessions of the tenant.
+    -- example: []
+    SELECT …
+
+The comment lines at the top say what the query is called in sentences, what it is for, and with
+which arguments it can be tried, as a JSON list. The SQL follows, with ``$1``, ``$2`` … for them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from loadkit.errors import ConfigurationError
+
+__all__ = ["Query", "read_queries"]
+
+_HEADER = re.compile(r"--\s*(name|for|example)\s*:\s*(.*)")
+_PARAMETER = re.compile(r"\$([0-9]+)")
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_READS = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:select|values|table|show)\b", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query with a name."""
+
+    name: str
+    """As sentences name it: "tenant overview"."""
+    sql: str
+    """One statement, with ``$1``, ``$2`` … for its arguments."""
+    purpose: str = ""
+    """What it is for, for reports."""
+    example: tuple[Any, ...] = ()
+    """Arguments with which it can be tried, as JSON values."""
+
+    @property
+    def is_read(self) -> bool:
+        """Does it only read, as far as its first word tells, so that it can safely be repeated?"""
+        return _READS.match(self.sql) is not None
+
+
+@cache
+def read_queries(folder: Path) -> Mapping[str, Query]:
+    """The queries of a folder by name, in the order of their files.
+
+    Raises:
+        ConfigurationError: there is no such folder, or no query in it, or a file is no query.
+
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"no folder {_shown(folder)} of queries; expected one with files such as {_EXAMPLE}"
+        )
+    found: dict[str, Query] = {}
+    places: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.sql")):
+        query = _read(file)
+        if query.name in found:
+            raise ConfigurationError(
+                f'{_shown(file)}: the name "{query.name}" is that of {places[query.name].name}, too; expected another'
+            )
+        found[query.name], places[query.name] = query, file
+    if not found:
+        raise ConfigurationError(f"no query in {_shown(folder)}; expected files such as {_EXAMPLE}")
+    return found
+
+
+_EXAMPLE = "tenant_overview.sql, which begins with -- name: tenant overview"
+
+
+def _read(file: Path) -> Query:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{_shown(file)}: cannot be read: {why}") from None
+    stated: dict[str, str] = {}
+    lines = text.splitlines()
+    first = len(lines)
+    for number, line in enumerate(lines, 1):
+        header = _HEADER.match(line)
+        if header is not None:
+            if header[1] in stated:
+                raise ConfigurationError(
+                    f"{_shown(file)}:{number}: a second {header[1]}; expected one query in each file"
+                )
+            stated[header[1]] = header[2].strip()
+        elif line.strip() and not line.lstrip().startswith("--"):
+            first = number - 1
+            break
+    sql = "\n".join(lines[first:]).strip().rstrip(";").rstrip()
+    for key, example in (("name", "tenant overview"), ("for", "the first page that a user sees")):
+        if not stated.get(key):
+            raise ConfigurationError(
+                f"{_shown(file)}: no {key}; expected a first line such as -- {key}: {example}"
+            )
+    if not sql:
+        raise ConfigurationError(f"{_shown(file)}: no SQL after the comments; expected such as SELECT …")
+    return Query(stated["name"], sql, stated["for"], _example(file, stated.get("example", ""), sql))
+
+
+def _example(file: Path, stated: str, sql: str) -> tuple[Any, ...]:
+    """The arguments of an example; as many as the query has."""
+    try:
+        arguments = json.loads(stated or "[]")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, list):
+        raise ConfigurationError(
+            f'{_shown(file)}: example: {stated}: expected a JSON list, such as -- example: ["page.view", 30]'
+        )
+    named = {int(each) for each in _PARAMETER.findall(_QUOTED.sub("", sql))}
+    if len(arguments) != max(named, default=0):
+        raise ConfigurationError(
+            f"{_shown(file)}: the example has {len(arguments)} arguments, the SQL has {max(named, default=0)}; "
+            'expected such as -- example: ["page.view", 30]'
+        )
+    return tuple(arguments)
+
+
+def _shown(path: Path) -> str:
+    """A path as errors show it: from the working directory where it is below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

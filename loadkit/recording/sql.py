@@ -1,0 +1,36 @@
+"""The names of what a database driver counts, besides its timings `QUERY` and `ACQUIRE`.
+
+The counts are per second and population. The gauges are of each worker's pool, and are added.
+"""
+
+__all__ = [
+    "ACQUISITIONS",
+    "CONNECTIONS_LOST",
+    "POOL_IN_USE",
+    "POOL_SIZE",
+    "POOL_WAITING",
+    "RETRIES",
+    "ROWS_READ",
+    "ROWS_WRITTEN",
+    "WAITS",
+]
+
+# Counts of a population.
+ACQUISITIONS = "pool acquisitions"
+"""Connections taken from the suite's own pool."""
+WAITS = "pool acquisitions that waited"
+"""Those for which no connection was free, or none was open yet."""
+CONNECTIONS_LOST = "database connections lost"
+"""Connections that ended while a query was running on them."""
+RETRIES = "database retries"
+"""Repeated attempts of queries. All attempts of a query are one operation."""
+ROWS_READ = "rows read"
+ROWS_WRITTEN = "rows written"
+"""As the server reported them: inserted, updated, deleted or copied."""
+
+# Gauges of a worker.
+POOL_SIZE = "pool size"
+"""Most connections that may be open at once."""
+POOL_IN_USE = "pool in use"
+POOL_WAITING = "pool waiting"
+"""Operations that wait for a connection."""

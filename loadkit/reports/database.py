@@ -1,0 +1,216 @@
+"""The evidence of the database: slow statements, the plans of key queries, locks, and what to try."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from loadkit.judging.database import DEFINITION
+from loadkit.judging.evidence import Evidence
+from loadkit.observers.database import MEASURES, DatabaseFacts, QueryPlan, Statement, TableUse
+from loadkit.recording.timing import ACQUIRE, QUERY
+from loadkit.units import format_bytes, format_number, format_ratio, format_seconds
+
+__all__ = ["lines", "summary"]
+
+_SHOWN = 15
+"""Statements, tables and waits that are shown; the figures of the run have more."""
+_WIDTH = 72
+"""Characters of a statement that are shown."""
+
+
+def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iterator[str]:
+    """What was seen of the database, most useful first.
+
+    Args:
+        evidence: of a run with facts of its database.
+        limits: the limit in seconds of key queries, by name; the plans of slower ones come first.
+
+    """
+    facts = evidence.run.database
+    if facts is None:
+        yield "nobody looked at the database in this run"
+        return
+    yield f"PostgreSQL {facts.version}, seen by the role {facts.role or 'of the observer'}"
+    yield (
+        f"{facts.samples} of {facts.due} readings of the statistics; each took "
+        f"{format_seconds(facts.cost)} on average"
+    )
+    for problem in dict.fromkeys(filter(None, [facts.problem, *facts.problems.values()])):
+        yield f"not known: {problem}"
+    for at in facts.restarts:
+        yield f"PostgreSQL had started again {format_seconds(at)} after the start of the run"
+    yield from _to_try(facts)
+    yield from _statements(facts)
+    yield from _plans(facts, limits or {})
+    yield from _locks(facts)
+    yield from _pools(evidence)
+    yield from _tables(facts)
+    yield from _activity(facts)
+    yield from ("", "MEASURES", f"  {DEFINITION}")
+    for name, definition in MEASURES.items():
+        yield f"  {name}: {definition}"
+    yield (
+        "  records per second: the records that the service acknowledged, in the second of the answer; "
+        "after the load they are compared with the stored rows"
+    )
+    yield (
+        "  query time: from the intended start until the last row came, with the wait for a connection "
+        "of the suite's own pool"
+    )
+
+
+def summary(facts: DatabaseFacts) -> dict[str, Any]:
+    """The facts as JSON values, for the figures of a run; seconds, bytes and ratios."""
+    return {
+        "version": facts.version,
+        "deadlocks": facts.deadlocks,
+        "transactions": facts.transactions,
+        "wal_bytes": facts.wal_bytes,
+        "checkpoints": facts.checkpoints,
+        "restarts": list(facts.restarts),
+        "statement_seconds": facts.statement_seconds,
+        "statements": [
+            {
+                "query": each.query,
+                "text": each.text,
+                "calls": each.calls,
+                "mean": each.mean,
+                "share": _share(each, facts),
+                "rows": each.rows,
+            }
+            for each in facts.statements[:_SHOWN]
+        ],
+        "index_use": {"by_plan": facts.by_plan, "by_scans": facts.by_scans},
+        "missing_indexes": [{"query": query, "try": advice} for query, advice in facts.advice],
+        "problems": dict(facts.problems) | ({"all": facts.problem} if facts.problem else {}),
+    }
+
+
+def _to_try(facts: DatabaseFacts) -> Iterator[str]:
+    tries = [*(f'"{query}": {advice}' for query, advice in facts.advice), *_other_tries(facts)]
+    yield from ("", "WHAT TO TRY")
+    yield from (f"  {each}" for each in tries or ["nothing stands out"])
+
+
+def _other_tries(facts: DatabaseFacts) -> Iterator[str]:
+    if facts.waiting:
+        yield (
+            f"statements waited for locks: shorten the transaction that holds them, {facts.waiting[0].blocked_by}"
+        )
+    for table in facts.tables:
+        if table.is_large and table.dead_rows > max(table.rows, 1) / 5:
+            yield (
+                f"{table.name}: {table.dead_rows:,} dead rows beside {table.rows:,} live ones; "
+                "look whether autovacuum runs, or VACUUM it"
+            )
+
+
+def _statements(facts: DatabaseFacts) -> Iterator[str]:
+    yield from ("", "SLOWEST STATEMENTS, by their share of all database time in the run")
+    if not facts.statements:
+        yield f"  not known: {facts.problems.get('statements') or facts.problems.get('statistics') or 'none ran'}"
+        return
+    yield f"  {'share':>7}{'calls':>12}{'mean':>10}{'rows a call':>13}  statement"
+    for each in facts.statements[:_SHOWN]:
+        name = f'"{each.query}": ' if each.query else ""
+        rows = format_number(each.rows / each.calls)
+        yield (
+            f"  {format_ratio(_share(each, facts)):>7}{each.calls:>12,}{format_seconds(each.mean):>10}"
+            f"{rows:>13}  {name}{each.text[: _WIDTH - len(name)]}"
+        )
+
+
+def _share(statement: Statement, facts: DatabaseFacts) -> float:
+    return statement.seconds / facts.statement_seconds if facts.statement_seconds else 0.0
+
+
+def _plans(facts: DatabaseFacts, limits: Mapping[str, float]) -> Iterator[str]:
+    yield from ("", "PLANS of the key queries, with their example arguments, taken after the load")
+    if not facts.plans:
+        yield f"  not known: {facts.problems.get('plans', 'the environment has no key queries')}"
+        return
+    seconds = {each.query: each.mean for each in facts.statements if each.query}
+
+    def urgency(plan: QueryPlan) -> tuple[bool, bool, float]:
+        mean = seconds.get(plan.query, plan.seconds or 0.0)
+        return (plan.is_by_index is not False, mean <= limits.get(plan.query, float("inf")), -mean)
+
+    for plan in sorted(facts.plans, key=urgency):
+        yield from ("", f'  "{plan.query}": {plan.purpose}')
+        if plan.query in seconds:
+            limit = f", its limit is {format_seconds(limits[plan.query])}" if plan.query in limits else ""
+            yield f"    mean in the server during the run: {format_seconds(seconds[plan.query])}{limit}"
+        if plan.seconds is not None:
+            yield f"    the example took {format_seconds(plan.seconds)} after the load"
+        if plan.problem:
+            yield f"    {plan.problem}"
+        yield from (f"    TRY: {advice}" for advice in plan.advice)
+        yield from (f"    | {line}" for line in plan.text)
+
+
+def _locks(facts: DatabaseFacts) -> Iterator[str]:
+    yield from ("", "LOCKS")
+    deadlocks = "not known" if facts.deadlocks is None else f"{facts.deadlocks:,}"
+    yield f"  deadlocks: {deadlocks}"
+    if not facts.waiting:
+        yield "  no statement was seen waiting for a lock"
+    for each in facts.waiting[:_SHOWN]:
+        yield f"  {format_seconds(each.at):>8}  waits: {each.statement[:_WIDTH]}"
+        yield f"  {'':>8}  held by: {each.blocked_by[:_WIDTH]}"
+
+
+def _pools(evidence: Evidence) -> Iterator[str]:
+    """The service's pool, from its metrics, and the suite's own, told apart."""
+    run, window = evidence.run, evidence.window or evidence.whole
+    yield from ("", "POOLS")
+    for name in ("connection pool efficiency", "database connection pool utilization"):
+        observation = run.observations.get(name)
+        if observation is not None:
+            yield f"  of the service, {name}: {observation.problem or 'see the chart of resources'}"
+    waits = evidence.traffic(window=window, timing=ACQUIRE.key)
+    if waits.size:
+        yield (
+            f"  of the suite: {waits.size:,} waits for a connection, {format_seconds(waits.mean or 0.0)} on average; "
+            f"{evidence.traffic(window=window, timing=QUERY.key).size:,} queries"
+        )
+
+
+def _tables(facts: DatabaseFacts) -> Iterator[str]:
+    yield from ("", "TABLES")
+    yield f"  {'size':>10}{'rows':>14}{'dead':>10}{'by index':>10}{'sequential':>12}  table"
+    for each in facts.tables[:_SHOWN]:
+        yield (
+            f"  {format_bytes(each.bytes):>10}{each.rows:>14,}{each.dead_rows:>10,}"
+            f"{_known(each.index_scans):>10}{_known(each.sequential_scans):>12}  {each.name}{_small(each)}"
+        )
+
+
+def _small(table: TableUse) -> str:
+    return "" if table.is_large else " (too small to count)"
+
+
+def _activity(facts: DatabaseFacts) -> Iterator[str]:
+    wal = "not known" if facts.wal_bytes is None else format_bytes(facts.wal_bytes)
+    yield from ("", f"WRITE-AHEAD LOG  {wal} written; checkpoints: {_known(facts.checkpoints)}")
+    writes = facts.writes
+    if writes is None:
+        if facts.writes_due:
+            yield f"WRITES  not compared: {facts.problems.get('writes', facts.problem)}"
+        return
+    yield (
+        f"WRITES  {writes.acknowledged:,} acknowledged, {writes.rejected:,} rejected, {writes.unknown:,} without an "
+        f"answer; {writes.stored:,} rows are stored"
+    )
+    for what, number, examples in (
+        ("acknowledged writes lost", writes.lost, writes.lost_examples),
+        ("writes stored twice", writes.doubled, writes.doubled_examples),
+        ("rejected writes that are stored", writes.phantoms, writes.phantom_examples),
+    ):
+        yield f"  {what}: {number:,}"
+        yield from (f"    {each}" for each in examples)
+    yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
+    if writes.foreign:
+        yield f"  rows of the run that no user wrote: {writes.foreign:,}"
+
+
+def _known(value: int | None) -> str:
+    return "not known" if value is None else f"{value:,}"

@@ -1,0 +1,75 @@
+"""The journeys of the database: records that are written through the service, and analysts."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from loadkit.journey import User, journey
+from steps.journeys.choices import METRICS, popular
+
+__all__ = ["insert", "query"]
+
+_CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
+    "tenant overview": lambda _: (),
+    "widget series": lambda user: (popular(user.random, user.state["widget_ids"]),),
+    "latest sessions": lambda _: (50,),
+    "recent events": lambda user: (popular(user.random, METRICS),),
+    "analytics by category": lambda user: (user.random.choice((7, 30)),),
+    "hourly values": lambda user: (popular(user.random, METRICS), user.random.choice((3, 6))),
+    "events by session": lambda user: (user.random.randint(3, 10),),
+}
+"""The key queries, the most frequent first, and how an analyst chooses their arguments."""
+
+
+@journey("insert metrics")
+async def insert(user: User, batch: str = "1") -> None:
+    """Store one record, or a batch of records, under ids of the user's own.
+
+    The ids tell after the load whether each acknowledged record is stored exactly once.
+    """
+    ids = [str(uuid.uuid4()) for _ in range(int(batch))]
+    events = [
+        {
+            "id": each,
+            "name": popular(user.random, METRICS),
+            "value": round(user.random.lognormvariate(3.0, 1.0), 2),
+        }
+        for each in ids
+    ]
+    attempt = user.writes.attempt(*ids)
+    answer = await user.post("/api/v1/metrics/events", json={"events": events})
+    if answer.is_success:
+        stored = answer.json()["ids"]
+        if stored == ids:
+            attempt.acknowledged()
+        user.check(stored == ids, "the records are stored under their ids")
+    elif 400 <= answer.status_code < 500:
+        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+    await user.think()
+
+
+@journey("query metrics", uses=("db",))
+async def query(user: User) -> None:
+    """Run one of the key queries in the user's tenant, frequent ones more often, and read its rows."""
+    tenant = await _tenant(user)
+    foreign = user.state["foreign"]
+    name = popular(user.random, tuple(_CHOICES))
+    rows = await user.db.fetch(name, *_CHOICES[name](user))
+    for row in rows:
+        if row["tenant_id"] != tenant:
+            foreign()
+    await user.think()
+
+
+async def _tenant(user: User) -> int:
+    """The id of the user's tenant, by which the database tells tenants apart; asked for once."""
+    if "tenant_id" not in user.state:
+        tenant = await user.db.fetchval(
+            "SELECT tenant_id FROM api.credentials($1)", user.account.username, label="tenant", record=False
+        )
+        user.db.tenant = str(tenant)
+        widgets = await user.db.fetch("SELECT id FROM widgets ORDER BY id", label="widgets", record=False)
+        user.state["widget_ids"] = tuple(each["id"] for each in widgets)
+        user.state["foreign"] = user.checks_tenants()
+        user.state["tenant_id"] = tenant
+    return int(user.state["tenant_id"])

@@ -1,0 +1,199 @@
+"""What a run says of the database: indexes, deadlocks, and acknowledged writes."""
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from loadkit import grammar
+from loadkit.judging.evidence import Evidence
+from loadkit.observers.database import DatabaseFacts, QueryPlan, Scan, StoredWrites, TableUse
+from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.writes import RECORDS
+from loadkit.reports import charts
+from loadkit.verdict import Status
+from tests.builders import judge, plan_of, run_of, worker_seconds_of
+
+INDEXES = grammar.criterion("index utilization of the key queries is above 95%")
+DEADLOCKS = grammar.criterion("no deadlock occurs")
+WRITES = grammar.criterion("every acknowledged write is stored exactly once")
+RATE = grammar.criterion("throughput stays above 1000 records per second")
+GOOD = Scan("metric_events", "Index Scan", True, "metric_events_by_name", kept=50, removed=0)
+BAD = Scan(
+    "metric_events", "Seq Scan", True, filter="…", kept=50, removed=900_000, columns=("tenant_id", "name")
+)
+IN_VAIN = dataclasses.replace(BAD, node="Index Scan", index="metric_events_pkey")
+SMALL = Scan("metrics", "Seq Scan", False, kept=12, removed=0)
+STORED = StoredWrites(acknowledged=60_000, rejected=2, unknown=3, stored=60_001, lost=0, doubled=0, phantoms=0,
+                      unknown_stored=1)  # fmt: skip
+
+
+def plan(name: str, *scans: Scan, **changes) -> QueryPlan:
+    return QueryPlan(name, "a test", ("Limit",), scans, 0.01, **changes)
+
+
+def table(by_index: int | None, sequential: int | None) -> TableUse:
+    return TableUse(
+        "metric_events_2026_11", "metric_events", 90_000, 1 << 30, 10**7, 0, sequential, by_index, 5
+    )
+
+
+def seen(**changes) -> DatabaseFacts:
+    stated = {
+        "deadlocks": 0,
+        "transactions": 90_000,
+        "plans": (plan("recent events", GOOD), plan("catalogue", SMALL)),
+        "tables": (table(5000, 0),),
+        "writes": STORED,
+        "writes_due": 60_000,
+    }
+    return DatabaseFacts(**(stated | changes))
+
+
+def run_with(facts: DatabaseFacts | None, records: int = 1100, **changes):
+    seconds = [
+        dataclasses.replace(each, counts=each.counts | {"inserts": {RECORDS: records}})
+        for each in worker_seconds_of(60)
+    ]
+    return run_of([], plan_of(60), worker_seconds=seconds, database=facts, **changes)
+
+
+def test_indexes_pass_where_each_key_query_and_each_scan_uses_one() -> None:
+    verdict = judge(INDEXES, run_with(seen()))
+    assert verdict.status is Status.PASS
+    assert verdict.reason.startswith(
+        "Index utilization of the key queries was 100 % (2 of 2 key queries by plan, 100 % by scans)"
+    )
+    assert "the lower one" in verdict.details["definition"]
+
+
+@pytest.mark.parametrize("scan", [BAD, IN_VAIN])
+def test_a_missing_index_is_named_with_its_query_table_and_columns(scan: Scan) -> None:
+    verdict = judge(INDEXES, run_with(seen(plans=(plan("hourly values", scan), plan("recent events", GOOD)))))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.5)
+    assert verdict.reason.endswith('"hourly values": no index on metric_events (tenant_id, name).')
+
+
+def test_the_lower_one_of_plans_and_scans_counts() -> None:
+    verdict = judge(INDEXES, run_with(seen(tables=(table(80, 20),))))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (seen(plans=(), problems={"plans": "no answer in time"}), "no answer in time"),
+        (
+            seen(
+                tables=(table(None, None),),
+                problems={"statistics": "PostgreSQL was restarted during the run"},
+            ),
+            "PostgreSQL was restarted",
+        ),
+        (
+            seen(plans=(plan("a", GOOD), QueryPlan("b", problem="no column x"))),
+            '"b" has no plan: no column x',
+        ),
+    ],
+)
+def test_what_is_not_known_of_indexes_is_no_pass(facts: DatabaseFacts, reason: str) -> None:
+    verdict = judge(INDEXES, run_with(facts))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert reason in verdict.reason
+
+
+def test_a_run_without_an_observer_of_the_database_does_not_judge_it() -> None:
+    assert judge(INDEXES, run_with(None)).status is Status.NOT_JUDGED
+    assert judge(DEADLOCKS, run_with(None)).status is Status.INCONCLUSIVE
+    assert judge(WRITES, run_with(None)).status is Status.INCONCLUSIVE
+
+
+def test_one_deadlock_is_a_fail_and_one_that_is_not_known_is_no_pass() -> None:
+    none = judge(DEADLOCKS, run_with(seen()))
+    assert none.status is Status.PASS
+    assert "among all 90,000" in none.reason
+    assert none.reason.endswith("these are the transactions of the run.")
+    assert judge(DEADLOCKS, run_with(seen(deadlocks=1))).status is Status.FAIL
+    unknown = seen(deadlocks=None, problems={"statistics": "PostgreSQL was restarted during the run"})
+    verdict = judge(DEADLOCKS, run_with(unknown))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "PostgreSQL was restarted" in verdict.reason
+
+
+def test_acknowledged_writes_are_stored_once_and_unknown_ones_are_told_apart() -> None:
+    verdict = judge(WRITES, run_with(seen()))
+    assert verdict.status is Status.PASS
+    assert "1 of 3 writes without an answer are stored" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lost": 2, "lost_examples": ("3f", "4a")}, "2 lost (such as 3f)"),
+        ({"doubled": 1, "doubled_examples": ("5b",)}, "1 stored twice (such as 5b)"),
+    ],
+)
+def test_a_write_that_is_lost_or_doubled_is_a_fail_with_an_example(change: dict, words: str) -> None:
+    verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **change))))
+    assert verdict.status is Status.FAIL
+    assert words in verdict.reason
+
+
+def test_writes_that_could_not_be_compared_are_no_pass() -> None:
+    verdict = judge(WRITES, run_with(seen(writes=None, problems={"writes": "permission denied"})))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "60,000 more had to be compared: permission denied" in verdict.reason
+
+
+def test_records_per_second_are_those_acknowledged_and_readable() -> None:
+    verdict = judge(RATE, run_with(seen()))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 1100)
+    assert judge(RATE, run_with(seen(), records=900)).status is Status.FAIL
+    lost = judge(RATE, run_with(seen(writes=dataclasses.replace(STORED, lost=3))))
+    assert lost.status is Status.FAIL
+    assert "3 acknowledged records are not readable" in lost.reason
+    for facts in (None, seen(writes=None, problems={"writes": "permission denied"})):
+        assert judge(RATE, run_with(facts)).status is Status.INCONCLUSIVE
+
+
+def test_records_of_a_population_are_its_own() -> None:
+    own = grammar.criterion("throughput of the inserts stays above 1000 records per second")
+    other = grammar.criterion("throughput of the users stays above 1000 records per second")
+    assert judge(own, run_with(seen())).status is Status.PASS
+    assert judge(other, run_with(seen())).status is Status.NOT_JUDGED
+
+
+def test_lock_waits_are_judged_from_their_readings() -> None:
+    criterion = grammar.criterion("lock waits never exceeds 10")
+    times = 1_700_000_000.0 + np.arange(-1, 62)
+
+    def waits(highest: float) -> Observation:
+        values = np.where(np.arange(63) == 30, highest, 0.0)
+        return Observation(
+            "lock waits", Reading.GAUGE, "number", (Series("", times, values),), 1.0, judged=Judged.P95
+        )
+
+    assert judge(criterion, run_with(seen(), observations=[waits(3)])).status is Status.PASS
+    assert judge(criterion, run_with(seen(), observations=[waits(30)])).status is Status.FAIL
+
+
+def test_the_database_is_drawn_and_its_measures_are_defined_there() -> None:
+    words = "".join(ET.fromstring(charts.database(Evidence(run_with(seen())), None)).itertext())
+    assert "lock waits: the connections to this database that wait for a lock" in words
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.999, Status.PASS), (0.8, Status.FAIL)])
+def test_a_cache_hit_ratio_is_that_of_the_blocks_of_the_window(share: float, status: Status) -> None:
+    times = 1_700_000_000.0 + np.arange(-1, 62)
+    accesses = Series("", times, 1e9 + 1e5 * np.arange(63))
+    hits = Series("", times, 1e9 + share * 1e5 * np.arange(63))
+    observation = Observation(
+        "cache hit ratio", Reading.COUNTER, "ratio", (hits,), 1.0, capacity=(accesses,),
+        capacity_reading=Reading.COUNTER, judged=Judged.MEAN,
+    )  # fmt: skip
+    verdict = judge(
+        grammar.criterion("cache hit ratio stays above 99%"), run_with(seen(), observations=[observation])
+    )
+    assert verdict.status is status
+    assert verdict.measured == pytest.approx(share, abs=1e-3)

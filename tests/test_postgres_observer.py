@@ -1,0 +1,322 @@
+"""What is seen of a PostgreSQL server during a load, by a role that may only read."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+import pytest
+
+from environments.local import binaries
+from environments.local.process import bound_to_parent
+from loadkit.engine.observing import observe_database
+from loadkit.engine.run import run
+from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES
+from loadkit.observers.postgres import DatabaseAccess, PostgresObserver, compare_writes
+from loadkit.recording import archive
+from loadkit.target import Address, Target
+from tests.local_environment import eventually
+from tests.test_run import ROOT, service, short
+
+SECRET = "SECRET-OF-THE-DATABASE"
+SCHEMA = f"""
+CREATE EXTENSION pg_stat_statements;
+CREATE ROLE service LOGIN PASSWORD '{SECRET}';
+CREATE ROLE watcher LOGIN PASSWORD '{SECRET}' BYPASSRLS;
+CREATE ROLE blind LOGIN PASSWORD '{SECRET}';
+GRANT pg_monitor TO watcher;
+CREATE TABLE events (id uuid, tenant_id integer, name text, run_id text, note text) PARTITION BY LIST (tenant_id);
+CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
+CREATE TABLE events_2 PARTITION OF events FOR VALUES IN (2);
+CREATE TABLE tenants (id integer PRIMARY KEY, name text);
+INSERT INTO tenants VALUES (1, 'acme'), (2, 'globex');
+INSERT INTO events SELECT gen_random_uuid(), 1, 'name ' || n % 500, 'old', repeat('x', 60) FROM generate_series(1, 20000) n;
+CREATE INDEX ON events (tenant_id);
+ALTER TABLE events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON events USING (tenant_id = current_setting('app.tenant')::integer);
+GRANT ALL ON events, tenants TO service;
+GRANT SELECT ON events, tenants TO watcher;
+ANALYZE;
+"""
+
+
+@dataclass(frozen=True)
+class Query:
+    name: str
+    sql: str
+    example: tuple = ()
+    purpose: str = "a test"
+    is_read: bool = True
+
+
+@dataclass(frozen=True)
+class Ids:
+    acknowledged: bytes = b""
+    rejected: bytes = b""
+    unknown: bytes = b""
+
+
+BY_NAME = Query("events by name", "SELECT count(*) FROM events WHERE name = $1", ("name 7",))
+TENANT = Query("tenant", "SELECT name FROM tenants WHERE id = $1", (1,))
+
+
+class Server:
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.data = directory, directory / "data"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.programs, self.process = binaries.postgres(), None
+
+    def dsn(self, role: str = "watcher", database: str = "postgres") -> Address:
+        return Address(f"postgresql://{role}:{SECRET}@127.0.0.1:{self.port}/{database}")
+
+    def start(self) -> None:
+        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
+                    "shared_preload_libraries=pg_stat_statements", "deadlock_timeout=100ms"]  # fmt: skip
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.data, *(f"-c{each}" for each in settings)],
+                stdout=log, stderr=log, preexec_fn=bound_to_parent(signal.SIGQUIT, ordinary=os.geteuid() == 0),  # noqa: PLW1509
+            )  # fmt: skip
+        assert eventually(self.answers, 30), (self.directory / "log").read_text()
+
+    def answers(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except (OSError, asyncpg.PostgresError):
+            return False
+        return True
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(how)
+        self.process.wait(20)
+
+    def execute(self, *statements: str, role: str = "postgres") -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(self.dsn(role).reveal(), ssl=False)
+            try:
+                for each in statements:
+                    await connection.execute(each)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    def access(self, **changes) -> DatabaseAccess:
+        stated = {
+            "observer": self.dsn(),
+            "service": self.dsn("service"),
+            "queries": (BY_NAME, TENANT),
+            "tenant": "app.tenant",
+            "example_tenant": "SELECT id FROM tenants WHERE name = 'acme'",
+            "stored": "SELECT id FROM events WHERE run_id = $1",
+        }
+        return DatabaseAccess(**(stated | changes))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("postgres"))
+    password = server.directory / "password"
+    password.write_text(SECRET)
+    subprocess.run(
+        [server.programs / "initdb", "-D", server.data, "-U", "postgres", "-A", "password", "--no-sync", "-E", "UTF8",
+         "--no-locale", f"--pwfile={password}"],
+        check=True, capture_output=True, preexec_fn=bound_to_parent(ordinary=os.geteuid() == 0),
+    )  # fmt: skip
+    server.start()
+    server.execute(SCHEMA)
+    yield server
+    server.stop()
+
+
+def seen(observer: PostgresObserver, readings: int) -> bool:
+    return eventually(lambda: len(observer._rows) >= readings, 30)
+
+
+def insert(*ids: uuid.UUID, run: str = "r1") -> str:
+    values = ", ".join(f"('{each}', 2, 'new', '{run}')" for each in ids)
+    return f"INSERT INTO events (id, tenant_id, name, run_id) VALUES {values}"
+
+
+def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: Server) -> None:
+    ids = [uuid.uuid4() for _ in range(6)]
+    kept, lost, twice, rejected, unknown, never = ids
+    with PostgresObserver(server.access()) as observer:
+        started = time.time()
+        server.execute(
+            "SET app.tenant = '2'",
+            insert(kept, twice, twice, rejected, unknown),
+            "SET app.tenant = '1'",
+            "SELECT count(*) FROM events WHERE name = 'name 3'",
+            "SELECT count(*) FROM events WHERE name = 'name 4'",
+            role="service",
+        )
+        assert seen(observer, 3)
+    writes = Ids(
+        b"".join(each.bytes for each in (kept, lost, twice)), rejected.bytes, unknown.bytes + never.bytes
+    )
+    facts = observer.facts("r1", started, time.time() - started, writes)
+    assert (facts.problem, dict(facts.problems), facts.role, facts.restarts) == ("", {}, "watcher", ())
+    statement = next(each for each in facts.statements if each.query == "events by name")
+    assert (statement.calls, statement.rows) == (2, 2)
+    assert 0 < statement.seconds <= facts.statement_seconds
+    assert facts.writes.lost_examples == (str(lost),)
+    assert facts.writes.doubled_examples == (str(twice),)
+    assert facts.writes.phantom_examples == (str(rejected),)
+    assert (facts.writes.stored, facts.writes.unknown, facts.writes.unknown_stored) == (5, 2, 1)
+    assert (facts.count(WRITES), facts.count(f"{WRITES}: compared"), facts.count(DEADLOCKS)) == (2, 3, 0)
+    by_name, tenant = facts.plans
+    assert by_name.advice == ("no index on events (tenant_id, name)",)
+    assert any("Rows Removed by Filter: 19,960" in line for line in by_name.text)
+    assert (by_name.is_by_index, tenant.is_by_index, facts.by_plan) == (False, True, 0.5)
+    assert facts.by_scans < 1
+    assert facts.wal_bytes > 0
+    assert facts.checkpoints is not None
+    found = observer.observations()
+    assert {name for name, each in found.items() if each.problem} == set()
+    assert all(len(each.series[0].times) >= 3 for each in found.values())
+    assert SECRET not in f"{facts}{found}"
+
+
+def test_a_deadlock_is_counted(server: Server) -> None:
+    async def cross() -> None:
+        first, second = [await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False) for _ in range(2)]
+        for each, mine in ((first, 1), (second, 2)):
+            await each.execute("BEGIN")
+            await each.execute(f"UPDATE tenants SET name = name WHERE id = {mine}")
+        outcomes = await asyncio.gather(
+            first.execute("UPDATE tenants SET name = name WHERE id = 2"),
+            second.execute("UPDATE tenants SET name = name WHERE id = 1"),
+            return_exceptions=True,
+        )
+        assert any(isinstance(each, asyncpg.DeadlockDetectedError) for each in outcomes)
+        for each in (first, second):
+            await each.close()
+
+    with PostgresObserver(server.access(queries=())) as observer:
+        started = time.time()
+        asyncio.run(cross())
+    facts = observer.facts("r2", started, 1.0, Ids())
+    assert facts.deadlocks == 1
+
+
+def test_after_a_restart_what_the_statistics_gained_is_not_known_and_later_seconds_are_seen(
+    server: Server,
+) -> None:
+    with PostgresObserver(server.access(queries=())) as observer:
+        started = time.time()
+        assert seen(observer, 2)
+        server.stop()
+        server.start()
+        before = len(observer._rows)
+        assert seen(observer, before + 2)
+    facts = observer.facts("r3", started, time.time() - started, Ids())
+    assert len(facts.restarts) == 1
+    assert (facts.deadlocks, facts.statements) == (None, ())
+    assert facts.problems["statistics"] == "PostgreSQL was restarted during the run"
+    assert all(table.sequential_scans is None for table in facts.tables)
+
+
+@pytest.mark.parametrize("role", ["nobody", "watcher"])
+def test_a_database_that_refuses_leaves_a_problem_without_the_password(server: Server, role: str) -> None:
+    with PostgresObserver(
+        server.access(observer=server.dsn(role, "nowhere"), service=Address(""))
+    ) as observer:
+        started = time.time()
+    facts = observer.facts("r4", started, 1.0, Ids(uuid.uuid4().bytes))
+    assert facts.problem.startswith("the database postgresql://")
+    assert (facts.writes, facts.writes_due) == (None, 1)
+    assert all(each.problem for each in observer.observations().values())
+    assert SECRET not in f"{facts}{observer.observations()}"
+
+
+def test_a_role_that_may_not_see_others_is_told_what_to_grant(server: Server) -> None:
+    with PostgresObserver(server.access(observer=server.dsn("blind"), queries=())) as observer:
+        pass
+    problem = observer.observations()["lock waits"].problem
+    assert problem == (
+        "the role blind may not read the statistics of other roles; GRANT pg_monitor TO blind allows it"
+    )
+    assert observer.observations()["cache hit ratio"].problem == ""
+
+
+def test_a_query_that_fails_has_a_problem_and_the_others_a_plan(server: Server) -> None:
+    wrong = Query("wrong", "SELECT missing FROM tenants")
+    with PostgresObserver(server.access(queries=(wrong, TENANT))) as observer:
+        pass
+    wrong_plan, plan = observer.facts("r5", time.time(), 1.0, Ids()).plans
+    assert 'column "missing" does not exist' in wrong_plan.problem
+    assert plan.text
+
+
+def test_a_statement_that_waits_for_a_lock_is_seen_with_the_one_that_holds_it(server: Server) -> None:
+    async def wait() -> None:
+        holder, waiter = [await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False) for _ in range(2)]
+        await holder.execute("BEGIN")
+        await holder.execute("UPDATE tenants SET name = name WHERE id = 1")
+        waiting = asyncio.create_task(waiter.execute("UPDATE tenants SET name = 'acme' WHERE id = 1"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                while not observer._waiting:
+                    await asyncio.sleep(0.05)
+        await holder.execute("ROLLBACK")
+        await waiting
+        for each in (holder, waiter):
+            await each.close()
+
+    with PostgresObserver(server.access(queries=())) as observer:
+        started = time.time()
+        asyncio.run(wait())
+    first = observer.facts("r6", started, 1.0, Ids()).waiting[0]
+    assert first.statement == "UPDATE tenants SET name = ? WHERE id = ?"
+    assert first.blocked_by.startswith("idle in transaction after UPDATE tenants")
+
+
+def test_ids_with_zeros_at_their_end_are_told_apart() -> None:
+    first, second = bytes(16), bytes(15) + b"\1"
+    compared = compare_writes(Ids(first + second), second)
+    assert (compared.lost, compared.lost_examples) == (1, (str(uuid.UUID(bytes=first)),))
+
+
+def test_many_writes_are_compared() -> None:
+    ids = np.random.default_rng(1).bytes(16 * 100_000)
+    compared = compare_writes(Ids(ids), ids[16:] + ids[-16:])
+    assert (compared.lost, compared.doubled, compared.stored) == (1, 1, 100_000)
+
+
+def test_a_run_is_observed_from_before_its_start_and_kept_with_what_was_seen(
+    server: Server, tmp_path: Path
+) -> None:
+    observer = PostgresObserver(server.access())
+    with service() as base:
+        done = run(short(), Target("shop", base), root=ROOT, database=observer)
+    observe_database(done, observer, done.writes)
+    assert observer._begin is not None
+    assert observer._begin.at < done.started
+    assert done.database is not None
+    assert done.warnings == ()
+    assert (done.database.deadlocks, done.database.problem) == (0, "")
+    assert done.database.samples >= done.database.due - 1
+    kept = archive.load(archive.save(done, tmp_path))
+    assert kept.database == done.database
+    assert set(MEASURES) <= set(kept.observations)
+    assert not observer._thread.is_alive()
+
+
+def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
+    nowhere = PostgresObserver(server.access(observer=server.dsn("watcher", "nowhere"), service=Address("")))
+    with service() as base:
+        done = run(short(), Target("shop", base), root=ROOT, database=nowhere)
+    observe_database(done, nowhere, done.writes)
+    assert done.is_complete
+    assert any('database "nowhere" does not exist' in warning for warning in done.warnings)
