@@ -82,8 +82,10 @@ def visited(dsn: str, use, **how) -> Visit:
     async def main() -> Visit:
         visit = Visit(dsn, **how)
         await visit.driver.open()
-        await use(visit)
-        await visit.finish()
+        try:
+            await use(visit)
+        finally:
+            await visit.finish()
         return visit
 
     return run(main())

@@ -191,7 +191,7 @@ def test_a_failed_query_does_not_pass_its_tenant_on(postgres: PostgresServer) ->
         with pytest.raises(QueryFailed):
             await visit.db.fetchval("SELECT 1 / 0", label="bad")
         assert await other.db.fetchval(TENANTS, label="tenants") == [1]
-        with pytest.raises(asyncpg.DataError):  # an error of the journey's code
+        with pytest.raises(asyncpg.DataError, match="invalid input"):  # an error of the journey's code
             await visit.db.fetch("SELECT * FROM item WHERE id = $1", "x", label="wrong")
         assert await other.db.fetchval(TENANTS, label="tenants") == [1]
         await visit.db.executemany("UPDATE item SET name = name WHERE id = $1", [(1,), (2,)], label="many")
@@ -211,7 +211,7 @@ def test_a_role_that_bypasses_row_level_security_is_refused(postgres: PostgresSe
 
 def test_a_transaction_holds_one_connection_and_is_all_or_nothing(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
-        with pytest.raises(ValueError, match="undo"):
+        with pytest.raises(ValueError, match="undo"):  # noqa: PT012
             async with visit.db.transaction("move"):
                 await visit.db.execute("UPDATE stock SET amount = 0 WHERE id = $1", 1, label="take")
                 assert await visit.db.fetchval(TENANTS, label="tenants") == [3]
@@ -232,7 +232,7 @@ def test_a_transaction_holds_one_connection_and_is_all_or_nothing(postgres: Post
 
 def test_a_commit_that_rolls_back_is_a_failure(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
-        with pytest.raises(QueryFailed):
+        with pytest.raises(QueryFailed):  # noqa: PT012
             async with visit.db.transaction("move"):
                 with pytest.raises(QueryFailed, match=r"division by zero \(22012\)"):
                     await visit.db.fetchval("SELECT 1 / 0", label="bad")
@@ -409,7 +409,7 @@ def test_only_what_was_surely_not_done_or_only_reads_is_repeated() -> None:
 
 
 def test_an_error_of_the_code_that_calls_is_no_failure_of_the_database() -> None:
-    assert failure_of(asyncpg.DataError("invalid input for query argument $1")) is not None
+    assert failure_of(asyncpg.DataError("invalid input for query argument $1")) is None
     assert failure_of(TypeError()) is None
     assert failure_of(ConnectionRefusedError()) == "refused"
     assert failure_of(TimeoutError()) == "timeout"
@@ -469,7 +469,7 @@ def test_what_cannot_be_used_is_one_line_before_the_load_without_the_password(
         (postgres.dsn("nobody"), {}, ConfigurationError, "refuses the role or its password: "),
         (postgres.dsn("guest"), {"queries": folder}, ConfigurationError,
          'the query "my items" cannot run on .*: permission denied for table item'),
-        (postgres.dsn(), {"queries": wrong}, ConfigurationError, 'the example of the query "odd" does not fit'),
+        (postgres.dsn(), {"queries": wrong}, ConfigurationError, 'the example of the query "odd" does not fit it: invalid input'),
         ("postgresql://shop:SECRET@127.0.0.1:1/x", {}, UnreachableError, "accepts no connection: refused"),
         ("postgresql://shop:SECRET@no-such-host.invalid/x", {}, UnreachableError, "accepts no connection"),
         ("postgresql://shop:SE/CRET@127.0.0.1/x", {}, ConfigurationError, "cannot be used"),

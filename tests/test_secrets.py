@@ -45,6 +45,10 @@ async def work(user):
     await user.get("/work")
     await user.think()
 
+@journey("ask", uses=("db",))
+async def ask(user):
+    await user.db.fetch("SELECT 1", label="one")
+
 @journey("a mistake")
 async def mistake(user):
     if not user.run_id.endswith("-trial"):
@@ -92,6 +96,9 @@ scrape_interval = 1
 [observer.measures."CPU utilization"]
 counter = "cpu_seconds_total"
 of = 1
+[database]
+dsn = "control:database"
+observer = "env:SHOP_DATABASE"
 """
 
 
@@ -183,3 +190,25 @@ def test_secrets_given_to_the_command_line_are_sent_and_not_kept(tmp_path, serve
     said = capsys.readouterr()
     assert told(said.out, said.err) == []
     assert leaks(tmp_path) == []
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path, server):
+    suite = Suite(tmp_path, {"SHOP_DATABASE": DSN.replace("127.0.0.1", "127.0.0.1:1")})
+    suite.use_service(server.base)
+    file = tmp_path / "environments" / "local.toml"
+    text = file.read_text().replace("tests.sample_journeys.arriving", "shop")
+    file.write_text(text.replace("[accounts]", '[database]\ndsn = "env:SHOP_DATABASE"\n[accounts]', 1))
+    (tmp_path / "shop.py").write_text(JOURNEYS)
+    suite.promise("the error rate is below 1%", given="""
+        Given 5 concurrent users following the "ask" journey
+        And the load holds for 3 seconds
+    """)  # fmt: skip
+    ended = suite.run()
+    said = ended.out + ended.err
+    assert (
+        "the database postgresql://***@127.0.0.1:1/shop?application_name=*** accepts no connection: refused"
+        in said
+    )
+    assert ended.code == 2
+    assert told(said) == []
+    assert leaks(suite.reports) == []

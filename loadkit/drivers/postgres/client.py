@@ -14,7 +14,7 @@ from tenacity import (
 )
 
 from loadkit.drivers.base import Meter, NoResponse
-from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, failure_of, may_pass
+from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, failure_of, is_answer, may_pass
 from loadkit.drivers.postgres.pool import Pool
 from loadkit.drivers.postgres.session import Session
 from loadkit.queries import Query
@@ -145,7 +145,10 @@ class DbClient:
 
         async def run(statement: Any, seconds: float) -> int:
             await statement.fetch(*arguments, timeout=seconds)
-            return _written(statement.get_statusmsg())
+            written = _written(statement.get_statusmsg())
+            if self._meter.is_recorded and record:
+                self._meter.recorder.counts[ROWS_WRITTEN] += written
+            return written
 
         return await self._run(query, run, label, record)
 
@@ -312,8 +315,7 @@ class DbClient:
                 kind = failure_of(error)
                 if kind is None:
                     raise
-                was_answered = isinstance(error, asyncpg.PostgresError) and kind != LOST
-                operation.failed(kind, meter.now(), was_answered=was_answered)
+                operation.failed(kind, meter.now(), was_answered=is_answer(error))
                 if meter.is_recorded:
                     meter.recorder.out_of_descriptors += kind == "no socket"
                 raise QueryFailed(kind, str(getattr(error, "sqlstate", "") or "")) from None
@@ -402,9 +404,10 @@ class DbClient:
         if kind == TIMEOUT:
             session.retire()
             return
-        if not isinstance(error, asyncpg.PostgresError) or kind == LOST:
+        if not is_answer(error):
             session.terminate()
             return
+        assert isinstance(error, asyncpg.PostgresError)
         if error.sqlstate in _UNPREPARED:
             self._backend.give_up_statements()
             session.terminate()
@@ -421,7 +424,7 @@ async def _commit(session: Session, seconds: float) -> None:
 
     """
     if await session.end("COMMIT", seconds) == "ROLLBACK":
-        raise asyncpg.InFailedSQLTransactionError("the server has rolled the transaction back")
+        raise asyncpg.PostgresError.new({"S": "ERROR", "C": "25P02", "M": "the server has rolled it back"})
 
 
 def _written(status: str) -> int:

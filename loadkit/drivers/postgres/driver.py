@@ -10,6 +10,7 @@ import asyncpg
 from loadkit.drivers.base import Meter
 from loadkit.drivers.network import kind_of
 from loadkit.drivers.postgres.client import DbClient
+from loadkit.drivers.postgres.outcomes import is_answer, is_lost
 from loadkit.drivers.postgres.pool import Pool
 from loadkit.drivers.postgres.session import Session
 from loadkit.errors import ConfigurationError, UnreachableError
@@ -133,14 +134,15 @@ class PostgresDriver:
         for query in self.queries.values():
             try:
                 await session.explain(query.sql, query.example)
-            except asyncpg.PostgresError as error:
-                raise ConfigurationError(
-                    f'the query "{query.name}" cannot run on {self._address}: {_sentence(error)}'
-                ) from None
-            except asyncpg.InterfaceError as error:
-                raise ConfigurationError(
-                    f'the example of the query "{query.name}" does not fit: {_sentence(error)}'
-                ) from None
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if is_lost(error):
+                    raise
+                why = (
+                    f'the query "{query.name}" cannot run on {self._address}'
+                    if is_answer(error)
+                    else f'the example of the query "{query.name}" does not fit it'
+                )
+                raise ConfigurationError(f"{why}: {_sentence(error)}") from None
 
     def _refusal(self, error: BaseException) -> Exception:
         """Why the database cannot be used, in one line without the password."""

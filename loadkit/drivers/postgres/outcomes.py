@@ -6,7 +6,7 @@ import asyncpg
 
 from loadkit.drivers.network import kind_of
 
-__all__ = ["LOST", "TIMEOUT", "failure_of", "is_lost", "may_pass"]
+__all__ = ["LOST", "TIMEOUT", "failure_of", "is_answer", "is_lost", "may_pass"]
 
 LOST = "connection lost"
 TIMEOUT = "timeout"
@@ -31,7 +31,8 @@ def failure_of(error: BaseException) -> str | None:
     """
     if is_lost(error):
         return LOST
-    if isinstance(error, asyncpg.PostgresError):
+    if is_answer(error):
+        assert isinstance(error, asyncpg.PostgresError)
         state = str(error.sqlstate or "")
         if state == "57014":
             is_timeout = "statement timeout" in str(error)
@@ -45,9 +46,16 @@ def failure_of(error: BaseException) -> str | None:
     return None
 
 
+def is_answer(error: BaseException) -> bool:
+    """Did the server send the error? asyncpg raises some of its classes by itself."""
+    return isinstance(error, asyncpg.PostgresError) and "severity" in vars(error) and not is_lost(error)
+
+
 def is_lost(error: BaseException) -> bool:
     """Did the connection end, so that the fate of its statement is unknown?"""
-    if isinstance(error, asyncpg.PostgresConnectionError):
+    # A server that shuts down says so on idle connections; asyncpg then takes the next statement for
+    # an error of its own state (InternalClientError).
+    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
         return True
     return isinstance(error, asyncpg.InterfaceError) and "is closed" in str(error)
 
@@ -60,7 +68,7 @@ def may_pass(error: BaseException, *, is_read: bool) -> bool:
         is_read: does it only read? After a lost connection, a write may have been done.
 
     """
-    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _MAY_PASS:
+    if getattr(error, "sqlstate", "") in _MAY_PASS:
         return True
     return is_read and is_lost(error)
 

@@ -13,13 +13,17 @@ from loadkit.drivers.postgres.session import Session
 __all__ = ["Pool"]
 
 
+_MOST_RETIRED = 1000
+"""Retired connections that are remembered, to be closed at the end; they close soon by themselves."""
+
+
 class Pool:
     """At most so many connections, opened when they are needed; the one used last is taken first.
 
     Every operation that takes a session gives it back once, whatever happened to it.
     """
 
-    __slots__ = ("_connect", "_idle", "_is_closed", "_waiters", "in_use", "size")
+    __slots__ = ("_connect", "_idle", "_is_closed", "_retired", "_waiters", "in_use", "size")
 
     def __init__(self, connect: Callable[[], Awaitable[Session]], size: int) -> None:
         """Create a pool without connections.
@@ -33,6 +37,7 @@ class Pool:
         self._idle: list[Session] = []
         self._waiters: deque[asyncio.Future[Session | None]] = deque()
         self._is_closed = False
+        self._retired: deque[Session] = deque(maxlen=_MOST_RETIRED)
         self.size = size
         self.in_use = 0
         """Connections taken, and those being opened."""
@@ -78,6 +83,10 @@ class Pool:
 
     def give_back(self, session: Session) -> None:
         """Return a connection, to the one who has waited longest; a closed one makes place for another."""
+        if session.is_retired and not self._is_closed:
+            self._retired.append(session)
+            self._free_place()
+            return
         if session.is_closed or self._is_closed:
             session.terminate()
             self._free_place()
@@ -93,6 +102,8 @@ class Pool:
     async def close(self) -> None:
         """Close all connections that are free; those in use are closed when they are given back."""
         self._is_closed = True
+        for session in self._retired:
+            session.terminate()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(session.close() for session in idle), return_exceptions=True)
 

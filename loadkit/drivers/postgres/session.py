@@ -130,14 +130,12 @@ class Session:
         return copied
 
     def retire(self) -> None:
-        """Use the connection no more. asyncpg first asks the server to cancel the statement."""
+        """Use the connection no more. It is closed when asyncpg has asked the server to cancel."""
         self.is_retired = True
         asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._connection.terminate)
 
     def terminate(self) -> None:
-        """Close the connection at once, unless it is retired, which closes it."""
-        if self.is_retired:
-            return
+        """Close the connection at once."""
         self._connection.terminate()
 
     async def close(self) -> None:
