@@ -5,6 +5,7 @@ from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
 from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
+from loadkit.recording.sql import ROWS_READ
 from loadkit.verdict import Status
 
 __all__ = ["find_exact", "if_as_planned"]
@@ -19,10 +20,10 @@ def find_exact(case: Case) -> Finding:
     evidence, name = case.evidence, case.criterion.measure.name
     found, done, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
     if name == OTHERS_DATA:
-        # Journeys look at their messages themselves; without one that looks, none was compared.
-        messages = evidence.count(MESSAGES_RECEIVED)
-        found, due = found + evidence.count(FOREIGN), due + messages
-        done += messages if evidence.count(CHECKED) else 0
+        # Journeys look at messages and rows themselves; without one that looks, none was compared.
+        others = evidence.count(MESSAGES_RECEIVED) + evidence.count(ROWS_READ)
+        found, due = found + evidence.count(FOREIGN), due + others
+        done += others if evidence.count(CHECKED) else 0
     remark = f": {words}" if (words := evidence.remark(name)) else ""
     details = {"found": found, "compared": done, "to_compare": due}
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
