@@ -5,7 +5,8 @@ Feature: A quick look at the API
   Background:
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
-    And the load holds for 60 seconds
+    And the load holds for 35 seconds
+    And 110 metric inserts per second
 
   @API-1 @API-3
   Scenario Outline: The <group> endpoints answer quickly and without errors
@@ -21,7 +22,7 @@ Feature: A quick look at the API
 
   @API-2
   Scenario: Throughput follows the users
-    Then throughput stays above 200 requests per second
+    Then throughput stays above 300 requests per second
 
   @API-4
   Scenario: The database has room

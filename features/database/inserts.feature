@@ -4,9 +4,10 @@ Feature: Every record that is sent is kept
 
   @DB-1 @smoke
   Scenario: Records at a tenth of the rate
-    Given 110 metric inserts per second
-    And they arrive over 10 seconds
-    And the load holds for 60 seconds
+    Given 200 concurrent users of the API
+    And they arrive over 5 seconds
+    And the load holds for 35 seconds
+    And 110 metric inserts per second
     Then throughput stays above 100 records per second
     And every acknowledged write is stored exactly once
 
