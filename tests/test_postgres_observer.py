@@ -320,3 +320,12 @@ def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
     observe_database(done, nowhere, done.writes)
     assert done.is_complete
     assert any('database "nowhere" does not exist' in warning for warning in done.warnings)
+
+
+def test_rows_of_a_run_that_no_user_wrote_are_told_apart() -> None:
+    compared = compare_writes(Ids(b"a" * 16), b"a" * 16 + b"b" * 16)
+    assert (compared.lost, compared.doubled, compared.foreign) == (0, 0, 1)
+
+
+def test_nothing_written_and_nothing_stored_compares() -> None:
+    assert compare_writes(Ids(), b"").stored == 0

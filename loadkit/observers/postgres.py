@@ -3,7 +3,8 @@
 While the load runs, a thread with a connection of its own reads the statistics once a second. After
 it, the writes of the run are compared with the stored rows, and the plans of the key queries are
 taken. Nothing here raises into the run: a `problem` states in one sentence what is not known. All
-connections and statements have time-outs. A reading takes 1 to 2 ms of the server.
+connections and statements have time-outs. A reading took 3 ms, and 2 ms of this process's processor
+time, on the local server.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import re
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -501,39 +503,45 @@ class PostgresObserver:
 
 
 def compare_writes(writes: WrittenIds, stored: bytes) -> StoredWrites:
-    """Compare the ids that users wrote with those that are stored, 16 bytes each."""
-    acknowledged, rejected, unknown = (
-        _ids(column) for column in (writes.acknowledged, writes.rejected, writes.unknown)
+    """Compare the ids that users wrote with those that are stored, 16 bytes each.
+
+    All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
+    """
+    columns = [
+        np.frombuffer(column, ">u8").astype(np.uint64).reshape(-1, 2)
+        for column in (writes.acknowledged, writes.rejected, writes.unknown, stored)
+    ]
+    ids = np.concatenate(columns)
+    source = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    order = np.lexsort((ids[:, 1], ids[:, 0]))
+    ids, source = ids[order], source[order]
+    is_new = np.ones(len(ids), np.bool_)
+    is_new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+    place, distinct = np.cumsum(is_new) - 1, ids[is_new]
+    acknowledged, rejected, unknown, rows = (
+        np.bincount(place[source == number], minlength=len(distinct)) for number in range(len(columns))
     )
-    rows, times = np.unique(_ids(stored), return_counts=True)
-    lost = np.setdiff1d(acknowledged, rows)
-    doubled = rows[times > 1]
-    phantoms = np.intersect1d(rejected, rows)
-    everything = np.concatenate([acknowledged, rejected, unknown])
+    lost, doubled = (acknowledged > 0) & (rows == 0), rows > 1
+    phantoms = (rejected > 0) & (rows > 0)
+
+    def shown(which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        pairs = distinct[which][:_EXAMPLES]
+        return tuple(str(uuid.UUID(int=(int(high) << 64) | int(low))) for high, low in pairs)
+
     return StoredWrites(
-        acknowledged=len(acknowledged),
-        rejected=len(rejected),
-        unknown=len(unknown),
-        stored=int(times.sum()),
-        lost=len(lost),
-        doubled=len(doubled),
-        phantoms=len(phantoms),
-        unknown_stored=len(np.intersect1d(unknown, rows)),
-        foreign=len(np.setdiff1d(rows, everything)),
-        lost_examples=_shown(lost),
-        doubled_examples=_shown(doubled),
-        phantom_examples=_shown(phantoms),
+        acknowledged=len(columns[0]),
+        rejected=len(columns[1]),
+        unknown=len(columns[2]),
+        stored=len(columns[3]),
+        lost=int(lost.sum()),
+        doubled=int(doubled.sum()),
+        phantoms=int(phantoms.sum()),
+        unknown_stored=int(((unknown > 0) & (rows > 0)).sum()),
+        foreign=int(((rows > 0) & (acknowledged + rejected + unknown == 0)).sum()),
+        lost_examples=shown(lost),
+        doubled_examples=shown(doubled),
+        phantom_examples=shown(phantoms),
     )
-
-
-def _ids(column: bytes) -> npt.NDArray[np.bytes_]:
-    return np.frombuffer(column, f"S{_ID}")
-
-
-def _shown(ids: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
-    """The first ids as UUIDs. NumPy drops zeros at the end of a text."""
-    texts = (bytes(each).ljust(_ID, b"\0").hex() for each in ids[:_EXAMPLES])
-    return tuple(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in texts)
 
 
 def _gain(before: Any, after: Any) -> int | None:
