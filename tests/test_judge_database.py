@@ -2,18 +2,23 @@
 
 import dataclasses
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loadkit import grammar
+from loadkit.criterion import KEY_QUERIES
+from loadkit.environment.environment import load
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.database import DatabaseFacts, QueryPlan, Scan, StoredWrites, TableUse
 from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.timing import QUERY
 from loadkit.recording.writes import RECORDS
 from loadkit.reports import charts
 from loadkit.verdict import Status
-from tests.builders import judge, plan_of, run_of, worker_seconds_of
+from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
 INDEXES = grammar.criterion("index utilization of the key queries is above 95%")
 DEADLOCKS = grammar.criterion("no deadlock occurs")
@@ -197,3 +202,26 @@ def test_a_cache_hit_ratio_is_that_of_the_blocks_of_the_window(share: float, sta
     )
     assert verdict.status is status
     assert verdict.measured == pytest.approx(share, abs=1e-3)
+
+
+def test_a_query_time_is_that_of_the_named_queries_alone() -> None:
+    starts = np.arange(6000) / 100
+    table = SliceTable()
+    for label, seconds in (("tenant overview", 0.02), ("refresh rollup", 0.9)):
+        table.record(samples_of(starts, np.full(6000, seconds), label), timing=QUERY)
+    table.record(samples_of(starts, np.full(6000, 0.9), "GET /tenants"))
+    run = run_of(table, plan_of(60), groups={KEY_QUERIES: ("tenant overview",)})
+    for sentence, status in (
+        ("the p95 query time of the key queries stays below 200 ms", Status.PASS),
+        ('the mean query time of "tenant overview" is below 100 ms', Status.PASS),
+        ("the p95 query time is below 200 ms", Status.FAIL),
+        ('the p95 query time of "GET /tenants" is below 1 s', Status.NOT_JUDGED),
+    ):
+        assert judge(grammar.criterion(sentence), run).status is status, sentence
+
+
+def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
+    environment = load("local", Path(__file__).parent.parent)
+    names = [query.name for query in environment.key_queries]
+    assert "tenant overview" in names
+    assert environment._groups()[KEY_QUERIES] == tuple(names)

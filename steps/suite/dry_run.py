@@ -22,7 +22,7 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
     """
     runs = list(shared.values())
     for number, run in enumerate(runs):
-        why = f"; separate run: {difference(run.plan, runs[0].plan)}" if number else ""
+        why = f"; separate run: {_why(run, runs[:number])}" if number else ""
         print(f"{run.title}, {format_seconds(seconds(run.plan))}: {_use(run)}{why}")
     total = sum(seconds(run.plan) for run in runs)
     if runs:
@@ -38,6 +38,14 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
     if not runs and not problems:
         print(NOTHING_SELECTED, file=sys.stderr)
     return 2 if problems or not runs else 0
+
+
+def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
+    """Why a run is needed after the earlier ones, in words."""
+    again = next((each for each in earlier if each.plan == run.plan), None)
+    if again is not None:
+        return f"as run {again.letter}, again after the load that is compared with both"
+    return difference(run.plan, earlier[0].plan)
 
 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
