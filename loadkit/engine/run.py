@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
@@ -135,13 +136,27 @@ def run(
         writes=Writes.sum_of([tried.as_unknown, *monitor.writes]),
         ended=monitor.ended,
         ended_at=monitor.ended_at,
-        facts={**machine.facts(), **_clock(target)},
+        facts={**machine.facts(), **_clock(target), **_database(target)},
     )
 
 
 def _clock(target: Target) -> dict[str, dict[str, float]]:
     """What is known of the service's clock: by how many seconds it may differ from this machine's."""
     return {"clock": {"uncertainty": 0.0}} if target.shares_clock else {}
+
+
+def _database(target: Target) -> dict[str, dict[str, Any]]:
+    """How journeys used the database, for the report: the pool of each worker, retries, time-outs."""
+    if not target.database:
+        return {}
+    use = target.database_use
+    return {
+        "database use": {
+            "connections per worker": use.pool,
+            "retries": use.retries,
+            "statement timeout": use.statement_timeout,
+        }
+    }
 
 
 def new_id() -> str:
