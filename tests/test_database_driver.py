@@ -401,6 +401,7 @@ def test_a_retry_is_counted_and_its_operation_is_one(postgres: PostgresServer) -
 def test_only_what_was_surely_not_done_or_only_reads_is_repeated() -> None:
     lost, deadlock = asyncpg.ConnectionDoesNotExistError("x"), asyncpg.DeadlockDetectedError("x")
     assert may_pass(deadlock, is_read=False)
+    assert may_pass(ConnectionRefusedError(), is_read=False)
     assert may_pass(lost, is_read=True)
     assert not may_pass(lost, is_read=False)
     assert not may_pass(TimeoutError(), is_read=True)

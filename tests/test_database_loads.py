@@ -11,10 +11,10 @@ from loadkit.environment import preflight
 from loadkit.environment.environment import Environment, ResolvedEnvironment, load
 from loadkit.environment.preflight import NotReadyError
 from loadkit.environment.records import Records
-from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.errors import ConfigurationError, LoadkitError, PhraseError
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan as planned
-from loadkit.target import Account, Address, Secret, Target
+from loadkit.target import Account, Address, DatabaseUse, Secret, Target
 from loadkit.users.accounts import AccountPool, demand, seat_of
 from loadkit.users.discovery import find
 from loadkit.workload.plan import Plan
@@ -148,3 +148,37 @@ def test_records_are_counted_exactly_by_a_role_that_sees_all_and_estimated_by_an
     )
     asyncio.run(postgres.execute("ANALYZE item"))
     assert count_records(Address(postgres.dsn()), "item", sees_all=False) == Records(1000, is_exact=False)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "words"),
+    [
+        ("postgresql://shop:SECRET@db.example.com/shop", r"database.dsn: postgresql://\*\*\*@db.example.com/shop is another machine, and load is not allowed; expected load_allowed = true"),
+        ("mysql://shop:SECRET@localhost/shop", "it is not an address with postgresql:// and a host; expected such as dsn = "),
+        ("host=localhost password=SECRET", "it is not an address with postgresql:// and a host; expected such as dsn = "),
+        ("postgresql:///shop", "it is not an address with postgresql:// and a host; expected such as dsn = "),
+        ("env:NOT_SET_IN_TEST", "the environment variable NOT_SET_IN_TEST is not set; expected such as export NOT_SET_IN_TEST="),
+    ],
+)  # fmt: skip
+def test_a_database_that_may_not_be_used_is_one_line_without_its_password(
+    tmp_path, dsn: str, words: str
+) -> None:
+    (tmp_path / "environments").mkdir()
+    text = f'base = "http://127.0.0.1:1"\n[database]\ndsn = "{dsn}"\n'
+    (tmp_path / "environments" / "here.toml").write_text(text)
+    with pytest.raises(LoadkitError, match=words) as caught:
+        load("here", tmp_path).target({})
+    assert "SECRET" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_of_this_machine_needs_no_permission_and_its_use_is_in_the_target(tmp_path) -> None:
+    (tmp_path / "environments").mkdir()
+    file = tmp_path / "environments" / "here.toml"
+    for dsn in ("postgresql://shop@localhost:5433/shop", "postgresql://shop@/shop?host=/run/postgresql"):
+        file.write_text(
+            f'base = "http://127.0.0.1:1"\n[database]\ndsn = "{dsn}"\nretries = 2\ntenant = "app.tenant"\n'
+        )
+        target = load("here", tmp_path).target({})
+        assert target.database.reveal() == dsn
+        assert target.database_use == DatabaseUse(tenant="app.tenant", retries=2)

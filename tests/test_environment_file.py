@@ -101,7 +101,7 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
         ("load_alowed = true", "load_alowed: unknown key; did you mean load_allowed? expected such as load_allowed = true"),
         ('cache = "x"', "cache: unknown key; known: base, websocket, name, "),
         ('database = "x"', 'database = "x": expected a table, such as database = { dsn = "env:STAGING_DATABASE" }'),
-        ('[database]\ndsn = "env:X"\nretrys = 2', "database.retrys: unknown key; did you mean retries? expected such as retries = 2"),
+        ('[database]\ndsn = "env:X"\nrecord = 2', 'database.record: unknown key; did you mean records? expected such as records = "metric_events"'),
         ('[database]\ndsn = "env:X"\nrecords = "events; DROP"', 'database.records = "events; DROP": expected the name of a table, such as records = "metric_events"'),
         ("regions = []", "regions: unknown key; known: base, "),
         ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
@@ -151,6 +151,7 @@ def run(
         facts={
             **machine.facts(),
             **_clock(target),
+            **_database(target),
             **({"trace_url": target.trace_url} if target.trace_url else {}),
         },
     )
@@ -159,6 +160,20 @@ def run(
 def _clock(target: Target) -> dict[str, dict[str, float]]:
     """What is known of the service's clock: by how many seconds it may differ from this machine's."""
     return {"clock": {"uncertainty": 0.0}} if target.shares_clock else {}
+
+
+def _database(target: Target) -> dict[str, dict[str, Any]]:
+    """How journeys used the database, for the report: the pool of each worker, retries, time-outs."""
+    if not target.database:
+        return {}
+    use = target.database_use
+    return {
+        "database use": {
+            "connections per worker": use.pool,
+            "retries": use.retries,
+            "statement timeout": use.statement_timeout,
+        }
+    }
 
 
 def new_id() -> str:

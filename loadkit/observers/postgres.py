@@ -41,6 +41,7 @@ from loadkit.observers.database import (
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.observers.plans import Relation, read_plan
 from loadkit.target import Address, masked
+from loadkit.units import Unit
 
 __all__ = ["DatabaseAccess", "KeyQuery", "PostgresObserver", "WrittenIds", "compare_writes"]
 
@@ -175,7 +176,7 @@ class PostgresObserver:
             name: Observation(
                 name,
                 Reading.GAUGE,
-                "number",
+                Unit.NUMBER.value,
                 column(key) if self._rows else (),
                 _INTERVAL,
                 judged=Judged.MAXIMUM if name == DEAD_TUPLES else Judged.P95,
@@ -188,7 +189,7 @@ class PostgresObserver:
         hits = Observation(
             CACHE_HITS,
             Reading.COUNTER,
-            "ratio",
+            Unit.RATIO.value,
             column("hits") if self._rows else (),
             _INTERVAL,
             capacity=column("accesses") if self._rows else (),

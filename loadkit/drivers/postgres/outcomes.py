@@ -68,7 +68,7 @@ def may_pass(error: BaseException, *, is_read: bool) -> bool:
         is_read: does it only read? After a lost connection, a write may have been done.
 
     """
-    if getattr(error, "sqlstate", "") in _MAY_PASS:
+    if getattr(error, "sqlstate", "") in _MAY_PASS or isinstance(error, ConnectionRefusedError):
         return True
     return is_read and is_lost(error)
 

@@ -95,6 +95,18 @@ class Session:
         self.statements[sql] = statement
         return statement
 
+    def fetch(self, statement: Any, arguments: tuple[Any, ...], seconds: float) -> Awaitable[Any]:
+        """All rows of a prepared statement, as its own `fetch` gives them, with fewer calls."""
+        rows: Awaitable[Any] = self._connection._protocol.bind_execute(  # noqa: SLF001
+            statement._state,  # noqa: SLF001
+            arguments,
+            "",
+            0,
+            False,
+            seconds,
+        )
+        return rows
+
     def forget(self) -> None:
         """Forget all statements, because what they refer to has changed."""
         self.statements.clear()
