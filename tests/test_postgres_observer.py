@@ -24,6 +24,7 @@ from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver, compare_writes
 from loadkit.recording import archive
 from loadkit.target import Address, Target
+from loadkit.units import Unit
 from tests.local_environment import eventually
 from tests.test_run import ROOT, service, short
 
@@ -183,6 +184,8 @@ def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: S
     assert facts.wal_bytes > 0
     assert facts.checkpoints is not None
     found = observer.observations()
+    for each in found.values():
+        assert Unit(each.unit) in {Unit.NUMBER, Unit.RATIO}  # the units that reports can show
     assert {name for name, each in found.items() if each.problem} == set()
     assert all(len(each.series[0].times) >= 3 for each in found.values())
     assert SECRET not in f"{facts}{found}"
