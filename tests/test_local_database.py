@@ -233,6 +233,32 @@ def test_a_slow_disk_delays_every_commit(up, client, admin, fault):
     assert eventually(lambda: query(up, "SHOW synchronous_commit") == "off")
 
 
+def test_a_restart_ends_all_connections_and_loses_nothing_that_was_acknowledged(
+    environment, up, client, admin
+):
+    run = f"restarted-{uuid.uuid4()}"
+    ids = store(client, admin, run, 100)
+
+    async def hold():
+        connection = await asyncpg.connect(up["database"])
+        await asyncio.to_thread(environment.verb, "restart")
+        return connection.is_closed()
+
+    assert asyncio.run(hold())
+    fresh = environment.verb("status")
+    assert (fresh["database"], fresh["incidents"]) == (up["database"], up["incidents"])
+    assert fresh["parts"]["postgres"]["pid"] != up["parts"]["postgres"]["pid"]
+    assert stored(up, run) == dict.fromkeys(ids, 1)
+    assert store(client, admin, run)  # the service connects again by itself
+
+
+def test_background_faults_of_the_database_go_on_after_a_restart(environment, up, fault):
+    fault("lock-held", "on", seconds=600, period=600)
+    environment.verb("restart")
+    held = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted"
+    assert eventually(lambda: query(up, held, role="database_observer") > 0)
+
+
 def test_an_impossible_delay_and_a_seeding_under_a_fault_are_one_line(environment, up, fault):
     done = environment.run("fault", "slow-disk", "on", "--set", "delay=2")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -26,6 +26,7 @@ from environments.local.supervisor import DEFAULT_SEED
 
 _START_SECONDS = 120.0  # the first start may fetch Prometheus
 _LOG_LINES = 20
+_LONGEST_OUTAGE = 60.0  # seconds
 
 
 def say(line: str) -> None:
@@ -169,6 +170,13 @@ async def scale(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     return await _order(layout, {"verb": "scale", "instances": arguments.instances})
 
 
+async def restart(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Restart the database: stop it, disconnecting all clients, and start it again."""
+    if not 0.0 <= arguments.seconds <= _LONGEST_OUTAGE:
+        raise LocalError(f"--seconds {arguments.seconds:g}: expected 0 to {_LONGEST_OUTAGE:g}")
+    return await _order(layout, {"verb": "restart", "seconds": arguments.seconds})
+
+
 async def fault(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
     """Switch a fault on or off."""
     parameters = {}
@@ -291,6 +299,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--lines", type=int, default=_LOG_LINES, metavar="N", help=f"lines per log ({_LOG_LINES})"
     )
     verb(scale).add_argument("instances", type=int, metavar="N")
+    verb(restart).add_argument(
+        "--seconds", type=float, default=0.0, metavar="S", help="how long it stays stopped (0)"
+    )
     switching = verb(fault)
     switching.add_argument("name", metavar="NAME")
     switching.add_argument("switch", choices=("on", "off"))

@@ -53,6 +53,7 @@ class Background(DatabaseFault):
     """A fault that works on connections of its own until it ends."""
 
     _task: asyncio.Task[None] | None = None
+    _is_ending = False
 
     async def begin(self) -> None:
         """Start the work."""
@@ -60,24 +61,27 @@ class Background(DatabaseFault):
 
     async def end(self) -> None:
         """Stop the work, which ends its transactions, and restore the database."""
+        self.abandon()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.wait([self._task])
         await super().end()
 
     def abandon(self) -> None:
         """Stop the work."""
+        self._is_ending = True
         if self._task is not None:
             self._task.cancel()
 
     async def _work_on(self) -> None:
         """Work, and start again after an error, which the log tells."""
-        while True:
+        # Without the flag, an error of a connection that is lost could hide that the task is cancelled.
+        while not self._is_ending:
             try:
                 await self._work()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                self._tell(f"fault {type(self).__name__}: {error}")
-            await asyncio.sleep(_RETRY_SECONDS)
+            except* (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as errors:
+                self._tell(f"fault {type(self).__name__}: {errors.exceptions[0]}")
+            if not self._is_ending:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _work(self) -> None:
         raise NotImplementedError
@@ -179,7 +183,8 @@ class LockHeld(Background):
                 async with connection.transaction():
                     # Readers do not wait for it.
                     await connection.execute("LOCK TABLE metric_events IN SHARE ROW EXCLUSIVE MODE")
-                    await asyncio.sleep(self._seconds)
+                    # The server sleeps, so that the loss of the connection is noticed at once.
+                    await connection.execute(f"SELECT pg_sleep({self._seconds})")
                 await asyncio.sleep(max(0.0, self._period - self._seconds))
         finally:
             await connection.close()

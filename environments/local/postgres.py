@@ -1,11 +1,13 @@
 """PostgreSQL: its cluster, its settings and the schema of the service."""
 
+import asyncio
 import hashlib
 import os
 import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -13,12 +15,13 @@ import asyncpg
 from environments.local import binaries, database_faults
 from environments.local.errors import LocalError
 from environments.local.layout import Layout
-from environments.local.process import Program, accepts, bound_to_parent, start_listening
+from environments.local.process import Program, accepts, bound_to_parent, start_listening, start_on
 
 DATABASE = "metrics"
 OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
 OBSERVER_ROLE = "metrics_observer"
+_START_SECONDS = 60.0  # recovery after a kill may take a while
 _HERE = Path(__file__).parent
 
 # A database for measurements, not for storage. Durability matches production with one exception: a
@@ -104,6 +107,22 @@ async def start(layout: Layout) -> tuple[Program, int]:
             ordinary=_is_root(),
         )
 
+    return await start_listening(make, _readiness(layout), _START_SECONDS)
+
+
+async def restart(layout: Layout, program: Program, port: int, seconds: float) -> None:
+    """Stop PostgreSQL, disconnecting all clients, and start it `seconds` later at the same port.
+
+    Raises LocalError.
+    """
+    await program.stop(grace=10.0)
+    await asyncio.sleep(seconds)
+    await start_on(program, port, _readiness(layout), _START_SECONDS)
+    if not program.is_alive:
+        raise LocalError(f"PostgreSQL does not start again: {program.last_log_line()}")
+
+
+def _readiness(layout: Layout) -> Callable[[int], Awaitable[bool]]:
     async def is_ready(port: int) -> bool:
         if not await accepts(port):
             return False
@@ -114,7 +133,7 @@ async def start(layout: Layout) -> tuple[Program, int]:
         await connection.close()
         return True
 
-    return await start_listening(make, is_ready, seconds=60.0)  # recovery after a kill may take a while
+    return is_ready
 
 
 async def prepare(port: int, secret: str) -> None:

@@ -183,6 +183,8 @@ class Supervisor:
         async with self._busy:
             if verb == "scale":
                 await self._scale(order["instances"])
+            elif verb == "restart":
+                await self._restart_database(order["seconds"])
             elif verb == "fault":
                 await self._switch(order["name"], order["on"], order["parameters"])
         # Without row counts: they take a core for a second, and these commands come during a load.
@@ -197,6 +199,13 @@ class Supervisor:
         missing = wanted - len(self._instances)
         for name in [name for name in names if name not in self._instances][: max(0, missing)]:
             await self._add_instance(name)
+
+    async def _restart_database(self, seconds: float) -> None:
+        assert self._postgres is not None
+        self._expected_dead.add("postgres")
+        await postgres.restart(self._layout, self._postgres, self._postgres_port, seconds)
+        self._expected_dead.discard("postgres")
+        tell(f"the database was restarted after {seconds:g} s")
 
     @property
     def _dsn(self) -> str:
