@@ -5,7 +5,7 @@ Feature: A quick look at the API
   Background:
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
-    And the load holds for 35 seconds
+    And the load holds for 50 seconds
     And 110 metric inserts per second
 
   @API-1 @API-3

@@ -6,7 +6,7 @@ Feature: Every record that is sent is kept
   Scenario: Records at a tenth of the rate
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
-    And the load holds for 35 seconds
+    And the load holds for 50 seconds
     And 110 metric inserts per second
     Then throughput stays above 100 records per second
     And every acknowledged write is stored exactly once

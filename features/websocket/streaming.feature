@@ -5,8 +5,8 @@ Feature: Live metrics arrive in time, once and in order
   @smoke @WS-2 @WS-3
   Scenario: Messages arrive at a tenth of the rate
     Given 200 WebSocket connections
-    And they arrive over 10 seconds
-    And the load holds for 40 seconds
+    And they arrive over 5 seconds
+    And the load holds for 30 seconds
     And 1000 messages are delivered per second
     Then the p95 message latency is below 100 ms
     And throughput stays above 900 messages per second
