@@ -19,7 +19,15 @@ from loadkit.recording.labels import (
     OTHER_JOURNEY_ERRORS,
     LabelLimit,
 )
-from loadkit.recording.messages import CONNECTIONS, EARLY, LEAST_CONNECTIONS, UNREADABLE, MessageLog
+from loadkit.recording.messages import (
+    BYTES_RECEIVED,
+    CONNECTIONS,
+    EARLY,
+    LEAST_CONNECTIONS,
+    MESSAGES_RECEIVED,
+    UNREADABLE,
+    MessageLog,
+)
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -111,12 +119,14 @@ class PopulationRecorder:
         "_least_held",
         "_timings",
         "blocked",
+        "bytes_received",
         "counts",
         "dropped",
         "gauges",
         "held",
         "httpx_requests",
         "journeys",
+        "messages_received",
         "name",
         "out_of_descriptors",
         "requests",
@@ -135,6 +145,7 @@ class PopulationRecorder:
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
+        self.bytes_received = self.messages_received = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
@@ -196,6 +207,8 @@ class PopulationRecorder:
             HTTPX_REQUESTS: self.httpx_requests,
             USERS: self.users,
             JOURNEYS: self.journeys,
+            BYTES_RECEIVED: self.bytes_received,
+            MESSAGES_RECEIVED: self.messages_received,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
@@ -205,6 +218,7 @@ class PopulationRecorder:
         self._least_held = self.held
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
+        self.bytes_received = self.messages_received = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 

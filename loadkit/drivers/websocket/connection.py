@@ -20,7 +20,6 @@ from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
-from loadkit.recording.messages import BYTES_RECEIVED, MESSAGES_RECEIVED
 from loadkit.recording.sample import OK
 
 __all__ = ["CLOSE_SECONDS", "Connection", "Keepalive", "Received"]
@@ -289,9 +288,9 @@ class Connection(asyncio.Protocol):
         messages = reader.feed(data)
         record = self._record
         if record.is_recorded or record.begins():
-            counts = record.counts
-            counts[BYTES_RECEIVED] += len(data)
-            counts[MESSAGES_RECEIVED] += messages
+            population = record.population
+            population.bytes_received += len(data)
+            population.messages_received += messages
         if reader.has_acted:
             reader.has_acted = False
             self._flush()
