@@ -1,7 +1,7 @@
 """What a run says of its messages and connections, and when it cannot know."""
 
-import re
 import dataclasses
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
