@@ -109,6 +109,8 @@ def main() -> None:
         text += "\n" + "\n".join(messages.message_table(figures["messages"], figures["message versions"]))
     (chosen.out / "bench.md").write_text(text)
     print("\n" + text)
+    if "messages" in figures:
+        messages.message_chart(figures["messages"], chosen.out / "messages.svg")
     if "speed" in figures:
         chart(figures, chosen.out / "bench.svg")
 

@@ -13,7 +13,7 @@ from tests.bench.message_server import MessageServer, message_server
 from tests.bench.paper import medians, row
 from tests.bench.tools import Load, Tool, measured
 
-__all__ = ["costs", "message_table", "message_tools"]
+__all__ = ["costs", "message_chart", "message_table", "message_tools"]
 
 CONNECTIONS, RATE = 1000, 10
 """Connections, and messages per second that each of them receives."""
@@ -238,3 +238,22 @@ def message_table(figures: Mapping[str, Any], versions: Mapping[str, str]) -> li
                 )
             )
     return [*lines, ""]
+
+
+def message_chart(figures: Mapping[str, Any], path: Path) -> None:
+    """The CPU time per message of each tool at the same rate, as bars."""
+    from matplotlib.figure import Figure
+
+    at_rate = [found for found in figures["at_rate"] if found["rate"] == RATE]
+    each = sorted(medians(at_rate, "tool", "microseconds").items(), key=lambda item: -item[1])
+    figure = Figure(figsize=(6, 2.6))
+    axis = figure.subplots()
+    shades = ["0.15" if tool == "loadkit" else "0.65" for tool, _ in each]
+    bars = axis.barh([tool for tool, _ in each], [cost for _, cost in each], color=shades)
+    axis.bar_label(bars, [f"{cost:.1f}" for _, cost in each], padding=3, fontsize=8)
+    axis.set_xlabel("µs of CPU per received message", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.margins(x=0.15)
+    figure.tight_layout()
+    figure.savefig(path)
