@@ -178,6 +178,12 @@ class Target:
     """Seconds allowed to connect, TLS included; the timeout of the whole request applies too."""
     read_timeout: float = math.inf
     """Seconds without data before or within an answer; the timeout of the request applies too."""
+    clock: str = ""
+    """The path below `base` that tells the service's time; empty where there is none."""
+    clock_offset: float = 0.0
+    """Seconds by which the service's clock is ahead of this machine's, as measured before the load.
+
+    Creation times of messages are corrected by it."""
     processes: tuple[int, ...] = ()
     """Ids of processes of this machine that, with their descendants, are the service's parts.
 
@@ -185,7 +191,12 @@ class Target:
 
     @property
     def shares_clock(self) -> bool:
-        """Is the service on this machine, by loopback addresses, so that its clock is ours?"""
+        """Is the service on this machine, by loopback addresses, so that its clock is ours?
+
+        Not if the environment states where to ask for the clock: a tunnel has a loopback address.
+        """
+        if self.clock:
+            return False
         addresses = (self.base, *([self.websocket.reveal()] if self.websocket else []))
         return all(is_loopback(urlsplit(address).hostname or "") for address in addresses)
 

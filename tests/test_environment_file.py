@@ -502,3 +502,10 @@ def test_a_control_command_that_fails_gives_its_last_line(tmp_path: Path) -> Non
         control(tmp_path, program).call("up")
     with pytest.raises(ConfigurationError, match="printed no JSON object"):
         control(tmp_path, "print('hello')").call("up")
+
+
+def test_the_path_that_tells_the_services_time_reaches_the_target(tmp_path: Path) -> None:
+    text = 'base = "http://127.0.0.1:1"\n[messages]\nclock = "/healthz"\n'
+    target = environment.load("here", written(tmp_path, text)).target({})
+    assert target.clock == "/healthz"
+    assert not target.shares_clock  # a tunnel has a loopback address, too

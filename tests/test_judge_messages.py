@@ -1,6 +1,7 @@
 """What a run says of its messages and connections, and when it cannot know."""
 
 import dataclasses
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -231,6 +232,21 @@ def test_connections_are_judged_where_they_are_made_in_the_ramp():
     assert verdict("the p99 connection time stays below 1 s", slow).status is FAIL
     refused = run_with(seconds=70, plan=RAMPED, samples=[attempts(np.full(500, 0.01), failed=50)])
     assert verdict("the connection success rate is above 99%", refused).status is FAIL
+
+
+@pytest.mark.parametrize(
+    ("sentence", "how"),
+    [
+        ("the p99 connection time stays below 1 s", {"times": np.linspace(0.01, 1.005, 500)}),
+        ("the mean connection time stays below 1 s", {"times": np.linspace(0.01, 1.98, 100)}),
+        ("the connection success rate is above 99%", {"times": np.full(500, 0.01), "failed": 4}),
+    ],
+)
+def test_too_few_connections_advise_more_connections_and_no_longer_run(sentence, how):
+    found = verdict(sentence, run_with(seconds=70, plan=RAMPED, samples=[attempts(**how)]))
+    assert found.status is UNKNOWN
+    assert re.search(r"[0-9] connections in place of [0-9]+ would decide it|more connections", found.reason)
+    assert "steady load" not in found.reason
 
 
 def test_the_fewest_connections_of_all_seconds_count():

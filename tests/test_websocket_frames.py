@@ -186,3 +186,11 @@ def test_whole_frames_never_reach_the_core(frames):
     for data in frames:
         reader.feed(data)
     assert fed == []
+
+
+@given(st.integers(127, 255))
+def test_a_length_with_the_mask_bit_or_of_64_bits_is_not_taken_for_the_length_of_one_message(second):
+    """A text frame whose second byte, read as a plain length, fits the bytes that arrived."""
+    stream = bytes((0x81, second)) + b"a" * second
+    how = {"is_compressed": False, "has_ended": False, "closes_at": None}
+    assert by_the_fast_path([stream], **how) == by_the_core_alone(stream, **how)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from loadkit.engine.executors import interrupts_held_back, results_of, worker_pr
 from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
+from loadkit.engine.service_clock import clock_facts, service_offset
 from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
@@ -95,6 +97,9 @@ def run(
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        offset = service_offset(target) if target.clock else None
+        if offset is not None:
+            target = replace(target, clock_offset=offset.seconds)
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
         # Its first reading is the base of what the statistics gain, so it comes before the load.
@@ -150,16 +155,11 @@ def run(
         ended_at=monitor.ended_at,
         facts={
             **machine.facts(),
-            **_clock(target),
+            **clock_facts(target, offset),
             **_database(target),
             **({"trace_url": target.trace_url} if target.trace_url else {}),
         },
     )
-
-
-def _clock(target: Target) -> dict[str, dict[str, float]]:
-    """What is known of the service's clock: by how many seconds it may differ from this machine's."""
-    return {"clock": {"uncertainty": 0.0}} if target.shares_clock else {}
 
 
 def _database(target: Target) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from loadkit.drivers.tls import context_of
 from loadkit.errors import UnreachableError
 from loadkit.target import Target
 
-__all__ = ["Probes", "require_answer"]
+__all__ = ["Probes", "http_connection", "request_path", "require_answer"]
 
 _INTERVAL = 1.0
 """Seconds between probes, and time-out of a probe."""
@@ -38,20 +38,28 @@ def require_answer(target: Target) -> None:
 
 def _status(target: Target, path: str) -> int:
     """With what a service answers. By the standard library's client: no load waits until httpx is imported."""
-    parts = urlsplit(target.base)
-    assert parts.hostname is not None
-    connection = (
-        HTTPSConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT, context=context_of(target))
-        if parts.scheme == "https"
-        else HTTPConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT)
-    )
+    connection = http_connection(target)
     try:
-        connection.request("GET", quote(parts.path + path, safe=punctuation))
+        connection.request("GET", request_path(target, path))
         answer = connection.getresponse()
         answer.read()
         return answer.status
     finally:
         connection.close()
+
+
+def http_connection(target: Target) -> HTTPConnection:
+    """A connection of the standard library to the base address; it is not open yet."""
+    parts = urlsplit(target.base)
+    assert parts.hostname is not None
+    if parts.scheme == "https":
+        return HTTPSConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT, context=context_of(target))
+    return HTTPConnection(parts.hostname, parts.port, timeout=_FIRST_TIMEOUT)
+
+
+def request_path(target: Target, path: str) -> str:
+    """A path below the base address, as a request states it."""
+    return quote(urlsplit(target.base).path + path, safe=punctuation)
 
 
 class Probes:

@@ -204,6 +204,7 @@ class Environment:
             key_file=references.file("key_file", settings.key_file),
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
+            clock=settings.messages.clock if settings.messages else "",
             processes=self._processes(references.facts),
         )
 

@@ -125,12 +125,19 @@ class MixRow:
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """``[messages]``: how messages are published for "11000 messages are delivered per second"."""
+    """``[messages]``: how messages are published for "11000 messages are delivered per second".
 
-    journey: Annotated[str, Stated('"publish live metrics"')]
-    """The title of the journey that publishes."""
+    It also says where the service tells its time.
+    """
+
+    journey: Annotated[str, Stated('"publish live metrics"')] = ""
+    """The title of the journey that publishes; without it, no sentence can state how many messages
+    are delivered."""
     reach: Annotated[float, Stated("1.0", what="a ratio above 0, at most 1", above=0, at_most=1)] = 1.0
     """Ratio of the connections that receive one message for each time it is followed."""
+    clock: Annotated[str, Stated('"/healthz"')] = ""
+    """The path that tells the service's time, for a service on another host. Round trips to it
+    measure the offset of its clock. Empty: the latency of messages from there is not judged."""
 
 
 def _is_name(text: str) -> bool:
@@ -284,7 +291,7 @@ class Settings:
     messages: Annotated[
         Messages | None, Stated('{ journey = "publish live metrics", reach = 1.0 }', what="a table")
     ] = None
-    """How messages are published; without it, no sentence can state how many are delivered."""
+    """How messages are published, and how their times are read."""
     ramp: Annotated[float, Stated("30", unit="seconds", at_least=0)] = 10.0
     """Seconds over which users arrive if the sentence does not state it."""
     hold: Annotated[float, Stated("300", unit="seconds", above=0)] = 60.0

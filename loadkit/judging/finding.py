@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from loadkit.criterion import Criterion, ScopeKind
+from loadkit.recording.timing import CONNECT, RECONNECT
 from loadkit.units import distance, format_quantity, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 
@@ -23,6 +24,8 @@ _DOUBT = "; with 95 % confidence it is "
 """The text between a value and its interval if the interval does not decide."""
 LONGEST_ADVICE = 100.0
 """A longer run is recommended only up to this multiple of the window's length."""
+_EVENTS = {CONNECT.key: "connections", RECONNECT.key: "reconnections"}
+"""By timing: operations whose number does not follow from the length of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,13 @@ def decide(
     violated: bool,
     growth: float,
     seconds: float,
+    size: int = 0,
 ) -> tuple[Status, str]:
     """The status that follows from the interval, and its reason.
 
     `satisfied`, `violated`: is the criterion satisfied, or violated, with confidence? `growth`: if
-    neither is true, the multiple of the window's `seconds` that would decide.
+    neither is true, the multiple of the window's `seconds` that would decide. `size`: operations that
+    were judged; a longer run has no more of those that only come when a user joins or is cut off.
     """
     unit, limit = criterion.measure.unit, criterion.limit
     lower, upper = interval
@@ -133,8 +138,12 @@ def decide(
         if math.isfinite(upper)
         else f"at least {format_quantity(lower, unit)}, which does not exclude"
     )
+    events = _EVENTS.get(criterion.measure.timing)
     if growth > LONGEST_ADVICE:
-        advice = "too close to the limit to decide with a longer run"
+        more = f"more {events}" if events else "a longer run"
+        advice = f"too close to the limit to decide with {more}"
+    elif events:
+        advice = f"about {math.ceil(size * growth):,} {events} in place of {size:,} would decide it"
     else:
         advice = f"about {format_seconds(math.ceil(seconds * growth))} of steady load would decide it"
     return (

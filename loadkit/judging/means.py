@@ -73,6 +73,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
         violated=interval[0] > limit if is_upper else interval[1] < limit,
         growth=math.inf if mean.value == limit else max(1.0, (reach / (mean.value - limit)) ** 2),
         seconds=traffic.seconds,
+        size=traffic.size,
     )
     finding = Finding(
         status,

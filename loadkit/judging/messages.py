@@ -265,17 +265,32 @@ def find_time_of_any(case: Case) -> Finding:
     if doubt := _unknown_times(case):
         return Finding(Status.INCONCLUSIVE, doubt, samples=case.traffic.size)
     found = find_time(case)
-    uncertainty = float(case.evidence.run.facts["clock"]["uncertainty"])
-    if not uncertainty or found.status not in {Status.PASS, Status.FAIL}:
+    clock = case.evidence.run.facts["clock"]
+    uncertainty = float(clock["uncertainty"])
+    if not uncertainty:
         return found
+    differ = "the clocks of the service and of this machine agree"
+    if "offset" in clock:
+        offset = float(clock["offset"])
+        differ = f"the clocks differ by {format_seconds(abs(offset))} ± {format_seconds(uncertainty)}"
+        found = replace(
+            found,
+            reason=f"{found.reason}; {differ}",
+            details={**found.details, "clock_offset": offset, "clock_uncertainty": uncertainty},
+        )
+    if found.interval is not None:
+        lower, upper = found.interval
+        found = replace(found, interval=(max(lower - uncertainty, 0.0), upper + uncertainty))
+    if found.status not in {Status.PASS, Status.FAIL}:
+        return found
+    beside = "" if "offset" in clock else f"; {differ} only within {format_seconds(uncertainty)}"
     limit = case.criterion.limit
     for other in (max(limit - uncertainty, 1e-6), limit + uncertainty):
         moved = replace(case, criterion=replace(case.criterion, limit=other))
         if find_time(moved).status is not found.status:
             return found.become(
                 Status.INCONCLUSIVE,
-                f"{found.value_in_words}; the clocks of the service and of this machine agree only within "
-                f"{format_seconds(uncertainty)}, which could change the verdict",
+                f"{found.value_in_words}{beside}, which could change the verdict",
             )
     return found
 

@@ -258,6 +258,7 @@ def examine_percentile(
         violated=surely_above if is_upper else surely_below,
         growth=growth,
         seconds=traffic.seconds,
+        size=traffic.size,
     )
     effect = float(larger_effects[at_limit])
     finding = Finding(

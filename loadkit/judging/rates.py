@@ -201,6 +201,7 @@ def examine_share(
         violated=surely_above if is_upper else surely_below,
         growth=growth_to_decide(share.value * share.size, share.size, allowed),
         seconds=len(attempts),
+        size=int(total),
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
         reason = (

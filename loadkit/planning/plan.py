@@ -164,7 +164,7 @@ def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Envir
     if not own.delivered:
         return own
     messages = environment.settings.messages
-    if messages is None:
+    if messages is None or not messages.journey:
         raise ConfigurationError(
             f"environments/{environment.file.name} does not say how messages are published; expected "
             'such as [messages] journey = "publish live metrics", reach = 1.0'

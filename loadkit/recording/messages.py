@@ -95,21 +95,23 @@ EARLY = "messages before their creation"
 class MessageLog:
     """Messages of one label, tenant and region that wait to be counted."""
 
-    __slots__ = ("_columns", "label", "region", "tenant")
+    __slots__ = ("columns", "label", "region", "tenant")
 
     def __init__(self, label: str, tenant: str = "", region: str = "") -> None:
         self.label, self.tenant, self.region = label, tenant, region
-        self._columns = array("d")
+        self.columns: list[float] = []
+        """Created, received and size of each message, one after the other. The hot path extends it: a
+        list takes three numbers in a third of the time that an array needs."""
 
     def __len__(self) -> int:
-        return len(self._columns) // 3
+        return len(self.columns) // 3
 
     def add(self, created: float, received: float, size: int) -> None:
         """Add a message of `size` bytes; its moments are on the recorder's clock."""
-        self._columns.extend((created, received, size))
+        self.columns.extend((created, received, size))
 
     def take(self, most: int) -> npt.NDArray[np.float64]:
         """Remove and return the first messages: created, received, size; shape (n, 3)."""
-        taken = self._columns[: 3 * most]
-        del self._columns[: 3 * most]
+        taken = array("d", self.columns[: 3 * most])
+        del self.columns[: 3 * most]
         return np.frombuffer(taken).reshape(-1, 3)

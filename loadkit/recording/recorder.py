@@ -22,7 +22,15 @@ from loadkit.recording.labels import (
     OTHER_JOURNEY_ERRORS,
     LabelLimit,
 )
-from loadkit.recording.messages import CONNECTIONS, EARLY, LEAST_CONNECTIONS, UNREADABLE, MessageLog
+from loadkit.recording.messages import (
+    BYTES_RECEIVED,
+    CONNECTIONS,
+    EARLY,
+    LEAST_CONNECTIONS,
+    MESSAGES_RECEIVED,
+    UNREADABLE,
+    MessageLog,
+)
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.stalls import CompletionLog, IdleInterval
@@ -120,6 +128,7 @@ class PopulationRecorder:
         "_least_held",
         "_timings",
         "blocked",
+        "bytes_received",
         "counts",
         "dropped",
         "examples",
@@ -127,6 +136,7 @@ class PopulationRecorder:
         "held",
         "httpx_requests",
         "journeys",
+        "messages_received",
         "name",
         "out_of_descriptors",
         "requests",
@@ -150,6 +160,7 @@ class PopulationRecorder:
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.searched = self.to_search = 0
         """Answers that were searched for data of other tenants, and those that had to be."""
+        self.bytes_received = self.messages_received = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.gauges: dict[str, float] = {}
@@ -221,6 +232,8 @@ class PopulationRecorder:
             JOURNEYS: self.journeys,
             compared(OTHERS_DATA): self.searched,
             to_compare(OTHERS_DATA): self.to_search,
+            BYTES_RECEIVED: self.bytes_received,
+            MESSAGES_RECEIVED: self.messages_received,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
@@ -232,6 +245,7 @@ class PopulationRecorder:
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.searched = self.to_search = 0
+        self.bytes_received = self.messages_received = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 

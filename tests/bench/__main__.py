@@ -12,12 +12,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import judging, quick_start, workers
+from tests.bench import judging, messages, quick_start, workers
 from tests.bench.paper import chart, table
 from tests.bench.server import Server, nginx
 from tests.bench.tools import Load, Tool, loadkit, measured, require, tools
 
-_PARTS = ("speed", "pauses", "memory", "workers", "judging", "quick start")
+_PARTS = ("speed", "pauses", "messages", "memory", "workers", "judging", "quick start")
 _MEMORY_USERS = 1000
 _MEMORY_SECONDS = 60
 _FLAT_SECONDS = 600
@@ -94,10 +94,23 @@ def main() -> None:
             "seconds": judging.SECONDS,
             "cpu_seconds": judging.seconds_to_judge(judging.long_run()),
         }
+    if "messages" in chosen.parts:
+        everyone = messages.message_tools(everybody, Path(".cache/bench"))
+        figures["message versions"] = {tool.name: tool.version for tool in everyone}
+        figures["messages"] = messages.costs(
+            [tool for tool in everyone if not chosen.only or tool.name in chosen.only],
+            chosen.out,
+            rounds=lambda several: _in_turn(several, chosen.rounds),
+            seconds=chosen.seconds,
+        )
     (chosen.out / "bench.json").write_text(json.dumps(figures, indent=1))
     text = table(figures)
+    if "messages" in figures:
+        text += "\n" + "\n".join(messages.message_table(figures["messages"], figures["message versions"]))
     (chosen.out / "bench.md").write_text(text)
     print("\n" + text)
+    if "messages" in figures:
+        messages.message_chart(figures["messages"], chosen.out / "messages.svg")
     if "speed" in figures:
         chart(figures, chosen.out / "bench.svg")
 

@@ -1,5 +1,7 @@
 """What each user does in the benchmark: ask, read the JSON, check it."""
 
+import orjson
+
 from loadkit.journey import User, journey
 
 
@@ -8,3 +10,17 @@ async def read(user: User) -> None:
     """One request."""
     answer = await user.get("/")
     user.check(answer.json()["id"] == 17, "is seventeen")
+
+
+@journey("follow", uses=("ws",))
+async def follow(user: User) -> None:
+    """Follow a stream of messages until the end: one connection."""
+    ws = await user.ws.connect("/")
+    ws.subscribe(_stream_of)
+    await ws.hold()
+
+
+def _stream_of(message: str | bytes) -> tuple[str, int, float]:
+    """The stream of a message, its number in it and its creation time in Unix seconds."""
+    event = orjson.loads(message)
+    return event["stream"], event["sequence"], event["created"]

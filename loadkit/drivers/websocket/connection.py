@@ -20,7 +20,6 @@ from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
-from loadkit.recording.messages import BYTES_RECEIVED, MESSAGES_RECEIVED
 from loadkit.recording.sample import OK
 
 __all__ = ["CLOSE_SECONDS", "Connection", "Keepalive", "Received"]
@@ -56,6 +55,7 @@ class Connection(asyncio.Protocol):
     """A connection from its socket on. `ClientProtocol` decides; this class does the I/O."""
 
     __slots__ = (
+        "_clock_offset",
         "_close_alarm",
         "_core",
         "_head",
@@ -92,8 +92,13 @@ class Connection(asyncio.Protocol):
         record: ConnectionRecord,
         keepalive: Keepalive,
         on_lost: Callable[[], None],
+        clock_offset: float = 0.0,
     ) -> None:
-        """Prepare a connection whose socket is being connected; `on_lost` hears of its end."""
+        """Prepare a connection whose socket is being connected; `on_lost` hears of its end.
+
+        `clock_offset`: seconds by which the service's clock is ahead of this machine's.
+        """
+        self._clock_offset = clock_offset
         self._loop = loop
         self._core = core
         self._record = record
@@ -172,7 +177,7 @@ class Connection(asyncio.Protocol):
         now = self._now
         for message, at in waiting:
             self._now = subscription.now = at
-            subscription.shift = monotonic() - time()
+            subscription.shift = monotonic() - time() - self._clock_offset
             subscription.take(message, len(message.encode() if isinstance(message, str) else message))
         self._now = now
         self._reader.take = subscription.take
@@ -285,13 +290,13 @@ class Connection(asyncio.Protocol):
         if subscription is not None:
             # Unix time is read with each arrival: the stamps of a service follow its clock's steps.
             subscription.now = now = self._now
-            subscription.shift = now - time()
+            subscription.shift = now - time() - self._clock_offset
         messages = reader.feed(data)
         record = self._record
         if record.is_recorded or record.begins():
-            counts = record.counts
-            counts[BYTES_RECEIVED] += len(data)
-            counts[MESSAGES_RECEIVED] += messages
+            population = record.population
+            population.bytes_received += len(data)
+            population.messages_received += messages
         if reader.has_acted:
             reader.has_acted = False
             self._flush()

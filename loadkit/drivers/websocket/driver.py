@@ -47,6 +47,7 @@ class WebSocketDriver:
         self._address = self._uri.host
         self._tls = context_of(target) if self._uri.secure else None
         self._connect_timeout = target.connect_timeout
+        self._clock_offset = target.clock_offset
         self.sockets = 0
         """Open sockets, those in their handshake included."""
         self.heads = StreamHeads()
@@ -84,7 +85,9 @@ class WebSocketDriver:
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop, core, record, handshake.keepalive, self._lost),
+                    lambda: Connection(
+                        loop, core, record, handshake.keepalive, self._lost, self._clock_offset
+                    ),
                     self._address,
                     self._uri.port,
                     ssl=self._tls,

@@ -21,6 +21,8 @@ _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = (_WHOLE_TEXT, _WHOLE_BINARY)
 """The first byte of a data frame that is a whole message, uncompressed."""
 _OPCODES = frozenset({0, 1, 2, 8, 9, 10})
+_SHORT = 4
+"""Bytes of the longest header that is read at once."""
 _SIXTEEN_BITS, _SIXTY_FOUR_BITS = 126, 127
 """Second bytes that announce a longer length; those above have the mask bit set."""
 
@@ -32,6 +34,7 @@ class FrameReader:
         "_chunks",
         "_core",
         "_have",
+        "_is_plain",
         "_is_text",
         "_most",
         "_need",
@@ -65,6 +68,8 @@ class FrameReader:
         self._parts: list[bytes | bytearray | memoryview] = []
         """The fragments of the current message."""
         self._is_text = False
+        self._is_plain = True
+        """Does a frame begin next, outside a fragmented message, on a connection that is not over?"""
         self._most = self._limit()
         """The largest length of a frame outside a fragmented message, in bytes."""
         self.has_acted = False
@@ -77,6 +82,25 @@ class FrameReader:
 
         The core may then have something to send.
         """
+        if self._is_plain and len(data) > _SHORT and data[0] == _WHOLE_TEXT:
+            # Most arrivals are one text message, and nothing else.
+            length, start = data[1], 2
+            if length == _SIXTEEN_BITS:
+                length, start = data[2] << 8 | data[3], 4
+            is_short = length < _SIXTEEN_BITS or start == _SHORT
+            if is_short and start + length == len(data) and length <= self._most:
+                try:
+                    message = data[start:].decode()
+                except UnicodeDecodeError as error:
+                    self._refuse_text(error)
+                    return 0
+                self.take(message, length)
+                return 1
+        messages = self._read(data)
+        self._is_plain = not (self._chunks or self.is_over) and self._core.current_size is None
+        return messages
+
+    def _read(self, data: bytes) -> int:
         if self.is_over:
             return 0
         if self._chunks:
@@ -199,6 +223,7 @@ class FrameReader:
     def _acted(self) -> None:
         self.has_acted = True
         self.is_over = self._has_ended()
+        self._is_plain = self._is_plain and not self.is_over
 
     def _has_ended(self) -> bool:
         return self._core.close_rcvd is not None or self._core.parser_exc is not None

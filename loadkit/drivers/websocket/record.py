@@ -34,15 +34,15 @@ class Ending:
 class ConnectionRecord:
     """Counts one connection for its user's population."""
 
-    __slots__ = ("_meter", "_opened_at", "counts", "is_recorded", "label")
+    __slots__ = ("_meter", "_opened_at", "is_recorded", "label", "population")
 
     def __init__(self, meter: Meter, label: str) -> None:
         self.label = label
         self._meter = meter
         self.is_recorded = False
         """Was its user recorded at some time? A later pause of the record concerns operations only."""
-        self.counts = meter.recorder.counts
-        """The counts of its population, which the hot path adds to."""
+        self.population = meter.recorder
+        """The record of its population; the hot path adds to what was received."""
         self._opened_at = 0.0
 
     def begins(self) -> bool:
@@ -53,7 +53,7 @@ class ConnectionRecord:
     def count(self, name: str, number: int = 1) -> None:
         """Add to a count of the second."""
         if self.begins():
-            self.counts[name] += number
+            self.population.counts[name] += number
 
     def opened(self, at: float) -> None:
         """Note the end of the handshake."""

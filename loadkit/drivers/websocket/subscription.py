@@ -36,6 +36,7 @@ class Subscription:
     """The streams that arrive over a connection: received, missing, doubled, out of order, late."""
 
     __slots__ = (
+        "_columns",
         "_following",
         "_heads",
         "_is_settled",
@@ -104,6 +105,8 @@ class Subscription:
         self._mistakes: set[str] = set()
         self._log: MessageLog | None = None
         """None until the user is recorded."""
+        self._columns: list[float] = []
+        """Those of the log, so that a message costs one look-up less."""
         self._pass_on: Callable[[str | bytes, int], None] = _drop
         left_out = sum(self._ledger.begin(stream, number) for stream, number in (after or {}).items())
         if left_out:
@@ -181,11 +184,8 @@ class Subscription:
             self._blame(error)
             return
         self.received += 1
-        log = self._log
-        if log is None:
-            log = self._begun_log()
-        if log is not None:
-            log.add(moment, self.now, size)
+        if self._log is not None or self._begun_log() is not None:
+            self._columns.extend((moment, self.now, size))
 
     def _begun_log(self) -> MessageLog | None:
         """The log of its messages; None before the user is recorded for the first time."""
@@ -193,6 +193,7 @@ class Subscription:
         if self._log is None and meter.is_recorded:
             timing = meter.recorder.timing(MESSAGE)
             self._log = timing.messages(self.label, meter.tenant, meter.region)
+            self._columns = self._log.columns
         return self._log
 
     def _count(self, found: Irregularity) -> None:
