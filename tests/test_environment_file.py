@@ -23,6 +23,7 @@ from loadkit.environment.settings import (
     Messages,
     MixRow,
     Observer,
+    Region,
     Settings,
 )
 from loadkit.errors import ConfigurationError, NotAllowedError
@@ -99,7 +100,18 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
     [
         ("load_alowed = true", "load_alowed: unknown key; did you mean load_allowed? expected such as load_allowed = true"),
         ('database = "x"', "database: unknown key; known: base, websocket, name, "),
-        ("regions = []", "regions: unknown key; known: base, "),
+        ("regions = []", "regions = []: expected a table"),
+        ("[regions]\nAsia = { jitter = 0.1 }", "regions.Asia.latency: missing; expected such as latency = 0.08"),
+        (
+            '[regions]\nAsia = { latency = "80 ms" }',
+            'regions.Asia.latency = "80 ms": expected a number of seconds above 0, such as latency = 0.08',
+        ),
+        (
+            "[regions]\nAsia = { latency = 0.1, jiter = 0 }",
+            "regions.Asia.jiter: unknown key; did you mean jitter? expected such as jitter = 0.005",
+        ),
+        ("[regions]\nAsia = { latency = 0.1, jitter = 0.2 }", "regions.Asia: jitter = 0.2: expected at most the"),
+        ("[regions]\nAsia = { latency = 0.1, loss = 1 }", "regions.Asia: loss = 1: expected a ratio below 1, such"),
         ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),
         ('load_allowed = "true"', 'load_allowed = "true": expected true or false, such as load_allowed = true'),
         ('hold = "5 minutes"', 'hold = "5 minutes": expected a number of seconds above 0, such as hold = 300'),
@@ -229,6 +241,7 @@ def test_all_tables_are_looked_at() -> None:
         Measure,
         MixRow,
         Messages,
+        Region,
         ActionCommand,
     }
 

@@ -38,6 +38,8 @@ class RunMonitor:
     """Ends the load when set."""
     watch: Callable[[Progress], None] | None
     """Called once a second with the progress."""
+    trouble: Callable[[], Ending] = lambda: COMPLETE
+    """Why the load must end although all workers are well; `COMPLETE` for no reason."""
     tables: list[bytes] = field(default_factory=list)
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
@@ -138,6 +140,8 @@ class RunMonitor:
         """The reason to end now; `COMPLETE` if there is none."""
         if self.stop.is_set() or self._is_interrupted:
             return INTERRUPTED
+        if (trouble := self.trouble()) != COMPLETE:
+            return trouble
         for index, future in enumerate(futures):
             error = future.exception() if future.done() else None
             if isinstance(error, LoadkitError) and now < self._started + 1.0:

@@ -15,6 +15,7 @@ from loadkit.engine.executors import interrupts_held_back, results_of, worker_pr
 from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
+from loadkit.engine.relays import relayed
 from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
@@ -81,6 +82,8 @@ def run(
     least_lead = _LEAST_LEAD if executor is None else _FOREIGN_LEAD
     require_answer(target)
     with ExitStack() as stack:
+        relays = stack.enter_context(relayed(plan, target))
+        target = relays.target
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
@@ -88,7 +91,7 @@ def run(
         run_id = run_id or new_id()
         results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         channel = stack.enter_context(LocalChannel(count))
-        monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
+        monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch, lambda: relays.trouble)
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
         with (
             monitor.interruptible(),
@@ -107,6 +110,7 @@ def run(
                 for index in range(count)
             ]
             monitor.follow(futures, started)
+        relays.close()
     table = SliceTable.sum_of(monitor.tables)
     return Run(
         id=run_id,
@@ -124,6 +128,7 @@ def run(
         warnings=(
             *monitor.warnings,
             *scheduler.troubles,
+            *relays.warnings,
             *_httpx_warning(monitor.worker_seconds),
             *filter(None, [journey_errors(monitor.worker_seconds)]),
             *advice(table.labels(), table.outcomes),
@@ -133,7 +138,7 @@ def run(
         groups=target.groups,
         ended=monitor.ended,
         ended_at=monitor.ended_at,
-        facts={**machine.facts(), **_clock(target)},
+        facts={**machine.facts(), **_clock(target), **relays.facts},
     )
 
 

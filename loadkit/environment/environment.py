@@ -22,7 +22,7 @@ from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.structuring import example_of, structure
-from loadkit.target import Account, Address, Target
+from loadkit.target import Account, Address, NetworkPath, Target
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model
 
@@ -194,6 +194,10 @@ class Environment:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             processes=self._processes(references.facts),
+            regions={
+                name: NetworkPath(region.latency, region.jitter, region.loss)
+                for name, region in settings.regions.items()
+            },
         )
 
     def _processes(self, facts: Mapping[str, Any]) -> tuple[int, ...]:
