@@ -155,6 +155,7 @@ class _End(asyncio.Protocol):
         "_has_ended",
         "_is_closed",
         "_is_held",
+        "_open_ends",
         "_transport",
         "_was_given_end",
         "inward",
@@ -164,8 +165,12 @@ class _End(asyncio.Protocol):
 
     other: "_End"
 
-    def __init__(self, outward: Line, inward: Line) -> None:
-        """Connect the socket with the line that it feeds, and the line that it ends."""
+    def __init__(self, outward: Line, inward: Line, open_ends: "set[_End]") -> None:
+        """Connect the socket with the line that it feeds, and the line that it ends.
+
+        It is among `open_ends` while the socket is open.
+        """
+        self._open_ends = open_ends
         self.outward, self.inward = outward, inward
         outward.source = inward.sink = self
         self._transport: asyncio.Transport | None = None
@@ -178,6 +183,7 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
+        self._open_ends.add(self)
         if self._is_closed:
             self._transport.abort()
             return
@@ -196,6 +202,7 @@ class _End(asyncio.Protocol):
 
     def connection_lost(self, _problem: Exception | None) -> None:
         """See `asyncio.Protocol`. A reset ends both directions."""
+        self._open_ends.discard(self)
         is_ours, self._is_closed = self._is_closed, True
         self.inward.is_blocked = True
         if not is_ours:
@@ -267,6 +274,8 @@ class Relay:
         self._random = choices
         self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._ends: set[_End] = set()
+        """Those whose socket is open."""
         self.connections = 0
         """Connections accepted so far."""
 
@@ -278,16 +287,20 @@ class Relay:
         return port
 
     def close(self) -> None:
-        """Accept no further connection."""
+        """Accept no further connection, and reset those that are open."""
         if self._server is not None:
             self._server.close()
+        for task in self._connecting:
+            task.cancel()
+        for end in tuple(self._ends):
+            end.reset()
 
     def _accept(self) -> _End:
         self.connections += 1
         path, due_times = self._path, self._due_times
         up = Line(Direction(path, self._random, monotonic() + path.latency), due_times)
         down = Line(Direction(path, self._random), due_times)
-        user, service = _End(up, down), _End(down, up)
+        user, service = _End(up, down, self._ends), _End(down, up, self._ends)
         user.other, service.other = service, user
         task = asyncio.get_running_loop().create_task(self._connect(user, service))
         self._connecting.add(task)
