@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadkit.tables import DataTable
+
 __all__ = [
     "Account",
     "Address",
@@ -169,6 +171,8 @@ class Target:
     Empty where they are not stated: the engine then looks for them behind `base`."""
     regions: Mapping[str, NetworkPath] = field(default_factory=dict)
     """The networks of the regions, by name. Users of other regions connect directly."""
+    tables: Mapping[str, DataTable] = field(default_factory=dict)
+    """The tables of test data by name."""
     relays: Mapping[tuple[str, str, int], tuple[str, int]] = field(default_factory=dict)
     """Where users of a region connect instead of a host and port; empty without a running relay.
 

@@ -18,6 +18,7 @@ from loadkit.environment.control import Control
 from loadkit.environment.settings import (
     Accounts,
     ActionCommand,
+    Data,
     Hosts,
     Measure,
     Messages,
@@ -241,6 +242,7 @@ def test_all_tables_are_looked_at() -> None:
         Measure,
         MixRow,
         Messages,
+        Data,
         Region,
         ActionCommand,
     }

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -15,13 +16,14 @@ from loadkit.environment.environment import load
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
-from loadkit.recording.ending import EndingKind
+from loadkit.recording.ending import Ending, EndingKind
 from loadkit.recording.slices import Kind, label_series, region_series
 from loadkit.target import NetworkPath, Target
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
+from tests import builders
 from tests.bad_servers import always_says, in_a_thread
-from tests.builders import judge, response_time
+from tests.builders import judge, response_time, run_of, samples_of, worker_seconds_of
 from tests.virtual_time import plan_of
 
 ROOT = Path(__file__).parent.parent
@@ -144,3 +146,21 @@ def test_the_relay_ends_with_the_run() -> None:
             (process,) = relays_here()
             assert list(relays.target.relays) == [("Asia", "127.0.0.1", int(server.base.rpartition(":")[2]))]
         assert not process.is_running()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [Ending(EndingKind.RELAY_DIED, "exit code -9"), Ending(EndingKind.ROWS_USED_UP, 'the table "x" has …')],
+)
+@pytest.mark.parametrize("seconds", [0.02, 2.0])
+def test_a_run_that_its_own_relay_or_data_ended_neither_passes_nor_fails(
+    ending: Ending, seconds: float
+) -> None:
+    starts = np.arange(0, 40, 0.02)
+    samples = samples_of(starts, np.full(len(starts), seconds))
+    cut = run_of(
+        samples, builders.plan_of(60), worker_seconds=worker_seconds_of(40), ended=ending, ended_at=40.0
+    )
+    verdict = judge(response_time(), cut)
+    assert verdict.status is Status.INVALID
+    assert str(ending) in verdict.reason

@@ -17,6 +17,7 @@ from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
 from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.users.data import NO_ROWS, used_up
 from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
@@ -122,6 +123,10 @@ class RunMonitor:
             self.worker_seconds.append(message.worker_second)
             self.idle_intervals[message.worker] += message.idle_intervals
             self._live_stats.add(message)
+            for counts in message.worker_second.counts.values():
+                for name in counts:
+                    if name.startswith(NO_ROWS):
+                        self._end(Ending(EndingKind.ROWS_USED_UP, used_up(name.removeprefix(NO_ROWS))))
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
 

@@ -27,6 +27,7 @@ from loadkit.recording.stalls import common
 from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
+from loadkit.users.data import require_rows
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
@@ -172,6 +173,7 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         is_closed = population.workload.model is Model.CLOSED
         initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
     AccountPool(target, all_users.accounts).require(initial)
+    require_rows(plan, target.tables, parts.data)
     return parts.arrives
 
 

@@ -15,13 +15,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Hosts, Measure, Observer, Settings
+from loadkit.environment.settings import Accounts, ActionCommand, Data, Hosts, Measure, Observer, Settings
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.base import ObserverSettings
 from loadkit.observers.machine import HostFigure
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.structuring import example_of, structure
+from loadkit.tables import DataTable, scan
 from loadkit.target import Account, Address, NetworkPath, Target
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model
@@ -194,6 +195,7 @@ class Environment:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             processes=self._processes(references.facts),
+            tables={name: references.table(name, data) for name, data in settings.data.items()},
             regions={
                 name: NetworkPath(region.latency, region.jitter, region.loss)
                 for name, region in settings.regions.items()
@@ -353,6 +355,18 @@ class _References:
         # The file may also belong to another program, which needs other keys.
         return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
 
+    def table(self, name: str, stated: Data) -> DataTable:
+        """A table of test data. Errors repeat no value of the file."""
+        file = self.file(f"data.{name}.file", stated.file)
+        if not file:
+            raise self._error(f"data.{name}.file", stated.file, "it is empty", 'file = "data/products.csv"')
+        try:
+            return scan(name, Path(file), stated.per, repeat=stated.repeat)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"environments/{self.environment.file.name}: data.{name}: {error}"
+            ) from None
+
     def _error(self, path: str, stated: str | Address, trouble: str, example: str = "") -> ConfigurationError:
         text = stated.reveal() if isinstance(stated, Address) else stated
         is_reference = text.partition(":")[0] in {"env", "control"}
@@ -376,6 +390,8 @@ def _example(path: str) -> str:
     """An example value of a setting, as in the file."""
     kind: type = Settings
     *tables, name = path.split(".")
+    if tables[:1] == ["data"]:
+        return example_of(Data, name).partition(" = ")[2]
     for table in tables:
         kind = {"accounts": Accounts, "observer": Observer}[table]
     return example_of(kind, name).partition(" = ")[2]

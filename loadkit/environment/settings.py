@@ -16,6 +16,7 @@ from loadkit.target import Address
 __all__ = [
     "Accounts",
     "ActionCommand",
+    "Data",
     "Hosts",
     "Measure",
     "Messages",
@@ -116,6 +117,18 @@ class MixRow:
     """In proportion to the other rows: percent, or any other numbers."""
     region: Annotated[str, Stated('"Europe"')] = ""
     """The region of these users: their operations also count to it, and have its network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """``[data.NAME]``: a table of test data for journeys."""
+
+    file: Annotated[str, Stated('"data/products.csv"')]
+    """Path from the project's root, or a reference. ``.csv`` has a header; others are JSON lines."""
+    per: Annotated[Literal["user", "operation"], Stated('"operation"')] = "user"
+    """What takes a row of its own."""
+    repeat: Annotated[bool, Stated("true")] = False
+    """Do rows begin again after the last one? Else too few of them are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +266,10 @@ class Settings:
     # --- how the users reach the service
 
     accounts: Annotated[Accounts | None, Stated('{ file = "accounts.json" }', what="a table")] = None
+    data: Mapping[str, Annotated[Data, Stated('{ file = "data/products.csv" }')]] = field(
+        default_factory=dict
+    )
+    """Tables of test data, by the name that journeys use."""
     share_accounts: Annotated[bool, Stated("true")] = False
     """May two users have the same account?"""
     regions: Mapping[str, Annotated[Region, Stated("{ latency = 0.08, jitter = 0.005, loss = 0.001 }")]] = (

@@ -32,6 +32,8 @@ class Journey:
     """The role that its user's account must have; "" for any."""
     uses: tuple[str, ...] = ("http",)
     """The protocols that it uses: names of drivers, which are attributes of its user."""
+    data: tuple[str, ...] = ()
+    """The tables of test data that it uses: names of the environment's ``[data]``."""
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:
         """Run it once; a journey can be part of another."""
@@ -44,7 +46,7 @@ class Journey:
 
 
 def journey(
-    title: str, role: str = "", uses: tuple[str, ...] = ("http",)
+    title: str, role: str = "", uses: tuple[str, ...] = ("http",), data: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Awaitable[None]]], Journey]:
     """Make a coroutine function a journey.
 
@@ -52,9 +54,10 @@ def journey(
         title: its name in sentences.
         role: the role that its user's account must have; "" for any.
         uses: the protocols that it uses, which are attributes of its user: ("http",).
+        data: the tables of test data that it uses: ("products",) for `user.data.next("products")`.
 
     """
-    return lambda function: Journey(title, function, role, uses)
+    return lambda function: Journey(title, function, role, uses, data)
 
 
 @journey("fetch")
