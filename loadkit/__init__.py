@@ -11,6 +11,7 @@ low to high. Each imports only those above it in this list, and no two modules i
 - `recording`: from a sample to a run on disk, and back
 - `drivers`: one per protocol, and the fake driver
 - `users`: virtual users, their journeys and their load; authors of journeys import `journey`
+- `network`: the relay that gives users of a region its latency, jitter and loss
 - `environment`: environment files, the control command, the lock, the preflight
 - `planning`: from sentences to a plan
 - `engine`: workers that execute a plan

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadkit.tables import DataTable
+
 __all__ = [
     "Account",
     "Address",
     "DatabaseUse",
+    "NetworkPath",
     "Secret",
     "Target",
     "is_loopback",
@@ -139,6 +142,18 @@ class DatabaseUse:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkPath:
+    """The network between the users of a region and the service."""
+
+    latency: float
+    """Mean round trip in seconds, as `ping` shows it; half of it in each direction."""
+    jitter: float = 0.0
+    """Standard deviation of the round trip in seconds, the "mdev" of `ping`."""
+    loss: float = 0.0
+    """Ratio 0-1 of the packets of each direction that are lost, and sent again later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A service that may be loaded, with what the engine needs for it."""
 
@@ -188,6 +203,14 @@ class Target:
     """Ids of processes of this machine that, with their descendants, are the service's parts.
 
     Empty where they are not stated: the engine then looks for them behind `base`."""
+    regions: Mapping[str, NetworkPath] = field(default_factory=dict)
+    """The networks of the regions, by name. Users of other regions connect directly."""
+    tables: Mapping[str, DataTable] = field(default_factory=dict)
+    """The tables of test data by name."""
+    relays: Mapping[tuple[str, str, int], tuple[str, int]] = field(default_factory=dict)
+    """Where users of a region connect instead of a host and port; empty without a running relay.
+
+    The keys are a region, the service's host, and its port."""
 
     @property
     def shares_clock(self) -> bool:

@@ -105,6 +105,11 @@ def mix_of_users(context: Any) -> None:
     context.draft.share(*_table(context))
 
 
+@given("the users are spread over {regions}")
+def regions(context: Any, names: tuple[str, ...]) -> None:
+    context.draft.spread(names)
+
+
 @given("each user thinks for {think}")
 def think_time(context: Any, think: Think) -> None:
     context.draft.think_for(think)

@@ -14,6 +14,10 @@ WORDS = {
     "worker 0 failed: ValueError: no: it is\nnone": Ending(
         EndingKind.WORKER_FAILED, "worker 0: ValueError: no: it is\nnone"
     ),
+    "the network relay of the regions died: exit code -9": Ending(EndingKind.RELAY_DIED, "exit code -9"),
+    'the table "x" has no rows left; expected more of them': Ending(
+        EndingKind.ROWS_USED_UP, 'the table "x" has no rows left; expected more of them'
+    ),
     "the workers did not end": Ending(EndingKind.WORKERS_STUCK),
 }
 

@@ -18,12 +18,14 @@ from loadkit.environment.control import Control
 from loadkit.environment.settings import (
     Accounts,
     ActionCommand,
+    Data,
     Database,
     Hosts,
     Measure,
     Messages,
     MixRow,
     Observer,
+    Region,
     Settings,
 )
 from loadkit.errors import ConfigurationError, NotAllowedError
@@ -103,7 +105,18 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
         ('database = "x"', 'database = "x": expected a table, such as database = { dsn = "env:STAGING_DATABASE" }'),
         ('[database]\ndsn = "env:X"\nrecord = 2', 'database.record: unknown key; did you mean records? expected such as records = "metric_events"'),
         ('[database]\ndsn = "env:X"\nrecords = "events; DROP"', 'database.records = "events; DROP": expected the name of a table, such as records = "metric_events"'),
-        ("regions = []", "regions: unknown key; known: base, "),
+        ("regions = []", "regions = []: expected a table"),
+        ("[regions]\nAsia = { jitter = 0.1 }", "regions.Asia.latency: missing; expected such as latency = 0.08"),
+        (
+            '[regions]\nAsia = { latency = "80 ms" }',
+            'regions.Asia.latency = "80 ms": expected a number of seconds above 0, such as latency = 0.08',
+        ),
+        (
+            "[regions]\nAsia = { latency = 0.1, jiter = 0 }",
+            "regions.Asia.jiter: unknown key; did you mean jitter? expected such as jitter = 0.005",
+        ),
+        ("[regions]\nAsia = { latency = 0.1, jitter = 0.2 }", "regions.Asia: jitter = 0.2: expected at most the"),
+        ("[regions]\nAsia = { latency = 0.1, loss = 1 }", "regions.Asia: loss = 1: expected a ratio below 1, such"),
         ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),
         ('load_allowed = "true"', 'load_allowed = "true": expected true or false, such as load_allowed = true'),
         ('hold = "5 minutes"', 'hold = "5 minutes": expected a number of seconds above 0, such as hold = 300'),
@@ -234,6 +247,8 @@ def test_all_tables_are_looked_at() -> None:
         Measure,
         MixRow,
         Messages,
+        Data,
+        Region,
         ActionCommand,
     }
 

@@ -35,6 +35,23 @@ def summary_of(run):
     return figures | {"verdicts": [verdict_json(verdict) for verdict in verdicts]}
 
 
+def test_a_run_with_regions_has_their_figures_and_a_table_of_them():
+    samples = [
+        *samples_of(np.linspace(0, 59, 100), np.full(100, 0.1), region="Asia"),
+        *samples_of(np.linspace(0, 59, 50), np.full(50, 0.02), outcome="status 500", region="Europe"),
+    ]
+    evidence = Evidence(run_of(samples, plan_of(60), worker_seconds=worker_seconds_of(60)))
+    figures = summarise(evidence)
+    assert {name: each["operations"] for name, each in figures["by_region"].items()} == {
+        "Asia": 100,
+        "Europe": 50,
+    }
+    assert figures["by_region"]["Europe"]["failures_by_kind"] == {"status 500": 50}
+    told = [line.split() for line in table.lines(evidence, figures, [])]
+    assert ["by", "region", "operations", "errors", "median", "p95"] in told
+    assert ["Asia", "100", "0", "%", "100", "ms", "100", "ms"] in told
+
+
 @pytest.mark.parametrize(
     "run",
     [

@@ -47,6 +47,8 @@ GIVEN = [
     'the load follows the "peak hour" curve',
     'the load follows the "peak hour" curve over 10 minutes',
     "the users are",
+    "the users are spread over Europe, Asia and America",
+    "the users are spread over Asia",
     "each user thinks for 1 to 3 seconds",
     "each user thinks for 0.3 to 1.3 seconds",
     "each user thinks for 2 seconds",

@@ -19,6 +19,7 @@ from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import Writes
+from loadkit.users.data import NO_ROWS, used_up
 from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
@@ -40,6 +41,8 @@ class RunMonitor:
     """Ends the load when set."""
     watch: Callable[[Progress], None] | None
     """Called once a second with the progress."""
+    trouble: Callable[[], Ending] = lambda: COMPLETE
+    """Why the load must end although all workers are well; `COMPLETE` for no reason."""
     tables: list[bytes] = field(default_factory=list)
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
@@ -127,6 +130,10 @@ class RunMonitor:
             if message.writes:
                 self.writes.append(message.writes)
             self._live_stats.add(message)
+            for counts in message.worker_second.counts.values():
+                for name in counts:
+                    if name.startswith(NO_ROWS):
+                        self._end(Ending(EndingKind.ROWS_USED_UP, used_up(name.removeprefix(NO_ROWS))))
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
 
@@ -145,6 +152,8 @@ class RunMonitor:
         """The reason to end now; `COMPLETE` if there is none."""
         if self.stop.is_set() or self._is_interrupted:
             return INTERRUPTED
+        if (trouble := self.trouble()) != COMPLETE:
+            return trouble
         for index, future in enumerate(futures):
             error = future.exception() if future.done() else None
             if isinstance(error, LoadkitError) and now < self._started + 1.0:

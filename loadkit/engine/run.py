@@ -17,6 +17,7 @@ from loadkit.engine.executors import interrupts_held_back, results_of, worker_pr
 from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
+from loadkit.engine.relays import relayed
 from loadkit.engine.service_clock import clock_facts, service_offset
 from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, require_answer
@@ -31,6 +32,7 @@ from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journe
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
+from loadkit.users.data import require_rows
 from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
@@ -91,6 +93,8 @@ def run(
     least_lead = _LEAST_LEAD if executor is None else _FOREIGN_LEAD
     require_answer(target)
     with ExitStack() as stack:
+        relays = stack.enter_context(relayed(plan, target))
+        target = relays.target
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         arrives = _prepare(plan, target, root, executor, count)
@@ -101,7 +105,7 @@ def run(
         if offset is not None:
             target = replace(target, clock_offset=offset.seconds)
         channel = stack.enter_context(LocalChannel(count))
-        monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch)
+        monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch, lambda: relays.trouble)
         # Its first reading is the base of what the statistics gain, so it comes before the load.
         stack.enter_context(database or nullcontext())
         started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
@@ -122,6 +126,7 @@ def run(
                 for index in range(count)
             ]
             monitor.follow(futures, started)
+        relays.close()
     table = SliceTable.sum_of(monitor.tables)
     return Run(
         id=run_id,
@@ -143,6 +148,7 @@ def run(
         warnings=(
             *monitor.warnings,
             *scheduler.troubles,
+            *relays.warnings,
             *_httpx_warning(monitor.worker_seconds),
             *filter(None, [journey_errors(monitor.worker_seconds)]),
             *advice(table.labels(), table.outcomes),
@@ -157,6 +163,7 @@ def run(
             **machine.facts(),
             **clock_facts(target, offset),
             **_database(target),
+            **relays.facts,
             **({"trace_url": target.trace_url} if target.trace_url else {}),
         },
     )
@@ -201,6 +208,7 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         is_closed = population.workload.model is Model.CLOSED
         initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
     AccountPool(target, all_users.accounts).require(initial)
+    require_rows(plan, target.tables, parts.data)
     return parts.arrives
 
 

@@ -17,6 +17,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target
+from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of
 from loadkit.users.journey import Arrive, Journey, fetch
 from loadkit.users.lifecycle import Lifecycle
@@ -82,7 +83,9 @@ async def try_users(
     tenants = account_pool_of(plan, shard.target, journeys).of_each_tenant(
         earlier_of(plan, journeys)[1].accounts
     )
-    context = WorkerContext(plan, clock, drivers, Recorder(0, clock.now()), pacer, shard.run_id, tenants)
+    data = WorkerData(tables_of(journeys, shard.target.tables))
+    recorder = Recorder(0, clock.now())
+    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     end = clock.now() + _ALL_SECONDS
     try:
         for driver in drivers:
@@ -94,6 +97,7 @@ async def try_users(
             finally:
                 user.close()
     finally:
+        data.close()
         pacer.close()
         for driver in drivers:
             await driver.close()

@@ -28,6 +28,7 @@ from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier
 from loadkit.users.closed_load import ClosedLoad
+from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of, resolve
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.open_load import OpenLoad
@@ -91,6 +92,8 @@ class Parts:
 
     roles: tuple[tuple[str, ...], ...]
     """For each population, the role that each journey of its mix requires."""
+    data: tuple[tuple[tuple[str, ...], ...], ...]
+    """For each population, the tables that each journey of its mix uses."""
     arrives: bool
     """Do users prepare first (does the package have an ``arrive``)?"""
 
@@ -106,7 +109,8 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
     arrive = arrival_of(package, root)
     _allow_files_for(plan, protocols_of(journeys, arrive), workers)
     roles = tuple(tuple(journey.seat for journey in mix) for mix in journeys)
-    return Parts(roles, arrive is not None)
+    data = tuple(tuple(journey.data for journey in mix) for mix in journeys)
+    return Parts(roles, data, arrive is not None)
 
 
 def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
@@ -211,7 +215,8 @@ async def run_users(
     recorder = Recorder(shard.index, origin, clock_offset, counts_populations=len(plan.populations) > 1)
     pacer = Pacer(clock, alarm_of)
     tenants = account_pool.of_each_tenant(_accounts_of_closed(plan, journeys))
-    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants)
+    data = WorkerData(tables_of(journeys, shard.target.tables), shard.index, shard.of)
+    context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     loads: list[ClosedLoad | OpenLoad] = []
     for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
         load_type = ClosedLoad if population.workload.model is Model.CLOSED else OpenLoad
@@ -231,6 +236,7 @@ async def run_users(
         await asyncio.wait((lag, users))
         recorder.unwatch_collector()
         pacer.close()
+        data.close()
     emit(recorder.report(_gauges(drivers), context.writes.drain(is_final=True)))
     for driver in drivers:
         await driver.close()

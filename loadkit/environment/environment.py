@@ -17,7 +17,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from loadkit.criterion import KEY_QUERIES
 from loadkit.environment.control import Control
-from loadkit.environment.settings import Accounts, ActionCommand, Database, Hosts, Measure, Observer, Settings
+from loadkit.environment.settings import (
+    Accounts,
+    ActionCommand,
+    Data,
+    Database,
+    Hosts,
+    Measure,
+    Observer,
+    Settings,
+)  # fmt: skip
 from loadkit.errors import ConfigurationError, NotAllowedError
 from loadkit.observers.base import ObserverSettings
 from loadkit.observers.machine import HostFigure
@@ -25,7 +34,8 @@ from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import Reading
 from loadkit.queries import Query, read_queries
 from loadkit.structuring import example_of, structure
-from loadkit.target import Account, Address, DatabaseUse, Target, is_loopback
+from loadkit.tables import DataTable, scan
+from loadkit.target import Account, Address, DatabaseUse, NetworkPath, Target, is_loopback
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model
 
@@ -206,6 +216,11 @@ class Environment:
             read_timeout=settings.read_timeout,
             clock=settings.messages.clock if settings.messages else "",
             processes=self._processes(references.facts),
+            tables={name: references.table(name, data) for name, data in settings.data.items()},
+            regions={
+                name: NetworkPath(region.latency, region.jitter, region.loss)
+                for name, region in settings.regions.items()
+            },
         )
 
     def _groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -420,6 +435,18 @@ class _References:
         # The file may also belong to another program, which needs other keys.
         return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
 
+    def table(self, name: str, stated: Data) -> DataTable:
+        """A table of test data. Errors repeat no value of the file."""
+        file = self.file(f"data.{name}.file", stated.file)
+        if not file:
+            raise self._error(f"data.{name}.file", stated.file, "it is empty", 'file = "data/products.csv"')
+        try:
+            return scan(name, Path(file), stated.per, repeat=stated.repeat)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"environments/{self.environment.file.name}: data.{name}: {error}"
+            ) from None
+
     def _error(self, path: str, stated: str | Address, trouble: str, example: str = "") -> ConfigurationError:
         text = stated.reveal() if isinstance(stated, Address) else stated
         is_reference = text.partition(":")[0] in {"env", "control"}
@@ -444,6 +471,8 @@ def _example(path: str) -> str:
     """An example value of a setting, as in the file."""
     kind: type = Settings
     *tables, name = path.split(".")
+    if tables[:1] == ["data"]:
+        return example_of(Data, name).partition(" = ")[2]
     for table in tables:
         kind = {"accounts": Accounts, "observer": Observer, "database": Database}[table]
     return example_of(kind, name).partition(" = ")[2]

@@ -17,6 +17,7 @@ from loadkit.target import Address
 __all__ = [
     "Accounts",
     "ActionCommand",
+    "Data",
     "Database",
     "Hosts",
     "Measure",
@@ -24,6 +25,7 @@ __all__ = [
     "Mix",
     "MixRow",
     "Observer",
+    "Region",
     "Settings",
 ]
 
@@ -120,7 +122,39 @@ class MixRow:
     share: Annotated[float, Stated("40", above=0)]
     """In proportion to the other rows: percent, or any other numbers."""
     region: Annotated[str, Stated('"Europe"')] = ""
-    """A region to which the operations of these users also count."""
+    """The region of these users: their operations also count to it, and have its network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """``[data.NAME]``: a table of test data for journeys."""
+
+    file: Annotated[str, Stated('"data/products.csv"')]
+    """Path from the project's root, or a reference. ``.csv`` has a header; others are JSON lines."""
+    per: Annotated[Literal["user", "operation"], Stated('"operation"')] = "user"
+    """What takes a row of its own."""
+    repeat: Annotated[bool, Stated("true")] = False
+    """Do rows begin again after the last one? Else too few of them are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The network between the users of a region and the service; a relay on this machine adds it."""
+
+    latency: Annotated[float, Stated("0.08", unit="seconds", above=0)]
+    """Seconds of a round trip on average, as `ping` shows it."""
+    jitter: Annotated[float, Stated("0.005", unit="seconds", at_least=0)] = 0.0
+    """Seconds of its standard deviation: "mdev" of `ping`."""
+    loss: Annotated[float, Stated("0.001", what="a ratio of at least 0, below 1", at_least=0)] = 0.0
+    """Ratio of the packets that are lost in each direction."""
+
+    def __post_init__(self) -> None:
+        if self.jitter > self.latency:
+            raise ValueError(
+                f"jitter = {self.jitter:g}: expected at most the latency, {self.latency:g}, such as jitter = 0.005"
+            )
+        if self.loss >= 1:
+            raise ValueError(f"loss = {self.loss:g}: expected a ratio below 1, such as loss = 0.001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +342,16 @@ class Settings:
     # --- how the users reach the service
 
     accounts: Annotated[Accounts | None, Stated('{ file = "accounts.json" }', what="a table")] = None
+    data: Mapping[str, Annotated[Data, Stated('{ file = "data/products.csv" }')]] = field(
+        default_factory=dict
+    )
+    """Tables of test data, by the name that journeys use."""
     share_accounts: Annotated[bool, Stated("true")] = False
     """May two users have the same account?"""
+    regions: Mapping[str, Annotated[Region, Stated("{ latency = 0.08, jitter = 0.005, loss = 0.001 }")]] = (
+        field(default_factory=dict)
+    )
+    """The network of the users of a region, by the region's name."""
     timeout: Annotated[float, Stated("10", unit="seconds", above=0)] = 10.0
     """Seconds for a whole request; a longer request fails."""
     connect_timeout: Annotated[float, Stated("3", unit="seconds", above=0)] = math.inf

@@ -233,6 +233,11 @@ def _records(text: str) -> float:
     return number(digits) * _MULTIPLES[multiple] if multiple in _MULTIPLES else number(text)
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    """The names of a list: "Europe, Asia and America"."""
+    return tuple(re.split(r", and |, | and ", text))
+
+
 def _unquoted(text: str) -> str:
     return text.strip('"')
 
@@ -254,6 +259,13 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("measure", _MEASURE, _measure, "a measure", "the p95 response time"),
         Parameter("scope", _SCOPE, _scope, "a scope", "of the auth endpoints"),
         Parameter("mix", _NAME, str, "a mix of the environment", "API"),
+        Parameter(
+            "regions",
+            rf"{_NAME}(?:(?:, and |, | and ){_NAME})*",
+            _listed,
+            "regions of the environment",
+            "Europe, Asia and America",
+        ),
         Parameter("journey", _QUOTED, _unquoted, "a journey in quotes", '"ingest events"'),
         Parameter("level", r"[\w-]+", str, "a level of the environment", "peak"),
         Parameter("factor", NUMBER, number, "a number", "2"),

@@ -60,6 +60,7 @@ GIVEN = (
     "the load follows the {curve} curve",
     "the load follows the {curve} curve over {duration}",
     "the users are",
+    "the users are spread over {regions}",
     "each user thinks for {think}",
     "each user starts a journey every {duration}",
     "the cache is warm",

@@ -16,6 +16,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
+from loadkit.recording.ending import EndingKind
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.timing import timing_of
@@ -28,6 +29,9 @@ __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "we
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
+
+_OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_USED_UP})
+"""Endings that the load generator caused, after which its users no longer put the stated load on."""
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -187,10 +191,13 @@ def _hidden(case: Case) -> Integers:
 def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
     """A run that ended early can still show a violated criterion, but not a satisfied one.
 
+    Without its relay, or without rows of test data, it shows neither: the service was well.
     A run that was cut short after its steady window was complete can show both.
     """
     if run.is_complete:
         return finding
+    if run.ended.kind in _OF_THE_GENERATOR and finding.status is not Status.NOT_JUDGED:
+        return finding.become(Status.INVALID, str(run.ended))
     judged = judged_phase(run.plan)
     end = judged.end if judged is not None and judged.name == window.phase else math.inf
     if run.ended_at >= end:

@@ -35,6 +35,8 @@ class PopulationDraft:
     """The rows of the users' table, with journeys by title."""
     arguments: tuple[tuple[str, str], ...] = ()
     """Keyword arguments of its journeys."""
+    regions: tuple[str, ...] = ()
+    """The regions over which its users are spread evenly."""
     connects: bool = False
     """Do its users keep a connection?"""
     delivered: float = 0.0
@@ -269,6 +271,8 @@ class Draft:
                 f"| {' | '.join(headings)} |",
                 "expected a table | share | journey | or | share | journey | region |",
             )
+        if last.regions and "region" in headings:
+            raise PhraseError("", "region", "the regions of the users were stated before")
         entries = tuple(
             MixEntry(row[1], grammar.read("share", row[0]), region=row[2] if len(row) > 2 else "")
             for row in rows
@@ -279,6 +283,17 @@ class Draft:
                 "", "share", f"the shares add up to {format_number(total * 100)}%, expected 100%"
             )
         last.shares = entries
+
+    def spread(self, regions: Sequence[str]) -> None:
+        """State the regions of the users; each has the same share of the users of each journey."""
+        last = self.last
+        _only_once(last.regions or None, "spread", "the regions of the users were stated before")
+        if any(entry.region for entry in last.shares):
+            raise PhraseError("", "spread", "the table of the users states their regions")
+        doubled = next((name for name in regions if regions.count(name) > 1), "")
+        if doubled:
+            raise PhraseError("", doubled, "it is stated twice; expected such as Europe, Asia and America")
+        last.regions = tuple(regions)
 
     def think_for(self, think: Think) -> None:
         """State the think time of a user after an answer."""

@@ -147,7 +147,7 @@ def _workload(
         stages=_stages(own, first, environment),
         mix=tuple(
             replace(_known(entry, journeys, environment), arguments=(*entry.arguments, *own.arguments))
-            for entry in mix
+            for entry in _spread(mix, own.regions or (() if own.delivered else first.regions), environment)
         ),
         think=own.think or first.think or Think(),
         is_poisson=not own.delivered,
@@ -272,6 +272,21 @@ def _mix(own: PopulationDraft, environment: Environment) -> tuple[MixEntry, ...]
     if own.journey:
         return (MixEntry(own.journey, 1.0),)
     return environment.mixes[_mix_name(own.mix, environment)] if own.mix else ()
+
+
+def _spread(mix: Sequence[MixEntry], regions: Sequence[str], environment: Environment) -> Sequence[MixEntry]:
+    """Each entry once for each region; without regions those of the mix, named as in the file."""
+    known = {name.casefold(): name for name in environment.settings.regions}
+    if not regions:
+        return [replace(entry, region=known.get(entry.region.casefold(), entry.region)) for entry in mix]
+    for region in regions:
+        if region.casefold() not in known:
+            raise ConfigurationError(unknown("region", region, environment.settings.regions, environment))
+    return [
+        replace(entry, region=known[region.casefold()], share=entry.share / len(regions))
+        for entry in mix
+        for region in regions
+    ]
 
 
 def _mix_name(name: str, environment: Environment) -> str:

@@ -27,6 +27,10 @@ class EndingKind(enum.StrEnum):
     """A worker raised an error."""
     WORKERS_STUCK = "workers stuck"
     """Workers were still running after the time by which all should have ended."""
+    ROWS_USED_UP = "rows used up"
+    """A journey needed test data, and all rows were taken."""
+    RELAY_DIED = "relay died"
+    """The process that relays the connections of regions ended, so their users lost the service."""
 
 
 _WORDS = {
@@ -36,6 +40,8 @@ _WORDS = {
     EndingKind.WORKER_DIED: re.compile(r"(worker \d+) died"),
     EndingKind.WORKER_FAILED: re.compile(r"(worker \d+) failed: (.*)", re.DOTALL),
     EndingKind.WORKERS_STUCK: re.compile("the workers did not end"),
+    EndingKind.ROWS_USED_UP: re.compile("(the table .* has no rows left; .*)", re.DOTALL),
+    EndingKind.RELAY_DIED: re.compile(r"the network relay of the regions died: (.*)", re.DOTALL),
 }
 """The text of each kind; the regex groups, joined in order, are the detail."""
 
@@ -46,7 +52,8 @@ class Ending:
 
     kind: EndingKind
     detail: str = ""
-    """Emergency stop: what failed. Dead worker: its name. Failed worker: its name and the error."""
+    """Emergency stop: what failed. Dead worker: its name. Failed worker: its name and the error.
+    Dead relay: its exit code. Rows used up: the whole sentence."""
 
     def __str__(self) -> str:
         """As text: "interrupted", "worker 1 died", "emergency stop: 6 of 10 operations …"."""
@@ -60,6 +67,10 @@ class Ending:
                 return f"{worker} failed: {error}"
             case EndingKind.WORKERS_STUCK:
                 return "the workers did not end"
+            case EndingKind.ROWS_USED_UP:
+                return self.detail
+            case EndingKind.RELAY_DIED:
+                return f"the network relay of the regions died: {self.detail}"
             case EndingKind.COMPLETE | EndingKind.INTERRUPTED:
                 return str(self.kind)
 

@@ -14,7 +14,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.health_bounds import LOOP_LAG
 from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import Run
-from loadkit.recording.slices import Kind, label_series, worker_series
+from loadkit.recording.slices import Kind, label_series, region_series, worker_series
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.recording.worker_second import DROPPED
 from loadkit.reports import database
@@ -64,7 +64,13 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         # The exact maximum of service times is not recorded; the middle of the last bucket is within 0.1 %.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
-        "by_label": _by_label(run, window, failures),
+        "by_label": _by_name(run, window, failures, _series_of_labels(run)),
+        "by_region": _by_name(
+            run,
+            window,
+            run.table.failures(_series_of_regions(run), window.start, window.end),
+            _series_of_regions(run),
+        ),
         "held": _held(evidence, window) if evidence.closed else None,
         "generator": _generator(evidence, window),
         **({} if run.database is None else {"database": database.summary(run.database)}),
@@ -89,6 +95,7 @@ def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
             }
             for result in state.checks
         },
+        "relay": run.facts.get("relay"),
         "health": state.status,
         "reasons": list(state.reasons),
     }
@@ -149,8 +156,20 @@ def _longest(histogram: Integers) -> float | None:
     return buckets.middle(int(used[-1])) if len(used) else None
 
 
-def _by_label(run: Run, window: Window, failures: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    labels = {label_series(label): label for label in run.table.labels()}
+def _series_of_labels(run: Run) -> dict[str, str]:
+    """The labels of requests by their series."""
+    return {label_series(label): label for label in run.table.labels()}
+
+
+def _series_of_regions(run: Run) -> dict[str, str]:
+    """The regions by the series of their requests; empty in a run without regions."""
+    return {region_series(region): region for region in run.table.names(region_series(""))}
+
+
+def _by_name(
+    run: Run, window: Window, failures: Mapping[str, Mapping[str, int]], labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """The figures of some series by the names of these."""
     figures: dict[str, Any] = {}
     for series, histogram in run.table.histograms(Kind.RESPONSE, labels, window.start, window.end).items():
         size, failed = int(histogram.sum()), int(histogram[FAILED])

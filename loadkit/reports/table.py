@@ -43,6 +43,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         if key != "response_time_ok" or figures["failed"]:
             rows.append(f"  {title:<16}" + "".join(f"{_time(figures[key].get(name)):>10}" for name in _TIMES))
     rows += _labels(figures["by_label"])
+    rows += _regions(figures["by_region"])
     rows += ["", f"  {_generator(figures)}", *_checks(evidence)]
     rows += [f"  note: {warning}" for warning in figures["warnings"]]
     if verdicts:
@@ -77,6 +78,21 @@ def _labels(by_label: Mapping[str, Any]) -> list[str]:
     return rows
 
 
+def _regions(by_region: Mapping[str, Any]) -> list[str]:
+    """The figures by region; nothing without regions."""
+    if not by_region:
+        return []
+    rows = ["", f"  {'by region':<46}{'operations':>12}{'errors':>10}{'median':>10}{'p95':>10}"]
+    for region, figures in by_region.items():
+        times = figures["response_time"]
+        rows.append(
+            f"  {region[:45]:<46}{format_number(figures['operations']):>12}"
+            f"{format_ratio(figures['error_rate']):>10}"
+            + "".join(f"{_time(times.get(name)):>10}" for name in ("p50", "p95"))
+        )
+    return rows
+
+
 def _generator(figures: Mapping[str, Any]) -> str:
     generator, held = figures["generator"], figures["held"]
     parts = [f"generator {generator['health']}"]
@@ -88,6 +104,11 @@ def _generator(figures: Mapping[str, Any]) -> str:
     parts.append(
         f"{format_number(generator['cpu_seconds'])} s of CPU, {format_bytes(generator['peak_memory_bytes'])}"
     )
+    if generator["relay"]:
+        parts.append(
+            f"relay of the regions {format_number(generator['relay']['cpu_seconds'])} s of CPU, "
+            f"late p99 {format_seconds(generator['relay']['late_p99'])}"
+        )
     return " · ".join(parts + list(generator["reasons"]))
 
 

@@ -33,6 +33,8 @@ class Journey:
     """The role that its user's account must have; "" for any."""
     uses: tuple[str, ...] = ("http",)
     """The protocols that it uses: names of drivers, which are attributes of its user."""
+    data: tuple[str, ...] = ()
+    """The tables of test data that it uses: names of the environment's ``[data]``."""
     tenant: str = ""
     """The tenant of its users, by plan; "" for any."""
 
@@ -52,7 +54,7 @@ class Journey:
 
 
 def journey(
-    title: str, role: str = "", uses: tuple[str, ...] = ("http",)
+    title: str, role: str = "", uses: tuple[str, ...] = ("http",), data: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Awaitable[None]]], Journey]:
     """Make a coroutine function a journey.
 
@@ -60,9 +62,10 @@ def journey(
         title: its name in sentences.
         role: the role that its user's account must have; "" for any.
         uses: the protocols that it uses, which are attributes of its user: ("http",).
+        data: the tables of test data that it uses: ("products",) for `user.data.next("products")`.
 
     """
-    return lambda function: Journey(title, function, role, uses)
+    return lambda function: Journey(title, function, role, uses, data)
 
 
 @journey("fetch")

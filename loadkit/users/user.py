@@ -17,6 +17,7 @@ from loadkit.recording.recorder import Recorder
 from loadkit.recording.timing import DELIVERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
+from loadkit.users.data import UserData, WorkerData
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
 from loadkit.workload.plan import Plan, Population
@@ -43,6 +44,8 @@ class WorkerContext:
     """An account of each tenant of the users."""
     deliveries: Deliveries = field(default_factory=Deliveries)
     """The writes of the worker's users, and whom they reached."""
+    data: WorkerData = field(default_factory=lambda: WorkerData({}))
+    """The rows of test data."""
     writes: WriteLedger = field(default_factory=WriteLedger)
     """The writes of the worker's users, and what became of them."""
 
@@ -137,6 +140,8 @@ class User:
         """Paces and records the user's operations."""
         self.writes = UserWrites(context.writes, self.meter)
         """The user's writes, which are compared with what is stored after the load."""
+        self.data = UserData(context.data, number, self.meter)
+        """Rows of test data: `data["customers"]` is the user's own, `data.next("products")` a new one."""
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
         for name, client in self._clients.items():
             setattr(self, name, client)

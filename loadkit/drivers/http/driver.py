@@ -5,6 +5,7 @@ based on Node's llhttp) reports no individual headers.
 """
 
 import asyncio
+import copy
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
@@ -59,6 +60,8 @@ class HttpDriver:
         self.host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._address = self.host
+        self._region = ""
+        """The region whose relay it connects to; "" for the service itself."""
         self.tls = context_of(target) if parts.scheme == "https" else None
         self._connect_timeout, self._read_timeout = target.connect_timeout, target.read_timeout
         self.prefix = parts.path.rstrip("/")
@@ -68,6 +71,8 @@ class HttpDriver:
         self.instance_header = target.instance_header
         self.canaries = Canaries(target.accounts)
         self.open_connections = 0
+        self._regional: dict[str, HttpDriver] = {}
+        """Drivers of regions whose users connect to a relay."""
         self.heads: dict[bytes, Head] = {}
         """Heads of complete answers with a plain body; equal bytes need no second parsing."""
 
@@ -82,7 +87,23 @@ class HttpDriver:
 
     def client(self, meter: Meter) -> HttpClient:
         """Create the client of a new user; nothing is sent yet."""
-        return HttpClient(meter, self)
+        return HttpClient(meter, self._in_region(meter.region))
+
+    def _in_region(self, region: str) -> "HttpDriver":
+        """This driver, or a copy that connects to the relay of a region; all else is the same."""
+        place = self._target.relays.get((region, self.host, self._port))
+        if place is None:
+            return self
+        found = self._regional.get(region)
+        if found is None:
+            found = self._regional[region] = copy.copy(self)
+            found.go_through(region, place)
+        return found
+
+    def go_through(self, region: str, place: tuple[str, int]) -> None:
+        """Connect to the relay of a region from now on, at an address and a port."""
+        self._region, self.open_connections = region, 0
+        self._address, self._port = place
 
     def session(self) -> "HttpSession":
         """Create the session of a new user; nothing is sent yet."""
@@ -90,7 +111,8 @@ class HttpDriver:
 
     def gauges(self) -> dict[str, float]:
         """The number of open connections."""
-        return {"connections open": float(self.open_connections)}
+        drivers = (self, *self._regional.values())
+        return {"connections open": float(sum(each.open_connections for each in drivers))}
 
     async def close(self) -> None:
         """Do nothing; connections belong to their users."""
@@ -110,7 +132,17 @@ class HttpDriver:
         return beginning.removesuffix(self._host_line)
 
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "HttpxSession":
-        """See `Driver.httpx_session`."""
+        """See `Driver.httpx_session`.
+
+        Raises:
+            ConfigurationError: the user is in a region with a relay, which httpx would pass by.
+
+        """
+        if self._region:
+            raise ConfigurationError(
+                f"a user in {self._region} calls use_httpx, which passes by the region's network; expected "
+                "the client of the load kit, or users in no region of the environment file"
+            )
         from loadkit.drivers.http.httpx_session import HttpxSession
 
         return HttpxSession(

@@ -1,6 +1,7 @@
 """WebSocket for load: the address, resolved once, and the connections of all users of a worker."""
 
 import asyncio
+import copy
 import ssl
 from dataclasses import replace
 from time import monotonic
@@ -44,7 +45,10 @@ class WebSocketDriver:
                 f'the WebSocket address "{address}" is invalid; expected one like "ws://127.0.0.1:8080"'
             ) from None
         self._shown = str(address)
-        self._address = self._uri.host
+        self._address, self._port = self._uri.host, self._uri.port
+        self._relays = target.relays
+        self._regional: dict[str, WebSocketDriver] = {}
+        """Drivers of regions whose users connect to a relay."""
         self._tls = context_of(target) if self._uri.secure else None
         self._connect_timeout = target.connect_timeout
         self._clock_offset = target.clock_offset
@@ -63,12 +67,29 @@ class WebSocketDriver:
 
     def client(self, meter: Meter) -> WebSocketClient:
         """Create the client of a new user; nothing is sent yet."""
-        return WebSocketClient(meter, self)
+        return WebSocketClient(meter, self._in_region(meter.region))
+
+    def _in_region(self, region: str) -> "WebSocketDriver":
+        """This driver, or a copy that connects to the relay of a region; all else is the same."""
+        place = self._relays.get((region, self._uri.host, self._uri.port))
+        if place is None:
+            return self
+        found = self._regional.get(region)
+        if found is None:
+            found = self._regional[region] = copy.copy(self)
+            found.go_through(place)
+        return found
+
+    def go_through(self, place: tuple[str, int]) -> None:
+        """Connect to the relay of a region from now on, at an address and a port."""
+        self.sockets = 0
+        self._address, self._port = place
 
     def gauges(self) -> dict[str, float]:
         """The number of open sockets. It also looks how far the streams are, once a second."""
         self.heads.look(monotonic())
-        return {"WebSocket sockets": float(self.sockets)}
+        drivers = (self, *self._regional.values())
+        return {"WebSocket sockets": float(sum(each.sockets for each in drivers))}
 
     async def close(self) -> None:
         """Do nothing; connections belong to their users."""
@@ -89,7 +110,7 @@ class WebSocketDriver:
                         loop, core, record, handshake.keepalive, self._lost, self._clock_offset
                     ),
                     self._address,
-                    self._uri.port,
+                    self._port,
                     ssl=self._tls,
                     server_hostname=self._uri.host if self._tls else None,
                 )

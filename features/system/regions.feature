@@ -1,0 +1,19 @@
+@system @normal
+Feature: Users in other parts of the world
+  The promise: people far away wait for the network, and for nothing more.
+
+  Background:
+    Given the normal load
+    And the users are spread over Europe, Asia and America
+    And they arrive over 30 seconds
+    And the load holds for 3 minutes
+
+  @SYS-6
+  Scenario Outline: People in <region> are answered in time
+    Then the p95 response time for users in <region> is below <limit>
+    And the error rate for users in <region> is below 1%
+    Examples:
+      | region  | limit  |
+      | Europe  | 300 ms |
+      | America | 400 ms |
+      | Asia    | 700 ms |

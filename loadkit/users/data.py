@@ -1,0 +1,198 @@
+"""Gives users rows of test data, each row once in a run.
+
+A row per user: user k of the run has row k. A row per operation: worker w of n takes the rows w, w +
+n, w + 2n … in turn. So no two workers have a row in common, and they need not speak to each other.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from loadkit.errors import ConfigurationError
+from loadkit.tables import DataTable, Row, RowReader
+from loadkit.users.meter import Meter, UserFinished
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Workload
+
+__all__ = ["NO_ROWS", "UserData", "WorkerData", "require_rows", "tables_of", "used_up"]
+
+NO_ROWS = "rows used up: "
+"""The start of the names that count users who found no row left; the rest is the table."""
+
+
+class _UsesTables(Protocol):
+    """A journey."""
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The names of its tables."""
+        ...
+
+
+class WorkerData:
+    """The rows of one worker's users."""
+
+    __slots__ = ("_index", "_of", "_readers", "_taken", "tables")
+
+    def __init__(self, tables: Mapping[str, DataTable], index: int = 0, of: int = 1) -> None:
+        """Prepare the tables that the journeys of a plan use, for worker `index` of `of`."""
+        self.tables = tables
+        self._index, self._of = index, of
+        self._readers: dict[str, RowReader] = {}
+        self._taken = dict.fromkeys(tables, 0)
+
+    def row(self, name: str, number: int) -> Row | None:
+        """A row by its number; None if there is none."""
+        table = self.tables[name]
+        if number >= table.rows:
+            if not table.repeat:
+                return None
+            number %= table.rows
+        reader = self._readers.get(name)
+        if reader is None:
+            reader = self._readers[name] = RowReader(table)
+        return reader.row(number)
+
+    def next(self, name: str) -> Row | None:
+        """The next row of this worker; None if there is none."""
+        number = self._index + self._of * self._taken[name]
+        self._taken[name] += 1
+        return self.row(name, number)
+
+    def close(self) -> None:
+        """Close the files."""
+        for reader in self._readers.values():
+            reader.close()
+
+
+class UserData:
+    """One user's test data: `user.data["customers"]`, and `user.data.next("products")`."""
+
+    __slots__ = ("_meter", "_number", "_rows")
+
+    def __init__(self, rows: WorkerData, number: int, meter: Meter) -> None:
+        self._rows = rows
+        self._number = number
+        self._meter = meter
+
+    def __getitem__(self, name: str) -> Row:
+        """The user's own row of a table with `per = "user"`, the same each time.
+
+        Raises:
+            ConfigurationError: there is no such table, or its rows are for operations.
+
+        """
+        if self._table(name).per != "user":
+            raise ConfigurationError(
+                f'the table "{name}" has a row per operation; expected user.data.next("{name}")'
+            )
+        return self._found(name, self._rows.row(name, self._number))
+
+    def next(self, name: str) -> Row:
+        """The next row of a table with `per = "operation"`; nobody else gets it in this run.
+
+        Raises:
+            ConfigurationError: there is no such table, or its rows are for users.
+
+        """
+        if self._table(name).per != "operation":
+            raise ConfigurationError(f'the table "{name}" has a row per user; expected user.data["{name}"]')
+        return self._found(name, self._rows.next(name))
+
+    def _table(self, name: str) -> DataTable:
+        table = self._rows.tables.get(name)
+        if table is None:
+            raise ConfigurationError(
+                f'no table "{name}" here: expected it in [data] of the environment file, and in the '
+                f'journey: @journey("…", data=("{name}",))'
+            )
+        return table
+
+    def _found(self, name: str, row: Row | None) -> Row:
+        if row is not None:
+            return row
+        if not self._meter.is_recorded:
+            raise ConfigurationError(used_up(name))
+        self._meter.count(NO_ROWS + name)
+        raise UserFinished
+
+
+def used_up(name: str) -> str:
+    """Why a run without further rows ends."""
+    return f'the table "{name}" has no rows left; expected more of them, or repeat = true'
+
+
+def tables_of(
+    journeys: Iterable[Iterable[_UsesTables]], tables: Mapping[str, DataTable]
+) -> dict[str, DataTable]:
+    """The tables that journeys name, as far as the environment has them."""
+    named = {name for mix in journeys for journey in mix for name in journey.data}
+    return {name: table for name, table in tables.items() if name in named}
+
+
+def require_rows(
+    plan: Plan, tables: Mapping[str, DataTable], used: Sequence[Sequence[Sequence[str]]]
+) -> None:
+    """Refuse a plan for which rows would run short.
+
+    A row per operation is an estimate: users take a row at each think time, or at each start of a
+    journey at their pace; an open load takes one at each arrival. Users without pauses take as many
+    as the service answers, so nothing is known of them.
+
+    Args:
+        plan: the plan.
+        tables: the tables of the environment.
+        used: for each population, the tables of each journey of its mix.
+
+    Raises:
+        ConfigurationError: a table does not exist, or has too few rows.
+
+    """
+    for name in dict.fromkeys(name for mix in used for journey in mix for name in journey):
+        table = tables.get(name)
+        if table is None:
+            raise ConfigurationError(
+                f'a journey uses the table "{name}", and the environment file has none; expected such as '
+                f'[data.{name}] with file = "data/{name}.csv"'
+            )
+        if table.repeat:
+            continue
+        needed, why = _needed(plan, name, table, used)
+        if needed > table.rows:
+            raise ConfigurationError(
+                f'the table "{name}" has {table.rows:,} rows, the plan needs {needed:,}: {why}; expected '
+                "more rows, or repeat = true"
+            )
+
+
+def _needed(
+    plan: Plan, name: str, table: DataTable, used: Sequence[Sequence[Sequence[str]]]
+) -> tuple[int, str]:
+    """The rows that a plan needs of a table, and how that is computed."""
+    if table.per == "user":
+        users = before = 0
+        for population, mix in zip(plan.populations, used, strict=True):
+            load = population.workload
+            if load.model is Model.CLOSED and any(name in tables for tables in mix):
+                users = before + load.most_users
+            before += load.most_users
+        return users, "one for each user"
+    operations = sum(
+        _operations(population.workload, entry.share)
+        for population, mix in zip(plan.populations, used, strict=True)
+        for entry, tables in zip(population.workload.mix, mix, strict=True)
+        if name in tables
+    )
+    return math.ceil(operations), "one for each operation, estimated from users, their pauses and the time"
+
+
+def _operations(load: Workload, share: float) -> float:
+    """The operations of a share of a load; 0 where they are not known."""
+    area = before = 0.0
+    for stage in load.stages:
+        area += stage.seconds * (before + stage.level) / 2
+        before = stage.level
+    if load.model is not Model.CLOSED:
+        return share * area
+    pause = load.pace or load.think.mean
+    return share * area / pause if pause else 0.0

@@ -1,0 +1,167 @@
+"""Users of several regions: their plan, their connections, and what a run says when the relay dies."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from loadkit.engine.relays import relayed
+from loadkit.engine.run import run
+from loadkit.environment.environment import load
+from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.planning.draft import Draft
+from loadkit.planning.plan import plan
+from loadkit.recording.ending import Ending, EndingKind
+from loadkit.recording.slices import Kind, label_series, region_series
+from loadkit.target import NetworkPath, Target
+from loadkit.users.data import used_up
+from loadkit.verdict import Status
+from loadkit.workload.workload import MixEntry, Model, Think
+from tests import builders
+from tests.bad_servers import always_says, in_a_thread
+from tests.builders import judge, response_time, run_of, samples_of, worker_seconds_of
+from tests.virtual_time import plan_of
+
+ROOT = Path(__file__).parent.parent
+ANSWERS = always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+ASIA = NetworkPath(0.08, jitter=0.004)
+JOURNEYS = {"browse": "m:browse", "buy": "m:buy"}
+
+
+def environment_in(tmp_path: Path):
+    folder = tmp_path / "environments"
+    folder.mkdir()
+    (folder / "here.toml").write_text(
+        'base = "http://x"\n[mixes]\ndefault = [{ journey = "browse", share = 3 }, { journey = "buy", share = 1 }]\n'
+        "[regions]\nEurope = { latency = 0.02 }\nAsia = { latency = 0.2 }\n"
+    )
+    return load("here", tmp_path)
+
+
+def draft_of(*regions: str) -> Draft:
+    draft = Draft()
+    draft.load(Model.CLOSED, 100)
+    draft.spread(regions)
+    return draft
+
+
+def test_users_are_spread_evenly_over_regions_within_each_journey(tmp_path: Path) -> None:
+    mix = plan(draft_of("Europe", "asia"), environment_in(tmp_path), JOURNEYS).workload.mix
+    assert [(entry.journey, entry.region, entry.share) for entry in mix] == [
+        ("m:browse", "Europe", 0.375),
+        ("m:browse", "Asia", 0.375),
+        ("m:buy", "Europe", 0.125),
+        ("m:buy", "Asia", 0.125),
+    ]
+
+
+def test_a_region_that_the_environment_does_not_have_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        plan(draft_of("Europe", "Mars"), environment_in(tmp_path), JOURNEYS)
+    assert str(caught.value) == 'no region "Mars" in environments/here.toml; there are: Asia, Europe'
+
+
+def test_regions_are_stated_once() -> None:
+    with pytest.raises(PhraseError, match="stated before"):
+        draft_of("Asia").spread(["Europe"])
+    with pytest.raises(PhraseError, match="stated twice"):
+        draft_of("Asia", "Asia")
+    with pytest.raises(PhraseError, match="stated before"):
+        draft_of("Asia").share(["share", "journey", "region"], [["100%", "browse", "Asia"]])
+
+
+MIX = tuple(MixEntry("loadkit.journey:fetch", 0.5, region) for region in ("Asia", "Nowhere"))
+
+
+def short(seconds: float = 3):
+    return plan_of(mix=MIX, level=6, seconds=seconds, think=Think(0.05, 0.15), drain=1.0)
+
+
+def relays_here() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+
+
+def test_users_of_a_region_have_its_network_and_others_connect_directly() -> None:
+    with in_a_thread(ANSWERS) as server:
+        done = run(short(), Target("t", server.base, regions={"Asia": ASIA}), root=ROOT)
+    assert done.is_complete
+    times = {
+        name: done.table.totals([region_series(name)], 0, 99)[2].sum(axis=0) for name in ("Asia", "Nowhere")
+    }
+    count, total = times["Asia"][0], times["Asia"][1]
+    assert count > 10
+    assert total / count > 0.07  # never faster than the network
+    assert times["Nowhere"][0] > 10
+    assert done.table.histograms(Kind.RESPONSE, [label_series("GET /")], 0, 99)
+    assert done.facts["regions"] == {"Asia": {"latency": 0.08, "jitter": 0.004, "loss": 0.0}}
+    assert done.facts["relay"]["connections"] == 3
+    assert done.facts["relay"]["cpu_seconds"] > 0
+    host = f"host: {server.base.removeprefix('http://')}".encode()
+    assert all(host in request.lower() for request in server.requests)
+
+
+def test_a_plan_without_users_in_a_known_region_starts_no_relay() -> None:
+    target = Target("t", "http://127.0.0.1:1", regions={"Europe": ASIA})
+    with relayed(short(), target) as relays:
+        assert relays.target is target
+        assert relays.facts == {}
+
+
+def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for each in relays_here():
+                try:
+                    if any(c.status == psutil.CONN_ESTABLISHED for c in each.net_connections("tcp")) and any(
+                        c.status == psutil.CONN_LISTEN for c in each.net_connections("tcp")
+                    ):
+                        time.sleep(2.5)  # into the load
+                        os.kill(each.pid, signal.SIGKILL)
+                        return
+                except psutil.Error:
+                    continue
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with in_a_thread(ANSWERS) as server:
+        done = run(short(30), Target("t", server.base, regions={"Asia": ASIA}), root=ROOT)
+    killer.join()
+    assert done.ended.kind is EndingKind.RELAY_DIED
+    assert str(done.ended) == "the network relay of the regions died: exit code -9"
+    verdict = judge(response_time(), done)
+    assert verdict.status in {Status.INVALID, Status.INCONCLUSIVE}
+    assert done.ended_at < 30
+
+
+def test_the_relay_ends_with_the_run() -> None:
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, regions={"Asia": ASIA})
+        with relayed(short(), target) as relays:
+            (process,) = relays_here()
+            assert list(relays.target.relays) == [("Asia", "127.0.0.1", int(server.base.rpartition(":")[2]))]
+        assert not process.is_running()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [Ending(EndingKind.RELAY_DIED, "exit code -9"), Ending(EndingKind.ROWS_USED_UP, used_up("x"))],
+)
+@pytest.mark.parametrize("seconds", [0.02, 2.0])
+def test_a_run_that_its_own_relay_or_data_ended_neither_passes_nor_fails(
+    ending: Ending, seconds: float
+) -> None:
+    starts = np.arange(0, 40, 0.02)
+    samples = samples_of(starts, np.full(len(starts), seconds))
+    cut = run_of(
+        samples, builders.plan_of(60), worker_seconds=worker_seconds_of(40), ended=str(ending), ended_at=40.0
+    )
+    verdict = judge(response_time(), cut)
+    assert verdict.status is Status.INVALID
+    assert str(ending)[1:] in verdict.reason

@@ -1,0 +1,187 @@
+"""Tables of test data: what a row is, who gets it, and when there are too few."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadkit.engine.run import run
+from loadkit.environment.environment import load
+from loadkit.errors import ConfigurationError
+from loadkit.recording.ending import EndingKind
+from loadkit.tables import DataTable, Row, RowReader, scan
+from loadkit.target import Target
+from loadkit.users.data import WorkerData, require_rows
+from loadkit.verdict import Status
+from loadkit.workload.workload import Model, Think
+from tests.bad_servers import always_says, in_a_thread
+from tests.builders import judge, response_time
+from tests.virtual_time import plan_of
+
+ROOT = Path(__file__).parent.parent
+ANSWERS = always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+
+def csv_of(folder: Path, rows: int, column: str = "sku") -> Path:
+    file = folder / "rows.csv"
+    file.write_text(f"{column},price\n" + "".join(f"a{number},{number}\n" for number in range(rows)))
+    return file
+
+
+def table_of(folder: Path, rows: int, per: str = "operation", name: str = "products", **how) -> DataTable:
+    column = "sku" if per == "operation" else "id"
+    return scan(name, csv_of(folder, rows, column), per, repeat=how.get("repeat", False))
+
+
+def test_rows_are_found_by_their_number_in_any_order(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 5000)
+    assert (table.rows, len(table.offsets), table.columns) == (5000, 5, ("sku", "price"))
+    reader = RowReader(table)
+    for number in (0, 1, 4999, 999, 1000, 2500, 2499, 3, 0):
+        assert reader.row(number) == {"sku": f"a{number}", "price": str(number)}
+    reader.close()
+
+
+def test_json_lines_keep_their_types(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"n": number, "tags": ["x"]}) + "\n" for number in range(3)) + "\n\n")
+    reader = RowReader(scan("x", file, "user", repeat=False))
+    assert reader.row(2) == {"n": 2, "tags": ["x"]}
+    reader.close()
+
+
+def test_quoted_fields_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes('\N{BOM}name,note\r\n"Ann, B.","says ""hi"""\r\n'.encode())
+    reader = RowReader(scan("x", file, "user", repeat=False))
+    assert reader.row(0) == {"name": "Ann, B.", "note": 'says "hi"'}
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "sku,price\na1,1\nsecret\n", "a.csv:3: it has 1 fields; expected 2, as the header: sku, price"),
+        ("a.csv", "sku,sku\n1,2\n", "a.csv:1: expected a header of different column names, such as sku,price"),
+        ("a.csv", "sku,price\n", "a.csv: it has no rows; expected one in each line"),
+        ("a.csv", 'sku\n"secret\n', "a.csv:2: its quotes do not match; expected each row in one line"),
+        ("a.csv", "sku\na\n\nb\n", "a.csv:3: the line is empty; expected a row"),
+        ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: it is not a JSON object; expected one in each line, such as "),
+        ("a.jsonl", '{"a": secret}\n', "a.jsonl:1: it is not a JSON object; expected one in each line, such as "),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong_is_one_line_without_its_values(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        scan("x", tmp_path / name, "user", repeat=False)
+    assert str(caught.value).startswith(said)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_row_prints_without_its_values() -> None:
+    assert f"{Row(sku='secret')} {Row(sku='secret')!r}" == "{'sku': ***} {'sku': ***}"
+
+
+@given(rows=st.integers(1, 40), of=st.integers(1, 4), turns=st.lists(st.integers(0, 3), max_size=60))
+def test_no_two_operations_of_all_workers_have_a_row_in_common(tmp_path_factory, rows, of, turns) -> None:
+    table = table_of(tmp_path_factory.mktemp("data"), rows)
+    workers = [WorkerData({"products": table}, index, of) for index in range(of)]
+    taken = [workers[turn % of].next("products") for turn in turns]
+    found = [row["sku"] for row in taken if row is not None]
+    assert len(set(found)) == len(found)
+    for worker in workers:
+        worker.close()
+
+
+def test_repeated_rows_begin_again(tmp_path: Path) -> None:
+    worker = WorkerData({"products": table_of(tmp_path, 3, repeat=True)})
+    assert [worker.next("products")["sku"] for _ in range(5)] == ["a0", "a1", "a2", "a0", "a1"]
+    worker.close()
+
+
+def plan(journey: str, level: float = 10, seconds: float = 60, **rest):
+    return plan_of(f"tests.data_journeys:{journey}", level=level, seconds=seconds, **rest)
+
+
+@pytest.mark.parametrize(
+    ("rows", "per", "load", "said"),
+    [
+        (9, "user", plan("x"), 'the table "t" has 9 rows, the plan needs 10: one for each user; expected more'),
+        (10, "user", plan("x"), ""),
+        (749, "operation", plan("x"), 'the table "t" has 749 rows, the plan needs 750: one for each operation, '),
+        (750, "operation", plan("x"), ""),
+        (599, "operation", plan("x", model=Model.REQUESTS), 'the table "t" has 599 rows, the plan needs 600: '),
+        (120, "operation", plan("x", pace=5.0), ""),
+        (1, "operation", plan("x", think=Think(0, 0)), ""),
+    ],
+)  # fmt: skip
+def test_too_few_rows_are_refused_with_how_many_and_why(tmp_path: Path, rows, per, load, said) -> None:
+    tables = {"t": table_of(tmp_path, rows, per)}
+    if not said:
+        require_rows(load, tables, [[["t"]]])
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        require_rows(load, tables, [[["t"]]])
+    assert str(caught.value).startswith(said)
+    require_rows(load, {"t": table_of(tmp_path, rows, per, repeat=True)}, [[["t"]]])
+
+
+def test_a_table_that_the_environment_does_not_have_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r'uses the table "t", and the environment file has none'):
+        require_rows(plan("x"), {}, [[["t"]]])
+
+
+def test_a_run_gives_each_operation_of_each_worker_a_row_of_its_own(tmp_path: Path) -> None:
+    load = plan("sell", level=6, seconds=2, think=Think(0.05, 0.15), drain=1.0)
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, tables={"products": table_of(tmp_path, 5000)})
+        done = run(load, target, root=ROOT, workers=2)
+    assert done.is_complete
+    asked = [request.split()[1] for request in server.requests if b"/products/" in request]
+    _, *in_run = asked  # the first one was the trial
+    assert len(in_run) > 20
+    assert len(set(in_run)) == len(in_run)
+
+
+def test_a_user_keeps_its_own_row(tmp_path: Path) -> None:
+    load = plan("greet", level=4, seconds=2, think=Think(0.05, 0.15), drain=1.0)
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, tables={"customers": table_of(tmp_path, 4, "user")})
+        done = run(load, target, root=ROOT, workers=2)
+    assert done.is_complete
+    asked = {request.split()[1] for request in server.requests if b"/customers/" in request}
+    assert asked == {b"/customers/a%d" % number for number in range(4)}
+
+
+def test_rows_that_run_out_end_the_run_with_one_line_and_make_it_invalid(tmp_path: Path) -> None:
+    # Users without pauses: how many rows they take is not known before.
+    load = plan("sell", level=2, seconds=30, think=Think(0, 0), drain=1.0)
+    with in_a_thread(ANSWERS) as server:
+        target = Target("t", server.base, tables={"products": table_of(tmp_path, 50)})
+        done = run(load, target, root=ROOT, workers=1)
+    assert done.ended.kind is EndingKind.ROWS_USED_UP
+    assert str(done.ended) == (
+        'the table "products" has no rows left; expected more of them, or repeat = true'
+    )
+    assert done.ended_at < 30
+    assert judge(response_time(), done).status in {Status.INVALID, Status.INCONCLUSIVE}
+
+
+def test_the_environment_file_names_tables_and_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    page = tmp_path / "environments" / "here.toml"
+    csv_of(tmp_path, 3)
+    page.write_text('base = "http://x"\n[data.products]\nfile = "rows.csv"\nper = "operation"\n')
+    table = load("here", tmp_path).target({}).tables["products"]
+    assert (table.rows, table.per, table.repeat) == (3, "operation", False)
+    page.write_text('base = "http://x"\n[data.products]\nfile = "row.csv"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load("here", tmp_path).target({})
+    assert str(caught.value) == (
+        'environments/here.toml: data.products.file = "row.csv": there is no such file; '
+        'expected such as file = "data/products.csv"'
+    )
