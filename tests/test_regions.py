@@ -174,6 +174,20 @@ def test_a_run_that_its_own_relay_or_data_ended_neither_passes_nor_fails(
     assert str(ending)[1:] in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("late", "seconds", "status"),
+    [(0.001, 2.0, Status.FAIL), (0.2, 2.0, Status.INVALID), (0.2, 0.02, Status.PASS)],
+)
+def test_a_fail_is_invalid_where_the_relay_itself_was_late(
+    late: float, seconds: float, status: Status
+) -> None:
+    starts = np.arange(0, 60, 0.02)
+    samples = samples_of(starts, np.full(len(starts), seconds))
+    facts = {"relay": {"cpu_seconds": 50.0, "late_p99": late, "connections": 100}}
+    done = run_of(samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts=facts)
+    assert judge(response_time(), done).status is status
+
+
 def test_websocket_users_have_the_network_of_their_region_too() -> None:
     def publish(connection: ServerConnection) -> None:
         number = 0
