@@ -1,14 +1,20 @@
 """Users of several regions: their plan, their connections, and what a run says when the relay dies."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from loadkit.engine.relays import relayed
 from loadkit.engine.run import run
@@ -18,7 +24,8 @@ from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
 from loadkit.recording.ending import Ending, EndingKind
 from loadkit.recording.slices import Kind, label_series, region_series
-from loadkit.target import NetworkPath, Target
+from loadkit.recording.timing import CONNECT, MESSAGE
+from loadkit.target import Address, NetworkPath, Target
 from loadkit.users.data import used_up
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
@@ -165,3 +172,81 @@ def test_a_run_that_its_own_relay_or_data_ended_neither_passes_nor_fails(
     verdict = judge(response_time(), cut)
     assert verdict.status is Status.INVALID
     assert str(ending)[1:] in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("late", "seconds", "status"),
+    [(0.001, 2.0, Status.FAIL), (0.2, 2.0, Status.INVALID), (0.2, 0.02, Status.PASS)],
+)
+def test_a_fail_is_invalid_where_the_relay_itself_was_late(
+    late: float, seconds: float, status: Status
+) -> None:
+    starts = np.arange(0, 60, 0.02)
+    samples = samples_of(starts, np.full(len(starts), seconds))
+    facts = {"relay": {"cpu_seconds": 50.0, "late_p99": late, "connections": 100}}
+    done = run_of(samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts=facts)
+    assert judge(response_time(), done).status is status
+
+
+def test_websocket_users_have_the_network_of_their_region_too() -> None:
+    def publish(connection: ServerConnection) -> None:
+        number = 0
+        with suppress(ConnectionClosed):
+            while True:
+                number += 1
+                connection.send(json.dumps([f"s{id(connection)}", number, time.time()]))
+                time.sleep(0.05)
+
+    mix = (MixEntry("tests.websocket_journeys:follow", 1.0, "Asia"),)
+    load = plan_of(mix=mix, level=3, seconds=3, drain=1.0)
+    with in_a_thread(ANSWERS) as server, serve(publish, "127.0.0.1", 0) as websocket:
+        serving = threading.Thread(target=websocket.serve_forever)
+        serving.start()
+        address = Address(f"ws://127.0.0.1:{websocket.socket.getsockname()[1]}")
+        target = Target("t", server.base, websocket=address, regions={"Asia": ASIA})
+        done = run(load, target, root=ROOT)
+        websocket.shutdown()
+        serving.join()
+    assert done.is_complete
+    for timing, least in ((MESSAGE, 0.035), (CONNECT, 0.14)):  # half a round trip, and two of them
+        count, total = done.table.totals([region_series("Asia", timing)], 0, 99)[2].sum(axis=0)[:2]
+        assert count >= 3
+        assert total / count > least
+    assert done.facts["relay"]["connections"] >= 3
+
+
+STARTER = """
+import sys
+from pathlib import Path
+from loadkit.engine.run import run
+from loadkit.target import NetworkPath, Target
+from loadkit.workload.plan import Plan
+from loadkit.workload.workload import *
+
+def main():
+    mix = (MixEntry("loadkit.journey:fetch", 1.0, "Asia"),)
+    load = Workload(Model.CLOSED, (Stage(0, 5), Stage(60, 5)), mix)
+    target = Target("t", sys.argv[1], regions={"Asia": NetworkPath(0.05)})
+    run(Plan.of("t", load, drain=1.0), target, root=Path.cwd(), workers=1,
+        watch=lambda progress: print("going", flush=True))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_killed_with_its_relay_left_nothing_stays(tmp_path: Path) -> None:
+    script = tmp_path / "starter.py"
+    script.write_text(STARTER)
+    with in_a_thread(ANSWERS) as server:
+        process = subprocess.Popen(
+            [sys.executable, str(script), server.base], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "going\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len([each for each in children if "spawn_main" in " ".join(each.cmdline())]) == 2
+        process.kill()
+        process.communicate()
+        _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []

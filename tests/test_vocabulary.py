@@ -84,6 +84,8 @@ THEN = [
     "availability is at least 99.9%",
     'the p95 response time of "POST /api/v1/metrics/sessions" stays below 500 ms',
     "the p95 response time for users in Europe stays below 500 ms",
+    "the p95 message latency for users in Asia is below 300 ms",
+    "the p99 connection time for users in Asia is below 1 s",
     "the p95 response time for users in South-East Asia stays below 500 ms",
     'the p95 response time of tenant "acme" stays below 500 ms',
     "the p95 response time of the users stays below 500 ms",

@@ -25,11 +25,13 @@ from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase, phases
 
-__all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
+__all__ = ["collapsed", "cut_short", "mistaken", "no_window", "relayed_late", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 
+_RELAY_LATE = 0.05
+"""Seconds (p99) by which a relay may be late without making a fail invalid."""
 _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_USED_UP})
 """Endings that the load generator caused, after which its users no longer put the stated load on."""
 
@@ -208,6 +210,16 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
             Status.INCONCLUSIVE, f"{short}; the part that ran kept the limit: {finding.reason}"
         )
     return finding.warned(short)
+
+
+def relayed_late(run: Run, rules: FamilyRules, finding: Finding) -> Finding:
+    """A fail is invalid if the relay of the regions added far more than the stated network."""
+    late = float((run.facts.get("relay") or {}).get("late_p99", 0.0))
+    if finding.status is not Status.FAIL or not rules.rests_on_operations or late < _RELAY_LATE:
+        return finding
+    return finding.become(
+        Status.INVALID, f"the network relay of the regions was late by {format_seconds(late)} (p99)"
+    )
 
 
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:

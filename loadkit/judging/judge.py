@@ -11,7 +11,15 @@ becomes invalid (`contended`).
 from dataclasses import replace
 
 from loadkit.criterion import Criterion
-from loadkit.judging.circumstances import collapsed, cut_short, mistaken, no_window, unjudgeable, weighed
+from loadkit.judging.circumstances import (
+    collapsed,
+    cut_short,
+    mistaken,
+    no_window,
+    relayed_late,
+    unjudgeable,
+    weighed,
+)
 from loadkit.judging.collapse import last_seconds
 from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
@@ -80,7 +88,7 @@ def _on_steady_window(
     )
     finding = unjudgeable(case, rules) or no_window(run, window)
     if finding is None:
-        finding = cut_short(run, case.window, weighed(case, rules))
+        finding = relayed_late(run, rules, cut_short(run, case.window, weighed(case, rules)))
     if finding.status is Status.INCONCLUSIVE:
         window = window or last_seconds(run)
         if (found := collapsed(case, rules)) is not None:
