@@ -153,6 +153,12 @@ def drop_connections(context: Any, after: float | None = None) -> None:
     context.draft.happens("all connections drop", after)
 
 
+@when("the database is restarted")
+@when("the database is restarted after {duration}")
+def restart_database(context: Any, after: float | None = None) -> None:
+    context.draft.happens("the database is restarted", after)
+
+
 @when("the load falls back to {count} user(s) after {duration}")
 def load_falls_back(context: Any, count: float, after: float) -> None:
     context.draft.fall_back(count, after)

@@ -225,3 +225,9 @@ def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
     names = [query.name for query in environment.key_queries]
     assert "tenant overview" in names
     assert environment._groups()[KEY_QUERIES] == tuple(names)
+
+
+@pytest.mark.parametrize("wrong", [{"lost": 1}, {"doubled": 1}, {"phantoms": 1}], ids=str)
+def test_one_write_that_is_lost_doubled_or_stored_though_rejected_fails(wrong) -> None:
+    verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **wrong))))
+    assert verdict.status is Status.FAIL

@@ -61,6 +61,8 @@ WHEN = [
     "the load runs",
     "an instance is killed",
     "an instance is killed after 1 minute",
+    "the database is restarted",
+    "the database is restarted after 1 minute",
     "the cache is emptied",
     "the cache is emptied after 2 minutes",
     "all connections drop",

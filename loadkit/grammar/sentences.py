@@ -74,6 +74,8 @@ WHEN = (
     "the cache is emptied after {duration}",
     "all connections drop",
     "all connections drop after {duration}",
+    "the database is restarted",
+    "the database is restarted after {duration}",
     "the load falls back to {count} user(s) after {duration}",
 )
 
