@@ -9,8 +9,9 @@ from typing import Any
 
 from loadkit.engine import run
 from loadkit.engine.actions import Actor
-from loadkit.engine.observing import observe
+from loadkit.engine.observing import observe, observe_database
 from loadkit.engine.progress import Progress
+from loadkit.engine.testbed import database_observer
 from loadkit.environment import environment
 from loadkit.grammar import ALERTS
 from loadkit.observers import observer_of
@@ -44,6 +45,7 @@ class LocalLoad:
         self._instances = len(facts["instances"])
         self._environment = environment.load("local", _ROOT)
         resolved = self._environment.resolved(facts)
+        self._resolved = resolved
         self._target = resolved.target
         observer = observer_of(resolved.observer, queries)
         assert observer is not None
@@ -63,6 +65,7 @@ class LocalLoad:
         timeout: float = 10.0,
         actor: Actor | None = None,
         watch: Callable[[Progress], None] | None = None,
+        with_database: bool = False,
     ) -> Run:
         """Put on what a draft describes.
 
@@ -71,13 +74,17 @@ class LocalLoad:
             timeout: seconds for a whole request.
             actor: brings about what happens meanwhile; as `watch`, see `loadkit.engine.run.run`.
             watch: told how it goes.
+            with_database: is the database observed too?
 
         """
         journeys = discovery.find(self._environment.settings.journeys, _ROOT)
         plan = replace(planning.plan(draft, self._environment, journeys), timeout=timeout)
+        database = database_observer(self._resolved) if with_database else None
         try:
-            done = run.run(plan, self._target, root=_ROOT, actor=actor, watch=watch)
+            done = run.run(plan, self._target, root=_ROOT, actor=actor, watch=watch, database=database)
             observe(done, self._observer)
+            if database is not None:
+                observe_database(done, database, done.writes)
             return done
         finally:
             self._ended = time.monotonic()

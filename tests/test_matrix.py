@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from environments.local.database_faults import DATABASE_FAULTS
 from environments.local.faults import FAULTS
 from loadkit import grammar
 from loadkit.criterion import Scope
@@ -17,6 +16,7 @@ from loadkit.recording.traffic import series_of, traffic_of
 from loadkit.verdict import Verdict
 from tests.builders import judge
 from tests.local_environment import LocalEnvironment, environment
+from tests.matrix.database import DATABASE_ROWS
 from tests.matrix.messages import MESSAGE_ROWS
 from tests.matrix.runs import Bench
 from tests.matrix.table import CRITERIA, EXCUSED, FAILS, PASSES, ROWS, SHORT, Row, allowed, usual
@@ -80,8 +80,7 @@ def test_it_does_so_in_runs_of_full_length(bench, row):
 
 
 def test_every_fault_has_its_row():
-    # Criteria on the database tell of its faults.
-    assert {row.fault for row in (*ROWS, *MESSAGE_ROWS)} == {"", *FAULTS} - DATABASE_FAULTS.keys()
+    assert {row.fault for row in (*ROWS, *MESSAGE_ROWS, *DATABASE_ROWS)} == {"", *FAULTS}
 
 
 def test_every_row_speaks_of_criteria_that_there_are():

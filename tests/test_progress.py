@@ -8,7 +8,7 @@ from loadkit.engine.progress import LiveStats
 from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.timing import CONNECT, MESSAGE
+from loadkit.recording.timing import CONNECT, MESSAGE, QUERY
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
@@ -114,3 +114,13 @@ def test_refused_connections_stop_a_load_unless_messages_still_arrive():
     assert live_stats_of(refused).failing == (100, 90)
     streaming = [connecting(recorder, ok=1, failed=9, messages=100) for _ in range(10)]
     assert live_stats_of(streaming).failing is None
+
+
+def test_queries_are_operations_and_their_times_are_told_where_there_are_more_of_them_than_requests():
+    recorder = Recorder(0, 0.0)
+    queries = recorder.population("analysts").timing(QUERY).samples
+    queries += [Sample("overview", OK, 0.0, 0.0, 0.25, 0)] * 9
+    queries += [Sample("overview", "deadlock (40P01)", 0.0, 0.0, 0.25, 0)]
+    progress = live_stats_of([report(recorder, ok=2)]).progress(1.0)
+    assert (progress.rate, progress.errors) == (12, pytest.approx(1 / 12))
+    assert progress.p50 == pytest.approx(0.25, rel=0.01)

@@ -14,7 +14,7 @@ from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
-from loadkit.recording.timing import CONNECT, MESSAGE, REQUEST, Timing
+from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, REQUEST, Timing
 from loadkit.recording.worker_second import HELD
 from loadkit.workload.plan import Plan
 
@@ -79,8 +79,10 @@ class LiveStats:
         reports = list(self._latest.values())
         operations, failures = _sum(_attempts(report.table) for report in reports)
         tables = [report.table for report in reports]
-        messages = sum(_counted(table, MESSAGE)[0] for table in tables)
-        timing = MESSAGE if messages > operations else REQUEST
+        messages, queries, requests = (
+            sum(_counted(table, timing)[0] for table in tables) for timing in (MESSAGE, QUERY, REQUEST)
+        )
+        timing = MESSAGE if messages > operations else QUERY if queries > requests else REQUEST
         p50, p95, p99 = _quantiles(tables, (0.50, 0.95, 0.99), timing)
         phases = [phase.name for phase in self._plan.workload.phases() if phase.start <= elapsed < phase.end]
         return Progress(
@@ -110,8 +112,8 @@ def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _attempts(table: SliceTable) -> tuple[int, int]:
-    """Requests and attempts to connect in a table, and how many of them failed."""
-    pairs = [_counted(table, timing) for timing in (REQUEST, CONNECT)]
+    """Requests, queries and attempts to connect in a table, and how many of them failed."""
+    pairs = [_counted(table, timing) for timing in (REQUEST, QUERY, CONNECT)]
     return sum(attempted for attempted, _ in pairs), sum(failed for _, failed in pairs)
 
 

@@ -75,7 +75,7 @@ class Testbed:
 
         """
         up = self._up()
-        observer, database = observer_of(up.observer, queries), _database_observer(up)
+        observer, database = observer_of(up.observer, queries), database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
@@ -212,7 +212,7 @@ class Testbed:
         return NO_WRITES
 
 
-def _database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
+def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
     """The observer of the database; None where the environment states no role that may read it."""
     settings = up.environment.settings.database
     if settings is None or not up.database_observer:

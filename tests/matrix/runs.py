@@ -18,6 +18,7 @@ from loadkit.recording.run import Run
 from loadkit.workload.workload import Model
 from tests.local_environment import LocalEnvironment
 from tests.local_load import LocalLoad
+from tests.matrix.database import ANALYSTS, RECORDS
 from tests.matrix.messages import CONNECTIONS, DELIVERED
 from tests.matrix.table import CRITERIA, Row
 
@@ -54,6 +55,17 @@ class Bench:
         draft.deliver(DELIVERED)
         with self._faults(row) as watch:
             return self._load.run(draft, watch=watch)
+
+    def store(self, row: Row, hold: float) -> Run:
+        """Records that are stored, and analysts who query them, for `hold` seconds under a row's fault."""
+        draft = Draft()
+        draft.insert(RECORDS, 1)
+        draft.arrive(RAMP)
+        draft.hold_for(hold)
+        draft.analyse(ANALYSTS, 0)
+        self._load.await_calm()
+        with self._faults(row) as watch:
+            return self._load.run(draft, watch=watch, with_database=True)
 
     @contextmanager
     def _faults(self, row: Row) -> Iterator[Callable[[Progress], None]]:
