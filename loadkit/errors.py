@@ -31,7 +31,7 @@ class ConfigurationError(LoadkitError):
 
 
 class NotAllowedError(LoadkitError):
-    """The environment file does not allow load on this target, or not as much."""
+    """The environment file does not allow load on this target, or not as much, or no seeding."""
 
 
 class UnreachableError(LoadkitError):

@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
     for name, program in (("local", "control.py"), ("other", "control.py"), ("echo", "tell.py")):
         command = json.dumps([sys.executable, program])
         (tmp_path / "environments" / f"{name}.toml").write_text(
-            f'base = "http://127.0.0.1:1"\ncontrol = {command}\n'
+            f'base = "http://127.0.0.1:1"\nseed_allowed = true\ncontrol = {command}\n'
         )
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -135,6 +135,17 @@ def test_an_environment_without_control_command_is_told_in_one_line(project: Pat
     (project / "environments" / "far.toml").write_text('base = "https://example.org"\n')
     assert cli.main(["env", "scale", "far", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_database_is_not_seeded_unless_the_environment_file_allows_it(project: Path, capsys):
+    (project / "environments" / "far.toml").write_text(
+        f'base = "https://example.org"\ncontrol = {json.dumps([sys.executable, "control.py"])}\n'
+    )
+    assert cli.main(["env", "seed", "far", "--events", "10M"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "loadkit: far.toml does not allow seeding; expected seed_allowed = true\n",
+    )
 
 
 @pytest.fixture

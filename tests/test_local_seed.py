@@ -79,7 +79,7 @@ def test_the_sums_are_those_of_the_events():
     (chunk,) = chunks(20_000)
     rollup = seed.Rollup(END)
     rollup.add(chunk)
-    rows = list(rollup.rows())
+    rows = list(rollup.rows(range(1, seed.TENANTS + 1)))
     assert sum(row[3] for row in rows) == 20_000
     assert sum(row[4] for row in rows) == pytest.approx(chunk.event_values.sum())
     assert rows == sorted(rows, key=lambda row: (row[0], row[2], row[1]))
@@ -129,6 +129,17 @@ def test_every_tenant_has_an_admin_and_a_member():
     assert {account.tenant for account in accounts if account.role == "admin"} == set(range(1, 51))
     assert {account.tenant for account in accounts if account.role == "member"} == set(range(1, 51))
     assert sum(account.role == "admin" for account in accounts) == 1000
+
+
+def test_rows_can_belong_to_tenants_and_users_with_other_ids_and_carry_a_runs_id():
+    chunk = chunks(2000)[0]
+    ids = seed.RowIds(range(1001, 1001 + seed.TENANTS), range(5001, 5001 + seed.USERS), "a-run")
+    owned = ids.owned(chunk)
+    assert (owned.session_tenants == chunk.session_tenants + 1000).all()
+    assert (owned.session_users == chunk.session_users + 5000).all()
+    marked, plain = (b"".join(seed.event_rows(chunk, run)) for run in ("a-run", ""))
+    assert marked.count(b"\0\0\0\5a-run") == 2000
+    assert len(marked) == len(plain) + 2000 * (4 + len("a-run"))
 
 
 def test_binary_rows_are_what_copy_reads():

@@ -9,8 +9,8 @@ More connections would not be faster, and would give up the one transaction.
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,10 @@ TENANTS = 50
 USERS = 3000
 ADMINS = 1000
 DAYS = 30
+_TITLES = ("Overview", "Performance", "Business", "Errors")
+_KINDS = ("line", "bar", "number", "table")
+DASHBOARDS = len(_TITLES)  # of a tenant
+WIDGETS = 6  # of a dashboard
 _EVENTS_PER_SESSION = 20
 _CHUNK = 250_000  # events per chunk: some 25 MB
 _PLATFORMS = ("web", "ios", "android", "server")
@@ -81,7 +85,7 @@ _DEPENDENCE = {
 }
 
 # fmt: off
-_TENANT_NAMES = (
+TENANT_NAMES = (
     "acme", "globex", "initech", "umbrella", "hooli", "stark", "wayne", "wonka", "cyberdyne", "tyrell",
     "soylent", "oscorp", "aperture", "massive", "vandelay", "dunder", "prestige", "gringotts", "monarch", "sirius",
     "zorg", "virtucon", "nakatomi", "weyland", "rekall", "octan", "duff", "krusty", "bluth", "pied",
@@ -139,7 +143,7 @@ def make_accounts(seed: int) -> list[Account]:
         Account(
             user,
             int(tenants[user - 1]) + 1,
-            f"user-{user}@{_TENANT_NAMES[tenants[user - 1]]}.example",
+            f"user-{user}@{TENANT_NAMES[tenants[user - 1]]}.example",
             passwords[12 * (user - 1) : 12 * user],
             "admin" if is_admin[user - 1] else "member",
         )
@@ -154,7 +158,7 @@ def account_facts(accounts: list[Account], secret: str) -> list[dict[str, str]]:
         {
             "username": account.username,
             "password": account.password,
-            "tenant": _TENANT_NAMES[account.tenant - 1],
+            "tenant": TENANT_NAMES[account.tenant - 1],
             "role": account.role,
             "tenant_key": keys[account.tenant],
         }
@@ -177,6 +181,23 @@ class Chunk:
     event_names: Integers
     event_values: Floats
     event_times: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class RowIds:
+    """The ids of the rows of tenants and users, in their order, and of the run that marks all rows."""
+
+    tenants: Sequence[int]
+    users: Sequence[int]
+    run: str = ""
+
+    def owned(self, chunk: Chunk) -> Chunk:
+        """The same chunk, with these ids in place of the numbers from 1."""
+        return replace(
+            chunk,
+            session_tenants=np.asarray(self.tenants)[chunk.session_tenants - 1],
+            session_users=np.asarray(self.users)[chunk.session_users - 1],
+        )
 
 
 def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> Iterator[Chunk]:
@@ -252,7 +273,12 @@ def _postgres_time(unix: Floats) -> Integers:
     return ((unix - _POSTGRES_EPOCH) * 1e6).astype(np.int64)
 
 
-def session_rows(chunk: Chunk) -> Iterator[bytes]:
+def _mark(run: str) -> list[tuple[str, Any]]:
+    """The column of the run's id; none if the rows have no run."""
+    return [(f"S{len(run)}", run.encode())] if run else []
+
+
+def session_rows(chunk: Chunk, run: str = "") -> Iterator[bytes]:
     """The sessions, one block per platform."""
     for place, platform in enumerate(_PLATFORMS):
         mine = chunk.session_platforms == place
@@ -265,11 +291,12 @@ def session_rows(chunk: Chunk) -> Iterator[bytes]:
                     (f"S{len(platform)}", platform.encode()),
                     (">i8", _postgres_time(chunk.session_starts[mine])),
                     (">i4", chunk.session_sizes[mine]),
+                    *_mark(run),
                 ]
             )
 
 
-def event_rows(chunk: Chunk) -> Iterator[bytes]:
+def event_rows(chunk: Chunk, run: str = "") -> Iterator[bytes]:
     """The events, one block per name."""
     for place, (name, *_) in enumerate(METRICS):
         mine = np.flatnonzero(chunk.event_names == place)
@@ -283,6 +310,7 @@ def event_rows(chunk: Chunk) -> Iterator[bytes]:
                     (f"S{len(name)}", name.encode()),
                     (">f8", chunk.event_values[mine]),
                     (">i8", _postgres_time(chunk.event_times[mine])),
+                    *_mark(run),
                 ]
             )
 
@@ -308,23 +336,25 @@ class Rollup:
         self._events += np.bincount(places, minlength=size).reshape(self._shape)
         self._totals += np.bincount(places, chunk.event_values, size).reshape(self._shape)
 
-    def rows(self) -> Iterator[tuple[int, date, str, int, float]]:
+    def rows(self, tenants: Sequence[int]) -> Iterator[tuple[int, date, str, int, float]]:
         """The rows of the table; those of a tenant are adjacent, in the order of its key."""
-        for tenant in range(TENANTS):
+        for tenant, row_id in enumerate(tenants):
             for name in sorted(range(len(METRICS)), key=lambda place: METRICS[place][0]):
                 for day in range(DAYS + 1):
                     events = int(self._events[tenant, name, day])
                     if events:
                         when = date(1970, 1, 1) + timedelta(days=self._first + day)
                         total = float(self._totals[tenant, name, day])
-                        yield tenant + 1, when, METRICS[name][0], events, total
+                        yield row_id, when, METRICS[name][0], events, total
 
 
 class Progress:
     """Tells how far the seeding is: a bar, the rows per second and the time left."""
 
-    def __init__(self, events: int, tell: Callable[[str], None], now: Callable[[], float]) -> None:
-        self._events, self._tell, self._now = events, tell, now
+    def __init__(
+        self, events: int, tell: Callable[[str], None], now: Callable[[], float], then: str = "the indexes"
+    ) -> None:
+        self._events, self._tell, self._now, self._then = events, tell, now, then
         self._began = self._told = now()
 
     def at(self, done: int) -> None:
@@ -337,7 +367,7 @@ class Progress:
         full = int(_BAR * done / self._events)
         self._tell(
             f"seeding: [{'#' * full}{'-' * (_BAR - full)}] {done:,} of {self._events:,} events, "
-            f"{rate:,.0f} rows/s, {(self._events - done) / rate:.0f} s left, then the indexes"
+            f"{rate:,.0f} rows/s, {(self._events - done) / rate:.0f} s left, then {self._then}"
         )
 
 
@@ -373,20 +403,12 @@ async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[
         async with connection.transaction():
             await _empty(connection)
             await _fill_small_tables(connection, accounts)
-            end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).timestamp()
-            rollup = Rollup(end)
-            progress = Progress(events, tell, time.monotonic)
-            done = 0
-            chunks = _encoded(make_chunks(events, seed, accounts, end), rollup)
-            coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-            while (encoded := await coming) is not None:
-                coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-                await _copy(connection, "sessions", _SESSION_COLUMNS, encoded.sessions)
-                await _copy(connection, "metric_events", _EVENT_COLUMNS, encoded.events)
-                done += encoded.count
-                progress.at(done)
+            ids = RowIds(range(1, TENANTS + 1), range(1, USERS + 1))
+            sums = await copy_events(
+                connection, events, seed, accounts, ids, Progress(events, tell, time.monotonic)
+            )
             tell("seeding: building the indexes")
-            await connection.copy_records_to_table("rollup", records=rollup.rows(), columns=_ROLLUP_COLUMNS)
+            await copy_sums(connection, sums, ids)
             await connection.execute(_FINISH)
             await connection.execute("INSERT INTO seeding (events, seed) VALUES ($1, $2)", events, seed)
         write_json(layout.accounts, account_facts(accounts, layout.secret()))
@@ -395,6 +417,30 @@ async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[
         return True
     finally:
         await connection.close()
+
+
+async def copy_events(
+    connection: Any, events: int, seed: int, accounts: list[Account], ids: RowIds, progress: Progress
+) -> Rollup:
+    """Store the sessions and events of thirty days, and return the sums of the events."""
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).timestamp()
+    sums = Rollup(end)
+    mark = ("run_id",) if ids.run else ()
+    done = 0
+    chunks = _encoded(make_chunks(events, seed, accounts, end), sums, ids)
+    coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+    while (encoded := await coming) is not None:
+        coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+        await _copy(connection, "sessions", _SESSION_COLUMNS + mark, encoded.sessions)
+        await _copy(connection, "metric_events", _EVENT_COLUMNS + mark, encoded.events)
+        done += encoded.count
+        progress.at(done)
+    return sums
+
+
+async def copy_sums(connection: Any, sums: Rollup, ids: RowIds) -> None:
+    """Store the sums of the events."""
+    await connection.copy_records_to_table("rollup", records=sums.rows(ids.tenants), columns=_ROLLUP_COLUMNS)
 
 
 _SESSION_COLUMNS = ("id", "tenant_id", "user_id", "platform", "started_at", "event_count")
@@ -417,10 +463,13 @@ class _Encoded:
     events: list[bytes]
 
 
-def _encoded(chunks: Iterator[Chunk], rollup: Rollup) -> Iterator[_Encoded]:
+def _encoded(chunks: Iterator[Chunk], sums: Rollup, ids: RowIds) -> Iterator[_Encoded]:
     for chunk in chunks:
-        rollup.add(chunk)
-        yield _Encoded(len(chunk.event_names), list(session_rows(chunk)), list(event_rows(chunk)))
+        sums.add(chunk)
+        owned = ids.owned(chunk)
+        yield _Encoded(
+            len(chunk.event_names), list(session_rows(owned, ids.run)), list(event_rows(owned, ids.run))
+        )
 
 
 async def _empty(connection: Any) -> None:
@@ -433,22 +482,32 @@ async def _empty(connection: Any) -> None:
     """)
 
 
+def make_dashboards(
+    tenants: Sequence[tuple[int, str]], dashboard_ids: Sequence[int], widget_ids: Sequence[int]
+) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, int, str, str]]]:
+    """The rows of dashboards and widgets of tenants (ids and names), with the given ids."""
+    dashboards: list[tuple[int, int, str]] = []
+    widgets: list[tuple[int, int, int, str, str]] = []
+    for tenant, name in tenants:
+        for title in _TITLES:
+            dashboard = dashboard_ids[len(dashboards)]
+            dashboards.append((dashboard, tenant, f"{title} of {name}"))
+            for place in range(WIDGETS):
+                metric = METRICS[(len(widgets) * 7) % len(METRICS)][0]
+                widgets.append((widget_ids[len(widgets)], dashboard, tenant, _KINDS[place % 4], metric))
+    return dashboards, widgets
+
+
 async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
-    tenants = [(number, name) for number, name in enumerate(_TENANT_NAMES, start=1)]
+    tenants = list(enumerate(TENANT_NAMES, start=1))
     users = [
         # The salt is derived from the password, so that the same seed gives the same rows.
         (a.user, a.tenant, a.username, hash_password(a.password, a.password.encode()[:8]), a.role)
         for a in accounts
     ]
-    dashboards: list[tuple[int, int, str]] = []
-    widgets: list[tuple[int, int, int, str, str]] = []
-    kinds = ("line", "bar", "number", "table")
-    for tenant, name in tenants:
-        for title in ("Overview", "Performance", "Business", "Errors"):
-            dashboards.append((len(dashboards) + 1, tenant, f"{title} of {name}"))
-            for place in range(6):
-                metric = METRICS[(len(widgets) * 7) % len(METRICS)][0]
-                widgets.append((len(widgets) + 1, len(dashboards), tenant, kinds[place % 4], metric))
+    dashboards, widgets = make_dashboards(
+        tenants, range(1, DASHBOARDS * TENANTS + 1), range(1, DASHBOARDS * WIDGETS * TENANTS + 1)
+    )
     for table, columns, rows in (
         ("tenants", ("id", "name"), tenants),
         ("users", ("id", "tenant_id", "username", "password_hash", "role"), users),

@@ -81,6 +81,8 @@ def execute(options: argparse.Namespace) -> int:
             f"environments/{chosen.file.name} has no control command: loadkit cannot start it; "
             'expected such as control = ["python", "-m", "environments.local"]'
         )
+    if options.verb == "seed":
+        chosen.allow_seeding()
     facts: dict[str, Any] = masked(
         chosen.control.call(
             options.verb,

@@ -193,6 +193,16 @@ class Environment:
                     f"{self.file.name} allows {most:g} {what} ({key}), the plan has {planned:g}"
                 )
 
+    def allow_seeding(self) -> None:
+        """Refuse to fill a database whose environment file does not permit it.
+
+        Raises:
+            NotAllowedError: the environment allows no seeding.
+
+        """
+        if not self.settings.seed_allowed:
+            raise NotAllowedError(f"{self.file.name} does not allow seeding; expected seed_allowed = true")
+
     def _target(self, references: "_References") -> Target:
         settings = self.settings
         database = settings.database

@@ -297,6 +297,8 @@ class Settings:
 
     load_allowed: Annotated[bool, Stated("true")] = False
     """Is load on this environment allowed?"""
+    seed_allowed: Annotated[bool, Stated("true")] = False
+    """May `loadkit env seed` fill its database?"""
     max_users: Annotated[int | None, Stated("1000", what="a whole number, at least 0", at_least=0)] = None
     """Maximum number of concurrent users; no limit where absent."""
     max_rate: Annotated[float | None, Stated("5000", what="a number, at least 0", at_least=0)] = None

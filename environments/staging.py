@@ -1,0 +1,337 @@
+"""`python -m environments.staging VERB`: a control command that seeds a shared environment.
+
+The seeded rows belong to tenants of their own, so other rows are neither changed nor removed. The
+service must have the tables of the reference service. The environment variable
+STAGING_DATABASE_OWNER names the database, with a role that row-level security does not limit.
+
+Every verb prints one JSON object as the last line of its output. Progress messages go to standard
+error. The exit code is 0, or 2 with a one-line reason.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from environments.local import seed as seeding
+from environments.local.errors import LocalError
+from environments.local.layout import PROJECT, write_json
+from environments.local.service.tokens import hash_password, password_matches
+
+_VARIABLE = "STAGING_DATABASE_OWNER"
+_MARK = "seed-"
+"""How the names of the tenants, and the run ids of all seeded rows, begin."""
+_TABLES = (
+    "metric_events",
+    "sessions",
+    "idempotency_keys",
+    "widgets",
+    "dashboards",
+    "rollup_pending",
+    "rollup",
+    "users",
+)
+"""The tables with rows of tenants, in an order in which they can be emptied."""
+_BYTES_PER_EVENT = 300
+"""In the database: the row, its entries in indexes, its share of a session (measured: 293)."""
+
+# The same lock as of the service's refresh of the sums, which skips its turn while this has it.
+_HOLD_SUMS = "SELECT pg_advisory_xact_lock(hashtext('api.refresh_rollup'))"
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('environments.staging'))"
+# Tenants that a run's admins created below a seeded tenant go with it.
+_TENANTS_OF = """
+    WITH RECURSIVE own AS (
+        SELECT id FROM tenants WHERE run_id = $1 AND parent_id IS NULL
+        UNION SELECT t.id FROM tenants t JOIN own ON t.parent_id = own.id
+    ) SELECT coalesce(array_agg(id), '{}') FROM own
+"""
+_SEEDINGS = """
+    SELECT run_id AS run, min(created_at) > now() - interval '7 days' AS is_fresh
+    FROM tenants WHERE run_id LIKE 'seed-%' AND parent_id IS NULL GROUP BY run_id
+"""
+
+
+def say(line: str) -> None:
+    """Print a line to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def accounts_file() -> Path:
+    """The file of the seeded accounts, in `.cache/staging` or where METRICS_STAGING_DIR names."""
+    directory = Path(os.environ.get("METRICS_STAGING_DIR") or PROJECT / ".cache" / "staging").resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / "accounts.json"
+
+
+@contextlib.asynccontextmanager
+async def _database() -> AsyncIterator[Any]:
+    """A connection. Its errors become one line, without the address. Raises LocalError."""
+    address = os.environ.get(_VARIABLE)
+    if not address:
+        raise LocalError(f"{_VARIABLE} is not set: expected an address such as {_EXAMPLE}")
+    try:
+        connection = await asyncpg.connect(address)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise LocalError(f"the database of {_VARIABLE} refuses: {_line(error)}") from None
+    except (ValueError, asyncpg.InterfaceError):  # their messages may have parts of the password
+        raise LocalError(
+            f"{_VARIABLE} is not an address of a database: expected such as {_EXAMPLE}"
+        ) from None
+    try:
+        yield connection
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise LocalError(f"the database of {_VARIABLE}: {_line(error)}") from None
+    finally:
+        connection.terminate() if connection.is_in_transaction() else await connection.close()
+
+
+_EXAMPLE = "postgresql://owner:password@db.example.com:5432/metrics"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+async def up(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tell the facts: the environment is always up."""
+    return await status(arguments)
+
+
+async def status(_arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tell the facts: the file of the seeded accounts, if there is one."""
+    file = accounts_file()
+    return {"up": True, **({"accounts": str(file)} if file.exists() else {})}
+
+
+async def seed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make tenants with so many events together; replace those that an earlier seeding made."""
+    if arguments.events < 1:
+        raise LocalError(f"--events {arguments.events}: expected at least 1")
+    run = f"{_MARK}{arguments.events}-{arguments.seed}"
+    began = time.monotonic()
+    async with _database() as connection:
+        await _check(connection)
+        async with connection.transaction():
+            await connection.execute(_ONE_AT_A_TIME)
+            earlier = {row["run"]: row["is_fresh"] for row in await connection.fetch(_SEEDINGS)}
+            is_new = earlier != {run: True}
+            if is_new:
+                say(
+                    f"seeding: {arguments.events:,} events take about "
+                    f"{arguments.events * _BYTES_PER_EVENT / 1e9:.1f} GB on the server, and as much write-ahead log"
+                )
+                for each in earlier:
+                    say(f"removing {each}")
+                    await _remove(connection, each)
+                accounts = await _fill(connection, run, arguments.events, arguments.seed)
+            elif not await _hold(connection, run):
+                accounts = await _renew(connection, arguments.seed)
+            else:
+                accounts = None
+            if is_new:
+                say("seeding: collecting statistics")
+                await connection.execute("ANALYZE metric_events, sessions, rollup, users")
+            if accounts is not None:
+                _write(accounts)  # before the commit: rows without their passwords are of no use
+    seconds = time.monotonic() - began
+    if is_new:
+        say(f"{arguments.events:,} events in {seconds:.1f} s: {arguments.events / seconds:,.0f} rows/s")
+    return {"run": run, "seeded": is_new, "seconds": seconds, "accounts": str(accounts_file())}
+
+
+async def clean(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Remove exactly the rows that a run wrote, or the tenants that a seeding made and their rows."""
+    async with _database() as connection:
+        await _check(connection)
+        async with connection.transaction():
+            if arguments.run.startswith(_MARK):
+                await connection.execute(_ONE_AT_A_TIME)
+                removed = await _remove(connection, arguments.run)
+            else:
+                rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)
+                removed = {row["relation"]: row["removed"] for row in rows}
+    return {"run": arguments.run, "removed": removed}
+
+
+async def _check(connection: Any) -> None:
+    """Check that the tables are those of the reference service, and may be written. Raises LocalError."""
+    tables = ["tenants", "metrics", *_TABLES]
+    missing = await connection.fetchval(
+        "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL", tables
+    )
+    if missing:
+        raise LocalError(
+            f"the database of {_VARIABLE} has no table {missing[0]}: expected the service's tables"
+        )
+    limited = await connection.fetchval(
+        "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE row_security_active(name::regclass)",
+        tables,
+    )
+    if limited:
+        raise LocalError(
+            f"the role of {_VARIABLE} is subject to row-level security of {limited[0]}: "
+            "expected the owner of the tables, or a role with BYPASSRLS"
+        )
+    unknown = await connection.fetchval(
+        "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE name NOT IN (SELECT name FROM metrics)",
+        [metric[0] for metric in seeding.METRICS],
+    )
+    if unknown:
+        raise LocalError(
+            f"the table metrics has no {', '.join(unknown)}: add the names to the catalogue first"
+        )
+
+
+async def _fill(connection: Any, run: str, events: int, number: int) -> list[dict[str, str]]:
+    """Make the tenants with all their rows; return the accounts."""
+    accounts = _with_passwords(seeding.make_accounts(number))
+    ids = seeding.RowIds(
+        await _new_ids(connection, "tenants", seeding.TENANTS),
+        await _new_ids(connection, "users", seeding.USERS),
+        run,
+    )
+    names = [f"{_MARK}{name}" for name in seeding.TENANT_NAMES]
+    tenants = list(zip(ids.tenants, names, strict=True))
+    many = seeding.TENANTS * seeding.DASHBOARDS
+    dashboards, widgets = seeding.make_dashboards(
+        tenants,
+        await _new_ids(connection, "dashboards", many),
+        await _new_ids(connection, "widgets", many * seeding.WIDGETS),
+    )
+    users = [
+        (user, ids.tenants[a.tenant - 1], a.username, hash_password(a.password), a.role, run)
+        for user, a in zip(ids.users, accounts, strict=True)
+    ]
+    for table, columns, rows in (
+        ("tenants", ("id", "name", "run_id"), [(*tenant, run) for tenant in tenants]),
+        ("users", ("id", "tenant_id", "username", "password_hash", "role", "run_id"), users),
+        ("dashboards", ("id", "tenant_id", "title"), dashboards),
+        ("widgets", ("id", "dashboard_id", "tenant_id", "kind", "name"), widgets),
+    ):
+        await connection.copy_records_to_table(table, records=rows, columns=columns)
+    progress = seeding.Progress(events, say, time.monotonic, "the statistics")
+    sums = await seeding.copy_events(connection, events, number, accounts, ids, progress)
+    await seeding.copy_sums(connection, sums, ids)
+    return _facts(accounts)
+
+
+async def _new_ids(connection: Any, table: str, count: int) -> list[int]:
+    """Ids of rows to come, which nobody else gets."""
+    rows = await connection.fetch(
+        "SELECT nextval(pg_get_serial_sequence($1, 'id')) FROM generate_series(1, $2::integer)", table, count
+    )
+    return [row[0] for row in rows]
+
+
+def _with_passwords(accounts: list[seeding.Account]) -> list[seeding.Account]:
+    """The accounts as they are here: others must not know the passwords, so these are random."""
+    return [
+        replace(account, username=account.username.replace("@", f"@{_MARK}"), password=secrets.token_hex(12))
+        for account in accounts
+    ]
+
+
+def _facts(accounts: list[seeding.Account]) -> list[dict[str, str]]:
+    """The accounts with the facts needed to log in."""
+    return [
+        {
+            "username": account.username,
+            "password": account.password,
+            "tenant": f"{_MARK}{seeding.TENANT_NAMES[account.tenant - 1]}",
+            "role": account.role,
+        }
+        for account in accounts
+    ]
+
+
+def _write(accounts: list[dict[str, str]]) -> None:
+    try:
+        write_json(accounts_file(), accounts)
+    except OSError as error:
+        raise LocalError(f"cannot write the accounts to {accounts_file()}: {error.strerror}") from None
+
+
+async def _hold(connection: Any, run: str) -> bool:
+    """Whether the file has the passwords of all seeded users."""
+    try:
+        known = {each["username"]: each["password"] for each in json.loads(accounts_file().read_text())}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    rows = await connection.fetch("SELECT username, password_hash FROM users WHERE run_id = $1", run)
+    return all(
+        row["username"] in known and password_matches(known[row["username"]], row["password_hash"])
+        for row in rows
+    )
+
+
+async def _renew(connection: Any, number: int) -> list[dict[str, str]]:
+    """Give the seeded users new passwords, because the file with theirs is elsewhere."""
+    accounts = _with_passwords(seeding.make_accounts(number))
+    await connection.executemany(
+        "UPDATE users SET password_hash = $2 WHERE username = $1",
+        [(each.username, hash_password(each.password)) for each in accounts],
+    )
+    return _facts(accounts)
+
+
+async def _remove(connection: Any, run: str) -> dict[str, int]:
+    """Remove the tenants of a seeding and all their rows; return how many, by table."""
+    tenants = await connection.fetchval(_TENANTS_OF, run)
+    await connection.execute(_HOLD_SUMS)
+    removed = {}
+    for table in _TABLES:
+        statement = f"DELETE FROM {table} WHERE tenant_id = ANY ($1)"  # noqa: S608  names from above
+        removed[table] = await connection.execute(statement, tenants)
+    removed["tenants"] = await connection.execute("DELETE FROM tenants WHERE id = ANY ($1)", tenants)
+    return {table: int(done.split()[1]) for table, done in removed.items()}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The verbs and their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m environments.staging", description="Seed a shared environment."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(action: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(
+            action.__name__, help=action.__doc__, description=action.__doc__
+        )
+        added.set_defaults(action=action)
+        return added
+
+    verb(up).add_argument("--owner", help=argparse.SUPPRESS)  # a run tells it; there is nothing to end
+    verb(status)
+    filling = verb(seed)
+    filling.add_argument("--events", type=int, required=True, metavar="N")
+    filling.add_argument("--seed", type=int, default=1, metavar="S")
+    verb(clean).add_argument("--run", required=True, metavar="ID")
+    return parser
+
+
+def main() -> int:
+    """Execute one verb."""
+    arguments = make_parser().parse_args()
+    try:
+        print(json.dumps(asyncio.run(arguments.action(arguments))))
+    except LocalError as error:
+        say(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
