@@ -7,6 +7,7 @@ import uuid
 import asyncpg
 import pytest
 
+from tests.database_user import visited
 from tests.local_environment import LocalEnvironment
 
 pytestmark = pytest.mark.environment
@@ -110,6 +111,28 @@ def test_batches_and_copy_within_a_transaction_go_through_it(facts):
             await connection.close()
 
     assert asyncio.run(run()) == 100
+
+
+def test_users_of_journeys_read_their_own_tenant_through_it_without_a_failure(facts):
+    """The driver finds out by itself that no statement may stay prepared."""
+    seen: dict[str, set[int]] = {}
+
+    async def use(visit):
+        others = [visit.add_user(str(tenant)) for tenant in range(4, 44)]
+
+        async def ask(user):
+            user.db.tenant = tenant = user.account.tenant
+            for _ in range(10):
+                rows = await user.db.fetch(
+                    "SELECT DISTINCT tenant_id FROM metric_events WHERE value > $1", 0.0, label="tenants"
+                )
+                seen.setdefault(tenant, set()).update(row["tenant_id"] for row in rows)
+
+        await asyncio.gather(*(ask(user) for user in (visit.user, *others)))
+
+    visit = visited(facts["database"], use, timeout=30.0)
+    assert visit.outcomes() == {"tenants": {"ok": 410}}
+    assert seen == {str(tenant): {tenant} for tenant in range(3, 44)}
 
 
 def test_up_with_it_refuses_an_environment_that_is_up_without_it(tmp_path):
