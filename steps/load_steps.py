@@ -23,6 +23,11 @@ def users_of_a_journey(context: Any, count: float, journey: str) -> None:
     context.draft.load(Model.CLOSED, count, journey=journey)
 
 
+@given("{count} concurrent user(s) following complete workflows")
+def users_of_workflows(context: Any, count: float) -> None:
+    context.draft.load(Model.CLOSED, count, mix="complete workflows", called="workflow users")
+
+
 @given("{count} request(s) arriving per second")
 def arriving_requests(context: Any, count: float) -> None:
     context.draft.load(Model.REQUESTS, count)

@@ -26,6 +26,7 @@ GIVEN = [
     "1000 concurrent users of the API",
     "1000 concurrent users of the dashboard",
     '1000 concurrent users following the "ingest events" journey',
+    "500 concurrent users following complete workflows",
     "1200 requests arriving per second",
     "20 journeys starting per second",
     "1000 WebSocket connections",

@@ -19,14 +19,16 @@
                  | "no deadlock occurs" | "every acknowledged write is stored exactly once"
     measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
-                 | "database connection pool utilization" | "connection success rate" | "reach"
+                 | "database connection pool utilization" | "connection success rate"
+                 | "workflow success rate" | "reach"
                  | "connection pool efficiency" | "index utilization of the key queries"
                  | "cache hit ratio" | "database connections" | "lock waits" | "dead tuples")
                  | "the Prometheus query" quoted
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile"
                  | "median" | "mean" | "maximum"
     time       ::= ["of the"] ("response time" | "message latency" | "connection time"
-                 | "time to reconnect" | "ping round trip" | "send time" | "query time" | "pool wait")
+                 | "time to reconnect" | "ping round trip" | "send time" | "query time" | "pool wait"
+                 | "workflow time")
     scope      ::= "of the" word "endpoints" | "of the key queries" | "of" quoted | "for users in" name
                  | "of tenant" quoted | "of the" [quoted] name
                  | "on every instance" | "per instance"

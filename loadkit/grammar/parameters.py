@@ -97,6 +97,7 @@ _NAMED = {
         ("memory usage", Family.GAUGE, Unit.BYTES, "request"),
         ("database connection pool utilization", Family.GAUGE, Unit.RATIO, "request"),
         ("connection success rate", Family.AVAILABILITY, Unit.RATIO, "connect"),
+        ("workflow success rate", Family.AVAILABILITY, Unit.RATIO, "workflow"),
         ("reach", Family.REACH, Unit.RATIO, "message"),
         ("connection pool efficiency", Family.GAUGE, Unit.RATIO, "request"),
         ("cache hit ratio", Family.GAUGE, Unit.RATIO, "request"),
@@ -117,6 +118,7 @@ _TIMES = {
     "send time": "send",
     "query time": "query",
     "pool wait": "acquire",
+    "workflow time": "workflow",
 }
 """The times that sentences name, and the keys of their timings (`loadkit.recording.timing`)."""
 MEASURE_NAMES = (

@@ -42,6 +42,7 @@ GIVEN = (
     "{count} concurrent user(s)",
     "{count} concurrent user(s) of the {mix}",
     "{count} concurrent user(s) following the {journey} journey",
+    "{count} concurrent user(s) following complete workflows",
     "{count} request(s) arriving per second",
     "{count} journey(s) starting per second",
     "{count} WebSocket connection(s)",

@@ -14,6 +14,7 @@ __all__ = [
     "RECORD",
     "REQUEST",
     "SEND",
+    "WORKFLOW",
     "Timing",
     "timing_of",
 ]
@@ -50,11 +51,25 @@ SEND = Timing("send", "send time")
 """From the intended start until the socket has taken the message."""
 LIFETIME = Timing("lifetime", "connection lifetime")
 """From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
+WORKFLOW = Timing("workflow", "workflow time")
+"""The time of all steps of a workflow, without the pauses between them."""
 
 
 _NAMED = {
     each.key: each
-    for each in (REQUEST, CONNECT, MESSAGE, DELIVERY, RECONNECT, QUERY, ACQUIRE, PING, SEND, LIFETIME)
+    for each in (
+        REQUEST,
+        CONNECT,
+        MESSAGE,
+        DELIVERY,
+        RECONNECT,
+        QUERY,
+        ACQUIRE,
+        PING,
+        SEND,
+        LIFETIME,
+        WORKFLOW,
+    )
 }
 
 

@@ -20,6 +20,7 @@ from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
+from loadkit.users.workflow import Workflow
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry
 
@@ -252,6 +253,21 @@ class User:
         fails it, it is retried after the next journey.
         """
         self.renewal = (self.meter.now() + seconds, renew)
+
+    def workflow(self, label: str) -> Workflow:
+        """Several steps that succeed or fail together; use it as a context manager.
+
+        ::
+
+            with user.workflow("complete workflow") as workflow:
+                with workflow.step("post an event"):
+                    await user.post("/api/v1/metrics/events", json=events)
+
+        Args:
+            label: counts it: "complete workflow".
+
+        """
+        return Workflow(label, self.meter)
 
     async def think(self) -> None:
         """Pause for the plan's think time; in an open load, do not pause."""

@@ -7,7 +7,7 @@ from typing import Any
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS, popular
 
-__all__ = ["insert", "query"]
+__all__ = ["insert", "query", "tenant_of"]
 
 _CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
     "tenant overview": lambda _: (),
@@ -51,7 +51,7 @@ async def insert(user: User, batch: str = "1") -> None:
 @journey("query metrics", uses=("db",))
 async def query(user: User) -> None:
     """Run one of the key queries in the user's tenant, frequent ones more often, and read its rows."""
-    tenant = await _tenant(user)
+    tenant = await tenant_of(user)
     foreign = user.state["foreign"]
     name = popular(user.random, tuple(_CHOICES))
     rows = await user.db.fetch(name, *_CHOICES[name](user))
@@ -61,7 +61,7 @@ async def query(user: User) -> None:
     await user.think()
 
 
-async def _tenant(user: User) -> int:
+async def tenant_of(user: User) -> int:
     """The id of the user's tenant, by which the database tells tenants apart; asked for once."""
     if "tenant_id" not in user.state:
         tenant = await user.db.fetchval(

@@ -16,7 +16,7 @@ from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS, popular
 
-__all__ = ["edit", "follow", "follow_dashboard", "publish"]
+__all__ = ["connect", "edit", "follow", "follow_dashboard", "publish"]
 
 TOPICS = 4
 """Topics of live metrics. Each connection follows one, so a message reaches a quarter of them: see
@@ -48,7 +48,7 @@ async def _follow(user: User, topic: str) -> None:
         path = f"/api/v1/stream?topics={topic}"
         if earlier is not None and topic in earlier.positions:
             path += f"&from={topic}:{earlier.positions[topic]}"
-        ws = await _connect(user, path, "WS /api/v1/stream")
+        ws = await connect(user, path, "WS /api/v1/stream")
         first = orjson.loads(await ws.receive())
         while first["type"] == "gap":  # what it left out shows in the position, too
             first = orjson.loads(await ws.receive())
@@ -124,7 +124,7 @@ async def edit(user: User, members: str = "5") -> None:
         return stamp
 
     async def begin() -> WebSocket:
-        ws = await _connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
+        ws = await connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
         state = orjson.loads(await ws.receive())
         document.clear()
         document.update({key: (each["version"], each["value"]) for key, each in state["payload"].items()})
@@ -150,7 +150,8 @@ def _digest(document: dict[str, tuple[int, Any]]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 
-async def _connect(user: User, path: str, label: str) -> WebSocket:
+async def connect(user: User, path: str, label: str) -> WebSocket:
+    """Open a connection with the user's token."""
     user.ws.headers["authorization"] = user.headers["authorization"]
     return await user.ws.connect(path, label=label)
 

@@ -1,0 +1,14 @@
+@system
+Feature: People get their whole work done
+  The promise: whoever logs in, watches a dashboard, posts an event, sees it, edits with others and
+  leaves, gets through, and quickly.
+
+  @SYS-1
+  Scenario: Complete workflows succeed
+    Given 100 concurrent users following complete workflows
+    And they arrive over 20 seconds
+    And the load holds for 3 minutes
+    Then the workflow success rate is above 99%
+    And the p95 workflow time is below 5 s
+    And no tenant ever sees another tenant's data
+    And every acknowledged write is stored exactly once

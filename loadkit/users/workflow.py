@@ -1,0 +1,95 @@
+"""Workflows: several steps of a user, over any protocols, which succeed or fail together."""
+
+from types import TracebackType
+from typing import Self
+
+from loadkit.drivers.base import NoResponse
+from loadkit.drivers.http.response import BodyError, StatusError
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import WORKFLOW
+from loadkit.users.meter import Meter
+
+__all__ = ["Step", "Workflow"]
+
+_SERVICES = (NoResponse, StatusError, BodyError, AssertionError, TimeoutError)
+"""Errors that are the service's, and no mistake of the journey."""
+
+
+class Workflow:
+    """A context manager around the steps of one workflow. It records one operation at the end.
+
+    The time of the workflow is that of its steps; pauses between them do not count. It fails if a
+    step does, and its outcome names the first such step. What ends before its end, because the
+    user's time is over or the journey itself made a mistake, is not recorded.
+    """
+
+    __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds")
+
+    def __init__(self, label: str, meter: Meter) -> None:
+        self._label = label
+        self._meter = meter
+        self._is_recorded = meter.is_recorded
+        self._seconds = 0.0
+        self._broken = ""
+
+    def step(self, name: str) -> "Step":
+        """A step, as a context manager around its code.
+
+        Args:
+            name: what the step achieves, as the report names it when it fails: "see the event".
+
+        """
+        return Step(name, self, self._meter)
+
+    def ended(self, name: str, seconds: float, *, has_failed: bool) -> None:
+        """Note the end of a step."""
+        self._seconds += seconds
+        if has_failed and not self._broken:
+            self._broken = name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_recorded or (error is not None and not self._broken):
+            return
+        if error is not None and not isinstance(error, Exception):
+            return  # the user's time is over, or the run was ended
+        meter = self._meter
+        end = meter.now()
+        begun = end - self._seconds
+        outcome = f"step failed: {self._broken}" if self._broken else OK
+        sample = Sample(self._label, outcome, begun, begun, end, 0, meter.tenant, meter.region)
+        meter.recorder.timing(WORKFLOW).samples.append(sample)
+        meter.exemplify(sample)
+
+
+class Step:
+    """One step of a workflow. It fails with any operation or check in it, and with an error of the service."""
+
+    __slots__ = ("_began", "_had_failed", "_meter", "_name", "_workflow")
+
+    def __init__(self, name: str, workflow: Workflow, meter: Meter) -> None:
+        self._name, self._workflow, self._meter = name, workflow, meter
+        self._began = 0.0
+        self._had_failed = False
+
+    def __enter__(self) -> Self:
+        self._meter.settle()
+        self._had_failed = self._meter.has_failed
+        self._began = self._meter.now()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        meter = self._meter
+        pending = meter.pending
+        has_failed = (
+            isinstance(error, _SERVICES)
+            or (meter.has_failed and not self._had_failed)
+            or (pending is not None and pending.outcome != OK)
+        )
+        self._workflow.ended(self._name, meter.now() - self._began, has_failed=has_failed)

@@ -1,0 +1,83 @@
+"""The journey of a whole visit: over REST, live connections and the database."""
+
+import time
+import uuid
+from typing import Any
+
+import orjson
+
+from loadkit.drivers.websocket.client import WebSocket
+from loadkit.journey import User, journey
+from steps.journeys.auth import log_in
+from steps.journeys.choices import METRICS, popular
+from steps.journeys.database import tenant_of
+from steps.journeys.live import connect
+
+__all__ = ["complete"]
+
+_PATIENCE = 2.0
+"""Seconds within which an event shows on a live dashboard, and an edit reaches all."""
+
+
+@journey("follow a complete workflow", role="admin", uses=("http", "ws", "db"))
+async def complete(user: User) -> None:
+    """Log in, open a live dashboard, post an event, see it live and stored, edit, administer, leave."""
+    with user.workflow("complete workflow") as workflow:
+        with workflow.step("log in"):
+            await log_in(user)
+        await user.think()
+        with workflow.step("open the live dashboard"):
+            live = await connect(user, "/api/v1/stream?topics=dashboard", "WS /api/v1/stream")
+            (await user.get("/api/v1/dashboard/overview")).raise_for_status()
+        await user.think()
+        with workflow.step("post an event"):
+            event = await _post_event(user)
+        with workflow.step(f"see the event within {_PATIENCE:g} s"):
+            await _until(live, lambda message: event in message.get("payload", {}).get("ids", ()))
+        await user.think()
+        with workflow.step("find the event in the database"):
+            await tenant_of(user)
+            stored = await user.db.fetchval(
+                "SELECT count(*) FROM metric_events WHERE time > now() - interval '5 minutes' AND id = $1",
+                uuid.UUID(event),
+                label="the event",
+            )
+            user.check(stored == 1, "the event is stored once")
+        await user.think()
+        with workflow.step("edit with the others"):
+            await _edit(user)
+        await user.think()
+        with workflow.step("administer"):
+            (await user.get("/api/v1/admin/usage")).raise_for_status()
+        await user.think()
+        with workflow.step("leave"):
+            await live.close()
+            await user.post("/api/v1/auth/logout")
+
+
+async def _post_event(user: User) -> str:
+    """Post one event, and return its id."""
+    event = str(uuid.uuid4())
+    attempt = user.writes.attempt(event)
+    answer = await user.post(
+        "/api/v1/metrics/events",
+        json={"events": [{"id": event, "name": popular(user.random, METRICS), "value": 1.0}]},
+    )
+    if answer.raise_for_status().json()["ids"] == [event]:
+        attempt.acknowledged()
+    return event
+
+
+async def _edit(user: User) -> None:
+    """Change one cell of a dashboard that users of the tenant share, and see the change."""
+    async with await connect(user, f"/api/v1/collab/{user.number % 5}", "WS /api/v1/collab") as shared:
+        value = user.random.randrange(1_000_000)
+        await shared.send({"key": f"cell-{user.number}", "value": value}, label="WS /api/v1/collab edit")
+        await _until(shared, lambda message: message.get("payload", {}).get("value") == value)
+
+
+async def _until(ws: WebSocket, is_it: Any) -> None:
+    """Receive messages until the right one comes."""
+    deadline = time.monotonic() + _PATIENCE
+    while not is_it(orjson.loads(await ws.receive(max(0.001, deadline - time.monotonic())))):
+        pass

@@ -1,0 +1,112 @@
+"""A workflow is one operation: it succeeds if all of its steps do, and its outcome names the first that did not."""
+
+import contextlib
+
+import pytest
+
+from loadkit import grammar
+from loadkit.drivers.base import NoResponse
+from loadkit.drivers.http.response import StatusError
+from loadkit.recording.sample import OK
+from loadkit.recording.timing import WORKFLOW
+from tests.test_user import meet
+
+
+def workflows(use, **rest):
+    """What was recorded of the workflows of a user, and of nothing else."""
+    return meet(use, **rest).recorder.timing(WORKFLOW).samples
+
+
+def test_the_time_is_that_of_the_steps_without_the_pauses():
+    async def use(user):
+        with user.workflow("visit") as workflow:
+            with workflow.step("first"):
+                await user.get("/x")
+            await user.think()
+            with workflow.step("second"):
+                await user.get("/x")
+                await user.get("/x")
+
+    (sample,) = workflows(use)
+    assert (sample.label, sample.outcome, sample.region) == ("visit", OK, "eu")
+    assert sample.end - sample.intended == pytest.approx(0.3)
+
+
+async def a_refusal(user):
+    (await user.get("/broken")).raise_for_status()
+
+
+async def no_answer(user):
+    await user.get("/!reset")
+
+
+async def a_failed_check(user):
+    await user.get("/x")
+    user.check(False, "shows the event")
+
+
+async def a_status_that_nobody_looks_at(user):
+    await user.get("/broken")
+
+
+async def a_failed_assertion(_):
+    raise AssertionError("the author's own check of the service")
+
+
+@pytest.mark.parametrize(
+    "wrong", [a_refusal, no_answer, a_failed_check, a_status_that_nobody_looks_at, a_failed_assertion]
+)
+def test_the_first_step_that_fails_is_named_whatever_failed_in_it(wrong):
+    async def use(user):
+        with contextlib.suppress(NoResponse, StatusError, AssertionError), user.workflow("visit") as workflow:
+            with workflow.step("log in"):
+                await user.get("/x")
+            with workflow.step("post an event"):
+                await wrong(user)
+            with workflow.step("leave"):
+                await user.get("/broken")
+
+    (sample,) = workflows(use)
+    assert sample.outcome == "step failed: post an event"
+
+
+def test_a_failure_before_the_workflow_breaks_no_step():
+    async def use(user):
+        await user.get("/broken")
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get("/x")
+
+    assert [sample.outcome for sample in workflows(use)] == [OK]
+
+
+def test_a_workflow_that_the_end_of_the_load_cuts_short_is_not_recorded():
+    async def use(user):
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            user.meter.leave()
+
+    loop_ended = []
+
+    async def until_the_end(user):
+        try:
+            await use(user)
+        except BaseException as error:
+            loop_ended.append(type(error).__name__)
+
+    assert workflows(until_the_end) == []
+    assert loop_ended == ["UserFinished"]
+
+
+def test_a_mistake_of_the_journey_is_no_failed_workflow():
+    async def use(user):
+        with contextlib.suppress(KeyError), user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get("/x")
+            raise KeyError("a misspelt key")
+
+    assert workflows(use) == []
+
+
+@pytest.mark.parametrize(
+    "sentence", ["the workflow success rate is above 99%", "the p95 workflow time is below 5 s"]
+)
+def test_a_criterion_on_workflows_speaks_of_workflows(sentence):
+    assert grammar.criterion(sentence).measure.timing == WORKFLOW.key
