@@ -74,6 +74,8 @@ CREATE PROCEDURE index_events() LANGUAGE plpgsql AS $$
 BEGIN
     ALTER TABLE metric_events ADD CONSTRAINT metric_events_pkey PRIMARY KEY (tenant_id, time, id);
     CALL index_events_by_name();
+    -- Events that belong to no session cost no entry.
+    CREATE INDEX metric_events_by_session ON metric_events (session_id) WHERE session_id IS NOT NULL;
     -- A run's rows are adjacent at the heap's end: a block range index finds them and costs no writes.
     CREATE INDEX metric_events_by_run ON metric_events USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
 END $$;

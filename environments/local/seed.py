@@ -152,8 +152,9 @@ def make_accounts(seed: int) -> list[Account]:
 
 
 def account_facts(accounts: list[Account], secret: str) -> list[dict[str, str]]:
-    """The accounts with the facts needed to log in."""
+    """The accounts with the facts needed to log in, in an order in which any first ones are of many tenants."""
     keys = TenantKeys(secret)
+    mixed = np.random.default_rng(len(accounts)).permutation(len(accounts))
     return [
         {
             "username": account.username,
@@ -162,7 +163,7 @@ def account_facts(accounts: list[Account], secret: str) -> list[dict[str, str]]:
             "role": account.role,
             "tenant_key": keys[account.tenant],
         }
-        for account in accounts
+        for account in (accounts[place] for place in mixed)
     ]
 
 
@@ -478,7 +479,7 @@ async def _empty(connection: Any) -> None:
         TRUNCATE tenants, users, sessions, metric_events, metrics, rollup, rollup_pending, dashboards, widgets,
             idempotency_keys, seeding RESTART IDENTITY;
         ALTER TABLE metric_events DROP CONSTRAINT metric_events_pkey;
-        DROP INDEX metric_events_by_name, metric_events_by_run;
+        DROP INDEX metric_events_by_name, metric_events_by_session, metric_events_by_run;
     """)
 
 
