@@ -173,6 +173,7 @@ def test_at_the_limit_a_verdict_seldom_errs_and_away_from_it_decides(row, near, 
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)  # the longest windows take a quarter of an hour
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_at_the_limit_a_verdict_errs_in_one_of_twenty_at_most(row):
     """Of 2000 runs 5 % and what chance adds to that: three standard deviations are 1.5 %."""
@@ -279,6 +280,7 @@ def test_stalls_that_recur_do_not_stay_below(seconds):
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)  # the longest windows take a quarter of an hour
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("row", [Queue(0.5, 60), Queue(0.8, 300), Queue(0.95, 300)], ids=str)
 def test_at_the_limit_a_verdict_on_any_percentile_seldom_errs(row, quantile):
