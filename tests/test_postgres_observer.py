@@ -21,7 +21,8 @@ from environments.local.process import bound_to_parent
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import run
 from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES
-from loadkit.observers.postgres import DatabaseAccess, PostgresObserver, compare_writes
+from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
+from loadkit.observers.stored_writes import compare_writes
 from loadkit.recording import archive
 from loadkit.target import Address, Target
 from loadkit.units import Unit

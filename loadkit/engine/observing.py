@@ -11,7 +11,8 @@ from loadkit.observers.observation import Observation
 from loadkit.recording.run import Run
 
 if TYPE_CHECKING:
-    from loadkit.observers.postgres import PostgresObserver, WrittenIds
+    from loadkit.observers.postgres import PostgresObserver
+    from loadkit.observers.stored_writes import WrittenIds
 
 __all__ = ["observe", "observe_database"]
 

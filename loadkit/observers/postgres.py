@@ -9,41 +9,54 @@ time, on the local server.
 
 import asyncio
 import json
-import re
 import threading
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
 import numpy as np
-import numpy.typing as npt
 
 from loadkit.observers.database import (
     CACHE_HITS,
     CONNECTIONS,
     DEAD_TUPLES,
-    LARGE,
     LOCK_WAITS,
     MEASURES,
     DatabaseFacts,
-    IndexUse,
     QueryPlan,
-    Statement,
     StoredWrites,
-    TableUse,
     Waiting,
 )
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.observers.plans import Relation, read_plan
+from loadkit.observers.statistics import (
+    CHECKPOINTS,
+    CHECKPOINTS_17,
+    INDEX_ROWS,
+    RELATIONS,
+    RIGHTS,
+    SAMPLE,
+    STATEMENT_ROWS,
+    STATEMENTS_SCHEMA,
+    TABLE_ROWS,
+    WAITERS,
+    KeyQuery,
+    Snapshot,
+    gain,
+    indexes_between,
+    statements_between,
+    tables_between,
+    without_values,
+)
+from loadkit.observers.stored_writes import ID, WrittenIds, compare_writes
 from loadkit.target import Address, masked
 from loadkit.units import Unit
 
-__all__ = ["DatabaseAccess", "KeyQuery", "PostgresObserver", "WrittenIds", "compare_writes"]
+__all__ = ["DatabaseAccess", "PostgresObserver"]
 
 _INTERVAL = 1.0
 """Seconds between readings."""
@@ -55,38 +68,10 @@ _EXAMPLE = 5.0
 """Seconds that the example of a key query may run; after it, only its estimated plan is taken."""
 _ALL_PLANS = 60.0
 """Seconds after which no further example is executed."""
-_STATEMENTS, _TABLES, _WAITING, _EXAMPLES = 50, 50, 20, 20
-"""The most that is kept of each."""
-_ID = 16
-"""Bytes of an id."""
+_WAITING = 20
+"""Statements that wait for a lock of which a run keeps the text."""
 
 T = TypeVar("T")
-
-
-class KeyQuery(Protocol):
-    """A named query with arguments with which it can be tried."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def sql(self) -> str: ...  # noqa: D102
-    @property
-    def purpose(self) -> str: ...  # noqa: D102
-    @property
-    def example(self) -> tuple[Any, ...]: ...  # noqa: D102
-    @property
-    def is_read(self) -> bool: ...  # noqa: D102
-
-
-class WrittenIds(Protocol):
-    """The ids of the writes of a run by outcome, 16 bytes each, one after the other."""
-
-    @property
-    def acknowledged(self) -> bytes: ...  # noqa: D102
-    @property
-    def rejected(self) -> bytes: ...  # noqa: D102
-    @property
-    def unknown(self) -> bytes: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +91,6 @@ class DatabaseAccess:
     """SQL that lists the ids of the rows of a run: "SELECT id FROM events WHERE run_id = $1"."""
 
 
-@dataclass(slots=True)
-class _Snapshot:
-    """The cumulative statistics at one moment."""
-
-    at: float
-    """Unix seconds of this machine."""
-    started: float
-    """When PostgreSQL started, of its own clock."""
-    row: Mapping[str, Any]
-    """That of `_SAMPLE`."""
-    statements: dict[tuple[Any, ...], Mapping[str, Any]] | None = None
-    """None if pg_stat_statements cannot be read."""
-    tables: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    indexes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    checkpoints: int | None = None
-
-
 class PostgresObserver:
     """Reads the statistics of a database once a second while open, in a thread."""
 
@@ -133,8 +101,8 @@ class PostgresObserver:
         self._starts: list[tuple[float, float]] = []
         """When PostgreSQL was seen, and its own start."""
         self._waiting: list[tuple[float, str, str]] = []
-        self._begin: _Snapshot | None = None
-        self._end: _Snapshot | None = None
+        self._begin: Snapshot | None = None
+        self._end: Snapshot | None = None
         self._cost = 0.0
         self._problem = ""
         self._problems: dict[str, str] = {}
@@ -213,7 +181,7 @@ class PostgresObserver:
             writes: the ids that its users wrote.
 
         """
-        due = len(writes.acknowledged) // _ID
+        due = len(writes.acknowledged) // ID
         has_writes = bool(writes.acknowledged or writes.rejected or writes.unknown)
         stored: StoredWrites | None = None
         plans: tuple[QueryPlan, ...] = ()
@@ -268,19 +236,19 @@ class PostgresObserver:
         before = None if why else begin
 
         def gained(name: str) -> int | None:
-            return None if before is None else _gain(before.row[name], end.row[name])
+            return None if before is None else gain(before.row[name], end.row[name])
 
-        statements, seconds = _statements(before, end, self._access.queries)
-        wal = None if begin is None else _gain(begin.row["wal"], end.row["wal"])
+        statements, seconds = statements_between(before, end, self._access.queries)
+        wal = None if begin is None else gain(begin.row["wal"], end.row["wal"])
         return DatabaseFacts(
             deadlocks=gained("deadlocks"),
             transactions=gained("transactions"),
             wal_bytes=wal,
-            checkpoints=_gain(before.checkpoints, end.checkpoints) if before else None,
+            checkpoints=gain(before.checkpoints, end.checkpoints) if before else None,
             statements=statements,
             statement_seconds=seconds,
-            tables=_tables(before, end),
-            indexes=_indexes(before, end),
+            tables=tables_between(before, end),
+            indexes=indexes_between(before, end),
         )
 
     # --- while the load runs
@@ -326,28 +294,26 @@ class PostgresObserver:
     async def _read(self, connection: Any) -> None:
         """Read the statistics of this second."""
         begun = time.time()
-        row = await connection.fetchrow(_SAMPLE)
+        row = await connection.fetchrow(SAMPLE)
         ended = time.time()
         self._cost += ended - begun
         at = (begun + ended) / 2
         self._rows.append((at, dict(row)))
         self._starts.append((at, row["started"]))
         if row["waiting"] and len(self._waiting) < _WAITING:
-            for each in await connection.fetch(_WAITERS):
+            for each in await connection.fetch(WAITERS):
                 if len(self._waiting) < _WAITING:
-                    self._waiting.append(
-                        (at, _without_values(each["query"]), _without_values(each["blocker"]))
-                    )
+                    self._waiting.append((at, without_values(each["query"]), without_values(each["blocker"])))
 
-    async def _snapshot(self, connection: Any) -> _Snapshot:
-        row = await connection.fetchrow(_SAMPLE)
-        snapshot = _Snapshot(time.time(), row["started"], dict(row))
+    async def _snapshot(self, connection: Any) -> Snapshot:
+        row = await connection.fetchrow(SAMPLE)
+        snapshot = Snapshot(time.time(), row["started"], dict(row))
         is_17 = connection.get_server_version().major >= 17
         parts: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
-            ("checkpoints", lambda: connection.fetchval(_CHECKPOINTS_17 if is_17 else _CHECKPOINTS)),
+            ("checkpoints", lambda: connection.fetchval(CHECKPOINTS_17 if is_17 else CHECKPOINTS)),
             ("statements", lambda: self._statement_rows(connection)),
-            ("tables", lambda: connection.fetch(_TABLE_ROWS)),
-            ("indexes", lambda: connection.fetch(_INDEX_ROWS)),
+            ("tables", lambda: connection.fetch(TABLE_ROWS)),
+            ("indexes", lambda: connection.fetch(INDEX_ROWS)),
         )
         for name, read in parts:
             try:
@@ -361,13 +327,13 @@ class PostgresObserver:
         return snapshot
 
     async def _statement_rows(self, connection: Any) -> dict[tuple[Any, ...], Mapping[str, Any]] | None:
-        place = await connection.fetchval(_STATEMENTS_SCHEMA)
+        place = await connection.fetchval(STATEMENTS_SCHEMA)
         if place is None:
             self._problems["statements"] = (
                 "the database has no extension pg_stat_statements; CREATE EXTENSION pg_stat_statements makes it"
             )
             return None
-        rows = await connection.fetch(_STATEMENT_ROWS.format(schema=place))
+        rows = await connection.fetch(STATEMENT_ROWS.format(schema=place))
         return {(each["userid"], each["queryid"], each["toplevel"]): dict(each) for each in rows}
 
     async def _connect(self, address: Address, patience: float = _ANSWER) -> Any:
@@ -385,7 +351,7 @@ class PostgresObserver:
             if not self._version:
                 server = connection.get_server_version()
                 self._version = f"{server.major}.{server.minor}"
-                row = await connection.fetchrow(_RIGHTS)
+                row = await connection.fetchrow(RIGHTS)
                 self._role = row["role"]
                 if not row["may"]:
                     self._problems["activity"] = (
@@ -428,7 +394,7 @@ class PostgresObserver:
         try:
             return {
                 each["name"]: Relation(each["root"], each["pages"], tuple(each["columns"] or ()))
-                for each in await connection.fetch(_RELATIONS)
+                for each in await connection.fetch(RELATIONS)
             }
         finally:
             connection.terminate()
@@ -501,205 +467,3 @@ class PostgresObserver:
         else:  # the text of other errors may repeat a part of the address
             words = type(error).__name__
         return f"the database {self._access.observer}: {masked(words)}"
-
-
-def compare_writes(writes: WrittenIds, stored: bytes) -> StoredWrites:
-    """Compare the ids that users wrote with those that are stored, 16 bytes each.
-
-    All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
-    """
-    columns = [
-        np.frombuffer(column, ">u8").astype(np.uint64).reshape(-1, 2)
-        for column in (writes.acknowledged, writes.rejected, writes.unknown, stored)
-    ]
-    ids = np.concatenate(columns)
-    source = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
-    order = np.lexsort((ids[:, 1], ids[:, 0]))
-    ids, source = ids[order], source[order]
-    is_new = np.ones(len(ids), np.bool_)
-    is_new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-    place, distinct = np.cumsum(is_new) - 1, ids[is_new]
-    acknowledged, rejected, unknown, rows = (
-        np.bincount(place[source == number], minlength=len(distinct)) for number in range(len(columns))
-    )
-    lost, doubled = (acknowledged > 0) & (rows == 0), rows > 1
-    phantoms = (rejected > 0) & (rows > 0)
-
-    def shown(which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        pairs = distinct[which][:_EXAMPLES]
-        return tuple(str(uuid.UUID(int=(int(high) << 64) | int(low))) for high, low in pairs)
-
-    return StoredWrites(
-        acknowledged=len(columns[0]),
-        rejected=len(columns[1]),
-        unknown=len(columns[2]),
-        stored=len(columns[3]),
-        lost=int(lost.sum()),
-        doubled=int(doubled.sum()),
-        phantoms=int(phantoms.sum()),
-        unknown_stored=int(((unknown > 0) & (rows > 0)).sum()),
-        foreign=int(((rows > 0) & (acknowledged + rejected + unknown == 0)).sum()),
-        lost_examples=shown(lost),
-        doubled_examples=shown(doubled),
-        phantom_examples=shown(phantoms),
-    )
-
-
-def _gain(before: Any, after: Any) -> int | None:
-    """What a counter gained; None if it is not known, or went backwards."""
-    if before is None or after is None or after < before:
-        return None
-    return int(after - before)
-
-
-_CONSTANT = re.compile(r"'(?:[^']|'')*'|\$[0-9]+|\b[0-9]+(?:\.[0-9]+)?\b")
-
-
-def _without_values(text: str | None) -> str:
-    """A statement without its values, in one line of at most 200 characters."""
-    return " ".join(_CONSTANT.sub("?", text or "").split())[:200]
-
-
-def _shape(text: str) -> str:
-    """A statement in a form that is equal for equal statements with other values."""
-    return re.sub(r"\s*\?\s*", "?", " ".join(_CONSTANT.sub("?", text).split())).rstrip("; ").casefold()
-
-
-def _statements(
-    before: _Snapshot | None, end: _Snapshot, queries: Sequence[KeyQuery]
-) -> tuple[tuple[Statement, ...], float]:
-    """The statements of a run, the most expensive ones first, and the seconds of all."""
-    if before is None or before.statements is None or end.statements is None:
-        return (), 0.0
-    names = {_shape(query.sql): query.name for query in queries}
-    found: dict[str, Statement] = {}
-    total = 0.0
-    for key, row in end.statements.items():
-        earlier = before.statements.get(key)
-        calls, seconds, rows = row["calls"], row["seconds"], row["rows"]
-        # An entry that was dropped and made again has fewer calls than before; it counts from 0.
-        if earlier is not None and earlier["calls"] <= calls:
-            calls, seconds, rows = (
-                calls - earlier["calls"],
-                seconds - earlier["seconds"],
-                rows - earlier["rows"],
-            )
-        if calls <= 0:
-            continue
-        if row["toplevel"]:
-            total += seconds
-        text = " ".join((row["query"] or "").split())
-        known = found.get(text, Statement(text, 0, 0.0, 0, names.get(_shape(text), "")))
-        found[text] = replace(
-            known, calls=known.calls + calls, seconds=known.seconds + seconds, rows=known.rows + rows
-        )
-    ordered = sorted(found.values(), key=lambda each: -each.seconds)
-    kept = [each for number, each in enumerate(ordered) if number < _STATEMENTS or each.query]
-    return tuple(kept), total
-
-
-def _tables(before: _Snapshot | None, end: _Snapshot) -> tuple[TableUse, ...]:
-    def gained(key: int, name: str) -> int | None:
-        if before is None:
-            return None
-        return _gain(before.tables.get(key, {}).get(name, 0), end.tables[key][name])
-
-    rows = sorted(end.tables.items(), key=lambda item: -item[1]["bytes"])
-    return tuple(
-        TableUse(
-            name=row["name"],
-            root=row["root"],
-            pages=row["pages"],
-            bytes=row["bytes"],
-            rows=row["live"],
-            dead_rows=row["dead"],
-            sequential_scans=gained(key, "seq_scan"),
-            index_scans=gained(key, "idx_scan"),
-            rows_written=gained(key, "written"),
-        )
-        for number, (key, row) in enumerate(rows)
-        if number < _TABLES or row["pages"] >= LARGE
-    )
-
-
-def _indexes(before: _Snapshot | None, end: _Snapshot) -> tuple[IndexUse, ...]:
-    rows = sorted(end.indexes.items(), key=lambda item: -item[1]["bytes"])
-    return tuple(
-        IndexUse(
-            row["name"],
-            row["table"],
-            row["bytes"],
-            None
-            if before is None
-            else _gain(before.indexes.get(key, {}).get("idx_scan", 0), row["idx_scan"]),
-        )
-        for key, row in rows[: 2 * _TABLES]
-    )
-
-
-# pg_stat_database counts what backends have reported, a second late at most.
-_SAMPLE = """
-SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
-    d.stats_reset, d.blks_hit AS hits, d.blks_hit + d.blks_read AS accesses,
-    d.xact_commit + d.xact_rollback AS transactions, d.deadlocks, d.temp_bytes,
-    CASE WHEN pg_is_in_recovery() THEN NULL
-        ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END AS wal,
-    a.connections, a.active, a.idle_in_transaction, a.waiting,
-    (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead
-FROM pg_stat_database d, (
-    SELECT count(*) AS connections,
-        count(*) FILTER (WHERE state = 'active') AS active,
-        count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction,
-        count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting
-    FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-) a
-WHERE d.datname = current_database()
-"""
-_WAITERS = """
-SELECT w.query, coalesce(
-    CASE WHEN b.state LIKE 'idle in transaction%' THEN b.state || ' after ' || b.query ELSE b.query END, ''
-) AS blocker
-FROM pg_stat_activity w LEFT JOIN pg_stat_activity b ON b.pid = (pg_blocking_pids(w.pid))[1]
-WHERE w.datname = current_database() AND w.wait_event_type = 'Lock'
-LIMIT 5
-"""
-_RIGHTS = "SELECT current_user AS role, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may"
-_CHECKPOINTS = "SELECT checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter"
-_CHECKPOINTS_17 = "SELECT num_timed + num_requested FROM pg_stat_checkpointer"
-_STATEMENTS_SCHEMA = """
-SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-WHERE e.extname = 'pg_stat_statements'
-"""
-# The observer's own statements are no part of the load.
-_STATEMENT_ROWS = """
-SELECT userid, queryid, toplevel, query, calls, total_exec_time / 1000 AS seconds, rows
-FROM {schema}.pg_stat_statements
-WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
-"""
-_NAME = "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END"
-_ROOT = "coalesce((SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)), c.relname)"
-_TABLE_ROWS = f"""
-SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
-    pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
-    pg_total_relation_size(c.oid) AS bytes, s.n_live_tup AS live, s.n_dead_tup AS dead,
-    s.seq_scan, coalesce(s.idx_scan, 0) AS idx_scan, s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS written
-FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind <> 'p'
-"""  # noqa: S608  only the constants above
-_INDEX_ROWS = """
-SELECT indexrelid::bigint AS id, indexrelname AS name, relname AS table, idx_scan,
-    pg_relation_size(indexrelid) AS bytes
-FROM pg_stat_user_indexes
-"""
-_RELATIONS = f"""
-SELECT c.relname AS name, {_ROOT} AS root,
-    CASE c.relkind WHEN 'p' THEN 0
-        ELSE pg_relation_size(c.oid) / current_setting('block_size')::bigint END AS pages,
-    (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    AND n.nspname NOT LIKE 'pg_toast%'
-"""  # noqa: S608

@@ -1,0 +1,224 @@
+"""The cumulative statistics of PostgreSQL: the SQL that reads them, and what they gained in a run."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from loadkit.observers.database import LARGE, IndexUse, Statement, TableUse
+
+__all__ = [
+    "CHECKPOINTS",
+    "CHECKPOINTS_17",
+    "INDEX_ROWS",
+    "RELATIONS",
+    "RIGHTS",
+    "SAMPLE",
+    "STATEMENTS_SCHEMA",
+    "STATEMENT_ROWS",
+    "TABLE_ROWS",
+    "WAITERS",
+    "KeyQuery",
+    "Snapshot",
+    "gain",
+    "indexes_between",
+    "statements_between",
+    "tables_between",
+    "without_values",
+]
+
+_STATEMENTS, _TABLES = 50, 50
+"""The most that is kept of each."""
+
+
+class KeyQuery(Protocol):
+    """A named query with arguments with which it can be tried."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def sql(self) -> str: ...  # noqa: D102
+    @property
+    def purpose(self) -> str: ...  # noqa: D102
+    @property
+    def example(self) -> tuple[Any, ...]: ...  # noqa: D102
+    @property
+    def is_read(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The cumulative statistics at one moment."""
+
+    at: float
+    """Unix seconds of this machine."""
+    started: float
+    """When PostgreSQL started, of its own clock."""
+    row: Mapping[str, Any]
+    """That of `SAMPLE`."""
+    statements: dict[tuple[Any, ...], Mapping[str, Any]] | None = None
+    """None if pg_stat_statements cannot be read."""
+    tables: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    indexes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    checkpoints: int | None = None
+
+
+def gain(before: Any, after: Any) -> int | None:
+    """What a counter gained; None if it is not known, or went backwards."""
+    if before is None or after is None or after < before:
+        return None
+    return int(after - before)
+
+
+_CONSTANT = re.compile(r"'(?:[^']|'')*'|\$[0-9]+|\b[0-9]+(?:\.[0-9]+)?\b")
+
+
+def without_values(text: str | None) -> str:
+    """A statement without its values, in one line of at most 200 characters."""
+    return " ".join(_CONSTANT.sub("?", text or "").split())[:200]
+
+
+def _shape(text: str) -> str:
+    """A statement in a form that is equal for equal statements with other values."""
+    return re.sub(r"\s*\?\s*", "?", " ".join(_CONSTANT.sub("?", text).split())).rstrip("; ").casefold()
+
+
+def statements_between(
+    before: Snapshot | None, end: Snapshot, queries: Sequence[KeyQuery]
+) -> tuple[tuple[Statement, ...], float]:
+    """The statements of a run, the most expensive ones first, and the seconds of all."""
+    if before is None or before.statements is None or end.statements is None:
+        return (), 0.0
+    names = {_shape(query.sql): query.name for query in queries}
+    found: dict[str, Statement] = {}
+    total = 0.0
+    for key, row in end.statements.items():
+        earlier = before.statements.get(key)
+        calls, seconds, rows = row["calls"], row["seconds"], row["rows"]
+        # An entry that was dropped and made again has fewer calls than before; it counts from 0.
+        if earlier is not None and earlier["calls"] <= calls:
+            calls, seconds, rows = (
+                calls - earlier["calls"],
+                seconds - earlier["seconds"],
+                rows - earlier["rows"],
+            )
+        if calls <= 0:
+            continue
+        if row["toplevel"]:
+            total += seconds
+        text = " ".join((row["query"] or "").split())
+        known = found.get(text, Statement(text, 0, 0.0, 0, names.get(_shape(text), "")))
+        found[text] = replace(
+            known, calls=known.calls + calls, seconds=known.seconds + seconds, rows=known.rows + rows
+        )
+    ordered = sorted(found.values(), key=lambda each: -each.seconds)
+    kept = [each for number, each in enumerate(ordered) if number < _STATEMENTS or each.query]
+    return tuple(kept), total
+
+
+def tables_between(before: Snapshot | None, end: Snapshot) -> tuple[TableUse, ...]:
+    """The largest tables, and how they were used; without a reading before, that is not known."""
+
+    def gained(key: int, name: str) -> int | None:
+        if before is None:
+            return None
+        return gain(before.tables.get(key, {}).get(name, 0), end.tables[key][name])
+
+    rows = sorted(end.tables.items(), key=lambda item: -item[1]["bytes"])
+    return tuple(
+        TableUse(
+            name=row["name"],
+            root=row["root"],
+            pages=row["pages"],
+            bytes=row["bytes"],
+            rows=row["live"],
+            dead_rows=row["dead"],
+            sequential_scans=gained(key, "seq_scan"),
+            index_scans=gained(key, "idx_scan"),
+            rows_written=gained(key, "written"),
+        )
+        for number, (key, row) in enumerate(rows)
+        if number < _TABLES or row["pages"] >= LARGE
+    )
+
+
+def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, ...]:
+    """The largest indexes, and how they were used; without a reading before, that is not known."""
+    rows = sorted(end.indexes.items(), key=lambda item: -item[1]["bytes"])
+    return tuple(
+        IndexUse(
+            row["name"],
+            row["table"],
+            row["bytes"],
+            None if before is None else gain(before.indexes.get(key, {}).get("idx_scan", 0), row["idx_scan"]),
+        )
+        for key, row in rows[: 2 * _TABLES]
+    )
+
+
+# pg_stat_database counts what backends have reported, a second late at most.
+SAMPLE = """
+SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
+    d.stats_reset, d.blks_hit AS hits, d.blks_hit + d.blks_read AS accesses,
+    d.xact_commit + d.xact_rollback AS transactions, d.deadlocks, d.temp_bytes,
+    CASE WHEN pg_is_in_recovery() THEN NULL
+        ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END AS wal,
+    a.connections, a.active, a.idle_in_transaction, a.waiting,
+    (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead
+FROM pg_stat_database d, (
+    SELECT count(*) AS connections,
+        count(*) FILTER (WHERE state = 'active') AS active,
+        count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS idle_in_transaction,
+        count(*) FILTER (WHERE wait_event_type = 'Lock') AS waiting
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+) a
+WHERE d.datname = current_database()
+"""
+WAITERS = """
+SELECT w.query, coalesce(
+    CASE WHEN b.state LIKE 'idle in transaction%' THEN b.state || ' after ' || b.query ELSE b.query END, ''
+) AS blocker
+FROM pg_stat_activity w LEFT JOIN pg_stat_activity b ON b.pid = (pg_blocking_pids(w.pid))[1]
+WHERE w.datname = current_database() AND w.wait_event_type = 'Lock'
+LIMIT 5
+"""
+RIGHTS = "SELECT current_user AS role, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may"
+CHECKPOINTS = "SELECT checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter"
+CHECKPOINTS_17 = "SELECT num_timed + num_requested FROM pg_stat_checkpointer"
+STATEMENTS_SCHEMA = """
+SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_stat_statements'
+"""
+# The observer's own statements are no part of the load.
+STATEMENT_ROWS = """
+SELECT userid, queryid, toplevel, query, calls, total_exec_time / 1000 AS seconds, rows
+FROM {schema}.pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
+"""
+_NAME = "CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END"
+_ROOT = "coalesce((SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)), c.relname)"
+TABLE_ROWS = f"""
+SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
+    pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
+    pg_total_relation_size(c.oid) AS bytes, s.n_live_tup AS live, s.n_dead_tup AS dead,
+    s.seq_scan, coalesce(s.idx_scan, 0) AS idx_scan, s.n_tup_ins + s.n_tup_upd + s.n_tup_del AS written
+FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind <> 'p'
+"""  # noqa: S608  only the constants above
+INDEX_ROWS = """
+SELECT indexrelid::bigint AS id, indexrelname AS name, relname AS table, idx_scan,
+    pg_relation_size(indexrelid) AS bytes
+FROM pg_stat_user_indexes
+"""
+RELATIONS = f"""
+SELECT c.relname AS name, {_ROOT} AS root,
+    CASE c.relkind WHEN 'p' THEN 0
+        ELSE pg_relation_size(c.oid) / current_setting('block_size')::bigint END AS pages,
+    (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND n.nspname NOT LIKE 'pg_toast%'
+"""  # noqa: S608
