@@ -1,5 +1,6 @@
 """Prometheus: scrapes every second and evaluates alerts."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 from environments.local import binaries
 from environments.local.layout import Layout
-from environments.local.process import Program, accepts, start_listening, start_on
+from environments.local.process import Program, start_listening, start_on
 
 _CONFIGURATION = """\
 global:
@@ -70,7 +71,7 @@ class Monitor:
         self._directory.mkdir()
         (self._directory / "prometheus.yml").write_text(_CONFIGURATION)
         self._write_rules(broken=False)
-        self.program, self.port = await start_listening(self._make, accepts)
+        self.program, self.port = await start_listening(self._make, _is_ready)
 
     def _make(self, port: int) -> Program:
         command = [
@@ -115,4 +116,16 @@ class Monitor:
     async def resume(self) -> None:
         """Start it again at the same address, with its data."""
         self.program = self._make(self.port)
-        await start_on(self.program, self.port, accepts)
+        await start_on(self.program, self.port, _is_ready)
+
+
+async def _is_ready(port: int) -> bool:
+    """Whether it answers queries: while it reads its data, it only says that it is unavailable."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /-/ready HTTP/1.0\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+    except OSError:
+        return False
+    return b" 200 " in status
