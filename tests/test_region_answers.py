@@ -18,7 +18,7 @@ from tests.known_answers.runs import Answer
 from tests.known_answers.servers import Stalling, serving
 from tests.virtual_time import plan_of
 
-pytestmark = pytest.mark.load
+pytestmark = [pytest.mark.load, pytest.mark.prove]
 
 ROOT = Path(__file__).parent.parent
 JITTERY = NetworkPath(0.08, jitter=0.01)

@@ -140,6 +140,7 @@ def verdicts(drift: float, *limits: int):
 
 
 @pytest.mark.load
+@pytest.mark.prove
 def test_a_service_whose_clock_is_off_and_drifts_gets_the_right_verdicts():
     """The latency is 50 ms. The clock is 250 ms ahead, and gains 2 ms per second of the load."""
     done, (passes, doubtful, fails) = verdicts(0.002, 250, 62, 10)
