@@ -71,6 +71,7 @@ async def _post_event(user: User) -> str:
 async def _edit(user: User) -> None:
     """Change one cell of a dashboard that users of the tenant share, and see the change."""
     async with await connect(user, f"/api/v1/collab/{user.number % 5}", "WS /api/v1/collab") as shared:
+        await shared.receive()  # the dashboard as it is; later edits come one by one
         value = user.random.randrange(1_000_000)
         await shared.send({"key": f"cell-{user.number}", "value": value}, label="WS /api/v1/collab edit")
         await _until(shared, lambda message: message.get("payload", {}).get("value") == value)
