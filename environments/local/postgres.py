@@ -25,8 +25,8 @@ _START_SECONDS = 60.0  # recovery after a kill may take a while
 _HERE = Path(__file__).parent
 
 # A database for measurements, not for storage. Durability matches production with one exception: a
-# commit does not wait for the disk. An operating-system crash may lose the last moment; a crash of
-# PostgreSQL loses nothing. A fault changes it while the server runs, so it is in the cluster's file,
+# commit does not wait for the disk. A crash of PostgreSQL or of the machine may lose the last moment;
+# a restart loses nothing. A fault changes it while the server runs, so it is in the cluster's file,
 # which is written anew at each start. The other settings are given on the command line.
 _CHANGEABLE = "synchronous_commit = off\n"
 _SETTINGS = {
