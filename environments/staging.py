@@ -9,7 +9,6 @@ error. The exit code is 0, or 2 with a one-line reason.
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ from typing import Any
 import asyncpg
 
 from environments.local import seed as seeding
+from environments.local.command import execute, say, verbs_of
 from environments.local.errors import LocalError
 from environments.local.layout import PROJECT, write_json
 from environments.local.service.tokens import hash_password, password_matches
@@ -61,11 +61,6 @@ _SEEDINGS = """
     SELECT run_id AS run, min(created_at) > now() - interval '7 days' AS is_fresh
     FROM tenants WHERE run_id LIKE 'seed-%' AND parent_id IS NULL GROUP BY run_id
 """
-
-
-def say(line: str) -> None:
-    """Print a line to standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def accounts_file() -> Path:
@@ -304,15 +299,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m environments.staging", description="Seed a shared environment."
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(action: Any) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            action.__name__, help=action.__doc__, description=action.__doc__
-        )
-        added.set_defaults(action=action)
-        return added
-
+    verb = verbs_of(parser)
     verb(up).add_argument("--owner", help=argparse.SUPPRESS)  # a run tells it; there is nothing to end
     verb(status)
     filling = verb(seed)
@@ -325,15 +312,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Execute one verb."""
     arguments = make_parser().parse_args()
-    try:
-        print(json.dumps(asyncio.run(arguments.action(arguments))))
-    except LocalError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
-    return 0
+    return execute(lambda: arguments.action(arguments))
 
 
 if __name__ == "__main__":

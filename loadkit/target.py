@@ -119,7 +119,7 @@ class Account:
     password: Secret
     tenant: str = ""
     role: str = ""
-    canary: Secret = Secret("")  # noqa: RUF009
+    canary: Secret = Secret("")  # noqa: RUF009  nothing changes it
     """A text that the data of the account's tenant carries, and no other data; "" for none."""
 
 
@@ -163,8 +163,8 @@ class Target:
     """Scheme, host, port: "http://127.0.0.1:8080"; journeys add the paths.
 
     It contains no secret: `Environment` refuses credentials and a query."""
-    websocket: Address = Address("")  # noqa: RUF009
-    database: Address = Address("")  # noqa: RUF009
+    websocket: Address = Address("")  # noqa: RUF009  nothing changes it
+    database: Address = Address("")  # noqa: RUF009  nothing changes it
     """The service's database: "postgresql://user:password@host/name"; empty for none."""
     database_use: DatabaseUse = DatabaseUse()
     accounts: tuple[Account, ...] = ()

@@ -1,5 +1,6 @@
 """The local environment as tests drive it: by its command line, in a directory of their own."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import psutil
 import pytest
@@ -90,3 +92,40 @@ def admin(environment: LocalEnvironment, client: httpx.Client) -> dict[str, str]
 @pytest.fixture(scope="module")
 def stranger(environment: LocalEnvironment, client: httpx.Client) -> dict[str, str]:
     return environment.log_in(client, tenant="globex")
+
+
+@pytest.fixture
+def up(environment: LocalEnvironment) -> dict:
+    """The facts of the environment that is up; started anew if the test before ended it."""
+    return environment.verb("up", "--owner", str(os.getpid()))
+
+
+@pytest.fixture
+def fault(environment: LocalEnvironment) -> Iterator[Callable[..., dict]]:
+    """Switches faults on, and off again at the end."""
+    used = set()
+
+    def switch(name: str, turn: str = "on", **parameters: float) -> dict:
+        used.add(name)
+        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
+        return environment.verb("fault", name, turn, *settings)
+
+    yield switch
+    for name in used:
+        environment.verb("fault", name, "off")
+
+
+def query(facts: dict, sql: str, *arguments: object, role: str = "database_owner", tenant: object = None):
+    """The first value of a query, as a role, and as a tenant if one is named."""
+
+    async def ask():
+        connection = await asyncpg.connect(facts[role])
+        try:
+            async with connection.transaction():
+                if tenant is not None:
+                    await connection.execute("SELECT set_config('app.tenant', $1, true)", str(tenant))
+                return await connection.fetchval(sql, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())

@@ -211,7 +211,7 @@ def test_a_role_that_bypasses_row_level_security_is_refused(postgres: PostgresSe
 
 def test_a_transaction_holds_one_connection_and_is_all_or_nothing(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
-        with pytest.raises(ValueError, match="undo"):  # noqa: PT012
+        with pytest.raises(ValueError, match="undo"):  # noqa: PT012  the whole transaction
             async with visit.db.transaction("move"):
                 await visit.db.execute("UPDATE stock SET amount = 0 WHERE id = $1", 1, label="take")
                 assert await visit.db.fetchval(TENANTS, label="tenants") == [3]
@@ -232,7 +232,7 @@ def test_a_transaction_holds_one_connection_and_is_all_or_nothing(postgres: Post
 
 def test_a_commit_that_rolls_back_is_a_failure(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
-        with pytest.raises(QueryFailed):  # noqa: PT012
+        with pytest.raises(QueryFailed):  # noqa: PT012  the whole transaction
             async with visit.db.transaction("move"):
                 with pytest.raises(QueryFailed, match=r"division by zero \(22012\)"):
                     await visit.db.fetchval("SELECT 1 / 0", label="bad")

@@ -11,18 +11,12 @@ import asyncpg
 import pytest
 
 from environments.local.database_faults import DATABASE_FAULTS
-from tests.local_environment import LocalEnvironment, environment, eventually
+from tests.local_environment import environment, eventually, fault, query, up
 
 pytestmark = pytest.mark.environment
-__all__ = ["environment"]
+__all__ = ["environment", "fault", "up"]
 
 EVENT = {"name": "page.view", "value": 1.5}
-
-
-@pytest.fixture
-def up(environment: LocalEnvironment):
-    """The facts of the environment that is up; started anew if the test before ended it."""
-    return environment.verb("up", "--owner", str(os.getpid()))
 
 
 @pytest.fixture
@@ -34,35 +28,6 @@ def client(environment, up):
 @pytest.fixture
 def admin(environment, client):
     return environment.log_in(client)
-
-
-@pytest.fixture
-def fault(environment, up):
-    """Switches faults on, and off again at the end."""
-    used = set()
-
-    def switch(name, turn, **parameters):
-        used.add(name)
-        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
-        return environment.verb("fault", name, turn, *settings)
-
-    yield switch
-    for name in used:
-        environment.verb("fault", name, "off")
-
-
-def query(facts, sql, *arguments, role="database_owner", tenant=None):
-    async def ask():
-        connection = await asyncpg.connect(facts[role])
-        try:
-            async with connection.transaction():
-                if tenant is not None:
-                    await connection.execute("SELECT set_config('app.tenant', $1, true)", str(tenant))
-                return await connection.fetchval(sql, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
 
 
 def shape(facts):

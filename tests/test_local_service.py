@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.local_environment import admin, client, environment, eventually, facts, stranger
+from tests.local_environment import admin, client, environment, eventually, facts, query, stranger
 
 pytestmark = pytest.mark.environment
 __all__ = ["admin", "client", "environment", "facts", "stranger"]
@@ -21,17 +21,6 @@ EVENT = {"name": "page.view", "value": 1.5}
 @pytest.fixture(scope="module")
 def member(environment, client):
     return environment.log_in(client, role="member")
-
-
-def query(facts, sql, *arguments, role="database_owner"):
-    async def ask():
-        connection = await asyncpg.connect(facts[role])
-        try:
-            return await connection.fetchval(sql, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
 
 
 def test_both_instances_answer_and_say_which_they_are(client):

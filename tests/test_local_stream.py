@@ -20,9 +20,9 @@ from websockets.sync.client import connect
 from environments.local.service import websocket
 from environments.local.service.broadcast import KEPT
 from environments.local.service.websocket import Connections, WebSocket, text_frame
-from tests.local_environment import admin, client, environment, eventually, facts, stranger
+from tests.local_environment import admin, client, environment, eventually, facts, fault, stranger
 
-__all__ = ["admin", "client", "environment", "facts", "stranger"]
+__all__ = ["admin", "client", "environment", "facts", "fault", "stranger"]
 
 EVENT = {"name": "page.view", "value": 1.5}
 on_environment = pytest.mark.environment
@@ -121,21 +121,6 @@ def open_socket(facts, admin):
 @pytest.fixture
 def topic():
     return f"t{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-def fault(environment):
-    """Switches a fault on, and off at the end."""
-    used = set()
-
-    def switch(name, turn="on", **parameters):
-        used.add(name)
-        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
-        return environment.verb("fault", name, turn, *settings)
-
-    yield switch
-    for name in used:
-        environment.verb("fault", name, "off")
 
 
 def read(connection, count=1, timeout=10.0):

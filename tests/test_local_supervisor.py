@@ -12,37 +12,16 @@ import httpx
 import pytest
 
 from environments.local.faults import FAULTS
-from tests.local_environment import PROJECT, LocalEnvironment, environment, eventually
+from tests.local_environment import PROJECT, LocalEnvironment, environment, eventually, fault, up
 
 pytestmark = pytest.mark.environment
-__all__ = ["environment"]
-
-
-@pytest.fixture
-def up(environment: LocalEnvironment):
-    """The facts of the environment that is up; started anew if the test before ended it."""
-    return environment.verb("up", "--owner", str(os.getpid()))
+__all__ = ["environment", "fault", "up"]
 
 
 @pytest.fixture
 def client(environment, up):
     with environment.client(up) as client:
         yield client
-
-
-@pytest.fixture
-def fault(environment):
-    """Switches faults on, and off again at the end."""
-    used = set()
-
-    def switch(name, turn, **parameters):
-        used.add(name)
-        settings = [part for key, value in parameters.items() for part in ("--set", f"{key}={value}")]
-        return environment.verb("fault", name, turn, *settings)
-
-    yield switch
-    for name in used:
-        environment.verb("fault", name, "off")
 
 
 def served_by(client, count=40):

@@ -112,7 +112,7 @@ def test_a_noisy_tenant_is_compared_with_a_run_before_it_and_a_run_after_it() ->
         def close(self) -> None: ...
 
     session = Session(ENVIRONMENT, Noted(), {("f.feature", 1): reading}, judge)
-    session._scenario = SimpleNamespace(filename="f.feature", line=1)  # type: ignore[assignment]
+    session._scenario = SimpleNamespace(filename="f.feature", line=1)  # type: ignore[assignment]  # only what is read of it
     letter, verdict = session._verdict(NEIGHBOUR)
     assert done == [
         "Run A: 90 requests per second",

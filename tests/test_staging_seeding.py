@@ -3,17 +3,15 @@
 The local environment's database stands for the shared one: it has rows of other tenants.
 """
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 
-import asyncpg
 import pytest
 
-from tests.local_environment import PROJECT, environment, eventually, facts
+from tests.local_environment import PROJECT, environment, eventually, facts, query
 
 pytestmark = pytest.mark.environment
 __all__ = ["environment", "facts"]
@@ -77,17 +75,6 @@ def staging(tmp_path, facts):
         query(facts, "SELECT array_agg(DISTINCT run_id) FROM tenants WHERE run_id LIKE 'seed-%'") or ()
     ):
         staging.verb("clean", "--run", run)
-
-
-def query(facts, sql, *arguments, role="database_owner"):
-    async def ask():
-        connection = await asyncpg.connect(facts[role])
-        try:
-            return await connection.fetchval(sql, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
 
 
 def content(facts):

@@ -7,7 +7,6 @@ error. The exit code is 0, or 2 with a one-line reason.
 import argparse
 import asyncio
 import collections
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from environments.local import control
+from environments.local.command import execute, say, verbs_of
 from environments.local.database_faults import DATABASE_FAULTS
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS
@@ -27,11 +27,6 @@ from environments.local.supervisor import DEFAULT_SEED
 _START_SECONDS = 120.0  # the first start may fetch Prometheus
 _LOG_LINES = 20
 _LONGEST_OUTAGE = 60.0  # seconds
-
-
-def say(line: str) -> None:
-    """Print a line to standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -274,15 +269,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m environments.local", description="The local environment."
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-
-    def verb(action: Any) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            action.__name__, help=action.__doc__, description=action.__doc__
-        )
-        added.set_defaults(action=action)
-        return added
-
+    verb = verbs_of(parser)
     starting = verb(up)
     starting.add_argument(
         "--owner", type=int, metavar="PID", help="stop the environment when this process ends"
@@ -318,15 +305,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Execute one verb."""
     arguments = make_parser().parse_args()
-    try:
-        print(json.dumps(asyncio.run(arguments.action(Layout.current(), arguments))))
-    except LocalError as error:
-        say(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 130
-    return 0
+    return execute(lambda: arguments.action(Layout.current(), arguments))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the database. `restore` undoes what a killed environment left behind.
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ class DatabaseFault:
             await connection.close()
 
 
-class Background(DatabaseFault):
+class Background(DatabaseFault, ABC):
     """A fault that works on connections of its own until it ends."""
 
     _task: asyncio.Task[None] | None = None
@@ -83,8 +84,9 @@ class Background(DatabaseFault):
             if not self._is_ending:
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    @abstractmethod
     async def _work(self) -> None:
-        raise NotImplementedError
+        """Disturb the database until it is cancelled."""
 
 
 class MissingIndex(DatabaseFault):

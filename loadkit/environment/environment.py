@@ -285,7 +285,7 @@ class ResolvedEnvironment:
     """The version to be judged; empty for any version."""
     observer: ObserverSettings | None
     """The settings of its observer; None without one."""
-    database_observer: Address = Address("")  # noqa: RUF009
+    database_observer: Address = Address("")  # noqa: RUF009  nothing changes it
     """The database for a role that may only read; empty for none."""
 
 

@@ -55,7 +55,7 @@ async def _count(address: Address, table: str, *, sees_all: bool) -> Records:
     try:
         if sees_all:
             # The settings allow only a plain name.
-            return Records(await connection.fetchval(f"SELECT count(*) FROM {table}"), is_exact=True)  # noqa: S608
+            return Records(await connection.fetchval(f"SELECT count(*) FROM {table}"), is_exact=True)  # noqa: S608  a name of a table
         return Records(await connection.fetchval(_ESTIMATE, table), is_exact=False)
     finally:
         connection.terminate()

@@ -190,7 +190,7 @@ class Database:
 
     dsn: Annotated[Address, Stated('"env:STAGING_DATABASE"')]
     """"postgresql://user:password@host/name" of the service's role, or a reference."""
-    observer: Annotated[Address, Stated('"env:STAGING_DATABASE_OBSERVER"')] = Address("")  # noqa: RUF009
+    observer: Annotated[Address, Stated('"env:STAGING_DATABASE_OBSERVER"')] = Address("")  # noqa: RUF009  nothing changes it
     """The same for a role that may only read, and sees the rows of all tenants; or a reference."""
     queries: Annotated[str, Stated('"steps/journeys/queries"')] = ""
     """The folder of the named queries, from the project's root."""
@@ -260,7 +260,7 @@ class Settings:
 
     base: Annotated[Address, Stated('"https://metrics.staging.example.com"')]
     """Scheme, host and port, or a reference; journeys add the paths. Credentials are refused."""
-    websocket: Annotated[Address, Stated('"wss://metrics.staging.example.com"')] = Address("")  # noqa: RUF009
+    websocket: Annotated[Address, Stated('"wss://metrics.staging.example.com"')] = Address("")  # noqa: RUF009  nothing changes it
     """Scheme, host and port of WebSocket connections, or a reference."""
     name: Annotated[str, Stated('"staging"')] = ""
     """The name in reports and in the lock; empty for the name of the file."""

@@ -80,7 +80,7 @@ class DatabaseAccess:
 
     observer: Address
     """The database for a role that may only read, and sees the rows of all tenants."""
-    service: Address = Address("")  # noqa: RUF009
+    service: Address = Address("")  # noqa: RUF009  nothing changes it
     """The same for the service's role, whose plans include the tenant policies; empty for none."""
     queries: tuple[KeyQuery, ...] = ()
     tenant: str = ""

@@ -35,15 +35,29 @@ class KeyQuery(Protocol):
     """A named query with arguments with which it can be tried."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """Its name in sentences."""
+        ...
+
     @property
-    def sql(self) -> str: ...  # noqa: D102
+    def sql(self) -> str:
+        """With $1, $2 … for its arguments."""
+        ...
+
     @property
-    def purpose(self) -> str: ...  # noqa: D102
+    def purpose(self) -> str:
+        """What it is for."""
+        ...
+
     @property
-    def example(self) -> tuple[Any, ...]: ...  # noqa: D102
+    def example(self) -> tuple[Any, ...]:
+        """Arguments with which it can be tried."""
+        ...
+
     @property
-    def is_read(self) -> bool: ...  # noqa: D102
+    def is_read(self) -> bool:
+        """Does it only read?"""
+        ...
 
 
 @dataclass(slots=True)

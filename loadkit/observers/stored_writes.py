@@ -20,11 +20,19 @@ class WrittenIds(Protocol):
     """The ids of the writes of a run by outcome, 16 bytes each, one after the other."""
 
     @property
-    def acknowledged(self) -> bytes: ...  # noqa: D102
+    def acknowledged(self) -> bytes:
+        """The service said that they are stored."""
+        ...
+
     @property
-    def rejected(self) -> bytes: ...  # noqa: D102
+    def rejected(self) -> bytes:
+        """The service said that they are not."""
+        ...
+
     @property
-    def unknown(self) -> bytes: ...  # noqa: D102
+    def unknown(self) -> bytes:
+        """No answer came."""
+        ...
 
 
 def compare_writes(writes: WrittenIds, stored: bytes) -> StoredWrites:

@@ -398,7 +398,7 @@ def connections(evidence: Evidence, window: Window | None, criterion: Criterion)
     return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
-def database(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:  # noqa: ARG001
+def database(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:  # noqa: ARG001  all have it
     """Connections to the database, those that wait for a lock, and the cache hit ratio over time."""
     run = evidence.run
     names = (CONNECTIONS_OPEN, LOCK_WAITS, CACHE_HITS)

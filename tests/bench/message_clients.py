@@ -79,7 +79,7 @@ async def _picows(url: str, turn: asyncio.Semaphore, until: float) -> None:
 
     stream = _Stream()
 
-    class Listener(picows.WSListener):  # type: ignore[misc]
+    class Listener(picows.WSListener):  # type: ignore[misc]  # it has no types
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             if frame.msg_type == picows.WSMsgType.TEXT:
                 stream.take(frame.get_payload_as_memoryview())

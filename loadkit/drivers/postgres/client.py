@@ -273,7 +273,7 @@ class DbClient:
 
         result = await self._perform(label or query.name, execute, record, query)
         if result.__class__ is list and record and self._meter.is_recorded:
-            self._meter.recorder.counts[ROWS_READ] += len(result)  # type: ignore[arg-type]
+            self._meter.recorder.counts[ROWS_READ] += len(result)  # type: ignore[arg-type]  # it is a list
         return result
 
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:

@@ -97,8 +97,8 @@ class Session:
 
     def fetch(self, statement: Any, arguments: tuple[Any, ...], seconds: float) -> Awaitable[Any]:
         """All rows of a prepared statement, as its own `fetch` gives them, with fewer calls."""
-        rows: Awaitable[Any] = self._connection._protocol.bind_execute(  # noqa: SLF001
-            statement._state,  # noqa: SLF001
+        rows: Awaitable[Any] = self._connection._protocol.bind_execute(  # noqa: SLF001  half of the calls of its own fetch
+            statement._state,  # noqa: SLF001  what its own fetch passes
             arguments,
             "",
             0,
