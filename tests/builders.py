@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def run_of(
         table.record(samples)
     seconds = int(plan.seconds)
     if worker_seconds is None:
-        worker_seconds = worker_seconds_of(seconds, held=int(plan.workload.peak))
+        worker_seconds = _healthy_seconds(seconds, int(plan.workload.peak))
     return Run(
         "run-1",
         plan,
@@ -154,6 +155,12 @@ def run_of(
         ended=Ending.read(ended),
         **{"ended_at": float(seconds), **changes},
     )
+
+
+@cache
+def _healthy_seconds(seconds: int, held: int) -> tuple[WorkerSecond, ...]:
+    """`worker_seconds_of`, made once: simulations ask for it thousands of times."""
+    return tuple(worker_seconds_of(seconds, held=held))
 
 
 EVERYTHING = Scope()

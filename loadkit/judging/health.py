@@ -132,18 +132,13 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         default=np.zeros(window.seconds),
         key=np.max,
     )
-    out_of_descriptors = total(lambda worker_second: worker_second.count(OUT_OF_DESCRIPTORS)) / np.maximum(
-        total(lambda worker_second: worker_second.count(SCHEDULED)), 1
-    )
+    refused, scheduled = (_counts(worker_seconds, name) for name in (OUT_OF_DESCRIPTORS, SCHEDULED))
     pauses = np.zeros(window.seconds)
     np.maximum.at(
         pauses,
         [worker_second.second - window.start for worker_second in worker_seconds],
         [worker_second.longest_pause for worker_second in worker_seconds],
     )
-    all_out_of_descriptors = sum(
-        worker_second.count(OUT_OF_DESCRIPTORS) for worker_second in worker_seconds
-    ) / max(1, sum(worker_second.count(SCHEDULED) for worker_second in worker_seconds))
     clock_offset = [worker_second.clock_offset for worker_second in worker_seconds] or [0.0]
     skew = max(clock_offset) - min(clock_offset)
     return {
@@ -152,7 +147,10 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
         health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
         health_bounds.SENT.name: _sent(run, worker_seconds, window),
         health_bounds.GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
-        health_bounds.OUT_OF_DESCRIPTORS.name: _Measured(all_out_of_descriptors, out_of_descriptors),
+        health_bounds.OUT_OF_DESCRIPTORS.name: _Measured(
+            float(refused.sum()) / max(1.0, float(scheduled.sum())),
+            total(refused) / np.maximum(total(scheduled), 1),
+        ),
         health_bounds.CLOCK_SKEW.name: _Measured(skew, np.full(window.seconds, skew)),
     }
 
@@ -167,18 +165,22 @@ def _sent(run: Run, worker_seconds: list[WorkerSecond], window: Window) -> _Meas
 
 
 def _sent_by(population: str | None, worker_seconds: list[WorkerSecond], window: Window) -> _Measured:
-    def due_in(worker_second: WorkerSecond) -> int:
-        return worker_second.count(SCHEDULED, population) - worker_second.count(BLOCKED, population)
-
     total = _sum(worker_seconds, window, _BUSY)
-    due, sent = total(due_in), total(lambda worker_second: worker_second.count(SENT, population))
-    all_due = sum(due_in(worker_second) for worker_second in worker_seconds)
-    all_sent = sum(worker_second.count(SENT, population) for worker_second in worker_seconds)
+    scheduled, blocked, sent = (
+        _counts(worker_seconds, name, population) for name in (SCHEDULED, BLOCKED, SENT)
+    )
+    due = scheduled - blocked
+    all_due, due_by_second = float(due.sum()), total(due)
     return _Measured(
-        all_sent / all_due if all_due > 0 else 1.0,
-        np.where(due > 0, sent / np.maximum(due, 1), 1.0),
+        float(sent.sum()) / all_due if all_due > 0 else 1.0,
+        np.where(due_by_second > 0, total(sent) / np.maximum(due_by_second, 1), 1.0),
         population or "",
     )
+
+
+def _counts(worker_seconds: list[WorkerSecond], name: str, population: str | None = None) -> Floats:
+    """A count of each of the workers' seconds; shape (n,)."""
+    return np.array([worker_second.count(name, population) for worker_second in worker_seconds], np.float64)
 
 
 def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
@@ -201,13 +203,11 @@ def _rolling(values: Floats, length: int) -> Floats:
     return np.repeat(sums, np.diff(np.append(starts, len(values))))
 
 
-def _sum(
-    worker_seconds: list[WorkerSecond], window: Window, length: int
-) -> Callable[[Callable[[WorkerSecond], float]], Floats]:
+def _sum(worker_seconds: list[WorkerSecond], window: Window, length: int) -> Callable[[Floats], Floats]:
+    """What sums a value of each of the workers' seconds, (n,), over intervals of `length` seconds."""
     seconds = np.array([worker_second.second - window.start for worker_second in worker_seconds], np.int64)
 
-    def total(of: Callable[[WorkerSecond], float]) -> Floats:
-        values = np.array([of(worker_second) for worker_second in worker_seconds], np.float64)
+    def total(values: Floats) -> Floats:
         return _rolling(np.bincount(seconds, values, window.seconds).astype(np.float64), length)
 
     return total
@@ -216,7 +216,9 @@ def _sum(
 def _busiest(worker_seconds: list[WorkerSecond], window: Window, worker: int) -> Floats:
     """One worker's share of a processor by second, averaged over intervals of ten seconds."""
     own = [worker_second for worker_second in worker_seconds if worker_second.worker == worker]
-    used = _sum(own, window, _BUSY)(lambda worker_second: worker_second.cpu_seconds)
+    used = _sum(own, window, _BUSY)(
+        np.array([worker_second.cpu_seconds for worker_second in own], np.float64)
+    )
     return used / _rolling(np.ones(window.seconds), _BUSY)
 
 
