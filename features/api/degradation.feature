@@ -4,8 +4,8 @@ Feature: More people do not make it slow
 
   Background:
     Given the peak load
-    And they arrive over 2 minutes
-    And the load holds for 5 minutes
+    And they arrive over 1 minute
+    And the load holds for 4 minutes
 
   Scenario Outline: The <group> endpoints are about as quick as with few people
     Then the p95 response time of the <group> endpoints is at most 2 times that at the baseline load, or below 50 ms

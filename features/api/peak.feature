@@ -4,8 +4,8 @@ Feature: The API at peak load
 
   Background:
     Given 1000 concurrent users of the API
-    And they arrive over 2 minutes
-    And the load holds for 5 minutes
+    And they arrive over 1 minute
+    And the load holds for 4 minutes
 
   @API-1 @API-3
   Scenario Outline: The <group> endpoints answer quickly

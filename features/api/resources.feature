@@ -5,8 +5,8 @@ Feature: There is room left
   @API-4 @<level>
   Scenario Outline: The database has room at <level> load
     Given the <level> load
-    And they arrive over 2 minutes
-    And the load holds for 5 minutes
+    And they arrive over 1 minute
+    And the load holds for 4 minutes
     Then database connection pool utilization stays below 80%
 
     Examples:
@@ -18,8 +18,8 @@ Feature: There is room left
   @API-6 @<level>
   Scenario Outline: The instances have room at <level> load
     Given the <level> load
-    And they arrive over 2 minutes
-    And the load holds for 5 minutes
+    And they arrive over 1 minute
+    And the load holds for 4 minutes
     Then CPU utilization stays below 70% on every instance
     And memory usage stays below 2 GB per instance
 

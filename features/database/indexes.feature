@@ -6,6 +6,6 @@ Feature: Each question has its index
   Scenario: The key queries use indexes
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
-    And the load holds for 5 minutes
+    And the load holds for 3 minutes
     And 50 analysts querying 10 million records
     Then index utilization of the key queries is above 95%

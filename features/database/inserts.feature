@@ -15,7 +15,7 @@ Feature: Every record that is sent is kept
   Scenario: A thousand records per second
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
     Then throughput stays above 1000 records per second
     And the error rate of the inserts is below 1%
     And every acknowledged write is stored exactly once

@@ -5,13 +5,13 @@ Feature: Tenants do not see, and hardly feel, each other
   Scenario: No query returns another tenant's row
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
-    And the load holds for 5 minutes
+    And the load holds for 3 minutes
     And 50 analysts querying 10 million records
     Then no tenant ever sees another tenant's data
 
   Scenario: A noisy tenant slows no other much
     Given 50 analysts querying 10 million records
     And they arrive over 10 seconds
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
     And tenant "globex" sends 10 times its usual load
     Then the p95 query time of tenant "acme" is at most 1.5 times that without tenant "globex"

@@ -6,7 +6,7 @@ Feature: Analysts get their answers at once
   Background:
     Given 50 analysts querying 10 million records
     And they arrive over 10 seconds
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
 
   Scenario Outline: "<query>" is quick
     Then the mean query time of "<query>" is below 100 ms

@@ -5,7 +5,7 @@ Feature: Reading and writing at the same time
   Background:
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
-    And the load holds for 5 minutes
+    And the load holds for 3 minutes
     And 50 analysts querying 10 million records
 
   @DB-3

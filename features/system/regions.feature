@@ -6,7 +6,7 @@ Feature: Users in other parts of the world
     Given the normal load
     And the users are spread over Europe, Asia and America
     And they arrive over 30 seconds
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
 
   @SYS-6
   Scenario Outline: People in <region> are answered in time

@@ -7,7 +7,7 @@ Feature: People get their whole work done
   Scenario: Complete workflows succeed
     Given 100 concurrent users following complete workflows
     And they arrive over 20 seconds
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
     Then the workflow success rate is above 99%
     And the p95 workflow time is below 5 s
     And no tenant ever sees another tenant's data

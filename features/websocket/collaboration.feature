@@ -6,7 +6,7 @@ Feature: Teams edit a dashboard together
   Scenario: Edits reach the others, and all agree
     Given 40 dashboards shared by 5 users each
     And they arrive over 10 seconds
-    And the load holds for 2 minutes
+    And the load holds for 1 minute
     And each user thinks for 2 to 6 seconds
     Then the p95 message latency is below 100 ms
     And no message is lost

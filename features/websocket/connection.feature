@@ -15,7 +15,7 @@ Feature: A thousand people keep a live connection
   Scenario: A thousand connections
     Given 1000 WebSocket connections subscribed to live metrics
     And they arrive over 1 minute
-    And the load holds for 5 minutes
+    And the load holds for 3 minutes
     And 11000 messages are delivered per second
     Then the connection success rate is above 99%
     And the p99 connection time is below 1 s

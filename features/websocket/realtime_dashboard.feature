@@ -6,7 +6,7 @@ Feature: Dashboards show what happens when it happens
   Scenario: An event reaches every dashboard
     Given 200 WebSocket connections subscribed to live dashboards
     And they arrive over 10 seconds
-    And the load holds for 2 minutes
+    And the load holds for 1 minute
     And 20 concurrent users following the "ingest events" journey
     Then an event reaches every dashboard within 100 ms
     And no message is lost

@@ -21,7 +21,7 @@ Feature: Live metrics arrive in time, once and in order
     Background:
       Given 1000 WebSocket connections subscribed to live metrics
       And they arrive over 1 minute
-      And the load holds for 5 minutes
+      And the load holds for 3 minutes
       And 11000 messages are delivered per second
 
     @WS-2
