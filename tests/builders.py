@@ -183,13 +183,13 @@ def error_rate(
     limit: float = 0.01, comparison: Comparison = Comparison.IS_BELOW, scope: Scope = EVERYTHING
 ) -> Criterion:
     """A criterion on the error rate, as a ratio."""
-    measure = Measure("error rate", Family.ERROR_RATE, Unit.RATIO)
+    measure = Measure("error rate", Family.ERROR_RATE, Unit.RATIO, timing="operation")
     return Criterion(f"the error rate {comparison} {limit}", measure, comparison, limit, scope)
 
 
 def availability(limit: float = 0.999, comparison: Comparison = Comparison.IS_ABOVE) -> Criterion:
     """A criterion on availability, as a ratio."""
-    measure = Measure("availability", Family.AVAILABILITY, Unit.RATIO)
+    measure = Measure("availability", Family.AVAILABILITY, Unit.RATIO, timing="operation")
     return Criterion(f"availability {comparison} {limit}", measure, comparison, limit)
 
 

@@ -18,6 +18,7 @@ from loadkit.recording.timing import QUERY
 from loadkit.recording.writes import RECORDS
 from loadkit.reports import charts
 from loadkit.verdict import Status
+from loadkit.workload.workload import Model
 from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
 INDEXES = grammar.criterion("index utilization of the key queries is above 95%")
@@ -231,3 +232,37 @@ def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
 def test_one_write_that_is_lost_doubled_or_stored_though_rejected_fails(wrong) -> None:
     verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **wrong))))
     assert verdict.status is Status.FAIL
+
+
+def queries_of(failing: float, queries: int = 6000) -> SliceTable:
+    """Queries of a minute; a share of them fails."""
+    table = SliceTable()
+    starts = np.sort(np.random.default_rng(1).uniform(0, 60, queries))
+    outcomes = np.where(np.arange(queries) % 100 < 100 * failing, "57014", "ok").tolist()
+    table.record(samples_of(starts, np.full(queries, 0.002), "recent events", outcomes), timing=QUERY)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("sentence", "failing", "status"),
+    [
+        ("the error rate is below 1%", 0.0, Status.PASS),
+        ("the error rate is below 1%", 0.05, Status.FAIL),
+        ('the error rate of "recent events" is below 1%', 0.05, Status.FAIL),
+        ("the error rate of the users is below 1%", 0.05, Status.FAIL),
+        ("availability is above 99%", 0.05, Status.FAIL),
+    ],
+)
+def test_a_failed_query_is_a_failed_operation(sentence: str, failing: float, status: Status) -> None:
+    run = run_of(queries_of(failing), plan_of(60, model=Model.CLOSED))
+    assert judge(grammar.criterion(sentence), run).status is status
+
+
+def test_failed_queries_count_beside_requests() -> None:
+    """3000 queries of which a twentieth fails, beside 3000 requests: 2.5 %."""
+    table = queries_of(0.05, 3000)
+    starts = np.sort(np.random.default_rng(2).uniform(0, 60, 3000))
+    table.record(samples_of(starts, np.full(3000, 0.002)))
+    verdict = judge(grammar.criterion("the error rate is below 1%"), run_of(table, plan_of(60)))
+    assert verdict.status is Status.FAIL
+    assert verdict.measured == pytest.approx(0.025)

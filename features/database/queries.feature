@@ -4,8 +4,8 @@ Feature: Analysts get their answers at once
   of a second.
 
   Background:
-    Given 50 analysts querying 10 million records
-    And they arrive over 10 seconds
+    Given 100 analysts querying 10 million records
+    And they arrive over 1 minute
     And the load holds for 2 minutes
 
   Scenario Outline: "<query>" is quick

@@ -89,8 +89,8 @@ UNIT_EXAMPLES = {
 _NAMED = {
     name: Measure(name, family, unit, timing=timing)
     for name, family, unit, timing in (
-        ("error rate", Family.ERROR_RATE, Unit.RATIO, "request"),
-        ("availability", Family.AVAILABILITY, Unit.RATIO, "request"),
+        ("error rate", Family.ERROR_RATE, Unit.RATIO, "operation"),
+        ("availability", Family.AVAILABILITY, Unit.RATIO, "operation"),
         ("uptime", Family.UPTIME, Unit.RATIO, "request"),
         ("throughput", Family.THROUGHPUT, Unit.PER_SECOND, "request"),
         ("CPU utilization", Family.GAUGE, Unit.RATIO, "request"),

@@ -20,7 +20,7 @@ from loadkit.judging.omission import StuckOperations, Users, correct_omission, s
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, RECORD, REQUEST, timing_of
+from loadkit.recording.timing import CONNECT, MESSAGE, OPERATION, QUERY, RECONNECT, RECORD, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.recording.writes import RECORDS
@@ -339,6 +339,9 @@ def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
     """The stalls that prevented operations of a scope; a stall prevents none of an open load."""
+    if timing == OPERATION.key:
+        # Users who do both wait for their requests too.
+        timing = (REQUEST if series_of(scope, run) else QUERY).key
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:
         by_population = {

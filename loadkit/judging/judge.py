@@ -25,13 +25,13 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
-from loadkit.recording.timing import QUERY, REQUEST
+from loadkit.recording.timing import OPERATION, QUERY, REQUEST
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
 
-_CORRECTED = frozenset({REQUEST.key, QUERY.key})
+_CORRECTED = frozenset({REQUEST.key, QUERY.key, OPERATION.key})
 """The timings whose operations a stall keeps away: a user makes one after the other."""
 
 

@@ -8,6 +8,7 @@ __all__ = [
     "DELIVERY",
     "LIFETIME",
     "MESSAGE",
+    "OPERATION",
     "PING",
     "QUERY",
     "RECONNECT",
@@ -43,6 +44,8 @@ DELIVERY = Timing("delivery", "time to the dashboards")
 """From the acknowledgement of a write until a user who watches receives it."""
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
+OPERATION = Timing("operation", "response time")
+"""Requests and queries together: a failure of either is one of an operation. No sample is of it."""
 RECORD = Timing("record", "record")
 """It has no times: records are counted as the service acknowledges them."""
 ACQUIRE = Timing("acquire", "pool wait")
@@ -68,6 +71,7 @@ _NAMED = {
         PING,
         SEND,
         LIFETIME,
+        OPERATION,
         WORKFLOW,
     )
 }

@@ -12,7 +12,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
-from loadkit.recording.timing import REQUEST, Timing
+from loadkit.recording.timing import OPERATION, QUERY, REQUEST, Timing
 from loadkit.verdict import Window
 
 __all__ = ["LONGEST", "TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
@@ -189,6 +189,8 @@ class Traffic:
 
 def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ...]:
     """The series of a timing that a scope covers in the run's table; empty if none was recorded."""
+    if timing == OPERATION:
+        return (*series_of(scope, run, REQUEST), *series_of(scope, run, QUERY))
     labels = run.table.labels(timing)
     match scope.kind:
         case ScopeKind.ALL:

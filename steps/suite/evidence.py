@@ -14,7 +14,7 @@ from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
-from loadkit.recording.timing import CONNECT, REQUEST
+from loadkit.recording.timing import CONNECT, OPERATION, QUERY, REQUEST
 from loadkit.reports import charts, database, examples, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
@@ -51,6 +51,9 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
+        if timing == OPERATION.key:
+            # Requests and queries have a curve each.
+            timing = REQUEST.key if evidence.has(scope) else QUERY.key
         if rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(
