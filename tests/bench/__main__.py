@@ -7,17 +7,21 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import judging, messages, quick_start, workers
+from tests.bench import database, judging, messages, quick_start, workers
 from tests.bench.paper import chart, table
 from tests.bench.server import Server, nginx
 from tests.bench.tools import Load, Tool, loadkit, measured, require, tools
 
-_PARTS = ("speed", "pauses", "messages", "memory", "workers", "judging", "quick start")
+_PARTS = ("speed", "pauses", "messages", "database", "memory", "workers", "judging", "quick start")
+_AGAINST_NGINX = frozenset({"speed", "pauses", "memory", "flat", "workers", "quick start"})
+_WITH_OTHERS = _AGAINST_NGINX | {"messages"}
+"""The parts that need the other tools."""
 _MEMORY_USERS = 1000
 _MEMORY_SECONDS = 60
 _FLAT_SECONDS = 600
@@ -43,51 +47,24 @@ def main() -> None:
     # So that no server and no tool is left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     chosen.out.mkdir(parents=True, exist_ok=True)
-    require("nginx", "wrk")
-    everybody = tools(Path(".cache/bench"))
-    candidates = [tool for tool in everybody if not chosen.only or tool.name in chosen.only]
+    parts = frozenset(chosen.parts)
+    everybody: list[Tool] = []
+    if parts & _WITH_OTHERS:
+        require("nginx", "wrk")
+        everybody = tools(Path(".cache/bench"))
     figures: dict[str, Any] = {
         "machine": _machine(),
         "versions": {tool.name: tool.version for tool in everybody},
         "seconds": chosen.seconds,
     }
-    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
-        if "speed" in chosen.parts:
-            figures["speed"] = [
-                _round(tool, server, Load(users, chosen.seconds), chosen.out)
-                for users in chosen.users
-                for tool in _in_turn(_named(candidates, _NEVER_PAUSING), chosen.rounds)
-            ]
-        if "pauses" in chosen.parts:
-            load = replace(_PAUSES, seconds=chosen.pausing_seconds)
-            figures["pauses"] = [
-                _round(tool, server, load, chosen.out)
-                for tool in _in_turn(_named(candidates, _PAUSING), chosen.rounds)
-            ]
-        if "memory" in chosen.parts:
-            figures["memory"] = [
-                _round(tool, server, Load(_MEMORY_USERS, _MEMORY_SECONDS), chosen.out)
-                for tool in everybody
-                if tool.name in ("loadkit", "k6")
-            ]
-        if "flat" in chosen.parts:
-            figures["flat"] = _round(loadkit(), server, Load(_MEMORY_USERS, _FLAT_SECONDS), chosen.out)
-        if "workers" in chosen.parts:
-            figures["workers"] = {
-                "alone": [
-                    {"workers": count, "per_second": workers.operations_per_second(count, chosen.seconds)}
-                    for _ in range(chosen.rounds)
-                    for count in (1, 2)
-                ],
-                "against_nginx": [
-                    _round(tool, server, Load(100, chosen.seconds), chosen.out)
-                    for tool in _in_turn([loadkit(), loadkit(workers=2)], chosen.rounds)
-                ],
-            }
-        if "quick start" in chosen.parts:
-            figures["quick start"] = [
-                quick_start.costs(server, chosen.out / "quick-start.log") for _ in range(chosen.rounds)
-            ]
+    candidates = [tool for tool in everybody if not chosen.only or tool.name in chosen.only]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if parts & _AGAINST_NGINX:
+            server = stack.enter_context(nginx(folder))
+            figures.update(_against_nginx(server, candidates, everybody, chosen))
+        if "database" in parts:
+            figures["database"] = database.costs(folder, rounds=chosen.rounds, seconds=chosen.seconds)
     if "judging" in chosen.parts:
         figures["judging"] = {
             "samples": judging.SAMPLES,
@@ -107,12 +84,69 @@ def main() -> None:
     text = table(figures)
     if "messages" in figures:
         text += "\n" + "\n".join(messages.message_table(figures["messages"], figures["message versions"]))
+    if "database" in figures:
+        text += "\n" + "\n".join(database.database_table(figures["database"]))
     (chosen.out / "bench.md").write_text(text)
     print("\n" + text)
     if "messages" in figures:
         messages.message_chart(figures["messages"], chosen.out / "messages.svg")
     if "speed" in figures:
         chart(figures, chosen.out / "bench.svg")
+
+
+def _against_nginx(
+    server: Server, candidates: Sequence[Tool], everybody: Sequence[Tool], chosen: argparse.Namespace
+) -> Iterator[tuple[str, Any]]:
+    """The figures of the parts that load a web server, by their names."""
+    if "speed" in chosen.parts:
+        yield (
+            "speed",
+            [
+                _round(tool, server, Load(users, chosen.seconds), chosen.out)
+                for users in chosen.users
+                for tool in _in_turn(_named(candidates, _NEVER_PAUSING), chosen.rounds)
+            ],
+        )
+    if "pauses" in chosen.parts:
+        load = replace(_PAUSES, seconds=chosen.pausing_seconds)
+        yield (
+            "pauses",
+            [
+                _round(tool, server, load, chosen.out)
+                for tool in _in_turn(_named(candidates, _PAUSING), chosen.rounds)
+            ],
+        )
+    if "memory" in chosen.parts:
+        yield (
+            "memory",
+            [
+                _round(tool, server, Load(_MEMORY_USERS, _MEMORY_SECONDS), chosen.out)
+                for tool in everybody
+                if tool.name in ("loadkit", "k6")
+            ],
+        )
+    if "flat" in chosen.parts:
+        yield "flat", _round(loadkit(), server, Load(_MEMORY_USERS, _FLAT_SECONDS), chosen.out)
+    if "workers" in chosen.parts:
+        yield (
+            "workers",
+            {
+                "alone": [
+                    {"workers": count, "per_second": workers.operations_per_second(count, chosen.seconds)}
+                    for _ in range(chosen.rounds)
+                    for count in (1, 2)
+                ],
+                "against_nginx": [
+                    _round(tool, server, Load(100, chosen.seconds), chosen.out)
+                    for tool in _in_turn([loadkit(), loadkit(workers=2)], chosen.rounds)
+                ],
+            },
+        )
+    if "quick start" in chosen.parts:
+        yield (
+            "quick start",
+            [quick_start.costs(server, chosen.out / "quick-start.log") for _ in range(chosen.rounds)],
+        )
 
 
 def _in_turn(candidates: Sequence[Tool], rounds: int) -> Iterable[Tool]:

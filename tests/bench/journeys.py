@@ -4,6 +4,8 @@ import orjson
 
 from loadkit.journey import User, journey
 
+STORE = "INSERT INTO sink (amount, note) VALUES ($1, 'a row of the benchmark')"
+
 
 @journey("read")
 async def read(user: User) -> None:
@@ -24,3 +26,9 @@ def _stream_of(message: str | bytes) -> tuple[str, int, float]:
     """The stream of a message, its number in it and its creation time in Unix seconds."""
     event = orjson.loads(message)
     return event["stream"], event["sequence"], event["created"]
+
+
+@journey("store", uses=("db",))
+async def store(user: User) -> None:
+    """Store one row, as pgbench does beside it."""
+    await user.db.execute(STORE, user.random.randrange(100_000), label="store")
