@@ -279,7 +279,7 @@ class DbClient:
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:
         """`fetch` as `_run`, `_perform` and `_once` do it, in one function: most queries go this way.
 
-        It takes 25 % less of the generator's time, as measured by `tests.bench.db_overhead`.
+        It takes 25 % less of the generator's time, as measured by the benchmark's part `database`.
         """
         meter, pool = self._meter, self._backend.pool
         query = self._known(query, label)
