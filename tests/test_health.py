@@ -95,6 +95,25 @@ def test_what_invalidates_warns_too_whatever_the_limit(check, limit):
         assert result.is_warning >= result.is_invalid
 
 
+@pytest.mark.parametrize(
+    ("late", "seldom_late", "of_mean", "status"),
+    [
+        (0.0001, 0.004, False, "invalid"),
+        (0.0001, 0.004, True, "warn"),
+        (0.00005, 0.0001, True, "ok"),
+        (0.0006, 0.0006, True, "invalid"),
+    ],
+)
+def test_a_mean_is_in_doubt_by_the_mean_lateness_and_not_by_the_latest(late, seldom_late, of_mean, status):
+    """A limit of 5 ms: two of 60 operations were sent 4 ms late, which adds 0.13 ms to the mean."""
+    lateness = np.where(np.arange(60) % 30 == 7, seldom_late, late)
+    state = health(run_with(lateness=lateness), WINDOW, 0.005, of_mean)
+    assert state.status == status
+    assert ("lateness_mean" in state.figures) == of_mean
+    if status == "warn":
+        assert state.reasons == ("it sent late on average by 230 µs, above 100 µs",)
+
+
 def test_a_pause_that_invalidates_a_short_limit_is_named_as_the_reason():
     state = health(run_with(worker_seconds_with(longest_pause=0.015)), WINDOW, 0.05)
     assert state.status == "invalid"

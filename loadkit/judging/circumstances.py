@@ -329,7 +329,9 @@ def _timed(case: Case) -> str:
 
 def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """An overloaded generator makes a finding invalid if its effects change the verdict."""
-    state = case.evidence.health(case.window, time_limit(case.criterion))
+    state = case.evidence.health(
+        case.window, time_limit(case.criterion), is_mean=case.criterion.measure.statistic == "mean"
+    )
     if state.status == "ok":
         return finding
     rest = _without(case, state.unhealthy)

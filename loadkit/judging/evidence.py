@@ -214,9 +214,9 @@ class Evidence:
 
     # --- the workers' records
 
-    def health(self, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
-        """The health of the load generator in a window, for a time limit in seconds."""
-        return self._health(window, limit)
+    def health(self, window: Window, limit: float = NO_TIME_LIMIT, *, is_mean: bool = False) -> Health:
+        """The health of the load generator in a window, for a time limit in seconds (of a mean)."""
+        return self._health(window, limit, is_mean)
 
     def contention(self, window: Window) -> Contention | None:
         """What other than the service held up the operations in a window; None if nothing did."""

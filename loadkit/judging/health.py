@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.recording import health_bounds
-from loadkit.recording.health_bounds import CHECKS, HealthCheck
-from loadkit.recording.histogram import quantile_of, quantiles_of_each
+from loadkit.recording.health_bounds import CHECKS, CHECKS_OF_MEAN, HealthCheck
+from loadkit.recording.histogram import middles, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
@@ -23,6 +23,7 @@ NO_TIME_LIMIT = 1.0
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 _BUSY = 10
 """Seconds over which processor time and sent operations are summed."""
@@ -106,12 +107,15 @@ class _Measured:
     """The population of the value, if the check examines each population separately."""
 
 
-def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT) -> Health:
-    """The health of the load generator in a window, for a time limit in seconds."""
+def health(run: Run, window: Window, limit: float = NO_TIME_LIMIT, is_mean: bool = False) -> Health:
+    """The health of the load generator in a window, for a time limit in seconds.
+
+    `is_mean`: is the limit one of a mean time?
+    """
     measured = _measured(run, window)
     checks = tuple(
         CheckResult.of(check, measured[check.name].value, limit, measured[check.name].population)
-        for check in CHECKS
+        for check in (CHECKS_OF_MEAN if is_mean else CHECKS)
     )
     unhealthy = np.zeros(window.seconds, np.bool_)
     for result in checks:
@@ -144,6 +148,7 @@ def _measured(run: Run, window: Window) -> dict[str, _Measured]:
     return {
         health_bounds.LOOP_LAG.name: _delays(run, Kind.LAG, window),
         health_bounds.LATENESS.name: _delays(run, Kind.LATENESS, window),
+        health_bounds.LATENESS_OF_MEAN.name: _mean_delays(run, Kind.LATENESS, window),
         health_bounds.CPU.name: _Measured(float(cpu.max()), cpu),
         health_bounds.SENT.name: _sent(run, worker_seconds, window),
         health_bounds.GC_PAUSE.name: _Measured(float(pauses.max()), pauses),
@@ -185,13 +190,28 @@ def _counts(worker_seconds: list[WorkerSecond], name: str, population: str | Non
 
 def _delays(run: Run, kind: Kind, window: Window) -> _Measured:
     """The 99th percentile of a kind of delay that the workers recorded, in seconds."""
-    workers = [worker_series(worker) for worker in range(run.workers)]
-    second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
+    second, bucket, count = _recorded(run, kind, window)
     if not len(count):
         return _Measured(0.0, np.zeros(window.seconds))
     histogram = np.bincount(bucket, count).astype(np.int64)
-    (each,) = quantiles_of_each(second - window.start, bucket, count, window.seconds, (0.99,))
+    (each,) = quantiles_of_each(second, bucket, count, window.seconds, (0.99,))
     return _Measured(quantile_of(histogram, 0.99) or 0.0, np.nan_to_num(each))
+
+
+def _mean_delays(run: Run, kind: Kind, window: Window) -> _Measured:
+    """The mean of a kind of delay that the workers recorded, in seconds."""
+    second, bucket, count = _recorded(run, kind, window)
+    number, spent = (
+        np.bincount(second, weights, window.seconds) for weights in (count, count * middles(bucket))
+    )
+    return _Measured(float(spent.sum() / max(1.0, number.sum())), spent / np.maximum(number, 1.0))
+
+
+def _recorded(run: Run, kind: Kind, window: Window) -> tuple[Integers, Integers, Integers]:
+    """A kind of delay that the workers recorded: second of the window, bucket and count; shapes (n,)."""
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
+    return second - window.start, bucket, count
 
 
 def _rolling(values: Floats, length: int) -> Floats:

@@ -13,10 +13,12 @@ from loadkit.units import Unit
 
 __all__ = [
     "CHECKS",
+    "CHECKS_OF_MEAN",
     "CLOCK_SKEW",
     "CPU",
     "GC_PAUSE",
     "LATENESS",
+    "LATENESS_OF_MEAN",
     "LOOP_LAG",
     "OUT_OF_DESCRIPTORS",
     "SENT",
@@ -76,6 +78,15 @@ LATENESS = HealthCheck(
     warns=Bound(of_limit=0.02),
     invalid=Bound(of_limit=0.10),
 )
+LATENESS_OF_MEAN = HealthCheck(
+    "lateness_mean",
+    "mean lateness",
+    "it sent late on average by",
+    Unit.SECONDS,
+    warns=Bound(of_limit=0.02),
+    invalid=Bound(of_limit=0.10),
+)
+"""In place of `LATENESS` for a mean time: operations sent late add their mean lateness to it."""
 CPU = HealthCheck(
     "busiest_cpu",
     "CPU",
@@ -119,3 +130,5 @@ CLOCK_SKEW = HealthCheck(
 )
 CHECKS = (LOOP_LAG, LATENESS, CPU, SENT, GC_PAUSE, OUT_OF_DESCRIPTORS, CLOCK_SKEW)
 """All checks, in display order."""
+CHECKS_OF_MEAN = tuple(LATENESS_OF_MEAN if check is LATENESS else check for check in CHECKS)
+"""All checks for a mean time."""

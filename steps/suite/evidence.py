@@ -38,7 +38,7 @@ class Attachment:
 def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
     """The attachments of a criterion: first its own measure, then those of its run."""
     run, window = evidence.run, result.verdict.window or evidence.window
-    scope, limit, timing = EVERYTHING, NO_TIME_LIMIT, REQUEST.key
+    scope, limit, timing, is_mean = EVERYTHING, NO_TIME_LIMIT, REQUEST.key, False
     try:
         criterion = grammar.criterion(result.sentence)
     except PhraseError:
@@ -51,6 +51,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
+        is_mean = criterion.measure.statistic == "mean"
         if timing == OPERATION.key:
             # Requests and queries have a curve each.
             timing = REQUEST.key if evidence.has(scope) else QUERY.key
@@ -98,7 +99,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         "health of the load generator",
         f"{run.id}-health-{window}-{limit}",
         AttachmentType.TEXT,
-        lambda: "\n".join(_generator(evidence, window or evidence.whole, limit)).encode(),
+        lambda: "\n".join(_generator(evidence, window or evidence.whole, limit, is_mean)).encode(),
     )
     yield Attachment(
         "checks before the load",
@@ -117,9 +118,9 @@ def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:
     return {plan.query: limit for plan in facts.plans if covers_all or plan.query == scope.name}
 
 
-def _generator(evidence: Evidence, window: Window, limit: float) -> Iterator[str]:
-    """The health checks of the load generator in a window, for a time limit in seconds."""
-    state = evidence.health(window, limit)
+def _generator(evidence: Evidence, window: Window, limit: float, is_mean: bool) -> Iterator[str]:
+    """The health checks of the load generator in a window, for a time limit in seconds (of a mean)."""
+    state = evidence.health(window, limit, is_mean=is_mean)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)
     for result in state.checks:
