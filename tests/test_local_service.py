@@ -10,10 +10,10 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.local_environment import admin, client, environment, eventually, facts, query, stranger
+from tests.local_environment import admin, client, environment, eventually, facts, fault, query, stranger
 
 pytestmark = pytest.mark.environment
-__all__ = ["admin", "client", "environment", "facts", "stranger"]
+__all__ = ["admin", "client", "environment", "facts", "fault", "stranger"]
 
 EVENT = {"name": "page.view", "value": 1.5}
 
@@ -266,6 +266,23 @@ def test_the_overview_comes_from_the_cache_the_second_time(client, environment):
     before = hits()
     assert client.get("/api/v1/dashboard/overview", headers=token).content == first.content
     assert hits() == before + 1
+
+
+def test_foreign_answers_are_the_first_tenants_page_until_the_fault_is_off(client, environment, fault):
+    own, others = (
+        environment.accounts(tenant, "admin")[0]["tenant_key"].encode() for tenant in ("hooli", "acme")
+    )
+    token = environment.log_in(client, tenant="hooli")
+    ask = lambda headers: client.get("/api/v1/dashboard/overview", headers=headers).content  # noqa: E731
+    ask(environment.log_in(client))  # so that the cache has the first tenant's page
+    fault("foreign-answers", share=1)
+    found = ask(token)
+    assert others in found
+    assert own not in found
+    fault("foreign-answers", "off")
+    found = ask(token)
+    assert own in found
+    assert others not in found
 
 
 def test_a_widget_of_the_overview_has_thirty_days_of_its_metric(client, admin):

@@ -25,6 +25,7 @@ PAGES = [
         "loadkit/README.md",
         "environments/README.md",
         "tests/bench/README.md",
+        "tests/matrix/RESULTS.md",
     )
 ]
 GENERATED = ("reports/", ".cache/")

@@ -29,6 +29,7 @@ FAULTS = {
     "pool-too-small": Fault("each instance has few database connections", {"size": 1}),
     "pool-leak": Fault("each instance leaks a database connection at intervals", {"every": 1.0}),
     "cache-off": Fault("every cache look-up is a miss", {}),
+    "foreign-answers": Fault("a share of the cache look-ups finds the first tenant's page", {"share": 0.01}),
     "favour-instance": Fault(
         "the first instance gets several times the requests of each other one",
         {"times": 4.0},

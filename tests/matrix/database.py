@@ -74,4 +74,10 @@ DATABASE_ROWS = (
         {"delay": 0.05},
         {"inserts": FAILS},
     ),
+    Row(
+        "one request in ten fails, and stores nothing",
+        "errors",
+        {"share": 0.1},
+        {"errors": FAILS},
+    ),
 )

@@ -18,6 +18,7 @@ from loadkit.recording.run import Run
 from loadkit.workload.workload import Model
 from tests.local_environment import LocalEnvironment
 from tests.local_load import LocalLoad
+from tests.matrix import system
 from tests.matrix.database import ANALYSTS, RECORDS
 from tests.matrix.messages import CONNECTIONS, DELIVERED
 from tests.matrix.table import CRITERIA, Row
@@ -63,6 +64,21 @@ class Bench:
         draft.arrive(RAMP)
         draft.hold_for(hold)
         draft.analyse(ANALYSTS, 0)
+        self._load.await_calm()
+        with self._faults(row) as watch:
+            return self._load.run(draft, watch=watch, with_database=True)
+
+    def mix(self, row: Row, hold: float) -> Run:
+        """All protocols at once for `hold` seconds under a row's fault."""
+        draft = Draft()
+        draft.load(Model.CLOSED, system.CONNECTIONS, mix="live metrics", called="connections", connects=True)
+        draft.arrive(RAMP)
+        draft.hold_for(hold)
+        draft.deliver(system.DELIVERED)
+        draft.load(Model.CLOSED, system.API_USERS, mix="API")
+        draft.insert(system.RECORDS, 1)
+        draft.analyse(system.ANALYSTS, 0)
+        draft.load(Model.CLOSED, system.WORKFLOW_USERS, mix="complete workflows", called="workflow users")
         self._load.await_calm()
         with self._faults(row) as watch:
             return self._load.run(draft, watch=watch, with_database=True)

@@ -41,7 +41,7 @@ DOUBT = frozenset({Status.INCONCLUSIVE})
 FLIPS = FAILS | DOUBT
 UNDECIDED = frozenset({Status.INVALID, Status.INCONCLUSIVE})
 
-_THINK = Think(0.1, 0.3)
+_USERS, _THINK, _TIMEOUT = 40, Think(0.1, 0.3), 10.0
 
 SHORT, FULL = 46.0, 90.0
 """Seconds that the load holds. CPU is judged from thirty on, and up to a third is left out as warm-up."""
@@ -66,25 +66,34 @@ class Row:
     """Other faults with their parameters, that are on before it."""
     at: float | None = None
     """Seconds into the run at which it begins; None: before it."""
-    users: int = 40
+    users: int = _USERS
     think: Think = _THINK
-    timeout: float = 10.0
+    timeout: float = _TIMEOUT
     """Seconds for a whole request."""
     seen: float = 1.0
     """Ratio 0-1: the largest share of the requests that took longer than promised, as the users sent them."""
     starves_generator: bool = False
     """Is the load generator's own core taken by somebody else?"""
-    is_short: bool = False
-    """Is it among those that `make test` runs?"""
-    hold: float | None = FULL
-    """Seconds that the load holds in the full run; None: another row of the fault's is run there."""
+    hold: float | None = None
+    """Seconds that the load holds; None: as long as usual in its area."""
 
     @property
     def name(self) -> str:
-        """For the test's name."""
+        """What is switched on, and what is unusual in the load: for the test's name and the page of results."""
         what = self.fault or ("generator starved" if self.starves_generator else "nothing")
-        settings = {**self.parameters, "users": self.users, "timeout": self.timeout}
-        return " ".join([what, *(f"{key}={value:g}" for key, value in settings.items())])
+        words = [" ".join((what, *(f"{key}={value:g}" for key, value in self.parameters.items())))]
+        words += [f"amid {fault}" for fault in self.amid]
+        if self.at is not None:
+            words.append(f"after {self.at:g} s")
+        if self.users != _USERS:
+            words.append(f"{self.users} users")
+        if self.think != _THINK:
+            words.append(f"pauses of {self.think.low:g} to {self.think.high:g} s")
+        if self.timeout != _TIMEOUT:
+            words.append(f"time-out of {self.timeout:g} s")
+        if self.hold is not None:
+            words.append(f"for {self.hold:g} s")
+        return ", ".join(words)
 
 
 _SLOW = {"share": 0.1, "delay": 0.6}
@@ -104,7 +113,6 @@ ROWS = (
         {"p95": FAILS, "alarm": PASSES, "quiet": FAILS},
         # Not before the run: an alert that fires when the load begins says nothing of it.
         at=5.0,
-        is_short=True,
     ),
     Row(
         "three in a hundred fail: too few to lift the p95, enough for the error rate, its complement, and their alert",
@@ -124,7 +132,7 @@ ROWS = (
         {},
         {**_REFUSED, "alarm": DOUBT},
         at=15.0,
-        hold=None,
+        hold=SHORT,
     ),
     Row(
         "everything refused from the middle of a longer run on, which the good half does not make up for",
@@ -147,7 +155,7 @@ ROWS = (
             "quiet": FAILS,
         },
         at=18.0,
-        hold=None,
+        hold=SHORT,
     ),
     Row(
         "twenty seconds of three hundred, which less than one request in a hundred sees: the p95 fails",
@@ -206,7 +214,7 @@ ROWS = (
         {"size": 1},
         {"pool": FLIPS},
         think=Think(0.05, 0.2),
-        hold=None,
+        hold=SHORT,
     ),
     Row(
         "connections that are never given back fill the pool, and then requests wait, time out, and fail",
@@ -280,15 +288,3 @@ ROWS = (
 
 EXCUSED: Mapping[str, frozenset[Status]] = {"ok": frozenset(), "warn": UNDECIDED, "invalid": UNDECIDED}
 """What else is right where the load generator was, by its own signs, so well."""
-
-
-def allowed(row: Row, criterion: str, health: str) -> frozenset[Status]:
-    """The verdicts on a criterion that are right under a row's fault.
-
-    Args:
-        row: the fault.
-        criterion: as in `CRITERIA`.
-        health: of the load generator, as in `EXCUSED`.
-
-    """
-    return row.verdicts.get(criterion, usual(criterion)) | EXCUSED[health]

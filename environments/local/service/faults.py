@@ -174,6 +174,24 @@ class CacheOff(Fault):
         self._cache.is_on = True
 
 
+class ForeignAnswers(Fault):
+    """A share of the look-ups in the cache finds the page of the first tenant, whoever asks."""
+
+    _FIRST = 1
+
+    def __init__(self, share: float, cache: Cache) -> None:
+        self._share, self._cache, self._usual = share, cache, cache.place_of
+        cache.place_of = self._place_of
+
+    def _place_of(self, key: str) -> str:
+        page, _, tenant = key.rpartition(":")
+        return f"{page}:{self._FIRST if random.random() < self._share else tenant}"
+
+    async def end(self) -> None:
+        """Find each tenant's own page again."""
+        self._cache.place_of = self._usual
+
+
 class CounterReset(Fault):
     """Resets all exported counters to zero, once."""
 
@@ -204,6 +222,7 @@ class Faults:
             "pool-too-small": lambda size: PoolTooSmall(size, pool),
             "pool-leak": lambda every: PoolLeak(every, pool),
             "cache-off": lambda: CacheOff(cache),
+            "foreign-answers": lambda share: ForeignAnswers(share, cache),
             "counter-reset": lambda: CounterReset(telemetry),
             "messages-lost": lambda share: messages.MessagesLost(share, broadcast),
             "messages-doubled": lambda share: messages.MessagesDoubled(share, broadcast),

@@ -1,0 +1,134 @@
+"""What each fault must do to each criterion while all protocols are used together, as data: see `table`.
+
+The criteria are those of the three other areas, those of whole visits, and that nobody sees another's data.
+"""
+
+from loadkit.verdict import Status
+from tests.matrix.table import BUSIEST, DOUBT, FAILS, HITS, PASSES, Row
+
+CONNECTIONS, DELIVERED = 40, 300
+"""Connections, and messages per second to all of them."""
+API_USERS, WORKFLOW_USERS, ANALYSTS, RECORDS = 20, 15, 4, 20
+"""Users of each population, and records per second."""
+SYSTEM_HOLD, QUIET_HOLD = 45.0, 30.0
+"""Seconds that the load holds: under a fault, and in a run that is repeated with nothing wrong."""
+
+_OF_HTTP = {
+    "p95": "the p95 response time of the API users stays below 500 ms",
+    "errors": "the error rate of the API users is below 2%",
+    "uptime": "uptime is above 70%",
+    "throughput": "throughput of the API users is above 10 requests per second",
+    "pool": "database connection pool utilization stays below 80%",
+    "memory": "memory usage stays below 400 MB per instance",
+    "cache": f'the Prometheus query "{HITS}" is above 0.2',
+    "balance": f'the Prometheus query "{BUSIEST}" stays below 0.65',
+    "quiet": "no alert fires",
+}
+_OF_MESSAGES = {
+    "fresh": "the p95 message latency is below 250 ms",
+    "reach": "reach is above 99%",
+    "lost": "no message is lost",
+    "doubled": "no message is delivered twice",
+    "order": "messages arrive in order",
+    "foreign": "no message carries another tenant's data",
+    "open": f"at least {CONNECTIONS} connections stay open",
+    "connects": "the connection success rate is above 85%",
+    "back": "95% of the clients are back within 10 seconds",
+}
+_OF_DATABASE = {
+    "records": "throughput of the inserts is above 15 records per second",
+    "indexes": "index utilization of the key queries is above 95%",
+    "waits": "connection pool efficiency is above 90%",
+    "deadlocks": "no deadlock occurs",
+    "dead": "dead tuples stays below 100000",
+}
+_OF_THE_WHOLE = {
+    "tenants": "no tenant ever sees another tenant's data",
+    "writes": "every acknowledged write is stored exactly once",
+    "workflows": "the workflow success rate is above 85%",
+}
+SYSTEM_CRITERIA = {**_OF_HTTP, **_OF_MESSAGES, **_OF_DATABASE, **_OF_THE_WHOLE}
+
+FLIPPED_ELSEWHERE = frozenset(
+    {
+        *("errors", "uptime", "throughput", "cache"),
+        *("fresh", "doubled", "order", "connects"),
+        *("deadlocks", "dead"),
+    }
+)
+"""Criteria that the rows of the area they come from break, and none here."""
+
+
+def usual_of_system(criterion: str) -> frozenset[Status]:
+    """What a criterion is while nothing is wrong: without a drop, nobody has to come back."""
+    return DOUBT if criterion == "back" else PASSES
+
+
+SYSTEM_ROWS = (
+    Row("without a fault every promise of all protocols is kept at once"),
+    Row(
+        "one overview in five is the first tenant's: nothing else says so",
+        "foreign-answers",
+        {"share": 0.2},
+        {"tenants": FAILS},
+        # Users read once which widgets their tenant has: those of another one would be errors, too.
+        at=12.0,
+    ),
+    Row(
+        "one message in twenty has another tenant's key",
+        "foreign-messages",
+        {"share": 0.05},
+        {"tenants": FAILS, "foreign": FAILS},
+    ),
+    Row(
+        "half of the reads of events get another tenant's rows: visitors do not find what they have just posted",
+        "foreign-rows",
+        {"share": 0.5},
+        {"tenants": FAILS, "workflows": FAILS},
+    ),
+    Row(
+        "three events in ten are acknowledged and not stored: the records and the visits that look for them say so",
+        "writes-dropped",
+        {"share": 0.3},
+        {"writes": FAILS, "records": FAILS, "workflows": FAILS},
+    ),
+    Row(
+        "three events in ten are stored twice",
+        "writes-doubled",
+        {"share": 0.3},
+        {"writes": FAILS, "workflows": FAILS},
+    ),
+    Row(
+        "three deliveries in ten are left out: visitors wait in vain for what they have posted",
+        "messages-lost",
+        {"share": 0.3},
+        {"lost": FAILS, "reach": FAILS, "workflows": FAILS},
+    ),
+    Row(
+        "the index of events by name is missing, which users of so few events do not feel",
+        "missing-index",
+        {},
+        {"indexes": FAILS},
+    ),
+    Row(
+        "a tenth of the requests is slow: neither messages nor records nor visits are in danger",
+        "slow-share",
+        {"share": 0.1, "delay": 0.6},
+        {"p95": FAILS, "quiet": FAILS},
+        at=5.0,
+    ),
+    Row(
+        "an instance dies with half of the connections: they come back, and nothing is lost, doubled or shown to others",
+        "instance-killed",
+        {},
+        {
+            **dict.fromkeys(("open", "balance", "quiet"), FAILS),
+            "back": PASSES,
+            # It is no longer scraped.
+            **dict.fromkeys(("pool", "memory", "waits"), DOUBT),
+            # At most what was under way, and what came until the balancer knew; and late messages, all at once.
+            **dict.fromkeys(("errors", "uptime", "fresh", "workflows"), PASSES | DOUBT),
+        },
+        at=15.0,
+    ),
+)
