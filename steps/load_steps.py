@@ -5,7 +5,7 @@ from typing import Any
 
 from behave import given, when
 
-from loadkit.workload.workload import Model, Think
+from loadkit.workload.workload import Lognormal, Model, Think
 
 
 @given("{count} concurrent user(s)")
@@ -118,6 +118,11 @@ def regions(context: Any, names: tuple[str, ...]) -> None:
 @given("each user thinks for {think}")
 def think_time(context: Any, think: Think) -> None:
     context.draft.think_for(think)
+
+
+@given("sessions last {spread}")
+def sessions(context: Any, spread: Lognormal) -> None:
+    context.draft.stay_for(spread)
 
 
 @given("each user starts a journey every {duration}")

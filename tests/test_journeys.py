@@ -18,7 +18,7 @@ from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
 from steps.journeys import live
-from steps.journeys.choices import METRICS, fresh_key, popular
+from steps.journeys.choices import fresh_key
 from tests.virtual_time import Simulation, plan_of, simulate
 
 ROOT = Path(__file__).parent.parent
@@ -182,12 +182,6 @@ def test_the_messages_of_the_service_are_read_and_those_of_other_tenants_counted
     assert told(head % "other") == ("metrics.1", 17, 1790000000.123456)
     assert foreign == [True]
     assert told('{"type":"gap","stream":"a","from":17,"resumed":1200}') is None
-
-
-def test_few_things_are_popular() -> None:
-    counts = Counter(popular(random, METRICS) for random in [Random(1)] for _ in range(10_000))
-    assert [name for name, _ in counts.most_common(3)] == list(METRICS[:3])
-    assert counts[METRICS[0]] == pytest.approx(10 * counts[METRICS[9]], rel=0.25)
 
 
 def test_keys_are_fresh_in_every_run_and_for_every_user_although_the_seed_is_fixed() -> None:

@@ -54,6 +54,8 @@ GIVEN = [
     "each user thinks for 0.3 to 1.3 seconds",
     "each user thinks for 2 seconds",
     "each user thinks for 2 seconds on average",
+    "each user thinks for a median of 600 ms and a p95 of 2 s",
+    "sessions last a median of 1 minute and a p95 of 5 minutes",
     "each user starts a journey every 10 seconds",
     "the cache is warm",
     "the cache is cold",

@@ -16,7 +16,7 @@ from loadkit.recording.worker_second import WorkerSecond
 from loadkit.target import Target
 from loadkit.users.pacer import LoopAlarm
 from loadkit.workload.plan import Plan
-from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
+from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage, Think, Workload
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = 1.0
@@ -123,6 +123,7 @@ def plan_of(
     mix: tuple[MixEntry, ...] | None = None,
     stages: tuple[Stage, ...] | None = None,
     max_in_flight: int = 5000,
+    session: Lognormal | None = None,
     **rest: Any,
 ) -> Plan:
     """A plan with what a test does not care about filled in."""
@@ -133,5 +134,6 @@ def plan_of(
         think=think,
         pace=pace,
         max_in_flight=max_in_flight,
+        session=session,
     )
     return Plan.of("fake", workload, **rest)

@@ -218,10 +218,11 @@ async def run_users(
     data = WorkerData(tables_of(journeys, shard.target.tables), shard.index, shard.of)
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     loads: list[ClosedLoad | OpenLoad] = []
-    for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
-        load_type = ClosedLoad if population.workload.model is Model.CLOSED else OpenLoad
-        part = shard.index, shard.of
-        loads.append(load_type(context, population, mix, arrive, account_pool, part, before))
+    *earlier, everybody = earlier_of(plan, journeys)
+    for population, mix, before in zip(plan.populations, journeys, earlier, strict=True):
+        common = context, population, mix, arrive, account_pool, (shard.index, shard.of), before
+        is_closed = population.workload.model is Model.CLOSED
+        loads.append(ClosedLoad(*common, everybody) if is_closed else OpenLoad(*common))
     recorder.watch_collector()
     users = asyncio.create_task(_live(loads, origin))
     lag = asyncio.create_task(_watch_loop(context))

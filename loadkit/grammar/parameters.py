@@ -9,7 +9,7 @@ from loadkit.criterion import KEY_QUERIES, Family, Measure, Scope, ScopeKind, Un
 from loadkit.errors import PhraseError
 from loadkit.grammar.normalization import normalize
 from loadkit.grammar.numbers import NUMBER, PERCENT, WHOLE, ambiguity, number
-from loadkit.workload.workload import Think
+from loadkit.workload.workload import Lognormal, Think
 
 __all__ = [
     "MEASURE_NAMES",
@@ -74,7 +74,8 @@ _LIMIT = f"(?:{_DURATION}|{_SHARE}|{_SIZE}|{_RATE}|{NUMBER})"
 _ON_AVERAGE = " on average"
 _MULTIPLES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 _RECORDS = rf"{NUMBER}(?: {_any(_MULTIPLES)})?"
-_THINK = rf"(?:(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
+_SPREAD = rf"a median of {_DURATION} and a p95 of {_DURATION}"
+_THINK = rf"(?:{_SPREAD}|(?:{NUMBER}(?: ?{_any(_SECONDS)})? to )?{_DURATION}|{_DURATION}{_ON_AVERAGE})"
 
 UNIT_EXAMPLES = {
     Unit.SECONDS: "500 ms",
@@ -190,7 +191,16 @@ def _value(text: str) -> float:
     return _quantity(text).value
 
 
+def _spread(text: str) -> Lognormal:
+    """A distribution of times: "a median of 1 minute and a p95 of 5 minutes"."""
+    median, _, p95 = text.removeprefix("a median of ").partition(" and a p95 of ")
+    return Lognormal(_value(median), _value(p95))
+
+
 def _think(text: str) -> Think:
+    if text.startswith("a median of "):
+        spread = _spread(text)
+        return Think(spread.median, spread.p95, "lognormal")
     if text.endswith(_ON_AVERAGE):
         mean = _value(text.removesuffix(_ON_AVERAGE))
         return Think(mean, mean, "exponential")
@@ -258,6 +268,13 @@ PARAMETERS: Mapping[str, Parameter] = {
         Parameter("rate", _RATE, _value, "a rate", "1000 requests per second"),
         Parameter("limit", _LIMIT, _quantity, "a limit with its unit", "500 ms"),
         Parameter("think", _THINK, _think, "a time or a span of time", "1 to 3 seconds"),
+        Parameter(
+            "spread",
+            _SPREAD,
+            _spread,
+            "a distribution of times",
+            "a median of 1 minute and a p95 of 5 minutes",
+        ),
         Parameter("measure", _MEASURE, _measure, "a measure", "the p95 response time"),
         Parameter("scope", _SCOPE, _scope, "a scope", "of the auth endpoints"),
         Parameter("mix", _NAME, str, "a mix of the environment", "API"),

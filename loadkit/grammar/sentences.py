@@ -64,6 +64,7 @@ GIVEN = (
     "the users are spread over {regions}",
     "each user thinks for {think}",
     "each user starts a journey every {duration}",
+    "sessions last {spread}",
     "the cache is warm",
     "the cache is cold",
 )

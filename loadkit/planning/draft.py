@@ -7,7 +7,7 @@ from loadkit import grammar
 from loadkit.errors import PhraseError
 from loadkit.units import format_number
 from loadkit.workload.plan import PLAIN_NAMES, Action
-from loadkit.workload.workload import MixEntry, Model, Stage, Think
+from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage, Think
 
 __all__ = ["Draft", "PopulationDraft"]
 
@@ -62,6 +62,8 @@ class PopulationDraft:
     """The level to which the load falls back, and when, in seconds into the hold."""
     think: Think | None = None
     pace: float | None = None
+    session: Lognormal | None = None
+    """How long each user stays."""
 
     @property
     def name(self) -> str:
@@ -298,11 +300,30 @@ class Draft:
     def think_for(self, think: Think) -> None:
         """State the think time of a user after an answer."""
         _only_once(self.last.think, "thinks", "the think time was stated before")
+        if think.distribution == "lognormal" and not 0 < think.low <= think.high:
+            raise PhraseError(
+                "",
+                "median",
+                "expected a median above 0 and a p95 that is no shorter, such as a median of 600 ms and "
+                "a p95 of 2 s",
+            )
         if think.low > think.high:
             raise PhraseError(
                 "", "thinks", "the first time is longer than the second, expected such as 1 to 3 seconds"
             )
         self.last.think = think
+
+    def stay_for(self, session: Lognormal) -> None:
+        """State the distribution of sessions: each user leaves after one, and another user comes."""
+        _only_once(self.last.session, "last", "how long sessions last was stated before")
+        if not 0 < session.median <= session.p95:
+            raise PhraseError(
+                "",
+                "median",
+                "expected a median above 0 and a p95 that is no shorter, such as a median of 1 minute and "
+                "a p95 of 5 minutes",
+            )
+        self.last.session = session
 
     def pace_at(self, seconds: float) -> None:
         """State the pace: the seconds between the starts of a user's journeys."""

@@ -141,6 +141,11 @@ def _workload(
             "each user starts a journey at a pace, but arrivals set a pace too; expected one of the two: "
             "1000 concurrent users, or 20 journeys starting per second"
         )
+    if own.session and not is_closed:
+        raise ConfigurationError(
+            "sessions last for a time, but each arrival of an open load is a user of its own; expected users "
+            "such as 1000 concurrent users"
+        )
     mix = _mix(own, environment) or _mix(first, environment) or environment.default_mix
     return Workload(
         model=model,
@@ -153,6 +158,7 @@ def _workload(
         is_poisson=not own.delivered,
         pace=own.pace or (first.pace if is_closed else None) or 0.0,
         churn=(own.churn or 0.0) / 60,
+        session=own.session or (first.session if is_closed else None),
     )
 
 

@@ -3,7 +3,7 @@
 import gc
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,6 +130,7 @@ class PopulationRecorder:
         "blocked",
         "bytes_received",
         "counts",
+        "drawn",
         "dropped",
         "examples",
         "gauges",
@@ -163,6 +164,8 @@ class PopulationRecorder:
         self.bytes_received = self.messages_received = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
+        self.drawn: defaultdict[str, list[float]] = defaultdict(list)
+        """Values that users drew at random, by series (`loadkit.recording.draws`)."""
         self.gauges: dict[str, float] = {}
         """Further gauges, by name; each keeps its value until it is set again."""
         self.examples = ExampleLog()
@@ -427,6 +430,10 @@ class Recorder:
                 for log in timing.logs:
                     while len(log):
                         self._count_messages(population, timing, log)
+            for series, values in population.drawn.items():
+                if values:
+                    self._table.count(Kind.DRAWN, series, np.zeros(len(values)), np.array(values))
+                    values.clear()
         if self._lags:
             moments, lags = np.array(self._lags, np.float64).T
             self._table.count(Kind.LAG, self._series, moments - self._clock.origin, lags)

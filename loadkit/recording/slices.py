@@ -63,6 +63,8 @@ class Kind(enum.IntEnum):
     """How late the worker's event loop woke, in the second of the measurement."""
     COMPLETED = 4
     """Operations in the second of their end; only the count matters, the bucket is 0."""
+    DRAWN = 5
+    """Values that users drew at random, all in the second 0: see `loadkit.recording.draws`."""
 
 
 def _series(kind: str, name: str, timing: Timing) -> str:

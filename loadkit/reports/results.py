@@ -64,6 +64,8 @@ class RunEntry:
     """Number of criteria judged on the run."""
     warnings: tuple[str, ...]
     plan: Mapping[str, Any]
+    distributions: tuple[Mapping[str, Any], ...] = ()
+    """What was drawn at random beside what was asked for, if the plan states skewed times."""
 
 
 @dataclass(frozen=True, slots=True)

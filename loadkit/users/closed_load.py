@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import math
+import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from loadkit.recording.draws import sessions_of
 from loadkit.users.accounts import AccountPool, Earlier
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
@@ -21,8 +25,23 @@ _HEAD_START = 3.0
 """Seconds before its join at which a user starts preparing; the first users start immediately."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """What the users have in common who take one place after the other."""
+
+    number: int
+    """Of the first of them, in its population."""
+    entry: int
+    """The index of their entry of the mix."""
+    place: int
+    """The place of the first one's account in the row of its role."""
+
+
 class ClosedLoad:
-    """Adds and removes users by plan; each follows its journey while it is present."""
+    """Adds and removes users by plan; each follows its journey while it is present.
+
+    If sessions last for a drawn time, another user takes the place of one whose session is over.
+    """
 
     def __init__(
         self,
@@ -33,6 +52,7 @@ class ClosedLoad:
         account_pool: AccountPool,
         part: tuple[int, int],
         before: Earlier,
+        everybody: Earlier,
     ) -> None:
         self._context = context
         self._population = population
@@ -44,7 +64,10 @@ class ClosedLoad:
         """This worker's index and the number of workers: user k belongs to worker k mod n."""
         self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._before = before
-        self._lives: list[Lifecycle] = []
+        self._everybody = everybody
+        """The first users of all populations, and their accounts."""
+        self._lives: dict[int, Lifecycle] = {}
+        """The present user of each seat, by the seat's number."""
 
     async def live(self, origin: float) -> None:
         """Run the load from before the start instant, `origin`, until the last user has left."""
@@ -54,43 +77,82 @@ class ClosedLoad:
         async with asyncio.TaskGroup() as group:
             for number, present in enumerate(stays(workload.stages)):
                 entry = entry_of(number, workload.mix)
-                journey = self._journeys[entry]
+                role = self._journeys[entry].seat
                 if number % of == index:
-                    account = self._account_pool.account(journey.seat, places[journey.seat])
-                    user = User(
-                        self._before.users + number,
-                        workload.mix[entry],
-                        account,
-                        self._context,
-                        self._population,
-                    )
-                    life = Lifecycle(user, self._context.pacer, workload.pace)
-                    self._lives.append(life)
-                    group.create_task(self._live(life, journey, present, origin))
-                places[journey.seat] += 1
+                    seat = _Seat(number, entry, places[role])
+                    group.create_task(self._occupy(seat, self._life(seat, 0), present, origin))
+                places[role] += 1
 
-    async def _live(self, life: Lifecycle, journey: Journey, present: Sequence[Stay], origin: float) -> None:
-        pacer, recorder, user = self._context.pacer, self._recorder, life.user
-        clock = self._context.clock
+    def _life(self, seat: _Seat, earlier: int) -> Lifecycle:
+        """A new user for a seat that so many have had."""
+        workload = self._population.workload
+        role = self._journeys[seat.entry].seat
+        user = User(
+            self._before.users + seat.number + earlier * self._everybody.users,
+            workload.mix[seat.entry],
+            self._account_pool.account(role, self._turns(role, seat.place, earlier)),
+            self._context,
+            self._population,
+        )
+        life = Lifecycle(user, self._context.pacer, workload.pace)
+        self._lives[seat.number] = life
+        return life
+
+    def _turns(self, role: str, place: int, earlier: int) -> int:
+        """The place of the account for a seat that so many users have had.
+
+        The accounts that no first user has are dealt out to the seats in turn, so that nobody has
+        an account twice at a time. With none left, the same account logs in again.
+        """
+        first, places = self._everybody.accounts[role], self._account_pool.places(role)
+        own = 1 if math.isinf(places) else max(1, int((places - place - 1) // first) + 1)
+        return place + earlier % own * first
+
+    async def _occupy(self, seat: _Seat, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
+        """Have users in a seat while the plan says so."""
+        recorder, pacer = self._recorder, self._context.pacer
         preparing = asyncio.create_task(self._prepare(life, origin, present[0].join))
+        lengths = random.Random(f"{self._context.plan.seed}:sessions:{life.user.number}")
+        earlier = 0
         try:
             for stay in present:
-                join, leave = origin + stay.join, origin + stay.leave
-                await pacer.until(join)
-                recorder.joined(join, clock.now())
+                begin, leave = origin + stay.join, origin + stay.leave
+                await pacer.until(begin)
+                recorder.joined(begin, self._context.clock.now())
                 # A user that cannot log in counts as held, and waits: the service prevents its
                 # work.
                 leaving = pacer.until(leave)
-                await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
-                if not leaving.done():
-                    user.meter.start(join, leave)
+                while not leaving.done():
+                    await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
+                    if leaving.done():
+                        break
+                    end = self._end_of_session(begin, lengths)
+                    life.user.meter.start(begin, min(end, leave))
                     with contextlib.suppress(UserFinished):
-                        await life.follow(journey)
-                    await leaving
+                        await life.follow(self._journeys[seat.entry])
+                    if end >= leave:
+                        await leaving
+                        break
+                    await pacer.until(end)
+                    life.user.close()
+                    earlier += 1
+                    life = self._life(seat, earlier)
+                    preparing = asyncio.create_task(self._prepare(life, origin, 0.0))
+                    await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
+                    begin = self._context.clock.now()
                 recorder.left(leave)
         finally:
             preparing.cancel()
-            user.close()
+            life.user.close()
+
+    def _end_of_session(self, begin: float, lengths: random.Random) -> float:
+        """When the session of a user ends that begins now; infinite if the plan states no sessions."""
+        session = self._population.workload.session
+        if session is None:
+            return math.inf
+        seconds = session.draw(lengths)
+        self._recorder.drawn[sessions_of(self._population.name)].append(seconds)
+        return begin + seconds
 
     async def _prepare(self, life: Lifecycle, origin: float, join: float) -> None:
         if self._arrive is not None:
@@ -101,5 +163,5 @@ class ClosedLoad:
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""
-        for life in self._lives:
+        for life in self._lives.values():
             life.cut()

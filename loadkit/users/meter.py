@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from loadkit.clock import Clock
+from loadkit.recording.draws import think_times_of
 from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import OK, Sample
@@ -43,6 +44,7 @@ class Meter:
         "_queue",
         "_random",
         "_think",
+        "_think_times",
         "began",
         "churn",
         "describe",
@@ -90,6 +92,7 @@ class Meter:
         self.churn, self.user = churn, user
         self._pacer = pacer
         self._think = think
+        self._think_times = recorder.drawn[think_times_of(recorder.name)]
         self._random = choices
         self._queue: ArrivalQueue | None = None
         self.is_open = self.is_recorded = self.is_cut = False
@@ -317,9 +320,14 @@ class Meter:
     def think_seconds(self) -> float:
         """A think time of the plan, without waiting; seconds."""
         think = self._think
-        if think.distribution == "exponential":
-            return self._random.expovariate(1.0 / think.mean) if think.mean else 0.0
-        return think.low + (think.high - think.low) * self._random.random()
+        if think.distribution == "uniform":
+            seconds = think.low + (think.high - think.low) * self._random.random()
+        elif think.distribution == "lognormal":
+            seconds = think.lognormal.draw(self._random)
+        else:
+            seconds = self._random.expovariate(1.0 / think.mean) if think.mean else 0.0
+        self._think_times.append(seconds)
+        return seconds
 
     def pause(self) -> Awaitable[None] | None:
         """Wait until the next operation is due; None if it is due now.

@@ -4,7 +4,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver
@@ -20,6 +20,7 @@ from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
 from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer
+from loadkit.users.popularity import place, ranks_of
 from loadkit.users.workflow import Workflow
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from loadkit.drivers.websocket.client import WebSocketClient
 
 __all__ = ["User", "UserWrites", "WorkerContext"]
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,21 @@ class User:
 
         """
         return Workflow(label, self.meter)
+
+    def popular(self, items: Sequence[Item], name: str, exponent: float = 1.0) -> Item:
+        """Choose one of some items as people do: by Zipf's law, the first ones far more often.
+
+        The report shows how often each place was chosen beside how often it had to be.
+
+        Args:
+            items: at least one, the most popular first.
+            name: what they are, in the plural: "metrics".
+            exponent: the n-th item has a weight of 1/n to this power; 0 for equal weights.
+
+        """
+        chosen = place(self.random, len(items), exponent)
+        self.meter.recorder.drawn[ranks_of(name, len(items), exponent)].append(chosen + 1.0)
+        return items[chosen]
 
     async def think(self) -> None:
         """Pause for the plan's think time; in an open load, do not pause."""

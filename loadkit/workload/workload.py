@@ -2,9 +2,13 @@
 
 import enum
 import math
+import random
 from dataclasses import dataclass
 
-__all__ = ["MixEntry", "Model", "Phase", "Stage", "Think", "Workload"]
+__all__ = ["Lognormal", "MixEntry", "Model", "Phase", "Stage", "Think", "Workload"]
+
+_Z95 = 1.6448536269514722
+"""The 95th percentile of the standard normal distribution."""
 
 
 class Model(enum.StrEnum):
@@ -42,6 +46,30 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Lognormal:
+    """A lognormal distribution of times: most are short, and a few are many times longer."""
+
+    median: float
+    """Seconds."""
+    p95: float
+    """Seconds, at least the median."""
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of the logarithm."""
+        return math.log(self.p95 / self.median) / _Z95 if self.median else 0.0
+
+    @property
+    def mean(self) -> float:
+        """The average in seconds; with a long tail, far above the median."""
+        return self.median * math.exp(self.sigma**2 / 2)
+
+    def draw(self, choices: random.Random) -> float:
+        """A time in seconds."""
+        return self.median * math.exp(self.sigma * choices.gauss(0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
 class Think:
     """The think time of a user after an answer."""
 
@@ -50,12 +78,20 @@ class Think:
     high: float = 1.3
     """Seconds."""
     distribution: str = "uniform"
-    """"uniform" between low and high, or "exponential" with the mean (low + high) / 2."""
+    """"uniform" between low and high, "exponential" with the mean (low + high) / 2, or "lognormal"
+    with the median low and the p95 high."""
 
     @property
     def mean(self) -> float:
         """The average in seconds."""
+        if self.distribution == "lognormal":
+            return self.lognormal.mean
         return (self.low + self.high) / 2
+
+    @property
+    def lognormal(self) -> Lognormal:
+        """The lognormal distribution with the median low and the p95 high."""
+        return Lognormal(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +125,8 @@ class Workload:
     It replaces the pause between journeys. After a longer journey, the next starts immediately."""
     churn: float = 0.0
     """How often per second each user drops its connection, on average; 0 for never."""
+    session: Lognormal | None = None
+    """Closed model: how long each user stays before another one takes its place; None: to the end."""
 
     @property
     def seconds(self) -> float:

@@ -1,14 +1,9 @@
 """Skewed choices: few items are requested often, most rarely (Zipf's law)."""
 
-from collections.abc import Sequence
-from functools import cache
-from itertools import accumulate
 from random import Random
-from typing import TypeVar
 
-__all__ = ["METRICS", "fresh_key", "popular"]
+__all__ = ["METRICS", "fresh_key"]
 
-Item = TypeVar("Item")
 
 METRICS = (
     "page.view",
@@ -27,16 +22,6 @@ METRICS = (
     "crash",
 )
 """Names of metrics, most popular first."""
-
-
-def popular(random: Random, items: Sequence[Item]) -> Item:
-    """Choose an item; the items are in order of popularity, the n-th has a weight of 1/n."""
-    return random.choices(items, cum_weights=_weights(len(items)))[0]
-
-
-@cache
-def _weights(count: int) -> list[float]:
-    return list(accumulate(1 / rank for rank in range(1, count + 1)))
 
 
 def fresh_key(run_id: str, number: int, random: Random) -> str:

@@ -1,7 +1,6 @@
 """The journey that reads dashboards."""
 
 from loadkit.journey import User, journey
-from steps.journeys.choices import popular
 
 __all__ = ["watch"]
 
@@ -20,8 +19,10 @@ async def watch(user: User) -> None:
     await user.think()
     widgets = user.state["widgets"]
     for _ in range(3 if widgets else 0):
-        await user.get(f"/api/v1/dashboard/widgets/{popular(user.random, widgets)}")
+        widget = user.popular(widgets, "widgets")
+        await user.get(f"/api/v1/dashboard/widgets/{widget}")
         await user.think()
     if user.random.random() < 0.3:
-        await user.get("/api/v1/dashboard/analytics", params={"group_by": popular(user.random, _DIMENSIONS)})
+        dimension = user.popular(_DIMENSIONS, "dimensions")
+        await user.get("/api/v1/dashboard/analytics", params={"group_by": dimension})
         await user.think()

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 from loadkit.journey import User, journey
-from steps.journeys.choices import METRICS, popular
+from steps.journeys.choices import METRICS
 
 __all__ = ["insert", "query", "tenant_of"]
 
 _CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
     "tenant overview": lambda _: (),
-    "widget series": lambda user: (popular(user.random, user.state["widget_ids"]),),
+    "widget series": lambda user: (user.popular(user.state["widget_ids"], "widgets"),),
     "latest sessions": lambda _: (50,),
-    "recent events": lambda user: (popular(user.random, METRICS),),
+    "recent events": lambda user: (user.popular(METRICS, "metrics"),),
     "analytics by category": lambda user: (user.random.choice((7, 30)),),
-    "hourly values": lambda user: (popular(user.random, METRICS), user.random.choice((3, 6))),
+    "hourly values": lambda user: (user.popular(METRICS, "metrics"), user.random.choice((3, 6))),
     "events by session": lambda user: (user.random.randint(3, 10),),
 }
 """The key queries, the most frequent first, and how an analyst chooses their arguments."""
@@ -31,7 +31,7 @@ async def insert(user: User, batch: str = "1") -> None:
     events = [
         {
             "id": each,
-            "name": popular(user.random, METRICS),
+            "name": user.popular(METRICS, "metrics"),
             "value": round(user.random.lognormvariate(3.0, 1.0), 2),
         }
         for each in ids
@@ -53,7 +53,7 @@ async def query(user: User) -> None:
     """Run one of the key queries in the user's tenant, frequent ones more often, and read its rows."""
     tenant = await tenant_of(user)
     foreign = user.state["foreign"]
-    name = popular(user.random, tuple(_CHOICES))
+    name = user.popular(tuple(_CHOICES), "key queries")
     rows = await user.db.fetch(name, *_CHOICES[name](user))
     for row in rows:
         if row["tenant_id"] != tenant:

@@ -14,7 +14,7 @@ import orjson
 from loadkit.drivers.websocket.client import WebSocket
 from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.journey import User, journey
-from steps.journeys.choices import METRICS, popular
+from steps.journeys.choices import METRICS
 
 __all__ = ["connect", "edit", "follow", "follow_dashboard", "publish"]
 
@@ -77,7 +77,7 @@ async def publish(user: User) -> None:
     topic = f"metrics.{user.random.randrange(TOPICS)}"
     message = {
         "topic": topic,
-        "payload": {"name": popular(user.random, METRICS), "value": round(user.random.random(), 3)},
+        "payload": {"name": user.popular(METRICS, "metrics"), "value": round(user.random.random(), 3)},
     }
     for account in user.tenants:
         token = await _token(user, account)

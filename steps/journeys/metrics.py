@@ -3,7 +3,7 @@
 from typing import Any
 
 from loadkit.journey import User, journey
-from steps.journeys.choices import METRICS, fresh_key, popular
+from steps.journeys.choices import METRICS, fresh_key
 
 __all__ = ["explore", "ingest"]
 
@@ -16,7 +16,7 @@ async def ingest(user: User) -> None:
     """Open a session with its first events, then send batches of events."""
     opened = await user.post(
         "/api/v1/metrics/sessions",
-        json={"platform": popular(user.random, _PLATFORMS), "events": _events(user, 3)},
+        json={"platform": user.popular(_PLATFORMS, "platforms"), "events": _events(user, 3)},
     )
     session = opened.raise_for_status().json()["id"]
     for _ in range(3):
@@ -34,7 +34,7 @@ async def ingest(user: User) -> None:
 @journey("explore events")
 async def explore(user: User) -> None:
     """Read a metric's newest events, then older ones if there are any; three pages at most."""
-    name = popular(user.random, METRICS)
+    name = user.popular(METRICS, "metrics")
     params = {"name": name}
     for _ in range(3):
         page = (await user.get("/api/v1/metrics/events", params=params)).raise_for_status().json()
@@ -50,6 +50,6 @@ async def explore(user: User) -> None:
 def _events(user: User, count: int) -> list[dict[str, Any]]:
     """Events as clients send them: popular names more often, values with a long tail."""
     return [
-        {"name": popular(user.random, METRICS), "value": round(user.random.lognormvariate(3.0, 1.0), 2)}
+        {"name": user.popular(METRICS, "metrics"), "value": round(user.random.lognormvariate(3.0, 1.0), 2)}
         for _ in range(count)
     ]

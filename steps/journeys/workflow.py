@@ -9,7 +9,7 @@ import orjson
 from loadkit.drivers.websocket.client import WebSocket
 from loadkit.journey import User, journey
 from steps.journeys.auth import log_in
-from steps.journeys.choices import METRICS, popular
+from steps.journeys.choices import METRICS
 from steps.journeys.database import tenant_of
 from steps.journeys.live import connect
 
@@ -61,7 +61,7 @@ async def _post_event(user: User) -> str:
     attempt = user.writes.attempt(event)
     answer = await user.post(
         "/api/v1/metrics/events",
-        json={"events": [{"id": event, "name": popular(user.random, METRICS), "value": 1.0}]},
+        json={"events": [{"id": event, "name": user.popular(METRICS, "metrics"), "value": 1.0}]},
     )
     if answer.raise_for_status().json()["ids"] == [event]:
         attempt.acknowledged()

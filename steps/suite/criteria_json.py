@@ -6,8 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from loadkit.analysis.distributions import is_realistic
 from loadkit.recording.run import Run
-from loadkit.reports import results
+from loadkit.reports import distributions, results
 from loadkit.reports.results import CriterionEntry, Results, RunEntry, Suite, VerdictEntry
 from loadkit.verdict import Verdict
 from steps.suite.outcome import Finished, Outcome
@@ -65,6 +66,7 @@ def _run(letter: str, run: Run, criteria: int) -> RunEntry:
         criteria=criteria,
         warnings=tuple(run.warnings),
         plan=plan.to_json(),
+        distributions=tuple(distributions.json_of(run)) if is_realistic(run) else (),
     )
 
 

@@ -9,13 +9,14 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import grammar
+from loadkit.analysis.distributions import is_realistic
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.timing import CONNECT, OPERATION, QUERY, REQUEST
-from loadkit.reports import charts, database, examples, summary, timeline
+from loadkit.reports import charts, database, distributions, examples, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
@@ -75,6 +76,19 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             f"{run.id}-examples-{scope}",
             AttachmentType.HTML,
             partial(examples.page, run, scope),
+        )
+    if is_realistic(run):
+        yield Attachment(
+            "what was drawn at random, as a chart",
+            f"{run.id}-distributions",
+            AttachmentType.SVG,
+            partial(distributions.chart, run),
+        )
+        yield Attachment(
+            "what was drawn at random, and what was asked for",
+            f"{run.id}-distributions-table",
+            AttachmentType.TEXT,
+            lambda: "\n".join(distributions.lines(run)).encode(),
         )
     shown = [("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)]
     if run.table.labels(CONNECT):

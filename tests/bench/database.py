@@ -21,15 +21,13 @@ import numpy as np
 import uvloop
 
 from environments.local import binaries
-from loadkit.clock import MonotonicClock
-from loadkit.drivers.postgres.driver import PostgresDriver
-from loadkit.engine.worker import Shard, run_users
+from loadkit.clock import Clock
+from loadkit.engine.worker import Shard, run_shard
 from loadkit.recording.histogram import quantile_of
 from loadkit.recording.recorder import Report
 from loadkit.recording.slices import Kind, SliceTable, label_series, worker_series
 from loadkit.recording.timing import QUERY
 from loadkit.target import Address, DatabaseUse, Target
-from loadkit.users.pacer import BEST_ALARM
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.bench.journeys import STORE
@@ -249,6 +247,26 @@ def _open_by_loadkit(server: PostgresServer, rate: int, seconds: int) -> Latency
         return executor.submit(_open_load, server.dsn(), rate, seconds, time.time() + _LEAD).result()
 
 
+class _Kept:
+    """The endpoint of a worker that keeps what it reports (`loadkit.engine.channel.Endpoint`)."""
+
+    def __init__(self) -> None:
+        self.tables: list[SliceTable] = []
+
+    def __enter__(self) -> "_Kept":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, report: Report) -> bool:
+        self.tables.append(report.table)
+        return True
+
+    def clock_offset(self, _: Clock) -> float:
+        return 0.0
+
+
 def _open_load(dsn: str, rate: int, seconds: int, start: float) -> Latency:
     workload = Workload(
         Model.REQUESTS, (Stage(0, rate), Stage(seconds, rate)), (MixEntry("tests.bench.journeys:store", 1.0),)
@@ -256,27 +274,12 @@ def _open_load(dsn: str, rate: int, seconds: int, start: float) -> Latency:
     target = Target(
         "bench", "http://127.0.0.1:1", database=Address(dsn), database_use=DatabaseUse(pool=_CONNECTIONS)
     )
-    tables: list[SliceTable] = []
-
-    def keep(report: Report) -> bool:
-        tables.append(report.table)
-        return True
-
-    clock = MonotonicClock()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            run_users(
-                Plan.of("bench", workload, cache="as it is"),
-                Shard(0, 1, target, "bench", Path.cwd()),
-                clock.moment(start),
-                keep,
-                clock=clock,
-                drivers=(PostgresDriver(target),),
-                alarm_of=BEST_ALARM,
-            )
-        )
+    kept = _Kept()
+    run_shard(
+        Plan.of("bench", workload, cache="as it is"), Shard(0, 1, target, "bench", Path.cwd()), start, kept
+    )
     whole = SliceTable()
-    whole.add(*tables)
+    whole.add(*kept.tables)
 
     def quantiles(kind: Kind, series: str) -> dict[float, float]:
         (histogram,) = whole.histograms(kind, [series], int(_SETTLED), seconds).values()

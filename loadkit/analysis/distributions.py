@@ -1,0 +1,215 @@
+"""The distributions from which the users of a run drew, beside what they drew.
+
+A think time that is drawn wrongly, or a tenant that is left out, makes a load unlike the one that was stated. No other
+figure of a run shows it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.recording.draws import Popularity, sessions_of, think_times_of
+from loadkit.recording.histogram import lower_edges, middles
+from loadkit.recording.run import Run
+from loadkit.recording.slices import Kind, tenant_series
+from loadkit.recording.timing import OPERATION
+from loadkit.recording.traffic import series_of
+from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.workload.plan import Population
+from loadkit.workload.workload import Lognormal, Think
+
+__all__ = ["Distribution", "TenantSizes", "distributions", "is_realistic", "tenant_sizes"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_BY_CHANCE = 0.001
+"""How often draws from the stated distribution may differ from it by more than `Distribution.allowed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One distribution: what was asked for, and what was drawn."""
+
+    what: str
+    """"think times of the users"."""
+    asked: str
+    """In words: "lognormal, median 600 ms, p95 2 s"."""
+    drawn: str
+    """The same figures of what was drawn: "median 602 ms, p95 1.98 s"."""
+    values: Floats
+    """The values that were drawn, ascending: seconds, or ranks from 1 on; shape (n,)."""
+    shares: Floats
+    """The share of the draws up to each value; shape (n,)."""
+    expected: Floats
+    """The share that the distribution has up to each value; shape (n,)."""
+    number: int
+    """How many draws there were."""
+    is_rank: bool = False
+
+    @property
+    def distance(self) -> float:
+        """The largest difference between the shares (Kolmogorov and Smirnov), a ratio 0-1."""
+        return float(np.abs(self.shares - self.expected).max())
+
+    @property
+    def allowed(self) -> float:
+        """The distance that chance exceeds once in a thousand times (Dvoretzky, Kiefer, Wolfowitz; Massart)."""
+        return math.sqrt(math.log(2 / _BY_CHANCE) / (2 * self.number))
+
+    @property
+    def differs(self) -> bool:
+        """Was something else drawn than was asked for?"""
+        return self.distance > self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSizes:
+    """How the operations of a run are spread over tenants."""
+
+    shares: tuple[tuple[str, float], ...]
+    """Each tenant's share of the operations, a ratio 0-1, the largest first."""
+    exponent: float
+    """Zipf's exponent that fits best: 0 where all are of one size."""
+
+    @property
+    def words(self) -> str:
+        """The figures in a sentence."""
+        name, largest = self.shares[0]
+        count = len(self.shares)
+        most = max(1, count // 5)
+        part = sum(share for _, share in self.shares[:most])
+        return (
+            f"{count} tenants; the largest, {name}, has {format_ratio(largest)} of the operations, the largest fifth "
+            f"{format_ratio(part)}; Zipf exponent {self.exponent:.2f}"
+        )
+
+
+def is_realistic(run: Run) -> bool:
+    """Does the plan state skewed times, so that what was drawn is of interest?"""
+    return any(
+        each.workload.session is not None or each.workload.think.distribution == "lognormal"
+        for each in run.plan.populations
+    )
+
+
+def distributions(run: Run) -> list[Distribution]:
+    """The think times and sessions of each population, and the popularity of each kind of thing."""
+    found = []
+    for population in run.plan.populations:
+        found += _times_of(run, population)
+    by_name: dict[str, list[Popularity]] = {}
+    for each in Popularity.read(run.table.series):
+        by_name.setdefault(each.name, []).append(each)
+    found += [made for several in by_name.values() if (made := _ranks(run, several)) is not None]
+    return found
+
+
+def tenant_sizes(run: Run) -> TenantSizes | None:
+    """How the operations are spread over tenants; None where there are none."""
+    counts = {}
+    for tenant in run.table.names(tenant_series("")):
+        series = series_of(Scope(ScopeKind.TENANT, tenant), run, OPERATION)
+        _, _, sums = run.table.totals(series, 0, math.ceil(run.plan.seconds))
+        counts[tenant] = float(sums[:, 0].sum())
+    total = sum(counts.values())
+    if len(counts) < 2 or not total:
+        return None
+    shares = sorted(((name, count / total) for name, count in counts.items()), key=lambda each: -each[1])
+    present = np.array([share for _, share in shares if share > 0])
+    slope = (
+        np.polyfit(np.log(np.arange(1, len(present) + 1)), np.log(present), 1)[0] if len(present) > 1 else 0.0
+    )
+    return TenantSizes(tuple(shares), max(0.0, -float(slope)))
+
+
+def _times_of(run: Run, population: Population) -> Iterator[Distribution]:
+    """The think times and the sessions of a population, as far as it drew any."""
+    workload, name = population.workload, population.name
+    think = workload.think
+    if workload.session is not None:
+        made = _times(
+            run, sessions_of(name), f"sessions of the {name}", workload.session, _lognormal(workload.session)
+        )
+        if made is not None:
+            yield made
+    if (think.mean and think.low < think.high) or think.distribution == "exponential":
+        asked, share_up_to = _of_think(think)
+        made = _times(run, think_times_of(name), f"think times of the {name}", asked, share_up_to)
+        if made is not None:
+            yield made
+
+
+def _of_think(think: Think) -> tuple["Lognormal | str", Callable[[Floats], Floats]]:
+    if think.distribution == "lognormal":
+        return think.lognormal, _lognormal(think.lognormal)
+    if think.distribution == "exponential":
+        return f"exponential, mean {format_seconds(think.mean)}", lambda x: 1 - np.exp(-x / think.mean)
+    asked = f"uniform, {format_seconds(think.low)} to {format_seconds(think.high)}"
+    return asked, lambda x: np.clip((x - think.low) / (think.high - think.low), 0.0, 1.0)
+
+
+def _lognormal(spread: Lognormal) -> Callable[[Floats], Floats]:
+    from scipy import special
+
+    if not spread.sigma:
+        return lambda x: (x >= spread.median).astype(np.float64)
+    return lambda x: np.asarray(special.ndtr(np.log(x / spread.median) / spread.sigma))
+
+
+def _times(
+    run: Run, series: str, what: str, asked: Lognormal | str, share_up_to: Callable[[Floats], Floats]
+) -> Distribution | None:
+    bucket, count = _counted(run, series)
+    if not len(bucket):
+        return None
+    # At the edges of the buckets the shares are exact.
+    values, shares = lower_edges(bucket + 1), np.cumsum(count) / count.sum()
+    median, p95 = (float(values[np.searchsorted(shares, share)]) for share in (0.5, 0.95))
+    if isinstance(asked, Lognormal):
+        asked = f"lognormal, {_in_words(asked.median, asked.p95)}"
+    return Distribution(
+        what, asked, _in_words(median, p95), values, shares, share_up_to(values), int(count.sum())
+    )
+
+
+def _in_words(median: float, p95: float) -> str:
+    return f"median {format_seconds(median)}, p95 {format_seconds(p95)}"
+
+
+def _ranks(run: Run, several: Sequence[Popularity]) -> Distribution | None:
+    """How often things of one name were chosen; users may choose among different numbers of them."""
+    most = max(each.count for each in several)
+    chosen, expected = np.zeros(most), np.zeros(most)
+    for each in several:
+        bucket, count = _counted(run, each.series)
+        np.add.at(chosen, np.rint(middles(bucket)).astype(np.int64) - 1, count)
+        weights = np.arange(1.0, each.count + 1) ** -each.exponent
+        expected[: each.count] += count.sum() * weights / weights.sum()
+    total = float(chosen.sum())
+    if not total:
+        return None
+    exponents = sorted({each.exponent for each in several})
+    asked, drawn = (f"the first {format_ratio(float(part[0]) / total)}" for part in (expected, chosen))
+    return Distribution(
+        f"popularity of the {several[0].name}",
+        f"Zipf, exponent {' and '.join(map(format_number, exponents))}, {most} of them: {asked}",
+        drawn,
+        np.arange(1.0, most + 1),
+        np.cumsum(chosen) / total,
+        np.cumsum(expected) / total,
+        int(total),
+        is_rank=True,
+    )
+
+
+def _counted(run: Run, series: str) -> tuple[Integers, Integers]:
+    """The buckets of a series of draws, ascending, and their counts; shapes (n,)."""
+    if series not in run.table.series:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    _, _, bucket, count = run.table.select(Kind.DRAWN, [series], 0, 1)
+    return bucket, count

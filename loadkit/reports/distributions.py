@@ -1,0 +1,120 @@
+"""What the users of a run drew beside what was asked for: a table and a chart."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.analysis.distributions import Distribution, TenantSizes, distributions, tenant_sizes
+from loadkit.recording.run import Run
+from loadkit.reports.drawing import STROKES, drawn, figure_of, head
+from loadkit.units import format_ratio, format_seconds
+
+__all__ = ["chart", "json_of", "lines"]
+
+_MOST = 6
+"""Panels of the chart."""
+
+
+def lines(run: Run) -> Iterator[str]:
+    """A table of text: each distribution as it was asked for and as it was drawn."""
+    found = distributions(run)
+    heads = ("what", "asked for", "drawn", "draws", "difference")
+    rows = [(each.what, each.asked, each.drawn, f"{each.number:,}", _difference(each)) for each in found]
+    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
+    for row in (heads, *rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    sizes = tenant_sizes(run)
+    if sizes is not None:
+        yield ""
+        yield sizes.words
+    yield ""
+    yield (
+        "The difference is the largest one between the shares of draws up to any value. Chance exceeds what is "
+        "allowed once in a thousand runs."
+    )
+
+
+def _difference(each: Distribution) -> str:
+    verdict = "more than" if each.differs else "of"
+    return f"{format_ratio(each.distance)}, {verdict} {format_ratio(each.allowed)} allowed"
+
+
+def json_of(run: Run) -> list[dict[str, object]]:
+    """The same as JSON values; ratios 0-1."""
+    return [
+        {
+            "what": each.what,
+            "asked": each.asked,
+            "drawn": each.drawn,
+            "draws": each.number,
+            "distance": each.distance,
+            "allowed": each.allowed,
+        }
+        for each in distributions(run)
+    ]
+
+
+def chart(run: Run) -> bytes:
+    """A panel for each distribution, and one for the sizes of tenants."""
+    found, sizes = distributions(run), tenant_sizes(run)
+    shown = found[: _MOST - (sizes is not None)]
+    panels = len(shown) + (sizes is not None)
+    rows = max(1, math.ceil(panels / 2))
+    figure = figure_of(0.85 * rows)
+    head(figure, "What was asked for (dashed), and what was drawn")
+    all_axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
+    for axes, each in zip(all_axes, shown, strict=False):
+        (_ranks if each.is_rank else _times)(axes, each)
+    if sizes is not None:
+        _tenants(all_axes[len(shown)], sizes)
+    for axes in all_axes[panels:]:
+        axes.set_visible(False)
+    return drawn(figure)
+
+
+def _times(axes: Any, each: Distribution) -> None:
+    """The share of the draws up to each time."""
+    from matplotlib.ticker import FuncFormatter
+
+    _title(axes, f"{each.what} (n = {each.number:,})")
+    axes.set_xscale("log")
+    _lines(axes, each.values, 100 * each.shares, 100 * each.expected)
+    axes.set_xlim(each.values[np.searchsorted(each.shares, 0.001)], each.values[-1])
+    axes.set_ylim(0, 102)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_seconds(value)))
+    axes.set_xlabel("up to this time")
+    axes.set_ylabel("% of the draws", fontsize=8)
+
+
+def _ranks(axes: Any, each: Distribution) -> None:
+    """The share of each rank."""
+    _title(axes, f"{each.what} (n = {each.number:,})")
+    asked, chosen = (np.diff(shares, prepend=0.0) for shares in (each.expected, each.shares))
+    _lines(axes, each.values, 100 * chosen, 100 * asked)
+    axes.set_xlabel("rank")
+    axes.set_ylabel("% of the choices", fontsize=8)
+    axes.set_ylim(bottom=0)
+
+
+def _tenants(axes: Any, sizes: TenantSizes) -> None:
+    """The share of each tenant, and the law of Zipf that fits."""
+    shares = np.array([share for _, share in sizes.shares])
+    ranks = np.arange(1.0, len(shares) + 1)
+    fitted = ranks**-sizes.exponent
+    _title(axes, f"sizes of {len(shares)} tenants, beside Zipf's law with exponent {sizes.exponent:.2f}")
+    _lines(axes, ranks, 100 * shares, 100 * fitted / fitted.sum())
+    axes.set_xlabel("rank of the tenant")
+    axes.set_ylabel("% of the operations", fontsize=8)
+    axes.set_ylim(bottom=0)
+
+
+def _lines(axes: Any, across: npt.NDArray[np.float64], *lines: npt.NDArray[np.float64]) -> None:
+    for values, (colour, dash, width) in zip(lines, STROKES, strict=False):
+        axes.plot(across, values, color=colour, linestyle=dash, linewidth=width)
+
+
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(text, fontsize=9, loc="left")
