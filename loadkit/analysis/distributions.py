@@ -99,7 +99,7 @@ def is_realistic(run: Run) -> bool:
 
 def distributions(run: Run) -> list[Distribution]:
     """The think times and sessions of each population, and the popularity of each kind of thing."""
-    found = []
+    found: list[Distribution] = []
     for population in run.plan.populations:
         found += _times_of(run, population)
     by_name: dict[str, list[Popularity]] = {}

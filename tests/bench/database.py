@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import asyncpg
 import numpy as np
@@ -253,7 +253,7 @@ class _Kept:
     def __init__(self) -> None:
         self.tables: list[SliceTable] = []
 
-    def __enter__(self) -> "_Kept":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
