@@ -5,6 +5,7 @@ import json
 import resource
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,20 @@ def test_too_many_connections_for_the_descriptors_are_found_before_the_load(monk
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 1000))
     plan = plan_of("tests.websocket_journeys:follow", level=1000)
     with pytest.raises(ConfigurationError, match=f"a worker needs {1000 + SPARE_FILES} open files"):
+        check_worker(plan, "", ROOT, 1)
+
+
+def test_users_need_descriptors_for_the_protocols_of_their_own_journeys_alone(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 1000))
+    live, plain = (
+        plan_of(journey, level=level).populations[0]
+        for journey, level in (
+            ("tests.websocket_journeys:follow", 800),
+            ("tests.sample_journeys:two_steps", 300),
+        )
+    )
+    plan = replace(plan_of(), populations=(live, replace(plain, name="others")))
+    with pytest.raises(ConfigurationError, match=f"a worker needs {800 + 300 + SPARE_FILES} open files"):
         check_worker(plan, "", ROOT, 1)
 
 

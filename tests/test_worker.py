@@ -3,18 +3,20 @@
 import asyncio
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from loadkit.drivers.fake import Answer
+from loadkit.engine.worker import earlier_of, journeys_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import common
-from loadkit.recording.worker_second import JOURNEY_ERROR, USERS, WITH_ERRORS, are_rare, journey_errors
+from loadkit.recording.worker_second import JOURNEY_ERROR, SENT, USERS, WITH_ERRORS, are_rare, journey_errors
 from loadkit.target import Account, Secret, Target
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
-from tests.virtual_time import ORIGIN, plan_of, simulate
+from tests.virtual_time import ORIGIN, ROOT, plan_of, simulate
 
 
 def after(seconds: float, **rest):
@@ -397,6 +399,30 @@ def test_users_of_a_role_get_its_accounts_and_each_its_own():
     assert run.operations("as admin") > 0
     assert {path for path in seen if "/admin/" in path} == {f"/admin/admin{number}" for number in range(10)}
     assert set(run.table.names("tenant:")) == {"tenant0", "tenant1", "tenant2"}
+
+
+def test_open_loads_take_in_turn_the_accounts_that_closed_loads_leave():
+    """However many users an open load may need: more than there are accounts, so that the next one had none."""
+    mix = (MixEntry("tests.sample_journeys:administer", 1.0),)
+    named = {
+        "first": plan_of(level=2, seconds=5, mix=mix),
+        "arrivals": plan_of(level=3, seconds=5, mix=mix, model=Model.REQUESTS),
+        "last": plan_of(level=2, seconds=5, mix=mix),
+        "more arrivals": plan_of(level=3, seconds=5, mix=mix, model=Model.REQUESTS),
+    }
+    populations = tuple(replace(plan.populations[0], name=name) for name, plan in named.items())
+    plan = replace(plan_of(seconds=5), populations=populations)
+    places = [
+        {each.place("admin", number) for number in range(2)}
+        for each in earlier_of(plan, journeys_of(plan, ROOT))
+    ]
+    assert places[:4] == [{0, 1}, {4, 6}, {2, 3}, {5, 7}]
+    run = simulate(plan, after(0.1), target=Target("fake", "http://fake", accounts=accounts(8, "admin")))
+    sent = Counter()
+    for each in run.worker_seconds:
+        sent.update({name: counts.get(SENT, 0) for name, counts in each.counts.items()})
+    assert sent["arrivals"] > 0
+    assert sent["more arrivals"] > 0
 
 
 def test_users_arrive_unrecorded_before_their_first_operation():

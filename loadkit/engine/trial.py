@@ -17,6 +17,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target
+from loadkit.users.accounts import demand
 from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of
 from loadkit.users.journey import Arrive, Journey, fetch
@@ -81,7 +82,7 @@ async def try_users(
     pacer = Pacer(clock, alarm_of)
     journeys = journeys_of(plan, shard.root)
     tenants = account_pool_of(plan, shard.target, journeys).of_each_tenant(
-        earlier_of(plan, journeys)[1].accounts
+        demand(plan.workload, [journey.seat for journey in journeys[0]])
     )
     data = WorkerData(tables_of(journeys, shard.target.tables))
     recorder = Recorder(0, clock.now())
@@ -119,7 +120,7 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             if (entry.journey, entry.arguments) in tried:
                 continue
             tried.add((entry.journey, entry.arguments))
-            account = account_pool.account(journey.seat, before.accounts.get(journey.seat, 0))
+            account = account_pool.account(journey.seat, before.place(journey.seat, 0))
             user = User(before.users + place, entry, account, context, hurried)
             # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
             user.run_id = f"{shard.run_id}-trial"

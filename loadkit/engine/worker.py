@@ -26,7 +26,7 @@ from loadkit.engine.channel import Endpoint
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, Earlier
+from loadkit.users.accounts import AccountPool, Earlier, demand
 from loadkit.users.closed_load import ClosedLoad
 from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of, resolve
@@ -107,7 +107,7 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
     """
     journeys = journeys_of(plan, root)
     arrive = arrival_of(package, root)
-    _allow_files_for(plan, protocols_of(journeys, arrive), workers)
+    allow_files(connections_of(plan, journeys, arrive) // workers)
     roles = tuple(tuple(journey.seat for journey in mix) for mix in journeys)
     data = tuple(tuple(journey.data for journey in mix) for mix in journeys)
     return Parts(roles, data, arrive is not None)
@@ -127,10 +127,13 @@ def protocols_of(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -
     return list(dict.fromkeys([*(["http"] if arrive is not None else []), *named]))
 
 
-def _allow_files_for(plan: Plan, protocols: Sequence[str], workers: int) -> None:
-    users = sum(population.workload.most_users for population in plan.populations)
-    each = sum(driver_class(name).descriptors_per_user for name in protocols)
-    allow_files(users // workers * each)
+def connections_of(plan: Plan, journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> int:
+    """The most connections of all users; those of a population use the protocols of its own mix."""
+    return sum(
+        population.workload.most_users
+        * sum(driver_class(name).descriptors_per_user for name in protocols_of([mix], arrive))
+        for population, mix in zip(plan.populations, journeys, strict=True)
+    )
 
 
 def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> None:
@@ -146,8 +149,9 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> None
     """
     clock = MonotonicClock()
     journeys = journeys_of(plan, shard.root)
-    protocols = protocols_of(journeys, arrival_of(shard.target.journeys, shard.root))
-    _allow_files_for(plan, protocols, shard.of)
+    arrive = arrival_of(shard.target.journeys, shard.root)
+    protocols = protocols_of(journeys, arrive)
+    allow_files(connections_of(plan, journeys, arrive) // shard.of)
     gc.collect()
     gc.freeze()
     # Young collections are cheap and mostly find closed connections; a full collection visits every
@@ -174,11 +178,31 @@ def account_pool_of(plan: Plan, target: Target, journeys: Sequence[Sequence[Jour
 
 
 def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
-    """The users and accounts before each population; the last entry is the total."""
-    before = [Earlier()]
-    for population, mix in zip(plan.populations, journeys, strict=True):
-        before.append(before[-1].and_then(population.workload, [journey.seat for journey in mix]))
-    return before
+    """The users and accounts before each population; the last entry is the total.
+
+    Closed loads take their accounts first. Open loads take the others in turn, because nobody knows
+    how many of them they need.
+    """
+    loads = [
+        (population.workload, [journey.seat for journey in mix])
+        for population, mix in zip(plan.populations, journeys, strict=True)
+    ]
+    all_closed = Earlier()
+    for workload, seats in loads:
+        if workload.model is Model.CLOSED:
+            all_closed = all_closed.and_then(workload, seats)
+    turns = sum(workload.model is not Model.CLOSED for workload, _ in loads)
+    total, closed, turn = Earlier(), Earlier(), 0
+    before = []
+    for workload, seats in loads:
+        if workload.model is Model.CLOSED:
+            before.append(Earlier(total.users, closed.accounts))
+            closed = closed.and_then(workload, seats)
+        else:
+            before.append(Earlier(total.users, all_closed.accounts, turn, turns))
+            turn += 1
+        total = total.and_then(workload, seats)
+    return [*before, total]
 
 
 def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[str, int]:
@@ -187,7 +211,9 @@ def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Ma
     Users of an open load come and go, so they are not counted. The first population is closed where
     others act for its tenants.
     """
-    return earlier_of(plan, journeys)[1].accounts if plan.workload.model is Model.CLOSED else {}
+    if plan.workload.model is not Model.CLOSED:
+        return {}
+    return demand(plan.workload, [journey.seat for journey in journeys[0]])
 
 
 async def run_users(

@@ -33,11 +33,18 @@ def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Users and accounts of the previous populations; those of the next one follow them."""
+    """Users and accounts of other populations; those of the next one follow them."""
 
     users: int = 0
     accounts: Mapping[str, int] = field(default_factory=dict)
     """By role."""
+    turn: int = 0
+    turns: int = 1
+    """Populations that take the accounts after these in turn: this one is number `turn`, from 0."""
+
+    def place(self, role: str, number: int) -> int:
+        """The place of the account of user `number` with a role, from 0."""
+        return self.accounts.get(role, 0) + self.turn + self.turns * number
 
     def and_then(self, workload: Workload, roles: Sequence[str]) -> "Earlier":
         """Add the users and accounts of one more load."""

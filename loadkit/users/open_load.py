@@ -136,7 +136,7 @@ class OpenLoad:
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.seat
-        place = self._before.accounts.get(role, 0) + self._index + self._of * self._places[role]
+        place = self._before.place(role, self._index + self._of * self._places[role])
         if len(self._lives) >= self._most or place >= self._account_pool.places(role):
             return  # arrivals wait for the existing users
         self._places[role] += 1

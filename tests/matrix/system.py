@@ -1,10 +1,11 @@
 """What each fault must do to each criterion while all protocols are used together, as data: see `table`.
 
-The criteria are those of the three other areas, those of whole visits, and that nobody sees another's data.
+The criteria are those of the three other areas, those of whole visits, and that nobody sees another's data. What the
+cache finds is left out: these few users read so seldom from it that its share is never sure.
 """
 
 from loadkit.verdict import Status
-from tests.matrix.table import BUSIEST, DOUBT, FAILS, HITS, PASSES, Row
+from tests.matrix.table import BUSIEST, DOUBT, FAILS, PASSES, Row
 
 CONNECTIONS, DELIVERED = 40, 300
 """Connections, and messages per second to all of them."""
@@ -20,7 +21,6 @@ _OF_HTTP = {
     "throughput": "throughput of the API users is above 10 requests per second",
     "pool": "database connection pool utilization stays below 80%",
     "memory": "memory usage stays below 400 MB per instance",
-    "cache": f'the Prometheus query "{HITS}" is above 0.2',
     "balance": f'the Prometheus query "{BUSIEST}" stays below 0.65',
     "quiet": "no alert fires",
 }
@@ -36,7 +36,7 @@ _OF_MESSAGES = {
     "back": "95% of the clients are back within 10 seconds",
 }
 _OF_DATABASE = {
-    "records": "throughput of the inserts is above 15 records per second",
+    "records": "throughput of the inserts is above 10 records per second",
     "indexes": "index utilization of the key queries is above 95%",
     "waits": "connection pool efficiency is above 90%",
     "deadlocks": "no deadlock occurs",
@@ -51,7 +51,7 @@ SYSTEM_CRITERIA = {**_OF_HTTP, **_OF_MESSAGES, **_OF_DATABASE, **_OF_THE_WHOLE}
 
 FLIPPED_ELSEWHERE = frozenset(
     {
-        *("errors", "uptime", "throughput", "cache"),
+        *("errors", "uptime", "throughput"),
         *("fresh", "doubled", "order", "connects"),
         *("deadlocks", "dead"),
     }
