@@ -13,6 +13,7 @@ __all__ = [
     "RECONNECT",
     "RECORD",
     "REQUEST",
+    "ROUND_TRIP",
     "SEND",
     "WORKFLOW",
     "Timing",
@@ -49,6 +50,8 @@ ACQUIRE = Timing("acquire", "pool wait")
 PING = Timing("ping", "ping round trip")
 SEND = Timing("send", "send time")
 """From the intended start until the socket has taken the message."""
+ROUND_TRIP = Timing("roundtrip", "message round trip")
+"""From the intended start of a message until its answer arrives, both on this machine's clock."""
 LIFETIME = Timing("lifetime", "connection lifetime")
 """From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 WORKFLOW = Timing("workflow", "workflow time")
@@ -67,6 +70,7 @@ _NAMED = {
         ACQUIRE,
         PING,
         SEND,
+        ROUND_TRIP,
         LIFETIME,
         WORKFLOW,
     )

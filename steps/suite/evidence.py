@@ -48,6 +48,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             # The chart shows the measure of this run with the limit that results from the comparison.
             limit = result.verdict.details.get("here", {}).get("limit") or 0.0
             criterion = replace(criterion, reference=None, limit=limit)
+        criterion = evidence.as_measured(criterion)
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
