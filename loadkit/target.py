@@ -199,6 +199,8 @@ class Target:
     """Seconds by which the service's clock is ahead of this machine's, as measured before the load.
 
     Creation times of messages are corrected by it."""
+    judges_round_trips: bool = False
+    """Is the latency of messages judged on the round trips of those that the service answers?"""
     processes: tuple[int, ...] = ()
     """Ids of processes of this machine that, with their descendants, are the service's parts.
 

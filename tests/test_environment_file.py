@@ -117,6 +117,7 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
         ),
         ("[regions]\nAsia = { latency = 0.1, jitter = 0.2 }", "regions.Asia: jitter = 0.2: expected at most the"),
         ("[regions]\nAsia = { latency = 0.1, loss = 1 }", "regions.Asia: loss = 1: expected a ratio below 1, such"),
+        ('[messages]\nlatency = "rtt"', 'messages.latency = "rtt": expected "creation" or "round trip"'),
         ('share_accounts = "no"', 'share_accounts = "no": expected true or false, such as share_accounts = true'),
         ('load_allowed = "true"', 'load_allowed = "true": expected true or false, such as load_allowed = true'),
         ('hold = "5 minutes"', 'hold = "5 minutes": expected a number of seconds above 0, such as hold = 300'),
@@ -524,3 +525,12 @@ def test_the_path_that_tells_the_services_time_reaches_the_target(tmp_path: Path
     target = environment.load("here", written(tmp_path, text)).target({})
     assert target.clock == "/healthz"
     assert not target.shares_clock  # a tunnel has a loopback address, too
+
+
+@pytest.mark.parametrize(("latency", "judges"), [("", False), ("creation", False), ("round trip", True)])
+def test_what_message_latency_is_judged_on_reaches_the_target(
+    tmp_path: Path, latency: str, judges: bool
+) -> None:
+    stated = f'latency = "{latency}"\n' if latency else ""
+    text = f'base = "http://127.0.0.1:1"\n[messages]\n{stated}'
+    assert environment.load("here", written(tmp_path, text)).target({}).judges_round_trips is judges

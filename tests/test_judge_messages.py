@@ -17,6 +17,7 @@ from loadkit.recording.messages import (
     EARLY,
     FILLED,
     FOREIGN,
+    LATENCY,
     LEAST_CONNECTIONS,
     MISSING,
     NOT_RESUMED,
@@ -29,7 +30,15 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.timing import CONNECT, DELIVERY, LIFETIME, MESSAGE, RECONNECT, REQUEST
+from loadkit.recording.timing import (
+    CONNECT,
+    DELIVERY,
+    LIFETIME,
+    MESSAGE,
+    RECONNECT,
+    REQUEST,
+    ROUND_TRIP,
+)
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.reports import charts
 from loadkit.verdict import Status
@@ -190,6 +199,57 @@ def test_a_clock_that_agrees_roughly_decides_only_what_it_cannot_change():
     assert verdict(FRESH, run_with(latency=0.04, **rough)).status is PASS
     assert verdict(FRESH, run_with(latency=0.08, **rough)).status is UNKNOWN
     assert verdict(FRESH, run_with(latency=0.3, **rough)).status is FAIL
+
+
+def round_trips(seconds=60, outcome="ok", took=0.06, each=100):
+    starts = np.linspace(0, seconds - 1, seconds * each)
+    return ROUND_TRIP, samples_of(starts, np.full(len(starts), took), "WS / edit", outcome)
+
+
+BY_ROUND_TRIP = {"facts": {LATENCY: "message round trip"}}
+"""The facts of a run on another host, whose clock is not known."""
+
+
+def test_where_the_environment_says_so_latency_is_judged_on_round_trips_and_needs_no_common_clock():
+    run = run_with(latency=0.005, samples=[round_trips()], **BY_ROUND_TRIP)
+    assert verdict(FRESH, run).status is PASS
+    found = verdict("the p95 message latency is below 50 ms", run)
+    assert found.status is FAIL
+    assert found.reason.startswith("p95 message round trip was 60")
+    assert found.reason.endswith(
+        "; message latency is judged on the message round trip here, as the environment states."
+    )
+    assert found.details["judged_on"] == "message round trip"
+    assert found.measured == pytest.approx(0.06, rel=0.01)
+
+
+def test_round_trips_are_a_measure_of_their_own_in_every_environment():
+    run = run_with(samples=[round_trips()])
+    found = verdict("the p95 message round trip is below 50 ms", run)
+    assert found.status is FAIL
+    assert "environment" not in found.reason
+    assert verdict("the p95 message latency is below 50 ms", run).status is PASS
+
+
+def test_messages_that_nobody_answers_break_a_latency_that_is_judged_on_round_trips():
+    silent = run_with(
+        samples=[round_trips(), round_trips(outcome="timeout", took=10.0, each=10)], **BY_ROUND_TRIP
+    )
+    assert verdict(FRESH, silent).status is FAIL
+
+
+def test_without_a_round_trip_a_latency_that_is_judged_on_them_is_not_known():
+    found = verdict(FRESH, run_with(**BY_ROUND_TRIP))
+    assert found.status is UNKNOWN
+    assert "No message round trip was recorded; journeys measure them with ws.request" in found.reason
+
+
+def test_other_criteria_on_messages_are_the_same_where_latency_is_judged_on_round_trips():
+    run = run_with(samples=[round_trips()], **BY_ROUND_TRIP)
+    assert statuses(run) == NOTHING_WRONG
+    assert verdict("throughput stays above 90 messages per second", run).measured == pytest.approx(
+        100, rel=0.05
+    )
 
 
 def test_an_event_that_is_lost_reaches_no_dashboard():

@@ -123,6 +123,7 @@ THEN = [
     "the p99 connection time stays below 1 s",
     "the p95 time to reconnect is below 10 s",
     "the p99 ping round trip is below 100 ms",
+    "the p95 message round trip stays below 100 ms",
     "the connection success rate is above 99%",
     "at least 1000 connections stay open",
     "at least 1 connection stay open",

@@ -28,7 +28,7 @@ from loadkit.recording.messages import (
     OUT_OF_ORDER,
     UNREADABLE,
 )
-from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, PING, SEND
+from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, PING, ROUND_TRIP, SEND
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.target import Address, Target
 from loadkit.users.meter import UserFinished
@@ -549,3 +549,147 @@ def test_the_round_trip_of_pings_is_measured():
     meeting = met(is_silent, use)
     assert meeting.outcomes(PING)["ok"] >= 3
     assert meeting.total(PING) > 0
+
+
+# --- requests: a message and its answer
+
+
+def has(name):
+    return lambda message: f'"id": "{name}"' in message
+
+
+def answers_late(seconds, *between, id_of=lambda request: request["id"]):
+    """Answers each message after a time, and pushes other messages first."""
+
+    async def handler(connection):
+        async for message in connection:
+            for each in between:
+                await connection.send(each)
+            await asyncio.sleep(seconds)
+            await connection.send(json.dumps({"id": id_of(json.loads(message))}))
+
+    return handler
+
+
+def test_a_round_trip_ends_with_the_bytes_of_the_matching_answer_and_others_wait_for_receive():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        assert json.loads(await ws.request({"id": "a"}, has("a"))) == {"id": "a"}
+        assert [await ws.receive(), await ws.receive()] == ["one", '{"id": "b"}']
+
+    meeting = met(answers_late(0.15, "one", '{"id": "b"}'), use)
+    assert meeting.outcomes(ROUND_TRIP) == {"ok": 1}
+    assert 0.15 <= meeting.total(ROUND_TRIP) < 5
+    assert meeting.outcomes(SEND) == meeting.outcomes(MESSAGE) == {}
+    assert meeting.count(MESSAGES_RECEIVED) == 3
+
+
+def test_the_answer_of_a_stream_is_measured_by_its_subscription_too():
+    async def handler(connection):
+        number = 0
+        async for message in connection:
+            for name in ("other", json.loads(message)["id"]):
+                number += 1
+                await connection.send(json.dumps(json.loads(event(number)) | {"id": name}))
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        subscription = ws.subscribe(read)
+        for name in "abc":
+            assert json.loads(await ws.request({"id": name}, has(name)))["id"] == name
+        await until(lambda: subscription.received == 6)
+        assert subscription.missing == 0
+
+    meeting = met(handler, use)
+    assert meeting.outcomes(ROUND_TRIP) == {"ok": 3}
+    assert meeting.outcomes(MESSAGE) == {"ok": 6}
+
+
+def test_an_answer_of_no_stream_is_not_received_again():
+    async def handler(connection):
+        async for message in connection:
+            await connection.send("notice")
+            await connection.send(message)
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        ws.subscribe(lambda message: None)
+        await ws.request({"id": "a"}, lambda message: message != "notice")
+        assert await ws.receive() == "notice"
+        with pytest.raises(NoResponse):
+            await ws.receive(timeout=0.05)
+
+    met(handler, use)
+
+
+def test_a_request_that_nobody_answers_has_failed_and_its_late_answer_belongs_to_no_other():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        with pytest.raises(NoResponse, match="timeout"):
+            await ws.request({"id": "a"}, has("a"), timeout=0.05)
+        assert json.loads(await ws.request({"id": "b"}, has("b")))["id"] == "b"
+        assert json.loads(await ws.receive())["id"] == "a"
+
+    meeting = met(answers_late(0.2), use)
+    assert meeting.outcomes(ROUND_TRIP) == {"timeout": 1, "ok": 1}
+
+
+def test_a_request_on_a_connection_that_ends_has_failed():
+    async def handler(connection):
+        await connection.recv()
+        await connection.close(1011, "x")
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        for _ in range(2):
+            with pytest.raises(ConnectionClosed):
+                await ws.request("hello", lambda _: False)
+
+    assert met(handler, use).outcomes(ROUND_TRIP) == {"closed 1011": 2}
+
+
+@pytest.mark.parametrize("how", ["send", "request"])
+def test_a_message_on_a_connection_that_the_journey_closed_has_failed(how):
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        await ws.close()
+        with pytest.raises(ConnectionClosed):
+            await (ws.send("x") if how == "send" else ws.request("x", lambda _: True))
+
+    meeting = met(is_silent, use)
+    assert meeting.outcomes(SEND if how == "send" else ROUND_TRIP) == {"closed": 1}
+
+
+def test_a_mistake_in_the_code_that_matches_is_the_journeys_own_and_no_failed_message():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        with pytest.raises(KeyError, match="nothing"):
+            await ws.request({"id": "a"}, lambda message: json.loads(message)["nothing"])
+        assert await ws.receive() == '{"id": "a"}'
+
+    meeting = met(answers_late(0), use)
+    assert meeting.outcomes(ROUND_TRIP) == {}
+    assert meeting.report.worker_second.gauge("in flight") == 0
+
+
+def test_more_messages_than_may_wait_do_not_keep_an_answer_away():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        for name in "ab":
+            await ws.request({"id": name}, has(name))
+        for _ in range(2):
+            assert [await ws.receive() for _ in range(1000)] == ["x"] * 1000
+
+    met(answers_late(0, *["x"] * 1000), use)
+
+
+def test_a_user_awaits_one_answer_at_a_time():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        first = asyncio.create_task(ws.request({"id": "a"}, has("a")))
+        await until(lambda: meeting.user.meter.recorder.counts[MESSAGES_SENT] == 1)
+        with pytest.raises(RuntimeError, match="one operation after the other"):
+            await ws.request({"id": "b"}, has("b"))
+        assert json.loads(await first)["id"] == "a"
+
+    met(answers_late(0.1), use)

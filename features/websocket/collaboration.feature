@@ -9,6 +9,7 @@ Feature: Teams edit a dashboard together
     And the load holds for 1 minute
     And each user thinks for 2 to 6 seconds
     Then the p95 message latency is below 100 ms
+    And the p95 message round trip is below 200 ms
     And no message is lost
     And messages arrive in order
     And all users see the same dashboard

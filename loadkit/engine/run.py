@@ -25,9 +25,11 @@ from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
+from loadkit.recording.messages import LATENCY
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
+from loadkit.recording.timing import ROUND_TRIP
 from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
@@ -163,6 +165,7 @@ def run(
             **machine.facts(),
             **clock_facts(target, offset),
             **_database(target),
+            **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
             **relays.facts,
             **({"trace_url": target.trace_url} if target.trace_url else {}),
         },

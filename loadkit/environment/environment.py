@@ -225,6 +225,7 @@ class Environment:
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             clock=settings.messages.clock if settings.messages else "",
+            judges_round_trips=settings.messages is not None and settings.messages.latency == "round trip",
             processes=self._processes(references.facts),
             tables={name: references.table(name, data) for name, data in settings.data.items()},
             regions={

@@ -172,6 +172,9 @@ class Messages:
     clock: Annotated[str, Stated('"/healthz"')] = ""
     """The path that tells the service's time, for a service on another host. Round trips to it
     measure the offset of its clock. Empty: the latency of messages from there is not judged."""
+    latency: Annotated[Literal["creation", "round trip"], Stated('"round trip"')] = "creation"
+    """What criteria on message latency are judged on: the time since the service created a message,
+    or the round trips of messages that the service answers. Those need one clock only."""
 
 
 def _is_name(text: str) -> bool:

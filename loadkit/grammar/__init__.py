@@ -27,8 +27,8 @@
     statistic  ::= "p" number | number ("st" | "nd" | "rd" | "th") "percentile"
                  | "median" | "mean" | "maximum"
     time       ::= ["of the"] ("response time" | "message latency" | "connection time"
-                 | "time to reconnect" | "ping round trip" | "send time" | "query time" | "pool wait"
-                 | "workflow time")
+                 | "time to reconnect" | "ping round trip" | "send time" | "message round trip"
+                 | "query time" | "pool wait" | "workflow time")
     scope      ::= "of the" word "endpoints" | "of the key queries" | "of" quoted | "for users in" name
                  | "of tenant" quoted | "of the" [quoted] name
                  | "on every instance" | "per instance"

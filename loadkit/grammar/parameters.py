@@ -117,6 +117,7 @@ _TIMES = {
     "time to reconnect": "reconnect",
     "ping round trip": "ping",
     "send time": "send",
+    "message round trip": "roundtrip",
     "query time": "query",
     "pool wait": "acquire",
     "workflow time": "workflow",

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from loadkit.criterion import Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
-from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.ending import EndingKind
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.recording.timing import timing_of
+from loadkit.recording.timing import ROUND_TRIP, timing_of
 from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, WorkerSecond, are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
@@ -68,6 +68,11 @@ def _no_operations(case: Case) -> Finding | None:
         return None
     if scope.kind is ScopeKind.INSTANCE:
         return Finding(Status.NOT_JUDGED, f"{case.criterion.measure.name} is not recorded by instance")
+    if case.timing == ROUND_TRIP.key and not case.evidence.has(EVERYTHING, case.timing):
+        return Finding(
+            Status.INCONCLUSIVE,
+            "no message round trip was recorded; journeys measure them with ws.request(message, matches)",
+        )
     if scope.kind is ScopeKind.ALL:
         return Finding(Status.INCONCLUSIVE, "no operation was recorded at all")
     populations = [population.name for population in run.plan.populations]

@@ -12,15 +12,26 @@ from functools import cache, lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Scope, ScopeKind
+from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
 from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
+from loadkit.recording.messages import LATENCY
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
-from loadkit.recording.timing import CONNECT, MESSAGE, OPERATION, QUERY, RECONNECT, RECORD, REQUEST, timing_of
+from loadkit.recording.timing import (
+    CONNECT,
+    MESSAGE,
+    OPERATION,
+    OPERATIONS,
+    RECONNECT,
+    RECORD,
+    REQUEST,
+    ROUND_TRIP,
+    timing_of,
+)
 from loadkit.recording.traffic import Traffic, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.recording.writes import RECORDS
@@ -158,6 +169,14 @@ class Evidence:
     def journey_errors(self) -> str:
         """A sentence about errors in the code of journeys; "" if there were none."""
         return self._journey_errors()
+
+    def as_measured(self, criterion: Criterion) -> Criterion:
+        """A criterion on the time that this run has for it: itself, or one on round trips."""
+        measure = criterion.measure
+        is_on_messages = measure.family == Family.TIME and measure.timing == MESSAGE.key
+        if not is_on_messages or self.run.facts.get(LATENCY) != ROUND_TRIP.name:
+            return criterion
+        return replace(criterion, measure=replace(measure, name=ROUND_TRIP.name, timing=ROUND_TRIP.key))
 
     def as_stated(self) -> "Evidence":
         """The same evidence for a plan that states this run's load; cached results stay valid."""
@@ -341,7 +360,7 @@ def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
     """The stalls that prevented operations of a scope; a stall prevents none of an open load."""
     if timing == OPERATION.key:
         # Users who do both wait for their requests too.
-        timing = (REQUEST if series_of(scope, run) else QUERY).key
+        timing = next((each.key for each in OPERATIONS if series_of(scope, run, each)), timing)
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:
         by_population = {

@@ -25,25 +25,28 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
-from loadkit.recording.timing import OPERATION, QUERY, REQUEST
+from loadkit.recording.timing import OPERATION, OPERATIONS
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
 
-_CORRECTED = frozenset({REQUEST.key, QUERY.key, OPERATION.key})
+_CORRECTED = frozenset({OPERATION.key, *(each.key for each in OPERATIONS)})
 """The timings whose operations a stall keeps away: a user makes one after the other."""
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     """The verdict of a run on a criterion. For two loads see `loadkit.analysis.comparison`."""
     rules = rules_of(criterion.measure.family)
+    stated, criterion = criterion, evidence.as_measured(criterion)
     if rules.ground is Ground.TIMELINE:
         finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
     finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
     finding = _with_unseen(mistaken(evidence, rules, finding))
+    if criterion is not stated:
+        finding = _by_another_time(stated, criterion, finding)
     return Verdict(
         criterion=criterion.sentence,
         status=finding.status,
@@ -60,6 +63,16 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         censored=finding.censored,
         warnings=finding.warnings,
         details=finding.details,
+    )
+
+
+def _by_another_time(stated: Criterion, criterion: Criterion, finding: Finding) -> Finding:
+    """Say that the environment has another time judged than the one that the sentence names."""
+    named, judged = stated.measure.name, criterion.measure.name
+    return replace(
+        finding,
+        reason=f"{finding.reason}; {named} is judged on the {judged} here, as the environment states",
+        details={**finding.details, "judged_on": judged},
     )
 
 

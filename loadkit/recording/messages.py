@@ -22,6 +22,7 @@ __all__ = [
     "EARLY",
     "FILLED",
     "FOREIGN",
+    "LATENCY",
     "LEAST_CONNECTIONS",
     "MESSAGES_RECEIVED",
     "MESSAGES_SENT",
@@ -39,6 +40,10 @@ __all__ = [
     "UNTOLD",
     "MessageLog",
 ]
+
+LATENCY = "message latency"
+"""The fact of a run that names the time on which criteria on message latency are judged, if it is
+another than the time since the creation."""
 
 # Gauges of a population.
 CONNECTIONS = "connections held"

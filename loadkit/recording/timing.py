@@ -9,11 +9,13 @@ __all__ = [
     "LIFETIME",
     "MESSAGE",
     "OPERATION",
+    "OPERATIONS",
     "PING",
     "QUERY",
     "RECONNECT",
     "RECORD",
     "REQUEST",
+    "ROUND_TRIP",
     "SEND",
     "WORKFLOW",
     "Timing",
@@ -45,17 +47,21 @@ DELIVERY = Timing("delivery", "time to the dashboards")
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 OPERATION = Timing("operation", "response time")
-"""Requests and queries together: a failure of either is one of an operation. No sample is of it."""
+"""All of `OPERATIONS` together, such as for the error rate. No sample is of this timing itself."""
 RECORD = Timing("record", "record")
 """It has no times: records are counted as the service acknowledges them."""
 ACQUIRE = Timing("acquire", "pool wait")
 PING = Timing("ping", "ping round trip")
 SEND = Timing("send", "send time")
 """From the intended start until the socket has taken the message."""
+ROUND_TRIP = Timing("roundtrip", "message round trip")
+"""From the intended start of a message until its answer arrives, both on this machine's clock."""
 LIFETIME = Timing("lifetime", "connection lifetime")
 """From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 WORKFLOW = Timing("workflow", "workflow time")
 """The time of all steps of a workflow, without the pauses between them."""
+OPERATIONS = (REQUEST, QUERY, ROUND_TRIP)
+"""What a user does and waits for. A failure of any of them is a failed operation."""
 
 
 _NAMED = {
@@ -70,6 +76,7 @@ _NAMED = {
         ACQUIRE,
         PING,
         SEND,
+        ROUND_TRIP,
         LIFETIME,
         OPERATION,
         WORKFLOW,

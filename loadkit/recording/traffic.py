@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
-from loadkit.recording.timing import OPERATION, QUERY, REQUEST, Timing
+from loadkit.recording.timing import OPERATION, OPERATIONS, REQUEST, Timing
 from loadkit.verdict import Window
 
 __all__ = ["LONGEST", "TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
@@ -190,7 +191,7 @@ class Traffic:
 def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ...]:
     """The series of a timing that a scope covers in the run's table; empty if none was recorded."""
     if timing == OPERATION:
-        return (*series_of(scope, run, REQUEST), *series_of(scope, run, QUERY))
+        return tuple(chain.from_iterable(series_of(scope, run, each) for each in OPERATIONS))
     labels = run.table.labels(timing)
     match scope.kind:
         case ScopeKind.ALL:

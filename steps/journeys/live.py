@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from loadkit.drivers.base import NoResponse
 from loadkit.drivers.websocket.client import WebSocket
 from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.journey import User, journey
@@ -23,6 +24,7 @@ TOPICS = 4
 `reach` in the environment file."""
 _QUIET_END = 5.0
 """Seconds before the end in which nobody edits, so that the last edits reach all."""
+_EDIT = "WS /api/v1/collab edit"
 _TOKEN_RATIO = 0.8
 """Ratio of a token's lifetime after which a publisher logs in again."""
 
@@ -138,12 +140,26 @@ async def edit(user: User, members: str = "5") -> None:
             # The last pause ends where the quiet begins, and not after the user's time.
             await ws.hold(max(0.0, min(user.think_seconds(), user.seconds_left - _QUIET_END)))
             change = {"key": f"cell-{user.random.randrange(20)}", "value": user.random.randrange(1000)}
-            await ws.send(change, label="WS /api/v1/collab edit")
+            await _confirmed(user, ws, change)
         await ws.hold()
     finally:
         if tell is not None and user.seconds_left <= 0:
             tell(_digest(document))
             user.state["tell"] = None
+
+
+async def _confirmed(user: User, ws: WebSocket, change: dict[str, Any]) -> None:
+    """Send an edit, and wait until the service has told all editors of it: its message round trip."""
+    edits = user.state["edits"] = user.state.get("edits", 0) + 1
+    name = f"{user.number}-{edits}"
+    mark = f'"id":"{name}"'
+    try:
+        answer = await ws.request({**change, "id": name}, lambda text: mark in text, label=_EDIT)
+    except NoResponse:
+        if ws.ending is not None:
+            raise
+        return  # it has failed, and the editor goes on
+    user.check('"type":"refused"' not in answer, "the edit was taken")
 
 
 def _digest(document: dict[str, tuple[int, Any]]) -> str:

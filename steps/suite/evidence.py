@@ -15,7 +15,7 @@ from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
-from loadkit.recording.timing import CONNECT, OPERATION, QUERY, REQUEST
+from loadkit.recording.timing import CONNECT, OPERATION, OPERATIONS, REQUEST
 from loadkit.reports import charts, database, distributions, examples, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
@@ -49,13 +49,14 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             # The chart shows the measure of this run with the limit that results from the comparison.
             limit = result.verdict.details.get("here", {}).get("limit") or 0.0
             criterion = replace(criterion, reference=None, limit=limit)
+        criterion = evidence.as_measured(criterion)
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
         is_mean = criterion.measure.statistic == "mean"
         if timing == OPERATION.key:
-            # Requests and queries have a curve each.
-            timing = REQUEST.key if evidence.has(scope) else QUERY.key
+            # Each timing has a curve of its own.
+            timing = next((each.key for each in OPERATIONS if evidence.has(scope, each.key)), REQUEST.key)
         if rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(

@@ -2,23 +2,25 @@
 
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import orjson
 
 from loadkit.drivers.base import Meter, NoResponse, TransportError
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
+from loadkit.drivers.websocket.answer import Matches
 from loadkit.drivers.websocket.connection import Connection, Keepalive
+from loadkit.drivers.websocket.failures import ConnectFailed, ConnectionClosed
+from loadkit.drivers.websocket.handshake import Backend, Handshake
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.ledger import Stream
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, SEND
+from loadkit.recording.timing import CONNECT, MESSAGE, RECONNECT, ROUND_TRIP, SEND
 
 __all__ = [
     "Backend",
@@ -47,69 +49,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 2.0, 8.0
 attempt doubles that, up to the second."""
 _NORMAL = (1000, 1001)
 """Close codes after which an iteration over the messages ends like a list."""
-
-
-class ConnectFailed(NoResponse):
-    """The service did not open the connection. It is recorded; the user begins a new journey."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        """"status 401", "refused", "timeout", "protocol" …"""
-
-    @property
-    def status_code(self) -> int:
-        """The status of the refusal; 0 if there was none."""
-        return int(self.kind.removeprefix("status ")) if self.kind.startswith("status ") else 0
-
-
-class ConnectionClosed(NoResponse):
-    """The connection has ended. It is recorded; the user begins a new journey.
-
-    A journey that reconnects by itself catches it.
-    """
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.kind)
-        self.ending = ending
-
-    @property
-    def code(self) -> int:
-        """The close code: 1006 if the service sent none."""
-        return self.ending.code
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """What a connection is opened with."""
-
-    path: str
-    headers: Mapping[str, str]
-    subprotocols: Sequence[str]
-    is_compressed: bool
-    """Is permessage-deflate offered (RFC 7692)?"""
-    max_size: int
-    """Bytes of a message; a larger one fails the connection with 1009."""
-    max_frame: int | None
-    """Bytes of a frame, besides; None for no limit of its own."""
-    keepalive: Keepalive
-
-
-class Backend(Protocol):
-    """Opens connections: the driver."""
-
-    heads: StreamHeads
-
-    def connect(
-        self, handshake: Handshake, record: ConnectionRecord, deadline: float
-    ) -> Awaitable[Connection]:
-        """Open a connection, by `deadline` on the monotonic clock.
-
-        Raises:
-            TransportError: it could not be opened.
-
-        """
-        ...
 
 
 class WebSocketClient:
@@ -361,11 +300,7 @@ class WebSocket:
             NoResponse: the service did not read within the plan's time-out.
 
         """
-        is_text = not isinstance(message, bytes)
-        if isinstance(message, str):
-            content = message.encode()
-        else:
-            content = message if isinstance(message, bytes) else orjson.dumps(message)
+        content, is_text = _encoded(message)
         meter, connection = self._meter, self._connection
         with await meter.begin(label or self.label, SEND) as operation:
             if connection.ending is None:
@@ -374,9 +309,54 @@ class WebSocket:
                     operation.failed("timeout", meter.now())
                     raise NoResponse("timeout")
             if connection.ending is not None:
-                operation.failed(connection.ending.kind, meter.now())
+                operation.failed(_failure(connection.ending), meter.now())
                 raise ConnectionClosed(connection.ending)
             operation.succeeded(meter.now())
+
+    async def request(
+        self,
+        message: str | bytes | dict[str, Any] | list[Any],
+        matches: Matches,
+        *,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> str | bytes:
+        """Send a message, wait for its answer, and return that.
+
+        It is one operation, whose time is the message round trip: from its intended start until the
+        bytes of the answer arrive. Both moments are of this machine's clock. Without an answer it
+        has failed.
+
+        A subscription measures the answer and all other messages as usual. Without a subscription,
+        the other messages wait for `receive`.
+
+        Args:
+            message: text, binary, or a value that becomes JSON text.
+            matches: tells the answer from other messages, such as by an id that is in both. It is
+                called with each message that arrives meanwhile.
+            label: counts it; default: the label of the connection.
+            timeout: seconds; default: the plan's.
+
+        Raises:
+            ConnectionClosed: the connection has ended, and the failure is recorded.
+            NoResponse: no answer came in time, and the failure is recorded.
+
+        """
+        content, is_text = _encoded(message)
+        meter, connection = self._meter, self._connection
+        with await meter.begin(label or self.label, ROUND_TRIP) as operation:
+            deadline = meter.now() + (meter.timeout if timeout is None else timeout)
+            answer = await connection.ask(content, matches, deadline, is_text=is_text)
+            if answer.error is not None:
+                raise answer.error
+            if answer.message is not None:
+                operation.succeeded(answer.at, answer.size)
+                return answer.message
+            if connection.ending is not None:
+                operation.failed(_failure(connection.ending), meter.now())
+                raise ConnectionClosed(connection.ending)
+            operation.failed("timeout", meter.now())
+            raise NoResponse("timeout")
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
         """Wait for the next message: text as `str`, binary as `bytes`.
@@ -512,3 +492,15 @@ class WebSocket:
     def _settle(self) -> None:
         if self._meter.pending is not None:
             self._meter.settle()
+
+
+def _encoded(message: str | bytes | dict[str, Any] | list[Any]) -> tuple[bytes, bool]:
+    """The bytes of a message, and whether they are text."""
+    if isinstance(message, bytes):
+        return message, False
+    return (message.encode() if isinstance(message, str) else orjson.dumps(message)), True
+
+
+def _failure(ending: Ending) -> str:
+    """The outcome of an operation on a connection that has ended."""
+    return "closed" if ending.kind == OK else ending.kind

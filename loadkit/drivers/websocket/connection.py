@@ -17,6 +17,7 @@ from websockets.protocol import State
 
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.network import kind_of
+from loadkit.drivers.websocket.answer import Answer, Matches
 from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
     """A connection from its socket on. `ClientProtocol` decides; this class does the I/O."""
 
     __slots__ = (
+        "_answer",
         "_clock_offset",
         "_close_alarm",
         "_core",
@@ -114,6 +116,8 @@ class Connection(asyncio.Protocol):
         self._now = 0.0
         """When the last bytes arrived."""
         self._subscription: Subscription | None = None
+        self._answer: Answer | None = None
+        """What the journey awaits of what it sent."""
         self.queue: deque[Received] = deque()
         """Messages that wait for the journey."""
         self._waiter: asyncio.Future[None] | None = None
@@ -197,6 +201,28 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._record.sent(len(message))
 
+    async def ask(self, message: bytes, matches: Matches, deadline: float, *, is_text: bool) -> Answer:
+        """Send a message, and wait for its answer, the end of the connection, or `deadline`.
+
+        Raises:
+            RuntimeError: another task of the user waits already.
+
+        """
+        answer = Answer(matches)
+        reader = self._reader
+        if self.ending is not None or reader is None:
+            return answer
+        self._require_no_other()
+        self._resume_reading()
+        self._answer, reader.take = answer, self._take_while_asking
+        try:
+            self.send(message, is_text=is_text)
+            await self._wait(lambda: answer.is_over, deadline)
+        finally:
+            subscription = self._subscription
+            self._answer, reader.take = None, self._enqueue if subscription is None else subscription.take
+        return answer
+
     async def taken(self, deadline: float) -> bool:
         """Wait until the socket takes data or the connection ends; False if neither is by `deadline`."""
         while self._writers is not None and self.ending is None:
@@ -212,13 +238,12 @@ class Connection(asyncio.Protocol):
             RuntimeError: another task of the user waits already.
 
         """
+        await self._wait(lambda: bool(self.queue), deadline)
+
+    async def _wait(self, is_over: Callable[[], bool], deadline: float) -> None:
         # The loop's timers may fire early: see `Pacer`.
-        while not self.queue and self.ending is None and (left := deadline - monotonic()) > 0:
-            if self._waiter is not None:
-                raise RuntimeError(
-                    "a user does one operation after the other; "
-                    "this one began while another waited for a message"
-                )
+        while not is_over() and self.ending is None and (left := deadline - monotonic()) > 0:
+            self._require_no_other()
             self._waiter = waiter = self._loop.create_future()
             alarm = None if left == inf else self._loop.call_later(left, _wake, waiter)
             try:
@@ -227,6 +252,12 @@ class Connection(asyncio.Protocol):
                 self._waiter = None
                 if alarm is not None:
                     alarm.cancel()
+
+    def _require_no_other(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError(
+                "a user does one operation after the other; this one began while another waited for a message"
+            )
 
     def pop(self) -> Received:
         """Remove and return the first message of the queue."""
@@ -369,13 +400,28 @@ class Connection(asyncio.Protocol):
 
     # --- messages
 
+    def _take_while_asking(self, message: str | bytes, size: int) -> None:
+        """Look whether a message is the awaited answer, and let it take its usual way."""
+        answer = self._answer
+        if answer is not None and not answer.is_over:
+            is_over = answer.look(message, size, self._now)
+            if is_over and self._waiter is not None:
+                _wake(self._waiter)
+        if self._subscription is not None:
+            self._subscription.take(message, size)
+        else:
+            self._enqueue(message, size)
+
     def _enqueue(self, message: str | bytes, _size: int) -> None:
+        answer = self._answer
+        if answer is not None and message is answer.message:
+            return  # the journey gets it already
         if self.discards or (self.ending is not None and self.ending.kind == OK):
             return  # nobody awaits it
         self.queue.append((message, self._now))
         if self._waiter is not None:
             _wake(self._waiter)
-        if len(self.queue) >= _MOST_QUEUED and not self.is_paused:
+        if len(self.queue) >= _MOST_QUEUED and not self.is_paused and answer is None:
             self.is_paused = True
             self._transport.pause_reading()
 
