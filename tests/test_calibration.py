@@ -166,7 +166,10 @@ def test_the_capacity_is_a_table_and_a_sentence():
         ["load", "generator", "400", "µs", "21.1", "%"],
         ["all", "1.9", "ms"],
     ]
-    assert told[9] == "about 800 users before this machine is full; postgres and the service take most of it"
+    assert (
+        told[9]
+        == "about 800 users (680 to 1700) before this machine is full; postgres and the service take most of it"
+    )
     assert "about 1000 operations per second" in told[10]
 
 
@@ -174,7 +177,7 @@ def test_of_an_environment_elsewhere_only_the_cost_of_the_generator_is_told():
     elsewhere = replace(CAPACITY, costs={Use.GENERATOR: 0.4e-3}, is_here=False)
     told = list(calibrate.capacity_lines(elsewhere, PLAN, "API"))
     assert told[-1].startswith("the processes of local are not on this machine, or not known: ")
-    assert told[-1].endswith("the load generator's cost alone, enough for about 3800 users")
+    assert told[-1].endswith("the load generator's cost alone, enough for about 3800 users (3200 to 13000)")
 
 
 @pytest.fixture

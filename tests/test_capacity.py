@@ -121,9 +121,9 @@ def carrying(*costs: float, cores: int = 2) -> Capacity:
 @pytest.mark.parametrize(
     ("capacity", "said"),
     [
-        (carrying(1.1e-3, 0.7e-3, 0.3e-3), "about 720 users before this machine is full; postgres and the service take most of it"),
-        (carrying(2e-3, 0.1e-3), "about 720 users before this machine is full; postgres takes most of it"),
-        (carrying(1e-3, 1e-3, 1e-3), "about 510 users before this machine is full; postgres and the service take most of it"),
+        (carrying(1.1e-3, 0.7e-3, 0.3e-3), "about 720 users (620 to 1600) before this machine is full; postgres and the service take most of it"),
+        (carrying(2e-3, 0.1e-3), "about 720 users (620 to 1600) before this machine is full; postgres takes most of it"),
+        (carrying(1e-3, 1e-3, 1e-3), "about 510 users (430 to 1000) before this machine is full; postgres and the service take most of it"),
         (carrying(2e-3, cores=0), "this machine is full without load"),
     ],
 )  # fmt: skip
@@ -131,11 +131,18 @@ def test_the_capacity_is_said_with_two_digits_and_who_takes_most(capacity, said)
     assert capacity.in_words(USERS) == said
 
 
+def test_a_result_reaches_further_up_the_more_the_small_load_was_below_it():
+    near, far = (replace(carrying(1.9e-3), rate=rate, level=0.8 * rate) for rate in (1000, 100))
+    assert near.largest_level == far.largest_level == pytest.approx(800)
+    assert near.range == (pytest.approx(0.85 * 800), pytest.approx(1.15 * 800))
+    assert far.range == (pytest.approx(0.85 * 800), pytest.approx(1.15 * 10**0.3 * 800))
+
+
 def test_populations_keep_their_proportions():
     (users,) = USERS.populations
     admins = replace(users, name="admin users", workload=plan_of(level=50, model=Model.CLOSED).workload)
     plan = replace(USERS, populations=(users, admins))
-    assert carrying(1.9e-3).level_in_words(plan) == "760 users + 38 admin users"
+    assert carrying(1.9e-3).level_in_words(plan) == "760 users (650 to 1700) + 38 admin users (32 to 87)"
 
 
 def test_what_others_take_is_said_if_it_matters():

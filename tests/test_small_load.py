@@ -16,6 +16,9 @@ from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.settings import Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.machine import Process, Snapshot, Use
+from loadkit.recording.run import Run
+from loadkit.recording.sample import Sample
+from loadkit.recording.worker_second import JOURNEYS, SENT, WorkerSecond
 from loadkit.target import Address, Target
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -52,18 +55,34 @@ def test_a_small_load_has_60_users_in_a_hurry_and_then_one():
 
 
 @pytest.mark.parametrize(
-    ("plan", "is_here", "expected"),
+    ("plan", "expected"),
     [
-        (USERS, False, 240),  # the users of another machine are not hurried
-        (plan_of(level=1000), True, 300),  # arrivals per second
-        (USERS.with_workloads(lambda load: replace(load, pace=8.0)), True, 240),
-        (plan_of(level=10, model=Model.CLOSED), False, 10),  # a plan that is smaller still
+        (USERS, 240),  # the users of another machine are not hurried
+        (plan_of(level=1000), 300),  # arrivals per second
+        (plan_of(level=10, model=Model.CLOSED), 10),  # a plan that is smaller still
     ],
 )
-def test_a_load_that_cannot_be_brisk_has_300_operations_per_second(plan, is_here, expected):
-    small = small_load.small_plan(plan, 2.0, is_here=is_here)
+def test_a_load_elsewhere_has_300_operations_per_second_with_the_usual_pauses(plan, expected):
+    small = small_load.small_plan(plan, 2.0, is_here=False)
     assert levels(small) == [[expected, expected, 1, 1]]
     assert small.workload.think == plan.workload.think
+
+
+@pytest.mark.parametrize("level", [150, 1000, 5000])
+@pytest.mark.parametrize(("model", "expected"), [(Model.REQUESTS, 900), (Model.JOURNEYS, 90)])
+def test_a_small_load_of_arrivals_has_900_operations_per_second(model, expected, level):
+    small = small_load.small_plan(plan_of(level=level, model=model), 2.0)
+    assert levels(small) == [[expected, expected, 1, 1]]
+    assert small.workload.max_in_flight == 240
+
+
+def test_a_pace_is_shortened_as_the_pauses_are():
+    paced = USERS.with_workloads(lambda load: replace(load, pace=8.0))
+    small = small_load.small_plan(paced, 2.0)
+    assert levels(small) == [[60, 60, 1, 1]]
+    # Ten operations of a journey: 60 users who begin one each 2/3 s have 900 a second.
+    assert small.workload.pace == pytest.approx(2 / 3)
+    assert small.workload.think.mean == pytest.approx(1 / 15)
 
 
 def test_populations_keep_their_proportions():
@@ -79,14 +98,64 @@ def test_populations_keep_their_proportions():
 )
 def test_the_level_counts_the_pauses_at_their_stated_length(pauses, waited, expected):
     small = small_load.small_plan(USERS, 2.0)
-    rate, users = 800, 800 * (pauses / 15 + waited)
+    users = 800 * (pauses / 15 + waited)
     small = small.with_workloads(lambda load: replace(load, stages=(Stage(0, users), Stage(2, users))))
-    done = run_of(samples_of(np.arange(100) / 50, np.full(100, waited)), small)
-    think = done.plan.workload.think.mean
-    assert small_load._level_of(USERS, done, rate) == pytest.approx(
-        800 * waited + 800 * pauses / 15 * 0.8 / think
-    )
-    assert small_load._level_of(USERS, done, rate) == pytest.approx(expected)
+    done = sent_by(small, samples_of(np.arange(100) / 50, np.full(100, waited)), 800)
+    assert small_load._level_of(USERS, done, 0, 2) == pytest.approx(expected)
+
+
+def sent_by(small: Plan, samples: list[Sample], rate: int, journeys: int = 0) -> Run:
+    """A run of a small load whose workers sent as many operations in each second."""
+    counts = {small.populations[0].name: {SENT: rate, JOURNEYS: journeys}}
+    seconds = tuple(WorkerSecond(0, second, 0.0, 0.0, 0, counts=counts) for second in range(4))
+    return replace(run_of(samples, small), worker_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("load", "journeys", "expected"),
+    [
+        # Arrivals that were dropped, because the machine is too small, are no part of the level.
+        ({"model": Model.REQUESTS}, 200, 800),
+        ({"model": Model.JOURNEYS}, 200, 200),
+        # 94 journeys a second are those of 752 users with a pace of 8 s.
+        ({"model": Model.CLOSED, "pace": 8.0}, 94, 752),
+        # A journey takes longer than its pace: 24 users wait, and 36 have pauses of 8 % of the usual.
+        ({"model": Model.CLOSED, "pace": 0.5}, 100, 24 + 36 / 0.08),
+    ],
+)
+def test_the_level_counts_arrivals_and_journeys(load, journeys, expected):
+    plan = USERS.with_workloads(lambda each: replace(each, **load))
+    small = small_load.small_plan(plan, 2.0)
+    small = small.with_workloads(lambda each: replace(each, think=Think(0.024, 0.104)))  # 0.064 s
+    done = sent_by(small, samples_of(np.arange(100) / 50, np.full(100, 0.03)), 800, journeys)
+    assert small_load._level_of(plan, done, 0, 2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rates", "asked"),
+    [
+        ([880], [900]),
+        # A journey has two operations instead of ten.
+        ([180, 870], [900, 4500]),
+        # More would fill this machine, or it would say nothing new.
+        ([530], [900]),
+        ([180, 200], [900, 4500]),
+    ],
+)
+def test_a_load_that_is_far_too_small_is_put_on_once_more(monkeypatch, rates, asked):
+    costs = 1.9 / 800 if rates == [530] else 1e-3
+    found = iter(Capacity({"postgres": costs}, 0.0, 0.0, 2, level=60, rate=rate) for rate in rates)
+    plans = []
+
+    def measure_once(plan: Plan, small: Plan, *_: object) -> Capacity:
+        plans.append(small)
+        return next(found)
+
+    monkeypatch.setattr(small_load, "_measure", measure_once)
+    journeys = plan_of(level=1000, model=Model.JOURNEYS)
+    resolved = resolved_of(Target("shop", "http://x"))
+    assert small_load.measure(journeys, resolved, PARTS).rate == rates[-1]
+    assert [small.workload.peak * 10 for small in plans] == asked
 
 
 def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels():

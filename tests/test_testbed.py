@@ -338,8 +338,8 @@ def test_the_references_of_an_environment_are_resolved_once(tmp_path, loads, mon
 PEAK = plan_of(300, ramp=60, level=1000, model=Model.CLOSED)
 CAPACITY = Capacity({"postgres": 1e-3, "the service": 0.9e-3}, 0.0, 0.0, 2, level=80, rate=100)
 WARNING = (
-    "the capacity of this machine: about 800 users before this machine is full; postgres and the service "
-    "take most of it, expected at least 1000 users, as planned"
+    "the capacity of this machine: about 800 users (680 to 1800) before this machine is full; postgres and "
+    "the service take most of it, expected at least 1000 users, as planned"
 )
 
 

@@ -178,6 +178,7 @@ def capacity_json(capacity: Capacity, plan: Plan) -> dict[str, Any]:
         "parts_on_this_machine": capacity.is_here,
         "operations_per_second": capacity.operations if bounded else None,
         "users": capacity.largest_level if bounded else None,
+        "users_between": list(capacity.range) if bounded else None,
         "largest_parts": list(capacity.largest_parts),
     }
 

@@ -34,23 +34,29 @@ from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.observers.proc import command_name, parts_behind, read_machine
 from loadkit.recording.ending import COMPLETE, INTERRUPTED
 from loadkit.recording.run import Run
-from loadkit.recording.worker_second import SENT
+from loadkit.recording.worker_second import JOURNEYS, SENT
 from loadkit.target import Target
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Stage, Workload
 
-__all__ = ["SHORTEST", "capacity_from", "find_parts", "keep", "kept", "measure", "small_plan"]
+__all__ = ["SHORTEST", "capacity_from", "find_parts", "is_too_small", "keep", "kept", "measure", "small_plan"]
 
 SHORTEST = 2.0
 """The least seconds of the small load."""
 _USERS, _BRISK = 60, 900.0
-"""The most users of a brisk load, who pause so briefly that it has so many operations per second.
+"""The most users of a brisk load, and its operations per second; users pause so briefly.
 
 It takes few users, so that they have soon logged in. Measured on two processors: an operation of the
 local environment takes 2.2 ms at 120 a second, 1.9 at 300, 1.4 at 900 and 1.1 at 1250. At few
 operations, the result would be half of what the machine carries."""
 _GENTLE = 300.0
-"""Operations per second of a load that cannot be brisk."""
+"""Operations per second of a load on an environment elsewhere."""
+_IN_FLIGHT = 240
+"""The most arrivals in flight; so a machine that is too small is not overloaded for long."""
+_STEPS = 10
+"""The operations of a journey of an open load, as far as is known before."""
+_TOO_FEW = 0.6
+"""A brisk load with a smaller share of its operations is put on again."""
 _SETTLING, _LEAVING = 0.5, 0.2
 """Seconds until the users' work is even, and until all but one have left."""
 _AT_REST = 1.0
@@ -86,7 +92,9 @@ def measure(
 ) -> Capacity:
     """Put on a small part of a plan's load, and compute what this machine carries of it.
 
-    The load has a run id of its own. Nothing is stored of it. It takes about four seconds besides `seconds`.
+    The load has a run id of its own. Nothing is stored of it. It takes about four seconds besides
+    `seconds`. A load that turns out far too small is put on once more, as large as it should be:
+    the number of operations in a journey is not known before.
 
     Args:
         plan: the load; its populations keep their proportions.
@@ -99,7 +107,14 @@ def measure(
         KeyboardInterrupt: Ctrl-C ended the load.
 
     """
-    small = small_plan(plan, seconds, is_here=bool(parts))
+    found = _measure(plan, small_plan(plan, seconds, is_here=bool(parts)), resolved, parts)
+    if is_too_small(found):
+        larger = small_plan(plan, seconds, rate=_BRISK * _BRISK / found.rate)
+        found = _measure(plan, larger, resolved, parts)
+    return found
+
+
+def _measure(plan: Plan, small: Plan, resolved: ResolvedEnvironment, parts: Mapping[int, str]) -> Capacity:
     with _snapshots() as snapshots:
         done = engine.run(small, resolved.target, root=resolved.environment.root)
     if done.ended == INTERRUPTED:
@@ -109,30 +124,36 @@ def measure(
     return capacity_from(plan, done, snapshots, parts)
 
 
-def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
+def is_too_small(found: Capacity) -> bool:
+    """Had a brisk load far fewer operations than it should have, on a machine with room for more?"""
+    return found.is_here and found.rate < _TOO_FEW * min(_BRISK, found.operations)
+
+
+def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float = _BRISK) -> Plan:
     """A plan of a small load, followed by one user, or one arrival per second, for a moment.
 
-    The load is brisk if only users who think put it on, and the environment is on this machine.
-    Elsewhere it is gentle, because others may use it.
+    The load is brisk if the environment is on this machine. Elsewhere it is gentle, because others
+    may use it.
+
+    Args:
+        plan: the whole load.
+        seconds: the duration of the small one.
+        is_here: is the environment on this machine?
+        rate: operations per second of a brisk load, if its journeys have as many as assumed.
+
     """
     loads = [population.workload for population in plan.populations]
-    is_brisk = is_here and all(
-        load.model is Model.CLOSED and load.think.mean and not load.pace for load in loads
-    )
-    if is_brisk:
-        share = min(1.0, _USERS / sum(load.peak for load in loads))
-    else:
-        share = min(1.0, _GENTLE / sum(approximate_rate(load) for load in loads))
-
-    def level_of(load: Workload) -> float:
-        return max(1.0, round(load.peak * share))
-
-    hurry = 1.0
-    if is_brisk:
-        hurry = min(1.0, sum(level_of(load) / load.think.mean for load in loads) / _BRISK)
+    ratio = rate / sum(_rate_of(load) for load in loads)
+    users = sum(load.peak for load in loads if load.model is Model.CLOSED)
+    share = min(1.0, _USERS / users) if users else 1.0
+    if not is_here:
+        ratio = share = min(1.0, _GENTLE / sum(_rate_of(load) for load in loads))
 
     def smaller(load: Workload) -> Workload:
-        level = level_of(load)
+        is_open = load.model is not Model.CLOSED
+        level = max(1.0, round(load.peak * (ratio if is_open else share)))
+        # Pauses as short as so few users need for their part of the rate; nobody pauses for longer.
+        hurry = 1.0 if is_open or not is_here else min(1.0, level / load.peak / ratio)
         return replace(
             load,
             stages=(
@@ -142,10 +163,17 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True) -> Plan:
                 Stage(_LEAVING + max(_AT_REST, seconds / 2), 1.0),
             ),
             think=replace(load.think, low=load.think.low * hurry, high=load.think.high * hurry),
+            pace=load.pace * hurry,
             is_poisson=False,  # random arrivals would be a random number of operations
+            max_in_flight=min(load.max_in_flight, _IN_FLIGHT),
         )
 
     return replace(plan.with_workloads(smaller), actions=(), drain=2.0)
+
+
+def _rate_of(load: Workload) -> float:
+    """The approximate operations per second of a load at its peak."""
+    return approximate_rate(load) * (_STEPS if load.model is Model.JOURNEYS else 1)
 
 
 def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mapping[int, str]) -> Capacity:
@@ -169,33 +197,55 @@ def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mappi
             "this machine could not be read during the small load; expected /proc of Linux"
         )
     loaded, at_rest = (spending(span[0], span[-1], roots) for span in spans)
-    many, few = (_sent(done, span[0].time - done.started, span[-1].time - done.started) for span in spans)
+    times = [(span[0].time - done.started, span[-1].time - done.started) for span in spans]
+    many, few = (_per_second(SENT, done, *span) for span in times)
     try:
-        return capacity_of(at_rest, loaded, (few, many), _level_of(plan, done, many), is_here=bool(parts))
+        return capacity_of(
+            at_rest, loaded, (few, many), _level_of(plan, done, *times[0]), is_here=bool(parts)
+        )
     except ValueError as error:
         raise ConfigurationError(f"the capacity of this machine is not known: {error}") from None
 
 
-def _level_of(plan: Plan, done: Run, rate: float) -> float:
-    """The level of a plan at which it has `rate` operations per second, as its small load had.
+def _level_of(plan: Plan, done: Run, start: float, end: float) -> float:
+    """The level of a plan at which it has the operations of its small load between two moments.
 
-    A user waits for the answer and pauses, some times per operation: level = rate x (wait + pause).
-    The wait was measured, and the pause was shortened by a known ratio.
+    The level of an open load is its arrivals that were served. A user waits for the answers and
+    pauses. The wait was measured, and the pause was shortened by a known ratio::
+
+        level = operations per second x wait + pausing users / ratio
+
+    Users with a pace start journeys at fixed intervals, if a journey is not longer than one::
+
+        level = journeys per second x pace
+
     """
-    level = sum(population.workload.peak for population in done.plan.populations)
-    before, after = (each.workload.think.mean for each in (plan, done.plan))
     operations, waited = (float(done.table.sums[:, column].sum()) for column in (0, 1))
-    if before == after or not operations:
-        return level
-    waiting = min(level, rate * waited / operations)
-    return waiting + (level - waiting) * before / after
+    wait = waited / operations if operations else 0.0
+    level = 0.0
+    for planned, small in zip(plan.populations, done.plan.populations, strict=True):
+        load, name = planned.workload, planned.name
+        rate, journeys = (_per_second(count, done, start, end, name) for count in (SENT, JOURNEYS))
+        if load.model is not Model.CLOSED:
+            level += rate if load.model is Model.REQUESTS else journeys
+            continue
+        users = small.workload.peak
+        waiting = min(users, rate * wait) if operations else users  # unanswered
+        level += max(waiting + (users - waiting) / _hurry(load, small.workload), journeys * load.pace)
+    return level
 
 
-def _sent(done: Run, start: float, end: float) -> float:
-    """Operations per second that were sent between two moments, in seconds after the start."""
+def _hurry(load: Workload, small: Workload) -> float:
+    """The ratio by which a small load shortens the pauses."""
+    before, after = ((each.think.mean or each.pace) for each in (load, small))
+    return after / before if before else 1.0
+
+
+def _per_second(count: str, done: Run, start: float, end: float, population: str | None = None) -> float:
+    """A count per second between two moments, in seconds after the start."""
     by_second: Counter[int] = Counter()
     for each in done.worker_seconds:
-        by_second[each.second] += each.count(SENT)
+        by_second[each.second] += each.count(count, population)
     moments = np.arange(max(by_second, default=0) + 2)
     sums = np.cumsum([0, *(by_second[int(second)] for second in moments[:-1])])
     before, after = np.interp([start, end], moments, sums)
