@@ -117,13 +117,14 @@ def tenant_sizes(run: Run) -> TenantSizes | None:
         _, _, sums = run.table.totals(series, 0, math.ceil(run.plan.seconds))
         counts[tenant] = float(sums[:, 0].sum())
     total = sum(counts.values())
-    if len(counts) < 2 or not total:
-        return None
-    shares = sorted(((name, count / total) for name, count in counts.items()), key=lambda each: -each[1])
-    present = np.array([share for _, share in shares if share > 0])
-    slope = (
-        np.polyfit(np.log(np.arange(1, len(present) + 1)), np.log(present), 1)[0] if len(present) > 1 else 0.0
+    shares = sorted(
+        ((name, count / total) for name, count in counts.items() if count), key=lambda each: -each[1]
     )
+    if len(shares) < 2:
+        return None
+    present = np.array([share for _, share in shares])
+    # Weighted by size: the many small tenants would otherwise decide, and their ranks are by chance.
+    slope, _ = np.polyfit(np.log(np.arange(1, len(present) + 1)), np.log(present), 1, w=np.sqrt(present))
     return TenantSizes(tuple(shares), max(0.0, -float(slope)))
 
 

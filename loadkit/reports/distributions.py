@@ -95,6 +95,7 @@ def _ranks(axes: Any, each: Distribution) -> None:
     asked, chosen = (np.diff(shares, prepend=0.0) for shares in (each.expected, each.shares))
     _lines(axes, each.values, 100 * chosen, 100 * asked)
     axes.set_xlabel("rank")
+    _whole_numbers(axes)
     axes.set_ylabel("% of the choices", fontsize=8)
     axes.set_ylim(bottom=0)
 
@@ -107,8 +108,15 @@ def _tenants(axes: Any, sizes: TenantSizes) -> None:
     _title(axes, f"sizes of {len(shares)} tenants, beside Zipf's law with exponent {sizes.exponent:.2f}")
     _lines(axes, ranks, 100 * shares, 100 * fitted / fitted.sum())
     axes.set_xlabel("rank of the tenant")
+    _whole_numbers(axes)
     axes.set_ylabel("% of the operations", fontsize=8)
     axes.set_ylim(bottom=0)
+
+
+def _whole_numbers(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 def _lines(axes: Any, across: npt.NDArray[np.float64], *lines: npt.NDArray[np.float64]) -> None:
