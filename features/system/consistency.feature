@@ -13,11 +13,17 @@ Feature: What was confirmed is there, once
 
   @disturbing
   Scenario: An instance dies
+    Given 100 concurrent users of the API
+    And 200 WebSocket connections subscribed to live metrics
+    And 1000 messages are delivered per second
     When an instance is killed after 1 minute
     Then every acknowledged write is stored exactly once
 
   @disturbing
   Scenario: The database restarts
+    Given 100 concurrent users of the API
+    And 200 WebSocket connections subscribed to live metrics
+    And 1000 messages are delivered per second
+    And 20 analysts querying 100,000 records
     When the database is restarted after 1 minute
     Then every acknowledged write is stored exactly once
-    And the service recovers within 30 seconds
