@@ -67,7 +67,7 @@ class Family:
     AVAILABILITY: ClassVar["Family"]
     THROUGHPUT: ClassVar["Family"]
     UPTIME: ClassVar["Family"]
-    """The share of one-second probes that were answered."""
+    """The share of the probes that were answered, of each protocol."""
     GAUGE: ClassVar["Family"]
     """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
     RECOVERY: ClassVar["Family"]

@@ -183,6 +183,8 @@ class Target:
     """Where a trace is shown, with "{trace}" in the place of its id; "" for none."""
     ready: str = ""
     """The path of the readiness probe; empty where there is none."""
+    websocket_ready: str = ""
+    """The path whose WebSocket handshake is probed; empty where there is none."""
     ca_file: str = ""
     """PEM file of the CA bundle used to verify the server; empty for the system's."""
     cert_file: str = ""

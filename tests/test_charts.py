@@ -81,7 +81,7 @@ def test_a_recovery_is_drawn_with_what_is_as_good_as_before_and_by_when_it_was_p
     assert [text for text in told if text.startswith("recovered: up to ")]
     assert "deadline" in told
     failing = texts(charts.measure(Evidence(disturbed(failing=range(70, 87))), None, WITHIN_30))
-    assert "p95 of the next five seconds is among failed operations" in failing
+    assert "p95 response time of the next five seconds is among failed operations" in failing
 
 
 def test_the_percentiles_are_of_what_the_criterion_speaks_of(run, window):

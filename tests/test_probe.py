@@ -1,40 +1,150 @@
 """Is the service up?"""
 
+import asyncio
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
+from websockets.asyncio.server import serve
 
-from loadkit.engine.uptime import Probes, require_answer
+from loadkit.engine.uptime import INTERVAL, Probes, probes_of, require_answer
 from loadkit.errors import UnreachableError
-from loadkit.target import Target
+from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
+from loadkit.target import Address, Target
 from tests.bad_servers import always_says, hangs_up
 from tests.test_run import OK, service
 
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 
 
-def probes_of(behaviour, ready="/ready", count=2):
-    with service(behaviour) as base, Probes(Target("t", base, ready=ready), time.time()) as probes:
-        deadline = time.monotonic() + 5
-        while len(probes.answered) < count and time.monotonic() < deadline:
+UP, DOWN = True, False
+
+
+@contextmanager
+def serving(handler):
+    """A WebSocket server in a thread of its own; its port."""
+    ready, over, ports = threading.Event(), threading.Event(), []
+
+    async def run():
+        async with serve(handler, "127.0.0.1", 0) as server:
+            ports.append(server.sockets[0].getsockname()[1])
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        over.set()
+        thread.join(10)
+
+
+class FakeProbe:
+    """Answers each call as its turn says: at once, never, or by an error."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+        self.is_closed = False
+
+    async def is_up(self):
+        answer = next(self._answers, UP)
+        if answer is None:
+            await asyncio.Event().wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self):
+        self.is_closed = True
+
+
+def probed(makers, protocol=HTTP, count=2):
+    """The first probes of a protocol; the others are awaited too."""
+    with Probes(makers, time.time()) as probes:
+        deadline = time.monotonic() + 10
+        while len(probes.answered(protocol)) < count and time.monotonic() < deadline:
             time.sleep(0.02)
-    return probes.answered
+    return probes.answered(protocol)
 
 
-def test_a_service_is_asked_once_a_second():
-    (first, is_up), (second, still) = probes_of(always_says(OK))[:2]
+def http_probes(behaviour, ready="/ready", count=2):
+    with service(behaviour) as base:
+        return probed(probes_of(Target("t", base, ready=ready), ()), count=count)
+
+
+def test_a_service_is_probed_twenty_times_a_second():
+    (first, is_up), (second, still) = http_probes(always_says(OK))[:2]
     assert (is_up, still) == (True, True)
     assert first == 0.0
-    assert second >= 1.0
+    assert second >= INTERVAL
+    assert second == pytest.approx(round(second / INTERVAL) * INTERVAL)
 
 
 @pytest.mark.parametrize("behaviour", [always_says(BUSY), hangs_up])
 def test_one_that_is_not_ready_is_down(behaviour):
-    assert [is_up for _, is_up in probes_of(behaviour, count=1)] == [False]
+    assert {is_up for _, is_up in http_probes(behaviour, count=1)} == {False}
 
 
 def test_without_an_address_nobody_is_asked():
-    assert probes_of(always_says(OK), ready="", count=0) == []
+    assert http_probes(always_says(OK), ready="", count=0) == []
+
+
+def test_a_probe_is_sent_when_it_is_due_though_the_one_before_has_no_answer():
+    probe = FakeProbe(None, UP, OSError("refused"), DOWN)
+    found = probed({HTTP: lambda: probe}, count=5)
+    assert [is_up for _, is_up in found[:5]] == [DOWN, UP, DOWN, DOWN, UP]
+    assert [due for due, _ in found] == sorted(due for due, _ in found)
+    assert probe.is_closed
+
+
+def test_only_protocols_that_the_run_uses_are_probed():
+    target = Target(
+        "t", "http://h", ready="/ready", websocket_ready="/ws", database=Address("postgresql://h/d")
+    )
+    assert list(probes_of(target, ("http",))) == [HTTP]
+    assert list(probes_of(target, ("http", "ws", "db"))) == [HTTP, WEBSOCKET, DATABASE]
+    assert list(probes_of(Target("t", "http://h"), ("http", "ws", "db"))) == []
+
+
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: wrong\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_up"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", UP),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", UP),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", DOWN),
+        (BUSY, DOWN),
+        (OK, DOWN),
+        (SWITCHING, DOWN),
+    ],
+)
+def test_a_handshake_that_only_lacks_credentials_is_up(answer, is_up):
+    with service(always_says(answer)) as base:
+        found = probed(probes_of(Target("t", base, websocket_ready="/ws"), ("ws",)), WEBSOCKET, count=1)
+    assert {up for _, up in found} == {is_up}
+
+
+def test_a_handshake_that_is_accepted_is_up():
+    async def accept(connection):
+        await connection.wait_closed()
+
+    with serving(accept) as port:
+        target = Target("t", f"http://127.0.0.1:{port}", websocket_ready="/ws")
+        found = probed(probes_of(target, ("ws",)), WEBSOCKET, count=3)
+    assert {up for _, up in found} == {UP}
+
+
+def test_a_database_that_does_not_answer_is_down():
+    target = Target("t", "http://h", database=Address("postgresql://u:p@127.0.0.1:1/d"))
+    assert {up for _, up in probed(probes_of(target, ("db",)), DATABASE)} == {DOWN}
 
 
 def test_any_answer_will_do_where_there_is_no_readiness_address():

@@ -85,7 +85,7 @@ def test_a_relapse_within_six_windows_is_no_recovery():
 def test_a_service_that_stays_bad_fails_and_says_what_was_bad():
     verdict = judge(WITHIN_30, disturbed(slow=range(70, 190)))
     assert verdict.status is Status.FAIL
-    assert "p95 was 2 s" in verdict.reason
+    assert "the p95 response time was 2 s" in verdict.reason
     assert "failed" in judge(WITHIN_30, disturbed(failing=range(70, 190))).reason
     assert "in flight" in judge(WITHIN_30, disturbed(waiting=range(70, 190))).reason
 
@@ -202,7 +202,7 @@ def test_a_service_that_is_slow_and_fails_from_35_seconds_on_has_not_recovered()
     verdict = judge(WITHIN_30, relapsing(PLAN, 190, slow=range(105, 190), share=0.5, failing=range(105, 190)))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
     assert "relapsed for 85 s from 35 s after it" in verdict.reason
-    assert "50 % failed, and 1 % may" in verdict.reason
+    assert "50 % of the requests failed, and 1 % may" in verdict.reason
 
 
 @pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])
@@ -222,7 +222,7 @@ def test_short_failures_again_and_again_fail_by_their_share_of_all_operations():
     failing = [second for start in range(105, 310, 40) for second in range(start, start + 5)]
     verdict = judge(WITHIN_30, relapsing(share=0.8, failing=failing))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
-    assert "10 % of all operations after the recovery failed, and 1 % may" in verdict.reason
+    assert "10 % of all requests after the recovery failed, and 1 % may" in verdict.reason
 
 
 def test_a_single_slow_window_after_the_recovery_passes_with_a_warning():
@@ -230,7 +230,8 @@ def test_a_single_slow_window_after_the_recovery_passes_with_a_warning():
     assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
     (warning,) = [warning for warning in verdict.warnings if "relapsed" in warning]
     assert (
-        "the service relapsed after an instance is killed: for 5 s from 50 s after it, p95 was 1 s" in warning
+        "the service relapsed after an instance is killed: for 5 s from 50 s after it, the p95 response time was 1 s"
+        in warning
     )
 
 
@@ -238,7 +239,8 @@ def test_fewer_failures_than_the_criterion_allows_pass_with_a_warning():
     verdict = judge(WITHIN_30, relapsing(share=0.3, failing=range(120, 122)))
     assert verdict.status is Status.PASS
     assert any(
-        "for 5 s from 50 s after it, 12 % failed, and 1 % may" in warning for warning in verdict.warnings
+        "for 5 s from 50 s after it, 12 % of the requests failed, and 1 % may" in warning
+        for warning in verdict.warnings
     )
 
 
@@ -378,7 +380,7 @@ def test_a_service_that_failed_before_has_nothing_to_be_as_good_as():
     )
     verdict = judge(WITHIN_30, slow)
     assert verdict.status is Status.INCONCLUSIVE
-    assert "more than 5 % of the operations failed, so there is no usual p95" in verdict.reason
+    assert "more than 5 % of the requests failed, so there is no usual p95" in verdict.reason
 
 
 @pytest.mark.parametrize("per_second", [0.2, 0.5])
@@ -391,7 +393,7 @@ def test_windows_that_users_in_waves_leave_empty_are_no_failure():
     between = [second for second in range(190) if second % 20 >= 7]
     verdict = judge(WITHIN_30, at_random(10, nothing=between))
     assert verdict.status is Status.INCONCLUSIVE
-    assert "no operation began in" in verdict.reason.lower()
+    assert "no requests began in" in verdict.reason.lower()
     assert "put on more load" in verdict.reason
 
 

@@ -109,6 +109,33 @@ def test_the_only_instance_is_killed_and_starts_again_after_a_while(slow):
     shows(run, trouble.ended - run.started - run.events[0].at)
 
 
+def test_connections_and_messages_recover_with_requests_and_queries_are_not_touched(slow):
+    """The only instance is killed for a while: users and connections are gone, the database is not."""
+    draft = Draft()
+    draft.load(Model.CLOSED, 20)
+    draft.think_for(THINK)
+    draft.arrive(RISES)
+    draft.hold_for(BEFORE + AFTER)
+    draft.load(Model.CLOSED, 60, mix="live metrics", called="connections", connects=True)
+    draft.deliver(300)
+    draft.load(Model.CLOSED, 5, mix="analysts", called="analysts")
+    draft.happens("an instance is killed", BEFORE)
+    trouble = Trouble(slow, ("instance-killed",), LASTS)
+    try:
+        run = LocalLoad(slow.verb("scale", "1")).run(draft, actor=trouble)
+    finally:
+        slow.verb("scale", "2")
+    verdict = judge(grammar.recovery_within("the service recovers within 50 seconds", 50.0), run)
+    assert verdict.status is Status.PASS, verdict.reason
+    kinds = verdict.details["kinds"]
+    assert set(kinds) == {"requests", "queries", "messages", "connections"}
+    after = {name: kind["recovered_after"] for name, kind in kinds.items()}
+    assert min(after["requests"], after["messages"], after["connections"]) >= LASTS - 2.0, after
+    assert after["queries"] <= 5.0, after
+    assert verdict.measured == max(after.values())
+    assert judge(SOONER, run).status is Status.FAIL
+
+
 def test_the_service_stands_still_for_a_while(slow):
     trouble = Trouble(slow, ("freeze", "seconds=60"), LASTS)
     run = disturbed(slow, trouble)

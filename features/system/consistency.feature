@@ -3,21 +3,31 @@ Feature: What was confirmed is there, once
   The promise: a record that the service has confirmed is never lost and never there twice, and a
   record that it has refused is never there, whatever happens to the service meanwhile.
 
-  Background:
+  Scenario: In quiet times
     Given 300 metric inserts per second
     And they arrive over 10 seconds
-    And the load holds for 3 minutes
-
-  Scenario: In quiet times
+    And the load holds for 1 minute
     Then every acknowledged write is stored exactly once
 
   @disturbing
   Scenario: An instance dies
-    When an instance is killed after 1 minute
+    Given 200 WebSocket connections subscribed to live metrics
+    And they arrive over 10 seconds
+    And the load holds for 2 minutes
+    And 1000 messages are delivered per second
+    And 300 metric inserts per second
+    And 100 concurrent users of the API
+    When an instance is killed after 40 seconds
     Then every acknowledged write is stored exactly once
 
   @disturbing
   Scenario: The database restarts
-    When the database is restarted after 1 minute
+    Given 200 WebSocket connections subscribed to live metrics
+    And they arrive over 10 seconds
+    And the load holds for 2 minutes
+    And 1000 messages are delivered per second
+    And 300 metric inserts per second
+    And 100 concurrent users of the API
+    And 20 analysts querying 100,000 records
+    When the database is restarted after 40 seconds
     Then every acknowledged write is stored exactly once
-    And the service recovers within 30 seconds

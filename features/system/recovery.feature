@@ -7,26 +7,41 @@ Feature: The service gets over what hits it
     Given the load follows
       | for       | users |
       | 10 s      | 100   |
-      | 1 minute  | 100   |
-      | 30 s      | 1000  |
-      | 2 minutes | 1000  |
+      | 40 s      | 100   |
+      | 20 s      | 1000  |
+      | 1 minute  | 1000  |
       | 10 s      | 100   |
-      | 2 minutes | 100   |
+      | 90 s      | 100   |
     Then the service recovers within 60 s
 
-  @disturbing
-  Scenario: An instance dies
-    Given 200 concurrent users of the API
+  @SYS-3 @disturbing
+  Scenario: An instance dies while people work, watch and store
+    Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
-    And the load holds for 3 minutes
-    When an instance is killed after 1 minute
+    And the load holds for 2 minutes
+    And 1000 messages are delivered per second
+    And 300 metric inserts per second
+    And 100 concurrent users of the API
+    When an instance is killed after 40 seconds
     Then the service recovers within 30 seconds
     And the "InstanceDown" alert fires within 30 seconds
+
+  @SYS-3 @disturbing
+  Scenario: The database restarts while people work, watch, store and query
+    Given 200 WebSocket connections subscribed to live metrics
+    And they arrive over 10 seconds
+    And the load holds for 2 minutes
+    And 1000 messages are delivered per second
+    And 300 metric inserts per second
+    And 100 concurrent users of the API
+    And 20 analysts querying 100,000 records
+    When the database is restarted after 40 seconds
+    Then the service recovers within 30 seconds
 
   @disturbing
   Scenario: The cache is lost
     Given 200 concurrent users of the API
     And they arrive over 10 seconds
-    And the load holds for 3 minutes
-    When the cache is emptied after 1 minute
+    And the load holds for 2 minutes
+    When the cache is emptied after 40 seconds
     Then the service recovers within 30 seconds

@@ -20,13 +20,13 @@ from loadkit.engine.progress import Progress
 from loadkit.engine.relays import relayed
 from loadkit.engine.service_clock import clock_facts, service_offset
 from loadkit.engine.trial import try_journeys
-from loadkit.engine.uptime import Probes, require_answer
+from loadkit.engine.uptime import Probes, probes_of, require_answer
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
-from loadkit.recording.run import Run
+from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
 from loadkit.recording.timing import ROUND_TRIP
@@ -99,7 +99,7 @@ def run(
         target = relays.target
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
-        arrives = _prepare(plan, target, root, executor, count)
+        parts = _prepare(plan, target, root, executor, count)
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
@@ -110,11 +110,11 @@ def run(
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch, lambda: relays.trouble)
         # Its first reading is the base of what the statistics gain, so it comes before the load.
         stack.enter_context(database or nullcontext())
-        started = time.time() + lead + (_arrivals_before_start(plan) if arrives else 0.0)
+        started = time.time() + lead + (_arrivals_before_start(plan) if parts.arrives else 0.0)
         with (
             monitor.interruptible(),
             ActionScheduler(plan, actor, started) as scheduler,
-            Probes(target, started) as probes,
+            Probes(probes_of(target, parts.uses), started) as probes,
             MachineWatcher(target) as watcher,
         ):
             futures = [
@@ -130,6 +130,10 @@ def run(
             monitor.follow(futures, started)
         relays.close()
     table = SliceTable.sum_of(monitor.tables)
+    probed = {
+        name: tuple(probe for probe in probes.answered(name) if probe[0] < monitor.ended_at)
+        for name in (HTTP, WEBSOCKET, DATABASE)
+    }
     return Run(
         id=run_id,
         plan=plan,
@@ -155,7 +159,8 @@ def run(
             *filter(None, [journey_errors(monitor.worker_seconds)]),
             *advice(table.labels(), table.outcomes),
         ),
-        probes=tuple(probe for probe in probes.answered if probe[0] < monitor.ended_at),
+        probes=probed[HTTP],
+        protocol_probes={name: made for name, made in probed.items() if name != HTTP and made},
         workers=count,
         groups=target.groups,
         writes=Writes.sum_of([tried.as_unknown, *monitor.writes]),
@@ -191,8 +196,8 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> bool:
-    """Check in the workers that they can execute the plan. Return whether users prepare first.
+def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> Parts:
+    """Check in the workers that they can execute the plan. Return what they found.
 
     Raises:
         ConfigurationError: they cannot execute it.
@@ -212,7 +217,7 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
     AccountPool(target, all_users.accounts).require(initial)
     require_rows(plan, target.tables, parts.data)
-    return parts.arrives
+    return parts
 
 
 def _arrivals_before_start(plan: Plan) -> float:

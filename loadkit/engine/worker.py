@@ -96,6 +96,8 @@ class Parts:
     """For each population, the tables that each journey of its mix uses."""
     arrives: bool
     """Do users prepare first (does the package have an ``arrive``)?"""
+    uses: tuple[str, ...] = ()
+    """The names of the drivers that users need."""
 
 
 def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
@@ -107,10 +109,11 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
     """
     journeys = journeys_of(plan, root)
     arrive = arrival_of(package, root)
+    protocols = protocols_of(journeys, arrive)
     allow_files(connections_of(plan, journeys, arrive) // workers)
     roles = tuple(tuple(journey.seat for journey in mix) for mix in journeys)
     data = tuple(tuple(journey.data for journey in mix) for mix in journeys)
-    return Parts(roles, data, arrive is not None)
+    return Parts(roles, data, arrive is not None, tuple(protocols))
 
 
 def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:

@@ -217,6 +217,7 @@ class Environment:
             groups=self._groups(),
             journeys=settings.journeys,
             ready=settings.ready,
+            websocket_ready=settings.websocket_ready,
             instance_header=settings.instance_header,
             trace_url=settings.trace_url,
             ca_file=references.file("ca_file", settings.ca_file),

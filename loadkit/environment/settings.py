@@ -270,7 +270,14 @@ class Settings:
     ready: Annotated[
         str, Stated('"/readyz"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/")
     ] = ""
-    """The path that answers 200 when the service is ready; probed once a second. Empty for none."""
+    """The path that answers 200 when the service is ready; probed 20 times a second. Empty for none."""
+    websocket_ready: Annotated[
+        str,
+        Stated('"/api/v1/stream"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/"),
+    ] = ""
+    """The path whose WebSocket handshake is probed in the same way, in runs with WebSocket users.
+
+    Empty for none. A refusal for lack of credentials (401, 403) shows that it is up."""
     instance_header: Annotated[str, Stated('"X-Instance"')] = ""
     """The header of an answer that names the instance that gave it; empty for none."""
     trace_url: Annotated[

@@ -17,7 +17,7 @@ from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
 from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
-from loadkit.recording.messages import LATENCY
+from loadkit.recording.messages import EARLY, LATENCY
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
@@ -51,6 +51,8 @@ hour of a thousand users."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
+_FEW_EARLY = 0.001
+"""Ratio of the messages that may be older than their creation, for the jitter of one clock."""
 _MADE_IN_RAMPS = frozenset({CONNECT.key, RECONNECT.key})
 """The timings of operations that users make once, when they arrive or come back."""
 _SMALL = 1500
@@ -269,6 +271,22 @@ class Evidence:
         return sum(worker_second.count(name) for worker_second in self.run.worker_seconds) + (
             0 if database is None else database.count(name)
         )
+
+    @property
+    def latency_doubt(self) -> str:
+        """Why the latency of messages is not known; "" if it is."""
+        if "clock" not in self.run.facts:
+            return (
+                "the latency of messages counts from the clock of the service, and the offset between that clock "
+                "and this machine's is not known"
+            )
+        early, received = self.count(EARLY), self.traffic(timing=MESSAGE.key).size
+        if early > _FEW_EARLY * received:
+            return (
+                f"{early:,} of {received:,} messages arrived before they were created: "
+                "the clocks of the service and of this machine differ"
+            )
+        return ""
 
     def remark(self, name: str) -> str:
         """What a person should know of a named counter besides its total; "" for nothing."""

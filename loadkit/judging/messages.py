@@ -23,7 +23,6 @@ from loadkit.recording.histogram import BUCKETS, FAILED
 from loadkit.recording.messages import (
     CHECKED,
     DOUBLED,
-    EARLY,
     FILLED,
     FOREIGN,
     MISSING,
@@ -55,8 +54,6 @@ __all__ = [
 
 _FEWEST_DELIVERED = 0.5
 """Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
-_FEW_EARLY = 0.001
-"""Ratio of the messages that may be older than their creation, for the jitter of one clock."""
 _EXAMPLES = 3
 
 
@@ -298,18 +295,9 @@ def find_time_of_any(case: Case) -> Finding:
 def _unknown_times(case: Case) -> str:
     """Why the times of messages say nothing; "" if they do."""
     evidence = case.evidence
-    if "clock" not in evidence.run.facts:
-        return (
-            "the latency of messages counts from the clock of the service, and the offset between that clock "
-            "and this machine's is not known"
-        )
+    if evidence.latency_doubt:
+        return evidence.latency_doubt
     messages = Accounting.of(evidence)
-    early = evidence.count(EARLY)
-    if early > _FEW_EARLY * messages.received:
-        return (
-            f"{early:,} of {messages.received:,} messages arrived before they were created: "
-            "the clocks of the service and of this machine differ"
-        )
     if messages.distinct < _FEWEST_DELIVERED * messages.expected:
         return (
             f"only {messages.distinct:,} of {messages.expected:,} expected messages arrived, and their latency says "

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
-from loadkit.judging.evidence import Case
+from loadkit.judging.evidence import EVERYTHING, Case
 from loadkit.judging.finding import Finding, broken_by, decide
 from loadkit.judging.lulls import find_lulls
 from loadkit.judging.shares import Share, interval_of
@@ -27,10 +27,11 @@ from loadkit.judging.statistics import (
     mean_of_seconds,
 )
 from loadkit.recording.histogram import FAILED, lower_edges
+from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.timing import MESSAGE, RECORD
+from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, RECORD, REQUEST
 from loadkit.recording.traffic import Traffic
-from loadkit.units import format_number, format_seconds
+from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 from loadkit.workload.offered import needed, offered
 from loadkit.workload.workload import Model, Workload
@@ -54,6 +55,8 @@ Booleans = npt.NDArray[np.bool_]
 
 _PROBED = 0.9
 """The share of the seconds that must have been probed."""
+_SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
+"""Of several protocols, the finding that is latest in this order decides."""
 
 
 def find_share(case: Case) -> Finding:
@@ -64,20 +67,67 @@ def find_share(case: Case) -> Finding:
 
 
 def find_uptime(case: Case) -> Finding:
-    """Judge the share of one-second probes that were answered."""
+    """Judge the share of the probes that were answered, of each protocol that the run used.
+
+    Each protocol must have the stated uptime. The worst one decides, and all are told.
+    """
+    run, evidence = case.evidence.run, case.evidence
+    used = {
+        HTTP: evidence.has(EVERYTHING, REQUEST.key),
+        WEBSOCKET: evidence.has(EVERYTHING, CONNECT.key),
+        DATABASE: evidence.has(EVERYTHING, QUERY.key),
+    }
+    probed = {name: run.probes if name == HTTP else run.protocol_probes.get(name, ()) for name in used}
+    names = [name for name in used if used[name] or probed[name]]
+    found = {name: _uptime_of(case, name, probed[name]) for name in names or [HTTP]}
+    first, *_ = sorted(
+        found, key=lambda name: (-_SEVERITY.index(found[name].status), found[name].measured or 0.0)
+    )
+    decisive = found[first]
+    if len(found) == 1:
+        return decisive
+    told = ", ".join(
+        f"{name} {'not known' if each.measured is None else format_ratio(each.measured)}"
+        for name, each in found.items()
+    )
+    return replace(
+        decisive,
+        reason=f"{first}: {decisive.reason} ({told})",
+        details={
+            **decisive.details,
+            "protocols": {
+                name: {
+                    "status": each.status.value,
+                    "uptime": each.measured,
+                    "probes": each.samples,
+                    **each.details,
+                }
+                for name, each in found.items()
+            },
+        },
+    )
+
+
+def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> Finding:
+    """The uptime of one protocol."""
     window = case.window
-    probes = [
-        (int(at) - window.start, up) for at, up in case.evidence.run.probes if window.start <= at < window.end
-    ]
-    if len(probes) < _PROBED * window.seconds:
+    inside = [(int(at) - window.start, up) for at, up in probes if window.start <= at < window.end]
+    seconds = np.array([second for second, _ in inside], np.int64)
+    down = np.array([not up for _, up in inside], np.int64)
+    attempts = np.bincount(seconds, minlength=window.seconds)
+    if not len(probes):
+        setting = {HTTP: "ready", WEBSOCKET: "websocket_ready", DATABASE: "[database] dsn"}[name]
         return Finding(
             Status.INCONCLUSIVE,
-            f"only {len(probes)} probes were made in {window.seconds} seconds",
-            samples=len(probes),
+            f"no probe of {name} was made; the key {setting} of the environment file tells what to probe",
         )
-    seconds = np.array([second for second, _ in probes], np.int64)
-    down = np.array([not up for _, up in probes], np.int64)
-    attempts = np.bincount(seconds, minlength=window.seconds)
+    if np.count_nonzero(attempts) < _PROBED * window.seconds:
+        return Finding(
+            Status.INCONCLUSIVE,
+            f"only {len(inside):,} probes of {name} were made, in {np.count_nonzero(attempts)} of "
+            f"{window.seconds} seconds",
+            samples=len(inside),
+        )
     failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
     return examine_share(case.criterion, attempts, failures)
 
@@ -204,11 +254,12 @@ def examine_share(
         size=int(total),
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
+        what = "probes" if criterion.measure.family == Family.UPTIME else "operations"
         reason = (
-            f"none of {int(total):,} operations failed, but no number of operations proves that none will ever fail; "
+            f"none of {int(total):,} {what} failed, but no number of {what} proves that none will ever fail; "
             "state a limit above 0, such as 0.1 %"
         )
-    if criterion.measure.family == Family.AVAILABILITY:
+    if criterion.measure.family in {Family.AVAILABILITY, Family.UPTIME}:
         reason += f"; a run of this length sees outages that come at least every {format_seconds(len(attempts) / 3)}"
     finding = Finding(
         status,

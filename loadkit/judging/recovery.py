@@ -1,170 +1,91 @@
 """Recovery: the time from a disturbance until the service is as good as before."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from loadkit.criterion import Criterion
-from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.courses import (
+    FAILED_SHARE,
+    IN_A_ROW,
+    LENGTH,
+    QUANTILE,
+    Course,
+    Kind,
+    Spell,
+    courses,
+    sums,
+    surely_too_many,
+)
+from loadkit.judging.evidence import Case
 from loadkit.judging.finding import LONGEST_ADVICE, Finding
 from loadkit.judging.statistics import bounds as bounds_of_share
 from loadkit.judging.statistics import growth_to_decide, is_surely_above, persistence
-from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import Disturbance, disturbance
 
-__all__ = ["QUANTILE", "Spell", "allowed", "find_recovery", "spells"]
+__all__ = ["find_recovery"]
 
-QUANTILE = 0.95
-"""The quantile of the response time that is judged."""
-_LENGTH = 5
-"""The length of one window in seconds."""
-_IN_A_ROW = 6
-"""The number of consecutive good windows that are a recovery."""
-_TIMES = 1.2
-"""A value up to this multiple of its value before the disturbance is as good as before."""
-_INEXACT = 0.002
-"""The allowance for the load generator's own timing error, in seconds."""
-_WHOLE = 1.0
-"""The allowance for the number in flight, because operations are whole numbers. Without both
-allowances, two to six of a hundred undisturbed 3 ms services would fail to recover."""
-_FAILED = 0.01
-"""The ratio of operations that may fail in a good window, and in the whole time after recovery."""
 _SLOW = 0.05
 """More than this share of the windows after recovery, and more than one, may not be slow. It is the
-share of the windows before the disturbance that exceed the usual value (see `_USUAL`)."""
+share of the windows before the disturbance that exceed the usual value (see `courses`)."""
 _SHOWN = 3
 """A warning describes up to this many relapses."""
-_STALL = 1.0
-"""Stalls longer than this (seconds without an answer) are corrected for coordinated omission."""
-_USUAL = 0.95
-"""The share of the windows before the disturbance that count as usual, because five-second values
-vary more than values over minutes."""
 _A_PEAK = "a load that follows a table from a low level that holds to a high one and back"
 """A peak that can be judged."""
-
-Floats = npt.NDArray[np.float64]
+_SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
+"""Of several kinds, the finding that is latest in this order decides."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
-    """Five seconds of a run."""
+class _Judged:
+    """One kind of what users see, judged."""
 
-    start: int
-    """Seconds since the run's start."""
-    p95: float
-    """Seconds; infinite if the percentile is a failed operation, or if there are no operations."""
-    in_flight: float
-    """The mean number of unanswered operations."""
-    error_rate: float
-    """Ratio 0-1; 1 if there are no operations."""
-    begun: float = 0
-    """The number of operations; in bounds, the mean number before the disturbance."""
-    failed: float = 0
-    """The number of failed operations; in bounds, the mean number before the disturbance."""
+    course: Course
+    bounds: Spell
+    windows: list[Spell]
+    """Those after the disturbance."""
+    finding: Finding
 
-    def is_slow(self, bounds: "Spell") -> bool:
-        """Is p95 or the number in flight above its bound?"""
-        return self.p95 > bounds.p95 or self.in_flight > bounds.in_flight
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Orders kinds: by status, then by the time of the recovery."""
+        measured = self.finding.measured
+        return _SEVERITY.index(self.finding.status), math.inf if measured is None else measured
 
-    def is_failing(self, bounds: "Spell") -> bool:
-        """Is the error rate above its bound, and surely above its value before the disturbance?
-
-        A few failures among few operations are chance where the service failed as rarely before.
-        """
-        if not self.begun:
-            return True
-        before = min(bounds.failed / max(bounds.begun, 1), bounds.error_rate)
-        return self.error_rate > bounds.error_rate and _surely_too_many([self], before)
-
-    def is_within(self, bounds: "Spell") -> bool:
-        """Is no value above its bound?"""
-        return not self.is_slow(bounds) and not self.is_failing(bounds)
-
-
-def spells(evidence: Evidence, start: int, end: int) -> list[Spell]:
-    """The complete five-second windows between two seconds of a run."""
-    length = (end - start) // _LENGTH * _LENGTH
-    if length <= 0:
-        return []
-    window = Window(start, length)
-    traffic = evidence.corrected(_STALL, window=window)
-    unanswered = evidence.in_flight(window)
-    number = length // _LENGTH
-    (p95,) = quantiles_of_each(traffic.second // _LENGTH, traffic.bucket, traffic.count, number, (QUANTILE,))
-    begun, failed = (
-        each.reshape(number, _LENGTH).sum(axis=1)
-        for each in (traffic.per_second(), traffic.per_second(FAILED))
-    )
-    rows = zip(p95, unanswered.reshape(number, _LENGTH).mean(axis=1), begun, failed, strict=True)
-    return [
-        Spell(
-            start + place * _LENGTH,
-            math.inf if np.isnan(p95) else float(p95),
-            float(in_flight),
-            float(failed / begun) if begun else 1.0,
-            int(begun),
-            int(failed),
-        )
-        for place, (p95, in_flight, begun, failed) in enumerate(rows)
-    ]
-
-
-def allowed(evidence: Evidence, cause: Disturbance) -> Spell | None:
-    """The bounds of a good window: 1.2 times the usual values in the steady window before.
-
-    Usual is the value that nineteen of twenty five-second windows before the disturbance do not
-    exceed. One such window has only a few hundred operations. With a stricter bound, an undisturbed
-    service would not recover. None if there are too few windows.
-    """
-    before = _before(evidence, cause)
-    if len(before) < _IN_A_ROW:
-        return None
-    # The disturbance also affects operations that were already in flight.
-    del before[-1]
-    p95 = _usual(np.array([spell.p95 for spell in before if spell.begun] or [math.inf]))
-    in_flight = _usual(np.array([spell.in_flight for spell in before]))
-    failed, begun = (each / len(before) for each in _sums(before))
-    return Spell(
-        before[0].start, _TIMES * p95 + _INEXACT, _TIMES * in_flight + _WHOLE, _FAILED, begun, failed
-    )
-
-
-def _before(evidence: Evidence, cause: Disturbance) -> list[Spell]:
-    """The windows before the disturbance in which the service alone decided how fast it was.
-
-    Another overloaded part would make bounds that a slow service meets.
-    """
-    where = None if cause.before is None else evidence.window_of(cause.before.name)
-    if where is None:
-        return []
-    is_disturbed = evidence.health(where).unhealthy.copy()
-    if (found := evidence.contention(where)) is not None:
-        is_disturbed |= found.after
-    return [
-        spell
-        for spell in spells(evidence, where.start, where.end)
-        if not is_disturbed[spell.start - where.start :][:_LENGTH].any()
-    ]
-
-
-def _usual(values: Floats) -> float:
-    return float(np.quantile(values, _USUAL, method="inverted_cdf"))
+    @property
+    def clause(self) -> str:
+        """When it recovered, in words: "messages were late until 12 s after it"."""
+        kind, measured = self.course.kind, self.finding.measured
+        if measured is None:
+            return f"{kind.name} had not recovered"
+        if not measured:
+            return f"{kind.name} were as before at once"
+        last = self.windows[int(measured) // LENGTH - 1]
+        if last.is_within(self.bounds):  # too many failed in all six windows from this one on
+            bad = f"{kind.name} {kind.have_failed[0]}"
+        else:
+            bad = kind.trouble(last, self.bounds)
+        return f"{bad} until {format_seconds(measured)} after it"
 
 
 def find_recovery(case: Case) -> Finding:
     """Judge "the service recovers within …" on the part of the run after the disturbance.
 
-    The service has recovered at the first moment from which six consecutive five-second windows are
-    good. In a good window, p95 and the number in flight are at most `allowed`, and at most 1 % of
+    What users see is judged by its kinds: requests, queries of the database, messages, connections,
+    as far as the run has them (`courses`). Each recovers at a moment of its own. The service has
+    recovered when all have.
+
+    A kind has recovered at the first moment from which six consecutive five-second windows are
+    good. In a good window, p95 and the number in flight are at most their bounds, and at most 1 % of
     the operations failed, or no more than chance makes of the error rate before. Of all six, surely
-    no more than 1 % failed.
+    no more than 1 % failed. Messages fail if they are lost. Besides, enough of them arrive, and as
+    many connections are open as before.
 
     A relapse is one or more bad windows in a row after that moment. The service has not recovered
     if a relapse has six windows. The same is true if surely more than 1 % of all operations after
@@ -174,7 +95,7 @@ def find_recovery(case: Case) -> Finding:
     A window without operations is bad, unless so few come that this is chance. Where such windows
     decide, the result is inconclusive.
     """
-    criterion, evidence, run = case.criterion, case.evidence, case.evidence.run
+    evidence, run = case.evidence, case.evidence.run
     cause = disturbance(run.plan)
     if cause is None:
         return Finding(
@@ -192,26 +113,21 @@ def find_recovery(case: Case) -> Finding:
         return problem
     began = max((event.at for event in run.events), default=cause.at)
     start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
-    bounds = allowed(evidence, cause)
-    if bounds is None:
+    judged = [
+        _judged(case.criterion, course, course.bounds, course.windows(start, end), cause.what)
+        for course in courses(evidence, cause)
+        if course.bounds is not None
+    ]
+    if not judged:
         return Finding(
             Status.INCONCLUSIVE,
-            f"the load was steady for less than {_IN_A_ROW * _LENGTH} s before {cause.what}, without seconds in which "
+            f"the load was steady for less than {IN_A_ROW * LENGTH} s before {cause.what}, without seconds in which "
             "the load generator or its machine was overloaded: too little to compare with",
         )
-    windows = spells(evidence, start, end)
+    found = _combined(case.criterion, judged, start, cause.what)
+    found = found.warned(*_not_recovered_before(case, judged, start))
     where = Window(start, max(end - start, 1), f"after {cause.what}")
-    found = _compared(criterion, windows, bounds, cause.what, _before(evidence, cause))
-    found = found.warned(*_not_recovered_before(case, bounds, start))
-    details = {
-        "disturbed_by": cause.what,
-        "disturbed_at": start,
-        "allowed": _figures(bounds),
-        "windows": [
-            {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)} for spell in windows
-        ],
-    }
-    found = replace(found, samples=len(windows), details=details, window=where)
+    found = replace(found, window=where)
     state = evidence.health(where)
     if found.status in {Status.PASS, Status.FAIL}:
         if lost := evidence.not_held(where):
@@ -221,18 +137,87 @@ def find_recovery(case: Case) -> Finding:
     return found
 
 
+def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str) -> Finding:
+    """The finding of all kinds: the worst status, then the slowest, decides and is told first."""
+    judged = sorted(judged, key=lambda each: each.rank, reverse=True)
+    first, *others = judged
+    found, told = first.finding, []
+    # When it had recovered is explained; why it had not, or not for long, stands for itself.
+    tells_when = found.status is Status.PASS or (found.measured or 0.0) > criterion.limit
+    if tells_when and found.measured:
+        told.append(first.clause)
+    told += [
+        each.clause
+        if each.finding.status is Status.PASS
+        else f"{each.course.kind.name}: {each.finding.reason}"
+        for each in others
+        if each.finding.status is not Status.PASS or each.finding.measured
+    ]
+    at_once = [
+        each.course.kind.name
+        for each in judged
+        if each.finding.status is Status.PASS and not each.finding.measured
+    ]
+    if at_once and len(judged) > 1:
+        names = " and ".join(filter(None, (", ".join(at_once[:-1]), at_once[-1])))
+        told.append(f"{names} were as before at once")
+    known = [each.finding.measured for each in judged if each.finding.measured is not None]
+    return Finding(
+        found.status,
+        f"{found.reason}{': ' if tells_when else '; '}{'; '.join(told)}" if told else found.reason,
+        max(known) if len(known) == len(judged) else None,
+        samples=len(first.windows),
+        warnings=tuple(warning for each in judged for warning in each.finding.warnings),
+        details={
+            "disturbed_by": what,
+            "disturbed_at": start,
+            "decided_by": first.course.kind.name,
+            **_details(first),
+            "kinds": {
+                each.course.kind.name: {
+                    "status": each.finding.status.value,
+                    "recovered_after": each.finding.measured,
+                    **_details(each),
+                }
+                for each in judged
+            },
+        },
+    )
+
+
+def _details(judged: _Judged) -> dict[str, object]:
+    """The bounds and the windows of one kind, as JSON values."""
+    bounds = judged.bounds
+    return {
+        "allowed": _figures(bounds),
+        "windows": [
+            {**_figures(spell), "start": spell.start, "is_good": spell.is_within(bounds)}
+            for spell in judged.windows
+        ],
+    }
+
+
+def _judged(criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str) -> _Judged:
+    """One kind, unless there is too little to compare with, or its times are not known."""
+    found = _compared(criterion, course, bounds, windows, what)
+    if course.doubt and found.status is Status.PASS:
+        found = found.become(Status.INCONCLUSIVE, course.doubt)
+    return _Judged(course, bounds, windows, found)
+
+
 def _compared(
-    criterion: Criterion, windows: list[Spell], bounds: Spell, what: str, before: list[Spell]
+    criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str
 ) -> Finding:
     """The finding, unless there is too little to compare with."""
+    kind, before = course.kind, course.before
     if math.isinf(bounds.p95):
         share = format_ratio(float(np.mean([math.isinf(spell.p95) for spell in before])))
         return Finding(
             Status.INCONCLUSIVE,
             f"in {share} of the five-second windows before {what}, more than {format_ratio(1 - QUANTILE)} of the "
-            "operations failed, so there is no usual p95 to compare with",
+            f"{kind.name} failed, so there is no usual p95 to compare with",
         )
-    found = _recovered(criterion, windows, bounds, what)
+    found = _recovered(criterion, kind, windows, bounds, what)
     none = sum(not spell.begun for spell in windows)
     # Random arrivals leave a window empty with a probability of e⁻ⁿ. Users who come in waves leave
     # more of them empty.
@@ -244,13 +229,13 @@ def _compared(
         spell if spell.begun else replace(usual, start=spell.start, in_flight=spell.in_flight)
         for spell in windows
     ]
-    if _recovered(criterion, filled, bounds, what).status is found.status:
+    if _recovered(criterion, kind, filled, bounds, what).status is found.status:
         return found
     return found.become(
         Status.INCONCLUSIVE,
-        f"no operation began in {none} of {len(windows)} five-second windows after {what}. Before it, "
-        f"{format_number(bounds.begun)} began on average and none in {format_ratio(empty)}, so this shows nothing: "
-        "put on more load, or load without waves",
+        f"no {kind.name} {kind.began} in {none} of {len(windows)} five-second windows after {what}. Before it, "
+        f"{format_number(bounds.begun)} {kind.began} on average and none in {format_ratio(empty)}, so this shows "
+        "nothing: put on more load, or load without waves",
     )
 
 
@@ -259,20 +244,16 @@ def _is_chance(number: int, size: int, share: float) -> bool:
     return not is_surely_above(np.array([float(number)]), np.array([float(size)]), share)[0]
 
 
-def _surely_too_many(windows: Sequence[Spell], share: float) -> bool:
-    """Did surely more than a share of the operations of some windows fail?"""
-    failed, begun = _sums(windows)
-    return bool(is_surely_above(np.array([failed]), np.array([begun]), share)[0])
-
-
-def _not_recovered_before(case: Case, bounds: Spell, start: int) -> Iterator[str]:
+def _not_recovered_before(case: Case, judged: list[_Judged], start: int) -> Iterator[str]:
     """Earlier actions from which the service had surely not recovered in time, as warnings."""
     events = sorted(case.evidence.run.events, key=lambda event: event.at)
     for event, following in pairwise(events):
         begin, end = math.ceil(event.at - 1e-9), min(start, math.floor(following.at + 1e-9))
-        found = _recovered(case.criterion, spells(case.evidence, begin, end), bounds, event.what)
-        if found.status is Status.FAIL:
-            yield f"{found.reason}; recovery is judged after the last action"
+        for each in judged:
+            windows = each.course.windows(begin, end)
+            found = _recovered(case.criterion, each.course.kind, windows, each.bounds, event.what)
+            if found.status is Status.FAIL:
+                yield f"{found.reason}; recovery is judged after the last action"
 
 
 def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
@@ -286,41 +267,43 @@ def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
     return Finding(Status.INCONCLUSIVE, f'the run ended ({run.ended}) before "{cause.what}"')
 
 
-def _recovered(criterion: Criterion, windows: list[Spell], bounds: Spell, what: str) -> Finding:
+def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: Spell, what: str) -> Finding:
     good = [spell.is_within(bounds) for spell in windows]
     limit = criterion.limit
 
     def is_good(number: int) -> bool:
         """Are the windows from this one on good, as far as there are six?"""
-        row = slice(number, number + _IN_A_ROW)
-        return all(good[row]) and not _surely_too_many(windows[row], bounds.error_rate)
+        row = slice(number, number + IN_A_ROW)
+        return all(good[row]) and not surely_too_many(windows[row], bounds.error_rate)
 
-    first = next((number for number in range(len(good) - _IN_A_ROW + 1) if is_good(number)), None)
+    first = next((number for number in range(len(good) - IN_A_ROW + 1) if is_good(number)), None)
     if first is not None:
-        return _lasting(limit, windows, first, bounds, what)
+        return _lasting(limit, kind, windows, first, bounds, what)
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
     # start.
-    in_time = range(int(limit // _LENGTH) + 1)
+    in_time = range(int(limit // LENGTH) + 1)
     if all(number < len(good) and not is_good(number) for number in in_time):
         bad = [spell for spell, is_within in zip(windows, good, strict=True) if not is_within]
-        failed, begun = _sums(windows)
-        share = f"{format_ratio(failed / max(begun, 1))} failed, and {format_ratio(_FAILED)} may"
-        excess = _badness(bad[-1], bounds, windows) if bad else share
+        failed, begun = sums(windows)
+        did, may = kind.have_failed
+        share = f"{format_ratio(failed / max(begun, 1))} of the {kind.name} {did}, and {format_ratio(FAILED_SHARE)} {may}"
+        after = format_seconds(bad[-1].start - windows[0].start) if bad else ""
+        excess = f"{after} after it {kind.excess(bad[-1], bounds)}" if bad else share
         return Finding(
             Status.FAIL,
             f"the service had not recovered within {format_seconds(limit)} after {what}: {excess}",
         )
-    more = (in_time[-1] + _IN_A_ROW) * _LENGTH - len(windows) * _LENGTH
+    more = (in_time[-1] + IN_A_ROW) * LENGTH - len(windows) * LENGTH
     return Finding(
         Status.INCONCLUSIVE,
-        f"the load held for {format_seconds(len(windows) * _LENGTH)} after {what}, too short to see six good windows of "
+        f"the load held for {format_seconds(len(windows) * LENGTH)} after {what}, too short to see six good windows of "
         f"five seconds after {format_seconds(limit)}; {format_seconds(more)} more would decide it",
     )
 
 
-def _lasting(limit: float, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
+def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
     """The finding of a service that recovered at the window `first`: was it in time, and did it last?"""
-    seconds, after = float(first * _LENGTH), windows[first:]
+    seconds, after = float(first * LENGTH), windows[first:]
     when = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
     in_time = Finding(
         Status.PASS if seconds <= limit else Status.FAIL,
@@ -330,11 +313,11 @@ def _lasting(limit: float, windows: list[Spell], first: int, bounds: Spell, what
     relapses = [
         list(group) for is_good, group in groupby(after, lambda spell: spell.is_within(bounds)) if not is_good
     ]
-    weighed = _weigh(relapses, after, bounds)
+    weighed = _weigh(kind, relapses, after, bounds)
     if not relapses and weighed is None:
         return in_time
     began = windows[0].start
-    told = [_relapse(relapse, bounds, began) for relapse in relapses]
+    told = [_relapse(kind, relapse, bounds, began) for relapse in relapses]
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     found = in_time
     if told:
@@ -342,40 +325,47 @@ def _lasting(limit: float, windows: list[Spell], first: int, bounds: Spell, what
     if weighed is None or in_time.status is Status.FAIL:
         return found
     status, reason, relapse = weighed
-    relapsed = f"relapsed {_relapse(relapse, bounds, began)}" if relapse else ""
+    relapsed = f"relapsed {_relapse(kind, relapse, bounds, began)}" if relapse else ""
     return found.become(
         status, f"the service had recovered {when}, but {'; '.join(filter(None, (relapsed, reason)))}"
     )
 
 
 def _weigh(
-    relapses: list[list[Spell]], after: list[Spell], bounds: Spell
+    kind: Kind, relapses: list[list[Spell]], after: list[Spell], bounds: Spell
 ) -> tuple[Status, str, list[Spell]] | None:
     """The status, the reason and the relapse to name; None if all this allows a pass.
 
     `after`: all windows after the recovery.
     """
     longest, last = max(relapses, key=len, default=[]), relapses[-1] if relapses else []
-    if len(longest) >= _IN_A_ROW:
+    if len(longest) >= IN_A_ROW:
         return Status.FAIL, "", longest
-    failed, begun = _sums(after)
-    if failed > _FAILED * begun:
-        is_sure = _surely_too_many(after, _FAILED)
-        reason = f"{format_ratio(failed / begun)} of all operations after the recovery failed, and {format_ratio(_FAILED)} may"
-        advice = "" if is_sure else _advice(failed, begun, _FAILED, after)
+    failed, begun = sums(after)
+    if failed > FAILED_SHARE * begun:
+        is_sure = surely_too_many(after, FAILED_SHARE)
+        did, may = kind.have_failed
+        reason = (
+            f"{format_ratio(failed / begun)} of all {kind.name} after the recovery {did}, "
+            f"and {format_ratio(FAILED_SHARE)} {may}"
+        )
+        advice = "" if is_sure else _advice(failed, begun, FAILED_SHARE, after)
         status = Status.FAIL if is_sure else Status.INCONCLUSIVE
         return status, reason + advice, max(relapses, key=_failed, default=[])
-    are_slow = np.array([spell.is_slow(bounds) for spell in after], np.float64)
+    are_slow = np.array([spell.is_worse(bounds) for spell in after], np.float64)
     slow = int(are_slow.sum())
     # A slow window is often followed by another: correlated windows are fewer independent ones.
     effect = persistence(are_slow)
     hits, size = slow / effect, len(after) / effect
     is_often = slow > max(1.0, _SLOW * len(after))
-    reason = f"{slow} of {len(after)} five-second windows after the recovery were slow, and {format_ratio(_SLOW)} may be"
+    reason = (
+        f"{slow} of {len(after)} five-second windows after the recovery {kind.are_bad}, "
+        f"and {format_ratio(_SLOW)} may be"
+    )
     if is_often and bounds_of_share(hits, size)[0] > _SLOW:
         return Status.FAIL, reason, longest
     if last and last[-1] is after[-1]:
-        more = format_seconds((_IN_A_ROW - len(last)) * _LENGTH)
+        more = format_seconds((IN_A_ROW - len(last)) * LENGTH)
         return Status.INCONCLUSIVE, f"the load ended meanwhile, and {more} more would decide it", last
     if is_often:
         return Status.INCONCLUSIVE, reason + _advice(hits, size, _SLOW, after), longest
@@ -387,43 +377,28 @@ def _advice(hits: float, size: float, share: float, after: list[Spell]) -> str:
     growth = growth_to_decide(hits, size, share)
     if growth > LONGEST_ADVICE:
         return "; too close to decide with a longer load"
-    needed = format_seconds(math.ceil(growth * len(after) * _LENGTH))
+    needed = format_seconds(math.ceil(growth * len(after) * LENGTH))
     return f"; about {needed} of load after the recovery would decide it"
-
-
-def _sums(windows: Sequence[Spell]) -> tuple[float, float]:
-    """Failed operations, and all operations."""
-    return float(sum(spell.failed for spell in windows)), float(sum(spell.begun for spell in windows))
 
 
 def _failed(relapse: list[Spell]) -> float:
     return sum(spell.failed for spell in relapse)
 
 
-def _relapse(relapse: list[Spell], bounds: Spell, disturbed_at: int) -> str:
+def _relapse(kind: Kind, relapse: list[Spell], bounds: Spell, disturbed_at: int) -> str:
     """When a relapse began, how long it lasted, and the worst window's value."""
     worst = max(
         relapse,
-        key=lambda spell: (spell.is_failing(bounds) and spell.error_rate, spell.p95, spell.in_flight),
+        key=lambda spell: (
+            spell.is_failing(bounds) and spell.error_rate,
+            spell.p95,
+            spell.in_flight,
+            -spell.level,
+        ),
     )
-    length = format_seconds(len(relapse) * _LENGTH)
-    return f"for {length} from {format_seconds(relapse[0].start - disturbed_at)} after it, {_excess(worst, bounds)}"
-
-
-def _badness(worst: Spell, bounds: Spell, windows: list[Spell]) -> str:
-    return f"{format_seconds(worst.start - windows[0].start)} after it {_excess(worst, bounds)}"
-
-
-def _excess(worst: Spell, bounds: Spell) -> str:
-    """The value that was bad, and its bound."""
-    if worst.is_failing(bounds):
-        return f"{format_ratio(worst.error_rate)} failed, and {format_ratio(bounds.error_rate)} may"
-    if worst.p95 > bounds.p95:
-        return f"p95 was {format_seconds(worst.p95)}, and {format_seconds(bounds.p95)} is as before"
-    return (
-        f"{format_number(worst.in_flight)} operations were in flight, and "
-        f"{format_number(bounds.in_flight)} is as before"
-    )
+    length = format_seconds(len(relapse) * LENGTH)
+    when = format_seconds(relapse[0].start - disturbed_at)
+    return f"for {length} from {when} after it, {kind.excess(worst, bounds)}"
 
 
 def _figures(spell: Spell) -> dict[str, float | None]:
@@ -431,4 +406,5 @@ def _figures(spell: Spell) -> dict[str, float | None]:
         "p95": spell.p95 if math.isfinite(spell.p95) else None,
         "in_flight": spell.in_flight,
         "error_rate": spell.error_rate,
+        "level": spell.level,
     }

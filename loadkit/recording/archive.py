@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class _StoredRun:
     stalls: tuple[Stall, ...]
     worker_seconds: tuple[WorkerSecond, ...]
     examples: tuple[Example, ...] = ()
+    protocol_probes: Mapping[str, tuple[tuple[float, bool], ...]] = field(default_factory=dict)
     database: DatabaseFacts | None = None
 
 
@@ -134,6 +135,7 @@ def load(folder: Path) -> Run:
         stalls=stored.stalls,
         observations=stored.observations,
         probes=stored.probes,
+        protocol_probes=stored.protocol_probes,
         events=stored.events,
         examples=stored.examples,
         workers=stored.workers,
@@ -193,6 +195,9 @@ def _write(run: Run, folder: Path) -> None:
         "events": [dataclasses.asdict(event) for event in run.events],
         "examples": [dataclasses.asdict(example) for example in run.examples],
         "probes": [list(probe) for probe in run.probes],
+        "protocol_probes": {
+            name: [list(probe) for probe in probes] for name, probes in run.protocol_probes.items()
+        },
         "stalls": [dataclasses.asdict(stall) for stall in run.stalls],
         "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
         "database": None if run.database is None else dataclasses.asdict(run.database),

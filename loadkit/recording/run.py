@@ -17,7 +17,10 @@ from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
-__all__ = ["Event", "Run"]
+__all__ = ["DATABASE", "HTTP", "WEBSOCKET", "Event", "Run"]
+
+HTTP, WEBSOCKET, DATABASE = "HTTP", "WebSocket", "the database"
+"""The protocols that are probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class Run:
     observations: Mapping[str, Observation] = field(default_factory=dict)
     """By measure name."""
     probes: tuple[tuple[float, bool], ...] = ()
-    """One per second: seconds since the start, and whether the readiness probe succeeded."""
+    """The probes of the readiness path: seconds since the start, and was the service up?"""
+    protocol_probes: Mapping[str, tuple[tuple[float, bool], ...]] = field(default_factory=dict)
+    """The same of the other protocols that the run used, by `WEBSOCKET` and `DATABASE`."""
     events: tuple[Event, ...] = ()
     examples: tuple[Example, ...] = ()
     """The first failures of each kind and the slowest operations of each label, in order of time."""

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.connections import disconnects as ended_connections
+from loadkit.judging.courses import Course, courses
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of
 from loadkit.judging.readings import points_of
-from loadkit.judging.recovery import allowed, spells
 from loadkit.judging.restarts import BIRTHS
 from loadkit.observers.database import CACHE_HITS, LOCK_WAITS
 from loadkit.observers.database import CONNECTIONS as CONNECTIONS_OPEN
@@ -34,7 +34,7 @@ from loadkit.recording.messages import (
     MISSING,
     OUT_OF_ORDER,
 )
-from loadkit.recording.run import Run
+from loadkit.recording.run import HTTP, Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.timing import MESSAGE, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of
@@ -361,11 +361,18 @@ def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) 
 
 
 def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The probes over time: 1 if answered, else 0."""
-    moments = np.array([moment for moment, _ in evidence.run.probes])
-    answered = np.array([float(is_answered) for _, is_answered in evidence.run.probes])
-    lines = [("probe answered", moments, answered)]
-    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+    """The share of the probes of each second that were answered, one line per protocol."""
+    run = evidence.run
+    by_protocol = {**({HTTP: run.probes} if run.probes else {}), **run.protocol_probes}
+    lines: list[Line] = []
+    for name, made in by_protocol.items():
+        seconds = np.array([int(moment) for moment, _ in made])
+        number = np.bincount(seconds)
+        up = np.bincount(seconds, [float(is_up) for _, is_up in made])
+        probed = np.flatnonzero(number)
+        shares = (up / np.maximum(number, 1))[probed].astype(np.float64)
+        lines.append((f"{name}: probes answered", probed + 0.5, shares))
+    return _lines(run, window, lines, Unit.RATIO, criterion)
 
 
 def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
@@ -521,34 +528,52 @@ def _draw_limit(axes: Any, limit: float, text: str) -> None:
 
 
 def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The p95 response time in periods of five seconds, its bound for recovery, and the deadline."""
-    figure = figure_of()
-    axes = figure.subplots()
+    """What users see in periods of five seconds, a panel for each kind, its bounds, and the deadline.
+
+    Requests, queries and messages show their p95, and connections their number.
+    """
     run, end = evidence.run, evidence.whole.end
-    seen = spells(evidence, 0, end)
-    starts, p95 = np.array([spell.start for spell in seen]), np.array([spell.p95 for spell in seen])
-    known = np.isfinite(p95)
-    lines = [("p95 of the next five seconds", starts, np.where(known, p95, np.nan))]
+    cause = disturbance(run.plan)
+    shown = courses(evidence, cause)
+    figure = figure_of(0.4 + 0.6 * len(shown))
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, course in zip(panels, shown, strict=True):
+        _draw_course(axes, course, end)
+    if cause is not None:
+        deadline = max((event.at for event in run.events), default=cause.at) + criterion.limit
+        for axes in panels:
+            axes.axvline(deadline, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
+        panels[0].annotate(
+            "deadline", (deadline, 0.08), (3, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="bottom", fontsize=8, color=LIMIT, bbox=TEXT_BOX,
+        )  # fmt: skip
+    head(figure, criterion.sentence)
+    return over_time(figure, list(panels), run, window)
+
+
+def _draw_course(axes: Any, course: Course, end: int) -> None:
+    """One kind over the run: the p95 of its times, or the number of connections."""
+    kind, bounds, seen = course.kind, course.bounds, course.windows(0, end)
+    starts = np.array([spell.start for spell in seen])
+    if kind.time:
+        unit, bound = Unit.SECONDS, None if bounds is None else bounds.p95
+        title, words = f"p95 {kind.time} of the next five seconds", "up to"
+        values = np.array([spell.p95 for spell in seen])
+    else:
+        unit, bound = Unit.NUMBER, None if bounds is None else bounds.level
+        title, words = f"fewest {kind.name} of the next five seconds", "from"
+        values = np.array([spell.level for spell in seen])
+    known = np.isfinite(values)
+    lines = [(title, starts, np.where(known, values, np.nan))]
     if not known.any():
         say(axes, "no measurements")
     strokes(axes, lines)
     _mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
-    cause = disturbance(run.plan)
-    bounds = None if cause is None else allowed(evidence, cause)
-    if bounds is not None and np.isfinite(bounds.p95):
-        _draw_limit(axes, bounds.p95, f"recovered: up to {format_quantity(bounds.p95, Unit.SECONDS)}")
-    if cause is not None:
-        deadline = max((event.at for event in run.events), default=cause.at) + criterion.limit
-        axes.axvline(deadline, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
-        axes.annotate(
-            "deadline", (deadline, 0.08), (3, 0), xycoords=("data", "axes fraction"),
-            textcoords="offset points", va="bottom", fontsize=8, color=LIMIT, bbox=TEXT_BOX,
-        )  # fmt: skip
+    if bound is not None and np.isfinite(bound):
+        _draw_limit(axes, bound, f"recovered: {words} {format_quantity(bound, unit)}")
     upward(axes)
-    label_values(axes, Unit.SECONDS)
+    label_values(axes, unit)
     legend(axes)
-    head(figure, criterion.sentence)
-    return over_time(figure, [axes], run, window)
 
 
 def _tail(share: float) -> float:

@@ -1,0 +1,409 @@
+"""What users see of a service around a disturbance, in windows of five seconds.
+
+There are up to four kinds of it: requests, queries of the database, messages, and connections. Each
+has bounds that follow from the time before the disturbance. A window within them is as good as
+before.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.judging.statistics import is_surely_above
+from loadkit.recording.histogram import FAILED, quantiles_of_each
+from loadkit.recording.messages import CONNECTIONS, FILLED, MISSING, TAIL_LOST
+from loadkit.recording.timing import MESSAGE, QUERY, REQUEST
+from loadkit.recording.traffic import Traffic
+from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.verdict import Window
+from loadkit.workload.phases import Disturbance
+
+__all__ = [
+    "FAILED_SHARE",
+    "IN_A_ROW",
+    "LENGTH",
+    "QUANTILE",
+    "Course",
+    "Kind",
+    "Spell",
+    "courses",
+    "sums",
+    "surely_too_many",
+]
+
+QUANTILE = 0.95
+"""The quantile of the times that is judged."""
+LENGTH = 5
+"""The length of one window in seconds."""
+IN_A_ROW = 6
+"""The number of consecutive good windows that are a recovery."""
+_TIMES = 1.2
+"""A value up to this multiple of its value before the disturbance is as good as before."""
+_INEXACT = 0.002
+"""The allowance for the load generator's own timing error, in seconds."""
+_WHOLE = 1.0
+"""The allowance for the number in flight, because operations are whole numbers. Without both
+allowances, two to six of a hundred undisturbed 3 ms services would fail to recover."""
+FAILED_SHARE = 0.01
+"""The ratio of operations that may fail in a good window, and in the whole time after recovery."""
+_STALL = 1.0
+"""Stalls longer than this (seconds without an answer) are corrected for coordinated omission."""
+_USUAL = 0.95
+"""The share of the windows before the disturbance that count as usual, because five-second values
+vary more than values over minutes."""
+_HELD = 0.98
+"""The ratio of the connections before the disturbance that must be open in a good window."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Five seconds of a run, of one kind; or the bounds of a good window."""
+
+    start: int
+    """Seconds since the run's start."""
+    p95: float = 0.0
+    """Seconds; infinite if the percentile is a failed operation, or if there are no operations."""
+    in_flight: float = 0.0
+    """The mean number of unanswered operations."""
+    error_rate: float = 0.0
+    """Ratio 0-1; 1 if there are no operations. Of messages, those that were lost."""
+    begun: float = 0
+    """The number of operations; in bounds, the mean number before the disturbance."""
+    failed: float = 0
+    """The number of failed operations; in bounds, the mean number before the disturbance."""
+    level: float = 0.0
+    """Connections open, or messages that arrived, at the planned load before; in bounds, the fewest."""
+
+    def is_worse(self, bounds: "Spell") -> bool:
+        """Is p95 or the number in flight above its bound, or the level below it?"""
+        return self.p95 > bounds.p95 or self.in_flight > bounds.in_flight or self.level < bounds.level
+
+    def is_failing(self, bounds: "Spell") -> bool:
+        """Is the error rate above its bound, and surely above its value before the disturbance?
+
+        A few failures among few operations are chance where the service failed as rarely before.
+        """
+        if not self.begun:
+            return bounds.begun > 0
+        before = min(bounds.failed / max(bounds.begun, 1), bounds.error_rate)
+        return self.error_rate > bounds.error_rate and surely_too_many([self], before)
+
+    def is_within(self, bounds: "Spell") -> bool:
+        """Is each value within its bound?"""
+        return not self.is_worse(bounds) and not self.is_failing(bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of what users see, in words."""
+
+    name: str
+    """In the plural: "requests"."""
+    time: str
+    """"response time"; "" for none."""
+    began: str
+    """What makes one count: "began", "arrived", "were open"."""
+    are_slow: str
+    """"were slow", "were late"."""
+    are_bad: str
+    """What windows were in which they were so, or too few: "were slow", "had too few connections"."""
+    have_failed: tuple[str, str]
+    """What those that failed did, and what a share of them may do: "were lost", "may be"."""
+
+    def trouble(self, spell: Spell, bounds: Spell) -> str:
+        """What was bad in a window, without figures: "messages were late"."""
+        if spell.is_failing(bounds):
+            return f"{self.name} {self.have_failed[0]}" if spell.begun else f"no {self.name} {self.began}"
+        if spell.p95 > bounds.p95:
+            return f"{self.name} {self.are_slow}"
+        return f"{self.name} {'waited' if spell.in_flight > bounds.in_flight else 'were too few'}"
+
+    def excess(self, spell: Spell, bounds: Spell) -> str:
+        """The value that was bad in a window, and its bound."""
+        if spell.is_failing(bounds):
+            if not spell.begun:
+                return f"no {self.name} {self.began}"
+            what, may = self.have_failed
+            return (
+                f"{format_ratio(spell.error_rate)} of the {self.name} {what}, "
+                f"and {format_ratio(bounds.error_rate)} {may}"
+            )
+        if spell.p95 > bounds.p95:
+            return f"the p95 {self.time} was {format_seconds(spell.p95)}, and {format_seconds(bounds.p95)} is as before"
+        if spell.in_flight > bounds.in_flight:
+            return (
+                f"{format_number(spell.in_flight)} operations were in flight, and "
+                f"{format_number(bounds.in_flight)} is as before"
+            )
+        return (
+            f"only {format_number(spell.level)} {self.name} {self.began}, and "
+            f"{format_number(bounds.level)} is as before"
+        )
+
+
+_FAILED_WORDS = ("failed", "may")
+_REQUESTS = Kind("requests", "response time", "began", "were slow", "were slow", _FAILED_WORDS)
+_QUERIES = Kind("queries", "query time", "began", "were slow", "were slow", _FAILED_WORDS)
+_MESSAGES = Kind(
+    "messages",
+    "message latency",
+    "arrived",
+    "were late",
+    "had late or too few messages",
+    ("were lost", "may be"),
+)
+_CONNECTIONS = Kind("connections", "", "were open", "", "had too few connections", ("", ""))
+_TIMINGS = {_REQUESTS: REQUEST.key, _QUERIES: QUERY.key, _MESSAGES: MESSAGE.key}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One kind over a run: its bounds, its windows before the disturbance, and any others."""
+
+    kind: Kind
+    before: tuple[Spell, ...]
+    """The windows before the disturbance in which only the service decided how fast it was."""
+    bounds: Spell | None
+    """None if there are too few of them."""
+    windows: Callable[[int, int], list[Spell]]
+    """The complete windows between two seconds of the run."""
+    doubt: str = ""
+    """Why its times are not known, so that it cannot pass; "" if they are."""
+
+
+def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
+    """What users see, by kind: those kinds that there were before the disturbance, or all.
+
+    At least one. Without a disturbance, nothing has bounds.
+    """
+    held = evidence.total(CONNECTIONS, evidence.whole).any()
+    present = [kind for kind, timing in _TIMINGS.items() if evidence.has(EVERYTHING, timing)]
+    first = present[0] if present and present[0] is not _MESSAGES else _REQUESTS
+    found = []
+    for kind in (*present, *([_CONNECTIONS] if held else []), *([] if present or held else [_REQUESTS])):
+        if kind is _CONNECTIONS:
+            windows = partial(_connections, evidence)
+        elif kind is _MESSAGES:
+            windows = partial(_messages, evidence)
+        else:
+            windows = partial(_operations, evidence, _TIMINGS[kind], kind is first)
+        doubt = evidence.latency_doubt if kind is _MESSAGES else ""
+        before = _before(evidence, cause, windows)
+        found.append(Course(kind, tuple(before), _bounds(evidence, kind, before), windows, doubt))
+    # What came only after the disturbance has nothing to be compared with.
+    known = [each for each in found if any(spell.begun for spell in each.before)]
+    return known or found
+
+
+def _before(
+    evidence: Evidence, cause: Disturbance | None, windows: Callable[[int, int], list[Spell]]
+) -> list[Spell]:
+    """The windows before the disturbance in which the service alone decided how fast it was.
+
+    Another overloaded part would make bounds that a slow service meets.
+    """
+    before = None if cause is None else cause.before
+    where = None if before is None else evidence.window_of(before.name)
+    if where is None:
+        return []
+    is_disturbed = evidence.health(where).unhealthy.copy()
+    if (found := evidence.contention(where)) is not None:
+        is_disturbed |= found.after
+    return [
+        spell
+        for spell in windows(where.start, where.end)
+        if not is_disturbed[spell.start - where.start :][:LENGTH].any()
+    ]
+
+
+def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | None:
+    """The bounds of a good window: 1.2 times the usual values in the steady window before.
+
+    Usual is the value that nineteen of twenty five-second windows before the disturbance do not
+    exceed. One such window has only a few hundred operations. With a stricter bound, an undisturbed
+    service would not recover. None if there are too few windows.
+
+    The level has a lower bound: the lowest usual value, less what that is below the median. It is at
+    most 98 % of the lowest usual number of connections, and 1/1.2 of that of messages, because
+    messages arrive at random.
+    """
+    if len(before) < IN_A_ROW:
+        return None
+    # The disturbance also affects operations that were already in flight.
+    before = before[:-1]
+    clock = float((evidence.run.facts.get("clock") or {}).get("uncertainty", 0.0))
+    p95 = _usual([spell.p95 for spell in before if spell.begun] or [math.inf])
+    in_flight = _usual([spell.in_flight for spell in before])
+    failed, begun = (each / len(before) for each in sums(before))
+    levels = [spell.level for spell in before]
+    lowest = -_usual([-level for level in levels])
+    share = _HELD if kind is _CONNECTIONS else 1 / _TIMES
+    return Spell(
+        before[0].start,
+        _TIMES * p95 + _INEXACT + (clock if kind is _MESSAGES else 0.0),
+        _TIMES * in_flight + _WHOLE,
+        FAILED_SHARE,
+        begun,
+        failed,
+        max(0.0, min(share * lowest, 2 * lowest - float(np.median(levels)))),
+    )
+
+
+def _usual(values: Sequence[float]) -> float:
+    return float(np.quantile(np.array(values), _USUAL, method="inverted_cdf"))
+
+
+# --- the windows of each kind
+
+
+def _window(start: int, end: int) -> Window | None:
+    length = (end - start) // LENGTH * LENGTH
+    return Window(start, length) if length > 0 else None
+
+
+def _by_spell(values: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
+    """Values by second as rows of one window each."""
+    return values.reshape(-1, LENGTH)
+
+
+def _p95(traffic: Traffic) -> Floats:
+    """The p95 of each window in seconds; infinite where it is a failure, or without operations."""
+    number = traffic.seconds // LENGTH
+    (p95,) = quantiles_of_each(traffic.second // LENGTH, traffic.bucket, traffic.count, number, (QUANTILE,))
+    return np.where(np.isnan(p95), np.inf, p95)
+
+
+def _operations(evidence: Evidence, timing: str, has_in_flight: bool, start: int, end: int) -> list[Spell]:
+    """Requests or queries, which fail or take time. One of both kinds has all operations in flight."""
+    window = _window(start, end)
+    if window is None:
+        return []
+    traffic = evidence.corrected(_STALL, window=window, timing=timing)
+    unanswered = evidence.in_flight(window) if has_in_flight else np.zeros(window.seconds)
+    begun, failed = (
+        _by_spell(each).sum(axis=1) for each in (traffic.per_second(), traffic.per_second(FAILED))
+    )
+    rows = zip(_p95(traffic), _by_spell(unanswered).mean(axis=1), begun, failed, strict=True)
+    return [
+        Spell(
+            start + place * LENGTH,
+            float(p95),
+            float(in_flight),
+            float(failed / begun) if begun else 1.0,
+            int(begun),
+            int(failed),
+        )
+        for place, (p95, in_flight, begun, failed) in enumerate(rows)
+    ]
+
+
+def _messages(evidence: Evidence, start: int, end: int) -> list[Spell]:
+    """Messages by the second of their creation; one that was lost, by that in which its gap ended."""
+    window = _window(start, end)
+    if window is None:
+        return []
+    traffic = evidence.traffic(window=window, timing=MESSAGE.key)
+    arrived = _by_spell(traffic.per_second()).sum(axis=1)
+    lost = _by_spell(_lost(evidence)[window.start : window.end]).sum(axis=1)
+    planned = _by_spell(_planned(evidence, window, np.prod)).mean(axis=1)
+    return [
+        Spell(
+            start + place * LENGTH,
+            p95=float(p95),
+            error_rate=float(missing / (came + missing)) if came + missing else 1.0,
+            begun=float(came + missing),
+            failed=float(missing),
+            level=float(came / of_plan),
+        )
+        for place, (p95, came, missing, of_plan) in enumerate(
+            zip(_p95(traffic), arrived, lost, planned, strict=True)
+        )
+    ]
+
+
+def _lost(evidence: Evidence) -> Floats:
+    """Messages that never arrived, by second of the run; shape (`whole.seconds`,).
+
+    A gap that was filled later is late and not lost: its messages have their times. What a
+    subscription lacked when the load ended can be missing since any moment, so it is spread over
+    the time after the last action, or over the run.
+    """
+    whole, run = evidence.whole, evidence.run
+    missing = evidence.per_second(lambda each: each.count(MISSING), whole)
+    filled = evidence.per_second(lambda each: each.count(FILLED), whole)
+    lost, arrives_later = np.zeros(whole.seconds), 0.0
+    for second in reversed(range(whole.seconds)):
+        arrives_later += filled[second]
+        found = min(missing[second], arrives_later)
+        arrives_later -= found
+        lost[second] = missing[second] - found
+    lost += evidence.per_second(lambda each: each.count(TAIL_LOST), whole)
+    end = min(whole.seconds, math.floor(run.plan.seconds))
+    last = max(end - 1, 0)
+    at_end = float(sum(each.count(TAIL_LOST) for each in run.worker_seconds if each.second >= last))
+    if at_end:
+        lost[last:] -= evidence.per_second(lambda each: each.count(TAIL_LOST), whole)[last:]
+        since = math.ceil(max((event.at for event in run.events), default=0.0))
+        if since < end:
+            lost[since:end] += at_end / (end - since)
+    return lost
+
+
+def _connections(evidence: Evidence, start: int, end: int) -> list[Spell]:
+    """The fewest connections at the end of a second of each window.
+
+    Users leave when the load ends, which is before its last second is reported.
+    """
+    window = _window(start, end)
+    if window is None:
+        return []
+    held = evidence.total(CONNECTIONS, window)
+    if window.end >= evidence.run.plan.seconds:
+        held[-1] = held[-2]
+    level = _by_spell(held / _planned(evidence, window, np.min, CONNECTIONS)).min(axis=1)
+    return [
+        Spell(start + place * LENGTH, begun=float(fewest), level=float(fewest))
+        for place, fewest in enumerate(level)
+    ]
+
+
+def _planned(evidence: Evidence, window: Window, of: Callable[..., Any], gauge: str = "") -> Floats:
+    """The planned load by second, as a ratio of the highest constant one; shape (`seconds`,).
+
+    `of`: what becomes of the ratios of several populations, shape (populations,). `gauge`: only the
+    populations that have this gauge count. A load of nothing counts as 1: it explains no level.
+    """
+    run = evidence.run
+    having = {name for each in run.worker_seconds for name, gauges in each.gauges.items() if gauge in gauges}
+    populations = [each for each in run.plan.populations if each.name in having] or run.plan.populations
+    loads = [each.workload for each in populations]
+    at = [load.hold.level if load.hold else load.peak for load in loads]
+    middles = np.arange(window.start, window.end) + 0.5
+    ratios = [
+        [
+            min(1.0, load.level_at(middle) / level) if level else 1.0
+            for load, level in zip(loads, at, strict=True)
+        ]
+        for middle in middles
+    ]
+    planned = np.array([float(of(each)) for each in ratios])
+    return np.where(planned > 0, planned, 1.0)
+
+
+def sums(windows: Sequence[Spell]) -> tuple[float, float]:
+    """Failed operations, and all operations."""
+    return float(sum(spell.failed for spell in windows)), float(sum(spell.begun for spell in windows))
+
+
+def surely_too_many(windows: Sequence[Spell], share: float) -> bool:
+    """Did surely more than a share of the operations of some windows fail?"""
+    failed, begun = sums(windows)
+    return bool(is_surely_above(np.array([failed]), np.array([begun]), share)[0])
