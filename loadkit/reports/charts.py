@@ -371,7 +371,7 @@ def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
         up = np.bincount(seconds, [float(is_up) for _, is_up in made])
         probed = np.flatnonzero(number)
         shares = (up / np.maximum(number, 1))[probed].astype(np.float64)
-        lines.append((f"{name}: probes answered", probed + 0.5, shares))
+        lines.append((f"{name}: probes answered", probed.astype(np.float64) + 0.5, shares))
     return _lines(run, window, lines, Unit.RATIO, criterion)
 
 
