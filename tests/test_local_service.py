@@ -172,6 +172,25 @@ def test_the_same_key_of_another_tenant_is_another_key(client, admin, stranger):
     assert post(admin).json()["ids"] != post(stranger).json()["ids"]
 
 
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_page_of_events_is_json_whatever_their_names_are(client, admin, facts, is_wanted):
+    name = 'no "name" \\ of the service'
+    query(
+        facts,
+        """
+        INSERT INTO metric_events (id, tenant_id, name, value, time)
+            SELECT gen_random_uuid(), id, $1, 1, now() + interval '23 hours' FROM tenants WHERE name = 'acme'
+        """,
+        name,
+    )
+    try:
+        wanted = {"name": name} if is_wanted else {}
+        page = client.get("/api/v1/metrics/events", headers=admin, params=wanted).json()
+        assert page["events"][0]["name"] == name
+    finally:
+        query(facts, "DELETE FROM metric_events WHERE name = $1", name)
+
+
 def test_pages_of_events_follow_each_other_without_gap_or_repeat(client, admin, facts):
     since = datetime.now(UTC) - timedelta(days=10)
     until = since + timedelta(days=1)

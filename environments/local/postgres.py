@@ -47,7 +47,10 @@ _SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
     "track_io_timing": "on",
     "pg_stat_statements.track": "all",  # includes queries inside the service's functions
-    "autovacuum_naptime": "15s",
+    # Each table that it works on makes every connection plan its queries again.
+    "autovacuum_naptime": "60s",
+    "wal_init_zero": "off",  # a new file of the log need not be filled with zeros first
+    "update_process_title": "off",
     "log_min_messages": "warning",
     # The log goes to a file of the environment, for later diagnosis.
     "log_lock_waits": "on",

@@ -85,12 +85,13 @@ BEGIN
     RETURN api.store_events(tenant, run, NULL, session, moment, ids, names, times, vals);
 END $$;
 
+-- `name` is the event's name in JSON.
 CREATE OR REPLACE FUNCTION api.event_json(
     id uuid, tenant integer, session uuid, name text, value double precision, "time" timestamptz)
 RETURNS text LANGUAGE sql STABLE RETURN concat(
     '{"id":"', id, '","tenant_key":', tenant,
     ',"session_id":', CASE WHEN session IS NULL THEN 'null' ELSE concat('"', session, '"') END,
-    ',"name":', to_json(name), ',"value":', value, ',"time":', to_json("time"), '}');
+    ',"name":', name, ',"value":', value, ',"time":', to_json("time"), '}');
 
 -- A page of events, newest first; the cursor is the last row of the previous page. Two statements,
 -- because each uses another index. The keys of tenants are secrets of the service: a row's
@@ -100,10 +101,11 @@ CREATE OR REPLACE FUNCTION api.events(
 RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
     own text := set_config('app.tenant', tenant::text, true);
+    quoted text := to_json(wanted);  -- once, and not for each row
 BEGIN
     IF wanted IS NULL THEN
         RETURN (SELECT concat(
-                '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, e.name, e.value, e.time), ','), '],"next":',
+                '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, to_json(e.name)::text, e.value, e.time), ','), '],"next":',
                 CASE count(*) WHEN page THEN concat('"', extract(epoch FROM min(e.time)), '_', (array_agg(e.id))[page], '"')
                 ELSE 'null' END, '}')
             FROM (SELECT * FROM metric_events e
@@ -111,7 +113,7 @@ BEGIN
                 ORDER BY e.time DESC, e.id DESC LIMIT page) e);
     END IF;
     RETURN (SELECT concat(
-            '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, e.name, e.value, e.time), ','), '],"next":',
+            '{"events":[', string_agg(api.event_json(e.id, e.tenant_id, e.session_id, quoted, e.value, e.time), ','), '],"next":',
             CASE count(*) WHEN page THEN concat('"', extract(epoch FROM min(e.time)), '_', (array_agg(e.id))[page], '"')
             ELSE 'null' END, '}')
         FROM (SELECT * FROM metric_events e
@@ -151,10 +153,12 @@ BEGIN
             ',"unit":', coalesce(to_json(m.unit)::text, 'null'), ',"series":[', s.points, ']}')
         FROM widgets w JOIN dashboards d ON d.id = w.dashboard_id LEFT JOIN metrics m ON m.name = w.name,
         LATERAL (SELECT string_agg(concat(
-                '{"day":"', days.day, '","events":', coalesce(r.events, 0),
-                ',"mean":', coalesce((r.total / nullif(r.events, 0))::text, 'null'), '}'), ',' ORDER BY days.day) AS points
-            FROM (SELECT current_date - back AS day FROM generate_series(0, 29) back) days
-            LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day AND r.day > current_date - 30) s
+                '{"day":"', p.day, '","events":', coalesce(p.events, 0),
+                ',"mean":', coalesce((p.total / nullif(p.events, 0))::text, 'null'), '}'), ',') AS points
+            FROM (SELECT days.day, r.events, r.total
+                FROM (SELECT current_date - back AS day FROM generate_series(29, 0, -1) back) days
+                LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day AND r.day > current_date - 30
+                ORDER BY days.day) p) s
         WHERE w.id = wanted);
 END $$;
 
