@@ -30,6 +30,7 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import SliceTable
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
 from loadkit.recording.timing import (
     CONNECT,
     DELIVERY,
@@ -160,6 +161,11 @@ def test_tenants_are_kept_apart_only_where_somebody_looked():
     assert verdict(sentence, run_with()).status is UNKNOWN
     assert verdict(sentence, run_with({CHECKED: 100})).status is PASS
     assert verdict(sentence, run_with({CHECKED: 100, FOREIGN: 1})).status is FAIL
+
+
+def test_a_row_of_another_tenant_is_no_message_of_another_tenant():
+    found = run_with({CHECKED: 100, ROWS_CHECKED: 5, FOREIGN_ROWS: 1})
+    assert verdict("no message carries another tenant's data", found).status is PASS
 
 
 # --- latency

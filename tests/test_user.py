@@ -12,7 +12,9 @@ from loadkit.drivers.fake import Answer, FakeDriver
 from loadkit.drivers.http.client import HttpClient
 from loadkit.errors import ConfigurationError
 from loadkit.journey import journey
+from loadkit.recording.messages import CHECKED, FOREIGN
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.target import Account, Secret
 from loadkit.users.lifecycle import Lifecycle
@@ -687,3 +689,14 @@ def test_a_trace_of_the_journeys_own_is_kept():
     assert lines_of(only_request(meeting)[2])["traceparent"] == own
     (example,) = meeting.recorder.examples.drain()
     assert example.exchange.trace == "a" * 32
+
+
+def test_messages_and_rows_of_other_tenants_are_counted_apart():
+    async def use(user):
+        user.checks_tenants()
+        found = user.checks_tenants("rows")
+        found()
+        found()
+
+    counts = meet(use).recorder.counts
+    assert (counts[CHECKED], counts[FOREIGN], counts[ROWS_CHECKED], counts[FOREIGN_ROWS]) == (1, 0, 1, 2)

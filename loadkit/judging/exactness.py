@@ -5,7 +5,7 @@ from loadkit.judging.evidence import Case
 from loadkit.judging.finding import Finding
 from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
-from loadkit.recording.sql import ROWS_READ
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ
 from loadkit.verdict import Status
 
 __all__ = ["find_exact", "if_as_planned"]
@@ -21,9 +21,12 @@ def find_exact(case: Case) -> Finding:
     found, done, due = (evidence.count(each) for each in (name, compared(name), to_compare(name)))
     if name == OTHERS_DATA:
         # Journeys look at messages and rows themselves; without one that looks, none was compared.
-        others = evidence.count(MESSAGES_RECEIVED) + evidence.count(ROWS_READ)
-        found, due = found + evidence.count(FOREIGN), due + others
-        done += others if evidence.count(CHECKED) else 0
+        for received, checked, foreign in (
+            (MESSAGES_RECEIVED, CHECKED, FOREIGN),
+            (ROWS_READ, ROWS_CHECKED, FOREIGN_ROWS),
+        ):
+            found, due = found + evidence.count(foreign), due + evidence.count(received)
+            done += evidence.count(received) if evidence.count(checked) else 0
     remark = f": {words}" if (words := evidence.remark(name)) else ""
     details = {"found": found, "compared": done, "to_compare": due}
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)

@@ -6,10 +6,12 @@ The counts are per second and population. The gauges are of each worker's pool, 
 __all__ = [
     "ACQUISITIONS",
     "CONNECTIONS_LOST",
+    "FOREIGN_ROWS",
     "POOL_IN_USE",
     "POOL_SIZE",
     "POOL_WAITING",
     "RETRIES",
+    "ROWS_CHECKED",
     "ROWS_READ",
     "ROWS_WRITTEN",
     "WAITS",
@@ -25,6 +27,9 @@ CONNECTIONS_LOST = "database connections lost"
 RETRIES = "database retries"
 """Repeated attempts of queries. All attempts of a query are one operation."""
 ROWS_READ = "rows read"
+ROWS_CHECKED = "users that check the tenants of rows"
+"""Users that look at each row whether it belongs to another tenant."""
+FOREIGN_ROWS = "rows of other tenants"
 ROWS_WRITTEN = "rows written"
 """As the server reported them: inserted, updated, deleted or copied."""
 

@@ -4,7 +4,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from loadkit.clock import Clock
 from loadkit.drivers.base import Driver
@@ -14,6 +14,7 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording.deliveries import Deliveries
 from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
 from loadkit.recording.timing import DELIVERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
@@ -230,13 +231,14 @@ class User:
         if meter.is_recorded:
             self._deliveries.received(key, meter.now(), record)
 
-    def checks_tenants(self) -> Callable[[], None]:
-        """Say that the user looks at all that it receives whether it belongs to its tenant.
+    def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[[], None]:
+        """Say that the user looks at all messages, or rows, whether they belong to its tenant.
 
-        Call the result for each message that belongs to another tenant.
+        Call the result for each one that belongs to another tenant.
         """
-        self.meter.count(CHECKED)
-        return lambda: self.meter.count(FOREIGN)
+        checked, foreign = (CHECKED, FOREIGN) if of == "messages" else (ROWS_CHECKED, FOREIGN_ROWS)
+        self.meter.count(checked)
+        return lambda: self.meter.count(foreign)
 
     def check(self, holds: bool, what: str) -> None:
         """If `holds` is False, record the last operation as failed: "check: `what`".

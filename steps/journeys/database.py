@@ -70,6 +70,6 @@ async def tenant_of(user: User) -> int:
         user.db.tenant = str(tenant)
         widgets = await user.db.fetch("SELECT id FROM widgets ORDER BY id", label="widgets", record=False)
         user.state["widget_ids"] = tuple(each["id"] for each in widgets)
-        user.state["foreign"] = user.checks_tenants()
+        user.state["foreign"] = user.checks_tenants("rows")
         user.state["tenant_id"] = tenant
     return int(user.state["tenant_id"])

@@ -17,7 +17,7 @@ from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS
 
-__all__ = ["connect", "edit", "follow", "follow_dashboard", "publish"]
+__all__ = ["connect", "edit", "follow", "follow_dashboard", "publish", "reader"]
 
 TOPICS = 4
 """Topics of live metrics. Each connection follows one, so a message reaches a quarter of them: see
@@ -42,7 +42,7 @@ async def follow_dashboard(user: User) -> None:
 
 
 async def _follow(user: User, topic: str) -> None:
-    read = _reader(user, f"/api/v1/stream {topic}")
+    read = reader(user, f"/api/v1/stream {topic}")
     if topic == "dashboard":
         read = _noting(user, read)
 
@@ -112,7 +112,7 @@ async def edit(user: User, members: str = "5") -> None:
     """Edit a dashboard with others: see their edits at once, and the same dashboard in the end."""
     dashboard = user.number // int(members)
     document: dict[str, tuple[int, Any]] = {}
-    read = _reader(user, f"/api/v1/collab {dashboard}")
+    read = reader(user, f"/api/v1/collab {dashboard}")
     tell = user.state.get("tell")
     if tell is None and user.meter.is_recorded:
         tell = user.state["tell"] = user.shares_state(f"dashboard {dashboard}")
@@ -172,7 +172,7 @@ async def connect(user: User, path: str, label: str) -> WebSocket:
     return await user.ws.connect(path, label=label)
 
 
-def _reader(user: User, what: str) -> Reader:
+def reader(user: User, what: str) -> Reader:
     """What reads the messages of one user: see `_stream_of`. It also looks whose they are."""
     found: Reader | None = user.state.get(what)
     if found is None:
