@@ -51,7 +51,7 @@ def test_a_small_load_has_60_users_in_a_hurry_and_then_one():
     assert levels(small) == [[60, 60, 1, 1]]
     assert 60 / small.workload.think.mean == pytest.approx(900)
     assert not small.disturbs
-    assert [phase.end - phase.start for phase in small.workload.phases()] == pytest.approx([2.5, 1.2])
+    assert [phase.end - phase.start for phase in small.workload.phases()] == pytest.approx([4.0, 1.2])
 
 
 @pytest.mark.parametrize(
@@ -162,19 +162,19 @@ def test_the_processor_time_of_an_operation_is_the_difference_of_the_two_levels(
     small = small_load.small_plan(USERS, 2.0)
     done = run_of([], small, worker_seconds=worker_seconds_of(5, sent=100))
     # Two processors are watched every tenth of a second. The postgres takes 0.3 of one with the
-    # load, and 0.1 after 2.5 s. One second has 100 operations, and the others have none.
-    done = replace(done, worker_seconds=done.worker_seconds[:2], started=1000.0)
+    # load, and 0.1 after 4 s. Each of the four seconds before has 100 operations.
+    done = replace(done, worker_seconds=done.worker_seconds[:4], started=1000.0)
 
     def at(moment: float) -> Snapshot:
-        postgres = 0.3 * min(moment, 2.5) + 0.1 * max(moment - 2.5, 0)
+        postgres = 0.3 * min(moment, 4) + 0.1 * max(moment - 4, 0)
         processes = {77: Process(77, 1, 1, "postgres", postgres)}
         return Snapshot(1000.0 + moment, postgres, 0.0, 0.0, 0.0, processes, cores=2)
 
     found = small_load.capacity_from(
-        USERS, done, [at(tenth / 10) for tenth in range(-5, 45)], {77: "postgres"}
+        USERS, done, [at(tenth / 10) for tenth in range(-5, 55)], {77: "postgres"}
     )
-    assert found.rate == pytest.approx(100 * 1.5 / 2)  # 150 operations in the two seconds from 0.5 s on
-    assert found.costs["postgres"] == pytest.approx(0.2 / 75)
+    assert found.rate == pytest.approx(100)
+    assert found.costs["postgres"] == pytest.approx(0.2 / 100)
     assert found.at_rest == pytest.approx(0.1)
     assert (found.level, found.is_here) == (60, True)
 

@@ -53,7 +53,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     command.epilog = (
         "Without --env, the command increases the rate until the load generator is overloaded: at most eleven "
-        "levels, about half a minute in all. With --env, it puts on one small load and takes about ten seconds."
+        "levels, about half a minute in all. With --env, it puts on one small load and takes about twelve seconds."
     )
     command.add_argument(
         "--workers",
