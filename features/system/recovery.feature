@@ -16,24 +16,24 @@ Feature: The service gets over what hits it
 
   @SYS-3 @disturbing
   Scenario: An instance dies while people work, watch and store
-    Given 300 metric inserts per second
+    Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 3 minutes
-    And 100 concurrent users of the API
-    And 200 WebSocket connections subscribed to live metrics
     And 1000 messages are delivered per second
+    And 100 concurrent users of the API
+    And 300 metric inserts per second
     When an instance is killed after 1 minute
     Then the service recovers within 30 seconds
     And the "InstanceDown" alert fires within 30 seconds
 
   @SYS-3 @disturbing
   Scenario: The database restarts while people work, watch, store and query
-    Given 300 metric inserts per second
+    Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 3 minutes
-    And 100 concurrent users of the API
-    And 200 WebSocket connections subscribed to live metrics
     And 1000 messages are delivered per second
+    And 100 concurrent users of the API
+    And 300 metric inserts per second
     And 20 analysts querying 100,000 records
     When the database is restarted after 1 minute
     Then the service recovers within 30 seconds
