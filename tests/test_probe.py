@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from websockets.asyncio.server import serve
 
-from loadkit.engine.uptime import INTERVAL, Probes, probes_of, require_answer
+from loadkit.engine.uptime import INTERVAL, Probes, probes_of, require_answer, require_up
 from loadkit.errors import UnreachableError
 from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
 from loadkit.target import Address, Target
@@ -43,22 +43,32 @@ def serving(handler):
 
 
 class FakeProbe:
-    """Answers each call as its turn says: at once, never, or by an error."""
+    """Answers each call as its turn says, then as up; None: only after a later call has come."""
 
     def __init__(self, *answers):
         self._answers = iter(answers)
+        self._is_asked_again = asyncio.Event()
         self.is_closed = False
 
     async def is_up(self):
         answer = next(self._answers, UP)
         if answer is None:
-            await asyncio.Event().wait()
+            await self._is_asked_again.wait()
+            return UP
+        self._is_asked_again.set()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     async def close(self):
         self.is_closed = True
+
+
+class SilentProbe(FakeProbe):
+    """Never answers."""
+
+    async def is_up(self):
+        await asyncio.Event().wait()
 
 
 def probed(makers, protocol=HTTP, count=2):
@@ -93,11 +103,15 @@ def test_without_an_address_nobody_is_asked():
 
 
 def test_a_probe_is_sent_when_it_is_due_though_the_one_before_has_no_answer():
-    probe = FakeProbe(None, UP, OSError("refused"), DOWN)
-    found = probed({HTTP: lambda: probe}, count=5)
-    assert [is_up for _, is_up in found[:5]] == [DOWN, UP, DOWN, DOWN, UP]
+    probe = FakeProbe(None, OSError("refused"), DOWN)
+    found = probed({HTTP: lambda: probe}, count=4)
+    assert [is_up for _, is_up in found[:4]] == [UP, DOWN, DOWN, UP]
     assert [due for due, _ in found] == sorted(due for due, _ in found)
     assert probe.is_closed
+
+
+def test_a_probe_without_an_answer_is_down_after_its_time():
+    assert {is_up for _, is_up in probed({HTTP: SilentProbe}, count=1)} == {DOWN}
 
 
 def test_only_protocols_that_the_run_uses_are_probed():
@@ -145,6 +159,14 @@ def test_a_handshake_that_is_accepted_is_up():
 def test_a_database_that_does_not_answer_is_down():
     target = Target("t", "http://h", database=Address("postgresql://u:p@127.0.0.1:1/d"))
     assert {up for _, up in probed(probes_of(target, ("db",)), DATABASE)} == {DOWN}
+
+
+def test_a_protocol_that_is_down_before_the_load_is_refused_with_the_key_to_check():
+    with service(always_says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as base:
+        target = Target("t", base, websocket_ready="/wrong")
+        with pytest.raises(UnreachableError, match="check the key websocket_ready of the environment file"):
+            require_up(probes_of(target, ("ws",)))
+    require_up({HTTP: FakeProbe})
 
 
 def test_any_answer_will_do_where_there_is_no_readiness_address():

@@ -171,6 +171,29 @@ def test_each_slow_kind_is_told_the_slowest_first():
     )
 
 
+@pytest.mark.parametrize("words", ["messages were late", "connections were too few", "queries were slow"])
+def test_slow_spells_of_a_kind_that_come_again_and_again_fail(words):
+    often = [second for start in range(110, 310, 40) for second in range(start, start + 10)]
+    found = judge(WITHIN_30, mixed(seconds=310, **TROUBLES[words](often)))
+    assert found.status is FAIL
+    assert "10 of 48 five-second windows after the recovery" in found.reason
+
+
+@pytest.mark.parametrize("words", ["messages were lost", "queries failed"])
+def test_failures_of_a_kind_that_come_again_and_again_fail_by_their_share_of_all(words):
+    often = [second for start in range(105, 310, 40) for second in range(start, start + 5)]
+    found = judge(WITHIN_30, mixed(seconds=310, **TROUBLES[words](often)))
+    assert found.status is FAIL
+    assert f"of all {words.split()[0]} after the recovery" in found.reason
+
+
+def test_a_kind_that_fails_by_a_relapse_decides_though_another_was_slower():
+    found = verdict(late=range(70, 92), failing_queries=range(120, 150))
+    assert (found.status, found.measured) == (FAIL, 25.0)
+    assert found.details["decided_by"] == "queries"
+    assert "messages were late until 25 s after it" in found.reason
+
+
 def test_a_kind_that_never_recovers_fails_with_its_own_figures():
     found = verdict(late=range(70, SECONDS))
     assert (found.status, found.measured) == (FAIL, None)

@@ -20,7 +20,7 @@ from loadkit.engine.progress import Progress
 from loadkit.engine.relays import relayed
 from loadkit.engine.service_clock import clock_facts, service_offset
 from loadkit.engine.trial import try_journeys
-from loadkit.engine.uptime import Probes, probes_of, require_answer
+from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
 from loadkit.recording.examples import select
@@ -100,6 +100,8 @@ def run(
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         parts = _prepare(plan, target, root, executor, count)
+        to_probe = probes_of(target, parts.uses)
+        require_up(to_probe)
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
@@ -114,7 +116,7 @@ def run(
         with (
             monitor.interruptible(),
             ActionScheduler(plan, actor, started) as scheduler,
-            Probes(probes_of(target, parts.uses), started) as probes,
+            Probes(to_probe, started) as probes,
             MachineWatcher(target) as watcher,
         ):
             futures = [

@@ -18,14 +18,23 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from loadkit.drivers.tls import context_of
 from loadkit.errors import UnreachableError
-from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
+from loadkit.recording.run import DATABASE, HTTP, PROBED_AT, WEBSOCKET
 from loadkit.target import Address, Target
 
-__all__ = ["INTERVAL", "Probe", "Probes", "http_connection", "probes_of", "request_path", "require_answer"]
+__all__ = [
+    "INTERVAL",
+    "Probe",
+    "Probes",
+    "http_connection",
+    "probes_of",
+    "request_path",
+    "require_answer",
+    "require_up",
+]
 
 INTERVAL = 0.05
 """Seconds between two probes of a protocol."""
-TIMEOUT = 1.0
+_TIMEOUT = 1.0
 """Seconds after which a probe counts as not answered."""
 _LOOK = 0.1
 """Seconds after which the probes look whether the run is over."""
@@ -103,7 +112,7 @@ class _HttpProbe:
 
         self._url = target.base + target.ready
         # The proxies of the machine's environment have no part in what is measured.
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=context_of(target))
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=context_of(target))
         self._error = httpx.HTTPError
 
     async def is_up(self) -> bool:
@@ -134,7 +143,7 @@ class _WebSocketProbe:
     async def is_up(self) -> bool:
         try:
             connection = await self._connect(
-                self._url, ssl=self._tls, proxy=None, open_timeout=None, close_timeout=TIMEOUT
+                self._url, ssl=self._tls, proxy=None, open_timeout=None, close_timeout=_TIMEOUT
             )
         except self._refused as refusal:
             return refusal.response.status_code in _ASKS_FOR_CREDENTIALS
@@ -201,6 +210,32 @@ def probes_of(target: Target, uses: Collection[str]) -> dict[str, Callable[[], P
     return found
 
 
+def require_up(probes: Mapping[str, Callable[[], Probe]]) -> None:
+    """Probe each protocol once, before the load: a wrong path would be down all the time.
+
+    Raises:
+        UnreachableError: one is not up.
+
+    """
+    for name, make in probes.items():
+        if not asyncio.run(_asked_once(make)):
+            raise UnreachableError(
+                f"{name} does not answer a probe before the load; check the key {PROBED_AT[name]} of the "
+                "environment file"
+            )
+
+
+async def _asked_once(make: Callable[[], Probe]) -> bool:
+    probe = make()
+    try:
+        async with asyncio.timeout(_FIRST_TIMEOUT):
+            return await probe.is_up()
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        await probe.close()
+
+
 class Probes:
     """Probes each protocol twenty times a second while open.
 
@@ -253,7 +288,7 @@ class Probes:
 
     async def _ask(self, name: str, probe: Probe, due: float) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(_TIMEOUT):
                 is_up = await probe.is_up()
         except (OSError, TimeoutError):
             is_up = False

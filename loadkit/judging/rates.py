@@ -27,7 +27,7 @@ from loadkit.judging.statistics import (
     mean_of_seconds,
 )
 from loadkit.recording.histogram import FAILED, lower_edges
-from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
+from loadkit.recording.run import DATABASE, HTTP, PROBED_AT, WEBSOCKET
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, RECORD, REQUEST
 from loadkit.recording.traffic import Traffic
@@ -116,10 +116,9 @@ def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> F
     down = np.array([not up for _, up in inside], np.int64)
     attempts = np.bincount(seconds, minlength=window.seconds)
     if not len(probes):
-        setting = {HTTP: "ready", WEBSOCKET: "websocket_ready", DATABASE: "[database] dsn"}[name]
         return Finding(
             Status.INCONCLUSIVE,
-            f"no probe of {name} was made; the key {setting} of the environment file tells what to probe",
+            f"no probe of {name} was made; the key {PROBED_AT[name]} of the environment file tells what to probe",
         )
     if np.count_nonzero(attempts) < _PROBED * window.seconds:
         return Finding(

@@ -17,10 +17,12 @@ from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
-__all__ = ["DATABASE", "HTTP", "WEBSOCKET", "Event", "Run"]
+__all__ = ["DATABASE", "HTTP", "PROBED_AT", "WEBSOCKET", "Event", "Run"]
 
 HTTP, WEBSOCKET, DATABASE = "HTTP", "WebSocket", "the database"
 """The protocols that are probed."""
+PROBED_AT = {HTTP: "ready", WEBSOCKET: "websocket_ready", DATABASE: "[database] dsn"}
+"""The key of the environment file that tells what to probe, by protocol."""
 
 
 @dataclass(frozen=True, slots=True)

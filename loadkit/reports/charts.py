@@ -370,8 +370,8 @@ def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
         number = np.bincount(seconds)
         up = np.bincount(seconds, [float(is_up) for _, is_up in made])
         probed = np.flatnonzero(number)
-        shares = (up / np.maximum(number, 1))[probed].astype(np.float64)
-        lines.append((f"{name}: probes answered", probed.astype(np.float64) + 0.5, shares))
+        answered = (up[probed] / number[probed]).astype(np.float64)
+        lines.append((f"{name}: probes answered", (probed + 0.5).astype(np.float64), answered))
     return _lines(run, window, lines, Unit.RATIO, criterion)
 
 
