@@ -72,7 +72,12 @@ class ClosedLoad:
     async def _live(self, life: Lifecycle, journey: Journey, present: Sequence[Stay], origin: float) -> None:
         pacer, recorder, user = self._context.pacer, self._recorder, life.user
         clock = self._context.clock
-        preparing = asyncio.create_task(self._prepare(life, origin, present[0].join))
+        # Where there is nothing to prepare, a task that has ended would stay as long as the user.
+        preparing = (
+            None
+            if self._arrive is None
+            else asyncio.create_task(self._prepare(life, self._arrive, origin, present[0].join))
+        )
         try:
             for stay in present:
                 join, leave = origin + stay.join, origin + stay.leave
@@ -81,7 +86,8 @@ class ClosedLoad:
                 # A user that cannot log in counts as held, and waits: the service prevents its
                 # work.
                 leaving = pacer.until(leave)
-                await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
+                if preparing is not None:
+                    await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
                 if not leaving.done():
                     user.meter.start(join, leave)
                     with contextlib.suppress(UserFinished):
@@ -89,15 +95,15 @@ class ClosedLoad:
                     await leaving
                 recorder.left(leave)
         finally:
-            preparing.cancel()
+            if preparing is not None:
+                preparing.cancel()
             user.close()
 
-    async def _prepare(self, life: Lifecycle, origin: float, join: float) -> None:
-        if self._arrive is not None:
-            if join > _HEAD_START:
-                await self._context.pacer.until(origin + join - _HEAD_START)
-            async with self._arrival_slots:
-                await life.arrive(self._arrive)
+    async def _prepare(self, life: Lifecycle, arrive: Arrive, origin: float, join: float) -> None:
+        if join > _HEAD_START:
+            await self._context.pacer.until(origin + join - _HEAD_START)
+        async with self._arrival_slots:
+            await life.arrive(arrive)
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""
