@@ -136,7 +136,7 @@ def received(*bodies, encoding="", **how):
     """The recorder of a user of acme who received some bodies."""
     recorder = Recorder(0, 0.0).population("users")
     clock = type("Clock", (), {"now": staticmethod(lambda: 0.0)})
-    meter = Meter(recorder, clock, None, think=Think(0, 0), choices=None, timeout=1.0, tenant="acme")
+    meter = Meter(recorder, clock, None, think=Think(0, 0), seed="1", timeout=1.0, tenant="acme")
     meter.start(0.0, float("inf"))
     client = HttpClient(meter, Service(*bodies, encoding=encoding))
 

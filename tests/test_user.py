@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 
 import pytest
 
@@ -700,3 +701,13 @@ def test_messages_and_rows_of_other_tenants_are_counted_apart():
 
     counts = meet(use).recorder.counts
     assert (counts[CHECKED], counts[FOREIGN], counts[ROWS_CHECKED], counts[FOREIGN_ROWS]) == (1, 0, 1, 2)
+
+
+def test_a_users_choices_follow_from_the_seed_and_its_number_and_cost_nothing_before_the_first():
+    async def use(user):
+        assert user.meter._random is None
+        expected = random.Random("1:3")
+        assert [user.random.random() for _ in range(3)] == [expected.random() for _ in range(3)]
+        assert user.meter.think_seconds() == pytest.approx(1 + expected.random())
+
+    meet(use, think=Think(1.0, 2.0))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CONT, PONG, TEXT, Frame, Opcode
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Protocol
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
@@ -25,10 +25,10 @@ def core_of(*, is_compressed: bool, limits=(LIMIT, FRAGMENT_LIMIT)) -> ClientPro
     return core
 
 
-def ending_of(core: ClientProtocol) -> tuple:
+def ending_of(core: Protocol, sent: list[bytes]) -> tuple:
     """What the two ends know of the connection's end, and the frames that were sent."""
     peer = ServerProtocol(state=OPEN)
-    for data in core.data_to_send():
+    for data in [*sent, *core.data_to_send()]:
         if data:
             peer.receive_data(data)
     sent = [(frame.opcode, bytes(frame.data)) for frame in peer.events_received()]
@@ -57,28 +57,32 @@ def by_the_core_alone(stream: bytes, *, is_compressed: bool, has_ended: bool, cl
                         core.parser_exc, is_refused = error, True
     if has_ended:
         core.receive_eof()
-    return events, *ending_of(core)
+    return events, *ending_of(core, [])
 
 
 def by_the_fast_path(
     chunks: list[bytes], *, is_compressed: bool, has_ended: bool, closes_at: int | None
 ) -> tuple:
-    core, events = core_of(is_compressed=is_compressed), []
+    events, sent = [], []
     reader = FrameReader(
-        core,
+        (LIMIT, FRAGMENT_LIMIT),
         lambda message, size: events.append((message, size)),
         lambda data: events.append(("pong", data)),
+        core_of(is_compressed=True) if is_compressed else None,
     )
     at = messages = 0
     for chunk in chunks:
-        if at == closes_at and core.state is OPEN:
-            core.send_close(1000)
+        if at == closes_at and reader.needed().state is OPEN:
+            reader.needed().send_close(1000)
         messages += reader.feed(chunk)
+        if reader.core is not None:
+            sent += reader.core.data_to_send()
+            reader.rest()
         at += len(chunk)
     if has_ended:
         reader.end()
     assert messages == sum(event[0] != "pong" or isinstance(event[1], int) for event in events)
-    return events, *ending_of(core)
+    return events, *ending_of(reader.needed(), sent)
 
 
 def frame(first: int, payload: bytes, *, is_masked: bool = False, width: int = 0) -> bytes:
@@ -182,10 +186,26 @@ def test_whole_frames_never_reach_the_core(frames):
     core = core_of(is_compressed=False)
     fed = []
     core.receive_data = fed.append
-    reader = FrameReader(core, lambda message, size: None, lambda data: None)
+    reader = FrameReader((LIMIT, FRAGMENT_LIMIT), lambda message, size: None, lambda data: None, core)
     for data in frames:
         reader.feed(data)
     assert fed == []
+
+
+def test_a_core_is_kept_only_while_it_remembers_something():
+    reader = FrameReader((LIMIT, FRAGMENT_LIMIT), lambda message, size: None, lambda data: None)
+    remembers = {
+        frame(0x8A, b"pong"): False,
+        frame(0x89, b"ping"): False,
+        frame(0x01, b"begin"): True,
+        frame(0x89, b"between"): True,
+        frame(0x80, b"end"): False,
+        frame(0x88, b""): True,
+    }
+    for data, is_kept in remembers.items():
+        reader.feed(data)
+        reader.rest()
+        assert (reader.core is not None) is is_kept, data
 
 
 @given(st.integers(127, 255))

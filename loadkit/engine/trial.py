@@ -135,7 +135,7 @@ async def _try(life: Lifecycle, journey: Journey, arrive: Arrive | None, target:
         await asyncio.wait((trial,))
         return
     trial.result()
-    for mistake in life.mistakes:
+    for mistake in life.mistakes or ():
         raise ConfigurationError(f"{mistake} (found in one trial before the load)")
 
 

@@ -111,8 +111,7 @@ class ClosedLoad:
     async def _occupy(self, seat: _Seat, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
         """Have users in a seat while the plan says so."""
         recorder, pacer = self._recorder, self._context.pacer
-        preparing = asyncio.create_task(self._prepare(life, origin, present[0].join))
-        lengths = random.Random(f"{self._context.plan.seed}:sessions:{life.user.number}")
+        preparing = self._preparing(life, origin, present[0].join)
         earlier = 0
         try:
             for stay in present:
@@ -123,10 +122,13 @@ class ClosedLoad:
                 # work.
                 leaving = pacer.until(leave)
                 while not leaving.done():
-                    await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
+                    if preparing is not None:
+                        await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
                     if leaving.done():
                         break
-                    end = self._end_of_session(begin, lengths)
+                    if earlier:  # it begins when it has logged in
+                        begin = self._context.clock.now()
+                    end = self._end_of_session(seat, earlier, begin)
                     life.user.meter.start(begin, min(end, leave))
                     with contextlib.suppress(UserFinished):
                         await life.follow(self._journeys[seat.entry])
@@ -137,29 +139,37 @@ class ClosedLoad:
                     life.user.close()
                     earlier += 1
                     life = self._life(seat, earlier)
-                    preparing = asyncio.create_task(self._prepare(life, origin, 0.0))
-                    await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
-                    begin = self._context.clock.now()
+                    preparing = self._preparing(life, origin, 0.0)
                 recorder.left(leave)
         finally:
-            preparing.cancel()
+            if preparing is not None:
+                preparing.cancel()
             life.user.close()
 
-    def _end_of_session(self, begin: float, lengths: random.Random) -> float:
+    def _preparing(self, life: Lifecycle, origin: float, join: float) -> asyncio.Task[None] | None:
+        """The task of a user's preparation.
+
+        None if there is nothing to prepare: a task that has ended would stay as long as the user.
+        """
+        if self._arrive is None:
+            return None
+        return asyncio.create_task(self._prepare(life, self._arrive, origin, join))
+
+    def _end_of_session(self, seat: _Seat, earlier: int, begin: float) -> float:
         """When the session of a user ends that begins now; infinite if the plan states no sessions."""
         session = self._population.workload.session
         if session is None:
             return math.inf
-        seconds = session.draw(lengths)
+        number = self._before.users + seat.number
+        seconds = session.draw(random.Random(f"{self._context.plan.seed}:session:{number}:{earlier}"))
         self._recorder.drawn[sessions_of(self._population.name)].append(seconds)
         return begin + seconds
 
-    async def _prepare(self, life: Lifecycle, origin: float, join: float) -> None:
-        if self._arrive is not None:
-            if join > _HEAD_START:
-                await self._context.pacer.until(origin + join - _HEAD_START)
-            async with self._arrival_slots:
-                await life.arrive(self._arrive)
+    async def _prepare(self, life: Lifecycle, arrive: Arrive, origin: float, join: float) -> None:
+        if join > _HEAD_START:
+            await self._context.pacer.until(origin + join - _HEAD_START)
+        async with self._arrival_slots:
+            await life.arrive(arrive)
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""

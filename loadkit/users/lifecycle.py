@@ -41,8 +41,8 @@ class Lifecycle:
 
         """
         self.user = user
-        self.mistakes: set[str] = set()
-        """The errors in the code of its journeys that the user has met."""
+        self.mistakes: set[str] | None = None
+        """The errors in the code of its journeys that the user has met; None for none."""
         self._is_new = True
         self._pacer = pacer
         self._pace = pace
@@ -158,6 +158,8 @@ class Lifecycle:
     def _blame(self, what: str, code: Callable[..., Any], error: Exception) -> None:
         """Count an error in the author's code. It is no failed operation of the service."""
         sentence = f"{what} itself failed: {located(error, _folder_of(code))}"
+        if self.mistakes is None:
+            self.mistakes = set()
         self.user.meter.recorder.journey_failed(sentence, self.mistakes)
 
     async def _recover(self) -> None:

@@ -43,6 +43,7 @@ class Meter:
         "_pacer",
         "_queue",
         "_random",
+        "_seed",
         "_think",
         "_think_times",
         "began",
@@ -77,7 +78,7 @@ class Meter:
         pacer: Pacer,
         *,
         think: Think,
-        choices: random.Random,
+        seed: str,
         timeout: float,
         run_id: str = "",
         tenant: str = "",
@@ -93,7 +94,9 @@ class Meter:
         self._pacer = pacer
         self._think = think
         self._think_times = recorder.drawn[think_times_of(recorder.name)]
-        self._random = choices
+        self._seed = seed
+        self._random: random.Random | None = None
+        """None until it is used: it takes 3 KB, and users who hold a connection never use it."""
         self._queue: ArrivalQueue | None = None
         self.is_open = self.is_recorded = self.is_cut = False
         self.has_thought = True
@@ -114,6 +117,13 @@ class Meter:
         """What its client keeps of the pending operation; None if that client keeps nothing."""
         self.describe: Callable[[Any], Exchange] | None = None
         """Puts an exchange into words; the client sets it."""
+
+    @property
+    def random(self) -> random.Random:
+        """The random generator of the user's think times and choices."""
+        if self._random is None:
+            self._random = random.Random(self._seed)
+        return self._random
 
     # --- for clients
 
@@ -321,11 +331,11 @@ class Meter:
         """A think time of the plan, without waiting; seconds."""
         think = self._think
         if think.distribution == "uniform":
-            seconds = think.low + (think.high - think.low) * self._random.random()
+            seconds = think.low + (think.high - think.low) * self.random.random()
         elif think.distribution == "lognormal":
-            seconds = think.lognormal.draw(self._random)
+            seconds = think.lognormal.draw(self.random)
         else:
-            seconds = self._random.expovariate(1.0 / think.mean) if think.mean else 0.0
+            seconds = self.random.expovariate(1.0 / think.mean) if think.mean else 0.0
         self._think_times.append(seconds)
         return seconds
 

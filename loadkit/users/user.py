@@ -117,8 +117,6 @@ class User:
         self.number = number
         """0, 1, 2 … over the whole run, across workers and populations."""
         self.region = entry.region
-        self.random = random.Random(f"{plan.seed}:{number}")
-        """For random choices of the journey; seeded with the plan's seed and the number."""
         self.run_id = context.run_id
         self.state: dict[str, Any] = {}
         """For data of the journey; kept as long as the user."""
@@ -134,7 +132,7 @@ class User:
             context.clock,
             context.pacer,
             think=population.workload.think,
-            choices=self.random,
+            seed=f"{plan.seed}:{number}",
             timeout=plan.timeout,
             run_id=context.run_id,
             tenant=account.tenant if account is not None else "",
@@ -159,6 +157,11 @@ class User:
             self.request, self.use_httpx, self.headers = http.request, http.use_httpx, http.headers
 
     # --- used by journeys
+
+    @property
+    def random(self) -> random.Random:
+        """For random choices of the journey; seeded with the plan's seed and the number."""
+        return self.meter.random
 
     @property
     def account(self) -> Account:

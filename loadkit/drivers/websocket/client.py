@@ -59,7 +59,7 @@ class WebSocketClient:
         """Sent with each handshake: `user.ws.headers["authorization"] = f"Bearer {token}"`."""
         self._meter = meter
         self._backend = backend
-        self._connections: set[Connection] = set()
+        self._connections: list[Connection] = []
         self._subscriptions: list[Subscription] = []
         """Those whose end has not been counted."""
 
@@ -133,8 +133,7 @@ class WebSocketClient:
                     meter.recorder.out_of_descriptors += failure.kind == "no socket"
                 raise ConnectFailed(failure.kind) from None
             operation.succeeded(connection.opened_at, connection.handshake_size)
-        self._connections = {each for each in self._connections if not each.is_lost}
-        self._connections.add(connection)
+        self._connections = [*(each for each in self._connections if not each.is_lost), connection]
         return WebSocket(meter, connection, label, self._backend.heads, self._subscriptions)
 
     async def stay(

@@ -11,9 +11,9 @@ from time import monotonic, time
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.network import kind_of
@@ -38,6 +38,9 @@ _FAILURES = {
 }
 """Outcomes by the close code with which the client failed the connection."""
 
+_NOTHING: "deque[Received]" = deque()
+"""The queue of each connection without waiting messages; nothing is added to it."""
+
 Received = tuple[str | bytes, float]
 """A message, and when its bytes arrived on the monotonic clock."""
 
@@ -59,7 +62,7 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_clock_offset",
         "_close_alarm",
-        "_core",
+        "_handshake",
         "_head",
         "_keepalive",
         "_loop",
@@ -83,6 +86,7 @@ class Connection(asyncio.Protocol):
         "is_paused",
         "opened_at",
         "queue",
+        "subprotocol",
     )
 
     _transport: asyncio.Transport
@@ -102,7 +106,8 @@ class Connection(asyncio.Protocol):
         """
         self._clock_offset = clock_offset
         self._loop = loop
-        self._core = core
+        self._handshake: ClientProtocol | None = core
+        """None after the handshake; what it keeps takes 2 KB."""
         self._record = record
         self._keepalive = keepalive
         self._on_lost = on_lost
@@ -118,8 +123,8 @@ class Connection(asyncio.Protocol):
         self._subscription: Subscription | None = None
         self._answer: Answer | None = None
         """What the journey awaits of what it sent."""
-        self.queue: deque[Received] = deque()
-        """Messages that wait for the journey."""
+        self.queue = _NOTHING
+        """Messages that wait for the journey. An own deque takes 0.6 KB, so it is made when needed."""
         self._waiter: asyncio.Future[None] | None = None
         """Woken by the next queued message, and by the end of the connection."""
         self._writers: asyncio.Future[None] | None = None
@@ -138,13 +143,10 @@ class Connection(asyncio.Protocol):
         """When the last bytes of the handshake arrived."""
         self.handshake_size = 0
         """Bytes of the service's part of it."""
+        self.subprotocol = ""
+        """The subprotocol that the service has chosen; "" for none."""
         self.ending: Ending | None = None
         """How it ended; None while it is open."""
-
-    @property
-    def subprotocol(self) -> str:
-        """The subprotocol that the service has chosen; "" for none."""
-        return self._core.subprotocol or ""
 
     @property
     def is_lost(self) -> bool:
@@ -163,8 +165,9 @@ class Connection(asyncio.Protocol):
         """
         alarm = self._loop.call_later(max(deadline - monotonic(), 0.0), self._refuse, "timeout")
         try:
-            self._core.send_request(request)
-            self._flush()
+            assert self._handshake is not None
+            self._handshake.send_request(request)
+            self._flush(self._handshake)
             await self._opened
         except BaseException:
             self.abort()
@@ -177,7 +180,7 @@ class Connection(asyncio.Protocol):
         assert self._reader is not None
         self._subscription = subscription
         subscription.pass_on_to(self._enqueue)
-        waiting, self.queue = self.queue, deque()
+        waiting, self.queue = self.queue, _NOTHING
         now = self._now
         for message, at in waiting:
             self._now = subscription.now = at
@@ -194,12 +197,15 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: bytes, *, is_text: bool) -> None:
         """Send a message, which may wait in the socket's buffer: see `taken`."""
-        if is_text:
-            self._core.send_text(message)
-        else:
-            self._core.send_binary(message)
-        self._flush()
+        self._send_frame(Opcode.TEXT if is_text else Opcode.BINARY, message)
         self._record.sent(len(message))
+
+    def _send_frame(self, opcode: Opcode, content: bytes) -> None:
+        """Send a whole frame that leaves the core as it is."""
+        reader = self._reader
+        assert reader is not None
+        extensions = None if reader.core is None else reader.core.extensions
+        self._transport.write(Frame(opcode, content).serialize(mask=True, extensions=extensions))
 
     async def ask(self, message: bytes, matches: Matches, deadline: float, *, is_text: bool) -> Answer:
         """Send a message, and wait for its answer, the end of the connection, or `deadline`.
@@ -268,14 +274,16 @@ class Connection(asyncio.Protocol):
 
     def drop_queue(self) -> None:
         """Drop the messages that wait for the journey."""
-        self.queue.clear()
+        self.queue = _NOTHING
         self._resume_reading()
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame, unless the connection has ended."""
         if self.ending is None:
-            self._core.send_close(code, reason)
-            self._flush()
+            assert self._reader is not None
+            core = self._reader.needed()
+            core.send_close(code, reason)
+            self._flush(core)
             self._end(OK, code, reason, monotonic())
             self._resume_reading()  # the answer comes behind messages that nobody awaits
 
@@ -330,9 +338,11 @@ class Connection(asyncio.Protocol):
             population.messages_received += messages
         if reader.has_acted:
             reader.has_acted = False
-            self._flush()
+            if reader.core is not None:
+                self._flush(reader.core)
             if reader.is_over:
                 self._end_by_the_service()
+            reader.rest()
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -365,7 +375,8 @@ class Connection(asyncio.Protocol):
         """Read the head of the answer; frames may follow it in the same bytes."""
         if self._opened.done():
             return  # it was refused
-        core = self._core
+        core = self._handshake
+        assert core is not None
         before = len(self._head)
         self._head += data
         end = self._head.find(_END_OF_HEAD)
@@ -373,7 +384,7 @@ class Connection(asyncio.Protocol):
         core.receive_data(data[:of_head])
         core.events_received()
         if core.state is State.OPEN:
-            reader = self._begin(before + of_head)
+            reader = self._begin(core, before + of_head)
             if of_head < len(data):
                 self._read(reader, data[of_head:])
         elif end >= 0 or core.handshake_exc is not None:
@@ -382,10 +393,13 @@ class Connection(asyncio.Protocol):
             code = int(status[1]) if status else 0
             self._refuse(f"status {code}" if code not in (0, 101) else "protocol")
 
-    def _begin(self, size: int) -> FrameReader:
-        self._head = b""
+    def _begin(self, core: ClientProtocol, size: int) -> FrameReader:
+        self._head, self._handshake = b"", None
         self.opened_at, self.handshake_size = self._now, size
-        self._reader = reader = FrameReader(self._core, self._enqueue, self._pong)
+        self.subprotocol = core.subprotocol or ""
+        limits = core.max_message_size, core.max_fragment_size
+        kept = core if core.extensions else None
+        self._reader = reader = FrameReader(limits, self._enqueue, self._pong, kept)
         self._record.opened(self._now)
         if self._keepalive.every != inf:
             # Connections that opened together do not ping together.
@@ -418,6 +432,8 @@ class Connection(asyncio.Protocol):
             return  # the journey gets it already
         if self.discards or (self.ending is not None and self.ending.kind == OK):
             return  # nobody awaits it
+        if self.queue is _NOTHING:
+            self.queue = deque()
         self.queue.append((message, self._now))
         if self._waiter is not None:
             _wake(self._waiter)
@@ -430,8 +446,8 @@ class Connection(asyncio.Protocol):
             self.is_paused = False
             self._transport.resume_reading()
 
-    def _flush(self) -> None:
-        for data in self._core.data_to_send():
+    def _flush(self, core: Protocol) -> None:
+        for data in core.data_to_send():
             if data:
                 self._transport.write(data)
             elif self._transport.can_write_eof():
@@ -456,8 +472,7 @@ class Connection(asyncio.Protocol):
         self._pings += 1
         self._ping = self._pings.to_bytes(4)
         self._pinged_at = now
-        self._core.send_ping(self._ping)
-        self._flush()
+        self._send_frame(Opcode.PING, self._ping)
         self._set_ping_alarm(self._keepalive.timeout)
 
     def _pong(self, payload: bytes) -> None:
@@ -473,7 +488,8 @@ class Connection(asyncio.Protocol):
 
     def _end_by_the_service(self) -> None:
         """Note what ended the connection; the generator's own close came before, if there was one."""
-        core = self._core
+        assert self._reader is not None
+        core = self._reader.needed()
         received, sent = core.close_rcvd, core.close_sent
         if core.parser_exc is not None and sent is not None and sent.code in _FAILURES:
             self._end(_FAILURES[CloseCode(sent.code)], sent.code, sent.reason, self._now)
@@ -500,7 +516,9 @@ class Connection(asyncio.Protocol):
 
     def _give_up(self) -> None:
         """Close the socket: the service did not within `CLOSE_SECONDS`."""
-        if self._core.close_rcvd is None and self.ending is not None and self.ending.kind == OK:
+        core = None if self._reader is None else self._reader.core
+        is_answered = core is not None and core.close_rcvd is not None
+        if not is_answered and self.ending is not None and self.ending.kind == OK:
             self._record.close_was_not_answered()
         self._transport.abort()
 

@@ -7,19 +7,27 @@ the start of a frame, and both see one state. A header that the core refuses goe
 
 Both together deliver the same events as the core alone, for any bytes and any split of them. A
 property test checks this.
+
+A core takes 2.5 KB with what it keeps of the handshake. One that is open, at the start of a message
+and without an extension knows nothing that a new one would not. So the reader has one only while it
+is needed.
 """
 
 from collections.abc import Callable
 
-from websockets.client import ClientProtocol
 from websockets.frames import CONT, PONG, TEXT, CloseCode, Frame
-from websockets.protocol import State
+from websockets.protocol import Protocol, Side, State
 
-__all__ = ["FrameReader"]
+__all__ = ["FrameReader", "Limits"]
+
+Limits = tuple[int | None, int | None]
+"""Bytes of a message and of a frame; None for no limit."""
 
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = (_WHOLE_TEXT, _WHOLE_BINARY)
 """The first byte of a data frame that is a whole message, uncompressed."""
+_PONG = 0x8A
+"""The first byte of a pong."""
 _OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 _SHORT = 4
 """Bytes of the longest header that is read at once."""
@@ -32,14 +40,15 @@ class FrameReader:
 
     __slots__ = (
         "_chunks",
-        "_core",
         "_have",
         "_is_plain",
         "_is_text",
+        "_limits",
         "_most",
         "_need",
         "_parts",
         "_pong",
+        "core",
         "has_acted",
         "is_over",
         "take",
@@ -47,26 +56,30 @@ class FrameReader:
 
     def __init__(
         self,
-        core: ClientProtocol,
+        limits: Limits,
         take: Callable[[str | bytes, int], None],
         pong: Callable[[bytes], None],
+        core: Protocol | None = None,
     ) -> None:
         """Begin after the handshake.
 
         Args:
-            core: the connection's protocol, which is open.
+            limits: bytes of a message and of a frame.
             take: called with each message, text or binary, and its size in bytes.
             pong: called with the payload of each pong.
+            core: the connection's protocol, which is open, if it has negotiated an extension.
 
         """
-        self._core = core
+        self.core = core
+        """None while it has nothing to remember: see `needed` and `rest`."""
+        self._limits = limits
         self.take = take
         self._pong = pong
-        self._chunks: list[bytes] = []
-        """The beginning of a frame whose rest has not arrived."""
+        self._chunks: list[bytes] | None = None
+        """The beginning of a frame whose rest has not arrived; None for none."""
         self._have = self._need = 0
-        self._parts: list[bytes | bytearray | memoryview] = []
-        """The fragments of the current message."""
+        self._parts: list[bytes | bytearray | memoryview] | None = None
+        """The fragments of the current message; None outside of one."""
         self._is_text = False
         self._is_plain = True
         """Does a frame begin next, outside a fragmented message, on a connection that is not over?"""
@@ -76,6 +89,24 @@ class FrameReader:
         """Did the core act, so that it may have something to send? Its owner resets this."""
         self.is_over = False
         """Did a close frame arrive, or did the connection fail? All further bytes are discarded."""
+
+    def needed(self) -> Protocol:
+        """The core, a new one if there is none."""
+        if self.core is None:
+            self.core = Protocol(Side.CLIENT, max_size=self._limits)
+        return self.core
+
+    def rest(self) -> None:
+        """Forget the core if a new one would know as much. What it had to send has been taken."""
+        core = self.core
+        if (
+            core is not None
+            and core.state is State.OPEN
+            and core.current_size is None
+            and not core.extensions
+            and core.parser_exc is None
+        ):
+            self.core = None
 
     def feed(self, data: bytes) -> int:
         """Read bytes as they arrived, and return the number of messages in them.
@@ -97,8 +128,13 @@ class FrameReader:
                 self.take(message, length)
                 return 1
         messages = self._read(data)
-        self._is_plain = not (self._chunks or self.is_over) and self._core.current_size is None
+        self._is_plain = not (self._chunks or self.is_over) and not self._is_in_message
         return messages
+
+    @property
+    def _is_in_message(self) -> bool:
+        """Has a fragmented message begun, and not ended?"""
+        return self.core is not None and self.core.current_size is not None
 
     def _read(self, data: bytes) -> int:
         if self.is_over:
@@ -109,11 +145,11 @@ class FrameReader:
             if self._have < self._need:
                 return 0
             data = b"".join(self._chunks)
-            self._chunks.clear()
-        core, take = self._core, self.take
+            self._chunks = None
+        take = self.take
         messages = at = 0
         end = len(data)
-        is_whole = core.current_size is None
+        is_whole = not self._is_in_message
         limit = self._most if is_whole else self._limit()
         while at < end:
             start = at + 2
@@ -151,40 +187,43 @@ class FrameReader:
                     message = payload
                 take(message, length)
                 messages += 1
+            elif first == _PONG and self.core is None and length < _SIXTEEN_BITS:
+                self._pong(data[start:stop])
             else:
                 messages += self._give(data[at:stop])
                 if self._has_ended():
                     return messages
                 limit = self._limit()
-                is_whole = core.current_size is None
+                is_whole = not self._is_in_message
             at = stop
         return messages
 
     def end(self) -> None:
         """Read the end of the stream; without a close frame before it, the connection failed."""
-        self._chunks.clear()
-        if self._core.state is not State.CLOSED:
-            self._core.receive_eof()
+        self._chunks = None
+        core = self.needed()
+        if core.state is not State.CLOSED:
+            core.receive_eof()
         self._acted()
 
     def _keep(self, data: bytes, at: int, need: int, messages: int) -> int:
         """Keep the beginning of a frame until `need` bytes of it have arrived."""
         rest = data[at:]
-        self._chunks.append(rest)
+        self._chunks = [rest]
         self._have, self._need = len(rest), need
         return messages
 
     def _limit(self) -> float:
         """The largest length of the next frame, in bytes."""
-        core = self._core
-        most = float("inf") if core.max_message_size is None else core.max_message_size
-        if core.current_size is not None:
-            most -= core.current_size
-        return most if core.max_fragment_size is None else min(most, core.max_fragment_size)
+        of_message, of_frame = self._limits
+        most = float("inf") if of_message is None else of_message
+        if self.core is not None and self.core.current_size is not None:
+            most -= self.core.current_size
+        return most if of_frame is None else min(most, of_frame)
 
     def _give(self, data: bytes) -> int:
         """Give a frame to the core, and return the number of messages that it completes: 0 or 1."""
-        core = self._core
+        core = self.needed()
         core.receive_data(data)
         self._acted()
         messages = 0
@@ -195,14 +234,16 @@ class FrameReader:
             elif frame.opcode <= 2:
                 if frame.opcode is not CONT:
                     self._is_text = frame.opcode is TEXT
+                if self._parts is None:
+                    self._parts = []
                 self._parts.append(frame.data)
                 if frame.fin:
                     messages += self._complete()
         return messages
 
     def _complete(self) -> int:
-        message = b"".join(self._parts)
-        self._parts.clear()
+        message = b"".join(self._parts or ())
+        self._parts = None
         if not self._is_text:
             self.take(message, len(message))
             return 1
@@ -216,8 +257,9 @@ class FrameReader:
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
         """Fail the connection (RFC 6455, 8.1). The core leaves text to its caller."""
-        self._core.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
-        self._core.parser_exc = error
+        core = self.needed()
+        core.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+        core.parser_exc = error
         self._acted()
 
     def _acted(self) -> None:
@@ -226,4 +268,5 @@ class FrameReader:
         self._is_plain = self._is_plain and not self.is_over
 
     def _has_ended(self) -> bool:
-        return self._core.close_rcvd is not None or self._core.parser_exc is not None
+        core = self.core
+        return core is not None and (core.close_rcvd is not None or core.parser_exc is not None)

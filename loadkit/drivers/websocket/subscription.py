@@ -102,7 +102,7 @@ class Subscription:
             earlier._is_settled = True  # noqa: SLF001  same class
         if heads is not None:
             heads.follow(meter.tenant, self._following, meter.timeout)
-        self._mistakes: set[str] = set()
+        self._mistakes: set[str] | None = None
         self._log: MessageLog | None = None
         """None until the user is recorded."""
         self._columns: list[float] = []
@@ -217,6 +217,8 @@ class Subscription:
         except TypeError:  # such as a partial function
             folder = Path()
         sentence = f"{READER} itself failed: {located(error, folder)}"
+        if self._mistakes is None:
+            self._mistakes = set()
         self._meter.recorder.journey_failed(sentence, self._mistakes)
 
 
