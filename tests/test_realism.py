@@ -13,6 +13,7 @@ import pytest
 from loadkit.analysis.distributions import distributions, is_realistic, tenant_sizes
 from loadkit.drivers.fake import Answer
 from loadkit.errors import PhraseError
+from loadkit.judging.evidence import Evidence
 from loadkit.planning.draft import Draft
 from loadkit.recording.draws import Popularity, think_times_of
 from loadkit.recording.slices import Kind, SliceTable
@@ -20,6 +21,8 @@ from loadkit.reports import distributions as report
 from loadkit.target import Account, Secret, Target
 from loadkit.users.popularity import place
 from loadkit.workload.workload import Lognormal, Model, Stage, Think
+from steps.suite.criteria_json import document
+from steps.suite.outcome import Outcome
 from tests.builders import plan_of as built_plan
 from tests.builders import run_of, samples_of
 from tests.virtual_time import plan_of, simulate
@@ -217,8 +220,25 @@ def test_the_report_shows_each_distribution_and_the_sizes_of_tenants() -> None:
     for words in ("sessions of the users (n =", "think times of the users (n =", "sizes of 3 tenants"):
         assert words in chart
     (sessions, think_times) = report.json_of(run)
-    assert sessions["what"], think_times["what"] == ("sessions of the users", "think times of the users")
+    whats = [each["what"] for each in (sessions, think_times)]
+    assert whats == ["sessions of the users", "think times of the users"]
     assert sessions["distance"] < sessions["allowed"]
+
+
+def test_the_results_file_has_each_distribution_and_the_sizes_of_tenants() -> None:
+    plan, simulation, _ = visits(session=Lognormal(20.0, 60.0), think=SKEWED)
+    run = run_like(plan, simulation)
+    (entry,) = document(Outcome((), "local", 0.0, 1.0, {"A": Evidence(run)})).runs
+    assert list(entry.distributions) == report.json_of(run)
+    assert entry.tenant_sizes is not None
+    assert set(entry.tenant_sizes["shares"]) == {"tenant-0", "tenant-1", "tenant-2"}
+    assert sum(entry.tenant_sizes["shares"].values()) == pytest.approx(1.0)
+
+
+def test_the_results_file_has_no_sizes_of_tenants_for_a_load_of_equal_people() -> None:
+    run = run_of([], built_plan(60))
+    (entry,) = document(Outcome((), "local", 0.0, 1.0, {"A": Evidence(run)})).runs
+    assert (entry.distributions, entry.tenant_sizes) == ((), None)
 
 
 def test_sizes_of_tenants_have_the_exponent_of_zipf_that_fits() -> None:

@@ -12,7 +12,7 @@ from loadkit.recording.run import Run
 from loadkit.reports.drawing import STROKES, drawn, figure_of, head
 from loadkit.units import format_ratio, format_seconds
 
-__all__ = ["chart", "json_of", "lines"]
+__all__ = ["chart", "json_of", "lines", "tenants_json_of"]
 
 _MOST = 6
 """Panels of the chart."""
@@ -55,6 +55,12 @@ def json_of(run: Run) -> list[dict[str, object]]:
         }
         for each in distributions(run)
     ]
+
+
+def tenants_json_of(run: Run) -> dict[str, object] | None:
+    """The sizes of tenants as JSON values; shares are ratios 0-1. None where there are no tenants."""
+    sizes = tenant_sizes(run)
+    return None if sizes is None else {"shares": dict(sizes.shares), "exponent": sizes.exponent}
 
 
 def chart(run: Run) -> bytes:

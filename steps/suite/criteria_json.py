@@ -67,6 +67,7 @@ def _run(letter: str, run: Run, criteria: int) -> RunEntry:
         warnings=tuple(run.warnings),
         plan=plan.to_json(),
         distributions=tuple(distributions.json_of(run)) if is_realistic(run) else (),
+        tenant_sizes=distributions.tenants_json_of(run) if is_realistic(run) else None,
     )
 
 
