@@ -62,7 +62,7 @@ def located(error: BaseException, folder: Path) -> str:
 
     The path is relative to the working directory, or else its last two parts. An error that passed
     no code of the folder has the place where it was raised. Its text is shown only if the text
-    stands in the code: a text made of data can hold a credential.
+    stands in the code, or is the load kit's own: a text made of data can hold a credential.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     text = type(error).__name__
@@ -79,8 +79,10 @@ def located(error: BaseException, folder: Path) -> str:
 
 
 def _is_of_the_code(error: BaseException, codes: Sequence[CodeType]) -> bool:
-    """Is the error's text a constant of the code that it passed, or about a name in it?"""
+    """Is the error's text a constant of the code that it passed, about a name in it, or for users?"""
     if isinstance(error, AttributeError | NameError) and error.name:  # the interpreter sets it
+        return True
+    if isinstance(error, ConfigurationError):
         return True
     return (
         len(error.args) == 1

@@ -1,26 +1,43 @@
 """Tables of test data: CSV with a header, or JSON lines. Their files are never held in memory.
 
-A row is a line of its file. The offsets of every thousandth row are kept, so each row is found by
-reading at most a thousand lines. A file of 1 GB with 10 million rows takes 10,000 offsets.
+A row is a line of its file. A look through the file keeps the offsets of some rows, at most 20,000
+of them whatever its size. So a row is found with one seek and a few lines. A file of 10 million
+rows keeps the offset of each 512th.
 """
 
 import csv
+import difflib
+import functools
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from loadkit.errors import ConfigurationError
 
-__all__ = ["DataTable", "Row", "RowReader", "scan"]
+__all__ = ["DataTable", "Row", "RowReader", "TableChangedError", "scan"]
 
-_STEP = 1000
-"""Rows between two offsets that are kept."""
+_MOST_OFFSETS = 20_000
+"""If there are more, each second one is dropped."""
+_CHUNK = 1000
+"""Rows that are checked together. Each on its own takes four times as long."""
+
+
+class TableChangedError(ConfigurationError):
+    """The file of a table is not the one that was looked through."""
 
 
 class Row(dict[str, Any]):
     """A row by column. It prints without its values, which may be secret."""
+
+    def __missing__(self, column: str) -> NoReturn:
+        # Only a similar name is shown: without a header, the first row's values are the names.
+        similar = difflib.get_close_matches(column, map(str, self), 1)
+        hint = f'; did you mean "{similar[0]}"?' if similar else "; expected a name of the header"
+        raise ConfigurationError(f'the row has no column "{column}" among its {len(self)}{hint}')
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{column!r}: ***" for column in self) + "}"
@@ -43,7 +60,16 @@ class DataTable:
     columns: tuple[str, ...]
     """Of CSV; empty for JSON lines, whose rows have names of their own."""
     offsets: tuple[int, ...]
-    """Bytes before row 0, row 1000, row 2000 …"""
+    """Bytes before row 0, row `step`, row 2 × `step` …"""
+    step: int
+    stamp: tuple[int, ...]
+    """Tells one state of the file from another: device, inode, size and time of the last change."""
+    first: int = 0
+    """The row with which a load begins; a trial has taken those before."""
+
+    def after(self, taken: int) -> "DataTable":
+        """The same table without the rows that somebody has taken."""
+        return replace(self, first=self.first + taken)
 
 
 class RowReader:
@@ -53,58 +79,122 @@ class RowReader:
 
     def __init__(self, table: DataTable) -> None:
         self._table = table
-        self._file = Path(table.file).open("rb")  # noqa: SIM115  open as long as its worker
-        self._next = -1
-        """The row before which the file stands; -1 for none."""
+        try:
+            self._file = Path(table.file).open("rb")  # noqa: SIM115  open as long as its worker
+        except OSError:
+            raise self._changed() from None
+        self._next = 0
+        """The row before which the file stands."""
+        self._file.seek(table.offsets[0])
 
     def row(self, number: int) -> Row:
-        """A row by its number, 0 for the first."""
-        if not self._next <= number <= self._next + _STEP or self._next < 0:
-            self._file.seek(self._table.offsets[number // _STEP])
-            self._next = number // _STEP * _STEP
+        """A row by its number, 0 for the first.
+
+        Raises:
+            TableChangedError: the file has changed since it was looked through.
+
+        """
+        table = self._table
+        if _stamp(self._file.fileno()) != table.stamp:
+            raise self._changed()
+        if not self._next <= number < self._next + table.step:
+            self._file.seek(table.offsets[number // table.step])
+            self._next = number // table.step * table.step
         while self._next < number:
             self._file.readline()
             self._next += 1
         self._next += 1
-        return _parsed(self._file.readline(), self._table.columns)
+        try:
+            return _parsed(self._file.readline(), table.columns)
+        except ValueError:
+            raise self._changed() from None
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _changed(self) -> TableChangedError:
+        name = Path(self._table.file).name
+        return TableChangedError(
+            f'the table "{self._table.name}" changed during the run: expected {name} to stay as it was before'
+        )
+
 
 def scan(name: str, file: Path, per: Literal["user", "operation"], *, repeat: bool) -> DataTable:
-    """Look through a file once: check each row, and count them.
+    """Look through a file: check each row, and count them. An unchanged file is not read again.
 
     Raises:
         ConfigurationError: the file cannot be read, has no rows, or a row is wrong. The error names
             the line, and repeats no value.
 
     """
-    offsets: list[int] = []
-    rows = 0
-    columns: tuple[str, ...] = ()
     try:
-        with file.open("rb") as lines:
-            first = 1
-            if file.suffix.casefold() == ".csv":
-                columns = _header(lines.readline(), file.name)
-                first = 2
-            offset = lines.tell()
-            for line in _filled(lines, file.name, first):
-                try:
-                    _parsed(line, columns)
-                except ValueError as error:
-                    raise ConfigurationError(f"{file.name}:{first + rows}: {error}") from None
-                if rows % _STEP == 0:
+        stamp = _stamp(file)
+        rows, columns, offsets, step = _looked_through(file, stamp)
+    except OSError as error:
+        raise ConfigurationError(f"{file.name}: {error.strerror or type(error).__name__}") from None
+    return DataTable(name, str(file), per, repeat, rows, columns, offsets, step, stamp)
+
+
+def _stamp(file: Path | int) -> tuple[int, ...]:
+    state = os.stat(file)  # noqa: PTH116  of a descriptor, too
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _looked_through(file: Path, _state: tuple[int, ...]) -> tuple[int, tuple[str, ...], tuple[int, ...], int]:
+    """The rows, columns, offsets and step of a file in one of its states.
+
+    Each load of a session asks for it, and a file of 10 million rows takes several seconds.
+    """
+    offsets: list[int] = []
+    rows, step = 0, 1
+    columns: tuple[str, ...] = ()
+    with file.open("rb") as lines:
+        first = 1
+        if file.suffix.casefold() == ".csv":
+            columns = _header(lines.readline(), file.name)
+            first = 2
+        offset = lines.tell()
+        filled = _filled(lines, file.name, first)
+        while chunk := list(islice(filled, _CHUNK)):
+            _check(chunk, columns, file.name, first + rows)
+            for line in chunk:
+                if rows % step == 0:
                     offsets.append(offset)
                 rows += 1
                 offset += len(line)
-    except OSError as error:
-        raise ConfigurationError(f"{file.name}: {error.strerror or type(error).__name__}") from None
+            while len(offsets) > _MOST_OFFSETS:
+                offsets, step = offsets[::2], step * 2
     if not rows:
-        raise ConfigurationError(f"{file.name}: it has no rows; expected one in each line")
-    return DataTable(name, str(file), per, repeat, rows, columns, tuple(offsets))
+        found = "it has a header and no rows" if columns else "it is empty"
+        raise ConfigurationError(f"{file.name}: {found}; expected a row in each line")
+    return rows, columns, tuple(offsets), step
+
+
+def _check(chunk: list[bytes], columns: tuple[str, ...], name: str, first: int) -> None:
+    """Check that each line of a chunk is a row; `first` is the number of its first line.
+
+    Raises:
+        ConfigurationError: one is not.
+
+    """
+    if columns and _are_fields(chunk, len(columns)):
+        return
+    for number, line in enumerate(chunk, first):
+        try:
+            _parsed(line, columns)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}:{number}: {error}") from None
+
+
+def _are_fields(chunk: list[bytes], columns: int) -> bool:
+    """Is each line a row of its own with so many fields? Quotes that join lines make fewer rows."""
+    try:
+        rows = list(csv.reader([line.decode("utf-8") for line in chunk], strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    return len(rows) == len(chunk) and all(len(row) == columns for row in rows)
 
 
 def _filled(lines: Iterator[bytes], name: str, first: int) -> Iterator[bytes]:
@@ -124,7 +214,9 @@ def _header(line: bytes, name: str) -> tuple[str, ...]:
         columns = tuple(_fields(line.removeprefix(b"\xef\xbb\xbf")))
     except ValueError as error:
         raise ConfigurationError(f"{name}:1: {error}") from None
-    if not all(columns) or len(set(columns)) < len(columns):
+    if not line:
+        raise ConfigurationError(f"{name}: it is empty; expected a header and rows")
+    if not columns or not all(columns) or len(set(columns)) < len(columns):
         raise ConfigurationError(f"{name}:1: expected a header of different column names, such as sku,price")
     return columns
 
@@ -139,9 +231,7 @@ def _parsed(line: bytes, columns: tuple[str, ...]) -> Row:
     if columns:
         fields = _fields(line)
         if len(fields) != len(columns):
-            raise ValueError(
-                f"it has {len(fields)} fields; expected {len(columns)}, as the header: {', '.join(columns)}"
-            )
+            raise ValueError(f"it has {len(fields)} fields; expected {len(columns)}, as in the header")
         return Row(zip(columns, fields, strict=True))
     try:
         value = json.loads(line)

@@ -18,6 +18,9 @@ WORDS = {
     'the table "x" has no rows left; expected more of them': Ending(
         EndingKind.ROWS_USED_UP, 'the table "x" has no rows left; expected more of them'
     ),
+    'the table "x" changed during the run: expected x.csv to stay': Ending(
+        EndingKind.ROWS_CHANGED, 'the table "x" changed during the run: expected x.csv to stay'
+    ),
     "the workers did not end": Ending(EndingKind.WORKERS_STUCK),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from loadkit.engine.run import run
 from loadkit.environment.environment import load
 from loadkit.errors import ConfigurationError
-from loadkit.recording.ending import EndingKind
-from loadkit.tables import DataTable, Row, RowReader, scan
+from loadkit.recording.ending import Ending, EndingKind
+from loadkit.tables import DataTable, Row, RowReader, TableChangedError, scan
 from loadkit.target import Target
-from loadkit.users.data import WorkerData, require_rows
+from loadkit.users.data import UserData, WorkerData, require_rows
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model, Think
 from tests.bad_servers import always_says, in_a_thread
@@ -37,7 +38,7 @@ def table_of(folder: Path, rows: int, per: str = "operation", name: str = "produ
 
 def test_rows_are_found_by_their_number_in_any_order(tmp_path: Path) -> None:
     table = table_of(tmp_path, 5000)
-    assert (table.rows, len(table.offsets), table.columns) == (5000, 5, ("sku", "price"))
+    assert (table.rows, table.columns) == (5000, ("sku", "price"))
     reader = RowReader(table)
     for number in (0, 1, 4999, 999, 1000, 2500, 2499, 3, 0):
         assert reader.row(number) == {"sku": f"a{number}", "price": str(number)}
@@ -63,9 +64,15 @@ def test_quoted_fields_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.csv", "sku,price\na1,1\nsecret\n", "a.csv:3: it has 1 fields; expected 2, as the header: sku, price"),
+        ("a.csv", "sku,price\na1,1\nsecret\n", "a.csv:3: it has 1 fields; expected 2, as in the header"),
         ("a.csv", "sku,sku\n1,2\n", "a.csv:1: expected a header of different column names, such as sku,price"),
-        ("a.csv", "sku,price\n", "a.csv: it has no rows; expected one in each line"),
+        ("a.csv", "sku,price\n", "a.csv: it has a header and no rows; expected a row in each line"),
+        ("a.csv", "", "a.csv: it is empty; expected a header and rows"),
+        ("a.csv", "\n", "a.csv:1: expected a header of different column names, such as sku,price"),
+        ("a.csv", 'sku\n"secret\nsecret"\n', "a.csv:2: its quotes do not match; expected each row in one line"),
+        ("a.csv", "secret,other\nsecret\n", "a.csv:2: it has 1 fields; expected 2, as in the header"),
+        ("a.csv", "sku\n" + "x\n" * 2500 + '"secret\n', "a.csv:2502: its quotes do not match; expected each "),
+        ("a.jsonl", "", "a.jsonl: it is empty; expected a row in each line"),
         ("a.csv", 'sku\n"secret\n', "a.csv:2: its quotes do not match; expected each row in one line"),
         ("a.csv", "sku\na\n\nb\n", "a.csv:3: the line is empty; expected a row"),
         ("a.jsonl", '{"a": 1}\n[1]\n', "a.jsonl:2: it is not a JSON object; expected one in each line, such as "),
@@ -97,6 +104,133 @@ def test_no_two_operations_of_all_workers_have_a_row_in_common(tmp_path_factory,
         worker.close()
 
 
+def test_a_file_of_any_size_keeps_few_offsets_and_all_rows_are_found(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 50_000)
+    assert (len(table.offsets), table.step) == (12_500, 4)
+    reader = RowReader(table)
+    for number in (49_999, 0, 3, 4, 40_001, 40_000):
+        assert reader.row(number)["sku"] == f"a{number}"
+    reader.close()
+
+
+def test_an_unchanged_file_is_looked_through_once(tmp_path: Path, monkeypatch) -> None:
+    first = table_of(tmp_path, 3)
+    opened = []
+    monkeypatch.setattr(Path, "open", lambda file, *_: opened.append(file))
+    assert scan("products", Path(first.file), "operation", repeat=False) == first
+    assert not opened
+
+
+def replaced(file: Path) -> None:
+    other = file.with_suffix(".new")
+    other.write_text("sku,price\n" + "b,1\n" * 5)
+    other.replace(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text("sku,price\n"),
+        lambda file: file.write_text(file.read_text() + "a9,9\n"),
+        lambda file: file.unlink(),
+        replaced,
+    ],
+)
+def test_a_file_that_changes_after_it_was_looked_through_is_one_line(tmp_path: Path, change) -> None:
+    table = table_of(tmp_path, 5)
+    change(Path(table.file))
+    worker = WorkerData({"products": table})
+    with pytest.raises(TableChangedError) as caught:
+        worker.next("products")
+    worker.close()
+    assert str(caught.value) == (
+        'the table "products" changed during the run: expected rows.csv to stay as it was before'
+    )
+
+
+def test_a_file_that_changes_while_it_is_open_is_noticed(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 5)
+    reader = RowReader(table)
+    assert reader.row(0)["sku"] == "a0"
+    Path(table.file).write_text("sku,price\n" + "b,1\n" * 6)
+    with pytest.raises(TableChangedError):
+        reader.row(1)
+    reader.close()
+
+
+def test_a_run_whose_table_changes_ends_with_one_line(tmp_path: Path) -> None:
+    load = plan("sell", level=2, seconds=30, think=Think(0.01, 0.02), drain=1.0)
+    table = table_of(tmp_path, 20_000)
+    with in_a_thread(ANSWERS) as server:
+
+        def change(progress) -> None:
+            if progress.rate:
+                Path(table.file).write_text("sku,price\n")
+
+        done = run(
+            load, Target("t", server.base, tables={"products": table}), root=ROOT, workers=1, watch=change
+        )
+    assert str(done.ended) == (
+        'the table "products" changed during the run: expected rows.csv to stay as it was before'
+    )
+    assert done.ended == Ending.read(str(done.ended))
+    assert judge(response_time(), done).status in {Status.INVALID, Status.INCONCLUSIVE}
+
+
+def test_a_second_run_begins_with_the_first_row_again(tmp_path: Path) -> None:
+    load = plan("sell", level=2, seconds=1, think=Think(0.1, 0.1), drain=1.0)
+    table = table_of(tmp_path, 5000)
+    for _ in range(2):
+        with in_a_thread(ANSWERS) as server:
+            run(load, Target("t", server.base, tables={"products": table}), root=ROOT, workers=2)
+        assert b"/products/a0" in {request.split()[1] for request in server.requests}
+
+
+def test_the_operations_of_a_run_take_rows_after_those_of_the_trial(tmp_path: Path) -> None:
+    table = table_of(tmp_path, 9).after(2)
+    workers = [WorkerData({"products": table}, index, 2) for index in range(2)]
+    assert [worker.next("products")["sku"] for worker in workers] == ["a2", "a3"]
+    assert workers[0].taken == {"products": 1}
+    with pytest.raises(
+        ConfigurationError, match="has 9 rows, the plan needs 600 and 2 for the trial: one for "
+    ):
+        require_rows(plan("x", model=Model.REQUESTS), {"t": table}, [[["t"]]])
+    for worker in workers:
+        worker.close()
+
+
+def test_a_user_reads_its_own_row_from_the_file_once(tmp_path: Path) -> None:
+    rows = WorkerData({"customers": table_of(tmp_path, 5, "user")})
+    data = UserData(rows, 3, Mock())
+    first = data["customers"]
+    rows.close()
+    assert data["customers"] is first
+
+
+def test_a_column_that_a_row_lacks_is_named_and_no_value_of_the_row(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Row(sku="secret", price="secret")["skuu"]
+    assert str(caught.value) == 'the row has no column "skuu" among its 2; did you mean "sku"?'
+    with pytest.raises(ConfigurationError) as caught:
+        Row(secret="secret")["id"]
+    assert str(caught.value) == 'the row has no column "id" among its 1; expected a name of the header'
+
+
+def test_a_column_that_the_table_lacks_is_found_before_the_load(tmp_path: Path) -> None:
+    with in_a_thread(ANSWERS) as server:
+        target = Target(
+            "t",
+            server.base,
+            tables={"products": scan("products", csv_of(tmp_path, 5000, "id"), "operation", repeat=False)},
+        )
+        with pytest.raises(ConfigurationError) as caught:
+            run(plan("sell", level=2, seconds=2), target, root=ROOT, workers=1)
+    assert str(caught.value) == (
+        'the journey "sell" itself failed: ConfigurationError: the row has no column "sku" among its 2; '
+        "expected a name of the header at tests/data_journeys.py:9 (found in one trial before the load)"
+    )
+
+
 def test_repeated_rows_begin_again(tmp_path: Path) -> None:
     worker = WorkerData({"products": table_of(tmp_path, 3, repeat=True)})
     assert [worker.next("products")["sku"] for _ in range(5)] == ["a0", "a1", "a2", "a0", "a1"]
@@ -117,6 +251,8 @@ def plan(journey: str, level: float = 10, seconds: float = 60, **rest):
         (599, "operation", plan("x", model=Model.REQUESTS), 'the table "t" has 599 rows, the plan needs 600: '),
         (120, "operation", plan("x", pace=5.0), ""),
         (1, "operation", plan("x", think=Think(0, 0)), ""),
+        (2, "user", plan("x", model=Model.REQUESTS), 'the table "t" has 2 rows, the plan needs 3: one for each user, est'),
+        (3, "user", plan("x", model=Model.REQUESTS), ""),
     ],
 )  # fmt: skip
 def test_too_few_rows_are_refused_with_how_many_and_why(tmp_path: Path, rows, per, load, said) -> None:
@@ -142,9 +278,8 @@ def test_a_run_gives_each_operation_of_each_worker_a_row_of_its_own(tmp_path: Pa
         done = run(load, target, root=ROOT, workers=2)
     assert done.is_complete
     asked = [request.split()[1] for request in server.requests if b"/products/" in request]
-    _, *in_run = asked  # the first one was the trial
-    assert len(in_run) > 20
-    assert len(set(in_run)) == len(in_run)
+    assert len(asked) > 20
+    assert len(set(asked)) == len(asked)  # the first one was the trial
 
 
 def test_a_user_keeps_its_own_row(tmp_path: Path) -> None:

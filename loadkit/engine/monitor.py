@@ -19,7 +19,7 @@ from loadkit.recording.recorder import Report
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import Writes
-from loadkit.users.data import NO_ROWS, used_up
+from loadkit.users.data import NO_ROWS, ROWS_CHANGED, used_up
 from loadkit.workload.plan import Plan
 
 __all__ = ["RunMonitor"]
@@ -134,6 +134,8 @@ class RunMonitor:
                 for name in counts:
                     if name.startswith(NO_ROWS):
                         self._end(Ending(EndingKind.ROWS_USED_UP, used_up(name.removeprefix(NO_ROWS))))
+                    elif name.startswith(ROWS_CHANGED):
+                        self._end(Ending(EndingKind.ROWS_CHANGED, name.removeprefix(ROWS_CHANGED)))
         elif isinstance(message, Disconnected) and not message.is_done:
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
 

@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -34,8 +34,8 @@ from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journe
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
 from loadkit.users.accounts import AccountPool, Earlier, demand
+from loadkit.users.arrival_queue import EXPECTED_SECONDS
 from loadkit.users.data import require_rows
-from loadkit.users.open_load import EXPECTED_SECONDS
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
@@ -105,6 +105,8 @@ def run(
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        target = _without_rows(target, tried.rows)
+        require_rows(plan, target.tables, parts.data, count)
         offset = service_offset(target) if target.clock else None
         if offset is not None:
             target = replace(target, clock_offset=offset.seconds)
@@ -165,7 +167,7 @@ def run(
         protocol_probes={name: made for name, made in probed.items() if name != HTTP and made},
         workers=count,
         groups=target.groups,
-        writes=Writes.sum_of([tried.as_unknown, *monitor.writes]),
+        writes=Writes.sum_of([tried.writes.as_unknown, *monitor.writes]),
         ended=monitor.ended,
         ended_at=monitor.ended_at,
         facts={
@@ -218,8 +220,14 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         is_closed = population.workload.model is Model.CLOSED
         initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
     AccountPool(target, all_users.accounts).require(initial)
-    require_rows(plan, target.tables, parts.data)
+    require_rows(plan, target.tables, parts.data, workers)
     return parts
+
+
+def _without_rows(target: Target, taken: Mapping[str, int]) -> Target:
+    """The target with tables that begin after the rows that the trial took."""
+    tables = {name: table.after(taken.get(name, 0)) for name, table in target.tables.items()}
+    return replace(target, tables=tables)
 
 
 def _arrivals_before_start(plan: Plan) -> float:

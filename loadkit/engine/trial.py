@@ -3,8 +3,8 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import uvloop
 
@@ -27,7 +27,7 @@ from loadkit.users.user import User, WorkerContext
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Think
 
-__all__ = ["try_journeys", "try_users"]
+__all__ = ["Tried", "try_journeys", "try_users"]
 
 _JOURNEY_SECONDS = 10.0
 """Seconds after which the trial of a journey is stopped; a longer journey is no mistake."""
@@ -41,7 +41,17 @@ _VALUES = re.compile(r"""(?<==)[^&\s"'<>]+|[\w.+=-]{24,}""")
 """Parts of a body that can be a token: the value of a form, a long word."""
 
 
-def try_journeys(plan: Plan, shard: Shard) -> Writes:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial leaves behind."""
+
+    writes: Writes = NO_WRITES
+    """The writes of its users, which carry the run's id as those of the run do."""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """For each table of test data with a row per operation, how many it has taken."""
+
+
+def try_journeys(plan: Plan, shard: Shard) -> Tried:
     """Let one user follow each journey of a plan once, as it would in the run, without pauses.
 
     Nothing is recorded. Failures of the service are ignored, because the run will show them. A
@@ -51,9 +61,6 @@ def try_journeys(plan: Plan, shard: Shard) -> Writes:
         plan: the plan of the run.
         shard: any share of the run; all know the target, its journeys and the run's id.
 
-    Returns:
-        The writes of the users, which carry the run's id as those of the run do.
-
     Raises:
         ConfigurationError: the code of a journey or of ``arrive`` failed itself; or the service
             refuses an account (401 or 403) or answers ``arrive`` with a body that cannot be read.
@@ -61,7 +68,7 @@ def try_journeys(plan: Plan, shard: Shard) -> Writes:
     """
     journeys, arrive = journeys_of(plan, shard.root), arrival_of(shard.target.journeys, shard.root)
     if arrive is None and all(journey == fetch for mix in journeys for journey in mix):
-        return NO_WRITES  # the load kit's own journey needs no trial, and `loadkit run` begins at once
+        return Tried()  # the load kit's own journey needs no trial, and `loadkit run` begins at once
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         drivers = drivers_for(protocols_of(journeys, arrive), shard.target)
         return runner.run(
@@ -76,7 +83,7 @@ async def try_users(
     clock: Clock,
     drivers: Sequence[Driver],
     alarm_of: Callable[[Callable[[], None]], Alarm],
-) -> Writes:
+) -> Tried:
     """`try_journeys` without a process, on any clock and with any drivers."""
     arrive = arrival_of(shard.target.journeys, shard.root)
     pacer = Pacer(clock, alarm_of)
@@ -102,7 +109,7 @@ async def try_users(
         pacer.close()
         for driver in drivers:
             await driver.close()
-    return context.writes.drain(is_final=True)
+    return Tried(context.writes.drain(is_final=True), data.taken)
 
 
 def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey]]:

@@ -32,7 +32,7 @@ _LEAST_SECONDS = 2
 
 _RELAY_LATE = 0.05
 """Seconds (p99) by which a relay may be late without making a fail invalid."""
-_OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_USED_UP})
+_OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, EndingKind.ROWS_USED_UP})
 """Endings that the load generator caused, after which its users no longer put the stated load on."""
 
 Booleans = npt.NDArray[np.bool_]

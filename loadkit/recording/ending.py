@@ -29,6 +29,8 @@ class EndingKind(enum.StrEnum):
     """Workers were still running after the time by which all should have ended."""
     ROWS_USED_UP = "rows used up"
     """A journey needed test data, and all rows were taken."""
+    ROWS_CHANGED = "rows changed"
+    """The file of a table of test data changed during the run."""
     RELAY_DIED = "relay died"
     """The process that relays the connections of regions ended, so their users lost the service."""
 
@@ -41,6 +43,7 @@ _WORDS = {
     EndingKind.WORKER_FAILED: re.compile(r"(worker \d+) failed: (.*)", re.DOTALL),
     EndingKind.WORKERS_STUCK: re.compile("the workers did not end"),
     EndingKind.ROWS_USED_UP: re.compile("(the table .* has no rows left; .*)", re.DOTALL),
+    EndingKind.ROWS_CHANGED: re.compile("(the table .* changed during the run: .*)", re.DOTALL),
     EndingKind.RELAY_DIED: re.compile(r"the network relay of the regions died: (.*)", re.DOTALL),
 }
 """The text of each kind; the regex groups, joined in order, are the detail."""
@@ -53,7 +56,7 @@ class Ending:
     kind: EndingKind
     detail: str = ""
     """Emergency stop: what failed. Dead worker: its name. Failed worker: its name and the error.
-    Dead relay: its exit code. Rows used up: the whole sentence."""
+    Dead relay: its exit code. Rows used up or changed: the whole sentence."""
 
     def __str__(self) -> str:
         """As text: "interrupted", "worker 1 died", "emergency stop: 6 of 10 operations …"."""
@@ -67,7 +70,7 @@ class Ending:
                 return f"{worker} failed: {error}"
             case EndingKind.WORKERS_STUCK:
                 return "the workers did not end"
-            case EndingKind.ROWS_USED_UP:
+            case EndingKind.ROWS_USED_UP | EndingKind.ROWS_CHANGED:
                 return self.detail
             case EndingKind.RELAY_DIED:
                 return f"the network relay of the regions died: {self.detail}"

@@ -5,7 +5,17 @@ import math
 from collections import Counter, deque
 from collections.abc import Awaitable
 
-__all__ = ["ArrivalQueue"]
+__all__ = ["EXPECTED_SECONDS", "FEWEST_FREE", "ArrivalQueue", "users_for"]
+
+EXPECTED_SECONDS = 0.1
+"""Seconds that an arrival is expected to occupy a user; determines the users at the start."""
+FEWEST_FREE = 2
+"""Users of one kind that should be free at any time; a tenth of them if that is more."""
+
+
+def users_for(arrivals_per_second: float) -> int:
+    """The users of one kind that a worker keeps ready for a rate of arrivals."""
+    return FEWEST_FREE + math.ceil(arrivals_per_second * EXPECTED_SECONDS)
 
 
 class ArrivalQueue:

@@ -1,23 +1,35 @@
 """Gives users rows of test data, each row once in a run.
 
 A row per user: user k of the run has row k. A row per operation: worker w of n takes the rows w, w +
-n, w + 2n … in turn. So no two workers have a row in common, and they need not speak to each other.
+n, w + 2n … in turn, after the rows that the trial took. So no two workers have a row in common, and
+they need not speak to each other.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from loadkit.errors import ConfigurationError
-from loadkit.tables import DataTable, Row, RowReader
+from loadkit.tables import DataTable, Row, RowReader, TableChangedError
+from loadkit.users.arrival_queue import users_for
 from loadkit.users.meter import Meter, UserFinished
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["NO_ROWS", "UserData", "WorkerData", "require_rows", "tables_of", "used_up"]
+__all__ = [
+    "NO_ROWS",
+    "ROWS_CHANGED",
+    "UserData",
+    "WorkerData",
+    "require_rows",
+    "tables_of",
+    "used_up",
+]
 
 NO_ROWS = "rows used up: "
 """The start of the names that count users who found no row left; the rest is the table."""
+ROWS_CHANGED = "rows changed: "
+"""The start of the names that count users whose table has changed; the rest is the sentence."""
 
 
 class _UsesTables(Protocol):
@@ -55,9 +67,14 @@ class WorkerData:
 
     def next(self, name: str) -> Row | None:
         """The next row of this worker; None if there is none."""
-        number = self._index + self._of * self._taken[name]
+        number = self.tables[name].first + self._index + self._of * self._taken[name]
         self._taken[name] += 1
         return self.row(name, number)
+
+    @property
+    def taken(self) -> Mapping[str, int]:
+        """How many rows of each table `next` has taken."""
+        return {name: number for name, number in self._taken.items() if number}
 
     def close(self) -> None:
         """Close the files."""
@@ -68,12 +85,14 @@ class WorkerData:
 class UserData:
     """One user's test data: `user.data["customers"]`, and `user.data.next("products")`."""
 
-    __slots__ = ("_meter", "_number", "_rows")
+    __slots__ = ("_meter", "_number", "_own", "_rows")
 
     def __init__(self, rows: WorkerData, number: int, meter: Meter) -> None:
         self._rows = rows
         self._number = number
         self._meter = meter
+        self._own: dict[str, Row] = {}
+        """The user's own rows. A search in the file for each operation would cost more than it."""
 
     def __getitem__(self, name: str) -> Row:
         """The user's own row of a table with `per = "user"`, the same each time.
@@ -82,11 +101,15 @@ class UserData:
             ConfigurationError: there is no such table, or its rows are for operations.
 
         """
+        row = self._own.get(name)
+        if row is not None:
+            return row
         if self._table(name).per != "user":
             raise ConfigurationError(
                 f'the table "{name}" has a row per operation; expected user.data.next("{name}")'
             )
-        return self._found(name, self._rows.row(name, self._number))
+        row = self._own[name] = self._found(name, self._rows.row, self._number)
+        return row
 
     def next(self, name: str) -> Row:
         """The next row of a table with `per = "operation"`; nobody else gets it in this run.
@@ -97,7 +120,7 @@ class UserData:
         """
         if self._table(name).per != "operation":
             raise ConfigurationError(f'the table "{name}" has a row per user; expected user.data["{name}"]')
-        return self._found(name, self._rows.next(name))
+        return self._found(name, self._rows.next)
 
     def _table(self, name: str) -> DataTable:
         table = self._rows.tables.get(name)
@@ -108,7 +131,14 @@ class UserData:
             )
         return table
 
-    def _found(self, name: str, row: Row | None) -> Row:
+    def _found(self, name: str, take: Callable[..., Row | None], *which: Any) -> Row:
+        try:
+            row = take(name, *which)
+        except TableChangedError as error:
+            if not self._meter.is_recorded:
+                raise
+            self._meter.count(f"{ROWS_CHANGED}{error}")
+            raise UserFinished from None
         if row is not None:
             return row
         if not self._meter.is_recorded:
@@ -131,18 +161,23 @@ def tables_of(
 
 
 def require_rows(
-    plan: Plan, tables: Mapping[str, DataTable], used: Sequence[Sequence[Sequence[str]]]
+    plan: Plan,
+    tables: Mapping[str, DataTable],
+    used: Sequence[Sequence[Sequence[str]]],
+    workers: int = 1,
 ) -> None:
     """Refuse a plan for which rows would run short.
 
     A row per operation is an estimate: users take a row at each think time, or at each start of a
     journey at their pace; an open load takes one at each arrival. Users without pauses take as many
-    as the service answers, so nothing is known of them.
+    as the service answers, so nothing is known of them. A row per user is an estimate in an open
+    load, which adds users as its arrivals need them.
 
     Args:
         plan: the plan.
         tables: the tables of the environment.
         used: for each population, the tables of each journey of its mix.
+        workers: the number of workers; each keeps some users free for arrivals.
 
     Raises:
         ConfigurationError: a table does not exist, or has too few rows.
@@ -157,26 +192,32 @@ def require_rows(
             )
         if table.repeat:
             continue
-        needed, why = _needed(plan, name, table, used)
-        if needed > table.rows:
+        needed, why = _needed(plan, name, table, used, workers)
+        if needed > table.rows - table.first:
+            tried = f" and {table.first:,} for the trial" if table.first else ""
             raise ConfigurationError(
-                f'the table "{name}" has {table.rows:,} rows, the plan needs {needed:,}: {why}; expected '
-                "more rows, or repeat = true"
+                f'the table "{name}" has {table.rows:,} rows, the plan needs {needed:,}{tried}: {why}; '
+                "expected more rows, or repeat = true"
             )
 
 
 def _needed(
-    plan: Plan, name: str, table: DataTable, used: Sequence[Sequence[Sequence[str]]]
+    plan: Plan, name: str, table: DataTable, used: Sequence[Sequence[Sequence[str]]], workers: int
 ) -> tuple[int, str]:
     """The rows that a plan needs of a table, and how that is computed."""
     if table.per == "user":
-        users = before = 0
+        users, before, why = 0, 0, "one for each user"
         for population, mix in zip(plan.populations, used, strict=True):
             load = population.workload
-            if load.model is Model.CLOSED and any(name in tables for tables in mix):
-                users = before + load.most_users
+            number = load.most_users
+            if any(name in tables for tables in mix):
+                if load.model is not Model.CLOSED:
+                    rates = [entry.share * load.peak / workers for entry in load.mix]
+                    number = min(number, workers * sum(map(users_for, rates)))
+                    why = "one for each user, estimated from the arrivals"
+                users = before + number
             before += load.most_users
-        return users, "one for each user"
+        return users, why
     operations = sum(
         _operations(population.workload, entry.share)
         for population, mix in zip(plan.populations, used, strict=True)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from loadkit.recording.sample import Sample
 from loadkit.users.accounts import AccountPool, Earlier
-from loadkit.users.arrival_queue import ArrivalQueue
+from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
@@ -20,16 +20,12 @@ from loadkit.workload.plan import Population
 from loadkit.workload.schedule import arrivals
 from loadkit.workload.workload import MixEntry, Model
 
-__all__ = ["DROPPED_LABEL", "EXPECTED_SECONDS", "OpenLoad"]
+__all__ = ["DROPPED_LABEL", "OpenLoad"]
 
 DROPPED_LABEL = "(dropped)"
 """The label of a dropped arrival (beyond `max_in_flight`) whose operation is unknown."""
 _CONCURRENT_ARRIVALS = 20
 """Concurrent preparations (log-ins) per worker."""
-EXPECTED_SECONDS = 0.1
-"""Seconds that an arrival is expected to occupy a user; determines the users at the start."""
-_FEWEST_FREE = 2
-"""Users of a pool that should be free at any time; a tenth of the pool if that is more."""
 
 
 @dataclass(slots=True)
@@ -52,7 +48,7 @@ class _Pool:
     def lacks_users(self) -> bool:
         """Are too few users free or preparing?"""
         free = len(self.arrival_queue.waiting) + self.preparing
-        return free < max(_FEWEST_FREE, self.ready // 10) + len(self.arrival_queue.due)
+        return free < max(FEWEST_FREE, self.ready // 10) + len(self.arrival_queue.due)
 
 
 class OpenLoad:
@@ -95,7 +91,7 @@ class OpenLoad:
         async with asyncio.TaskGroup() as group:
             first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
             for pool in self._pools:
-                for _ in range(_FEWEST_FREE + math.ceil(first * pool.entry.share * EXPECTED_SECONDS)):
+                for _ in range(users_for(first * pool.entry.share)):
                     self._add_user(group, pool, end)
             for arrival in islice(arrivals(self._workload, self._seed), self._index, None, self._of):
                 moment = origin + arrival.at
