@@ -12,7 +12,7 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Sco
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Reading, Series
 from loadkit.recording.run import Event
-from loadkit.reports import charts
+from loadkit.reports import charts, curves
 from loadkit.verdict import Window
 from loadkit.workload.workload import Model
 from tests.builders import (
@@ -136,7 +136,7 @@ def test_where_a_percentile_lies_among_the_failed_the_chart_says_so(run, window)
 def test_the_lines_are_what_was_measured():
     starts = np.arange(0, 30, 0.02)
     run = run_of(samples_of(starts, np.where(starts < 15, 0.010, 0.040)), plan_of(30))
-    (_, moments, values), *_ = charts._quantile_lines(Evidence(run).traffic(), (0.95,))
+    (_, moments, values), *_ = curves.quantile_lines(Evidence(run).traffic(), (0.95,))
     assert list(moments[:3]) == [0.5, 1.5, 2.5]
     assert values[:15] == pytest.approx(0.010, rel=0.002)
     assert values[15:30] == pytest.approx(0.040, rel=0.002)
@@ -144,16 +144,16 @@ def test_the_lines_are_what_was_measured():
 
 def test_a_long_run_is_drawn_in_points_of_five_seconds():
     run = run_of(samples_of(np.arange(0, 200, 0.1), np.full(2000, 0.01)), plan_of(200))
-    (_, moments, _), *_ = charts._quantile_lines(Evidence(run).traffic(), (0.5,))
+    (_, moments, _), *_ = curves.quantile_lines(Evidence(run).traffic(), (0.5,))
     assert len(moments) == 40
     assert moments[0] == 2.5
 
 
 def test_a_counter_is_drawn_as_its_rate_and_a_share_of_its_capacity(run):
-    lines = {title: values for title, _, values in charts._observed(run, cpu(80))}
+    lines = {title: values for title, _, values in curves.observed(run, cpu(80))}
     assert sorted(lines) == ["metrics-1", "metrics-2"]
     assert np.nanmean(lines["metrics-2"]) == pytest.approx(0.52, rel=0.1)
-    ((_, moments, values),) = charts._observed(run, pool(80))
+    ((_, moments, values),) = curves.observed(run, pool(80))
     assert 0.1 < np.nanmin(values) < np.nanmax(values) < 0.5
     assert np.isnan(values).sum() == 2, "one break where the scrapes have a hole, one at the end"
     assert not ((moments > 40) & (moments < 60)).any()
@@ -163,7 +163,7 @@ def test_values_that_are_missing_or_infinite_interrupt_the_line(run):
     values = np.full(80, 5.0)
     values[20:30], values[60] = np.nan, np.inf
     series = Series("metrics-1", run.started + np.arange(80.0), values)
-    ((_, moments, drawn),) = charts._observed(
+    ((_, moments, drawn),) = curves.observed(
         run, dataclasses.replace(pool(80), series=(series,), capacity=())
     )
     known = np.isfinite(drawn)

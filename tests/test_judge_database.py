@@ -16,7 +16,7 @@ from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import QUERY
 from loadkit.recording.writes import RECORDS
-from loadkit.reports import charts
+from loadkit.reports import protocol_charts
 from loadkit.verdict import Status
 from loadkit.workload.workload import Model
 from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
@@ -185,7 +185,7 @@ def test_lock_waits_are_judged_from_their_readings() -> None:
 
 
 def test_the_database_is_drawn_and_its_measures_are_defined_there() -> None:
-    words = "".join(ET.fromstring(charts.database(Evidence(run_with(seen())), None)).itertext())
+    words = "".join(ET.fromstring(protocol_charts.database(Evidence(run_with(seen())), None)).itertext())
     assert "lock waits: the connections to this database that wait for a lock" in words
 
 

@@ -41,7 +41,7 @@ from loadkit.recording.timing import (
     ROUND_TRIP,
 )
 from loadkit.recording.worker_second import JOURNEY_ERROR
-from loadkit.reports import charts
+from loadkit.reports import charts, protocol_charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
 from loadkit.workload.workload import Model
@@ -457,7 +457,10 @@ def test_messages_and_connections_are_drawn(sentence):
 
 def test_the_report_shows_messages_and_connections_of_a_run_and_the_curve_of_their_latency():
     evidence = Evidence(run_with())
-    for draw, title in ((charts.messages, "Messages"), (charts.disconnects, "Connections, and how")):
+    for draw, title in (
+        (protocol_charts.messages, "Messages"),
+        (protocol_charts.disconnects, "Connections, and how"),
+    ):
         assert title in "".join(ET.fromstring(draw(evidence, None)).itertext())
     curve = charts.percentiles(evidence, None, timing=MESSAGE.key)
     assert "message latency (judged)" in "".join(ET.fromstring(curve).itertext())

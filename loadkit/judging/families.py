@@ -155,6 +155,7 @@ def _free_query(measure: Measure) -> tuple[str, ...]:
 
 
 _CHARTS = "loadkit.reports.charts"
+_PROTOCOL_CHARTS = "loadkit.reports.protocol_charts"
 
 for _rules in (
     FamilyRules(
@@ -228,51 +229,51 @@ for _rules in (
         family=Family.EXACT,
         ground=Ground.TIMELINE,
         find=find_exact,
-        chart=f"{_CHARTS}:exact",
+        chart=f"{_PROTOCOL_CHARTS}:exact",
     ),
     FamilyRules(
         family=Family.CONNECTIONS,
         ground=Ground.SERVICE,
         find=find_connections,
         missing=not_connected,
-        chart=f"{_CHARTS}:connections",
+        chart=f"{_PROTOCOL_CHARTS}:connections",
     ),
     FamilyRules(
         family=Family.LIFETIME,
         ground=Ground.TIMELINE,
         find=find_lifetime,
-        chart=f"{_CHARTS}:disconnects",
+        chart=f"{_PROTOCOL_CHARTS}:disconnects",
     ),
     FamilyRules(
         family=Family.RECONNECTION,
         is_slowed_by_machine=True,
         ground=Ground.TIMELINE,
         find=find_reconnection,
-        chart=f"{_CHARTS}:disconnects",
+        chart=f"{_PROTOCOL_CHARTS}:disconnects",
     ),
     FamilyRules(
         family=Family.REACH,
         ground=Ground.TIMELINE,
         find=find_reach,
-        chart=f"{_CHARTS}:messages",
+        chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.DELIVERY,
         ground=Ground.TIMELINE,
         find=find_delivery,
-        chart=f"{_CHARTS}:messages",
+        chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.CONVERGENCE,
         ground=Ground.TIMELINE,
         find=find_convergence,
-        chart=f"{_CHARTS}:messages",
+        chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.INDEX_USE,
         ground=Ground.TIMELINE,
         find=find_index_use,
-        chart=f"{_CHARTS}:database",
+        chart=f"{_PROTOCOL_CHARTS}:database",
     ),
 ):
     register(_rules)

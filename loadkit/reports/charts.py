@@ -4,8 +4,6 @@ All charts share the time axis of the run. Everything outside the judged window 
 """
 
 import pkgutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,31 +11,25 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
-from loadkit.judging.connections import disconnects as ended_connections
 from loadkit.judging.courses import Course, courses
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of
-from loadkit.judging.readings import points_of
 from loadkit.judging.restarts import BIRTHS
-from loadkit.observers.database import CACHE_HITS, LOCK_WAITS
-from loadkit.observers.database import CONNECTIONS as CONNECTIONS_OPEN
-from loadkit.observers.database import MEASURES as DATABASE_MEASURES
 from loadkit.observers.machine import OTHERS, PARTS, PROCESSORS
-from loadkit.observers.observation import Observation, Series
-from loadkit.recording.histogram import FAILED, quantile_of, quantiles_of_each
-from loadkit.recording.messages import (
-    CONNECTIONS,
-    DISCONNECTED,
-    DOUBLED,
-    FILLED,
-    LEAST_CONNECTIONS,
-    MISSING,
-    OUT_OF_ORDER,
-)
-from loadkit.recording.run import HTTP, Run
+from loadkit.recording.histogram import FAILED, quantile_of
+from loadkit.recording.run import HTTP
 from loadkit.recording.slices import Kind
-from loadkit.recording.timing import MESSAGE, REQUEST, timing_of
+from loadkit.recording.timing import REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of
+from loadkit.reports.curves import (
+    Bins,
+    criterion_lines,
+    draw_limit,
+    mark_failing,
+    observed,
+    quantile_lines,
+    ratio,
+)
 from loadkit.reports.drawing import (
     FILLS,
     LIMIT,
@@ -60,16 +52,11 @@ from loadkit.workload.phases import disturbance
 
 __all__ = [
     "alerts",
-    "connections",
-    "database",
-    "disconnects",
     "errors",
-    "exact",
     "failing_share",
     "gauge",
     "load",
     "measure",
-    "messages",
     "percentiles",
     "probes",
     "recovery",
@@ -81,8 +68,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-_SHORT_RUN = 120
-"""Seconds; in a run up to this long, a point represents one second, in a longer run five."""
 _USERS, _LITTLE = 4, 0.01
 """The number of users of this machine that are shown, and the least share that each took once."""
 _QUANTILES = (0.5, 0.95, 0.99)
@@ -150,7 +135,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
         label_values(panels[0], Unit.NUMBER)
         upward(panels[0])
     traffic = evidence.traffic()
-    bins = _Bins.of(traffic.seconds)
+    bins = Bins.of(traffic.seconds)
     failed = bins.sums(traffic.per_second(FAILED)) / bins.lengths
     rates = [("succeeded per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
     for population in run.plan.populations:
@@ -172,7 +157,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
     observations = [each for each in run.observations.values() if each.name != PARTS]
     figure = figure_of(0.55 * (len(observations) + 1))
     panels = figure.subplots(len(observations) + 1, 1, sharex=True, squeeze=False)[:, 0]
-    strokes(panels[0], _quantile_lines(evidence.traffic(), (0.95,)))
+    strokes(panels[0], quantile_lines(evidence.traffic(), (0.95,)))
     label_values(panels[0], Unit.SECONDS)
     upward(panels[0])
     panels[0].set_title("response time", loc="left", fontsize=9)
@@ -180,7 +165,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
         is_birth = observation.name == BIRTHS
         title = "age of the process: a drop is a restart of the instance" if is_birth else observation.name
         axes.set_title(title, loc="left", fontsize=9)
-        lines = list(_observed(run, observation))
+        lines = list(observed(run, observation))
         if observation.name in {PROCESSORS, OTHERS}:
             lines = _largest(lines)
         if not lines:
@@ -204,7 +189,7 @@ def _largest(lines: list[Line]) -> list[Line]:
 def errors(evidence: Evidence, window: Window | None) -> bytes:
     """Failed operations per second, by kind of failure."""
     run, whole = evidence.run, evidence.whole
-    bins = _Bins.of(whole.seconds)
+    bins = Bins.of(whole.seconds)
     figure = figure_of()
     axes = figure.subplots()
     second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(EVERYTHING, run), 0, whole.end)
@@ -241,72 +226,6 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
 # --- data of the charts
 
 
-@dataclass(frozen=True, slots=True)
-class _Bins:
-    """Bins of a run on the time axis; each is drawn as one point."""
-
-    edges: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, seconds: int) -> "_Bins":
-        """Bins of one second in a short run, of five in a longer one; the last may be shorter."""
-        step = 1 if seconds <= _SHORT_RUN else 5
-        return cls(np.unique(np.append(np.arange(0, seconds, step), seconds)))
-
-    @property
-    def lengths(self) -> Floats:
-        return np.diff(self.edges).astype(np.float64)
-
-    @property
-    def middles(self) -> Floats:
-        middles: Floats = self.edges[:-1] + self.lengths / 2
-        return middles
-
-    def sums(self, per_second: npt.NDArray[Any]) -> Floats:
-        sums: Floats = np.add.reduceat(per_second.astype(np.float64), self.edges[:-1])
-        return sums
-
-
-def _ratio(parts: Floats, wholes: Floats) -> Floats:
-    shares: Floats = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
-    return shares
-
-
-def _quantile_lines(traffic: Traffic, quantiles: Sequence[float]) -> list[Line]:
-    """Percentiles of each bin; NaN if the percentile is among the failed operations."""
-    bins = _Bins.of(traffic.seconds)
-    place = np.searchsorted(bins.edges, traffic.second, "right") - 1
-    values = quantiles_of_each(place, traffic.bucket, traffic.count, len(bins.middles), quantiles)
-    values[np.isinf(values)] = np.nan
-    return [
-        (f"p{quantile * 100:g}", bins.middles, row) for quantile, row in zip(quantiles, values, strict=True)
-    ]
-
-
-def _observed(run: Run, observation: Observation) -> Iterator[Line]:
-    """The readings of a measure, one line per instance, interrupted where scrapes are missing."""
-    free = replace(observation, lifespans={})
-    for series in observation.series:
-        moments: list[Floats] = []
-        values: list[Floats] = []
-        for part in _without_gaps(series.known, observation.scrape_interval):
-            points = points_of(free, part, float(part.times[0]), float(part.times[-1]))
-            if len(points.times):
-                moments += [points.times - run.started, np.array([np.nan])]
-                # An infinite value has no place on an axis.
-                values += [np.where(np.isinf(points.values), np.nan, points.values), np.array([np.nan])]
-        if moments:
-            yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
-
-
-def _without_gaps(series: Series, interval: float) -> Iterator[Series]:
-    """The parts of a series between gaps of more than 2.5 scrape intervals."""
-    starts = np.flatnonzero(np.diff(series.times) > 2.5 * interval) + 1
-    for times, values in zip(np.split(series.times, starts), np.split(series.values, starts), strict=True):
-        if len(times):
-            yield Series(series.instance, times, values)
-
-
 # --- charts of criteria, one per family (named in `loadkit.judging.families`)
 
 
@@ -316,12 +235,12 @@ def times(evidence: Evidence, window: Window | None, criterion: Criterion) -> by
     judged = criterion.measure.quantile
     # The judged percentile is first, because the first line is the heaviest.
     others = [quantile for quantile in _QUANTILES if quantile != judged]
-    lines = _quantile_lines(traffic, [judged, *others] if judged else list(_QUANTILES))
+    lines = quantile_lines(traffic, [judged, *others] if judged else list(_QUANTILES))
     if criterion.measure.statistic == "mean":
-        bins = _Bins.of(traffic.seconds)
-        mean = _ratio(bins.sums(traffic.timed[:, 1]), bins.sums(traffic.timed[:, 0]))
+        bins = Bins.of(traffic.seconds)
+        mean = ratio(bins.sums(traffic.timed[:, 1]), bins.sums(traffic.timed[:, 0]))
         lines = [("mean", bins.middles, mean), *lines]
-    return _lines(evidence.run, window, lines, Unit.SECONDS, criterion, _failing(traffic, judged))
+    return criterion_lines(evidence.run, window, lines, Unit.SECONDS, criterion, _failing(traffic, judged))
 
 
 def _failing(traffic: Traffic, quantile: float | None) -> list[tuple[float, float]]:
@@ -333,31 +252,31 @@ def _failing(traffic: Traffic, quantile: float | None) -> list[tuple[float, floa
     return [(float(bins.edges[number]), float(bins.edges[number + 1])) for number in over]
 
 
-def _failed_share(traffic: Traffic) -> tuple[_Bins, Floats]:
-    bins = _Bins.of(traffic.seconds)
-    return bins, _ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
+def _failed_share(traffic: Traffic) -> tuple[Bins, Floats]:
+    bins = Bins.of(traffic.seconds)
+    return bins, ratio(bins.sums(traffic.per_second(FAILED)), bins.sums(traffic.per_second()))
 
 
 def failing_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The ratio of failed operations over time."""
     bins, share = _failed_share(evidence.traffic(criterion.scope, timing=criterion.measure.timing))
     lines = [(criterion.measure.name, bins.middles, share)]
-    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+    return criterion_lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def succeeding_share(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The ratio of successful operations over time."""
     bins, share = _failed_share(evidence.traffic(criterion.scope, timing=criterion.measure.timing))
     lines = [(criterion.measure.name, bins.middles, 1 - share)]
-    return _lines(evidence.run, window, lines, Unit.RATIO, criterion)
+    return criterion_lines(evidence.run, window, lines, Unit.RATIO, criterion)
 
 
 def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """Successes per second over time."""
     traffic = evidence.traffic(criterion.scope, timing=criterion.measure.timing)
-    bins = _Bins.of(traffic.seconds)
+    bins = Bins.of(traffic.seconds)
     lines = [("successes per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
-    return _lines(evidence.run, window, lines, Unit.PER_SECOND, criterion)
+    return criterion_lines(evidence.run, window, lines, Unit.PER_SECOND, criterion)
 
 
 def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
@@ -372,159 +291,21 @@ def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
         probed = np.flatnonzero(number)
         answered = (up[probed] / number[probed]).astype(np.float64)
         lines.append((f"{name}: probes answered", (probed + 0.5).astype(np.float64), answered))
-    return _lines(run, window, lines, Unit.RATIO, criterion)
+    return criterion_lines(run, window, lines, Unit.RATIO, criterion)
 
 
 def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The readings of a measure, one line per instance."""
     observation = evidence.run.observations.get(criterion.measure.name)
-    lines = [] if observation is None else list(_observed(evidence.run, observation))
-    return _lines(evidence.run, window, lines, criterion.measure.unit, criterion)
+    lines = [] if observation is None else list(observed(evidence.run, observation))
+    return criterion_lines(evidence.run, window, lines, criterion.measure.unit, criterion)
 
 
 def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
     """The firing alerts over time."""
     observation = evidence.run.observations.get(observed_as(criterion.measure))
-    lines = [] if observation is None else list(_observed(evidence.run, observation))
-    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
-
-
-def exact(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The count per second of events that must not occur."""
-    name, whole = criterion.measure.name, evidence.whole
-    counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
-    lines = [(name, np.arange(0.5, whole.seconds), counts)]
-    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
-
-
-def connections(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The connections open over time."""
-    whole = evidence.whole
-    held = evidence.total(LEAST_CONNECTIONS, whole)
-    lines = [("connections open (least of each second)", np.arange(0.5, whole.seconds), held)]
-    return _lines(evidence.run, window, lines, Unit.NUMBER, criterion)
-
-
-def database(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:  # noqa: ARG001  all have it
-    """Connections to the database, those that wait for a lock, and the cache hit ratio over time."""
-    run = evidence.run
-    names = (CONNECTIONS_OPEN, LOCK_WAITS, CACHE_HITS)
-    figure = figure_of(0.55 * len(names))
-    panels = figure.subplots(len(names), 1, sharex=True)
-    for axes, name in zip(panels, names, strict=True):
-        axes.set_title(f"{name}: {DATABASE_MEASURES[name]}", loc="left", fontsize=9)
-        observation = run.observations.get(name)
-        lines = [] if observation is None else list(_observed(run, observation))
-        if not lines:
-            say(axes, "not observed" if observation is None else observation.problem or "no data was read")
-            continue
-        strokes(axes, lines)
-        label_values(axes, Unit.RATIO if name == CACHE_HITS else Unit.NUMBER)
-        upward(axes)
-    return over_time(figure, panels, run, window)
-
-
-def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
-    """Connections open, and those that ended per second, by reason."""
-    whole = evidence.whole
-    seconds = np.arange(0.5, whole.seconds)
-    figure = figure_of(1.5)
-    panels = figure.subplots(2, 1, sharex=True)
-    strokes(panels[0], [("connections open", seconds, evidence.total(CONNECTIONS, whole))])
-    lines = [
-        (reason, seconds, _counted(evidence, DISCONNECTED + reason))
-        for reason in list(ended_connections(evidence))[: len(STROKES)]
-    ]
-    if lines:
-        strokes(panels[1], lines)
-        legend(panels[1])
-    else:
-        say(panels[1], "no connection ended that the load generator did not close")
-    for panel in panels:
-        label_values(panel, Unit.NUMBER)
-        upward(panel)
-    head(figure, criterion.sentence if criterion else "Connections, and how they ended")
-    return over_time(figure, panels, evidence.run, window)
-
-
-def messages(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
-    """Messages received per second; below them those that were missing, doubled and out of order."""
-    whole = evidence.whole
-    seconds = np.arange(0.5, whole.seconds)
-    figure = figure_of(1.5)
-    panels = figure.subplots(2, 1, sharex=True)
-    received = evidence.traffic(timing=MESSAGE.key).completed
-    strokes(panels[0], [("messages received per second", seconds, received.astype(np.float64))])
-    named = (
-        ("missing", MISSING),
-        ("filled later", FILLED),
-        ("doubled", DOUBLED),
-        ("out of order", OUT_OF_ORDER),
-    )
-    strokes(panels[1], [(name, seconds, _counted(evidence, count)) for name, count in named][: len(STROKES)])
-    for panel in panels:
-        label_values(panel, Unit.NUMBER)
-        legend(panel)
-        upward(panel)
-    head(figure, criterion.sentence if criterion else "Messages")
-    return over_time(figure, panels, evidence.run, window)
-
-
-def _counted(evidence: Evidence, name: str) -> Floats:
-    return evidence.per_second(lambda worker_second: worker_second.count(name), evidence.whole)
-
-
-def _lines(
-    run: Run,
-    window: Window | None,
-    lines: Sequence[Line],
-    unit: Unit,
-    criterion: Criterion,
-    failing: Sequence[tuple[float, float]] = (),
-) -> bytes:
-    """Draw lines with the limit of the criterion.
-
-    In the periods of `failing`, the first line is above every limit.
-    """
-    figure = figure_of()
-    axes = figure.subplots()
-    values = [line[np.isfinite(line)] for _, _, line in lines]
-    highest = max((float(line.max()) for line in values if len(line)), default=0.0)
-    lowest = min((float(line.min()) for line in values if len(line)), default=0.0)
-    if not any(len(line) for line in values):
-        say(axes, "no measurements")
-    strokes(axes, lines)
-    _mark_failing(axes, lines, failing)
-    limit = criterion.limit
-    side = "above" if criterion.comparison.is_upper else "below"
-    _draw_limit(axes, limit, f"limit {format_quantity(limit, unit)}: fails {side}")
-    if unit is Unit.SECONDS and 0 < highest < limit / 10 and lowest > 0:
-        # Far below the limit, a linear axis would show the line at zero.
-        axes.set_yscale("log")
-        axes.set_ylim(lowest * 0.7, limit * 2)
-    elif unit is Unit.RATIO and min(limit, lowest) > 0.9:
-        axes.set_ylim(min(limit, lowest) - 0.01, 1.002)
-    else:
-        upward(axes)
-    label_values(axes, unit)
-    legend(axes)
-    head(figure, criterion.sentence)
-    return over_time(figure, [axes], run, window)
-
-
-def _mark_failing(axes: Any, lines: Sequence[Line], failing: Sequence[tuple[float, float]]) -> None:
-    """Shade the periods in which the first line is above every time."""
-    for number, (start, end) in enumerate(failing):
-        text = "" if number else f"{lines[0][0]} is among failed operations"
-        axes.axvspan(start, end, color=LIMIT, alpha=0.12, linewidth=0, label=text)
-
-
-def _draw_limit(axes: Any, limit: float, text: str) -> None:
-    axes.axhline(limit, color=LIMIT, linestyle=(0, (6, 2)), linewidth=1.6)
-    axes.annotate(
-        text, (1, limit), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", va="bottom", color=LIMIT, fontsize=9, bbox=TEXT_BOX,
-    )  # fmt: skip
+    lines = [] if observation is None else list(observed(evidence.run, observation))
+    return criterion_lines(evidence.run, window, lines, Unit.NUMBER, criterion)
 
 
 def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
@@ -568,9 +349,9 @@ def _draw_course(axes: Any, course: Course, end: int) -> None:
     if not known.any():
         say(axes, "no measurements")
     strokes(axes, lines)
-    _mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
+    mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
     if bound is not None and np.isfinite(bound):
-        _draw_limit(axes, bound, f"recovered: {words} {format_quantity(bound, unit)}")
+        draw_limit(axes, bound, f"recovered: {words} {format_quantity(bound, unit)}")
     upward(axes)
     label_values(axes, unit)
     legend(axes)

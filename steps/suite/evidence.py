@@ -16,7 +16,7 @@ from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.timing import CONNECT, OPERATION, OPERATIONS, REQUEST
-from loadkit.reports import charts, database, distributions, examples, summary, timeline
+from loadkit.reports import charts, database, distributions, examples, protocol_charts, summary, timeline
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
@@ -93,9 +93,9 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         )
     shown = [("load", charts.load), ("resources", charts.resources), ("errors", charts.errors)]
     if run.table.labels(CONNECT):
-        shown += [("connections", charts.disconnects), ("messages", charts.messages)]
+        shown += [("connections", protocol_charts.disconnects), ("messages", protocol_charts.messages)]
     if run.database is not None:
-        shown.append(("database", charts.database))
+        shown.append(("database", protocol_charts.database))
         yield Attachment(
             "database: slow statements, plans, what to try",
             f"{run.id}-database-{scope}-{limit}",
