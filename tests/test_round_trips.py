@@ -1,13 +1,11 @@
 """A service that answers messages after a known time, through the whole path to a verdict."""
 
 import asyncio
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from loadkit import grammar
@@ -18,14 +16,13 @@ from loadkit.verdict import Status
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.builders import judge
+from tests.websocket_server import serving
 
 DELAY = 0.1
 
 
-@contextmanager
 def echoing(unanswered: int = 0):
     """Gives the base address of a service that sends each message back after `DELAY`, but each `unanswered`-th."""
-    ready, address, over = threading.Event(), [], []
 
     async def echo(ws) -> None:
         number = 0
@@ -36,21 +33,7 @@ def echoing(unanswered: int = 0):
                     await asyncio.sleep(DELAY)
                     await ws.send(message)
 
-    async def main():
-        async with serve(echo, "127.0.0.1", 0, ping_interval=None) as server:
-            address.append(f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}")
-            over.extend((asyncio.get_running_loop(), asyncio.Event()))
-            ready.set()
-            await over[1].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield address[0]
-    finally:
-        over[0].call_soon_threadsafe(over[1].set)
-        thread.join()
+    return serving(echo)
 
 
 def measured(base: str, seconds: int):

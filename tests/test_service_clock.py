@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio.server import serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
@@ -25,6 +23,7 @@ from loadkit.verdict import Status
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.builders import judge
+from tests.websocket_server import serving
 
 delays = st.floats(0, 1)
 
@@ -77,28 +76,9 @@ class Service:
                 await asyncio.sleep(0.05)
 
 
-@contextmanager
 def served(service: Service):
     """Gives the base address of a service, which runs in a thread."""
-    ready, address, over = threading.Event(), [], []
-
-    async def main():
-        async with serve(
-            service.push, "127.0.0.1", 0, process_request=service.answer, ping_interval=None
-        ) as server:
-            address.append(f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}")
-            over.extend((asyncio.get_running_loop(), asyncio.Event()))
-            ready.set()
-            await over[1].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield address[0]
-    finally:
-        over[0].call_soon_threadsafe(over[1].set)
-        thread.join()
+    return serving(service.push, process_request=service.answer)
 
 
 @pytest.mark.parametrize("tells", ["json", "header"])
