@@ -14,6 +14,12 @@ async def read(user: User) -> None:
     user.check(answer.json()["id"] == 17, "is seventeen")
 
 
+@journey("fetch")
+async def fetch(user: User, path: str) -> None:
+    """One request for a path."""
+    await user.get(path)
+
+
 @journey("follow", uses=("ws",))
 async def follow(user: User) -> None:
     """Follow a stream of messages until the end: one connection."""

@@ -27,6 +27,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=8192;
     location = /count {{ stub_status; }}
+    location /file/ {{ default_type application/json; alias {folder}/; }}
     location / {{ default_type application/json; return 200 '{body}'; }}
   }}
 }}
