@@ -56,6 +56,6 @@ def test_a_workers_process_imports_nothing_of_what_judges():
     with worker_processes(1) as executor:
         ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
-        assert ready.result() == Parts(roles=(("",),), data=(((),),), arrives=False)
+        assert ready.result() == Parts(roles=(("",),), data=(((),),), arrives=False, uses=("http",))
     assert "loadkit.engine.worker" in found
     assert not judging & found

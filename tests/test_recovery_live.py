@@ -112,12 +112,12 @@ def test_the_only_instance_is_killed_and_starts_again_after_a_while(slow):
 def test_connections_and_messages_recover_with_requests_and_queries_are_not_touched(slow):
     """The only instance is killed for a while: users and connections are gone, the database is not."""
     draft = Draft()
-    draft.load(Model.CLOSED, 20)
-    draft.think_for(THINK)
+    draft.load(Model.CLOSED, 60, mix="live metrics", called="connections", connects=True)
     draft.arrive(RISES)
     draft.hold_for(BEFORE + AFTER)
-    draft.load(Model.CLOSED, 60, mix="live metrics", called="connections", connects=True)
     draft.deliver(300)
+    draft.load(Model.CLOSED, 20)
+    draft.think_for(THINK)
     draft.load(Model.CLOSED, 5, mix="analysts", called="analysts")
     draft.happens("an instance is killed", BEFORE)
     trouble = Trouble(slow, ("instance-killed",), LASTS)
