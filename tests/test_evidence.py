@@ -69,8 +69,10 @@ def test_a_whole_report_looks_up_each_thing_once(asked, tmp_path):
     )
     assert {name for name, *_ in asked} == {"window", "health", "held_per_second", "traffic_of"}
     assert {key: count for key, count in asked.items() if count > 1} == {}
-    limits = {asked_for[-1] for asked_for in asked if asked_for[0] == "health"}
-    assert limits == {"0.5", "0.2", "1.0"}, "one look for each time limit; a second stands for none"
+    limits = {asked_for[-2:] for asked_for in asked if asked_for[0] == "health"}
+    assert limits == {("0.5", "False"), ("0.2", "True"), ("1.0", "False")}, (
+        "one look for each time limit; a second stands for none, and the mean has one of its own"
+    )
 
 
 def test_a_comparison_of_two_loads_looks_up_each_thing_once(asked):

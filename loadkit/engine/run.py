@@ -100,11 +100,12 @@ def run(
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         parts = _prepare(plan, target, root, executor, count)
-        to_probe = probes_of(target, parts.uses)
-        require_up(to_probe)
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
+        # After the trial, whose errors tell more: which address, and why.
+        to_probe = probes_of(target, parts.uses)
+        require_up(to_probe)
         target = _without_rows(target, tried.rows)
         require_rows(plan, target.tables, parts.data, count)
         offset = service_offset(target) if target.clock else None

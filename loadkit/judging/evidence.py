@@ -198,7 +198,9 @@ class Evidence:
         successes_only: bool = False,
     ) -> Traffic:
         """The operations of a scope and timing that began in a window (by default, the run)."""
-        return self._operations(_Cut(scope, window or self.whole, kind, timing), successes_only)
+        return self._operations(
+            _Cut(scope, window or self.whole, kind, self._recorded(scope, timing)), successes_only
+        )
 
     def corrected(
         self,
@@ -213,7 +215,14 @@ class Evidence:
         Each closed population is corrected by its own stalls and stuck users. Operations of unknown
         population are corrected by the stalls that all populations share, and by their own waits.
         """
-        return self._corrected(limit, _Cut(scope, window or self.whole, kind, timing))
+        return self._corrected(limit, _Cut(scope, window or self.whole, kind, self._recorded(scope, timing)))
+
+    def _recorded(self, scope: Scope, timing: str) -> str:
+        """The only timing that a scope's operations have, in place of all of `OPERATIONS` together."""
+        if timing != OPERATION.key:
+            return timing
+        recorded = [each.key for each in OPERATIONS if series_of(scope, self.run, each)] or [REQUEST.key]
+        return recorded[0] if len(recorded) == 1 else timing
 
     def has(self, scope: Scope, timing: str = REQUEST.key) -> bool:
         """Was any operation of a scope and timing recorded?"""
