@@ -292,7 +292,10 @@ def test_foreign_answers_are_the_first_tenants_page_until_the_fault_is_off(clien
         environment.accounts(tenant, "admin")[0]["tenant_key"].encode() for tenant in ("hooli", "acme")
     )
     token = environment.log_in(client, tenant="hooli")
-    ask = lambda headers: client.get("/api/v1/dashboard/overview", headers=headers).content  # noqa: E731
+
+    def ask(headers):
+        return client.get("/api/v1/dashboard/overview", headers=headers).content
+
     ask(environment.log_in(client))  # so that the cache has the first tenant's page
     fault("foreign-answers", share=1)
     found = ask(token)
