@@ -169,7 +169,7 @@ def test_near_the_limit_a_verdict_seldom_errs_and_away_from_it_decides(row, near
 
 
 RECURRING = [Stalls(10, 1.5, 60), Stalls(10, 1.5, 300), Stalls(7, 0.7, 42, rate=150), Phases(60, 6, 300)]
-DECIDED_RUNS = 200
+DECIDED_RUNS = 100
 
 
 @pytest.mark.parametrize("row", RECURRING, ids=str)
