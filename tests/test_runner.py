@@ -164,7 +164,10 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
     said = project.behave("--dry-run")
     assert "Run A: 100 users, 5 min: judges 2 criteria\n" in said.out
-    assert "Run B: 100 users, 30 s: judges 2 criteria; separate run: 30 s instead of 5 min\n" in said.out
+    assert (
+        "Run B: 100 users, 30 s: judges 2 criteria; separate run: 30 s instead of 5 min, as in run A\n"
+        in said.out
+    )
     assert "2 runs, 5.5 min in total on local; no load was started\n" in said.out
     assert (said.testbed, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
@@ -190,8 +193,20 @@ def test_a_dry_run_names_all_populations_of_a_run(project: Project) -> None:
     project.feature(QUICK, "quick")
     said = project.behave("--dry-run")
     assert (said.code, said.err) == (0, "")
-    assert "Run B: 900 users + 50 admin users, 5 min: judges 2 criteria" in said.out
-    assert "separate run: 900 users + 50 admin users instead of 100 users; 5 min instead of 30 s" in said.out
+    assert (
+        "Run B: 900 users + 50 admin users, 5 min: judges 2 criteria; separate run: no earlier run has this load\n"
+        in said.out
+    )
+
+
+def test_a_dry_run_compares_a_run_with_the_nearest_earlier_one(project: Project) -> None:
+    project.feature(QUICK)
+    long = QUICK.replace("Then", "And the load holds for 5 minutes\n    Then")
+    project.feature(long.replace("100", "50"), "long")
+    project.feature(long, "middle")
+    said = project.behave("--dry-run")
+    why = "separate run: 100 users instead of 50 users, as in run A\n"
+    assert [line for line in said.out.splitlines(keepends=True) if line.endswith(why)], said.out
 
 
 def test_the_populations_of_a_run_must_be_allowed_together(project: Project) -> None:

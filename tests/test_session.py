@@ -70,6 +70,21 @@ def test_why_a_run_is_needed_is_said_of_the_population_that_differs() -> None:
     )
 
 
+def test_the_same_mix_in_regions_differs_in_its_regions_only() -> None:
+    plan = plan_of(level=10)
+    spread = plan.with_workloads(
+        lambda load: replace(
+            load,
+            mix=tuple(
+                replace(entry, share=entry.share / 2, region=region)
+                for entry in load.mix
+                for region in ("Europe", "Asia")
+            ),
+        )
+    )
+    assert difference(spread, plan) == "50% users in Europe, 50% users in Asia instead of no regions"
+
+
 def test_loads_that_differ_only_between_their_ends_are_told_apart() -> None:
     rising, falling = (
         plan_of().with_workloads(

@@ -7,7 +7,7 @@ from loadkit.environment.environment import Environment
 from loadkit.reports.gate import NOTHING_SELECTED
 from loadkit.units import format_seconds
 from loadkit.workload.plan import Plan
-from loadkit.workload.workload import Workload
+from loadkit.workload.workload import MixEntry, Workload
 from steps.suite.session import SharedRun
 
 __all__ = ["difference", "show", "too_long"]
@@ -45,7 +45,16 @@ def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
     again = next((each for each in earlier if each.plan == run.plan), None)
     if again is not None:
         return f"as run {again.letter}, again after the load that is compared with both"
-    return difference(run.plan, earlier[0].plan)
+    similar = [each for each in earlier if _names(each.plan) == _names(run.plan)]
+    if not similar:
+        return "no earlier run has this load"
+    nearest = min(similar, key=lambda each: len(_differing(run.plan, each.plan)))
+    return f"{difference(run.plan, nearest.plan)}, as in run {nearest.letter}"
+
+
+def _names(plan: Plan) -> frozenset[str]:
+    """The names of a plan's populations: plans with other populations have nothing to compare."""
+    return frozenset(population.name for population in plan.populations)
 
 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
@@ -66,8 +75,13 @@ def seconds(plan: Plan) -> float:
 
 def difference(plan: Plan, other: Plan) -> str:
     """Why two plans cannot share a run, in words: the parts of `plan` that differ from `other`."""
+    return "; ".join(f"{mine} instead of {theirs}" for mine, theirs in _differing(plan, other))
+
+
+def _differing(plan: Plan, other: Plan) -> list[tuple[str, str]]:
+    """The parts of two plans that differ, in words: those of `plan`, and those of `other`."""
     mine, theirs = _parts(plan), _parts(other)
-    return "; ".join(f"{mine[name]} instead of {theirs[name]}" for name in mine if mine[name] != theirs[name])
+    return [(mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]]
 
 
 def _use(run: SharedRun) -> str:
@@ -92,11 +106,9 @@ def _parts(plan: Plan) -> dict[str, str]:
     return {
         "load": plan.in_words,
         "time": joined(_time),
-        "mix": joined(
-            lambda load: ", ".join(
-                f"{entry.share:.0%} {entry.journey}{f' in {entry.region}' if entry.region else ''}"
-                for entry in load.mix
-            )
+        "mix": joined(lambda load: _shares(load, lambda entry: entry.journey)),
+        "regions": joined(
+            lambda load: _shares(load, lambda entry: entry.region and f"users in {entry.region}")
         ),
         "think": joined(lambda load: f"a think time of {load.think.low:g} to {load.think.high:g} s"),
         "pace": joined(
@@ -107,6 +119,14 @@ def _parts(plan: Plan) -> dict[str, str]:
         "cache": f"a {plan.cache} cache",
         "actions": ", ".join(action.name for action in plan.actions) or "no action",
     }
+
+
+def _shares(load: Workload, key: Callable[[MixEntry], str]) -> str:
+    """The shares of a mix by what `key` names, "no regions" where it names nothing."""
+    shares: dict[str, float] = {}
+    for entry in load.mix:
+        shares[key(entry)] = shares.get(key(entry), 0.0) + entry.share
+    return ", ".join(f"{share:.0%} {name}" for name, share in shares.items() if name) or "no regions"
 
 
 def _time(load: Workload) -> str:
