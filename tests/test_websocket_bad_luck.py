@@ -243,7 +243,7 @@ def test_a_service_that_sends_and_never_answers_pings_is_not_half_open():
 
     async def use(meeting):
         ws = await meeting.user.ws.connect("/", ping_every=0.02, ping_timeout=0.1)
-        await until(lambda: ws._connection._pings >= 3)
+        await until(lambda: ws._connection._pings.sent >= 3)
         assert ws.ending is None
 
     assert meeting_bytes(upgraded(then=chatters), use).outcomes(PING)["timeout"] >= 2

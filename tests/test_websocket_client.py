@@ -544,7 +544,7 @@ def test_the_round_trip_of_pings_is_measured():
     async def use(meeting):
         ws = await meeting.user.ws.connect("/", ping_every=0.02)
         ws_record = ws._connection
-        await until(lambda: ws_record._pings >= 4)
+        await until(lambda: ws_record._pings.sent >= 4)
 
     meeting = met(is_silent, use)
     assert meeting.outcomes(PING)["ok"] >= 3

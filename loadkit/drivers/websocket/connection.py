@@ -1,58 +1,33 @@
-"""One WebSocket connection: handshake, messages, pings and close, timed when their bytes arrive."""
+"""The data path of one open connection: messages are read and timed when their bytes arrive."""
 
 import asyncio
-import random
-import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
-from typing import cast
 
 from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import Protocol, State
+from websockets.protocol import Protocol
 
-from loadkit.drivers.base import TransportError
-from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.answer import Answer, Matches
+from loadkit.drivers.websocket.closing import CLOSE_SECONDS, ending_of
 from loadkit.drivers.websocket.frames import FrameReader
+from loadkit.drivers.websocket.keepalive import Keepalive, Pings
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
 from loadkit.recording.sample import OK
 
-__all__ = ["CLOSE_SECONDS", "Connection", "Keepalive", "Received"]
+__all__ = ["Connection", "Received"]
 
-CLOSE_SECONDS = 5.0
-"""Seconds that the service has to answer a close frame and to close the connection."""
 _MOST_QUEUED = 256
 """Messages that wait for the journey; with more of them the socket is not read."""
-_END_OF_HEAD = b"\r\n\r\n"
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])\b")
-_FAILURES = {
-    CloseCode.PROTOCOL_ERROR: "invalid frame",
-    CloseCode.INVALID_DATA: "bad UTF-8",
-    CloseCode.MESSAGE_TOO_BIG: "message too big",
-}
-"""Outcomes by the close code with which the client failed the connection."""
 
 _NOTHING: "deque[Received]" = deque()
 """The queue of each connection without waiting messages; nothing is added to it."""
 
 Received = tuple[str | bytes, float]
 """A message, and when its bytes arrived on the monotonic clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keepalive:
-    """How often a connection is pinged. A half-open one is found within the sum of both times."""
-
-    every: float
-    """Seconds from a pong to the next ping; infinite for no pings."""
-    timeout: float
-    """Seconds without any data after a ping, after which the connection is half-open."""
 
 
 class Connection(asyncio.Protocol):
@@ -62,17 +37,10 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_clock_offset",
         "_close_alarm",
-        "_handshake",
-        "_head",
-        "_keepalive",
         "_loop",
         "_lost",
         "_now",
         "_on_lost",
-        "_opened",
-        "_ping",
-        "_ping_alarm",
-        "_pinged_at",
         "_pings",
         "_reader",
         "_record",
@@ -89,36 +57,33 @@ class Connection(asyncio.Protocol):
         "subprotocol",
     )
 
-    _transport: asyncio.Transport
-
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
         core: ClientProtocol,
         record: ConnectionRecord,
         keepalive: Keepalive,
         on_lost: Callable[[], None],
+        *,
+        opened_at: float,
+        handshake_size: int,
         clock_offset: float = 0.0,
     ) -> None:
-        """Prepare a connection whose socket is being connected; `on_lost` hears of its end.
+        """Begin after the handshake; `on_lost` hears of the end of the socket.
 
         `clock_offset`: seconds by which the service's clock is ahead of this machine's.
         """
-        self._clock_offset = clock_offset
-        self._loop = loop
-        self._handshake: ClientProtocol | None = core
-        """None after the handshake; what it keeps takes 2 KB."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._transport = transport
         self._record = record
-        self._keepalive = keepalive
         self._on_lost = on_lost
-        self._opened: asyncio.Future[None] = loop.create_future()
-        """Done when the handshake has succeeded or failed."""
+        self._clock_offset = clock_offset
         self._lost: asyncio.Future[None] = loop.create_future()
         """Done when the socket is closed."""
-        self._reader: FrameReader | None = None
-        """None during the handshake."""
-        self._head = b""
-        self._now = 0.0
+        # What the core keeps of the handshake takes 2 KB, so it goes unless it has an extension.
+        limits = core.max_message_size, core.max_fragment_size
+        self._reader = FrameReader(limits, self._enqueue, self._pong, core if core.extensions else None)
+        self._now = opened_at
         """When the last bytes arrived."""
         self._subscription: Subscription | None = None
         self._answer: Answer | None = None
@@ -129,55 +94,31 @@ class Connection(asyncio.Protocol):
         """Woken by the next queued message, and by the end of the connection."""
         self._writers: asyncio.Future[None] | None = None
         """Woken when the socket takes data again; None while it does."""
-        self._ping_alarm: asyncio.TimerHandle | None = None
         self._close_alarm: asyncio.TimerHandle | None = None
-        self._pings = 0
-        self._ping = b""
-        self._pinged_at = 0.0
-        """When the ping was sent whose pong has not arrived; 0 for none."""
         self.discards = False
         """Are messages without a subscription dropped, because the journey only holds the connection?"""
         self.is_paused = False
         """Is the socket not read because too many messages wait?"""
-        self.opened_at = 0.0
+        self.opened_at = opened_at
         """When the last bytes of the handshake arrived."""
-        self.handshake_size = 0
+        self.handshake_size = handshake_size
         """Bytes of the service's part of it."""
-        self.subprotocol = ""
+        self.subprotocol: str = core.subprotocol or ""
         """The subprotocol that the service has chosen; "" for none."""
         self.ending: Ending | None = None
         """How it ended; None while it is open."""
+        record.opened(opened_at)
+        self._pings = Pings(loop, self, record, keepalive)
 
     @property
     def is_lost(self) -> bool:
         """Is its socket closed?"""
         return self._lost.done()
 
-    # --- called by the driver and by the journey's `WebSocket`
-
-    async def open(self, request: Request, deadline: float) -> None:
-        """Execute the handshake, by `deadline` on the monotonic clock.
-
-        Raises:
-            TransportError: the service refused or did not answer; "status 401" if that was its
-                answer.
-
-        """
-        alarm = self._loop.call_later(max(deadline - monotonic(), 0.0), self._refuse, "timeout")
-        try:
-            assert self._handshake is not None
-            self._handshake.send_request(request)
-            self._flush(self._handshake)
-            await self._opened
-        except BaseException:
-            self.abort()
-            raise
-        finally:
-            alarm.cancel()
+    # --- called by the journey's `WebSocket`
 
     def subscribe(self, subscription: Subscription) -> None:
         """Pass all messages to a subscription, those that wait first."""
-        assert self._reader is not None
         self._subscription = subscription
         subscription.pass_on_to(self._enqueue)
         waiting, self.queue = self.queue, _NOTHING
@@ -202,9 +143,8 @@ class Connection(asyncio.Protocol):
 
     def _send_frame(self, opcode: Opcode, content: bytes) -> None:
         """Send a whole frame that leaves the core as it is."""
-        reader = self._reader
-        assert reader is not None
-        extensions = None if reader.core is None else reader.core.extensions
+        core = self._reader.core
+        extensions = None if core is None else core.extensions
         self._transport.write(Frame(opcode, content).serialize(mask=True, extensions=extensions))
 
     async def ask(self, message: bytes, matches: Matches, deadline: float, *, is_text: bool) -> Answer:
@@ -216,7 +156,7 @@ class Connection(asyncio.Protocol):
         """
         answer = Answer(matches)
         reader = self._reader
-        if self.ending is not None or reader is None:
+        if self.ending is not None:
             return answer
         self._require_no_other()
         self._resume_reading()
@@ -280,11 +220,10 @@ class Connection(asyncio.Protocol):
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame, unless the connection has ended."""
         if self.ending is None:
-            assert self._reader is not None
             core = self._reader.needed()
             core.send_close(code, reason)
             self._flush(core)
-            self._end(OK, code, reason, monotonic())
+            self._end(Ending(OK, code, reason, monotonic()))
             self._resume_reading()  # the answer comes behind messages that nobody awaits
 
     async def lost(self) -> None:
@@ -300,32 +239,15 @@ class Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close the socket without a close frame, as a client does that loses its network."""
-        self._end(OK, CloseCode.ABNORMAL_CLOSURE, "dropped", monotonic())
-        self._transport.abort()
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        if not self._opened.done():
-            self._opened.cancel()
+        self._end(Ending(OK, CloseCode.ABNORMAL_CLOSURE, "dropped", monotonic()))
         self._transport.abort()
 
     # --- called by the event loop
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
-
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._now = monotonic()
-        reader = self._reader
-        if reader is None:
-            self._shake(data)
-        else:
-            self._read(reader, data)
-
-    def _read(self, reader: FrameReader, data: bytes) -> None:
-        subscription = self._subscription
+        reader, subscription = self._reader, self._subscription
         if subscription is not None:
             # Unix time is read with each arrival: the stamps of a service follow its clock's steps.
             subscription.now = now = self._now
@@ -354,63 +276,16 @@ class Connection(asyncio.Protocol):
         if writers is not None:
             _wake(writers)
 
-    def connection_lost(self, problem: Exception | None) -> None:
+    def connection_lost(self, _problem: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._now = monotonic()
-        if self._reader is None:
-            self._refuse("closed" if problem is None else kind_of(problem))
-        else:
-            self._reader.end()
-            self._end_by_the_service()
-        for alarm in (self._ping_alarm, self._close_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        self._reader.end()
+        self._end_by_the_service()
+        if self._close_alarm is not None:
+            self._close_alarm.cancel()
         self.resume_writing()
         _wake(self._lost)
         self._on_lost()
-
-    # --- the handshake
-
-    def _shake(self, data: bytes) -> None:
-        """Read the head of the answer; frames may follow it in the same bytes."""
-        if self._opened.done():
-            return  # it was refused
-        core = self._handshake
-        assert core is not None
-        before = len(self._head)
-        self._head += data
-        end = self._head.find(_END_OF_HEAD)
-        of_head = len(data) if end < 0 else end + len(_END_OF_HEAD) - before
-        core.receive_data(data[:of_head])
-        core.events_received()
-        if core.state is State.OPEN:
-            reader = self._begin(core, before + of_head)
-            if of_head < len(data):
-                self._read(reader, data[of_head:])
-        elif end >= 0 or core.handshake_exc is not None:
-            # The body of a refusal may never end; the status is known.
-            status = _STATUS.match(self._head)
-            code = int(status[1]) if status else 0
-            self._refuse(f"status {code}" if code not in (0, 101) else "protocol")
-
-    def _begin(self, core: ClientProtocol, size: int) -> FrameReader:
-        self._head, self._handshake = b"", None
-        self.opened_at, self.handshake_size = self._now, size
-        self.subprotocol = core.subprotocol or ""
-        limits = core.max_message_size, core.max_fragment_size
-        kept = core if core.extensions else None
-        self._reader = reader = FrameReader(limits, self._enqueue, self._pong, kept)
-        self._record.opened(self._now)
-        if self._keepalive.every != inf:
-            # Connections that opened together do not ping together.
-            self._set_ping_alarm(self._keepalive.every * random.uniform(0.5, 1.0))
-        _wake(self._opened)
-        return reader
-
-    def _refuse(self, kind: str) -> None:
-        if not self._opened.done():
-            at = monotonic() if kind == "timeout" else self._now
-            self._opened.set_exception(TransportError(kind, at))
 
     # --- messages
 
@@ -455,58 +330,38 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.close()
 
-    # --- pings
+    # --- for its pings
 
-    def _set_ping_alarm(self, seconds: float) -> None:
-        self._ping_alarm = self._loop.call_later(seconds, self._ring)
+    def ping(self, payload: bytes) -> None:
+        """See `Pinged`."""
+        self._send_frame(Opcode.PING, payload)
 
-    def _ring(self) -> None:
-        """Send a ping, or look what came of the last one."""
-        now = monotonic()
-        if self._pinged_at:
-            self._record.ping_failed(self._pinged_at, now)
-            if self._now < self._pinged_at and not self.is_paused:
-                self._end("half-open", CloseCode.ABNORMAL_CLOSURE, "no data after a ping", now)
-                self._transport.abort()
-                return
-        self._pings += 1
-        self._ping = self._pings.to_bytes(4)
-        self._pinged_at = now
-        self._send_frame(Opcode.PING, self._ping)
-        self._set_ping_alarm(self._keepalive.timeout)
+    def is_silent_since(self, moment: float) -> bool:
+        """See `Pinged`."""
+        return self._now < moment and not self.is_paused
+
+    def fail_half_open(self, at: float) -> None:
+        """See `Pinged`."""
+        self._end(Ending("half-open", CloseCode.ABNORMAL_CLOSURE, "no data after a ping", at))
+        self._transport.abort()
 
     def _pong(self, payload: bytes) -> None:
-        if self._pinged_at and payload == self._ping:
-            self._record.pinged(self._pinged_at, self._now)
-            self._pinged_at = 0.0
-            if self._ping_alarm is not None:
-                self._ping_alarm.cancel()
-            if self.ending is None:
-                self._set_ping_alarm(self._keepalive.every)
+        self._pings.answered(payload, self._now)
 
     # --- the end
 
     def _end_by_the_service(self) -> None:
         """Note what ended the connection; the generator's own close came before, if there was one."""
-        assert self._reader is not None
-        core = self._reader.needed()
-        received, sent = core.close_rcvd, core.close_sent
-        if core.parser_exc is not None and sent is not None and sent.code in _FAILURES:
-            self._end(_FAILURES[CloseCode(sent.code)], sent.code, sent.reason, self._now)
-        elif received is not None:
-            self._end(f"closed {received.code}", received.code, received.reason, self._now)
-        else:
-            self._end(f"closed {CloseCode.ABNORMAL_CLOSURE:d}", CloseCode.ABNORMAL_CLOSURE, "", self._now)
+        self._end(ending_of(self._reader.needed(), self._now))
 
-    def _end(self, kind: str, code: int, reason: str, at: float) -> None:
+    def _end(self, ending: Ending) -> None:
         if self.ending is not None:
             return
-        self.ending = Ending(kind, code, reason, at)
-        self._record.ended(self.ending)
+        self.ending = ending
+        self._record.ended(ending)
+        self._pings.stop()
         if self._subscription is not None:
-            self._subscription.ended(at, by_generator=kind == OK)
-        if self._ping_alarm is not None:
-            self._ping_alarm.cancel()
+            self._subscription.ended(ending.at, by_generator=ending.kind == OK)
         if not self._lost.done():
             self._close_alarm = self._loop.call_later(CLOSE_SECONDS, self._give_up)
         if self._waiter is not None:
@@ -516,7 +371,7 @@ class Connection(asyncio.Protocol):
 
     def _give_up(self) -> None:
         """Close the socket: the service did not within `CLOSE_SECONDS`."""
-        core = None if self._reader is None else self._reader.core
+        core = self._reader.core
         is_answered = core is not None and core.close_rcvd is not None
         if not is_answered and self.ending is not None and self.ending.kind == OK:
             self._record.close_was_not_answered()

@@ -3,22 +3,19 @@
 import asyncio
 import copy
 import ssl
-from dataclasses import replace
 from time import monotonic
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.typing import Subprotocol
-from websockets.uri import WebSocketURI, parse_uri
+from websockets.uri import parse_uri
 
 from loadkit.drivers.base import Meter, TransportError
 from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
-from loadkit.drivers.websocket.client import Handshake, WebSocketClient
+from loadkit.drivers.websocket.client import WebSocketClient
 from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.handshake import Handshake, Opening
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.record import ConnectionRecord
 from loadkit.errors import ConfigurationError
@@ -97,18 +94,11 @@ class WebSocketDriver:
     async def connect(self, handshake: Handshake, record: ConnectionRecord, deadline: float) -> Connection:
         """See `Backend.connect`."""
         loop = asyncio.get_running_loop()
-        core = self._core_of(handshake)
-        request = core.connect()
-        for name, value in handshake.headers.items():
-            if name in request.headers:
-                del request.headers[name]
-            request.headers[name] = value
+        core, request = handshake.begun(self._uri)
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(
-                        loop, core, record, handshake.keepalive, self._lost, self._clock_offset
-                    ),
+                _, opening = await loop.create_connection(
+                    lambda: Opening(core, record, handshake.keepalive, self._lost, self._clock_offset),
                     self._address,
                     self._port,
                     ssl=self._tls,
@@ -117,22 +107,7 @@ class WebSocketDriver:
         except (OSError, ssl.SSLError, TimeoutError) as error:
             raise TransportError(kind_of(error), monotonic()) from None
         self.sockets += 1
-        await connection.open(request, deadline)
-        return connection
+        return await opening.execute(request, deadline)
 
     def _lost(self) -> None:
         self.sockets -= 1
-
-    def _core_of(self, handshake: Handshake) -> ClientProtocol:
-        return ClientProtocol(
-            self._uri_of(handshake.path),
-            extensions=[ClientPerMessageDeflateFactory()] if handshake.is_compressed else None,
-            subprotocols=[Subprotocol(name) for name in handshake.subprotocols] or None,
-            max_size=(handshake.max_size, handshake.max_frame),
-        )
-
-    def _uri_of(self, path: str) -> WebSocketURI:
-        """The address with a path behind its own, and both queries."""
-        path, _, query = path.partition("?")
-        queries = [each for each in (self._uri.query, query) if each]
-        return replace(self._uri, path=self._uri.path.rstrip("/") + path, query="&".join(queries))

@@ -1,14 +1,30 @@
-"""What a connection is opened with, and who opens it."""
+"""The handshake: what a connection is opened with, the request, and the answer to it."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Protocol, cast
 
-from loadkit.drivers.websocket.connection import Connection, Keepalive
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+from loadkit.drivers.base import TransportError
+from loadkit.drivers.network import kind_of
+from loadkit.drivers.websocket.connection import Connection
 from loadkit.drivers.websocket.heads import StreamHeads
+from loadkit.drivers.websocket.keepalive import Keepalive
 from loadkit.drivers.websocket.record import ConnectionRecord
 
-__all__ = ["Backend", "Handshake"]
+__all__ = ["Backend", "Handshake", "Opening"]
+
+_END_OF_HEAD = b"\r\n\r\n"
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +42,27 @@ class Handshake:
     """Bytes of a frame, besides; None for no limit of its own."""
     keepalive: Keepalive
 
+    def begun(self, service: WebSocketURI) -> tuple[ClientProtocol, Request]:
+        """The core that will read the answer, and the request to the service at an address."""
+        core = ClientProtocol(
+            self._uri(service),
+            extensions=[ClientPerMessageDeflateFactory()] if self.is_compressed else None,
+            subprotocols=[Subprotocol(name) for name in self.subprotocols] or None,
+            max_size=(self.max_size, self.max_frame),
+        )
+        request = core.connect()
+        for name, value in self.headers.items():
+            if name in request.headers:
+                del request.headers[name]
+            request.headers[name] = value
+        return core, request
+
+    def _uri(self, service: WebSocketURI) -> WebSocketURI:
+        """The service's address with the path behind its own, and both queries."""
+        path, _, query = self.path.partition("?")
+        queries = [each for each in (service.query, query) if each]
+        return replace(service, path=service.path.rstrip("/") + path, query="&".join(queries))
+
 
 class Backend(Protocol):
     """Opens connections: the driver."""
@@ -42,3 +79,106 @@ class Backend(Protocol):
 
         """
         ...
+
+
+class Opening(asyncio.Protocol):
+    """A socket until the handshake is over; then it belongs to a `Connection`."""
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        core: ClientProtocol,
+        record: ConnectionRecord,
+        keepalive: Keepalive,
+        on_lost: Callable[[], None],
+        clock_offset: float = 0.0,
+    ) -> None:
+        """Prepare for a socket that is being connected; `on_lost` hears of its end.
+
+        `clock_offset`: seconds by which the service's clock is ahead of this machine's.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._core = core
+        self._record = record
+        self._keepalive = keepalive
+        self._on_lost = on_lost
+        self._clock_offset = clock_offset
+        self._opened: asyncio.Future[Connection] = self._loop.create_future()
+        """Done when the handshake has succeeded or failed."""
+        self._head = b""
+
+    async def execute(self, request: Request, deadline: float) -> Connection:
+        """Execute the handshake, by `deadline` on the monotonic clock.
+
+        Raises:
+            TransportError: the service refused or did not answer; "status 401" if that was its
+                answer.
+
+        """
+        alarm = self._loop.call_later(max(deadline - monotonic(), 0.0), self._give_up)
+        try:
+            self._core.send_request(request)
+            self._transport.writelines(self._core.data_to_send())
+            return await self._opened
+        except BaseException:
+            self._opened.cancel()
+            self._transport.abort()
+            raise
+        finally:
+            alarm.cancel()
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
+
+    def data_received(self, data: bytes) -> None:
+        """Read the head of the answer; frames may follow it in the same bytes."""
+        now = monotonic()
+        if self._opened.done():
+            return  # it was refused
+        core = self._core
+        before = len(self._head)
+        self._head += data
+        end = self._head.find(_END_OF_HEAD)
+        of_head = len(data) if end < 0 else end + len(_END_OF_HEAD) - before
+        core.receive_data(data[:of_head])
+        core.events_received()
+        if core.state is State.OPEN:
+            self._hand_over(before + of_head, now, data[of_head:])
+        elif end >= 0 or core.handshake_exc is not None:
+            # The body of a refusal may never end; the status is known.
+            status = _STATUS.match(self._head)
+            code = int(status[1]) if status else 0
+            self._refuse(f"status {code}" if code not in (0, 101) else "protocol", now)
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._refuse("closed" if problem is None else kind_of(problem), monotonic())
+        self._on_lost()
+
+    def _hand_over(self, size: int, now: float, rest: bytes) -> None:
+        """Give the socket to a connection, whose frames may have begun to arrive."""
+        connection = Connection(
+            self._transport,
+            self._core,
+            self._record,
+            self._keepalive,
+            self._on_lost,
+            opened_at=now,
+            handshake_size=size,
+            clock_offset=self._clock_offset,
+        )
+        self._transport.set_protocol(connection)
+        self._opened.set_result(connection)
+        if rest:
+            connection.data_received(rest)
+
+    def _give_up(self) -> None:
+        self._refuse("timeout", monotonic())
+
+    def _refuse(self, kind: str, at: float) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(TransportError(kind, at))

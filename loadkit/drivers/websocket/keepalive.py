@@ -1,0 +1,104 @@
+"""The pings of a connection: their round trip, and whether the connection is half-open."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
+from typing import Protocol
+
+from loadkit.drivers.websocket.record import ConnectionRecord
+
+__all__ = ["Keepalive", "Pinged", "Pings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """How often a connection is pinged. A half-open one is found within the sum of both times."""
+
+    every: float
+    """Seconds from a pong to the next ping; infinite for no pings."""
+    timeout: float
+    """Seconds without any data after a ping, after which the connection is half-open."""
+
+
+class Pinged(Protocol):
+    """What is pinged: a connection."""
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        ...
+
+    def is_silent_since(self, moment: float) -> bool:
+        """Has nothing arrived since a moment of the monotonic clock, although the socket was read?"""
+        ...
+
+    def fail_half_open(self, at: float) -> None:
+        """End it, because nothing arrived after a ping."""
+        ...
+
+
+class Pings:
+    """The pings of one connection. One is on its way at a time."""
+
+    __slots__ = ("_alarm", "_keepalive", "_loop", "_number", "_pinged", "_record", "_sent_at")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pinged: Pinged,
+        record: ConnectionRecord,
+        keepalive: Keepalive,
+    ) -> None:
+        """Begin with a connection that has just opened."""
+        self._loop = loop
+        self._pinged = pinged
+        self._record = record
+        self._keepalive = keepalive
+        self._number = 0
+        """Of the last ping, from 1 on."""
+        self._sent_at = 0.0
+        """When the ping was sent whose pong has not arrived; 0 for none."""
+        self._alarm: asyncio.TimerHandle | None = None
+        if keepalive.every != inf:
+            # Connections that opened together do not ping together.
+            self._set_alarm(keepalive.every * random.uniform(0.5, 1.0))
+
+    @property
+    def sent(self) -> int:
+        """How many were sent."""
+        return self._number
+
+    def answered(self, payload: bytes, at: float) -> None:
+        """Note a pong that arrived at a moment. One that answers no open ping is ignored."""
+        if self._sent_at and payload == self._payload():
+            self._record.pinged(self._sent_at, at)
+            self._sent_at = 0.0
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._set_alarm(self._keepalive.every)
+
+    def stop(self) -> None:
+        """Send no more of them: the connection has ended."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _set_alarm(self, seconds: float) -> None:
+        self._alarm = self._loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        """Send a ping, or look what came of the last one."""
+        now = monotonic()
+        if self._sent_at:
+            self._record.ping_failed(self._sent_at, now)
+            if self._pinged.is_silent_since(self._sent_at):
+                self._pinged.fail_half_open(now)
+                return
+        self._number += 1
+        self._sent_at = now
+        self._pinged.ping(self._payload())
+        self._set_alarm(self._keepalive.timeout)
+
+    def _payload(self) -> bytes:
+        return self._number.to_bytes(4)
