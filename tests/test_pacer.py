@@ -50,6 +50,39 @@ def test_a_sleeper_who_was_cancelled_keeps_nobody_else_from_waking():
     assert virtually(main) == 2.0
 
 
+def test_a_call_is_made_at_its_moment_before_any_task_runs():
+    async def main(clock):
+        pacer, order = Pacer(clock, LoopAlarm), []
+
+        async def sleep():
+            await pacer.until(1.0)
+            order.append("task")
+
+        sleeping = asyncio.ensure_future(sleep())
+        await asyncio.sleep(0)  # the task waits first
+        pacer.call_at(1.0, lambda: order.append(clock.now()))
+        await sleeping
+        return order
+
+    assert virtually(main) == [1.0, "task"]
+
+
+def test_a_call_may_ask_for_the_next_one():
+    async def main(clock):
+        pacer, times = Pacer(clock, LoopAlarm), []
+
+        def call():
+            times.append(clock.now())
+            if len(times) < 4:
+                pacer.call_at([1.0, 1.0, 2.5][len(times) - 1], call)
+
+        pacer.call_at(0.5, call)
+        await pacer.until(3.0)
+        return times
+
+    assert virtually(main) == [0.5, 1.0, 1.0, 2.5]
+
+
 class CountedAlarm(LoopAlarm):
     """Counts how often it was set."""
 

@@ -15,6 +15,7 @@ from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import common
 from loadkit.recording.worker_second import JOURNEY_ERROR, SENT, USERS, WITH_ERRORS, are_rare, journey_errors
 from loadkit.target import Account, Secret, Target
+from loadkit.users.open_load import OpenLoad
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.virtual_time import ORIGIN, ROOT, plan_of, simulate
 
@@ -536,3 +537,29 @@ def test_an_error_of_the_engine_ends_the_load_with_that_error():
 
     with pytest.raises(AssertionError, match="the engine's own"):
         simulate(plan_of(level=1, seconds=4), service)
+
+
+def test_an_error_while_arrivals_are_admitted_ends_the_load(monkeypatch):
+    def fail(*_):
+        raise LookupError("no such account")
+
+    monkeypatch.setattr(OpenLoad, "_add_user", fail)
+    with pytest.raises(ExceptionGroup) as raised:
+        simulate(plan_of(model=Model.REQUESTS, level=10, seconds=3), after(0.01))
+    assert raised.group_contains(LookupError)
+
+
+def test_an_error_amid_arrivals_ends_the_load(monkeypatch):
+    admit, times = OpenLoad._admit, []
+
+    def fail_later(self, pool, moment):
+        times.append(moment)
+        if len(times) == 7:
+            raise LookupError("no such account")
+        admit(self, pool, moment)
+
+    monkeypatch.setattr(OpenLoad, "_admit", fail_later)
+    with pytest.raises(ExceptionGroup) as raised:
+        simulate(plan_of(model=Model.REQUESTS, level=10, seconds=3), after(0.01))
+    assert raised.group_contains(LookupError)
+    assert len(times) == 7

@@ -86,21 +86,13 @@ class OpenLoad:
 
     async def live(self, origin: float) -> None:
         """Run the load from before the start, `origin`, until the last arrival is served."""
-        pacer, clock = self._context.pacer, self._context.clock
         end = origin + self._workload.seconds
         async with asyncio.TaskGroup() as group:
             first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
             for pool in self._pools:
                 for _ in range(users_for(first * pool.entry.share)):
                     self._add_user(group, pool, end)
-            for arrival in islice(arrivals(self._workload, self._seed), self._index, None, self._of):
-                moment = origin + arrival.at
-                if moment > clock.now():
-                    await pacer.until(moment)
-                pool = self._pools[arrival.entry]
-                self._admit(pool, moment)
-                if pool.lacks_users:
-                    self._add_user(group, pool, end)
+            await self._admit_all(group, origin, end)
             for pool in self._pools:
                 pool.arrival_queue.close()
 
@@ -108,6 +100,39 @@ class OpenLoad:
         """See `Lifecycle.cut`."""
         for life in self._lives:
             life.cut()
+
+    async def _admit_all(self, group: asyncio.TaskGroup, origin: float, end: float) -> None:
+        """Admit each arrival when it is due, and add users where too few are free.
+
+        The pacer calls it. A task that waited for the moment would only run in the next turn of the
+        loop, and so would send each operation a turn later.
+        """
+        clock, pacer = self._context.clock, self._context.pacer
+        coming = islice(arrivals(self._workload, self._seed), self._index, None, self._of)
+        upcoming = next(coming, None)
+        all_admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def admit_due() -> None:
+            nonlocal upcoming
+            if all_admitted.done():
+                return  # the load was ended
+            try:
+                while upcoming is not None and (moment := origin + upcoming.at) <= clock.now():
+                    pool = self._pools[upcoming.entry]
+                    self._admit(pool, moment)
+                    if pool.lacks_users:
+                        self._add_user(group, pool, end)
+                    upcoming = next(coming, None)
+            except Exception as error:
+                all_admitted.set_exception(error)
+                return
+            if upcoming is None:
+                all_admitted.set_result(None)
+            else:
+                pacer.call_at(origin + upcoming.at, admit_due)
+
+        admit_due()
+        await all_admitted
 
     def _admit(self, pool: _Pool, moment: float) -> None:
         recorder = self._recorder

@@ -50,8 +50,30 @@ def on_grid(moment: float) -> float:
     return round(moment * _TICKS_PER_SECOND) / _TICKS_PER_SECOND
 
 
+class _Sleeper(Protocol):
+    """Who is woken at a moment: a future of asyncio, or a `_Call`."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: None, /) -> None: ...
+
+
+class _Call:
+    """A call at a moment. Unlike a future, it waits for no further turn of the loop."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _result: None, /) -> None:
+        self._callback()
+
+
 class Pacer:
-    """Creates futures that complete at given moments, never earlier."""
+    """Completes futures and makes calls at given moments, never earlier."""
 
     __slots__ = ("_alarm", "_clock", "_loop", "_moments", "_set_at", "_sleepers")
 
@@ -60,26 +82,33 @@ class Pacer:
         self._clock = clock
         self._moments: list[float] = []
         """A heap of the moments with sleepers. A heap of numbers is faster than one of tuples."""
-        self._sleepers: dict[float, list[asyncio.Future[None]]] = {}
+        self._sleepers: dict[float, list[_Sleeper]] = {}
         self._set_at = float("inf")
         self._alarm = alarm_of(self._ring)
 
     def until(self, moment: float) -> asyncio.Future[None]:
         """A future that completes at `moment`."""
         sleeper = self._loop.create_future()
+        self._wake(sleeper, moment)
+        return sleeper
+
+    def call_at(self, moment: float, callback: Callable[[], None]) -> None:
+        """Call `callback` at `moment`. It must be quick, and must not raise."""
+        self._wake(_Call(callback), moment)
+
+    def _wake(self, sleeper: _Sleeper, moment: float) -> None:
         others = self._sleepers.get(moment)
         if others is not None:
             others.append(sleeper)
-            return sleeper
+            return
         self._sleepers[moment] = [sleeper]
         heapq.heappush(self._moments, moment)
         if moment < self._set_at:
             self._set_at = moment
             self._alarm.set(moment)
-        return sleeper
 
     def close(self) -> None:
-        """Stop the timer; no further future completes."""
+        """Stop the timer; no further future completes, and no further call is made."""
         self._alarm.close()
 
     def _ring(self) -> None:
