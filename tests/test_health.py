@@ -3,12 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from loadkit.judging.evidence import Evidence
 from loadkit.judging.health import CheckResult, health, held_per_second
 from loadkit.recording.health_bounds import CHECKS, CPU, Bound
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.verdict import Window
-from loadkit.workload.workload import Model
-from tests.builders import plan_of, run_of, worker_seconds_of
+from loadkit.workload.schedule import stays
+from loadkit.workload.workload import Model, Stage
+from tests.builders import changed, plan_of, run_of, worker_seconds_of
 
 WINDOW = Window(0, 60)
 
@@ -181,3 +183,51 @@ def test_held_users_are_added_over_workers_beside_what_was_stated():
     # A second of the ramp, from 50 to 60: the smallest number held in it is that of its beginning.
     assert stated[0] == pytest.approx(50)
     assert stated[5:].tolist() == [100] * 10
+
+
+CURVE = (
+    (37.5, 0.3),
+    (37.5, 0.5),
+    (37.5, 0.8),
+    (37.5, 1.0),
+    (37.5, 0.9),
+    (37.5, 1.0),
+    (37.5, 0.7),
+    (37.5, 0.4),
+)
+RAMP = ((30.0, 1.0), (60.0, 1.0), (30.0, 0.0))
+
+
+@pytest.mark.parametrize("users", range(1, 21))
+@pytest.mark.parametrize("curve", [CURVE, RAMP])
+def test_few_users_on_a_curve_are_as_many_as_the_schedule_has(users, curve):
+    stages = tuple(Stage(seconds, share * users) for seconds, share in curve)
+    plan = plan_of(10, model=Model.CLOSED).with_workloads(
+        lambda load: dataclasses.replace(load, stages=stages)
+    )
+    seconds = int(plan.seconds)
+    present = np.zeros(seconds)
+    for own in stays(stages):
+        for stay in own:
+            # One who comes or goes within a second is not held in it.
+            present[int(np.ceil(stay.join)) : int(stay.leave)] += 1
+    _, stated = held_per_second(run_of([], plan), Window(0, seconds))
+    # Both numbers are right in a second in which a user comes or goes; no more may be stated than there are.
+    assert np.mean(stated <= present) > 0.95
+    assert np.mean(stated == present) > 0.85
+    assert (np.abs(present - stated) <= 1).all()
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_missing_one_of_ten_users_on_a_curve_is_found(missing):
+    stages = tuple(Stage(seconds, share * 10) for seconds, share in CURVE)
+    plan = plan_of(10, model=Model.CLOSED).with_workloads(
+        lambda load: dataclasses.replace(load, stages=stages)
+    )
+    window = Window(0, 300)
+    _, planned = held_per_second(run_of([], plan), window)
+    worker_seconds = [
+        changed(second, held=max(planned[second.second] - missing, 0)) for second in worker_seconds_of(300)
+    ]
+    lost = Evidence(run_of([], plan, worker_seconds=worker_seconds)).not_held(window)
+    assert ("users were held" in lost) == bool(missing), lost

@@ -262,8 +262,8 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
     seconds = range(window.start, window.end)
     for each in closed:
         # In a ramp, the smallest number of users held in a second is the level at the ramp's lower
-        # end.
+        # end. Users are whole, as in `stays`: a level of 8.5 is 8 or 9 of them.
         levels = np.array([each.workload.level_at(second) for second in seconds])
         ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
-        stated += np.minimum(levels, ends)
+        stated += np.maximum(np.ceil(np.minimum(levels, ends) - 0.5), 0.0)
     return held, stated
