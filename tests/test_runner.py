@@ -172,6 +172,21 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     assert (said.testbed, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
+def test_each_of_several_runs_tells_its_number_and_the_time_to_go(project: Project) -> None:
+    project.feature(QUICK)
+    project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
+    lines = [line for line in project.behave().err.splitlines() if " runs; " in line]
+    assert lines == [
+        "Run A: number 1 of 2 runs; 5.5 min of load to go, this run included",
+        "Run B: number 2 of 2 runs; 30 s of load to go, this run included",
+    ]
+
+
+def test_a_single_run_tells_no_number(project: Project) -> None:
+    project.feature(QUICK)
+    assert " runs; " not in project.behave().err
+
+
 TOGETHER = """
   Scenario: Users and admins
     Given 900 concurrent users

@@ -150,7 +150,9 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         testbed = Testbed(
             environment, reports / "runs", watcher=watcher, tell=partial(print, file=sys.stderr)
         )
-        current = session.begin(session.Session(environment, testbed, readings, judge))
+        # behave captures standard error during a step; the real one is where the live status is.
+        tell = partial(print, file=sys.__stderr__, flush=True)
+        current = session.begin(session.Session(environment, testbed, readings, judge, tell))
         self.config.reporters.append(Reporter(self.config, current, reports=reports, explain=_explain))
         self.formatters.insert(0, PlainMessages(self.config))
         try:

@@ -18,6 +18,7 @@ from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.draft import Draft
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
+from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Plan
 from steps.suite.reading import Reading
@@ -119,6 +120,7 @@ class Session:
         testbed: Testbed,
         readings: Mapping[tuple[str, int], Reading],
         judge: Callable[[Criterion, Evidence], Verdict],
+        tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Prepare a session.
 
@@ -127,6 +129,7 @@ class Session:
             testbed: runs the loads.
             readings: readings by file and line of the scenario, in the order of execution.
             judge: returns the verdict of a criterion.
+            tell: receives a line before each of several runs: its number, and the time to go.
 
         """
         self.environment_name = environment.name
@@ -135,6 +138,7 @@ class Session:
         self._testbed = testbed
         self._readings = readings
         self._judge = judge
+        self._tell = tell
         self._scenario: Scenario | None = None
         self._step: Step | None = None
         self._problem = ""
@@ -269,6 +273,7 @@ class Session:
         if self._is_interrupted:
             shared.problem = "the session was interrupted before its load started"
             return
+        self._tell_position(shared)
         # Set before the attempt: no load runs twice, whatever the result.
         shared.problem = "the session was interrupted before its load ended"
         try:
@@ -283,6 +288,16 @@ class Session:
         shared.problem = ""
         shared.evidence = Evidence(run)
         self._is_interrupted = run.ended == INTERRUPTED
+
+    def _tell_position(self, shared: SharedRun) -> None:
+        """Tell which of several runs comes next, and how long the load of the rest takes."""
+        runs = self.shared.values()
+        to_go = [run for run in runs if run.evidence is None and not run.problem]
+        if len(runs) > 1:
+            self._tell(
+                f"Run {shared.letter}: number {len(runs) - len(to_go) + 1} of {len(runs)} runs; "
+                f"{format_seconds(sum(run.plan.seconds for run in to_go))} of load to go, this run included"
+            )
 
     def _result(self, verdict: Verdict, letter: str, started: float) -> CriterionResult:
         scenario, step = self._scenario, self._step
