@@ -89,8 +89,11 @@ def format_quantity(value: float, unit: Unit) -> str:
             return format_number(value)
 
 
-def distance(value: float, limit: float) -> str:
-    """The distance of a value from its limit, in words: "116 times below", "22 % above"."""
+def distance(value: float, limit: float, unit: Unit = Unit.NUMBER) -> str:
+    """The distance of a value from its limit, in words: "116 times below", "22 % above".
+
+    Ratios that are near each other differ in percentage points: 86 % is "9 points below" 95 %.
+    """
     if value == limit:
         return "exactly at"
     side = "below" if value < limit else "above"
@@ -99,4 +102,6 @@ def distance(value: float, limit: float) -> str:
         return side
     if high / low >= 2:
         return f"{format_number(high / low)} times {side}"
+    if unit is Unit.RATIO:
+        return f"{format_number(abs(limit - value) * 100)} points {side}"
     return f"{format_number(abs(limit - value) / abs(limit) * 100)} % {side}"

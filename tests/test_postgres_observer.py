@@ -178,7 +178,7 @@ def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: S
     assert (facts.writes.stored, facts.writes.unknown, facts.writes.unknown_stored) == (5, 2, 1)
     assert (facts.count(WRITES), facts.count(f"{WRITES}: compared"), facts.count(DEADLOCKS)) == (3, 3, 0)
     by_name, tenant = facts.plans
-    assert by_name.advice == ("no index on events (tenant_id, name)",)
+    assert by_name.missing_indexes == ("events (tenant_id, name)",)
     assert any("Rows Removed by Filter: 19,960" in line for line in by_name.text)
     assert (by_name.is_by_index, tenant.is_by_index, facts.by_plan) == (False, True, 0.5)
     assert facts.by_scans < 1

@@ -85,3 +85,9 @@ def test_each_unit_has_its_words(unit, text):
 )
 def test_a_distance_is_told_in_times_where_it_is_large_and_in_percent_where_it_is_small(value, limit, text):
     assert distance(value, limit) == text
+
+
+def test_ratios_that_are_near_each_other_differ_in_points() -> None:
+    assert distance(0.857, 0.95, Unit.RATIO) == "9.3 points below"
+    assert distance(0.012, 0.01, Unit.RATIO) == "0.2 points above"
+    assert distance(0.05, 0.01, Unit.RATIO) == "5 times above"

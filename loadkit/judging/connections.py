@@ -17,7 +17,7 @@ from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTI
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
 from loadkit.recording.timing import LIFETIME, RECONNECT, Timing
-from loadkit.units import distance, format_number, format_ratio, format_seconds
+from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 
 __all__ = ["disconnects", "find_connections", "find_lifetime", "find_reconnection", "not_connected"]
@@ -125,7 +125,7 @@ def find_lifetime(case: Case) -> Finding:
     )
     finding = Finding(
         Status.PASS,
-        f"{told}, {distance(value, share)} the share of {format_ratio(share)}",
+        f"{told}, {distance(value, share, Unit.RATIO)} the share of {format_ratio(share)}",
         details={**details, "share": value},
         samples=kept + broken,
         window=case.window,

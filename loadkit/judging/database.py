@@ -6,16 +6,17 @@ from loadkit.judging.evidence import Case
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.judging.rates import examine_throughput
-from loadkit.observers.database import LARGE, WRITES, DatabaseFacts
+from loadkit.observers.database import FEW, IN_VAIN, LARGE, WRITES, DatabaseFacts
 from loadkit.recording.exact import compared, to_compare
-from loadkit.units import distance, format_ratio
+from loadkit.units import Unit, distance, format_ratio
 from loadkit.verdict import Status
 
 __all__ = ["DEFINITION", "find_index_use", "find_records"]
 
 DEFINITION = (
     "Index utilization of the key queries is the lower one of two shares. By plan: the key queries whose "
-    f"plan finds its rows by an index in each table of at least {LARGE} pages, of all key queries. "
+    f"plan finds its rows by an index in each table of at least {LARGE} pages, of all key queries. An index "
+    f"by which more than {FEW:,} rows, and {IN_VAIN} for each row that is kept, are read in vain does not count. "
     "By scans: the scans during the run that used an index, of all scans of these tables."
 )
 
@@ -37,8 +38,8 @@ def find_index_use(case: Case) -> Finding:
     scans = "not known" if by_scans is None else format_ratio(by_scans)
     shown = (
         f"index utilization of the key queries was {format_ratio(value)} "
-        f"({good} of {len(known)} key queries by plan, {scans} by scans), "
-        f"{distance(value, limit)} the limit of {format_ratio(limit)}"
+        f"({good} of {len(known)} key queries by plan, {scans} by scans; the lower one counts), "
+        f"{distance(value, limit, Unit.RATIO)} the limit of {format_ratio(limit)}"
     )
     finding = Finding(
         Status.FAIL,
@@ -68,7 +69,8 @@ def _misses(facts: DatabaseFacts) -> list[str]:
     for plan in facts.plans:
         if plan.is_by_index is False:
             bad = [scan for scan in plan.scans if scan.is_large and not scan.is_by_index]
-            words = plan.advice or tuple(dict.fromkeys(scan.in_words for scan in bad))
+            missing = tuple(f"no index on {each}: {plan.without(each)}" for each in plan.missing_indexes)
+            words = missing or tuple(dict.fromkeys(scan.in_words for scan in bad))
             misses.append(f'"{plan.query}": {", ".join(words)}')
     return misses
 

@@ -91,7 +91,7 @@ def broken_by(criterion: Criterion, measured: float, samples: int) -> Finding | 
     if measured <= limit if criterion.comparison.is_upper else measured >= limit:
         return None
     reason = (
-        f"{subject(criterion)} was {format_quantity(measured, unit)}, {distance(measured, limit)} the limit of "
+        f"{subject(criterion)} was {format_quantity(measured, unit)}, {distance(measured, limit, unit)} the limit of "
         f"{format_quantity(limit, unit)}"
     )
     return Finding(Status.FAIL, reason, measured, samples=samples)
@@ -123,7 +123,7 @@ def decide(
         comparison = "and failed operations count as above every limit"
     else:
         value = f"{about} was {format_quantity(measured, unit)}"
-        comparison = f"{distance(measured, limit)} the limit of {wanted}"
+        comparison = f"{distance(measured, limit, unit)} the limit of {wanted}"
     if satisfied or violated:
         # The bound on the limit's side decides.
         is_upper_bound = criterion.comparison.is_upper is satisfied

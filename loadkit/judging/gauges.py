@@ -216,7 +216,7 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     finding = Finding(
         Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "
-        f"{distance(extreme, limit)} the limit of {format_quantity(limit, unit)}",
+        f"{distance(extreme, limit, unit)} the limit of {format_quantity(limit, unit)}",
         extreme,
         samples=len(points.values),
     )

@@ -40,7 +40,7 @@ from loadkit.recording.slices import label_series
 from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD
 from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import JOURNEY_ERROR
-from loadkit.units import distance, format_number, format_ratio, format_seconds
+from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 
 __all__ = [
@@ -184,7 +184,7 @@ def find_reach(case: Case) -> Finding:
     )
     finding = Finding(
         Status.FAIL,
-        f"{value}, {distance(reach, criterion.limit)} the limit of {format_ratio(criterion.limit)}",
+        f"{value}, {distance(reach, criterion.limit, Unit.RATIO)} the limit of {format_ratio(criterion.limit)}",
         reach,
         samples=messages.expected,
         details=messages.details,

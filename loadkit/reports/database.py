@@ -80,13 +80,21 @@ def summary(facts: DatabaseFacts) -> dict[str, Any]:
             for each in facts.statements[:_SHOWN]
         ],
         "index_use": {"by_plan": facts.by_plan, "by_scans": facts.by_scans},
-        "missing_indexes": [{"query": query, "try": advice} for query, advice in facts.advice],
+        "missing_indexes": [
+            {"query": plan.query, "try": f"no index on {index}"} for plan, index in facts.missing_indexes
+        ],
         "problems": dict(facts.problems) | ({"all": facts.problem} if facts.problem else {}),
     }
 
 
 def _to_try(facts: DatabaseFacts) -> Iterator[str]:
-    tries = [*(f'"{query}": {advice}' for query, advice in facts.advice), *_other_tries(facts)]
+    tries = [
+        *(
+            f'"{plan.query}": CREATE INDEX ON {index}; without it, {plan.without(index)}'
+            for plan, index in facts.missing_indexes
+        ),
+        *_other_tries(facts),
+    ]
     yield from ("", "WHAT TO TRY")
     yield from (f"  {each}" for each in tries or ["nothing stands out"])
 
@@ -143,7 +151,10 @@ def _plans(facts: DatabaseFacts, limits: Mapping[str, float]) -> Iterator[str]:
             yield f"    the example took {format_seconds(plan.seconds)} after the load"
         if plan.problem:
             yield f"    {plan.problem}"
-        yield from (f"    TRY: {advice}" for advice in plan.advice)
+        yield from (
+            f"    TRY: CREATE INDEX ON {index}; without it, {plan.without(index)}"
+            for index in plan.missing_indexes
+        )
         yield from (f"    | {line}" for line in plan.text)
 
 

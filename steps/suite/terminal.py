@@ -72,7 +72,7 @@ def figures(verdict: Verdict) -> dict[str, str]:
     if verdict.limit is not None:
         formatted["limit"] = format_quantity(verdict.limit, unit)
     if verdict.measured is not None and verdict.limit is not None:
-        formatted["margin"] = f"{distance(verdict.measured, verdict.limit)} the limit"
+        formatted["margin"] = f"{distance(verdict.measured, verdict.limit, unit)} the limit"
     if verdict.interval is not None and math.isfinite(verdict.interval[0]):
         low, high = (format_quantity(bound, unit) for bound in verdict.interval)
         formatted["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
