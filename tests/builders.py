@@ -10,11 +10,11 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Uni
 from loadkit.judging import judge as judging
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation
-from loadkit.recording import histogram, slices
+from loadkit.recording import histogram, packing
 from loadkit.recording.ending import Ending
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.slices import Kind, SliceTable
+from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import (
     BLOCKED,
@@ -73,16 +73,16 @@ def table_of(
 ) -> SliceTable:
     """The table of `samples_of` in a tenth of the time, for simulations; all succeed, or those not `failed`."""
     table = SliceTable()
-    series, outcome = np.int64(table.series_number(slices.label_series(label))), np.int64(0)
+    series, outcome = np.int64(table.series_number(label_series(label))), np.int64(0)
     if failed is not None:
         outcome = failed.astype(np.int64) * table.outcome_number("503")
-    cell = slices._pack_cell(starts.astype(np.int64), series, outcome)
-    done = slices._pack_cell((starts + times).astype(np.int64), series, outcome)
+    cell = packing.pack_cell(starts.astype(np.int64), series, outcome)
+    done = packing.pack_cell((starts + times).astype(np.int64), series, outcome)
     bucket = histogram.indices(times)
     keys = [
-        slices._pack_key(cell, Kind.RESPONSE, bucket),
-        slices._pack_key(cell, Kind.SERVICE, bucket),
-        slices._pack_key(done, Kind.COMPLETED, np.zeros_like(bucket)),
+        packing.pack_key(cell, Kind.RESPONSE, bucket),
+        packing.pack_key(cell, Kind.SERVICE, bucket),
+        packing.pack_key(done, Kind.COMPLETED, np.zeros_like(bucket)),
     ]
     table.keys, table.counts = np.unique(np.concatenate(keys), return_counts=True)
     table.cells, place = np.unique(cell, return_inverse=True)

@@ -1,5 +1,6 @@
 """What the users of the service do, on a service of given answers and a clock that leaps."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -7,11 +8,14 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from loadkit.drivers.fake import Answer
 from loadkit.environment.environment import load
+from loadkit.journey import User
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
 from loadkit.target import Account, Secret, Target
@@ -182,6 +186,62 @@ def test_the_messages_of_the_service_are_read_and_those_of_other_tenants_counted
     assert told(head % "other") == ("metrics.1", 17, 1790000000.123456)
     assert foreign == [True]
     assert told('{"type":"gap","stream":"a","from":17,"resumed":1200}') is None
+
+
+class _Publisher:
+    """A user that publishes for two tenants, on a service that numbers the messages of each topic."""
+
+    def __init__(self) -> None:
+        self.tenants = [Account("ann", Secret("pw"), "acme"), Account("bob", Secret("pw"), "globex")]
+        self.random, self.state, self.ws = Random(1), dict[str, object](), self
+        self.published: list[tuple[str, list[str]]] = []
+        self.known: list[tuple[str, int, str]] = []
+
+    def popular(self, items: tuple[str, ...], _name: str) -> str:
+        return items[0]
+
+    async def post(self, path: str, **given: Any) -> Any:
+        if path.endswith("/login"):
+            body: object = {"access_token": given["json"]["username"], "expires_in": 3600}
+        else:
+            topics = [message["topic"] for message in given["json"]["messages"]]
+            self.published.append((given["headers"]["Authorization"], topics))
+            body = {"sequences": [10 * len(self.published) + number for number in range(len(topics))]}
+        return SimpleNamespace(raise_for_status=lambda: SimpleNamespace(json=lambda: body))
+
+    def knows(self, topic: str, number: int, tenant: str) -> None:
+        self.known.append((topic, number, tenant))
+
+
+def test_a_publication_is_one_request_of_each_tenant_and_its_numbers_are_known() -> None:
+    user = _Publisher()
+    asyncio.run(live.publish(cast("User", user)))
+    assert [token for token, _ in user.published] == ["Bearer ann", "Bearer bob"]
+    (topics,) = {tuple(topics) for _, topics in user.published}
+    assert user.known == [
+        (topic, first + number, tenant)
+        for first, tenant in ((10, "acme"), (20, "globex"))
+        for number, topic in enumerate(topics)
+    ]
+
+
+def test_a_publication_reaches_the_share_of_the_connections_that_the_environment_states(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed: list[str] = []
+
+    async def note(_user: User, topic: str) -> None:
+        followed.append(topic)
+
+    monkeypatch.setattr(live, "_follow", note)
+    for number in range(1000):
+        asyncio.run(live.follow(cast("User", SimpleNamespace(number=number))))
+    user = _Publisher()
+    asyncio.run(live.publish(cast("User", user)))
+    received = Counter(user.published[0][1])
+    assert ENVIRONMENT.settings.messages is not None
+    assert sum(received[topic] for topic in followed) == 1000 * ENVIRONMENT.settings.messages.reach
+    assert {received[topic] for topic in followed} == {1}
 
 
 def test_keys_are_fresh_in_every_run_and_for_every_user_although_the_seed_is_fixed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, ScopeKind, Unit
 from loadkit.judging import percentiles
-from loadkit.recording import slices
+from loadkit.recording import packing
 from loadkit.recording.sample import OK
 from loadkit.verdict import Status
 from loadkit.workload.plan import Plan, Population
@@ -354,8 +354,8 @@ def longer(run, turns):
     whole = run_of([], plan_of(seconds * turns))
     for turn in range(turns):
         part = copy.deepcopy(run.table)
-        part.keys += turn * seconds << slices._SECOND_SHIFT
-        part.cells += turn * seconds << (slices._SERIES_BITS + slices._OUTCOME_BITS)
+        part.keys += turn * seconds << packing.SECOND_SHIFT
+        part.cells += turn * seconds << (packing.SERIES_BITS + packing.OUTCOME_BITS)
         whole.table.add(part)
     return whole
 

@@ -4,7 +4,7 @@
 
     RUNS/20261123-1402-ab12/
         run.json          plan, times, worker seconds, stalls, probes, facts: everything but the
-        tables slices.npz        the slice table, in the packing of `loadkit.recording.slices`
+        tables slices.npz        the slice table, packed as in `loadkit.recording.packing`
         observations.npz  raw scrapes of every named measure
         writes.npz        ids of the records that the run wrote; absent where it wrote none
 

@@ -8,6 +8,7 @@ The counts are per second and population, and can be added. What is lost in the 
 """
 
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ __all__ = [
     "UNREADABLE",
     "UNTOLD",
     "MessageLog",
+    "take",
 ]
 
 LATENCY = "message latency"
@@ -115,8 +117,31 @@ class MessageLog:
         """Add a message of `size` bytes; its moments are on the recorder's clock."""
         self.columns.extend((created, received, size))
 
-    def take(self, most: int) -> npt.NDArray[np.float64]:
-        """Remove and return the first messages: created, received, size; shape (n, 3)."""
-        taken = array("d", self.columns[: 3 * most])
-        del self.columns[: 3 * most]
-        return np.frombuffer(taken).reshape(-1, 3)
+
+def take(
+    logs: Iterable[MessageLog], most: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], list[MessageLog]]:
+    """Remove and return the first messages of several logs, `most` in all.
+
+    Returns:
+        created, received and size of each, shape (n, 3); the place of its log in the third result,
+        shape (n,); the logs that had any.
+
+    """
+    columns: list[float] = []
+    numbers: list[int] = []
+    owners: list[MessageLog] = []
+    for log in logs:
+        own = log.columns
+        if own:
+            taken = own[: 3 * most]
+            del own[: 3 * most]
+            columns += taken
+            numbers.append(len(taken) // 3)
+            owners.append(log)
+            most -= numbers[-1]
+            if not most:
+                break
+    # array.array converts a list of floats in half the time that numpy takes.
+    messages = np.frombuffer(array("d", columns)).reshape(-1, 3)
+    return messages, np.repeat(np.arange(len(owners)), numbers), owners

@@ -30,6 +30,7 @@ from loadkit.recording.messages import (
     MESSAGES_RECEIVED,
     UNREADABLE,
     MessageLog,
+    take,
 )
 from loadkit.recording.sample import Sample
 from loadkit.recording.slices import Kind, SliceTable, worker_series
@@ -59,7 +60,7 @@ __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"
 CHUNK = 500
 """Samples counted in one step: few enough to block the event loop for less than a millisecond."""
 _MESSAGES = 2000
-"""Messages counted in one step, for the same reason."""
+"""Messages counted in one step, of all logs together, for the same reason."""
 _TRACES = 1
 """Requests of a population and a second that one worker asks the service to trace."""
 _PROMPT = 0.1
@@ -104,6 +105,11 @@ class TimingRecorder:
     def logs(self) -> Iterator[MessageLog]:
         """The logs of all messages."""
         return iter(self._logs.values())
+
+    @property
+    def waiting_messages(self) -> int:
+        """Messages of all logs that wait to be counted."""
+        return sum([len(log.columns) for log in self._logs.values()]) // 3
 
     def correct(self, sample: Sample, corrected: Sample) -> None:
         """Replace a sample that was added before, even if it was counted or reported."""
@@ -365,28 +371,24 @@ class Recorder:
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
                     self._count_chunk(population, timing, timing.samples)
-                for log in timing.logs:
-                    while len(log) >= _MESSAGES:
-                        self._count_messages(population, timing, log)
+                while timing.waiting_messages >= _MESSAGES:
+                    self._count_messages(population, timing)
 
-    def _count_messages(
-        self, population: PopulationRecorder, timing: TimingRecorder, log: MessageLog
-    ) -> None:
-        messages = log.take(_MESSAGES)
+    def _count_messages(self, population: PopulationRecorder, timing: TimingRecorder) -> None:
+        messages, owners, logs = take(timing.logs, _MESSAGES)
         is_finite = np.isfinite(messages[:, 0])
         if not is_finite.all():
             population.counts[UNREADABLE] += int(np.count_nonzero(~is_finite))
-            messages = messages[is_finite]
+            messages, owners = messages[is_finite], owners[is_finite]
         is_early = messages[:, 0] > messages[:, 1]
         if is_early.any():
             population.counts[EARLY] += int(np.count_nonzero(is_early))
             messages[is_early, 0] = messages[is_early, 1]
         self._table.record_messages(
             messages,
-            log.label,
+            owners,
+            logs,
             timing=timing.timing,
-            tenant=log.tenant,
-            region=log.region,
             origin=self._clock.origin,
             population=population.name if self._counts_populations else "",
             admit=self._labels.admit,
@@ -427,9 +429,8 @@ class Recorder:
                     self._count_chunk(population, timing, timing.samples)
                 while timing.retracted:
                     self._count_chunk(population, timing, timing.retracted, are_retracted=True)
-                for log in timing.logs:
-                    while len(log):
-                        self._count_messages(population, timing, log)
+                while timing.waiting_messages:
+                    self._count_messages(population, timing)
             for series, values in population.drawn.items():
                 if values:
                     self._table.count(Kind.DRAWN, series, np.zeros(len(values)), np.array(values))

@@ -20,8 +20,8 @@ from steps.journeys.choices import METRICS
 __all__ = ["connect", "edit", "follow", "follow_dashboard", "publish", "reader"]
 
 TOPICS = 4
-"""Topics of live metrics. Each connection follows one, so a message reaches a quarter of them: see
-`reach` in the environment file."""
+"""Topics of live metrics. Each connection follows one. A publication has a message on each, so every
+connection receives one message of it: see `reach` in the environment file."""
 _QUIET_END = 5.0
 """Seconds before the end in which nobody edits, so that the last edits reach all."""
 _EDIT = "WS /api/v1/collab edit"
@@ -75,18 +75,25 @@ def _noting(user: User, read: Reader) -> Reader:
 
 @journey("publish live metrics", uses=("http", "ws"))
 async def publish(user: User) -> None:
-    """Publish one message on one topic of each tenant, in the name of one of its users."""
-    topic = f"metrics.{user.random.randrange(TOPICS)}"
-    message = {
-        "topic": topic,
-        "payload": {"name": user.popular(METRICS, "metrics"), "value": round(user.random.random(), 3)},
-    }
+    """Publish one message on each topic of each tenant, in the name of one of its users.
+
+    The messages of a tenant are one request, as a collector of metrics sends them.
+    """
+    topics = [f"metrics.{number}" for number in range(TOPICS)]
+    messages = [
+        {
+            "topic": topic,
+            "payload": {"name": user.popular(METRICS, "metrics"), "value": round(user.random.random(), 3)},
+        }
+        for topic in topics
+    ]
     for account in user.tenants:
         token = await _token(user, account)
         answer = await user.post(
-            "/api/v1/stream/publish", json={"messages": [message]}, headers={"Authorization": token}
+            "/api/v1/stream/publish", json={"messages": messages}, headers={"Authorization": token}
         )
-        for number in answer.raise_for_status().json()["sequences"]:
+        sequences = answer.raise_for_status().json()["sequences"]
+        for topic, number in zip(topics, sequences, strict=True):
             user.ws.knows(topic, number, account.tenant)
 
 
