@@ -41,14 +41,26 @@ attempt doubles that, up to the second."""
 class WebSocketClient:
     """Opens a user's connections when they are due, and records each attempt by its label."""
 
+    __slots__ = ("_backend", "_connections", "_headers", "_meter", "_subscriptions")
+
     def __init__(self, meter: Meter, backend: Backend) -> None:
-        self.headers = RequestHeaders({"user-agent": _AGENT, "x-run-id": meter.run_id})
-        """Sent with each handshake: `user.ws.headers["authorization"] = f"Bearer {token}"`."""
+        self._headers: RequestHeaders | None = None
+        """None until they are asked for: a connection that is held needs none."""
         self._meter = meter
         self._backend = backend
         self._connections: list[Connection] = []
         self._subscriptions: list[Subscription] = []
         """Those whose end has not been counted."""
+
+    @property
+    def headers(self) -> RequestHeaders:
+        """Sent with each handshake: `user.ws.headers["authorization"] = f"Bearer {token}"`."""
+        if self._headers is None:
+            self._headers = self._usual_headers()
+        return self._headers
+
+    def _usual_headers(self) -> RequestHeaders:
+        return RequestHeaders({"user-agent": _AGENT, "x-run-id": self._meter.run_id})
 
     async def connect(
         self,
@@ -92,7 +104,9 @@ class WebSocketClient:
             label, path = known.get(("WS", path)) or know("WS", path)
         else:
             path = quoted(path)
-        sent = self.headers.overlaid(headers) if headers else self.headers
+        sent = self._usual_headers() if self._headers is None else self._headers
+        if headers:
+            sent = sent.overlaid(headers)
         for name in sent:
             if name in _COMPUTED:
                 raise ValueError(

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
 
@@ -10,6 +11,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol
 
+from loadkit.drivers.websocket.alarms import GRID, Alarms
 from loadkit.drivers.websocket.answer import Answer, Matches
 from loadkit.drivers.websocket.closing import CLOSE_SECONDS, ending_of
 from loadkit.drivers.websocket.frames import FrameReader
@@ -18,8 +20,11 @@ from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
 from loadkit.recording.sample import OK
 
-__all__ = ["Connection", "Received"]
+__all__ = ["Connection", "Received", "Shared"]
 
+_FAR = 4 * GRID
+"""Seconds: a deadline that is further away waits on the grid until shortly before it. Then it gets a
+timer of the loop, which is exact."""
 _MOST_QUEUED = 256
 """Messages that wait for the journey; with more of them the socket is not read."""
 
@@ -30,20 +35,31 @@ Received = tuple[str | bytes, float]
 """A message, and when its bytes arrived on the monotonic clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the connections of a worker share. A connection has one reference to it."""
+
+    loop: asyncio.AbstractEventLoop
+    alarms: Alarms
+    on_lost: Callable[[], None]
+    """Hears of each socket that is closed."""
+    clock_offset: float = 0.0
+    """Seconds by which the service's clock is ahead of this machine's."""
+
+
 class Connection(asyncio.Protocol):
     """A connection from its socket on. `ClientProtocol` decides; this class does the I/O."""
 
     __slots__ = (
+        "_alarm",
         "_answer",
-        "_clock_offset",
         "_close_alarm",
-        "_loop",
         "_lost",
         "_now",
-        "_on_lost",
         "_pings",
         "_reader",
         "_record",
+        "_shared",
         "_subscription",
         "_transport",
         "_waiter",
@@ -51,6 +67,7 @@ class Connection(asyncio.Protocol):
         "discards",
         "ending",
         "handshake_size",
+        "is_lost",
         "is_paused",
         "opened_at",
         "queue",
@@ -63,23 +80,19 @@ class Connection(asyncio.Protocol):
         core: ClientProtocol,
         record: ConnectionRecord,
         keepalive: Keepalive,
-        on_lost: Callable[[], None],
+        shared: Shared,
         *,
         opened_at: float,
         handshake_size: int,
-        clock_offset: float = 0.0,
     ) -> None:
-        """Begin after the handshake; `on_lost` hears of the end of the socket.
-
-        `clock_offset`: seconds by which the service's clock is ahead of this machine's.
-        """
-        self._loop = loop = asyncio.get_running_loop()
+        """Begin after the handshake."""
+        self._shared = shared
         self._transport = transport
         self._record = record
-        self._on_lost = on_lost
-        self._clock_offset = clock_offset
-        self._lost: asyncio.Future[None] = loop.create_future()
-        """Done when the socket is closed."""
+        self.is_lost = False
+        """Is its socket closed?"""
+        self._lost: asyncio.Future[None] | None = None
+        """Done when the socket is closed; None while nobody waits for that."""
         # What the core keeps of the handshake takes 2 KB, so it goes unless it has an extension.
         limits = core.max_message_size, core.max_fragment_size
         self._reader = FrameReader(limits, self._enqueue, self._pong, core if core.extensions else None)
@@ -91,7 +104,9 @@ class Connection(asyncio.Protocol):
         self.queue = _NOTHING
         """Messages that wait for the journey. An own deque takes 0.6 KB, so it is made when needed."""
         self._waiter: asyncio.Future[None] | None = None
-        """Woken by the next queued message, and by the end of the connection."""
+        """Woken by the next queued message, the end of the connection, and an alarm."""
+        self._alarm: int | asyncio.TimerHandle | None = None
+        """What wakes the waiter if nothing else does."""
         self._writers: asyncio.Future[None] | None = None
         """Woken when the socket takes data again; None while it does."""
         self._close_alarm: asyncio.TimerHandle | None = None
@@ -108,12 +123,7 @@ class Connection(asyncio.Protocol):
         self.ending: Ending | None = None
         """How it ended; None while it is open."""
         record.opened(opened_at)
-        self._pings = Pings(loop, self, record, keepalive)
-
-    @property
-    def is_lost(self) -> bool:
-        """Is its socket closed?"""
-        return self._lost.done()
+        self._pings = Pings(shared.alarms, self, record, keepalive)
 
     # --- called by the journey's `WebSocket`
 
@@ -125,7 +135,7 @@ class Connection(asyncio.Protocol):
         now = self._now
         for message, at in waiting:
             self._now = subscription.now = at
-            subscription.shift = monotonic() - time() - self._clock_offset
+            subscription.shift = monotonic() - time() - self._shared.clock_offset
             subscription.take(message, len(message.encode() if isinstance(message, str) else message))
         self._now = now
         self._reader.take = subscription.take
@@ -163,8 +173,10 @@ class Connection(asyncio.Protocol):
         self._answer, reader.take = answer, self._take_while_asking
         try:
             self.send(message, is_text=is_text)
-            await self._wait(lambda: answer.is_over, deadline)
+            while not answer.is_over and (event := self._event(deadline)) is not None:
+                await event
         finally:
+            self._no_waiter()
             subscription = self._subscription
             self._answer, reader.take = None, self._enqueue if subscription is None else subscription.take
         return answer
@@ -177,30 +189,54 @@ class Connection(asyncio.Protocol):
                 return False
         return True
 
-    async def next_event(self, deadline: float) -> None:
-        """Wait for a message in the queue, the end of the connection, or `deadline`.
+    def next_event(self, deadline: float) -> "asyncio.Future[None] | None":
+        """What to await for a message in the queue, the end of the connection, or `deadline`.
+
+        A connection that is held waits in this future alone. It may complete earlier, so ask again.
+
+        Returns:
+            None if there is nothing to wait for any more.
 
         Raises:
             RuntimeError: another task of the user waits already.
 
         """
-        await self._wait(lambda: bool(self.queue), deadline)
+        return None if self.queue else self._event(deadline)
 
-    async def _wait(self, is_over: Callable[[], bool], deadline: float) -> None:
+    def _event(self, deadline: float) -> "asyncio.Future[None] | None":
         # The loop's timers may fire early: see `Pacer`.
-        while not is_over() and self.ending is None and (left := deadline - monotonic()) > 0:
-            self._require_no_other()
-            self._waiter = waiter = self._loop.create_future()
-            alarm = None if left == inf else self._loop.call_later(left, _wake, waiter)
-            try:
-                await waiter
-            finally:
-                self._waiter = None
-                if alarm is not None:
-                    alarm.cancel()
+        left = deadline - monotonic()
+        if self.ending is not None or left <= 0:
+            return None
+        self._require_no_other()
+        self._no_waiter()
+        loop, alarms = self._shared.loop, self._shared.alarms
+        if left > _FAR:
+            self._alarm = None if left == inf else alarms.set(deadline - _FAR / 2, self)
+        else:
+            self._alarm = loop.call_later(left, self.ring)
+        self._waiter = loop.create_future()
+        return self._waiter
+
+    def ring(self) -> None:
+        """Wake who waits: its deadline has come, or is near."""
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        self._no_waiter()
+        if waiter is not None:
+            _wake(waiter)
+
+    def _no_waiter(self) -> None:
+        alarm, self._waiter, self._alarm = self._alarm, None, None
+        if isinstance(alarm, int):
+            self._shared.alarms.cancel(alarm, self)
+        elif alarm is not None:
+            alarm.cancel()
 
     def _require_no_other(self) -> None:
-        if self._waiter is not None:
+        if self._waiter is not None and not self._waiter.done():
             raise RuntimeError(
                 "a user does one operation after the other; this one began while another waited for a message"
             )
@@ -228,11 +264,14 @@ class Connection(asyncio.Protocol):
 
     async def lost(self) -> None:
         """Wait until the socket is closed, which takes at most `CLOSE_SECONDS`."""
-        await asyncio.wait((self._lost,))
+        if not self.is_lost:
+            if self._lost is None:
+                self._lost = self._shared.loop.create_future()
+            await asyncio.wait((self._lost,))
 
     def leave(self) -> None:
         """Close without waiting for the service; a close frame says that the user goes away."""
-        if self._lost.done() or self._loop.is_closed():
+        if self.is_lost or self._shared.loop.is_closed():
             return
         self.close(CloseCode.GOING_AWAY)
         self._transport.close()
@@ -251,7 +290,7 @@ class Connection(asyncio.Protocol):
         if subscription is not None:
             # Unix time is read with each arrival: the stamps of a service follow its clock's steps.
             subscription.now = now = self._now
-            subscription.shift = now - time() - self._clock_offset
+            subscription.shift = now - time() - self._shared.clock_offset
         messages = reader.feed(data)
         record = self._record
         if record.is_recorded or record.begins():
@@ -268,7 +307,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
-        self._writers = self._loop.create_future()
+        self._writers = self._shared.loop.create_future()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -284,8 +323,10 @@ class Connection(asyncio.Protocol):
         if self._close_alarm is not None:
             self._close_alarm.cancel()
         self.resume_writing()
-        _wake(self._lost)
-        self._on_lost()
+        self.is_lost = True
+        if self._lost is not None:
+            _wake(self._lost)
+        self._shared.on_lost()
 
     # --- messages
 
@@ -294,8 +335,8 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if answer is not None and not answer.is_over:
             is_over = answer.look(message, size, self._now)
-            if is_over and self._waiter is not None:
-                _wake(self._waiter)
+            if is_over:
+                self._wake()
         if self._subscription is not None:
             self._subscription.take(message, size)
         else:
@@ -311,7 +352,7 @@ class Connection(asyncio.Protocol):
             self.queue = deque()
         self.queue.append((message, self._now))
         if self._waiter is not None:
-            _wake(self._waiter)
+            self._wake()
         if len(self.queue) >= _MOST_QUEUED and not self.is_paused and answer is None:
             self.is_paused = True
             self._transport.pause_reading()
@@ -362,10 +403,9 @@ class Connection(asyncio.Protocol):
         self._pings.stop()
         if self._subscription is not None:
             self._subscription.ended(ending.at, by_generator=ending.kind == OK)
-        if not self._lost.done():
-            self._close_alarm = self._loop.call_later(CLOSE_SECONDS, self._give_up)
-        if self._waiter is not None:
-            _wake(self._waiter)
+        if not self.is_lost:
+            self._close_alarm = self._shared.loop.call_later(CLOSE_SECONDS, self._give_up)
+        self._wake()
         if self._writers is not None:
             _wake(self._writers)
 

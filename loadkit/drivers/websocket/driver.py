@@ -13,8 +13,9 @@ from websockets.uri import parse_uri
 from loadkit.drivers.base import Meter, TransportError
 from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
+from loadkit.drivers.websocket.alarms import Alarms
 from loadkit.drivers.websocket.client import WebSocketClient
-from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.connection import Connection, Shared
 from loadkit.drivers.websocket.handshake import Handshake, Opening
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -51,6 +52,8 @@ class WebSocketDriver:
         self._clock_offset = target.clock_offset
         self.sockets = 0
         """Open sockets, those in their handshake included."""
+        self._shared: Shared | None = None
+        """What its connections share; None before the first one."""
         self.heads = StreamHeads()
 
     async def open(self) -> None:
@@ -79,7 +82,7 @@ class WebSocketDriver:
 
     def go_through(self, place: tuple[str, int]) -> None:
         """Connect to the relay of a region from now on, at an address and a port."""
-        self.sockets = 0
+        self.sockets, self._shared = 0, None
         self._address, self._port = place
 
     def gauges(self) -> dict[str, float]:
@@ -94,11 +97,14 @@ class WebSocketDriver:
     async def connect(self, handshake: Handshake, record: ConnectionRecord, deadline: float) -> Connection:
         """See `Backend.connect`."""
         loop = asyncio.get_running_loop()
+        shared = self._shared
+        if shared is None or shared.loop is not loop:
+            shared = self._shared = Shared(loop, Alarms(loop), self._lost, self._clock_offset)
         core, request = handshake.begun(self._uri)
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, opening = await loop.create_connection(
-                    lambda: Opening(core, record, handshake.keepalive, self._lost, self._clock_offset),
+                    lambda: Opening(core, record, handshake.keepalive, shared),
                     self._address,
                     self._port,
                     ssl=self._tls,

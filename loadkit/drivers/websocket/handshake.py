@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Protocol, cast
@@ -16,7 +16,7 @@ from websockets.uri import WebSocketURI
 
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.network import kind_of
-from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.connection import Connection, Shared
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.keepalive import Keepalive
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -91,20 +91,14 @@ class Opening(asyncio.Protocol):
         core: ClientProtocol,
         record: ConnectionRecord,
         keepalive: Keepalive,
-        on_lost: Callable[[], None],
-        clock_offset: float = 0.0,
+        shared: Shared,
     ) -> None:
-        """Prepare for a socket that is being connected; `on_lost` hears of its end.
-
-        `clock_offset`: seconds by which the service's clock is ahead of this machine's.
-        """
-        self._loop = asyncio.get_running_loop()
+        """Prepare for a socket that is being connected."""
         self._core = core
         self._record = record
         self._keepalive = keepalive
-        self._on_lost = on_lost
-        self._clock_offset = clock_offset
-        self._opened: asyncio.Future[Connection] = self._loop.create_future()
+        self._shared = shared
+        self._opened: asyncio.Future[Connection] = shared.loop.create_future()
         """Done when the handshake has succeeded or failed."""
         self._head = b""
 
@@ -116,7 +110,7 @@ class Opening(asyncio.Protocol):
                 answer.
 
         """
-        alarm = self._loop.call_later(max(deadline - monotonic(), 0.0), self._give_up)
+        alarm = self._shared.loop.call_later(max(deadline - monotonic(), 0.0), self._give_up)
         try:
             self._core.send_request(request)
             self._transport.writelines(self._core.data_to_send())
@@ -157,7 +151,7 @@ class Opening(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._refuse("closed" if problem is None else kind_of(problem), monotonic())
-        self._on_lost()
+        self._shared.on_lost()
 
     def _hand_over(self, size: int, now: float, rest: bytes) -> None:
         """Give the socket to a connection, whose frames may have begun to arrive."""
@@ -166,10 +160,9 @@ class Opening(asyncio.Protocol):
             self._core,
             self._record,
             self._keepalive,
-            self._on_lost,
+            self._shared,
             opened_at=now,
             handshake_size=size,
-            clock_offset=self._clock_offset,
         )
         self._transport.set_protocol(connection)
         self._opened.set_result(connection)

@@ -1,12 +1,12 @@
 """The pings of a connection: their round trip, and whether the connection is half-open."""
 
-import asyncio
 import random
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Protocol
 
+from loadkit.drivers.websocket.alarms import Alarms
 from loadkit.drivers.websocket.record import ConnectionRecord
 
 __all__ = ["Keepalive", "Pinged", "Pings"]
@@ -41,17 +41,17 @@ class Pinged(Protocol):
 class Pings:
     """The pings of one connection. One is on its way at a time."""
 
-    __slots__ = ("_alarm", "_keepalive", "_loop", "_number", "_pinged", "_record", "_sent_at")
+    __slots__ = ("_alarm", "_alarms", "_keepalive", "_number", "_pinged", "_record", "_sent_at")
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        alarms: Alarms,
         pinged: Pinged,
         record: ConnectionRecord,
         keepalive: Keepalive,
     ) -> None:
         """Begin with a connection that has just opened."""
-        self._loop = loop
+        self._alarms = alarms
         self._pinged = pinged
         self._record = record
         self._keepalive = keepalive
@@ -59,7 +59,7 @@ class Pings:
         """Of the last ping, from 1 on."""
         self._sent_at = 0.0
         """When the ping was sent whose pong has not arrived; 0 for none."""
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: int | None = None
         if keepalive.every != inf:
             # Connections that opened together do not ping together.
             self._set_alarm(keepalive.every * random.uniform(0.5, 1.0))
@@ -75,19 +75,19 @@ class Pings:
             self._record.pinged(self._sent_at, at)
             self._sent_at = 0.0
             if self._alarm is not None:
-                self._alarm.cancel()
+                self.stop()
                 self._set_alarm(self._keepalive.every)
 
     def stop(self) -> None:
         """Send no more of them: the connection has ended."""
         if self._alarm is not None:
-            self._alarm.cancel()
+            self._alarms.cancel(self._alarm, self)
             self._alarm = None
 
     def _set_alarm(self, seconds: float) -> None:
-        self._alarm = self._loop.call_later(seconds, self._ring)
+        self._alarm = self._alarms.set(monotonic() + seconds, self)
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
         """Send a ping, or look what came of the last one."""
         now = monotonic()
         if self._sent_at:

@@ -231,7 +231,9 @@ class WebSocket:
         connection.discards = True
         connection.drop_queue()
         try:
-            await connection.next_event(min(until, meter.until))
+            deadline = min(until, meter.until)
+            while (event := connection.next_event(deadline)) is not None:
+                await event
         finally:
             connection.discards = False
         if connection.ending is not None:
@@ -275,7 +277,9 @@ class WebSocket:
         meter, connection = self._meter, self._connection
         if meter.pending is not None and meter.pending_record.timing == CONNECT:
             meter.settle()  # a check after a message is about what was sent
-        await connection.next_event(min(deadline, meter.until))
+        deadline = min(deadline, meter.until)
+        while (event := connection.next_event(deadline)) is not None:
+            await event
         if connection.queue:
             message, at = connection.pop()
             # The user was free to go on when the bytes arrived.
