@@ -11,8 +11,9 @@ import functools
 import json
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -24,6 +25,12 @@ _MOST_OFFSETS = 20_000
 """If there are more, each second one is dropped."""
 _CHUNK = 1000
 """Rows that are checked together. Each on its own takes four times as long."""
+_LONGEST = 1 << 20
+"""Bytes of the longest line; also of a chunk's lines, so that a look through a file is bounded."""
+_MARK = b"\xef\xbb\xbf"
+"""The byte order mark with which some programs begin a file in UTF-8."""
+_SHOWN = 60
+"""Characters of a name that an error shows."""
 
 
 class TableChangedError(ConfigurationError):
@@ -95,18 +102,18 @@ class RowReader:
 
         """
         table = self._table
-        if _stamp(self._file.fileno()) != table.stamp:
-            raise self._changed()
-        if not self._next <= number < self._next + table.step:
-            self._file.seek(table.offsets[number // table.step])
-            self._next = number // table.step * table.step
-        while self._next < number:
-            self._file.readline()
-            self._next += 1
-        self._next += 1
         try:
-            return _parsed(self._file.readline(), table.columns)
-        except ValueError:
+            if _stamp(self._file.fileno()) != table.stamp:
+                raise self._changed()
+            if not self._next <= number < self._next + table.step:
+                self._file.seek(table.offsets[number // table.step])
+                self._next = number // table.step * table.step
+            while self._next < number:
+                self._file.readline(_LONGEST)
+                self._next += 1
+            self._next += 1
+            return _parsed(self._file.readline(_LONGEST), table.columns)
+        except (OSError, ValueError):
             raise self._changed() from None
 
     def close(self) -> None:
@@ -132,7 +139,8 @@ def scan(name: str, file: Path, per: Literal["user", "operation"], *, repeat: bo
         stamp = _stamp(file)
         rows, columns, offsets, step = _looked_through(file, stamp)
     except OSError as error:
-        raise ConfigurationError(f"{file.name}: {error.strerror or type(error).__name__}") from None
+        why = (error.strerror or type(error).__name__).casefold()
+        raise ConfigurationError(f"{file.name}: {why}; expected a file that can be read") from None
     return DataTable(name, str(file), per, repeat, rows, columns, offsets, step, stamp)
 
 
@@ -150,15 +158,20 @@ def _looked_through(file: Path, _state: tuple[int, ...]) -> tuple[int, tuple[str
     offsets: list[int] = []
     rows, step = 0, 1
     columns: tuple[str, ...] = ()
-    with file.open("rb") as lines:
+    names: frozenset[str] = frozenset()
+    with file.open("rb") as opened:
+        lines = iter(partial(opened.readline, _LONGEST + 1), b"")
         first = 1
+        offset = 0
         if file.suffix.casefold() == ".csv":
-            columns = _header(lines.readline(), file.name)
-            first = 2
-        offset = lines.tell()
-        filled = _filled(lines, file.name, first)
-        while chunk := list(islice(filled, _CHUNK)):
-            _check(chunk, columns, file.name, first + rows)
+            header = next(lines, b"")
+            columns = _header(header, file.name)
+            first, offset = 2, len(header)
+        for chunk in _chunks(_filled(lines, file.name, first)):
+            if not columns and not names:
+                _check(chunk[:1], columns, names, file.name, first)
+                names = frozenset(_parsed(chunk[0], columns))
+            _check(chunk, columns, names, file.name, first + rows)
             for line in chunk:
                 if rows % step == 0:
                     offsets.append(offset)
@@ -168,12 +181,36 @@ def _looked_through(file: Path, _state: tuple[int, ...]) -> tuple[int, tuple[str
                 offsets, step = offsets[::2], step * 2
     if not rows:
         found = "it has a header and no rows" if columns else "it is empty"
-        raise ConfigurationError(f"{file.name}: {found}; expected a row in each line")
+        example = "a1,9.90" if columns else '{"sku": "a1"}'
+        raise ConfigurationError(f"{file.name}: {found}; expected a row in each line, such as {example}")
     return rows, columns, tuple(offsets), step
 
 
-def _check(chunk: list[bytes], columns: tuple[str, ...], name: str, first: int) -> None:
+def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Lines that are checked together."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if len(chunk) == _CHUNK or size > _LONGEST:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _check(
+    chunk: list[bytes], columns: tuple[str, ...], names: frozenset[str], name: str, first: int
+) -> None:
     """Check that each line of a chunk is a row; `first` is the number of its first line.
+
+    Args:
+        chunk: the lines.
+        columns: of CSV.
+        names: those of the first row of JSON lines; empty for that row itself.
+        name: of the file.
+        first: the number of the first line.
 
     Raises:
         ConfigurationError: one is not.
@@ -183,13 +220,27 @@ def _check(chunk: list[bytes], columns: tuple[str, ...], name: str, first: int) 
         return
     for number, line in enumerate(chunk, first):
         try:
-            _parsed(line, columns)
+            _require_names(_parsed(line, columns).keys(), names)
         except ValueError as error:
             raise ConfigurationError(f"{name}:{number}: {error}") from None
 
 
+def _require_names(found: AbstractSet[str], expected: AbstractSet[str]) -> None:
+    """Refuse a row of JSON lines with other names than the first row; no `expected` allows any."""
+    if not expected or found == expected:
+        return
+    lacking, more = sorted(expected - found), sorted(found - expected)
+    shown = json.dumps((lacking or more)[0])[:_SHOWN]
+    differs = f"it lacks {shown}, which the first row has" if lacking else f"the first row has no {shown}"
+    raise ValueError(
+        f"{differs}; expected the same names in each row, such as {shown}: null where there is no value"
+    )
+
+
 def _are_fields(chunk: list[bytes], columns: int) -> bool:
     """Is each line a row of its own with so many fields? Quotes that join lines make fewer rows."""
+    if any(b"\0" in line for line in chunk):
+        return False
     try:
         rows = list(csv.reader([line.decode("utf-8") for line in chunk], strict=True))
     except (UnicodeDecodeError, csv.Error):
@@ -201,6 +252,8 @@ def _filled(lines: Iterator[bytes], name: str, first: int) -> Iterator[bytes]:
     """The lines up to the empty ones at the end."""
     empty = 0
     for number, line in enumerate(lines, first):
+        if len(line) > _LONGEST:
+            raise ConfigurationError(f"{name}:{number}: {_TOO_LONG}")
         if not line.strip():
             empty = empty or number
         elif empty:
@@ -210,14 +263,29 @@ def _filled(lines: Iterator[bytes], name: str, first: int) -> Iterator[bytes]:
 
 
 def _header(line: bytes, name: str) -> tuple[str, ...]:
-    try:
-        columns = tuple(_fields(line.removeprefix(b"\xef\xbb\xbf")))
-    except ValueError as error:
-        raise ConfigurationError(f"{name}:1: {error}") from None
+    """The columns. Errors give a column's place: without a header, the names are values of a row."""
     if not line:
         raise ConfigurationError(f"{name}: it is empty; expected a header and rows")
-    if not columns or not all(columns) or len(set(columns)) < len(columns):
-        raise ConfigurationError(f"{name}:1: expected a header of different column names, such as sku,price")
+    if len(line) > _LONGEST:
+        raise ConfigurationError(f"{name}:1: {_TOO_LONG}")
+    try:
+        columns = tuple(_fields(line.removeprefix(_MARK)))
+    except ValueError as error:
+        raise ConfigurationError(f"{name}:1: {error}") from None
+    wrong = "" if columns else "it is empty"
+    seen: dict[str, int] = {}
+    for place, column in enumerate(columns, 1):
+        if not column.strip():
+            wrong = f"column {place} has no name"
+        elif column in seen:
+            wrong = f"columns {seen[column]} and {place} have the same name"
+        seen.setdefault(column, place)
+        if wrong:
+            break
+    if wrong:
+        raise ConfigurationError(
+            f"{name}:1: {wrong}; expected a header of different names, such as sku,price"
+        )
     return columns
 
 
@@ -233,22 +301,58 @@ def _parsed(line: bytes, columns: tuple[str, ...]) -> Row:
         if len(fields) != len(columns):
             raise ValueError(f"it has {len(fields)} fields; expected {len(columns)}, as in the header")
         return Row(zip(columns, fields, strict=True))
+    text = _text(line.removeprefix(_MARK))
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = _JSON.decode(text)
+    except _RepeatedNameError:
+        raise ValueError("a name occurs twice in an object; expected each once") from None
+    except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise ValueError(  # noqa: TRY004  a mistake in the file
-            'it is not a JSON object; expected one in each line, such as {"sku": "a1"}'
+    if not isinstance(value, dict) or not value:
+        raise ValueError(
+            'it is not a JSON object; expected one in each line, such as {"sku": "a1"}, or CSV in a file .csv'
         )
     return Row(value)
 
 
 def _fields(line: bytes) -> list[str]:
+    text = _text(line)
     try:
-        found = next(csv.reader([line.decode("utf-8").rstrip("\r\n")], strict=True), [])
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
-    except csv.Error:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        if "\r" in text:
+            raise ValueError("a carriage return is inside; expected lines that end with LF or CRLF") from None
+        if "limit" in str(error):
+            most = csv.field_size_limit()
+            raise ValueError(f"a field is too long; expected at most {most:,} characters") from None
         raise ValueError("its quotes do not match; expected each row in one line") from None
+
+
+def _text(line: bytes) -> str:
+    """The text of a line, without its end."""
+    if b"\0" in line:
+        raise ValueError("it has a NUL byte; expected text in UTF-8")
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8; expected a file that is saved as UTF-8") from None
+
+
+class _RepeatedNameError(ValueError):
+    """An object of JSON has a name twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedNameError
     return found
+
+
+def _no_number(_name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which JSON does not have."""
+    raise ValueError
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
+_TOO_LONG = f"it is longer than {_LONGEST:,} bytes; expected a row in each line"

@@ -1,6 +1,7 @@
 """Tables of test data: what a row is, who gets it, and when there are too few."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -8,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadkit.drivers.fake import Answer
 from loadkit.engine.run import run
 from loadkit.environment.environment import load
 from loadkit.errors import ConfigurationError
 from loadkit.recording.ending import Ending, EndingKind
 from loadkit.tables import DataTable, Row, RowReader, TableChangedError, scan
 from loadkit.target import Target
-from loadkit.users.data import UserData, WorkerData, require_rows
+from loadkit.users.data import NO_ROWS, UserData, WorkerData, require_rows
+from loadkit.users.row_demand import row_demand
 from loadkit.verdict import Status
-from loadkit.workload.workload import Model, Think
+from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage, Think
 from tests.bad_servers import always_says, in_a_thread
 from tests.builders import judge, response_time
-from tests.virtual_time import plan_of
+from tests.virtual_time import plan_of, simulate
 
 ROOT = Path(__file__).parent.parent
 ANSWERS = always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
@@ -65,10 +68,26 @@ def test_quoted_fields_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("a.csv", "sku,price\na1,1\nsecret\n", "a.csv:3: it has 1 fields; expected 2, as in the header"),
-        ("a.csv", "sku,sku\n1,2\n", "a.csv:1: expected a header of different column names, such as sku,price"),
+        ("a.csv", "sku,sku\n1,2\n", "a.csv:1: columns 1 and 2 have the same name; expected a header of different names, such as "),
+        ("a.csv", "sku,,price\n1,2,3\n", "a.csv:1: column 2 has no name; expected a header of different names, such as "),
+        ("a.csv", "sku\ra1\r", "a.csv:1: a carriage return is inside; expected lines that end with LF or CRLF"),
+        ("a.csv", "sku\na\n\0secret\n", "a.csv:3: it has a NUL byte; expected text in UTF-8"),
+        ("a.csv", "sku,price\na1,1,secret\n", "a.csv:2: it has 3 fields; expected 2, as in the header"),
+        ("a.csv", "sku\n" + "secret" * 30_000, "a.csv:2: a field is too long; expected at most 131,072 characters"),
+        ("a.csv", "sku\n" + "secret" * 200_000, "a.csv:2: it is longer than 1,048,576 bytes; expected a row in each line"),
+        ("a.csv", "secret" * 200_000, "a.csv:1: it is longer than 1,048,576 bytes; expected a row in each line"),
+        ("a.jsonl", "{}\n", "a.jsonl:1: it is not a JSON object; expected one in each line, such as "),
+        ("a.jsonl", "1\n", "a.jsonl:1: it is not a JSON object; expected one in each line, such as "),
+        ("a.jsonl", '{"a": NaN}\n', "a.jsonl:1: it is not a JSON object; expected one in each line, such as "),
+        ("a.jsonl", '{"a": ' + "[" * 9999 + "]" * 9999 + "}", "a.jsonl:1: it is not a JSON object; expected one in each "),
+        ("a.jsonl", '{"a": 1, "a": "secret"}\n', "a.jsonl:1: a name occurs twice in an object; expected each once"),
+        ("a.jsonl", '{"a": 1}\0\n', "a.jsonl:1: it has a NUL byte; expected text in UTF-8"),
+        ("a.jsonl", '{"a": 1}\n' * 1500 + '{"b": "secret"}\n', 'a.jsonl:1501: it lacks "a", which the first row has; expected '),
+        ("a.jsonl", '{"a": 1}\n{"a": 2, "b": 3}\n', 'a.jsonl:2: the first row has no "b"; expected the same names in each'),
+        ("a.txt", "sku,price\na1,1\n", 'a.txt:1: it is not a JSON object; expected one in each line, such as {"sku": "a1"}, or CSV '),
         ("a.csv", "sku,price\n", "a.csv: it has a header and no rows; expected a row in each line"),
         ("a.csv", "", "a.csv: it is empty; expected a header and rows"),
-        ("a.csv", "\n", "a.csv:1: expected a header of different column names, such as sku,price"),
+        ("a.csv", "\n", "a.csv:1: it is empty; expected a header of different names, such as sku,price"),
         ("a.csv", 'sku\n"secret\nsecret"\n', "a.csv:2: its quotes do not match; expected each row in one line"),
         ("a.csv", "secret,other\nsecret\n", "a.csv:2: it has 1 fields; expected 2, as in the header"),
         ("a.csv", "sku\n" + "x\n" * 2500 + '"secret\n', "a.csv:2502: its quotes do not match; expected each "),
@@ -87,6 +106,44 @@ def test_a_file_that_is_wrong_is_one_line_without_its_values(
         scan("x", tmp_path / name, "user", repeat=False)
     assert str(caught.value).startswith(said)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    for content in (b'{"a": 1}\n{"a": "\xe9"}\n', '{"a": 1}\n'.encode("utf-16")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            ConfigurationError, match=rf"{name}:\d: (it is not UTF-8|it has a NUL byte); expected "
+        ):
+            scan("x", tmp_path / name, "user", repeat=False)
+
+
+def test_a_folder_and_a_missing_file_are_one_line(tmp_path: Path) -> None:
+    for file, why in ((tmp_path, "is a directory"), (tmp_path / "none.csv", "no such file or directory")):
+        with pytest.raises(ConfigurationError) as caught:
+            scan("x", file, "user", repeat=False)
+        assert str(caught.value) == f"{file.name}: {why}; expected a file that can be read"
+
+
+def test_long_lines_are_looked_through_in_little_memory(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    with file.open("wb") as lines:
+        lines.write(b"sku\n")
+        lines.writelines(b"x" * 100_000 + b"\n" for _ in range(400))
+    tracemalloc.start()
+    try:
+        assert scan("x", file, "user", repeat=False).rows == 400
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_error_of_the_disk_while_a_row_is_read_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    reader = RowReader(table_of(tmp_path, 5))
+    monkeypatch.setattr("os.stat", Mock(side_effect=OSError(5, "Input/output error")))
+    with pytest.raises(TableChangedError):
+        reader.row(1)
+    reader.close()
 
 
 def test_a_row_prints_without_its_values() -> None:
@@ -192,7 +249,7 @@ def test_the_operations_of_a_run_take_rows_after_those_of_the_trial(tmp_path: Pa
     assert [worker.next("products")["sku"] for worker in workers] == ["a2", "a3"]
     assert workers[0].taken == {"products": 1}
     with pytest.raises(
-        ConfigurationError, match="has 9 rows, the plan needs 600 and 2 for the trial: one for "
+        ConfigurationError, match="has 9 rows, the plan needs 674 and 2 for the trial: one for "
     ):
         require_rows(plan("x", model=Model.REQUESTS), {"t": table}, [[["t"]]])
     for worker in workers:
@@ -205,6 +262,31 @@ def test_a_user_reads_its_own_row_from_the_file_once(tmp_path: Path) -> None:
     first = data["customers"]
     rows.close()
     assert data["customers"] is first
+
+
+def test_examples_mask_the_values_of_columns_with_secret_names(tmp_path: Path) -> None:
+    (tmp_path / "vouchers.jsonl").write_text("".join(f'{{"token": "voucher {n}"}}\n' for n in range(900)))
+    (tmp_path / "members.csv").write_text("name,password\n" + "ann,open sesame\n" * 20)
+    tables = {
+        "vouchers": scan("vouchers", tmp_path / "vouchers.jsonl", "operation", repeat=False),
+        "members": scan("members", tmp_path / "members.csv", "user", repeat=False),
+    }
+    found = []
+
+    def keep(report) -> bool:
+        found.extend(report.examples)
+        return True
+
+    def service(_moment: float, _method: str, path: str) -> Answer:
+        return Answer(0.01, status_code=503, body=b'{"refused": "%b"}' % path.encode())
+
+    target = Target("fake", "http://fake", tables=tables)
+    simulate(plan("redeem", seconds=5), service, target=target, emit=keep)
+    shown = "".join(each.exchange.request + each.exchange.answer for each in found)
+    assert '"code":"***","who":"***' in shown
+    assert "POST /vouchers/***" in shown
+    for part in ("voucher ", "voucher%20", "sesame"):
+        assert part not in shown
 
 
 def test_a_column_that_a_row_lacks_is_named_and_no_value_of_the_row(tmp_path: Path) -> None:
@@ -246,9 +328,11 @@ def plan(journey: str, level: float = 10, seconds: float = 60, **rest):
     [
         (9, "user", plan("x"), 'the table "t" has 9 rows, the plan needs 10: one for each user; expected more'),
         (10, "user", plan("x"), ""),
-        (749, "operation", plan("x"), 'the table "t" has 749 rows, the plan needs 750: one for each operation, '),
-        (750, "operation", plan("x"), ""),
-        (599, "operation", plan("x", model=Model.REQUESTS), 'the table "t" has 599 rows, the plan needs 600: '),
+        (790, "operation", plan("x"), 'the table "t" has 790 rows, the plan needs 791: one for each operation, '),
+        (791, "operation", plan("x"), ""),
+        (673, "operation", plan("x", model=Model.REQUESTS), 'the table "t" has 673 rows, the plan needs 674: '),
+        (674, "operation", plan("x", model=Model.REQUESTS), ""),
+        (119, "operation", plan("x", pace=5.0), 'the table "t" has 119 rows, the plan needs 120: '),
         (120, "operation", plan("x", pace=5.0), ""),
         (1, "operation", plan("x", think=Think(0, 0)), ""),
         (2, "user", plan("x", model=Model.REQUESTS), 'the table "t" has 2 rows, the plan needs 3: one for each user, est'),
@@ -264,6 +348,64 @@ def test_too_few_rows_are_refused_with_how_many_and_why(tmp_path: Path, rows, pe
         require_rows(load, tables, [[["t"]]])
     assert str(caught.value).startswith(said)
     require_rows(load, {"t": table_of(tmp_path, rows, per, repeat=True)}, [[["t"]]])
+
+
+SESSIONS = Lognormal(8.0, 30.0)
+MIXED = (MixEntry("tests.data_journeys:sell", 0.3), MixEntry("loadkit.journey:fetch", 0.7))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"think": Think(0.6, 2.0, "lognormal")},
+        {"think": Think(0.5, 0.5)},
+        {"pace": 2.0},
+        {"session": SESSIONS},
+        {"mix": MIXED},
+        {"stages": (Stage(20, 10), Stage(20, 10), Stage(20, 0))},
+        {"model": Model.REQUESTS},
+        {"model": Model.JOURNEYS},
+    ],
+    ids=lambda how: next(iter(how), "usual"),
+)
+def test_the_rows_that_a_plan_needs_suffice_for_each_worker_and_few_are_left(
+    tmp_path: Path, how, workers: int
+) -> None:
+    load = plan("sell", **how)
+    uses = [[entry.journey.endswith("sell") for entry in load.workload.mix]]
+    needed = row_demand(load, "operation", uses, workers).rows
+    done = simulate_with(load, table_of(tmp_path, needed), workers)
+    assert not any(name.startswith(NO_ROWS) for name in counts_of(done))
+    assert needed < 1.8 * done.operations("GET /products/{sku}")
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_each_user_of_each_session_has_a_row_if_the_table_has_as_many_as_the_plan_needs(
+    tmp_path: Path, workers: int
+) -> None:
+    load = plan("greet", session=SESSIONS)
+    needed = row_demand(load, "user", [[True]], workers).rows
+    assert needed > 40
+    done = simulate_with(load, table_of(tmp_path, needed, "user", "customers"), workers)
+    assert not any(name.startswith(NO_ROWS) for name in counts_of(done))
+    short = simulate_with(load, table_of(tmp_path, needed - 1, "user", "customers"), workers)
+    assert any(name.startswith(NO_ROWS) for name in counts_of(short))
+
+
+def test_the_trial_has_a_row_for_each_journey_where_the_load_has_fewer_users() -> None:
+    mix = tuple(MixEntry(f"x:{name}", 0.25) for name in "abcd")
+    assert row_demand(plan("x", level=1, mix=mix), "user", [[True] * 4], 1).rows == 4
+
+
+def simulate_with(load, table: DataTable, workers: int):
+    target = Target("fake", "http://fake", tables={table.name: table})
+    return simulate(load, lambda *_: Answer(0.0), workers=workers, target=target)
+
+
+def counts_of(done) -> set[str]:
+    return {name for each in done.worker_seconds for counts in each.counts.values() for name in counts}
 
 
 def test_a_table_that_the_environment_does_not_have_is_refused() -> None:
@@ -320,3 +462,16 @@ def test_the_environment_file_names_tables_and_says_what_is_wrong_in_one_line(tm
         'environments/here.toml: data.products.file = "row.csv": there is no such file; '
         'expected such as file = "data/products.csv"'
     )
+    page.write_text('base = "http://x"\n[data.products]\nfile = "environments"\n')
+    with pytest.raises(
+        ConfigurationError, match='file = "environments": it is a folder; expected such as file'
+    ):
+        load("here", tmp_path).target({})
+    page.write_text('base = "http://x"\n[data.products]\nfile = "rows.csv"\n')
+    (tmp_path / "rows.csv").write_text("sku,price\na1\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load("here", tmp_path).target({})
+    assert str(caught.value) == (
+        "environments/here.toml: data.products: rows.csv:2: it has 1 fields; expected 2, as in the header"
+    )
+    assert caught.value.exit_code == 2

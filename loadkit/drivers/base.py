@@ -5,7 +5,7 @@ the attribute with the driver's name. The client waits on the user's meter until
 due, and reports its outcome to the meter.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
@@ -76,6 +76,11 @@ class Meter(Protocol):
     """What the client keeps of the pending operation, for `describe`; None for nothing."""
     describe: Callable[[Any], Exchange] | None
     """Puts an exchange into words. A client that keeps exchanges sets it."""
+
+    @property
+    def secrets(self) -> Collection[str] | None:
+        """Secret values of the user's test data, which `describe` masks; None for none."""
+        ...
 
     def exemplify(self, sample: Sample) -> None:
         """Keep an operation that is not pending, such as one without an answer, as an example."""

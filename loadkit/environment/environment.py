@@ -421,9 +421,8 @@ class _References:
         file = self.environment.root / named
         if not os.path.isfile(file):  # noqa: PTH113  Path.is_file raises if the path is too long
             # The variable may contain a secret by mistake: the error does not repeat its value.
-            raise self._error(
-                path, stated, "there is no such file", f"{path.rpartition('.')[2]} = {_example(path)}"
-            )
+            trouble = "it is a folder" if os.path.isdir(file) else "there is no such file"  # noqa: PTH112
+            raise self._error(path, stated, trouble, f"{path.rpartition('.')[2]} = {_example(path)}")
         return str(file)
 
     def accounts(self, stated: Accounts | None) -> tuple[Account, ...]:

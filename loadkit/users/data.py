@@ -5,16 +5,17 @@ n, w + 2n … in turn, after the rows that the trial took. So no two workers hav
 they need not speak to each other.
 """
 
-import math
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from loadkit.errors import ConfigurationError
 from loadkit.tables import DataTable, Row, RowReader, TableChangedError
-from loadkit.users.arrival_queue import users_for
+from loadkit.target import SECRET_NAME
 from loadkit.users.meter import Meter, UserFinished
+from loadkit.users.row_demand import row_demand
 from loadkit.workload.plan import Plan
-from loadkit.workload.workload import Model, Workload
 
 __all__ = [
     "NO_ROWS",
@@ -28,6 +29,9 @@ __all__ = [
 
 NO_ROWS = "rows used up: "
 """The start of the names that count users who found no row left; the rest is the table."""
+_SECRET_NAME = re.compile(SECRET_NAME, re.IGNORECASE)
+_MOST_SECRETS = 64
+"""Secret values of a user that are remembered: an operation can use several rows."""
 ROWS_CHANGED = "rows changed: "
 """The start of the names that count users whose table has changed; the rest is the sentence."""
 
@@ -44,7 +48,7 @@ class _UsesTables(Protocol):
 class WorkerData:
     """The rows of one worker's users."""
 
-    __slots__ = ("_index", "_of", "_readers", "_taken", "tables")
+    __slots__ = ("_index", "_of", "_readers", "_secret", "_taken", "tables")
 
     def __init__(self, tables: Mapping[str, DataTable], index: int = 0, of: int = 1) -> None:
         """Prepare the tables that the journeys of a plan use, for worker `index` of `of`."""
@@ -52,6 +56,8 @@ class WorkerData:
         self._index, self._of = index, of
         self._readers: dict[str, RowReader] = {}
         self._taken = dict.fromkeys(tables, 0)
+        self._secret: dict[str, tuple[str, ...]] = {}
+        """The secret columns of each table that was read."""
 
     def row(self, name: str, number: int) -> Row | None:
         """A row by its number; None if there is none."""
@@ -70,6 +76,13 @@ class WorkerData:
         number = self.tables[name].first + self._index + self._of * self._taken[name]
         self._taken[name] += 1
         return self.row(name, number)
+
+    def secrets_of(self, name: str, row: Row) -> list[str]:
+        """The values of the columns with secret names, such as "password"."""
+        columns = self._secret.get(name)
+        if columns is None:  # all rows of a table have the same columns
+            columns = self._secret[name] = tuple(filter(_SECRET_NAME.search, row))
+        return [str(row[column]) for column in columns]
 
     @property
     def taken(self) -> Mapping[str, int]:
@@ -140,6 +153,10 @@ class UserData:
             self._meter.count(f"{ROWS_CHANGED}{error}")
             raise UserFinished from None
         if row is not None:
+            if secrets := self._rows.secrets_of(name, row):
+                if self._meter.secrets is None:
+                    self._meter.secrets = deque(maxlen=_MOST_SECRETS)
+                self._meter.secrets += secrets
             return row
         if not self._meter.is_recorded:
             raise ConfigurationError(used_up(name))
@@ -168,10 +185,7 @@ def require_rows(
 ) -> None:
     """Refuse a plan for which rows would run short.
 
-    A row per operation is an estimate: users take a row at each think time, or at each start of a
-    journey at their pace; an open load takes one at each arrival. Users without pauses take as many
-    as the service answers, so nothing is known of them. A row per user is an estimate in an open
-    load, which adds users as its arrivals need them.
+    See `loadkit.users.row_demand` for how they are counted.
 
     Args:
         plan: the plan.
@@ -192,48 +206,11 @@ def require_rows(
             )
         if table.repeat:
             continue
-        needed, why = _needed(plan, name, table, used, workers)
-        if needed > table.rows - table.first:
+        uses = [[name in journey for journey in mix] for mix in used]
+        needed = row_demand(plan, table.per, uses, workers)
+        if needed.rows > table.rows - table.first:
             tried = f" and {table.first:,} for the trial" if table.first else ""
             raise ConfigurationError(
-                f'the table "{name}" has {table.rows:,} rows, the plan needs {needed:,}{tried}: {why}; '
+                f'the table "{name}" has {table.rows:,} rows, the plan needs {needed.rows:,}{tried}: {needed.why}; '
                 "expected more rows, or repeat = true"
             )
-
-
-def _needed(
-    plan: Plan, name: str, table: DataTable, used: Sequence[Sequence[Sequence[str]]], workers: int
-) -> tuple[int, str]:
-    """The rows that a plan needs of a table, and how that is computed."""
-    if table.per == "user":
-        users, before, why = 0, 0, "one for each user"
-        for population, mix in zip(plan.populations, used, strict=True):
-            load = population.workload
-            number = load.most_users
-            if any(name in tables for tables in mix):
-                if load.model is not Model.CLOSED:
-                    rates = [entry.share * load.peak / workers for entry in load.mix]
-                    number = min(number, workers * sum(map(users_for, rates)))
-                    why = "one for each user, estimated from the arrivals"
-                users = before + number
-            before += load.most_users
-        return users, why
-    operations = sum(
-        _operations(population.workload, entry.share)
-        for population, mix in zip(plan.populations, used, strict=True)
-        for entry, tables in zip(population.workload.mix, mix, strict=True)
-        if name in tables
-    )
-    return math.ceil(operations), "one for each operation, estimated from users, their pauses and the time"
-
-
-def _operations(load: Workload, share: float) -> float:
-    """The operations of a share of a load; 0 where they are not known."""
-    area = before = 0.0
-    for stage in load.stages:
-        area += stage.seconds * (before + stage.level) / 2
-        before = stage.level
-    if load.model is not Model.CLOSED:
-        return share * area
-    pause = load.pace or load.think.mean
-    return share * area / pause if pause else 0.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -65,6 +66,7 @@ class Meter:
         "region",
         "requests",
         "run_id",
+        "secrets",
         "tenant",
         "timeout",
         "until",
@@ -117,6 +119,8 @@ class Meter:
         """What its client keeps of the pending operation; None if that client keeps nothing."""
         self.describe: Callable[[Any], Exchange] | None = None
         """Puts an exchange into words; the client sets it."""
+        self.secrets: deque[str] | None = None
+        """Secret values of the user's latest rows of test data, which no example shows."""
 
     @property
     def random(self) -> random.Random:

@@ -89,6 +89,15 @@ class Think:
         return (self.low + self.high) / 2
 
     @property
+    def spread(self) -> float:
+        """The variance as a ratio to the squared average; 0 for a constant time."""
+        if self.distribution == "lognormal":
+            return math.expm1(self.lognormal.sigma**2)
+        if self.distribution == "exponential":
+            return 1.0
+        return (self.high - self.low) ** 2 / 12 / self.mean**2 if self.mean else 0.0
+
+    @property
     def lognormal(self) -> Lognormal:
         """The lognormal distribution with the median low and the p95 high."""
         return Lognormal(self.low, self.high)

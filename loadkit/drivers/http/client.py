@@ -330,7 +330,8 @@ class HttpClient:
             self._meter.exemplify(response.sample._replace(outcome=f"data of another tenant ({tenant})"))
 
     def _describe(self, exchange: Any) -> Exchange:
-        return described(*exchange, instance_header=self._backend.instance_header)
+        secrets = self._meter.secrets or ()
+        return described(*exchange, instance_header=self._backend.instance_header, secrets=secrets)
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded

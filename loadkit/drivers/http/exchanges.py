@@ -1,14 +1,14 @@
 """A request and its answer in words, for the examples of a report. Secrets are masked."""
 
 import re
-from collections.abc import Iterable, Mapping
-from urllib.parse import quote, quote_plus, unquote_plus
+from collections.abc import Collection, Mapping
+from urllib.parse import unquote_plus
 
 from loadkit.drivers.http.headers import HARMLESS, RequestHeaders
 from loadkit.drivers.http.response import BodyError, Response
 from loadkit.drivers.http.traces import trace_of
 from loadkit.recording.examples import Exchange
-from loadkit.target import masked, masked_path
+from loadkit.target import SECRET_NAME, masked, masked_path, pattern_of
 
 __all__ = ["described"]
 
@@ -16,14 +16,11 @@ _SHOWN = 600
 """Characters of a body that an example shows."""
 _READ = 4 * _SHOWN
 """Characters of a body that are looked through for secrets."""
-_SHORTEST = 4
-"""Characters of the shortest value that is masked wherever it occurs; shorter ones are common words."""
 _HIDDEN = "***"
-_SECRET = r"(?:passw|passphrase|secret|token|auth|cookie|api[-_]?key|credential|signature)"
-_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-_MEMBER = re.compile(rf'("[^"]*{_SECRET}[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}}\]"]+)', re.IGNORECASE)
+_SECRET_NAME = re.compile(SECRET_NAME, re.IGNORECASE)
+_MEMBER = re.compile(rf'("[^"]*{SECRET_NAME}[^"]*"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}}\]"]+)', re.IGNORECASE)
 """A member of a JSON object with a secret name, as far as it was read."""
-_FIELD = re.compile(rf"((?:^|&)[^&=\s]*{_SECRET}[^&=\s]*=)([^&\s]*)", re.IGNORECASE)
+_FIELD = re.compile(rf"((?:^|&)[^&=\s]*{SECRET_NAME}[^&=\s]*=)([^&\s]*)", re.IGNORECASE)
 """A field of a form with a secret name."""
 
 
@@ -37,6 +34,7 @@ def described(
     response: Response | None,
     *,
     instance_header: str = "",
+    secrets: Collection[str] = (),
 ) -> Exchange:
     """What was sent and what came back, shortened, without secrets.
 
@@ -53,20 +51,22 @@ def described(
         has_names: has the body the names by which secrets in it are found? If not, it is not shown.
         response: None if there was no answer.
         instance_header: the header that names the instance; "" for none.
+        secrets: texts that are masked as well.
 
     """
     trace = headers.get("traceparent", "")[3:35] or trace_of(more)
     sent, answered = dict(headers), {} if response is None else dict(response.headers)
     question = (body or b"").decode("utf-8", "replace") if has_names or not body else f"({len(body)} bytes)"
     answer = "" if response is None else _text(response)
-    secrets = [
+    all_secrets = [
+        *secrets,
         *_secrets_of(sent, question),
         *_secrets_of(answered, answer),
         *(value for _, _, value in (pair.partition("=") for pair in path.partition("?")[2].split("&"))),
     ]
-    hidden = _pattern(secrets)
+    hidden = pattern_of(all_secrets)
     known = {name: value if name in HARMLESS else _HIDDEN for name, value in sent.items()}
-    request = _shown(f"{method} {masked_path(path)}", known, question, hidden)
+    request = _shown(f"{method} {_without(masked_path(path), hidden)}", known, question, hidden)
     if response is None:
         return Exchange(request, trace=trace)
     instance = response.headers.get(instance_header, "") if instance_header else ""
@@ -89,24 +89,17 @@ def _secrets_of(headers: Mapping[str, str], body: str) -> list[str]:
     return found
 
 
-def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """What matches any of the secrets, as they are or percent-encoded; None without secrets."""
-    long = {secret for secret in secrets if len(secret) >= _SHORTEST}
-    forms = {form for secret in long for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
-
-
 def _shown(first: str, headers: Mapping[str, str], body: str, hidden: re.Pattern[str] | None) -> str:
-    def without(text: str) -> str:
-        text = str(masked(text))
-        return hidden.sub(_HIDDEN, text) if hidden else text
-
     lines = [first]
     lines += [
-        f"{name}: {_HIDDEN if _SECRET_NAME.search(name) else without(value)}"
+        f"{name}: {_HIDDEN if _SECRET_NAME.search(name) else _without(str(masked(value)), hidden)}"
         for name, value in headers.items()
     ]
     if body:
         text = _FIELD.sub(rf"\1{_HIDDEN}", _MEMBER.sub(rf'\1"{_HIDDEN}"', body[:_READ]))
-        lines += ["", without(text)[:_SHOWN] + (" …" if len(body) > _SHOWN else "")]
+        lines += ["", _without(str(masked(text)), hidden)[:_SHOWN] + (" …" if len(body) > _SHOWN else "")]
     return "\n".join(lines)
+
+
+def _without(text: str, hidden: re.Pattern[str] | None) -> str:
+    return hidden.sub(_HIDDEN, text) if hidden else text

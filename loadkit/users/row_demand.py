@@ -1,0 +1,177 @@
+"""How many rows of a table of test data a plan needs, so that too few are refused before the load.
+
+A row per user is counted: the plan and its seed determine who comes. Users of an open load are an
+estimate, because arrivals add them as they need them.
+
+A row per operation is an estimate with room for chance. Each worker takes its own part of the rows,
+so the worker that needs most decides. A user who is present for T seconds, with pauses of mean m
+and squared coefficient of variation c², starts at most T/m + 1 + c² operations on average (Lorden
+1970), with a variance of about T·c²/m. Answers that take time only make them fewer.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loadkit.users.arrival_queue import users_for
+from loadkit.workload.plan import Plan, Population
+from loadkit.workload.schedule import Stay, entry_of, stays
+from loadkit.workload.workload import Model, Workload
+
+__all__ = ["RowDemand", "row_demand"]
+
+_ROOM = 3.0
+"""Standard deviations that a worker's estimate has as room: more occurs once in 700 runs."""
+
+Uses = Sequence[Sequence[bool]]
+"""For each population, whether each journey of its mix uses the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowDemand:
+    """The rows that a plan needs of a table."""
+
+    rows: int
+    why: str
+    """How they are counted: "one for each user"."""
+
+
+def row_demand(plan: Plan, per: Literal["user", "operation"], uses: Uses, workers: int) -> RowDemand:
+    """The rows that a plan needs of one table.
+
+    Users without pauses take as many rows per operation as the service answers. Nothing is known of
+    them, and they are left out.
+
+    Args:
+        plan: the plan.
+        per: what takes a row of its own.
+        uses: see `Uses`.
+        workers: the number of workers, each with its part of the users and of the rows.
+
+    """
+    return _per_user(plan, uses, workers) if per == "user" else _per_operation(plan, uses, workers)
+
+
+# --- a row per user
+
+
+def _per_user(plan: Plan, uses: Uses, workers: int) -> RowDemand:
+    everybody = sum(population.workload.most_users for population in plan.populations)
+    rows, before, why = 0, 0, "one for each user"
+    for population, mix in zip(plan.populations, uses, strict=True):
+        load = population.workload
+        if any(mix):
+            if load.model is not Model.CLOSED:
+                rates = [entry.share * load.peak / workers for entry in load.mix]
+                users = min(load.most_users, workers * sum(map(users_for, rates)))
+                why = "one for each user, estimated from the arrivals"
+            elif load.session is not None:
+                users = _highest_of_sessions(plan, population, mix, before, everybody) - before
+                why = "one for each user, and users whose session is over are followed by others"
+            else:
+                users = load.most_users
+            # The trial has a user for each entry of the mix, also where the load has fewer users.
+            tried = max(place for place, is_used in enumerate(mix) if is_used) + 1
+            rows = max(rows, before + users, before + tried)
+        before += load.most_users
+    return RowDemand(rows, why)
+
+
+def _highest_of_sessions(
+    plan: Plan, population: Population, mix: Sequence[bool], before: int, everybody: int
+) -> int:
+    """The highest number of a user of a population, plus one.
+
+    The next user of a seat has the number of the one before plus `everybody`: see `ClosedLoad`.
+    """
+    load, highest = population.workload, 0
+    for seat, present in enumerate(stays(load.stages)):
+        if mix[entry_of(seat, load.mix)]:
+            followers = _followers(plan, load, before + seat, present)
+            highest = max(highest, before + seat + followers * everybody + 1)
+    return highest
+
+
+def _followers(plan: Plan, load: Workload, seat: int, present: Sequence[Stay]) -> int:
+    """How many users follow the first one of a seat, if nobody waits for a log-in."""
+    assert load.session is not None
+    followers = 0
+    for stay in present:
+        moment = stay.join
+        while True:
+            choices = random.Random(f"{plan.seed}:session:{seat}:{followers}")
+            moment += load.session.draw(choices)
+            if moment >= stay.leave:
+                break
+            followers += 1
+    return followers
+
+
+# --- a row per operation
+
+
+@dataclass(slots=True)
+class _Estimate:
+    """The operations of one worker."""
+
+    mean: float = 0.0
+    variance: float = 0.0
+
+    @property
+    def most(self) -> int:
+        # Without the tolerance, 10 × 0.1 would need a row more.
+        return math.ceil(self.mean + _ROOM * math.sqrt(self.variance) - 1e-6)
+
+
+def _per_operation(plan: Plan, uses: Uses, workers: int) -> RowDemand:
+    estimates = [_Estimate() for _ in range(workers)]
+    before = 0
+    for population, mix in zip(plan.populations, uses, strict=True):
+        load = population.workload
+        if load.model is Model.CLOSED:
+            _add_users(estimates, plan, load, mix, before)
+        else:
+            _add_arrivals(estimates, load, mix)
+        before += load.most_users
+    # Worker w of n takes the rows w, w + n, w + 2n …
+    rows = max(
+        worker + workers * (each.most - 1) + 1 if each.most else 0 for worker, each in enumerate(estimates)
+    )
+    return RowDemand(rows, "one for each operation, estimated from users, their pauses and the time")
+
+
+def _add_users(
+    estimates: Sequence[_Estimate], plan: Plan, load: Workload, mix: Sequence[bool], before: int
+) -> None:
+    """Add the operations of a closed load's users."""
+    pause, spread = (load.pace, 0.0) if load.pace else (load.think.mean, load.think.spread)
+    if not pause or not any(mix):
+        return
+    for number, present in enumerate(stays(load.stages)):
+        if not mix[entry_of(number, load.mix)]:
+            continue
+        estimate = estimates[number % len(estimates)]
+        for stay in present:
+            seconds = stay.leave - stay.join
+            # At a fixed pace the number is exact.
+            estimate.mean += seconds / pause + 1 + spread if spread else math.ceil(seconds / pause)
+            estimate.variance += seconds / pause * spread
+        if load.session is not None:
+            estimate.mean += (1 + spread) * _followers(plan, load, before + number, present)
+
+
+def _add_arrivals(estimates: Sequence[_Estimate], load: Workload, mix: Sequence[bool]) -> None:
+    """Add the arrivals of an open load: arrival k is of worker k mod n."""
+    area = level = 0.0
+    for stage in load.stages:
+        area += stage.seconds * (level + stage.level) / 2
+        level = stage.level
+    whole = sum(entry.share for entry in load.mix)
+    share = sum(entry.share for entry, is_used in zip(load.mix, mix, strict=True) if is_used) / whole
+    for worker, estimate in enumerate(estimates):
+        # Evenly spaced arrivals are exact; the entry of each is drawn all the same.
+        own = area / len(estimates) if load.is_poisson else math.ceil((round(area) - worker) / len(estimates))
+        estimate.mean += share * own
+        estimate.variance += share * own * (1 if load.is_poisson else 1 - share)
