@@ -145,7 +145,7 @@ async def prepare(port: int, secret: str) -> None:
     A database with another version of the schema or of the seeded data is dropped, because its
     content can be generated again.
     """
-    source = (_HERE / "schema.sql").read_text() + (_HERE / "seed.py").read_text()
+    source = "".join((_HERE / name).read_text() for name in ("schema.sql", "seed.py", "dataset.py"))
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
     try:
