@@ -219,7 +219,8 @@ async def _fill(connection: Any, run: str, events: int, number: int) -> list[dic
     ):
         await connection.copy_records_to_table(table, records=rows, columns=columns)
     progress = seeding.Progress(events, say, time.monotonic, "the statistics")
-    sums = await seeding.copy_events(connection, events, number, accounts, ids, progress)
+    end = seeding.last_hour()
+    sums = await seeding.copy_events(connection, events, number, accounts, ids, end, progress)
     await seeding.copy_sums(connection, sums, ids)
     return _facts(accounts)
 

@@ -28,6 +28,8 @@ _CHUNK = 250_000  # events per chunk: some 25 MB
 _PLATFORMS = ("web", "ios", "android", "server")
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _DAY = 86_400.0
+_JUST = 0.001
+"""Seconds from the last event to the end, from which on the events of runs are stored."""
 _RHYTHM = 0.7
 """How far the rate of events is above its mean at 15:00 UTC, and below it at 03:00."""
 
@@ -189,7 +191,10 @@ class RowIds:
 
 
 def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> Iterator[Chunk]:
-    """All events of the thirty days before `end` (Unix seconds), in chronological order."""
+    """All events of the thirty days before `end` (Unix seconds), in chronological order.
+
+    None is at `end` or later.
+    """
     rng = np.random.default_rng([seed, 2])
     users_of = [np.array([a.user for a in accounts if a.tenant == tenant + 1]) for tenant in range(TENANTS)]
     medians = np.array([metric[3] for metric in METRICS])
@@ -211,7 +216,7 @@ def make_chunks(events: int, seed: int, accounts: list[Account], end: float) -> 
             users[mine] = candidates[(pick[mine] * len(candidates)).astype(int)]
         starts = _moments(end, np.sort(rng.uniform(done, done + count, sessions)) / events)
         times = starts[owner] + rng.exponential(60.0, count)
-        np.minimum(times, end, out=times)
+        np.minimum(times, end - _JUST, out=times)
         names = rng.choice(len(METRICS), count, p=zipf(len(METRICS)))
         load, tenant, session = powers[names].T
         factors = rng.normal(0.0, 0.5, count)
@@ -261,9 +266,9 @@ def _postgres_time(unix: Floats) -> Integers:
     return ((unix - _POSTGRES_EPOCH) * 1e6).astype(np.int64)
 
 
-def _mark(run: str) -> list[tuple[str, Any]]:
-    """The column of the run's id; none if the rows have no run."""
-    return [(f"S{len(run)}", run.encode())] if run else []
+def _mark(run: str) -> tuple[str, Any]:
+    """The column of the run's id: null if the rows have no run."""
+    return (f"S{len(run)}", run.encode() or None)
 
 
 def session_rows(chunk: Chunk, run: str = "") -> Iterator[bytes]:
@@ -279,7 +284,7 @@ def session_rows(chunk: Chunk, run: str = "") -> Iterator[bytes]:
                     (f"S{len(platform)}", platform.encode()),
                     (">i8", _postgres_time(chunk.session_starts[mine])),
                     (">i4", chunk.session_sizes[mine]),
-                    *_mark(run),
+                    _mark(run),
                 ]
             )
 
@@ -298,7 +303,7 @@ def event_rows(chunk: Chunk, run: str = "") -> Iterator[bytes]:
                     (f"S{len(name)}", name.encode()),
                     (">f8", chunk.event_values[mine]),
                     (">i8", _postgres_time(chunk.event_times[mine])),
-                    *_mark(run),
+                    _mark(run),
                 ]
             )
 

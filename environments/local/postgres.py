@@ -140,7 +140,7 @@ def _readiness(layout: Layout) -> Callable[[int], Awaitable[bool]]:
 
 
 async def prepare(port: int, secret: str) -> None:
-    """Create missing database, role and schema; update the queries and partitions.
+    """Create missing database, role and schema; update the queries.
 
     A database with another version of the schema or of the seeded data is dropped, because its
     content can be generated again.
@@ -167,7 +167,6 @@ async def prepare(port: int, secret: str) -> None:
             async with connection.transaction():
                 await connection.execute((_HERE / "schema.sql").read_text())
                 await connection.execute(f"COMMENT ON DATABASE {DATABASE} IS '{digest}'")
-        await connection.execute("CALL make_partitions()")
         await connection.execute((_HERE / "queries.sql").read_text())
         await database_faults.restore(connection)
     finally:

@@ -97,38 +97,50 @@ async def fill(layout: Layout, dsn: str, events: int, seed: int, tell: Callable[
             return False
         check_space(layout, events, shutil.disk_usage(layout.directory).free)
         async with connection.transaction():
-            await _empty(connection)
+            end = last_hour()
+            await _empty(connection, end)
             await _fill_small_tables(connection, accounts)
             ids = RowIds(range(1, TENANTS + 1), range(1, USERS + 1))
-            sums = await copy_events(
-                connection, events, seed, accounts, ids, Progress(events, tell, time.monotonic)
-            )
+            progress = Progress(events, tell, time.monotonic)
+            sums = await copy_events(connection, events, seed, accounts, ids, end, progress)
             tell("seeding: building the indexes")
             await copy_sums(connection, sums, ids)
             await connection.execute(_FINISH)
-            await connection.execute("INSERT INTO seeding (events, seed) VALUES ($1, $2)", events, seed)
+            await connection.execute(
+                "INSERT INTO seeding (events, seed, seeded_until) VALUES ($1, $2, $3)", events, seed, end
+            )
         write_json(layout.accounts, account_facts(accounts, layout.secret()))
         tell("seeding: collecting statistics")
         await connection.execute("VACUUM (ANALYZE)")  # index-only scans from the start
+        await connection.execute("CALL make_runs_partition($1)", end)  # without statistics
         return True
     finally:
         await connection.close()
 
 
+def last_hour() -> datetime:
+    """The beginning of this hour: seeded events are older."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 async def copy_events(
-    connection: Any, events: int, seed: int, accounts: list[Account], ids: RowIds, progress: Progress
+    connection: Any,
+    events: int,
+    seed: int,
+    accounts: list[Account],
+    ids: RowIds,
+    end: datetime,
+    progress: Progress,
 ) -> Rollup:
-    """Store the sessions and events of thirty days, and return the sums of the events."""
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).timestamp()
-    sums = Rollup(end)
-    mark = ("run_id",) if ids.run else ()
+    """Store the sessions and events of the thirty days before `end`; return the sums of the events."""
+    sums = Rollup(end.timestamp())
     done = 0
-    chunks = _encoded(make_chunks(events, seed, accounts, end), sums, ids)
+    chunks = _encoded(make_chunks(events, seed, accounts, end.timestamp()), sums, ids)
     coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
     while (encoded := await coming) is not None:
         coming = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-        await _copy(connection, "sessions", _SESSION_COLUMNS + mark, encoded.sessions)
-        await _copy(connection, "metric_events", _EVENT_COLUMNS + mark, encoded.events)
+        await _copy(connection, "sessions", _SESSION_COLUMNS, encoded.sessions)
+        await _copy(connection, "metric_events", _EVENT_COLUMNS, encoded.events)
         done += encoded.count
         progress.at(done)
     return sums
@@ -139,14 +151,15 @@ async def copy_sums(connection: Any, sums: Rollup, ids: RowIds) -> None:
     await connection.copy_records_to_table("rollup", records=sums.rows(ids.tenants), columns=_ROLLUP_COLUMNS)
 
 
-_SESSION_COLUMNS = ("id", "tenant_id", "user_id", "platform", "started_at", "event_count")
-_EVENT_COLUMNS = ("id", "tenant_id", "session_id", "name", "value", "time")
+_SESSION_COLUMNS = ("id", "tenant_id", "user_id", "platform", "started_at", "event_count", "run_id")
+_EVENT_COLUMNS = ("id", "tenant_id", "session_id", "name", "value", "time", "run_id")
 _ROLLUP_COLUMNS = ("tenant_id", "day", "name", "events", "total")
 # PostgreSQL builds each index with a second process, which reads and sorts a half.
 _FINISH = """
     SET LOCAL maintenance_work_mem = '512MB';
     SET LOCAL max_parallel_maintenance_workers = 1;
     CALL index_events();
+    INSERT INTO rollup_seeded TABLE rollup;
 """
 
 
@@ -168,29 +181,31 @@ def _encoded(chunks: Iterator[Chunk], sums: Rollup, ids: RowIds) -> Iterator[_En
         )
 
 
-async def _empty(connection: Any) -> None:
+async def _empty(connection: Any, end: datetime) -> None:
     """Empty the tables in the filling transaction: no write-ahead log, and indexes later."""
     await connection.execute("""
-        TRUNCATE tenants, users, sessions, metric_events, metrics, rollup, rollup_pending, dashboards, widgets,
+        TRUNCATE tenants, users, sessions, metrics, rollup, rollup_seeded, rollup_pending, dashboards, widgets,
             idempotency_keys, seeding RESTART IDENTITY;
         ALTER TABLE metric_events DROP CONSTRAINT metric_events_pkey;
         DROP INDEX metric_events_by_name, metric_events_by_session, metric_events_by_run;
     """)
+    await connection.execute("CALL make_partitions($1)", end)
 
 
 async def _fill_small_tables(connection: Any, accounts: list[Account]) -> None:
     tenants = list(enumerate(TENANT_NAMES, start=1))
+    no_run = None
     users = [
         # The salt is derived from the password, so that the same seed gives the same rows.
-        (a.user, a.tenant, a.username, hash_password(a.password, a.password.encode()[:8]), a.role)
+        (a.user, a.tenant, a.username, hash_password(a.password, a.password.encode()[:8]), a.role, no_run)
         for a in accounts
     ]
     dashboards, widgets = make_dashboards(
         tenants, range(1, DASHBOARDS * TENANTS + 1), range(1, DASHBOARDS * WIDGETS * TENANTS + 1)
     )
     for table, columns, rows in (
-        ("tenants", ("id", "name"), tenants),
-        ("users", ("id", "tenant_id", "username", "password_hash", "role"), users),
+        ("tenants", ("id", "name", "run_id"), [(*tenant, no_run) for tenant in tenants]),
+        ("users", ("id", "tenant_id", "username", "password_hash", "role", "run_id"), users),
         ("metrics", ("name", "category", "unit"), [metric[:3] for metric in METRICS]),
         ("dashboards", ("id", "tenant_id", "title"), dashboards),
         ("widgets", ("id", "dashboard_id", "tenant_id", "kind", "name"), widgets),

@@ -1,14 +1,17 @@
-"""Counts the records of a database before a load that needs so many."""
+"""The records of a database before a load on them: how many there are, and how many were removed."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from loadkit.errors import UnreachableError
+from loadkit.structuring import structure
 from loadkit.target import Address
 
-__all__ = ["Records", "count_records"]
+__all__ = ["Records", "count_records", "rows_removed"]
 
 _PATIENCE = 5.0
 """Seconds to connect."""
@@ -46,6 +49,25 @@ def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
         raise UnreachableError(
             f"cannot count the rows of {table} in {address}: {type(error).__name__}"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    """What a control command tells after it has removed rows."""
+
+    removed: Mapping[str, int] | None = None
+    """The number of rows by table; None if it does not tell."""
+
+
+def rows_removed(facts: Mapping[str, Any], environment: str) -> int | None:
+    """The number of rows that a control command removed; None if it does not tell.
+
+    Raises:
+        ConfigurationError: its fact `removed` is not the number of rows by table.
+
+    """
+    cleaned = structure(_Cleaned, facts, f"the control command of {environment}", allow_unknown=True)
+    return None if cleaned.removed is None else sum(cleaned.removed.values())
 
 
 async def _count(address: Address, table: str, *, sees_all: bool) -> Records:
