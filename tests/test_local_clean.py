@@ -25,6 +25,8 @@ TABLES = (
     "idempotency_keys",
     "seeding",
 )
+ESTIMATE = "SELECT reltuples FROM pg_class WHERE relname = 'metric_events_runs'"
+"""The number of rows that the planner expects; -1 if it was never counted."""
 EVENT = {"name": "page.view", "value": 1.5}
 
 
@@ -97,6 +99,7 @@ def test_the_seed_is_kept_after_a_seeding_of_another_size_and_a_restart(environm
     environment.verb("seed", "--events", str(events), "--seed", "5")
     before = content(up)
     assert query(up, "SELECT count(*) FROM metric_events") == events
+    assert query(up, ESTIMATE) == -1
     write(environment, up, "run-1")
     environment.verb("down")
     fresh = environment.verb("up", "--owner", str(os.getpid()))
@@ -188,7 +191,7 @@ def test_few_rows_of_runs_are_not_analysed_and_many_are(environment, up):
     environment.verb("clean", "--all")
     options = "SELECT reloptions FROM pg_class WHERE relname = 'metric_events_runs'"
     assert "autovacuum_analyze_threshold=10000" in query(up, options)
-    assert query(up, "SELECT reltuples FROM pg_class WHERE relname = 'metric_events_runs'") == -1
+    assert query(up, ESTIMATE) == -1
 
 
 def test_a_clean_that_must_wait_too_long_is_one_line_and_removes_nothing(environment, up, monkeypatch):

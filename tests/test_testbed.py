@@ -385,6 +385,16 @@ def test_the_rows_of_earlier_runs_are_removed_before_a_load_on_records(
     assert "the rows of earlier runs: 5,012,000 removed" in run.facts["preflight"]
 
 
+def test_a_run_keeps_the_number_of_rows_that_were_left_for_it(tmp_path, loads, monkeypatch) -> None:
+    looked_at = []
+    monkeypatch.setattr(testbed.preflight, "look", lambda _, up, __: looked_at.append(up.facts["rows"]))
+    monkeypatch.setattr(testbed.preflight, "ready", lambda look: look() or CHECKS)
+    control = CleaningControl(removed={"events": 5}, rows={"events": 100})
+    run = bed_of(cleaning(control), tmp_path).run(of_population(records=1.0), "Run A", ())
+    assert run.facts["environment"]["rows"] == {"events": 100}
+    assert looked_at == [{"events": 100}]
+
+
 def test_each_load_on_records_begins_without_the_rows_of_the_one_before(tmp_path, loads) -> None:
     control = CleaningControl(removed={})
     bed = bed_of(cleaning(control), tmp_path)

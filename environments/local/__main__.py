@@ -224,7 +224,7 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
 
 async def flush(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
     """Empty the cache."""
-    await _empty_cache(await _order(layout, {"verb": "status"}))
+    await _empty_cache(await _order(layout, {"verb": "facts"}))
     return {"flushed": "cache"}
 
 
@@ -241,13 +241,14 @@ async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     """Remove exactly the rows that a run wrote, or the rows of all runs."""
     from environments.local.clean import clean_all, clean_run
 
-    facts = await _order(layout, {"verb": "status"})
+    facts = await _order(layout, {"verb": "facts"})
     if arguments.run is not None:
         return {"run": arguments.run, "removed": await clean_run(facts["database_owner"], arguments.run)}
     removed = await clean_all(facts["database_owner"])
     await _empty_cache(facts)  # it has pages with removed rows
     say(f"removing the rows of all runs: {sum(removed.values()):,} removed")
-    return {"removed": removed}
+    facts = await _order(layout, {"verb": "status"})
+    return {"removed": removed, "rows": facts["rows"]}
 
 
 async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:

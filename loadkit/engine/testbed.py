@@ -15,7 +15,7 @@ from loadkit.environment import lock, preflight
 from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.preflight import Check, NotReadyError
-from loadkit.environment.records import rows_removed
+from loadkit.environment.records import cleaned
 from loadkit.errors import ConfigurationError, LoadkitError, one_line
 from loadkit.observers import observer_of
 from loadkit.recording import archive
@@ -80,9 +80,10 @@ class Testbed:
         observer, database = observer_of(up.observer, queries), database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
-            cleaned = self._clean(plan)
+            clean = self._clean(plan, up)
+            up = self._up()  # with the numbers of the rows that are left
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
-            checks = (*checks, *cleaned, *self._carried(plan, up))
+            checks = (*checks, *clean, *self._carried(plan, up))
             with self._watcher(title) as watch:
                 before = self._prepare_cache(plan, up.target, run_id)
                 run = engine.run(
@@ -123,7 +124,7 @@ class Testbed:
                 small_load.keep(found, plan, up.target, parts)
         return found
 
-    def _clean(self, plan: Plan) -> tuple[Check, ...]:
+    def _clean(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
         """Remove the rows of earlier runs before a load on records: no verdict may depend on them.
 
         The writes of each run were compared with the stored rows directly after it.
@@ -137,13 +138,14 @@ class Testbed:
             return ()
         self._tell(f"{_CLEANING} …")
         try:
-            removed = rows_removed(control.call(*database.clean), self._environment.name)
+            found = cleaned(control.call(*database.clean), self._environment.name)
         except ConfigurationError as error:
             reason = "; ".join(str(error).splitlines())
             raise NotReadyError(f"cannot begin without the rows of earlier runs: {reason}") from None
-        found = "removed" if removed is None else f"{removed:,} removed"
         self._tell(f"{_CLEANING}: {found}")
-        return (Check("the rows of earlier runs", found),)
+        if found.rows is not None:
+            self._resolved = replace(up, facts={**up.facts, "rows": found.rows})
+        return (Check("the rows of earlier runs", str(found)),)
 
     def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
         """Check that this machine carries the plan; the terminal shows a warning before the load.

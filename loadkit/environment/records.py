@@ -11,7 +11,7 @@ from loadkit.errors import UnreachableError
 from loadkit.structuring import structure
 from loadkit.target import Address
 
-__all__ = ["Records", "count_records", "rows_removed"]
+__all__ = ["Cleaned", "Records", "cleaned", "count_records"]
 
 _PATIENCE = 5.0
 """Seconds to connect."""
@@ -52,22 +52,26 @@ def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cleaned:
+class Cleaned:
     """What a control command tells after it has removed rows."""
 
     removed: Mapping[str, int] | None = None
-    """The number of rows by table; None if it does not tell."""
+    """The number of removed rows by table; None if it does not tell."""
+    rows: Mapping[str, int] | None = None
+    """The number of rows that are left by table; None if it does not tell."""
+
+    def __str__(self) -> str:
+        return "removed" if self.removed is None else f"{sum(self.removed.values()):,} removed"
 
 
-def rows_removed(facts: Mapping[str, Any], environment: str) -> int | None:
-    """The number of rows that a control command removed; None if it does not tell.
+def cleaned(facts: Mapping[str, Any], environment: str) -> Cleaned:
+    """Read the facts of a control command that has removed rows.
 
     Raises:
-        ConfigurationError: its fact `removed` is not the number of rows by table.
+        ConfigurationError: its facts `removed` and `rows` are not numbers of rows by table.
 
     """
-    cleaned = structure(_Cleaned, facts, f"the control command of {environment}", allow_unknown=True)
-    return None if cleaned.removed is None else sum(cleaned.removed.values())
+    return structure(Cleaned, facts, f"the control command of {environment}", allow_unknown=True)
 
 
 async def _count(address: Address, table: str, *, sees_all: bool) -> Records:
