@@ -22,6 +22,7 @@ from typing import Any
 
 import asyncpg
 
+from environments.local import dataset
 from environments.local import seed as seeding
 from environments.local.command import execute, say, verbs_of
 from environments.local.errors import LocalError
@@ -182,7 +183,7 @@ async def _check(connection: Any) -> None:
         )
     unknown = await connection.fetchval(
         "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE name NOT IN (SELECT name FROM metrics)",
-        [metric[0] for metric in seeding.METRICS],
+        [metric[0] for metric in dataset.METRICS],
     )
     if unknown:
         raise LocalError(
@@ -192,19 +193,19 @@ async def _check(connection: Any) -> None:
 
 async def _fill(connection: Any, run: str, events: int, number: int) -> list[dict[str, str]]:
     """Make the tenants with all their rows; return the accounts."""
-    accounts = _with_passwords(seeding.make_accounts(number))
-    ids = seeding.RowIds(
-        await _new_ids(connection, "tenants", seeding.TENANTS),
-        await _new_ids(connection, "users", seeding.USERS),
+    accounts = _with_passwords(dataset.make_accounts(number))
+    ids = dataset.RowIds(
+        await _new_ids(connection, "tenants", dataset.TENANTS),
+        await _new_ids(connection, "users", dataset.USERS),
         run,
     )
-    names = [f"{_MARK}{name}" for name in seeding.TENANT_NAMES]
+    names = [f"{_MARK}{name}" for name in dataset.TENANT_NAMES]
     tenants = list(zip(ids.tenants, names, strict=True))
-    many = seeding.TENANTS * seeding.DASHBOARDS
-    dashboards, widgets = seeding.make_dashboards(
+    many = dataset.TENANTS * dataset.DASHBOARDS
+    dashboards, widgets = dataset.make_dashboards(
         tenants,
         await _new_ids(connection, "dashboards", many),
-        await _new_ids(connection, "widgets", many * seeding.WIDGETS),
+        await _new_ids(connection, "widgets", many * dataset.WIDGETS),
     )
     users = [
         (user, ids.tenants[a.tenant - 1], a.username, hash_password(a.password), a.role, run)
@@ -218,7 +219,8 @@ async def _fill(connection: Any, run: str, events: int, number: int) -> list[dic
     ):
         await connection.copy_records_to_table(table, records=rows, columns=columns)
     progress = seeding.Progress(events, say, time.monotonic, "the statistics")
-    sums = await seeding.copy_events(connection, events, number, accounts, ids, progress)
+    end = seeding.last_hour()
+    sums = await seeding.copy_events(connection, events, number, accounts, ids, end, progress)
     await seeding.copy_sums(connection, sums, ids)
     return _facts(accounts)
 
@@ -231,7 +233,7 @@ async def _new_ids(connection: Any, table: str, count: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _with_passwords(accounts: list[seeding.Account]) -> list[seeding.Account]:
+def _with_passwords(accounts: list[dataset.Account]) -> list[dataset.Account]:
     """The accounts as they are here: others must not know the passwords, so these are random."""
     return [
         replace(account, username=account.username.replace("@", f"@{_MARK}"), password=secrets.token_hex(12))
@@ -239,13 +241,13 @@ def _with_passwords(accounts: list[seeding.Account]) -> list[seeding.Account]:
     ]
 
 
-def _facts(accounts: list[seeding.Account]) -> list[dict[str, str]]:
+def _facts(accounts: list[dataset.Account]) -> list[dict[str, str]]:
     """The accounts with the facts needed to log in."""
     return [
         {
             "username": account.username,
             "password": account.password,
-            "tenant": f"{_MARK}{seeding.TENANT_NAMES[account.tenant - 1]}",
+            "tenant": f"{_MARK}{dataset.TENANT_NAMES[account.tenant - 1]}",
             "role": account.role,
         }
         for account in accounts
@@ -274,7 +276,7 @@ async def _hold(connection: Any, run: str) -> bool:
 
 async def _renew(connection: Any, number: int) -> list[dict[str, str]]:
     """Give the seeded users new passwords, because the file with theirs is elsewhere."""
-    accounts = _with_passwords(seeding.make_accounts(number))
+    accounts = _with_passwords(dataset.make_accounts(number))
     await connection.executemany(
         "UPDATE users SET password_hash = $2 WHERE username = $1",
         [(each.username, hash_password(each.password)) for each in accounts],

@@ -63,6 +63,7 @@ def env(capsys, *arguments) -> tuple[int, str]:
             ["fault", "slow", "on", "--set", "share=0.1", "--set", "delay=1"],
         ),
         (["clean", "local", "--run", "20261123-1502-ab12"], ["clean", "--run", "20261123-1502-ab12"]),
+        (["clean", "local", "--all"], ["clean", "--all"]),
         (["seed", "local", "--events", "10M"], ["seed", "--events", "10000000", "--seed", "1"]),
         (["seed", "local", "--events", "500k"], ["seed", "--events", "500000", "--seed", "1"]),
         (["logs", "echo"], ["logs", "--lines", "20"]),

@@ -104,6 +104,11 @@ MEASURE = '[observer]\nurl = "http://p"\n[observer.measures."CPU use"]\n'
         ('cache = "x"', "cache: unknown key; known: base, websocket, name, "),
         ('database = "x"', 'database = "x": expected a table, such as database = { dsn = "env:STAGING_DATABASE" }'),
         ('[database]\ndsn = "env:X"\nrecord = 2', 'database.record: unknown key; did you mean records? expected such as records = "metric_events"'),
+        ('[database]\ndsn = "env:X"\nclean = "clean"', 'database.clean = "clean": expected a verb and its arguments, such as clean = ["clean", "--all"]'),
+        (
+            '[database]\ndsn = "env:X"\nclean = ["clean"]',
+            "database.clean: this is a verb of the control command, but there is none; expected such as control = ",
+        ),
         ('[database]\ndsn = "env:X"\nrecords = "events; DROP"', 'database.records = "events; DROP": expected the name of a table, such as records = "metric_events"'),
         ("regions = []", "regions = []: expected a table"),
         ("[regions]\nAsia = { jitter = 0.1 }", "regions.Asia.latency: missing; expected such as latency = 0.08"),

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from environments.local import seed
+from environments.local import dataset, seed
 from environments.local.errors import LocalError
 from environments.local.layout import Layout
 
@@ -15,7 +15,7 @@ END = 1_800_000_000.0
 
 
 def chunks(events=20_000, number=1):
-    return list(seed.make_chunks(events, number, seed.make_accounts(number), END))
+    return list(dataset.make_chunks(events, number, dataset.make_accounts(number), END))
 
 
 @pytest.mark.parametrize("events", [1, 19, 1000, 260_001])
@@ -26,15 +26,15 @@ def test_there_are_exactly_so_many_events_and_every_one_has_a_session(events):
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_gives_others():
-    rows = [b"".join(seed.event_rows(chunk)) for chunk in chunks(2000)]
-    assert rows == [b"".join(seed.event_rows(chunk)) for chunk in chunks(2000)]
-    assert rows != [b"".join(seed.event_rows(chunk)) for chunk in chunks(2000, number=2)]
+    rows = [b"".join(dataset.event_rows(chunk)) for chunk in chunks(2000)]
+    assert rows == [b"".join(dataset.event_rows(chunk)) for chunk in chunks(2000)]
+    assert rows != [b"".join(dataset.event_rows(chunk)) for chunk in chunks(2000, number=2)]
 
 
 def test_tenants_and_names_follow_zipfs_law():
     (chunk,) = chunks(200_000)
     tenants = Counter(chunk.session_tenants[chunk.event_sessions].tolist())
-    assert tenants[1] / 200_000 == pytest.approx(seed.zipf(50)[0], rel=0.1)
+    assert tenants[1] / 200_000 == pytest.approx(dataset.zipf(50)[0], rel=0.1)
     assert tenants[1] / tenants[10] == pytest.approx(10, rel=0.35)
     names = np.bincount(chunk.event_names)
     assert names[0] / names[9] == pytest.approx(10, rel=0.1)
@@ -43,7 +43,7 @@ def test_tenants_and_names_follow_zipfs_law():
 def hours(chunk, name):
     """The mean value of a metric of the largest tenant by the hour of the day."""
     mine = chunk.session_tenants[chunk.event_sessions] == 1
-    mine &= chunk.event_names == [metric[0] for metric in seed.METRICS].index(name)
+    mine &= chunk.event_names == [metric[0] for metric in dataset.METRICS].index(name)
     hour = (chunk.event_times[mine] // 3600 % 24).astype(int)
     return np.bincount(hour, chunk.event_values[mine], 24) / np.bincount(hour, minlength=24)
 
@@ -63,7 +63,7 @@ def test_latencies_are_high_at_the_hours_with_many_requests():
 
 def test_a_session_that_loads_slowly_also_renders_slowly():
     (chunk,) = chunks(250_000)
-    names = [metric[0] for metric in seed.METRICS]
+    names = [metric[0] for metric in dataset.METRICS]
     by_session = []
     for name in ("page.load_time", "render.time"):
         mine = chunk.event_names == names.index(name)
@@ -77,9 +77,9 @@ def test_a_session_that_loads_slowly_also_renders_slowly():
 
 def test_the_sums_are_those_of_the_events():
     (chunk,) = chunks(20_000)
-    rollup = seed.Rollup(END)
+    rollup = dataset.Rollup(END)
     rollup.add(chunk)
-    rows = list(rollup.rows(range(1, seed.TENANTS + 1)))
+    rows = list(rollup.rows(range(1, dataset.TENANTS + 1)))
     assert sum(row[3] for row in rows) == 20_000
     assert sum(row[4] for row in rows) == pytest.approx(chunk.event_values.sum())
     assert rows == sorted(rows, key=lambda row: (row[0], row[2], row[1]))
@@ -113,19 +113,19 @@ def test_a_disk_that_is_too_small_is_one_line_with_a_number_that_fits(tmp_path):
 def test_events_lie_within_thirty_days_before_the_end_in_order_of_chunks():
     made = chunks(600_000)
     assert min(chunk.event_times.min() for chunk in made) >= END - 30 * 86_400
-    assert max(chunk.event_times.max() for chunk in made) <= END
+    assert max(chunk.event_times.max() for chunk in made) < END  # at the end, the rows of runs begin
     assert all(one.session_starts.max() <= two.session_starts.min() for one, two in pairwise(made))
 
 
 def test_a_sessions_user_belongs_to_its_tenant():
-    tenant_of = {account.user: account.tenant for account in seed.make_accounts(1)}
+    tenant_of = {account.user: account.tenant for account in dataset.make_accounts(1)}
     (chunk,) = chunks()
     pairs = zip(chunk.session_users.tolist(), chunk.session_tenants.tolist(), strict=True)
     assert all(tenant_of[user] == tenant for user, tenant in pairs)
 
 
 def test_every_tenant_has_an_admin_and_a_member():
-    accounts = seed.make_accounts(1)
+    accounts = dataset.make_accounts(1)
     assert {account.tenant for account in accounts if account.role == "admin"} == set(range(1, 51))
     assert {account.tenant for account in accounts if account.role == "member"} == set(range(1, 51))
     assert sum(account.role == "admin" for account in accounts) == 1000
@@ -133,18 +133,19 @@ def test_every_tenant_has_an_admin_and_a_member():
 
 def test_rows_can_belong_to_tenants_and_users_with_other_ids_and_carry_a_runs_id():
     chunk = chunks(2000)[0]
-    ids = seed.RowIds(range(1001, 1001 + seed.TENANTS), range(5001, 5001 + seed.USERS), "a-run")
+    ids = dataset.RowIds(range(1001, 1001 + dataset.TENANTS), range(5001, 5001 + dataset.USERS), "a-run")
     owned = ids.owned(chunk)
     assert (owned.session_tenants == chunk.session_tenants + 1000).all()
     assert (owned.session_users == chunk.session_users + 5000).all()
-    marked, plain = (b"".join(seed.event_rows(chunk, run)) for run in ("a-run", ""))
+    marked, plain = (b"".join(dataset.event_rows(chunk, run)) for run in ("a-run", ""))
     assert marked.count(b"\0\0\0\5a-run") == 2000
-    assert len(marked) == len(plain) + 2000 * (4 + len("a-run"))
+    assert len(marked) == len(plain) + 2000 * len("a-run")
+    assert plain.count(b"\xff\xff\xff\xff") >= 2000  # a null is a width of -1
 
 
 def test_binary_rows_are_what_copy_reads():
     ids = np.array([[1, 2], [3, 4]], dtype=np.uint64)
-    rows = seed.binary_rows([("u16", ids), ("S2", b"ab"), (">f8", np.array([0.5, -1.0])), (">i4", None)])
+    rows = dataset.binary_rows([("u16", ids), ("S2", b"ab"), (">f8", np.array([0.5, -1.0])), (">i4", None)])
     expected = b"".join(
         struct.pack(">hiQQi2sidi", 4, 16, *uuid, 2, b"ab", 8, value, -1)
         for uuid, value in (((1, 2), 0.5), ((3, 4), -1.0))

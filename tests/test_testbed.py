@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
-from loadkit.environment.settings import Observer, Settings
+from loadkit.environment.settings import Database, Observer, Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.observers.observation import Observation, Reading
@@ -331,6 +332,123 @@ def test_the_references_of_an_environment_are_resolved_once(tmp_path, loads, mon
     monkeypatch.delenv("SHOP_URL")
     bed.run(plan_of(ramp=5), "Run B", ())
     assert len(loads) == 2
+
+
+# --- the rows of earlier runs
+
+
+class CleaningControl(FakeControl):
+    """Tells how many rows it removed; notes its calls in `events`, among those of others."""
+
+    def __init__(self, *, fails: str = "", **facts: object) -> None:
+        super().__init__(up=True, fails=fails)
+        self.events: list[str] = []
+        self.facts = facts
+
+    def call(self, *arguments: str, timeout: float = 0) -> dict[str, object]:
+        if arguments[0] == "clean":
+            self.events.append(" ".join(arguments))
+        return {**super().call(*arguments), **(self.facts if arguments[0] == "clean" else {})}
+
+
+def cleaning(control: FakeControl | None, **keys: object) -> Environment:
+    """An environment whose database is cleaned of the rows of earlier runs."""
+    keys = {"clean": ("clean", "--all")} | keys
+    settings = Settings(
+        base=Address("http://127.0.0.1:1"),
+        control=("a", "command"),
+        database=Database(dsn=Address("postgresql://user@127.0.0.1/shop"), **keys),  # type: ignore[arg-type]
+    )
+    return Environment(Path(), Path("environments/shop.toml"), settings, control=control)  # type: ignore[arg-type]
+
+
+def of_population(**fields: float) -> Plan:
+    plan = plan_of(ramp=5)
+    return replace(plan, populations=(replace(plan.populations[0], **fields),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fields", [{"records_needed": 1e7}, {"records": 1.0}])
+def test_the_rows_of_earlier_runs_are_removed_before_a_load_on_records(
+    tmp_path, loads, monkeypatch, capsys, fields
+) -> None:
+    control = CleaningControl(removed={"events": 5_000_000, "sessions": 12_000})
+    monkeypatch.setattr(testbed.preflight, "ready", lambda _: control.events.append("checks") or CHECKS)
+    monkeypatch.setattr(
+        testbed.engine, "run", lambda plan, *_, **__: control.events.append("load") or run_of([], plan)
+    )
+    run = bed_of(cleaning(control), tmp_path).run(of_population(**fields), "Run A", ())
+    assert control.events == ["clean --all", "checks", "load"]
+    assert capsys.readouterr().err.splitlines() == [
+        "removing the rows of earlier runs …",
+        "removing the rows of earlier runs: 5,012,000 removed",
+    ]
+    assert "the rows of earlier runs: 5,012,000 removed" in run.facts["preflight"]
+
+
+def test_a_run_keeps_the_number_of_rows_that_were_left_for_it(tmp_path, loads, monkeypatch) -> None:
+    looked_at = []
+    monkeypatch.setattr(testbed.preflight, "look", lambda _, up, __: looked_at.append(up.facts["rows"]))
+    monkeypatch.setattr(testbed.preflight, "ready", lambda look: look() or CHECKS)
+    control = CleaningControl(removed={"events": 5}, rows={"events": 100})
+    run = bed_of(cleaning(control), tmp_path).run(of_population(records=1.0), "Run A", ())
+    assert run.facts["environment"]["rows"] == {"events": 100}
+    assert looked_at == [{"events": 100}]
+
+
+def test_each_load_on_records_begins_without_the_rows_of_the_one_before(tmp_path, loads) -> None:
+    control = CleaningControl(removed={})
+    bed = bed_of(cleaning(control), tmp_path)
+    for title in ("Run A", "Run B"):
+        bed.run(of_population(records=1.0), title, ())
+    assert control.events == ["clean --all"] * 2
+
+
+def test_the_writes_of_a_run_are_compared_before_their_rows_are_removed(tmp_path, loads, monkeypatch) -> None:
+    control = CleaningControl(removed={})
+    monkeypatch.setattr(testbed, "database_observer", lambda _: "a database")
+    monkeypatch.setattr(testbed, "observe_database", lambda *_: control.events.append("compared"))
+    bed = bed_of(cleaning(control), tmp_path)
+    for title in ("Run A", "Run B"):
+        bed.run(of_population(records=1.0), title, ())
+    assert control.events == ["clean --all", "compared", "clean --all", "compared"]
+
+
+def test_nothing_is_removed_for_other_loads_or_without_a_verb(tmp_path, loads) -> None:
+    control = CleaningControl()
+    bed_of(cleaning(control), tmp_path).run(plan_of(ramp=5), "Run A", ())
+    bed_of(cleaning(control, clean=()), tmp_path).run(of_population(records=1.0), "Run B", ())
+    bed_of(cleaning(None), tmp_path).run(of_population(records=1.0), "Run C", ())
+    assert control.events == []
+    assert len(loads) == 3
+
+
+def test_a_calibration_removes_no_rows(tmp_path, loads, measured) -> None:
+    control = CleaningControl()
+    bed_of(cleaning(control), tmp_path).capacity(of_population(records=1.0), 5)
+    assert control.events == []
+
+
+def test_rows_that_cannot_be_removed_are_one_line_and_no_load(tmp_path, loads) -> None:
+    bed = bed_of(cleaning(CleaningControl(fails="clean")), tmp_path)
+    with pytest.raises(NotReadyError) as refusal:
+        bed.run(of_population(records=1.0), "Run A", ())
+    assert str(refusal.value) == "cannot begin without the rows of earlier runs: cannot clean"
+    assert loads == []
+
+
+def test_an_answer_that_is_no_number_of_rows_is_one_line_and_no_load(tmp_path, loads) -> None:
+    bed = bed_of(cleaning(CleaningControl(removed={"events": "many", "sessions": -0.5})), tmp_path)
+    with pytest.raises(NotReadyError, match=r'removed\.events = "many": expected .*; .*sessions') as refusal:
+        bed.run(of_population(records=1.0), "Run A", ())
+    assert "\n" not in str(refusal.value)
+    assert loads == []
+
+
+def test_a_command_that_tells_no_number_of_rows_is_not_said_to_have_removed_none(
+    tmp_path, loads, capsys
+) -> None:
+    bed_of(cleaning(CleaningControl()), tmp_path).run(of_population(records=1.0), "Run A", ())
+    assert capsys.readouterr().err.splitlines()[-1] == "removing the rows of earlier runs: removed"
 
 
 # --- what this machine carries

@@ -224,7 +224,7 @@ async def seed(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
 
 async def flush(layout: Layout, _arguments: argparse.Namespace) -> dict[str, Any]:
     """Empty the cache."""
-    await _empty_cache(await _order(layout, {"verb": "status"}))
+    await _empty_cache(await _order(layout, {"verb": "facts"}))
     return {"flushed": "cache"}
 
 
@@ -238,17 +238,17 @@ async def _empty_cache(facts: dict[str, Any]) -> None:
 
 
 async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Remove exactly the rows that a run wrote."""
-    import asyncpg
+    """Remove exactly the rows that a run wrote, or the rows of all runs."""
+    from environments.local.clean import clean_all, clean_run
 
+    facts = await _order(layout, {"verb": "facts"})
+    if arguments.run is not None:
+        return {"run": arguments.run, "removed": await clean_run(facts["database_owner"], arguments.run)}
+    removed = await clean_all(facts["database_owner"])
+    await _empty_cache(facts)  # it has pages with removed rows
+    say(f"removing the rows of all runs: {sum(removed.values()):,} removed")
     facts = await _order(layout, {"verb": "status"})
-    connection = await asyncpg.connect(facts["database_owner"], ssl=False)
-    try:
-        async with connection.transaction():
-            rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)
-    finally:
-        await connection.close()
-    return {"run": arguments.run, "removed": {row["relation"]: row["removed"] for row in rows}}
+    return {"removed": removed, "rows": facts["rows"]}
 
 
 async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:
@@ -298,7 +298,9 @@ def make_parser() -> argparse.ArgumentParser:
     filling.add_argument("--events", type=count, required=True, metavar="N", help="such as 100000 or 10M")
     filling.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="S")
     verb(flush)
-    verb(clean).add_argument("--run", required=True, metavar="ID")
+    runs = verb(clean).add_mutually_exclusive_group(required=True)
+    runs.add_argument("--run", metavar="ID")
+    runs.add_argument("--all", action="store_true", help="the rows of all runs; the seeded rows stay")
     return parser
 
 

@@ -140,12 +140,12 @@ def _readiness(layout: Layout) -> Callable[[int], Awaitable[bool]]:
 
 
 async def prepare(port: int, secret: str) -> None:
-    """Create missing database, role and schema; update the queries and partitions.
+    """Create missing database, role and schema; update the queries.
 
     A database with another version of the schema or of the seeded data is dropped, because its
     content can be generated again.
     """
-    source = (_HERE / "schema.sql").read_text() + (_HERE / "seed.py").read_text()
+    source = "".join((_HERE / name).read_text() for name in ("schema.sql", "seed.py", "dataset.py"))
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
     connection = await asyncpg.connect(dsn(port, OWNER, secret, "postgres"), ssl=False)
     try:
@@ -167,7 +167,6 @@ async def prepare(port: int, secret: str) -> None:
             async with connection.transaction():
                 await connection.execute((_HERE / "schema.sql").read_text())
                 await connection.execute(f"COMMENT ON DATABASE {DATABASE} IS '{digest}'")
-        await connection.execute("CALL make_partitions()")
         await connection.execute((_HERE / "queries.sql").read_text())
         await database_faults.restore(connection)
     finally:

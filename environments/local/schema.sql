@@ -2,6 +2,8 @@
 -- The service connects as metrics_service, which owns nothing, so every policy applies to it.
 -- Queries do not filter by tenant; they set app.tenant for their transaction and see its rows only.
 
+-- Only seeded rows have no run: run_id is null there, and the empty text in rows without X-Run-Id.
+
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 CREATE SCHEMA api;
 
@@ -14,7 +16,7 @@ CREATE TABLE tenants (
     parent_id integer REFERENCES tenants,
     name text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    run_id text,
+    run_id text DEFAULT '',
     UNIQUE (parent_id, name)
 );
 
@@ -25,7 +27,7 @@ CREATE TABLE users (
     password_hash bytea NOT NULL,
     role text NOT NULL CHECK (role IN ('admin', 'member')),
     created_at timestamptz NOT NULL DEFAULT now(),
-    run_id text
+    run_id text DEFAULT ''
 );
 CREATE INDEX users_by_tenant ON users (tenant_id, id);
 
@@ -36,7 +38,7 @@ CREATE TABLE sessions (
     platform text NOT NULL,
     started_at timestamptz NOT NULL,
     event_count integer NOT NULL,
-    run_id text
+    run_id text DEFAULT ''
 );
 CREATE INDEX sessions_by_start ON sessions (tenant_id, started_at);
 
@@ -48,20 +50,38 @@ CREATE TABLE metric_events (
     name text NOT NULL,
     value double precision NOT NULL,
     time timestamptz NOT NULL,
-    run_id text
+    run_id text DEFAULT ''
 ) PARTITION BY RANGE (time);
 
--- One partition per month, from six weeks ago to three weeks ahead; called at each start. A query
--- prepares every partition of its time span, so narrower ones would cost each reader more.
-CREATE PROCEDURE make_partitions() LANGUAGE plpgsql AS $$
-DECLARE
-    month date;
+-- The partition of the events that runs write: a new one removes them at once, with their statistics.
+CREATE PROCEDURE make_runs_partition(seeded_until timestamptz) LANGUAGE plpgsql AS $$
 BEGIN
-    FOR month IN SELECT generate_series(date_trunc('month', now() - interval '6 weeks'), now() + interval '3 weeks', '1 month')
+    DROP TABLE IF EXISTS metric_events_runs;
+    EXECUTE format('CREATE TABLE metric_events_runs PARTITION OF metric_events FOR VALUES FROM (%L) TO (MAXVALUE)', seeded_until);
+    -- Statistics of no or few rows make plans that read the whole partition, and connections keep these
+    -- plans while it grows. Without statistics, PostgreSQL expects enough rows for an index.
+    ALTER TABLE metric_events_runs SET (autovacuum_analyze_threshold = 10000, autovacuum_vacuum_insert_threshold = 10000);
+END $$;
+
+-- One partition per month of the seeded events, which are older than `seeded_until`, and one for all
+-- later events. A query prepares every partition of its time span, so narrower ones would cost each
+-- reader more. The partitions of an earlier seeding are dropped.
+CREATE PROCEDURE make_partitions(seeded_until timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+    month timestamptz;
+    earlier regclass;
+BEGIN
+    FOR earlier IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'metric_events'::regclass
     LOOP
-        EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF metric_events FOR VALUES FROM (%L) TO (%L)',
-            'metric_events_' || to_char(month, 'YYYY_MM'), month, month + interval '1 month');
+        EXECUTE format('DROP TABLE %s', earlier);
     END LOOP;
+    FOR month IN SELECT generate_series(
+        date_trunc('month', seeded_until - interval '6 weeks'), seeded_until - interval '1 microsecond', '1 month')
+    LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF metric_events FOR VALUES FROM (%L) TO (%L)',
+            'metric_events_' || to_char(month, 'YYYY_MM'), month, least(month + interval '1 month', seeded_until));
+    END LOOP;
+    CALL make_runs_partition(seeded_until);
 END $$;
 
 -- Apart from the others, because a fault drops it.
@@ -129,12 +149,20 @@ CREATE TABLE idempotency_keys (
     key text NOT NULL,
     ids uuid[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    run_id text,
+    run_id text DEFAULT '',
     PRIMARY KEY (tenant_id, key)
 );
 
--- The parameters of the last seeding, so that an equal request does nothing.
-CREATE TABLE seeding (events bigint NOT NULL, seed bigint NOT NULL, made_at timestamptz NOT NULL DEFAULT now());
+-- The parameters of the last seeding, so that an equal request does nothing. All its events are older
+-- than `seeded_until`.
+CREATE TABLE seeding (
+    events bigint NOT NULL,
+    seed bigint NOT NULL,
+    seeded_until timestamptz NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+);
+-- The rollup of the seeded events.
+CREATE TABLE rollup_seeded (LIKE rollup);
 
 DO $$
 DECLARE
@@ -170,5 +198,4 @@ DO $$ BEGIN
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO metrics_service', current_database());
 END $$;
 
-CALL make_partitions();
 CALL index_events();

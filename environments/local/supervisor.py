@@ -175,6 +175,8 @@ class Supervisor:
         verb = order["verb"]
         if verb == "ping":
             return {}
+        if verb == "facts":
+            return await self._facts()
         if verb == "status":
             facts = await self._facts()
             programs = {program.name: program.pid for program in self._programs() if program.is_alive}

@@ -42,7 +42,7 @@ Feature: A whole day, its top hour included
         | 30 s      | 300   |
         | 30 s      | 300   |
         | 30 s      | 1000  |
-        | 2 minutes | 1000  |
+        | 3 minutes | 1000  |
       Then throughput stays above 1000 requests per second
       And the p95 response time stays below 500 ms
       And the error rate stays below 1%

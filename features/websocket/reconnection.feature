@@ -17,7 +17,7 @@ Feature: Who loses the connection is soon back, and misses nothing
   Scenario: All connections drop at once
     Given 1000 WebSocket connections subscribed to live metrics
     And they arrive over 1 minute
-    And the load holds for 3 minutes
+    And the load holds for 2 minutes
     And 2000 messages are delivered per second
     When all connections drop after 1 minute
     Then 95% of the clients are back within 10 seconds

@@ -26,7 +26,7 @@ _VERBS = {
     "scale": "set the number of instances: scale local 4",
     "faults": "list the faults that can be injected, with their parameters",
     "fault": "inject or remove a fault: fault local slow-share on --set share=0.1 --set delay=1",
-    "clean": "delete exactly the rows that a run wrote: clean local --run 20261123-1502-ab12",
+    "clean": "delete exactly the rows that a run wrote: clean local --run 20261123-1502-ab12, or those of all runs",
 }
 
 
@@ -69,7 +69,9 @@ def add(command: argparse.ArgumentParser) -> None:
                 help="set a parameter of the fault (repeatable)",
             )
         if verb == "clean":
-            one.add_argument("--run", required=True, metavar="ID", help="id of the run: its folder's name")
+            runs = one.add_mutually_exclusive_group(required=True)
+            runs.add_argument("--run", metavar="ID", help="id of the run: its folder's name")
+            runs.add_argument("--all", action="store_true", help="the rows of all runs; seeded rows stay")
         one.set_defaults(verb=verb)
 
 
@@ -119,7 +121,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
             settings = (part for each in options.set for part in ("--set", each))
             return [options.fault, options.switch, *settings]
         case "clean":
-            return ["--run", options.run]
+            return ["--all"] if options.all else ["--run", options.run]
         case _:
             return []
 

@@ -15,6 +15,7 @@ from loadkit.environment import lock, preflight
 from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment, ResolvedEnvironment
 from loadkit.environment.preflight import Check, NotReadyError
+from loadkit.environment.records import cleaned
 from loadkit.errors import ConfigurationError, LoadkitError, one_line
 from loadkit.observers import observer_of
 from loadkit.recording import archive
@@ -35,6 +36,7 @@ Watcher = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 
 _WARM_UP = 5.0
 """Seconds of warm-up load for the service's cache."""
+_CLEANING = "removing the rows of earlier runs"
 _KEPT_FACTS = ("version", "instances", "rows")
 """Facts of an environment that are stored with its runs; others (the DSN) contain secrets."""
 
@@ -78,8 +80,10 @@ class Testbed:
         observer, database = observer_of(up.observer, queries), database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
+            clean = self._clean(plan, up)
+            up = self._up()  # with the numbers of the rows that are left
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
-            checks = (*checks, *self._carried(plan, up))
+            checks = (*checks, *clean, *self._carried(plan, up))
             with self._watcher(title) as watch:
                 before = self._prepare_cache(plan, up.target, run_id)
                 run = engine.run(
@@ -119,6 +123,29 @@ class Testbed:
             if parts:
                 small_load.keep(found, plan, up.target, parts)
         return found
+
+    def _clean(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
+        """Remove the rows of earlier runs before a load on records: no verdict may depend on them.
+
+        The writes of each run were compared with the stored rows directly after it.
+
+        Raises:
+            NotReadyError: the rows could not be removed.
+
+        """
+        database, control = self._environment.settings.database, self._environment.control
+        if database is None or not database.clean or control is None or not plan.is_on_records:
+            return ()
+        self._tell(f"{_CLEANING} …")
+        try:
+            found = cleaned(control.call(*database.clean), self._environment.name)
+        except ConfigurationError as error:
+            reason = "; ".join(str(error).splitlines())
+            raise NotReadyError(f"cannot begin without the rows of earlier runs: {reason}") from None
+        self._tell(f"{_CLEANING}: {found}")
+        if found.rows is not None:
+            self._resolved = replace(up, facts={**up.facts, "rows": found.rows})
+        return (Check("the rows of earlier runs", str(found)),)
 
     def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
         """Check that this machine carries the plan; the terminal shows a warning before the load.

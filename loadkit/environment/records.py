@@ -1,14 +1,17 @@
-"""Counts the records of a database before a load that needs so many."""
+"""The records of a database before a load on them: how many there are, and how many were removed."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
 from loadkit.errors import UnreachableError
+from loadkit.structuring import structure
 from loadkit.target import Address
 
-__all__ = ["Records", "count_records"]
+__all__ = ["Cleaned", "Records", "cleaned", "count_records"]
 
 _PATIENCE = 5.0
 """Seconds to connect."""
@@ -46,6 +49,29 @@ def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
         raise UnreachableError(
             f"cannot count the rows of {table} in {address}: {type(error).__name__}"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What a control command tells after it has removed rows."""
+
+    removed: Mapping[str, int] | None = None
+    """The number of removed rows by table; None if it does not tell."""
+    rows: Mapping[str, int] | None = None
+    """The number of rows that are left by table; None if it does not tell."""
+
+    def __str__(self) -> str:
+        return "removed" if self.removed is None else f"{sum(self.removed.values()):,} removed"
+
+
+def cleaned(facts: Mapping[str, Any], environment: str) -> Cleaned:
+    """Read the facts of a control command that has removed rows.
+
+    Raises:
+        ConfigurationError: its facts `removed` and `rows` are not numbers of rows by table.
+
+    """
+    return structure(Cleaned, facts, f"the control command of {environment}", allow_unknown=True)
 
 
 async def _count(address: Address, table: str, *, sees_all: bool) -> Records:

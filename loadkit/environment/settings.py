@@ -220,6 +220,10 @@ class Database:
     """Gives the value of `tenant` with which the plans of the key queries are taken."""
     seed: Annotated[tuple[str, ...], Stated('["seed", "--events", "{events}"]', what="a verb")] = ()
     """The verb of the control command that makes records, for the advice if they are too few."""
+    clean: Annotated[tuple[str, ...], Stated('["clean", "--all"]', what="a verb and its arguments")] = ()
+    """The verb of the control command that removes the rows of earlier runs.
+
+    It is called before each load that queries stated records, or inserts some. Empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +396,11 @@ class Settings:
         if self.actions and not self.control:
             raise ValueError(
                 "actions: these are verbs of the control command, but there is none; "
+                'expected such as control = ["python", "-m", "environments.local"]'
+            )
+        if self.database is not None and self.database.clean and not self.control:
+            raise ValueError(
+                "database.clean: this is a verb of the control command, but there is none; "
                 'expected such as control = ["python", "-m", "environments.local"]'
             )
         if self.traffic and self.observer is not None and self.traffic not in self.observer.measures:

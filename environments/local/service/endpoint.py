@@ -48,7 +48,7 @@ class Call:
     query: dict[str, str]
     path: dict[str, int]
     headers: dict[bytes, bytes]
-    run_id: str | None
+    run_id: str
     idempotency_key: str | None
 
     @property
@@ -129,7 +129,7 @@ class Endpoint:
             dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
             request.parameters,
             headers,
-            None if run_id is None else _readable(run_id, _RUN_ID, "X-Run-Id"),
+            "" if run_id is None else _readable(run_id, _RUN_ID, "X-Run-Id"),
             None
             if idempotency_key is None
             else _readable(idempotency_key, _IDEMPOTENCY_KEY, "Idempotency-Key"),

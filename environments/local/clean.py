@@ -1,0 +1,49 @@
+"""Removes rows that runs wrote; the seeded rows stay."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+
+from environments.local.errors import LocalError
+
+_LOCK_SECONDS = 30
+"""Seconds to wait for transactions that are open."""
+_EVENTS = "metric_events"
+_NEW = ("metric_events_runs", "idempotency_keys")
+"""Tables without dead rows, because all their rows are removed at once."""
+
+
+async def clean_run(dsn: str, run: str) -> dict[str, int]:
+    """Remove exactly the rows of a run. Return how many, by table. Raises LocalError."""
+    async with _database(dsn) as connection, connection.transaction():
+        rows = await connection.fetch("SELECT * FROM remove_run($1)", run)
+    return {row["relation"]: row["removed"] for row in rows}
+
+
+async def clean_all(dsn: str) -> dict[str, int]:
+    """Remove the rows of all runs. Return how many, by table. Raises LocalError."""
+    async with _database(dsn) as connection:
+        async with connection.transaction():
+            rows = await connection.fetch("SELECT * FROM remove_runs()")
+        removed = {row["relation"]: row["removed"] for row in rows}
+        for table in (*(each for each in removed if removed[each] and each not in _NEW), "rollup"):
+            # Else readers of the newest rows pass the dead ones until autovacuum comes.
+            await connection.execute(f"VACUUM (ANALYZE) {table}")
+    partitions = [table for table in removed if table.startswith(_EVENTS)]
+    return {_EVENTS: sum(removed.pop(table) for table in partitions), **removed}
+
+
+@contextlib.asynccontextmanager
+async def _database(dsn: str) -> AsyncIterator[Any]:
+    """A connection of the owner. Its errors become one line."""
+    settings = {"lock_timeout": f"{_LOCK_SECONDS}s"}
+    try:
+        connection = await asyncpg.connect(dsn, ssl=False, server_settings=settings)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise LocalError(f"the rows of runs cannot be removed: {' '.join(str(error).split())}") from None
