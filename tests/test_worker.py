@@ -1,6 +1,8 @@
 """One worker's load, simulated: virtual time, a service of given times."""
 
 import asyncio
+import contextlib
+import gc
 import re
 from collections import Counter
 from dataclasses import replace
@@ -8,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from loadkit.drivers.fake import Answer
-from loadkit.engine.worker import earlier_of, journeys_of
+from loadkit.engine import worker
+from loadkit.engine.worker import Shard, earlier_of, journeys_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind
@@ -123,6 +126,53 @@ def test_stages_bring_users_and_take_them_away():
     run = simulate(plan_of(stages=stages), after(0.1))
     held = {worker_second.second: worker_second.gauge("held") for worker_second in run.worker_seconds}
     assert [held[second] for second in (2, 7, 12)] == [10, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("stages", "begins"),
+    [
+        ((Stage(10, 10), Stage(30, 10)), 10),
+        ((Stage(5, 2), Stage(10, 2), Stage(5, 10), Stage(30, 10)), 20),
+        ((Stage(10, 5), Stage(10, 8), Stage(10, 2)), 10),
+        ((Stage(0, 10), Stage(30, 10)), 0),
+        ((Stage(10, 10),), None),
+    ],
+    ids=["ramp and hold", "the highest stage", "a curve", "no ramp", "nothing is judged"],
+)
+def test_a_worker_settles_when_the_phase_begins_that_is_judged(stages, begins):
+    moments = []
+
+    def settle():
+        moments.append(asyncio.get_running_loop().time() - ORIGIN)
+
+    simulate(plan_of(stages=stages), after(0.1), settled=settle)
+    assert moments == pytest.approx([] if begins is None else [begins], abs=0.01)
+
+
+def test_the_process_of_a_worker_then_exempts_its_users_from_garbage_collections(monkeypatch):
+    exempt, users = [], []
+
+    async def live(*_arguments, settled, **_options):
+        users.extend([] for _ in range(1000))
+        before = gc.get_freeze_count()
+        settled()
+        exempt.append(gc.get_freeze_count() - before)
+
+    class Endpoint(contextlib.nullcontext):
+        def clock_offset(self, _clock):
+            return 0.0
+
+    monkeypatch.setattr(worker, "run_users", live)
+    monkeypatch.setattr(worker, "allow_files", lambda _connections: None)
+    thresholds = gc.get_threshold()
+    try:
+        worker.run_shard(
+            plan_of(), Shard(0, 1, Target("fake", "http://fake"), "run-1", ROOT), 0.0, Endpoint()
+        )
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+    assert exempt[0] >= len(users) == 1000
 
 
 def test_one_worker_and_four_put_on_the_same_load():

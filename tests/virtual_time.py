@@ -88,6 +88,7 @@ def simulate(
     root: Path = ROOT,
     emit: Callable[[Report], bool] | None = None,
     late: float | None = None,
+    settled: Callable[[], None] = lambda: None,
 ) -> Simulation:
     """Put a plan on a service of given times, one worker after the other; `late`: ready so long after the start."""
     simulation = Simulation()
@@ -106,6 +107,7 @@ def simulate(
                     clock=loop.clock,
                     drivers=(FakeDriver(service, loop.clock),),
                     alarm_of=LoopAlarm,
+                    settled=settled,
                 )
             )
     return simulation
