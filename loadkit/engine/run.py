@@ -23,6 +23,7 @@ from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
+from loadkit.recording.distributions import unlike_stated
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
@@ -139,7 +140,7 @@ def run(
         name: tuple(probe for probe in probes.answered(name) if probe[0] < monitor.ended_at)
         for name in (HTTP, WEBSOCKET, DATABASE)
     }
-    return Run(
+    done = Run(
         id=run_id,
         plan=plan,
         started=started,
@@ -180,6 +181,8 @@ def run(
             **({"trace_url": target.trace_url} if target.trace_url else {}),
         },
     )
+    done.warnings += unlike_stated(done)
+    return done
 
 
 def _database(target: Target) -> dict[str, dict[str, Any]]:

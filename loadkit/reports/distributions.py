@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.analysis.distributions import Distribution, TenantSizes, distributions, tenant_sizes
+from loadkit.recording.distributions import Distribution, TenantSizes, distributions, tenant_sizes
 from loadkit.recording.run import Run
 from loadkit.reports.drawing import STROKES, drawn, figure_of, head
 from loadkit.units import format_ratio, format_seconds
@@ -21,8 +21,11 @@ _MOST = 6
 def lines(run: Run) -> Iterator[str]:
     """A table of text: each distribution as it was asked for and as it was drawn."""
     found = distributions(run)
-    heads = ("what", "asked for", "drawn", "draws", "difference")
-    rows = [(each.what, each.asked, each.drawn, f"{each.number:,}", _difference(each)) for each in found]
+    heads = ("what", "asked for", "drawn", "draws", "difference", "by chance")
+    rows = [
+        (each.what, each.asked, each.drawn, f"{each.number:,}", format_ratio(each.distance), _chance(each))
+        for each in found
+    ]
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     for row in (heads, *rows):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -32,14 +35,13 @@ def lines(run: Run) -> Iterator[str]:
         yield sizes.words
     yield ""
     yield (
-        "The difference is the largest one between the shares of draws up to any value. Chance exceeds what is "
-        "allowed once in a thousand runs."
+        "The difference is the largest one between the shares of draws up to any value. By chance: how often "
+        "correct draws differ at least as much in location, spread or shape; below 0.1 % the run has a warning."
     )
 
 
-def _difference(each: Distribution) -> str:
-    verdict = "more than" if each.differs else "of"
-    return f"{format_ratio(each.distance)}, {verdict} {format_ratio(each.allowed)} allowed"
+def _chance(each: Distribution) -> str:
+    return "below 0.1 %: unlike what was asked for" if each.differs else format_ratio(each.chance)
 
 
 def json_of(run: Run) -> list[dict[str, object]]:
@@ -51,7 +53,8 @@ def json_of(run: Run) -> list[dict[str, object]]:
             "drawn": each.drawn,
             "draws": each.number,
             "distance": each.distance,
-            "allowed": each.allowed,
+            "chance": each.chance,
+            "differs": each.differs,
         }
         for each in distributions(run)
     ]

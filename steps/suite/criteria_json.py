@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loadkit.analysis.distributions import is_realistic
+from loadkit.recording.distributions import is_realistic
 from loadkit.recording.run import Run
 from loadkit.reports import distributions, results
 from loadkit.reports.results import CriterionEntry, Results, RunEntry, Suite, VerdictEntry

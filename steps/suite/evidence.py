@@ -9,12 +9,12 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import grammar
-from loadkit.analysis.distributions import is_realistic
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
+from loadkit.recording.distributions import is_realistic
 from loadkit.recording.timing import CONNECT, OPERATION, OPERATIONS, REQUEST
 from loadkit.reports import charts, database, distributions, examples, protocol_charts, summary, timeline
 from loadkit.reports.results import plain

@@ -2,6 +2,13 @@
 
 A think time that is drawn wrongly, or a tenant that is left out, makes a load unlike the one that was stated. No other
 figure of a run shows it.
+
+Three tests compare them. A value's score is the standard normal quantile of the share that the stated distribution
+has up to it. Scores of correct draws have a mean of 0 (location, a normal test) and a variance of 1 (spread, a
+chi-square test). The third test is of the largest difference between shares (shape: Kolmogorov and Smirnov, by the
+bound of Dvoretzky, Kiefer and Wolfowitz; Massart 1990). The score of a rank is its logarithm, the sufficient
+statistic of Zipf's exponent. Users draw until their time is over, so the number of draws depends on their values.
+The means and variances of the sums are the same for that (Wald's equations).
 """
 
 import math
@@ -22,13 +29,21 @@ from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.workload.plan import Population
 from loadkit.workload.workload import Lognormal, Think
 
-__all__ = ["Distribution", "TenantSizes", "distributions", "is_realistic", "tenant_sizes"]
+__all__ = ["Distribution", "TenantSizes", "distributions", "is_realistic", "tenant_sizes", "unlike_stated"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _BY_CHANCE = 0.001
-"""How often draws from the stated distribution may differ from it by more than `Distribution.allowed`."""
+"""How often correct draws of one distribution may be said to differ from it."""
+_TESTS = 3
+"""Bonferroni's factor: location, spread and shape."""
+_FEWEST_RANKS = 100
+"""Draws of ranks from which on the mean of their logarithms is normal enough."""
+_WIDEST = 0.01
+"""The share of a distribution in one bucket from which on its draws have no scores of their own."""
+_NEAREST = 1e-12
+"""The share nearest to 0 and 1 that has a score: 7 standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,8 @@ class Distribution:
     """The share that the distribution has up to each value; shape (n,)."""
     number: int
     """How many draws there were."""
+    chance: float
+    """How often correct draws differ at least as much, by the worst of the tests; a ratio 0-1."""
     is_rank: bool = False
 
     @property
@@ -57,14 +74,9 @@ class Distribution:
         return float(np.abs(self.shares - self.expected).max())
 
     @property
-    def allowed(self) -> float:
-        """The distance that chance exceeds once in a thousand times (Dvoretzky, Kiefer, Wolfowitz; Massart)."""
-        return math.sqrt(math.log(2 / _BY_CHANCE) / (2 * self.number))
-
-    @property
     def differs(self) -> bool:
         """Was something else drawn than was asked for?"""
-        return self.distance > self.allowed
+        return self.chance < _BY_CHANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,16 @@ class TenantSizes:
             f"{count} tenants; the largest, {name}, has {format_ratio(largest)} of the operations, the largest fifth "
             f"{format_ratio(part)}; Zipf exponent {self.exponent:.2f}"
         )
+
+
+def unlike_stated(run: Run) -> tuple[str, ...]:
+    """A warning for each distribution of which something else was drawn than was asked for."""
+    return tuple(
+        f"the {each.what} are unlike what was stated: asked for {each.asked}; drawn {each.drawn} "
+        f"({each.number:,} draws). Chance alone does so less than once in {1 / _BY_CHANCE:,.0f} runs"
+        for each in distributions(run)
+        if each.differs
+    )
 
 
 def is_realistic(run: Run) -> bool:
@@ -149,8 +171,11 @@ def _of_think(think: Think) -> tuple["Lognormal | str", Callable[[Floats], Float
     if think.distribution == "lognormal":
         return think.lognormal, _lognormal(think.lognormal)
     if think.distribution == "exponential":
-        return f"exponential, mean {format_seconds(think.mean)}", lambda x: 1 - np.exp(-x / think.mean)
-    asked = f"uniform, {format_seconds(think.low)} to {format_seconds(think.high)}"
+        median, p95 = (-think.mean * math.log1p(-share) for share in (0.5, 0.95))
+        asked = f"exponential, mean {format_seconds(think.mean)}, {_in_words(median, p95)}"
+        return asked, lambda x: -np.expm1(-x / think.mean)
+    median, p95 = (think.low + (think.high - think.low) * share for share in (0.5, 0.95))
+    asked = f"uniform, {format_seconds(think.low)} to {format_seconds(think.high)}, {_in_words(median, p95)}"
     return asked, lambda x: np.clip((x - think.low) / (think.high - think.low), 0.0, 1.0)
 
 
@@ -169,13 +194,39 @@ def _times(
     if not len(bucket):
         return None
     # At the edges of the buckets the shares are exact.
-    values, shares = lower_edges(bucket + 1), np.cumsum(count) / count.sum()
+    number = int(count.sum())
+    values, shares = lower_edges(bucket + 1), np.cumsum(count) / number
+    expected = share_up_to(values)
     median, p95 = (float(values[np.searchsorted(shares, share)]) for share in (0.5, 0.95))
     if isinstance(asked, Lognormal):
         asked = f"lognormal, {_in_words(asked.median, asked.p95)}"
+    mass = expected - share_up_to(lower_edges(bucket))
+    chance = _of_shape(shares - expected, number)
+    if mass.max() < _WIDEST:
+        # The share in the middle of a bucket stands for all draws in it.
+        chance = min(chance, _of_scores(expected - mass / 2, count))
+    if mass.min() <= 0.0:
+        chance = 0.0  # a value that the distribution does not have
     return Distribution(
-        what, asked, _in_words(median, p95), values, shares, share_up_to(values), int(count.sum())
+        what, asked, _in_words(median, p95), values, shares, expected, number, min(1.0, _TESTS * chance)
     )
+
+
+def _of_scores(shares: Floats, count: Integers) -> float:
+    """How often the mean or the variance of correct draws' scores is as far from 0 or 1, the rarer one."""
+    from scipy import special
+
+    number = int(count.sum())
+    scores = special.ndtri(np.clip(shares, _NEAREST, 1 - _NEAREST))
+    mean = float((count * scores).sum()) / math.sqrt(number)
+    squares = float((count * scores**2).sum())
+    spread = min(special.chdtr(number, squares), special.chdtrc(number, squares))
+    return float(2 * min(special.ndtr(-abs(mean)), spread))
+
+
+def _of_shape(differences: Floats, number: int) -> float:
+    """How often correct draws have as large a difference between shares, at most."""
+    return math.exp(min(0.0, math.log(2) - 2 * number * float(np.abs(differences).max()) ** 2))
 
 
 def _in_words(median: float, p95: float) -> str:
@@ -186,24 +237,36 @@ def _ranks(run: Run, several: Sequence[Popularity]) -> Distribution | None:
     """How often things of one name were chosen; users may choose among different numbers of them."""
     most = max(each.count for each in several)
     chosen, expected = np.zeros(most), np.zeros(most)
+    surplus = variance = 0.0
     for each in several:
         bucket, count = _counted(run, each.series)
-        np.add.at(chosen, np.rint(middles(bucket)).astype(np.int64) - 1, count)
+        ranks = np.rint(middles(bucket)).astype(np.int64)
+        np.add.at(chosen, ranks - 1, count)
         weights = np.arange(1.0, each.count + 1) ** -each.exponent
-        expected[: each.count] += count.sum() * weights / weights.sum()
+        weights /= weights.sum()
+        expected[: each.count] += count.sum() * weights
+        scores = np.log(np.arange(1.0, each.count + 1))
+        mean = float((weights * scores).sum())
+        surplus += float((count * (np.log(ranks) - mean)).sum())
+        variance += float(count.sum() * (weights * (scores - mean) ** 2).sum())
     total = float(chosen.sum())
     if not total:
         return None
     exponents = sorted({each.exponent for each in several})
     asked, drawn = (f"the first {format_ratio(float(part[0]) / total)}" for part in (expected, chosen))
+    shares, expected_shares = np.cumsum(chosen) / total, np.cumsum(expected) / total
+    chance = _of_shape(shares - expected_shares, int(total))
+    if total >= _FEWEST_RANKS and variance:
+        chance = min(chance, math.erfc(abs(surplus) / math.sqrt(2 * variance)))
     return Distribution(
         f"popularity of the {several[0].name}",
         f"Zipf, exponent {' and '.join(map(format_number, exponents))}, {most} of them: {asked}",
         drawn,
         np.arange(1.0, most + 1),
-        np.cumsum(chosen) / total,
-        np.cumsum(expected) / total,
+        shares,
+        expected_shares,
         int(total),
+        min(1.0, _TESTS * chance),
         is_rank=True,
     )
 
