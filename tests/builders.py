@@ -12,10 +12,12 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Observation
 from loadkit.recording import histogram, packing
 from loadkit.recording.ending import Ending
+from loadkit.recording.messages import MessageLog
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.recording.stalls import Stall
+from loadkit.recording.timing import MESSAGE, Timing
 from loadkit.recording.worker_second import (
     BLOCKED,
     DROPPED,
@@ -49,6 +51,11 @@ def plan_of(
     stages = (Stage(ramp, level), Stage(seconds, level))
     workload = Workload(model, stages, (MixEntry("journeys:browse", 1.0),))
     return Plan("local", (Population(PLAIN_NAMES[model], workload, stated_level),), **changes)
+
+
+def count_messages(table: SliceTable, rows: np.ndarray, label: str, timing: Timing = MESSAGE) -> None:
+    """Count messages of one label in a table; `rows`: created, received, size; shape (n, 3)."""
+    table.record_messages(rows, np.zeros(len(rows), np.int64), [MessageLog(label)], timing=timing)
 
 
 def samples_of(

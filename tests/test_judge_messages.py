@@ -45,7 +45,7 @@ from loadkit.reports import charts, protocol_charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
 from loadkit.workload.workload import Model
-from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
+from tests.builders import count_messages, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
 LOST, DOUBLE, ORDER = "no message is lost", "no message is delivered twice", "messages arrive in order"
@@ -70,7 +70,7 @@ def run_with(
     if messages:
         created = np.linspace(0, seconds - 0.1, messages)
         rows = np.column_stack((created, created + latency, np.full(messages, 100.0)))
-        table.record_messages(rows, "WS /", timing=MESSAGE)
+        count_messages(table, rows, "WS /")
     for timing, some in samples:
         table.record(some, timing=timing)
     each = worker_seconds_of(seconds)

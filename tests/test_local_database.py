@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import uuid
+from statistics import median
 
 import asyncpg
 import pytest
@@ -182,18 +183,18 @@ def test_dead_rows_stay_until_the_fault_is_off(up, fault):
 
 
 def test_a_slow_disk_delays_every_commit(up, client, admin, fault):
-    # The least of several times: a busy machine lengthens times, and shortens none.
-    def quickest(act):
+    # The median: a commit that comes while another one waits for the disk is flushed with it, and waits less.
+    def usual(act):
         times = []
-        for _ in range(5):
+        for _ in range(7):
             began = time.perf_counter()
             act()
             times.append(time.perf_counter() - began)
-        return min(times)
+        return median(times)
 
     fault("slow-disk", "on", delay=0.1)
     assert eventually(lambda: query(up, "SHOW synchronous_commit") == "on")
-    assert quickest(lambda: store(client, admin, "slow")) >= 0.1
+    assert usual(lambda: store(client, admin, "slow")) >= 0.1
     fault("slow-disk", "off")
     assert eventually(lambda: query(up, "SHOW synchronous_commit") == "off")
 

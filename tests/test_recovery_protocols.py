@@ -11,12 +11,12 @@ from loadkit.judging.evidence import Evidence
 from loadkit.recording.messages import CONNECTIONS, EARLY, FILLED, MISSING, TAIL_LOST
 from loadkit.recording.run import Event
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.timing import MESSAGE, QUERY, REQUEST
+from loadkit.recording.timing import QUERY, REQUEST
 from loadkit.reports import charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Population
 from loadkit.workload.workload import Model, Stage
-from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
+from tests.builders import count_messages, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 WITHIN_30 = grammar.recovery_within("the service recovers within 30 seconds", 30.0)
 KILLED = Action("an instance is killed", at=60.0)
@@ -77,7 +77,7 @@ def mixed(
         created = created[~np.isin(created.astype(int), list(silent))]
         latency = np.where(np.isin(created.astype(int), list(late)), late_by, 0.004)
         rows = np.column_stack((created, created + latency, np.full(len(created), 100.0)))
-        table.record_messages(rows, "WS /api/v1/stream", timing=MESSAGE)
+        count_messages(table, rows, "WS /api/v1/stream")
     by_second, counted = dict(held), dict(counts)
     rows = []
     for each in worker_seconds_of(seconds):
@@ -227,9 +227,7 @@ def test_half_of_the_messages_is_too_few_though_no_gap_shows_it():
     run = mixed(has=("messages", "connections"))
     table = SliceTable()
     created = np.concatenate([np.arange(0, 70, 0.01), np.arange(70, SECONDS, 0.02)]) + 0.001
-    table.record_messages(
-        np.column_stack((created, created + 0.004, np.full(len(created), 100.0))), "WS /", timing=MESSAGE
-    )
+    count_messages(table, np.column_stack((created, created + 0.004, np.full(len(created), 100.0))), "WS /")
     found = judge(WITHIN_30, dataclasses.replace(run, table=table))
     assert found.status is FAIL
     assert "only 250 messages arrived, and 417 is as before" in found.reason
@@ -242,9 +240,7 @@ def test_messages_and_connections_that_vary_by_chance_recover_at_once(seed):
     published = np.sort(chance.uniform(0, SECONDS, chance.poisson(SECONDS * 10)))
     created = np.repeat(published, 25)
     latency = 0.003 * chance.exponential(1, len(created))
-    table.record_messages(
-        np.column_stack((created, created + latency, np.full(len(created), 100.0))), "WS /", timing=MESSAGE
-    )
+    count_messages(table, np.column_stack((created, created + latency, np.full(len(created), 100.0))), "WS /")
     held = {second: 200 - number for second, number in enumerate(chance.poisson(2, SECONDS))}
     run = mixed(has=("messages", "connections"), held=held)
     found = judge(WITHIN_30, dataclasses.replace(run, table=table))
@@ -287,7 +283,7 @@ def test_after_a_peak_the_load_before_it_is_the_measure_of_messages_and_connecti
     rates = np.array([100.0 * plan.workload.level_at(second + 0.5) / 100 for second in range(SECONDS)])
     created = np.repeat(np.arange(SECONDS), rates.astype(int)) + 0.5
     rows = np.column_stack((created, created + 0.004, np.full(len(created), 100.0)))
-    table.record_messages(rows, "WS /", timing=MESSAGE)
+    count_messages(table, rows, "WS /")
     at = {second: plan.workload.level_at(second + 0.5) for second in range(SECONDS)}
     run = mixed(has=("connections",), held=at, plan=plan)
     rows = [
