@@ -40,7 +40,7 @@ def content(facts):
 
 def by_tenant(facts):
     """The number of events by tenant."""
-    sql = "SELECT json_object_agg(tenant_id, n)::text FROM (SELECT tenant_id, count(*) AS n FROM metric_events GROUP BY 1) e"
+    sql = "SELECT json_object_agg(tenant_id, n ORDER BY tenant_id)::text FROM (SELECT tenant_id, count(*) AS n FROM metric_events GROUP BY 1) e"
     return query(facts, sql)
 
 
