@@ -14,6 +14,7 @@ from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
+from loadkit.workload.schedule import fewest_present
 from loadkit.workload.workload import Model
 
 __all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
@@ -259,11 +260,7 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
             held[worker_second.second - window.start] += sum(
                 worker_second.gauge(HELD, name) for name in names
             )
-    seconds = range(window.start, window.end)
     for each in closed:
-        # In a ramp, the smallest number of users held in a second is the level at the ramp's lower
-        # end. Users are whole, as in `stays`: a level of 8.5 is 8 or 9 of them.
-        levels = np.array([each.workload.level_at(second) for second in seconds])
-        ends = np.array([each.workload.level_at(second + 0.999) for second in seconds])
-        stated += np.maximum(np.ceil(np.minimum(levels, ends) - 0.5), 0.0)
+        # The engine holds whole users, so a fraction of a user is never missing.
+        stated += fewest_present(each.workload.stages, window.start, window.end)
     return held, stated

@@ -54,6 +54,7 @@ from loadkit.recording.worker_second import (
     WorkerSecond,
 )
 from loadkit.recording.writes import NO_WRITES, Writes
+from loadkit.workload.schedule import ROUNDING
 
 __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
@@ -204,13 +205,13 @@ class PopulationRecorder:
     def joined(self, join: float, now: float) -> None:
         """Note that a user joined at `now`; the plan had it join at `join`."""
         self.held += 1
-        if join <= self._clock.begin and now - join < _PROMPT:
+        if join <= self._clock.begin + ROUNDING and now - join < _PROMPT:
             self._least_held += 1  # it joined at the second's start, so it was present throughout
 
     def left(self, leave: float) -> None:
         """Note that a user has left; the plan had it leave at `leave`."""
         self.held -= 1
-        if leave < self._clock.begin + 1:
+        if leave < self._clock.begin + 1 - ROUNDING:
             self._least_held = min(self._least_held, self.held)
 
     def journey_failed(self, error: str, met: set[str]) -> None:

@@ -12,9 +12,11 @@ from itertools import accumulate
 
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
-__all__ = ["Arrival", "Stay", "arrivals", "entry_of", "stays"]
+__all__ = ["ROUNDING", "Arrival", "Stay", "arrivals", "entry_of", "fewest_present", "stays"]
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+ROUNDING = 1e-6
+"""Seconds. Two computations of one moment differ by less, because of the rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,23 @@ def stays(stages: Sequence[Stage]) -> list[tuple[Stay, ...]]:
     """
     users = max((math.ceil(stage.level - 0.5) for stage in stages), default=0)
     return [tuple(_stays_above(stages, number + 0.5)) for number in range(users)]
+
+
+def fewest_present(stages: Sequence[Stage], start: int, end: int) -> list[int]:
+    """The smallest number of users of a closed load in each second from `start` to before `end`.
+
+    They are whole users: at a level of 8.4, eight are present. Those who are present throughout a
+    second are its fewest, because whoever joins last leaves first.
+    """
+    changes = [0] * (end - start + 1)
+    for present in stays(stages):
+        for stay in present:
+            first = max(math.ceil(stay.join - ROUNDING), start)
+            after = min(math.floor(stay.leave + ROUNDING), end)
+            if first < after:
+                changes[first - start] += 1
+                changes[after - start] -= 1
+    return list(accumulate(changes[:-1]))
 
 
 def _stays_above(stages: Sequence[Stage], threshold: float) -> Iterator[Stay]:
