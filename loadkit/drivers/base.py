@@ -21,8 +21,10 @@ __all__ = ["Client", "Driver", "Meter", "NoResponse", "TransportError"]
 class TransportError(Exception):
     """No complete answer arrived."""
 
-    def __init__(self, kind: str, at: float) -> None:
+    def __init__(self, kind: str, at: float, answer: bytes = b"") -> None:
         super().__init__(kind)
+        self.answer = answer
+        """What had arrived of an answer, for an example."""
         self.kind = kind
         """"refused", "reset", "timeout", "connect timeout", "tls", "protocol", "no socket" …"""
         self.at = at
