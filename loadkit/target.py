@@ -3,15 +3,14 @@
 import ipaddress
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from loadkit.tables import DataTable
 
 __all__ = [
-    "SECRET_NAME",
     "Account",
     "Address",
     "DatabaseUse",
@@ -21,13 +20,8 @@ __all__ = [
     "is_loopback",
     "masked",
     "masked_path",
-    "pattern_of",
 ]
 
-SECRET_NAME = r"(?:passw|passphrase|secret|token|auth|cookie|api[-_]?key|credential|signature)"
-"""Matches, in any case, names of fields, headers and columns whose values are secret."""
-_SHORTEST = 4
-"""Characters of the shortest value that is masked wherever it occurs; shorter ones are common words."""
 _HIDDEN = "***"
 
 
@@ -104,13 +98,6 @@ def masked_path(path: str) -> str:
     pairs = (part.partition("=") for part in query.split("&"))
     names = "&".join(f"{name}={_HIDDEN}" if is_pair else _HIDDEN for name, is_pair, _ in pairs)
     return f"{place}?{names}" if is_query else place
-
-
-def pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """What matches any of the secrets, as they are or percent-encoded; None without secrets."""
-    long = {secret for secret in secrets if len(secret) >= _SHORTEST}
-    forms = {form for secret in long for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
 
 
 _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]*[^\s"'<>.,:;)]""")

@@ -13,6 +13,7 @@ from loadkit.criterion import OTHERS_DATA
 from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.masking import Mask
 from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
 from loadkit.recording.recorder import Recorder
@@ -115,6 +116,7 @@ class Service:
     """Answers each request with the next of some bodies; it is the driver too."""
 
     instance_header = ""
+    mask = Mask()
 
     def __init__(self, *bodies, encoding=""):
         lines = f"\r\ncontent-encoding: {encoding}" if encoding else ""

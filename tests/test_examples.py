@@ -13,6 +13,7 @@ from loadkit.drivers.http.traces import sampled, trace_of, traces
 from loadkit.recording import archive
 from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
 from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import REQUEST
 from loadkit.reports import examples
 from tests.builders import plan_of, run_of, samples_of
 
@@ -48,7 +49,7 @@ def test_of_each_label_the_slowest_are_kept_whatever_came_first():
     log = ExampleLog()
     kept = [log.wants(sample(seconds)) for seconds in (1, 1, 1, 1, 1, 0.5, 2, 0.5, 3)]
     assert kept == [True] * 5 + [False, True, False, True]
-    assert log.slow_from["GET /x"] == 1
+    assert log.slow_from(REQUEST)["GET /x"] == 1
 
 
 def test_labels_without_end_take_no_memory_without_end():

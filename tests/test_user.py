@@ -11,6 +11,7 @@ from loadkit.drivers.base import NoResponse
 from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.fake import Answer, FakeDriver
 from loadkit.drivers.http.client import HttpClient
+from loadkit.drivers.masking import Mask
 from loadkit.errors import ConfigurationError
 from loadkit.journey import journey
 from loadkit.recording.messages import CHECKED, FOREIGN
@@ -50,6 +51,7 @@ class WritingDriver:
 
     instance_header = "X-Instance"
     canaries = Canaries(())
+    mask = Mask()
 
     def session(self):
         session, asked = self._driver.session(), self.asked

@@ -5,11 +5,11 @@ the attribute with the driver's name. The client waits on the user's meter until
 due, and reports its outcome to the meter.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
-from loadkit.recording.examples import Exchange
+from loadkit.recording.examples import Told
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import Timing
@@ -21,8 +21,10 @@ __all__ = ["Client", "Driver", "Meter", "NoResponse", "TransportError"]
 class TransportError(Exception):
     """No complete answer arrived."""
 
-    def __init__(self, kind: str, at: float) -> None:
+    def __init__(self, kind: str, at: float, answer: bytes = b"") -> None:
         super().__init__(kind)
+        self.answer = answer
+        """What had arrived of an answer, for an example."""
         self.kind = kind
         """"refused", "reset", "timeout", "connect timeout", "tls", "protocol", "no socket" …"""
         self.at = at
@@ -71,18 +73,11 @@ class Meter(Protocol):
     pending_record: TimingRecorder
     """The recorder of the pending operation."""
     is_slow: bool
-    """Is the pending operation one of the slowest of its label (`ExampleLog.slow_from`)?"""
-    exchange: Any
-    """What the client keeps of the pending operation, for `describe`; None for nothing."""
-    describe: Callable[[Any], Exchange] | None
-    """Puts an exchange into words. A client that keeps exchanges sets it."""
+    """Is the pending operation one of the slowest of its label and timing?"""
+    exchange: Told | None
+    """What the client can tell of the pending operation, if it becomes an example; None for nothing."""
 
-    @property
-    def secrets(self) -> Collection[str] | None:
-        """Secret values of the user's test data, which `describe` masks; None for none."""
-        ...
-
-    def exemplify(self, sample: Sample) -> None:
+    def exemplify(self, sample: Sample, timing: Timing = ..., exchange: Told | None = None) -> None:
         """Keep an operation that is not pending, such as one without an answer, as an example."""
         ...
 

@@ -11,6 +11,7 @@ from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.masking import Mask
 
 __all__ = ["Answer", "FakeDriver", "FakeSession"]
 
@@ -41,6 +42,7 @@ class FakeDriver:
     descriptors_per_user: ClassVar[int] = 1
     instance_header: ClassVar[str] = ""
     canaries: ClassVar[Canaries] = Canaries(())
+    mask: ClassVar[Mask] = Mask()
 
     service: Service
     clock: Clock

@@ -1,21 +1,23 @@
-"""Examples of operations: the first of each kind of failure, and the slowest of each label.
+"""Examples of operations: the first of each kind of failure, and the slowest of each label and timing.
 
 A rate says that something is wrong. An example shows what: who asked, what was sent, and what came
 back. Their number is limited, so memory does not grow with the load.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import REQUEST, Timing
 
-__all__ = ["MOST", "Example", "ExampleLog", "Exchange", "select"]
+__all__ = ["MOST", "Example", "ExampleLog", "Exchange", "Told", "select"]
 
 MOST = 5
-"""Examples of each kind of failure of a label, and of the slowest operations of a label."""
+"""Examples of each kind of failure of a label, and of the slowest of a label, for each timing."""
 _MOST_KINDS = 200
-"""Pairs of label and kind of failure of which one worker keeps examples."""
+"""Labels of timings, with kind of failure or without, of which one worker keeps examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,17 @@ class Exchange:
     """The trace id that was sent, 32 hexadecimal digits; "" for none."""
 
 
+Told = tuple[Callable[..., Exchange], *tuple[Any, ...]]
+"""A function that puts an exchange into words, and its arguments: few operations need the words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One operation to look at."""
 
     at: float
-    """Seconds since the run's start instant at which it was to start, by the plan."""
+    """Seconds since the run's start instant at which it was to start, by the plan; of a message when
+    it was created."""
     seconds: float
     """From that moment until the answer, or until it was given up."""
     label: str
@@ -46,43 +53,54 @@ class Example:
     tenant: str = ""
     region: str = ""
     exchange: Exchange = Exchange()
+    timing: str = REQUEST.key
+    """The kind of time that `seconds` is, a key of `loadkit.recording.timing`."""
+    service: float | None = None
+    """The seconds since it was sent; None where that is not known."""
 
 
 class ExampleLog:
     """One worker's examples of one population."""
 
-    __slots__ = ("_failures", "_new", "_slowest", "slow_from")
+    __slots__ = ("_failures", "_new", "_slow_from", "_slowest")
 
     def __init__(self) -> None:
-        self.slow_from: dict[str, float] = {}
-        """By label: the seconds above which an operation is among the slowest. The hot path reads it."""
-        self._failures: Counter[tuple[str, str]] = Counter()
-        self._slowest: dict[str, list[float]] = {}
+        self._slow_from: dict[str, dict[str, float]] = {}
+        self._failures: Counter[tuple[str, str, str]] = Counter()
+        self._slowest: dict[tuple[str, str], list[float]] = {}
         self._new: list[Example] = []
 
-    def wants(self, sample: Sample) -> bool:
+    def slow_from(self, timing: Timing) -> dict[str, float]:
+        """By label: the seconds above which an operation is among the slowest of a timing.
+
+        The hot path keeps the result, and reads it for each operation.
+        """
+        return self._slow_from.setdefault(timing.key, {})
+
+    def wants(self, sample: Sample, timing: Timing = REQUEST) -> bool:
         """Note an operation; is it to become an example?"""
         seconds, label, outcome = sample.end - sample.intended, sample.label, sample.outcome
-        is_slow = seconds > self.slow_from.get(label, 0.0) and self._is_slow(label, seconds)
+        slow_from = self.slow_from(timing)
+        is_slow = seconds > slow_from.get(label, 0.0) and self._is_slow(timing.key, label, seconds, slow_from)
         if outcome == OK:
             return is_slow
-        kind = label, outcome
+        kind = timing.key, label, outcome
         if len(self._failures) >= _MOST_KINDS and kind not in self._failures:
             return is_slow
         self._failures[kind] += 1
         return is_slow or self._failures[kind] <= MOST
 
-    def _is_slow(self, label: str, seconds: float) -> bool:
-        slowest = self._slowest.setdefault(label, [])
+    def _is_slow(self, timing: str, label: str, seconds: float, slow_from: dict[str, float]) -> bool:
+        slowest = self._slowest.setdefault((timing, label), [])
         if not slowest and len(self._slowest) > _MOST_KINDS:
-            del self._slowest[label]
-            self.slow_from[label] = float("inf")
+            del self._slowest[timing, label]
+            slow_from[label] = float("inf")
             return False
         slowest.append(seconds)
         slowest.sort(reverse=True)
         del slowest[MOST:]
         if len(slowest) == MOST:
-            self.slow_from[label] = slowest[-1]
+            slow_from[label] = slowest[-1]
         return True
 
     def add(self, example: Example) -> None:
@@ -98,15 +116,16 @@ class ExampleLog:
 def select(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Of the examples of all workers, the first failures of each kind and the slowest of each label.
 
-    They are in the order of time.
+    Both are kept for each timing. They are in the order of time.
     """
     found = sorted(examples, key=lambda example: example.at)
-    failures: dict[tuple[str, str, str], list[Example]] = defaultdict(list)
-    by_label: dict[tuple[str, str], list[Example]] = defaultdict(list)
+    failures: dict[tuple[str, str, str, str], list[Example]] = defaultdict(list)
+    by_label: dict[tuple[str, str, str], list[Example]] = defaultdict(list)
     for example in found:
-        by_label[example.population, example.label].append(example)
+        by_label[example.timing, example.population, example.label].append(example)
         if example.outcome != OK:
-            failures[example.population, example.label, example.outcome].append(example)
+            kind = example.timing, example.population, example.label, example.outcome
+            failures[kind].append(example)
     kept = {id(example) for kind in failures.values() for example in kind[:MOST]}
     for same in by_label.values():
         same.sort(key=lambda example: example.seconds, reverse=True)

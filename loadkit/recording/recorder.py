@@ -85,10 +85,12 @@ class Report:
 class TimingRecorder:
     """The samples of one timing in one population. Adding a sample costs one list append."""
 
-    __slots__ = ("_logs", "completions", "retracted", "samples", "timing")
+    __slots__ = ("_logs", "completions", "retracted", "samples", "slow_from", "timing")
 
-    def __init__(self, timing: Timing, completions: CompletionLog) -> None:
+    def __init__(self, timing: Timing, completions: CompletionLog, slow_from: Mapping[str, float]) -> None:
         self.timing = timing
+        self.slow_from = slow_from
+        """See `ExampleLog.slow_from`."""
         self.samples: list[Sample] = []
         self._logs: dict[tuple[str, str, str], MessageLog] = {}
         self.retracted: list[Sample] = []
@@ -161,6 +163,7 @@ class PopulationRecorder:
         self._journey_errors = journey_errors
         self._clock = clock
         self._timings: dict[str, TimingRecorder] = {}
+        self.examples = ExampleLog()
         self.requests = self.timing(REQUEST)
         """The recorder of response times; it saves the hot path a look-up in `timing`."""
         self.held = self._least_held = 0
@@ -175,7 +178,6 @@ class PopulationRecorder:
         """Values that users drew at random, by series (`loadkit.recording.draws`)."""
         self.gauges: dict[str, float] = {}
         """Further gauges, by name; each keeps its value until it is set again."""
-        self.examples = ExampleLog()
         self.traces_due = _TRACES
         """Requests of this second that are still to ask for a trace of themselves."""
 
@@ -189,7 +191,8 @@ class PopulationRecorder:
         found = self._timings.get(timing.key)
         if found is None:
             log = CompletionLog(self._clock.origin, self.name, timing.key)
-            found = self._timings[timing.key] = TimingRecorder(timing, log)
+            slow_from = self.examples.slow_from(timing)
+            found = self._timings[timing.key] = TimingRecorder(timing, log, slow_from)
         return found
 
     @property

@@ -5,14 +5,13 @@ n, w + 2n … in turn, after the rows that the trial took. So no two workers hav
 they need not speak to each other.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from loadkit.drivers.masking import has_secret_name
 from loadkit.errors import ConfigurationError
 from loadkit.tables import DataTable, Row, RowReader, TableChangedError
-from loadkit.target import SECRET_NAME
 from loadkit.users.meter import Meter, UserFinished
 from loadkit.users.row_demand import row_demand
 from loadkit.workload.plan import Plan
@@ -29,7 +28,6 @@ __all__ = [
 
 NO_ROWS = "rows used up: "
 """The start of the names that count users who found no row left; the rest is the table."""
-_SECRET_NAME = re.compile(SECRET_NAME, re.IGNORECASE)
 _MOST_SECRETS = 64
 """Secret values of a user that are remembered: an operation can use several rows."""
 ROWS_CHANGED = "rows changed: "
@@ -81,7 +79,7 @@ class WorkerData:
         """The values of the columns with secret names, such as "password"."""
         columns = self._secret.get(name)
         if columns is None:  # all rows of a table have the same columns
-            columns = self._secret[name] = tuple(filter(_SECRET_NAME.search, row))
+            columns = self._secret[name] = tuple(filter(has_secret_name, row))
         return [str(row[column]) for column in columns]
 
     @property

@@ -3,14 +3,15 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from loadkit.clock import Clock
+from loadkit.drivers.masking import also_hiding
 from loadkit.recording.draws import think_times_of
-from loadkit.recording.examples import Example, Exchange
+from loadkit.recording.examples import Example, Exchange, Told
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import MESSAGE, REQUEST, Timing
@@ -49,7 +50,6 @@ class Meter:
         "_think_times",
         "began",
         "churn",
-        "describe",
         "exchange",
         "free",
         "has_failed",
@@ -114,11 +114,9 @@ class Meter:
         self.pending_record = self.requests
         """The recorder of the pending operation."""
         self.is_slow = False
-        """Is the pending operation one of the slowest of its label?"""
-        self.exchange: Any = None
-        """What its client keeps of the pending operation; None if that client keeps nothing."""
-        self.describe: Callable[[Any], Exchange] | None = None
-        """Puts an exchange into words; the client sets it."""
+        """Is the pending operation one of the slowest of its label and timing?"""
+        self.exchange: Told | None = None
+        """What its client can tell of the pending operation; None if that is nothing."""
         self.secrets: deque[str] | None = None
         """Secret values of the user's latest rows of test data, which no example shows."""
 
@@ -138,28 +136,29 @@ class Meter:
         """
         pending = self.pending
         if pending is not None:
+            record = self.pending_record
             if pending.outcome != OK:
                 self.has_failed = True
-                self.exemplify(pending)
+                self.exemplify(pending, record.timing, self.exchange)
             elif self.is_slow:
-                self.exemplify(pending)
-            self.pending_record.samples.append(pending)
-            self.pending = None
+                self.exemplify(pending, record.timing, self.exchange)
+            record.samples.append(pending)
+            self.pending = self.exchange = None
 
-    def exemplify(self, sample: Sample, *, is_last: bool = True) -> None:
+    def exemplify(self, sample: Sample, timing: Timing = REQUEST, exchange: Told | None = None) -> None:
         """Keep an operation as an example of its kind, if more of that kind are wanted.
 
         Args:
             sample: the operation.
-            is_last: is it the one of the present exchange?
+            timing: the kind of its time.
+            exchange: what its client can tell of it; None for nothing.
 
         """
         examples = self.recorder.examples
-        if not examples.wants(sample):
+        if not examples.wants(sample, timing):
             return
-        described = Exchange()
-        if is_last and self.exchange is not None and self.describe is not None:
-            described = self.describe(self.exchange)
+        with also_hiding(self.secrets or ()):
+            described = Exchange() if exchange is None else exchange[0](*exchange[1:])
         examples.add(
             Example(
                 at=sample.intended - self.recorder.origin,
@@ -171,6 +170,8 @@ class Meter:
                 tenant=sample.tenant,
                 region=sample.region,
                 exchange=described,
+                timing=timing.key,
+                service=sample.end - sample.sent,
             )
         )
 
@@ -288,7 +289,7 @@ class Meter:
                 self.pending = failed
             else:
                 self.requests.correct(sample, failed)
-                self.exemplify(failed, is_last=False)
+                self.exemplify(failed)
             self._note_failed(sample.end)
         return is_pending
 
@@ -409,7 +410,7 @@ class Operation:
             meter.has_failed = True
         if self.record is not None:
             meter.pending, meter.pending_record = self._sample(outcome, at, size), self.record
-            meter.is_slow = at - self.intended > meter.recorder.examples.slow_from.get(self.label, 0.0)
+            meter.is_slow = at - self.intended > self.record.slow_from.get(self.label, 0.0)
 
     def _sample(self, outcome: str, at: float, size: int) -> Sample:
         meter = self.meter

@@ -10,12 +10,15 @@ from loadkit.clock import Clock
 from loadkit.drivers.base import Driver
 from loadkit.drivers.http.client import HttpClient, Verb
 from loadkit.drivers.http.headers import RequestHeaders
+from loadkit.drivers.masking import Mask
 from loadkit.errors import ConfigurationError
 from loadkit.recording.deliveries import Deliveries
+from loadkit.recording.examples import Exchange
 from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
+from loadkit.recording.sample import Sample
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
-from loadkit.recording.timing import DELIVERY
+from loadkit.recording.timing import DELIVERY, MESSAGE, QUERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["User", "UserWrites", "WorkerContext"]
 
 Item = TypeVar("Item")
+_NO_MASK = Mask()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class User:
         """The user's writes, which are compared with what is stored after the load."""
         self.data = UserData(context.data, number, self.meter)
         """Rows of test data: `data["customers"]` is the user's own, `data.next("products")` a new one."""
+        self._mask = getattr(context.drivers[0], "mask", _NO_MASK) if context.drivers else _NO_MASK
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
         for name, client in self._clients.items():
             setattr(self, name, client)
@@ -234,14 +239,28 @@ class User:
         if meter.is_recorded:
             self._deliveries.received(key, meter.now(), record)
 
-    def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[[], None]:
+    def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[..., None]:
         """Say that the user looks at all messages, or rows, whether they belong to its tenant.
 
-        Call the result for each one that belongs to another tenant.
+        Call the result for each one that belongs to another tenant, with the message. The report
+        shows the first ones; of a row it shows the query that was executed last.
         """
+        meter = self.meter
         checked, foreign = (CHECKED, FOREIGN) if of == "messages" else (ROWS_CHECKED, FOREIGN_ROWS)
-        self.meter.count(checked)
-        return lambda: self.meter.count(foreign)
+        meter.count(checked)
+
+        def found(message: str | bytes = "") -> None:
+            meter.count(foreign)
+            if not meter.is_recorded:
+                return
+            if of == "rows" and meter.pending is not None:
+                meter.exemplify(meter.pending._replace(outcome=foreign), QUERY, meter.exchange)
+                return
+            now, timing = meter.now(), MESSAGE if of == "messages" else QUERY
+            sample = Sample(of, foreign, now, now, now, 0, meter.tenant, meter.region)
+            meter.exemplify(sample, timing, (_told, self._mask, message) if message else None)
+
+        return found
 
     def check(self, holds: bool, what: str) -> None:
         """If `holds` is False, record the last operation as failed: "check: `what`".
@@ -322,3 +341,9 @@ class User:
 
     def __repr__(self) -> str:
         return f"<User {self.number}{f' of {self.tenant}' if self.tenant else ''}>"
+
+
+def _told(mask: Mask, message: str | bytes) -> Exchange:
+    """A message of another tenant."""
+    text = message if isinstance(message, str) else f"({len(message)} bytes, binary)"
+    return Exchange("message received", mask.hiding(text).head(text))

@@ -189,11 +189,13 @@ def reader(user: User, what: str) -> Reader:
     return found
 
 
-def _stream_of(message: str | bytes, mark: str, foreign: Callable[[], None]) -> tuple[str, int, float] | None:
+def _stream_of(
+    message: str | bytes, mark: str, foreign: Callable[..., None]
+) -> tuple[str, int, float] | None:
     """The stream of a message, its number in it and its creation time in Unix seconds."""
     event = orjson.loads(message)
     if "sequence" not in event:
         return None
     if mark not in message:
-        foreign()
+        foreign(message)
     return event["stream"], event["sequence"], event["created"]

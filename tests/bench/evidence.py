@@ -26,6 +26,7 @@ from loadkit.drivers.registry import drivers_for
 from loadkit.engine.worker import Shard, run_users
 from loadkit.recording.examples import ExampleLog
 from loadkit.recording.recorder import Report
+from loadkit.recording.timing import REQUEST
 from loadkit.target import Account, Secret, Target
 from loadkit.users.pacer import BEST_ALARM
 from loadkit.workload.plan import Plan
@@ -68,7 +69,9 @@ class _NoExamples(ExampleLog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slow_from = {label_of("GET", f"/file/{kind.size}"): float("inf") for kind in _KINDS}
+        self.slow_from(REQUEST).update(
+            {label_of("GET", f"/file/{kind.size}"): float("inf") for kind in _KINDS}
+        )
 
 
 def costs(rounds: int, seconds: float, users: int, think: Think) -> dict[str, list[float]]:

@@ -15,8 +15,10 @@ from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.http.response import BodyError, Response
 from loadkit.drivers.http.traces import sampled, traces
+from loadkit.drivers.masking import Mask
 from loadkit.recording.examples import Exchange
 from loadkit.recording.sample import OK, Sample
+from loadkit.recording.timing import REQUEST
 
 __all__ = ["Backend", "HttpClient", "Options", "Session", "Verb"]
 
@@ -95,6 +97,11 @@ class Backend(Protocol):
         """The canaries of the tenants."""
         ...
 
+    @property
+    def mask(self) -> Mask:
+        """What is known to be secret, for examples."""
+        ...
+
     def session(self) -> Session:
         """Create the session of a new user; nothing is sent yet."""
         ...
@@ -122,8 +129,7 @@ class HttpClient:
         self._session = backend.session()
         self._traces = traces()
         self._search = backend.canaries.search_for(meter.tenant)
-        self._slow_from = meter.recorder.examples.slow_from
-        meter.describe = self._describe
+        self._slow_from = meter.requests.slow_from
 
     def request(self, method: str, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
         """Execute one operation; awaiting it returns the answer with any status.
@@ -232,8 +238,8 @@ class HttpClient:
                     label, failure.kind, intended, begun, failure.at, 0, meter.tenant, meter.region, lateness
                 )
                 requests.samples.append(sample)
-                meter.exchange = method, path, sent, more, content, has_names, None
-                meter.exemplify(sample)
+                exchange = _told, self._backend, method, path, sent, more, content, has_names, None
+                meter.exemplify(sample, REQUEST, exchange)
             raise NoResponse(failure.kind) from None
         except asyncio.CancelledError:  # the run ended before an answer arrived
             now = meter.now()
@@ -256,7 +262,7 @@ class HttpClient:
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
             meter.pending_record = requests
-            meter.exchange = method, path, sent, more, content, has_names, response
+            meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
             meter.is_slow = end - intended > self._slow_from.get(label, 0.0)
             meter.pending = response.sample = _sample(
                 Sample,
@@ -327,11 +333,12 @@ class HttpClient:
         recorder.searched += 1
         if tenant and response.sample is not None:
             recorder.counts[OTHERS_DATA] += 1
-            self._meter.exemplify(response.sample._replace(outcome=f"data of another tenant ({tenant})"))
-
-    def _describe(self, exchange: Any) -> Exchange:
-        secrets = self._meter.secrets or ()
-        return described(*exchange, instance_header=self._backend.instance_header, secrets=secrets)
+            shown = response.sample._replace(outcome=f"data of another tenant ({tenant})")
+            self._meter.exemplify(shown, REQUEST, self._meter.exchange)
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded
+
+
+def _told(backend: Backend, *exchange: Any) -> Exchange:
+    return described(*exchange, instance_header=backend.instance_header, mask=backend.mask)

@@ -23,6 +23,7 @@ from loadkit.drivers.http.cookies import Cookies
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.outbox import Outbox
 from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.masking import Mask
 from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
 from loadkit.errors import ConfigurationError
@@ -70,6 +71,7 @@ class HttpDriver:
         self._outbox = Outbox()
         self.instance_header = target.instance_header
         self.canaries = Canaries(target.accounts)
+        self.mask = Mask.of(target)
         self.open_connections = 0
         self._regional: dict[str, HttpDriver] = {}
         """Drivers of regions whose users connect to a relay."""

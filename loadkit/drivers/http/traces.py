@@ -7,7 +7,7 @@ tracing, if the service has one. The flag "sampled" asks the service to record t
 import secrets
 from collections.abc import Iterator
 
-__all__ = ["sampled", "trace_of", "traces"]
+__all__ = ["sampled", "trace_of", "traceparent", "traces"]
 
 _NAME = b"traceparent: 00-"
 _DIGITS = tuple(b"%03x" % number for number in range(4096))
@@ -23,6 +23,12 @@ def traces() -> Iterator[bytes]:
         end = b"-1%b%b" % (secrets.token_hex(8)[1:].encode(), _UNSAMPLED)
         for digits in _DIGITS:
             yield begin + digits + end
+
+
+def traceparent(*, is_sampled: bool) -> str:
+    """One header's value, for what happens too seldom to keep an iterator for it."""
+    ids = f"1{secrets.token_hex(16)[1:]}-1{secrets.token_hex(8)[1:]}"
+    return f"00-{ids}-{'01' if is_sampled else '00'}"
 
 
 def sampled(line: bytes) -> bytes:

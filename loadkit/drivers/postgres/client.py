@@ -14,9 +14,11 @@ from tenacity import (
 )
 
 from loadkit.drivers.base import Meter, NoResponse, Operation
+from loadkit.drivers.masking import Mask
+from loadkit.drivers.postgres.exchanges import LastQuery, waited
 from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, failure_of, is_answer, may_pass
 from loadkit.drivers.postgres.pool import Pool
-from loadkit.drivers.postgres.session import Session
+from loadkit.drivers.postgres.session import Session, commit, written_by
 from loadkit.queries import Query
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.sql import ACQUISITIONS, CONNECTIONS_LOST, RETRIES, ROWS_READ, ROWS_WRITTEN, WAITS
@@ -52,6 +54,7 @@ class Backend(Protocol):
     pool: Pool
     queries: Mapping[str, Query]
     retries: int
+    mask: Mask
 
     def adhoc(self, sql: str) -> Query:
         """The query that consists of a text."""
@@ -70,11 +73,12 @@ class DbClient:
     ``$1``, ``$2`` … and are sent apart from the SQL.
     """
 
-    __slots__ = ("_backend", "_meter", "_session", "tenant")
+    __slots__ = ("_backend", "_last", "_meter", "_session", "tenant")
 
     def __init__(self, meter: Meter, backend: Backend) -> None:
         self._meter = meter
         self._backend = backend
+        self._last = LastQuery(backend.mask)
         self._session: Session | None = None
         """The connection of the transaction that is open."""
         self.tenant = meter.tenant
@@ -120,7 +124,7 @@ class DbClient:
             rows: Rows = await statement.fetch(*arguments, timeout=seconds)
             return rows
 
-        return await self._run(query, run, label, record)
+        return await self._run(query, run, label, record, arguments)
 
     async def fetchrow(
         self, query: Query | str, *arguments: Any, label: str = "", record: bool = True
@@ -130,7 +134,7 @@ class DbClient:
         async def run(statement: Any, seconds: float) -> Any:
             return await statement.fetchrow(*arguments, timeout=seconds)
 
-        return await self._run(query, run, label, record)
+        return await self._run(query, run, label, record, arguments)
 
     async def fetchval(
         self, query: Query | str, *arguments: Any, label: str = "", record: bool = True
@@ -140,19 +144,20 @@ class DbClient:
         async def run(statement: Any, seconds: float) -> Any:
             return await statement.fetchval(*arguments, timeout=seconds)
 
-        return await self._run(query, run, label, record)
+        return await self._run(query, run, label, record, arguments)
 
     async def execute(self, query: Query | str, *arguments: Any, label: str = "", record: bool = True) -> int:
         """Run a statement. Return how many rows the server says it wrote. See `fetch`."""
 
         async def run(statement: Any, seconds: float) -> int:
             await statement.fetch(*arguments, timeout=seconds)
-            written = _written(statement.get_statusmsg())
+            written = written_by(statement.get_statusmsg())
             if self._meter.is_recorded and record:
                 self._meter.recorder.counts[ROWS_WRITTEN] += written
+                self._last.rows = written
             return written
 
-        return await self._run(query, run, label, record)
+        return await self._run(query, run, label, record, arguments)
 
     async def executemany(
         self, query: Query | str, batch: Iterable[Sequence[Any]], *, label: str = "", record: bool = True
@@ -165,7 +170,7 @@ class DbClient:
             if self._meter.is_recorded and record:
                 self._meter.recorder.counts[ROWS_WRITTEN] += len(rows)
 
-        await self._run(query, run, label, record)
+        await self._run(query, run, label, record, rows[0] if rows else (), len(rows))
 
     async def copy(
         self,
@@ -207,7 +212,7 @@ class DbClient:
                 self._meter.recorder.counts[ROWS_WRITTEN] += len(content)
             return len(content)
 
-        return await self._perform(label or f"COPY {table}", run, record)
+        return await self._perform(label or f"COPY {table}", run, record, batch=len(content))
 
     @asynccontextmanager
     async def transaction(self, label: str = "transaction", *, isolation: str = "") -> AsyncIterator[None]:
@@ -237,7 +242,7 @@ class DbClient:
         self._session = session
         try:
             yield
-            await self._perform(f"{label}: commit", _commit, True)
+            await self._perform(f"{label}: commit", commit, True)
         except BaseException:
             if session.is_in_transaction and not session.is_closed:
                 with suppress(Exception):  # the connection is then unusable, and closed
@@ -257,9 +262,15 @@ class DbClient:
     # --- how it runs
 
     async def _run(
-        self, query: Query | str, run: Callable[[Any, float], Awaitable[Result]], label: str, record: bool
+        self,
+        query: Query | str,
+        run: Callable[[Any, float], Awaitable[Result]],
+        label: str,
+        record: bool,
+        arguments: Sequence[Any],
+        batch: int = 0,
     ) -> Result:
-        """Run a prepared statement."""
+        """Run a prepared statement, once or for a batch of arguments."""
         query = self._known(query, label)
         sql = query.sql
 
@@ -271,9 +282,10 @@ class DbClient:
                 session.settle_for_statement(self.tenant)
             return await run(statement, seconds)
 
-        result = await self._perform(label or query.name, execute, record, query)
+        result = await self._perform(label or query.name, execute, record, query, arguments, batch)
         if result.__class__ is list and record and self._meter.is_recorded:
-            self._meter.recorder.counts[ROWS_READ] += len(result)  # type: ignore[arg-type]  # it is a list
+            self._last.rows = len(result)  # type: ignore[arg-type]  # it is a list
+            self._meter.recorder.counts[ROWS_READ] += self._last.rows
         return result
 
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:
@@ -287,6 +299,7 @@ class DbClient:
         with await meter.begin(label, QUERY) as operation:
             is_recorded = meter.is_recorded
             begun = meter.now()
+            self._last.begin(query, arguments)
             session = pool.take_now()
             try:
                 if session is None:
@@ -310,8 +323,10 @@ class DbClient:
             except Exception as error:
                 raise self._failed(operation, error) from None
             operation.succeeded(meter.now())
+            meter.exchange = self._last.told
         if is_recorded:
-            meter.recorder.counts[ROWS_READ] += len(rows)
+            self._last.rows = len(rows)
+            meter.recorder.counts[ROWS_READ] += self._last.rows
         return rows
 
     def _known(self, query: Query | str, label: str) -> Query:
@@ -328,6 +343,8 @@ class DbClient:
         execute: Execute[Result],
         record: bool,
         query: Query | None = None,
+        arguments: Sequence[Any] = (),
+        batch: int = 0,
         *,
         keeps: bool = False,
     ) -> Result:
@@ -338,6 +355,8 @@ class DbClient:
             execute: does it.
             record: False leaves it out of the record.
             query: what may be repeated if it only reads; None for nothing.
+            arguments: those of the query, or of the first row of a batch.
+            batch: rows of the batch; 0 for none.
             keeps: does the caller give the connection back?
 
         """
@@ -352,11 +371,13 @@ class DbClient:
             meter.intended = meter.free = meter.now()
             return result
         with await meter.begin(label, QUERY) as operation:
+            self._last.begin(query, arguments, batch)
             try:
                 result = await perform(label, execute, query, keeps, meter.is_recorded)
             except Exception as error:
                 raise self._failed(operation, error) from None
             operation.succeeded(meter.now())
+            meter.exchange = self._last.told
         return result
 
     async def _within(
@@ -420,6 +441,7 @@ class DbClient:
         if kind is None:
             return error
         operation.failed(kind, meter.now(), was_answered=is_answer(error))
+        self._last.error, meter.exchange = error, self._last.told
         if meter.is_recorded:
             meter.recorder.out_of_descriptors += kind == "no socket"
         return QueryFailed(kind, str(getattr(error, "sqlstate", "") or ""))
@@ -443,9 +465,11 @@ class DbClient:
         meter = self._meter
         recorder = meter.recorder
         recorder.counts[ACQUISITIONS] += 1
-        recorder.timing(ACQUIRE).samples.append(
-            Sample(label, outcome, begun, begun, at, 0, meter.tenant, meter.region)
-        )
+        record = recorder.timing(ACQUIRE)
+        sample = Sample(label, outcome, begun, begun, at, 0, meter.tenant, meter.region)
+        record.samples.append(sample)
+        if outcome != OK or at - begun > record.slow_from.get(label, 0.0):
+            meter.exemplify(sample, ACQUIRE, (waited, repr(self._backend.pool)))
 
     def _after(self, error: BaseException, session: Session, is_recorded: bool) -> None:
         """Treat a connection after a failure: it stays usable only after an answer of the server."""
@@ -464,21 +488,3 @@ class DbClient:
             session.terminate()
         elif error.sqlstate == _STALE:
             session.forget()
-
-
-async def _commit(session: Session, seconds: float) -> None:
-    """Commit.
-
-    Raises:
-        asyncpg.InFailedSQLTransactionError: a query of the transaction had failed, so the server
-            has rolled it back, which it does not call an error.
-
-    """
-    if await session.end("COMMIT", seconds) == "ROLLBACK":
-        raise asyncpg.PostgresError.new({"S": "ERROR", "C": "25P02", "M": "the server has rolled it back"})
-
-
-def _written(status: str) -> int:
-    """The rows of a command tag: 3 of "INSERT 0 3"."""
-    last = status.rpartition(" ")[2]
-    return int(last) if last.isdigit() and not status.startswith("SELECT") else 0

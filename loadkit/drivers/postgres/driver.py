@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import asyncpg
 
 from loadkit.drivers.base import Meter
+from loadkit.drivers.masking import Mask
 from loadkit.drivers.network import kind_of
 from loadkit.drivers.postgres.client import DbClient
 from loadkit.drivers.postgres.outcomes import is_answer, is_lost
@@ -40,6 +41,7 @@ class PostgresDriver:
                 'expected such as [database] dsn = "env:STAGING_DATABASE"'
             )
         self._address = target.database
+        self.mask = Mask.of(target)
         self._use = target.database_use
         self.queries: Mapping[str, Query] = read_queries(Path(self._use.queries)) if self._use.queries else {}
         self._adhoc: dict[str, Query] = {}

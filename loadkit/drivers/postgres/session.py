@@ -13,7 +13,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-__all__ = ["Session", "quoted"]
+import asyncpg
+
+__all__ = ["Session", "commit", "quoted", "written_by"]
 
 _LOCAL = "loadkit_local"
 """The name of the prepared statement that makes settings; without a cache it has none."""
@@ -160,6 +162,24 @@ class Session:
         name = _LOCAL if self._caches else ""
         messages = b"" if self._caches else _parse(name, _local_sql(len(values)))
         return messages + _bind(name, [text for pair in values for text in pair]) + _EXECUTE
+
+
+async def commit(session: Session, seconds: float) -> None:
+    """Commit.
+
+    Raises:
+        asyncpg.InFailedSQLTransactionError: a query of the transaction had failed, so the server
+            has rolled it back, which it does not call an error.
+
+    """
+    if await session.end("COMMIT", seconds) == "ROLLBACK":
+        raise asyncpg.PostgresError.new({"S": "ERROR", "C": "25P02", "M": "the server has rolled it back"})
+
+
+def written_by(status: str) -> int:
+    """The rows of a command tag: 3 of "INSERT 0 3"."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() and not status.startswith("SELECT") else 0
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,10 @@ from math import inf
 from loadkit.drivers.base import Meter, NoResponse, TransportError
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
+from loadkit.drivers.http.traces import traceparent
 from loadkit.drivers.websocket.connection import Connection
+from loadkit.drivers.websocket.exchanges import Origin
+from loadkit.drivers.websocket.exchanges import handshake as told
 from loadkit.drivers.websocket.failures import ConnectFailed, ConnectionClosed
 from loadkit.drivers.websocket.handshake import Backend, Handshake
 from loadkit.drivers.websocket.keepalive import Keepalive
@@ -113,6 +116,7 @@ class WebSocketClient:
                     f'the header "{name}" cannot be set, the client computes it; '
                     "expected others, and subprotocols= or compress= for what is offered"
                 )
+        trace = "" if sent.has_trace else self._trace()
         handshake = Handshake(
             path,
             sent,
@@ -121,8 +125,11 @@ class WebSocketClient:
             max_size,
             max_frame,
             Keepalive(ping_every, ping_timeout),
+            trace,
         )
-        record = ConnectionRecord(meter, label)
+        telling = self._backend.telling
+        origin = Origin(trace=(trace or sent["traceparent"])[3:35])
+        record = ConnectionRecord(meter, label, telling, origin)
         with await meter.begin(label, CONNECT) as operation:
             deadline = meter.now() + (meter.timeout if timeout is None else timeout)
             try:
@@ -130,12 +137,22 @@ class WebSocketClient:
             except TransportError as failure:
                 was_answered = failure.kind.startswith("status ")
                 operation.failed(failure.kind, failure.at, was_answered=was_answered)
+                meter.exchange = told, telling, path, sent, origin.trace, failure.answer
                 if meter.is_recorded:
                     meter.recorder.out_of_descriptors += failure.kind == "no socket"
                 raise ConnectFailed(failure.kind) from None
             operation.succeeded(connection.opened_at, connection.handshake_size)
+            if meter.is_slow:
+                meter.exchange = told, telling, path, sent, origin.trace, b"", record.origin.instance
         self._connections = [*(each for each in self._connections if not each.is_lost), connection]
         return WebSocket(meter, connection, label, self._backend.heads, self._subscriptions)
+
+    def _trace(self) -> str:
+        """The trace of a handshake; as many as of requests ask to be recorded."""
+        recorder = self._meter.recorder
+        is_sampled = self._meter.is_recorded and recorder.traces_due > 0
+        recorder.traces_due -= is_sampled
+        return traceparent(is_sampled=is_sampled)
 
     async def stay(
         self, begin: Callable[[Subscription | None], Awaitable[tuple[WebSocket, Subscription]]]
@@ -173,7 +190,10 @@ class WebSocketClient:
                     sample = Sample(
                         ws.label, outcome, dropped, dropped, meter.now(), 0, meter.tenant, meter.region
                     )
-                    meter.recorder.timing(RECONNECT).samples.append(sample)
+                    reconnects = meter.recorder.timing(RECONNECT)
+                    reconnects.samples.append(sample)
+                    if outcome != OK or sample.end - dropped > reconnects.slow_from.get(ws.label, 0.0):
+                        meter.exemplify(sample, RECONNECT)
 
     async def _come_back(
         self,

@@ -14,10 +14,12 @@ from websockets.protocol import Protocol
 from loadkit.drivers.websocket.alarms import GRID, Alarms
 from loadkit.drivers.websocket.answer import Answer, Matches
 from loadkit.drivers.websocket.closing import CLOSE_SECONDS, ending_of
+from loadkit.drivers.websocket.exchanges import asked
 from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.keepalive import Keepalive, Pings
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
+from loadkit.recording.examples import Told
 from loadkit.recording.sample import OK
 
 __all__ = ["Connection", "Received", "Shared"]
@@ -131,6 +133,7 @@ class Connection(asyncio.Protocol):
         """Pass all messages to a subscription, those that wait first."""
         self._subscription = subscription
         subscription.pass_on_to(self._enqueue)
+        subscription.record = self._record
         waiting, self.queue = self.queue, _NOTHING
         now = self._now
         for message, at in waiting:
@@ -140,6 +143,13 @@ class Connection(asyncio.Protocol):
         self._now = now
         self._reader.take = subscription.take
         self._resume_reading()
+
+    def told(
+        self, message: bytes, is_text: bool, answer: str | bytes | None = None, remark: str = ""
+    ) -> Told:
+        """What an example tells of a message that was sent."""
+        record = self._record
+        return asked, record.telling, record.origin, message, is_text, answer, remark
 
     @property
     def has_subscription(self) -> bool:

@@ -11,11 +11,13 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.masking import Mask
 from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
 from loadkit.drivers.websocket.alarms import Alarms
 from loadkit.drivers.websocket.client import WebSocketClient
 from loadkit.drivers.websocket.connection import Connection, Shared
+from loadkit.drivers.websocket.exchanges import Telling
 from loadkit.drivers.websocket.handshake import Handshake, Opening
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -55,6 +57,8 @@ class WebSocketDriver:
         self._shared: Shared | None = None
         """What its connections share; None before the first one."""
         self.heads = StreamHeads()
+        self.mask = Mask.of(target)
+        self.telling = Telling(self.mask, target.instance_header)
 
     async def open(self) -> None:
         """Find an address that accepts connections, so that users need no look-up.

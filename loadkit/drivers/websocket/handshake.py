@@ -15,8 +15,10 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from loadkit.drivers.base import TransportError
+from loadkit.drivers.masking import READ
 from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.connection import Connection, Shared
+from loadkit.drivers.websocket.exchanges import Telling
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.keepalive import Keepalive
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -41,6 +43,8 @@ class Handshake:
     max_frame: int | None
     """Bytes of a frame, besides; None for no limit of its own."""
     keepalive: Keepalive
+    trace: str = ""
+    """The `traceparent` header; "" if the user's headers have one."""
 
     def begun(self, service: WebSocketURI) -> tuple[ClientProtocol, Request]:
         """The core that will read the answer, and the request to the service at an address."""
@@ -55,6 +59,8 @@ class Handshake:
             if name in request.headers:
                 del request.headers[name]
             request.headers[name] = value
+        if self.trace:
+            request.headers["traceparent"] = self.trace
         return core, request
 
     def _uri(self, service: WebSocketURI) -> WebSocketURI:
@@ -68,6 +74,7 @@ class Backend(Protocol):
     """Opens connections: the driver."""
 
     heads: StreamHeads
+    telling: Telling
 
     def connect(
         self, handshake: Handshake, record: ConnectionRecord, deadline: float
@@ -155,6 +162,8 @@ class Opening(asyncio.Protocol):
 
     def _hand_over(self, size: int, now: float, rest: bytes) -> None:
         """Give the socket to a connection, whose frames may have begun to arrive."""
+        record = self._record
+        record.origin = record.origin._replace(instance=record.telling.instance_of(self._head))
         connection = Connection(
             self._transport,
             self._core,
@@ -174,4 +183,4 @@ class Opening(asyncio.Protocol):
 
     def _refuse(self, kind: str, at: float) -> None:
         if not self._opened.done():
-            self._opened.set_exception(TransportError(kind, at))
+            self._opened.set_exception(TransportError(kind, at, self._head[:READ]))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from loadkit.drivers.base import Meter
+from loadkit.drivers.websocket.exchanges import Origin, Telling, ended
+from loadkit.recording.examples import Told
 from loadkit.recording.messages import (
     BYTES_SENT,
     CONNECTIONS,
@@ -34,10 +36,13 @@ class Ending:
 class ConnectionRecord:
     """Counts one connection for its user's population."""
 
-    __slots__ = ("_meter", "_opened_at", "is_recorded", "label", "population")
+    __slots__ = ("_meter", "_opened_at", "is_recorded", "label", "origin", "population", "telling")
 
-    def __init__(self, meter: Meter, label: str) -> None:
+    def __init__(self, meter: Meter, label: str, telling: Telling, origin: Origin) -> None:
         self.label = label
+        self.telling = telling
+        self.origin = origin
+        """The instance in it is known after the handshake."""
         self._meter = meter
         self.is_recorded = False
         """Was its user recorded at some time? A later pause of the record concerns operations only."""
@@ -64,9 +69,27 @@ class ConnectionRecord:
     def ended(self, ending: Ending) -> None:
         """Note that either side closed the connection, or that it failed."""
         self._hold(-1)
+        self._sample(LIFETIME, ending.kind, self._opened_at, ending.at)
         if ending.kind != OK:
             self.count(DISCONNECTED + ending.kind)
-        self._sample(LIFETIME, ending.kind, self._opened_at, ending.at)
+            seconds = ending.at - self._opened_at
+            told = ended, self.telling, self.origin, ending.kind, ending.code, ending.reason, seconds
+            self.exemplify(ending.kind, ending.at, LIFETIME, told)
+
+    def exemplify(self, kind: str, at: float, timing: Timing, told: Told) -> None:
+        """Keep an event of the connection that counts as a fault as an example of its kind.
+
+        Args:
+            kind: the name of its count.
+            at: its moment; monotonic clock.
+            timing: what it belongs to.
+            told: puts it into words.
+
+        """
+        if self.begins():
+            meter = self._meter
+            sample = Sample(self.label, kind, at, at, at, 0, meter.tenant, meter.region)
+            meter.exemplify(sample, timing, told)
 
     def close_was_not_answered(self) -> None:
         """Note that the service did not answer the generator's close frame in time."""

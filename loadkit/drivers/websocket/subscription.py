@@ -2,11 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from loadkit.drivers.base import Meter
+from loadkit.drivers.websocket.exchanges import missed, received
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.ledger import Irregularity, Stream, StreamLedger
+from loadkit.drivers.websocket.record import ConnectionRecord
 from loadkit.errors import located
 from loadkit.recording.messages import (
     DOUBLED,
@@ -21,6 +25,7 @@ from loadkit.recording.messages import (
     UNTOLD,
     MessageLog,
 )
+from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import MESSAGE
 
 __all__ = ["Reader", "Subscription"]
@@ -46,6 +51,7 @@ class Subscription:
         "_mistakes",
         "_pass_on",
         "_read",
+        "_slow_from",
         "_tail",
         "doubled",
         "filled",
@@ -56,6 +62,7 @@ class Subscription:
         "now",
         "out_of_order",
         "received",
+        "record",
         "shift",
         "unreadable",
     )
@@ -111,6 +118,10 @@ class Subscription:
         left_out = sum(self._ledger.begin(stream, number) for stream, number in (after or {}).items())
         if left_out:
             self._count(Irregularity(missing=left_out))
+        self.record: ConnectionRecord | None = None
+        """That of its connection, which sets it."""
+        self._slow_from = 0.0
+        """Seconds above which a message may be among the slowest of the label; they lag behind."""
         self.now = self.shift = 0.0
         """When the bytes of the next messages arrived, on the monotonic clock, and what leads to that
         clock from Unix time; in seconds. The connection sets both."""
@@ -142,6 +153,9 @@ class Subscription:
         ):
             if number:
                 counts[name] += number
+        if lost and self.record is not None:
+            told = missed, self.record.telling, self.record.origin, lost
+            self.record.exemplify(TAIL_LOST, self.now, MESSAGE, told)
 
     # --- called by the connection
 
@@ -164,6 +178,7 @@ class Subscription:
             self.unreadable += 1
             if self._begun_log() is not None:
                 self._meter.recorder.counts[UNREADABLE] += 1
+                self._exemplify(UNREADABLE, message)
             return
         except Exception as error:
             self._blame(error)
@@ -177,15 +192,19 @@ class Subscription:
             if self._following.get(stream) == number:
                 self._following[stream] = number + 1
             else:
+                expected = self._following.get(stream)
                 irregularity = self._ledger.note(stream, number)
                 if irregularity is not None:
-                    self._count(irregularity)
+                    for kind in self._count(irregularity):
+                        self._exemplify(kind, message, stream, expected, number)
         except Exception as error:
             self._blame(error)
             return
         self.received += 1
         if self._log is not None or self._begun_log() is not None:
             self._columns.extend((moment, self.now, size))
+            if self.now - moment > self._slow_from:
+                self._note_slow(moment, message, stream, number)
 
     def _begun_log(self) -> MessageLog | None:
         """The log of its messages; None before the user is recorded for the first time."""
@@ -196,19 +215,36 @@ class Subscription:
             self._columns = self._log.columns
         return self._log
 
-    def _count(self, found: Irregularity) -> None:
+    def _note_slow(self, created: float, message: str | bytes, stream: Stream, number: int) -> None:
+        """Keep a message as an example if it is among the slowest of all connections with its label."""
+        meter, record = self._meter, self.record
+        if record is not None and isfinite(created):
+            told = received, record.telling, record.origin, message, stream, None, number
+            sample = Sample(self.label, OK, created, created, self.now, 0, meter.tenant, meter.region)
+            meter.exemplify(sample, MESSAGE, told)
+            self._slow_from = meter.recorder.timing(MESSAGE).slow_from.get(self.label, 0.0)
+
+    def _exemplify(self, kind: str, message: str | bytes, *of_stream: Any) -> None:
+        record = self.record
+        if record is not None:
+            told = received, record.telling, record.origin, message, *of_stream
+            record.exemplify(kind, self.now, MESSAGE, told)
+
+    def _count(self, found: Irregularity) -> list[str]:
+        """Count what was found, and return the names of the faults in it."""
         self.missing += found.missing
         self.filled += found.filled
         self.doubled += found.doubled
         self.out_of_order += found.out_of_order
         if self._begun_log() is None:
-            return
+            return []
         counts = self._meter.recorder.counts
         names = (MISSING, FILLED, DOUBLED, OUT_OF_ORDER, UNTOLD)
         numbers = (found.missing, found.filled, found.doubled, found.out_of_order, found.untold)
-        for name, number in zip(names, numbers, strict=True):
-            if number:
-                counts[name] += number
+        present = [(name, number) for name, number in zip(names, numbers, strict=True) if number]
+        for name, number in present:
+            counts[name] += number
+        return [name for name, _ in present if name != FILLED]
 
     def _blame(self, error: Exception) -> None:
         """Count an error in the reader, which is the journey's code."""

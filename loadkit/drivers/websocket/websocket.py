@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import orjson
 
-from loadkit.drivers.base import Meter, NoResponse
+from loadkit.drivers.base import Meter, NoResponse, Operation
 from loadkit.drivers.websocket.answer import Matches
 from loadkit.drivers.websocket.connection import Connection
 from loadkit.drivers.websocket.failures import ConnectionClosed
@@ -117,11 +117,13 @@ class WebSocket:
                 connection.send(content, is_text=is_text)
                 if not await connection.taken(meter.now() + meter.timeout):
                     operation.failed("timeout", meter.now())
+                    meter.exchange = connection.told(content, is_text, remark="the socket took no data")
                     raise NoResponse("timeout")
             if connection.ending is not None:
-                operation.failed(_failure(connection.ending), meter.now())
-                raise ConnectionClosed(connection.ending)
+                raise self._failed_by(connection.ending, operation, content, is_text)
             operation.succeeded(meter.now())
+            if meter.is_slow:
+                meter.exchange = connection.told(content, is_text)
 
     async def request(
         self,
@@ -161,11 +163,13 @@ class WebSocket:
                 raise answer.error
             if answer.message is not None:
                 operation.succeeded(answer.at, answer.size)
+                if meter.is_slow:
+                    meter.exchange = connection.told(content, is_text, answer.message)
                 return answer.message
             if connection.ending is not None:
-                operation.failed(_failure(connection.ending), meter.now())
-                raise ConnectionClosed(connection.ending)
+                raise self._failed_by(connection.ending, operation, content, is_text)
             operation.failed("timeout", meter.now())
+            meter.exchange = connection.told(content, is_text, remark="no answer")
             raise NoResponse("timeout")
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
@@ -192,6 +196,7 @@ class WebSocket:
         if meter.is_recorded:
             sample = Sample(self.label, "timeout", begun, begun, now, 0, meter.tenant, meter.region)
             meter.recorder.timing(MESSAGE).samples.append(sample)
+            meter.exemplify(sample, MESSAGE)
         raise NoResponse("timeout")
 
     def __aiter__(self) -> Self:
@@ -291,6 +296,17 @@ class WebSocket:
         self._leave_if_over()
         return None
 
+    def _failed_by(
+        self, ending: Ending, operation: Operation, content: bytes, is_text: bool
+    ) -> ConnectionClosed:
+        """Record that a message failed because the connection has ended."""
+        meter, kind = self._meter, "closed" if ending.kind == OK else ending.kind
+        operation.failed(kind, meter.now())
+        meter.exchange = self._connection.told(
+            content, is_text, remark=f"{kind}: {ending.reason}".rstrip(": ")
+        )
+        return ConnectionClosed(ending)
+
     def _closed(self, ending: Ending) -> ConnectionClosed:
         meter = self._meter
         meter.intended = max(meter.intended, ending.at)
@@ -313,8 +329,3 @@ def _encoded(message: str | bytes | dict[str, Any] | list[Any]) -> tuple[bytes, 
     if isinstance(message, bytes):
         return message, False
     return (message.encode() if isinstance(message, str) else orjson.dumps(message)), True
-
-
-def _failure(ending: Ending) -> str:
-    """The outcome of an operation on a connection that has ended."""
-    return "closed" if ending.kind == OK else ending.kind

@@ -1,0 +1,127 @@
+"""A query and what came of it in words, for the examples of a report. Secrets are masked."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from loadkit.drivers.masking import HIDDEN, READ, Mask, has_secret_name, length_only
+from loadkit.queries import Query
+from loadkit.recording.examples import Exchange, Told
+
+__all__ = ["LastQuery", "described", "waited"]
+
+_MOST_ARGUMENTS = 20
+"""Arguments of a query that an example names, and elements of one of them that are masked elsewhere."""
+_LITERAL = re.compile(r"'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL)
+"""A text within SQL; what is read may end in it."""
+_VALUES = (
+    (re.compile(r"\)=\(.*\)", re.DOTALL), f")=({HIDDEN})"),
+    (re.compile(r"contains \(.*\)", re.DOTALL), f"contains ({HIDDEN})"),
+    (re.compile(r': ".*"', re.DOTALL), f': "{HIDDEN}"'),
+)
+"""Where the server's errors repeat values of rows and arguments; names stand without a colon."""
+
+
+class LastQuery:
+    """What an example of a user's last query would tell.
+
+    A query stores references here, and makes nothing for an example that nobody wants.
+    """
+
+    __slots__ = ("_arguments", "_batch", "_mask", "_query", "error", "rows", "told")
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        self._query: Query | None = None
+        self._arguments: Sequence[Any] = ()
+        self._batch = 0
+        self.rows: int | None = None
+        """That it returned or wrote; None for unknown."""
+        self.error: Exception | None = None
+        """How it failed; None if it did not."""
+        self.told: Told = (self._described,)
+        """Each query's exchange."""
+
+    def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> None:
+        """Note a query that begins; the previous one is settled."""
+        self._query, self._arguments, self._batch = query, arguments, batch
+        self.rows = self.error = None
+
+    def _described(self) -> Exchange:
+        return described(self._mask, self._query, self._arguments, self._batch, self.rows, self.error)
+
+
+def described(
+    mask: Mask,
+    query: Query | None,
+    arguments: Sequence[Any],
+    batch: int,
+    rows: int | None,
+    error: BaseException | None,
+) -> Exchange:
+    """What was asked of the database, and what came back.
+
+    Of the arguments only their types and lengths are shown. Texts within SQL are shown only where
+    the SQL is a named query of the project.
+
+    Args:
+        mask: what is known to be secret.
+        query: None for what is no query, such as COPY or the end of a transaction.
+        arguments: its own; of a batch those of its first row.
+        batch: rows of arguments; 0 for a query without a batch.
+        rows: that it returned or wrote; None for unknown.
+        error: how it failed; None if it did not.
+
+    """
+    lines = []
+    sql = ""
+    if query is not None:
+        sql = query.sql[: READ + 1]
+        lines = [f'query "{query.name}"' if query.name else _without_literals(sql).split("\n", 1)[0]]
+    values = list(islice(_texts(arguments), 2 * _MOST_ARGUMENTS))
+    hiding = mask.hiding(sql, *(each for each in values if has_secret_name(each)), secrets=values)
+    if query is not None:
+        lines += ["", hiding.head(sql if query.name else _without_literals(sql)), ""]
+        lines += [
+            f"${number} = {length_only(value)}"
+            for number, value in enumerate(arguments[:_MOST_ARGUMENTS], start=1)
+        ]
+        lines += [f"({len(arguments) - _MOST_ARGUMENTS} more)"] if len(arguments) > _MOST_ARGUMENTS else []
+    lines += [f"a batch of {batch:,} rows"] if batch else []
+    if error is not None:
+        answer = hiding.head("\n".join(_error(error)))
+    else:
+        answer = "" if rows is None else f"{rows:,} rows"
+    return Exchange("\n".join(hiding(line) if line == lines[0] else line for line in lines), answer)
+
+
+def waited(pool: str) -> Exchange:
+    """A wait for a connection, with the state of the pool."""
+    return Exchange("a connection of the pool", pool)
+
+
+def _without_literals(sql: str) -> str:
+    return _LITERAL.sub(f"'{HIDDEN}'", sql)
+
+
+def _texts(arguments: Sequence[Any]) -> Iterator[str]:
+    """The values of arguments, to be masked where the answer repeats them."""
+    for value in arguments:
+        for each in value[:_MOST_ARGUMENTS] if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, bytes):
+                yield each[:READ].hex()
+            elif each is not None and not isinstance(each, bool):
+                yield each[:READ] if isinstance(each, str) else str(each)[:READ]
+
+
+def _error(error: BaseException) -> Iterator[str]:
+    """The code, the text and the detail of an error, without values of rows and arguments."""
+    state, text = str(getattr(error, "sqlstate", "") or ""), str(error)[:READ] or type(error).__name__
+    for pattern, hidden in _VALUES:
+        text = pattern.sub(hidden, text)
+    yield f"{state} {text}".strip()
+    for name in ("constraint_name", "table_name", "column_name"):
+        value = getattr(error, name, None)
+        if value:
+            yield f"{name.removesuffix('_name')}: {value}"
