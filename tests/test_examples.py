@@ -10,11 +10,13 @@ from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.http.traces import sampled, trace_of, traces
+from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import archive
 from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import REQUEST
 from loadkit.reports import examples
+from loadkit.reports.causes import causes_of
 from tests.builders import plan_of, run_of, samples_of
 
 TRACEPARENT = re.compile(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]\r\n")
@@ -148,6 +150,10 @@ def run_with(*kept):
     return run
 
 
+def page_of(run, scope=EVERYTHING, timings=()):
+    return examples.page(causes_of(Evidence(run), scope, timings)).decode()
+
+
 FAILED = example(
     62.0, "status 503", 2.0, tenant="acme",
     exchange=Exchange("GET /x\nhost: <a>", "503\n\nno room", "metrics-2", "1" * 32),
@@ -157,8 +163,8 @@ FAILED = example(
 def test_the_page_tells_what_failed_since_when_and_what_came_back():
     run = run_with(FAILED, example(70.0, seconds=9.0, label="GET /slow"))
     run.facts = {"trace_url": "http://traces/{trace}"}
-    page = examples.page(run, Scope()).decode()
-    assert "GET /x: status 503 (first at 1:02" in page
+    page = page_of(run)
+    assert "status 503: once; since 1:02 (" in page
     assert "no room" in page
     assert "host: &lt;a&gt;" in page
     assert f'href="http://traces/{"1" * 32}"' in page
@@ -167,10 +173,10 @@ def test_the_page_tells_what_failed_since_when_and_what_came_back():
 
 def test_a_page_is_of_its_scope():
     run = run_with(FAILED, example(70.0, "timeout", label="GET /slow"))
-    page = examples.page(run, Scope(ScopeKind.LABEL, "GET /slow")).decode()
+    page = page_of(run, Scope(ScopeKind.LABEL, "GET /slow"))
     assert "timeout" in page
     assert "status 503" not in page
-    assert "status 503" in examples.page(run, Scope(ScopeKind.TENANT, "acme")).decode()
+    assert "status 503" in page_of(run, Scope(ScopeKind.TENANT, "acme"))
 
 
 def test_the_terminal_shows_one_example_of_the_commonest_kinds():

@@ -1,36 +1,42 @@
-"""The examples of a run as tables: which operations failed and how, and which took longest.
+"""The examples of a run as text and tables: which operations failed and how, and which took longest.
 
 They answer what a rate leaves open: what failed, for whom, since when, and what came back.
 """
 
 import html
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
-from loadkit.criterion import Scope, ScopeKind
-from loadkit.recording.examples import MOST, Example
+from loadkit.recording.examples import Example
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
+from loadkit.reports.causes import Causes, FailureKind, TimingCauses
 from loadkit.units import format_number, format_seconds
 
-__all__ = ["lines", "of_scope", "page"]
+__all__ = ["lines", "page", "sentences"]
 
 _KINDS_SHOWN = 3
-"""Kinds of failure of which the terminal shows an example."""
+"""Kinds of failure of which the terminal and a criterion's description show an example."""
+_LABELS_SHOWN = 3
 _STYLE = (
     "body{font:14px/1.4 sans-serif;margin:12px;color:#1d2433}table{border-collapse:collapse;margin-bottom:20px}"
     "th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #dde2ea;vertical-align:top}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f4f6f9;padding:8px;max-width:900px;margin:4px 0}"
-    "h2{font-size:16px;margin:8px 0}summary{cursor:pointer;color:#234b8f}"
+    "h1{font-size:18px;margin:8px 0}h2{font-size:16px;margin:16px 0 8px}summary{cursor:pointer;color:#234b8f}"
+    ".when,.trace{white-space:nowrap}"
 )
-_HEADINGS = ("at", "took", "user", "tenant", "region", "instance", "what was sent and what came back")
-
-
-def of_scope(run: Run, scope: Scope) -> tuple[Example, ...]:
-    """The examples of the operations that a scope covers."""
-    return tuple(example for example in run.examples if _is_in(example, scope, run))
+_HEADINGS = (
+    "at",
+    "took",
+    "user",
+    "tenant",
+    "region",
+    "instance",
+    "trace",
+    "what was sent and what came back",
+)
 
 
 def lines(examples: Iterable[Example]) -> Iterator[str]:
@@ -39,34 +45,77 @@ def lines(examples: Iterable[Example]) -> Iterator[str]:
     kinds = Counter((example.label, example.outcome) for example in failed)
     for kind, _ in kinds.most_common(_KINDS_SHOWN):
         example = next(each for each in failed if (each.label, each.outcome) == kind)
-        yield (
-            f"for example {example.label} at {_clock(example.at)}: {example.outcome} after "
-            f"{format_seconds(example.seconds)}{_whose(example)}"
-        )
+        yield f"for example {_told(example)}"
 
 
-def page(run: Run, scope: Scope) -> bytes:
-    """An HTML page of the examples of a scope: first the failures by kind, then the slowest."""
-    examples = of_scope(run, scope)
-    failed = [example for example in examples if example.outcome != OK]
-    by_kind: dict[tuple[str, str], list[Example]] = {}
-    for example in failed:
-        by_kind.setdefault((example.label, example.outcome), []).append(example)
-    by_label: dict[str, list[Example]] = {}
-    for example in sorted(examples, key=lambda each: -each.seconds):
-        by_label.setdefault(example.label, []).append(example)
-    parts = [f"<meta charset='utf-8'><style>{_STYLE}</style>"]
-    parts.append(f"<h2>Failures of {html.escape(str(scope))}</h2>")
-    if not by_kind:
+def sentences(causes: Causes) -> Iterator[str]:
+    """What broke, for whom and since when, with an example: the commonest kinds, then the slowest."""
+    for failure in causes.failures[:_KINDS_SHOWN]:
+        yield _sentence(failure, causes.run)
+        if failure.examples:
+            yield f"for example {_told(failure.examples[0], causes.run)}"
+    if len(causes.failures) > _KINDS_SHOWN:
+        yield f"and {len(causes.failures) - _KINDS_SHOWN} more kinds of failure"
+    for key in causes.timings:
+        slowest = causes.by_timing[key].slowest if key in causes.by_timing else ()
+        if slowest:
+            yield f"the longest {causes.by_timing[key].timing.name}: {_told(slowest[0], causes.run)}"
+
+
+def page(causes: Causes) -> bytes:
+    """An HTML page of the examples of a scope: the failures by kind, then the slowest of each timing."""
+    run = causes.run
+    start = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
+    parts = [
+        f"<!doctype html><meta charset='utf-8'><title>{_escaped(causes.scope)}</title><style>{_STYLE}</style>",
+        f"<h1>What failed, and what took longest: {_escaped(causes.scope)}</h1>",
+        f"<p>Times are since the start of the load, {start}, and of the clock.</p><h2>What failed</h2>",
+    ]
+    if causes.failures:
+        parts += [_overview(causes.failures, run)]
+    else:
         parts.append("<p>No operation failed.</p>")
-    for (label, outcome), same in by_kind.items():
-        first = min(each.at for each in same)
-        heading = f"{label}: {outcome} (first at {_clock(first)}{_common(same)})"
-        parts += [f"<p><b>{html.escape(heading)}</b></p>", *_table(same, run)]
-    parts.append(f"<h2>The slowest of {html.escape(str(scope))}</h2>")
-    for label, same in sorted(by_label.items(), key=lambda each: -each[1][0].seconds):
-        parts += [f"<p><b>{html.escape(label)}</b></p>", *_table(same[:MOST], run)]
+    for failure in causes.failures:
+        if failure.examples:
+            parts += [f"<p><b>{_escaped(_sentence(failure, run))}</b></p>", *_table(failure.examples, run)]
+    for key, each in causes.by_timing.items():
+        if each.slowest:
+            is_own = key in causes.timings
+            parts += _slowest(each, run, is_open=is_own)
     return "\n".join(parts).encode()
+
+
+def _overview(failures: Sequence[FailureKind], run: Run) -> str:
+    headings = ("what", "how often", "since", "for whom", "where")
+    rows = [
+        (
+            failure.kind,
+            failure.amount,
+            _span(failure, run),
+            failure.whom or "not known",
+            _labels(failure) or ", ".join(dict.fromkeys(each.label for each in failure.examples)),
+        )
+        for failure in failures
+    ]
+    return (
+        "<table><tr>" + "".join(f"<th>{each}</th>" for each in headings) + "</tr>"
+        + "".join("<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        + "</table>"
+    )  # fmt: skip
+
+
+def _slowest(each: TimingCauses, run: Run, *, is_open: bool) -> Iterator[str]:
+    """The slowest of a timing by label; folded if the criterion is about another timing."""
+    by_label: dict[str, list[Example]] = {}
+    for example in each.slowest:
+        by_label.setdefault(example.label, []).append(example)
+    title = f"The slowest: {each.timing.name}"
+    yield f"<h2>{_escaped(title)}</h2>" if is_open else f"<details><summary>{_escaped(title)}</summary>"
+    for label, same in by_label.items():
+        yield f"<p><b>{_escaped(label)}</b></p>"
+        yield from _table(same, run)
+    if not is_open:
+        yield "</details>"
 
 
 def _table(examples: Sequence[Example], run: Run) -> Iterator[str]:
@@ -74,47 +123,77 @@ def _table(examples: Sequence[Example], run: Run) -> Iterator[str]:
     for example in examples:
         exchange = example.exchange
         cells: list[Any] = [
-            _clock(example.at),
-            format_seconds(example.seconds),
+            _took(example),
             example.user,
             example.tenant,
             example.region,
             exchange.instance,
         ]
-        row = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-        yield f"<tr>{row}<td>{_details(example, run)}</td></tr>"
+        row = f"<td class='when'>{_escaped(_moment(example.at, run))}</td>"
+        row += "".join(f"<td>{_escaped(cell)}</td>" for cell in cells)
+        yield f"<tr>{row}<td class='trace'>{_trace(example, run)}</td><td>{_details(example)}</td></tr>"
     yield "</table>"
 
 
-def _details(example: Example, run: Run) -> str:
+def _trace(example: Example, run: Run) -> str:
+    trace, template = example.exchange.trace, str(run.facts.get("trace_url", ""))
+    if not trace:
+        return ""
+    if not template:
+        return f"<span title='{trace}'>{trace[:8]}…</span>"
+    url = html.escape(template.replace("{trace}", trace), quote=True)
+    return f'<a href="{url}" title="{trace}" target="_blank" rel="noreferrer">{trace[:8]}…</a>'
+
+
+def _details(example: Example) -> str:
     exchange = example.exchange
     if not exchange.request:
-        return html.escape(example.outcome)
-    trace, template = exchange.trace, str(run.facts.get("trace_url", ""))
-    shown = f"trace {trace}" if trace else ""
-    if trace and template:
-        url = html.escape(template.replace("{trace}", trace), quote=True)
-        shown = f'<a href="{url}">trace {trace}</a>'
+        return _escaped(example.outcome)
     answer = exchange.answer or "(no answer)"
+    trace = f"trace {exchange.trace}" if exchange.trace else ""
     return (
-        f"<details><summary>{html.escape(exchange.request.splitlines()[0])} → "
-        f"{html.escape(answer.splitlines()[0] if example.outcome == OK else example.outcome)}</summary>"
-        f"<pre>{html.escape(exchange.request)}</pre><pre>{html.escape(answer)}</pre>{shown}</details>"
+        f"<details><summary>{_escaped(exchange.request.splitlines()[0])} → "
+        f"{_escaped(answer.splitlines()[0] if example.outcome == OK else example.outcome)}</summary>"
+        f"<pre>{_escaped(exchange.request)}</pre><pre>{_escaped(answer)}</pre>{trace}</details>"
     )
 
 
-def _common(examples: Sequence[Example]) -> str:
-    """What all examples of a kind share: one tenant, region or instance."""
-    shared = [
-        f"all of {what} {next(iter(values))}"
-        for what, values in (
-            ("tenant", {example.tenant for example in examples}),
-            ("region", {example.region for example in examples}),
-            ("instance", {example.exchange.instance for example in examples}),
-        )
-        if len(examples) > 1 and len(values) == 1 and next(iter(values))
-    ]
-    return "".join(f"; {each}" for each in shared)
+def _sentence(failure: FailureKind, run: Run) -> str:
+    """A kind of failure in one line: what, how often, where, since when, for whom."""
+    parts = [f"{failure.kind}: {failure.amount}", _span(failure, run), failure.whom, _labels(failure)]
+    return "; ".join(part for part in parts if part)
+
+
+def _span(failure: FailureKind, run: Run) -> str:
+    if failure.last is None:
+        return f"since {_moment(failure.first, run)}"
+    if failure.last == failure.first:
+        return f"at {_moment(failure.first, run)}"
+    return f"from {_moment(failure.first, run)} to {_moment(failure.last, run)}"
+
+
+def _labels(failure: FailureKind) -> str:
+    shown = [f"{label} {format_number(count)}" for label, count in failure.by_label.items()][:_LABELS_SHOWN]
+    return ", ".join([*shown, "…"] if len(failure.by_label) > _LABELS_SHOWN else shown)
+
+
+def _told(example: Example, run: Run | None = None) -> str:
+    """One example in one line."""
+    outcome = "took" if example.outcome == OK else f"{example.outcome} after"
+    moment = _clock(example.at) if run is None else _moment(example.at, run)
+    took = f"{outcome} {_took(example)}" if example.seconds or example.outcome == OK else example.outcome
+    return f"{example.label} at {moment}: {took}{_whose(example)}"
+
+
+def _took(example: Example) -> str:
+    """How long it took; and how much of that it waited before it was sent, if that is a tenth or more."""
+    if not example.seconds:
+        return ""
+    waited = 0.0 if example.service is None else example.seconds - example.service
+    shown = format_seconds(example.seconds)
+    return (
+        f"{shown} ({format_seconds(waited)} before it was sent)" if waited > 0.1 * example.seconds else shown
+    )
 
 
 def _whose(example: Example) -> str:
@@ -126,22 +205,15 @@ def _whose(example: Example) -> str:
     return f" ({', '.join(parts)})"
 
 
-def _is_in(example: Example, scope: Scope, run: Run) -> bool:
-    match scope.kind:
-        case ScopeKind.GROUP:
-            return any(fnmatchcase(example.label, pattern) for pattern in run.groups.get(scope.name, ()))
-        case ScopeKind.LABEL:
-            return example.label == scope.name
-        case ScopeKind.TENANT:
-            return example.tenant == scope.name
-        case ScopeKind.REGION:
-            return example.region == scope.name
-        case ScopeKind.POPULATION:
-            return example.population == scope.name
-        case ScopeKind.ALL | ScopeKind.INSTANCE:
-            return True
+def _moment(seconds: float, run: Run) -> str:
+    """A moment since the start of the load, and of the clock: "1:02 (14:03:02)"."""
+    return f"{_clock(seconds)} ({time.strftime('%H:%M:%S', time.localtime(run.started + seconds))})"
 
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{rest:02}"
+
+
+def _escaped(value: Any) -> str:
+    return html.escape(str(value))

@@ -121,6 +121,15 @@ class CriterionEntry:
     """The letter of the run that was judged."""
     started: float = 0.0
     stopped: float = 0.0
+    failures_by_kind: Mapping[str, int] = field(default_factory=dict)
+    """How often the operations of its scope and timing failed in its window, by kind.
+
+    This and the next two are empty for a criterion that passed."""
+    examples: tuple[Mapping[str, Any], ...] = ()
+    """The first failures of each kind, at most 20; as in `run.schema.json`."""
+    by_timing: Mapping[str, Any] = field(default_factory=dict)
+    """By key of the timing, the criterion's own first: {"name", "operations", "failed",
+    "failures_by_kind", "slowest"}, the last with at most 20 examples."""
 
     @property
     def where(self) -> str:

@@ -21,12 +21,14 @@ from allure_commons import model2
 from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
+from loadkit.reports import examples
 from loadkit.reports.gate import answer
 from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
-from steps.suite.evidence import Attachment, attachments_of, tables_of
+from steps.suite.evidence import Attachment, attachments_of, causes_of_result, tables_of
 from steps.suite.outcome import ContextStep, Finished, Outcome, span
 from steps.suite.terminal import figures
 
@@ -78,7 +80,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
         entry.descriptionHtml = "".join(
             f"<p>{paragraph}</p>"
             for paragraph in _description(
-                finished, run_lines.get(result.run, ""), outcome.runs.get(result.run)
+                finished, run_lines.get(result.run, ""), outcome.runs.get(result.run), evidence
             )
         )
         if attachments:
@@ -178,10 +180,16 @@ def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
         yield "run", f"{finished.result.run} ({verdict.run})" if verdict.run else finished.result.run
 
 
-def _description(finished: Finished, run_line: str, run: Run | None) -> Iterator[str]:
-    """Paragraphs of HTML: the verdict with its reason, the run, the notes, and the promise."""
+def _description(
+    finished: Finished, run_line: str, run: Run | None, evidence: Evidence | None
+) -> Iterator[str]:
+    """Paragraphs of HTML: the verdict with its reason, the cause, the run, the notes, and the promise."""
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
+    if evidence is not None and verdict.status is not Status.PASS:
+        told = list(examples.sentences(causes_of_result(result, evidence)))
+        if told:
+            yield "<b>what broke, for whom, since when</b>: " + "<br>".join(map(html.escape, told))
     if run_line:
         yield f"{html.escape(run_line)}. The global attachments contain the tables of the run."
     if verdict.rehearsed:

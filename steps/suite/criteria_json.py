@@ -6,11 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.distributions import is_realistic
 from loadkit.recording.run import Run
 from loadkit.reports import distributions, results
 from loadkit.reports.results import CriterionEntry, Results, RunEntry, Suite, VerdictEntry
-from loadkit.verdict import Verdict
+from loadkit.verdict import Status, Verdict
+from steps.suite.evidence import causes_of_result
 from steps.suite.outcome import Finished, Outcome
 
 __all__ = ["SUITE", "document", "remove", "suite_version", "write"]
@@ -39,7 +41,9 @@ def document(outcome: Outcome) -> Results:
         stopped=outcome.stopped,
         exit_code=outcome.code,
         runs=tuple(_run(letter, run, counts[letter]) for letter, run in outcome.runs.items()),
-        criteria=tuple(_criterion(finished) for finished in outcome.criteria),
+        criteria=tuple(
+            _criterion(finished, outcome.evidence.get(finished.result.run)) for finished in outcome.criteria
+        ),
     )
 
 
@@ -71,8 +75,11 @@ def _run(letter: str, run: Run, criteria: int) -> RunEntry:
     )
 
 
-def _criterion(finished: Finished) -> CriterionEntry:
+def _criterion(finished: Finished, evidence: Evidence | None) -> CriterionEntry:
     result = finished.result
+    causes: dict[str, Any] = {}
+    if evidence is not None and result.verdict.status is not Status.PASS:
+        causes = causes_of_result(result, evidence).to_json()
     return CriterionEntry(
         id=result.identity,
         feature=result.feature,
@@ -92,6 +99,7 @@ def _criterion(finished: Finished) -> CriterionEntry:
         started=result.started,
         stopped=result.stopped,
         verdict=_verdict(result.verdict),
+        **causes,
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from allure_commons.types import AttachmentType
 
 from loadkit import grammar
-from loadkit.criterion import Scope, ScopeKind
+from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of, time_limit
@@ -17,12 +17,13 @@ from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.distributions import is_realistic
 from loadkit.recording.timing import CONNECT, OPERATION, OPERATIONS, REQUEST
 from loadkit.reports import charts, database, distributions, examples, protocol_charts, summary, timeline
+from loadkit.reports.causes import Causes, causes_of, timings_of
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Window
 from steps.suite.results import CriterionResult
 
-__all__ = ["Attachment", "attachments_of", "tables_of"]
+__all__ = ["Attachment", "attachments_of", "causes_of_result", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,8 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     """The attachments of a criterion: first its own measure, then those of its run."""
     run, window = evidence.run, result.verdict.window or evidence.window
     scope, limit, timing, is_mean = EVERYTHING, NO_TIME_LIMIT, REQUEST.key, False
-    try:
-        criterion = grammar.criterion(result.sentence)
-    except PhraseError:
-        pass  # a custom step of a user of the suite
-    else:
+    criterion = _criterion(result)
+    if criterion is not None:
         if criterion.reference is not None:
             # The chart shows the measure of this run with the limit that results from the comparison.
             limit = result.verdict.details.get("here", {}).get("limit") or 0.0
@@ -72,11 +70,12 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         partial(charts.percentiles, evidence, window, scope, timing),
     )
     if run.examples:
+        causes = causes_of_result(result, evidence)
         yield Attachment(
-            f"what failed, and what took longest: {scope}",
-            f"{run.id}-examples-{scope}",
+            f"what failed, and what took longest: {causes.scope}",
+            f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}-examples",
             AttachmentType.HTML,
-            partial(examples.page, run, scope),
+            partial(examples.page, causes),
         )
     if is_realistic(run):
         yield Attachment(
@@ -122,6 +121,23 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         AttachmentType.TEXT,
         lambda: "\n".join(run.facts.get("preflight") or ["none"]).encode(),
     )
+
+
+def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
+    """What failed and what took longest of the operations that a criterion is about."""
+    criterion, scope = _criterion(result), EVERYTHING
+    if criterion is not None:
+        criterion = evidence.as_measured(criterion)
+        scope = criterion.scope if criterion.scope.kind is not ScopeKind.INSTANCE else EVERYTHING
+    return causes_of(evidence, scope, timings_of(criterion), result.verdict.window)
+
+
+def _criterion(result: CriterionResult) -> Criterion | None:
+    """The criterion of a sentence; None for a custom step of a user of the suite."""
+    try:
+        return grammar.criterion(result.sentence)
+    except PhraseError:
+        return None
 
 
 def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:

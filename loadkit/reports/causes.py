@@ -1,0 +1,311 @@
+"""Why a criterion is red: which operations of its scope failed, how, for whom and since when.
+
+Counts come from the record of all operations. Examples show single ones: the first failures of each
+kind and the slowest of each timing, at most `MOST` of either.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from loadkit.criterion import Criterion, Family, Scope, ScopeKind
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.recording.examples import Example
+from loadkit.recording.run import Run
+from loadkit.recording.sample import OK
+from loadkit.recording.slices import label_series, region_series, tenant_series
+from loadkit.recording.timing import (
+    CONNECT,
+    LIFETIME,
+    MESSAGE,
+    OPERATION,
+    OPERATIONS,
+    QUERY,
+    RECONNECT,
+    WORKFLOW,
+    Timing,
+    timing_of,
+)
+from loadkit.recording.traffic import series_of
+from loadkit.units import format_number, format_ratio
+from loadkit.verdict import Window
+
+__all__ = ["MOST", "Causes", "FailureKind", "TimingCauses", "causes_of", "of_scope", "timings_of"]
+
+MOST = 20
+"""Examples of failures, and of the slowest of a timing."""
+_MOST_OTHERS = 3
+"""The slowest of a timing that the criterion is not about."""
+_ALL_SECONDS = 1 << 22
+_STILL = 5.0
+"""Seconds before the end of the load from which a failure counts as lasting until the end."""
+_NAMES_SHOWN = 3
+_NOUNS = {
+    CONNECT.key: "connection attempts",
+    LIFETIME.key: "connections",
+    MESSAGE.key: "messages",
+    QUERY.key: "queries",
+    RECONNECT.key: "reconnections",
+    WORKFLOW.key: "workflows",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureKind:
+    """One kind of failure of the operations of a scope and timing, in a window."""
+
+    timing: Timing
+    kind: str
+    """"status 503", "deadlock (40P01)", "messages doubled" …"""
+    count: int
+    operations: int
+    """All operations of the scope and timing in the window; 0 where that is not known."""
+    first: float
+    """Of the whole run: seconds from its start until the first failure."""
+    last: float | None
+    """The same of the last one; None if it lasted until the end of the load."""
+    by_label: Mapping[str, int]
+    """The most frequent first; empty where nobody counted it."""
+    tenants: tuple[str, int]
+    """For whom: which tenants in words, and of how many; "" where that is not known."""
+    regions: tuple[str, int]
+    examples: tuple[Example, ...]
+
+    @property
+    def amount(self) -> str:
+        """How many: "38 of 1,200 queries (3.2 %)"."""
+        if not self.operations:
+            return "once" if self.count == 1 else f"{self.count:,} times"
+        noun = _NOUNS.get(self.timing.key, "operations")
+        return f"{self.count:,} of {self.operations:,} {noun} ({format_ratio(self.count / self.operations)})"
+
+    @property
+    def whom(self) -> str:
+        """For whom, as far as it is known: "only tenant acme; answered by metrics-2 in each example"."""
+        parts = [each for each, _ in (self.tenants, self.regions) if each]
+        parts += [] if self.tenants[0] else _shared(self.examples, "tenant", lambda each: each.tenant)
+        parts += [] if self.regions[0] else _shared(self.examples, "region", lambda each: each.region)
+        parts += _shared(self.examples, "instance", lambda each: each.exchange.instance)
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TimingCauses:
+    """The operations of a scope and timing in a window."""
+
+    timing: Timing
+    operations: int
+    failed: int
+    failures_by_kind: Mapping[str, int]
+    slowest: tuple[Example, ...]
+    """The longest first; failed ones are among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """What there is to say of a criterion's operations."""
+
+    run: Run
+    scope: Scope
+    timings: tuple[str, ...]
+    """The keys of the timings that the criterion is about."""
+    failures: tuple[FailureKind, ...]
+    """Those of the criterion's timings, the most frequent first."""
+    by_timing: Mapping[str, TimingCauses]
+    """By key of the timing, the criterion's own first."""
+
+    @property
+    def failures_by_kind(self) -> dict[str, int]:
+        """How often operations failed, by kind, the most frequent first."""
+        counts: dict[str, int] = {}
+        for failure in self.failures:
+            counts[failure.kind] = counts.get(failure.kind, 0) + failure.count
+        return counts
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The first failures, of each kind as many."""
+        rows = [list(failure.examples) for failure in self.failures]
+        kept: list[Example] = []
+        while any(rows) and len(kept) < MOST:
+            kept += [row.pop(0) for row in rows if row][: MOST - len(kept)]
+        return tuple(sorted(kept, key=lambda each: each.at))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, for the criterion of a results document."""
+        return {
+            "failures_by_kind": self.failures_by_kind,
+            "examples": [dataclasses.asdict(each) for each in self.examples],
+            "by_timing": {
+                key: {
+                    "name": each.timing.name,
+                    "operations": each.operations,
+                    "failed": each.failed,
+                    "failures_by_kind": dict(each.failures_by_kind),
+                    "slowest": [dataclasses.asdict(example) for example in each.slowest],
+                }
+                for key, each in self.by_timing.items()
+            },
+        }
+
+
+def timings_of(criterion: Criterion | None) -> tuple[str, ...]:
+    """The keys of the timings that a criterion is about; None is one on all operations."""
+    operations = tuple(each.key for each in OPERATIONS)
+    if criterion is None:
+        return operations
+    measure = criterion.measure
+    if measure.family in {Family.CONNECTIONS, Family.LIFETIME}:
+        return CONNECT.key, LIFETIME.key
+    if measure.family in {Family.EXACT, Family.CONVERGENCE}:
+        return *operations, MESSAGE.key
+    if measure.family in {Family.DELIVERY, Family.REACH}:
+        return MESSAGE.key, LIFETIME.key
+    if measure.family == Family.RECONNECTION:
+        return RECONNECT.key, CONNECT.key
+    is_on_operations = measure.timing == OPERATION.key or measure.family in {Family.GAUGE, Family.RECOVERY}
+    return operations if is_on_operations else (measure.timing,)
+
+
+def causes_of(
+    evidence: Evidence,
+    scope: Scope = EVERYTHING,
+    timings: Sequence[str] = (),
+    window: Window | None = None,
+) -> Causes:
+    """What failed and what took longest of a scope in a window (default: the run).
+
+    Args:
+        evidence: of the run.
+        scope: that of the criterion.
+        timings: keys of the timings that the criterion is about; none for all operations.
+        window: in which failures are counted. Examples are of the whole run.
+
+    """
+    run = evidence.run
+    timings = tuple(timings) or timings_of(None)
+    examples = of_scope(run, scope)
+    present = {each.timing for each in examples} | {
+        key for key in timings if series_of(scope, run, timing_of(key))
+    }
+    failures: list[FailureKind] = []
+    by_timing: dict[str, TimingCauses] = {}
+    for key in sorted(present, key=lambda each: (each not in timings, each)):
+        timing, own = timing_of(key), [each for each in examples if each.timing == key]
+        found, operations = _failures(evidence, scope, timing, window or evidence.whole, own)
+        if key in timings:
+            failures += found
+        slowest = [] if key == LIFETIME.key else sorted(own, key=lambda each: -each.seconds)
+        by_timing[key] = TimingCauses(
+            timing,
+            operations,
+            sum(each.count for each in found if each.operations),
+            {each.kind: each.count for each in found},
+            tuple(each for each in slowest if each.seconds)[: MOST if key in timings else _MOST_OTHERS],
+        )
+    failures.sort(key=lambda each: -each.count)
+    return Causes(run, scope, timings, tuple(failures), by_timing)
+
+
+def of_scope(run: Run, scope: Scope) -> tuple[Example, ...]:
+    """The examples of the operations that a scope covers."""
+    return tuple(example for example in run.examples if _is_in(example, scope, run))
+
+
+def _failures(
+    evidence: Evidence, scope: Scope, timing: Timing, window: Window, examples: Sequence[Example]
+) -> tuple[list[FailureKind], int]:
+    """The kinds of failure of a scope and timing, the most frequent first, and its operations."""
+    run = evidence.run
+    second, outcome, sums = run.table.totals(series_of(scope, run, timing), 0, _ALL_SECONDS)
+    number, is_within = sums[:, 0], (second >= window.start) & (second < window.end)
+    operations = int(number[is_within].sum())
+    labels = {label_series(label, timing): label for label in run.table.labels(timing)}
+    covered = [each for each in series_of(scope, run, timing) if each in labels]
+    of_labels = run.table.failures(covered, window.start, window.end)
+    found = []
+    for place, kind in enumerate(run.table.outcomes):
+        is_kind = outcome == place
+        count = int(number[is_kind & is_within].sum())
+        if kind == OK or count <= 0:
+            continue
+        seconds = second[is_kind & (number > 0)]
+        last = float(seconds.max())
+        by_label = {labels[each]: kinds[kind] for each, kinds in of_labels.items() if kind in kinds}
+        found.append(
+            FailureKind(
+                timing,
+                kind,
+                count,
+                operations,
+                float(seconds.min()),
+                None if last >= run.ended_at - _STILL else last,
+                dict(sorted(by_label.items(), key=lambda item: -item[1])),
+                _whose(run, scope, window, kind, "tenant", tenant_series("", timing)),
+                _whose(run, scope, window, kind, "region", region_series("", timing)),
+                tuple(each for each in examples if each.outcome == kind),
+            )
+        )
+    found += _counted(evidence, scope, timing, examples)
+    return sorted(found, key=lambda each: -each.count), operations
+
+
+def _counted(
+    evidence: Evidence, scope: Scope, timing: Timing, examples: Sequence[Example]
+) -> Iterator[FailureKind]:
+    """Faults that have a count of their own and are no outcome of an operation, such as a lost message."""
+    known = {OK, *evidence.run.table.outcomes}
+    kinds = dict.fromkeys(each.outcome for each in examples if each.outcome not in known)
+    for kind in kinds:
+        shown = tuple(each for each in examples if each.outcome == kind)
+        count = evidence.count(kind) if scope == EVERYTHING else 0
+        first = min(each.at for each in shown)
+        nobody = ("", 0)
+        yield FailureKind(timing, kind, max(count, len(shown)), 0, first, None, {}, nobody, nobody, shown)
+
+
+def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix: str) -> tuple[str, int]:
+    """Which tenants or regions have a kind of failure, in words, and of how many; "" for unknown."""
+    names = run.table.names(prefix) if scope == EVERYTHING else []
+    if not names:
+        return "", 0
+    counted = run.table.failures([prefix + name for name in names], window.start, window.end)
+    found = {series.removeprefix(prefix): kinds[kind] for series, kinds in counted.items() if kind in kinds}
+    if not found:
+        return "", 0
+    most = sorted(found.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {format_number(count)}" for name, count in most[:_NAMES_SHOWN])
+    shown += ", …" if len(most) > _NAMES_SHOWN else ""
+    if len(names) == 1:
+        words = f"{noun} {most[0][0]}"
+    elif len(found) == 1:
+        words = f"only {noun} {most[0][0]} (of {len(names)})"
+    else:
+        share = f"all {len(names)}" if len(found) == len(names) else f"{len(found)} of {len(names)}"
+        words = f"{share} {noun}s ({shown})"
+    return words, len(names)
+
+
+def _shared(examples: Sequence[Example], what: str, of: Any) -> list[str]:
+    """What all examples have in common: one tenant, region or instance."""
+    values = {of(each) for each in examples}
+    only = next(iter(values)) if len(values) == 1 else ""
+    return [f"{what} {only} in each example"] if only else []
+
+
+def _is_in(example: Example, scope: Scope, run: Run) -> bool:
+    match scope.kind:
+        case ScopeKind.GROUP:
+            return any(fnmatchcase(example.label, pattern) for pattern in run.groups.get(scope.name, ()))
+        case ScopeKind.LABEL:
+            return example.label == scope.name
+        case ScopeKind.TENANT:
+            return example.tenant == scope.name
+        case ScopeKind.REGION:
+            return example.region == scope.name
+        case ScopeKind.POPULATION:
+            return example.population == scope.name
+        case ScopeKind.ALL | ScopeKind.INSTANCE:
+            return True

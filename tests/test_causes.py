@@ -1,0 +1,210 @@
+"""What broke, for whom and since when follows from counts of all operations, with examples of some."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from loadkit import grammar
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.judging.evidence import Evidence
+from loadkit.recording.examples import Example, ExampleLog, Exchange, select
+from loadkit.recording.messages import DOUBLED
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, QUERY, REQUEST, ROUND_TRIP, Timing
+from loadkit.reports import examples
+from loadkit.reports.causes import MOST, causes_of, timings_of
+from loadkit.reports.results import plain
+from loadkit.verdict import Window
+from tests.builders import plan_of, run_of
+
+SECONDS = 60
+WINDOW = Window(10, 50)
+
+
+def example(timing=REQUEST, outcome=OK, at=20.0, seconds=0.5, **fields):
+    fields = {"label": "POST /x", "population": "users", "user": 7} | fields
+    return Example(at=at, seconds=seconds, outcome=outcome, timing=timing.key, **fields)
+
+
+def evidence_of(*parts, kept=(), trace_url=""):
+    """A run of operations: timing, label, outcome, seconds at which they begin, and tenant."""
+    run = run_of([], plan_of(SECONDS))
+    table = SliceTable()
+    for timing, label, outcome, starts, tenant in parts:
+        table.record(
+            [Sample(label, outcome, at, at, at + 0.1, 10, tenant, "Europe") for at in starts], timing=timing
+        )
+    run.table, run.examples = table, tuple(kept)
+    run.facts = {"trace_url": trace_url} if trace_url else {}
+    return Evidence(run)
+
+
+def steady(timing, label, number=1, tenant="acme", outcome=OK):
+    return timing, label, outcome, np.repeat(np.arange(SECONDS), number).astype(float), tenant
+
+
+BROKEN = (
+    steady(REQUEST, "POST /x", 2), steady(REQUEST, "GET /y", 2, "globex"),
+    (REQUEST, "POST /x", "status 503", [30.5, 31.0, 32.0, 41.0], "acme"),
+)  # fmt: skip
+
+
+def failures_of(*parts, **how):
+    return {each.kind: each for each in causes_of(evidence_of(*parts), window=WINDOW, **how).failures}
+
+
+def test_a_kind_of_failure_is_counted_in_the_window_and_dated_in_the_run():
+    parts = (*BROKEN, (REQUEST, "POST /x", "status 503", [2.0], "acme"))
+    failure = failures_of(*parts)["status 503"]
+    assert (failure.count, failure.operations) == (4, 204)
+    assert (failure.first, failure.last) == (2.0, 41.0)
+    assert failure.by_label == {"POST /x": 4}
+
+
+def test_a_failure_until_the_end_of_the_load_has_no_end():
+    (failure,) = failures_of((REQUEST, "GET /y", "timeout", range(33, SECONDS), "")).values()
+    assert (failure.first, failure.last) == (33.0, None)
+
+
+def test_it_tells_which_tenants_have_a_failure_and_of_how_many():
+    assert failures_of(*BROKEN)["status 503"].whom == "only tenant acme (of 2); region Europe"
+    both = failures_of(*BROKEN, (REQUEST, "GET /y", "status 503", [40.0], "globex"))
+    assert "all 2 tenants (acme 4, globex 1)" in both["status 503"].whom
+
+
+def test_of_a_part_of_the_operations_the_examples_tell_whose_they_are():
+    kept = [example(outcome="status 503", tenant="acme", exchange=Exchange("POST /x", instance="m-2"))] * 2
+    scope = Scope(ScopeKind.LABEL, "POST /x")
+    (failure,) = causes_of(evidence_of(*BROKEN, kept=kept), scope, window=WINDOW).failures
+    assert failure.whom == "tenant acme in each example; instance m-2 in each example"
+
+
+def test_a_failure_of_another_label_or_timing_is_no_cause():
+    parts = (*BROKEN, (QUERY, "overview", "timeout", [40.0], "acme"), steady(QUERY, "overview"))
+    assert set(failures_of(*parts, scope=Scope(ScopeKind.LABEL, "GET /y"))) == set()
+    assert set(failures_of(*parts, timings=("query",))) == {"timeout"}
+    assert set(failures_of(*parts)) == {"timeout", "status 503"}
+
+
+def test_a_fault_that_is_no_operation_has_the_number_of_its_count():
+    evidence = evidence_of(
+        steady(MESSAGE, "WS /s"), kept=[example(MESSAGE, DOUBLED, seconds=0.0, label="WS /s")]
+    )
+    second = evidence.run.worker_seconds[0]
+    evidence.run.worker_seconds = (dataclasses.replace(second, counts={"users": {DOUBLED: 17}}),)
+    causes = causes_of(evidence, timings=("message",))
+    assert causes.failures_by_kind == {DOUBLED: 17}
+    assert next(examples.sentences(causes)).startswith("messages doubled: 17 times; since 0:20 (")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "timings"),
+    [
+        ("the p95 response time is below 500 ms", ("request",)),
+        ('the mean query time of "overview" is below 100 ms', ("query",)),
+        ("the error rate is below 1%", ("request", "query", "roundtrip")),
+        ("the connection success rate is above 99%", ("connect",)),
+        ("the p99 connection time stays below 1 s", ("connect",)),
+        ("at least 1000 connections stay open", ("connect", "lifetime")),
+        ("95% of the clients are back within 10 seconds", ("reconnect", "connect")),
+        ("no message is lost", ("message", "lifetime")),
+        ("the p95 message latency is below 100 ms", ("message",)),
+        ("no tenant ever sees another tenant's data", ("request", "query", "roundtrip", "message")),
+        ("CPU utilization stays below 70%", ("request", "query", "roundtrip")),
+    ],
+)  # fmt: skip
+def test_a_criterion_is_about_the_operations_of_its_timing(sentence, timings):
+    assert timings_of(grammar.criterion(sentence)) == timings
+
+
+def test_a_criterion_on_one_timing_shows_the_slowest_of_that_timing():
+    kept = [
+        example(REQUEST, seconds=9.0),
+        example(QUERY, seconds=2.0, label="overview"),
+        example(QUERY, seconds=3.0, label="overview"),
+    ]
+    causes = causes_of(evidence_of(*BROKEN, steady(QUERY, "overview"), kept=kept), timings=("query",))
+    assert list(causes.by_timing) == ["query", "request"]
+    assert [each.seconds for each in causes.by_timing["query"].slowest] == [3.0, 2.0]
+    assert list(examples.sentences(causes))[-1].startswith("the longest query time: overview at 0:20 (")
+    page = examples.page(causes).decode()
+    assert page.index("The slowest: query time") < page.index("<details><summary>The slowest: response time")
+
+
+def test_the_lifetimes_of_connections_have_no_slowest():
+    causes = causes_of(
+        evidence_of(kept=[example(LIFETIME, "closed 1006", seconds=9.0)]), timings=("lifetime",)
+    )
+    assert causes.by_timing["lifetime"].slowest == ()
+    assert causes.failures_by_kind == {"closed 1006": 1}
+
+
+def test_examples_and_slowest_are_bounded_and_each_kind_has_its_share():
+    kept = [
+        example(outcome=f"status {500 + kind}", at=float(at), seconds=at + kind)
+        for at in range(1, 41)
+        for kind in range(3)
+    ]
+    parts = [
+        (REQUEST, "POST /x", f"status {500 + kind}", [20.0 + kind] * (3 - kind), "") for kind in range(3)
+    ]
+    causes = causes_of(evidence_of(*parts, kept=kept))
+    assert len(causes.examples) == len(causes.by_timing["request"].slowest) == MOST
+    assert {each.outcome for each in causes.examples} == {"status 500", "status 501", "status 502"}
+    assert max(each.at for each in causes.examples) == 7.0
+
+
+def test_the_json_of_a_criterion_has_kinds_examples_and_timings_and_its_examples_fit_the_schema():
+    kept = [example(outcome="status 503", exchange=Exchange("POST /x", "503", "m-2", "a" * 32), service=0.1)]
+    data = plain(causes_of(evidence_of(*BROKEN, kept=kept), window=WINDOW).to_json())
+    assert data["failures_by_kind"] == {"status 503": 4}
+    assert set(data) == {"failures_by_kind", "examples", "by_timing"}
+    assert {key: data["by_timing"]["request"][key] for key in ("name", "operations", "failed", "failures_by_kind")} == {
+        "name": "response time", "operations": 204, "failed": 4, "failures_by_kind": {"status 503": 4}
+    }  # fmt: skip
+    schema = json.loads((Path(examples.__file__).parent / "run.schema.json").read_text())
+    for each in (*data["examples"], *data["by_timing"]["request"]["slowest"]):
+        jsonschema.validate(each, schema["properties"]["examples"]["items"])
+
+
+def test_the_page_alone_tells_what_broke_for_whom_and_since_when_with_an_example_and_its_trace():
+    kept = [example(outcome="status 503", at=30.5, seconds=2.0, tenant="acme", region="Europe", service=0.5,
+                    exchange=Exchange("POST /x\n\n{}", "503\n\nno room", "m-2", "a" * 32))]  # fmt: skip
+    evidence = evidence_of(*BROKEN, kept=kept, trace_url="http://traces/{trace}")
+    page = examples.page(causes_of(evidence, window=WINDOW)).decode()
+    for cell in ("status 503", "4 of 204 operations (1.96 %)", "only tenant acme (of 2)", "m-2", "acme", "Europe",
+                 "2 s (1.5 s before it was sent)", f'href="http://traces/{"a" * 32}"', "no room", "from 0:30 ("):  # fmt: skip
+        assert cell in page, cell
+
+
+def test_an_address_in_a_trace_that_is_not_plain_cannot_leave_its_attribute():
+    kept = [example(outcome="timeout", exchange=Exchange("<b>", "<script>", '"><i', "a" * 32))]
+    page = examples.page(causes_of(evidence_of(kept=kept, trace_url='http://t/"><script>{trace}'))).decode()
+    assert "<script>" not in page
+    assert "<b>GET" not in page
+    assert '"><i' not in page
+
+
+def test_of_all_workers_the_slowest_of_each_timing_remain():
+    kept = [
+        example(timing, seconds=number) for timing in (REQUEST, QUERY, CONNECT) for number in range(1, 20)
+    ]
+    found = select(kept)
+    for timing in (REQUEST, QUERY, CONNECT):
+        assert sorted(each.seconds for each in found if each.timing == timing.key) == [15, 16, 17, 18, 19]
+
+
+def test_timings_without_end_take_no_memory_without_end():
+    log, wanted = ExampleLog(), 0
+    for number, outcome in itertools.product(range(1000), (OK, "timeout")):
+        sample = Sample("x", outcome, 0.0, 0.0, 1.0, 0)
+        wanted += log.wants(sample, Timing(f"t{number}", "t"))
+    assert wanted <= 2 * 5 * 200
+    assert log.wants(Sample("x", OK, 0.0, 0.0, 1.0, 0), ROUND_TRIP) is False
+    assert log.slow_from(ROUND_TRIP)["x"] == float("inf")
