@@ -12,7 +12,14 @@ from loadkit.engine.uptime import INTERVAL, Probes, probes_of, require_answer, r
 from loadkit.errors import UnreachableError
 from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
 from loadkit.target import Address, Target
-from tests.bad_servers import always_says, hangs_up
+from tests.bad_servers import (
+    always_says,
+    hangs_up,
+    hangs_up_on_the_second,
+    in_a_thread,
+    never_answers,
+    says,
+)
 from tests.test_run import OK, service
 
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
@@ -174,3 +181,105 @@ def test_any_answer_will_do_where_there_is_no_readiness_address():
         require_answer(Target("t", base))
         with pytest.raises(UnreachableError, match="the service is not ready"):
             require_answer(Target("t", base, ready="/ready"))
+
+
+def probing(base, ask, protocol=HTTP, **paths):
+    """What `ask` returns, which gets a probe of a protocol."""
+
+    async def run():
+        target = Target("t", base, **(paths or {"ready": "/ready"}))
+        probe = probes_of(target, ("http", "ws"))[protocol]()
+        try:
+            return await ask(probe)
+        finally:
+            await probe.close()
+
+    return asyncio.run(run())
+
+
+async def three_in_turn(probe):
+    return [await probe.is_up() for _ in range(3)]
+
+
+async def three_at_once(probe):
+    return await asyncio.gather(*(probe.is_up() for _ in range(3)))
+
+
+def test_probes_in_turn_share_one_connection():
+    with in_a_thread(always_says(OK)) as server:
+        assert probing(server.base, three_in_turn) == [UP, UP, UP]
+        assert (server.connections, len(server.requests)) == (1, 3)
+
+
+def test_a_connection_that_the_service_has_closed_is_opened_again():
+    with in_a_thread(says(OK)) as server:
+        assert probing(server.base, three_in_turn) == [UP, UP, UP]
+        assert server.connections == 3
+
+
+def test_a_connection_that_closes_under_a_probe_is_opened_again():
+    with in_a_thread(hangs_up_on_the_second(OK)) as server:
+        assert probing(server.base, three_in_turn) == [UP, UP, UP]
+        assert server.connections == 2
+
+
+def test_a_service_to_which_no_connection_can_be_opened_again_is_down():
+    async def ask(probe):
+        first = await probe.is_up()
+        await asyncio.to_thread(stop)
+        return [first, await probe.is_up()]
+
+    up = in_a_thread(says(OK))
+    server = up.__enter__()
+
+    def stop():
+        up.__exit__(None, None, None)
+
+    assert probing(server.base, ask) == [UP, DOWN]
+
+
+def test_probes_that_wait_keep_no_other_from_being_sent():
+    with in_a_thread(never_answers) as server:
+        assert probing(server.base, three_at_once) == [DOWN, DOWN, DOWN]
+        assert (server.connections, len(server.requests)) == (3, 3)
+
+
+def test_after_probes_at_once_one_connection_is_kept():
+    async def ask(probe):
+        return [*await three_at_once(probe), *await three_in_turn(probe)]
+
+    with in_a_thread(always_says(OK)) as server:
+        assert set(probing(server.base, ask)) == {UP}
+        assert (server.connections, len(server.requests)) == (3, 6)
+
+
+def test_a_readiness_path_below_the_base_address_is_requested_as_it_is_written():
+    with in_a_thread(always_says(OK)) as server:
+        assert probing(f"{server.base}/shop", three_in_turn, ready="/ready?deep=ä 1") == [UP, UP, UP]
+        assert server.requests[0].startswith(b"GET /shop/ready?deep=%C3%A4%201 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"299 Odd"])
+def test_any_status_of_success_is_up(status):
+    with in_a_thread(always_says(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)) as server:
+        assert probing(server.base, three_in_turn) == [UP, UP, UP]
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"404 Not Found"])
+def test_any_other_status_is_down(status):
+    answer = b"HTTP/1.1 %b\r\nLocation: /ready\r\nContent-Length: 0\r\n\r\n" % status
+    with in_a_thread(always_says(answer)) as server:
+        assert probing(server.base, three_in_turn) == [DOWN, DOWN, DOWN]
+
+
+def test_each_probe_of_websocket_opens_a_connection_and_closes_it():
+    codes = []
+
+    async def accept(connection):
+        await connection.wait_closed()
+        codes.append(connection.close_code)
+
+    with serving(accept) as port:
+        found = probing(f"http://127.0.0.1:{port}", three_in_turn, WEBSOCKET, websocket_ready="/ws")
+    assert found == [UP, UP, UP]
+    assert codes == [1000, 1000, 1000]
