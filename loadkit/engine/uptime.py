@@ -176,6 +176,7 @@ class _WebSocketProbe:
 
     def __init__(self, target: Target) -> None:
         from loadkit.drivers.websocket.driver import WebSocketDriver
+        from loadkit.drivers.websocket.exchanges import NOWHERE
         from loadkit.drivers.websocket.handshake import Handshake
         from loadkit.drivers.websocket.keepalive import Keepalive
         from loadkit.drivers.websocket.record import ConnectionRecord
@@ -201,7 +202,7 @@ class _WebSocketProbe:
             seed="",
             timeout=_TIMEOUT,
         )
-        self._record = partial(ConnectionRecord, meter, "")
+        self._record = partial(ConnectionRecord, meter, "", self._driver.telling, NOWHERE)
 
     async def is_up(self) -> bool:
         try:
