@@ -15,10 +15,10 @@ from loadkit.drivers.http.client import HttpClient
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.masking import Mask
 from loadkit.recording.exact import compared, to_compare
-from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED
+from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED, MESSAGES_SEARCHED
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK
-from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ, ROWS_SEARCHED
 from loadkit.target import Account, Secret
 from loadkit.users.meter import Meter
 from loadkit.verdict import Status
@@ -93,16 +93,19 @@ def counted(found=0, done=100, due=100, **more):
         (counted(1), Status.FAIL),
         (counted(done=99), Status.INCONCLUSIVE),
         (counted(done=0, due=0), Status.INCONCLUSIVE),
+        (counted(**{MESSAGES_RECEIVED: 50, MESSAGES_SEARCHED: 50}), Status.PASS),
+        (counted(**{MESSAGES_RECEIVED: 50, MESSAGES_SEARCHED: 50, FOREIGN: 1}), Status.FAIL),
+        (counted(**{MESSAGES_RECEIVED: 50, MESSAGES_SEARCHED: 49}), Status.INCONCLUSIVE),
+        (counted(**{ROWS_READ: 50, ROWS_SEARCHED: 50}), Status.PASS),
+        (counted(**{ROWS_READ: 50, ROWS_SEARCHED: 50, FOREIGN_ROWS: 1}), Status.FAIL),
+        (counted(**{ROWS_READ: 50, MESSAGES_SEARCHED: 50}), Status.INCONCLUSIVE),
         (counted(**{MESSAGES_RECEIVED: 50, CHECKED: 5}), Status.PASS),
-        (counted(**{MESSAGES_RECEIVED: 50, CHECKED: 5, FOREIGN: 1}), Status.FAIL),
-        (counted(**{MESSAGES_RECEIVED: 50}), Status.INCONCLUSIVE),
         (counted(**{ROWS_READ: 50, ROWS_CHECKED: 5}), Status.PASS),
-        (counted(**{ROWS_READ: 50, ROWS_CHECKED: 5, FOREIGN_ROWS: 1}), Status.FAIL),
-        (counted(**{ROWS_READ: 50, CHECKED: 5}), Status.INCONCLUSIVE),
     ],
     ids=[
         *("none", "one answer", "an answer unread", "nothing", "messages", "one message", "messages unread"),
         *("rows", "one row", "rows unread by those who read messages"),
+        *("messages of a stored run", "rows of a stored run"),
     ],
 )
 def test_one_answer_or_message_of_another_tenant_fails_and_none_among_all_passes(run, status):

@@ -19,6 +19,8 @@ from loadkit.recording.messages import (
     FOREIGN,
     LATENCY,
     LEAST_CONNECTIONS,
+    MESSAGES_RECEIVED,
+    MESSAGES_SEARCHED,
     MISSING,
     NOT_RESUMED,
     OUT_OF_ORDER,
@@ -30,7 +32,7 @@ from loadkit.recording.messages import (
     UNTOLD,
 )
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
+from loadkit.recording.sql import FOREIGN_ROWS, ROWS_SEARCHED
 from loadkit.recording.timing import (
     CONNECT,
     DELIVERY,
@@ -156,16 +158,22 @@ def test_few_messages_cannot_show_a_reach():
     assert verdict(REACH, run_with(messages=1000)).status is PASS
 
 
-def test_tenants_are_kept_apart_only_where_somebody_looked():
+def test_tenants_are_kept_apart_only_where_each_message_was_searched():
     sentence = "no message carries another tenant's data"
-    assert verdict(sentence, run_with()).status is UNKNOWN
-    assert verdict(sentence, run_with({CHECKED: 100})).status is PASS
-    assert verdict(sentence, run_with({CHECKED: 100, FOREIGN: 1})).status is FAIL
+    received = {MESSAGES_RECEIVED: 6000}
+    assert verdict(sentence, run_with(received)).status is UNKNOWN
+    some = verdict(sentence, run_with({**received, MESSAGES_SEARCHED: 5990}))
+    assert some.status is UNKNOWN
+    assert "10 of 6,000 were not searched for the data of other tenants" in some.reason
+    assert verdict(sentence, run_with({**received, MESSAGES_SEARCHED: 6000})).status is PASS
+    assert verdict(sentence, run_with({**received, MESSAGES_SEARCHED: 6000, FOREIGN: 1})).status is FAIL
+    # Runs that are stored know only whether users looked.
+    assert verdict(sentence, run_with({**received, CHECKED: 100})).status is PASS
 
 
 def test_a_row_of_another_tenant_is_no_message_of_another_tenant():
-    found = run_with({CHECKED: 100, ROWS_CHECKED: 5, FOREIGN_ROWS: 1})
-    assert verdict("no message carries another tenant's data", found).status is PASS
+    counts = {MESSAGES_RECEIVED: 6000, MESSAGES_SEARCHED: 6000, ROWS_SEARCHED: 5, FOREIGN_ROWS: 1}
+    assert verdict("no message carries another tenant's data", run_with(counts)).status is PASS
 
 
 # --- latency

@@ -13,7 +13,7 @@ from loadkit.drivers.websocket.driver import WebSocketDriver
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.recording.slices import SliceTable, label_series
 from loadkit.recording.timing import Timing
-from loadkit.target import Address, Target
+from loadkit.target import Account, Address, Target
 from loadkit.users.pacer import LoopAlarm, Pacer
 from loadkit.users.user import User, WorkerContext
 from loadkit.workload.workload import MixEntry
@@ -23,7 +23,7 @@ from tests.virtual_time import plan_of
 class Meeting:
     """A user, and what was recorded of it."""
 
-    def __init__(self, address: str, **how):
+    def __init__(self, address: str, account: Account | None = None, **how):
         self.clock = MonotonicClock()
         self.driver = WebSocketDriver(Target("t", "http://127.0.0.1:1", Address(address), **how))
         self.origin = self.clock.now()
@@ -32,12 +32,14 @@ class Meeting:
         self._context = WorkerContext(
             plan_of(timeout=5.0), self.clock, (self.driver,), self.recorder, self.pacer, "run-7"
         )
+        self.account = account
+        """That of its users."""
         self.users: list[User] = []
         self.user = self.add_user()
         self.report: Report | None = None
 
     def add_user(self) -> User:
-        user = User(len(self.users), MixEntry("m:f", 1.0), None, self._context)
+        user = User(len(self.users), MixEntry("m:f", 1.0), self.account, self._context)
         user.meter.start(self.clock.now(), float("inf"))
         self.users.append(user)
         return user

@@ -74,6 +74,10 @@ class Meter(Protocol):
     """The recorder of the pending operation."""
     is_slow: bool
     """Is the pending operation one of the slowest of its label and timing?"""
+    checks_messages: bool
+    """Does the journey look at each message whether it belongs to its tenant?"""
+    checks_rows: bool
+    """The same for the rows of queries."""
     exchange: Told | None
     """What the client can tell of the pending operation, if it becomes an example; None for nothing."""
 

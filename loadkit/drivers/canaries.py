@@ -26,9 +26,15 @@ class TenantSearch:
     """Matches wherever another canary may be; quick where all begin alike."""
     is_other: re.Pattern[bytes]
     """Any of the other canaries."""
+    is_suspect_text: re.Pattern[str]
+    """`is_suspect` for text, such as most messages are: encoding it would take longer than the search."""
 
-    def found(self, content: bytes) -> str:
+    def found(self, content: bytes | str) -> str:
         """The name of a tenant whose canary a text contains; "" if there is no such canary."""
+        if isinstance(content, str):
+            if self.is_suspect_text.search(content) is None:
+                return ""
+            content = content.encode()
         if self.is_suspect.search(content) is None:
             return ""
         hit = self.is_other.search(content)
@@ -64,7 +70,8 @@ class Canaries:
         if self._beginning and not any(canary.startswith(own) for canary in others):
             begin, end = own[: len(self._beginning)], own[len(self._beginning) :]
             suspect = re.compile(re.escape(begin) + b"(?!" + re.escape(end) + b")")
-        return TenantSearch(others, suspect, pattern)
+        # A canary is text in UTF-8, and so is its pattern.
+        return TenantSearch(others, suspect, pattern, re.compile(suspect.pattern.decode()))
 
 
 def _common_beginning(texts: list[bytes]) -> bytes:

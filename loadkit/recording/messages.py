@@ -26,6 +26,7 @@ __all__ = [
     "LATENCY",
     "LEAST_CONNECTIONS",
     "MESSAGES_RECEIVED",
+    "MESSAGES_SEARCHED",
     "MESSAGES_SENT",
     "MISSING",
     "NOT_RESUMED",
@@ -83,8 +84,10 @@ STATES_DUE = "shared states due"
 STATE_SEEN = "shared state: "
 """The start of the names that count users by the state that they saw in the end. The rest is what
 they share, a space, and the digest of its state."""
+MESSAGES_SEARCHED = "messages searched for other tenants' data"
+"""Received messages that the driver, or their journey, looked through for the data of others."""
 CHECKED = "users that check tenants"
-"""Users that look at each message whether it carries data of another tenant."""
+"""The count of runs before messages were counted: users that look at each of their messages."""
 FOREIGN = "messages of other tenants"
 DOUBLED = "messages doubled"
 OUT_OF_ORDER = "messages out of order"

@@ -28,6 +28,7 @@ from loadkit.recording.messages import (
     EARLY,
     LEAST_CONNECTIONS,
     MESSAGES_RECEIVED,
+    MESSAGES_SEARCHED,
     UNREADABLE,
     MessageLog,
     take,
@@ -147,6 +148,7 @@ class PopulationRecorder:
         "httpx_requests",
         "journeys",
         "messages_received",
+        "messages_searched",
         "name",
         "out_of_descriptors",
         "requests",
@@ -171,7 +173,7 @@ class PopulationRecorder:
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.searched = self.to_search = 0
         """Answers that were searched for data of other tenants, and those that had to be."""
-        self.bytes_received = self.messages_received = 0
+        self.bytes_received = self.messages_received = self.messages_searched = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
         self.drawn: defaultdict[str, list[float]] = defaultdict(list)
@@ -247,6 +249,7 @@ class PopulationRecorder:
             to_compare(OTHERS_DATA): self.to_search,
             BYTES_RECEIVED: self.bytes_received,
             MESSAGES_RECEIVED: self.messages_received,
+            MESSAGES_SEARCHED: self.messages_searched,
             **self.counts,
         }
         gauges = {HELD: float(self._least_held), IN_FLIGHT: float(self.in_flight), **self.gauges}
@@ -258,7 +261,7 @@ class PopulationRecorder:
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.searched = self.to_search = 0
-        self.bytes_received = self.messages_received = 0
+        self.bytes_received = self.messages_received = self.messages_searched = 0
         return {name: count for name, count in counts.items() if count}, gauges
 
 

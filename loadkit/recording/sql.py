@@ -13,6 +13,7 @@ __all__ = [
     "RETRIES",
     "ROWS_CHECKED",
     "ROWS_READ",
+    "ROWS_SEARCHED",
     "ROWS_WRITTEN",
     "WAITS",
 ]
@@ -27,8 +28,10 @@ CONNECTIONS_LOST = "database connections lost"
 RETRIES = "database retries"
 """Repeated attempts of queries. All attempts of a query are one operation."""
 ROWS_READ = "rows read"
+ROWS_SEARCHED = "rows checked for other tenants"
+"""Rows at which their journey looked whether they belong to another tenant."""
 ROWS_CHECKED = "users that check the tenants of rows"
-"""Users that look at each row whether it belongs to another tenant."""
+"""The count of runs before rows were counted: users that look at each of their rows."""
 FOREIGN_ROWS = "rows of other tenants"
 ROWS_WRITTEN = "rows written"
 """As the server reported them: inserted, updated, deleted or copied."""

@@ -49,6 +49,8 @@ class Meter:
         "_think",
         "_think_times",
         "began",
+        "checks_messages",
+        "checks_rows",
         "churn",
         "exchange",
         "free",
@@ -117,6 +119,8 @@ class Meter:
         """Is the pending operation one of the slowest of its label and timing?"""
         self.exchange: Told | None = None
         """What its client can tell of the pending operation; None if that is nothing."""
+        self.checks_messages = self.checks_rows = False
+        """Does the user's journey look at each message, or row, whether it belongs to its tenant?"""
         self.secrets: deque[str] | None = None
         """Secret values of the user's latest rows of test data, which no example shows."""
 

@@ -14,10 +14,10 @@ from loadkit.drivers.masking import Mask
 from loadkit.errors import ConfigurationError
 from loadkit.recording.deliveries import Deliveries
 from loadkit.recording.examples import Exchange
-from loadkit.recording.messages import CHECKED, FOREIGN, STATE_SEEN, STATES_DUE
+from loadkit.recording.messages import FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import Sample
-from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED
+from loadkit.recording.sql import FOREIGN_ROWS
 from loadkit.recording.timing import DELIVERY, MESSAGE, QUERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
@@ -246,8 +246,11 @@ class User:
         shows the first ones; of a row it shows the query that was executed last.
         """
         meter = self.meter
-        checked, foreign = (CHECKED, FOREIGN) if of == "messages" else (ROWS_CHECKED, FOREIGN_ROWS)
-        meter.count(checked)
+        foreign = FOREIGN if of == "messages" else FOREIGN_ROWS
+        if of == "messages":
+            meter.checks_messages = True
+        else:
+            meter.checks_rows = True
 
         def found(message: str | bytes = "") -> None:
             meter.count(foreign)

@@ -1,12 +1,11 @@
 """The journeys over WebSocket: live metrics, live dashboards, and dashboards that users share.
 
-`_stream_of` says once how the messages of this service are read.
+`reader` says once how the messages of this service are read.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -42,9 +41,7 @@ async def follow_dashboard(user: User) -> None:
 
 
 async def _follow(user: User, topic: str) -> None:
-    read = reader(user, f"/api/v1/stream {topic}")
-    if topic == "dashboard":
-        read = _noting(user, read)
+    read = _noting(user) if topic == "dashboard" else reader
 
     async def begin(earlier: Subscription | None) -> tuple[WebSocket, Subscription]:
         path = f"/api/v1/stream?topics={topic}"
@@ -59,11 +56,11 @@ async def _follow(user: User, topic: str) -> None:
     await user.ws.stay(begin)
 
 
-def _noting(user: User, read: Reader) -> Reader:
+def _noting(user: User) -> Reader:
     """A reader that also notes which writes reach the dashboard: see `ingest`."""
 
-    def noted(message: str | bytes) -> tuple[str | int, int, float] | None:
-        stamp = read(message)
+    def noted(message: str | bytes) -> tuple[str, int, float] | None:
+        stamp = reader(message)
         if stamp is not None:
             ids = orjson.loads(message)["payload"].get("ids")
             if ids:
@@ -119,13 +116,12 @@ async def edit(user: User, members: str = "5") -> None:
     """Edit a dashboard with others: see their edits at once, and the same dashboard in the end."""
     dashboard = user.number // int(members)
     document: dict[str, tuple[int, Any]] = {}
-    read = reader(user, f"/api/v1/collab {dashboard}")
     tell = user.state.get("tell")
     if tell is None and user.meter.is_recorded:
         tell = user.state["tell"] = user.shares_state(f"dashboard {dashboard}")
 
-    def apply(message: str | bytes) -> tuple[str | int, int, float] | None:
-        stamp = read(message)
+    def apply(message: str | bytes) -> tuple[str, int, float] | None:
+        stamp = reader(message)
         if stamp is not None:
             change = orjson.loads(message)["payload"]
             if stamp[1] > document.get(change["key"], (0, None))[0]:
@@ -179,23 +175,9 @@ async def connect(user: User, path: str, label: str) -> WebSocket:
     return await user.ws.connect(path, label=label)
 
 
-def reader(user: User, what: str) -> Reader:
-    """What reads the messages of one user: see `_stream_of`. It also looks whose they are."""
-    found: Reader | None = user.state.get(what)
-    if found is None:
-        mark = f'"tenant_key":"{user.state.get("tenant_key", "")}"'
-        foreign = user.checks_tenants()
-        found = user.state[what] = lambda message: _stream_of(message, mark, foreign)
-    return found
-
-
-def _stream_of(
-    message: str | bytes, mark: str, foreign: Callable[..., None]
-) -> tuple[str, int, float] | None:
+def reader(message: str | bytes) -> tuple[str, int, float] | None:
     """The stream of a message, its number in it and its creation time in Unix seconds."""
     event = orjson.loads(message)
     if "sequence" not in event:
         return None
-    if mark not in message:
-        foreign(message)
     return event["stream"], event["sequence"], event["created"]

@@ -11,7 +11,7 @@ from loadkit.journey import User, journey
 from steps.journeys.auth import log_in
 from steps.journeys.choices import METRICS
 from steps.journeys.database import tenant_of
-from steps.journeys.live import connect, reader
+from steps.journeys.live import connect
 
 __all__ = ["complete"]
 
@@ -33,7 +33,7 @@ async def complete(user: User) -> None:
         with workflow.step("post an event"):
             event = await _post_event(user)
         with workflow.step(f"see the event within {_PATIENCE:g} s"):
-            await _until(user, live, lambda message: event in message.get("payload", {}).get("ids", ()))
+            await _until(live, lambda message: event in message.get("payload", {}).get("ids", ()))
         await user.think()
         with workflow.step("find the event in the database"):
             await tenant_of(user)
@@ -74,14 +74,13 @@ async def _edit(user: User) -> None:
         await shared.receive()  # the dashboard as it is; later edits come one by one
         value = user.random.randrange(1_000_000)
         await shared.send({"key": f"cell-{user.number}", "value": value}, label="WS /api/v1/collab edit")
-        await _until(user, shared, lambda message: message.get("payload", {}).get("value") == value)
+        await _until(shared, lambda message: message.get("payload", {}).get("value") == value)
 
 
-async def _until(user: User, ws: WebSocket, is_it: Any) -> None:
-    """Receive messages until the right one comes, and look whose they are."""
-    look, deadline = reader(user, "workflow"), time.monotonic() + _PATIENCE
+async def _until(ws: WebSocket, is_it: Any) -> None:
+    """Receive messages until the right one comes."""
+    deadline = time.monotonic() + _PATIENCE
     while True:
         message = await ws.receive(max(0.001, deadline - time.monotonic()))
-        look(message)
         if is_it(orjson.loads(message)):
             return

@@ -21,7 +21,15 @@ from loadkit.drivers.postgres.pool import Pool
 from loadkit.drivers.postgres.session import Session, commit, written_by
 from loadkit.queries import Query
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.sql import ACQUISITIONS, CONNECTIONS_LOST, RETRIES, ROWS_READ, ROWS_WRITTEN, WAITS
+from loadkit.recording.sql import (
+    ACQUISITIONS,
+    CONNECTIONS_LOST,
+    RETRIES,
+    ROWS_READ,
+    ROWS_SEARCHED,
+    ROWS_WRITTEN,
+    WAITS,
+)
 from loadkit.recording.timing import ACQUIRE, QUERY
 
 __all__ = ["Backend", "DbClient", "QueryFailed"]
@@ -285,7 +293,7 @@ class DbClient:
         result = await self._perform(label or query.name, execute, record, query, arguments, batch)
         if result.__class__ is list and record and self._meter.is_recorded:
             self._last.rows = len(result)  # type: ignore[arg-type]  # it is a list
-            self._meter.recorder.counts[ROWS_READ] += self._last.rows
+            self._count_rows(self._last.rows)
         return result
 
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:
@@ -326,8 +334,14 @@ class DbClient:
             meter.exchange = self._last.told
         if is_recorded:
             self._last.rows = len(rows)
-            meter.recorder.counts[ROWS_READ] += self._last.rows
+            self._count_rows(self._last.rows)
         return rows
+
+    def _count_rows(self, rows: int) -> None:
+        counts = self._meter.recorder.counts
+        counts[ROWS_READ] += rows
+        if self._meter.checks_rows:
+            counts[ROWS_SEARCHED] += rows
 
     def _known(self, query: Query | str, label: str) -> Query:
         """A query by its name, or one of SQL that has a label."""

@@ -129,7 +129,9 @@ class WebSocketClient:
         )
         telling = self._backend.telling
         origin = Origin(trace=(trace or sent["traceparent"])[3:35])
-        record = ConnectionRecord(meter, label, telling, origin)
+        record = ConnectionRecord(
+            meter, label, telling, origin, self._backend.canaries.search_for(meter.tenant)
+        )
         with await meter.begin(label, CONNECT) as operation:
             deadline = meter.now() + (meter.timeout if timeout is None else timeout)
             try:

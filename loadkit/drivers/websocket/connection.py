@@ -141,6 +141,7 @@ class Connection(asyncio.Protocol):
             subscription.shift = monotonic() - time() - self._shared.clock_offset
             subscription.take(message, len(message.encode() if isinstance(message, str) else message))
         self._now = now
+        subscription.search_from_now()
         self._reader.take = subscription.take
         self._resume_reading()
 
@@ -307,6 +308,8 @@ class Connection(asyncio.Protocol):
             population = record.population
             population.bytes_received += len(data)
             population.messages_received += messages
+            if record.search is not None or record.meter.checks_messages:
+                population.messages_searched += messages
         if reader.has_acted:
             reader.has_acted = False
             if reader.core is not None:
@@ -353,6 +356,8 @@ class Connection(asyncio.Protocol):
             self._enqueue(message, size)
 
     def _enqueue(self, message: str | bytes, _size: int) -> None:
+        if self._subscription is None:  # else it has looked
+            self._record.look_for_others(message, self._now)
         answer = self._answer
         if answer is not None and message is answer.message:
             return  # the journey gets it already

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 from loadkit.drivers.base import Meter, TransportError
+from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.masking import Mask
 from loadkit.drivers.network import kind_of, reachable_address
 from loadkit.drivers.tls import context_of
@@ -57,6 +58,7 @@ class WebSocketDriver:
         self._shared: Shared | None = None
         """What its connections share; None before the first one."""
         self.heads = StreamHeads()
+        self.canaries = Canaries(target.accounts)
         self.mask = Mask.of(target)
         self.telling = Telling(self.mask, target.instance_header)
 

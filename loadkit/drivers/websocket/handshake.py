@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from loadkit.drivers.base import TransportError
+from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.masking import READ
 from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.connection import Connection, Shared
@@ -73,6 +74,7 @@ class Handshake:
 class Backend(Protocol):
     """Opens connections: the driver."""
 
+    canaries: Canaries
     heads: StreamHeads
     telling: Telling
 

@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 
 from loadkit.drivers.base import Meter
-from loadkit.drivers.websocket.exchanges import Origin, Telling, ended
+from loadkit.drivers.canaries import TenantSearch
+from loadkit.drivers.websocket.exchanges import Origin, Telling, ended, received
 from loadkit.recording.examples import Told
 from loadkit.recording.messages import (
     BYTES_SENT,
     CONNECTIONS,
     DISCONNECTED,
+    FOREIGN,
     LEAST_CONNECTIONS,
     MESSAGES_SENT,
     OPENED,
     UNANSWERED_CLOSES,
 )
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.timing import LIFETIME, PING, Timing
+from loadkit.recording.timing import LIFETIME, MESSAGE, PING, Timing
 
 __all__ = ["ConnectionRecord", "Ending"]
 
@@ -36,14 +38,18 @@ class Ending:
 class ConnectionRecord:
     """Counts one connection for its user's population."""
 
-    __slots__ = ("_meter", "_opened_at", "is_recorded", "label", "origin", "population", "telling")
+    __slots__ = ("_opened_at", "is_recorded", "label", "meter", "origin", "population", "search", "telling")
 
-    def __init__(self, meter: Meter, label: str, telling: Telling, origin: Origin) -> None:
+    def __init__(
+        self, meter: Meter, label: str, telling: Telling, origin: Origin, search: TenantSearch | None = None
+    ) -> None:
         self.label = label
+        self.search = search
+        """Looks for the data of other tenants in each message; None where no other tenant has a canary."""
         self.telling = telling
         self.origin = origin
         """The instance in it is known after the handshake."""
-        self._meter = meter
+        self.meter = meter
         self.is_recorded = False
         """Was its user recorded at some time? A later pause of the record concerns operations only."""
         self.population = meter.recorder
@@ -52,7 +58,7 @@ class ConnectionRecord:
 
     def begins(self) -> bool:
         """Has its user begun to be recorded by now?"""
-        self.is_recorded = self.is_recorded or self._meter.is_recorded
+        self.is_recorded = self.is_recorded or self.meter.is_recorded
         return self.is_recorded
 
     def count(self, name: str, number: int = 1) -> None:
@@ -76,6 +82,15 @@ class ConnectionRecord:
             told = ended, self.telling, self.origin, ending.kind, ending.code, ending.reason, seconds
             self.exemplify(ending.kind, ending.at, LIFETIME, told)
 
+    def look_for_others(self, message: str | bytes, at: float) -> None:
+        """Search a message that arrived at a moment for the data of other tenants, and count a hit."""
+        tenant = self.search.found(message) if self.search is not None else ""
+        if tenant:
+            self.count(FOREIGN)
+            self.exemplify(
+                f"{FOREIGN} ({tenant})", at, MESSAGE, (received, self.telling, self.origin, message)
+            )
+
     def exemplify(self, kind: str, at: float, timing: Timing, told: Told) -> None:
         """Keep an event of the connection that counts as a fault as an example of its kind.
 
@@ -87,7 +102,7 @@ class ConnectionRecord:
 
         """
         if self.begins():
-            meter = self._meter
+            meter = self.meter
             sample = Sample(self.label, kind, at, at, at, 0, meter.tenant, meter.region)
             meter.exemplify(sample, timing, told)
 
@@ -109,12 +124,12 @@ class ConnectionRecord:
         self.count(BYTES_SENT, size)
 
     def _hold(self, change: int) -> None:
-        gauges = self._meter.recorder.gauges
+        gauges = self.meter.recorder.gauges
         gauges[CONNECTIONS] = held = gauges.get(CONNECTIONS, 0.0) + change
         gauges[LEAST_CONNECTIONS] = min(gauges.get(LEAST_CONNECTIONS, 0.0), held)
 
     def _sample(self, timing: Timing, outcome: str, start: float, end: float) -> None:
         if self.begins():
-            meter = self._meter
+            meter = self.meter
             sample = Sample(self.label, outcome, start, start, end, 0, meter.tenant, meter.region)
             meter.recorder.timing(timing).samples.append(sample)

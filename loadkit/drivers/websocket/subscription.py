@@ -52,6 +52,7 @@ class Subscription:
         "_pass_on",
         "_read",
         "_slow_from",
+        "_suspects",
         "_tail",
         "doubled",
         "filled",
@@ -119,7 +120,9 @@ class Subscription:
         if left_out:
             self._count(Irregularity(missing=left_out))
         self.record: ConnectionRecord | None = None
-        """That of its connection, which sets it."""
+        """That of its connection."""
+        self._suspects: Callable[[str], object] | None = None
+        """Gives something for text that may carry another tenant's canary; None where nobody searches."""
         self._slow_from = 0.0
         """Seconds above which a message may be among the slowest of the label; they lag behind."""
         self.now = self.shift = 0.0
@@ -166,12 +169,20 @@ class Subscription:
             self._tail = self._heads.unseen(self._meter.tenant, self._following, at)
             self._heads.forget(self._following)
 
+    def search_from_now(self) -> None:
+        """Search the messages for the data of other tenants; the connection has done so until now."""
+        search = None if self.record is None else self.record.search
+        self._suspects = None if search is None else search.is_suspect_text.search
+
     def pass_on_to(self, take: Callable[[str | bytes, int], None]) -> None:
         """Set what takes messages that belong to no stream, and their size in bytes."""
         self._pass_on = take
 
     def take(self, message: str | bytes, size: int) -> None:
         """Measure a message of `size` bytes."""
+        suspects = self._suspects
+        if suspects is not None and (message.__class__ is not str or suspects(message)) and self.record:
+            self.record.look_for_others(message, self.now)
         try:
             stamp = self._read(message)
         except ValueError:
