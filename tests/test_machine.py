@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadkit.observers import machine
+from loadkit.observers import machine, proc
 from loadkit.observers.machine import Ledger, Process, Snapshot, Use
 from loadkit.observers.observation import Observation
 from loadkit.observers.proc import MachineWatcher, command_name, parts_behind, read_machine
@@ -209,6 +210,103 @@ def test_what_listens_behind_the_targets_address_is_the_environment() -> None:
         address = f"http://127.0.0.1:{server.server_port}"
     assert parts_behind(address) == set()
     assert parts_behind("http://192.0.2.1") is None
+
+
+class FakeMachine:
+    """A /proc of its own, and a service on it that consists of some of its processes."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.parts: set[int] = set()
+        self.looked_up: list[int] = []
+        """The numbers of the snapshots at which the service's processes were looked up."""
+        self.snapshots = 0
+        (root / "stat").write_text("cpu 0 0 0 0 0 0 0 0\n")
+        self.begin(INIT)
+        read = proc.read_machine
+        monkeypatch.setattr(proc, "read_machine", lambda: read(root))
+        monkeypatch.setattr(proc, "parts_behind", self._parts_behind)
+        self._watcher = MachineWatcher(Target("here", "http://127.0.0.1:1"))
+
+    def _parts_behind(self, _base: str) -> set[int]:
+        self.looked_up.append(self.snapshots)
+        return set(self.parts)
+
+    def begin(self, pid: int, born: int = 1) -> None:
+        (self.root / str(pid)).mkdir(exist_ok=True)
+        # Fields 3 to 22 of proc_pid_stat(5); the last one is when it was born.
+        fields = ["S", "1", *["0"] * 17, str(born)]
+        (self.root / str(pid) / "stat").write_text(f"{pid} (p) {' '.join(fields)}\n")
+        (self.root / str(pid) / "statm").write_text("9 5 1 0 0 0 0\n")
+
+    def end(self, pid: int) -> None:
+        shutil.rmtree(self.root / str(pid))
+
+    def watch(self, snapshots: int) -> list[int]:
+        """Watch for so many more snapshots; the numbers of those with a look-up."""
+        self.looked_up.clear()
+        for _ in range(snapshots):
+            self._watcher._take_snapshot()
+            self.snapshots += 1
+        return list(self.looked_up)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """A machine with a service of two processes."""
+    made = FakeMachine(tmp_path, monkeypatch)
+    made.parts = {SERVICE, 21}
+    for pid in (ENGINE, *made.parts):
+        made.begin(pid)
+    return made
+
+
+def test_the_parts_of_a_service_are_looked_up_ever_less_often_while_they_are_the_same(fake) -> None:
+    assert fake.watch(400) == [0, 10, 30, 70, 150, 230, 310, 390]
+
+
+def test_a_part_that_is_gone_is_looked_up_at_once_and_soon_again(fake) -> None:
+    fake.watch(100)
+    fake.end(21)
+    fake.parts = {SERVICE}
+    assert fake.watch(60) == [100, 110, 130]
+
+
+def test_a_part_whose_pid_belongs_to_another_process_is_gone(fake) -> None:
+    fake.watch(100)
+    fake.begin(21, born=7)
+    assert fake.watch(1) == [100]
+
+
+def test_a_new_part_makes_look_ups_frequent_again(fake) -> None:
+    fake.watch(100)
+    fake.begin(22)
+    fake.parts.add(22)
+    assert fake.watch(100) == [150, 160, 180]
+
+
+def test_another_process_that_ends_causes_no_look_up(fake) -> None:
+    fake.watch(100)
+    fake.end(ENGINE)
+    assert fake.watch(50) == []
+
+
+def test_parts_that_come_and_go_all_the_time_are_not_looked_up_all_the_time(fake) -> None:
+    looked_up = []
+    for second in range(100):
+        pid = 1000 + second
+        fake.begin(pid)
+        fake.parts = {SERVICE, pid}
+        looked_up += fake.watch(1)
+        fake.end(pid)
+    assert len(looked_up) <= 11
+
+
+def test_a_service_of_which_no_part_is_known_is_looked_for_at_the_first_interval(fake) -> None:
+    fake.parts = set()
+    assert fake.watch(35) == [0, 10, 20, 30]
+    fake.parts = {SERVICE}
+    assert fake.watch(10) == [40]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ class Meter(Protocol):
     """How often per second the user drops its connection, by plan; a rate."""
     until: float
     """No operation starts at or after this moment."""
+    longest_hold: float
+    """Seconds. A user who would hold a connection for longer leaves soon, because this is a trial."""
     has_thought: bool
     has_failed: bool
     """Did an operation fail since the journey began? It is set for unrecorded operations, too."""

@@ -1,6 +1,7 @@
 """Tries each journey of a plan once before the load, to find mistakes in it and refused accounts."""
 
 import asyncio
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of
 from loadkit.users.journey import Arrive, Journey, fetch
 from loadkit.users.lifecycle import Lifecycle
+from loadkit.users.meter import UserFinished
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
 from loadkit.users.user import User, WorkerContext
 from loadkit.workload.plan import Plan
@@ -55,7 +57,8 @@ def try_journeys(plan: Plan, shard: Shard) -> Tried:
     """Let one user follow each journey of a plan once, as it would in the run, without pauses.
 
     Nothing is recorded. Failures of the service are ignored, because the run will show them. A
-    trial takes at most ten seconds; a longer journey is stopped.
+    trial takes at most ten seconds; a longer journey is stopped. A journey that would hold a
+    connection for longer ends after a second, or with the first message of its subscription.
 
     Args:
         plan: the plan of the run.
@@ -158,7 +161,9 @@ async def _follow(life: Lifecycle, journey: Journey, arrive: Arrive | None, targ
         raise ConfigurationError(_unreadable(error, target))
     if error is None:
         user.meter.start(user.meter.now(), math.inf)
-        await life.follow(journey, is_once=True)
+        user.meter.longest_hold = _JOURNEY_SECONDS  # a longer hold would only be stopped
+        with contextlib.suppress(UserFinished):
+            await life.follow(journey, is_once=True)
 
 
 def _unreadable(error: BodyError, target: Target) -> str:

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,9 @@ _INTERVAL = 1.0
 """Seconds between snapshots."""
 _SHARE = 0.01
 """The largest share of a processor that watching may take; with many processes, it is less often."""
-_LOOK_AGAIN = 10
-"""Snapshots until the processes behind the target's address are looked up again."""
+_FIRST_LOOK, _LONGEST_LOOK = 10, 80
+"""Snapshots between two look-ups of the processes behind the target's address, at first and at most. A
+look-up that finds the same processes doubles them, because it reads the open files of all processes."""
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _KERNEL_THREAD = 0x00200000
@@ -149,8 +150,8 @@ class MachineWatcher:
         roots = dict.fromkeys(target.processes, Use.ENVIRONMENT)
         self._ledger = Ledger({**roots, os.getpid(): Use.GENERATOR}, self._name)
         self._names: dict[tuple[int, int], str] = {}
-        self._may_be_here = not target.processes
-        """Is it to be looked up which processes of this machine are the environment's?"""
+        self._looks = None if target.processes else _Looks()
+        """When to look up which processes of this machine are the environment's; None for never."""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -171,31 +172,72 @@ class MachineWatcher:
     def _watch(self) -> None:
         # Without /proc there are no figures, and verdicts are as they would be without them.
         with suppress(OSError, ValueError):
-            number = 0
             while True:
                 begun = time.thread_time()
-                if self._may_be_here and number % _LOOK_AGAIN == 0:
-                    self._look_up_parts()
-                self._ledger.add(read_machine())
-                number += 1
+                self._take_snapshot()
                 if self._is_over.is_set():
                     return
                 self._is_over.wait(max(_INTERVAL, (time.thread_time() - begun) / _SHARE))
+
+    def _take_snapshot(self) -> None:
+        snapshot = read_machine()
+        if self._looks is not None and self._looks.is_due(snapshot.processes):
+            self._look_up_parts(self._looks, snapshot.processes)
+        self._ledger.add(snapshot)
 
     def _name(self, process: Process) -> str:
         if process.key not in self._names:
             self._names[process.key] = command_name(process.pid, process.name)
         return self._names[process.key]
 
-    def _look_up_parts(self) -> None:
+    def _look_up_parts(self, looks: "_Looks", present: Mapping[int, Process]) -> None:
         """Find the processes behind the target's address, if it is on this machine."""
         parts = parts_behind(self._target.base)
         if parts is None:
-            self._may_be_here = False
+            self._looks = None
             return
+        looks.found(parts, present)
         self._ledger.problem = "" if parts else _UNKNOWN
         for pid in parts:
             self._ledger.roots.setdefault(pid, Use.ENVIRONMENT)
+
+
+class _Looks:
+    """When the environment's processes are looked up: ever less often, while they are the same."""
+
+    __slots__ = ("_every", "_known", "_left", "_until_gone_counts")
+
+    def __init__(self) -> None:
+        self._every = _FIRST_LOOK
+        self._left = 0
+        """Snapshots until the next look-up."""
+        self._until_gone_counts = 0
+        """Snapshots until a process that is gone may cause a look-up again."""
+        self._known: dict[int, int] = {}
+        """The processes that the last look-up found: when each was born, by pid."""
+
+    def is_due(self, present: Mapping[int, Process]) -> bool:
+        """Are they to be looked up now? It is asked once for each snapshot, with its processes.
+
+        They are at once if a known process is gone, even if another process has its pid. In a
+        container processes may come and go all the time, so that causes no look-up more often than
+        the first interval.
+        """
+        self._left -= 1
+        self._until_gone_counts -= 1
+        is_gone = self._until_gone_counts < 0 and any(
+            pid not in present or present[pid].born != born for pid, born in self._known.items()
+        )
+        if is_gone:
+            self._until_gone_counts = _FIRST_LOOK - 1
+        return is_gone or self._left < 0
+
+    def found(self, parts: set[int], present: Mapping[int, Process]) -> None:
+        """Note what a look-up has found, beside the processes of the snapshot."""
+        known = {pid: present[pid].born for pid in parts if pid in present}
+        is_same = bool(known) and known == self._known
+        self._every = min(2 * self._every, _LONGEST_LOOK) if is_same else _FIRST_LOOK
+        self._known, self._left = known, self._every - 1
 
 
 def parts_behind(base: str) -> set[int] | None:

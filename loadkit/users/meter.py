@@ -61,6 +61,7 @@ class Meter:
         "is_open",
         "is_recorded",
         "is_slow",
+        "longest_hold",
         "now",
         "pending",
         "pending_record",
@@ -112,6 +113,8 @@ class Meter:
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
         self.until = float("inf")
+        self.longest_hold = float("inf")
+        """Seconds. A user who would hold a connection for longer leaves soon; only in the trial."""
         self.pending: Sample | None = None
         self.pending_record = self.requests
         """The recorder of the pending operation."""

@@ -134,6 +134,11 @@ class Subscription:
         """By stream: the highest number received. A client that returns resumes after it."""
         return {stream: number - 1 for stream, number in self._following.items()}
 
+    @property
+    def has_begun(self) -> bool:
+        """Has a message arrived that its reader read, or could not read?"""
+        return self.received + self.unreadable > 0
+
     def settle(self, *, is_over: bool) -> None:
         """Count once what it did not receive before its end, unless a later one continues it.
 

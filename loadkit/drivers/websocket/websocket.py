@@ -22,6 +22,8 @@ __all__ = ["WebSocket"]
 
 _NORMAL = (1000, 1001)
 """Close codes after which an iteration over the messages ends like a list."""
+_BRIEF = 1.0
+"""Seconds that a connection is held in a trial, which need not wait until the trial is stopped."""
 
 
 class WebSocket:
@@ -31,7 +33,16 @@ class WebSocket:
     `subscribe` measures them without waking the journey. `hold` waits meanwhile.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_heads", "_meter", "_subscriptions", "label")
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_heads",
+        "_is_begun",
+        "_meter",
+        "_subscription",
+        "_subscriptions",
+        "label",
+    )
 
     def __init__(
         self,
@@ -47,6 +58,9 @@ class WebSocket:
         """The label that counts it."""
         self._heads = heads
         self._subscriptions = subscriptions
+        self._subscription: Subscription | None = None
+        self._is_begun = False
+        """Has the journey received a message?"""
 
     @property
     def subprotocol(self) -> str:
@@ -94,6 +108,7 @@ class WebSocket:
                 earlier.settle(is_over=False)
         self._subscriptions[:] = [each for each in self._subscriptions if not each.is_ended]
         self._subscriptions.append(subscription)
+        self._subscription = subscription
         self._connection.subscribe(subscription)
         return subscription
 
@@ -236,6 +251,8 @@ class WebSocket:
         connection.discards = True
         connection.drop_queue()
         try:
+            if seconds > meter.longest_hold:
+                await self._try_to_hold()
             deadline = min(until, meter.until)
             while (event := connection.next_event(deadline)) is not None:
                 await event
@@ -245,6 +262,24 @@ class WebSocket:
             raise self._closed(connection.ending)
         meter.intended = meter.free = max(meter.intended, until)
         self._leave_if_over()
+
+    async def _try_to_hold(self) -> None:
+        """Hold the connection for a second, and until a message has shown its subscription to be one.
+
+        Raises:
+            UserFinished: it is still open then.
+
+        """
+        meter, connection = self._meter, self._connection
+        awaits_first = True
+        while awaits_first and connection.ending is None:
+            deadline = meter.now() + _BRIEF
+            while (event := connection.next_event(deadline)) is not None:
+                await event
+            subscription = self._subscription
+            awaits_first = subscription is not None and not (self._is_begun or subscription.has_begun)
+        if connection.ending is None:
+            meter.leave()
 
     def drop(self) -> None:
         """Close the socket without a close frame, as a client does that loses its network."""
@@ -287,6 +322,7 @@ class WebSocket:
             await event
         if connection.queue:
             message, at = connection.pop()
+            self._is_begun = True
             # The user was free to go on when the bytes arrived.
             meter.intended = max(meter.intended, at)
             meter.free = max(meter.free, at)
