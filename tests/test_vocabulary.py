@@ -493,10 +493,10 @@ def test_messages_that_are_delivered_are_published_by_a_population_of_the_right_
     connections, publications = reading.plan.populations
     assert (connections.name, connections.workload.peak) == ("connections", 1000)
     assert connections.workload.churn == pytest.approx(0.1 / 60)
-    # A publication reaches each of the connections once on the local environment.
-    assert publications.workload.peak == pytest.approx(11)
+    # A publication reaches half of the connections on the local environment.
+    assert publications.workload.peak == pytest.approx(22)
     assert not publications.workload.is_poisson
-    assert publications.in_words == "11 publications per second, 11,000 messages delivered per second"
+    assert publications.in_words == "22 publications per second, 11,000 messages delivered per second"
 
 
 def test_shared_dashboards_have_so_many_users_who_know_how_many_share_one(registry) -> None:
