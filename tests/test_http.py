@@ -13,8 +13,9 @@ import pytest
 import uvloop
 
 from loadkit.drivers.base import TransportError
-from loadkit.drivers.http import driver as http
-from loadkit.drivers.http.driver import HttpDriver, _Connection
+from loadkit.drivers.http import connection as http
+from loadkit.drivers.http.connection import Connection
+from loadkit.drivers.http.driver import HttpDriver
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.outbox import Outbox
 from loadkit.drivers.http.response import Head
@@ -118,7 +119,7 @@ def received(pieces, method="GET", ends=False, heads=None):
     """The answer that a connection makes of bytes which arrive in these pieces."""
 
     async def main():
-        connection = _Connection(asyncio.get_running_loop(), Outbox(), {} if heads is None else heads)
+        connection = Connection(asyncio.get_running_loop(), Outbox(), {} if heads is None else heads)
         connection.connection_made(SilentTransport())
         waiting = connection.send(b"", method, monotonic() + 5)
         for piece in pieces:
@@ -173,7 +174,7 @@ def test_no_answer_is_another_for_those_that_came_before_it_on_its_connection():
     order = [pair for first in raws for second in raws for pair in (first, second)]
 
     async def main():
-        connection = _Connection(asyncio.get_running_loop(), Outbox(), {})
+        connection = Connection(asyncio.get_running_loop(), Outbox(), {})
         connection.connection_made(SilentTransport())
         for raw, content, method in order:
             # The place before the body's end too: the head is that of the answer before, the rest is still to come.
@@ -195,7 +196,7 @@ def test_an_answer_to_head_is_not_cut_short_nor_waited_for_after_a_get_of_the_sa
     head, length = OK.removesuffix(b"hi"), len(OK)
 
     async def main():
-        connection = _Connection(asyncio.get_running_loop(), Outbox(), {})
+        connection = Connection(asyncio.get_running_loop(), Outbox(), {})
         connection.connection_made(SilentTransport())
         for method, raw in [
             ("GET", OK),
@@ -240,7 +241,7 @@ def test_what_an_answer_is_followed_by_costs_the_connection_whether_its_head_was
         transport = SilentTransport()
 
         async def main(heads=heads, transport=transport):
-            connection = _Connection(asyncio.get_running_loop(), Outbox(), heads)
+            connection = Connection(asyncio.get_running_loop(), Outbox(), heads)
             connection.connection_made(transport)
             connection.send(b"", "GET", monotonic() + 5)
             connection.data_received(OK + OK)
@@ -542,7 +543,7 @@ def test_every_byte_gives_a_silent_service_its_time_again(monkeypatch):
 
     async def main():
         nonlocal moment
-        connection = _Connection(asyncio.get_running_loop(), Outbox(), {}, patience=1.0)
+        connection = Connection(asyncio.get_running_loop(), Outbox(), {}, patience=1.0)
         connection.connection_made(Mock())
         answer = connection.send(b"", "GET", deadline=200.0)
         for byte in (b"H", b"T", b"T"):
@@ -759,7 +760,7 @@ def test_what_was_asked_of_a_connection_that_was_closed_before_it_left_is_not_se
     async def main():
         transport = Mock()
         outbox = Outbox()
-        open_one, closed_one = (_Connection(asyncio.get_running_loop(), outbox, {}) for _ in range(2))
+        open_one, closed_one = (Connection(asyncio.get_running_loop(), outbox, {}) for _ in range(2))
         for connection, message in ((open_one, b"one"), (closed_one, b"two")):
             connection.connection_made(transport)
             connection.send(message, "GET", monotonic() + 5)

@@ -16,8 +16,9 @@ async def read(user: User) -> None:
 
 @journey("fetch")
 async def fetch(user: User, path: str) -> None:
-    """One request for a path."""
-    await user.get(path)
+    """One request for a path, whose rows are read."""
+    answer = await user.get(path, label="GET /file")
+    user.check(answer.json()["rows"][0]["id"] == 0, "begins with row 0")
 
 
 @journey("follow", uses=("ws",))
