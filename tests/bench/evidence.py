@@ -104,7 +104,9 @@ class Cost:
             low, middle, high = (1 / (1 + each) - 1 for each in (high, middle, low))
         least, most = (-high, -low) if is_rate else (low, high)
         answer = "within it" if most <= aim else "above it" if least > aim else "undecided"
-        return f"{middle:+.1%} ({low:+.1%} to {high:+.1%}), aim {aim:.0%}: {answer}"
+        return (
+            f"{100 * middle:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), aim {100 * aim:.0f} %: {answer}"
+        )
 
 
 def order(groups: int, seed: int) -> list[bool]:
@@ -307,12 +309,12 @@ def lines(part: Part, size: int, blocks: Sequence[Block]) -> Iterator[str]:
     what = "requests per CPU-second" if part.is_rate else "CPU time"
     rate = sum(block.requests for block in blocks) / sum(block.cpu for block in blocks)
     yield (
-        f"{part.name}, answers of {size} B: {what} {cpu.words(part.aim, is_rate=part.is_rate)} "
-        f"[{len(blocks)} blocks, {rate:,.0f} requests per CPU-second]"
+        f"{part.name}: {what} {cpu.words(part.aim, is_rate=part.is_rate)} "
+        f"[answers of {size} B, {len(blocks)} blocks, {rate:,.0f} requests per CPU-second]"
     )
     if all(block.instructions for block in blocks):
         counted = cost_of(blocks, lambda block: block.instructions)
-        yield f"{part.name}, answers of {size} B: instructions {counted.words(part.aim, is_rate=False)}"
+        yield f"{part.name}: instructions {counted.words(part.aim, is_rate=False)} [answers of {size} B]"
 
 
 def main(show: Callable[[str], None] = print) -> None:
