@@ -74,6 +74,11 @@ class Distribution:
         return float(np.abs(self.shares - self.expected).max())
 
     @property
+    def allowed(self) -> float:
+        """The distance that chance exceeds once in a thousand times (Dvoretzky, Kiefer, Wolfowitz; Massart)."""
+        return math.sqrt(math.log(2 / _BY_CHANCE) / (2 * self.number))
+
+    @property
     def differs(self) -> bool:
         """Was something else drawn than was asked for?"""
         return self.chance < _BY_CHANCE

@@ -53,6 +53,7 @@ def json_of(run: Run) -> list[dict[str, object]]:
             "drawn": each.drawn,
             "draws": each.number,
             "distance": each.distance,
+            "allowed": each.allowed,
             "chance": each.chance,
             "differs": each.differs,
         }
