@@ -55,21 +55,6 @@ def test_inserts_and_analysts_are_two_populations_that_share_their_time() -> Non
     assert plan.population("analysts").workload.mix[0].journey == "steps.journeys.database:query"
 
 
-@pytest.mark.parametrize(
-    ("statements", "is_on_records"),
-    [
-        ([("insert", 1100, 1)], True),
-        ([("load", Model.CLOSED, 200), ("insert", 110, 50)], True),
-        ([("analyse", 50, 1e5)], True),
-        ([("load", Model.CLOSED, 1000)], False),
-    ],
-)
-def test_inserts_and_analysts_are_loads_on_records_and_users_of_the_api_are_not(
-    statements, is_on_records
-) -> None:
-    assert plan_from(*statements).is_on_records is is_on_records
-
-
 def test_a_number_of_records_is_read_in_words_and_digits() -> None:
     read = [
         grammar.read("records", text)

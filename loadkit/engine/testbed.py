@@ -80,7 +80,7 @@ class Testbed:
         observer, database = observer_of(up.observer, queries), database_observer(up)
         run_id = engine.new_id()
         with lock.hold(up.target, title):
-            clean = self._clean(plan, up)
+            clean = self._clean(up)
             up = self._up()  # with the numbers of the rows that are left
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
             checks = (*checks, *clean, *self._carried(plan, up))
@@ -124,8 +124,8 @@ class Testbed:
                 small_load.keep(found, plan, up.target, parts)
         return found
 
-    def _clean(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
-        """Remove the rows of earlier runs before a load on records: no verdict may depend on them.
+    def _clean(self, up: ResolvedEnvironment) -> tuple[Check, ...]:
+        """Remove the rows of earlier runs before a load: no verdict may depend on them.
 
         The writes of each run were compared with the stored rows directly after it.
 
@@ -134,7 +134,7 @@ class Testbed:
 
         """
         database, control = self._environment.settings.database, self._environment.control
-        if database is None or not database.clean or control is None or not plan.is_on_records:
+        if database is None or not database.clean or control is None:
             return ()
         self._tell(f"{_CLEANING} …")
         try:

@@ -223,7 +223,7 @@ class Database:
     clean: Annotated[tuple[str, ...], Stated('["clean", "--all"]', what="a verb and its arguments")] = ()
     """The verb of the control command that removes the rows of earlier runs.
 
-    It is called before each load that queries stated records, or inserts some. Empty for none."""
+    It is called before each load. Empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,6 @@ class Plan:
         return max(population.records_needed for population in self.populations)
 
     @property
-    def is_on_records(self) -> bool:
-        """Does a population query stated records of the database, or write some?"""
-        return any(population.records_needed or population.records for population in self.populations)
-
-    @property
     def seconds(self) -> float:
         """The duration of its longest population, without the drain."""
         return max(population.workload.seconds for population in self.populations)
