@@ -182,6 +182,19 @@ def test_each_of_several_runs_tells_its_number_and_the_time_to_go(project: Proje
     ]
 
 
+def test_the_time_to_go_of_a_rehearsal_is_what_it_takes_in_a_pipeline_too(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    for name, minutes in (("short", 5), ("long", 10)):
+        project.feature(QUICK.replace("Then", f"And the load holds for {minutes} minutes\n    Then"), name)
+    lines = [line for line in project.behave("-D", "time_scale=0.2").err.splitlines() if " runs; " in line]
+    assert lines == [
+        "Run A: number 1 of 2 runs; 3 min of load to go, this run included",
+        "Run B: number 2 of 2 runs; 60 s of load to go, this run included",
+    ]
+
+
 def test_a_single_run_tells_no_number(project: Project) -> None:
     project.feature(QUICK)
     assert " runs; " not in project.behave().err
