@@ -213,18 +213,17 @@ class MessageServer:
 @contextlib.contextmanager
 def message_server() -> Iterator[MessageServer]:
     """Start it on a free loopback port; it is gone afterwards."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.message_server"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent.parent,
-    )
-    try:
-        assert process.stdout is not None
-        yield MessageServer(f"http://127.0.0.1:{int(process.stdout.readline())}")
-    finally:
-        process.terminate()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield MessageServer(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        finally:
+            process.terminate()
 
 
 async def _serve() -> None:
