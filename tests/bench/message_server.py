@@ -225,6 +225,8 @@ def message_server() -> Iterator[MessageServer]:
     finally:
         process.terminate()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 async def _serve() -> None:
