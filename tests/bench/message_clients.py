@@ -1,6 +1,7 @@
 """WebSocket clients that do what a load needs of each message: read its number and its time.
 
-Each runs on uvloop and reads JSON with orjson, so that only the WebSocket client differs.
+Each runs on uvloop and reads JSON with orjson, so that only the WebSocket client differs. One of
+them also runs on asyncio's own loop, as programs do that have no uvloop.
 """
 
 import asyncio
@@ -93,7 +94,14 @@ async def _picows(url: str, turn: asyncio.Semaphore, until: float) -> None:
     transport.disconnect()
 
 
-CLIENTS: dict[str, Client] = {"websockets": _websockets, "aiohttp": _aiohttp, "picows": _picows}
+CLIENTS: dict[str, Client] = {
+    "websockets": _websockets,
+    "websockets-asyncio": _websockets,
+    "aiohttp": _aiohttp,
+    "picows": _picows,
+}
+_LOOPS = {"websockets-asyncio": asyncio.new_event_loop}
+"""By client: another loop than uvloop's."""
 _sessions: list[Any] = []
 
 
@@ -120,5 +128,5 @@ if __name__ == "__main__":
     name, url, connections, seconds = sys.argv[1:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_LOOPS.get(name, uvloop.new_event_loop)) as runner:
         runner.run(_main(CLIENTS[name], url.replace("http", "ws", 1) + "/", int(connections), float(seconds)))

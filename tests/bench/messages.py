@@ -22,7 +22,11 @@ _LESS = 1
 _FEW, _MANY = 1000, 10_000
 """Idle connections; their difference in memory is that of the connections alone."""
 _IDLE_TOOLS = ("loadkit", "websockets asyncio client", "picows", "aiohttp")
-_AIMS = {"websockets asyncio client": 0.45, "picows": 1.0}
+_AIMS = {
+    "websockets asyncio client": 0.45,
+    "websockets asyncio client, asyncio's own loop": 0.45,
+    "picows": 1.0,
+}
 """At most so many times the other's CPU time per message."""
 _MOST_IDLE = 10_000
 """Bytes of an idle connection above its socket."""
@@ -39,9 +43,14 @@ def message_tools(everybody: Iterable[Tool], cache: Path) -> list[Tool]:
     return [
         replace(own, command=(sys.executable, "-m", "tests.bench.loadkit_messages", *load)),
         *(
-            Tool(name, (python, "-m", "tests.bench.message_clients", client, *load), _version(python, client))
+            Tool(
+                name,
+                (python, "-m", "tests.bench.message_clients", client, *load),
+                _version(python, client.partition("-")[0]),
+            )
             for name, client in (
                 ("websockets asyncio client", "websockets"),
+                ("websockets asyncio client, asyncio's own loop", "websockets-asyncio"),
                 ("picows", "picows"),
                 ("aiohttp", "aiohttp"),
             )
