@@ -1,5 +1,5 @@
-Feature: The shortest form
-  A load and a promise are enough: the first Then puts the load on, each Then judges.
+Feature: A minimal feature file
+  A load and a criterion are enough. The first Then starts the load, and each Then is a criterion.
 
   Scenario: Users feel no delay at peak
     Given 1000 concurrent users

@@ -148,7 +148,7 @@ def test_each_verdict_that_is_no_pass_falls_into_one_category_of_its_own(tmp_pat
     ]
     assert matching == [
         {
-            Status.FAIL: "Failed promise",
+            Status.FAIL: "Failed criterion",
             Status.INCONCLUSIVE: "Not enough evidence",
             Status.INVALID: "Load generator or its machine at fault",
             Status.NOT_JUDGED: "Not judged",

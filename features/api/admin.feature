@@ -1,9 +1,9 @@
 @api
-Feature: Administering tenants and users
-  The promise: those who look after the others never wait either.
+Feature: Admin endpoints: tenants and users
+  The promise: administrators get quick answers up to peak load.
 
   @API-1 @API-3 @<level>
-  Scenario Outline: The admin endpoints are quick and without errors at <level> load
+  Scenario Outline: Response time and error rate of the admin endpoints at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes
@@ -17,14 +17,14 @@ Feature: Administering tenants and users
       | peak     |
 
   @API-1 @stress @advisory
-  Scenario: Under stress it is reported how quick the admin endpoints are
+  Scenario: Response time of the admin endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes
     Then the p95 response time of the admin endpoints stays below 500 ms
 
   @API-3 @stress
-  Scenario: Under stress the admin endpoints may shed load, but little of it
+  Scenario: Error rate of the admin endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes

@@ -1,9 +1,9 @@
 @api
-Feature: Logging in and out
-  The promise: whoever comes to work is let in at once, also when everybody comes.
+Feature: Auth endpoints: login and logout
+  The promise: users log in and out quickly, also when many do so at the same time.
 
   @API-1 @API-3 @<level>
-  Scenario Outline: The auth endpoints are quick and without errors at <level> load
+  Scenario Outline: Response time and error rate of the auth endpoints at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes
@@ -17,14 +17,14 @@ Feature: Logging in and out
       | peak     |
 
   @API-1 @stress @advisory
-  Scenario: Under stress it is reported how quick the auth endpoints are
+  Scenario: Response time of the auth endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes
     Then the p95 response time of the auth endpoints stays below 500 ms
 
   @API-3 @stress
-  Scenario: Under stress the auth endpoints may shed load, but little of it
+  Scenario: Error rate of the auth endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes

@@ -1,9 +1,9 @@
 @api
-Feature: Looking at dashboards
-  The promise: a dashboard is there as soon as it is asked for.
+Feature: Dashboard endpoints
+  The promise: dashboards load quickly up to peak load.
 
   @API-1 @API-3 @<level>
-  Scenario Outline: The dashboard endpoints are quick and without errors at <level> load
+  Scenario Outline: Response time and error rate of the dashboard endpoints at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes
@@ -17,14 +17,14 @@ Feature: Looking at dashboards
       | peak     |
 
   @API-1 @stress @advisory
-  Scenario: Under stress it is reported how quick the dashboard endpoints are
+  Scenario: Response time of the dashboard endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes
     Then the p95 response time of the dashboard endpoints stays below 500 ms
 
   @API-3 @stress
-  Scenario: Under stress the dashboard endpoints may shed load, but little of it
+  Scenario: Error rate of the dashboard endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes

@@ -1,9 +1,9 @@
 @api
-Feature: Sending and reading metrics
-  The promise: what is measured is taken in at once, and read back at once.
+Feature: Metrics endpoints: write and read
+  The promise: the service stores metrics and returns them quickly up to peak load.
 
   @API-1 @API-3 @<level>
-  Scenario Outline: The metrics endpoints are quick and without errors at <level> load
+  Scenario Outline: Response time and error rate of the metrics endpoints at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes
@@ -17,14 +17,14 @@ Feature: Sending and reading metrics
       | peak     |
 
   @API-1 @stress @advisory
-  Scenario: Under stress it is reported how quick the metrics endpoints are
+  Scenario: Response time of the metrics endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes
     Then the p95 response time of the metrics endpoints stays below 500 ms
 
   @API-3 @stress
-  Scenario: Under stress the metrics endpoints may shed load, but little of it
+  Scenario: Error rate of the metrics endpoints under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes

@@ -1,6 +1,6 @@
 @api @peak
 Feature: The API at peak load
-  The promise: with 1000 people at work, every part of the API still answers at once.
+  The promise: with 1000 concurrent users, every endpoint group of the API responds quickly.
 
   Background:
     Given 1000 concurrent users of the API
@@ -8,7 +8,7 @@ Feature: The API at peak load
     And the load holds for 4 minutes
 
   @API-1 @API-3
-  Scenario Outline: The <group> endpoints answer quickly
+  Scenario Outline: Response time and error rate of the <group> endpoints
     Then the p95 response time of the <group> endpoints stays below 500 ms
     And the error rate of the <group> endpoints stays below 1%
 
@@ -24,10 +24,10 @@ Feature: The API at peak load
     Then throughput stays above 1000 requests per second
 
   @API-4
-  Scenario: The database has room
+  Scenario: Database connection pool utilization
     Then database connection pool utilization stays below 80%
 
   @API-6
-  Scenario: The instances have room
+  Scenario: CPU and memory of the instances
     Then CPU utilization stays below 70% on every instance
     And memory usage stays below 2 GB per instance

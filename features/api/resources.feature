@@ -1,9 +1,9 @@
 @api
-Feature: There is room left
-  The promise: the service does its work with something in hand, so that the next busy day is no surprise.
+Feature: Resource headroom
+  The promise: up to peak load, the service has spare database connections, CPU and memory.
 
   @API-4 @<level>
-  Scenario Outline: The database has room at <level> load
+  Scenario Outline: Database connection pool utilization at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes
@@ -16,7 +16,7 @@ Feature: There is room left
       | peak     |
 
   @API-6 @<level>
-  Scenario Outline: The instances have room at <level> load
+  Scenario Outline: CPU and memory of the instances at <level> load
     Given the <level> load
     And they arrive over 1 minute
     And the load holds for 4 minutes

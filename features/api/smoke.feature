@@ -1,6 +1,7 @@
 @api @smoke
-Feature: A quick look at the API
-  The promise: with a few hundred people at work nothing is slow, nothing fails, and there is room left.
+Feature: API smoke test
+  The promise: with 200 concurrent users, the API responds quickly, with few errors and with spare
+  resources.
 
   Background:
     Given 200 concurrent users of the API
@@ -9,7 +10,7 @@ Feature: A quick look at the API
     And 110 metric inserts per second
 
   @API-1 @API-3
-  Scenario Outline: The <group> endpoints answer quickly and without errors
+  Scenario Outline: Response time and error rate of the <group> endpoints
     Then the p95 response time of the <group> endpoints is below 500 ms
     And the error rate of the <group> endpoints is below 1%
 
@@ -21,14 +22,14 @@ Feature: A quick look at the API
       | admin     |
 
   @API-2
-  Scenario: Throughput follows the users
+  Scenario: Throughput
     Then throughput stays above 300 requests per second
 
   @API-4
-  Scenario: The database has room
+  Scenario: Database connection pool utilization
     Then database connection pool utilization stays below 80%
 
   @API-6
-  Scenario: The instances have room
+  Scenario: CPU and memory of the instances
     Then CPU utilization stays below 70% on every instance
     And memory usage stays below 2 GB per instance

@@ -1,9 +1,9 @@
 @database
-Feature: Each question has its index
-  The promise: the database finds what people ask for by an index, and reads no table from end to end.
+Feature: Key queries use indexes
+  The promise: the database finds the rows of the key queries by an index, without full table scans.
 
   @DB-5
-  Scenario: The key queries use indexes
+  Scenario: Index utilization of the key queries
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
     And the load holds for 3 minutes

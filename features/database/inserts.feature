@@ -1,9 +1,9 @@
 @database
-Feature: Every record that is sent is kept
-  The promise: a thousand records per second are stored, and each of them is there afterwards, once.
+Feature: Insert throughput without data loss
+  The promise: the service stores 1000 records per second, each acknowledged record exactly once.
 
   @DB-1 @smoke
-  Scenario: Records at a tenth of the rate
+  Scenario: 100 records per second beside API users
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
     And the load holds for 50 seconds
@@ -12,7 +12,7 @@ Feature: Every record that is sent is kept
     And every acknowledged write is stored exactly once
 
   @DB-1 @peak
-  Scenario: A thousand records per second
+  Scenario: 1000 records per second
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
     And the load holds for 2 minutes

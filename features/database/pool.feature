@@ -1,9 +1,9 @@
 @database
-Feature: The service has connections enough
-  The promise: nobody waits because the service has run out of connections to its database.
+Feature: Database connection pool
+  The promise: the service has enough database connections, so requests do not wait for one.
 
   @DB-4
-  Scenario: Nobody waits for a connection
+  Scenario: Requests get a database connection without waiting
     Given 1100 metric inserts per second
     And they arrive over 30 seconds
     And the load holds for 3 minutes

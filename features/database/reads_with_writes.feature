@@ -1,6 +1,6 @@
 @database
-Feature: Reading and writing at the same time
-  The promise: those who store records and those who ask for them do not get in each other's way.
+Feature: Concurrent reads and writes
+  The promise: inserts and queries meet their limits when they run at the same time.
 
   Background:
     Given 1100 metric inserts per second
@@ -9,13 +9,13 @@ Feature: Reading and writing at the same time
     And 50 analysts querying 10 million records
 
   @DB-3
-  Scenario: Records are stored while analysts work
+  Scenario: Inserts while analysts run queries
     Then throughput stays above 1000 records per second
     And every acknowledged write is stored exactly once
     And no deadlock occurs
 
   @DB-3
-  Scenario Outline: "<query>" is quick while records are stored
+  Scenario Outline: Mean query time of "<query>" during inserts
     Then the mean query time of "<query>" is below 100 ms
 
     Examples:

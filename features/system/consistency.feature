@@ -1,16 +1,16 @@
 @system @SYS-4
-Feature: What was confirmed is there, once
-  The promise: a record that the service has confirmed is never lost and never there twice, and a
-  record that it has refused is never there, whatever happens to the service meanwhile.
+Feature: Consistency of acknowledged writes
+  The promise: each acknowledged record is stored exactly once, and no rejected record is stored,
+  also when an instance or the database fails.
 
-  Scenario: In quiet times
+  Scenario: Normal operation
     Given 300 metric inserts per second
     And they arrive over 10 seconds
     And the load holds for 1 minute
     Then every acknowledged write is stored exactly once
 
   @disturbing
-  Scenario: An instance dies
+  Scenario: An instance is killed
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 2 minutes
@@ -21,7 +21,7 @@ Feature: What was confirmed is there, once
     Then every acknowledged write is stored exactly once
 
   @disturbing
-  Scenario: The database restarts
+  Scenario: The database is restarted
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 2 minutes

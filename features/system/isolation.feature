@@ -1,16 +1,16 @@
 @system
-Feature: No tenant sees another tenant's data
-  The promise: whatever the load, nobody ever receives a record of another company.
+Feature: Tenant isolation
+  The promise: at any load, users receive only data of their own tenant.
 
   @SYS-2 @stress
-  Scenario: Isolation under stress
+  Scenario: Tenant isolation under stress
     Given the stress load
     And they arrive over 1 minute
     And the load holds for 4 minutes
     Then no tenant ever sees another tenant's data
 
   @SYS-2
-  Scenario: Isolation of answers and live messages together
+  Scenario: Tenant isolation of HTTP responses and live messages
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 1 minute

@@ -1,11 +1,11 @@
 @system @SYS-7
-Feature: A whole day, its top hour included
-  The promise: from the first early riser through the busiest hour to the evening, the service keeps what it promises.
+Feature: A whole day with its peak hour
+  The promise: the service meets its limits throughout the day, including the peak hour.
 
-  A day takes five minutes here: the load follows its curve, over HTTP, WebSocket and the database. Its top hour is
-  held in a run of its own, since that is where the throughput is promised.
+  The day is compressed into five minutes: the load follows a curve, over HTTP, WebSocket and the
+  database. The peak hour has its own run, because the throughput limit applies to that hour.
 
-  Rule: All day
+  Rule: The whole day
 
     Background:
       Given 100 WebSocket connections subscribed to live metrics
@@ -14,7 +14,7 @@ Feature: A whole day, its top hour included
       And 1000 concurrent users of the API
       And 10 analysts querying 100,000 records
 
-    Scenario Outline: The <group> endpoints answer quickly all day
+    Scenario Outline: Response time and error rate of the <group> endpoints over the day
       Then the p95 response time of the <group> endpoints stays below 500 ms
       And the error rate of the <group> endpoints is below 1%
 
@@ -25,18 +25,18 @@ Feature: A whole day, its top hour included
         | dashboard |
         | admin     |
 
-    Scenario: Messages and queries are quick all day
+    Scenario: Message latency and query time over the day
       Then the p95 message latency stays below 100 ms
       And no message is lost
       And the p95 query time of the key queries stays below 200 ms
       And the error rate of the analysts is below 1%
 
-    Scenario: The database has room all day
+    Scenario: Database connection pool utilization over the day
       Then database connection pool utilization stays below 80%
 
-  Rule: The top hour
+  Rule: The peak hour
 
-    Scenario: The top hour of the day
+    Scenario: Throughput, response time and error rate in the peak hour
       Given the load follows
         | for       | users |
         | 30 s      | 300   |

@@ -1,9 +1,9 @@
 @system @SYS-5 @peak
-Feature: People as they are
-  The promise: the service is as quick for people as they are, and not only for people who are all alike.
+Feature: Realistic user behaviour
+  The promise: the service meets the peak limits for realistic users too, not only for uniform ones.
 
-  People pause for different times, stay for different times, come and go, and ask for a few things far more often than
-  for the others. Some companies are much larger than others.
+  Think times and session lengths vary. Users come and go, and request a few items far more often
+  than the others. Some tenants are much larger than others.
 
   Background:
     Given 1000 concurrent users of the API
@@ -12,7 +12,7 @@ Feature: People as they are
     And they arrive over 1 minute
     And the load holds for 3 minutes
 
-  Scenario Outline: The <group> endpoints answer quickly
+  Scenario Outline: Response time and error rate of the <group> endpoints
     Then the p95 response time of the <group> endpoints stays below 500 ms
     And the error rate of the <group> endpoints is below 1%
 
@@ -23,8 +23,8 @@ Feature: People as they are
       | dashboard |
       | admin     |
 
-  Scenario: The service gets a thousand requests per second done
+  Scenario: Throughput
     Then throughput stays above 1000 requests per second
 
-  Scenario: The database has connections left
+  Scenario: Database connection pool utilization
     Then database connection pool utilization stays below 80%

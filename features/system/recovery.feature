@@ -1,9 +1,10 @@
 @system
-Feature: The service gets over what hits it
-  The promise: when an instance dies, its cache is lost or the rush is over, people soon work as before.
+Feature: Recovery after failures and load spikes
+  The promise: the service recovers within 30 seconds of a failure, and within 60 seconds of a load
+  spike.
 
   @SYS-3
-  Scenario: After a rush the service is soon as it was before
+  Scenario: Recovery after a load spike
     Given the load follows
       | for       | users |
       | 10 s      | 100   |
@@ -15,7 +16,7 @@ Feature: The service gets over what hits it
     Then the service recovers within 60 s
 
   @SYS-3 @disturbing
-  Scenario: An instance dies while people work, watch and store
+  Scenario: Recovery after an instance is killed
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 2 minutes
@@ -27,7 +28,7 @@ Feature: The service gets over what hits it
     And the "InstanceDown" alert fires within 30 seconds
 
   @SYS-3 @disturbing
-  Scenario: The database restarts while people work, watch, store and query
+  Scenario: Recovery after a database restart
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 2 minutes
@@ -39,7 +40,7 @@ Feature: The service gets over what hits it
     Then the service recovers within 30 seconds
 
   @disturbing
-  Scenario: The cache is lost
+  Scenario: Recovery after the cache is emptied
     Given 200 concurrent users of the API
     And they arrive over 10 seconds
     And the load holds for 2 minutes

@@ -1,6 +1,6 @@
 @system @normal
-Feature: Users in other parts of the world
-  The promise: people far away wait for the network, and for nothing more.
+Feature: Users in distant regions
+  The promise: users in distant regions wait longer only because of the latency of their network.
 
   Background:
     Given the normal load
@@ -9,7 +9,7 @@ Feature: Users in other parts of the world
     And the load holds for 2 minutes
 
   @SYS-6
-  Scenario Outline: People in <region> are answered in time
+  Scenario Outline: Response time and error rate for users in <region>
     Then the p95 response time for users in <region> is below <limit>
     And the error rate for users in <region> is below 1%
     Examples:

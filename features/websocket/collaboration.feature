@@ -1,9 +1,10 @@
 @websocket
-Feature: Teams edit a dashboard together
-  The promise: everybody sees an edit of a colleague at once, and all see the same dashboard.
+Feature: Shared editing of dashboards
+  The promise: an edit reaches the other editors within 100 ms, and all editors see the same
+  dashboard.
 
   @WS-8
-  Scenario: Edits reach the others, and all agree
+  Scenario: Edits reach all editors, and all editors see the same state
     Given 40 dashboards shared by 5 users each
     And they arrive over 10 seconds
     And the load holds for 1 minute

@@ -1,9 +1,9 @@
 @websocket
-Feature: A thousand people keep a live connection
-  The promise: everybody who wants a live connection gets one at once, and keeps it.
+Feature: WebSocket connections
+  The promise: 1000 clients connect within a second each, and their connections stay open.
 
   @WS-1
-  Scenario: Connections open at once and stay open
+  Scenario: 500 connections open quickly and stay open
     Given 500 WebSocket connections
     And they arrive over 10 seconds
     And the load holds for 60 seconds
@@ -12,7 +12,7 @@ Feature: A thousand people keep a live connection
     And at least 500 connections stay open
 
   @WS-1 @peak
-  Scenario: A thousand connections
+  Scenario: 1000 connections open quickly and stay open
     Given 1000 WebSocket connections subscribed to live metrics
     And they arrive over 1 minute
     And the load holds for 3 minutes
@@ -22,7 +22,7 @@ Feature: A thousand people keep a live connection
     And at least 1000 connections stay open
 
   @WS-4 @endurance
-  Scenario: Half an hour later it is the same connection
+  Scenario: Connections stay open for 30 minutes
     Given 1000 WebSocket connections subscribed to live metrics
     And they arrive over 1 minute
     And the load holds for 30 minutes

@@ -1,6 +1,6 @@
 @websocket
-Feature: Dashboards show what happens when it happens
-  The promise: an event that is written shows on every open dashboard of its tenant at once.
+Feature: Real-time dashboards
+  The promise: a stored event reaches every open dashboard of its tenant within 100 ms.
 
   @WS-7
   Scenario: An event reaches every dashboard

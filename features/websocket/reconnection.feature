@@ -1,9 +1,9 @@
 @websocket
-Feature: Who loses the connection is soon back, and misses nothing
-  The promise: after a network failure people are back within seconds, and no message is lost.
+Feature: Reconnection without message loss
+  The promise: after a connection loss, clients reconnect within 10 seconds and lose no message.
 
   @WS-5
-  Scenario: Some connections always drop
+  Scenario: 10% of the connections drop every minute
     Given 200 WebSocket connections subscribed to live metrics
     And they arrive over 10 seconds
     And the load holds for 3 minutes
@@ -14,7 +14,7 @@ Feature: Who loses the connection is soon back, and misses nothing
     And no message is delivered twice
 
   @WS-5 @disturbing
-  Scenario: All connections drop at once
+  Scenario: All connections drop simultaneously
     Given 1000 WebSocket connections subscribed to live metrics
     And they arrive over 1 minute
     And the load holds for 2 minutes

@@ -1,9 +1,10 @@
 @websocket
-Feature: Live metrics arrive in time, once and in order
-  The promise: ten thousand messages per second reach the screens, each within a tenth of a second.
+Feature: Delivery of live metrics
+  The promise: clients receive 10,000 messages per second, once, in order and with a p95 latency
+  below 100 ms.
 
   @smoke @WS-2 @WS-3
-  Scenario: Messages arrive at a tenth of the rate
+  Scenario: Delivery of 1000 messages per second
     Given 200 WebSocket connections
     And they arrive over 5 seconds
     And the load holds for 30 seconds
@@ -16,7 +17,7 @@ Feature: Live metrics arrive in time, once and in order
     And no message carries another tenant's data
 
   @peak
-  Rule: At peak
+  Rule: Peak load
 
     Background:
       Given 1000 WebSocket connections subscribed to live metrics
@@ -25,11 +26,11 @@ Feature: Live metrics arrive in time, once and in order
       And 11000 messages are delivered per second
 
     @WS-2
-    Scenario: Messages are fresh
+    Scenario: Message latency
       Then the p95 message latency stays below 100 ms
 
     @WS-3
-    Scenario: Every message arrives
+    Scenario: Message throughput, loss and order
       Then throughput stays above 10000 messages per second
       And reach is above 99.9%
       And no message is lost
@@ -37,6 +38,6 @@ Feature: Live metrics arrive in time, once and in order
       And messages arrive in order
 
     @WS-6
-    Scenario: The instances have room
+    Scenario: CPU and memory of the instances
       Then CPU utilization stays below 70% on every instance
       And memory usage stays below 2 GB per instance
