@@ -69,11 +69,11 @@ def test_five_values_have_no_interval() -> None:
 @pytest.mark.parametrize(
     ("cost", "said"),
     [
-        (Cost(0.02, 0.03, 0.04), "+3.0 % (+2.0 to +4.0), aim 5 %: within it"),
-        (Cost(0.04, 0.05, 0.06), "+5.0 % (+4.0 to +6.0), aim 5 %: undecided"),
-        (Cost(0.06, 0.07, 0.08), "+7.0 % (+6.0 to +8.0), aim 5 %: above it"),
-        (Cost(-0.02, -0.01, 0.01), "-1.0 % (-2.0 to +1.0), aim 5 %: within it"),
-        (Cost(-0.2, -0.1, 0.01), "-10.0 % (-20.0 to +1.0), aim 5 %: within it"),
+        (Cost(0.02, 0.03, 0.04), "+3.0 % (+2.0 to +4.0), target 5 %: within it"),
+        (Cost(0.04, 0.05, 0.06), "+5.0 % (+4.0 to +6.0), target 5 %: undecided"),
+        (Cost(0.06, 0.07, 0.08), "+7.0 % (+6.0 to +8.0), target 5 %: above it"),
+        (Cost(-0.02, -0.01, 0.01), "-1.0 % (-2.0 to +1.0), target 5 %: within it"),
+        (Cost(-0.2, -0.1, 0.01), "-10.0 % (-20.0 to +1.0), target 5 %: within it"),
     ],
 )
 def test_a_cost_is_said_with_its_interval_and_its_aim(cost: Cost, said: str) -> None:
@@ -81,7 +81,7 @@ def test_a_cost_is_said_with_its_interval_and_its_aim(cost: Cost, said: str) -> 
 
 
 def test_the_aim_of_a_rate_is_its_loss() -> None:
-    assert Cost(0.01, 0.02, 0.025).words(0.03, is_rate=True) == "-2.0 % (-2.4 to -1.0), aim 3 %: within it"
+    assert Cost(0.01, 0.02, 0.025).words(0.03, is_rate=True) == "-2.0 % (-2.4 to -1.0), target 3 %: within it"
     assert Cost(0.02, 0.03, 0.05).words(0.03, is_rate=True).endswith("undecided")
     assert Cost(0.04, 0.05, 0.06).words(0.03, is_rate=True).endswith("above it")
     assert Cost(-0.06, -0.05, -0.04).words(0.03, is_rate=True).endswith("within it")

@@ -382,7 +382,7 @@ def _visiting(server: PostgresServer, use: Callable[[Visit], Awaitable[None]]) -
 
 def database_table(figures: Mapping[str, Any]) -> list[str]:
     """Markdown: rows per second, the cost of a query, and the open schedules."""
-    lines = [row("rows per second", "loadkit", "beside it", "loadkit is"), "|---|---:|---:|---:|"]
+    lines = [row("rows per second", "loadkit", "other tool", "loadkit is"), "|---|---:|---:|---:|"]
     for what, key, other in (
         (f"COPY of {COPIED:,} rows", "copied", "psql"),
         (f"inserts of {BATCH} rows, {WRITERS} connections", "batched", "pgbench"),
@@ -398,7 +398,7 @@ def database_table(figures: Mapping[str, Any]) -> list[str]:
         )
     lines += [
         "",
-        row("one query", "µs", "beside asyncpg", "µs of CPU", "beside asyncpg", "aim"),
+        row("one query", "µs", "relative to asyncpg", "µs of CPU", "relative to asyncpg", "target"),
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, ways in itertools.groupby(figures["queries"], key=lambda found: found["query"]):

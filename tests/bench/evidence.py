@@ -104,9 +104,7 @@ class Cost:
             low, middle, high = (1 / (1 + each) - 1 for each in (high, middle, low))
         least, most = (-high, -low) if is_rate else (low, high)
         answer = "within it" if most <= aim else "above it" if least > aim else "undecided"
-        return (
-            f"{100 * middle:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), aim {100 * aim:.0f} %: {answer}"
-        )
+        return f"{100 * middle:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f}), target {100 * aim:.0f} %: {answer}"
 
 
 def order(groups: int, seed: int) -> list[bool]:

@@ -201,8 +201,8 @@ def message_table(figures: Mapping[str, Any], versions: Mapping[str, str]) -> li
             "version",
             "µs of CPU per message",
             "loadkit takes",
-            "aim, at most",
-            "messages per second that fill a core",
+            "target, at most",
+            "messages per second that saturate a core",
         ),
         "|---|---|---:|---:|---:|---:|",
     ]
@@ -219,7 +219,7 @@ def message_table(figures: Mapping[str, Any], versions: Mapping[str, str]) -> li
                 f"{1e6 / most[tool]:,.0f}" if most.get(tool) else "",
             )
         )
-    lines += ["", row("besides", "measured", "aim"), "|---|---|---|"]
+    lines += ["", row("other figures", "measured", "target"), "|---|---|---|"]
     own = [each for each in figures["at_rate"] if each["tool"] == "loadkit" and each.get("p95")]
     if own:
         worst = max(own, key=lambda found: abs(found["p95"] - found["p95_of_the_server"]))

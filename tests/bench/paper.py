@@ -17,7 +17,7 @@ _COSTS = (
     "CPU of the command",
     "µs each",
     "loadkit is",
-    "aim",
+    "target",
     "µs each, the load alone",
     "loadkit is",
     "peak memory",
@@ -62,12 +62,12 @@ def table(figures: Mapping[str, Any]) -> str:
         nginx = medians(figures["workers"]["against_nginx"], "tool", "per_cpu_second")
         rows += [
             row(
-                "two workers beside one, no service in the way",
+                "two workers relative to one, without a service",
                 f"{alone[2] / alone[1]:.2f} × the operations per second ({alone[2]:,.0f}, {alone[1]:,.0f})",
                 "1.8 ×",
             ),
             row(
-                "two workers beside one, against nginx",
+                "two workers relative to one, against nginx",
                 f"{nginx['loadkit, 2 workers'] / nginx['loadkit']:.2f} × the requests per CPU-second",
                 "0.95 ×",
             ),
@@ -92,7 +92,7 @@ def table(figures: Mapping[str, Any]) -> str:
             row("from that command to the beginning of its load", f"{begins:.2f} s", "at most 1.5 s"),
         ]
     if rows:
-        lines += ["| besides | measured | aim |", "|---|---|---|", *rows, ""]
+        lines += ["| other figures | measured | target |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -107,7 +107,7 @@ def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> 
         speed = medians(rows, "tool", "per_cpu_second")
         memory = medians(rows, "tool", "peak_bytes")
         lines += [
-            f"| {users} users | version | requests per CPU-second | µs of CPU each | loadkit is | aim | peak memory |",
+            f"| {users} users | version | requests per CPU-second | µs of CPU each | loadkit is | target | peak memory |",
             "|---|---|---:|---:|---:|---:|---:|",
         ]
         for tool, rate in sorted(speed.items(), key=lambda item: -item[1]):
@@ -120,7 +120,10 @@ def _speed(rounds: Iterable[Mapping[str, Any]], versions: Mapping[str, str]) -> 
         lines.append("")
         if _ON_OUR_TRANSPORT in speed and "httpx" in speed:
             gain = speed[_ON_OUR_TRANSPORT] / speed["httpx"]
-            lines += [f"{users} users of httpx: {gain:.1f} × as fast on loadkit's transport (aim 12 ×).", ""]
+            lines += [
+                f"{users} users of httpx: {gain:.1f} × as fast on loadkit's transport (target 12 ×).",
+                "",
+            ]
     return lines
 
 
