@@ -134,7 +134,9 @@ def test_a_criterion_on_one_timing_shows_the_slowest_of_that_timing():
     assert [each.seconds for each in causes.by_timing["query"].slowest] == [3.0, 2.0]
     assert list(examples.sentences(causes))[-1].startswith("the longest query time: overview at 0:20 (")
     page = examples.page(causes).decode()
-    assert page.index("The slowest: query time") < page.index("<details><summary>The slowest: response time")
+    assert page.index("Slowest operations: query time") < page.index(
+        "<details><summary>Slowest operations: response time"
+    )
 
 
 def test_the_lifetimes_of_connections_have_no_slowest():

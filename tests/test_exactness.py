@@ -31,13 +31,13 @@ def run_with(found=0, looked_at=600, due=600, model=Model.REQUESTS, worker=None,
 @pytest.mark.parametrize(
     ("run", "status", "reason"),
     [
-        (run_with(), Status.PASS, "Lost messages: none among all 600 that had to be compared."),
-        (run_with(1), Status.FAIL, "Lost messages: 1 among the 600 compared, and there must be none."),
-        (run_with(2, 10), Status.FAIL, "Lost messages: 2 among the 10 compared, and there must be none."),
+        (run_with(), Status.PASS, "Lost messages: none of all 600 that had to be compared."),
+        (run_with(1), Status.FAIL, "Lost messages: 1 of 600 compared, and none is allowed."),
+        (run_with(2, 10), Status.FAIL, "Lost messages: 2 of 10 compared, and none is allowed."),
         (
             run_with(0, 590),
             Status.INCONCLUSIVE,
-            "Lost messages: none among the 590 compared, but 10 more had to be compared.",
+            "Lost messages: none of 590 compared, but 10 more had to be compared.",
         ),
         (run_with(0, 0, 0), Status.INCONCLUSIVE, "Lost messages: nothing was compared in this run."),
         (
@@ -48,7 +48,7 @@ def run_with(found=0, looked_at=600, due=600, model=Model.REQUESTS, worker=None,
         (
             run_with(1, ended="interrupted", ended_at=30.0),
             Status.FAIL,
-            "Lost messages: 1 among the 600 compared, and there must be none.",
+            "Lost messages: 1 of 600 compared, and none is allowed.",
         ),
     ],
 )

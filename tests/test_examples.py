@@ -168,7 +168,7 @@ def test_the_page_tells_what_failed_since_when_and_what_came_back():
     assert "no room" in page
     assert "host: &lt;a&gt;" in page
     assert f'href="http://traces/{"1" * 32}"' in page
-    assert page.index("GET /slow") > page.index("The slowest")
+    assert page.index("GET /slow") > page.index("Slowest operations")
 
 
 def test_a_page_is_of_its_scope():

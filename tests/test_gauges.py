@@ -242,7 +242,7 @@ def test_readings_that_are_always_the_limit_are_decided_by_the_words(value, unit
 def test_a_pass_of_never_says_how_seldom_it_was_read():
     slow = found(NEVER, observed(np.full(21, 0.4), interval=SLOW))
     assert slow.status is Status.PASS
-    assert slow.warnings == ("one reading stands for 15 s: a shorter peak may not show",)
+    assert slow.warnings == ("one reading covers 15 s: a shorter peak may be missed",)
     counter = found(NEVER, observed(busy(0.4, interval=SLOW), interval=SLOW, reading=Reading.COUNTER))
-    assert "one reading stands for 30 s" in counter.warnings[0]
+    assert "one reading covers 30 s" in counter.warnings[0]
     assert not found(NEVER, observed(np.full(301, 0.4))).warnings

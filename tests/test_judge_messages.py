@@ -149,7 +149,7 @@ def test_a_run_that_was_cut_short_shows_a_loss_and_never_that_there_was_none():
 
 def test_the_figures_of_a_loss_are_told():
     found = verdict(LOST, run_with({MISSING: 12, FILLED: 10}))
-    assert found.reason == "2 of the 6,002 expected messages were lost, and none may be."
+    assert found.reason == "2 of the 6,002 expected messages were lost, and none is allowed."
     assert (found.measured, found.details["filled"], found.samples) == (2.0, 10, 6002)
 
 
@@ -418,7 +418,7 @@ def test_dropped_clients_must_be_back_in_time(rows, status):
 def test_without_a_drop_it_is_not_known_how_soon_clients_are_back():
     sentence = "95% of the clients are back within 10 seconds"
     assert verdict(sentence, run_with()).status is UNKNOWN
-    assert "did not come back" in verdict(sentence, run_with({f"{DISCONNECTED}closed 1006": 7})).reason
+    assert "did not reconnect" in verdict(sentence, run_with({f"{DISCONNECTED}closed 1006": 7})).reason
 
 
 # --- shared states

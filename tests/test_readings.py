@@ -53,7 +53,7 @@ def test_a_counter_that_began_again_is_no_drop_and_is_told():
     observation = observed(values, reading=Reading.COUNTER)
     points = points_of(observation, observation.series[0], START, START + 300)
     assert points.values == pytest.approx(0.4, rel=0.01)
-    assert any("began again 1 times" in warning for warning in finding.warnings)
+    assert any("was reset 1 times" in warning for warning in finding.warnings)
 
 
 @pytest.mark.parametrize("interval", [1.0, 15.0])
@@ -67,7 +67,7 @@ def test_a_counter_that_restarts_above_zero_has_no_rate_there(interval, restart)
     assert values[half] < values[half - 1]
     assert never.status is Status.PASS
     assert never.measured == pytest.approx(0.4)
-    assert any("began again 1 times" in warning for warning in never.warnings)
+    assert any("was reset 1 times" in warning for warning in never.warnings)
 
 
 @pytest.mark.parametrize("reset", [1, 5, 9, 10, 11, 18])
@@ -193,7 +193,7 @@ def test_a_restart_between_slow_scrapes_is_no_drop_and_is_told():
     finding = slowly(values, reading=Reading.COUNTER)
     assert finding.status is Status.PASS
     assert finding.measured == pytest.approx(0.4, rel=0.05)
-    assert any("began again 1 times" in warning for warning in finding.warnings)
+    assert any("was reset 1 times" in warning for warning in finding.warnings)
 
 
 @pytest.mark.parametrize("late", [-7.5, -3.0, 3.0, 7.5])

@@ -103,7 +103,7 @@ def test_think_times_that_are_not_as_stated_are_told(median: float) -> None:
     (think_times, _) = distributions(run_like(plan, simulation))
     assert think_times.differs
     text = "\n".join(report.lines(run_like(plan, simulation)))
-    assert "below 0.1 %: unlike what was asked for" in text
+    assert "below 0.1 %: does not match the request" in text
 
 
 def run_that_drew(think: Think, seconds: np.ndarray) -> Run:
@@ -193,8 +193,8 @@ def test_an_exponent_that_is_wrong_by_a_fifth_is_found_in_a_thousand_choices_and
 def test_the_warning_names_the_distribution_what_was_asked_for_and_what_was_drawn() -> None:
     (warning,) = unlike_stated(run_that_drew(SKEWED, np.full(1000, 1.0)))
     assert warning == (
-        "the think times of the users are unlike what was stated: asked for lognormal, median 600 ms, p95 2 s; "
-        "drawn median 1 s, p95 1 s (1,000 draws). Chance alone does so less than once in 1,000 runs"
+        "the think times of the users do not match the plan: requested lognormal, median 600 ms, p95 2 s; "
+        "actual median 1 s, p95 1 s (1,000 draws). By chance, this happens in less than one of 1,000 runs"
     )
 
 

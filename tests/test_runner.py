@@ -175,10 +175,10 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
 def test_each_of_several_runs_tells_its_number_and_the_time_to_go(project: Project) -> None:
     project.feature(QUICK)
     project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
-    lines = [line for line in project.behave().err.splitlines() if " runs; " in line]
+    lines = [line for line in project.behave().err.splitlines() if "of load remaining" in line]
     assert lines == [
-        "Run A: number 1 of 2 runs; 5.5 min of load to go, this run included",
-        "Run B: number 2 of 2 runs; 30 s of load to go, this run included",
+        "Run A (1 of 2): 5.5 min of load remaining, including this run",
+        "Run B (2 of 2): 30 s of load remaining, including this run",
     ]
 
 
@@ -188,16 +188,16 @@ def test_the_time_to_go_of_a_rehearsal_is_what_it_takes_in_a_pipeline_too(
     monkeypatch.setenv("CI", "true")
     for name, minutes in (("short", 5), ("long", 10)):
         project.feature(QUICK.replace("Then", f"And the load holds for {minutes} minutes\n    Then"), name)
-    lines = [line for line in project.behave("-D", "time_scale=0.2").err.splitlines() if " runs; " in line]
+    lines = [line for line in project.behave("-D", "time_scale=0.2").err.splitlines() if "of load remaining" in line]
     assert lines == [
-        "Run A: number 1 of 2 runs; 3 min of load to go, this run included",
-        "Run B: number 2 of 2 runs; 60 s of load to go, this run included",
+        "Run A (1 of 2): 3 min of load remaining, including this run",
+        "Run B (2 of 2): 60 s of load remaining, including this run",
     ]
 
 
 def test_a_single_run_tells_no_number(project: Project) -> None:
     project.feature(QUICK)
-    assert " runs; " not in project.behave().err
+    assert "of load remaining" not in project.behave().err
 
 
 TOGETHER = """

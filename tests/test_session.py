@@ -137,7 +137,7 @@ def test_a_noisy_tenant_is_compared_with_a_run_before_it_and_a_run_after_it() ->
     assert (letter, verdict.status) == ("B", Status.PASS), verdict.reason
     assert [(run.letter, run.compared) for run in session.shared.values()] == [("A", 1), ("B", 0), ("C", 1)]
     runs = list(session.shared.values())
-    assert _why(runs[2], runs[:2]) == "as run A, again after the load that is compared with both"
+    assert _why(runs[2], runs[:2]) == "as run A, repeated after the load that is compared with both"
 
 
 def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:

@@ -103,7 +103,7 @@ def find_lifetime(case: Case) -> Finding:
         rehearsed = run.plan.rehearsed
         return Finding(
             Status.NOT_JUDGED,
-            f"the load held for {format_seconds(planned)}, which says nothing of {format_seconds(needed)}"
+            f"the load held for {format_seconds(planned)}, which is too short for {format_seconds(needed)}"
             + (f" (rehearsed: {rehearsed})" if rehearsed else ""),
         )
     opened, is_ok, bucket, count = _samples(evidence, LIFETIME)
@@ -161,9 +161,9 @@ def find_reconnection(case: Case) -> Finding:
         lost = sum(disconnects(evidence).values())
         return Finding(
             Status.INCONCLUSIVE,
-            f"{lost:,} connections dropped, and their users did not come back by themselves"
+            f"{lost:,} connections dropped, and their users did not reconnect automatically"
             if lost
-            else "no connection dropped, so no client had to come back",
+            else "no connection dropped, so no client had to reconnect",
             details=details,
         )
     told = (
@@ -172,7 +172,7 @@ def find_reconnection(case: Case) -> Finding:
     )
     finding = Finding(
         Status.PASS,
-        f"{told}, and {format_ratio(share)} had to be",
+        f"{told}, and the criterion requires {format_ratio(share)}",
         quantile_of(histogram, share),
         samples=dropped,
         details=details,
@@ -182,12 +182,12 @@ def find_reconnection(case: Case) -> Finding:
         return finding.become(Status.FAIL, finding.reason)
     if back / dropped < share:
         return finding.become(
-            Status.INCONCLUSIVE, f"{told}; the load ended before {unknown:,} others had the time"
+            Status.INCONCLUSIVE, f"{told}; the load ended before the time limit of {unknown:,} others"
         )
     fewest = math.ceil(1 / (1 - share) - 1e-6) if share < 1 else 1
     if dropped < fewest:
         return finding.become(
-            Status.INCONCLUSIVE, f"{told}; {fewest} are the fewest that could show {format_ratio(share)}"
+            Status.INCONCLUSIVE, f"{told}; at least {fewest} drops are needed to show {format_ratio(share)}"
         )
     return if_as_planned(case, finding)
 

@@ -14,10 +14,10 @@ from loadkit.verdict import Status
 __all__ = ["DEFINITION", "find_index_use", "find_records"]
 
 DEFINITION = (
-    "Index utilization of the key queries is the lower one of two shares. By plan: the key queries whose "
-    f"plan finds its rows by an index in each table of at least {LARGE} pages, of all key queries. An index "
-    f"by which more than {FEW:,} rows, and {IN_VAIN} for each row that is kept, are read in vain does not count. "
-    "By scans: the scans during the run that used an index, of all scans of these tables."
+    "Index utilization of the key queries is the lower of two shares. By plan: the share of key queries whose "
+    f"plan finds its rows by an index in each table of at least {LARGE} pages. An index does not count if the "
+    f"query discards more than {FEW:,} of the rows that it reads, and {IN_VAIN} for each row that it keeps. "
+    "By scans: the share of the scans of these tables during the run that used an index."
 )
 
 
@@ -25,7 +25,7 @@ def find_index_use(case: Case) -> Finding:
     """Judge the share of the key queries, and of their scans, that use an index; the lower counts."""
     facts, criterion = case.evidence.run.database, case.criterion
     if facts is None:
-        return Finding(Status.NOT_JUDGED, "nobody looked at the database in this run")
+        return Finding(Status.NOT_JUDGED, "the database was not observed in this run")
     by_plan, by_scans = facts.by_plan, facts.by_scans
     details = {"definition": DEFINITION, "by_plan": by_plan, "by_scans": by_scans}
     if by_plan is None:
@@ -87,7 +87,7 @@ def find_records(case: Case) -> Finding:
     done, due = (evidence.count(each) for each in (compared(WRITES), to_compare(WRITES)))
     remark = evidence.remark(WRITES)
     if not due or done < due:
-        why = remark or "nothing compared them with the stored rows"
+        why = remark or "they were not compared with the stored rows"
         return finding.become(
             Status.INCONCLUSIVE, f"{finding.reason}, but it is not known whether they are readable: {why}"
         )

@@ -32,7 +32,7 @@ def find_exact(case: Case) -> Finding:
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
     if found:
         return finding.become(
-            Status.FAIL, f"{name}: {found:,} among the {done:,} compared, and there must be none{remark}"
+            Status.FAIL, f"{name}: {found:,} of {done:,} compared, and none is allowed{remark}"
         )
     if not due:
         return Finding(
@@ -41,13 +41,13 @@ def find_exact(case: Case) -> Finding:
     if done < due:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"{name}: none among the {done:,} compared, but {due - done:,} more had to be compared{remark}",
+            f"{name}: none of {done:,} compared, but {due - done:,} more had to be compared{remark}",
         )
     if unlike := evidence.unlike_plan():
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
-    return finding.become(Status.PASS, f"{name}: none among all {due:,} that had to be compared{remark}")
+    return finding.become(Status.PASS, f"{name}: none of all {due:,} that had to be compared{remark}")
 
 
 def searched_messages(evidence: Evidence) -> int:

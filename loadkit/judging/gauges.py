@@ -76,7 +76,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: {observation.problem}")
     if not observation.series:
         return Finding(
-            Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source knows no series of it"
+            Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source has no series for it"
         )
     seconds_back = lookback(observation.query)
     if seconds_back and end - start - seconds_back < LEAST * observation.scrape_interval:
@@ -95,7 +95,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     points = [points_of(observation, series, start, end) for series in present]
     findings = [_examine(criterion, observation, each, window) for each in points]
     if not findings:
-        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance was there in the window")
+        return Finding(Status.INCONCLUSIVE, f"{subject(criterion)}: no instance existed in the window")
     worst_first = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
     sign = 1 if criterion.comparison.is_upper else -1
 
@@ -113,7 +113,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
         if each.instance
     }
     warnings = [
-        f"the counter of {each.instance or 'the source'} began again {each.resets} times"
+        f"the counter of {each.instance or 'the source'} was reset {each.resets} times"
         for each in points
         if each.resets
     ]
@@ -221,9 +221,7 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
         samples=len(points.values),
     )
     if satisfied and criterion.comparison.holds_always and longest > SPELL:
-        return finding.warned(
-            f"one reading stands for {format_seconds(longest)}: a shorter peak may not show"
-        )
+        return finding.warned(f"one reading covers {format_seconds(longest)}: a shorter peak may be missed")
     return finding
 
 

@@ -88,7 +88,7 @@ class Accounting:
         if unread:
             doubts.append(f"{unread:,} messages could not be read")
         if untold:
-            doubts.append(f"of {untold:,} late messages it is not known whether they were missing or doubled")
+            doubts.append(f"{untold:,} late messages may have been missing or doubled")
         if unknown:
             doubts.append(f"{unknown:,} messages were still on their way when their subscribers left")
         if interrupted := count(NOT_RESUMED):
@@ -152,7 +152,7 @@ def find_delivery(case: Case) -> Finding:
         doubts = () if searched >= received else (unsearched,)
     finding = Finding(
         Status.FAIL,
-        f"{found:,} of the {of} were {what.removeprefix('messages ')}, and none may be",
+        f"{found:,} of the {of} were {what.removeprefix('messages ')}, and none is allowed",
         float(found),
         samples=messages.expected,
         details=messages.details,
@@ -164,7 +164,7 @@ def find_delivery(case: Case) -> Finding:
         return finding.become(Status.INCONCLUSIVE, "no message arrived, so nothing could be compared")
     if doubts:
         return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
-    late = f"; {messages.filled:,} came late" if what == "messages lost" and messages.filled else ""
+    late = f"; {messages.filled:,} arrived late" if what == "messages lost" and messages.filled else ""
     return if_as_planned(case, replace(finding, reason=f"{what}: none among the {of}{late}"))
 
 
@@ -201,9 +201,7 @@ def find_reach(case: Case) -> Finding:
         return finding
     fewest = math.ceil(1 / max(1 - criterion.limit, 1e-9) - 1e-6)
     if messages.expected < fewest and criterion.limit < 1:
-        return finding.become(
-            Status.INCONCLUSIVE, f"{value}, and {fewest:,} are the fewest that could show it"
-        )
+        return finding.become(Status.INCONCLUSIVE, f"{value}, and at least {fewest:,} are needed to show it")
     others = [each for each in messages.doubts if "on their way" not in each]
     if others or not _is_kept(case, least):
         return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
@@ -236,18 +234,18 @@ def find_convergence(case: Case) -> Finding:
         return finding.become(
             Status.FAIL,
             f"the users of {len(differing):,} of {len(shared):,} shared dashboards saw different states "
-            f"in the end: {examples}",
+            f"at the end: {examples}",
         )
     if not shared:
-        return finding.become(Status.INCONCLUSIVE, "no two users told what they saw of one dashboard")
+        return finding.become(Status.INCONCLUSIVE, "no two users reported the state of the same dashboard")
     if seen < due:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"the {seen:,} users who told what they saw agree, but {due - seen:,} others did not tell it",
+            f"the {seen:,} users who reported a state agree, but {due - seen:,} others reported none",
         )
     if not Accounting.of(evidence).received:
-        return finding.become(Status.INCONCLUSIVE, "nobody received an edit, so nothing could differ")
-    agreed = f"all {seen:,} users of {len(shared):,} shared dashboards saw the same in the end"
+        return finding.become(Status.INCONCLUSIVE, "no user received an edit, so the states could not differ")
+    agreed = f"all {seen:,} users of {len(shared):,} shared dashboards saw the same state at the end"
     return if_as_planned(case, replace(finding, reason=agreed))
 
 
@@ -308,7 +306,7 @@ def _unknown_times(case: Case) -> str:
     if messages.distinct < _FEWEST_DELIVERED * messages.expected:
         return (
             f"only {messages.distinct:,} of {messages.expected:,} expected messages arrived, and their latency says "
-            "nothing of the others"
+            "nothing about the others"
         )
     planned = sum(
         each.delivers
@@ -321,7 +319,7 @@ def _unknown_times(case: Case) -> str:
     if arrived < _FEWEST_DELIVERED * planned:
         return (
             f"only {format_number(arrived)} of {format_number(planned)} messages per second were delivered, and their "
-            "latency says nothing of the others"
+            "latency says nothing about the others"
         )
     return ""
 

@@ -144,7 +144,9 @@ class Scan:
         """How it reads the table: "a sequential scan of metric_events"."""
         if self.node == "Seq Scan":
             return f"a sequential scan of {self.table}"
-        vain = f", {self.removed:,} rows in vain for {self.kept:,}" if not self.is_by_index else ""
+        vain = (
+            f", {self.removed:,} rows read and discarded, {self.kept:,} kept" if not self.is_by_index else ""
+        )
         return f"index {self.index or self.node} of {self.table}{vain}"
 
 
@@ -181,13 +183,15 @@ class QueryPlan:
         return tuple(dict.fromkeys(scan.missing_index for scan in self.scans if scan.missing_index))
 
     def without(self, index: str) -> str:
-        """How the rows are found without a missing index: "49,665 rows are read in vain for 3,312"."""
+        """How the rows are found without a missing index: "49,665 rows are read and discarded, 3,312 are kept"."""
         scans = [scan for scan in self.scans if scan.missing_index == index]
         if any(scan.node == "Seq Scan" for scan in scans):
-            return "the table is read from end to end"
+            return "the query scans the whole table"
         removed, kept = (sum(scan.removed or 0 for scan in scans), sum(scan.kept or 0 for scan in scans))
         names = ", ".join(dict.fromkeys(scan.index for scan in scans if scan.index))
-        return f"{removed:,} rows are read in vain for {kept:,}" + f", by {names}" * bool(names)
+        return f"{removed:,} rows are read and discarded, {kept:,} are kept" + f", with index {names}" * bool(
+            names
+        )
 
 
 @dataclass(frozen=True, slots=True)

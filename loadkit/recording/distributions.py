@@ -109,8 +109,8 @@ class TenantSizes:
 def unlike_stated(run: Run) -> tuple[str, ...]:
     """A warning for each distribution of which something else was drawn than was asked for."""
     return tuple(
-        f"the {each.what} are unlike what was stated: asked for {each.asked}; drawn {each.drawn} "
-        f"({each.number:,} draws). Chance alone does so less than once in {1 / _BY_CHANCE:,.0f} runs"
+        f"the {each.what} do not match the plan: requested {each.asked}; actual {each.drawn} "
+        f"({each.number:,} draws). By chance, this happens in less than one of {1 / _BY_CHANCE:,.0f} runs"
         for each in distributions(run)
         if each.differs
     )

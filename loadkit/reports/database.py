@@ -27,9 +27,9 @@ def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iter
     """
     facts = evidence.run.database
     if facts is None:
-        yield "nobody looked at the database in this run"
+        yield "the database was not observed in this run"
         return
-    yield f"PostgreSQL {facts.version}, seen by the role {facts.role or 'of the observer'}"
+    yield f"PostgreSQL {facts.version}, observed with the role {facts.role or 'of the observer'}"
     yield (
         f"{facts.samples} of {facts.due} readings of the statistics; each took "
         f"{format_seconds(facts.cost)} on average"
@@ -37,7 +37,7 @@ def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iter
     for problem in dict.fromkeys(filter(None, [facts.problem, *facts.problems.values()])):
         yield f"not known: {problem}"
     for at in facts.restarts:
-        yield f"PostgreSQL had started again {format_seconds(at)} after the start of the run"
+        yield f"PostgreSQL had restarted {format_seconds(at)} after the start of the run"
     yield from _to_try(facts)
     yield from _statements(facts)
     yield from _plans(facts, limits or {})
@@ -53,7 +53,7 @@ def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iter
         "after the load they are compared with the stored rows"
     )
     yield (
-        "  query time: from the intended start until the last row came, with the wait for a connection "
+        "  query time: from the intended start until the last row arrived, including the wait for a connection "
         "of the suite's own pool"
     )
 
@@ -96,7 +96,7 @@ def _to_try(facts: DatabaseFacts) -> Iterator[str]:
         *_other_tries(facts),
     ]
     yield from ("", "WHAT TO TRY")
-    yield from (f"  {each}" for each in tries or ["nothing stands out"])
+    yield from (f"  {each}" for each in tries or ["no problem was found"])
 
 
 def _other_tries(facts: DatabaseFacts) -> Iterator[str]:
@@ -107,8 +107,8 @@ def _other_tries(facts: DatabaseFacts) -> Iterator[str]:
     for table in facts.tables:
         if table.is_large and table.dead_rows > max(table.rows, 1) / 5:
             yield (
-                f"{table.name}: {table.dead_rows:,} dead rows beside {table.rows:,} live ones; "
-                "look whether autovacuum runs, or VACUUM it"
+                f"{table.name}: {table.dead_rows:,} dead rows and {table.rows:,} live rows; "
+                "check that autovacuum runs, or run VACUUM"
             )
 
 
@@ -117,7 +117,7 @@ def _statements(facts: DatabaseFacts) -> Iterator[str]:
     if not facts.statements:
         yield f"  not known: {facts.problems.get('statements') or facts.problems.get('statistics') or 'none ran'}"
         return
-    yield f"  {'share':>7}{'calls':>12}{'mean':>10}{'rows a call':>13}  statement"
+    yield f"  {'share':>7}{'calls':>12}{'mean':>10}{'rows per call':>13}  statement"
     for each in facts.statements[:_SHOWN]:
         name = f'"{each.query}": ' if each.query else ""
         rows = format_number(each.rows / each.calls)

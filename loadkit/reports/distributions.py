@@ -21,7 +21,7 @@ _MOST = 6
 def lines(run: Run) -> Iterator[str]:
     """A table of text: each distribution as it was asked for and as it was drawn."""
     found = distributions(run)
-    heads = ("what", "asked for", "drawn", "draws", "difference", "by chance")
+    heads = ("what", "requested", "actual", "draws", "difference", "probability")
     rows = [
         (each.what, each.asked, each.drawn, f"{each.number:,}", format_ratio(each.distance), _chance(each))
         for each in found
@@ -35,13 +35,13 @@ def lines(run: Run) -> Iterator[str]:
         yield sizes.words
     yield ""
     yield (
-        "The difference is the largest one between the shares of draws up to any value. By chance: how often "
-        "correct draws differ at least as much in location, spread or shape; below 0.1 % the run has a warning."
+        "The difference is the largest one between the two cumulative shares. The probability is that correct draws "
+        "differ at least as much in location, spread or shape; below 0.1 % the run has a warning."
     )
 
 
 def _chance(each: Distribution) -> str:
-    return "below 0.1 %: unlike what was asked for" if each.differs else format_ratio(each.chance)
+    return "below 0.1 %: does not match the request" if each.differs else format_ratio(each.chance)
 
 
 def json_of(run: Run) -> list[dict[str, object]]:
@@ -74,7 +74,7 @@ def chart(run: Run) -> bytes:
     panels = len(shown) + (sizes is not None)
     rows = max(1, math.ceil(panels / 2))
     figure = figure_of(0.85 * rows)
-    head(figure, "What was asked for (dashed), and what was drawn")
+    head(figure, "Requested (dashed) and actual distributions")
     all_axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
     for axes, each in zip(all_axes, shown, strict=False):
         (_ranks if each.is_rank else _times)(axes, each)
@@ -115,7 +115,9 @@ def _tenants(axes: Any, sizes: TenantSizes) -> None:
     shares = np.array([share for _, share in sizes.shares])
     ranks = np.arange(1.0, len(shares) + 1)
     fitted = ranks**-sizes.exponent
-    _title(axes, f"sizes of {len(shares)} tenants, beside Zipf's law with exponent {sizes.exponent:.2f}")
+    _title(
+        axes, f"sizes of {len(shares)} tenants, compared with Zipf's law with exponent {sizes.exponent:.2f}"
+    )
     _lines(axes, ranks, 100 * shares, 100 * fitted / fitted.sum())
     axes.set_xlabel("rank of the tenant")
     _whole_numbers(axes)

@@ -35,7 +35,7 @@ _HEADINGS = (
     "region",
     "instance",
     "trace",
-    "what was sent and what came back",
+    "request and answer",
 )
 
 
@@ -68,8 +68,8 @@ def page(causes: Causes) -> bytes:
     start = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>{_escaped(causes.scope)}</title><style>{_STYLE}</style>",
-        f"<h1>What failed, and what took longest: {_escaped(causes.scope)}</h1>",
-        f"<p>Times are since the start of the load, {start}, and of the clock.</p><h2>What failed</h2>",
+        f"<h1>Failures and slowest operations: {_escaped(causes.scope)}</h1>",
+        f"<p>Times count from the start of the load, {start}. The time of day is in parentheses.</p><h2>Failures</h2>",
     ]
     if causes.failures:
         parts += [_overview(causes.failures, run)]
@@ -109,7 +109,7 @@ def _slowest(each: TimingCauses, run: Run, *, is_open: bool) -> Iterator[str]:
     by_label: dict[str, list[Example]] = {}
     for example in each.slowest:
         by_label.setdefault(example.label, []).append(example)
-    title = f"The slowest: {each.timing.name}"
+    title = f"Slowest operations: {each.timing.name}"
     yield f"<h2>{_escaped(title)}</h2>" if is_open else f"<details><summary>{_escaped(title)}</summary>"
     for label, same in by_label.items():
         yield f"<p><b>{_escaped(label)}</b></p>"

@@ -189,7 +189,7 @@ def _description(
     if evidence is not None and verdict.status is not Status.PASS:
         told = list(examples.sentences(causes_of_result(result, evidence)))
         if told:
-            yield "<b>what broke, for whom, since when</b>: " + "<br>".join(map(html.escape, told))
+            yield "<b>what failed, for whom and since when</b>: " + "<br>".join(map(html.escape, told))
     if run_line:
         yield f"{html.escape(run_line)}. The global attachments contain the tables of the run."
     if verdict.rehearsed:

@@ -44,7 +44,7 @@ def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
     """Why a run is needed after the earlier ones, in words."""
     again = next((each for each in earlier if each.plan == run.plan), None)
     if again is not None:
-        return f"as run {again.letter}, again after the load that is compared with both"
+        return f"as run {again.letter}, repeated after the load that is compared with both"
     similar = [each for each in earlier if _names(each.plan) == _names(run.plan)]
     if not similar:
         return "no earlier run has this load"

@@ -72,20 +72,20 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     if run.examples:
         causes = causes_of_result(result, evidence)
         yield Attachment(
-            f"what failed, and what took longest: {causes.scope}",
+            f"failures and slowest operations: {causes.scope}",
             f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}-examples",
             AttachmentType.HTML,
             partial(examples.page, causes),
         )
     if is_realistic(run):
         yield Attachment(
-            "what was drawn at random, as a chart",
+            "random distributions: chart",
             f"{run.id}-distributions",
             AttachmentType.SVG,
             partial(distributions.chart, run),
         )
         yield Attachment(
-            "what was drawn at random, and what was asked for",
+            "random distributions: requested and actual",
             f"{run.id}-distributions-table",
             AttachmentType.TEXT,
             lambda: "\n".join(distributions.lines(run)).encode(),

@@ -295,8 +295,8 @@ class Session:
         to_go = [run for run in runs if run.evidence is None and not run.problem]
         if len(runs) > 1:
             self._tell(
-                f"Run {shared.letter}: number {len(runs) - len(to_go) + 1} of {len(runs)} runs; "
-                f"{format_seconds(sum(run.plan.seconds for run in to_go))} of load to go, this run included"
+                f"Run {shared.letter} ({len(runs) - len(to_go) + 1} of {len(runs)}): "
+                f"{format_seconds(sum(run.plan.seconds for run in to_go))} of load remaining, including this run"
             )
 
     def _result(self, verdict: Verdict, letter: str, started: float) -> CriterionResult:
