@@ -67,7 +67,7 @@ def test_a_line_of_a_row_that_is_no_more_is_left_out(page):
 def test_runs_with_nothing_wrong_are_counted_by_verdict_and_a_fail_is_named(page):
     verdicts = outcome(order="fail", fresh="invalid").verdicts
     results.record_quiet(3, verdicts, page)
-    found = results.lines_of(page.read_text())["Nothing wrong"]
+    found = results.lines_of(page.read_text())["Runs without a fault"]
     assert found["run 3"].startswith("| run 3 | 1 | 7 | 1 | 1 | order |")
     assert "not run yet" in found["run 4"]
 

@@ -188,7 +188,11 @@ def test_the_time_to_go_of_a_rehearsal_is_what_it_takes_in_a_pipeline_too(
     monkeypatch.setenv("CI", "true")
     for name, minutes in (("short", 5), ("long", 10)):
         project.feature(QUICK.replace("Then", f"And the load holds for {minutes} minutes\n    Then"), name)
-    lines = [line for line in project.behave("-D", "time_scale=0.2").err.splitlines() if "of load remaining" in line]
+    lines = [
+        line
+        for line in project.behave("-D", "time_scale=0.2").err.splitlines()
+        if "of load remaining" in line
+    ]
     assert lines == [
         "Run A (1 of 2): 3 min of load remaining, including this run",
         "Run B (2 of 2): 60 s of load remaining, including this run",

@@ -17,25 +17,25 @@ QUIET_RUNS = 20
 """Runs with nothing wrong."""
 
 _SHOWN = (Status.FAIL, Status.PASS, Status.INCONCLUSIVE, Status.INVALID)
-_QUIET = "Nothing wrong"
+_QUIET = "Runs without a fault"
 _NOT_RUN = "not run yet"
-_HEAD = """# What each fault did
+_HEAD = """# Results of the fault matrix
 
-The rows of `make prove` write this page. Each row puts load on the local environment, switches one
-fault on, and judges every criterion of its area. A run of some rows keeps the lines of the others.
+`make prove` writes this page. Each row runs load on the local environment, injects one fault, and
+judges every criterion of its area. If only some rows run, the other lines stay unchanged.
 
 | word | meaning |
 |---|---|
 | fail | the service did not meet the criterion |
-| pass | it did, and without the fault it would not, or nothing would be known |
-| inconclusive | there is not enough evidence, because the fault takes it away or ends the run |
-| invalid | the load generator, or its machine, was at fault |
-| as it must be | yes, if each verdict is one that the row allows; else the verdicts that are not |
-| version | of the suite, when the row was last run |
+| pass | the service met the criterion, which is not the usual verdict without the fault |
+| inconclusive | there is not enough evidence, because the fault removes it or ends the run |
+| invalid | the load generator or its machine was overloaded |
+| as expected | yes, if the row allows each verdict; otherwise the verdicts that it does not allow |
+| version | version of the suite at the last run of the row |
 
-A criterion that a line does not name had its usual verdict. That is a pass, unless the list of
-criteria says something else. The tables of what must be are in this folder: `table.py`,
-`messages.py`, `database.py` and `system.py`.
+A line names only the criteria that did not have their usual verdict. The usual verdict is a pass,
+unless the list of criteria states another one. The tables of expected verdicts are in this folder:
+`table.py`, `messages.py`, `database.py` and `system.py`.
 """
 
 
@@ -83,15 +83,15 @@ def page_of(lines: Mapping[str, Mapping[str, str]]) -> str:
     """The page with these lines, in the order of the tables. Lines of rows that are no more are left out."""
     parts = [_HEAD]
     for name, area in AREAS.items():
-        parts.append(f"## {name}\n\n{area.hold:g} s of load for each row, where it says nothing else.\n")
+        parts.append(f"## {name}\n\n{area.hold:g} s of load for each row, unless it states another time.\n")
         parts.append(_criteria(area))
-        head = ("fault", *_SHOWN, "as it must be", "version")
+        head = ("fault", *_SHOWN, "as expected", "version")
         parts.append(_table(head, (row.name for row in area.rows), lines.get(name, {})))
     parts.append(
-        f"## {_QUIET}\n\nThe load of the system area, {QUIET_RUNS} times without a fault. The numbers are "
+        f"## {_QUIET}\n\nThe load of the system area, {QUIET_RUNS} times without a fault. The numbers count "
         "criteria. None may fail.\n"
     )
-    head = ("run", *_SHOWN, "which failed", "version")
+    head = ("run", *_SHOWN, "failed criteria", "version")
     parts.append(
         _table(head, (f"run {number}" for number in range(1, QUIET_RUNS + 1)), lines.get(_QUIET, {}))
     )
