@@ -463,7 +463,7 @@ def test_a_pass_says_how_rare_a_problem_it_may_have_missed():
     starts = np.arange(0, 300, 0.01)
     run = run_of(samples_of(starts, np.full(len(starts), 0.02)), plan_of(300))
     assert judge(response_time(limit=0.5), run).details["not_seen"] == (
-        "5 min were judged: a problem that comes less often than every 100 s may not have come in this time"
+        "5 min were judged: a problem that occurs less often than every 100 s may not have occurred in this time"
     )
     assert "not_seen" not in judge(response_time(limit=0.01), run).details
 

@@ -467,7 +467,7 @@ def test_rare_mistakes_do_not_let_a_criterion_pass_that_they_could_break(criteri
     assert verdict.status is status
     if status is INCONCLUSIVE:
         assert f"{MISTAKE}, met by 2 of 200 users, 90 times" in verdict.reason
-        assert "hides up to 270 operations of this window; had they failed" in verdict.reason
+        assert "hides up to 270 operations of this window; if they had failed" in verdict.reason
 
 
 def test_rare_mistakes_leave_a_fail_as_it_is():

@@ -201,36 +201,36 @@ def relapsing(plan=LONG, seconds=310, slow=(), share=0.0, failing=()):
 def test_a_service_that_is_slow_and_fails_from_35_seconds_on_has_not_recovered():
     verdict = judge(WITHIN_30, relapsing(PLAN, 190, slow=range(105, 190), share=0.5, failing=range(105, 190)))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
-    assert "relapsed for 85 s from 35 s after it" in verdict.reason
-    assert "50 % of the requests failed, and 1 % may" in verdict.reason
+    assert "degraded again for 85 s from 35 s after it" in verdict.reason
+    assert "50 % of the requests failed, and 1 % is allowed" in verdict.reason
 
 
 @pytest.mark.parametrize("trouble", ["slow", "failing", "waiting"])
 def test_thirty_bad_seconds_after_the_recovery_fail(trouble):
     verdict = judge(WITHIN_30, disturbed(**{trouble: range(120, 150)}))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
-    assert "relapsed for 30 s from 50 s after it" in verdict.reason
+    assert "degraded again for 30 s from 50 s after it" in verdict.reason
 
 
 def test_a_service_that_fails_from_the_recovery_to_the_end_has_not_recovered():
     verdict = judge(WITHIN_30, disturbed(failing=range(100, 190)))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
-    assert "relapsed for 90 s from 30 s after it" in verdict.reason
+    assert "degraded again for 90 s from 30 s after it" in verdict.reason
 
 
 def test_short_failures_again_and_again_fail_by_their_share_of_all_operations():
     failing = [second for start in range(105, 310, 40) for second in range(start, start + 5)]
     verdict = judge(WITHIN_30, relapsing(share=0.8, failing=failing))
     assert (verdict.status, verdict.measured) == (Status.FAIL, 0.0)
-    assert "10 % of all requests after the recovery failed, and 1 % may" in verdict.reason
+    assert "10 % of all requests after the recovery failed, and 1 % is allowed" in verdict.reason
 
 
 def test_a_single_slow_window_after_the_recovery_passes_with_a_warning():
     verdict = judge(WITHIN_30, relapsing(slow=range(120, 125)))
     assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
-    (warning,) = [warning for warning in verdict.warnings if "relapsed" in warning]
+    (warning,) = [warning for warning in verdict.warnings if "degraded again" in warning]
     assert (
-        "the service relapsed after an instance is killed: for 5 s from 50 s after it, the p95 response time was 1 s"
+        "the service degraded again after an instance is killed: for 5 s from 50 s after it, the p95 response time was 1 s"
         in warning
     )
 
@@ -239,7 +239,7 @@ def test_fewer_failures_than_the_criterion_allows_pass_with_a_warning():
     verdict = judge(WITHIN_30, relapsing(share=0.3, failing=range(120, 122)))
     assert verdict.status is Status.PASS
     assert any(
-        "for 5 s from 50 s after it, 12 % of the requests failed, and 1 % may" in warning
+        "for 5 s from 50 s after it, 12 % of the requests failed, and 1 % is allowed" in warning
         for warning in verdict.warnings
     )
 
@@ -247,7 +247,7 @@ def test_fewer_failures_than_the_criterion_allows_pass_with_a_warning():
 def test_a_relapse_that_the_end_cuts_short_is_inconclusive_and_says_how_much_longer():
     verdict = judge(WITHIN_30, disturbed(slow=range(175, 190)))
     assert verdict.status is Status.INCONCLUSIVE
-    assert "relapsed for 15 s from 105 s after it" in verdict.reason
+    assert "degraded again for 15 s from 105 s after it" in verdict.reason
     assert "15 s more would decide it" in verdict.reason
 
 
@@ -255,7 +255,7 @@ def test_slow_windows_that_are_surely_more_than_a_twentieth_fail():
     slow = [second for start in range(110, 310, 40) for second in range(start, start + 10)]
     verdict = judge(WITHIN_30, relapsing(slow=slow))
     assert verdict.status is Status.FAIL
-    assert "10 of 48 five-second windows after the recovery were slow, and 5 % may be" in verdict.reason
+    assert "10 of 48 five-second windows after the recovery were slow, and 5 % are allowed" in verdict.reason
 
 
 def test_slow_windows_that_may_be_chance_are_inconclusive_and_say_how_much_longer():
@@ -394,7 +394,7 @@ def test_windows_that_users_in_waves_leave_empty_are_no_failure():
     verdict = judge(WITHIN_30, at_random(10, nothing=between))
     assert verdict.status is Status.INCONCLUSIVE
     assert "no requests began in" in verdict.reason.lower()
-    assert "put on more load" in verdict.reason
+    assert "use more load" in verdict.reason
 
 
 def test_traffic_that_stops_after_the_action_is_a_failure_however_little_came_before():

@@ -146,7 +146,7 @@ def test_the_service_stands_still_for_a_while(slow):
 def test_a_service_that_stays_worse_does_not_recover(slow):
     verdict = judge(LATER, disturbed(slow, Trouble(slow, ("errors", "share=0.05"))))
     assert (verdict.status, verdict.measured) == (Status.FAIL, None), verdict.reason
-    assert "failed, and 1 % may" in verdict.reason
+    assert "failed, and 1 % is allowed" in verdict.reason
 
 
 def test_a_peak_that_the_service_gets_over_only_after_a_while(slow):

@@ -109,8 +109,8 @@ def test_all_kinds_that_nothing_disturbs_recover_at_once():
     found = verdict()
     assert (found.status, found.measured) == (PASS, 0.0)
     assert found.reason == (
-        "The service had recovered at once after an instance is killed; the limit is 30 s: "
-        "requests, queries, messages and connections were as before at once."
+        "The service had recovered immediately after an instance is killed; the limit is 30 s: "
+        "requests, queries, messages and connections recovered immediately."
     )
     assert list(found.details["kinds"]) == ["requests", "queries", "messages", "connections"]
 
@@ -145,14 +145,16 @@ def test_a_kind_that_takes_longer_than_the_limit_fails_the_service(words):
 def test_thirty_bad_seconds_of_a_kind_after_its_recovery_fail(words):
     found = verdict(**TROUBLES[words](range(120, 150)))
     assert found.status is FAIL
-    assert "relapsed for 30 s from 50 s after it" in found.reason
+    assert "degraded again for 30 s from 50 s after it" in found.reason
 
 
 @pytest.mark.parametrize("words", [each for each in TROUBLES if each.split()[-1] in {"late", "slow", "few"}])
 def test_a_single_bad_window_of_a_kind_passes_with_a_warning(words):
     found = verdict(**TROUBLES[words](range(120, 125)))
     assert found.status is PASS
-    assert any("relapsed after an instance is killed: for 5 s from 50 s" in each for each in found.warnings)
+    assert any(
+        "degraded again after an instance is killed: for 5 s from 50 s" in each for each in found.warnings
+    )
 
 
 @pytest.mark.parametrize("words", TROUBLES)
@@ -167,7 +169,7 @@ def test_each_slow_kind_is_told_the_slowest_first():
     assert found.reason == (
         "The service had recovered 25 s after an instance is killed; the limit is 30 s: messages were late until "
         "25 s after it; connections were too few until 15 s after it; requests failed until 5 s after it; "
-        "queries were as before at once."
+        "queries recovered immediately."
     )
 
 
@@ -201,7 +203,7 @@ def test_a_kind_that_never_recovers_fails_with_its_own_figures():
     found = verdict(held=few(range(70, SECONDS)))
     assert "only 100 connections were open, and 196 is as before" in found.reason
     found = verdict(counts={each: {MISSING: 20} for each in range(70, SECONDS)})
-    assert "16.7 % of the messages were lost, and 1 % may be" in found.reason
+    assert "16.7 % of the messages were lost, and 1 % is allowed" in found.reason
 
 
 def test_a_stream_that_stops_is_told():

@@ -431,7 +431,7 @@ def test_rows_that_cannot_be_removed_are_one_line_and_no_load(tmp_path, loads) -
     bed = bed_of(cleaning(CleaningControl(fails="clean")), tmp_path)
     with pytest.raises(NotReadyError) as refusal:
         bed.run(of_population(records=1.0), "Run A", ())
-    assert str(refusal.value) == "cannot begin without the rows of earlier runs: cannot clean"
+    assert str(refusal.value) == "cannot remove the rows of earlier runs: cannot clean"
     assert loads == []
 
 

@@ -141,7 +141,7 @@ class Testbed:
             found = cleaned(control.call(*database.clean), self._environment.name)
         except ConfigurationError as error:
             reason = "; ".join(str(error).splitlines())
-            raise NotReadyError(f"cannot begin without the rows of earlier runs: {reason}") from None
+            raise NotReadyError(f"cannot remove the rows of earlier runs: {reason}") from None
         self._tell(f"{_CLEANING}: {found}")
         if found.rows is not None:
             self._resolved = replace(up, facts={**up.facts, "rows": found.rows})

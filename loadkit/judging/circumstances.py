@@ -172,7 +172,7 @@ def _with_hidden(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     return finding.become(
         Status.INCONCLUSIVE,
         f"{finding.value_in_words}, but {case.evidence.journey_errors}, which hides up to {int(hidden.sum()):,} "
-        f"operations of this window; had they failed, {with_them.value_in_words}",
+        f"operations of this window; if they had failed, {with_them.value_in_words}",
     )
 
 

@@ -116,7 +116,7 @@ class Kind:
     are_bad: str
     """What windows were in which they were so, or too few: "were slow", "had too few connections"."""
     have_failed: tuple[str, str]
-    """What those that failed did, and what a share of them may do: "were lost", "may be"."""
+    """What those that failed did, and the words after the allowed share: "were lost", "is allowed"."""
 
     def trouble(self, spell: Spell, bounds: Spell) -> str:
         """What was bad in a window, without figures: "messages were late"."""
@@ -149,7 +149,7 @@ class Kind:
         )
 
 
-_FAILED_WORDS = ("failed", "may")
+_FAILED_WORDS = ("failed", "is allowed")
 _REQUESTS = Kind("requests", "response time", "began", "were slow", "were slow", _FAILED_WORDS)
 _QUERIES = Kind("queries", "query time", "began", "were slow", "were slow", _FAILED_WORDS)
 _MESSAGES = Kind(
@@ -158,7 +158,7 @@ _MESSAGES = Kind(
     "arrived",
     "were late",
     "had late or too few messages",
-    ("were lost", "may be"),
+    ("were lost", "is allowed"),
 )
 _CONNECTIONS = Kind("connections", "", "were open", "", "had too few connections", ("", ""))
 _TIMINGS = {_REQUESTS: REQUEST.key, _QUERIES: QUERY.key, _MESSAGES: MESSAGE.key}

@@ -85,8 +85,8 @@ def _with_unseen(finding: Finding) -> Finding:
         return finding
     every = format_seconds(finding.window.seconds / 3)
     unseen = (
-        f"{format_seconds(finding.window.seconds)} were judged: a problem that comes less often than every {every} "
-        "may not have come in this time"
+        f"{format_seconds(finding.window.seconds)} were judged: a problem that occurs less often than every {every} "
+        "may not have occurred in this time"
     )
     return replace(finding, details={**finding.details, "not_seen": unseen})
 

@@ -65,7 +65,7 @@ class _Judged:
         if measured is None:
             return f"{kind.name} had not recovered"
         if not measured:
-            return f"{kind.name} were as before at once"
+            return f"{kind.name} recovered immediately"
         last = self.windows[int(measured) // LENGTH - 1]
         if last.is_within(self.bounds):  # too many failed in all six windows from this one on
             bad = f"{kind.name} {kind.have_failed[0]}"
@@ -160,7 +160,7 @@ def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str
     ]
     if at_once and len(judged) > 1:
         names = " and ".join(filter(None, (", ".join(at_once[:-1]), at_once[-1])))
-        told.append(f"{names} were as before at once")
+        told.append(f"{names} recovered immediately")
     known = [each.finding.measured for each in judged if each.finding.measured is not None]
     return Finding(
         found.status,
@@ -235,7 +235,7 @@ def _compared(
         Status.INCONCLUSIVE,
         f"no {kind.name} {kind.began} in {none} of {len(windows)} five-second windows after {what}. Before it, "
         f"{format_number(bounds.begun)} {kind.began} on average and none in {format_ratio(empty)}, so this shows "
-        "nothing: put on more load, or load without waves",
+        "nothing: use more load, or load without waves",
     )
 
 
@@ -304,7 +304,7 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
 def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
     """The finding of a service that recovered at the window `first`: was it in time, and did it last?"""
     seconds, after = float(first * LENGTH), windows[first:]
-    when = f"{format_seconds(seconds)} after {what}" if seconds else f"at once after {what}"
+    when = f"{format_seconds(seconds)} after {what}" if seconds else f"immediately after {what}"
     in_time = Finding(
         Status.PASS if seconds <= limit else Status.FAIL,
         f"the service had recovered {when}; the limit is {format_seconds(limit)}",
@@ -321,11 +321,11 @@ def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds:
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     found = in_time
     if told:
-        found = found.warned(f"the service relapsed after {what}: {'; '.join(told[:_SHOWN])}{more}")
+        found = found.warned(f"the service degraded again after {what}: {'; '.join(told[:_SHOWN])}{more}")
     if weighed is None or in_time.status is Status.FAIL:
         return found
     status, reason, relapse = weighed
-    relapsed = f"relapsed {_relapse(kind, relapse, bounds, began)}" if relapse else ""
+    relapsed = f"degraded again {_relapse(kind, relapse, bounds, began)}" if relapse else ""
     return found.become(
         status, f"the service had recovered {when}, but {'; '.join(filter(None, (relapsed, reason)))}"
     )
@@ -360,13 +360,17 @@ def _weigh(
     is_often = slow > max(1.0, _SLOW * len(after))
     reason = (
         f"{slow} of {len(after)} five-second windows after the recovery {kind.are_bad}, "
-        f"and {format_ratio(_SLOW)} may be"
+        f"and {format_ratio(_SLOW)} are allowed"
     )
     if is_often and bounds_of_share(hits, size)[0] > _SLOW:
         return Status.FAIL, reason, longest
     if last and last[-1] is after[-1]:
         more = format_seconds((IN_A_ROW - len(last)) * LENGTH)
-        return Status.INCONCLUSIVE, f"the load ended meanwhile, and {more} more would decide it", last
+        return (
+            Status.INCONCLUSIVE,
+            f"the load ended before it recovered again, and {more} more would decide it",
+            last,
+        )
     if is_often:
         return Status.INCONCLUSIVE, reason + _advice(hits, size, _SLOW, after), longest
     return None
