@@ -164,7 +164,7 @@ def test_the_page_tells_what_failed_since_when_and_what_came_back():
     run = run_with(FAILED, example(70.0, seconds=9.0, label="GET /slow"))
     run.facts = {"trace_url": "http://traces/{trace}"}
     page = page_of(run)
-    assert "status 503: once; since 1:02 (" in page
+    assert "status 503: once, since 1:02 (" in page
     assert "no room" in page
     assert "host: &lt;a&gt;" in page
     assert f'href="http://traces/{"1" * 32}"' in page
