@@ -291,6 +291,15 @@ def test_a_message_that_is_not_slow_costs_one_comparison(monkeypatch):
     assert calls == []
 
 
+def test_once_the_slowest_are_known_a_quicker_message_of_the_connection_is_not_looked_at(monkeypatch):
+    looked_at, note_slow = [], Subscription._note_slow
+    monkeypatch.setattr(Subscription, "_note_slow", lambda *of: looked_at.append(of) or note_slow(*of))
+    now = time.time()
+    ages = [900 - number for number in range(MOST)] + [500 - number for number in range(30)]
+    subscribed(*(event(number, now - age) for number, age in enumerate(ages)))
+    assert len(looked_at) == MOST
+
+
 @pytest.mark.parametrize("created", ["-Infinity", "NaN"])
 def test_a_creation_time_that_is_no_time_is_no_slowest_message(created):
     text = f'{{"stream": "cpu", "number": 1, "created": {created}}}'
