@@ -249,6 +249,26 @@ def test_a_fault_of_a_stream_shows_the_stream_the_expected_and_the_received_numb
     assert example.exchange.instance == "m-1"
 
 
+def test_the_credentials_of_a_handshake_are_masked_in_all_that_comes_later():
+    async def use(meeting):
+        meeting.user.ws.headers["authorization"] = "Bearer TOKEN-1"
+        ws = await meeting.user.ws.connect("/stream?ticket=TICKET-2")
+        subscription = ws.subscribe(read)
+        await until(lambda: subscription.unreadable == 1 and ws.ending is not None)
+        with pytest.raises(NoResponse):
+            await ws.request("for TOKEN-1", lambda _: True)
+
+    async def repeating(connection):
+        await connection.send("no JSON TOKEN-1 TICKET-2")
+        await connection.close(1008, "TOKEN-1 TICKET-2")
+
+    kept = met(repeating, use).report.examples
+    assert {each.timing for each in kept} == {CONNECT.key, MESSAGE.key, LIFETIME.key, ROUND_TRIP.key}
+    told = "".join(each.exchange.request + each.exchange.answer for each in kept)
+    assert "TOKEN-1" not in told
+    assert "TICKET-2" not in told
+
+
 def test_an_unreadable_message_is_shown():
     (example,) = examples_of(subscribed(f"no JSON {SECRET}"), MESSAGE, UNREADABLE)
     assert example.exchange.answer == f"no JSON {HIDDEN}"
