@@ -10,6 +10,7 @@ from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.http.traces import sampled, trace_of, traces
+from loadkit.drivers.masking import READ
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import archive
 from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
@@ -90,6 +91,13 @@ def test_a_long_body_is_cut():
     told = described("GET", "/x", RequestHeaders({}), b"", None, True, answered(body=b"x" * 5000))
     assert 600 < len(told.answer) < 700
     assert told.answer.endswith("…")
+
+
+def test_only_the_beginning_of_a_long_body_is_decoded(monkeypatch):
+    decoded = []
+    monkeypatch.setattr(Response, "_as_text", lambda _, content: decoded.append(len(content)) or "x")
+    described("GET", "/x", RequestHeaders({}), b"", None, True, answered(body=b"x" * 10**7))
+    assert max(decoded) <= 4 * (READ + 1)
 
 
 def test_an_operation_without_an_answer_shows_what_was_sent():
