@@ -359,15 +359,19 @@ class Recorder:
 
     # --- counting
 
-    def count_full_chunks(self) -> None:
-        """Count the collected samples while a full chunk of them remains."""
+    def count_full_chunks(self) -> bool:
+        """Count the collected samples while a full chunk of them remains; were there any?"""
+        has_counted = False
         for population in self._populations.values():
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
                     self._count_chunk(population, timing, timing.samples)
+                    has_counted = True
                 for log in timing.logs:
                     while len(log) >= _MESSAGES:
                         self._count_messages(population, timing, log)
+                        has_counted = True
+        return has_counted
 
     def _count_messages(
         self, population: PopulationRecorder, timing: TimingRecorder, log: MessageLog
