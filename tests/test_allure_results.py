@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from loadkit.recording.examples import Example
 from loadkit.verdict import Status
 from steps.suite import allure_results
 from steps.suite.outcome import ContextStep
+from tests.builders import run_of, samples_of
 from tests.evidence import steady_run, window_of
 from tests.test_terminal import FAIL, INCONCLUSIVE, INVALID, NOT_JUDGED, PASS, finished, outcome
 
@@ -112,6 +114,26 @@ def test_the_structure_of_a_passed_result(tmp_path):
             },
         ],
     }
+
+
+def test_a_failed_criterion_says_what_broke_for_whom_and_since_when_and_a_passed_one_does_not(tmp_path):
+    kept = Example(30.5, 2.0, "GET /<x>", "status 503", "users", 7, tenant="acme")
+    samples = samples_of([30.5, 31.5], [2.0, 2.0], "GET /<x>", "status 503", tenant="acme")
+    run = run_of(
+        [*samples_of(range(60), [0.1] * 60, "GET /<x>", tenant="globex"), *samples], examples=(kept,)
+    )
+    failed = dataclasses.replace(
+        PASS, criterion="the error rate is below 1%", status=Status.FAIL, window=None
+    )
+    told, passed = (
+        entry["descriptionHtml"]
+        for entry in written(tmp_path, finished(failed), finished(PASS), runs={"A": run})
+    )
+    assert "status 503: 2 of 62 operations (3.23 %); from 0:30 (" in told
+    assert "only tenant acme (of 2); GET /&lt;x&gt; (2 times)" in told
+    assert "for example GET /&lt;x&gt; at 0:30 (" in told
+    assert "what failed, for whom" in told
+    assert "what failed, for whom" not in passed
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.http.traces import sampled, trace_of, traces
+from loadkit.drivers.masking import READ
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import archive
 from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
@@ -92,6 +93,13 @@ def test_a_long_body_is_cut():
     assert told.answer.endswith("…")
 
 
+def test_only_the_beginning_of_a_long_body_is_decoded(monkeypatch):
+    decoded = []
+    monkeypatch.setattr(Response, "_as_text", lambda _, content: decoded.append(len(content)) or "x")
+    described("GET", "/x", RequestHeaders({}), b"", None, True, answered(body=b"x" * 10**7))
+    assert max(decoded) <= 4 * (READ + 1)
+
+
 def test_an_operation_without_an_answer_shows_what_was_sent():
     assert described("GET", "/x", RequestHeaders({}), b"", None, True, None).answer == ""
 
@@ -164,7 +172,7 @@ def test_the_page_tells_what_failed_since_when_and_what_came_back():
     run = run_with(FAILED, example(70.0, seconds=9.0, label="GET /slow"))
     run.facts = {"trace_url": "http://traces/{trace}"}
     page = page_of(run)
-    assert "status 503: once; since 1:02 (" in page
+    assert "status 503: once, since 1:02 (" in page
     assert "no room" in page
     assert "host: &lt;a&gt;" in page
     assert f'href="http://traces/{"1" * 32}"' in page

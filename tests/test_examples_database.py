@@ -138,6 +138,16 @@ def test_the_password_of_the_database_is_masked_wherever_the_server_says_it(post
     assert PASSWORD not in example.exchange.request
 
 
+def test_what_a_settled_operation_could_tell_is_forgotten(postgres: PostgresServer) -> None:
+    async def use(visit) -> None:
+        await visit.db.fetchval("SELECT 1", label="one")
+        assert visit.user.meter.exchange is not None
+        visit.user.meter.settle()
+        assert visit.user.meter.exchange is None
+
+    visited(postgres.dsn(), use)
+
+
 # --- how it is told
 
 

@@ -249,6 +249,26 @@ def test_a_fault_of_a_stream_shows_the_stream_the_expected_and_the_received_numb
     assert example.exchange.instance == "m-1"
 
 
+def test_the_credentials_of_a_handshake_are_masked_in_all_that_comes_later():
+    async def use(meeting):
+        meeting.user.ws.headers["authorization"] = "Bearer TOKEN-1"
+        ws = await meeting.user.ws.connect("/stream?ticket=TICKET-2")
+        subscription = ws.subscribe(read)
+        await until(lambda: subscription.unreadable == 1 and ws.ending is not None)
+        with pytest.raises(NoResponse):
+            await ws.request("for TOKEN-1", lambda _: True)
+
+    async def repeating(connection):
+        await connection.send("no JSON TOKEN-1 TICKET-2")
+        await connection.close(1008, "TOKEN-1 TICKET-2")
+
+    kept = met(repeating, use).report.examples
+    assert {each.timing for each in kept} == {CONNECT.key, MESSAGE.key, LIFETIME.key, ROUND_TRIP.key}
+    told = "".join(each.exchange.request + each.exchange.answer for each in kept)
+    assert "TOKEN-1" not in told
+    assert "TICKET-2" not in told
+
+
 def test_an_unreadable_message_is_shown():
     (example,) = examples_of(subscribed(f"no JSON {SECRET}"), MESSAGE, UNREADABLE)
     assert example.exchange.answer == f"no JSON {HIDDEN}"
@@ -289,6 +309,15 @@ def test_a_message_that_is_not_slow_costs_one_comparison(monkeypatch):
     monkeypatch.setattr(ConnectionRecord, "exemplify", lambda *_: calls.append(2))
     subscribed(*(event(number, time.time() + 3600) for number in range(50)))
     assert calls == []
+
+
+def test_once_the_slowest_are_known_a_quicker_message_of_the_connection_is_not_looked_at(monkeypatch):
+    looked_at, note_slow = [], Subscription._note_slow
+    monkeypatch.setattr(Subscription, "_note_slow", lambda *of: looked_at.append(of) or note_slow(*of))
+    now = time.time()
+    ages = [900 - number for number in range(MOST)] + [500 - number for number in range(30)]
+    subscribed(*(event(number, now - age) for number, age in enumerate(ages)))
+    assert len(looked_at) == MOST
 
 
 @pytest.mark.parametrize("created", ["-Infinity", "NaN"])

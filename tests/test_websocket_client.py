@@ -10,6 +10,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.registry import drivers_for
+from loadkit.drivers.websocket.alarms import GRID, Alarms
 from loadkit.drivers.websocket.client import ConnectionClosed
 from loadkit.drivers.websocket.driver import WebSocketDriver
 from loadkit.errors import ConfigurationError, UnreachableError
@@ -504,6 +505,26 @@ def test_the_next_operation_is_due_after_the_hold_and_not_before():
         assert meeting.user.meter.intended >= before + 0.1
         await ws.close()
         assert meeting.user.meter.intended <= meeting.clock.now()
+
+    met(is_silent, use)
+
+
+def test_a_long_hold_leaves_the_grid_of_alarms_before_its_end(monkeypatch):
+    moments = []
+    set_alarm = Alarms.set
+
+    def noted(alarms, moment, ringing):
+        moments.append((ringing, moment))
+        return set_alarm(alarms, moment, ringing)
+
+    monkeypatch.setattr(Alarms, "set", noted)
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/", ping_every=float("inf"))
+        await ws.hold(0.3)
+        ((ringing, moment),) = moments
+        assert ringing is ws._connection
+        assert moment + GRID <= meeting.user.meter.intended <= meeting.clock.now()
 
     met(is_silent, use)
 

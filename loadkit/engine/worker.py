@@ -52,8 +52,13 @@ __all__ = [
     "run_users",
 ]
 
-_TICK = 0.01
-"""Seconds between measurements of the event loop's lag."""
+_TICK, _BUSY_TICK = 0.025, 0.01
+"""Seconds between measurements of the event loop's lag.
+
+A waking of an idle worker costs 80 µs of processor time, so it wakes rarely. Stalls shorter than a
+tick show as often as with more of them, and longer ones more often. The second applies while samples
+are counted at each tick, so that counting does not block the loop for long.
+"""
 SPARE_FILES = 100
 """Descriptors that a worker needs besides its users' connections."""
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -347,12 +352,14 @@ def _first_loop_error() -> "asyncio.Future[None]":
 async def _watch_loop(context: WorkerContext) -> None:
     """Measure how late the event loop wakes, and count collected samples."""
     clock, pacer, recorder = context.clock, context.pacer, context.recorder
+    has_counted = False
     while True:
-        due = on_grid(clock.now() + _TICK)  # a waking that users of this moment share
+        # A waking that users of this moment share.
+        due = on_grid(clock.now() + (_BUSY_TICK if has_counted else _TICK))
         await pacer.until(due)
         now = clock.now()
         recorder.lag(now, now - due)
-        recorder.count_full_chunks()
+        has_counted = recorder.count_full_chunks()
 
 
 def allow_files(connections: int) -> None:

@@ -372,14 +372,19 @@ class Recorder:
 
     # --- counting
 
-    def count_full_chunks(self) -> None:
-        """Count the collected samples while a full chunk of them remains."""
+    def count_full_chunks(self) -> bool:
+        """Count the collected samples while a full chunk of them remains; were there any?"""
+        has_counted = False
         for population in self._populations.values():
             for timing in population.timings:
                 while len(timing.samples) >= CHUNK:
                     self._count_chunk(population, timing, timing.samples)
-                while timing.waiting_messages >= _MESSAGES:
+                    has_counted = True
+                if timing.waiting_messages >= _MESSAGES:
+                    # Once a turn: further ones wait for the next look, which comes soon.
                     self._count_messages(population, timing)
+                    has_counted = True
+        return has_counted
 
     def _count_messages(self, population: PopulationRecorder, timing: TimingRecorder) -> None:
         messages, owners, logs = take(timing.logs, _MESSAGES)

@@ -75,9 +75,12 @@ def page(causes: Causes) -> bytes:
         parts += [_overview(causes.failures, run)]
     else:
         parts.append("<p>No operation failed.</p>")
-    for failure in causes.failures:
-        if failure.examples:
-            parts += [f"<p><b>{_escaped(_sentence(failure, run))}</b></p>", *_table(failure.examples, run)]
+    shown = [failure for failure in causes.failures if failure.examples]
+    for failure in shown:
+        heading = f"{failure.kind}: {failure.amount}, {_span(failure, run)}"
+        # One example is open, so that a reader sees what an example shows.
+        table = _table(failure.examples, run, opens_first=failure is shown[0])
+        parts += [f"<p><b>{_escaped(heading)}</b></p>", *table]
     for key, each in causes.by_timing.items():
         if each.slowest:
             is_own = key in causes.timings
@@ -118,9 +121,9 @@ def _slowest(each: TimingCauses, run: Run, *, is_open: bool) -> Iterator[str]:
         yield "</details>"
 
 
-def _table(examples: Sequence[Example], run: Run) -> Iterator[str]:
+def _table(examples: Sequence[Example], run: Run, *, opens_first: bool = False) -> Iterator[str]:
     yield "<table><tr>" + "".join(f"<th>{heading}</th>" for heading in _HEADINGS) + "</tr>"
-    for example in examples:
+    for place, example in enumerate(examples):
         exchange = example.exchange
         cells: list[Any] = [
             _took(example),
@@ -131,7 +134,8 @@ def _table(examples: Sequence[Example], run: Run) -> Iterator[str]:
         ]
         row = f"<td class='when'>{_escaped(_moment(example.at, run))}</td>"
         row += "".join(f"<td>{_escaped(cell)}</td>" for cell in cells)
-        yield f"<tr>{row}<td class='trace'>{_trace(example, run)}</td><td>{_details(example)}</td></tr>"
+        details = _details(example, is_open=opens_first and place == 0)
+        yield f"<tr>{row}<td class='trace'>{_trace(example, run)}</td><td>{details}</td></tr>"
     yield "</table>"
 
 
@@ -145,14 +149,14 @@ def _trace(example: Example, run: Run) -> str:
     return f'<a href="{url}" title="{trace}" target="_blank" rel="noreferrer">{trace[:8]}…</a>'
 
 
-def _details(example: Example) -> str:
+def _details(example: Example, *, is_open: bool) -> str:
     exchange = example.exchange
     if not exchange.request:
         return _escaped(example.outcome)
     answer = exchange.answer or "(no answer)"
     trace = f"trace {exchange.trace}" if exchange.trace else ""
     return (
-        f"<details><summary>{_escaped(exchange.request.splitlines()[0])} → "
+        f"<details{' open' if is_open else ''}><summary>{_escaped(exchange.request.splitlines()[0])} → "
         f"{_escaped(answer.splitlines()[0] if example.outcome == OK else example.outcome)}</summary>"
         f"<pre>{_escaped(exchange.request)}</pre><pre>{_escaped(answer)}</pre>{trace}</details>"
     )
@@ -173,7 +177,8 @@ def _span(failure: FailureKind, run: Run) -> str:
 
 
 def _labels(failure: FailureKind) -> str:
-    shown = [f"{label} {format_number(count)}" for label, count in failure.by_label.items()][:_LABELS_SHOWN]
+    labels = list(failure.by_label.items())[:_LABELS_SHOWN]
+    shown = [f"{label} ({count:,} times)" if count > 1 else f"{label} (once)" for label, count in labels]
     return ", ".join([*shown, "…"] if len(failure.by_label) > _LABELS_SHOWN else shown)
 
 
@@ -211,7 +216,7 @@ def _moment(seconds: float, run: Run) -> str:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
+    minutes, rest = divmod(max(0, int(seconds)), 60)
     return f"{minutes}:{rest:02}"
 
 

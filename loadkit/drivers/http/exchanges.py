@@ -70,7 +70,7 @@ def _head(body: bytes | None) -> str:
 
 def _text(response: Response) -> str:
     try:
-        return response.text
+        return response.beginning(READ + 1)
     except BodyError:
         return f"({len(response.body)} bytes that cannot be decompressed)"
 

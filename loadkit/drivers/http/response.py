@@ -125,12 +125,19 @@ class Response:
     @property
     def text(self) -> str:
         """The body as text, in the charset of its content type if that is known, else UTF-8."""
+        return self._as_text(self.content)
+
+    def beginning(self, characters: int) -> str:
+        """At least so many characters of `text`, if it has them; the time does not grow with the rest."""
+        return self._as_text(self.content[: 4 * characters])  # no charset takes more bytes for one
+
+    def _as_text(self, content: bytes) -> str:
         _, _, stated = self.headers.get("content-type", "").partition("charset=")
         charset = stated.split(";")[0].strip(" \"'")
         try:
-            return self.content.decode(charset or "utf-8", "replace")
+            return content.decode(charset or "utf-8", "replace")
         except LookupError:
-            return self.content.decode("utf-8", "replace")
+            return content.decode("utf-8", "replace")
 
     def json(self) -> Any:
         """The body as JSON values.

@@ -13,10 +13,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from loadkit.drivers.base import Meter, NoResponse, Operation
+from loadkit.drivers.base import Meter, Operation
 from loadkit.drivers.masking import Mask
 from loadkit.drivers.postgres.exchanges import LastQuery, waited
-from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, failure_of, is_answer, may_pass
+from loadkit.drivers.postgres.outcomes import LOST, TIMEOUT, QueryFailed, failure_of, is_answer, may_pass
 from loadkit.drivers.postgres.pool import Pool
 from loadkit.drivers.postgres.session import Session, commit, written_by
 from loadkit.queries import Query
@@ -43,17 +43,6 @@ _UNPREPARED = frozenset({"26000", "42P05"})
 """SQLSTATEs of a prepared statement that is not there, or is there already: a pooler is between."""
 _STALE = "0A000"
 """SQLSTATE of a prepared statement whose result has changed its type, by a change of the schema."""
-
-
-class QueryFailed(NoResponse):
-    """A query failed. It is recorded; the user begins a new journey."""
-
-    def __init__(self, kind: str, sqlstate: str = "") -> None:
-        super().__init__(kind)
-        self.kind = kind
-        """"deadlock (40P01)", "connection lost", "timeout", "refused" …"""
-        self.sqlstate = sqlstate
-        """PostgreSQL's code of the error; empty where the server sent none."""
 
 
 class Backend(Protocol):

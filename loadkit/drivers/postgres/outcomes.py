@@ -4,9 +4,10 @@ import re
 
 import asyncpg
 
+from loadkit.drivers.base import NoResponse
 from loadkit.drivers.network import kind_of
 
-__all__ = ["LOST", "TIMEOUT", "failure_of", "is_answer", "is_lost", "may_pass"]
+__all__ = ["LOST", "TIMEOUT", "QueryFailed", "failure_of", "is_answer", "is_lost", "may_pass"]
 
 LOST = "connection lost"
 TIMEOUT = "timeout"
@@ -22,6 +23,17 @@ _NAMES = {
 _MAY_PASS = frozenset({"40001", "40P01", "53300", "55P03", "57P03"})
 """SQLSTATEs after which nothing was done, so that any statement can be repeated."""
 _WORD = re.compile(r"[A-Z][a-z0-9]+|[A-Z]+(?=[A-Z]|$)")
+
+
+class QueryFailed(NoResponse):
+    """A query failed. It is recorded; the user begins a new journey."""
+
+    def __init__(self, kind: str, sqlstate: str = "") -> None:
+        super().__init__(kind)
+        self.kind = kind
+        """"deadlock (40P01)", "connection lost", "timeout", "refused" …"""
+        self.sqlstate = sqlstate
+        """PostgreSQL's code of the error; empty where the server sent none."""
 
 
 def failure_of(error: BaseException) -> str | None:

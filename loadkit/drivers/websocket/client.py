@@ -128,7 +128,7 @@ class WebSocketClient:
             trace,
         )
         telling = self._backend.telling
-        origin = Origin(trace=(trace or sent["traceparent"])[3:35])
+        origin = Origin("", (trace or sent["traceparent"])[3:35], sent, path)
         record = ConnectionRecord(
             meter, label, telling, origin, self._backend.canaries.search_for(meter.tenant)
         )

@@ -4,12 +4,12 @@ Secrets are masked. Nothing here is called before an operation has failed or was
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from loadkit.drivers.http.headers import HARMLESS, ResponseHeaders
-from loadkit.drivers.masking import HIDDEN, Hiding, Mask, has_secret_name, secrets_of_headers
+from loadkit.drivers.masking import HIDDEN, Mask, has_secret_name, secrets_of_headers
 from loadkit.recording.examples import Exchange
 from loadkit.target import masked_path
 from loadkit.units import format_seconds
@@ -26,6 +26,14 @@ class Origin(NamedTuple):
     """The instance that accepted it, if the handshake tells."""
     trace: str = ""
     """The trace id that the handshake sent."""
+    headers: Mapping[str, str] = {}
+    """Those of the handshake: a service may repeat the credentials in them at any time."""
+    path: str = ""
+
+    @property
+    def secrets(self) -> list[str]:
+        """The credentials of the handshake."""
+        return [*secrets_of_headers(self.headers), *_values(self.path)]
 
 
 NOWHERE = Origin()
@@ -68,8 +76,7 @@ def handshake(
     text = answer.decode("latin-1")
     head, _, body = text.partition(_END_OF_HEAD)
     answered = dict(ResponseHeaders(head.encode("latin-1")))
-    values = (value for _, _, value in (pair.partition("=") for pair in path.partition("?")[2].split("&")))
-    secrets = (*secrets_of_headers(headers), *secrets_of_headers(answered), *values)
+    secrets = (*secrets_of_headers(headers), *secrets_of_headers(answered), *_values(path))
     hiding = telling.mask.hiding(text, path, secrets=secrets)
     request = [f"GET {hiding(masked_path(path))} (upgrade to WebSocket)"]
     request += [f"{name}: {value if name in HARMLESS else HIDDEN}" for name, value in headers.items()]
@@ -89,9 +96,9 @@ def asked(
 ) -> Exchange:
     """A message that was sent, and its answer; None for no answer, with a remark on that."""
     sent, got = _text(message if not is_text else message.decode("utf-8", "replace")), _text(answer or "")
-    hiding = telling.mask.hiding(sent, got)
+    hiding = telling.mask.hiding(sent, got, secrets=origin.secrets)
     request = "\n".join(("message sent", "", hiding.head(sent)))
-    return Exchange(request, hiding.head(got) if got else hiding(remark), *origin)
+    return Exchange(request, hiding.head(got) if got else hiding(remark), origin.instance, origin.trace)
 
 
 def received(
@@ -104,25 +111,37 @@ def received(
 ) -> Exchange:
     """A message that arrived, with the number that its stream would have continued with."""
     shown = _text(message)
-    hiding = telling.mask.hiding(shown, str(stream))
+    hiding = telling.mask.hiding(shown, str(stream), secrets=origin.secrets)
     lines = ["message received"]
     lines += [] if stream is None else [f"stream: {hiding(str(stream))}"]
     lines += [] if expected is None else [f"expected number: {expected}"]
     lines += [] if number is None else [f"received number: {number}"]
-    return Exchange("\n".join(lines), hiding.head(shown), *origin)
+    return Exchange("\n".join(lines), hiding.head(shown), origin.instance, origin.trace)
 
 
 def missed(telling: Telling, origin: Origin, number: int) -> Exchange:  # noqa: ARG001  as the others
     """Messages that others received and a connection did not, before its end."""
-    return Exchange(f"{number:,} messages that others received did not arrive before the end", "", *origin)
+    return Exchange(
+        f"{number:,} messages that others received did not arrive before the end",
+        "",
+        origin.instance,
+        origin.trace,
+    )
 
 
 def ended(telling: Telling, origin: Origin, kind: str, code: int, reason: str, seconds: float) -> Exchange:
     """The end of a connection that was open for some seconds."""
-    hiding: Hiding = telling.mask.hiding(reason)
+    hiding = telling.mask.hiding(reason, secrets=origin.secrets)
     lines = [kind, f"close code: {code}"]
     lines += [f"reason: {hiding.head(reason)}"] if reason else []
-    return Exchange(f"connection, open for {format_seconds(seconds)}", "\n".join(lines), *origin)
+    return Exchange(
+        f"connection, open for {format_seconds(seconds)}", "\n".join(lines), origin.instance, origin.trace
+    )
+
+
+def _values(path: str) -> Iterator[str]:
+    """The values of a path's query."""
+    return (value for _, _, value in (pair.partition("=") for pair in path.partition("?")[2].split("&")))
 
 
 def _text(message: str | bytes) -> str:
