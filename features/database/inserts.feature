@@ -3,7 +3,7 @@ Feature: Insert throughput without data loss
   The promise: the service stores 1000 records per second, each acknowledged record exactly once.
 
   @DB-1 @smoke
-  Scenario: 100 records per second beside API users
+  Scenario: 100 records per second with concurrent API users
     Given 200 concurrent users of the API
     And they arrive over 5 seconds
     And the load holds for 50 seconds

@@ -12,7 +12,7 @@ Feature: Tenant isolation in the database
 
   # One query of the mix takes ten times as long as the others. The p95 lies between the two kinds
   # and changes at random from one to the other. The mean is stable.
-  Scenario: Query time of a tenant beside a noisy neighbour
+  Scenario: Query time of a tenant with a noisy neighbour
     Given 100 analysts querying 10 million records
     And they arrive over 1 minute
     And the load holds for 2 minutes
