@@ -1,7 +1,7 @@
 @api @peak @API-5
 Feature: No degradation from baseline to peak load
   The promise: with ten times as many users, response times at most double or stay below 50 ms, and
-  throughput grows at least five times.
+  throughput grows at least fivefold.
 
   Background:
     Given the peak load
