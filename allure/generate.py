@@ -30,6 +30,12 @@ EXTERNAL = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?
 """A tag that loads an external resource."""
 
 
+ENTRY = re.compile(r'\bd\("([^"\\]+)","([A-Za-z0-9+/=]*)"\)')
+"""A file of the page: its name and its content in base64. The page adds its files in this order."""
+SHORTEST_COPY = 200
+"""Characters of the shortest content of which only one copy is stored."""
+
+
 class ReportError(Exception):
     """The report cannot be generated; the message gives the reason in one line."""
 
@@ -83,7 +89,8 @@ def generate(results: Path, out: Path) -> Path:
         page = Path(temporary) / "index.html"
         if not page.is_file():
             raise ReportError("allure wrote no page")
-        page.write_text(expanded(without_analytics(page.read_text(encoding="utf-8"))), encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        page.write_text(expanded(without_copies(without_analytics(text))), encoding="utf-8")
         page.replace(out / "index.html")
     return out / "index.html"
 
@@ -100,6 +107,23 @@ def without_analytics(page: str) -> str:
     if found:
         raise ReportError(f"the page would load an external resource: {found.group()[:120]}")
     return page
+
+
+def without_copies(page: str) -> str:
+    """Store each content of the page once: all criteria of a run have the charts of the run.
+
+    Allure shows an attachment only in the first result that names its file, so each has files of its own.
+    """
+    first: dict[str, str] = {}
+
+    def once(entry: re.Match[str]) -> str:
+        name, content = entry.groups()
+        if len(content) < SHORTEST_COPY:
+            return entry.group()
+        original = first.setdefault(content, name)
+        return entry.group() if original == name else f'd("{name}",window.allureReportData["{original}"])'
+
+    return ENTRY.sub(once, page)
 
 
 def expanded(page: str) -> str:

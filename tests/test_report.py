@@ -60,6 +60,26 @@ def test_a_link_for_the_reader_to_follow_is_no_loading(generate):
     assert generate.without_analytics(page) == page
 
 
+def test_a_content_of_several_results_is_stored_once(generate):
+    chart, other = "QUJD" * 100, "REVG" * 100
+    files = [
+        ("data/a.svg", chart),
+        ("data/b.svg", chart),
+        ("data/c.txt", "QQ=="),
+        ("data/d.txt", "QQ=="),
+        ("e", other),
+    ]
+    page = "[" + ",".join(f'd("{name}","{content}")' for name, content in files) + "]"
+    smaller = generate.without_copies(page)
+    assert (smaller.count(chart), smaller.count(other)) == (1, 1)
+    # What the browser does: it adds the files one after the other.
+    added = {}
+    for name, content in re.findall(r'd\("([^"]+)",(.*?)\)(?=[,\]])', smaller):
+        original = re.fullmatch(r'window\.allureReportData\["([^"]+)"\]', content)
+        added[name] = added[original[1]] if original else json.loads(content)
+    assert list(added.items()) == files
+
+
 def test_the_lock_file_pins_every_package_and_names_no_registry():
     text = (ROOT / "allure" / "package-lock.json").read_text()
     packages = [package for name, package in json.loads(text)["packages"].items() if name]
