@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 const categories = JSON.parse(readFileSync(new URL("./categories.json", import.meta.url), "utf8"));
 
 export default {
-  name: "Service-level acceptance",
+  name: process.env.ALLURE_REPORT_NAME || "Service-level acceptance",
   historyPath: "allure-history.jsonl",
   historyLimit: 50,
   categories: categories.map((category) => ({ ...category, expand: true })),

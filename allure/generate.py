@@ -32,6 +32,21 @@ EXTERNAL = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?
 
 ENTRY = re.compile(r'\bd\("([^"\\]+)","([A-Za-z0-9+/=]*)"\)')
 """A file of the page: its name and its content in base64. The page adds its files in this order."""
+FROM_THE_TOP = """
+(() => {
+  if (location.hash) return;  // a link to one result
+  const end = Date.now() + 3000;
+  let hasActed = false;
+  for (const act of ["wheel", "keydown", "pointerdown", "touchstart"])
+    addEventListener(act, () => { hasActed = true; }, { once: true, capture: true });
+  addEventListener("scroll", (event) => {
+    if (hasActed || Date.now() > end) return;
+    const scrolled = event.target === document ? document.scrollingElement : event.target;
+    scrolled.scrollTop = 0;
+  }, true);
+})();
+"""
+"""Keeps the decision in sight: Allure scrolls to the first result when the page opens."""
 SHORTEST_COPY = 200
 """Characters of the shortest content of which only one copy is stored."""
 
@@ -85,6 +100,7 @@ def generate(results: Path, out: Path) -> Path:
             [node, command, "generate", results.resolve(), "--config", config, "--output", temporary],
             "allure",
             folder=out.resolve().parent,
+            ALLURE_REPORT_NAME=title(results),
         )
         page = Path(temporary) / "index.html"
         if not page.is_file():
@@ -93,6 +109,14 @@ def generate(results: Path, out: Path) -> Path:
         page.write_text(expanded(without_copies(without_analytics(text))), encoding="utf-8")
         page.replace(out / "index.html")
     return out / "index.html"
+
+
+def title(results: Path) -> str:
+    """The title of the page, as the results state it: the decision about the release; "" for none."""
+    try:
+        return str(json.loads((results / "executor.json").read_text(encoding="utf-8")).get("reportName", ""))
+    except (OSError, ValueError):
+        return ""
 
 
 def without_analytics(page: str) -> str:
@@ -131,7 +155,7 @@ def expanded(page: str) -> str:
     found = re.search(r'd\("widgets/tree\.json","([^"]*)"\)', page)
     groups = json.loads(base64.b64decode(found.group(1)))["groupsById"] if found else {}
     script = f"<script>try{{localStorage.setItem('expandedTrees',{json.dumps(json.dumps(list(groups)))})}}catch{{}}</script>"
-    return page.replace("</head>", f"{script}\n</head>", 1)
+    return page.replace("</head>", f"{script}\n<script>{FROM_THE_TOP}</script>\n</head>", 1)
 
 
 def find_node() -> Path:
@@ -203,7 +227,7 @@ def find_npm(node: Path) -> list[str | Path]:
     return [on_path]
 
 
-def run(command: list[str | Path], name: str, *, folder: Path) -> None:
+def run(command: list[str | Path], name: str, *, folder: Path, **environment: str) -> None:
     """Run a program without showing its output.
 
     Raises:
@@ -215,7 +239,7 @@ def run(command: list[str | Path], name: str, *, folder: Path) -> None:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **quiet},
+            env={**os.environ, **quiet, **environment},
             capture_output=True,
             text=True,
             check=False,

@@ -326,3 +326,11 @@ def test_nothing_of_this_machine_or_its_secrets_is_in_any_file(evidence):
         assert private.encode() not in everything
     labels = {label["name"] for entry in read(evidence, "*-result.json") for label in entry["labels"]}
     assert not labels & {"host", "thread"}
+
+
+def test_the_title_of_the_page_is_the_decision_the_tally_and_what_was_judged(evidence, tmp_path):
+    (executor,) = read(evidence, "executor.json")
+    assert executor["reportName"] == "Gate: pass (exit 0) · 2 criteria: 2 pass · local, service 1.2"
+    written(tmp_path, finished(FAIL), finished(PASS))
+    (executor,) = read(tmp_path, "executor.json")
+    assert executor["reportName"] == "Gate: fail (exit 1) · 2 criteria: 1 pass, 1 fail · local"

@@ -1,5 +1,6 @@
 """A report shows what failed, for whom and since when: bounded examples, without secrets."""
 
+import dataclasses
 import json
 import re
 
@@ -162,6 +163,27 @@ def page_of(run, scope=EVERYTHING, timings=()):
     return examples.page(causes_of(Evidence(run), scope, timings)).decode()
 
 
+def test_a_counted_fault_tells_all_that_were_counted_their_span_and_whom_the_examples_name():
+    kind = "data of another tenant (acme)"
+    kept = [
+        example(5.2 + place, kind, tenant=tenant, exchange=Exchange("GET /x", "200", instance))
+        for place, (tenant, instance) in enumerate([("delos", "m-1"), ("wonka", "m-2"), ("delos", "m-2")])
+    ]
+    run = run_of(samples_of([1.0, 2.0], [0.1, 0.1]), plan_of(60))
+    seconds = list(run.worker_seconds)
+    for second, count in ((5, 20), (41, 18)):
+        seconds[second] = dataclasses.replace(seconds[second], counts={"users": {kind: count}})
+    run = dataclasses.replace(run, worker_seconds=tuple(seconds), examples=tuple(kept))
+    (told, _) = list(examples.sentences(causes_of(Evidence(run))))[:2]
+    assert told.startswith(f"{kind}: 38 times (3 kept as examples); from 0:05 (")
+    assert " to 0:41 (" in told
+    assert "in the 3 examples: 2 tenants (delos 2, wonka 1), 2 instances (m-2 2, m-1 1); GET /x" in told
+    lasting = dataclasses.replace(
+        run, worker_seconds=(*seconds[:58], dataclasses.replace(seconds[5], second=58))
+    )
+    assert " to the end of the load; " in next(iter(examples.sentences(causes_of(Evidence(lasting)))))
+
+
 FAILED = example(
     62.0, "status 503", 2.0, tenant="acme",
     exchange=Exchange("GET /x\nhost: <a>", "503\n\nno room", "metrics-2", "1" * 32),
@@ -172,7 +194,7 @@ def test_the_page_tells_what_failed_since_when_and_what_came_back():
     run = run_with(FAILED, example(70.0, seconds=9.0, label="GET /slow"))
     run.facts = {"trace_url": "http://traces/{trace}"}
     page = page_of(run)
-    assert "status 503: once, since 1:02 (" in page
+    assert "status 503: once, at 1:02 (" in page
     assert "no room" in page
     assert "host: &lt;a&gt;" in page
     assert f'href="http://traces/{"1" * 32}"' in page

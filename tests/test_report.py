@@ -60,6 +60,12 @@ def test_a_link_for_the_reader_to_follow_is_no_loading(generate):
     assert generate.without_analytics(page) == page
 
 
+def test_the_title_of_the_page_is_what_the_results_state(generate, tmp_path):
+    assert generate.title(tmp_path) == ""
+    (tmp_path / "executor.json").write_text('{"reportName": "Gate: fail (exit 1) · 1 criterion: 1 fail"}')
+    assert generate.title(tmp_path) == "Gate: fail (exit 1) · 1 criterion: 1 fail"
+
+
 def test_a_content_of_several_results_is_stored_once(generate):
     chart, other = "QUJD" * 100, "REVG" * 100
     files = [
@@ -162,6 +168,12 @@ def test_the_page_loads_nothing_from_elsewhere(page):
     assert "gtag" not in text
     addresses = set(re.findall(r"https?://[^\s\"'<>\\)]+", text))
     assert addresses <= {"http://www.w3.org/2000/svg"}
+
+
+@pytest.mark.report
+def test_the_page_has_the_decision_as_its_title(page):
+    title = re.search(r"<title>\s*(.*?)\s*</title>", page.read_text()).group(1)
+    assert title.startswith("Gate: not judged (exit 2) · 4 criteria: 1 pass, 1 fail, 1 ")
 
 
 @pytest.mark.report

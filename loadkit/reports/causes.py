@@ -5,6 +5,7 @@ kind and the slowest of each timing, at most `MOST` of either.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -77,18 +78,27 @@ class FailureKind:
     def amount(self) -> str:
         """How many: "38 of 1,200 queries (3.2 %)"."""
         if not self.operations:
-            return "once" if self.count == 1 else f"{self.count:,} times"
+            times = "once" if self.count == 1 else f"{self.count:,} times"
+            return (
+                f"{times} ({len(self.examples)} kept as examples)"
+                if self.count > len(self.examples)
+                else times
+            )
         noun = _NOUNS.get(self.timing.key, "operations")
         return f"{self.count:,} of {self.operations:,} {noun} ({format_ratio(self.count / self.operations)})"
 
     @property
     def whom(self) -> str:
-        """For whom, as far as it is known: "only tenant acme; answered by metrics-2 in each example"."""
+        """For whom: which tenants, regions and instances; those of the examples where nobody counted them."""
         parts = [each for each, _ in (self.tenants, self.regions) if each]
-        parts += [] if self.tenants[0] else _shared(self.examples, "tenant", lambda each: each.tenant)
-        parts += [] if self.regions[0] else _shared(self.examples, "region", lambda each: each.region)
-        parts += _shared(self.examples, "instance", lambda each: each.exchange.instance)
-        return "; ".join(parts)
+        shown = [
+            *([] if self.tenants[0] else _of_examples(self.examples, "tenant", lambda each: each.tenant)),
+            *([] if self.regions[0] else _of_examples(self.examples, "region", lambda each: each.region)),
+            *_of_examples(self.examples, "instance", lambda each: each.exchange.instance),
+        ]
+        number = len(self.examples)
+        of = "the example" if number == 1 else f"the {number} examples"
+        return "; ".join([*parts, f"in {of}: {', '.join(shown)}"] if shown else parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +270,24 @@ def _counted(
     kinds = dict.fromkeys(each.outcome for each in examples if each.outcome not in known)
     for kind in kinds:
         shown = tuple(each for each in examples if each.outcome == kind)
+        moments = [each.at for each in shown]
         count = evidence.count(kind) if scope == EVERYTHING else 0
-        first = min(each.at for each in shown)
+        if count > len(shown):
+            moments += [each.second for each in evidence.run.worker_seconds if each.count(kind)]
+        is_lasting = max(moments) >= evidence.run.ended_at - _STILL
         nobody = ("", 0)
-        yield FailureKind(timing, kind, max(count, len(shown)), 0, first, None, {}, nobody, nobody, shown)
+        yield FailureKind(
+            timing,
+            kind,
+            max(count, len(shown)),
+            0,
+            min(moments),
+            None if is_lasting else max(moments),
+            {},
+            nobody,
+            nobody,
+            shown,
+        )
 
 
 def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix: str) -> tuple[str, int]:
@@ -288,11 +312,13 @@ def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix:
     return words, len(names)
 
 
-def _shared(examples: Sequence[Example], what: str, of: Any) -> list[str]:
-    """What all examples have in common: one tenant, region or instance."""
-    values = {of(each) for each in examples}
-    only = next(iter(values)) if len(values) == 1 else ""
-    return [f"{what} {only} in each example"] if only else []
+def _of_examples(examples: Sequence[Example], what: str, of: Any) -> list[str]:
+    """The tenants, regions or instances of examples: "tenant acme", "9 tenants (delos 2, wonka 1, …)"."""
+    found = Counter(of(each) for each in examples if of(each))
+    if len(found) <= 1:
+        return [f"{what} {name}" for name in found]
+    shown = ", ".join(f"{name} {count}" for name, count in found.most_common(_NAMES_SHOWN))
+    return [f"{len(found)} {what}s ({shown}{', …' if len(found) > _NAMES_SHOWN else ''})"]
 
 
 def _is_in(example: Example, scope: Scope, run: Run) -> bool:

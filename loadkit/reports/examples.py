@@ -96,7 +96,7 @@ def _overview(failures: Sequence[FailureKind], run: Run) -> str:
             failure.amount,
             _span(failure, run),
             failure.whom or "not known",
-            _labels(failure) or ", ".join(dict.fromkeys(each.label for each in failure.examples)),
+            _labels(failure),
         )
         for failure in failures
     ]
@@ -169,14 +169,18 @@ def _sentence(failure: FailureKind, run: Run) -> str:
 
 
 def _span(failure: FailureKind, run: Run) -> str:
+    if failure.count == 1:
+        return f"at {_moment(failure.first, run)}"
     if failure.last is None:
-        return f"since {_moment(failure.first, run)}"
+        return f"from {_moment(failure.first, run)} to the end of the load"
     if failure.last == failure.first:
         return f"at {_moment(failure.first, run)}"
     return f"from {_moment(failure.first, run)} to {_moment(failure.last, run)}"
 
 
 def _labels(failure: FailureKind) -> str:
+    if not failure.by_label:
+        return ", ".join(dict.fromkeys(each.label for each in failure.examples))
     labels = list(failure.by_label.items())[:_LABELS_SHOWN]
     shown = [f"{label} ({count:,} times)" if count > 1 else f"{label} (once)" for label, count in labels]
     return ", ".join([*shown, "…"] if len(failure.by_label) > _LABELS_SHOWN else shown)

@@ -24,7 +24,7 @@ from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.reports import examples
-from loadkit.reports.gate import answer
+from loadkit.reports.gate import answer, tally
 from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
@@ -272,9 +272,16 @@ def _write_environment(outcome: Outcome, folder: Path) -> None:
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    executor = {"name": "behave", "type": "behave"}
+    executor = {"name": "behave", "type": "behave", "reportName": _title(outcome)}
     _write_json(folder / "executor.json", executor)
     _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
+
+
+def _title(outcome: Outcome) -> str:
+    """The title of the page, which readers see first: the decision, the tally, and what was judged."""
+    version = dict(_service(outcome.runs.values())).get("service version", "")
+    judged = f"{outcome.environment}, service {version}" if version else outcome.environment
+    return f"{answer(outcome.judged).capitalize()} · {tally(outcome.judged)} · {judged}"
 
 
 def _service(runs: Iterable[Run]) -> Iterator[tuple[str, str]]:

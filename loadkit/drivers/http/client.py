@@ -332,8 +332,10 @@ class HttpClient:
             return  # the journey that reads it finds that out
         recorder.searched += 1
         if tenant and response.sample is not None:
+            kind = f"data of another tenant ({tenant})"
             recorder.counts[OTHERS_DATA] += 1
-            shown = response.sample._replace(outcome=f"data of another tenant ({tenant})")
+            recorder.counts[kind] += 1
+            shown = response.sample._replace(outcome=kind)
             self._meter.exemplify(shown, REQUEST, self._meter.exchange)
 
     def _note_httpx(self) -> None:

@@ -86,10 +86,10 @@ class ConnectionRecord:
         """Search a message that arrived at a moment for the data of other tenants, and count a hit."""
         tenant = self.search.found(message) if self.search is not None else ""
         if tenant:
+            kind = f"{FOREIGN} ({tenant})"
             self.count(FOREIGN)
-            self.exemplify(
-                f"{FOREIGN} ({tenant})", at, MESSAGE, (received, self.telling, self.origin, message)
-            )
+            self.count(kind)
+            self.exemplify(kind, at, MESSAGE, (received, self.telling, self.origin, message))
 
     def exemplify(self, kind: str, at: float, timing: Timing, told: Told) -> None:
         """Keep an event of the connection that counts as a fault as an example of its kind.
