@@ -82,7 +82,7 @@ def test_of_a_part_of_the_operations_the_examples_tell_whose_they_are():
     kept = [example(outcome="status 503", tenant="acme", exchange=Exchange("POST /x", instance="m-2"))] * 2
     scope = Scope(ScopeKind.LABEL, "POST /x")
     (failure,) = causes_of(evidence_of(*BROKEN, kept=kept), scope, window=WINDOW).failures
-    assert failure.whom == "tenant acme in each example; instance m-2 in each example"
+    assert failure.whom == "in the 2 examples: tenant acme, instance m-2"
 
 
 def test_a_failure_of_another_label_or_timing_is_no_cause():
@@ -96,11 +96,13 @@ def test_a_fault_that_is_no_operation_has_the_number_of_its_count():
     evidence = evidence_of(
         steady(MESSAGE, "WS /s"), kept=[example(MESSAGE, DOUBLED, seconds=0.0, label="WS /s")]
     )
-    second = evidence.run.worker_seconds[0]
+    second = evidence.run.worker_seconds[20]
     evidence.run.worker_seconds = (dataclasses.replace(second, counts={"users": {DOUBLED: 17}}),)
     causes = causes_of(evidence, timings=("message",))
     assert causes.failures_by_kind == {DOUBLED: 17}
-    assert next(examples.sentences(causes)).startswith("messages doubled: 17 times; since 0:20 (")
+    assert next(examples.sentences(causes)).startswith(
+        "messages doubled: 17 times (1 kept as an example); at 0:20 ("
+    )
 
 
 @pytest.mark.parametrize(

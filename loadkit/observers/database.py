@@ -318,7 +318,7 @@ class DatabaseFacts:
                 f"{writes.unknown_stored:,} of {writes.unknown:,} writes without an answer are stored"
             )
         if writes.foreign:
-            parts.append(f"{writes.foreign:,} rows of the run have an id that no user wrote")
+            parts.append(f"{writes.foreign:,} other rows of the run come from journeys that report no ids")
         return "; ".join(parts)
 
     # --- index utilization

@@ -30,6 +30,7 @@ from loadkit.recording.timing import (
     timing_of,
 )
 from loadkit.recording.traffic import series_of
+from loadkit.reports.slow import SlowOperations, slow_operations
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 
@@ -79,11 +80,9 @@ class FailureKind:
         """How many: "38 of 1,200 queries (3.2 %)"."""
         if not self.operations:
             times = "once" if self.count == 1 else f"{self.count:,} times"
-            return (
-                f"{times} ({len(self.examples)} kept as examples)"
-                if self.count > len(self.examples)
-                else times
-            )
+            kept = len(self.examples)
+            as_what = "an example" if kept == 1 else "examples"
+            return f"{times} ({kept} kept as {as_what})" if self.count > kept else times
         noun = _NOUNS.get(self.timing.key, "operations")
         return f"{self.count:,} of {self.operations:,} {noun} ({format_ratio(self.count / self.operations)})"
 
@@ -125,6 +124,8 @@ class Causes:
     """Those of the criterion's timings, the most frequent first."""
     by_timing: Mapping[str, TimingCauses]
     """By key of the timing, the criterion's own first."""
+    slow: SlowOperations | None = None
+    """Those above the limit of a criterion on times."""
 
     @property
     def failures_by_kind(self) -> dict[str, int]:
@@ -145,7 +146,9 @@ class Causes:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, for the criterion of a results document."""
+        above = {} if self.slow is None else {"above_limit": self.slow.to_json()}
         return {
+            **above,
             "failures_by_kind": self.failures_by_kind,
             "examples": [dataclasses.asdict(each) for each in self.examples],
             "by_timing": {
@@ -184,6 +187,7 @@ def causes_of(
     scope: Scope = EVERYTHING,
     timings: Sequence[str] = (),
     window: Window | None = None,
+    criterion: Criterion | None = None,
 ) -> Causes:
     """What failed and what took longest of a scope in a window (default: the run).
 
@@ -192,6 +196,7 @@ def causes_of(
         scope: that of the criterion.
         timings: keys of the timings that the criterion is about; none for all operations.
         window: in which failures are counted. Examples are of the whole run.
+        criterion: whose limit on times tells which operations are too slow; None for none.
 
     """
     run = evidence.run
@@ -216,7 +221,10 @@ def causes_of(
             tuple(each for each in slowest if each.seconds)[: MOST if key in timings else _MOST_OTHERS],
         )
     failures.sort(key=lambda each: -each.count)
-    return Causes(run, scope, timings, tuple(failures), by_timing)
+    slow = (
+        None if criterion is None else slow_operations(evidence, criterion, scope, window or evidence.whole)
+    )
+    return Causes(run, scope, timings, tuple(failures), by_timing, slow)
 
 
 def of_scope(run: Run, scope: Scope) -> tuple[Example, ...]:

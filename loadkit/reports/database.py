@@ -220,7 +220,7 @@ def _activity(facts: DatabaseFacts) -> Iterator[str]:
         yield from (f"    {each}" for each in examples)
     yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
     if writes.foreign:
-        yield f"  rows of the run that no user wrote: {writes.foreign:,}"
+        yield f"  other rows of the run, from journeys that report no ids: {writes.foreign:,}"
 
 
 def _known(value: int | None) -> str:

@@ -13,7 +13,8 @@ from loadkit.recording.examples import Example
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.reports.causes import Causes, FailureKind, TimingCauses
-from loadkit.units import format_number, format_seconds
+from loadkit.reports.slow import SlowOperations
+from loadkit.units import format_number, format_ratio, format_seconds
 
 __all__ = ["lines", "page", "sentences"]
 
@@ -50,12 +51,16 @@ def lines(examples: Iterable[Example]) -> Iterator[str]:
 
 def sentences(causes: Causes) -> Iterator[str]:
     """What broke, for whom and since when, with an example: the commonest kinds, then the slowest."""
+    if causes.slow is not None:
+        yield _slow_sentence(causes.slow, causes.run)
     for failure in causes.failures[:_KINDS_SHOWN]:
         yield _sentence(failure, causes.run)
         if failure.examples:
             yield f"for example {_told(failure.examples[0], causes.run)}"
     if len(causes.failures) > _KINDS_SHOWN:
         yield f"and {len(causes.failures) - _KINDS_SHOWN} more kinds of failure"
+    if causes.failures and causes.slow is None:
+        return  # the criterion is about failures: how long others took would only distract
     for key in causes.timings:
         slowest = causes.by_timing[key].slowest if key in causes.by_timing else ()
         if slowest:
@@ -75,6 +80,8 @@ def page(causes: Causes) -> bytes:
         parts += [_overview(causes.failures, run)]
     else:
         parts.append("<p>No operation failed.</p>")
+    if causes.slow is not None:
+        parts.append(f"<p><b>{_escaped(_slow_sentence(causes.slow, run))}</b></p>")
     shown = [failure for failure in causes.failures if failure.examples]
     for failure in shown:
         heading = f"{failure.kind}: {failure.amount}, {_span(failure, run)}"
@@ -166,6 +173,18 @@ def _sentence(failure: FailureKind, run: Run) -> str:
     """A kind of failure in one line: what, how often, where, since when, for whom."""
     parts = [f"{failure.kind}: {failure.amount}", _span(failure, run), failure.whom, _labels(failure)]
     return "; ".join(part for part in parts if part)
+
+
+def _slow_sentence(slow: SlowOperations, run: Run) -> str:
+    """The operations above a limit in one line: how many, since when, which, for whom."""
+    first, *others = slow.parts
+    if slow.first is None:
+        span = f"never more than {format_ratio(slow.allowed)} for long"
+    elif slow.last is None:
+        span = f"from {_moment(slow.first, run)} to the end of the load"
+    else:
+        span = f"from {_moment(slow.first, run)} to {_moment(slow.last, run)}"
+    return "; ".join([first, span, *others])
 
 
 def _span(failure: FailureKind, run: Run) -> str:

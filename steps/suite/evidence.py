@@ -20,7 +20,7 @@ from loadkit.reports import charts, database, distributions, examples, protocol_
 from loadkit.reports.causes import Causes, causes_of, timings_of
 from loadkit.reports.results import plain
 from loadkit.units import format_bytes, format_number, format_quantity
-from loadkit.verdict import Window
+from loadkit.verdict import Status, Window
 from steps.suite.results import CriterionResult
 
 __all__ = ["Attachment", "attachments_of", "causes_of_result", "tables_of"]
@@ -129,7 +129,10 @@ def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
     if criterion is not None:
         criterion = evidence.as_measured(criterion)
         scope = criterion.scope if criterion.scope.kind is not ScopeKind.INSTANCE else EVERYTHING
-    return causes_of(evidence, scope, timings_of(criterion), result.verdict.window)
+    is_met = result.verdict.status is Status.PASS
+    return causes_of(
+        evidence, scope, timings_of(criterion), result.verdict.window, None if is_met else criterion
+    )
 
 
 def _criterion(result: CriterionResult) -> Criterion | None:

@@ -1,0 +1,190 @@
+"""Operations above the limit of a criterion on times: how many, which, for whom and since when."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Scope, ScopeKind
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.recording import histogram as buckets
+from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
+from loadkit.recording.timing import OPERATION, OPERATIONS, QUERY, REQUEST, Timing, timing_of
+from loadkit.recording.traffic import series_of
+from loadkit.units import Unit, format_ratio, format_seconds
+from loadkit.verdict import Window
+
+__all__ = ["SlowOperations", "slow_operations"]
+
+_ALLOWED_OF_MEAN = 0.05
+"""Ratio of operations above the limit that is usual while a mean is below it."""
+_FEWEST = 3.0
+"""Operations above the limit that a block of seconds has on average where just the allowed ratio is."""
+_IN_A_ROW = 3
+"""Blocks of which most are above the allowed ratio, where a slow time begins and ends."""
+_STILL = 5.0
+"""Seconds before the end of the load from which a slow time counts as lasting until the end."""
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SlowOperations:
+    """The successful operations of a criterion that took longer than its limit, in its window."""
+
+    limit: float
+    """Seconds."""
+    allowed: float
+    """The ratio of operations that may be above the limit."""
+    count: int
+    operations: int
+    first: float | None
+    """Seconds from the run's start until more than the allowed ratio was above the limit; None for never."""
+    last: float | None
+    """The same of the end of that time; None if it lasted until the end of the load."""
+    by_label: Mapping[str, float]
+    """The ratio above the limit of each label with more than the allowed one, the highest first."""
+    labels: int
+    """All labels with operations."""
+    by_tenant: Mapping[str, float]
+    tenants: int
+    by_region: Mapping[str, float]
+    regions: int
+    noun: str = "operations"
+
+    @property
+    def parts(self) -> list[str]:
+        """How many, which and for whom, in words; without since when."""
+        share = format_ratio(self.count / self.operations)
+        told = [
+            f"slower than {format_seconds(self.limit)}: {self.count:,} of {self.operations:,} {self.noun} ({share})"
+        ]
+        for shares, number, noun in (
+            (self.by_label, self.labels, "endpoints" if self.noun == "requests" else "labels"),
+            (self.by_tenant, self.tenants, "tenants"),
+            (self.by_region, self.regions, "regions"),
+        ):
+            if shares and number > 1:
+                told.append(_spread(shares, number, noun))
+        return told
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; seconds and ratios."""
+        return {
+            "limit": self.limit,
+            "count": self.count,
+            "operations": self.operations,
+            "first": self.first,
+            "last": self.last,
+            "by_label": dict(self.by_label),
+            "by_tenant": dict(self.by_tenant),
+            "by_region": dict(self.by_region),
+        }
+
+
+def slow_operations(
+    evidence: Evidence, criterion: Criterion, scope: Scope, window: Window
+) -> SlowOperations | None:
+    """The operations above the limit of a criterion on times; None for other criteria, or without one."""
+    measure, limit = criterion.measure, criterion.limit
+    if measure.unit is not Unit.SECONDS or not criterion.comparison.is_upper or limit <= 0:
+        return None
+    timings = OPERATIONS if measure.timing == OPERATION.key else (timing_of(measure.timing),)
+    allowed = _ALLOWED_OF_MEAN if measure.quantile is None else 1 - measure.quantile
+    bucket, table = buckets.index(limit), evidence.run.table
+    series = [name for timing in timings for name in series_of(scope, evidence.run, timing)]
+    second, outcome, place, number = table.select(Kind.RESPONSE, series, window.start, window.end)
+    good = outcome == 0
+    second, place, number = second[good] - window.start, place[good], number[good]
+    above = np.bincount(second[place >= bucket], number[place >= bucket], window.seconds)
+    every = np.bincount(second, number, window.seconds)
+    if not above.sum():
+        return None
+    first, last = _span(above, every, allowed)
+    # A population has no series of its labels and tenants; those of the whole run show where it is slow.
+    is_whole = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
+    of_labels = [each for timing in timings for each in series_of(EVERYTHING, evidence.run, timing)]
+
+    def ratios(names: Mapping[str, str]) -> tuple[dict[str, float], int]:
+        found = table.histograms(Kind.RESPONSE, names, window.start, window.end)
+        counts = {names[name]: row[: buckets.BUCKETS] for name, row in found.items()}
+        shares = {
+            name: float(row[bucket:].sum() / row.sum())
+            for name, row in counts.items()
+            if row.sum() and row[bucket:].sum() > 1
+        }
+        most = sorted(shares.items(), key=lambda item: -item[1])
+        return {name: share for name, share in most if share > allowed}, len(counts)
+
+    by_label, labels = ratios(_labels(evidence, scope, timings, of_labels if is_whole else series))
+    by_tenant, tenants = ratios(_all(evidence, timings, tenant_series) if is_whole else {})
+    by_region, regions = ratios(_all(evidence, timings, region_series) if is_whole else {})
+    return SlowOperations(
+        limit,
+        allowed,
+        int(above.sum()),
+        int(every.sum()),
+        None if first is None else float(first + window.start),
+        None
+        if last is None or last + window.start >= evidence.run.ended_at - _STILL
+        else float(last + window.start),
+        by_label,
+        labels,
+        by_tenant,
+        tenants,
+        by_region,
+        regions,
+        {REQUEST.key: "requests", QUERY.key: "queries"}.get(timings[0].key, "operations")
+        if len(timings) == 1
+        else "operations",
+    )
+
+
+def _labels(
+    evidence: Evidence, scope: Scope, timings: Sequence[Timing], series: Sequence[str]
+) -> dict[str, str]:
+    """The labels that a scope covers, by series; none where the scope is one label or no set of labels."""
+    if scope.kind is ScopeKind.LABEL:
+        return {}
+    every = {
+        label_series(each, timing): each for timing in timings for each in evidence.run.table.labels(timing)
+    }
+    return {name: every[name] for name in series if name in every}
+
+
+def _all(evidence: Evidence, timings: Sequence[Timing], series: Any) -> dict[str, str]:
+    """The tenants or regions of a run, by series of one timing; none for several timings."""
+    if len(timings) != 1:
+        return {}
+    prefix = series("", timings[0])
+    return {prefix + name: name for name in evidence.run.table.names(prefix)}
+
+
+def _span(
+    above: npt.NDArray[np.float64], every: npt.NDArray[np.float64], allowed: float
+) -> tuple[int | None, int | None]:
+    """The first and the last second of the time in which more than the allowed ratio was above the limit.
+
+    Seconds are joined to blocks with enough operations. A single block is chance: the time begins and
+    ends with blocks of which most of three are above.
+    """
+    rate = every.sum() / max(len(every), 1)
+    length = max(1, math.ceil(_FEWEST / max(allowed, 1e-6) / max(rate, 1e-9)))
+    starts = np.arange(0, len(every), length)
+    slow, total = np.add.reduceat(above, starts), np.add.reduceat(every, starts)
+    is_above = slow > allowed * total
+    most = np.convolve(is_above, np.ones(_IN_A_ROW), "same") >= 2
+    is_slow = is_above & most
+    if not is_slow.any():
+        return None, None
+    places = np.flatnonzero(is_slow)
+    return int(starts[places[0]]), min(int(starts[places[-1]]) + length - 1, len(every) - 1)
+
+
+def _spread(shares: Mapping[str, float], number: int, noun: str) -> str:
+    shown = ", ".join(f"{name} {format_ratio(share)}" for name, share in list(shares.items())[:_NAMES_SHOWN])
+    shown += ", …" if len(shares) > _NAMES_SHOWN else ""
+    share = f"all {number}" if len(shares) == number else f"{len(shares)} of {number}"
+    return f"{share} {noun} ({shown})"

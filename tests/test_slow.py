@@ -1,0 +1,114 @@
+"""A criterion on times that failed tells how much was too slow, since when, where and for whom."""
+
+import numpy as np
+import pytest
+
+from loadkit import grammar
+from loadkit.criterion import Scope, ScopeKind
+from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.recording.sample import OK, Sample
+from loadkit.recording.slices import SliceTable
+from loadkit.recording.timing import QUERY, REQUEST
+from loadkit.reports import examples
+from loadkit.reports.causes import causes_of
+from loadkit.reports.slow import slow_operations
+from loadkit.verdict import Window
+from tests.builders import plan_of, run_of
+
+SECONDS, WINDOW = 100, Window(10, 80)
+P95 = grammar.criterion("the p95 response time stays below 500 ms")
+LABELS, TENANTS = ("GET /a", "GET /b", "POST /c"), ("acme", "globex", "delos", "wonka")
+
+
+def evidence_of(slow, rate=60, timing=REQUEST, outcome=OK):
+    """A run in which `slow(second, label, tenant)` gives the ratio of operations that take 0.9 s."""
+    chance, table = np.random.default_rng(3), SliceTable()
+    for second in range(SECONDS):
+        samples = []
+        for number in range(rate):
+            label, tenant = LABELS[number % 3], TENANTS[number % 4]
+            seconds = 0.9 if chance.random() < slow(second, label, tenant) else 0.01
+            at = second + number / rate
+            samples.append(Sample(label, outcome, at, at, at + seconds, 10, tenant))
+        table.record(samples, timing=timing)
+    run = run_of([], plan_of(SECONDS))
+    run.table = table
+    return Evidence(run)
+
+
+def found(slow, criterion=P95, scope=EVERYTHING, **how):
+    return slow_operations(evidence_of(slow, **how), criterion, scope, WINDOW)
+
+
+def test_a_slow_time_has_its_second_its_end_and_its_share():
+    between = found(lambda second, *_: 0.3 if 40 <= second < 60 else 0.001)
+    assert between.first == pytest.approx(40, abs=1)
+    assert between.last == pytest.approx(59, abs=1)
+    assert between.operations == 80 * 60
+    assert between.count == pytest.approx(20 * 60 * 0.3, rel=0.15)
+    lasting = found(lambda second, *_: 0.2 if second >= 55 else 0.0)
+    assert (lasting.first, lasting.last) == (pytest.approx(55, abs=1), pytest.approx(89, abs=1))
+
+
+def test_a_slow_time_that_goes_on_at_the_end_of_the_load_lasts():
+    slow = slow_operations(
+        evidence_of(lambda second, *_: 0.2 if second >= 55 else 0.0), P95, EVERYTHING, Window(10, 90)
+    )
+    assert slow.last is None
+    assert " to the end of the load" in examples._slow_sentence(slow, run_of([], plan_of(SECONDS)))
+
+
+@pytest.mark.parametrize("rate", [6, 60])
+def test_single_slow_operations_are_no_slow_time(rate):
+    rare = found(lambda second, *_: 0.02, rate=rate)
+    assert rare is None or rare.first is None
+
+
+def test_a_single_bad_second_is_no_slow_time():
+    assert found(lambda second, *_: 0.9 if second == 50 else 0.0).first is None
+
+
+def test_where_and_for_whom_are_those_with_more_than_the_criterion_allows():
+    slow = found(
+        lambda second, label, tenant: 0.4 if label == "GET /b" and tenant in {"acme", "delos"} else 0.0
+    )
+    assert (set(slow.by_label), slow.labels) == ({"GET /b"}, 3)
+    assert (set(slow.by_tenant), slow.tenants) == ({"acme", "delos"}, 4)
+    assert slow.parts[1].startswith("1 of 3 endpoints (GET /b ")
+    assert slow.parts[2].startswith("2 of 4 tenants (")
+
+
+def test_a_scope_of_one_label_names_no_labels_and_one_of_a_population_those_of_the_run():
+    slow = found(lambda *_: 0.2, scope=Scope(ScopeKind.LABEL, "GET /a"))
+    assert (slow.labels, slow.tenants, slow.operations) == (0, 0, 80 * 20)
+    every = found(lambda *_: 0.2, scope=Scope(ScopeKind.POPULATION, "requests"))
+    assert (every.labels, every.tenants) == (3, 4)
+
+
+def test_other_criteria_and_runs_without_a_slow_operation_have_none():
+    errors = grammar.criterion("the error rate is below 1%")
+    rate = grammar.criterion("throughput stays above 10 requests per second")
+    assert found(lambda *_: 0.2, errors) is None
+    assert found(lambda *_: 0.2, rate) is None
+    assert found(lambda *_: 0.0) is None
+
+
+def test_failures_are_no_slow_operations():
+    assert found(lambda *_: 0.5, outcome="timeout") is None
+
+
+def test_queries_are_named_as_queries():
+    mean = grammar.criterion("the mean query time of the key queries is below 100 ms")
+    slow = found(lambda *_: 0.2, mean, timing=QUERY)
+    assert "queries (" in slow.parts[0]
+
+
+def test_a_criterion_that_failed_says_it_in_its_first_line_and_in_its_json():
+    evidence = evidence_of(lambda second, *_: 0.3 if 40 <= second < 60 else 0.0)
+    causes = causes_of(evidence, window=WINDOW, criterion=P95)
+    first = next(iter(examples.sentences(causes)))
+    assert first.startswith("slower than 500 ms: ")
+    assert "; from 0:" in first
+    assert causes.to_json()["above_limit"]["limit"] == 0.5
+    assert "slower than 500 ms: " in examples.page(causes).decode()
+    assert "above_limit" not in causes_of(evidence, window=WINDOW).to_json()
