@@ -183,7 +183,7 @@ def test_the_page_alone_tells_what_broke_for_whom_and_since_when_with_an_example
     evidence = evidence_of(*BROKEN, kept=kept, trace_url="http://traces/{trace}")
     page = examples.page(causes_of(evidence, window=WINDOW)).decode()
     for cell in ("status 503", "4 of 204 operations (1.96 %)", "only tenant acme (of 2)", "m-2", "acme", "Europe",
-                 "2 s (1.5 s before it was sent)", f'href="http://traces/{"a" * 32}"', "no room", "from 0:30 ("):  # fmt: skip
+                 "2 s (sent 1.5 s after it was due)", f'href="http://traces/{"a" * 32}"', "no room", "from 0:30 ("):  # fmt: skip
         assert cell in page, cell
 
 

@@ -214,13 +214,15 @@ def _told(example: Example, run: Run | None = None) -> str:
 
 
 def _took(example: Example) -> str:
-    """How long it took; and how much of that it waited before it was sent, if that is a tenth or more."""
+    """How long it took; and how late it was sent, if that is a tenth of it or more."""
     if not example.seconds:
         return ""
     waited = 0.0 if example.service is None else example.seconds - example.service
     shown = format_seconds(example.seconds)
     return (
-        f"{shown} ({format_seconds(waited)} before it was sent)" if waited > 0.1 * example.seconds else shown
+        f"{shown} (sent {format_seconds(waited)} after it was due)"
+        if waited > 0.1 * example.seconds
+        else shown
     )
 
 

@@ -98,8 +98,11 @@ def slow_operations(
     second, outcome, place, number = table.select(Kind.RESPONSE, series, window.start, window.end)
     good = outcome == 0
     second, place, number = second[good] - window.start, place[good], number[good]
-    above = np.bincount(second[place >= bucket], number[place >= bucket], window.seconds)
-    every = np.bincount(second, number, window.seconds)
+    is_above = place >= bucket
+    above, every = (
+        np.bincount(second[chosen], number[chosen], window.seconds).astype(np.float64)
+        for chosen in (is_above, slice(None))
+    )
     if not above.sum():
         return None
     first, last = _span(above, every, allowed)
