@@ -130,6 +130,10 @@ class CriterionEntry:
     by_timing: Mapping[str, Any] = field(default_factory=dict)
     """By key of the timing, the criterion's own first: {"name", "operations", "failed",
     "failures_by_kind", "slowest"}, the last with at most 20 examples."""
+    above_limit: Mapping[str, Any] = field(default_factory=dict)
+    """For a failed criterion on times, its operations above the limit: {"limit", "count", "operations",
+    "first", "last", "by_label", "by_tenant", "by_region"}, in seconds and ratios. `first` and `last`
+    are seconds since the start of the load; null for never, and for the end of the load."""
 
     @property
     def where(self) -> str:
