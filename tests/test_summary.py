@@ -8,6 +8,7 @@ import pytest
 import loadkit
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.timing import QUERY
 from loadkit.reports import table
 from loadkit.reports.summary import summarise, verdict_json
 from loadkit.verdict import Window
@@ -179,3 +180,11 @@ def test_a_bound_that_is_infinite_is_null():
     data = verdict_json(judge(response_time(0.99), run))
     assert data["interval"][1] is None
     assert data["status"] in {"fail", "inconclusive"}
+
+
+def test_the_table_of_a_run_of_queries_alone_has_no_error_rate_of_requests():
+    run = run_of([], plan_of(60))
+    run.table.record(samples_of(np.arange(60.0), np.full(60, 0.01), "recent events"), timing=QUERY)
+    evidence = Evidence(run)
+    told = table.lines(evidence, summarise(evidence), [])
+    assert ["failed", "0", "-"] in [line.split() for line in told]

@@ -27,7 +27,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         + ("" if run.is_complete else f" ({run.ended})"),
         "",
         f"  {'operations':<16}{format_number(operations):>10}   {format_number(figures['throughput'])} per second succeeded",
-        f"  {'failed':<16}{format_number(figures['failed']):>10}   {format_ratio(figures['error_rate'])}",
+        f"  {'failed':<16}{format_number(figures['failed']):>10}   {_share(figures['error_rate'])}",
     ]
     rows += _failures(figures["failures_by_kind"])
     rows += [f"  {'':<29}{line}" for line in examples.lines(run.examples)]
@@ -51,6 +51,11 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         for verdict in verdicts:
             rows += [f"  {verdict.status.upper():<13} {verdict.criterion}", f"  {'':<13} {verdict.reason}"]
     return rows
+
+
+def _share(ratio: float | None) -> str:
+    """A ratio; "-" without operations, as in a run of queries or messages alone."""
+    return "-" if ratio is None else format_ratio(ratio)
 
 
 def _failures(kinds: Mapping[str, int]) -> list[str]:
