@@ -30,7 +30,7 @@ from loadkit.recording.timing import (
     timing_of,
 )
 from loadkit.recording.traffic import series_of
-from loadkit.reports.slow import SlowOperations, slow_operations
+from loadkit.reports.slow import SlowOperations, first_few, slow_operations
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 
@@ -43,7 +43,6 @@ _MOST_OTHERS = 3
 _ALL_SECONDS = 1 << 22
 _STILL = 5.0
 """Seconds before the end of the load from which a failure counts as lasting until the end."""
-_NAMES_SHOWN = 3
 _NOUNS = {
     CONNECT.key: "connection attempts",
     LIFETIME.key: "connections",
@@ -308,8 +307,7 @@ def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix:
     if not found:
         return "", 0
     most = sorted(found.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} {format_number(count)}" for name, count in most[:_NAMES_SHOWN])
-    shown += ", …" if len(most) > _NAMES_SHOWN else ""
+    shown = first_few(f"{name} {format_number(count)}" for name, count in most)
     if len(names) == 1:
         words = f"{noun} {most[0][0]}"
     elif len(found) == 1:
@@ -325,8 +323,7 @@ def _of_examples(examples: Sequence[Example], what: str, of: Any) -> list[str]:
     found = Counter(of(each) for each in examples if of(each))
     if len(found) <= 1:
         return [f"{what} {name}" for name in found]
-    shown = ", ".join(f"{name} {count}" for name, count in found.most_common(_NAMES_SHOWN))
-    return [f"{len(found)} {what}s ({shown}{', …' if len(found) > _NAMES_SHOWN else ''})"]
+    return [f"{len(found)} {what}s ({first_few(f'{name} {count}' for name, count in found.most_common())})"]
 
 
 def _is_in(example: Example, scope: Scope, run: Run) -> bool:

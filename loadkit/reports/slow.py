@@ -1,7 +1,7 @@
 """Operations above the limit of a criterion on times: how many, which, for whom and since when."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from loadkit.recording.traffic import series_of
 from loadkit.units import Unit, format_ratio, format_seconds
 from loadkit.verdict import Window
 
-__all__ = ["SlowOperations", "slow_operations"]
+__all__ = ["SlowOperations", "first_few", "slow_operations"]
 
 _ALLOWED_OF_MEAN = 0.05
 """Ratio of operations above the limit that is usual while a mean is below it."""
@@ -186,8 +186,13 @@ def _span(
     return int(starts[places[0]]), min(int(starts[places[-1]]) + length - 1, len(every) - 1)
 
 
+def first_few(texts: Iterable[str]) -> str:
+    """The first names of several, which are the most important: "delos 2, wonka 1, acme 1, …"."""
+    every = list(texts)
+    return ", ".join([*every[:_NAMES_SHOWN], *(["…"] if len(every) > _NAMES_SHOWN else [])])
+
+
 def _spread(shares: Mapping[str, float], number: int, noun: str) -> str:
-    shown = ", ".join(f"{name} {format_ratio(share)}" for name, share in list(shares.items())[:_NAMES_SHOWN])
-    shown += ", …" if len(shares) > _NAMES_SHOWN else ""
+    shown = first_few(f"{name} {format_ratio(share)}" for name, share in shares.items())
     share = f"all {number}" if len(shares) == number else f"{len(shares)} of {number}"
     return f"{share} {noun} ({shown})"
