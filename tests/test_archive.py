@@ -18,6 +18,8 @@ from loadkit.observers.database import (
     StoredWrites,
     TableUse,
     Waiting,
+    WrittenRecord,
+    WrongRecords,
 )
 from loadkit.observers.observation import Observation, Reading, Series
 from loadkit.recording import archive
@@ -229,6 +231,7 @@ def test_a_file_that_was_cut_or_replaced_is_refused_in_one_line(
 
 def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_path: Path) -> None:
     scan = Scan("events", "Seq Scan", True, filter="(name = 'a')", kept=1, removed=9000, columns=("name",))
+    examples = (WrittenRecord("a", 1.5, 7, "acme"), WrittenRecord("b"))
     facts = DatabaseFacts(
         version="17.2",
         samples=30,
@@ -238,7 +241,9 @@ def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_pa
         indexes=(IndexUse("events_pkey", "events_1", 1 << 20, 4),),
         plans=(QueryPlan("by name", "a test", ("Seq Scan on events",), (scan,), 0.2),),
         waiting=(Waiting(3.5, "UPDATE a", "idle in transaction"),),
-        writes=StoredWrites(3, 1, 1, 3, 1, 1, 0, 1, lost_examples=("a",)),
+        writes=StoredWrites(
+            3, 1, 1, 3, WrongRecords(2, 1.5, 2.5, {"acme": 1}, examples), WrongRecords(), WrongRecords(), 1
+        ),
         writes_due=3,
         problems={"statements": "not known"},
     )
@@ -249,3 +254,18 @@ def test_what_was_seen_of_a_database_is_kept_and_a_run_of_before_has_none(tmp_pa
     del stored["database"]
     (folder / "run.json").write_text(json.dumps(stored))
     assert archive.load(folder).database is None
+
+
+def test_of_a_run_of_format_2_the_records_that_were_lost_have_ids_alone(tmp_path: Path) -> None:
+    wrong = WrongRecords(2, examples=(WrittenRecord("a"), WrittenRecord("b")))
+    facts = DatabaseFacts(writes=StoredWrites(3, 1, 1, 3, wrong, WrongRecords(), WrongRecords(1), 1))
+    folder = archive.save(replace(a_run(), database=facts), tmp_path)
+    stored = json.loads((folder / "run.json").read_text())
+    stored["format"] = 2
+    del stored["database"]["writes"]["tenants"]
+    stored["database"]["writes"] |= {
+        "lost": 2, "lost_examples": ["a", "b"], "doubled": 0, "doubled_examples": [],
+        "phantoms": 1, "phantom_examples": [],
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(stored))
+    assert archive.load(folder).database == facts

@@ -12,6 +12,7 @@ import pytest
 from loadkit import grammar
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import Evidence
+from loadkit.observers.database import DatabaseFacts, StoredWrites, WrittenRecord, WrongRecords
 from loadkit.recording.examples import Example, ExampleLog, Exchange, select
 from loadkit.recording.messages import DOUBLED
 from loadkit.recording.sample import OK, Sample
@@ -185,6 +186,33 @@ def test_the_page_alone_tells_what_broke_for_whom_and_since_when_with_an_example
     for cell in ("status 503", "4 of 204 operations (1.96 %)", "only tenant acme (of 2)", "m-2", "acme", "Europe",
                  "2 s (sent 1.5 s after it was due)", f'href="http://traces/{"a" * 32}"', "no room", "from 0:30 ("):  # fmt: skip
         assert cell in page, cell
+
+
+def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_whom():
+    examples_of_lost = (WrittenRecord("3f", 30.5, 12, "acme"), WrittenRecord("4a", 58.0, 8, "globex"))
+    lost = WrongRecords(38, 30.5, 58.0, {"acme": 30, "globex": 8}, examples_of_lost)
+    phantoms = WrongRecords(1, examples=(WrittenRecord("5b"),))
+    evidence = evidence_of(*BROKEN)
+    evidence.run.database = DatabaseFacts(
+        writes=StoredWrites(1000, 3, 0, 963, lost, WrongRecords(), phantoms, 0, tenants=5)
+    )
+    criterion = grammar.criterion("every acknowledged write is stored exactly once")
+    found = causes_of(evidence, timings=timings_of(criterion), window=WINDOW, criterion=criterion)
+    assert [each.kind for each in found.failures] == [
+        "acknowledged, but not stored", "rejected, but stored", "status 503"
+    ]  # fmt: skip
+    first, _, second, *_ = examples.sentences(found)
+    assert first.startswith("acknowledged, but not stored: 38 of 1,000 records (3.8 %); from 0:30 (")
+    assert first.endswith("to the end of the load; 2 of 5 tenants (acme 30, globex 8); record 3f, record 4a")
+    assert second == "rejected, but stored: 1 of 3 records (33.3 %); at a time that is not known"
+    page = examples.page(found).decode()
+    for words in ("<td>12</td>", "record 3f", "acknowledged, but not stored"):
+        assert words in page
+    assert found.to_json()["failures_by_kind"]["acknowledged, but not stored"] == 38
+    other = grammar.criterion("p95 stays below 500 ms")
+    assert {each.kind for each in causes_of(evidence, window=WINDOW, criterion=other).failures} == {
+        "status 503"
+    }
 
 
 def test_an_address_in_a_trace_that_is_not_plain_cannot_leave_its_attribute():

@@ -19,6 +19,7 @@ from loadkit.recording.sql import (
     POOL_SIZE,
     RETRIES,
     ROWS_READ,
+    ROWS_SEARCHED,
     ROWS_WRITTEN,
     WAITS,
 )
@@ -65,9 +66,26 @@ def test_a_query_is_recorded_with_its_label_time_and_rows(postgres: PostgresServ
     assert visit.outcomes() == {each: {"ok": 1} for each in ("few", "row", "slow", "value", "write")}
     assert visit.outcomes(REQUEST) == {}
     assert visit.seconds(QUERY, "slow") >= 0.2
-    assert visit.count(ROWS_READ) == 2
+    assert visit.count(ROWS_READ) == 3
     assert visit.count("sent") == visit.count(ACQUISITIONS) == 5
     assert (visit.gauge(POOL_SIZE), visit.gauge(POOL_IN_USE)) == (20, 0)
+
+
+def test_rows_are_counted_as_read_and_as_checked_however_they_are_fetched(postgres: PostgresServer) -> None:
+    async def use(visit) -> None:
+        for is_checking in (False, True):
+            if is_checking:
+                visit.user.checks_tenants("rows")
+            await visit.db.fetch("SELECT id FROM item WHERE id <= 10", label="two")
+            await visit.db.fetchrow("SELECT 7", label="one")
+            assert await visit.db.fetchrow("SELECT 7 WHERE false", label="none") is None
+            assert await visit.db.fetchval("SELECT ARRAY[1, 2, 3]", label="value") == [1, 2, 3]
+            await visit.db.fetchrow("SELECT 7", label="not recorded", record=False)
+            async with visit.db.transaction():
+                await visit.db.fetch("SELECT id FROM item WHERE id <= 10", label="in a transaction")
+
+    visit = visited(postgres.dsn(), use)
+    assert (visit.count(ROWS_READ), visit.count(ROWS_SEARCHED)) == (10, 5)
 
 
 def test_a_named_query_is_counted_under_its_name(postgres: PostgresServer, tmp_path) -> None:

@@ -269,6 +269,18 @@ def test_the_credentials_of_a_handshake_are_masked_in_all_that_comes_later():
     assert "TICKET-2" not in told
 
 
+def test_the_name_of_a_stream_is_shown_though_the_query_of_the_handshake_asks_for_it():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/stream?topics=memory%2Ccpu-load&from=cpu-load:7&ticket=TICKET-2")
+        subscription = ws.subscribe(read)
+        await until(lambda: subscription.doubled == 1)
+
+    messages = [event(number, stream="cpu-load", tag="now TICKET-2") for number in (1, 2, 2)]
+    (example,) = examples_of(met(sending(*messages), use), MESSAGE, DOUBLED)
+    assert "stream: cpu-load" in example.exchange.request
+    assert f'"tag": "now {HIDDEN}"' in example.exchange.answer
+
+
 def test_an_unreadable_message_is_shown():
     (example,) = examples_of(subscribed(f"no JSON {SECRET}"), MESSAGE, UNREADABLE)
     assert example.exchange.answer == f"no JSON {HIDDEN}"

@@ -11,7 +11,16 @@ from loadkit import grammar
 from loadkit.criterion import KEY_QUERIES
 from loadkit.environment.environment import load
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.database import DatabaseFacts, QueryPlan, Scan, StoredWrites, TableUse
+from loadkit.observers.database import (
+    DatabaseFacts,
+    DroppedIndex,
+    QueryPlan,
+    Scan,
+    StoredWrites,
+    TableUse,
+    WrittenRecord,
+    WrongRecords,
+)
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import QUERY
@@ -31,8 +40,8 @@ BAD = Scan(
 )
 IN_VAIN = dataclasses.replace(BAD, node="Index Scan", index="metric_events_pkey")
 SMALL = Scan("metrics", "Seq Scan", False, kept=12, removed=0)
-STORED = StoredWrites(acknowledged=60_000, rejected=2, unknown=3, stored=60_001, lost=0, doubled=0, phantoms=0,
-                      unknown_stored=1)  # fmt: skip
+STORED = StoredWrites(acknowledged=60_000, rejected=2, unknown=3, stored=60_001, lost=WrongRecords(),
+                      doubled=WrongRecords(), phantoms=WrongRecords(), unknown_stored=1)  # fmt: skip
 
 
 def plan(name: str, *scans: Scan, **changes) -> QueryPlan:
@@ -143,8 +152,11 @@ def test_acknowledged_writes_are_stored_once_and_unknown_ones_are_told_apart() -
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"lost": 2, "lost_examples": ("3f", "4a")}, "2 lost (such as 3f)"),
-        ({"doubled": 1, "doubled_examples": ("5b",)}, "1 stored twice (such as 5b)"),
+        (
+            {"lost": WrongRecords(2, examples=(WrittenRecord("3f"), WrittenRecord("4a")))},
+            "2 lost (such as 3f)",
+        ),
+        ({"doubled": WrongRecords(1, examples=(WrittenRecord("5b"),))}, "1 stored twice (such as 5b)"),
     ],
 )
 def test_a_write_that_is_lost_or_doubled_is_a_fail_with_an_example(change: dict, words: str) -> None:
@@ -228,6 +240,16 @@ def test_a_query_time_is_that_of_the_named_queries_alone() -> None:
         assert judge(grammar.criterion(sentence), run).status is status, sentence
 
 
+def test_an_index_that_was_dropped_during_the_run_is_told_with_the_moment() -> None:
+    one = (DroppedIndex("events_by_name", "metric_events", 65.0),)
+    several = (*one, DroppedIndex("a", "tenants"), DroppedIndex("b", "tenants"))
+    facts = seen(plans=(plan("hourly values", BAD),), dropped_indexes=several)
+    reason = judge(INDEXES, run_with(facts)).reason
+    assert "the index events_by_name of metric_events was dropped 65 s after the start of the run" in reason
+    assert "2 indexes of tenants (such as a) were dropped during the run" in reason
+    assert "dropped" not in judge(INDEXES, run_with(seen(plans=(plan("hourly values", BAD),)))).reason
+
+
 def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
     environment = load("local", Path(__file__).parent.parent)
     names = [query.name for query in environment.key_queries]
@@ -235,9 +257,9 @@ def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
     assert environment._groups()[KEY_QUERIES] == tuple(names)
 
 
-@pytest.mark.parametrize("wrong", [{"lost": 1}, {"doubled": 1}, {"phantoms": 1}], ids=str)
+@pytest.mark.parametrize("wrong", ["lost", "doubled", "phantoms"])
 def test_one_write_that_is_lost_doubled_or_stored_though_rejected_fails(wrong) -> None:
-    verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **wrong))))
+    verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **{wrong: WrongRecords(1)}))))
     assert verdict.status is Status.FAIL
 
 

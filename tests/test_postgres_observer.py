@@ -20,10 +20,11 @@ from environments.local import binaries
 from environments.local.process import bound_to_parent
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import run
-from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES
+from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, WrittenRecord, WrongRecords
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
 from loadkit.observers.stored_writes import compare_writes
 from loadkit.recording import archive
+from loadkit.recording.writes import WriteLedger, Writes
 from loadkit.target import Address, Target
 from loadkit.units import Unit
 from tests.local_environment import eventually
@@ -58,13 +59,6 @@ class Query:
     example: tuple = ()
     purpose: str = "a test"
     is_read: bool = True
-
-
-@dataclass(frozen=True)
-class Ids:
-    acknowledged: bytes = b""
-    rejected: bytes = b""
-    unknown: bytes = b""
 
 
 BY_NAME = Query("events by name", "SELECT count(*) FROM events WHERE name = $1", ("name 7",))
@@ -164,7 +158,7 @@ def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: S
             role="service",
         )
         assert seen(observer, 3)
-    writes = Ids(
+    writes = Writes.of_ids(
         b"".join(each.bytes for each in (kept, lost, twice)), rejected.bytes, unknown.bytes + never.bytes
     )
     facts = observer.facts("r1", started, time.time() - started, writes)
@@ -172,9 +166,12 @@ def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: S
     statement = next(each for each in facts.statements if each.query == "events by name")
     assert (statement.calls, statement.rows) == (2, 2)
     assert 0 < statement.seconds <= facts.statement_seconds
-    assert facts.writes.lost_examples == (str(lost),)
-    assert facts.writes.doubled_examples == (str(twice),)
-    assert facts.writes.phantom_examples == (str(rejected),)
+    for records, wrong in (
+        (facts.writes.lost, lost),
+        (facts.writes.doubled, twice),
+        (facts.writes.phantoms, rejected),
+    ):
+        assert records == WrongRecords(1, examples=(WrittenRecord(str(wrong)),))
     assert (facts.writes.stored, facts.writes.unknown, facts.writes.unknown_stored) == (5, 2, 1)
     assert (facts.count(WRITES), facts.count(f"{WRITES}: compared"), facts.count(DEADLOCKS)) == (3, 3, 0)
     by_name, tenant = facts.plans
@@ -210,7 +207,7 @@ def test_a_deadlock_is_counted(server: Server) -> None:
     with PostgresObserver(server.access(queries=())) as observer:
         started = time.time()
         asyncio.run(cross())
-    facts = observer.facts("r2", started, 1.0, Ids())
+    facts = observer.facts("r2", started, 1.0, Writes.of_ids())
     assert facts.deadlocks == 1
 
 
@@ -224,7 +221,7 @@ def test_after_a_restart_what_the_statistics_gained_is_not_known_and_later_secon
         server.start()
         before = len(observer._rows)
         assert seen(observer, before + 2)
-    facts = observer.facts("r3", started, time.time() - started, Ids())
+    facts = observer.facts("r3", started, time.time() - started, Writes.of_ids())
     assert len(facts.restarts) == 1
     assert (facts.deadlocks, facts.statements) == (None, ())
     assert facts.problems["statistics"] == "PostgreSQL was restarted during the run"
@@ -237,7 +234,7 @@ def test_a_database_that_refuses_leaves_a_problem_without_the_password(server: S
         server.access(observer=server.dsn(role, "nowhere"), service=Address(""))
     ) as observer:
         started = time.time()
-    facts = observer.facts("r4", started, 1.0, Ids(uuid.uuid4().bytes))
+    facts = observer.facts("r4", started, 1.0, Writes.of_ids(uuid.uuid4().bytes))
     assert facts.problem.startswith("the database postgresql://")
     assert (facts.writes, facts.writes_due) == (None, 1)
     assert all(each.problem for each in observer.observations().values())
@@ -258,7 +255,7 @@ def test_a_query_that_fails_has_a_problem_and_the_others_a_plan(server: Server) 
     wrong = Query("wrong", "SELECT missing FROM tenants")
     with PostgresObserver(server.access(queries=(wrong, TENANT))) as observer:
         pass
-    wrong_plan, plan = observer.facts("r5", time.time(), 1.0, Ids()).plans
+    wrong_plan, plan = observer.facts("r5", time.time(), 1.0, Writes.of_ids()).plans
     assert 'column "missing" does not exist' in wrong_plan.problem
     assert plan.text
 
@@ -281,21 +278,79 @@ def test_a_statement_that_waits_for_a_lock_is_seen_with_the_one_that_holds_it(se
     with PostgresObserver(server.access(queries=())) as observer:
         started = time.time()
         asyncio.run(wait())
-    first = observer.facts("r6", started, 1.0, Ids()).waiting[0]
+    first = observer.facts("r6", started, 1.0, Writes.of_ids()).waiting[0]
     assert first.statement == "UPDATE tenants SET name = ? WHERE id = ?"
     assert first.blocked_by.startswith("idle in transaction after UPDATE tenants")
 
 
+def test_indexes_that_were_dropped_are_named_with_the_moment_and_those_of_a_dropped_table_are_not(
+    server: Server,
+) -> None:
+    server.execute(
+        "CREATE INDEX by_note ON events (note)",
+        "CREATE INDEX tenants_by_name ON tenants (name)",
+        "CREATE TABLE old AS SELECT 1 AS id",
+        "CREATE INDEX of_old ON old (id)",
+    )
+    with PostgresObserver(server.access(queries=())) as observer:
+        started = time.time()
+        assert seen(observer, 2)
+        server.execute(
+            "REINDEX TABLE tenants",
+            "DROP TABLE old",
+            "CREATE TABLE new AS SELECT 1 AS id",
+            "CREATE INDEX ON new (id)",
+        )
+        before = time.time() - started
+        assert seen(observer, len(observer._rows) + 2)
+        server.execute("DROP INDEX by_note")
+        after = time.time() - started
+        assert seen(observer, len(observer._rows) + 1)
+        ended = time.time() - started
+    server.execute("DROP INDEX tenants_by_name", "DROP TABLE new")
+    dropped = observer.facts("r7", started, ended, Writes()).dropped_indexes
+    assert sorted((each.name, each.table) for each in dropped) == [
+        ("events_1_note_idx", "events"),
+        ("events_2_note_idx", "events"),
+    ]
+    assert all(before < each.at <= ended for each in dropped)
+    assert after < ended
+
+
 def test_ids_with_zeros_at_their_end_are_told_apart() -> None:
     first, second = bytes(16), bytes(15) + b"\1"
-    compared = compare_writes(Ids(first + second), second)
-    assert (compared.lost, compared.lost_examples) == (1, (str(uuid.UUID(bytes=first)),))
+    compared = compare_writes(Writes.of_ids(first + second), second)
+    assert compared.lost == WrongRecords(1, examples=(WrittenRecord(str(uuid.UUID(bytes=first))),))
+
+
+def test_records_that_are_lost_tell_since_when_and_for_whom() -> None:
+    ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(60)]
+    for number, each in enumerate(ids):
+        tenant = ("acme", "globex", "")[number % 3]
+        attempt = ledger.attempt([each], lambda n: None, at=100.0 - number, user=number, tenant=tenant)
+        (attempt.rejected if number == 59 else attempt.acknowledged)()
+    earlier = ledger.drain()
+    trial = WriteLedger()
+    trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=0, tenant="initech").acknowledged()
+    writes = Writes.sum_of([trial.drain().as_unknown, earlier])
+    stored = [ids[0] * 2, *ids[30:], b"t" * 32, b"x" * 32]  # x: by a journey that reports no ids
+    compared = compare_writes(writes, b"".join(stored))
+    lost = compared.lost
+    assert (lost.number, lost.first, lost.last) == (29, 71.0, 99.0)
+    assert lost.by_tenant == {"globex": 10, "acme": 9}
+    assert lost.examples[0] == WrittenRecord(str(uuid.UUID(int=29)), 71.0, 29, "")
+    assert [each.at for each in lost.examples] == [71.0 + n for n in range(20)]
+    doubled = compared.doubled
+    assert (doubled.number, doubled.first, doubled.last, doubled.by_tenant) == (3, 100.0, 100.0, {"acme": 1})
+    assert [each.user for each in doubled.examples] == [0, None, None]
+    assert compared.phantoms.examples == (WrittenRecord(str(uuid.UUID(int=59)), 41.0, 59, ""),)
+    assert (compared.tenants, compared.foreign, compared.unknown_stored) == (2, 1, 1)
 
 
 def test_many_writes_are_compared() -> None:
     ids = np.random.default_rng(1).bytes(16 * 100_000)
-    compared = compare_writes(Ids(ids), ids[16:] + ids[-16:])
-    assert (compared.lost, compared.doubled, compared.stored) == (1, 1, 100_000)
+    compared = compare_writes(Writes.of_ids(ids), ids[16:] + ids[-16:])
+    assert (compared.lost.number, compared.doubled.number, compared.stored) == (1, 1, 100_000)
 
 
 def test_a_run_is_observed_from_before_its_start_and_kept_with_what_was_seen(
@@ -327,9 +382,9 @@ def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
 
 
 def test_rows_of_a_run_that_no_user_wrote_are_told_apart() -> None:
-    compared = compare_writes(Ids(b"a" * 16), b"a" * 16 + b"b" * 16)
+    compared = compare_writes(Writes.of_ids(b"a" * 16), b"a" * 16 + b"b" * 16)
     assert (compared.lost, compared.doubled, compared.foreign) == (0, 0, 1)
 
 
 def test_nothing_written_and_nothing_stored_compares() -> None:
-    assert compare_writes(Ids(), b"").stored == 0
+    assert compare_writes(Writes.of_ids(), b"").stored == 0

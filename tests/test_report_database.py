@@ -6,7 +6,14 @@ import jsonschema
 
 from loadkit import grammar
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.database import DatabaseFacts, Statement, StoredWrites, Waiting
+from loadkit.observers.database import (
+    DatabaseFacts,
+    Statement,
+    StoredWrites,
+    Waiting,
+    WrittenRecord,
+    WrongRecords,
+)
 from loadkit.reports import database, summary
 from steps.suite.evidence import attachments_of
 from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
@@ -56,8 +63,10 @@ def test_locks_are_shown_with_what_held_them() -> None:
 
 
 def test_writes_that_were_lost_are_listed_with_their_ids() -> None:
-    text = report(writes=StoredWrites(3, 0, 1, 2, 1, 0, 0, 0, lost_examples=("3f2a",)))
-    assert "acknowledged writes lost: 1\n    3f2a" in text
+    examples = (WrittenRecord("3f2a", 65.0, 12, "acme"), WrittenRecord("4b"))
+    lost = WrongRecords(2, 65.0, 65.0, {"acme": 1}, examples)
+    text = report(writes=StoredWrites(3, 0, 1, 2, lost, WrongRecords(), WrongRecords(), 0))
+    assert "acknowledged writes lost: 2\n    3f2a  written after 65 s by user 12 of acme\n    4b\n" in text
 
 
 def test_what_is_not_known_is_said_and_not_a_zero() -> None:

@@ -1,8 +1,11 @@
 """The ledger of writes: what was acknowledged, rejected, or has an unknown outcome."""
 
 import asyncio
+import math
 import uuid
 from pathlib import Path
+
+import numpy as np
 
 from loadkit.recording import archive
 from loadkit.recording.run import Run
@@ -14,37 +17,71 @@ from tests.virtual_time import VirtualLoop, plan_of
 A, B, C, D = (uuid.UUID(int=n) for n in range(1, 5))
 
 
-def bytes_of(*ids: uuid.UUID) -> bytes:
-    return b"".join(each.bytes for each in ids)
+def attempted(ledger: WriteLedger, *ids: uuid.UUID, count=lambda number: None, at=1.5, user=7, tenant="acme"):
+    return ledger.attempt((each.bytes for each in ids), count, at=at, user=user, tenant=tenant)
+
+
+def written(acknowledged=(), rejected=(), unknown=(), **by_whom) -> Writes:
+    """Records by outcome, as a worker reports them."""
+    ledger = WriteLedger()
+    for ids, is_stored in ((acknowledged, True), (rejected, False)):
+        attempt = attempted(ledger, *ids, **by_whom)
+        (attempt.acknowledged if is_stored else attempt.rejected)()
+    attempted(ledger, *unknown, **by_whom)
+    return ledger.drain(is_final=True)
+
+
+def ids_of(writes: Writes) -> tuple[list[uuid.UUID], ...]:
+    return tuple(list(Writes.ids(each)) for each in (writes.acknowledged, writes.rejected, writes.unknown))
 
 
 def test_a_write_is_reported_once_when_its_outcome_is_known() -> None:
     counted: list[int] = []
     ledger = WriteLedger()
-    first, second, _ = (ledger.attempt(bytes_of(*ids), counted.append) for ids in ((A, B), (C,), (D,)))
+    first, second, _ = (attempted(ledger, *ids, count=counted.append) for ids in ((A, B), (C,), (D,)))
     assert ledger.drain() is NO_WRITES
     first.acknowledged()
     second.rejected()
-    assert ledger.drain() == Writes(bytes_of(A, B), bytes_of(C))
+    assert ids_of(ledger.drain()) == ([A, B], [C], [])
     first.rejected()  # only the first word counts
     second.acknowledged()
     assert ledger.drain() is NO_WRITES
-    assert ledger.drain(is_final=True) == Writes(unknown=bytes_of(D))
+    assert ids_of(ledger.drain(is_final=True)) == ([], [], [D])
     assert counted == [2, 0]
 
 
 def test_writes_add_up_and_those_of_a_trial_claim_nothing() -> None:
-    trial, run = Writes(acknowledged=bytes_of(A)), Writes(bytes_of(B), bytes_of(C), bytes_of(D))
-    total = Writes.sum_of([trial.as_unknown, run])
+    total = Writes.sum_of([written([A], user=1).as_unknown, written([B], [C], [D])])
     assert (total.number, Writes.sum_of([]), bool(NO_WRITES)) == (4, NO_WRITES, False)
-    assert list(Writes.ids(total.unknown)) == [A, D]
-    assert list(Writes.ids(total.acknowledged)) == [B]
+    assert ids_of(total) == ([B], [C], [A, D])
+    assert total.tenants == {7: "acme"}
+
+
+def test_a_record_tells_when_and_by_whom_it_was_written_and_one_of_a_trial_does_not() -> None:
+    parts = [written([A], at=0.5, user=1).as_unknown, written([B], [C], at=2.25, user=9, tenant="globex")]
+    total = Writes.sum_of([*parts, written([D], user=8, tenant="")])
+    acknowledged, rejected, unknown = (table.tolist() for table in total.tables)
+    assert acknowledged == [(0, 2, 2.25, 9), (0, 4, 1.5, 8)]
+    assert rejected == [(0, 3, 2.25, 9)]
+    assert unknown[0][:2] == (0, 1)
+    assert math.isnan(unknown[0][2])
+    assert total.tenants == {9: "globex", 8: ""}
 
 
 def test_a_run_is_kept_with_its_writes_and_one_without_has_none(tmp_path: Path) -> None:
-    for number, writes in enumerate((Writes(bytes_of(A, B), b"", bytes_of(C)), NO_WRITES)):
+    for number, writes in enumerate((written([A, B], [], [C]), NO_WRITES)):
         run = Run(f"run-{number}", plan_of(), 0.0, SliceTable(), writes=writes)
         assert archive.load(archive.save(run, tmp_path)).writes == writes
+
+
+def test_the_writes_of_a_run_of_before_have_ids_alone(tmp_path: Path) -> None:
+    folder = archive.save(Run("a", plan_of(), 0.0, SliceTable(), writes=written([A])), tmp_path)
+    columns = {"acknowledged": A.bytes + B.bytes, "rejected": b"", "unknown": C.bytes}
+    np.savez(folder / "writes.npz", **{name: np.frombuffer(ids, np.uint8) for name, ids in columns.items()})
+    kept = archive.load(folder).writes
+    assert ids_of(kept) == ([A, B], [], [C])
+    assert np.isnan(kept.tables[0]["at"]).all()
+    assert not kept.tenants
 
 
 def test_records_are_counted_when_they_are_acknowledged() -> None:
@@ -56,6 +93,7 @@ def test_records_are_counted_when_they_are_acknowledged() -> None:
         assert meeting.recorder.counts[RECORDS] == 0
         attempt.acknowledged()
         assert meeting.recorder.counts[RECORDS] == 2
+        meeting.user.writes.attempt(C).rejected()
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())

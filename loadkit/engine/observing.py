@@ -12,7 +12,7 @@ from loadkit.recording.run import Run
 
 if TYPE_CHECKING:
     from loadkit.observers.postgres import PostgresObserver
-    from loadkit.observers.stored_writes import WrittenIds
+    from loadkit.observers.stored_writes import Written
 
 __all__ = ["observe", "observe_database"]
 
@@ -41,13 +41,13 @@ def observe(run: Run, observer: Observer) -> None:
     run.observations = {**observations, **run.observations}
 
 
-def observe_database(run: Run, observer: "PostgresObserver", writes: "WrittenIds") -> None:
+def observe_database(run: Run, observer: "PostgresObserver", writes: "Written") -> None:
     """Add what a database observer saw: its statistics, its plans, and the writes that are stored.
 
     Args:
         run: a run during which it was open.
         observer: of the service's database.
-        writes: the ids that the users of the run wrote.
+        writes: the records that the users of the run wrote.
 
     """
     try:

@@ -64,7 +64,7 @@ def find_index_use(case: Case) -> Finding:
 
 
 def _misses(facts: DatabaseFacts) -> list[str]:
-    """Which query misses which index; how it reads the table where no index is known."""
+    """Which query misses which index, and since when; how it reads the table where no index is known."""
     misses = []
     for plan in facts.plans:
         if plan.is_by_index is False:
@@ -72,7 +72,7 @@ def _misses(facts: DatabaseFacts) -> list[str]:
             missing = tuple(f"no index on {each}: {plan.without(each)}" for each in plan.missing_indexes)
             words = missing or tuple(dict.fromkeys(scan.in_words for scan in bad))
             misses.append(f'"{plan.query}": {", ".join(words)}')
-    return misses
+    return [*misses, *facts.losses]
 
 
 def find_records(case: Case) -> Finding:
@@ -92,7 +92,7 @@ def find_records(case: Case) -> Finding:
             Status.INCONCLUSIVE, f"{finding.reason}, but it is not known whether they are readable: {why}"
         )
     facts = evidence.run.database
-    lost = 0 if facts is None or facts.writes is None else facts.writes.lost
+    lost = 0 if facts is None or facts.writes is None else facts.writes.lost.number
     if lost:
         return finding.become(
             Status.FAIL, f"{finding.reason}, but {lost:,} acknowledged records are not readable"

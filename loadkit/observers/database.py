@@ -6,6 +6,8 @@ A `PostgresObserver` collects them with a role that may only read. They are arch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from loadkit.units import format_seconds
+
 __all__ = [
     "CACHE_HITS",
     "CONNECTIONS",
@@ -18,6 +20,7 @@ __all__ = [
     "MEASURES",
     "WRITES",
     "DatabaseFacts",
+    "DroppedIndex",
     "IndexUse",
     "QueryPlan",
     "Scan",
@@ -25,6 +28,8 @@ __all__ = [
     "StoredWrites",
     "TableUse",
     "Waiting",
+    "WrittenRecord",
+    "WrongRecords",
 ]
 
 # The measures that it samples each second, as sentences name them.
@@ -103,6 +108,17 @@ class IndexUse:
     table: str
     bytes: int
     scans: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedIndex:
+    """An index that was there before the load, and not after it."""
+
+    name: str
+    table: str
+    """The partitioned table for a partition."""
+    at: float | None = None
+    """Seconds since the start of the run at which it was first missing; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +223,31 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenRecord:
+    """One record that a user wrote."""
+
+    id: str
+    at: float | None = None
+    """Seconds since the start of the run at which its write began; None where that is not known."""
+    user: int | None = None
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongRecords:
+    """Records that are not stored as the service answered: when they were written, and by whom."""
+
+    number: int = 0
+    first: float | None = None
+    """Seconds since the start of the run at which the first of them was written."""
+    last: float | None = None
+    by_tenant: Mapping[str, int] = field(default_factory=dict)
+    """Those of each tenant, the most first."""
+    examples: tuple[WrittenRecord, ...] = ()
+    """The first twenty."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWrites:
     """The writes of a run, compared with the rows that are stored."""
 
@@ -216,20 +257,23 @@ class StoredWrites:
     """Writes without an answer."""
     stored: int
     """Rows of the run."""
-    lost: int
+    lost: WrongRecords
     """Acknowledged, and not stored."""
-    doubled: int
+    doubled: WrongRecords
     """Stored more than once, whatever the answer was."""
-    phantoms: int
+    phantoms: WrongRecords
     """Rejected, and stored."""
     unknown_stored: int
     """Writes without an answer that are stored."""
     foreign: int = 0
     """Rows of the run with an id that no user of it wrote."""
-    lost_examples: tuple[str, ...] = ()
-    """Up to twenty ids."""
-    doubled_examples: tuple[str, ...] = ()
-    phantom_examples: tuple[str, ...] = ()
+    tenants: int = 0
+    """Tenants whose users wrote."""
+
+    @property
+    def wrong(self) -> Mapping[str, WrongRecords]:
+        """What is not as it should be, by kind."""
+        return {"lost": self.lost, "stored twice": self.doubled, "rejected and yet stored": self.phantoms}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +306,8 @@ class DatabaseFacts:
     tables: tuple[TableUse, ...] = ()
     """The largest ones first."""
     indexes: tuple[IndexUse, ...] = ()
+    dropped_indexes: tuple[DroppedIndex, ...] = ()
+    """During the run."""
     plans: tuple[QueryPlan, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     """Statements that were seen waiting for a lock, up to a few."""
@@ -289,7 +335,7 @@ class DatabaseFacts:
             counts[f"{DEADLOCKS}: compared"] = self.transactions or 0
         counts[f"{WRITES}: to compare"] = self.writes_due
         if writes is not None:
-            counts[WRITES] = writes.lost + writes.doubled + writes.phantoms
+            counts[WRITES] = sum(each.number for each in writes.wrong.values())
             counts[f"{WRITES}: compared"] = writes.acknowledged
         return counts
 
@@ -305,13 +351,9 @@ class DatabaseFacts:
         if writes is None:
             return self.problems.get("writes", "") or self.problem
         parts = [
-            f"{number:,} {what}{_such_as(examples)}"
-            for number, what, examples in (
-                (writes.lost, "lost", writes.lost_examples),
-                (writes.doubled, "stored twice", writes.doubled_examples),
-                (writes.phantoms, "rejected and yet stored", writes.phantom_examples),
-            )
-            if number
+            f"{each.number:,} {kind}{_such_as(each.examples)}"
+            for kind, each in writes.wrong.items()
+            if each.number
         ]
         if writes.unknown:
             parts.append(
@@ -348,6 +390,26 @@ class DatabaseFacts:
         """Each missing index, with the plan of the key query that misses it."""
         return ((plan, each) for plan in self.plans for each in plan.missing_indexes)
 
+    @property
+    def losses(self) -> Iterator[str]:
+        """Which indexes were dropped during the run, by table, in words."""
+        by_table: dict[str, list[DroppedIndex]] = {}
+        for index in self.dropped_indexes:
+            by_table.setdefault(index.table, []).append(index)
+        for table, indexes in by_table.items():
+            first = indexes[0]
+            what = (
+                f"the index {first.name} of {table} was"
+                if len(indexes) == 1
+                else f"{len(indexes)} indexes of {table} (such as {first.name}) were"
+            )
+            when = (
+                "during the run"
+                if first.at is None
+                else f"{format_seconds(first.at)} after the start of the run"
+            )
+            yield f"{what} dropped {when}"
 
-def _such_as(examples: tuple[str, ...]) -> str:
-    return f" (such as {examples[0]})" if examples else ""
+
+def _such_as(examples: tuple[WrittenRecord, ...]) -> str:
+    return f" (such as {examples[0].id})" if examples else ""

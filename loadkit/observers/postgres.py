@@ -46,13 +46,14 @@ from loadkit.observers.statistics import (
     WAITERS,
     KeyQuery,
     Snapshot,
+    dropped_between,
     gain,
     indexes_between,
     statements_between,
     tables_between,
     without_values,
 )
-from loadkit.observers.stored_writes import ID, WrittenIds, compare_writes
+from loadkit.observers.stored_writes import Written, compare_writes
 from loadkit.target import Address, masked
 from loadkit.units import Unit
 
@@ -101,6 +102,8 @@ class PostgresObserver:
         self._starts: list[tuple[float, float]] = []
         """When PostgreSQL was seen, and its own start."""
         self._waiting: list[tuple[float, str, str]] = []
+        self._indexes: list[tuple[float, frozenset[tuple[int, str]]]] = []
+        """The tables and names of the indexes, at each moment at which their number had changed."""
         self._begin: Snapshot | None = None
         self._end: Snapshot | None = None
         self._cost = 0.0
@@ -169,7 +172,7 @@ class PostgresObserver:
         )
         return {CACHE_HITS: hits, **found}
 
-    def facts(self, run_id: str, started: float, ended_at: float, writes: WrittenIds) -> DatabaseFacts:
+    def facts(self, run_id: str, started: float, ended_at: float, writes: Written) -> DatabaseFacts:
         """All that was seen of a run; it compares its writes, and takes the plans of the key queries.
 
         It never raises. It takes at most three minutes, and a few seconds as a rule.
@@ -178,11 +181,10 @@ class PostgresObserver:
             run_id: the id that the rows of the run carry.
             started: the start instant in Unix seconds.
             ended_at: seconds after it at which the load ended.
-            writes: the ids that its users wrote.
+            writes: the records that its users wrote.
 
         """
-        due = len(writes.acknowledged) // ID
-        has_writes = bool(writes.acknowledged or writes.rejected or writes.unknown)
+        due, has_writes = len(writes.tables[0]), any(map(len, writes.tables))
         stored: StoredWrites | None = None
         plans: tuple[QueryPlan, ...] = ()
         if has_writes and self._access.stored:
@@ -249,6 +251,9 @@ class PostgresObserver:
             statement_seconds=seconds,
             tables=tables_between(before, end),
             indexes=indexes_between(before, end),
+            dropped_indexes=dropped_between(
+                begin, end, [(at - started, present) for at, present in self._indexes]
+            ),
         )
 
     # --- while the load runs
@@ -298,6 +303,9 @@ class PostgresObserver:
         ended = time.time()
         self._cost += ended - begun
         at = (begun + ended) / 2
+        if not self._rows or row["indexes"] != self._rows[-1][1]["indexes"]:
+            rows = await connection.fetch(INDEX_ROWS)
+            self._indexes.append((at, frozenset((each["relid"], each["name"]) for each in rows)))
         self._rows.append((at, dict(row)))
         self._starts.append((at, row["started"]))
         if row["waiting"] and len(self._waiting) < _WAITING:
@@ -378,7 +386,7 @@ class PostgresObserver:
             self._problems[name] = self._failure(error)
             return None
 
-    async def _stored(self, run_id: str, writes: WrittenIds) -> StoredWrites:
+    async def _stored(self, run_id: str, writes: Written) -> StoredWrites:
         connection = await self._connect(self._access.observer, _COMPARE)
         ids = bytearray()
         try:

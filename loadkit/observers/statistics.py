@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from loadkit.observers.database import LARGE, IndexUse, Statement, TableUse
+from loadkit.observers.database import LARGE, DroppedIndex, IndexUse, Statement, TableUse
 
 __all__ = [
     "CHECKPOINTS",
@@ -20,6 +20,7 @@ __all__ = [
     "WAITERS",
     "KeyQuery",
     "Snapshot",
+    "dropped_between",
     "gain",
     "indexes_between",
     "statements_between",
@@ -170,6 +171,38 @@ def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, .
     )
 
 
+def dropped_between(
+    before: Snapshot | None, end: Snapshot, seen: Sequence[tuple[float, frozenset[tuple[int, str]]]]
+) -> tuple[DroppedIndex, ...]:
+    """The indexes that were dropped, the largest first; none where one of the readings is missing.
+
+    Args:
+        before: with the indexes before the load.
+        end: with those after it.
+        seen: the tables and names of the indexes that there were, by seconds since the start of the
+            run, whenever their number had changed.
+
+    """
+    if before is None or not end.indexes:
+        return ()
+    # REINDEX makes an index of the same name. A table that is dropped, such as an old partition, takes
+    # its indexes along; nobody misses them.
+    kept = {(row["relid"], row["name"]) for row in end.indexes.values()}
+    gone = [
+        row
+        for row in before.indexes.values()
+        if (row["relid"], row["name"]) not in kept and row["relid"] in end.tables
+    ]
+    return tuple(
+        DroppedIndex(
+            row["name"],
+            row["root"],
+            next((at for at, present in seen if (row["relid"], row["name"]) not in present), None),
+        )
+        for row in sorted(gone, key=lambda row: -row["bytes"])
+    )
+
+
 # pg_stat_database counts what backends have reported, a second late at most.
 SAMPLE = """
 SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
@@ -178,7 +211,8 @@ SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
     CASE WHEN pg_is_in_recovery() THEN NULL
         ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END AS wal,
     a.connections, a.active, a.idle_in_transaction, a.waiting,
-    (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead
+    (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead,
+    (SELECT count(*) FROM pg_index) AS indexes
 FROM pg_stat_database d, (
     SELECT count(*) AS connections,
         count(*) FILTER (WHERE state = 'active') AS active,
@@ -221,11 +255,11 @@ SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
 FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p'
 """  # noqa: S608  only the constants above
-INDEX_ROWS = """
-SELECT indexrelid::bigint AS id, indexrelname AS name, relname AS table, idx_scan,
-    pg_relation_size(indexrelid) AS bytes
-FROM pg_stat_user_indexes
-"""
+INDEX_ROWS = f"""
+SELECT s.indexrelid::bigint AS id, s.relid::bigint AS relid, s.indexrelname AS name, s.relname AS table, {_ROOT} AS root, s.idx_scan,
+    pg_relation_size(s.indexrelid) AS bytes
+FROM pg_stat_user_indexes s JOIN pg_class c ON c.oid = s.relid
+"""  # noqa: S608  only the constant above
 RELATIONS = f"""
 SELECT c.relname AS name, {_ROOT} AS root,
     CASE c.relkind WHEN 'p' THEN 0

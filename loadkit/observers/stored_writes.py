@@ -1,77 +1,101 @@
-"""Compares the writes of a run with the rows that are stored."""
+"""Compares the records that a run wrote with the rows that are stored."""
 
+import math
 import uuid
-from typing import Protocol
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.observers.database import StoredWrites
+from loadkit.observers.database import StoredWrites, WrittenRecord, WrongRecords
 
-__all__ = ["ID", "WrittenIds", "compare_writes"]
+__all__ = ["Written", "compare_writes"]
 
-ID = 16
-"""Bytes of an id."""
 _EXAMPLES = 20
-"""Ids that are shown of each kind."""
+"""Records that are shown of each kind."""
 
 
-class WrittenIds(Protocol):
-    """The ids of the writes of a run by outcome, 16 bytes each, one after the other."""
+class Written(Protocol):
+    """The records that a run wrote."""
 
     @property
-    def acknowledged(self) -> bytes:
-        """The service said that they are stored."""
+    def tables(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """The acknowledged, rejected and unknown ones.
+
+        Fields: high and low, the halves of the id; at, the seconds since the start of the run at
+        which its write began, NaN where that is not known; and user, the number of its user.
+        """
         ...
 
     @property
-    def rejected(self) -> bytes:
-        """The service said that they are not."""
-        ...
-
-    @property
-    def unknown(self) -> bytes:
-        """No answer came."""
+    def tenants(self) -> Mapping[int, str]:
+        """The tenant of each user that wrote; "" for none."""
         ...
 
 
-def compare_writes(writes: WrittenIds, stored: bytes) -> StoredWrites:
-    """Compare the ids that users wrote with those that are stored, 16 bytes each.
+def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
+    """Compare the records that users wrote with the ids of those that are stored, 16 bytes each.
 
     All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
     """
-    columns = [
-        np.frombuffer(column, ">u8").astype(np.uint64).reshape(-1, 2)
-        for column in (writes.acknowledged, writes.rejected, writes.unknown, stored)
-    ]
-    ids = np.concatenate(columns)
-    source = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
-    order = np.lexsort((ids[:, 1], ids[:, 0]))
-    ids, source = ids[order], source[order]
-    is_new = np.ones(len(ids), np.bool_)
-    is_new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-    place, distinct = np.cumsum(is_new) - 1, ids[is_new]
+    tables = (*writes.tables, _unattributed(stored, writes.tables[0].dtype))
+    every = np.concatenate(tables)
+    high, low = (every[half].astype(np.uint64) for half in ("high", "low"))
+    order = np.lexsort((low, high))
+    high, low = high[order], low[order]
+    source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[order]
+    is_new = np.ones(len(every), np.bool_)
+    is_new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    # The sort keeps the order of equal ids, so the first of them is what a user wrote, if one did.
+    place, first = np.cumsum(is_new) - 1, order[is_new]
     acknowledged, rejected, unknown, rows = (
-        np.bincount(place[source == number], minlength=len(distinct)) for number in range(len(columns))
+        np.bincount(place[source == number], minlength=len(first)) for number in range(len(tables))
     )
-    lost, doubled = (acknowledged > 0) & (rows == 0), rows > 1
-    phantoms = (rejected > 0) & (rows > 0)
 
-    def shown(which: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        pairs = distinct[which][:_EXAMPLES]
-        return tuple(str(uuid.UUID(int=(int(high) << 64) | int(low))) for high, low in pairs)
+    def wrong(which: npt.NDArray[np.bool_]) -> WrongRecords:
+        return _wrong(every[first[which]], writes.tenants)
 
     return StoredWrites(
-        acknowledged=len(columns[0]),
-        rejected=len(columns[1]),
-        unknown=len(columns[2]),
-        stored=len(columns[3]),
-        lost=int(lost.sum()),
-        doubled=int(doubled.sum()),
-        phantoms=int(phantoms.sum()),
+        acknowledged=len(tables[0]),
+        rejected=len(tables[1]),
+        unknown=len(tables[2]),
+        stored=len(tables[3]),
+        lost=wrong((acknowledged > 0) & (rows == 0)),
+        doubled=wrong(rows > 1),
+        phantoms=wrong((rejected > 0) & (rows > 0)),
         unknown_stored=int(((unknown > 0) & (rows > 0)).sum()),
         foreign=int(((rows > 0) & (acknowledged + rejected + unknown == 0)).sum()),
-        lost_examples=shown(lost),
-        doubled_examples=shown(doubled),
-        phantom_examples=shown(phantoms),
+        tenants=len(set(writes.tenants.values()) - {""}),
     )
+
+
+def _unattributed(ids: bytes, fields: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Records of which only the ids are known."""
+    halves = np.frombuffer(ids, ">u8").reshape(-1, 2)
+    records = np.zeros(len(halves), fields)
+    records["high"], records["low"], records["at"] = halves[:, 0], halves[:, 1], np.nan
+    return records
+
+
+def _wrong(records: npt.NDArray[Any], tenants: Mapping[int, str]) -> WrongRecords:
+    """Records that are not stored as the service answered, the earliest first."""
+    records = records[np.argsort(records["at"], kind="stable")]  # those of unknown time come last
+    known = records[~np.isnan(records["at"])]
+    by_tenant: Counter[str] = Counter()
+    for user, number in Counter(known["user"].tolist()).items():
+        by_tenant[tenants.get(user, "")] += number
+    del by_tenant[""]
+    return WrongRecords(
+        len(records),
+        float(known["at"][0]) if len(known) else None,
+        float(known["at"][-1]) if len(known) else None,
+        dict(by_tenant.most_common()),
+        tuple(_record(*each, tenants) for each in records[:_EXAMPLES].tolist()),
+    )
+
+
+def _record(high: int, low: int, at: float, user: int, tenants: Mapping[int, str]) -> WrittenRecord:
+    name = str(uuid.UUID(int=high << 64 | low))
+    return WrittenRecord(name) if math.isnan(at) else WrittenRecord(name, at, user, tenants.get(user, ""))

@@ -208,9 +208,13 @@ def _write(run: Run, folder: Path) -> None:
     )
     np.savez_compressed(folder / "observations.npz", **arrays)
     if run.writes:
-        columns = dataclasses.asdict(run.writes)
-        ids: dict[str, Any] = {name: np.frombuffer(column, np.uint8) for name, column in columns.items()}
-        np.savez(folder / _WRITES, **ids)
+        writes = run.writes
+        np.savez(
+            folder / _WRITES,
+            **dict(zip(_OUTCOMES, writes.tables, strict=True)),
+            users=np.array(list(writes.tenants), np.uint32),
+            tenants=np.array(list(writes.tenants.values()), np.str_),
+        )
     with (folder / "run.json").open("w") as file:
         json.dump(data, file, indent=1)
         file.flush()
@@ -218,6 +222,7 @@ def _write(run: Run, folder: Path) -> None:
 
 
 _WRITES = "writes.npz"
+_OUTCOMES = "acknowledged", "rejected", "unknown"
 
 
 def _writes(file: Path) -> Writes:
@@ -225,7 +230,11 @@ def _writes(file: Path) -> Writes:
     if not file.is_file():
         return NO_WRITES
     with file.open("rb") as opened, np.load(opened) as arrays:
-        return Writes(**{field.name: arrays[field.name].tobytes() for field in dataclasses.fields(Writes)})
+        columns = [arrays[name].tobytes() for name in _OUTCOMES]
+        if "users" not in arrays:
+            return Writes.of_ids(*columns)
+        tenants = dict(zip(arrays["users"].tolist(), arrays["tenants"].tolist(), strict=True))
+        return Writes(*columns, tenants)
 
 
 _SERIES = ("series", "capacity")

@@ -20,11 +20,12 @@ from loadkit.workload.workload import Model
 
 __all__ = ["FORMAT", "plan_of_today", "upgraded"]
 
-FORMAT = 2
+FORMAT = 3
 """The version of the layout. Later versions are refused.
 
 1: a plan had one workload; a worker's second had a field for each count.
 2: a plan has populations; counts and gauges of a second have names.
+3: what is wrong with the writes of a run has its moments and tenants.
 """
 
 _COUNTS = {
@@ -56,20 +57,42 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
     written = data.get("format")
     if written not in range(1, FORMAT + 1):
         raise ConfigurationError(f"a run of format {written}; this version reads the formats 1 to {FORMAT}")
-    if written == FORMAT:
-        return data
+    if written == 1:
+        data = _of_populations(data)
+    if written <= 2:
+        data = _of_wrong_records(data)
+    return {**data, "format": FORMAT}
+
+
+def _of_populations(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 as format 2."""
     plan = plan_of_today(data["plan"])
     population = plan["populations"][0]["name"]
     ending = Ending.read(data["ended"])
     return {
         **_without(data, "run"),
-        "format": FORMAT,
         "plan": plan,
         "ending": {"kind": ending.kind.value, "detail": ending.detail},
         "events": data["happenings"],
         "stalls": [{"start": start, "end": end, "population": population} for start, end in data["gaps"]],
         "worker_seconds": [_second(beat, population) for beat in data["beats"]],
     }
+
+
+def _of_wrong_records(data: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 as format 3."""
+    database = data.get("database")
+    if database is None or database["writes"] is None:
+        return data
+    writes = dict(database["writes"])
+    for kind, examples in (
+        ("lost", "lost_examples"),
+        ("doubled", "doubled_examples"),
+        ("phantoms", "phantom_examples"),
+    ):
+        ids = [{"id": each} for each in writes.pop(examples)]
+        writes[kind] = {"number": writes[kind], "examples": ids}
+    return {**data, "database": {**database, "writes": writes}}
 
 
 def plan_of_today(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,27 +5,39 @@ exactly once, a rejected one not at all, and one without an answer at most once.
 those of the run: a write of the trial or of the warm-up, which carry the run's id too, is given as
 unknown.
 
-Each id takes 16 bytes in a worker until its report of the second, and 16 bytes in the process that
-collects the run: 16 MB per million writes, as much in the archive, because random ids do not
-compress.
+With its id each record has the moment at which its write began, and its user, so that a lost one
+tells when and for whom. A record takes 24 bytes in a worker until its report of the second, and 24
+bytes in the process that collects the run: 24 MB per million writes, as much in the archive,
+because random ids do not compress.
 """
 
+import struct
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 __all__ = ["NO_WRITES", "RECORDS", "Attempt", "WriteLedger", "Writes"]
 
 RECORDS = "records acknowledged"
 """The count, by second and population, of the records that the service acknowledged as stored."""
-_SIZE = 16
+_FIELDS = np.dtype([("high", ">u8"), ("low", ">u8"), ("at", "<f4"), ("user", "<u4")])
+"""A record: the two halves of its id, the seconds since the start of the run (NaN where that is not
+known) at which its write began, and the number of its user."""
+_SIZE = _FIELDS.itemsize
+_ID = 16
 """Bytes of an id."""
+_REST = struct.Struct("<fI")
+"""What follows the id in a record."""
+_NOT_KNOWN = _REST.pack(float("nan"), 0xFFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """Ids of writes by outcome, 16 bytes each, one after the other. They can be added."""
+    """Records that were written, by outcome, one after the other. They can be added."""
 
     acknowledged: bytes = b""
     """The service said that they are stored."""
@@ -33,30 +45,60 @@ class Writes:
     """The service said that they are not."""
     unknown: bytes = b""
     """No answer came, or nobody looked at it; they may be stored, each at most once."""
+    tenants: Mapping[int, str] = field(default_factory=dict)
+    """The tenant of each user that wrote."""
 
     def __bool__(self) -> bool:
         return bool(self.acknowledged or self.rejected or self.unknown)
 
     @property
     def number(self) -> int:
-        """How many writes there are."""
+        """How many records there are."""
         return (len(self.acknowledged) + len(self.rejected) + len(self.unknown)) // _SIZE
 
     @property
     def as_unknown(self) -> Self:
-        """The same writes, of which nothing is claimed."""
-        return type(self)(unknown=self.acknowledged + self.rejected + self.unknown)
+        """The same records, of which nothing is claimed, not even when and by whom they were written.
+
+        The trial and the warm-up have a clock and users of their own.
+        """
+        every = self.acknowledged + self.rejected + self.unknown
+        return type(self)(unknown=_without_rest(every, _SIZE))
+
+    @property
+    def tables(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """The acknowledged, rejected and unknown records, with the fields high, low, at and user."""
+        return (
+            np.frombuffer(self.acknowledged, _FIELDS),
+            np.frombuffer(self.rejected, _FIELDS),
+            np.frombuffer(self.unknown, _FIELDS),
+        )
 
     @classmethod
     def sum_of(cls, parts: Iterable[Self]) -> Self:
-        """All writes of some parts."""
-        columns = [(each.acknowledged, each.rejected, each.unknown) for each in parts]
-        return cls(*(b"".join(column) for column in zip(*columns, strict=True))) if columns else cls()
+        """All records of some parts."""
+        every = list(parts)
+        return cls(
+            b"".join(each.acknowledged for each in every),
+            b"".join(each.rejected for each in every),
+            b"".join(each.unknown for each in every),
+            {user: tenant for each in every for user, tenant in each.tenants.items()},
+        )
+
+    @classmethod
+    def of_ids(cls, acknowledged: bytes = b"", rejected: bytes = b"", unknown: bytes = b"") -> Self:
+        """Records of which only the ids are known, 16 bytes each: a run of an earlier version."""
+        return cls(*(_without_rest(ids, _ID) for ids in (acknowledged, rejected, unknown)))
 
     @staticmethod
     def ids(column: bytes) -> Iterator[uuid.UUID]:
         """The ids of one of the columns."""
-        return (uuid.UUID(bytes=column[at : at + _SIZE]) for at in range(0, len(column), _SIZE))
+        return (uuid.UUID(bytes=column[at : at + _ID]) for at in range(0, len(column), _SIZE))
+
+
+def _without_rest(column: bytes, size: int) -> bytes:
+    """Records that have only the ids of some records, or ids, of that many bytes each."""
+    return b"".join(column[at : at + _ID] + _NOT_KNOWN for at in range(0, len(column), size))
 
 
 NO_WRITES = Writes()
@@ -65,41 +107,51 @@ NO_WRITES = Writes()
 class WriteLedger:
     """The writes of one worker's users since the last report, and those not answered yet."""
 
-    __slots__ = ("_acknowledged", "_number", "_open", "_rejected")
+    __slots__ = ("_acknowledged", "_number", "_open", "_rejected", "_tenants")
 
     def __init__(self) -> None:
         self._acknowledged = bytearray()
         self._rejected = bytearray()
         self._number = 0
         self._open: dict[int, bytes] = {}
-        """The ids of attempts without an outcome so far, by number."""
+        """The records of attempts without an outcome so far, by number."""
+        self._tenants: dict[int, str] = {}
+        """The tenant of each user that wrote since the last report."""
 
-    def attempt(self, ids: bytes, count: Callable[[int], None]) -> "Attempt":
+    def attempt(
+        self, ids: Iterable[bytes], count: Callable[[int], None], *, at: float, user: int, tenant: str
+    ) -> "Attempt":
         """Begin a write of one or more records.
 
         Args:
             ids: 16 bytes for each.
             count: takes the number of records when they are acknowledged.
+            at: seconds since the start of the run.
+            user: the number of the user that writes.
+            tenant: of the user; "" for none.
 
         """
+        rest = _REST.pack(at, user)
         self._number += 1
-        self._open[self._number] = ids
+        self._open[self._number] = b"".join(each + rest for each in ids)
+        self._tenants[user] = tenant
         return Attempt(self, self._number, count)
 
     def settle(self, number: int, *, is_stored: bool) -> int:
         """Note the outcome of an attempt. Return how many records it has; 0 if it had one before."""
-        ids = self._open.pop(number, b"")
-        (self._acknowledged if is_stored else self._rejected).extend(ids)
-        return len(ids) // _SIZE
+        records = self._open.pop(number, b"")
+        (self._acknowledged if is_stored else self._rejected).extend(records)
+        return len(records) // _SIZE
 
     def drain(self, *, is_final: bool = False) -> Writes:
         """What is known since the last call; in the end also the attempts without an outcome."""
         if not self._acknowledged and not self._rejected and not is_final:
             return NO_WRITES
         unknown = b"".join(self._open.values()) if is_final else b""
-        drained = Writes(bytes(self._acknowledged), bytes(self._rejected), unknown)
+        drained = Writes(bytes(self._acknowledged), bytes(self._rejected), unknown, self._tenants)
         self._acknowledged.clear()
         self._rejected.clear()
+        self._tenants = {}
         if is_final:
             self._open.clear()
         return drained

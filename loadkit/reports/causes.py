@@ -13,7 +13,8 @@ from typing import Any
 
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.recording.examples import Example
+from loadkit.observers.database import WRITES, WrittenRecord
+from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import label_series, region_series, tenant_series
@@ -55,24 +56,25 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class FailureKind:
-    """One kind of failure of the operations of a scope and timing, in a window."""
+    """One kind of failure of the operations of a scope, in a window."""
 
-    timing: Timing
     kind: str
     """"status 503", "deadlock (40P01)", "messages doubled" …"""
     count: int
     operations: int
     """All operations of the scope and timing in the window; 0 where that is not known."""
-    first: float
-    """Of the whole run: seconds from its start until the first failure."""
+    first: float | None
+    """Of the whole run: seconds from its start until the first failure; None where that is not known."""
     last: float | None
-    """The same of the last one; None if it lasted until the end of the load."""
+    """The same of the last one; None if it lasted until the end of the load, or is not known."""
     by_label: Mapping[str, int]
     """The most frequent first; empty where nobody counted it."""
     tenants: tuple[str, int]
     """For whom: which tenants in words, and of how many; "" where that is not known."""
     regions: tuple[str, int]
     examples: tuple[Example, ...]
+    noun: str = "operations"
+    """What the operations are, in the plural."""
 
     @property
     def amount(self) -> str:
@@ -82,8 +84,7 @@ class FailureKind:
             kept = len(self.examples)
             as_what = "an example" if kept == 1 else "examples"
             return f"{times} ({kept} kept as {as_what})" if self.count > kept else times
-        noun = _NOUNS.get(self.timing.key, "operations")
-        return f"{self.count:,} of {self.operations:,} {noun} ({format_ratio(self.count / self.operations)})"
+        return f"{self.count:,} of {self.operations:,} {self.noun} ({format_ratio(self.count / self.operations)})"
 
     @property
     def whom(self) -> str:
@@ -220,6 +221,9 @@ def causes_of(
             tuple(each for each in slowest if each.seconds)[: MOST if key in timings else _MOST_OTHERS],
         )
     failures.sort(key=lambda each: -each.count)
+    if criterion is not None and criterion.measure.name == WRITES:
+        # What the criterion counts comes first, before operations that failed beside it.
+        failures = [*_wrong_writes(run), *failures]
     slow = (
         None if criterion is None else slow_operations(evidence, criterion, scope, window or evidence.whole)
     )
@@ -253,7 +257,6 @@ def _failures(
         by_label = {labels[each]: kinds[kind] for each, kinds in of_labels.items() if kind in kinds}
         found.append(
             FailureKind(
-                timing,
                 kind,
                 count,
                 operations,
@@ -263,15 +266,14 @@ def _failures(
                 _whose(run, scope, window, kind, "tenant", tenant_series("", timing)),
                 _whose(run, scope, window, kind, "region", region_series("", timing)),
                 tuple(each for each in examples if each.outcome == kind),
+                _NOUNS.get(timing.key, "operations"),
             )
         )
-    found += _counted(evidence, scope, timing, examples)
+    found += _counted(evidence, scope, examples)
     return sorted(found, key=lambda each: -each.count), operations
 
 
-def _counted(
-    evidence: Evidence, scope: Scope, timing: Timing, examples: Sequence[Example]
-) -> Iterator[FailureKind]:
+def _counted(evidence: Evidence, scope: Scope, examples: Sequence[Example]) -> Iterator[FailureKind]:
     """Faults that have a count of their own and are no outcome of an operation, such as a lost message."""
     known = {OK, *evidence.run.table.outcomes}
     kinds = dict.fromkeys(each.outcome for each in examples if each.outcome not in known)
@@ -284,7 +286,6 @@ def _counted(
         is_lasting = max(moments) >= evidence.run.ended_at - _STILL
         nobody = ("", 0)
         yield FailureKind(
-            timing,
             kind,
             max(count, len(shown)),
             0,
@@ -297,6 +298,41 @@ def _counted(
         )
 
 
+def _wrong_writes(run: Run) -> Iterator[FailureKind]:
+    """Records that are not stored as the service answered; no operation of theirs has failed."""
+    writes = None if run.database is None else run.database.writes
+    if writes is None:
+        return
+    for kind, (of, operations) in {
+        "acknowledged, but not stored": (writes.lost, writes.acknowledged),
+        "stored twice": (writes.doubled, writes.stored),
+        "rejected, but stored": (writes.phantoms, writes.rejected),
+    }.items():
+        if of.number:
+            is_lasting = of.last is not None and of.last >= run.ended_at - _STILL
+            yield FailureKind(
+                kind,
+                of.number,
+                operations,
+                of.first,
+                None if is_lasting else of.last,
+                {},
+                (_share(of.by_tenant, writes.tenants, "tenant"), writes.tenants),
+                ("", 0),
+                tuple(_written(each, kind) for each in of.examples if each.at is not None),
+                "records",
+            )
+
+
+def _written(record: WrittenRecord, kind: str) -> Example:
+    """A record as an example; it is one whose moment and user are known."""
+    told = Exchange(f"record {record.id}", kind)
+    at, user = record.at or 0.0, record.user or 0
+    return Example(
+        at, 0.0, f"record {record.id}", kind, "", user, record.tenant, exchange=told, timing=OPERATION.key
+    )
+
+
 def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix: str) -> tuple[str, int]:
     """Which tenants or regions have a kind of failure, in words, and of how many; "" for unknown."""
     names = run.table.names(prefix) if scope == EVERYTHING else []
@@ -306,16 +342,20 @@ def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix:
     found = {series.removeprefix(prefix): kinds[kind] for series, kinds in counted.items() if kind in kinds}
     if not found:
         return "", 0
+    return _share(found, len(names), noun), len(names)
+
+
+def _share(found: Mapping[str, int], number: int, noun: str) -> str:
+    """Which of so many tenants or regions were found, in words; "" for none."""
     most = sorted(found.items(), key=lambda item: -item[1])
-    shown = first_few(f"{name} {format_number(count)}" for name, count in most)
-    if len(names) == 1:
-        words = f"{noun} {most[0][0]}"
-    elif len(found) == 1:
-        words = f"only {noun} {most[0][0]} (of {len(names)})"
-    else:
-        share = f"all {len(names)}" if len(found) == len(names) else f"{len(found)} of {len(names)}"
-        words = f"{share} {noun}s ({shown})"
-    return words, len(names)
+    if not most:
+        return ""
+    if number == 1:
+        return f"{noun} {most[0][0]}"
+    if len(most) == 1:
+        return f"only {noun} {most[0][0]} (of {number})"
+    share = f"all {number}" if len(most) == number else f"{len(most)} of {number}"
+    return f"{share} {noun}s ({first_few(f'{name} {format_number(count)}' for name, count in most)})"
 
 
 def _of_examples(examples: Sequence[Example], what: str, of: Any) -> list[str]:

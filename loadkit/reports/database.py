@@ -5,7 +5,7 @@ from typing import Any
 
 from loadkit.judging.database import DEFINITION
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.database import MEASURES, DatabaseFacts, QueryPlan, Statement, TableUse
+from loadkit.observers.database import MEASURES, DatabaseFacts, QueryPlan, Statement, TableUse, WrittenRecord
 from loadkit.recording.timing import ACQUIRE, QUERY
 from loadkit.units import format_bytes, format_number, format_ratio, format_seconds
 
@@ -38,6 +38,7 @@ def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iter
         yield f"not known: {problem}"
     for at in facts.restarts:
         yield f"PostgreSQL had restarted {format_seconds(at)} after the start of the run"
+    yield from facts.losses
     yield from _to_try(facts)
     yield from _statements(facts)
     yield from _plans(facts, limits or {})
@@ -211,16 +212,23 @@ def _activity(facts: DatabaseFacts) -> Iterator[str]:
         f"WRITES  {writes.acknowledged:,} acknowledged, {writes.rejected:,} rejected, {writes.unknown:,} without an "
         f"answer; {writes.stored:,} rows are stored"
     )
-    for what, number, examples in (
-        ("acknowledged writes lost", writes.lost, writes.lost_examples),
-        ("writes stored twice", writes.doubled, writes.doubled_examples),
-        ("rejected writes that are stored", writes.phantoms, writes.phantom_examples),
+    for what, records in (
+        ("acknowledged writes lost", writes.lost),
+        ("writes stored twice", writes.doubled),
+        ("rejected writes that are stored", writes.phantoms),
     ):
-        yield f"  {what}: {number:,}"
-        yield from (f"    {each}" for each in examples)
+        yield f"  {what}: {records.number:,}"
+        yield from (f"    {_record(each)}" for each in records.examples)
     yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
     if writes.foreign:
         yield f"  other rows of the run, from journeys that report no ids: {writes.foreign:,}"
+
+
+def _record(record: WrittenRecord) -> str:
+    if record.at is None:
+        return record.id
+    whose = f" of {record.tenant}" if record.tenant else ""
+    return f"{record.id}  written after {format_seconds(record.at)} by user {record.user}{whose}"
 
 
 def _known(value: int | None) -> str:

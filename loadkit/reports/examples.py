@@ -188,6 +188,8 @@ def _slow_sentence(slow: SlowOperations, run: Run) -> str:
 
 
 def _span(failure: FailureKind, run: Run) -> str:
+    if failure.first is None:
+        return "at a time that is not known"
     if failure.count == 1:
         return f"at {_moment(failure.first, run)}"
     if failure.last is None:

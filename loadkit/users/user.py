@@ -78,8 +78,14 @@ class UserWrites:
             ids: the ids under which the records will be stored, which the user has chosen.
 
         """
-        columns = (each.bytes if isinstance(each, uuid.UUID) else uuid.UUID(each).bytes for each in ids)
-        return self._ledger.attempt(b"".join(columns), self._count)
+        meter = self._meter
+        return self._ledger.attempt(
+            (each.bytes if isinstance(each, uuid.UUID) else uuid.UUID(each).bytes for each in ids),
+            self._count,
+            at=meter.now() - meter.recorder.origin,
+            user=meter.user,
+            tenant=meter.tenant,
+        )
 
     def _count(self, records: int) -> None:
         self._meter.count(RECORDS, records)

@@ -119,6 +119,7 @@ class DbClient:
 
         async def run(statement: Any, seconds: float) -> Rows:
             rows: Rows = await statement.fetch(*arguments, timeout=seconds)
+            self._count_rows(len(rows), record)
             return rows
 
         return await self._run(query, run, label, record, arguments)
@@ -129,14 +130,19 @@ class DbClient:
         """The first row of a query; None if there is none. See `fetch`."""
 
         async def run(statement: Any, seconds: float) -> Any:
-            return await statement.fetchrow(*arguments, timeout=seconds)
+            row = await statement.fetchrow(*arguments, timeout=seconds)
+            self._count_rows(row is not None, record)
+            return row
 
         return await self._run(query, run, label, record, arguments)
 
     async def fetchval(
         self, query: Query | str, *arguments: Any, label: str = "", record: bool = True
     ) -> Any:
-        """The first value of a query's first row; None if there is none. See `fetch`."""
+        """The first value of a query's first row; None if there is none. See `fetch`.
+
+        A value alone, such as a count, does not count as a row that was read.
+        """
 
         async def run(statement: Any, seconds: float) -> Any:
             return await statement.fetchval(*arguments, timeout=seconds)
@@ -279,11 +285,7 @@ class DbClient:
                 session.settle_for_statement(self.tenant)
             return await run(statement, seconds)
 
-        result = await self._perform(label or query.name, execute, record, query, arguments, batch)
-        if result.__class__ is list and record and self._meter.is_recorded:
-            self._last.rows = len(result)  # type: ignore[arg-type]  # it is a list
-            self._count_rows(self._last.rows)
-        return result
+        return await self._perform(label or query.name, execute, record, query, arguments, batch)
 
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:
         """`fetch` as `_run`, `_perform` and `_once` do it, in one function: most queries go this way.
@@ -322,15 +324,17 @@ class DbClient:
             operation.succeeded(meter.now())
             meter.exchange = self._last.told
         if is_recorded:
-            self._last.rows = len(rows)
-            self._count_rows(self._last.rows)
+            self._count_rows(len(rows))
         return rows
 
-    def _count_rows(self, rows: int) -> None:
-        counts = self._meter.recorder.counts
-        counts[ROWS_READ] += rows
-        if self._meter.checks_rows:
-            counts[ROWS_SEARCHED] += rows
+    def _count_rows(self, rows: int, record: bool = True) -> None:
+        meter = self._meter
+        if record and meter.is_recorded:
+            counts = meter.recorder.counts
+            self._last.rows = int(rows)
+            counts[ROWS_READ] += rows
+            if meter.checks_rows:
+                counts[ROWS_SEARCHED] += rows
 
     def _known(self, query: Query | str, label: str) -> Query:
         """A query by its name, or one of SQL that has a label."""

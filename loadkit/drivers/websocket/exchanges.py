@@ -3,10 +3,12 @@
 Secrets are masked. Nothing here is called before an operation has failed or was slow.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from loadkit.drivers.http.headers import HARMLESS, ResponseHeaders
 from loadkit.drivers.masking import HIDDEN, Mask, has_secret_name, secrets_of_headers
@@ -17,6 +19,8 @@ from loadkit.units import format_seconds
 __all__ = ["NOWHERE", "Origin", "Telling", "asked", "ended", "handshake", "missed", "received"]
 
 _END_OF_HEAD = "\r\n\r\n"
+_SEPARATOR = re.compile(r"[,;:\s]")
+"""What stands between the names of streams in a value of a query."""
 
 
 class Origin(NamedTuple):
@@ -111,7 +115,13 @@ def received(
 ) -> Exchange:
     """A message that arrived, with the number that its stream would have continued with."""
     shown = _text(message)
-    hiding = telling.mask.hiding(shown, str(stream), secrets=origin.secrets)
+    # The values of the handshake's query may be credentials, but not where a stream has such a name.
+    secrets = (
+        each
+        for each in origin.secrets
+        if stream is None or str(stream) not in _SEPARATOR.split(unquote(each))
+    )
+    hiding = telling.mask.hiding(shown, str(stream), secrets=secrets)
     lines = ["message received"]
     lines += [] if stream is None else [f"stream: {hiding(str(stream))}"]
     lines += [] if expected is None else [f"expected number: {expected}"]
