@@ -70,6 +70,8 @@ class Meter(Protocol):
     has_thought: bool
     has_failed: bool
     """Did an operation fail since the journey began? It is set for unrecorded operations, too."""
+    unrecorded_failure: str
+    """How an operation failed that is not recorded; "" if none did since the journey began."""
     pending: Sample | None
     """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder
@@ -80,6 +82,8 @@ class Meter(Protocol):
     """Does the journey look at each message whether it belongs to its tenant?"""
     checks_rows: bool
     """The same for the rows of queries."""
+    renew_if_due: Callable[[], Awaitable[None]]
+    """Renews what gets old, such as a token. Journeys that end with the user's time need it in between."""
     exchange: Told | None
     """What the client can tell of the pending operation, if it becomes an example; None for nothing."""
 

@@ -170,8 +170,10 @@ class RunMonitor:
                     continue
             if error is not None:
                 return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
-        failing = self._live_stats.failing
-        if failing and not self.plan.actions:
+        # In the drain, few operations are left, and those that hang are most of them.
+        is_load_on = now < self._started + self.plan.seconds
+        failing = self._live_stats.failing if is_load_on and not self.plan.actions else None
+        if failing:
             operations, failures = failing
             return Ending(
                 EndingKind.EMERGENCY_STOP,

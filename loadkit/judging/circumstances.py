@@ -16,7 +16,9 @@ from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
+from loadkit.judging.window import longest_part
 from loadkit.recording.ending import EndingKind
+from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.timing import ROUND_TRIP, timing_of
@@ -29,6 +31,8 @@ __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "relayed_late", "u
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
+_LEAST_STRETCH = 10
+"""The fewest seconds of full load on which a pass of a gauge or of probes can rest."""
 
 _RELAY_LATE = 0.05
 """Seconds (p99) by which a relay may be late without making a fail invalid."""
@@ -126,7 +130,7 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
             )
         found = _healthy(case, rules, _undrifted(case, rules, rules.find(case)))
         return _held(case, _with_hidden(case, rules, _warmed_up(case, rules, found)))
-    return _held(case, _warmed_up(case, rules, _loaded(case, rules.find(case))))
+    return _held(case, _warmed_up(case, rules, _loaded(case, rules, rules.find(case))))
 
 
 def _warmed_up(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
@@ -342,7 +346,10 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     rest = _without(case, state.unhealthy)
     if rest is None:
         return finding.become(Status.INVALID, f"{state.sentence}, all the time")
-    for condition, other in chain(rest, rules.other_ways(case)):
+    # Without lateness of the generator, what service time leaves out is the wait for the service.
+    is_late = any(each.is_warning for each in state.checks if each.check in {LATENESS, LATENESS_OF_MEAN})
+    is_of_times = case.criterion.measure.family == Family.TIME
+    for condition, other in chain(rest, rules.other_ways(case) if is_late or not is_of_times else ()):
         status = rules.find(other).status
         if status is not finding.status:
             return finding.become(
@@ -362,14 +369,29 @@ def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
     return [("without those seconds", rest)] if rest.traffic.size else None
 
 
-def _loaded(case: Case, finding: Finding) -> Finding:
-    """A pass of gauges or probes is invalid if the generator did not produce the load."""
+def _loaded(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """A pass of gauges or probes is invalid if the generator did not produce the load.
+
+    Where it did in a part of the window, the longest stretch of that part must satisfy the criterion.
+    """
     state = case.evidence.health(case.window)
     if state.status == "ok":
         return finding
-    if finding.status is Status.PASS and state.unhealthy.all():
-        return finding.become(Status.INVALID, f"{state.sentence}, all the time")
-    return finding.warned(state.sentence)
+    if finding.status is not Status.PASS or not state.unhealthy.any():
+        return finding.warned(state.sentence)
+    rest = longest_part(case.window, ~state.unhealthy)
+    if rest.seconds < _LEAST_STRETCH:
+        number = int(state.unhealthy.sum())
+        return finding.become(
+            Status.INVALID, f"{state.sentence}, in {number} of {case.window.seconds} seconds"
+        )
+    other = rules.find(replace(case, window=rest))
+    if not _is_satisfied_by(case, other):
+        return finding.become(
+            Status.INVALID,
+            f"{state.sentence}; in the longest time without that, {other.value_in_words}",
+        )
+    return finding.warned(f"{state.sentence}; the longest time without that satisfies the criterion too")
 
 
 def _held(case: Case, finding: Finding) -> Finding:

@@ -20,7 +20,15 @@ from loadkit.recording.timing import LIFETIME, RECONNECT, Timing
 from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 
-__all__ = ["disconnects", "find_connections", "find_lifetime", "find_reconnection", "not_connected"]
+__all__ = [
+    "disconnects",
+    "find_connections",
+    "find_lifetime",
+    "find_reconnection",
+    "not_back",
+    "not_connected",
+    "number_dropped",
+]
 
 Integers = npt.NDArray[np.int64]
 
@@ -184,12 +192,31 @@ def find_reconnection(case: Case) -> Finding:
         return finding.become(
             Status.INCONCLUSIVE, f"{told}; the load ended before the time limit of {unknown:,} others"
         )
+    others = sum(disconnects(evidence).values()) - dropped
+    if others > 0 and back / (dropped + others) < share:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"{told}, but {others:,} other connections dropped, and their users did not reconnect automatically",
+        )
     fewest = math.ceil(1 / (1 - share) - 1e-6) if share < 1 else 1
     if dropped < fewest:
         return finding.become(
             Status.INCONCLUSIVE, f"{told}; at least {fewest} drops are needed to show {format_ratio(share)}"
         )
     return if_as_planned(case, finding)
+
+
+def not_back(case: Case) -> tuple[Integers, Integers]:
+    """The clients that were surely not back in time: seconds of the drop, and how many; (n,)."""
+    second, is_ok, bucket, count = _samples(case.evidence, RECONNECT)
+    late = bucket > index(case.criterion.limit)
+    late |= ~is_ok & (bucket >= index(case.criterion.limit))
+    return second[late], count[late]
+
+
+def number_dropped(evidence: Evidence) -> int:
+    """The clients that dropped, and whose users come back automatically."""
+    return int(_samples(evidence, RECONNECT)[3].sum())
 
 
 def disconnects(evidence: Evidence) -> dict[str, int]:

@@ -10,7 +10,8 @@ A fail becomes invalid if what held up the operations (`machine`) could explain 
   gives a process less of it. Time-outs come from waiting. So do closed connections and the statuses
   408, 502, 503 and 504, if they took a second or more. Wrong answers and refusals do not.
 - A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
-  missing alert stands. A fail of a recovery stands if most of the bad windows had no cause.
+  missing alert stands. A fail of a recovery stands if most of the bad windows had no cause. A fail
+  of reconnections stands if enough clients stayed away that dropped when there was no cause.
 
 All other statuses stay. A pass was reached in spite of the machine, and an invalid finding gets the
 cause in its reason.
@@ -18,7 +19,6 @@ cause in its reason.
 
 import math
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,12 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.collapse import collapse_of, last_seconds
+from loadkit.judging.connections import not_back, number_dropped
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
+from loadkit.judging.window import longest_part
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
 from loadkit.recording.histogram import index
 from loadkit.recording.slices import Kind
@@ -86,6 +88,8 @@ def _stands(case: Case, rules: FamilyRules, finding: Finding, found: Contention)
         return _is_bad_without(finding, case.window, found)
     if case.criterion.measure.family == Family.ALERT:
         return _fires_without(case, found)
+    if case.criterion.measure.family == Family.RECONNECTION:
+        return _stay_away_without(case, found)
     if rules.ground is Ground.SERVICE:
         return _fails_in_the_longest_stretch(case, rules, found)
     if rules.ground is not Ground.OPERATIONS:
@@ -110,12 +114,7 @@ def _fails_in_the_longest_stretch(case: Case, rules: FamilyRules, found: Content
     observation = case.evidence.run.observations.get(case.criterion.measure.name)
     if observation is not None and _is_processor_time(observation) and case.criterion.comparison.is_upper:
         return True
-    start, longest = case.window.start, Window(case.window.start, 0)
-    for is_after, stretch in groupby(found.after.tolist()):
-        seconds = len(list(stretch))
-        if not is_after and seconds > longest.seconds:
-            longest = Window(start, seconds, case.window.phase)
-        start += seconds
+    longest = longest_part(case.window, ~found.after)
     if longest.seconds < _LEAST_SECONDS:
         return False
     return rules.find(replace(case, window=longest)).status is Status.FAIL
@@ -161,6 +160,21 @@ def _is_bad_without(finding: Finding, window: Window, found: Contention) -> bool
     bad = [each["start"] - window.start for each in finding.details.get("windows", ()) if not each["is_good"]]
     explained = [found.after[start : start + 5].any() for start in bad]
     return bool(bad) and bool(sum(explained) < len(bad) / 2)
+
+
+def _stay_away_without(case: Case, found: Contention) -> bool:
+    """Are too many clients not back in time, not counting those who dropped near a cause?"""
+    away = np.zeros(case.window.seconds, np.int64)
+    dropped, number = not_back(case)
+    np.add.at(away, np.clip(dropped - case.window.start, 0, case.window.seconds - 1), number)
+    # A cause explains the clients who would have been back while it lasted.
+    reach = math.ceil(case.criterion.limit) + 1
+    causes = np.flatnonzero(found.after)
+    for second in np.flatnonzero(away):
+        if ((causes >= second) & (causes <= second + reach)).any():
+            away[second] = 0
+    share = case.criterion.measure.quantile or 1.0
+    return bool(away.sum() > (1 - share) * number_dropped(case.evidence))
 
 
 def _fires_without(case: Case, found: Contention) -> bool:

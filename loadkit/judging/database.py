@@ -5,11 +5,12 @@ import math
 from loadkit.judging.evidence import Case
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
-from loadkit.judging.rates import examine_throughput
+from loadkit.judging.rates import by_second, examine_offered, examine_throughput, relative
 from loadkit.observers.database import FEW, IN_VAIN, LARGE, WRITES, DatabaseFacts
 from loadkit.recording.exact import compared, to_compare
 from loadkit.units import Unit, distance, format_ratio
 from loadkit.verdict import Status
+from loadkit.workload.offered import needed, offered
 
 __all__ = ["DEFINITION", "find_index_use", "find_records"]
 
@@ -58,7 +59,11 @@ def find_index_use(case: Case) -> Finding:
             Status.INCONCLUSIVE, f'{shown}, but "{first.query}" has no plan: {first.problem}'
         )
     if by_scans is None and any(scan.is_large for plan in known for scan in plan.scans):
-        why = facts.problems.get("statistics") or "no scan of a large table was counted"
+        why = (
+            facts.problems.get("statistics")
+            or facts.problems.get("tables")
+            or "no scan of a large table was counted"
+        )
         return finding.become(Status.INCONCLUSIVE, f"{shown}, but the scans are not known: {why}")
     return if_as_planned(case, finding)
 
@@ -81,7 +86,7 @@ def find_records(case: Case) -> Finding:
     Records are acknowledged while the load runs, and compared with the stored rows after it.
     """
     evidence = case.evidence
-    finding = examine_throughput(case.criterion, case.traffic)
+    finding = _examine_records(case)
     if finding.status is not Status.PASS or case.criterion.comparison.is_upper:
         return finding
     done, due = (evidence.count(each) for each in (compared(WRITES), to_compare(WRITES)))
@@ -98,6 +103,17 @@ def find_records(case: Case) -> Finding:
             Status.FAIL, f"{finding.reason}, but {lost:,} acknowledged records are not readable"
         )
     return finding
+
+
+def _examine_records(case: Case) -> Finding:
+    """Judge the records per second, as far as the plan offers enough of them."""
+    populations = case.evidence.makers(case.criterion.scope) or case.evidence.run.plan.populations
+    writers = [each for each in populations if each.records]
+    if not writers:
+        return examine_throughput(case.criterion, case.traffic)
+    offers = by_second(case, writers, lambda each, level: offered(each.workload, level) * each.records)
+    least = needed([each.workload for each in writers], case.criterion.limit)
+    return examine_offered(case, offers, least, relative(offers))
 
 
 def _is_kept(case: Case, value: float) -> bool:

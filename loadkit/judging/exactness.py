@@ -47,7 +47,8 @@ def find_exact(case: Case) -> Finding:
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
-    return finding.become(Status.PASS, f"{name}: none of all {due:,} that had to be compared{remark}")
+    found = finding.become(Status.PASS, f"{name}: none of all {due:,} that had to be compared{remark}")
+    return _warned(case, found)
 
 
 def searched_messages(evidence: Evidence) -> int:
@@ -72,4 +73,11 @@ def if_as_planned(case: Case, finding: Finding) -> Finding:
         return finding.become(
             status, f"{finding.reason}, but {reason}" if status is Status.INCONCLUSIVE else reason
         )
-    return finding.become(Status.PASS, finding.reason)
+    return _warned(case, finding.become(Status.PASS, finding.reason))
+
+
+def _warned(case: Case, finding: Finding) -> Finding:
+    """A pass on facts of the whole run, with a warning if the generator was overloaded for a time."""
+    evidence = case.evidence
+    state = evidence.health(evidence.window or evidence.whole)
+    return finding.warned(state.sentence) if state.unhealthy.any() else finding

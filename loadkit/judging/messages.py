@@ -17,7 +17,14 @@ from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned, searched_messages
 from loadkit.judging.finding import Finding
-from loadkit.judging.rates import examine_throughput, find_throughput
+from loadkit.judging.rates import (
+    by_second,
+    examine_offered,
+    examine_throughput,
+    find_throughput,
+    relative,
+)
+from loadkit.judging.spells import thin
 from loadkit.judging.times import find_time
 from loadkit.recording.histogram import BUCKETS, FAILED
 from loadkit.recording.messages import (
@@ -42,6 +49,7 @@ from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
+from loadkit.workload.plan import Population
 
 __all__ = [
     "Accounting",
@@ -255,13 +263,22 @@ def find_throughput_of_any(case: Case) -> Finding:
         return find_records(case)
     if case.timing != MESSAGE.key:
         return find_throughput(case)
-    return examine_throughput(case.criterion, case.traffic)
+    publishing = [each for each in case.evidence.run.plan.populations if each.delivers]
+    if not publishing:
+        return examine_throughput(case.criterion, case.traffic)
+    offers = by_second(case, publishing, _delivered)
+    return examine_offered(case, offers, case.criterion.limit, relative(offers))
+
+
+def _delivered(population: Population, level: float) -> float:
+    """The messages per second that the service delivers because of a population, at a level."""
+    return population.delivers * level / max(population.workload.peak, 1e-9)
 
 
 def find_time_of_any(case: Case) -> Finding:
     """Judge a time; that of messages only where it is known, and where most of them arrived."""
     if case.timing == DELIVERY.key:
-        return find_time(replace(case, chosen=_with_lost(case)))
+        return _find_delivery_time(case)
     if case.timing != MESSAGE.key:
         return find_time(case)
     if doubt := _unknown_times(case):
@@ -299,9 +316,12 @@ def find_time_of_any(case: Case) -> Finding:
 
 def _unknown_times(case: Case) -> str:
     """Why the times of messages say nothing; "" if they do."""
+    return case.evidence.latency_doubt or _undelivered(case)
+
+
+def _undelivered(case: Case) -> str:
+    """Why most messages did not arrive, so that the times of the others say nothing; "" if they did."""
     evidence = case.evidence
-    if evidence.latency_doubt:
-        return evidence.latency_doubt
     messages = Accounting.of(evidence)
     if messages.distinct < _FEWEST_DELIVERED * messages.expected:
         return (
@@ -309,9 +329,7 @@ def _unknown_times(case: Case) -> str:
             "nothing about the others"
         )
     planned = sum(
-        each.delivers
-        * each.workload.level_at(case.window.start + case.window.seconds / 2)
-        / max(each.workload.peak, 1e-9)
+        _delivered(each, each.workload.level_at(case.window.start + case.window.seconds / 2))
         for each in evidence.run.plan.populations
         if each.delivers
     )
@@ -324,11 +342,29 @@ def _unknown_times(case: Case) -> str:
     return ""
 
 
+def _find_delivery_time(case: Case) -> Finding:
+    """Judge the time until writes reach those who watch; no pass while none arrived."""
+    found = find_time(replace(case, chosen=_with_lost(case)))
+    if found.status is not Status.PASS:
+        return found
+    if doubt := _undelivered(case):
+        return found.become(Status.INCONCLUSIVE, f"{found.value_in_words}, but {doubt}")
+    gaps = int(thin(case.traffic.per_second()).sum()) if case.is_steady else 0
+    if not gaps:
+        return found
+    return found.become(
+        Status.INCONCLUSIVE,
+        f"{found.value_in_words}, but in {gaps} of the windows of ten seconds hardly any write reached anybody, and "
+        "it is not known whether the others were lost",
+    )
+
+
 def _with_lost(case: Case) -> Traffic:
-    """The deliveries with those that were lost in the window, as ones that never arrive.
+    """The deliveries with those that were lost, as ones that never arrive.
 
     Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
-    counts.
+    counts. What is missing at the end of a stream is counted when its subscriber leaves, after the
+    window.
     """
     traffic, evidence = case.traffic, case.evidence
     received = max(evidence.traffic(window=case.window, timing=MESSAGE.key).size, 1)
@@ -336,7 +372,8 @@ def _with_lost(case: Case) -> Traffic:
     if case.kept is not None:
         net = net[case.kept]
     # A gap can be filled in a later second, so only the sum is known to be lost.
-    lost = round(max(float(net.sum()), 0.0) * min(1.0, traffic.size / received))
+    missing = max(float(net.sum()), 0.0) + evidence.count(TAIL_LOST)
+    lost = round(missing * min(1.0, traffic.size / received))
     if not lost:
         return traffic
     seconds = np.linspace(0, traffic.seconds - 1e-9, lost).astype(np.int64)

@@ -1,5 +1,6 @@
 """Error rate, availability, uptime and throughput."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -34,9 +35,12 @@ from loadkit.recording.traffic import Traffic
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 from loadkit.workload.offered import needed, offered
-from loadkit.workload.workload import Model, Workload
+from loadkit.workload.plan import Population
+from loadkit.workload.workload import Model
 
 __all__ = [
+    "by_second",
+    "examine_offered",
     "examine_share",
     "examine_throughput",
     "failure_effect",
@@ -44,6 +48,7 @@ __all__ = [
     "find_throughput",
     "find_uptime",
     "otherwise_sent",
+    "relative",
     "share_at_collapse",
     "throughput_at_collapse",
 ]
@@ -137,18 +142,43 @@ def find_throughput(case: Case) -> Finding:
     A plan that follows a curve offers its mean. Ten-second windows for which it offers less than
     the limit are no violation.
     """
-    criterion, traffic = case.criterion, case.traffic
-    loads = [population.workload for population in case.evidence.makers(criterion.scope)]
-    offers = _by_second(case, loads, offered)
-    least = needed(loads, criterion.limit)
-    are_offered = in_spells(offers) >= least * in_spells(np.ones(traffic.seconds)) if loads else None
-    found = examine_throughput(criterion, traffic, _planned(case), are_offered)
-    if found.status is Status.PASS or criterion.comparison.is_upper or not loads:
-        return found
-    most = float(offers.mean())
+    criterion, traffic, plan = case.criterion, case.traffic, case.evidence.run.plan
+    makers = case.evidence.makers(criterion.scope)
+    if not makers:
+        return examine_throughput(criterion, traffic, _planned(case, plan.populations))
+    loads = [population.workload for population in makers]
     models = {load.model for load in loads}
+    most = math.nan
     if Model.JOURNEYS in models and Model.CLOSED not in models:  # the offered rate is the measured one
         most = traffic.size / traffic.seconds
+    return examine_offered(
+        case,
+        by_second(case, makers, lambda population, level: offered(population.workload, level)),
+        needed(loads, criterion.limit),
+        _planned(case, plan.populations),
+        most,
+    )
+
+
+def examine_offered(
+    case: Case, offers: Floats, least: float, planned: Floats | None, most: float = math.nan
+) -> Finding:
+    """Judge successes per second; not judged if the plan itself cannot reach the limit.
+
+    Args:
+        case: what is judged.
+        offers: the most that the plan makes possible, by judged second.
+        least: the fewest per second with which a lower limit can be judged.
+        planned: see `examine_throughput`.
+        most: the most per second that the plan makes possible; NaN for the mean of `offers`.
+
+    """
+    criterion, traffic = case.criterion, case.traffic
+    are_offered = in_spells(offers) >= least * in_spells(np.ones(traffic.seconds))
+    found = examine_throughput(criterion, traffic, planned, are_offered)
+    if found.status is Status.PASS or criterion.comparison.is_upper:
+        return found
+    most = float(offers.mean()) if math.isnan(most) else most
     if most >= least:
         return found
     return found.become(
@@ -158,19 +188,27 @@ def find_throughput(case: Case) -> Finding:
     )
 
 
-def _planned(case: Case) -> Floats | None:
+def _planned(case: Case, populations: Sequence[Population]) -> Floats | None:
     """The planned load by second, relative to its mean; None if it is unknown or stops."""
-    loads = [population.workload for population in case.evidence.run.plan.populations]
-    if len({load.model for load in loads}) > 1:
+    if len({each.workload.model for each in populations}) > 1:
         return None
-    levels = _by_second(case, loads, lambda _, level: level)
-    return np.asarray(levels / levels.mean()) if levels.min() > 0 else None
+    return relative(by_second(case, populations, lambda _, level: level))
 
 
-def _by_second(case: Case, loads: Sequence[Workload], of: Callable[[Workload, float], float]) -> Floats:
-    """The sum of a function of each load and its level, in the middle of each judged second."""
+def relative(planned: Floats) -> Floats | None:
+    """What is planned by second, relative to its mean; None if it is unknown or stops."""
+    is_known = np.isfinite(planned).all() and planned.min() > 0
+    return np.asarray(planned / planned.mean()) if is_known else None
+
+
+def by_second(
+    case: Case, populations: Sequence[Population], of: Callable[[Population, float], float]
+) -> Floats:
+    """The sum of a function of each population and its level, in the middle of each judged second."""
     middles = np.arange(case.window.start, case.window.end) + 0.5
-    values = np.array([sum(of(load, load.level_at(middle)) for load in loads) for middle in middles])
+    values = np.array(
+        [sum(of(each, each.workload.level_at(middle)) for each in populations) for middle in middles]
+    )
     return values if case.kept is None else values[case.kept]
 
 

@@ -7,6 +7,7 @@ is everything after the first ramp, without a warm-up.
 """
 
 import math
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from loadkit.recording.slices import label_series
 from loadkit.verdict import Window
 from loadkit.workload.phases import judged_phase, phases
 
-__all__ = ["hold", "warm_up", "whole", "window"]
+__all__ = ["hold", "longest_part", "warm_up", "whole", "window"]
 
 _PERIOD = 5
 """Seconds over which one mean is computed."""
@@ -39,6 +40,17 @@ _LONGEST = 60
 def whole(run: Run) -> Window:
     """The whole run, including its ramps: for display, not for judging."""
     return Window(0, max(1, math.ceil(run.ended_at)), "all")
+
+
+def longest_part(of: Window, chosen: npt.NDArray[np.bool_]) -> Window:
+    """The longest stretch of chosen seconds of a window; one of no seconds if none is chosen."""
+    start, longest = of.start, Window(of.start, 0, of.phase)
+    for is_chosen, stretch in groupby(chosen.tolist()):
+        seconds = len(list(stretch))
+        if is_chosen and seconds > longest.seconds:
+            longest = Window(start, seconds, of.phase)
+        start += seconds
+    return longest
 
 
 def hold(run: Run, phase: str | None = None) -> Window | None:

@@ -262,7 +262,7 @@ class StoredWrites:
     doubled: WrongRecords
     """Stored more than once, whatever the answer was."""
     phantoms: WrongRecords
-    """Rejected, and stored."""
+    """Rejected by each attempt, and stored."""
     unknown_stored: int
     """Writes without an answer that are stored."""
     foreign: int = 0

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from loadkit.observers.database import LARGE, DroppedIndex, IndexUse, Statement, TableUse
@@ -73,8 +73,9 @@ class Snapshot:
     """That of `SAMPLE`."""
     statements: dict[tuple[Any, ...], Mapping[str, Any]] | None = None
     """None if pg_stat_statements cannot be read."""
-    tables: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    indexes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    tables: dict[int, Mapping[str, Any]] | None = None
+    """None if they could not be read, as the indexes."""
+    indexes: dict[int, Mapping[str, Any]] | None = None
     checkpoints: int | None = None
 
 
@@ -85,17 +86,38 @@ def gain(before: Any, after: Any) -> int | None:
     return int(after - before)
 
 
-_CONSTANT = re.compile(r"'(?:[^']|'')*'|\$[0-9]+|\b[0-9]+(?:\.[0-9]+)?\b")
+_TOKEN = re.compile(
+    r"""
+    (?P<kept>"(?:[^"]|"")*(?:"|$))  # a name; an apostrophe in it begins no text
+    | (?P<dropped>--[^\n]* | /\*.*?(?:\*/|$))
+    | \b[eE]'(?:[^'\\]|\\.|'')*(?:'|$)
+    | '(?:[^']|'')*(?:'|$)
+    | \$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|$)
+    | \$[0-9]+
+    | \b[0-9]+(?:\.[0-9]+)?\b
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""A name, a comment or a value within SQL, which PostgreSQL may have cut in it."""
+
+
+def _without_values(text: str) -> str:
+    """A statement in one line, with "?" for each value."""
+
+    def shown(token: re.Match[str]) -> str:
+        return token["kept"] or (" " if token["dropped"] is not None else "?")
+
+    return " ".join(_TOKEN.sub(shown, text).split())
 
 
 def without_values(text: str | None) -> str:
     """A statement without its values, in one line of at most 200 characters."""
-    return " ".join(_CONSTANT.sub("?", text or "").split())[:200]
+    return _without_values(text or "")[:200]
 
 
 def _shape(text: str) -> str:
     """A statement in a form that is equal for equal statements with other values."""
-    return re.sub(r"\s*\?\s*", "?", " ".join(_CONSTANT.sub("?", text).split())).rstrip("; ").casefold()
+    return re.sub(r"\s*\?\s*", "?", _without_values(text)).rstrip("; ").casefold()
 
 
 def statements_between(
@@ -133,13 +155,13 @@ def statements_between(
 
 def tables_between(before: Snapshot | None, end: Snapshot) -> tuple[TableUse, ...]:
     """The largest tables, and how they were used; without a reading before, that is not known."""
+    earlier = None if before is None else before.tables
+    tables = end.tables or {}
 
     def gained(key: int, name: str) -> int | None:
-        if before is None:
-            return None
-        return gain(before.tables.get(key, {}).get(name, 0), end.tables[key][name])
+        return None if earlier is None else gain(earlier.get(key, {}).get(name, 0), tables[key][name])
 
-    rows = sorted(end.tables.items(), key=lambda item: -item[1]["bytes"])
+    rows = sorted(tables.items(), key=lambda item: -item[1]["bytes"])
     return tuple(
         TableUse(
             name=row["name"],
@@ -159,13 +181,14 @@ def tables_between(before: Snapshot | None, end: Snapshot) -> tuple[TableUse, ..
 
 def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, ...]:
     """The largest indexes, and how they were used; without a reading before, that is not known."""
-    rows = sorted(end.indexes.items(), key=lambda item: -item[1]["bytes"])
+    earlier = None if before is None else before.indexes
+    rows = sorted((end.indexes or {}).items(), key=lambda item: -item[1]["bytes"])
     return tuple(
         IndexUse(
             row["name"],
             row["table"],
             row["bytes"],
-            None if before is None else gain(before.indexes.get(key, {}).get("idx_scan", 0), row["idx_scan"]),
+            None if earlier is None else gain(earlier.get(key, {}).get("idx_scan", 0), row["idx_scan"]),
         )
         for key, row in rows[: 2 * _TABLES]
     )
@@ -183,7 +206,7 @@ def dropped_between(
             run, whenever their number had changed.
 
     """
-    if before is None or not end.indexes:
+    if before is None or before.indexes is None or end.indexes is None or end.tables is None:
         return ()
     # REINDEX makes an index of the same name. A table that is dropped, such as an old partition, takes
     # its indexes along; nobody misses them.

@@ -32,7 +32,7 @@ class Popularity:
     """
 
     name: str
-    """Of the things, in the plural: "metrics". Without ":"."""
+    """Of the things, in the plural: "metrics"."""
     count: int
     """How many things there were to choose from."""
     exponent: float = 1.0
@@ -48,6 +48,6 @@ class Popularity:
         found = []
         for each in series:
             if each.startswith(_POPULARITY):
-                name, count, exponent = each.removeprefix(_POPULARITY).split(":")
+                name, count, exponent = each.removeprefix(_POPULARITY).rsplit(":", 2)
                 found.append(cls(name, int(count), float(exponent)))
         return found

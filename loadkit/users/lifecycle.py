@@ -18,7 +18,7 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of failed assertions, and of unreadable bodies of operations that are not recorded."""
+"""The label of failed assertions, and of failures of operations that are not recorded and that end a journey."""
 _MISTAKE_PAUSE = 0.1
 """Seconds that a user pauses, besides its think time, after an error in a journey."""
 _ARRIVAL_PAUSE = 1.0
@@ -46,6 +46,7 @@ class Lifecycle:
         self._is_new = True
         self._pacer = pacer
         self._pace = pace
+        user.meter.renew_if_due = self.renew_if_due
 
     async def arrive(self, arrive: Arrive) -> None:
         """Prepare (log in, say) without recording; count a failure, and retry after a second."""
@@ -80,11 +81,13 @@ class Lifecycle:
         while True:
             meter.recorder.journeys += 1
             meter.began = meter.intended
-            meter.has_failed = False
+            meter.has_failed, meter.unrecorded_failure = False, ""
             try:
                 await (function(user, **arguments) if arguments else function(user))
             except (NoResponse, StatusError):
-                pass  # the operation was already counted
+                if meter.unrecorded_failure:  # else the operation was already counted
+                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now())
+                    await self._recover()
             except BodyError as error:
                 sample = error.response.sample
                 if sample is None:
@@ -95,13 +98,14 @@ class Lifecycle:
                 meter.settle()
                 if self._is_mistake(error):
                     self._blame(f'the journey "{journey.title}"', function, error)
+                elif meter.unrecorded_failure:
+                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now())
                 elif not meter.has_failed:
                     self._count(JOURNEY_LABEL, _outcome(error), meter.now())
                 await self._recover()
             if meter.pending is not None:
                 meter.settle()
-            if user.renewal is not None and meter.now() >= user.renewal[0]:
-                await self._renew(user.renewal[1])
+            await self.renew_if_due()
             if is_once:
                 return
             pause = self._rest()
@@ -123,10 +127,17 @@ class Lifecycle:
             return meter.pause()
         return None if meter.has_thought else meter.think()
 
-    async def _renew(self, renew: Callable[[], Awaitable[None]]) -> None:
+    async def renew_if_due(self) -> None:
+        """Renew what gets old, such as a token, without recording it: see `User.renew_after`."""
         user, meter = self.user, self.user.meter
+        due = user.renewal
+        if due is None or meter.now() < due[0]:
+            return
+        meter.settle()
         is_recorded, has_thought = meter.is_recorded, meter.has_thought
-        due, meter.is_recorded, meter.has_failed = user.renewal, False, False
+        had_failed, failure = meter.has_failed, meter.unrecorded_failure
+        meter.is_recorded = meter.has_failed = False
+        renew = due[1]
         try:
             await renew()
         except Exception as error:
@@ -138,6 +149,7 @@ class Lifecycle:
                 user.renewal = None
         finally:
             meter.is_recorded, meter.has_thought = is_recorded, has_thought
+            meter.has_failed, meter.unrecorded_failure = had_failed, failure
             meter.intended = meter.free = meter.now()
 
     def _begin(self) -> None:

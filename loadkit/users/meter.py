@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,13 +19,17 @@ from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.pacer import Pacer, on_grid
 from loadkit.workload.workload import Think
 
-__all__ = ["Meter", "Operation", "UserFinished"]
+__all__ = ["Meter", "Operation", "UserFinished", "renew_nothing"]
 
 
 _MOST_FAILED = 100
 """Operations of a user that failed after their answer and are remembered."""
 _SHORT_THINK = 0.01
 """Seconds: longer think times end on the pacer's grid, which changes them by less than 5 %."""
+
+
+async def renew_nothing() -> None:
+    """Do what a user does that has nothing to renew."""
 
 
 class UserFinished(BaseException):
@@ -67,11 +71,13 @@ class Meter:
         "pending_record",
         "recorder",
         "region",
+        "renew_if_due",
         "requests",
         "run_id",
         "secrets",
         "tenant",
         "timeout",
+        "unrecorded_failure",
         "until",
         "user",
     )
@@ -107,6 +113,8 @@ class Meter:
         self.has_thought = True
         self.has_failed = False
         """Did an operation of the present journey fail, recorded or not?"""
+        self.unrecorded_failure = ""
+        """How an operation of the present journey failed that is not recorded; "" for none."""
         self._failed: list[float] = []
         """Ends of the latest operations that failed after their answer, by a check or their body."""
         self.began = 0.0
@@ -122,6 +130,8 @@ class Meter:
         """Is the pending operation one of the slowest of its label and timing?"""
         self.exchange: Told | None = None
         """What its client can tell of the pending operation; None if that is nothing."""
+        self.renew_if_due: Callable[[], Awaitable[None]] = renew_nothing
+        """Renews what gets old, such as a token: see `User.renew_after`. The user's lifecycle sets it."""
         self.checks_messages = self.checks_rows = False
         """Does the user's journey look at each message, or row, whether it belongs to its tenant?"""
         self.secrets: deque[str] | None = None

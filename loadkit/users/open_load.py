@@ -83,21 +83,28 @@ class OpenLoad:
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
         self._places: Counter[str] = Counter()
         self._lives: list[Lifecycle] = []
+        self._is_cut = False
+        """Are operations without an answer left out of the record?"""
 
     async def live(self, origin: float) -> None:
         """Run the load from before the start, `origin`, until the last arrival is served."""
         end = origin + self._workload.seconds
-        async with asyncio.TaskGroup() as group:
-            first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
-            for pool in self._pools:
-                for _ in range(users_for(first * pool.entry.share)):
-                    self._add_user(group, pool, end)
-            await self._admit_all(group, origin, end)
-            for pool in self._pools:
-                pool.arrival_queue.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
+                for pool in self._pools:
+                    for _ in range(users_for(first * pool.entry.share)):
+                        self._add_user(group, pool, end)
+                await self._admit_all(group, origin, end)
+                for pool in self._pools:
+                    pool.arrival_queue.close()
+        finally:
+            if not self._is_cut:
+                self._record_unserved()
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""
+        self._is_cut = True
         for life in self._lives:
             life.cut()
 
@@ -149,6 +156,19 @@ class OpenLoad:
             recorder.scheduled += 1  # for journeys, users count their operations
         if not pool.arrival_queue.admit(moment):
             recorder.blocked += 1
+
+    def _record_unserved(self) -> None:
+        """Record the arrivals that still wait for a user; the service holds all users up."""
+        recorder, now = self._recorder, self._context.clock.now()
+        for pool in self._pools:
+            for moment in pool.arrival_queue.due:
+                if self._workload.model is not Model.REQUESTS:
+                    recorder.scheduled += 1
+                recorder.requests.samples.append(
+                    Sample(
+                        self._dropped_label(pool), "unfinished", moment, now, now, 0, region=pool.entry.region
+                    )
+                )
 
     def _dropped_label(self, pool: _Pool) -> str:
         """A label for a dropped arrival, drawn from the distribution of the served ones."""

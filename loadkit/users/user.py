@@ -22,7 +22,7 @@ from loadkit.recording.timing import DELIVERY, MESSAGE, QUERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
-from loadkit.users.meter import Meter
+from loadkit.users.meter import Meter, renew_nothing
 from loadkit.users.pacer import Pacer
 from loadkit.users.popularity import place, ranks_of
 from loadkit.users.workflow import Workflow
@@ -133,7 +133,7 @@ class User:
         self.arguments: dict[str, Any] = dict(entry.arguments)
         """Arguments of the journey."""
         self.renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
-        """When to renew between two journeys, and how: see `renew_after`."""
+        """When to renew, and how: see `renew_after`."""
         self._account = account
         self._tenants = context.tenants
         self._deliveries = context.deliveries
@@ -285,7 +285,7 @@ class User:
     def renew_after(self, seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
         """Call `renew` once, between two journeys, after this many seconds; for refreshing tokens.
 
-        Its operations are not recorded, and no later operation's time includes them. If the service
+        `ws.stay` calls it also before it opens a connection again. Its operations are not recorded, and no later operation's time includes them. If the service
         fails it, it is retried after the next journey.
         """
         self.renewal = (self.meter.now() + seconds, renew)
@@ -335,6 +335,7 @@ class User:
     def close(self) -> None:
         """Record the last sample and close the clients."""
         self.meter.settle()
+        self.meter.renew_if_due = renew_nothing  # else user and lifecycle refer to each other
         for client in self._clients.values():
             client.close()
 

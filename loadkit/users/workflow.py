@@ -77,9 +77,10 @@ class Step:
         self._had_failed = False
 
     def __enter__(self) -> Self:
-        self._meter.settle()
-        self._had_failed = self._meter.has_failed
-        self._began = self._meter.now()
+        meter = self._meter
+        meter.settle()
+        self._had_failed, meter.has_failed = meter.has_failed, False
+        self._began = meter.now()
         return self
 
     def __exit__(
@@ -89,7 +90,8 @@ class Step:
         pending = meter.pending
         has_failed = (
             isinstance(error, _SERVICES)
-            or (meter.has_failed and not self._had_failed)
+            or meter.has_failed
             or (pending is not None and pending.outcome != OK)
         )
+        meter.has_failed = meter.has_failed or self._had_failed
         self._workflow.ended(self._name, meter.now() - self._began, has_failed=has_failed)

@@ -231,7 +231,9 @@ class HttpClient:
         except TransportError as failure:
             meter.intended = meter.free = failure.at
             meter.has_failed = True
-            if is_recorded:
+            if not is_recorded:
+                meter.unrecorded_failure = failure.kind
+            else:
                 requests.completions.given_up(failure.at)
                 recorder.out_of_descriptors += failure.kind == "no socket"
                 sample = Sample(
@@ -281,7 +283,7 @@ class HttpClient:
             if self._search is not None and response.body:
                 self._look_for_others(response, self._search)
         elif response.status_code >= 400 and response.status_code not in expect:
-            meter.has_failed = True
+            meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:

@@ -108,7 +108,7 @@ class DbClient:
             query: a query, the name of one, or SQL with a label.
             arguments: for ``$1``, ``$2`` …
             label: counts it; default: the query's name.
-            record: False leaves it out of the record.
+            record: False leaves it out of the record, unless it fails and so ends the journey.
 
         Raises:
             QueryFailed: it failed. It is already recorded; do not catch it.
@@ -184,17 +184,14 @@ class DbClient:
         label: str = "",
         record: bool = True,
     ) -> int:
-        """Write rows by COPY, in one transaction. Return how many.
+        """Write rows by COPY, in one transaction. Return how many. See `fetch`.
 
         Args:
             table: its name.
             columns: the columns in the order of the values.
             rows: one sequence of values for each row.
             label: counts it; default: "COPY" and the table.
-            record: False leaves it out of the record.
-
-        Raises:
-            QueryFailed: it failed. It is already recorded; do not catch it.
+            record: as in `fetch`.
 
         """
         content = list(rows)
@@ -229,7 +226,6 @@ class DbClient:
             isolation: such as "repeatable read"; empty for the server's default.
 
         Raises:
-            QueryFailed: a part of it failed.
             RuntimeError: a transaction is open.
 
         """
@@ -374,9 +370,16 @@ class DbClient:
         elif self._backend.retries:
             perform = self._again
         if not record:
-            result = await perform(label, execute, query, keeps, False)
-            meter.intended = meter.free = meter.now()
-            return result
+            try:
+                return await perform(label, execute, query, keeps, False)
+            except Exception as error:
+                kind = failure_of(error)
+                if kind is None:
+                    raise
+                meter.has_failed, meter.unrecorded_failure = True, kind
+                raise QueryFailed.of(kind, error) from None
+            finally:
+                meter.intended = meter.free = meter.now()
         with await meter.begin(label, QUERY) as operation:
             self._last.begin(query, arguments, batch)
             try:
@@ -451,7 +454,7 @@ class DbClient:
         self._last.error, meter.exchange = error, self._last.told
         if meter.is_recorded:
             meter.recorder.out_of_descriptors += kind == "no socket"
-        return QueryFailed(kind, str(getattr(error, "sqlstate", "") or ""))
+        return QueryFailed.of(kind, error)
 
     async def _waited(self, label: str, begun: float, is_recorded: bool) -> Session:
         """Wait for a connection, or for a new one to open."""

@@ -1,6 +1,7 @@
 """How a failure of PostgreSQL is named."""
 
 import re
+from typing import Self
 
 import asyncpg
 
@@ -34,6 +35,11 @@ class QueryFailed(NoResponse):
         """"deadlock (40P01)", "connection lost", "timeout", "refused" …"""
         self.sqlstate = sqlstate
         """PostgreSQL's code of the error; empty where the server sent none."""
+
+    @classmethod
+    def of(cls, kind: str, error: Exception) -> Self:
+        """What a journey gets for an error of a kind."""
+        return cls(kind, str(getattr(error, "sqlstate", "") or ""))
 
 
 def failure_of(error: BaseException) -> str | None:

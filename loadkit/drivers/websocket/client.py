@@ -208,6 +208,8 @@ class WebSocketClient:
             pause = meter.pause()
             if pause is not None:
                 await pause
+            # Such a journey lasts as long as its user, so nothing else renews the user's token.
+            await meter.renew_if_due()
             try:
                 return await begin(subscription)
             except NoResponse:
