@@ -22,6 +22,8 @@ ROOT = HERE.parent
 CACHE = ROOT / ".cache"
 PINNED = ("package.json", "package-lock.json", ".npmrc")
 OLDEST_NODE = 20
+EXECUTOR = "executor.json"
+"""The last file of the results of a session; it contains the title of the page."""
 ANALYTICS = re.compile(
     r'<script async src="https://www\.googletagmanager\.com/[^"]*"></script>\s*<script>.*?</script>',
     re.DOTALL,
@@ -86,11 +88,15 @@ def generate(results: Path, out: Path) -> Path:
     """Generate the report of a folder of results and return its page. The history is saved next to `out`.
 
     Raises:
-        ReportError: there are no results, or Node.js or the generator is not available.
+        ReportError: there are no complete results, or Node.js or the generator is not available.
 
     """
     if not any(results.glob("*-result.json")):
         raise ReportError(f"{results} contains no results; behave writes them at the end of a session")
+    if not (results / EXECUTOR).is_file():
+        raise ReportError(
+            f"{results} contains only a part of the results: {EXECUTOR} is missing; run behave again"
+        )
     node = find_node()
     command = installed(node) / "node_modules" / "allure" / "cli.js"
     out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +120,7 @@ def generate(results: Path, out: Path) -> Path:
 def title(results: Path) -> str:
     """The title of the page, as the results state it: the decision about the release; "" for none."""
     try:
-        return str(json.loads((results / "executor.json").read_text(encoding="utf-8")).get("reportName", ""))
+        return str(json.loads((results / EXECUTOR).read_text(encoding="utf-8")).get("reportName", ""))
     except (OSError, ValueError):
         return ""
 

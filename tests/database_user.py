@@ -1,5 +1,6 @@
 """A user with a client of PostgreSQL, and what the user's load recorded."""
 
+import asyncio
 import math
 from pathlib import Path
 
@@ -12,15 +13,19 @@ from loadkit.target import Account, Address, DatabaseUse, Secret, Target
 from loadkit.users.pacer import LoopAlarm, Pacer
 from loadkit.users.user import User, WorkerContext
 from loadkit.workload.workload import MixEntry
+from tests.postgres_server import LOCKED, PostgresServer
 from tests.virtual_time import plan_of
-from tests.websocket_user import run
+from tests.websocket_user import run, until
+
+GUARD = 60.0
+"""Seconds that anything may take that a test does not want to take long."""
 
 
 class Visit:
     """Users of one driver, and what was recorded of them."""
 
     def __init__(
-        self, dsn: str, *, timeout: float = 5.0, tenant: str = "3", setting: str = "app.tenant", **use
+        self, dsn: str, *, timeout: float = GUARD, tenant: str = "3", setting: str = "app.tenant", **use
     ) -> None:
         self.clock = MonotonicClock()
         use["tenant"] = setting
@@ -88,7 +93,27 @@ def visited(dsn: str, use, **how) -> Visit:
             await visit.finish()
         return visit
 
-    return run(main())
+    return run(main(), 2 * GUARD)
+
+
+async def waited(visit: Visit, server: PostgresServer) -> float:
+    """Have a second user, the "waiter", wait for the "holder" of the only connection.
+
+    Returns:
+        Seconds that it waited at least.
+
+    """
+    other, pool = visit.add_user(), visit.driver.pool
+    async with server.lock():
+        holding = asyncio.create_task(visit.db.fetchval(LOCKED, label="holder"))
+        await until(lambda: pool.in_use == 1, GUARD)
+        waiting = asyncio.create_task(other.db.fetchval("SELECT 1", label="waiter"))
+        await until(lambda: pool.waiting == 1, GUARD)
+        began = visit.clock.now()
+        await asyncio.sleep(0.1)
+        seconds = visit.clock.now() - began
+    await asyncio.gather(holding, waiting)
+    return seconds
 
 
 def queries_in(folder: Path, **texts: str) -> str:

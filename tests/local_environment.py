@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -15,6 +16,8 @@ import psutil
 import pytest
 
 PROJECT = Path(__file__).parents[1]
+PATIENCE = 60.0
+"""Seconds to wait for what must happen. A busy machine needs less, so only a failure waits that long."""
 
 
 class LocalEnvironment:
@@ -39,7 +42,7 @@ class LocalEnvironment:
         return json.loads(done.stdout.splitlines()[-1])
 
     def client(self, facts: dict) -> httpx.Client:
-        return httpx.Client(base_url=facts["base"], timeout=20.0)
+        return client_of(facts["base"])
 
     def accounts(self, tenant: str, role: str) -> list[dict[str, str]]:
         accounts = json.loads((self.directory / "accounts.json").read_text())
@@ -56,13 +59,28 @@ class LocalEnvironment:
         return [supervisor, *supervisor.children(recursive=True)]
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
+
+
+def client_of(base: str) -> httpx.Client:
+    """A client of an instance, or of the load balancer."""
+    return httpx.Client(base_url=base, timeout=PATIENCE)
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """The answer to a request on a connection of its own."""
+    return httpx.get(url, timeout=PATIENCE, **options)
+
+
+def post(url: str, **options: Any) -> httpx.Response:
+    """As `get`."""
+    return httpx.post(url, timeout=PATIENCE, **options)
 
 
 @pytest.fixture(scope="module")

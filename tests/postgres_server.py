@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -31,21 +31,39 @@ CREATE POLICY own ON item USING (tenant_id = nullif(current_setting('app.tenant'
 GRANT ALL ON item, stock TO shop;
 GRANT SELECT ON item TO auditor;
 """
+LOCKED = "SELECT pg_advisory_xact_lock(7)"
+"""A query that ends when nobody holds `PostgresServer.lock`."""
+_GUARD = 60.0
+"""Seconds that a server has to start or to stop."""
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port on loopback that nobody else gets, even while the server that uses it is away."""
+    with socket.socket() as bound:
+        # Linux lets several sockets with this option have a port while at most one of them listens.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 class PostgresServer:
     """A server on loopback, in a directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, port: int) -> None:
         self.directory = directory
         self.data = directory / "data"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = port
         self._programs = binaries.postgres()
         self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, role: str = "shop", password: str = PASSWORD, database: str = "postgres") -> str:
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def log(self) -> str:
+        """What the server has written so far."""
+        return (self.directory / "log").read_text()
 
     def make(self) -> None:
         password = self.directory / "password"
@@ -67,21 +85,21 @@ class PostgresServer:
                 [self._programs / "postgres", "-D", self.data, *(f"-c{name}={value}" for name, value in settings.items())],
                 stdout=log, stderr=log, preexec_fn=bound_to_parent(signal.SIGQUIT, ordinary=os.geteuid() == 0),  # noqa: PLW1509
             )  # fmt: skip
-        last = time.monotonic() + 30
-        while time.monotonic() < last:
+        last = time.monotonic() + _GUARD
+        while time.monotonic() < last and self._process.poll() is None:
             try:
                 asyncio.run(self.execute("SELECT 1"))
             except (OSError, asyncpg.PostgresError):
                 time.sleep(0.05)
             else:
                 return
-        raise AssertionError((self.directory / "log").read_text())
+        raise AssertionError(self.log)
 
     def stop(self) -> None:
         """End all connections, and the server."""
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(20)
+        self._process.wait(_GUARD)
 
     async def execute(self, sql: str, *arguments: object) -> list:
         connection = await asyncpg.connect(self.dsn("postgres"), ssl=False)
@@ -90,16 +108,27 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Have each `LOCKED` wait while the block runs."""
+        connection = await asyncpg.connect(self.dsn("postgres"), ssl=False)
+        try:
+            await connection.execute("SELECT pg_advisory_lock(7)")
+            yield
+        finally:
+            await connection.close()
+
 
 @contextmanager
 def postgres_server(directory: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(directory)
-    server.make()
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(server.data)
+    with reserved_port() as port:
+        server = PostgresServer(directory, port)
+        server.make()
+        try:
+            yield server
+        finally:
+            server.stop()
+            shutil.rmtree(server.data)
 
 
 @pytest.fixture(scope="module")

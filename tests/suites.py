@@ -4,14 +4,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.local_environment import eventually
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,11 +143,21 @@ def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
-    """Are they, within so many seconds?"""
-    deadline = time.monotonic() + seconds
-    while any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty if it has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def all_gone(processes: Collection[psutil.Process]) -> bool:
+    """Do they all end? A local environment may take a quarter of a minute to stop in order."""
+    return eventually(lambda: all(map(_is_gone, processes)))
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -5,15 +5,21 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from loadkit.judging.evidence import Evidence
 from loadkit.recording.examples import Example
 from loadkit.verdict import Status
 from steps.suite import allure_results
+from steps.suite.evidence import causes_of_result
 from steps.suite.outcome import ContextStep
 from tests.builders import run_of, samples_of
 from tests.evidence import steady_run, window_of
+from tests.test_report import generate
 from tests.test_terminal import FAIL, INCONCLUSIVE, INVALID, NOT_JUDGED, PASS, finished, outcome
+
+__all__ = ["generate"]
 
 CONTEXT = (
     ContextStep("Given 1000 concurrent users of the API", has_held=True),
@@ -297,6 +303,65 @@ def test_a_sentence_that_is_no_criterion_of_the_grammar_has_the_charts_of_its_ru
     own = dataclasses.replace(PASS, criterion="the moon is full")
     (entry,) = written(tmp_path, finished(own), runs={"A": run})
     assert entry["attachments"][0]["name"] == "percentiles"
+
+
+TWICE = "the p95 response time is at most 2 times that at the baseline load"
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """6000 requests of about 120 ms, of which two took 2.4 s."""
+    times = np.full(6000, 0.12)
+    times[[3000, 3001]] = 2.4
+    kept = Example(30.0, 2.4, "GET /", "ok", "users", 7)
+    return run_of(samples_of(np.arange(6000) / 100, times), examples=(kept,))
+
+
+def compared(limit: float | None):
+    """A comparison that failed; `limit` is that of its own run, which resulted from it."""
+    here = None if limit is None else {"measured": 0.12, "limit": limit, "interval": (0.12, 0.12)}
+    return dataclasses.replace(
+        FAIL, criterion=TWICE, limit=2.0, unit="times", window=None, details={"here": here, "there": {}}
+    )
+
+
+def test_the_operations_of_a_comparison_are_too_slow_beyond_the_limit_that_results(tmp_path, slow):
+    result = finished(compared(0.06)).result
+    found = causes_of_result(result, Evidence(slow)).slow
+    assert found is not None
+    assert (found.limit, found.count) == (0.06, 6000)
+    (entry,) = written(tmp_path, finished(compared(0.06)), runs={"A": slow})
+    assert "slower than 60 ms: 6,000 of 6,000 requests" in entry["descriptionHtml"]
+    assert entry["attachments"][0]["name"] == "the measure over time"
+
+
+def test_a_comparison_without_a_limit_of_its_own_run_shows_none(tmp_path, slow):
+    assert causes_of_result(finished(compared(None)).result, Evidence(slow)).slow is None
+    (entry,) = written(tmp_path, finished(compared(None)), runs={"A": slow})
+    assert "slower than" not in entry["descriptionHtml"]
+    assert entry["attachments"][0]["name"] == "percentiles"
+
+
+def test_two_limits_on_the_same_operations_have_pages_of_their_own(tmp_path, slow):
+    limits = [
+        dataclasses.replace(FAIL, criterion=f"the {which}", window=None)
+        for which in ("p95 response time is below 100 ms", "p99 response time is below 50 ms")
+    ]
+    entries = written(tmp_path, *map(finished, limits), runs={"A": slow})
+    pages = [attached(tmp_path, each, "failures and slowest operations: all operations") for each in entries]
+    assert ["slower than 100 ms" in page for page in pages] == [True, False]
+    assert ["slower than 50 ms" in page for page in pages] == [False, True]
+
+
+def test_the_report_refuses_results_of_which_some_are_missing(tmp_path, generate, monkeypatch):
+    monkeypatch.setattr(generate, "find_node", lambda: pytest.fail("the page would be made"))
+    monkeypatch.setattr(allure_results, "_title", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        written(tmp_path, finished(PASS), finished(FAIL))
+    results = tmp_path / "allure-results"
+    assert (results / "categories.json").exists(), "all other files come before the last one"
+    with pytest.raises(generate.ReportError, match=r"only a part of the results: executor\.json is missing"):
+        generate.generate(results, tmp_path / "allure")
 
 
 def test_the_environment_tells_gate_suite_and_runs(evidence):

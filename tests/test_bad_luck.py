@@ -14,7 +14,17 @@ from loadkit.environment import lock
 from loadkit.target import Target
 from tests.bad_servers import Server, always_says, in_a_thread
 from tests.local_environment import eventually
-from tests.suites import PROMISES, Suite, all_gone, children, said
+from tests.suites import PROMISES, Suite, all_gone, children, command_of, said
+
+RISING = """
+    Given the load follows
+      | for        | users |
+      | 5 s        | 5     |
+      | 10 minutes | 6     |
+      | 30 s       | 6     |
+    And each user thinks for 0.05 to 0.1 seconds
+"""
+"""A load that is not steady before ten minutes have passed."""
 
 
 def answer(status: str) -> bytes:
@@ -37,6 +47,14 @@ def suite(tmp_path: Path, server: Server) -> Suite:
     suite = Suite(tmp_path)
     suite.use_service(server.base)
     suite.promise(*PROMISES)
+    return suite
+
+
+@pytest.fixture
+def rising(suite: Suite, server: Server) -> Suite:
+    """With a load that is still rising whenever something happens to it."""
+    suite.use_service(server.base, accounts=6)
+    suite.promise(*PROMISES, given=RISING)
     return suite
 
 
@@ -134,26 +152,26 @@ def test_an_address_that_somebody_else_took_is_not_ready_to_judge(suite):
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "loadkit stop"])
-def test_a_run_that_is_told_to_end_is_kept_and_judged_for_what_it_is(suite, server, how):
-    with suite.started() as process:
+def test_a_run_that_is_told_to_end_is_kept_and_judged_for_what_it_is(rising, server, how):
+    with rising.started() as process:
         assert is_loaded(server)
         workers = children(process)
         if how == "Ctrl-C":
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         else:
-            stopped = suite.loadkit("stop")
+            stopped = rising.loadkit("stop")
             assert (stopped.code, stopped.out[:8]) == (0, "stopped ")
         ended = said(process)
     assert ended.code == 3
     assert ended.is_plain
-    assert {status for status, _ in suite.verdicts.values()} == {"inconclusive"}
-    assert all("interrupted" in reason for _, reason in suite.verdicts.values())
-    assert len(suite.kept_runs) == 1
+    assert {status for status, _ in rising.verdicts.values()} == {"inconclusive"}
+    assert all("interrupted" in reason for _, reason in rising.verdicts.values())
+    assert len(rising.kept_runs) == 1
     assert all_gone(workers)
 
 
-def test_a_run_whose_worker_is_killed_is_kept_and_passes_nothing(suite, server):
-    with suite.started() as process:
+def test_a_run_whose_worker_is_killed_is_kept_and_passes_nothing(rising, server):
+    with rising.started() as process:
         assert is_loaded(server)
         workers = children(process)
         # The one that has connections to the service.
@@ -162,8 +180,8 @@ def test_a_run_whose_worker_is_killed_is_kept_and_passes_nothing(suite, server):
         ended = said(process)
     assert ended.code == 3
     assert ended.is_plain
-    assert all("worker 0 died" in reason for _, reason in suite.verdicts.values())
-    assert len(suite.kept_runs) == 1
+    assert all("worker 0 died" in reason for _, reason in rising.verdicts.values())
+    assert len(rising.kept_runs) == 1
     assert all_gone(workers)
 
 
@@ -222,4 +240,4 @@ def test_a_reports_folder_that_is_none_is_told_before_any_load(suite, server):
 
 
 def test_nothing_of_these_tests_is_left():
-    assert not [each for each in psutil.Process().children(recursive=True) if "behave" in each.cmdline()]
+    assert not [each for each in psutil.Process().children(recursive=True) if "behave" in command_of(each)]

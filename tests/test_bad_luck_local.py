@@ -47,7 +47,7 @@ def worker_of(process) -> psutil.Process | None:
 
 
 def is_loaded(process) -> bool:
-    return eventually(lambda: worker_of(process) is not None, 60.0)
+    return eventually(lambda: worker_of(process) is not None)
 
 
 @pytest.mark.load
@@ -83,7 +83,7 @@ def test_what_an_interrupted_run_wrote_can_be_removed_and_nothing_else(suite, en
     suite.promise(*PROMISES)
     with suite.started() as process:
         assert is_loaded(process)
-        assert eventually(lambda: environment.verb("status")["rows"]["sessions"] > sessions, 20.0)
+        assert eventually(lambda: environment.verb("status")["rows"]["sessions"] > sessions)
         os.killpg(process.pid, signal.SIGINT)
         assert said(process).code == 3
     (run,) = suite.kept_runs

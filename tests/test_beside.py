@@ -7,9 +7,10 @@ import pytest
 
 from loadkit import grammar
 from loadkit.analysis.comparison import agreed, compare_loads
+from loadkit.criterion import Comparison
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
-from loadkit.verdict import Status
+from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Scaling
 from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 
@@ -17,6 +18,7 @@ TWICE = grammar.criterion("the p95 response time is at most 2 times that at the 
 TWICE_OR_50 = grammar.criterion(
     "the p95 response time is at most 2 times that at the baseline load, or below 50 ms"
 )
+FIXED = grammar.criterion("the p95 response time is below 50 ms")
 GROWS = grammar.criterion("throughput is at least 1.5 times that at the baseline load")
 
 
@@ -161,3 +163,51 @@ def test_a_noisy_tenant_is_blamed_only_where_the_runs_before_and_after_it_agree(
 
 def test_two_references_that_disagree_say_that_something_else_changed() -> None:
     assert compared_with_both(0.2, 0.1, 0.2).reason.endswith("something else changed between them.")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "ratios", "worst"),
+    [
+        (Comparison.IS_AT_MOST, (0.9, 1.2), 1.2),
+        (Comparison.IS_AT_LEAST, (0.93, 1.1), 0.93),
+        (Comparison.IS_AT_LEAST, (0.55, None), 0.55),
+        (Comparison.IS_AT_MOST, (None, 1.2), 1.2),
+    ],
+)
+@pytest.mark.parametrize("status", [Status.PASS, Status.FAIL])
+def test_of_two_comparisons_that_agree_the_worse_one_is_shown(status, comparison, ratios, worst) -> None:
+    criterion = dataclasses.replace(NEIGHBOUR, comparison=comparison)
+    verdicts = [
+        Verdict(criterion.sentence, status, f"it was {ratio} times", measured=ratio) for ratio in ratios
+    ]
+    shown = agreed(criterion, verdicts)
+    assert (shown.status, shown.measured, shown.reason) == (status, worst, f"it was {worst} times")
+
+
+FAILING = dataclasses.replace(run_with(0.1, failing=0.2, seed=2), id="run-of-baseline")
+
+
+def test_the_figures_of_both_runs_are_told_apart() -> None:
+    there = dataclasses.replace(BASE, id="run-of-baseline")
+    verdict = compare_loads(TWICE, Evidence(run_with(0.25)), Evidence(there))
+    here, other = verdict.details["here"], verdict.details["there"]
+    assert (here["measured"], here["limit"]) == (pytest.approx(0.25, rel=0.05), pytest.approx(0.2, rel=0.05))
+    assert (other["measured"], other["run"]) == (pytest.approx(0.1, rel=0.05), "run-of-baseline")
+
+
+def test_a_reference_that_does_not_count_is_told_as_the_other_run() -> None:
+    own = run_with(0.02)
+    verdict = compare_loads(TWICE_OR_50, Evidence(own), Evidence(FAILING))
+    assert verdict.status is Status.PASS
+    assert verdict.details["here"]["measured"] == pytest.approx(0.02, rel=0.05)
+    assert verdict.details["here"]["limit"] == 0.05
+    assert verdict.details["there"]["run"] == "run-of-baseline"
+    assert (verdict.samples, verdict.window) == (judge(FIXED, own).samples, judge(FIXED, own).window)
+
+
+def test_a_run_that_was_not_judged_has_no_figures_of_the_reference() -> None:
+    verdict = compare_loads(TWICE, Evidence(run_with(0.1)), Evidence(FAILING))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.details["here"] is None
+    assert verdict.details["there"]["run"] == "run-of-baseline"
+    assert (verdict.run, verdict.samples) == ("run-1", 0)

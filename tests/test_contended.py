@@ -16,6 +16,7 @@ from loadkit.observers.machine import Use
 from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.timing import RECONNECT
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status, Verdict, Window
 from loadkit.workload.plan import Action
@@ -314,6 +315,7 @@ def failing(outcome: str, seconds: float, criterion: Criterion) -> Status:
     [
         ("timeout", 10.0, INVALID),
         ("closed", 3.0, INVALID),
+        ("unfinished", 10.0, INVALID),
         ("status 503", 3.0, INVALID),
         ("status 503", 0.01, FAIL),
         ("closed", 0.01, FAIL),
@@ -401,6 +403,37 @@ def test_an_alert_that_did_not_fire_is_not_excused() -> None:
     criterion = grammar.criterion('the "Slow" alert fires within 10 s')
     alerts = replace(firing(-5), name=grammar.observed_as(criterion.measure))
     assert judge(criterion, run_with((*figures(BURNER), alerts))).status is FAIL
+
+
+BACK = grammar.criterion("95% of the clients are back within 10 seconds")
+
+
+@pytest.mark.parametrize(
+    ("away", "busy", "status"),
+    [
+        ({40: 40}, range(4, 14), FAIL),  # busy in the ramp
+        ({40: 40}, range(88, 100), FAIL),  # they had been due for long
+        ({40: 40}, range(42, 50), INVALID),
+        ({40: 40}, range(28, 38), INVALID),  # the queues of a busy time are worked off
+        ({40: 40, 80: 11}, range(42, 50), FAIL),  # of the others, too many stayed away as well
+        ({40: 40, 80: 10}, range(42, 50), INVALID),  # ten of two hundred may
+        ({40: 40}, (), FAIL),
+    ],
+)
+def test_clients_that_stay_away_fail_unless_the_machine_was_busy_when_they_were_due(
+    away: Mapping[int, int], busy: Sequence[int], status: Status
+) -> None:
+    """A hundred clients drop at 40 s and at 80 s each; those that are away never come back."""
+    run = run_with(busy_in(busy), slow=())
+    for dropped in (40, 80):
+        missing = away.get(dropped, 0)
+        for number, time, outcome in ((100 - missing, 3.0, "ok"), (missing, 119.0 - dropped, "not back")):
+            returns = samples_of(np.full(number, float(dropped)), np.full(number, time), "WS /", outcome)
+            run.table.record(returns, timing=RECONNECT)
+    verdict = judge(BACK, run)
+    assert verdict.status is status, verdict.reason
+    excused = any("this does not explain the fail" in warning for warning in verdict.warnings)
+    assert excused is (status is FAIL and bool(busy))
 
 
 def test_a_run_that_ended_because_nobody_was_answered_is_invalid_where_the_machine_was_busy() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ from loadkit.drivers.postgres.client import QueryFailed
 from loadkit.drivers.postgres.driver import PostgresDriver
 from loadkit.drivers.postgres.outcomes import failure_of, may_pass
 from loadkit.errors import ConfigurationError, UnreachableError
+from loadkit.journey import journey
 from loadkit.queries import Query
 from loadkit.recording.sql import (
     ACQUISITIONS,
@@ -24,15 +26,26 @@ from loadkit.recording.sql import (
     WAITS,
 )
 from loadkit.recording.timing import ACQUIRE, QUERY, REQUEST
+from loadkit.recording.worker_second import journey_errors
 from loadkit.target import Address, DatabaseUse, Target
-from tests.database_user import queries_in, visited
-from tests.postgres_server import PASSWORD, PostgresServer, postgres, postgres_server
+from loadkit.users.lifecycle import JOURNEY_LABEL, Lifecycle
+from tests.database_user import GUARD, queries_in, visited, waited
+from tests.postgres_server import LOCKED, PASSWORD, PostgresServer, postgres, postgres_server
 from tests.websocket_user import run, until
 
 __all__ = ["postgres"]
 
 TENANTS = "SELECT array_agg(DISTINCT tenant_id) FROM item"
 SLEEP = "SELECT pg_sleep($1::float8)"
+RUNNING = "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' AND $1"
+WAITING = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND $1"
+KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loadkit' AND $1"
+
+
+async def seen(server: PostgresServer, sql: str) -> None:
+    """Wait until a query of the server's own statistics finds something."""
+    while not await server.execute(sql, True):
+        await asyncio.sleep(0.02)
 
 
 def opened(dsn: str, **use) -> None:
@@ -110,20 +123,62 @@ def test_what_is_not_recorded_leaves_no_trace(postgres: PostgresServer) -> None:
     assert visit.count("sent") == 0
 
 
-def test_the_wait_for_a_connection_is_timed_counted_and_part_of_the_query(postgres: PostgresServer) -> None:
+def test_a_query_that_is_not_recorded_and_ends_its_journey_is_one_failed_operation_and_no_mistake(
+    postgres: PostgresServer,
+) -> None:
+    @journey("j", uses=("db",))
+    async def work(user) -> None:
+        await user.db.fetchval("SELECT 1 / 0", label="x", record=False)
+
+    @journey("caught", uses=("db",))
+    async def caught(user) -> None:
+        with suppress(NoResponse):
+            await user.db.fetchval("SELECT nothing", label="x", record=False)
+        _ = user.state["tenant"]
+
     async def use(visit) -> None:
-        other = visit.add_user()
-        holding = asyncio.create_task(visit.db.fetchval(SLEEP, 0.3, label="holder"))
-        await until(lambda: visit.driver.pool.in_use == 1)
-        waiting = asyncio.create_task(other.db.fetchval("SELECT 1", label="waiter"))
-        await until(lambda: visit.driver.pool.waiting == 1)
-        await asyncio.gather(holding, waiting)
+        for each in (work, caught):
+            await Lifecycle(visit.user, visit.pacer).follow(each, is_once=True)
+
+    visit = visited(postgres.dsn(), use)
+    assert visit.outcomes(REQUEST) == {
+        JOURNEY_LABEL: {"division by zero (22012)": 1, "undefined column (42703)": 1}
+    }
+    assert visit.outcomes() == visit.outcomes(ACQUIRE) == {}
+    assert journey_errors([visit.report.worker_second]) == ""
+
+
+def test_a_failure_that_is_not_recorded_is_known_to_the_user_and_raised_by_its_kind(
+    postgres: PostgresServer,
+) -> None:
+    async def use(visit) -> None:
+        user, other = visit.user, visit.add_user()
+        with pytest.raises(asyncpg.DataError, match="invalid input"):  # an error of the journey's code
+            await user.db.fetch("SELECT * FROM item WHERE id = $1", "x", label="x", record=False)
+        assert (user.meter.has_failed, user.meter.unrecorded_failure) == (False, "")
+        with pytest.raises(QueryFailed, match=r"division by zero \(22012\)") as caught:
+            await user.db.execute("SELECT 1 / 0", label="x", record=False)
+        assert caught.value.sqlstate == "22012"
+        assert (user.meter.has_failed, user.meter.unrecorded_failure) == (True, "division by zero (22012)")
+        async with user.db.transaction():
+            other.meter.timeout = 0.1
+            with pytest.raises(QueryFailed, match="timeout"):
+                await other.db.fetch("SELECT 1", label="x", record=False)
+        assert (other.meter.has_failed, other.meter.unrecorded_failure) == (True, "timeout")
+
+    visited(postgres.dsn(), use, pool=1)
+
+
+def test_the_wait_for_a_connection_is_timed_counted_and_part_of_the_query(postgres: PostgresServer) -> None:
+    seconds = 0.0
+
+    async def use(visit) -> None:
+        nonlocal seconds
+        seconds = await waited(visit, postgres)
 
     visit = visited(postgres.dsn(), use, pool=1)
     assert visit.outcomes(ACQUIRE) == {"holder": {"ok": 1}, "waiter": {"ok": 1}}
-    waited = visit.seconds(ACQUIRE, "waiter")
-    assert waited > 0.1
-    assert visit.seconds(QUERY, "waiter") >= waited
+    assert visit.seconds(QUERY, "waiter") >= visit.seconds(ACQUIRE, "waiter") >= seconds > 0
     assert visit.count(WAITS) == 2  # the first opened the connection
 
 
@@ -131,12 +186,14 @@ def test_no_connection_in_time_is_a_timeout(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
         other = visit.add_user()
         async with visit.db.transaction():
+            other.meter.timeout = 0.3
             with pytest.raises(QueryFailed, match="timeout"):
                 await other.db.fetchval("SELECT 1", label="starved")
+            other.meter.timeout = GUARD
             assert await visit.db.fetchval("SELECT 1", label="holder") == 1
         assert await other.db.fetchval("SELECT 1", label="starved") == 1
 
-    visit = visited(postgres.dsn(), use, pool=1, timeout=0.3)
+    visit = visited(postgres.dsn(), use, pool=1)
     assert visit.outcomes()["starved"] == {"ok": 1, "timeout": 1}
     assert visit.outcomes(ACQUIRE)["starved"] == {"ok": 1, "timeout": 1}
 
@@ -310,47 +367,41 @@ def test_an_error_of_the_server_is_a_failure_by_its_code(
 def test_a_statement_timeout_is_told_apart(postgres: PostgresServer, cache: bool) -> None:
     async def use(visit) -> None:
         with pytest.raises(QueryFailed):
-            await visit.db.fetchval(SLEEP, 5.0, label="slow")
+            await visit.db.fetchval(SLEEP, 600.0, label="slow")
         assert await visit.db.fetchval("SELECT 1", label="after") == 1
 
-    visit = visited(postgres.dsn(), use, pool=1, statement_timeout=0.1, statement_cache=cache)
+    visit = visited(postgres.dsn(), use, pool=1, statement_timeout=1.0, statement_cache=cache)
     assert visit.outcomes()["slow"] == {"statement timeout (57014)": 1}
 
 
 def test_a_query_beyond_the_plans_timeout_fails_and_the_server_is_told_to_cancel_it(
     postgres: PostgresServer,
 ) -> None:
-    running = (
-        "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
-    )
-
     async def use(visit) -> None:
+        await visit.db.fetchval(SLEEP, 0.0, label="before")  # opens the connection and prepares the query
+        visit.user.meter.timeout = 1.0
         with pytest.raises(QueryFailed):
-            await visit.db.fetchval(SLEEP, 20.0, label="slow")
+            await visit.db.fetchval(SLEEP, 600.0, label="slow")
+        visit.user.meter.timeout = GUARD
         assert await visit.db.fetchval("SELECT 1", label="after") == 1
-        while (await postgres.execute(running + " AND $1", True))[0]["n"]:  # until it is cancelled
+        while await postgres.execute(RUNNING, True):  # until it is cancelled
             await asyncio.sleep(0.02)
 
-    visit = visited(postgres.dsn(), use, pool=1, timeout=0.3)
-    assert visit.outcomes() == {"slow": {"timeout": 1}, "after": {"ok": 1}}
+    visit = visited(postgres.dsn(), use, pool=1)
+    assert visit.outcomes() == {"before": {"ok": 1}, "slow": {"timeout": 1}, "after": {"ok": 1}}
 
 
 def test_a_killed_connection_fails_its_query_and_the_next_takes_another(postgres: PostgresServer) -> None:
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loadkit' AND $1"
-
     async def use(visit) -> None:
-        slow = asyncio.create_task(visit.db.fetchval(SLEEP, 20.0, label="slow"))
-        running = (
-            "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' AND $1"
-        )
-        while not await postgres.execute(running, True):
-            await asyncio.sleep(0.02)
-        await postgres.execute(kill, True)
+        slow = asyncio.create_task(visit.db.fetchval(SLEEP, 600.0, label="slow"))
+        await seen(postgres, RUNNING)
+        await postgres.execute(KILL, True)
         with pytest.raises(QueryFailed, match="connection lost"):
             await slow
         assert await visit.db.fetchval("SELECT 1", label="after") == 1
-        await postgres.execute(kill, True)  # now an idle one
-        await asyncio.sleep(0.1)
+        (idle,) = visit.driver.pool._idle
+        await postgres.execute(KILL, True)
+        await until(lambda: idle.is_closed, GUARD)
         assert await visit.db.fetchval("SELECT 1", label="after") == 1
 
     visit = visited(postgres.dsn(), use, pool=1)
@@ -376,15 +427,15 @@ def test_while_the_server_is_away_queries_fail_and_afterwards_users_come_back_by
                     await asyncio.sleep(0.01)
 
             working = [asyncio.create_task(work(user)) for user in users]
-            await until(lambda: outcomes.count("ok") > 20)
+            await until(lambda: outcomes.count("ok") > 20, GUARD)
             await asyncio.to_thread(server.stop)
-            await until(lambda: "refused" in outcomes)
+            await until(lambda: "refused" in outcomes, GUARD)
             before = len(outcomes)
-            await until(lambda: len(outcomes) > before + 20)  # nothing hangs
+            await until(lambda: len(outcomes) > before + 20, GUARD)  # nothing hangs
             assert "ok" not in outcomes[before:]
             await asyncio.to_thread(server.start)
             before = len(outcomes)
-            await until(lambda: outcomes[before:].count("ok") > 20)
+            await until(lambda: outcomes[before:].count("ok") > 20, GUARD)
             is_over.set()
             await asyncio.gather(*working)
             assert (visit.driver.pool.in_use, visit.driver.pool.waiting) == (0, 0)
@@ -396,16 +447,12 @@ def test_while_the_server_is_away_queries_fail_and_afterwards_users_come_back_by
 
 
 def test_a_retry_is_counted_and_its_operation_is_one(postgres: PostgresServer) -> None:
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'loadkit' AND $1"
-
     async def use(visit) -> None:
-        slow = asyncio.create_task(visit.db.fetchval(SLEEP, 0.5, label="slow"))
-        running = (
-            "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' AND $1"
-        )
-        while not await postgres.execute(running, True):
-            await asyncio.sleep(0.02)
-        await postgres.execute(kill, True)
+        async with postgres.lock():
+            slow = asyncio.create_task(visit.db.fetchval(LOCKED, label="slow"))
+            await seen(postgres, WAITING)
+            await postgres.execute(KILL, True)
+            await until(lambda: visit.user.meter.recorder.counts[RETRIES] == 1, GUARD)
         await slow
         with pytest.raises(QueryFailed):
             await visit.db.fetchval("SELECT 1 / 0", label="never retried")

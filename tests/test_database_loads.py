@@ -91,10 +91,11 @@ def test_the_users_of_a_tenant_have_its_accounts_and_the_others_have_the_rest() 
     accounts = tuple(Account(f"u{n}", Secret(""), "globex" if n % 2 else "acme", "member") for n in range(10))
     seat = seat_of("", "globex")
     pool = AccountPool(Target("t", "http://x", accounts=accounts), {"": 4, seat: 3})
-    assert [pool.account(seat, place).username for place in range(3)] == ["u1", "u3", "u5"]
+    assert [pool.account(seat, place).username for place in range(3)] == ["u9", "u7", "u5"]
+    assert [pool.account("", place).username for place in range(4)] == ["u0", "u1", "u2", "u3"]
     assert [pool.account("", place).tenant for place in range(7)].count("globex") == 2
     with pytest.raises(
-        ConfigurationError, match=r"9 users need accounts of tenant globex of their own, .* names 3"
+        ConfigurationError, match=r"9 users need accounts of tenant globex of their own, .* names 5"
     ):
         pool.require({seat: 9})
     noisy = plan_from(("load", Model.CLOSED, 20), ("send_more", "globex", 10)).population("globex users")

@@ -73,6 +73,13 @@ def test_the_staging_example_can_be_read_and_allows_no_load() -> None:
         staging.allow(plan())
 
 
+def test_of_the_local_actions_the_kill_alone_restarts_an_instance() -> None:
+    actions = environment.load("local", ROOT).settings.actions
+    assert {name: action.restarts for name, action in actions.items() if action.restarts} == {
+        "an instance is killed": 1
+    }
+
+
 def test_what_sentences_name_on_the_local_environment_the_staging_example_names_too() -> None:
     local, staging = environment.load("local", ROOT), environment.load("staging", ROOT)
     for names in ("mixes", "levels", "groups"):

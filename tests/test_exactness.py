@@ -64,6 +64,25 @@ def test_none_under_a_load_that_was_not_put_on_is_invalid_and_one_is_still_a_fai
     assert judge(NONE_LOST, run_with(1, model=Model.CLOSED, worker=lost_users)).status is Status.FAIL
 
 
+@pytest.mark.parametrize(("overloaded", "status"), [(50, Status.INVALID), (20, Status.PASS)])
+def test_none_is_invalid_if_the_generator_was_overloaded_for_most_of_the_time_and_else_warns(
+    overloaded, status
+):
+    run = run_with()
+    seconds = [
+        dataclasses.replace(each, cpu_seconds=0.99 if each.second < overloaded else 0.1)
+        for each in run.worker_seconds
+    ]
+    verdict = judge(NONE_LOST, dataclasses.replace(run, worker_seconds=tuple(seconds)))
+    assert verdict.status is status
+    if status is Status.INVALID:
+        assert "a worker's processor was busy" in verdict.reason
+        assert verdict.reason.endswith("in 50 of 60 seconds.")
+    else:
+        (warning,) = verdict.warnings
+        assert "the load generator was overloaded" in warning
+
+
 def test_the_verdict_tells_how_much_was_compared():
     verdict = judge(NONE_LOST, run_with(3))
     assert (verdict.measured, verdict.limit, verdict.samples) == (3.0, 0.0, 600)

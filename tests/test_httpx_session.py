@@ -1,6 +1,7 @@
 """What the load's own client cannot do goes through httpx, on the same record."""
 
 import asyncio
+import errno
 import gzip
 from time import monotonic
 
@@ -174,6 +175,34 @@ def test_failures_are_told_by_kind(behaviour, kind):
 
 def test_nobody_there_is_refused():
     assert ask(always_says(OK), target=lambda _: Target("t", "http://127.0.0.1:1"))[0] == ["refused"]
+
+
+def failing(error):
+    """A service to which no connection can be made, for this reason."""
+
+    class Transport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            raise httpx.ConnectError("All connection attempts failed", request=request) from error
+
+    return {"transport": Transport()}
+
+
+NO_FILE, NO_PORT = OSError(errno.EMFILE, "no file"), OSError(errno.EADDRNOTAVAIL, "no port")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NO_FILE, "no socket"),
+        (NO_PORT, "no socket"),
+        (ExceptionGroup("of several addresses", [REFUSED, NO_FILE]), "no socket"),
+        (ExceptionGroup("of several addresses", [REFUSED, REFUSED]), "refused"),
+        (REFUSED, "refused"),
+    ],
+)
+def test_a_lack_of_sockets_here_is_no_refusal_by_the_service(error, kind):
+    assert ask(always_says(OK), options=failing(error))[0] == [kind]
 
 
 def test_a_port_without_tls_is_a_tls_failure():

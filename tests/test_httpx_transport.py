@@ -12,6 +12,7 @@ from loadkit.drivers.http.httpx_transport import LoadTransport
 from loadkit.errors import ConfigurationError
 from loadkit.target import Target
 from tests.bad_servers import always_says, drips, hangs_up, listening, never_answers, says
+from tests.test_http import answers_and_then
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Type: application/json\r\nX-A: 1\r\nX-A: 2\r\n\r\n{"a": [1,2]}'
 
@@ -20,11 +21,11 @@ def with_client(behaviour, use):
     async def main():
         async with listening(behaviour) as server:
             transport = LoadTransport(HttpDriver(Target("t", server.base)))
-            async with httpx.AsyncClient(transport=transport, base_url=server.base, timeout=0.5) as client:
+            async with httpx.AsyncClient(transport=transport, base_url=server.base, timeout=60) as client:
                 return await use(client), server
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(main(), 20))
+        return runner.run(asyncio.wait_for(main(), 120))
 
 
 def test_code_for_httpx_runs_unchanged():
@@ -66,20 +67,22 @@ def test_a_body_that_comes_in_pieces_is_sent_whole():
     assert server.requests[0].endswith(b"\r\n\r\none two")
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "error"),
-    [
-        (hangs_up, httpx.RemoteProtocolError),
-        (never_answers, httpx.ReadTimeout),
-        (drips(OK, 0.05), httpx.ReadTimeout),
-    ],
-)
-def test_failures_are_those_of_httpx(behaviour, error):
+def test_a_connection_that_closes_without_an_answer_is_an_error_of_httpx():
     async def use(client):
-        with pytest.raises(error):
+        with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/")
 
-    with_client(behaviour, use)
+    with_client(hangs_up, use)
+
+
+@pytest.mark.parametrize("behaviour", [never_answers, drips(OK, 0.05)])
+def test_an_answer_that_is_too_late_is_a_timeout_of_httpx(behaviour):
+    async def use(client):
+        await client.get("/")  # it connects, which may take its time
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get("/", timeout=0.2)
+
+    with_client(answers_and_then(behaviour), use)
 
 
 def test_another_service_is_refused():

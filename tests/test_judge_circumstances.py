@@ -6,11 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from loadkit import grammar
 from loadkit.criterion import Comparison, Scope, ScopeKind
 from loadkit.judging import judge as judging
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.observation import Observation, Reading, Series
-from loadkit.recording.sample import OK
+from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, MET_ERROR, USERS, WITH_ERRORS
 from loadkit.verdict import Status
@@ -353,6 +354,84 @@ def test_a_gauge_keeps_no_promise_under_a_load_that_was_not_put_on(busy, sent, s
     worker_seconds = worker_seconds_of(300, scheduled=100, sent=sent)
     run = run_of(samples_with(), plan_of(300), worker_seconds=worker_seconds, observations=[cpu])
     assert judge(gauge(0.7), run).status is status
+
+
+def frozen_open_load(pause):
+    """200 arrivals a second of 10 ms; in a freeze of 8 s, 22 are sent, and the others wait for a user.
+
+    `pause`: the longest of the generator's collections of garbage, in seconds.
+    """
+    starts, samples = np.arange(0, 120, 0.005), []
+    for number, start in enumerate(starts.tolist()):
+        freed = 68.0 if 60 <= start < 68 else start
+        sent = start if number < 60 * 200 + 22 else freed
+        samples.append(Sample("GET /", OK, start, sent, freed + 0.01, 100))
+    worker_seconds = worker_seconds_of(120, scheduled=200)
+    worker_seconds[20] = changed(worker_seconds[20], longest_pause=pause)
+    return run_of(samples, plan_of(120, level=200), worker_seconds=worker_seconds)
+
+
+@pytest.mark.parametrize("pause", [0.001, 0.021])
+def test_a_wait_for_a_user_is_the_services_also_where_the_generator_was_warned_of(pause):
+    verdict = judge(response_time(comparison=NEVER), frozen_open_load(pause))
+    assert verdict.status is FAIL
+    assert any("garbage collection" in warning for warning in verdict.warnings) is (pause > 0.02)
+
+
+def with_gauge(values, lagged, probes=()):
+    """A healthy service under a generator whose loop was blocked in some seconds; CPU by second."""
+    cpu = Observation(
+        "CPU utilization",
+        Reading.GAUGE,
+        "ratio",
+        (Series("", 1_700_000_000.0 + np.arange(301.0), np.append(values, values[-1])),),
+        1.0,
+        judged=Judged.MEAN,
+    )
+    return unhealthy(run_of(samples_with(), plan_of(300), observations=[cpu], probes=probes), lagged)
+
+
+IDLE, LATE = np.full(300, 0.4), np.where(np.arange(300) < 288, 0.4, 0.9)
+"""Processor time below the limit; and above it in the last twelve seconds, which a mean bears."""
+
+
+@pytest.mark.parametrize(
+    ("values", "lagged", "status"),
+    [
+        (IDLE, range(300), INVALID),
+        (IDLE, [second for second in range(300) if second not in {100, 200}], INVALID),
+        (IDLE, range(0, 300, 2), INVALID),  # at most a second of full load at a time
+        (IDLE, range(9, 300), INVALID),  # nine seconds show too little
+        (IDLE, range(150), PASS),
+        (IDLE, (100, 108, 116), PASS),  # too few to change the load
+        (LATE, (), PASS),
+        (LATE, range(288), INVALID),  # under the full load it was above the limit
+        (LATE, range(288, 300), PASS),
+    ],
+)
+def test_a_gauge_passes_only_if_it_does_under_the_load_that_was_put_on(values, lagged, status):
+    verdict = judge(gauge(0.7, comparison=Comparison.IS_BELOW), with_gauge(values, lagged))
+    assert verdict.status is status, verdict.reason
+    if lagged:
+        assert "overloaded" in (verdict.reason if status is INVALID else " ".join(verdict.warnings))
+
+
+def test_uptime_passes_only_if_it_does_under_the_load_that_was_put_on():
+    probes = tuple((second + 0.5, True) for second in range(300))
+    criterion = grammar.criterion("uptime is above 90%")
+    assert judge(criterion, with_gauge(IDLE, range(150), probes)).status is PASS
+    assert judge(criterion, with_gauge(IDLE, range(2, 300), probes)).status is INVALID
+
+
+def test_scattered_lags_of_the_generator_do_not_take_a_gauges_pass_back():
+    """Two of a hundred looks at the loop in every eighth second: the load is as stated."""
+    run = with_gauge(IDLE, ())
+    moments = np.arange(0, 300, 0.01)
+    lag = np.where((moments.astype(int) % 8 == 0) & (moments % 1 < 0.02), 0.2, 0.0005)
+    run.table.count(Kind.LAG, worker_series(0), moments, lag)
+    verdict = judge(gauge(0.7), run)
+    assert verdict.status is PASS
+    assert any("it was at fault in 38 of 300 seconds" in warning for warning in verdict.warnings)
 
 
 # --- users held

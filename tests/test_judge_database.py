@@ -114,6 +114,13 @@ def test_the_lower_one_of_plans_and_scans_counts() -> None:
             "PostgreSQL was restarted",
         ),
         (
+            seen(
+                tables=(table(None, None),),
+                problems={"tables": "canceling statement due to lock timeout"},
+            ),
+            "but the scans are not known: canceling statement due to lock timeout",
+        ),
+        (
             seen(plans=(plan("a", GOOD), QueryPlan("b", problem="no column x"))),
             '"b" has no plan: no column x',
         ),
@@ -175,7 +182,7 @@ def test_records_per_second_are_those_acknowledged_and_readable() -> None:
     verdict = judge(RATE, run_with(seen()))
     assert (verdict.status, verdict.measured) == (Status.PASS, 1100)
     assert judge(RATE, run_with(seen(), records=900)).status is Status.FAIL
-    lost = judge(RATE, run_with(seen(writes=dataclasses.replace(STORED, lost=3))))
+    lost = judge(RATE, run_with(seen(writes=dataclasses.replace(STORED, lost=WrongRecords(3)))))
     assert lost.status is Status.FAIL
     assert "3 acknowledged records are not readable" in lost.reason
     for facts in (None, seen(writes=None, problems={"writes": "permission denied"})):

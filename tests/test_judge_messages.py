@@ -31,7 +31,7 @@ from loadkit.recording.messages import (
     UNREADABLE,
     UNTOLD,
 )
-from loadkit.recording.slices import SliceTable
+from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_SEARCHED
 from loadkit.recording.timing import (
     CONNECT,
@@ -279,6 +279,81 @@ def test_an_event_that_is_lost_reaches_no_dashboard():
     assert verdict("80% of the events reach every dashboard within 100 ms", lost).status is PASS
 
 
+REACHES = "an event reaches every dashboard within 100 ms"
+
+
+def deliveries(*parts):
+    """Events that reach somebody after 10 ms; of each part: from, to (s), and how many."""
+    starts = np.concatenate([np.linspace(begin, end - 0.01, number) for begin, end, number in parts])
+    return DELIVERY, samples_of(starts, np.full(len(starts), 0.01), "WS /")
+
+
+def requests(*parts):
+    starts = np.concatenate([np.linspace(begin, end - 0.02, number) for begin, end, number in parts])
+    return REQUEST, samples_of(starts, np.full(len(starts), 0.01), "POST /events")
+
+
+def test_an_event_that_is_missing_at_the_end_of_a_stream_reaches_no_dashboard():
+    whole = deliveries((0, 60, 3000))
+    assert verdict(REACHES, run_with({TAIL_LOST: 60}, samples=[whole])).status is PASS
+    assert verdict(REACHES, run_with({TAIL_LOST: 600}, samples=[whole])).status is FAIL
+    assert verdict(REACHES, run_with({MISSING: 600, FILLED: 600}, samples=[whole])).status is PASS
+
+
+STEADY = requests((0, 60, 600))
+
+
+@pytest.mark.parametrize(
+    ("samples", "status", "said"),
+    [
+        ([deliveries((0, 60, 3000)), STEADY], PASS, ""),
+        ([deliveries((0, 30, 1500)), STEADY], UNKNOWN, "no write reached anybody for 30 s"),
+        ([deliveries((0, 30, 1500))], UNKNOWN, "no write reached anybody for 30 s"),
+        ([deliveries((0, 15, 750)), STEADY], UNKNOWN, "no write reached anybody for 45 s"),
+        ([deliveries((0, 20, 1000), (35, 60, 1250)), STEADY], UNKNOWN, "no write reached anybody for 15 s"),
+        ([deliveries((0, 40, 2000), (40, 60, 200)), STEADY], UNKNOWN, "in 2 ten-second windows hardly any"),
+        # The requests stopped too, so nothing was written.
+        ([deliveries((0, 30, 1500)), requests((0, 30, 300))], PASS, ""),
+        ([deliveries((0, 20, 1000), (40, 60, 1000)), requests((0, 20, 200), (40, 60, 200))], PASS, ""),
+        # One write to a hundred dashboards every fifteen seconds.
+        ([deliveries(*((at, at + 1, 100) for at in (7, 22, 37, 52))), STEADY], PASS, ""),
+    ],
+)
+def test_events_that_reach_nobody_for_a_time_may_be_lost(samples, status, said):
+    found = verdict(REACHES, run_with(samples=samples))
+    assert found.status is status, found.reason
+    assert said in found.reason
+
+
+def test_events_pass_without_the_seconds_in_which_the_generator_lagged():
+    run = run_with({MISSING: 60, TAIL_LOST: 60}, samples=[deliveries((0, 60, 3000)), STEADY])
+    moments = np.arange(60.0)
+    run.table.count(Kind.LAG, worker_series(0), moments, np.where(moments % 20 == 5, 0.2, 0.0005))
+    found = verdict(REACHES, run)
+    assert found.status is PASS
+    assert any("the verdict is the same without it" in warning for warning in found.warnings)
+
+
+def test_events_do_not_pass_where_most_messages_did_not_arrive():
+    plan = plan_of(60, model=Model.CLOSED)
+    publishing = dataclasses.replace(plan.populations[0], delivers=1000.0)
+    published = dataclasses.replace(plan, populations=(publishing,))
+    found = verdict(REACHES, run_with(plan=published, samples=[deliveries((0, 60, 3000))]))
+    assert found.status is UNKNOWN
+    assert "but only 100 of 1000 messages per second were delivered" in found.reason
+
+
+@pytest.mark.parametrize("sentence", [LOST, REACH])
+def test_messages_of_a_load_that_was_not_put_on_for_most_of_the_time_show_no_loss(sentence):
+    for lagged, status in ((20, PASS), (40, Status.INVALID)):
+        run = run_with()
+        moments = np.arange(60.0)
+        run.table.count(Kind.LAG, worker_series(0), moments, np.where(moments < lagged, 0.2, 0.0005))
+        found = verdict(sentence, run)
+        assert found.status is status
+        assert status is not PASS or any("overloaded" in warning for warning in found.warnings)
+
+
 def test_throughput_of_messages_counts_messages_alone():
     assert verdict("throughput stays above 90 messages per second", run_with()).status is PASS
     assert verdict("throughput stays above 110 messages per second", run_with()).status is FAIL
@@ -419,6 +494,28 @@ def test_without_a_drop_it_is_not_known_how_soon_clients_are_back():
     sentence = "95% of the clients are back within 10 seconds"
     assert verdict(sentence, run_with()).status is UNKNOWN
     assert "did not reconnect" in verdict(sentence, run_with({f"{DISCONNECTED}closed 1006": 7})).reason
+
+
+def cut_off(number, label):
+    """Connections that the service ended after fifteen seconds."""
+    return LIFETIME, samples_of(np.full(number, 5.0), np.full(number, 15.0), label, "closed 1006")
+
+
+@pytest.mark.parametrize(
+    ("lost", "status"),
+    [
+        (cut_off(100, "WS /collab"), UNKNOWN),
+        (cut_off(6, "WS /collab"), UNKNOWN),
+        (cut_off(5, "WS /collab"), PASS),  # 100 of 105 are 95 %
+        (cut_off(130, "WS /"), PASS),  # some were cut off again while they came back
+    ],
+)
+def test_clients_that_nobody_brings_back_are_not_left_out(lost, status):
+    back = returns(*[(3.0, "ok")] * 100)
+    found = verdict("95% of the clients are back within 10 seconds", run_with(samples=[back, lost]))
+    assert found.status is status, found.reason
+    if status is UNKNOWN:
+        assert "other connections dropped, and their users did not reconnect automatically" in found.reason
 
 
 # --- shared states

@@ -7,10 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
-import httpx
 import pytest
 
-from tests.local_environment import admin, client, environment, eventually, facts, fault, query, stranger
+from tests.local_environment import (
+    admin,
+    client,
+    environment,
+    eventually,
+    facts,
+    fault,
+    get,
+    query,
+    stranger,
+)
 
 pytestmark = pytest.mark.environment
 __all__ = ["admin", "client", "environment", "facts", "fault", "stranger"]
@@ -480,7 +489,7 @@ def instances(environment):
 
 
 def metric(_environment, url, name):
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    lines = get(f"{url}/metrics").text.splitlines()
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
@@ -489,7 +498,7 @@ def test_metrics_count_each_request_by_group_method_route_and_status(client, adm
     urls = instances(environment)
 
     def count():
-        lines = [line for url in urls for line in httpx.get(f"{url}/metrics").text.splitlines()]
+        lines = [line for url in urls for line in get(f"{url}/metrics").text.splitlines()]
         return sum(int(line.split()[1]) for line in lines if line.startswith(f"http_requests_total{labels} "))
 
     before = count()
@@ -500,7 +509,7 @@ def test_metrics_count_each_request_by_group_method_route_and_status(client, adm
 
 def test_prometheus_sees_each_instance_by_name(facts):
     def seen():
-        answer = httpx.get(f"{facts['prometheus']}/api/v1/query", params={"query": "up"}).json()
+        answer = get(f"{facts['prometheus']}/api/v1/query", params={"query": "up"}).json()
         return {row["metric"]["instance"]: row["value"][1] for row in answer["data"]["result"]}
 
-    assert eventually(lambda: seen() == {"metrics-1": "1", "metrics-2": "1", "haproxy": "1"}, 20.0)
+    assert eventually(lambda: seen() == {"metrics-1": "1", "metrics-2": "1", "haproxy": "1"})

@@ -261,6 +261,55 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     return made
 
 
+def test_a_name_that_the_kernel_cuts_within_a_letter_hides_no_process_of_a_container(tmp_path) -> None:
+    for pid, own in ((7, "7 1"), (8, "8"), (9, "9 2")):
+        (tmp_path / str(pid)).mkdir()
+        name = "Datenbankprüfüng".encode()[:15]  # the kernel's limit
+        (tmp_path / str(pid) / "status").write_bytes(b"Name:\t%b\nNSpid:\t%b\n" % (name, own.encode()))
+    (tmp_path / "10").mkdir()  # it has ended
+    assert sorted(proc._contained(tmp_path)) == [7, 9]
+
+
+def test_an_error_of_one_snapshot_costs_that_snapshot_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "_INTERVAL", 0.01)
+    read, looks = proc.read_machine, []
+
+    def fails_at_times() -> Snapshot:
+        looks.append(1)
+        if len(looks) in (2, 4):  # the first look is whether there is a /proc
+            raise (OSError if len(looks) == 2 else ValueError)("gone")
+        return read()
+
+    monkeypatch.setattr(proc, "read_machine", fails_at_times)
+    with MachineWatcher(Target("here", "http://192.0.2.1")) as watcher:
+        assert eventually(lambda: len(watcher._ledger._times) >= 2)
+    assert len(watcher.observations()[machine.PROCESSORS].series[0].times) >= 2
+
+
+def test_a_look_up_that_fails_leaves_the_figures_and_says_that_no_part_is_known(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_base: str) -> set[int]:
+        raise ValueError("a byte that is no letter")
+
+    monkeypatch.setattr(proc, "parts_behind", fails)
+    fake.watch(2)
+    found = fake._watcher.observations()[machine.PROCESSORS]
+    assert len(found.series[0].times) == 2
+    assert found.warnings == (proc._UNKNOWN,)
+
+
+def test_a_machine_without_a_proc_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Snapshot:
+        raise FileNotFoundError("/proc/stat")
+
+    monkeypatch.setattr(proc, "read_machine", fails)
+    with MachineWatcher(Target("here", "http://192.0.2.1")) as watcher:
+        watcher._thread.join(60)
+        assert not watcher._thread.is_alive()
+    assert watcher.observations() == {}
+
+
 def test_the_parts_of_a_service_are_looked_up_ever_less_often_while_they_are_the_same(fake) -> None:
     assert fake.watch(400) == [0, 10, 30, 70, 150, 230, 310, 390]
 

@@ -13,8 +13,10 @@ from loadkit.engine.channel import Disconnected
 from loadkit.engine.monitor import RunMonitor
 from loadkit.errors import ConfigurationError
 from loadkit.recording.ending import COMPLETE, INTERRUPTED, Ending, EndingKind
+from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.recording.sample import OK, Sample
+from loadkit.users.lifecycle import ARRIVAL_LABEL
 from loadkit.workload.plan import Action
 from tests.builders import plan_of
 
@@ -141,6 +143,34 @@ def test_workers_that_do_not_end_are_killed() -> None:
 def test_most_operations_failing_ends_a_load_unless_the_plan_disturbs_the_service(actions, kind) -> None:
     channel = FakeChannel(*[report(failed=2) for _ in range(10)], Disconnected(0, True))
     monitor = monitor_of(channel, plan_of(SECONDS, actions=actions))
+    monitor.follow([ended()], time.time() - 10)
+    assert monitor.ended.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("seconds_after_the_end", "kind"), [(-1, EndingKind.EMERGENCY_STOP), (1, EndingKind.COMPLETE)]
+)
+def test_operations_that_still_fail_in_the_drain_are_no_emergency(seconds_after_the_end, kind) -> None:
+    channel = FakeChannel(*[report(failed=2) for _ in range(10)], Disconnected(0, True))
+    monitor = monitor_of(channel)
+    monitor.follow([ended()], time.time() - SECONDS - seconds_after_the_end)
+    assert monitor.ended.kind is kind
+    assert monitor.ended_at == pytest.approx(SECONDS, abs=1)
+    assert channel.told == ([] if kind is EndingKind.COMPLETE else ["stop"])
+
+
+@pytest.mark.parametrize(
+    ("connections", "kind"), [(995, EndingKind.COMPLETE), (0, EndingKind.EMERGENCY_STOP)]
+)
+def test_users_who_cannot_log_in_end_no_load_whose_connections_are_open(connections, kind) -> None:
+    recorder = Recorder(0, 0.0)
+    reports = []
+    for _ in range(10):
+        population = recorder.population("users")
+        population.gauges[CONNECTIONS] = float(connections)
+        population.requests.samples += [Sample(ARRIVAL_LABEL, "status 401", 0.0, 0.0, 0.01, 0)] * 5
+        reports.append(recorder.report())
+    monitor = monitor_of(FakeChannel(*reports, Disconnected(0, True)))
     monitor.follow([ended()], time.time() - 10)
     assert monitor.ended.kind is kind
 

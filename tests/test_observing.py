@@ -1,5 +1,7 @@
 """What watched the service is asked after the load; the run stands whatever it answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,29 @@ def test_a_run_is_observed_from_its_start_to_its_end() -> None:
     observe(run, observer)
     assert observer.spans == [(START, START + 60)]
     assert run.observations == observer.observations
+    assert run.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"series": (), "problem": "Prometheus has no samples for process_start"},
+            "Prometheus has no samples for process_start",
+        ),
+        ({"warnings": ("store-2 is unavailable",)}, "store-2 is unavailable"),
+    ],
+)
+def test_restarts_that_could_not_be_seen_are_one_warning_of_the_run(changes, why) -> None:
+    run = a_run()
+    seen = replace(scraped("restarts", -2, 60), **changes)
+    observe(run, FakeObserver({"restarts": seen, "CPU utilization": replace(seen, name="CPU utilization")}))
+    assert run.warnings == (f"restarts of instances may have been missed: {why}",)
+
+
+def test_restarts_that_were_watched_are_no_warning() -> None:
+    run = a_run()
+    observe(run, FakeObserver({"restarts": scraped("restarts", -2, 60)}))
     assert run.warnings == ()
 
 

@@ -375,6 +375,14 @@ def test_an_action_that_the_environment_does_not_know_is_refused_with_what_it_kn
         lively(draft)
 
 
+def test_a_plan_knows_how_many_instances_its_actions_restart() -> None:
+    draft = users()
+    draft.happens(KILL)
+    assert lively(draft).actions[0].restarts == 0
+    killing = planned(draft, **{**LIVELY, "actions": {KILL: ActionCommand(("kill",), restarts=1)}})
+    assert killing.actions[0].restarts == 1
+
+
 def test_an_action_after_the_hold_is_refused() -> None:
     draft = users()
     draft.happens(KILL, 60)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from loadkit import grammar
+from loadkit.environment.settings import Messages
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.planning.draft import Draft
 from loadkit.planning.lint import require_population, require_reachable
-from loadkit.planning.plan import beside
+from loadkit.planning.plan import beside, plan, without
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.test_planning import JOURNEYS, KILL, LIVELY, lively, planned, shop
@@ -226,6 +227,34 @@ def test_a_load_that_holds_while_that_of_the_first_rises_goes_with_it() -> None:
     assert planned(draft).seconds == 70
 
 
+@pytest.mark.parametrize(
+    ("model", "column"),
+    [(Model.REQUESTS, "requests per second"), (Model.JOURNEYS, "journeys per second")],
+)
+def test_arrivals_do_not_fall_back_to_a_number_of_users(model: Model, column: str) -> None:
+    draft, earlier = Draft(), Draft()
+    draft.load(model, 1200)
+    with pytest.raises(PhraseError, match=rf"are arrivals; expected a table \| for \| {column} \|"):
+        draft.fall_back(100, 20)
+    earlier.fall_back(100, 20)
+    with pytest.raises(PhraseError, match="falls back to a number of users, as stated before"):
+        earlier.load(model, 1200)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda draft: draft.follow(["for", "users"], [["1 min", "500"]]),
+        lambda draft: draft.follow_curve("peak hour"),
+    ],
+)
+def test_a_table_or_curve_after_the_fall_of_the_load_is_refused(state) -> None:
+    draft = Draft()
+    draft.fall_back(100, 20)
+    with pytest.raises(PhraseError, match="the fall of the load was stated before"):
+        state(draft)
+
+
 def test_when_the_first_load_falls_back_the_others_stay_what_they_are() -> None:
     draft = Draft()
     draft.load(Model.CLOSED, 1000)
@@ -277,6 +306,49 @@ def test_another_load_level_is_one_of_the_first_population() -> None:
     draft.happens(KILL)
     other = beside("baseline", draft, shop(**LIVELY), JOURNEYS)
     assert (other.in_words, other.actions) == ('100 users + 50 "buy" users', ())
+
+
+def test_at_another_load_level_each_connection_receives_as_much() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 1000, mix="front page", called="connections", connects=True)
+    draft.deliver(11000)
+    environment = shop(messages=Messages(journey="buy", reach=0.5))
+    stated, other = plan(draft, environment, JOURNEYS), beside("baseline", draft, environment, JOURNEYS)
+    assert stages_of(stated)[1] == stages_of(other)[1] == (Stage(10, 22), Stage(60, 22))
+    assert (other.workload.peak, other.populations[1].delivers) == (100, pytest.approx(1100))
+
+
+def test_at_another_load_level_a_noisy_tenant_keeps_its_users() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 1000)
+    draft.send_more("globex", 10)
+    other = beside("baseline", draft, shop(tenants={"globex": 0.11}), JOURNEYS)
+    assert stages_of(other) == [(Stage(10, 100), Stage(60, 100)), (Stage(10, 990), Stage(60, 990))]
+
+
+@pytest.mark.parametrize(("mix", "name"), [("API", "API users"), ("", "users")])
+def test_without_a_tenant_the_others_keep_the_names_that_criteria_know_them_by(mix: str, name: str) -> None:
+    environment, draft = shop(tenants={"globex": 0.11}), Draft()
+    draft.load(Model.CLOSED, 200, mix=mix)
+    draft.send_more("globex", 10)
+    stated, reference = (
+        plan(draft, environment, JOURNEYS),
+        without("globex", draft, environment, JOURNEYS),
+    )
+    criterion = grammar.criterion(
+        f'the p95 response time of the {name} is at most 1.5 times that without tenant "globex"'
+    )
+    for each in (stated, reference):
+        require_population(criterion, each)
+    assert reference.populations == stated.populations[:1]
+
+
+def test_without_a_tenant_a_load_is_the_run_that_others_have_too() -> None:
+    environment, draft, alone = shop(tenants={"globex": 0.11}), Draft(), Draft()
+    for each in (draft, alone):
+        each.load(Model.CLOSED, 200)
+    draft.send_more("globex", 10)
+    assert without("globex", draft, environment, JOURNEYS).key == plan(alone, environment, JOURNEYS).key
 
 
 def reachable(draft: Draft, sentence: str) -> None:

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 import pytest
 from websockets.asyncio.server import serve
 
+from loadkit.drivers.http import connection as http
+from loadkit.engine import uptime
 from loadkit.engine.uptime import INTERVAL, Probes, probes_of, require_answer, require_up
 from loadkit.errors import UnreachableError
 from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET
 from loadkit.target import Address, Target
 from tests.bad_servers import (
     always_says,
+    asked,
     hangs_up,
     hangs_up_on_the_second,
     in_a_thread,
@@ -26,6 +29,19 @@ BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
 
 
 UP, DOWN = True, False
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A machine that stalls makes no service look down."""
+    monkeypatch.setattr(uptime, "_TIMEOUT", 60.0)
+    monkeypatch.setattr(uptime, "_FIRST_TIMEOUT", 60.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch, patient):
+    """For services that never answer."""
+    monkeypatch.setattr(uptime, "_TIMEOUT", 0.1)
 
 
 @contextmanager
@@ -41,12 +57,12 @@ def serving(handler):
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield ports[0]
     finally:
         over.set()
-        thread.join(10)
+        thread.join(60)
 
 
 class FakeProbe:
@@ -81,7 +97,7 @@ class SilentProbe(FakeProbe):
 def probed(makers, protocol=HTTP, count=2):
     """The first probes of a protocol; the others are awaited too."""
     with Probes(makers, time.time()) as probes:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(probes.answered(protocol)) < count and time.monotonic() < deadline:
             time.sleep(0.02)
     return probes.answered(protocol)
@@ -117,6 +133,7 @@ def test_a_probe_is_sent_when_it_is_due_though_the_one_before_has_no_answer():
     assert probe.is_closed
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_probe_without_an_answer_is_down_after_its_time():
     assert {is_up for _, is_up in probed({HTTP: SilentProbe}, count=1)} == {DOWN}
 
@@ -217,7 +234,8 @@ def test_a_connection_that_the_service_has_closed_is_opened_again():
         assert server.connections == 3
 
 
-def test_a_connection_that_closes_under_a_probe_is_opened_again():
+def test_a_connection_that_closes_under_a_probe_is_opened_again(monkeypatch):
+    monkeypatch.setattr(http, "_CROSSING", 60.0)  # however late this machine sees it
     with in_a_thread(hangs_up_on_the_second(OK)) as server:
         assert probing(server.base, three_in_turn) == [UP, UP, UP]
         assert server.connections == 2
@@ -238,10 +256,29 @@ def test_a_service_to_which_no_connection_can_be_opened_again_is_down():
     assert probing(server.base, ask) == [UP, DOWN]
 
 
+def answers_once_all_have_asked(count):
+    """Answers the first request of each connection when so many have come."""
+
+    async def behaviour(server, reader, writer):
+        await asked(server, reader)
+        while len(server.requests) < count:
+            await asyncio.sleep(0.005)
+        writer.write(OK)
+        await writer.drain()
+
+    return behaviour
+
+
 def test_probes_that_wait_keep_no_other_from_being_sent():
+    with in_a_thread(answers_once_all_have_asked(3)) as server:
+        assert probing(server.base, three_at_once) == [UP, UP, UP]
+        assert (server.connections, len(server.requests)) == (3, 3)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_service_that_never_answers_is_down():
     with in_a_thread(never_answers) as server:
         assert probing(server.base, three_at_once) == [DOWN, DOWN, DOWN]
-        assert (server.connections, len(server.requests)) == (3, 3)
 
 
 def test_after_probes_at_once_one_connection_is_kept():

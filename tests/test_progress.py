@@ -9,6 +9,7 @@ from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import CONNECT, MESSAGE, QUERY
+from loadkit.users.lifecycle import ARRIVAL_LABEL
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
@@ -114,6 +115,40 @@ def test_refused_connections_stop_a_load_unless_messages_still_arrive():
     assert live_stats_of(refused).failing == (100, 90)
     streaming = [connecting(recorder, ok=1, failed=9, messages=100) for _ in range(10)]
     assert live_stats_of(streaming).failing is None
+
+
+def locked_out(recorder: Recorder, *, arrivals: int = 0, failed: int = 0, connections: float = 0.0):
+    """A second in which users cannot log in, and the others hold their connections."""
+    population = recorder.population("connections")
+    population.gauges[CONNECTIONS] = connections
+    population.requests.samples += [Sample(ARRIVAL_LABEL, "status 401", 0.0, 0.0, 0.01, 0)] * arrivals
+    return report(recorder, failed=failed)
+
+
+@pytest.mark.parametrize(("each_second", "found"), [(1, None), (2, (20, 20))])
+def test_a_few_failures_are_no_emergency_although_there_is_nothing_else(each_second, found):
+    recorder = Recorder(0, 0.0)
+    assert live_stats_of([report(recorder, failed=each_second) for _ in range(10)]).failing == found
+    assert live_stats_of([locked_out(recorder, arrivals=each_second) for _ in range(10)]).failing == found
+
+
+def test_users_who_cannot_log_in_are_no_emergency_while_connections_are_open():
+    recorder = Recorder(0, 0.0)
+    lonely = [locked_out(recorder, arrivals=5, connections=995.0) for _ in range(10)]
+    assert live_stats_of(lonely).failing is None
+    assert live_stats_of([locked_out(recorder, arrivals=5) for _ in range(10)]).failing == (50, 50)
+    busy = [locked_out(recorder, arrivals=5, failed=3, connections=995.0) for _ in range(10)]
+    assert live_stats_of(busy).failing == (30, 30)
+
+
+def test_connections_of_another_worker_are_open_too():
+    ones = [Recorder(worker, 0.0) for worker in range(2)]
+    reports = [
+        each
+        for _ in range(10)
+        for each in (locked_out(ones[0], arrivals=5), locked_out(ones[1], connections=500.0))
+    ]
+    assert live_stats_of(reports, 2).failing is None
 
 
 def test_queries_are_operations_and_their_times_are_told_where_there_are_more_of_them_than_requests():

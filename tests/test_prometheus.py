@@ -242,3 +242,52 @@ def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
             "alerts"
         ]
     assert "failed to answer ALERTS" in refused.problem
+
+
+@contextmanager
+def strict_prometheus():
+    """Answers each range with its moments as values, and refuses more than 11,000 of them, as Prometheus does."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            query = {name: float(values[0]) for name, values in parse_qs(urlsplit(self.path).query).items()
+                     if name in ("start", "end", "step")}  # fmt: skip
+            moments = np.arange(query["start"], query["end"] + query["step"] / 2, query["step"]).tolist()
+            asked.append((query["start"], query["end"]))
+            rows = matrix(*(({"instance": name}, [(each, each) for each in moments]) for name in "ab"))
+            body = json.dumps(
+                {"status": "success", "data": {"resultType": "matrix", "result": rows}}
+            ).encode()
+            self.send_response(200 if len(moments) <= 11_000 else 400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(1.0, 10_000), (1.0, 25_000), (0.5, 15_001), (15.0, 20_000)])
+def test_a_free_query_over_a_long_run_is_asked_for_in_parts_and_each_moment_is_there_once(interval, steps):
+    start = 1_700_000_000.5
+    with strict_prometheus() as (url, asked):
+        observer = PrometheusObserver(Address(url), (), ["max(x)"], scrape_interval=interval)
+        found = observer.observe(start, start + steps * interval)["max(x)"]
+    assert found.problem == ""
+    assert len(asked) == -(-steps // 10_000)
+    first, last = asked[0][0], asked[-1][1]
+    assert [series.instance for series in found.series] == ["instance=a", "instance=b"]
+    for series in found.series:
+        assert np.array_equal(series.times, np.arange(first, last + interval / 2, interval))
+        assert np.array_equal(series.values, series.times)

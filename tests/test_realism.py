@@ -21,7 +21,7 @@ from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, SliceTable
 from loadkit.reports import distributions as report
 from loadkit.target import Account, Secret, Target
-from loadkit.users.popularity import place
+from loadkit.users.popularity import place, ranks_of
 from loadkit.workload.workload import Lognormal, Model, Stage, Think
 from steps.suite.criteria_json import document
 from steps.suite.outcome import Outcome
@@ -219,6 +219,16 @@ def test_choices_that_are_not_as_stated_are_told() -> None:
     table.count(Kind.DRAWN, Popularity("things", 8).series, np.zeros(800), np.tile(np.arange(1.0, 9.0), 100))
     (things,) = distributions(run_of(table))
     assert things.differs
+
+
+@pytest.mark.parametrize("name", ["pages", "pages: shop", "https://shop.example/pages", ":", "a:7:1"])
+def test_the_name_of_things_may_have_colons(name: str) -> None:
+    things = Popularity(name, 8, 0.7)
+    assert Popularity.read([things.series, think_times_of("users")]) == [things]
+    table = SliceTable()
+    table.count(Kind.DRAWN, ranks_of(name, 8, 0.7), np.zeros(8), np.arange(1.0, 9.0))
+    (found,) = distributions(run_of(table))
+    assert found.what == f"popularity of the {name}"
 
 
 def test_users_who_choose_among_different_numbers_of_things_are_put_together() -> None:

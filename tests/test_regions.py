@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,10 +18,13 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from loadkit.engine.relays import relayed
+from loadkit.drivers import network
+from loadkit.engine import relays
+from loadkit.engine.relays import Relays, relayed
 from loadkit.engine.run import run
 from loadkit.environment.environment import load
 from loadkit.errors import ConfigurationError, PhraseError
+from loadkit.network.process import RelayFigures
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
 from loadkit.recording.ending import Ending, EndingKind
@@ -32,6 +37,7 @@ from loadkit.workload.workload import MixEntry, Model, Think
 from tests import builders
 from tests.bad_servers import always_says, in_a_thread
 from tests.builders import judge, response_time, run_of, samples_of, worker_seconds_of
+from tests.suites import command_of
 from tests.virtual_time import plan_of
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +96,7 @@ def short(seconds: float = 3):
 
 
 def relays_here() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children() if "spawn_main" in " ".join(command_of(each))]
 
 
 def test_users_of_a_region_have_its_network_and_others_connect_directly() -> None:
@@ -188,6 +194,106 @@ def test_a_fail_is_invalid_where_the_relay_itself_was_late(
     assert judge(response_time(), done).status is status
 
 
+@pytest.mark.parametrize(
+    ("refused", "seconds", "status"),
+    [(6, 2.0, Status.FAIL), (7, 2.0, Status.INVALID), (7, 0.02, Status.PASS)],
+)
+def test_a_fail_is_invalid_where_the_relay_had_no_sockets_for_a_thousandth_of_the_operations(
+    refused: int, seconds: float, status: Status
+) -> None:
+    starts = np.arange(0, 60, 0.02)
+    samples = samples_of(starts, np.full(len(starts), seconds))
+    relay = {"cpu_seconds": 5.0, "late_p99": 0.001, "connections": 100, "out_of_descriptors": refused}
+    done = run_of(samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts={"relay": relay})
+    verdict = judge(response_time(), done)
+    assert verdict.status is status
+    assert ("no socket or file descriptor for 7 connections" in verdict.reason) == (status is Status.INVALID)
+
+
+def test_a_relay_without_sockets_is_a_warning_of_the_run() -> None:
+    figures = RelayFigures(1.0, 0.001, 1000, out_of_descriptors=20)
+    (warning,) = Relays(Target("t", "http://127.0.0.1:1"), {"Asia": ASIA}, figures=figures).warnings
+    assert warning.startswith(
+        "the network relay of the regions had no socket or file descriptor for 20 of 1,000 connections"
+    )
+    assert Relays(Target("t", ""), {}, figures=RelayFigures(1.0, 0.001, 1000)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "is_enough"), [(105, False), (106, True), (resource.RLIM_INFINITY, True)]
+)
+def test_a_relay_that_may_not_open_two_sockets_for_each_of_its_users_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, is_enough: bool
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
+    monkeypatch.setattr(relays, "SPARE_FILES", 100)
+    load = short()  # three of its six users are in Asia
+    if is_enough:
+        relays._require_files(load, {"Asia": ASIA})
+        return
+    target = Target("t", "http://127.0.0.1:1", regions={"Asia": ASIA})
+    with (
+        pytest.raises(
+            ConfigurationError, match=r"needs 106 open files, .* 3 users; the system allows it 105"
+        ),
+        relayed(load, target),
+    ):
+        pass
+
+
+def test_users_that_need_no_relay_need_none_of_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, 1))
+    with relayed(short(), Target("t", "http://127.0.0.1:1", regions={"Europe": ASIA})) as started:
+        assert started.warnings == ()
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Let every name have these addresses; those that end in .9 refuse connections."""
+
+    async def look_up(_host: str, _port: int) -> tuple[str, ...]:
+        return addresses
+
+    async def refusal(address: str, _port: int) -> str:
+        return "refused" if address.endswith(".9") else ""
+
+    monkeypatch.setattr(network, "_addresses", look_up)
+    monkeypatch.setattr(network, "_refusal", refusal)
+
+
+SEVERAL = "shop.example has 2 addresses ({}), and all load goes to the first that accepts a connection"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "warning"),
+    [
+        (["10.0.0.1"], None),
+        (["10.0.0.9"], None),
+        (["::1", "127.0.0.1"], None),
+        (["10.0.0.1", "10.0.0.2"], SEVERAL.format("10.0.0.1, 10.0.0.2")),
+        (
+            ["10.0.0.9", "10.0.0.2"],
+            f"{SEVERAL.format('10.0.0.9, 10.0.0.2')}; no connection is accepted by 10.0.0.9 (refused)",
+        ),
+    ],
+)
+def test_a_name_with_several_addresses_is_a_warning_that_names_those_that_accept_nothing(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], warning: str | None
+) -> None:
+    named(monkeypatch, *addresses)
+    target = Target("t", "http://shop.example:8080", websocket=Address("ws://shop.example:8081"))
+    with relayed(short(), target) as started:
+        assert started.warnings == ((warning,) if warning else ())
+
+
+def test_a_name_without_an_address_is_left_to_the_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(_host: str, _port: int) -> tuple[str, ...]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(network, "_addresses", look_up)
+    with relayed(short(), Target("t", "http://shop.invalid")) as started:
+        assert started.warnings == ()
+
+
 def test_websocket_users_have_the_network_of_their_region_too() -> None:
     def publish(connection: ServerConnection) -> None:
         number = 0
@@ -245,7 +351,7 @@ def test_killed_with_its_relay_left_nothing_stays(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "going\n"
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len([each for each in children if "spawn_main" in " ".join(each.cmdline())]) == 2
+        assert len([each for each in children if "spawn_main" in " ".join(command_of(each))]) == 2
         process.kill()
         process.communicate()
         _, alive = psutil.wait_procs(children, timeout=30)

@@ -1,6 +1,7 @@
 """What a relay passes on: bytes in order, ends, resets, backpressure. No test looks at times."""
 
 import asyncio
+import errno
 import os
 import random
 import socket
@@ -169,6 +170,31 @@ def test_a_refusal_by_the_service_reaches_the_user_as_a_reset() -> None:
             await reader.read(1)
         relay.close()
         due_times.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("number", "counted"), [(errno.EMFILE, 1), (errno.EADDRNOTAVAIL, 1), (errno.ECONNREFUSED, 0)]
+)
+def test_a_connection_for_which_the_relay_has_no_socket_is_reset_and_counted(
+    number: int, counted: int
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        due_times = DueTimes(BEST_ALARM)
+        relay = Relay(NEAR, ("127.0.0.1", 1), due_times, random.Random(1))
+        user = socket.create_connection(("127.0.0.1", await relay.open()))  # the kernel accepts it
+        user.setblocking(False)
+        loop.create_connection = refuse  # type: ignore[method-assign, assignment]
+        with user, pytest.raises(ConnectionResetError):
+            await loop.sock_recv(user, 1)
+        relay.close()
+        due_times.close()
+        assert (relay.connections, relay.out_of_descriptors) == (1, counted)
 
     run(test())
 

@@ -16,8 +16,11 @@ from behave.step_registry import StepRegistry
 from loadkit import grammar
 from loadkit.reports.gate import gate
 from loadkit.verdict import Status, Verdict
+from steps.suite import criteria_json
+from steps.suite.outcome import Finished
 from steps.suite.reporter import Reporter
 from steps.suite.results import CriterionResult
+from steps.suite.runner import _remove_results
 
 PEAK = """
 @api
@@ -273,6 +276,43 @@ def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, c
     code, document = behave(tmp_path, verdicts={P95: "fail"})
     assert code == 1 == document["exit_code"]
     assert f"no Allure results: {type(error).__name__}: {error}" in capsys.readouterr().out
+
+
+def test_causes_that_cannot_be_found_cost_no_verdict(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise ValueError("two blocks")
+
+    monkeypatch.setattr("steps.suite.criteria_json.causes_of_result", fails)
+    verdict = Verdict(P95, Status.FAIL, "it was 2 s", run="r")
+    result = CriterionResult("Peak", "f.feature", "s", 1, 2, "Then", P95, (), (), verdict, "A", 0.0, 1.0)
+    entry = criteria_json._criterion(Finished(result), object())
+    assert entry.verdict.status is Status.FAIL
+    assert f'no causes of "{P95}": ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt("not waited for")])
+def test_results_of_which_some_are_missing_are_not_left_for_the_report(tmp_path, monkeypatch, capsys, error):
+    written = []
+
+    def fails(*_):
+        written.append(len(list((tmp_path / "allure-results").glob("*-result.json"))))
+        raise error
+
+    monkeypatch.setattr("steps.suite.allure_results._write_globals", fails)
+    code, document = behave(tmp_path, verdicts={P95: "fail"})
+    assert (code, len(document["criteria"]), written) == (1, 4, [4])
+    assert "no Allure results" in capsys.readouterr().out
+    assert not (tmp_path / "allure-results").exists()
+
+
+def test_a_session_begins_without_the_results_and_the_page_of_the_one_before(tmp_path):
+    names = ("criteria.json", "allure-results/1-result.json", "allure/index.html", "allure-history.jsonl")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    for _ in range(2):
+        _remove_results(tmp_path)
+        assert [name for name in names if (tmp_path / name).exists()] == ["allure-history.jsonl"]
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_results(tmp_path):

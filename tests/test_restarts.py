@@ -1,5 +1,7 @@
 """No instance restarts unasked."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from loadkit.judging.restarts import unasked_restarts
@@ -9,6 +11,7 @@ from loadkit.verdict import Status
 from tests.builders import plan_of, run_of
 
 START = 1_700_000_000.0
+KILL = Event(20.0, "an instance is killed", restarts=1)
 
 
 def scraped(*spans: tuple[int, int], restarted: float | None = None) -> Observation:
@@ -23,8 +26,8 @@ def scraped(*spans: tuple[int, int], restarted: float | None = None) -> Observat
     return Observation("restarts", Reading.GAUGE, "", tuple(series), 1.0)
 
 
-def run_with(observation: Observation | None, *events: Event):
-    return run_of([], plan_of(60), observations=[observation] if observation else [], events=events)
+def run_with(observation: Observation | None, *events: Event, seconds: int = 60):
+    return run_of([], plan_of(seconds), observations=[observation] if observation else [], events=events)
 
 
 def test_an_instance_that_restarts_unasked_fails_and_is_named():
@@ -44,10 +47,9 @@ def test_a_restart_before_the_load_is_none_of_its_business():
 
 
 def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
-    kill = Event(20.0, "an instance is killed")
-    assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), kill)) is None
-    assert unasked_restarts(run_with(scraped((-2, 60), restarted=10), kill)) is not None
-    failed = Event(20.0, "an instance is killed", failed="no")
+    assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), KILL)) is None
+    assert unasked_restarts(run_with(scraped((-2, 60), restarted=10), KILL)) is not None
+    failed = replace(KILL, failed="no")
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), failed)) is not None
 
 
@@ -60,6 +62,39 @@ def test_a_scrape_without_a_value_is_no_restart():
 def test_one_kill_excuses_no_second_restart():
     observation = scraped((-2, 60), restarted=30)
     observation.series[0].values[observation.series[0].times >= START + 45] = START + 45
-    verdict = unasked_restarts(run_with(observation, Event(20.0, "an instance is killed")))
+    verdict = unasked_restarts(run_with(observation, KILL))
     assert verdict is not None
     assert verdict.reason == "Restarted unasked: metrics-1 after 45 s."
+
+
+def test_an_action_that_restarts_no_instance_excuses_no_restart():
+    emptied = Event(20.0, "the cache is emptied")
+    verdict = unasked_restarts(run_with(scraped((-2, 60), restarted=30), emptied))
+    assert verdict is not None
+    assert verdict.reason == "Restarted unasked: metrics-1 after 30 s."
+
+
+def test_an_action_excuses_restarts_only_until_a_minute_after_its_end():
+    for restarted, is_asked in ((80, True), (110, True), (112, False)):
+        observation = scraped((-2, 200), restarted=restarted)
+        deployed = replace(KILL, seconds=30.0)
+        verdict = unasked_restarts(run_with(observation, deployed, seconds=200))
+        assert (verdict is None) == is_asked, restarted
+
+
+def test_an_action_excuses_as_many_restarts_as_it_makes():
+    observation = scraped((-2, 60), (-2, 60), (-2, 60))
+    for number, series in enumerate(observation.series):
+        series.values[series.times >= START + 25 + 5 * number] = START + 25 + 5 * number
+    assert unasked_restarts(run_with(observation, replace(KILL, restarts=3))) is None
+    verdict = unasked_restarts(run_with(observation, replace(KILL, restarts=2)))
+    assert verdict is not None
+    assert verdict.reason == "Restarted unasked: metrics-3 after 35 s."
+
+
+def test_a_restart_that_two_actions_could_have_made_leaves_the_later_one_to_another():
+    observation = scraped((-2, 200), (-2, 200))
+    for series, restarted in zip(observation.series, (75, 130), strict=True):
+        series.values[series.times >= START + restarted] = START + restarted
+    later = replace(KILL, at=72.0)
+    assert unasked_restarts(run_with(observation, later, KILL, seconds=200)) is None

@@ -6,7 +6,7 @@ import pytest
 
 from loadkit.errors import ConfigurationError
 from loadkit.target import Account, Secret, Target
-from loadkit.users.accounts import AccountPool, demand
+from loadkit.users.accounts import AccountPool, demand, seat_of
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 
@@ -72,3 +72,75 @@ def test_those_of_an_open_load_by_what_there_may_be():
     mix = (MixEntry("m:a", 0.9), MixEntry("m:b", 0.1))
     load = Workload(Model.REQUESTS, (Stage(0, 100),), mix, max_in_flight=50)
     assert demand(load, ["", "admin"]) == {"": 45, "admin": 5}
+
+
+# --- the users of one tenant
+
+
+NOISY, NOISY_ADMINS = seat_of("", "globex"), seat_of("admin", "globex")
+
+
+def of_tenants(count: int = 1000, admins: int = 0, shares: bool = False) -> Target:
+    """Accounts of which each tenth is globex's; the last ones are admins."""
+    tenants = ["globex" if number % 10 == 3 else "acme" for number in range(count)]
+    roles = ["member"] * (count - admins) + ["admin"] * admins
+    accounts = tuple(
+        Account(f"u{number}", Secret("x"), tenant, role)
+        for number, (tenant, role) in enumerate(zip(tenants, roles, strict=True))
+    )
+    return Target("t", "http://t", accounts=accounts, shares_accounts=shares)
+
+
+def first(account_pool: AccountPool, seat: str, users: int) -> list[Account]:
+    return [account_pool.account(seat, place) for place in range(users)]
+
+
+def tenants_of(accounts: list[Account]) -> list[str]:
+    return [account.tenant for account in accounts]
+
+
+def test_a_noisy_tenant_leaves_the_other_users_the_accounts_that_they_have_without_it():
+    alone, noisy = AccountPool(of_tenants(), {"": 100}), AccountPool(of_tenants(), {"": 100, NOISY: 90})
+    usual, loud = first(noisy, "", 100), first(noisy, NOISY, 90)
+    assert usual == first(alone, "", 100)
+    assert tenants_of(usual).count("globex") == 10
+    assert set(tenants_of(loud)) == {"globex"}
+    assert len({account.username for account in usual + loud}) == 190
+    noisy.require({"": 100, NOISY: 90})
+
+
+def test_a_noisy_tenant_leaves_the_users_of_a_role_their_accounts_too():
+    needed = {"": 100, "admin": 20}
+    alone = AccountPool(of_tenants(admins=40), needed)
+    noisy = AccountPool(of_tenants(admins=40), needed | {NOISY: 80, NOISY_ADMINS: 2})
+    for role, users in needed.items():
+        assert first(noisy, role, users) == first(alone, role, users)
+    assert {(each.tenant, each.role) for each in first(noisy, NOISY_ADMINS, 2)} == {("globex", "admin")}
+    assert {(each.tenant, each.role) for each in first(noisy, NOISY, 80)} == {("globex", "member")}
+
+
+def test_arrivals_of_a_noisy_tenant_leave_the_first_users_that_tenants_share():
+    """An open load may need more users than there are accounts, and then it has those that there are."""
+    alone = AccountPool(of_tenants(), {"": 5000})
+    noisy = AccountPool(of_tenants(), {"": 5000, NOISY: 5000})
+    assert first(noisy, "", 500) == first(alone, "", 500)
+    assert noisy.places("") == 950
+    assert tenants_of(first(noisy, NOISY, 50)) == ["globex"] * 50
+    noisy.require({"": 1, NOISY: 1})
+
+
+def test_a_noisy_tenant_takes_no_accounts_away_where_users_share_them():
+    pool = AccountPool(of_tenants(shares=True), {"": 1000, NOISY: 300})
+    assert tenants_of(first(pool, "", 1000)).count("globex") == 100
+    assert tenants_of(first(pool, NOISY, 300)) == ["globex"] * 300
+    pool.require({"": 1000, NOISY: 300})
+
+
+@pytest.mark.parametrize(("users", "noisy", "needed"), [(500, 60, 110), (100, 120, 120)])
+def test_a_noisy_tenant_that_needs_the_accounts_of_its_usual_users_is_refused(users, noisy, needed):
+    load = {"": users, NOISY: noisy}
+    with pytest.raises(
+        ConfigurationError,
+        match=f"{needed} users need accounts of tenant globex of their own, the environment names 100;",
+    ):
+        AccountPool(of_tenants(), load).require(load)

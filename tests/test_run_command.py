@@ -1,6 +1,9 @@
 """`loadkit run` and `loadkit judge`: what they refuse, each in one line; what they write; what they keep."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -191,3 +194,17 @@ def test_a_header_never_takes_the_place_of_what_is_asked_for(capsys):
     asked = [request for request in server.requests if b"loadkit" in request]
     assert asked
     assert all(request.startswith(b"GET /right ") and b"user: ann" in request.lower() for request in asked)
+
+
+def test_a_command_whose_output_nobody_reads_does_not_leave_as_a_pass():
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import loadkit.cli.gate as g; g.execute = lambda _: print('x' * 100_000) or 0; "
+    code += "from loadkit import cli; raise SystemExit(cli.main(['gate']))"
+    try:
+        left = subprocess.run(
+            [sys.executable, "-c", code], check=False, stdout=writing, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert (left.returncode, left.stderr) == (141, b"")

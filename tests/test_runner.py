@@ -159,6 +159,38 @@ def test_a_scenario_without_a_then_is_named_instead_of_passing(project: Project)
     assert said.code == 2
 
 
+OUTLINE = """Scenario Outline: Idle
+    Given <n> concurrent users
+    Then p95 is below 1 s
+    Examples:
+      | n |
+"""
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [
+        ("Scenario: Idle\n    Given 100 concurrent users\n", "no criterion; expected a Then"),
+        ("Scenario: Idle\n    Given 100 concurrent users\n    And p95 is below 1 s\n", '"And p95 is below 1 s" failed'),
+        ("Scenario: Idle\n", "no criterion; expected a Then"),
+        (OUTLINE, "no examples; expected rows below its Examples"),
+    ],
+    ids=["no Then", "And in place of Then", "empty", "no examples"],
+)  # fmt: skip
+def test_a_scenario_that_states_no_criterion_is_not_judged_beside_one_that_passes(
+    project: Project, scenario: str, reason: str
+) -> None:
+    project.feature(f"{QUICK}\n  {scenario}")
+    said = project.behave()
+    assert said.loads == ["Run A: 100 users"]
+    status, why = list(said.criteria.values())[-1]
+    assert status == "not judged"
+    assert reason in why
+    assert '"Idle" has no' in said.err
+    assert said.code == 2
+    assert project.behave("--dry-run").code == 2
+
+
 def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     project.feature(QUICK)
     project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")

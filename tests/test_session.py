@@ -1,14 +1,20 @@
 """Which runs a session has, and what becomes of each."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 
 from loadkit import grammar
+from loadkit.criterion import Criterion
+from loadkit.engine.testbed import NOT_RESTORED
 from loadkit.environment.environment import Environment
-from loadkit.judging.evidence import Evidence
+from loadkit.errors import UnreachableError
 from loadkit.judging.judge import judge
 from loadkit.observers import observation
 from loadkit.recording.run import Run
@@ -18,8 +24,11 @@ from loadkit.workload.workload import Model, Stage
 from steps.suite.dry_run import _why, difference
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
-from steps.suite.session import Session, SharedRun, share
+from steps.suite.session import VERDICTS, Session, _implicit, share
 from tests.builders import plan_of, run_of, samples_of
+from tests.test_vocabulary import reading_of, registry
+
+__all__ = ["registry"]
 
 P95 = grammar.criterion("p95 is below 1 s")
 ERRORS = grammar.criterion("the error rate is below 1%")
@@ -112,32 +121,179 @@ NEIGHBOUR = grammar.criterion('p95 is at most 1.5 times that without tenant "glo
 WITHOUT = 'without tenant "globex"'
 
 
+FEATURE = "features/shop.feature"
+
+
+class FakeTestbed:
+    """Makes a run of each load, and notes their titles; `changes` of `Run` by title, `times` in seconds by number."""
+
+    def __init__(self, times: Sequence[float] = (), changes: Mapping[str, Mapping[str, Any]] | None = None):
+        self.times, self.changes, self.titles = times, changes or {}, []
+
+    def run(self, plan: Plan, title: str, queries: object) -> Run:
+        number = len(self.titles)
+        self.titles.append(title)
+        seconds = self.times[number] if self.times else 0.01
+        changes = dict(self.changes.get(title, {}))
+        if "trouble" in changes:
+            raise UnreachableError(changes["trouble"])
+        started = 1_700_000_000.0 + 100 * number
+        seen = [restarted(started)] if changes.pop("restarts", False) else []
+        outcome = changes.pop("outcome", "ok")
+        starts = np.arange(6000) / 100
+        times = np.where(np.arange(6000) % 2, seconds, 1.1 * seconds)
+        run = run_of(samples_of(starts, times, outcome=outcome), plan, observations=seen, **changes)
+        return replace(run, id=f"run-{number}", started=started)
+
+    def close(self) -> None: ...
+
+
+def restarted(started: float) -> observation.Observation:
+    """An instance that restarts in the middle of a minute."""
+    times = started + np.arange(60)
+    series = observation.Series("metrics-1", times, np.where(np.arange(60) < 30, 0.0, times[30]))
+    return observation.Observation("restarts", observation.Reading.GAUGE, "", (series,), 1.0)
+
+
+def session_of(*readings: Reading, bed: FakeTestbed) -> Session:
+    """A session of scenarios whose lines are 1, 2 …"""
+    places = {(FEATURE, line): reading for line, reading in enumerate(readings, 1)}
+    return Session(ENVIRONMENT, bed, places, judge)
+
+
+def judge_scenario(session: Session, line: int = 1) -> list[CriterionResult]:
+    """The results of the criteria of a scenario, as behave has them judged."""
+    place = (FEATURE, line)
+    scenario: Any = SimpleNamespace(
+        filename=FEATURE, line=line, name="S", feature=SimpleNamespace(name="Shop"), effective_tags=("peak",)
+    )
+    session.begin_scenario(SimpleNamespace(), scenario)
+    before = len(session.results)
+    for criterion in session._readings[place].criteria:
+        step: Any = SimpleNamespace(keyword="Then", name=criterion.sentence, line=5)
+        session.begin_step(SimpleNamespace(), step)
+        with suppress(AssertionError, *VERDICTS):
+            session.judge(criterion)
+    return session.results[before:]
+
+
+ALONE, NOISY, NOISIER = (plan_of(level=level) for level in (90, 100, 110))
+
+
+def beside_a_neighbour(plan: Plan, *others: Criterion) -> Reading:
+    return Reading((*others, NEIGHBOUR), plan, references=((WITHOUT, ALONE),))
+
+
+def titles(letters_and_levels: str) -> list[str]:
+    """The titles of runs, such as "A90 B100"."""
+    return [f"Run {each[0]}: {each[1:]} requests per second" for each in letters_and_levels.split()]
+
+
 def test_a_noisy_tenant_is_compared_with_a_run_before_it_and_a_run_after_it() -> None:
-    together, alone = plan_of(level=100), plan_of(level=90)
-    reading = Reading((NEIGHBOUR,), together, references=((WITHOUT, alone),))
-    done: list[str] = []
-
-    class Noted:
-        def run(self, plan: Plan, title: str, queries: object) -> Run:
-            done.append(title)
-            starts = np.arange(6000) / 100
-            times = np.where(np.arange(6000) % 2, 0.01, 0.011)
-            return run_of(samples_of(starts, times), plan)
-
-        def close(self) -> None: ...
-
-    session = Session(ENVIRONMENT, Noted(), {("f.feature", 1): reading}, judge)
-    session._scenario = SimpleNamespace(filename="f.feature", line=1)  # type: ignore[assignment]  # only what is read of it
-    letter, verdict = session._verdict(NEIGHBOUR)
-    assert done == [
-        "Run A: 90 requests per second",
-        "Run B: 100 requests per second",
-        "Run C: 90 requests per second",
-    ]
-    assert (letter, verdict.status) == ("B", Status.PASS), verdict.reason
+    bed = FakeTestbed()
+    session = session_of(beside_a_neighbour(NOISY), bed=bed)
+    (result,) = judge_scenario(session)
+    assert bed.titles == titles("A90 B100 C90")
+    assert (result.run, result.verdict.status) == ("B", Status.PASS), result.verdict.reason
     assert [(run.letter, run.compared) for run in session.shared.values()] == [("A", 1), ("B", 0), ("C", 1)]
     runs = list(session.shared.values())
     assert _why(runs[2], runs[:2]) == "as run A, repeated after the load that is compared with both"
+
+
+def test_a_criterion_before_the_comparison_does_not_change_the_order_of_its_runs() -> None:
+    bed = FakeTestbed()
+    judge_scenario(session_of(beside_a_neighbour(NOISY, P95), bed=bed))
+    assert bed.titles == titles("A90 B100 C90")
+
+
+def test_an_earlier_scenario_of_the_same_load_does_not_change_the_order_of_the_runs_of_a_comparison() -> None:
+    bed = FakeTestbed()
+    session = session_of(Reading((P95,), NOISY), beside_a_neighbour(NOISY), bed=bed)
+    (first,), (second,) = judge_scenario(session, 1), judge_scenario(session, 2)
+    assert bed.titles == titles("A90 B100 C90")
+    assert (first.run, second.run) == ("B", "B")
+
+
+def test_no_other_load_comes_between_the_runs_of_a_comparison() -> None:
+    bed = FakeTestbed()
+    plain, other = Reading((P95,), NOISY), Reading((P95,), plan_of(level=20))
+    session = session_of(plain, other, beside_a_neighbour(NOISY), bed=bed)
+    for line in (1, 2, 3):
+        judge_scenario(session, line)
+    assert bed.titles == titles("A90 B100 C90 D20")
+
+
+def test_each_of_two_noisy_loads_is_between_two_runs_without_the_tenant_one_of_them_shared() -> None:
+    # The machine slows down by a factor of two during the second noisy load.
+    bed = FakeTestbed(times=(0.020, 0.022, 0.020, 0.040, 0.040))
+    session = session_of(beside_a_neighbour(NOISY), beside_a_neighbour(NOISIER), bed=bed)
+    statuses = [judge_scenario(session, line)[0].verdict.status for line in (1, 2)]
+    assert bed.titles == titles("A90 B100 C90 D110 E90")
+    assert statuses == [Status.PASS, Status.INCONCLUSIVE], "the tenant is not to blame"
+    assert [run.compared for run in session.shared.values()] == [1, 0, 2, 0, 1]
+
+
+def test_an_earlier_run_without_the_tenant_counts_only_directly_before_the_noisy_load() -> None:
+    quiet, other = Reading((P95,), ALONE), Reading((P95,), plan_of(level=20))
+    noisy = beside_a_neighbour(NOISY)
+    for readings, order in (
+        ((quiet, noisy), "A90 B100 C90"),
+        ((quiet, other, noisy), "A90 B20 C90 D100 E90"),
+        ((noisy, quiet), "A90 B100 C90"),
+    ):
+        bed = FakeTestbed()
+        session = session_of(*readings, bed=bed)
+        for line in range(1, len(readings) + 1):
+            judge_scenario(session, line)
+        assert bed.titles == titles(order)
+        assert [run.title for run in session.shared.values()] == titles(order)
+
+
+def test_a_disturbing_load_beside_a_tenant_goes_last_with_the_runs_around_it() -> None:
+    noisy = beside_a_neighbour(replace(NOISY, actions=(Action("an instance is killed"),)))
+    bed = FakeTestbed()
+    session = session_of(noisy, Reading((P95,), plan_of(level=20)), bed=bed)
+    judge_scenario(session, 1)
+    assert bed.titles == titles("A20 B90 C100 D90")
+
+
+def test_runs_without_the_tenant_that_both_came_before_the_noisy_load_show_nothing() -> None:
+    # A Given of the first scenario failed, so its load ran for a later scenario only.
+    session = session_of(beside_a_neighbour(NOISY), beside_a_neighbour(NOISIER), bed=FakeTestbed())
+    (second,), (first,) = judge_scenario(session, 2), judge_scenario(session, 1)
+    assert second.verdict.status is Status.PASS
+    assert (first.verdict.status, first.verdict.reason) == (
+        Status.NOT_JUDGED,
+        'the loads without tenant "globex" did not run before and after the load with it',
+    )
+
+
+def test_a_comparison_whose_load_did_not_run_has_its_limit_as_a_factor() -> None:
+    bed = FakeTestbed(changes={"Run A: 10 requests per second": {"trouble": "shop does not answer"}})
+    session = session_of(beside_baseline(BESIDE), bed=bed)
+    (result,) = judge_scenario(session)
+    assert result.verdict.reason == "Run A: 10 requests per second: shop does not answer"
+    assert (result.verdict.limit, result.verdict.unit) == (2.0, "times")
+
+
+def beside_baseline(criterion: Criterion) -> Reading:
+    return Reading((criterion,), NOISY, references=(("at the baseline load", plan_of(level=10)),))
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ("the baseline load", "p95 is at most 2 times that at the baseline load"),
+        ("1000 concurrent users", "throughput is at least 2 times that at the peak load"),
+    ],
+)
+def test_a_load_that_would_be_compared_with_itself_is_refused(
+    given: str, then: str, registry: object
+) -> None:
+    reading = reading_of(f"    Given {given}\n    Then {then}\n", registry)
+    (problem,) = reading.problems
+    assert "compares the load with itself: 1" in problem
+    assert reading.plan is None
 
 
 def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:
@@ -146,32 +302,54 @@ def test_a_run_is_asked_for_the_alerts_that_its_criteria_speak_of() -> None:
     assert [run.queries for run in shared.values()] == [("alerts", "alerts:Slow")]
 
 
+# --- implicit criteria
+
+
 def test_an_instance_that_restarted_unasked_is_told_beside_the_first_criterion_of_its_run() -> None:
-    times = 1_700_000_000.0 + np.arange(60)
-    restarted = observation.Series("metrics-1", times, np.where(np.arange(60) < 30, 0.0, times[30]))
-    watched = observation.Observation("restarts", observation.Reading.GAUGE, "", (restarted,), 1.0)
-    session = Session(ENVIRONMENT, None, {}, None)  # type: ignore[arg-type]
-    session.results = [result_of(), result_of(run="B"), result_of()]
-    for letter, seen in (("A", [watched]), ("B", [])):
-        run = run_of([], plan_of(60), observations=seen)
-        session.shared[letter] = SharedRun(letter, run.plan, evidence=Evidence(run))
+    bed = FakeTestbed(changes={"Run A: 100 requests per second": {"restarts": True}})
+    session = session_of(Reading((P95, ERRORS), NOISY), Reading((P95,), NOISIER), bed=bed)
+    for line in (1, 2):
+        judge_scenario(session, line)
     (broken,) = session.implicit
     assert (broken.sentence, broken.run, broken.verdict.status) == ("no instance restarts", "A", Status.FAIL)
-    assert (broken.requirements, broken.advisory, broken.level) == ((), False, "peak")
+    assert (broken.scenario_line, broken.level) == (1, "peak")
 
 
-def test_an_instance_that_restarted_in_a_run_that_was_only_compared_with_is_told_too() -> None:
-    times = 1_700_000_000.0 + np.arange(60)
-    restarted = observation.Series("metrics-1", times, np.where(np.arange(60) < 30, 0.0, times[30]))
-    watched = observation.Observation("restarts", observation.Reading.GAUGE, "", (restarted,), 1.0)
-    session = Session(ENVIRONMENT, None, {}, None)  # type: ignore[arg-type]
-    compared = replace(result_of().verdict, details={"there": {"run": "run-of-baseline"}})
-    session.results = [result_of(run="B"), result_of(run="B", verdict=compared)]
-    there = replace(run_of([], plan_of(60), observations=[watched]), id="run-of-baseline")
-    session.shared["A"] = SharedRun("A", there.plan, evidence=Evidence(there))
-    session.shared["B"] = SharedRun("B", plan_of(60), evidence=Evidence(run_of([], plan_of(60))))
+def test_an_implicit_criterion_is_no_requirement_and_never_advice() -> None:
+    broken = _implicit(result_of(), Verdict("no instance restarts", Status.FAIL, "it did"), "B")
+    assert (broken.requirements, broken.advisory, broken.level, broken.run) == ((), False, "peak", "B")
+
+
+@pytest.mark.parametrize("run", ["A90", "B100", "C90"])
+def test_an_instance_that_restarted_in_any_of_the_runs_of_a_comparison_is_told(run: str) -> None:
+    (title,) = titles(run)
+    bed = FakeTestbed(changes={title: {"restarts": True}}, times=(0.01, 0.01, 0.011))
+    session = session_of(beside_a_neighbour(NOISY), bed=bed)
+    judge_scenario(session)
+    (broken,) = session.implicit
+    assert (broken.sentence, broken.run) == ("no instance restarts", run[0])
+
+
+def test_an_instance_that_restarted_in_a_reference_run_that_does_not_count_is_told() -> None:
+    criterion = grammar.criterion("p95 is at most 2 times that at the baseline load, or below 50 ms")
+    failing = {"restarts": True, "outcome": "refused"}
+    bed = FakeTestbed(changes={"Run A: 10 requests per second": failing})
+    session = session_of(beside_baseline(criterion), bed=bed)
+    (result,) = judge_scenario(session)
+    assert result.verdict.status is Status.PASS, result.verdict.reason
     (broken,) = session.implicit
     assert (broken.sentence, broken.run) == ("no instance restarts", "A")
+
+
+def test_an_environment_that_a_run_left_in_another_state_is_not_judged() -> None:
+    trouble = "run 1 disturbed the environment, and it is not as it was before: instances: metrics-2 down"
+    bed = FakeTestbed(changes={"Run A: 100 requests per second": {"facts": {NOT_RESTORED: trouble}}})
+    session = session_of(Reading((P95,), NOISY), bed=bed)
+    (result,) = judge_scenario(session)
+    assert result.verdict.status is Status.PASS
+    (broken,) = session.implicit
+    assert (broken.sentence, broken.run) == ("the environment is as it was before", "A")
+    assert (broken.verdict.status, broken.verdict.reason) == (Status.NOT_JUDGED, f"R{trouble[1:]}.")
 
 
 # --- results

@@ -112,3 +112,10 @@ def test_a_criterion_that_failed_says_it_in_its_first_line_and_in_its_json():
     assert causes.to_json()["above_limit"]["limit"] == 0.5
     assert "slower than 500 ms: " in examples.page(causes).decode()
     assert "above_limit" not in causes_of(evidence, window=WINDOW).to_json()
+
+
+@pytest.mark.parametrize("seconds", range(1, 21))
+def test_few_operations_of_a_short_window_are_told_as_well(seconds):
+    evidence = evidence_of(lambda *_: 0.1, rate=6)
+    slow = slow_operations(evidence, P95, EVERYTHING, Window(10, seconds))
+    assert slow is None or slow.operations == 6 * seconds

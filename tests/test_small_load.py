@@ -4,6 +4,8 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.recording.run import Run
 from loadkit.recording.sample import Sample
 from loadkit.recording.worker_second import JOURNEYS, SENT, WorkerSecond
+from loadkit.tables import scan
 from loadkit.target import Address, Target
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
@@ -302,3 +305,29 @@ def test_a_file_that_cannot_be_read_is_nothing_kept(alone, text):
     assert small_load.kept(USERS, TARGET, PARTS) is None
     small_load.keep(CAPACITY, USERS, TARGET, PARTS)
     assert small_load.kept(USERS, TARGET, PARTS) == CAPACITY
+
+
+# --- the rows of test data that it takes
+
+
+@pytest.mark.parametrize(("ended", "begun"), [("complete", [0, 100]), ("the workers did not end", [0])])
+def test_rows_that_a_small_load_takes_are_counted_and_taken_once(monkeypatch, tmp_path, ended, begun):
+    (tmp_path / "t.csv").write_text("sku\n" + "a\n" * 1000)
+    tables = {"t": scan("t", tmp_path / "t.csv", "operation", repeat=False)}
+    firsts, seeds, taken = [], [], Counter()
+
+    def run(small: Plan, target: Target, **_: object) -> Run:
+        firsts.append(target.tables["t"].first)
+        seeds.append(small.seed)
+        return replace(run_of([], small, ended=ended), facts={"rows taken": {"t": 100}})
+
+    # A journey has two operations instead of ten, so the load is put on once more.
+    few = Capacity({"postgres": 1e-3}, 0.0, 0.0, 2, level=60, rate=180)
+    monkeypatch.setattr(small_load.engine, "run", run)
+    monkeypatch.setattr(small_load, "capacity_from", lambda *_: few)
+    plan = plan_of(level=1000, model=Model.JOURNEYS)
+    resolved = resolved_of(Target("shop", "http://x", tables=tables))
+    with nullcontext() if ended == "complete" else pytest.raises(UnreachableError):
+        small_load.measure(plan, resolved, PARTS, 2.0, taken)
+    assert (firsts, taken) == (begun, {"t": 100 * len(begun)})
+    assert plan.seed not in seeds

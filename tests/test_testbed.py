@@ -1,8 +1,11 @@
 """How an environment is brought up, loaded and taken down."""
 
 import os
+import re
 import sys
 import tempfile
+from collections import Counter
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,16 +19,19 @@ from loadkit.environment.capacity import Capacity
 from loadkit.environment.environment import Environment
 from loadkit.environment.lock import BusyError
 from loadkit.environment.preflight import Check, NotReadyError
-from loadkit.environment.settings import Database, Observer, Settings
+from loadkit.environment.settings import Data, Database, Observer, Settings
 from loadkit.errors import ConfigurationError, UnreachableError
 from loadkit.observers.fake import FakeObserver
 from loadkit.observers.observation import Observation, Reading
 from loadkit.recording import archive
 from loadkit.recording.run import Run
-from loadkit.target import Address
+from loadkit.target import Address, Target
 from loadkit.workload.plan import Action, Plan
 from loadkit.workload.workload import Model, Stage
+from tests.bad_servers import always_says, in_a_thread
 from tests.builders import plan_of, run_of
+from tests.virtual_time import ROOT
+from tests.virtual_time import plan_of as selling_plan
 
 
 class FakeControl:
@@ -239,6 +245,29 @@ def test_an_environment_that_is_not_as_it_was_is_not_loaded_again(after, tmp_pat
     with pytest.raises(NotReadyError, match="it is not as it was"):
         bed.run(plan_of(ramp=5), "Run B", ())
     assert len(loads) == 1
+
+
+def test_an_environment_that_is_not_as_it_was_is_told_at_once_and_kept_with_the_run(
+    tmp_path, loads, impatient, capsys
+) -> None:
+    dead = {"instances": [{"name": "metrics-1", "state": "dead"}]}
+    bed = bed_of(environment_of(ChangingControl(**dead)), tmp_path)
+    run = bed.run(KILLING, "Run A", ())
+    told = (
+        f"run {run.id} disturbed the environment, and it is not as it was before: not ready to judge: "
+        "instances: metrics-1 dead, expected metrics-1 running"
+    )
+    assert capsys.readouterr().err == f"{told}\n"
+    assert (run.warnings[-1], run.facts[testbed.NOT_RESTORED]) == (told, told)
+    assert (kept(tmp_path).warnings, kept(tmp_path).facts) == (run.warnings, run.facts)
+
+
+def test_a_run_after_which_the_environment_is_as_it_was_says_nothing_of_it(
+    tmp_path, loads, impatient, capsys
+) -> None:
+    run = bed_of(environment_of(ChangingControl()), tmp_path).run(KILLING, "Run A", ())
+    assert testbed.NOT_RESTORED not in run.facts
+    assert capsys.readouterr().err == ""
 
 
 def test_what_the_engine_cannot_do_is_passed_on(tmp_path, monkeypatch, loads) -> None:
@@ -537,3 +566,70 @@ def test_a_calibration_is_kept_for_the_runs_after_it_and_respects_the_lock(tmp_p
     assert measured == [PEAK]
     with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
         bed.capacity(PEAK, 5)
+
+
+# --- what a run has for itself
+
+
+def selling(folder: Path, base: str) -> Environment:
+    """An environment with products that each operation needs one of."""
+    file = folder / "products.csv"
+    file.write_text("sku\n" + "".join(f"a{number}\n" for number in range(50_000)))
+    settings = Settings(base=Address(base), data={"products": Data(str(file), "operation")})
+    return Environment(ROOT, Path("environments/shop.toml"), settings)
+
+
+def test_a_run_has_other_rows_and_another_run_id_than_its_warm_up(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(testbed, "_WARM_UP", 1.0)
+    monkeypatch.setattr(testbed.preflight, "ready", lambda look: CHECKS)
+    plan = selling_plan("tests.data_journeys:sell", model=Model.REQUESTS, level=90, seconds=2, drain=1.0)
+    with in_a_thread(always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as server:
+        run = bed_of(selling(tmp_path, server.base), tmp_path / "runs").run(plan, "Run A", ())
+    rows: dict[str, list[str]] = {}
+    for request in map(bytes.decode, server.requests):
+        if found := re.match(r"GET /products/(\S+) (?s:.*)x-run-id: (\S+)", request, re.IGNORECASE):
+            rows.setdefault(found[2], []).append(found[1])
+    assert rows.keys() == {run.id, f"{run.id}-warmup"}
+    every = [row for taken in rows.values() for row in taken]
+    assert len(every) == len(set(every))
+    assert len(rows[run.id]) > len(rows[f"{run.id}-warmup"]) > 2
+    # A user takes its row before its arrival comes.
+    assert run.facts["rows taken"]["products"] >= len(rows[run.id])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_begins_after_the_rows_of_the_small_load_and_of_the_warm_up(
+    tmp_path, loads, measured, monkeypatch, fails
+) -> None:
+    begun = []
+
+    def run(plan: Plan, target: Target, **_: object) -> Run:
+        begun.append((target.tables["products"].first, plan.seed))
+        return replace(run_of([], plan), facts={"rows taken": {"products": 50}})
+
+    def measure(plan: Plan, up: object, parts: object, seconds: float, taken: Counter[str]) -> Capacity:
+        taken["products"] += 4000
+        if fails:
+            raise UnreachableError("shop did not carry a small load")
+        return CAPACITY
+
+    monkeypatch.setattr(testbed.engine, "run", run)
+    monkeypatch.setattr(small_load, "measure", measure)
+    bed = bed_of(selling(tmp_path, "http://127.0.0.1:1"), tmp_path / "runs")
+    bed.run(plan_of(300, ramp=0, level=1000, model=Model.CLOSED), "Run A", ())
+    assert begun == [(4000, PEAK.seed + 1), (4050, PEAK.seed)]
+
+
+def test_the_rows_that_a_load_took_are_those_up_to_the_last_one_of_a_worker() -> None:
+    def ended_with(taken: dict[str, int] | Exception) -> "Future[object]":
+        future: Future[object] = Future()
+        if isinstance(taken, Exception):
+            future.set_exception(taken)
+        else:
+            future.set_result(taken)
+        return future
+
+    # Of the third worker, nothing is known. The second one has taken the rows 1, 4 and 7 after the trial's.
+    workers = [ended_with({"a": 1}), ended_with({"a": 3, "b": 1}), ended_with(ValueError("it failed"))]
+    assert testbed.engine._rows_taken({"a": 2, "c": 1}, workers) == {"a": 10, "b": 2, "c": 1}
+    assert testbed.engine._rows_taken({}, [ended_with({})]) == {}

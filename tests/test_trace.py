@@ -49,18 +49,43 @@ def test_a_proof_stands_for_scenarios_where_it_exists():
     assert problems(proven, judged=[]) == ["OPS-6 names a proof that does not exist: docs/grafana.md"]
 
 
+def judged(*tags: str, status: Status = Status.PASS, rehearsed: str = "") -> CriterionEntry:
+    verdict = VerdictEntry(status, "", rehearsed=rehearsed)
+    return CriterionEntry(
+        "p95 is below 1 s", "f.feature", 3, False, verdict, tags=tags, requirements=("API-1",)
+    )
+
+
+def line_of(requirement: Requirement, *entries: CriterionEntry) -> str:
+    return str(trace([requirement], COMPLETE, {"API-1": entries})[0][0])
+
+
 def test_the_last_verdicts_are_counted(tmp_path):
-    rows = [
-        CriterionEntry(
-            "p95 is below 1 s", "f.feature", 3, False, VerdictEntry(status, ""), requirements=("API-1",)
-        )
-        for status in (Status.PASS, Status.PASS, Status.FAIL)
-    ]
+    rows = [judged("peak", status=status) for status in (Status.PASS, Status.PASS, Status.FAIL)]
     write(Results(tuple(rows)), tmp_path)
     verdicts = verdicts_of(tmp_path / "criteria.json")
-    assert verdicts["API-1"] == {Status.PASS: 2, Status.FAIL: 1}
+    assert [entry.verdict.status for entry in verdicts["API-1"]] == [Status.PASS, Status.PASS, Status.FAIL]
     line = str(trace([QUICK], COMPLETE, verdicts)[0][0])
     assert "4 criteria · baseline peak · auth admin · last: 2 pass, 1 fail" in line
+
+
+def test_a_verdict_at_another_load_is_none_on_a_requirement_with_levels():
+    assert line_of(QUICK, judged("smoke")).endswith(" · last: none (1 pass in a smoke)")
+    assert line_of(QUICK, judged("stress"), judged()).endswith(" · last: none (2 pass at another load)")
+    mixed = line_of(QUICK, judged("smoke", status=Status.FAIL), judged("peak"), judged("smoke", "baseline"))
+    assert mixed.endswith(" · last: 2 pass (1 fail in a smoke)")
+
+
+def test_a_smoke_is_no_verdict_on_a_requirement_without_levels_either():
+    without = Requirement("API-1", "quick", "api")
+    assert line_of(without, judged("smoke"), judged("api")).endswith(" · last: 1 pass (1 pass in a smoke)")
+    assert line_of(without, judged("peak")).endswith(" · last: 1 pass")
+
+
+def test_a_rehearsal_is_no_verdict_on_a_requirement():
+    rehearsed = "100 of 1000 users"
+    line = line_of(QUICK, judged("peak", rehearsed=rehearsed), judged("smoke", rehearsed=rehearsed))
+    assert line.endswith(" · last: none (1 pass rehearsed; 1 pass in a smoke, rehearsed)")
 
 
 def test_without_a_session_there_are_no_verdicts_and_what_is_no_session_is_refused(tmp_path):

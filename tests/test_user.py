@@ -482,6 +482,24 @@ def test_an_error_after_a_failed_operation_that_is_not_recorded_is_no_mistake_ei
         assert not meet(lambda user, each=each: following(user, each, is_once=True)).recorder.counts
 
 
+@pytest.mark.parametrize(("path", "outcome"), [("/broken", "status 500"), ("/!refused", "refused")])
+def test_an_operation_that_is_not_recorded_and_ends_its_journey_is_one_failed_operation(path, outcome):
+    @journey("j")
+    async def work(user, topic):
+        (await user.get(path, record=False)).raise_for_status()
+
+    @journey("caught")
+    async def caught(user, topic):
+        with contextlib.suppress(NoResponse):
+            await user.get(path, record=False)
+        _ = user.state["token"]
+
+    for each in (work, caught):
+        recorder = meet(lambda user, each=each: following(user, each, is_once=True)).recorder
+        assert not recorder.counts
+        assert [sample[:2] for sample in recorder.requests.samples] == [("(journey)", outcome)]
+
+
 def test_a_mistake_in_a_renewal_is_counted_as_a_journeys_and_tried_again():
     @journey("j")
     async def work(user, topic):
@@ -631,6 +649,48 @@ def test_a_renewal_that_the_service_fails_is_tried_again_after_the_next_journey(
     meeting = meet(lambda user: working_and_renewing(user, "/!reset"), think=Think(0.9, 0.9))
     assert paths(meeting) == ["/work", "/work", "/!reset", "/work", "/!reset", "/work", "/!reset"]
     assert [sample.label for sample in meeting.recorder.requests.samples] == ["GET /work"] * 4
+
+
+@pytest.mark.parametrize("path", ["/renew", "/broken", "/!reset"])
+@pytest.mark.parametrize(
+    ("before", "record", "failure"),
+    [
+        ("/work", True, (False, "")),
+        ("/work", False, (False, "")),
+        ("/broken", True, (True, "")),
+        ("/broken", False, (True, "status 500")),
+    ],
+)
+def test_a_renewal_within_a_journey_leaves_what_had_failed_in_it_as_it_was(path, before, record, failure):
+    async def use(user):
+        Lifecycle(user, user.meter._pacer)
+        meter = user.meter
+        await user.get(before, record=record)
+        user.renew_after(0.0, lambda: user.post(path))
+        await meter.renew_if_due()
+        assert (meter.has_failed, meter.unrecorded_failure) == failure
+        assert meter.is_recorded
+        assert meter.intended == meter.now()
+
+    meeting = meet(use)
+    assert paths(meeting) == [before, path]
+    assert [sample.label for sample in meeting.recorder.requests.samples] == (
+        [f"GET {before}"] if record else []
+    )
+
+
+def test_a_mistake_in_a_renewal_is_the_journeys_also_after_a_failed_operation():
+    async def renew():
+        raise KeyError("token")
+
+    async def use(user):
+        Lifecycle(user, user.meter._pacer)
+        await user.get("/broken")
+        user.renew_after(0.0, renew)
+        await user.meter.renew_if_due()
+        assert user.meter.has_failed
+
+    assert list(mistakes_of(meet(use).recorder).values()) == [1]
 
 
 # --- examples and traces

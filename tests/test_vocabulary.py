@@ -404,8 +404,8 @@ def test_the_example_of_the_vocabulary_shares_one_run(registry) -> None:
 
 
 WHILE = [
-    ("an instance is killed", Action("an instance is killed")),
-    ("an instance is killed after 10 seconds", Action("an instance is killed", at=10.0)),
+    ("an instance is killed", Action("an instance is killed", restarts=1)),
+    ("an instance is killed after 10 seconds", Action("an instance is killed", at=10.0, restarts=1)),
     ("the cache is emptied after 10 seconds", Action("the cache is emptied", at=10.0)),
 ]
 

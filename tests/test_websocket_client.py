@@ -458,8 +458,8 @@ def test_messages_count_from_the_first_recorded_moment_on_and_gaps_from_the_firs
     async def use(meeting):
         meeting.user.meter.is_recorded = False
         ws = await meeting.user.ws.connect("/")
-        ws.subscribe(read)
-        await ws.hold(0.05)
+        subscription = ws.subscribe(read)
+        await until(lambda: subscription.received == 1)
         meeting.user.meter.is_recorded = True
         await ws.send("more")
         await until(lambda: meeting.user.meter.recorder.counts[MISSING])
@@ -600,7 +600,9 @@ def test_a_round_trip_ends_with_the_bytes_of_the_matching_answer_and_others_wait
 
     meeting = met(answers_late(0.15, "one", '{"id": "b"}'), use)
     assert meeting.outcomes(ROUND_TRIP) == {"ok": 1}
-    assert 0.15 <= meeting.total(ROUND_TRIP) < 5
+    assert (
+        0.149 <= meeting.total(ROUND_TRIP) < 5
+    )  # the server may answer a millisecond early: timers are that coarse
     assert meeting.outcomes(SEND) == meeting.outcomes(MESSAGE) == {}
     assert meeting.count(MESSAGES_RECEIVED) == 3
 

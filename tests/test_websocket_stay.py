@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from loadkit.drivers.base import NoResponse
 from loadkit.drivers.websocket import client as module
 from loadkit.drivers.websocket.client import ConnectFailed
 from loadkit.recording.messages import (
@@ -19,6 +20,7 @@ from loadkit.recording.messages import (
     TAIL_UNKNOWN,
 )
 from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, RECONNECT
+from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
 from tests.websocket_user import met, until
 
@@ -45,6 +47,7 @@ class Service:
         self.seen = []
         self.connections = []
         self.refusals = 0
+        self.token = ""
 
     async def __call__(self, connection):
         self.seen.append(connection.request.path)
@@ -54,18 +57,23 @@ class Service:
             await connection.send(event(number))
         await connection.wait_closed()
 
-    def refuse(self, connection, _request):
+    def refuse(self, connection, request):
         if self.refusals:
             self.refusals -= 1
             return connection.respond(503, "")
+        if request.headers.get("authorization", "") != self.token:
+            return connection.respond(401, "")
         return None
 
 
-async def follow(user):
+async def follow(user, subscriptions):
+    """Stay until the time is over; each subscription is added to the given ones."""
+
     async def begin(earlier):
         after = earlier.positions["cpu"] if earlier is not None else 0
         ws = await user.ws.connect(f"/stream?after={after}")
-        return ws, ws.subscribe(read, after=earlier, begins_after={"cpu": after})
+        subscriptions.append(ws.subscribe(read, after=earlier, begins_after={"cpu": after}))
+        return ws, subscriptions[-1]
 
     try:
         await user.ws.stay(begin)
@@ -73,28 +81,35 @@ async def follow(user):
         return
 
 
-def stayed(service, meanwhile, **how):
+def received(subscriptions):
+    return sum(each.received for each in subscriptions)
+
+
+def stayed(service, meanwhile, churn=0.0):
     async def use(meeting):
-        staying = asyncio.create_task(follow(meeting.user))
+        Lifecycle(meeting.user, meeting.pacer)  # it renews what is due
+        meeting.user.meter.timeout = 60.0  # nothing here is to time out
+        meeting.user.meter.churn = churn
+        subscriptions = []
+        staying = asyncio.create_task(follow(meeting.user, subscriptions))
         try:
-            await meanwhile(meeting)
+            await meanwhile(meeting, subscriptions)
         finally:
             meeting.user.meter.until = 0.0
             staying.cancel()
             await asyncio.wait((staying,))
 
-    return met(service, use, process_request=service.refuse, **how)
+    return met(service, use, process_request=service.refuse)
 
 
 def test_a_client_that_is_cut_off_comes_back_and_misses_nothing():
     service = Service()
 
-    async def meanwhile(meeting):
-        await until(lambda: len(service.connections) == 1)
+    async def meanwhile(_meeting, subscriptions):
+        await until(lambda: received(subscriptions) == 5)
         service.newest = 9
         service.connections[0].transport.abort()
-        await until(lambda: len(service.connections) == 2)
-        await asyncio.sleep(0.05)
+        await until(lambda: received(subscriptions) == 9)
 
     meeting = stayed(service, meanwhile)
     assert service.seen == ["/stream?after=0", "/stream?after=5"]
@@ -107,12 +122,11 @@ def test_a_client_that_is_cut_off_comes_back_and_misses_nothing():
 def test_a_client_that_is_refused_tries_again_and_the_time_to_reconnect_is_of_the_whole():
     service = Service()
 
-    async def meanwhile(meeting):
-        await until(lambda: len(service.connections) == 1)
+    async def meanwhile(_meeting, subscriptions):
+        await until(lambda: received(subscriptions) == 5)
         service.refusals = 3
         service.connections[0].transport.abort()
-        await until(lambda: len(service.connections) == 2)
-        await asyncio.sleep(0.05)
+        await until(lambda: len(subscriptions) == 2)
 
     meeting = stayed(service, meanwhile)
     assert meeting.outcomes(CONNECT) == {"ok": 2, "status 503": 3}
@@ -122,8 +136,8 @@ def test_a_client_that_is_refused_tries_again_and_the_time_to_reconnect_is_of_th
 def test_a_client_that_is_not_back_when_its_time_is_over_is_counted():
     service = Service()
 
-    async def meanwhile(meeting):
-        await until(lambda: len(service.connections) == 1)
+    async def meanwhile(_meeting, subscriptions):
+        await until(lambda: received(subscriptions) == 5)
         service.refusals = 1_000_000
         service.connections[0].transport.abort()
         await until(lambda: service.refusals < 999_998)
@@ -133,13 +147,61 @@ def test_a_client_that_is_not_back_when_its_time_is_over_is_counted():
     assert meeting.count(NOT_RESUMED) == 1
 
 
+def test_a_client_renews_its_token_before_it_comes_back_and_the_renewal_is_not_recorded():
+    service = Service()
+
+    async def meanwhile(meeting, subscriptions):
+        user = meeting.user
+
+        async def renew():
+            user.ws.headers["authorization"] = service.token
+            ws = await user.ws.connect("/renew")
+            await ws.close()
+
+        await until(lambda: received(subscriptions) == 5)
+        service.token = "Bearer new"
+        user.renew_after(0.0, renew)
+        service.connections[0].transport.abort()
+        await until(lambda: len(subscriptions) == 2)
+        assert user.renewal is None
+        assert user.meter.has_failed  # because of the cut
+
+    meeting = stayed(service, meanwhile)
+    assert service.seen == ["/stream?after=0", "/renew", "/stream?after=5"]
+    assert meeting.outcomes(CONNECT) == {"ok": 2}
+    assert meeting.outcomes(RECONNECT) == {"ok": 1}
+
+
+def test_a_renewal_that_the_service_fails_is_tried_again_before_the_next_attempt():
+    service, renewals = Service(), []
+
+    async def meanwhile(meeting, subscriptions):
+        user = meeting.user
+
+        async def renew():
+            renewals.append(user.meter.is_recorded)
+            if len(renewals) == 1:
+                raise NoResponse("timeout")
+            user.ws.headers["authorization"] = service.token
+
+        await until(lambda: received(subscriptions) == 5)
+        service.token = "Bearer new"
+        user.renew_after(0.0, renew)
+        service.connections[0].transport.abort()
+        await until(lambda: len(subscriptions) == 2)
+
+    meeting = stayed(service, meanwhile)
+    assert renewals == [False, False]
+    assert meeting.outcomes(CONNECT) == {"ok": 2, "status 401": 1}
+
+
 def test_a_first_attempt_that_fails_ends_the_journey():
     service = Service()
     service.refusals = 1
 
     async def use(meeting):
         with pytest.raises(ConnectFailed):
-            await follow(meeting.user)
+            await follow(meeting.user, [])
 
     meeting = met(service, use, process_request=service.refuse)
     assert meeting.outcomes(RECONNECT) == {}
@@ -148,18 +210,10 @@ def test_a_first_attempt_that_fails_ends_the_journey():
 def test_a_plan_with_churn_has_the_client_drop_its_own_connection():
     service = Service()
 
-    async def meanwhile(meeting):
-        await until(lambda: len(service.connections) >= 3)
+    async def meanwhile(_meeting, subscriptions):
+        await until(lambda: len(subscriptions) >= 3)
 
-    async def use(meeting):
-        meeting.user.meter.churn = 50.0
-        staying = asyncio.create_task(follow(meeting.user))
-        await meanwhile(meeting)
-        meeting.user.meter.until = 0.0
-        staying.cancel()
-        await asyncio.wait((staying,))
-
-    meeting = met(service, use)
+    meeting = stayed(service, meanwhile, churn=50.0)
     assert set(meeting.outcomes(LIFETIME)) == {"ok"}
     assert meeting.outcomes(RECONNECT)["ok"] >= 2
     assert meeting.count(f"{DISCONNECTED}closed 1006") == 0
@@ -168,12 +222,11 @@ def test_a_plan_with_churn_has_the_client_drop_its_own_connection():
 def test_messages_that_others_know_and_a_subscriber_never_got_are_lost():
     service = Service(newest=5)
 
-    async def meanwhile(meeting):
-        await until(lambda: len(service.connections) == 1)
-        await asyncio.sleep(0.05)
+    async def meanwhile(meeting, subscriptions):
+        await until(lambda: received(subscriptions) == 5)
         heads, now = meeting.driver.heads, meeting.clock.now()
         heads.know("", "cpu", 7)
-        heads.look(now - 10.0)
+        heads.look(now - 100.0)  # longer ago than the time-out
         heads.know("", "cpu", 12)
         heads.look(now - 2.0)
 
@@ -190,7 +243,6 @@ def test_a_gap_that_a_service_cannot_fill_is_lost_and_one_that_it_fills_is_not()
         again = await meeting.user.ws.connect("/stream?after=5")
         later = again.subscribe(read, after=first, begins_after={"cpu": 8})
         assert later.missing == 3
-        await asyncio.sleep(0.05)
 
     meeting = met(Service(newest=5), use)
     assert (meeting.count(MISSING), meeting.count(FILLED)) == (3, 0)

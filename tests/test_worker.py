@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadkit.criterion import Comparison
 from loadkit.drivers.fake import Answer
 from loadkit.engine import worker
 from loadkit.engine.worker import Shard, earlier_of, journeys_of
@@ -16,10 +17,22 @@ from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import common
-from loadkit.recording.worker_second import JOURNEY_ERROR, SENT, USERS, WITH_ERRORS, are_rare, journey_errors
+from loadkit.recording.worker_second import (
+    JOURNEY_ERROR,
+    JOURNEYS,
+    SENT,
+    USERS,
+    WITH_ERRORS,
+    are_rare,
+    journey_errors,
+)
 from loadkit.target import Account, Secret, Target
+from loadkit.users.accounts import accounts_in_use
+from loadkit.users.lifecycle import _MOST_IDLE
 from loadkit.users.open_load import OpenLoad
+from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
+from tests.builders import error_rate, judge, response_time, run_of
 from tests.virtual_time import ORIGIN, ROOT, plan_of, simulate
 
 
@@ -248,6 +261,60 @@ def test_an_arrival_that_found_no_user_keeps_its_intended_time():
     assert sum(worker_second.count("scheduled") for worker_second in run.worker_seconds) == run.operations()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_arrivals_that_wait_while_all_accounts_are_in_use_are_told_once_with_their_number(workers):
+    plan, target = open_plan(level=20, seconds=10), Target("fake", "http://fake", accounts=accounts(5))
+    (warning,) = accounts_in_use(simulate(plan, after(1.0), target=target, workers=workers).worker_seconds)
+    assert warning.startswith("all accounts for the requests were in use (5). Arrivals waited for a user")
+    assert warning.endswith("; name more, or let users share them (share_accounts = true)")
+
+
+def test_the_accounts_of_a_role_that_are_all_in_use_are_told_with_the_role():
+    mix = (MixEntry("tests.sample_journeys:administer", 0.5), MixEntry("loadkit.journey:fetch", 0.5))
+    target = Target("fake", "http://fake", accounts=accounts(100) + accounts(3, "admin"))
+    (warning,) = accounts_in_use(simulate(open_plan(mix=mix), after(0.5), target=target).worker_seconds)
+    assert warning.startswith("all accounts with the role admin for the requests were in use (3). ")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "seconds", "shares"),
+    [(accounts(5), 1.0, True), (accounts(1000), 1.0, False), ((), 1.0, False), (accounts(4), 0.001, False)],
+    ids=["shared", "plenty", "none needed", "few, and one of them is always free"],
+)
+def test_accounts_that_no_arrival_waits_for_are_no_warning(accounts, seconds, shares):
+    target = Target("fake", "http://fake", accounts=accounts, shares_accounts=shares)
+    assert accounts_in_use(simulate(open_plan(), after(seconds), target=target).worker_seconds) == ()
+
+
+@pytest.mark.parametrize(("model", "label"), [(Model.REQUESTS, "GET /"), (Model.JOURNEYS, "(dropped)")])
+def test_arrivals_that_still_wait_for_a_user_when_the_drain_ends_are_unfinished(model, label):
+    # One at a time: of 100 arrivals, a user who takes a second for each serves 15 before the drain ends.
+    target = Target("fake", "http://fake", accounts=accounts(1))
+    patient, run = (
+        simulate(open_plan(model=model, level=10, seconds=10, drain=drain), after(1.0), target=target)
+        for drain in (1000.0, 5.0)
+    )
+    assert run.operations(outcome="ok") <= 15
+    assert run.operations() == patient.operations() == patient.operations(outcome="ok") > 80
+    assert run.operations(outcome="unfinished") == run.operations() - run.operations(outcome="ok")
+    assert run.operations(label, "unfinished") >= run.operations(outcome="unfinished") - 1
+    assert sum(worker_second.count("scheduled") for worker_second in run.worker_seconds) == run.operations()
+    assert sum(worker_second.count("dropped") for worker_second in run.worker_seconds) == 0
+
+
+def test_a_service_that_hangs_near_the_end_fails_although_most_arrivals_never_get_a_user():
+    plan = open_plan(level=100, seconds=60)
+    target = Target("fake", "http://fake", accounts=accounts(2000), journeys="tests.sample_journeys.arriving")
+    load = simulate(
+        plan, lambda now, _method, _path: Answer(0.01 if now < ORIGIN + 51 else 1000.0), target=target
+    )
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    verdict = judge(error_rate(0.01), run)
+    assert verdict.status is Status.FAIL, verdict.reason
+    assert verdict.measured == pytest.approx(9 / 60, rel=0.2)
+    assert judge(response_time(comparison=Comparison.NEVER_EXCEEDS), run).status is Status.FAIL
+
+
 def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
     run = simulate(open_plan(max_in_flight=10, timeout=60.0, drain=60.0), after(30.0))
     assert run.operations(outcome="dropped") == sum(
@@ -415,6 +482,37 @@ def test_where_arrivals_set_the_pace_it_does_not_spin_either():
     assert 0 < mistakes_in(run, "a mistake at once", "KeyError: 'nothing'") <= 60 * 5 / 0.1
 
 
+@pytest.mark.parametrize("think", [Think(), Think(0, 0)])
+def test_a_journey_without_an_operation_does_not_spin(think):
+    run = simulate(plan_of("tests.sample_journeys:nothing", level=2, seconds=10, think=think), after(0.1))
+    journeys = sum(each.count(JOURNEYS) for each in run.worker_seconds)
+    assert 2 * 10 / 0.1 <= journeys <= 2 * (_MOST_IDLE + 10 / 0.1 + 2)
+    assert run.operations() == 0
+    assert max(each.second for each in run.worker_seconds) <= 10
+
+
+def test_where_arrivals_set_the_pace_it_leaves_them_unfinished_and_the_run_ends_with_its_drain():
+    plan = open_plan(journey="tests.sample_journeys:nothing", level=10, seconds=5, drain=1.0)
+    run = simulate(plan, after(0.1))
+    assert run.operations(outcome="unfinished") == run.operations() == pytest.approx(50, rel=0.4)
+    assert max(each.second for each in run.worker_seconds) <= 6
+
+
+@pytest.mark.parametrize(("think", "seconds"), [(Think(0, 0), 0.1), (Think(0.4, 0.4), 0.5)])
+def test_a_journey_that_has_an_operation_now_and_then_has_it_when_it_is_due(think, seconds):
+    plan = plan_of("tests.sample_journeys:now_and_then", level=10, seconds=30, think=think)
+    run = simulate(plan, after(0.1))
+    assert run.operations() == pytest.approx(10 * 30 / seconds, abs=10)
+    assert quantile(run, Kind.RESPONSE, 1.0) == pytest.approx(0.1, rel=2e-3)
+    assert quantile(run, Kind.LATENESS, 1.0) < 2e-6
+
+
+def test_where_arrivals_set_the_pace_it_serves_each_when_it_is_due():
+    run = simulate(open_plan(journey="tests.sample_journeys:now_and_then"), after(0.01))
+    assert run.operations() == simulate(open_plan(), after(0.01)).operations()
+    assert quantile(run, Kind.RESPONSE, 1.0) == pytest.approx(0.01, rel=2e-3)
+
+
 @pytest.mark.parametrize(("status", "outcome"), [(200, "ok"), (404, "ok"), (500, "status 500")])
 def test_a_status_is_a_failure_from_400_on_unless_it_is_expected(status, outcome):
     run = simulate(
@@ -546,14 +644,16 @@ def test_a_mistake_in_arrive_is_counted_apart_from_operations_unless_the_service
 # --- orders and mishaps
 
 
-def test_a_worker_that_is_told_to_stop_ends_within_the_second_and_blames_nobody():
+@pytest.mark.parametrize("model", [Model.CLOSED, Model.REQUESTS])  # arrivals wait for a user, too
+def test_a_worker_that_is_told_to_stop_ends_within_the_second_and_blames_nobody(model):
     reports = []
 
     def emit(report):
         reports.append(report)
         return len(reports) < 3
 
-    simulate(plan_of(level=5, seconds=60, timeout=50.0), after(40.0), emit=emit)
+    target = Target("fake", "http://fake", accounts=accounts(5))
+    simulate(plan_of(model=model, level=5, seconds=60, timeout=50.0), after(40.0), emit=emit, target=target)
     assert [report.worker_second.second for report in reports] == [0, 1, 2, 3]
     assert all(len(report.table.cells) == 0 for report in reports)
 
@@ -572,8 +672,8 @@ def test_a_worker_that_is_not_ready_in_time_says_so():
 
 
 def test_a_journey_that_is_not_there_is_a_configuration_error():
-    with pytest.raises(ConfigurationError, match=r'no journey at "tests\.sample_journeys:nothing"'):
-        simulate(plan_of("tests.sample_journeys:nothing"), after(0.1))
+    with pytest.raises(ConfigurationError, match=r'no journey at "tests\.sample_journeys:nowhere"'):
+        simulate(plan_of("tests.sample_journeys:nowhere"), after(0.1))
 
 
 def test_an_error_of_the_engine_ends_the_load_with_that_error():

@@ -79,6 +79,34 @@ def test_a_failure_before_the_workflow_breaks_no_step():
     assert [sample.outcome for sample in workflows(use)] == [OK]
 
 
+@pytest.mark.parametrize("wrong", [no_answer, a_failed_check, a_status_that_nobody_looks_at])
+def test_a_failure_earlier_in_the_journey_hides_no_failed_step(wrong):
+    async def use(user):
+        await user.get("/broken")
+        for _ in range(2):
+            with user.workflow("visit") as workflow, workflow.step("look"):
+                with contextlib.suppress(NoResponse):
+                    await wrong(user)
+                await user.get("/x")
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get("/x")
+
+    assert [sample.outcome for sample in workflows(use)] == ["step failed: look", "step failed: look", OK]
+
+
+@pytest.mark.parametrize("within", ["/broken", "/x"])
+@pytest.mark.parametrize("before", ["/broken", "/x"])
+def test_after_a_step_the_journey_still_knows_whether_something_had_failed(before, within):
+    async def use(user):
+        await user.get(before)
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get(within)
+        user.meter.settle()
+        assert user.meter.has_failed is ("/broken" in (before, within))
+
+    meet(use)
+
+
 def test_a_workflow_that_the_end_of_the_load_cuts_short_is_not_recorded():
     async def use(user):
         with user.workflow("visit") as workflow, workflow.step("look"):

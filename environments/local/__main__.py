@@ -25,6 +25,7 @@ from environments.local.service.cache import CacheError, Connection
 from environments.local.supervisor import DEFAULT_SEED
 
 _START_SECONDS = 120.0  # the first start may fetch Prometheus
+_HANG_SECONDS = 10.0  # without an answer; a busy machine may be slow
 _LOG_LINES = 20
 _LONGEST_OUTAGE = 60.0  # seconds
 
@@ -91,7 +92,7 @@ async def _wait_until_up(
             return None
         if layout.socket.exists():
             try:
-                await control.ask(layout, {"verb": "ping"}, 3.0)
+                await control.ask(layout, {"verb": "ping"}, _HANG_SECONDS)
             except LocalError:
                 if process is None:
                     return None

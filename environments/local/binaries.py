@@ -1,5 +1,6 @@
 """Finds the programs: on PATH, else in PyPI wheels or, where there are none, in Debian packages."""
 
+import fcntl
 import importlib.util
 import os
 import platform
@@ -79,22 +80,31 @@ def _debian(package: str, file: str, title: str, programs: Path, tell: Callable[
             raise LocalError(
                 f"{title} is not on PATH and there is no apt-get to fetch it with: install {package}"
             )
-        tell(f"fetching {title} (Debian package, once)")
-        draft = programs / package / "draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "root").mkdir(parents=True)
-        try:
-            _fetch(package, draft)
-        except subprocess.CalledProcessError as error:
-            output = (error.stderr.strip() or error.stdout.strip() or "no output").splitlines()[-1]
-            raise LocalError(
-                f"{title} could not be fetched ({' '.join(error.cmd[:2])}: {output}): install {package}"
-            ) from None
-        shutil.rmtree(unpacked, ignore_errors=True)
-        (draft / "root").rename(unpacked)
-        shutil.rmtree(draft)
+        unpacked.parent.mkdir(parents=True, exist_ok=True)
+        with (unpacked.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another environment may fetch it at the same time
+            if not (unpacked / file).exists():
+                tell(f"fetching {title} (Debian package, once)")
+                _unpack(package, title, unpacked)
     libraries = sorted({str(each.parent) for each in unpacked.rglob("lib*.so.*")})
     return Installed(unpacked / file, {"LD_LIBRARY_PATH": ":".join(libraries)} if libraries else {})
+
+
+def _unpack(package: str, title: str, unpacked: Path) -> None:
+    """Make the directory of a package. Raises LocalError."""
+    draft = unpacked.with_name("draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "root").mkdir(parents=True)
+    try:
+        _fetch(package, draft)
+    except subprocess.CalledProcessError as error:
+        output = (error.stderr.strip() or error.stdout.strip() or "no output").splitlines()[-1]
+        raise LocalError(
+            f"{title} could not be fetched ({' '.join(error.cmd[:2])}: {output}): install {package}"
+        ) from None
+    shutil.rmtree(unpacked, ignore_errors=True)
+    (draft / "root").rename(unpacked)
+    shutil.rmtree(draft)
 
 
 def _fetch(package: str, draft: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -15,13 +16,21 @@ import asyncpg
 from environments.local import binaries, database_faults
 from environments.local.errors import LocalError
 from environments.local.layout import Layout
-from environments.local.process import Program, accepts, bound_to_parent, start_listening, start_on
+from environments.local.process import (
+    Program,
+    accepts,
+    bound_to_parent,
+    start_listening,
+    start_on,
+    until,
+)
 
 DATABASE = "metrics"
 OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
 OBSERVER_ROLE = "metrics_observer"
 _START_SECONDS = 60.0  # recovery after a kill may take a while
+_END_SECONDS = 30.0  # a server that ends at once gives its own processes 5
 _HERE = Path(__file__).parent
 
 # A database for measurements, not for storage. Durability matches production with one exception: a
@@ -93,8 +102,10 @@ async def start(layout: Layout) -> tuple[Program, int]:
     files = cluster(layout)
     if not (files / "PG_VERSION").exists():
         _make_cluster(programs, files, layout)
-    # The lock proves that no supervisor runs, so no server does; a process with the old pid is
-    # another one.
+    # The lock proves that no supervisor runs. The server of one that was killed ends with it, and needs
+    # a moment for that; until then its files and its shared memory are in use.
+    with suppress(TimeoutError):
+        await until(lambda: not _is_served(files), _END_SECONDS)
     (files / "postmaster.pid").unlink(missing_ok=True)
     (files / "postgresql.auto.conf").write_text(_CHANGEABLE)
 
@@ -111,6 +122,15 @@ async def start(layout: Layout) -> tuple[Program, int]:
         )
 
     return await start_listening(make, _readiness(layout), _START_SECONDS)
+
+
+def _is_served(files: Path) -> bool:
+    """Whether the server that `postmaster.pid` names is running; another process may have its pid by now."""
+    try:
+        pid = (files / "postmaster.pid").read_text().split()[0]
+        return os.fsencode(files) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, IndexError):
+        return False
 
 
 async def restart(layout: Layout, program: Program, port: int, seconds: float) -> None:

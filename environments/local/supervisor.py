@@ -31,6 +31,10 @@ DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
 # The most connections of an instance. They share two cores, so more would only wait for each other.
 _POOL_SIZE = 6
+_HEALTH_SECONDS = 10.0
+"""The longest wait for the load balancer to tell the health of the instances."""
+_CONNECT_SECONDS = 30.0
+"""The longest wait for a connection to count rows. A database that is down refuses it at once."""
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
@@ -258,7 +262,7 @@ class Supervisor:
         health = {}
         if self._balancer.program.state == "running":
             with contextlib.suppress(LocalError, TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(_HEALTH_SECONDS):
                     health = await self._balancer.health()
         return [
             {**instance.facts(), "balancer": health.get(name, "unknown")}
@@ -267,7 +271,7 @@ class Supervisor:
 
     async def _rows(self) -> dict[str, int]:
         try:
-            connection = await asyncpg.connect(self._dsn, ssl=False, timeout=2.0)
+            connection = await asyncpg.connect(self._dsn, ssl=False, timeout=_CONNECT_SECONDS)
         except (OSError, asyncpg.PostgresError, TimeoutError):
             return {}  # the database is down, as its state shows
         try:

@@ -6,7 +6,7 @@ Feature: Auth endpoints: login and logout
   Scenario Outline: Response time and error rate of the auth endpoints at <level> load
     Given the <level> load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then the p95 response time of the auth endpoints stays below 500 ms
     And the error rate of the auth endpoints stays below 1%
 
@@ -20,12 +20,12 @@ Feature: Auth endpoints: login and logout
   Scenario: Response time of the auth endpoints under stress
     Given the stress load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then the p95 response time of the auth endpoints stays below 500 ms
 
   @API-3 @stress
   Scenario: Error rate of the auth endpoints under stress
     Given the stress load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then the error rate of the auth endpoints stays below 5%

@@ -6,7 +6,7 @@ Feature: No degradation from baseline to peak load
   Background:
     Given the peak load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
 
   Scenario Outline: Response time of the <group> endpoints compared with the baseline load
     Then the p95 response time of the <group> endpoints is at most 2 times that at the baseline load, or below 50 ms

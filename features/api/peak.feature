@@ -5,7 +5,7 @@ Feature: The API at peak load
   Background:
     Given 1000 concurrent users of the API
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
 
   @API-1 @API-3
   Scenario Outline: Response time and error rate of the <group> endpoints

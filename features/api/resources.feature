@@ -6,7 +6,7 @@ Feature: Resource headroom
   Scenario Outline: Database connection pool utilization at <level> load
     Given the <level> load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then database connection pool utilization stays below 80%
 
     Examples:
@@ -19,7 +19,7 @@ Feature: Resource headroom
   Scenario Outline: CPU and memory of the instances at <level> load
     Given the <level> load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then CPU utilization stays below 70% on every instance
     And memory usage stays below 2 GB per instance
 

@@ -6,7 +6,7 @@ Feature: Tenant isolation
   Scenario: Tenant isolation under stress
     Given the stress load
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then no tenant ever sees another tenant's data
 
   @SYS-2

@@ -8,7 +8,7 @@ Feature: Uptime under load
   Scenario: Uptime with 1000 API users
     Given 1000 concurrent users of the API
     And they arrive over 1 minute
-    And the load holds for 4 minutes
+    And the load holds for 3 minutes
     Then uptime is above 99.9%
 
   Scenario: Uptime with 1000 WebSocket connections

@@ -43,14 +43,14 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
     fixed = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), evidence)
     base = _measured(plain, other)
     if base.status is not Status.PASS or not base.measured or base.interval is None or not base.interval[0]:
-        blank = replace(base, measured=None, interval=None, censored=False, window=None)
         if fixed is not None and fixed.status is Status.PASS:
-            return build_verdict(blank, Status.PASS, fixed.reason, fixed)
+            blank = replace(fixed, measured=None, interval=None)
+            return build_verdict(blank, Status.PASS, fixed.reason, here=fixed, there=base)
         known = base.status in {Status.INVALID, Status.NOT_JUDGED}
         status = base.status if known else Status.INCONCLUSIVE
-        return build_verdict(
-            blank, status, f"{at_load[:1].upper()}{at_load[1:]}: {base.reason}", fixed or base
-        )
+        reason = f"{at_load[:1].upper()}{at_load[1:]}: {base.reason}"
+        blank = Verdict(criterion.sentence, status, reason)
+        return build_verdict(blank, status, reason, here=fixed, there=base)
     low, high = base.interval
     strict_base, lenient_base = (low, high) if criterion.comparison.is_upper else (high, low)
     strict = judge(replace(plain, limit=criterion.limit * strict_base), evidence)
@@ -70,7 +70,7 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
     decisive = lenient if status is Status.FAIL else strict
     if fixed is not None and status is Status.PASS and strict.status is not Status.PASS:
         decisive = fixed
-    return build_verdict(verdict, status, reason, decisive, base)
+    return build_verdict(verdict, status, reason, here=decisive, there=base)
 
 
 def agreed(criterion: Criterion, verdicts: Sequence[Verdict]) -> Verdict:
@@ -87,7 +87,9 @@ def agreed(criterion: Criterion, verdicts: Sequence[Verdict]) -> Verdict:
                 return each
     intervals = [each.interval for each in verdicts if each.interval is not None]
     interval = (min(low for low, _ in intervals), max(high for _, high in intervals)) if intervals else None
-    worst = max(verdicts, key=lambda each: each.measured or 0.0)
+    known = [each for each in verdicts if each.measured is not None] or verdicts
+    ascending = sorted(known, key=lambda each: each.measured or 0.0)
+    worst = ascending[-1 if criterion.comparison.is_upper else 0]
     if {each.status for each in verdicts} == {first.status}:
         return replace(worst, interval=interval)
     measured = " and ".join(format_quantity(each.measured or 0.0, Unit.TIMES) for each in verdicts)
@@ -164,8 +166,28 @@ def _last_clause(verdict: Verdict) -> str:
 
 
 def _verdict(
-    criterion: Criterion, run: Run, verdict: Verdict, status: Status, reason: str, *sources: Verdict
+    criterion: Criterion,
+    run: Run,
+    verdict: Verdict,
+    status: Status,
+    reason: str,
+    *,
+    here: Verdict | None,
+    there: Verdict,
 ) -> Verdict:
+    """A verdict on a comparison.
+
+    Args:
+        criterion: the criterion.
+        run: the run at the load of the criterion.
+        verdict: has the other fields of the result.
+        status: the status.
+        reason: the reason.
+        here: the decisive verdict on the run; None if it was not judged.
+        there: the verdict on the run at the reference load.
+
+    """
+    sources = [each for each in (here, there) if each is not None]
     return replace(
         verdict,
         criterion=criterion.sentence,
@@ -177,15 +199,9 @@ def _verdict(
         rehearsed=run.plan.rehearsed,
         warnings=tuple(dict.fromkeys(warning for source in sources for warning in source.warnings)),
         details={
-            "here": {
-                "measured": sources[0].measured,
-                "limit": sources[0].limit,
-                "interval": sources[0].interval,
-            },
-            "there": {
-                "measured": sources[-1].measured,
-                "interval": sources[-1].interval,
-                "run": sources[-1].run,
-            },
+            "here": None
+            if here is None
+            else {"measured": here.measured, "limit": here.limit, "interval": here.interval},
+            "there": {"measured": there.measured, "interval": there.interval, "run": there.run},
         },
     )

@@ -24,6 +24,10 @@ _COMMANDS = {
 """Each command is a module of `loadkit.cli`; only the requested one is imported, to start fast."""
 
 
+_PIPE_CLOSED = 141
+"""The exit code of a command whose output nobody reads any more, as of one that SIGPIPE ends."""
+
+
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of the command line, with the options of the commands named in `arguments`."""
     top = argparse.ArgumentParser(
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("loadkit: interrupted", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of the output closed the pipe (`| head`), which is not an error of the command.
+        # The reader of the output closed the pipe (`| head`). The verdicts may not be known yet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _PIPE_CLOSED
     return code

@@ -26,7 +26,7 @@ _VERBS = {
     "scale": "set the number of instances: scale local 4",
     "faults": "list the faults that can be injected, with their parameters",
     "fault": "inject or remove a fault: fault local slow-share on --set share=0.1 --set delay=1",
-    "clean": "delete exactly the rows that a run wrote: clean local --run 20261123-1502-ab12, or those of all runs",
+    "clean": "delete exactly the rows that a run wrote: clean local --run 20261123-150205-ab12, or those of all runs",
 }
 
 

@@ -6,9 +6,12 @@ import socket
 import ssl
 
 from loadkit.errors import UnreachableError
+from loadkit.target import is_loopback
 
-__all__ = ["kind_of", "reachable_address"]
+__all__ = ["SENT_AGAIN", "kind_of", "reachable_address", "unused_addresses"]
 
+SENT_AGAIN = "requests sent again"
+"""The gauge that counts the requests of a second that a driver sent a second time."""
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _PATIENCE = 5.0
 """Seconds that an address has to accept a connection."""
@@ -26,24 +29,61 @@ async def reachable_address(host: str, port: int, name: str) -> str:
         UnreachableError: no address accepts connections.
 
     """
-    loop = asyncio.get_running_loop()
     problem = "no address"
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _addresses(host, port)
     except OSError as error:
         raise UnreachableError(f"{name}: {error.strerror or error}") from None
-    for *_, place in found:
-        address = str(place[0])
-        try:
-            transport, _ = await asyncio.wait_for(
-                loop.create_connection(asyncio.Protocol, address, port), timeout=_PATIENCE
-            )
-        except (OSError, TimeoutError) as error:
-            problem = kind_of(error)
-        else:
-            transport.close()
+    for address in found:
+        problem = await _refusal(address, port)
+        if not problem:
             return address
     raise UnreachableError(f"{name} accepts no connection: {problem}")
+
+
+async def unused_addresses(host: str, port: int) -> str:
+    """A sentence about the addresses of a host that get no load, because users connect to one only.
+
+    It is empty for a host with one address, for this machine, and for a host that has no address:
+    the drivers say that.
+    """
+    try:
+        found = await _addresses(host, port)
+    except (OSError, UnicodeError):
+        return ""
+    if len(found) < 2 or all(map(is_loopback, found)):
+        return ""
+    refusals = await asyncio.gather(*(_refusal(address, port) for address in found))
+    refused = [f"{address} ({why})" for address, why in zip(found, refusals, strict=True) if why]
+    more = f"; no connection is accepted by {', '.join(refused)}" if refused else ""
+    return (
+        f"{host} has {len(found)} addresses ({', '.join(found)}), and all load goes to the first that accepts "
+        f"a connection{more}"
+    )
+
+
+async def _addresses(host: str, port: int) -> tuple[str, ...]:
+    """The addresses of a host in the order of the system.
+
+    Raises:
+        OSError: it has none.
+
+    """
+    rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(place[0]) for *_, place in rows))
+
+
+async def _refusal(address: str, port: int) -> str:
+    """Why an address accepts no connection; "" if it accepts one."""
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await asyncio.wait_for(
+            loop.create_connection(asyncio.Protocol, address, port), timeout=_PATIENCE
+        )
+    except (OSError, TimeoutError) as error:
+        return kind_of(error)
+    transport.close()
+    return ""
 
 
 def kind_of(error: BaseException) -> str:

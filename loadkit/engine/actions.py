@@ -103,6 +103,6 @@ class ActionScheduler:
         except Exception as error:
             # Any error is recorded, because criteria depend on the action.
             failed = one_line(error)
-        event = Event(began - self._started, action.name, time.time() - began, failed)
+        event = Event(began - self._started, action.name, time.time() - began, failed, action.restarts)
         with self._lock:
             self._events.append(event)

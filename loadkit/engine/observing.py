@@ -8,7 +8,7 @@ from loadkit.observers.base import Observer
 from loadkit.observers.database import DatabaseFacts
 from loadkit.observers.lifespans import lifespans
 from loadkit.observers.observation import Observation
-from loadkit.recording.run import Run
+from loadkit.recording.run import BIRTHS, Run
 
 if TYPE_CHECKING:
     from loadkit.observers.postgres import PostgresObserver
@@ -22,6 +22,8 @@ def observe(run: Run, observer: Observer) -> None:
 
     An error of the observer becomes a warning of the run and the problem of all its observations.
     Criteria on them are then inconclusive and state the reason.
+
+    No sentence asks for the restarts of instances, so a warning of the run says that they were not seen.
     """
     start, end = run.started, run.started + run.ended_at
     try:
@@ -32,6 +34,10 @@ def observe(run: Run, observer: Observer) -> None:
         missing = {name: Observation.missing(name, problem) for name in observer.names}
         run.observations = {**missing, **run.observations}
         return
+    restarts = observations.get(BIRTHS)
+    unseen = "" if restarts is None else restarts.problem or "; ".join(restarts.warnings)
+    if unseen:
+        run.warnings = (*run.warnings, f"restarts of instances may have been missed: {unseen}")
     if run.events:
         acted = start + run.events[0].at
         observations = {

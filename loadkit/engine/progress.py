@@ -16,9 +16,13 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
 from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, REQUEST, Timing
 from loadkit.recording.worker_second import HELD
+from loadkit.users.lifecycle import ARRIVAL_LABEL
 from loadkit.workload.plan import Plan
 
 __all__ = ["LiveStats", "Progress"]
+
+_FEWEST = 20
+"""Operations that must fail for an emergency stop: a user fails once a second to log in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +62,30 @@ class LiveStats:
         self._plan = plan
         self._latest: dict[int, Report] = {}
         self._workers = workers
-        self._recent: deque[tuple[int, int]] = deque(maxlen=EMERGENCY_SECONDS * workers)
-        """Operations and failures, a pair for each report."""
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=EMERGENCY_SECONDS * workers)
+        """Of each report: operations, failures, and how many of both are failed arrivals."""
 
     def add(self, report: Report) -> None:
         """Add a report."""
         self._latest[report.worker] = report
-        self._recent.append(_vital(report.table))
+        self._recent.append((*_vital(report.table), _arrivals(report.table)))
 
     @property
     def failing(self) -> tuple[int, int] | None:
-        """Operations and failures of the last ten seconds if more than half failed; else None."""
+        """Operations and failures of the last ten seconds if more than half failed; else None.
+
+        A few failures are no collapse. While connections are open, users who cannot log in are none
+        either: users who hold a connection record no operation.
+        """
         if len(self._recent) < EMERGENCY_SECONDS * self._workers:
             return None
-        operations, failures = _sum(self._recent)
-        return (operations, failures) if failures > EMERGENCY_SHARE * operations else None
+        is_open = any(report.worker_second.gauge(CONNECTIONS) for report in self._latest.values())
+        operations, failures = _sum(
+            (operations - is_open * arrivals, failures - is_open * arrivals)
+            for operations, failures, arrivals in self._recent
+        )
+        is_collapse = failures >= _FEWEST and failures > EMERGENCY_SHARE * operations
+        return (operations, failures) if is_collapse else None
 
     def progress(self, elapsed: float) -> Progress:
         """The progress at `elapsed` seconds since the start."""
@@ -123,6 +136,12 @@ def _vital(table: SliceTable) -> tuple[int, int]:
     While messages arrive, a few clients that cannot come back are no collapse.
     """
     return _counted(table, REQUEST) if _counted(table, MESSAGE)[0] else _attempts(table)
+
+
+def _arrivals(table: SliceTable) -> int:
+    """Failed arrivals in a table; those that succeeded are not recorded."""
+    _, _, sums = table.totals([label_series(ARRIVAL_LABEL)], 0, 1 << 22)
+    return int(sums[:, 0].sum())
 
 
 def _counted(table: SliceTable, timing: Timing) -> tuple[int, int]:

@@ -1,7 +1,13 @@
-"""Starts the relays of the regions for one run, and notices when they die."""
+"""Starts the relays of the regions for one run, and notices when they die.
 
+It also looks which addresses of the service get no load.
+"""
+
+import asyncio
+import math
 import os
-from collections.abc import Iterator, Sequence
+import resource
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -10,13 +16,16 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadkit.drivers.network import unused_addresses
 from loadkit.engine.executors import interrupts_held_back
+from loadkit.engine.worker import SPARE_FILES
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.network.process import RelayFigures, Service, serve
 from loadkit.recording.ending import COMPLETE, Ending, EndingKind
-from loadkit.target import NetworkPath, Target
+from loadkit.target import NetworkPath, Target, is_loopback
 from loadkit.units import format_seconds
 from loadkit.workload.plan import Plan
+from loadkit.workload.workload import Model, Workload
 
 __all__ = ["Relays", "relayed"]
 
@@ -36,6 +45,8 @@ class Relays:
     """The target, with the addresses of the relays."""
     paths: dict[str, NetworkPath]
     """The networks of the plan's regions."""
+    unused: tuple[str, ...] = ()
+    """Sentences about addresses of the service that get no load."""
     figures: RelayFigures | None = None
     """Known after the end."""
     _process: SpawnProcess | None = None
@@ -63,13 +74,23 @@ class Relays:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A warning if the relays were overloaded."""
-        late = self.figures.late_p99 if self.figures else 0.0
-        warning = (
-            f"the network relay of the regions was late by {format_seconds(late)} (p99): times of users "
-            "in regions are longer than the stated networks would make them"
+        """Addresses of the service without load, and relays that were overloaded."""
+        return (*self.unused, *(_of_figures(self.figures) if self.figures else ()))
+
+
+def _of_figures(figures: RelayFigures) -> Iterator[str]:
+    """The warnings about relays that were overloaded."""
+    if figures.late_p99 > _LATE:
+        yield (
+            f"the network relay of the regions was late by {format_seconds(figures.late_p99)} (p99): times of "
+            "users in regions are longer than the stated networks would make them"
         )
-        return (warning,) if late > _LATE else ()
+    if figures.out_of_descriptors:
+        yield (
+            f"the network relay of the regions had no socket or file descriptor for "
+            f"{figures.out_of_descriptors:,} of {figures.connections:,} connections: users saw them as resets, "
+            "and the service did not cause them"
+        )
 
 
 @contextmanager
@@ -77,13 +98,16 @@ def relayed(plan: Plan, target: Target) -> Iterator[Relays]:
     """Relay the connections of those regions of a plan whose network the target knows.
 
     Raises:
+        ConfigurationError: the system allows the relays too few open files.
         LoadkitError: the relays could not be started.
 
     """
     used = {entry.region for population in plan.populations for entry in population.workload.mix}
     paths = {region: path for region, path in target.regions.items() if region in used}
+    _require_files(plan, paths)
+    unused = _unused(target)
     if not paths:
-        yield Relays(target, {})
+        yield Relays(target, {}, unused)
         return
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -95,13 +119,61 @@ def relayed(plan: Plan, target: Target) -> Iterator[Relays]:
             process.start()
         theirs.close()
         try:
-            yield Relays(replace(target, relays=_listening(ours)), paths, _process=process, _channel=ours)
+            yield Relays(
+                replace(target, relays=_listening(ours)), paths, unused, _process=process, _channel=ours
+            )
         finally:
             ours.close()
             process.join(_STOP_SECONDS)
             if process.is_alive():
                 process.kill()
                 process.join()
+
+
+def _require_files(plan: Plan, paths: dict[str, NetworkPath]) -> None:
+    """Check that the relays may open two sockets for a connection of each of their users.
+
+    Users of several protocols need more, and those of an open load come as arrivals need them. What is
+    missing then is counted, and a fail is invalid.
+
+    Raises:
+        ConfigurationError: the system does not allow it.
+
+    """
+    users = sum(_users_in(paths, population.workload) for population in plan.populations)
+    if not users:
+        return
+    needed = 2 * users + SPARE_FILES
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigurationError(
+            f"the network relay of the regions needs {needed} open files, two for each of {users} users; the "
+            f"system allows it {hard} (ulimit -Hn); raise the limit, or have fewer users in regions"
+        )
+
+
+def _users_in(regions: Container[str], load: Workload) -> int:
+    """The most users of a load that are in some of the regions; 0 for an open load."""
+    shares = sum(entry.share for entry in load.mix if entry.region in regions)
+    if load.model is not Model.CLOSED or not shares:
+        return 0
+    return math.ceil(load.most_users * shares / sum(entry.share for entry in load.mix))
+
+
+def _unused(target: Target) -> tuple[str, ...]:
+    """Sentences about addresses of the service that get no load."""
+    try:
+        services = _services(target)
+    except ValueError:  # no address; the drivers say so
+        return ()
+    hosts = {each.host: each.port for each in reversed(services) if not is_loopback(each.host)}
+    if not hosts:
+        return ()
+
+    async def look() -> list[str]:
+        return await asyncio.gather(*(unused_addresses(*each) for each in hosts.items()))
+
+    return tuple(filter(None, asyncio.run(look())))
 
 
 def _listening(channel: "Connection[None, Any]") -> dict[tuple[str, str, int], tuple[str, int]]:

@@ -5,12 +5,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadkit.drivers.network import SENT_AGAIN
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
 from loadkit.engine.executors import interrupts_held_back, results_of, worker_processes, workers_for
@@ -31,10 +32,10 @@ from loadkit.recording.run import DATABASE, HTTP, WEBSOCKET, Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import common
 from loadkit.recording.timing import ROUND_TRIP
-from loadkit.recording.worker_second import HTTPX_REQUESTS, WorkerSecond, journey_errors
+from loadkit.recording.worker_second import HTTPX_REQUESTS, SENT, WorkerSecond, journey_errors
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, Earlier, demand
+from loadkit.users.accounts import AccountPool, Earlier, accounts_in_use, demand
 from loadkit.users.arrival_queue import EXPECTED_SECONDS
 from loadkit.users.data import require_rows
 from loadkit.workload.plan import Plan
@@ -43,7 +44,10 @@ from loadkit.workload.workload import Model, Workload
 if TYPE_CHECKING:
     from loadkit.observers.postgres import PostgresObserver
 
-__all__ = ["Progress", "new_id", "run"]
+__all__ = ["ROWS_TAKEN", "Progress", "new_id", "run", "without_rows"]
+
+ROWS_TAKEN = "rows taken"
+"""The fact of a run that tells how many rows of each table its operations took, from the first one on."""
 
 _LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
 """Seconds between the submission and the start instant, for the workers to get ready. The lead is
@@ -52,6 +56,8 @@ _FOREIGN_LEAD = 2.0
 """The least lead for an executor of the caller's: how soon it takes up a task is unknown."""
 _ARRIVING_PER_SECOND = 250.0
 """Expected number of users that prepare (log in) per second."""
+_FEW_SENT_AGAIN = 0.001
+"""The share of the requests that may be sent a second time without a warning."""
 
 
 def run(
@@ -107,7 +113,7 @@ def run(
         # After the trial, whose errors tell more: which address, and why.
         to_probe = probes_of(target, parts.uses)
         require_up(to_probe)
-        target = _without_rows(target, tried.rows)
+        target = without_rows(target, tried.rows)
         require_rows(plan, target.tables, parts.data, count)
         offset = service_offset(target) if target.clock else None
         if offset is not None:
@@ -123,7 +129,7 @@ def run(
             Probes(to_probe, started) as probes,
             MachineWatcher(target) as watcher,
         ):
-            futures = [
+            futures: list[Future[Any]] = [
                 executor.submit(
                     run_shard,
                     plan,
@@ -136,6 +142,7 @@ def run(
             monitor.follow(futures, started)
         relays.close()
     table = SliceTable.sum_of(monitor.tables)
+    rows = _rows_taken(tried.rows, futures)
     probed = {
         name: tuple(probe for probe in probes.answered(name) if probe[0] < monitor.ended_at)
         for name in (HTTP, WEBSOCKET, DATABASE)
@@ -162,6 +169,8 @@ def run(
             *scheduler.troubles,
             *relays.warnings,
             *_httpx_warning(monitor.worker_seconds),
+            *accounts_in_use(monitor.worker_seconds),
+            *_sent_again_warning(monitor.worker_seconds),
             *filter(None, [journey_errors(monitor.worker_seconds)]),
             *advice(table.labels(), table.outcomes),
         ),
@@ -179,6 +188,7 @@ def run(
             **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
             **relays.facts,
             **({"trace_url": target.trace_url} if target.trace_url else {}),
+            **({ROWS_TAKEN: rows} if rows else {}),
         },
     )
     done.warnings += unlike_stated(done)
@@ -200,8 +210,8 @@ def _database(target: Target) -> dict[str, dict[str, Any]]:
 
 
 def new_id() -> str:
-    """Create a run id that sorts by time: "20261123-1502-ab12"."""
-    return f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{secrets.token_hex(2)}"
+    """Create a run id that sorts by time: "20261123-150205-ab12"."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> Parts:
@@ -228,10 +238,23 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
     return parts
 
 
-def _without_rows(target: Target, taken: Mapping[str, int]) -> Target:
-    """The target with tables that begin after the rows that the trial took."""
+def without_rows(target: Target, taken: Mapping[str, int]) -> Target:
+    """The target with tables that begin after the rows that a trial or a load took."""
     tables = {name: table.after(taken.get(name, 0)) for name, table in target.tables.items()}
     return replace(target, tables=tables)
+
+
+def _rows_taken(tried: Mapping[str, int], workers: Sequence["Future[Any]"]) -> dict[str, int]:
+    """How many rows of each table a load took: those of its trial, then those up to the last one of a worker.
+
+    Worker w of n takes the rows w, w + n, w + 2n … Nothing is known of a worker that failed.
+    """
+    taken = Counter[str]()
+    for worker, future in enumerate(workers):
+        if future.exception() is None:
+            for name, number in future.result().items():
+                taken[name] = max(taken[name], worker + len(workers) * (number - 1) + 1)
+    return dict(Counter(tried) + taken)
 
 
 def _arrivals_before_start(plan: Plan) -> float:
@@ -253,3 +276,14 @@ def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
         "and that cost is included in their times"
     )
     return (warning,) if number else ()
+
+
+def _sent_again_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
+    """A warning if more than a few requests were sent a second time; each counts once."""
+    again = round(sum(worker_second.gauge(SENT_AGAIN) for worker_second in worker_seconds))
+    sent = sum(worker_second.count(SENT) for worker_second in worker_seconds)
+    warning = (
+        f"{again:,} of {sent:,} requests were sent again, because the service closed their kept connection as they "
+        "left; each counts once. It may keep idle connections too briefly, or drop requests"
+    )
+    return (warning,) if again > _FEW_SENT_AGAIN * sent else ()

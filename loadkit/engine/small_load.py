@@ -91,11 +91,15 @@ def find_parts(resolved: ResolvedEnvironment) -> dict[int, str]:
 
 
 def measure(
-    plan: Plan, resolved: ResolvedEnvironment, parts: Mapping[int, str], seconds: float = SHORTEST
+    plan: Plan,
+    resolved: ResolvedEnvironment,
+    parts: Mapping[int, str],
+    seconds: float = SHORTEST,
+    taken: Counter[str] | None = None,
 ) -> Capacity:
     """Put on a small part of a plan's load, and compute what this machine carries of it.
 
-    The load has a run id of its own. Nothing is stored of it. It takes about six seconds besides
+    The load has a run id and a seed of its own. Nothing is stored of it. It takes about six seconds besides
     `seconds`. A load that turns out far too small is put on once more, as large as it should be:
     the number of operations in a journey is not known before.
 
@@ -104,22 +108,29 @@ def measure(
         resolved: the environment; its lock is held.
         parts: its parts on this machine, as of `find_parts`; empty if there are none.
         seconds: the duration of the small load, two seconds or more.
+        taken: counts the rows of test data that the load takes, by table, also if it ends early; a run
+            begins after them.
 
     Raises:
         LoadkitError: the load could not be executed, or no operation was sent.
         KeyboardInterrupt: Ctrl-C ended the load.
 
     """
-    found = _measure(plan, small_plan(plan, seconds, is_here=bool(parts)), resolved, parts)
+    taken = Counter() if taken is None else taken
+    found = _measure(plan, small_plan(plan, seconds, is_here=bool(parts)), resolved, parts, taken)
     if is_too_small(found):
         larger = small_plan(plan, seconds, rate=_BRISK * _BRISK / found.rate)
-        found = _measure(plan, larger, resolved, parts)
+        found = _measure(plan, larger, resolved, parts, taken)
     return found
 
 
-def _measure(plan: Plan, small: Plan, resolved: ResolvedEnvironment, parts: Mapping[int, str]) -> Capacity:
+def _measure(
+    plan: Plan, small: Plan, resolved: ResolvedEnvironment, parts: Mapping[int, str], taken: Counter[str]
+) -> Capacity:
+    target = engine.without_rows(resolved.target, taken)
     with _snapshots() as snapshots:
-        done = engine.run(small, resolved.target, root=resolved.environment.root)
+        done = engine.run(small, target, root=resolved.environment.root)
+    taken.update(done.facts.get(engine.ROWS_TAKEN, {}))
     if done.ended == INTERRUPTED:
         raise KeyboardInterrupt
     if done.ended != COMPLETE:
@@ -171,7 +182,7 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float 
             max_in_flight=min(load.max_in_flight, _IN_FLIGHT),
         )
 
-    return replace(plan.with_workloads(smaller), actions=(), drain=2.0)
+    return replace(plan.with_workloads(smaller), actions=(), drain=2.0, seed=plan.seed + 2)
 
 
 def _rate_of(load: Workload) -> float:

@@ -1,6 +1,7 @@
 """The environment under test: started for the first run, stopped at the end if started here."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,7 +22,6 @@ from loadkit.observers import observer_of
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
-from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target, masked
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Stage, Workload
@@ -29,7 +29,10 @@ from loadkit.workload.workload import Stage, Workload
 if TYPE_CHECKING:
     from loadkit.observers.postgres import PostgresObserver
 
-__all__ = ["Testbed", "Watcher"]
+__all__ = ["NOT_RESTORED", "Testbed", "Watcher"]
+
+NOT_RESTORED = "not restored"
+"""The fact of a run after which the environment was not as before it: the reason in words."""
 
 Watcher = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 """Shows a titled run's progress: a context that gives a function, called about once a second."""
@@ -53,7 +56,7 @@ class Testbed:
             environment: the environment under test.
             runs: the folder of the stored runs.
             watcher: shows the progress of each load.
-            tell: receives a line on each problem that does not affect a verdict.
+            tell: receives a line on each problem that ends no run.
 
         """
         self._environment = environment
@@ -83,19 +86,19 @@ class Testbed:
             clean = self._clean(up)
             up = self._up()  # with the numbers of the rows that are left
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
-            checks = (*checks, *clean, *self._carried(plan, up))
+            carried, target = self._carried(plan, up)
+            checks = (*checks, *clean, *carried)
             with self._watcher(title) as watch:
-                before = self._prepare_cache(plan, up.target, run_id)
+                target = self._prepare_cache(plan, target, run_id)
                 run = engine.run(
                     plan,
-                    up.target,
+                    target,
                     root=self._environment.root,
                     run_id=run_id,
                     actor=self._environment,
                     database=database,
                     watch=watch,
                 )
-                run.writes = Writes.sum_of([before.as_unknown, run.writes])
                 _describe(run, up.facts, checks)
                 # Stored first, in case a later step fails or is interrupted.
                 is_kept = self._keep(run)
@@ -105,8 +108,8 @@ class Testbed:
                 observe_database(run, database, run.writes)
             if is_kept and (observer or database):
                 self._keep(run)
-            if plan.disturbs:
-                self._check_restored(run)
+            if plan.disturbs and not self._is_restored(run) and is_kept:
+                self._keep(run)
         return run
 
     def capacity(self, plan: Plan, seconds: float) -> Capacity:
@@ -147,25 +150,27 @@ class Testbed:
             self._resolved = replace(up, facts={**up.facts, "rows": found.rows})
         return (Check("the rows of earlier runs", str(found)),)
 
-    def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[Check, ...]:
+    def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[tuple[Check, ...], Target]:
         """Check that this machine carries the plan; the terminal shows a warning before the load.
 
-        Nothing is checked if the plan is small, or if the environment's parts run elsewhere.
+        Nothing is checked if the plan is small, or if the environment's parts run elsewhere. Return also
+        the target with the rows of test data that are left.
         """
         parts = small_load.find_parts(up) if preflight.may_fill_machine(plan) else {}
         if not parts:
-            return ()
+            return (), up.target
+        taken = Counter[str]()
         capacity = small_load.kept(plan, up.target, parts)
         if capacity is None:
             try:
-                capacity = small_load.measure(plan, up, parts)
-            except LoadkitError:
-                return ()  # what prevents a small load will end the run, and say why
+                capacity = small_load.measure(plan, up, parts, small_load.SHORTEST, taken)
+            except LoadkitError:  # what prevents a small load will end the run, and say why
+                return (), engine.without_rows(up.target, taken)
             small_load.keep(capacity, plan, up.target, parts)
         check = preflight.carries(capacity, plan)
         if not check.holds:
             self._tell(f"warning: {check}")
-        return (check,)
+        return (check,), engine.without_rows(up.target, taken)
 
     def close(self) -> None:
         """Stop the environment if it was started here."""
@@ -204,22 +209,30 @@ class Testbed:
             return False
         return True
 
-    def _check_restored(self, run: Run) -> None:
-        """Check that the environment is restored after a disturbing run; else refuse later runs."""
+    def _is_restored(self, run: Run) -> bool:
+        """Is the environment restored after a disturbing run? If not, tell it and refuse later runs."""
         control, before = self._environment.control, self._resolved
         if control is None or before is None:
-            return
+            return True
         try:
             preflight.ready(lambda: preflight.as_before(before.facts, control.call("status")))
         except Exception as error:
-            self._trouble = NotReadyError(
+            trouble = (
                 f"run {run.id} disturbed the environment, and it is not as it was before: {one_line(error)}"
             )
+            self._trouble = NotReadyError(trouble)
+            self._tell(trouble)
+            run.facts = {**run.facts, NOT_RESTORED: trouble}
+            run.warnings = (*run.warnings, trouble)
+            return False
+        return True
 
-    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> Writes:
+    def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> Target:
         """Warm the service's cache with load that is not recorded, or empty it.
 
-        A ramp is never judged, so a long enough ramp serves as the warm-up. Return what was written.
+        A ramp is never judged, so a long enough ramp serves as the warm-up. Names that a warm-up makes of
+        its run id or its seed must not occur in the run again, nor its rows of test data: the service
+        would refuse them. Return the target with the rows that are left.
         """
         load = plan.workload
         if plan.cache == "cold":
@@ -229,14 +242,12 @@ class Testbed:
                 )
             self._environment.control.call("flush")
         elif load.stages[0].seconds < _WARM_UP or load.stages[0].level == 0:
-            warming = plan.with_workloads(_warming)
-            warm_up = engine.run(
-                replace(warming, actions=()), target, root=self._environment.root, run_id=run_id
-            )
+            warming = replace(plan.with_workloads(_warming), actions=(), seed=plan.seed + 1)
+            warm_up = engine.run(warming, target, root=self._environment.root, run_id=f"{run_id}-warmup")
             if warm_up.ended == INTERRUPTED:
                 raise KeyboardInterrupt
-            return warm_up.writes
-        return NO_WRITES
+            return engine.without_rows(target, warm_up.facts.get(engine.ROWS_TAKEN, {}))
+        return target
 
 
 def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":

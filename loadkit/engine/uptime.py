@@ -223,39 +223,42 @@ class _WebSocketProbe:
 
 
 class _DatabaseProbe:
-    """Asks the database over one connection, which is opened again after it was lost."""
+    """Executes a query without a table.
+
+    One connection is kept; it is opened again after it was lost. While probes wait for an answer, each
+    further one has a connection of its own, so none of them waits for another.
+    """
 
     def __init__(self, target: Target) -> None:
         self._address = target.database
         self._connection: Any = None
-        self._turn = asyncio.Lock()
+        """The kept connection; None while a probe uses it."""
 
     async def is_up(self) -> bool:
         import asyncpg
 
-        async with self._turn:
-            try:
-                if self._connection is None:
-                    self._connection = await asyncpg.connect(
-                        self._address.reveal(), statement_cache_size=0,
-                        server_settings={"application_name": _APPLICATION},
-                    )  # fmt: skip
-                await self._connection.execute("SELECT 1")
-            except (asyncpg.PostgresError, asyncpg.InterfaceError):
-                self._drop()
-                return False
-            except BaseException:
-                self._drop()
-                raise
+        connection, self._connection = self._connection, None
+        has_answered = False
+        try:
+            if connection is None:
+                connection = await asyncpg.connect(
+                    self._address.reveal(), statement_cache_size=0,
+                    server_settings={"application_name": _APPLICATION},
+                )  # fmt: skip
+            await connection.execute("SELECT 1")
+            has_answered = True
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        finally:
+            if has_answered and self._connection is None:
+                self._connection = connection
+            elif connection is not None:
+                connection.terminate()
         return True
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-
     async def close(self) -> None:
-        self._drop()
+        if self._connection is not None:
+            self._connection.terminate()
 
 
 def _patient(target: Target) -> Target:

@@ -233,6 +233,9 @@ class ActionCommand:
     do: Annotated[tuple[str, ...], Stated('["kill", "--any"]', what="a verb and its arguments", holds=bool)]
     undo: Annotated[tuple[str, ...], Stated('["restore"]')] = ()
     """The verb that undoes the action at the end of the run; empty if it needs no undo."""
+    restarts: Annotated[int, Stated("1", what="a whole number, at least 0", at_least=0)] = 0
+    """How many instances of the service restart within a minute after it. "no instance restarts" does not
+    count them."""
 
 
 Patterns = Annotated[

@@ -18,11 +18,11 @@ from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.judging.window import longest_part
 from loadkit.recording.ending import EndingKind
-from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
+from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN, OUT_OF_DESCRIPTORS
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.timing import ROUND_TRIP, timing_of
-from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, WorkerSecond, are_rare
+from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, SENT, WorkerSecond, are_rare
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase, phases
@@ -32,7 +32,10 @@ __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "relayed_late", "u
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 _LEAST_STRETCH = 10
-"""The fewest seconds of full load on which a pass of a gauge or of probes can rest."""
+"""The fewest seconds of full load on which a pass of a gauge or of probes can rest; half of a shorter
+window."""
+_FEW_SECONDS = 0.05
+"""The share of the seconds in which an overloaded generator does not change such a pass."""
 
 _RELAY_LATE = 0.05
 """Seconds (p99) by which a relay may be late without making a fail invalid."""
@@ -222,13 +225,25 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
 
 
 def relayed_late(run: Run, rules: FamilyRules, finding: Finding) -> Finding:
-    """A fail is invalid if the relay of the regions added far more than the stated network."""
-    late = float((run.facts.get("relay") or {}).get("late_p99", 0.0))
-    if finding.status is not Status.FAIL or not rules.rests_on_operations or late < _RELAY_LATE:
+    """A fail is invalid if the relay of the regions added far more than the stated network.
+
+    So it is if the relay had no socket or file descriptor for more connections than a worker may lack
+    for its operations. A user sees that as a reset.
+    """
+    relay = run.facts.get("relay") or {}
+    late, refused = float(relay.get("late_p99", 0.0)), int(relay.get("out_of_descriptors", 0))
+    if finding.status is not Status.FAIL or not rules.rests_on_operations:
         return finding
-    return finding.become(
-        Status.INVALID, f"the network relay of the regions was late by {format_seconds(late)} (p99)"
-    )
+    if refused > OUT_OF_DESCRIPTORS.invalid.fixed * sum(each.count(SENT) for each in run.worker_seconds):
+        return finding.become(
+            Status.INVALID,
+            f"the network relay of the regions had no socket or file descriptor for {refused:,} connections",
+        )
+    if late >= _RELAY_LATE:
+        return finding.become(
+            Status.INVALID, f"the network relay of the regions was late by {format_seconds(late)} (p99)"
+        )
+    return finding
 
 
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
@@ -372,15 +387,17 @@ def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
 def _loaded(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """A pass of gauges or probes is invalid if the generator did not produce the load.
 
-    Where it did in a part of the window, the longest stretch of that part must satisfy the criterion.
+    If it did for a part of the window, the criterion must be satisfied in the longest such part.
     """
     state = case.evidence.health(case.window)
     if state.status == "ok":
         return finding
-    if finding.status is not Status.PASS or not state.unhealthy.any():
+    # Single seconds in which the generator lagged do not change the load.
+    is_overloaded = state.status == "invalid" and float(state.unhealthy.mean()) > _FEW_SECONDS
+    if finding.status is not Status.PASS or not is_overloaded:
         return finding.warned(state.sentence)
     rest = longest_part(case.window, ~state.unhealthy)
-    if rest.seconds < _LEAST_STRETCH:
+    if rest.seconds < min(_LEAST_STRETCH, case.window.seconds // 2):
         number = int(state.unhealthy.sum())
         return finding.become(
             Status.INVALID, f"{state.sentence}, in {number} of {case.window.seconds} seconds"

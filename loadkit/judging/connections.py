@@ -192,8 +192,8 @@ def find_reconnection(case: Case) -> Finding:
         return finding.become(
             Status.INCONCLUSIVE, f"{told}; the load ended before the time limit of {unknown:,} others"
         )
-    others = sum(disconnects(evidence).values()) - dropped
-    if others > 0 and back / (dropped + others) < share:
+    others = _dropped_for_good(evidence)
+    if back / (dropped + others) < share:
         return finding.become(
             Status.INCONCLUSIVE,
             f"{told}, but {others:,} other connections dropped, and their users did not reconnect automatically",
@@ -217,6 +217,14 @@ def not_back(case: Case) -> tuple[Integers, Integers]:
 def number_dropped(evidence: Evidence) -> int:
     """The clients that dropped, and whose users come back automatically."""
     return int(_samples(evidence, RECONNECT)[3].sum())
+
+
+def _dropped_for_good(evidence: Evidence) -> int:
+    """The connections that the generator did not close, of labels whose users never come back."""
+    table = evidence.run.table
+    labels = {*table.labels(LIFETIME)} - {*table.labels(RECONNECT)}
+    _, outcome, sums = table.totals([label_series(label, LIFETIME) for label in labels], 0, 1 << 21)
+    return int(sums[outcome != 0, 0].sum())
 
 
 def disconnects(evidence: Evidence) -> dict[str, int]:

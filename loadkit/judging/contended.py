@@ -45,7 +45,7 @@ _LEAST_SECONDS = 10
 """The fewest seconds without a cause on which a fail can stand."""
 _LEAST_SHARE = 0.05
 """A cause in a smaller share of the window is no warning to a verdict that it does not change."""
-_WAITED = {*TIMEOUTS, "dropped", "no socket"}
+_WAITED = {*TIMEOUTS, "dropped", "no socket", "unfinished"}
 """Failures that come from waiting."""
 _MAY_HAVE_WAITED = {"closed", "reset", "status 408", "status 502", "status 503", "status 504"}
 """Failures that come from waiting if they took `_LONG`. A slow machine makes no other answer wrong."""

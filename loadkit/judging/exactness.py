@@ -47,8 +47,8 @@ def find_exact(case: Case) -> Finding:
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
-    found = finding.become(Status.PASS, f"{name}: none of all {due:,} that had to be compared{remark}")
-    return _warned(case, found)
+    reason = f"{name}: none of all {due:,} that had to be compared{remark}"
+    return _warned(case, finding.become(Status.PASS, reason))
 
 
 def searched_messages(evidence: Evidence) -> int:

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
@@ -25,6 +26,7 @@ from loadkit.judging.rates import (
     relative,
 )
 from loadkit.judging.spells import thin
+from loadkit.judging.statistics import CONFIDENCE
 from loadkit.judging.times import find_time
 from loadkit.recording.histogram import BUCKETS, FAILED
 from loadkit.recording.messages import (
@@ -59,6 +61,8 @@ __all__ = [
     "find_throughput_of_any",
     "find_time_of_any",
 ]
+
+Integers = npt.NDArray[np.int64]
 
 _FEWEST_DELIVERED = 0.5
 """Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
@@ -272,7 +276,7 @@ def find_throughput_of_any(case: Case) -> Finding:
 
 def _delivered(population: Population, level: float) -> float:
     """The messages per second that the service delivers because of a population, at a level."""
-    return population.delivers * level / max(population.workload.peak, 1e-9)
+    return population.delivers * (level / max(population.workload.peak, 1e-9))
 
 
 def find_time_of_any(case: Case) -> Finding:
@@ -343,20 +347,46 @@ def _undelivered(case: Case) -> str:
 
 
 def _find_delivery_time(case: Case) -> Finding:
-    """Judge the time until writes reach those who watch; no pass while none arrived."""
+    """Judge the time until writes reach those who watch; no pass if they reach nobody for a time."""
     found = find_time(replace(case, chosen=_with_lost(case)))
     if found.status is not Status.PASS:
         return found
-    if doubt := _undelivered(case):
-        return found.become(Status.INCONCLUSIVE, f"{found.value_in_words}, but {doubt}")
-    gaps = int(thin(case.traffic.per_second()).sum()) if case.is_steady else 0
-    if not gaps:
+    doubt = _undelivered(case) or (_unheard(case) if case.is_steady else "")
+    if not doubt:
         return found
-    return found.become(
-        Status.INCONCLUSIVE,
-        f"{found.value_in_words}, but in {gaps} of the windows of ten seconds hardly any write reached anybody, and "
-        "it is not known whether the others were lost",
-    )
+    return found.become(Status.INCONCLUSIVE, f"{found.value_in_words}, but {doubt}")
+
+
+def _unheard(case: Case) -> str:
+    """When writes reached nobody, or hardly anybody, while requests succeeded; "" for never.
+
+    What nobody receives has no time. Fewer requests make fewer writes, so these explain a gap.
+    """
+    arrived, answered = case.traffic.per_second(), case.evidence.traffic(window=case.window).completed
+    if case.kept is not None:
+        answered = answered[case.kept]
+    doubt = "and it is not known whether the writes of that time were lost"
+    if silent := _silence(arrived, answered):
+        return f"no write reached anybody for {format_seconds(silent)}, {doubt}"
+    gaps = int((thin(arrived) & ~thin(answered)).sum())
+    return f"in {gaps} ten-second windows hardly any write reached anybody, {doubt}" if gaps else ""
+
+
+def _silence(arrived: Integers, answered: Integers) -> int:
+    """The longest time without a delivery, in seconds, if chance does not explain it; else 0.
+
+    By second, (seconds,): deliveries, and requests that succeeded. If n moments are independent and
+    as frequent as the requests, a gap with the share g of all requests comes with a probability of
+    at most (n + 1)(1 − g)ⁿ.
+    """
+    heard = np.flatnonzero(arrived)
+    weights = answered if answered.any() else np.ones(len(arrived), np.int64)
+    before = np.concatenate([[0], np.cumsum(weights)])
+    starts, ends = np.concatenate([[0], heard + 1]), np.concatenate([heard, [len(arrived)]])
+    shares = (before[ends] - before[starts]) / before[-1]
+    longest = int(np.argmax(shares))
+    chance = (len(heard) + 1) * (1 - float(shares[longest])) ** len(heard)
+    return int(ends[longest] - starts[longest]) if chance < 1 - CONFIDENCE else 0
 
 
 def _with_lost(case: Case) -> Traffic:
@@ -364,16 +394,15 @@ def _with_lost(case: Case) -> Traffic:
 
     Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
     counts. What is missing at the end of a stream is counted when its subscriber leaves, after the
-    window.
+    window; all of it counts as of the window.
     """
     traffic, evidence = case.traffic, case.evidence
-    received = max(evidence.traffic(window=case.window, timing=MESSAGE.key).size, 1)
-    net = evidence.per_second(lambda each: each.count(MISSING) - each.count(FILLED), case.window)
-    if case.kept is not None:
-        net = net[case.kept]
+    kept = np.ones(case.window.seconds, np.bool_) if case.kept is None else case.kept
+    received = evidence.traffic(window=case.window, timing=MESSAGE.key).per_second()[kept].sum()
+    net = evidence.per_second(lambda each: each.count(MISSING) - each.count(FILLED), case.window)[kept]
     # A gap can be filled in a later second, so only the sum is known to be lost.
-    missing = max(float(net.sum()), 0.0) + evidence.count(TAIL_LOST)
-    lost = round(missing * min(1.0, traffic.size / received))
+    missing = max(float(net.sum()), 0.0) + evidence.count(TAIL_LOST) * float(kept.mean())
+    lost = round(missing * min(1.0, traffic.size / max(1, int(received))))
     if not lost:
         return traffic
     seconds = np.linspace(0, traffic.seconds - 1e-9, lost).astype(np.int64)

@@ -1,22 +1,24 @@
 """The implicit criterion of every run that observes restarts: no instance restarts unasked."""
 
+from collections.abc import Iterable
+
 from loadkit.criterion import Unit
-from loadkit.recording.run import Run
+from loadkit.recording.run import BIRTHS, Event, Run
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict
 
 __all__ = ["BIRTHS", "SENTENCE", "unasked_restarts"]
 
 SENTENCE = "no instance restarts"
-BIRTHS = "restarts"
-"""The measure of the environment file with the start time of each instance's process, in Unix
-seconds."""
+_NEAR = 60.0
+"""Seconds after the end of an action within which the instances that it restarts have started."""
 
 
 def unasked_restarts(run: Run) -> Verdict | None:
     """A fail if instances restarted without an action of the plan; None if not, or not observed.
 
-    Each action that was carried out accounts for one restart at or after its time.
+    An action that was carried out accounts for as many restarts as the environment file states, from
+    its start until a minute after its end.
     """
     observation = run.observations.get(BIRTHS)
     if observation is None:
@@ -27,13 +29,7 @@ def unasked_restarts(run: Run) -> Verdict | None:
         for moment in series.times[1:][series.values[1:] != series.values[:-1]]
         if run.started <= moment <= run.started + run.ended_at
     )
-    actions = sorted(event.at for event in run.events if not event.failed)
-    unasked = []
-    for at, instance in restarts:
-        if actions and actions[0] <= at:
-            actions.pop(0)
-        else:
-            unasked.append((at, instance))
+    unasked = _unasked(restarts, run.events, observation.scrape_interval)
     if not unasked:
         return None
     restarted = ", ".join(f"{instance} after {format_seconds(at)}" for at, instance in unasked)
@@ -47,3 +43,31 @@ def unasked_restarts(run: Run) -> Verdict | None:
         samples=sum(len(series.times) for series in observation.series),
         run=run.id,
     )
+
+
+def _unasked(
+    restarts: Iterable[tuple[float, str]], events: Iterable[Event], interval: float
+) -> list[tuple[float, str]]:
+    """The restarts for which no action accounts.
+
+    Args:
+        restarts: the moment of the first scrape after each, and its instance; in order of time.
+        events: the actions.
+        interval: seconds between scrapes; a scrape shows a restart up to so much later.
+
+    """
+    # Each restart takes the action whose time ends first, so that later ones leave room for others.
+    asked = sorted(
+        (event.at + event.seconds + _NEAR + interval, event.at)
+        for event in events
+        if not event.failed
+        for _ in range(event.restarts)
+    )
+    unasked = []
+    for at, instance in restarts:
+        found = next((each for each in asked if each[1] <= at <= each[0]), None)
+        if found is None:
+            unasked.append((at, instance))
+        else:
+            asked.remove(found)
+    return unasked

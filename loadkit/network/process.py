@@ -50,6 +50,8 @@ class RelayFigures:
     late_p99: float
     """By how many seconds bytes were delivered later than the stated network would; 99th percentile."""
     connections: int
+    out_of_descriptors: int = 0
+    """Connections of users that it reset, because it had no socket or file descriptor for their other end."""
 
 
 def serve(
@@ -112,8 +114,14 @@ async def _serve(
     loop.remove_reader(channel.fileno())
     due_times.close()
     try:
-        connections = sum(relay.connections for relay in relays)
-        channel.send(RelayFigures(time.process_time() - begun, due_times.lateness(0.99), connections))
+        channel.send(
+            RelayFigures(
+                time.process_time() - begun,
+                due_times.lateness(0.99),
+                sum(relay.connections for relay in relays),
+                sum(relay.out_of_descriptors for relay in relays),
+            )
+        )
     except OSError:
         return  # the other end has closed
     finally:

@@ -3,7 +3,8 @@
 A connection of a user is accepted at once, because the kernel does that. So its first bytes wait
 for the round trip that the TCP handshake would have taken, and then travel. The service is
 connected half a round trip after the user, as if its SYN had arrived then. The time until the first
-answer is therefore right. A refusal by the service reaches the user as a reset.
+answer is therefore right. A refusal by the service reaches the user as a reset. So does a lack of
+sockets of the relay itself, which is counted.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
+from loadkit.drivers.network import kind_of
 from loadkit.network.delays import Direction
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import Alarm, on_grid
@@ -278,6 +280,8 @@ class Relay:
         """Those whose socket is open."""
         self.connections = 0
         """Connections accepted so far."""
+        self.out_of_descriptors = 0
+        """Of these, those for which there was no socket or file descriptor towards the service."""
 
     async def open(self) -> int:
         """Listen on a free port of the loopback interface, and return it."""
@@ -312,5 +316,6 @@ class Relay:
         await asyncio.sleep(half)
         try:
             await loop.create_connection(lambda: service, *self._upstream)
-        except OSError:
+        except OSError as error:
+            self.out_of_descriptors += kind_of(error) == "no socket"
             loop.call_later(half, user.reset)

@@ -170,14 +170,17 @@ class MachineWatcher:
         return self._ledger.observations()
 
     def _watch(self) -> None:
-        # Without /proc there are no figures, and verdicts are as they would be without them.
-        with suppress(OSError, ValueError):
-            while True:
-                begun = time.thread_time()
+        try:
+            read_machine()
+        except (OSError, ValueError):
+            return  # without /proc there are no figures, and verdicts are as they would be without them
+        while True:
+            begun = time.thread_time()
+            with suppress(OSError, ValueError):  # the figures lack one snapshot
                 self._take_snapshot()
-                if self._is_over.is_set():
-                    return
-                self._is_over.wait(max(_INTERVAL, (time.thread_time() - begun) / _SHARE))
+            if self._is_over.is_set():
+                return
+            self._is_over.wait(max(_INTERVAL, (time.thread_time() - begun) / _SHARE))
 
     def _take_snapshot(self) -> None:
         snapshot = read_machine()
@@ -192,7 +195,10 @@ class MachineWatcher:
 
     def _look_up_parts(self, looks: "_Looks", present: Mapping[int, Process]) -> None:
         """Find the processes behind the target's address, if it is on this machine."""
-        parts = parts_behind(self._target.base)
+        try:
+            parts = parts_behind(self._target.base)
+        except (OSError, ValueError):
+            parts = set()
         if parts is None:
             self._looks = None
             return
@@ -300,10 +306,13 @@ def _is_local(connection: Any) -> bool:
 
 
 def _contained(proc: Path = Path("/proc")) -> Iterable[int]:
-    """The processes that have a process id in a container too: proc_pid_status(5), NSpid."""
+    """The processes that have a process id in a container too: proc_pid_status(5), NSpid.
+
+    The kernel cuts the name of a process at 15 bytes, even within a letter.
+    """
     for entry in proc.iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                for line in (entry / "status").read_text().splitlines():
+                for line in (entry / "status").read_text("utf-8", "replace").splitlines():
                     if line.startswith("NSpid:") and len(line.split()) > 2:
                         yield int(entry.name)

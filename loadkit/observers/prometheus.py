@@ -1,7 +1,7 @@
 """Prometheus: raw scrapes of named measures, and free PromQL."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,6 +17,8 @@ __all__ = ["PrometheusObserver"]
 
 _TIMEOUT = 10
 """Seconds for one query."""
+_MOST_STEPS = 10_000
+"""Steps of a free query that are asked for at once; Prometheus refuses more than 11,000."""
 _HISTOGRAMS = (
     "the query returns native histograms; expected numbers, for example histogram_quantile(0.95, ...)"
 )
@@ -87,8 +89,14 @@ class PrometheusObserver:
             return list(source.custom_query(selector + span, params={"time": end}))
 
         def evaluated(promql: str) -> list[Mapping[str, Any]]:
-            moments = (datetime.fromtimestamp(moment, UTC) for moment in (start, end))
-            return list(source.custom_query_range(promql, *moments, step=f"{self._interval:g}"))
+            return _joined(
+                source.custom_query_range(
+                    promql,
+                    *(datetime.fromtimestamp(moment, UTC) for moment in stretch),
+                    step=f"{self._interval:g}",
+                )
+                for stretch in _stretches(start, end, self._interval)
+            )
 
         def observations() -> Iterator[Observation]:
             for measure in self._measures:
@@ -198,6 +206,27 @@ class PrometheusObserver:
 
     def _failure(self, query: str, error: Exception) -> str:
         return f"Prometheus at {self._url} failed to answer {query}: {_first_line(error)}"
+
+
+def _stretches(start: float, end: float, step: float) -> Iterator[tuple[float, float]]:
+    """The first and the last moment of the parts in which a time is asked for."""
+    while end - start > _MOST_STEPS * step:
+        yield start, start + (_MOST_STEPS - 1) * step
+        start += _MOST_STEPS * step
+    yield start, end
+
+
+def _joined(stretches: Iterable[Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """The rows of all stretches, one for each metric; a moment that two stretches have counts once."""
+    found: dict[frozenset[tuple[str, str]], Mapping[str, Any]] = {}
+    for rows in stretches:
+        for row in rows:
+            metric = frozenset(row["metric"].items())
+            earlier = found.get(metric, {}).get("values", [])
+            last = float(earlier[-1][0]) if earlier else -math.inf
+            later = [each for each in row.get("values", []) if float(each[0]) > last]
+            found[metric] = {**found.get(metric, {}), **row, "values": [*earlier, *later]}
+    return list(found.values())
 
 
 def _series(row: Mapping[str, Any], per: str) -> Series:

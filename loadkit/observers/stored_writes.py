@@ -93,10 +93,11 @@ def _wrong(records: npt.NDArray[Any], tenants: Mapping[int, str]) -> WrongRecord
         float(known["at"][0]) if len(known) else None,
         float(known["at"][-1]) if len(known) else None,
         dict(by_tenant.most_common()),
-        tuple(_record(*each, tenants) for each in records[:_EXAMPLES].tolist()),
+        tuple(_record(each, tenants) for each in records[:_EXAMPLES].tolist()),
     )
 
 
-def _record(high: int, low: int, at: float, user: int, tenants: Mapping[int, str]) -> WrittenRecord:
+def _record(fields: tuple[int, int, float, int], tenants: Mapping[int, str]) -> WrittenRecord:
+    high, low, at, user = fields
     name = str(uuid.UUID(int=high << 64 | low))
     return WrittenRecord(name) if math.isnan(at) else WrittenRecord(name, at, user, tenants.get(user, ""))

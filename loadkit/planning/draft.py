@@ -116,6 +116,13 @@ class Draft:
                 f"the table before it states {_in_words(population)}; expected a population's load before "
                 f"its table, so state {_in_words(population)} before the table",
             )
+        if population.fall and model is not Model.CLOSED:
+            raise PhraseError(
+                "",
+                f"{level:g}",
+                "the load falls back to a number of users, as stated before; expected such as "
+                "1000 concurrent users",
+            )
         if mix or journey:
             _only_once(population.shares or None, mix or journey, "the mix of the users was stated before")
         population.model, population.level = model, level
@@ -223,6 +230,9 @@ class Draft:
         _only_once(last.stages or None, "follows", "the stages were stated before")
         _only_once(last.arrival, "follows", "their arrival was stated before, but the table states it too")
         _only_once(last.hold, "follows", "the hold was stated before, but the table states it too")
+        _only_once(
+            last.fall, "follows", "the fall of the load was stated before, but the table states it too"
+        )
         if len(headings) != 2 or headings[0] != "for" or headings[1] not in _LEVELS:
             known = " or ".join(f"| for | {column} |" for column in _LEVELS)
             raise PhraseError("", f"| {' | '.join(headings)} |", f"expected a table {known}")
@@ -245,6 +255,9 @@ class Draft:
         _only_once(last.curve or last.stages or None, "follows", "a table or curve was stated before")
         _only_once(last.arrival, "follows", "their arrival was stated before, but the curve states it too")
         _only_once(last.hold, "follows", "the hold was stated before, but the curve states it too")
+        _only_once(
+            last.fall, "follows", "the fall of the load was stated before, but the curve states it too"
+        )
         if seconds == 0:
             raise PhraseError("", "over", "expected a time above 0, such as 10 minutes")
         last.curve, last.curve_seconds = name, seconds
@@ -254,8 +267,16 @@ class Draft:
         self.actions = (*self.actions, Action(name, at=after))
 
     def fall_back(self, level: float, after: float) -> None:
-        """State a sudden drop of the load to a level, `after` seconds into the hold."""
+        """State a sudden drop of the users to a number, `after` seconds into the hold."""
         last = self.last
+        if last.model not in {None, Model.CLOSED}:
+            column = next(column for column, model in _LEVELS.items() if model is last.model)
+            raise PhraseError(
+                "",
+                "users",
+                f"the load falls back to a number of users, but {last.name} are arrivals; expected a table "
+                f"| for | {column} |",
+            )
         _only_once(last.fall, "falls", "the fall of the load was stated before")
         _only_once(last.stages or None, "falls", "the load follows a table, which defines when it falls")
         _only_once(last.curve or None, "falls", "the load follows a curve, which defines when it falls")

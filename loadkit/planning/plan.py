@@ -38,6 +38,11 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
         ConfigurationError: a level, mix or journey is unknown, or the populations are incompatible.
 
     """
+    return _plan(_with_levels(draft, environment), environment, journeys, seed)
+
+
+def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int) -> Plan:
+    """See `plan`; the draft has the levels of all its populations."""
     first = draft.populations[0]
     stated = [
         Population(
@@ -48,9 +53,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
             records_needed=each.records_needed,
             tenant=each.tenant,
         )
-        for each in (
-            _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
-        )
+        for each in draft.populations
     ]
     environment.require_actions(draft.actions)
     _require_together(stated)
@@ -64,7 +67,10 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
     return Plan(
         environment=environment.name,
         populations=populations,
-        actions=draft.actions,
+        actions=tuple(
+            replace(action, restarts=environment.settings.actions[action.name].restarts)
+            for action in draft.actions
+        ),
         seed=seed,
         timeout=environment.settings.timeout,
         cache=draft.cache or "warm",
@@ -84,7 +90,9 @@ def beside(
 ) -> Plan:
     """The same plan at another load level of the environment, without its actions.
 
-    The level replaces that of the first population; other populations do not change.
+    The level replaces that of the first population; other populations do not change. So a noisy
+    tenant keeps its users, and publications keep their rate: each of fewer connections receives as
+    much as before.
 
     Raises:
         ConfigurationError: the level is unknown, or the load of the first population is open.
@@ -95,18 +103,23 @@ def beside(
         raise ConfigurationError(
             f"the {level} load is a number of users, but this load is open: they do not compare"
         )
+    draft = _with_levels(draft, environment)
     first, *others = draft.populations
     other = replace(first, level=0.0, named_level=level, fall=None)
+    fewer = _level(other, environment) / own.populations[0].stated_level
+    others = [replace(each, delivered=each.delivered * fewer) for each in others]
     if first.stages:
         ratio = _level(other, environment) / max(stage.level for stage in first.stages)
         other.stages = tuple(replace(stage, level=stage.level * ratio) for stage in first.stages)
-    return plan(replace(draft, populations=[other, *others], actions=()), environment, journeys, seed)
+    return _plan(replace(draft, populations=[other, *others], actions=()), environment, journeys, seed)
 
 
 def without(
     tenant: str, draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1
 ) -> Plan:
     """The same plan without the population of a tenant, and without its actions.
+
+    The others keep their names: a criterion of one of them compares both plans.
 
     Raises:
         ConfigurationError: the load has no population of the tenant beside another one.
@@ -118,7 +131,14 @@ def without(
             f'no population is that of tenant "{tenant}"; expected a load such as tenant "{tenant}" sends '
             "10 times its usual load"
         )
-    return plan(replace(draft, populations=kept, actions=()), environment, journeys, seed)
+    made = plan(replace(draft, populations=kept, actions=()), environment, journeys, seed)
+    names = [_name(each, draft, environment) for each in kept]
+    return replace(
+        made,
+        populations=tuple(
+            replace(population, name=name) for population, name in zip(made.populations, names, strict=True)
+        ),
+    )
 
 
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
@@ -159,6 +179,17 @@ def _workload(
         pace=own.pace or (first.pace if is_closed else None) or 0.0,
         churn=(own.churn or 0.0) / 60,
         session=own.session or (first.session if is_closed else None),
+    )
+
+
+def _with_levels(draft: Draft, environment: Environment) -> Draft:
+    """The draft with the levels that follow from that of its first population."""
+    first = draft.populations[0]
+    return replace(
+        draft,
+        populations=[
+            _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
+        ],
     )
 
 

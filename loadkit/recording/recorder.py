@@ -427,6 +427,12 @@ class Recorder:
             are_retracted=are_retracted,
         )
 
+    def end(self, now: float) -> None:
+        """End the logs of answers, before the last report."""
+        for population in self._populations.values():
+            for timing in population.timings:
+                timing.completions.end(now)
+
     def report(self, gauges: Mapping[str, float] | None = None, writes: Writes = NO_WRITES) -> Report:
         """Return everything since the previous report, and begin the next second.
 

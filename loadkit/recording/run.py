@@ -17,7 +17,11 @@ from loadkit.recording.worker_second import WorkerSecond
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.workload.plan import Plan
 
-__all__ = ["DATABASE", "HTTP", "PROBED_AT", "WEBSOCKET", "Event", "Run"]
+__all__ = ["BIRTHS", "DATABASE", "HTTP", "PROBED_AT", "WEBSOCKET", "Event", "Run"]
+
+BIRTHS = "restarts"
+"""The measure of the environment file with the start time of each instance's process, in Unix
+seconds."""
 
 HTTP, WEBSOCKET, DATABASE = "HTTP", "WebSocket", "the database"
 """The protocols that are probed."""
@@ -37,6 +41,8 @@ class Event:
     """How long it took to complete."""
     failed: str = ""
     """Why it failed, in one sentence; empty if it succeeded."""
+    restarts: int = 0
+    """The number of instances that it restarts, as the environment file states it."""
 
 
 @dataclass(slots=True)

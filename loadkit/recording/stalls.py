@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from math import inf
 
 from loadkit.recording.timing import REQUEST
 
@@ -91,6 +93,12 @@ class CompletionLog:
             self.idle_intervals.append(IdleInterval(self.since, waiting, now, self.population, self.timing))
         self.since = now
 
+    def end(self, now: float) -> None:
+        """End the log: the worker is idle from now on, and nothing waits, however long others go on."""
+        if self.in_flight:
+            self.close(now)
+        self.idle_intervals.append(IdleInterval(self.since, inf, inf, self.population, self.timing))
+
     def drain(self) -> list[IdleInterval]:
         """The idle intervals since the last call."""
         idle_intervals, self.idle_intervals = self.idle_intervals, []
@@ -100,17 +108,19 @@ class CompletionLog:
 def common(workers: Sequence[Iterable[IdleInterval]]) -> tuple[Stall, ...]:
     """The intervals in which no worker received an answer while an operation of one of them waited.
 
-    Each population and timing is handled separately.
+    Each population and timing is handled separately. A worker without an interval of one has no log of it,
+    so it had no such operation and does not count: `CompletionLog.end` gives each log an interval.
     """
     stalls: list[Stall] = []
     intervals = [list(each) for each in workers]
     kinds = dict.fromkeys((each.population, each.timing) for worker in intervals for each in worker)
     for population, timing in kinds:
-        shared: list[IdleInterval] = []
-        for number, worker in enumerate(intervals):
-            own = [each for each in worker if (each.population, each.timing) == (population, timing)]
-            rising = sorted(own, key=lambda interval: interval.start)
-            shared = _overlaps(shared, rising) if number else rising
+        own = (
+            [each for each in worker if (each.population, each.timing) == (population, timing)]
+            for worker in intervals
+        )
+        rising = [sorted(each, key=lambda interval: interval.start) for each in own if each]
+        shared = reduce(_overlaps, rising)
         stalls += [Stall(max(each.start, each.waiting), each.end, population, timing) for each in shared]
     lasting = (stall for stall in stalls if stall.seconds > SHORTEST)
     return tuple(sorted(lasting, key=lambda stall: stall.start))

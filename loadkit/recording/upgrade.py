@@ -59,7 +59,7 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
         raise ConfigurationError(f"a run of format {written}; this version reads the formats 1 to {FORMAT}")
     if written == 1:
         data = _of_populations(data)
-    if written <= 2:
+    if written in {1, 2}:
         data = _of_wrong_records(data)
     return {**data, "format": FORMAT}
 

@@ -2,7 +2,7 @@
 
 After the load an observer compares them with what is stored. An acknowledged write must be there
 exactly once, a rejected one not at all, and one without an answer at most once. So the ids must be
-those of the run: a write of the trial or of the warm-up, which carry the run's id too, is given as
+those of the run: a write of the trial, which carries the run's id too, is given as
 unknown.
 
 With its id each record has the moment at which its write began, and its user, so that a lost one
@@ -60,7 +60,7 @@ class Writes:
     def as_unknown(self) -> Self:
         """The same records, of which nothing is claimed, not even when and by whom they were written.
 
-        The trial and the warm-up have a clock and users of their own.
+        The trial has a clock and users of its own.
         """
         every = self.acknowledged + self.rejected + self.unknown
         return type(self)(unknown=_without_rest(every, _SIZE))
@@ -88,7 +88,9 @@ class Writes:
     @classmethod
     def of_ids(cls, acknowledged: bytes = b"", rejected: bytes = b"", unknown: bytes = b"") -> Self:
         """Records of which only the ids are known, 16 bytes each: a run of an earlier version."""
-        return cls(*(_without_rest(ids, _ID) for ids in (acknowledged, rejected, unknown)))
+        return cls(
+            _without_rest(acknowledged, _ID), _without_rest(rejected, _ID), _without_rest(unknown, _ID)
+        )
 
     @staticmethod
     def ids(column: bytes) -> Iterator[uuid.UUID]:

@@ -178,7 +178,7 @@ def _span(
     starts = np.arange(0, len(every), length)
     slow, total = np.add.reduceat(above, starts), np.add.reduceat(every, starts)
     is_above = slow > allowed * total
-    most = np.convolve(is_above, np.ones(_IN_A_ROW), "same") >= 2
+    most = np.convolve(is_above, np.ones(_IN_A_ROW))[1:-1] >= 2
     is_slow = is_above & most
     if not is_slow.any():
         return None, None

@@ -11,13 +11,15 @@ from typing import Annotated
 from loadkit import grammar
 from loadkit.criterion import ScopeKind
 from loadkit.errors import ConfigurationError, PhraseError
-from loadkit.reports.results import read
+from loadkit.reports.results import CriterionEntry, read
 from loadkit.structuring import Stated, structure
 from loadkit.verdict import Status
 
 __all__ = ["JudgingScenario", "Requirement", "Traced", "requirements_of", "trace", "verdicts_of"]
 
 _ID = re.compile(r"[A-Z]+-[0-9]+")
+_SMOKE = "smoke"
+"""Tag of scenarios with a fraction of the load that a requirement is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class Traced:
 
     requirement: Requirement
     scenarios: tuple[JudgingScenario, ...]
-    verdicts: Mapping[Status, int]
-    """Number of criteria of the last session, by verdict."""
+    verdicts: Mapping[str, Mapping[Status, int]]
+    """Number of criteria of the last session, by verdict: under "" those that judge the requirement,
+    and under "in a smoke", "rehearsed" … those that do not."""
     problems: tuple[str, ...]
     """What is missing, one clause each."""
 
@@ -86,11 +89,18 @@ class Traced:
         parts += [" ".join(required.groups)] if criteria and required.groups else []
         parts += [f"proof: {required.proof}"] if required.proof else []
         parts += ["planned"] if required.planned else []
-        last = ", ".join(
-            f"{self.verdicts[status]} {status}" for status in Status if self.verdicts.get(status)
-        )
-        parts += [f"last: {last}"] if last else ["last: none"] if criteria else []
+        parts += [f"last: {self._last}"] if criteria or self.verdicts else []
         return f"{required.id:9}{' · '.join([*parts, *(problem.upper() for problem in self.problems)])}"
+
+    @property
+    def _last(self) -> str:
+        """The last verdicts: "2 pass, 1 fail", "none (1 pass in a smoke)"."""
+        others = "; ".join(f"{_tally(counts)} {how}" for how, counts in self.verdicts.items() if how)
+        return (_tally(self.verdicts.get("", {})) or "none") + (f" ({others})" if others else "")
+
+
+def _tally(counts: Mapping[Status, int]) -> str:
+    return ", ".join(f"{counts[status]} {status}" for status in Status if counts.get(status))
 
 
 def requirements_of(file: Path) -> tuple[Requirement, ...]:
@@ -110,24 +120,24 @@ def requirements_of(file: Path) -> tuple[Requirement, ...]:
     return tuple(structure(dict[str, Requirement], named, str(file)).values())
 
 
-def verdicts_of(file: Path) -> dict[str, Counter[Status]]:
-    """The verdicts of the last session, counted by requirement; empty without a results file.
+def verdicts_of(file: Path) -> dict[str, list[CriterionEntry]]:
+    """The criteria of the last session by requirement; empty without a results file.
 
     Raises:
         ConfigurationError: the file exists and is not a results document.
 
     """
-    found: dict[str, Counter[Status]] = {}
+    found: dict[str, list[CriterionEntry]] = {}
     for entry in read(file).criteria if file.exists() else ():
         for name in entry.requirements:
-            found.setdefault(name, Counter())[entry.verdict.status] += 1
+            found.setdefault(name, []).append(entry)
     return found
 
 
 def trace(
     requirements: Sequence[Requirement],
     scenarios: Sequence[JudgingScenario],
-    verdicts: Mapping[str, Mapping[Status, int]],
+    verdicts: Mapping[str, Sequence[CriterionEntry]],
     proofs: frozenset[str] = frozenset(),
 ) -> tuple[list[Traced], list[str]]:
     """Compare the catalogue with the features.
@@ -135,7 +145,7 @@ def trace(
     Args:
         requirements: the catalogue.
         scenarios: all scenarios.
-        verdicts: verdicts of the last session, by requirement.
+        verdicts: criteria of the last session, by requirement.
         proofs: the proofs of the catalogue that exist.
 
     Returns:
@@ -152,9 +162,23 @@ def trace(
     for requirement in requirements:
         judging = tuple(scenario for scenario in scenarios if requirement.id in scenario.ids)
         missing = () if requirement.planned else tuple(_missing(requirement, judging, proofs))
-        traced.append(Traced(requirement, judging, verdicts.get(requirement.id, {}), missing))
+        counts: dict[str, Counter[Status]] = {}
+        for entry in verdicts.get(requirement.id, ()):
+            counts.setdefault(_how(entry, requirement), Counter())[entry.verdict.status] += 1
+        traced.append(Traced(requirement, judging, counts, missing))
         problems += [f"{requirement.id} {problem}" for problem in missing]
     return traced, problems
+
+
+def _how(entry: CriterionEntry, requirement: Requirement) -> str:
+    """How a criterion was judged, if that is no verdict on the requirement: "in a smoke, rehearsed"; or ""."""
+    load = ""
+    if not any(level in entry.tags for level in requirement.levels):
+        if _SMOKE in entry.tags:
+            load = "in a smoke"
+        elif requirement.levels:
+            load = "at another load"
+    return ", ".join(how for how in (load, "rehearsed" if entry.verdict.rehearsed else "") if how)
 
 
 def _missing(

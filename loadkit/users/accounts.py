@@ -2,22 +2,34 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadkit.errors import ConfigurationError
+from loadkit.recording.worker_second import WorkerSecond
 from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["AccountPool", "Earlier", "demand", "seat_of"]
+__all__ = ["ALL_IN_USE", "AccountPool", "Earlier", "accounts_in_use", "accounts_of", "demand", "seat_of"]
 
+ALL_IN_USE = "all in use: "
+"""The start of the names of counts: the accounts of an open load that were all in use while an arrival
+waited for a user. The rest is `accounts_of` a seat."""
 _OF_TENANT = " of tenant "
+_SHARE = "name more, or let users share them (share_accounts = true)"
 
 
 def seat_of(role: str, tenant: str) -> str:
     """The role that a user's account must have, and its tenant; "" for any."""
     return f"{role}{_OF_TENANT}{tenant}" if tenant else role
+
+
+def accounts_of(seat: str) -> str:
+    """The accounts of a seat in words: "accounts", "accounts with the role admin of tenant globex"."""
+    role, _, tenant = seat.partition(_OF_TENANT)
+    words = f"accounts with the role {role}" if role else "accounts"
+    return f"{words}{_OF_TENANT}{tenant}" if tenant else words
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
@@ -29,6 +41,22 @@ def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
     for entry, role in zip(workload.mix, roles, strict=True):
         needed[role] += math.ceil(entry.share * users)
     return needed
+
+
+def accounts_in_use(worker_seconds: Iterable[WorkerSecond]) -> tuple[str, ...]:
+    """A warning for each open load whose arrivals waited because all its accounts were in use."""
+    most: dict[tuple[str, str], int] = {}
+    for each in worker_seconds:
+        for population, counts in each.counts.items():
+            for name, number in counts.items():
+                if name.startswith(ALL_IN_USE):
+                    of = name.removeprefix(ALL_IN_USE), population
+                    most[of] = max(number, most.get(of, 0))
+    return tuple(
+        f"all {accounts} for the {population} were in use ({number:,}). Arrivals waited for a user, and "
+        f"their times include the wait; {_SHARE}"
+        for (accounts, population), number in most.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +74,10 @@ class Earlier:
         """The place of the account of user `number` with a role, from 0."""
         return self.accounts.get(role, 0) + self.turn + self.turns * number
 
+    def most_users(self, role: str, places: int) -> int:
+        """How many users with a role have one of so many places."""
+        return max(0, math.ceil((places - self.place(role, 0)) / self.turns))
+
     def and_then(self, workload: Workload, roles: Sequence[str]) -> "Earlier":
         """Add the users and accounts of one more load."""
         used = Counter(self.accounts)
@@ -58,36 +90,57 @@ class AccountPool:
 
     Users whose journey requires no role get accounts with roles that no journey requires, and
     surplus accounts. The same place in a role's row is the same account in every worker.
+
+    Users of one tenant get the accounts that the other users are least likely to need, so those
+    keep that tenant's usual share. Of a tenant with too few accounts for all users that an open load
+    may need, they get half.
     """
 
     def __init__(self, target: Target, needed: Mapping[str, int]) -> None:
-        self._has_accounts = bool(target.accounts)
+        self._accounts = target.accounts
         self._shares = target.shares_accounts
-        self._rows: dict[str, list[Account]] = {role: [] for role in needed}
-        plain = self._rows.setdefault("", [])
-        left_over: list[Account] = []
-        of_tenants = {seat: Counter(needed)[seat] for seat in needed if _OF_TENANT in seat}
-        for account in target.accounts:
-            seat = seat_of(account.role, account.tenant)
-            seat = next((each for each in (seat, seat_of("", account.tenant)) if of_tenants.get(each)), "")
-            if seat:  # populations of one tenant come first: the others can have any account
-                self._rows[seat].append(account)
-                of_tenants[seat] -= 1
-                continue
-            row = self._rows.get(account.role, plain)
-            (row if row is plain or len(row) < needed[account.role] else left_over).append(account)
-        plain += left_over
+        usual = {seat: users for seat, users in needed.items() if not _tenant_of(seat)}
+        self._usual = _rows_of(target.accounts, usual)
+        """The rows of the users of any tenant, as they are without users of one tenant."""
+        self._complete: dict[str, int] = {}
+        """How many accounts the users of one tenant have, by tenant, where these are all that they need."""
+        of_tenants: dict[str, list[Account]] = {}
+        for tenant in dict.fromkeys(filter(None, map(_tenant_of, needed))):
+            of_tenants |= self._rows_of_tenant(tenant, needed)
+        taken = {id(account) for row in of_tenants.values() for account in row}
+        left = target.accounts
+        if taken and not self._shares:
+            left = tuple(account for account in left if id(account) not in taken)
+        self._rows = _rows_of(left, usual) | of_tenants
+
+    def _rows_of_tenant(self, tenant: str, needed: Mapping[str, int]) -> dict[str, list[Account]]:
+        """The rows of the users of one tenant."""
+        users = {seat.partition(_OF_TENANT)[0]: needed[seat] for seat in needed if _tenant_of(seat) == tenant}
+        # Surplus accounts come first, then those at the end of a row.
+        spare = [
+            [account for account in reversed(self._usual[role]) if account.tenant == tenant]
+            for role in sorted(self._usual)
+        ]
+        if sum(users.values()) <= sum(map(len, spare)):
+            self._complete[tenant] = sum(users.values())
+        elif not self._shares:
+            spare = [row[: math.ceil(len(row) / 2)] for row in spare]
+        rows = _rows_of((account for row in spare for account in row), users)
+        return {
+            seat_of(role, tenant): rows[role] if self._shares else rows[role][:number]
+            for role, number in users.items()
+        }
 
     def places(self, role: str) -> float:
         """Most users with a role; infinite if accounts are shared or not needed."""
-        if not self._has_accounts:
+        if not self._accounts:
             return math.inf
         row = self._rows[role]
         return math.inf if self._shares and row else len(row)
 
     def account(self, role: str, place: int) -> Account | None:
         """The account of the user at `place` (< `places`) of a role; None if none is needed."""
-        if not self._has_accounts:
+        if not self._accounts:
             return None
         row = self._rows[role]
         return row[place % len(row)]
@@ -107,12 +160,46 @@ class AccountPool:
             ConfigurationError: there are too few.
 
         """
-        for role, users in needed.items():
-            if users > self.places(role):
-                role_alone, _, tenant = role.partition(_OF_TENANT)
-                kind = f"accounts with the role {role_alone}" if role_alone else "accounts"
-                kind += f" of tenant {tenant}" if tenant else ""
-                raise ConfigurationError(
-                    f"{users} users need {kind} of their own, the environment names {len(self._rows[role])}; "
-                    "name more, or let users share them (share_accounts = true)"
+        for seat, users in needed.items():
+            if users > self.places(seat):
+                there_are = self._named(seat) if _tenant_of(seat) else len(self._rows[seat])
+                raise _too_few(users, seat, there_are)
+        for tenant, users in self._complete.items():
+            usual, left = (
+                sum(
+                    account.tenant == tenant
+                    for role in self._usual
+                    for account in rows[role][: needed.get(role, 0)]
                 )
+                for rows in (self._usual, self._rows)
+            )
+            if left < usual:
+                seat = seat_of("", tenant)
+                raise _too_few(usual + users, seat, self._named(seat))
+
+    def _named(self, seat: str) -> int:
+        """How many accounts of a tenant the environment names, and of a role if the seat has one."""
+        role, _, tenant = seat.partition(_OF_TENANT)
+        return sum(each.tenant == tenant and role in {"", each.role} for each in self._accounts)
+
+
+def _tenant_of(seat: str) -> str:
+    return seat.partition(_OF_TENANT)[2]
+
+
+def _rows_of(accounts: Iterable[Account], needed: Mapping[str, int]) -> dict[str, list[Account]]:
+    """Accounts by the role of the users who get them; those that no role needs are in the row of ""."""
+    rows: dict[str, list[Account]] = {role: [] for role in needed}
+    plain = rows.setdefault("", [])
+    left_over: list[Account] = []
+    for account in accounts:
+        row = rows.get(account.role, plain)
+        (row if row is plain or len(row) < needed[account.role] else left_over).append(account)
+    plain += left_over
+    return rows
+
+
+def _too_few(users: int, seat: str, there_are: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"{users} users need {accounts_of(seat)} of their own, the environment names {there_are}; {_SHARE}"
+    )

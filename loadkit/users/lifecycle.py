@@ -20,7 +20,10 @@ ARRIVAL_LABEL = "(arrival)"
 JOURNEY_LABEL = "(journey)"
 """The label of failed assertions, and of failures of operations that are not recorded and that end a journey."""
 _MISTAKE_PAUSE = 0.1
-"""Seconds that a user pauses, besides its think time, after an error in a journey."""
+"""Seconds that a user pauses, besides its think time, after an error in a journey or when it is idle."""
+_MOST_IDLE = 100
+"""Journeys in a row without an operation after which a user pauses: about 0.1 ms of processor time. A
+journey that has an operation now and then does not pause."""
 _ARRIVAL_PAUSE = 1.0
 """Seconds until a user whose arrival failed tries again."""
 
@@ -77,6 +80,7 @@ class Lifecycle:
         """
         user, meter = self.user, self.user.meter
         function, arguments = journey.function, user.arguments
+        idle = 0
         self._begin()
         while True:
             meter.recorder.journeys += 1
@@ -110,7 +114,12 @@ class Lifecycle:
                 return
             pause = self._rest()
             if pause is not None:
+                idle = 0
                 await pause
+            elif meter.intended != meter.began:
+                idle = 0
+            elif (idle := idle + 1) > _MOST_IDLE:
+                await self._idle()
 
     def cut(self) -> None:
         """Do not record operations that are unanswered when the user's task is cancelled."""
@@ -184,6 +193,16 @@ class Lifecycle:
         if meter.intended >= meter.until:
             meter.leave()
         await self._pacer.until(meter.intended)
+
+    async def _idle(self) -> None:
+        """Pause after journeys without an operation, so that the other users and the worker go on."""
+        meter = self.user.meter
+        moment = meter.now() + _MISTAKE_PAUSE
+        if not meter.is_open:  # else an arrival says when the next operation is due
+            meter.intended = meter.free = moment
+            if moment >= meter.until:
+                meter.leave()
+        await self._pacer.until(moment)
 
     def _count(self, label: str, outcome: str, begun: float) -> None:
         meter = self.user.meter

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadkit.recording.sample import Sample
-from loadkit.users.accounts import AccountPool, Earlier
+from loadkit.users.accounts import ALL_IN_USE, AccountPool, Earlier, accounts_of
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
@@ -158,7 +158,9 @@ class OpenLoad:
             recorder.blocked += 1
 
     def _record_unserved(self) -> None:
-        """Record the arrivals that still wait for a user; the service holds all users up."""
+        """Record the arrivals that still wait for a user, because the service holds all users up."""
+        if all(life.mistakes for life in self._lives):
+            return  # the code of the journeys holds them up
         recorder, now = self._recorder, self._context.clock.now()
         for pool in self._pools:
             for moment in pool.arrival_queue.due:
@@ -178,7 +180,11 @@ class OpenLoad:
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.seat
         place = self._before.place(role, self._index + self._of * self._places[role])
-        if len(self._lives) >= self._most or place >= self._account_pool.places(role):
+        places = self._account_pool.places(role)
+        if place >= places and pool.arrival_queue.due:
+            name = f"{ALL_IN_USE}{accounts_of(role)}"
+            self._recorder.counts[name] = self._before.most_users(role, int(places))
+        if len(self._lives) >= self._most or place >= places:
             return  # arrivals wait for the existing users
         self._places[role] += 1
         number = self._before.users + self._index + self._of * len(self._lives)
@@ -204,6 +210,7 @@ class OpenLoad:
                     await life.follow(pool.journey)
                 while (moment := await pool.arrival_queue.turn()) < end:
                     user.meter.start(moment, end)
-                    await life.follow(pool.journey, is_once=True)
+                    with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
+                        await life.follow(pool.journey, is_once=True)
         finally:
             user.close()

@@ -285,8 +285,9 @@ class User:
     def renew_after(self, seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
         """Call `renew` once, between two journeys, after this many seconds; for refreshing tokens.
 
-        `ws.stay` calls it also before it opens a connection again. Its operations are not recorded, and no later operation's time includes them. If the service
-        fails it, it is retried after the next journey.
+        `ws.stay` calls it also before it opens a connection again. Its operations are not recorded, and
+        no later operation's time includes them. If the service fails it, it is retried after the next
+        journey.
         """
         self.renewal = (self.meter.now() + seconds, renew)
 

@@ -56,6 +56,8 @@ class Action:
     """As in sentences and in the environment file: "an instance is killed"."""
     at: float | None = None
     """Seconds into the hold; None for a third of it."""
+    restarts: int = 0
+    """How many instances of the service it restarts, as the environment file states it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,14 @@ from steps.suite.evidence import Attachment, attachments_of, causes_of_result, t
 from steps.suite.outcome import ContextStep, Finished, Outcome, span
 from steps.suite.terminal import figures
 
-__all__ = ["FOLDER", "remove", "write"]
+__all__ = ["FOLDER", "PAGE", "remove", "write"]
 
 FOLDER = "allure-results"
 """Name of the folder within the folder of reports."""
+PAGE = Path("allure", "index.html")
+"""Path of the report within the folder of reports."""
 
-_CATEGORIES = Path(__file__).parents[2] / "allure" / "categories.json"
+_CATEGORIES = Path(__file__).resolve().parents[2] / "allure" / "categories.json"
 _CATALOGUE = "../../features/requirements.toml"
 """Path of the requirements, relative to the report reports/allure/index.html."""
 _STATUSES = {
@@ -54,7 +56,7 @@ _ALLURE_VERDICTS = {Status.PASS, Status.FAIL}
 
 
 def remove(reports: Path) -> None:
-    """Remove the results of an earlier session: Allure shows two results of one criterion as a retry."""
+    """Remove results: Allure shows a part as the whole, and two results of one criterion as a retry."""
     shutil.rmtree(reports / FOLDER, ignore_errors=True)
 
 
@@ -272,9 +274,10 @@ def _write_environment(outcome: Outcome, folder: Path) -> None:
     }
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
+    # The last file: allure/generate.py refuses results without it, because some are missing.
     executor = {"name": "behave", "type": "behave", "reportName": _title(outcome)}
     _write_json(folder / "executor.json", executor)
-    _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
 
 
 def _title(outcome: Outcome) -> str:

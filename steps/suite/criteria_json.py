@@ -1,11 +1,13 @@
 """Converts the outcome of a session to its results document, `loadkit.reports.results`."""
 
+import sys
 from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from loadkit.errors import one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.distributions import is_realistic
 from loadkit.recording.run import Run
@@ -79,7 +81,11 @@ def _criterion(finished: Finished, evidence: Evidence | None) -> CriterionEntry:
     result = finished.result
     causes: dict[str, Any] = {}
     if evidence is not None and result.verdict.status is not Status.PASS:
-        causes = causes_of_result(result, evidence).to_json()
+        try:
+            causes = causes_of_result(result, evidence).to_json()
+        except Exception as error:
+            # An explanation that cannot be made must not cost the verdicts of the session.
+            print(f'no causes of "{result.sentence}": {one_line(error)}', file=sys.stderr)
     return CriterionEntry(
         id=result.identity,
         feature=result.feature,

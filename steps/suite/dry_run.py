@@ -42,9 +42,11 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
 
 def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
     """Why a run is needed after the earlier ones, in words."""
-    again = next((each for each in earlier if each.plan == run.plan), None)
+    again = next((each for each in reversed(earlier) if each.plan == run.plan), None)
     if again is not None:
-        return f"as run {again.letter}, repeated after the load that is compared with both"
+        is_after = any(run is after for each in earlier for _, after in each.around.values())
+        where = "after" if is_after else "before"
+        return f"as run {again.letter}, repeated {where} the load that is compared with both"
     similar = [each for each in earlier if _names(each.plan) == _names(run.plan)]
     if not similar:
         return "no earlier run has this load"

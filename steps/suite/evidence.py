@@ -43,11 +43,8 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     scope, limit, timing, is_mean = EVERYTHING, NO_TIME_LIMIT, REQUEST.key, False
     criterion = _criterion(result)
     if criterion is not None:
-        if criterion.reference is not None:
-            # The chart shows the measure of this run with the limit that results from the comparison.
-            limit = result.verdict.details.get("here", {}).get("limit") or 0.0
-            criterion = replace(criterion, reference=None, limit=limit)
-        criterion = evidence.as_measured(criterion)
+        is_drawn = criterion.reference is None or bool(_limit_here(result))
+        criterion = evidence.as_measured(_on_own_run(criterion, result))
         if criterion.scope.kind is not ScopeKind.INSTANCE:
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
@@ -55,7 +52,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         if timing == OPERATION.key:
             # Each timing has a curve of its own.
             timing = next((each.key for each in OPERATIONS if evidence.has(scope, each.key)), REQUEST.key)
-        if rules_of(criterion.measure.family).chart:
+        if is_drawn and rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(
                 "the measure over time",
@@ -71,9 +68,11 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     )
     if run.examples:
         causes = causes_of_result(result, evidence)
+        # The page of a criterion that did not pass tells what its own sentence counts.
+        told = "" if result.verdict.status is Status.PASS else f"-{result.sentence}"
         yield Attachment(
             f"failures and slowest operations: {causes.scope}",
-            f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}-examples",
+            f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}{told}-examples",
             AttachmentType.HTML,
             partial(examples.page, causes),
         )
@@ -127,7 +126,7 @@ def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
     """What failed and what took longest of the operations that a criterion is about."""
     criterion, scope = _criterion(result), EVERYTHING
     if criterion is not None:
-        criterion = evidence.as_measured(criterion)
+        criterion = evidence.as_measured(_on_own_run(criterion, result))
         scope = criterion.scope if criterion.scope.kind is not ScopeKind.INSTANCE else EVERYTHING
     is_met = result.verdict.status is Status.PASS
     return causes_of(
@@ -141,6 +140,19 @@ def _criterion(result: CriterionResult) -> Criterion | None:
         return grammar.criterion(result.sentence)
     except PhraseError:
         return None
+
+
+def _on_own_run(criterion: Criterion, result: CriterionResult) -> Criterion:
+    """The criterion on the measure of its own run; that of a comparison has the limit that results."""
+    if criterion.reference is None:
+        return criterion
+    return replace(criterion, reference=None, limit=_limit_here(result))
+
+
+def _limit_here(result: CriterionResult) -> float:
+    """The limit of its own run that results from a comparison of two loads; 0 where none results."""
+    here = result.verdict.details.get("here") or {}
+    return float(here.get("limit") or 0.0)
 
 
 def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from behave.model import Scenario, Step
 from loadkit import grammar
 from loadkit.criterion import Criterion
 from loadkit.environment.environment import Environment
-from loadkit.errors import LoadkitError, PhraseError
+from loadkit.errors import ConfigurationError, LoadkitError, PhraseError
 from loadkit.planning import lint
 from loadkit.planning import plan as planning
 from loadkit.planning.draft import Draft
@@ -109,11 +109,26 @@ def read(
             )
             for each in compared
         )
-        for _, reference in references:
+        for words, reference in references:
+            _require_other_load(words, reference, plan)
             environment.allow(reference)
     except LoadkitError as error:
         return Reading(tuple(page.criteria), None, (f"{scenario.filename}:{scenario.line}: {error}",))
     return Reading(tuple(page.criteria), plan, references=references)
+
+
+def _require_other_load(words: str, reference: Plan, plan: Plan) -> None:
+    """Refuse a comparison of a load with itself: its ratio is 1 whatever the service does.
+
+    Raises:
+        ConfigurationError: both plans are the same run.
+
+    """
+    if reference.key == plan.key:
+        raise ConfigurationError(
+            f'"that {words}" compares the load with itself: {plan.in_words}; expected two loads, such as '
+            '"Given the peak load" and "that at the baseline load"'
+        )
 
 
 def _trouble(step: Step, page: Page, registry: Any) -> str:

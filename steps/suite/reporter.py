@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from behave.model import Feature, Scenario, Step
+from behave.model import Feature, Scenario, ScenarioOutline, Step
 from behave.model_type import Status as StepStatus
 from behave.reporter.base import Reporter as BehaveReporter
 from rich.console import Console
@@ -79,13 +79,19 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
     def feature(self, feature: Feature) -> None:
         """Collect the results of the scenarios of a feature."""
         stored = {_place(result): result for result in self._source.results}
-        for scenario in feature.walk_scenarios():
-            if not _is_selected(scenario, self.config):
+        for scenario in feature.walk_scenarios(with_outlines=True):
+            is_template = isinstance(scenario, ScenarioOutline) and bool(scenario.scenarios)
+            if is_template or not _is_selected(scenario, self.config):
                 continue
             context = tuple(_context(scenario, self._explain))
-            for step in scenario.all_steps:
-                if step.step_type != "then":
-                    continue
+            promise = " ".join(str(line) for line in feature.description)
+            criteria = [step for step in scenario.all_steps if step.step_type == "then"]
+            if isinstance(scenario, ScenarioOutline):
+                criteria = []  # no example replaces its placeholders
+            if not criteria:
+                unjudged = _without_criterion(feature, scenario, self._explain, self._started)
+                self._finished.append(Finished(unjudged, context, promise))
+            for step in criteria:
                 place = (scenario.filename, scenario.line, step.line, step.name)
                 result = stored.get(place)
                 trouble = _trouble_around(feature, scenario, step, self._explain)
@@ -97,7 +103,6 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
                     result = replace(
                         result, verdict=replace(result.verdict, status=Status.NOT_JUDGED, reason=reason)
                     )
-                promise = " ".join(str(line) for line in feature.description)
                 self._finished.append(Finished(result, context, promise))
 
     def end(self) -> None:
@@ -137,8 +142,9 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
             allure_results.write(outcome, self._reports)
         except (Exception, KeyboardInterrupt) as error:
             # A failure or an interruption here must neither lose the verdicts nor change the exit code.
+            allure_results.remove(self._reports)
             return f"results: {file} · no Allure results: {type(error).__name__}: {error}"
-        return f"results: {file} · to generate {self._reports / 'allure' / 'index.html'}: make report"
+        return f"results: {file} · to generate {self._reports / allure_results.PAGE}: make report"
 
 
 def _place(result: CriterionResult) -> tuple[str, int, int, str]:
@@ -212,6 +218,21 @@ def _trouble(step: Step, explain: Callable[[str], str]) -> str:
 def _tidy(text: str | None) -> str:
     """A text as one line, with paths relative to the current directory."""
     return " ".join((text or "").replace(f"{Path.cwd()}/", "").split())
+
+
+def _without_criterion(
+    feature: Feature, scenario: Scenario, explain: Callable[[str], str], now: float
+) -> CriterionResult:
+    """The result of a scenario without a Then: nothing of what it states is judged."""
+    wrong = next((step for step in scenario.all_steps if _went_wrong(step)), None)
+    if isinstance(scenario, ScenarioOutline):
+        reason = "the scenario outline has no examples; expected rows below its Examples"
+    elif wrong is None:
+        reason = "the scenario has no criterion; expected a Then"
+    else:
+        reason = f'the scenario has no criterion; "{wrong.keyword} {wrong.name}" failed: {_trouble(wrong, explain)}'
+    step = Step(scenario.filename, scenario.line, "Then", "then", scenario.name)
+    return _not_judged(feature, scenario, step, reason, now)
 
 
 def _not_judged(feature: Feature, scenario: Scenario, step: Step, reason: str, now: float) -> CriterionResult:

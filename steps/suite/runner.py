@@ -13,7 +13,7 @@ from typing import Any
 
 from behave.exception import ConfigError, FileNotFoundError, InvalidFileLocationError  # noqa: A004
 from behave.formatter.base import Formatter
-from behave.model import Scenario, Step
+from behave.model import Scenario, ScenarioOutline, Step
 from behave.parser import ParserError
 from behave.runner import Runner, the_step_registry
 
@@ -123,7 +123,8 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
             )
             for scenario in self._selected()
         }
-        problems = list(dict.fromkeys(each for reading in readings.values() for each in reading.problems))
+        problems = [each for reading in readings.values() for each in reading.problems]
+        problems = list(dict.fromkeys([*problems, *self._outlines_without_examples()]))
         shared = session.share(readings.values())
         if self.config.dry_run:
             self.config.reporters.clear()  # the summary of behave would be empty
@@ -170,6 +171,18 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
             if scenario.should_run(self.config)
         ]
 
+    def _outlines_without_examples(self) -> list[str]:
+        """The problems of scenario outlines that stand for no scenario."""
+        return [
+            f'{outline.filename}:{outline.line}: "{outline.name}" has no examples; expected rows below its Examples'
+            for feature in self.features
+            if feature.should_run(self.config)
+            for outline in feature.walk_scenarios(with_outlines=True)
+            if isinstance(outline, ScenarioOutline)
+            and not outline.scenarios
+            and outline.should_run(self.config)
+        ]
+
 
 class PlainMessages(Formatter):  # type: ignore[misc]
     """The first formatter: it replaces stack traces by the reason of the verdict for the others."""
@@ -199,7 +212,7 @@ def _scale(userdata: dict[str, str], name: str) -> float | None:
 
 
 def _remove_results(reports: Path) -> None:
-    """Remove the results of an earlier session.
+    """Remove the results of an earlier session, and the page of them.
 
     Raises:
         SystemExit: with 2 if the folder is not writable.
@@ -209,6 +222,7 @@ def _remove_results(reports: Path) -> None:
         reports.mkdir(parents=True, exist_ok=True)
         criteria_json.remove(reports)
         allure_results.remove(reports)
+        (reports / allure_results.PAGE).unlink(missing_ok=True)
     except OSError as error:
         print(f"cannot write results to {reports}: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None

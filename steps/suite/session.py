@@ -3,17 +3,19 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from behave.model import Scenario, Step
 
 from loadkit.analysis.comparison import agreed, compare_loads
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, Reference
+from loadkit.engine.testbed import NOT_RESTORED
 from loadkit.environment.environment import Environment
 from loadkit.errors import LoadkitError, one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.judging.families import queries_for
+from loadkit.judging.finding import as_sentence
 from loadkit.judging.restarts import unasked_restarts
 from loadkit.planning.draft import Draft
 from loadkit.recording.ending import INTERRUPTED
@@ -59,6 +61,8 @@ _RAISED: Mapping[Status, type[Exception]] = {
     Status.NOT_JUDGED: NotJudged,
 }
 """The exception that reports each verdict other than a pass to behave."""
+_RESTORED = "the environment is as it was before"
+"""The implicit criterion of each run that disturbs the service."""
 
 
 class Testbed(Protocol):
@@ -89,6 +93,10 @@ class SharedRun:
 
     letter: str
     plan: Plan
+    goes_last: bool = False
+    """Does it disturb the service, or run directly before or after a run that does?"""
+    around: dict[str, tuple["SharedRun", "SharedRun"]] = field(default_factory=dict)
+    """The runs of its load without a tenant, directly before and after it, by the key of their plan."""
     criteria: int = 0
     """Number of criteria judged on it."""
     compared: int = 0
@@ -143,6 +151,8 @@ class Session:
         self._step: Step | None = None
         self._problem = ""
         self._is_interrupted = False
+        self._first_results: dict[str, CriterionResult] = {}
+        """The first result that rests on each run, as its own run or as a reference, by letter."""
 
     @property
     def implicit(self) -> list[CriterionResult]:
@@ -150,28 +160,13 @@ class Session:
 
         Each is reported with the first criterion that was judged on the run or compared with it.
         """
-        violated: list[CriterionResult] = []
-        for letter, run in self.runs.items():
-            verdict = unasked_restarts(run)
-            explicit = next((result for result in self.results if letter in self._judged_on(result)), None)
-            if verdict is not None and explicit is not None:
-                tags = tuple(tag for tag in explicit.tags if tag not in {*explicit.requirements, "advisory"})
-                violated.append(
-                    replace(
-                        explicit,
-                        keyword="And",
-                        sentence=verdict.criterion,
-                        tags=tags,
-                        verdict=verdict,
-                        run=letter,
-                    )
-                )
-        return violated
-
-    def _judged_on(self, result: CriterionResult) -> tuple[str, ...]:
-        """The letters of the runs of a result: its own, and the run it was compared with."""
-        other = result.verdict.details.get("there", {}).get("run")
-        return (result.run, *(letter for letter, run in self.runs.items() if run.id == other))
+        return [
+            _implicit(self._first_results[letter], verdict, letter)
+            for letter, run in self.runs.items()
+            if letter in self._first_results
+            for verdict in (unasked_restarts(run), _not_restored(run))
+            if verdict is not None
+        ]
 
     @property
     def evidence(self) -> dict[str, Evidence]:
@@ -215,7 +210,10 @@ class Session:
         """
         started = time.time()
         letter, verdict = self._verdict(criterion)
-        self.results.append(self._result(verdict, letter, started))
+        result = self._result(verdict, letter, started)
+        self.results.append(result)
+        for run in self._runs_of(criterion):
+            self._first_results.setdefault(run.letter, result)
         if verdict.status is not Status.PASS:
             raise _RAISED[verdict.status](verdict.reason)
 
@@ -228,46 +226,47 @@ class Session:
         assert self._scenario is not None
         return self._readings[self._scenario.filename, self._scenario.line]
 
-    def _verdict(self, criterion: Criterion) -> tuple[str, Verdict]:
-        def not_judged(reason: str) -> Verdict:
-            return Verdict(
-                criterion.sentence,
-                Status.NOT_JUDGED,
-                reason,
-                limit=criterion.limit,
-                unit=criterion.measure.unit,
-            )
+    def _runs_of(self, criterion: Criterion) -> list[SharedRun]:
+        """The runs that a criterion of the current scenario needs, its own first; none without a load."""
+        return [] if self._problem else _runs_of(criterion, self._reading, self.shared)
 
-        plan = self._reading.plan
-        if self._problem or plan is None:
-            return "", not_judged(self._problem)
-        shared = self.shared[plan.key]
-        if criterion.reference is None:
-            self._run_once(shared)
-            if shared.evidence is None:
-                return "", not_judged(shared.problem)
-            return shared.letter, self._judge(criterion, shared.evidence)
-        key = dict(self._reading.references)[str(criterion.reference)].key
-        others = [self.shared[key], *([self.shared[key + _AGAIN]] if criterion.reference.without else [])]
-        # Without the tenant, with it, and without it again, so that a slow change is no effect of it.
-        for each in (others[0], shared, *others[1:]):
+    def _verdict(self, criterion: Criterion) -> tuple[str, Verdict]:
+        """The letter of the run that is judged, "" without one, and the verdict."""
+        runs = self._runs_of(criterion)
+        if not runs:
+            return "", _not_judged(criterion, self._problem)
+        own, *others = runs
+        for each in (*others[:1], own, *others[1:]):
             self._run_once(each)
-        found = [other.evidence for other in others if other.evidence is not None]
-        if shared.evidence is None or len(found) < len(others):
-            failed = next((each for each in others if each.evidence is None), shared)
-            return "", not_judged(shared.problem or f"{failed.title}: {failed.problem}")
-        verdicts = [compare_loads(criterion, shared.evidence, other) for other in found]
-        return shared.letter, agreed(criterion, verdicts)
+        evidence = [each.evidence for each in runs if each.evidence is not None]
+        if len(evidence) < len(runs):
+            failed = next(each for each in runs if each.evidence is None)
+            reason = failed.problem if failed is own else f"{failed.title}: {failed.problem}"
+            return "", _not_judged(criterion, reason)
+        if criterion.reference is None:
+            return own.letter, self._judge(criterion, evidence[0])
+        if criterion.reference.without and not _is_between(*evidence):
+            reason = f"the loads {criterion.reference} did not run before and after the load with it"
+            return own.letter, _not_judged(criterion, reason)
+        verdicts = [compare_loads(criterion, evidence[0], other) for other in evidence[1:]]
+        return own.letter, agreed(criterion, verdicts)
 
     def _run_once(self, shared: SharedRun) -> None:
-        """Run a load unless that was tried. Runs that disturb the service come after all others."""
+        """Run a load unless that was tried, with the runs directly before and after it.
+
+        Runs that disturb the service come after all others.
+        """
         if shared.evidence is not None or shared.problem:
             return
-        if shared.plan.disturbs:
+        if shared.goes_last:
             for earlier in self.shared.values():
-                if not earlier.plan.disturbs:
+                if not earlier.goes_last:
                     self._run_once(earlier)
+        for before, _ in shared.around.values():
+            self._run_once(before)
         self._run_load(shared)
+        for _, after in shared.around.values():
+            self._run_once(after)
 
     def _run_load(self, shared: SharedRun) -> None:
         if self._is_interrupted:
@@ -309,32 +308,105 @@ class Session:
 
 
 def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
-    """The runs that scenarios need, by the key of their plan; equal plans share one run.
+    """The runs that scenarios need; equal plans share one run, which has the key of the plan.
 
     The runs are in order of execution: in the order of the scenarios, but runs that disturb the service last.
+    A load that is compared with the same load without a tenant has a run of that directly before and
+    directly after it, so that a slow change is no effect of the tenant.
     """
+    planned = [(reading, reading.plan) for reading in readings if reading.plan is not None]
+    alone: dict[str, dict[str, Plan]] = {}
+    for reading, plan in planned:
+        for other in _reference_plans(reading, is_without=True):
+            alone.setdefault(plan.key, {})[other.key] = other
     shared: dict[str, SharedRun] = {}
-    for reading in readings:
-        if reading.plan is None:
-            continue
-        references = [
-            (plan, [each.reference for each in reading.criteria if str(each.reference) == words])
-            for words, plan in reading.references
-        ]
-        for plan, compared in references:
-            shared.setdefault(plan.key, SharedRun("", plan)).compared += len(compared)
-        run = shared.setdefault(reading.plan.key, SharedRun("", reading.plan))
-        for plan, compared in references:
-            if any(each is not None and each.without for each in compared):
-                again = shared.setdefault(plan.key + _AGAIN, SharedRun("", plan))
-                again.compared += len(compared)
+    for reading, plan in planned:
+        for other in _reference_plans(reading, is_without=False):
+            _add(shared, other, alone)
+        if not plan.disturbs:
+            _add(shared, plan, alone)
+    for _, plan in planned:
+        _add(shared, plan, alone)
+    for reading, plan in planned:
+        run = shared[plan.key]
         run.criteria += len(reading.criteria)
         queries = [query for criterion in reading.criteria for query in queries_for(criterion)]
         run.queries = tuple(dict.fromkeys([*run.queries, *queries]))
-    ordered = sorted(shared.items(), key=lambda item: item[1].plan.disturbs)
-    for number, (_, run) in enumerate(ordered):
+        for criterion in reading.criteria:
+            for reference in _runs_of(criterion, reading, shared)[1:]:
+                reference.compared += 1
+    for number, run in enumerate(shared.values()):
         run.letter = _letter(number)
-    return dict(ordered)
+    return shared
+
+
+def _add(shared: dict[str, SharedRun], plan: Plan, alone: Mapping[str, Mapping[str, Plan]]) -> None:
+    """Add the run of a plan at the end, between runs of the plans that `alone` names for it.
+
+    The last run before them can be the first of those. It is then also the second of an earlier load.
+    """
+    if plan.key in shared:
+        return
+    last = next(reversed(shared.values()), None)
+    others, goes_last = alone.get(plan.key, {}), plan.disturbs
+    before: dict[str, SharedRun] = {}
+    for key, other in others.items():
+        if last is not None and last.plan == other:
+            before[key] = last
+            continue
+        is_taken = key in shared or key in alone
+        before[key] = SharedRun("", other, goes_last)
+        shared[f"{key} before {plan.key}" if is_taken else key] = before[key]
+    run = shared[plan.key] = SharedRun("", plan, goes_last)
+    for key, other in others.items():
+        after = shared[f"{key} after {plan.key}"] = SharedRun("", other, goes_last)
+        run.around[key] = (before[key], after)
+
+
+def _runs_of(criterion: Criterion, reading: Reading, shared: Mapping[str, SharedRun]) -> list[SharedRun]:
+    """The run of a criterion, and the one or two that it is compared with; none without a plan."""
+    if reading.plan is None:
+        return []
+    own, reference = shared[reading.plan.key], criterion.reference
+    if reference is None:
+        return [own]
+    key = _reference_plan(reference, reading).key
+    return [own, *(own.around[key] if reference.without else (shared[key],))]
+
+
+def _reference_plan(reference: Reference, reading: Reading) -> Plan:
+    return dict(reading.references)[str(reference)]
+
+
+def _reference_plans(reading: Reading, *, is_without: bool) -> list[Plan]:
+    """The plans that criteria are compared with: without a tenant, or else at another level."""
+    references = [each.reference for each in reading.criteria if each.reference is not None]
+    return [_reference_plan(each, reading) for each in references if bool(each.without) is is_without]
+
+
+def _is_between(evidence: Evidence, before: Evidence, after: Evidence) -> bool:
+    """Did a run start between two others?"""
+    return before.run.started <= evidence.run.started <= after.run.started
+
+
+def _not_judged(criterion: Criterion, reason: str) -> Verdict:
+    return Verdict(criterion.sentence, Status.NOT_JUDGED, reason, limit=criterion.limit, unit=criterion.unit)
+
+
+def _not_restored(run: Run) -> Verdict | None:
+    """Not judged if the run left the environment in another state; None if not, or not checked."""
+    trouble = run.facts.get(NOT_RESTORED)
+    return (
+        None if trouble is None else Verdict(_RESTORED, Status.NOT_JUDGED, as_sentence(trouble), run=run.id)
+    )
+
+
+def _implicit(explicit: CriterionResult, verdict: Verdict, letter: str) -> CriterionResult:
+    """The result of an implicit criterion of a run, beside an explicit one that rests on the run."""
+    tags = tuple(tag for tag in explicit.tags if tag not in {*explicit.requirements, "advisory"})
+    return replace(
+        explicit, keyword="And", sentence=verdict.criterion, tags=tags, verdict=verdict, run=letter
+    )
 
 
 def _letter(number: int) -> str:
@@ -347,8 +419,6 @@ def _letter(number: int) -> str:
     return letters
 
 
-_AGAIN = " again"
-"""Added to the key of a plan that is run a second time, as a reference."""
 _current: Session | None = None
 
 

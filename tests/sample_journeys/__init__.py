@@ -90,3 +90,21 @@ async def through_httpx(user: User) -> None:
         user.state["client"] = "httpx"
     await user.get("/through/1")
     await user.think()
+
+
+class SpinsError(BaseException):
+    """A journey without an operation ran too often. The engine counts no error that is no `Exception`."""
+
+
+@journey("nothing")
+async def nothing(user: User) -> None:
+    user.state["runs"] = user.state.get("runs", 0) + 1
+    if user.state["runs"] > 1000:
+        raise SpinsError
+
+
+@journey("now and then")
+async def now_and_then(user: User) -> None:
+    user.state["runs"] = user.state.get("runs", 0) + 1
+    if user.state["runs"] % 50 == 0:
+        await user.get("/seldom")

@@ -25,24 +25,29 @@ _HEADS_KEPT = 1_000
 _END_OF_HEAD = b"\r\n\r\n"
 _EARLY = 0.001
 """Seconds by which uvloop's timers, which have millisecond resolution, may fire early."""
+_CROSSING = 0.1
+"""Seconds after a request in which a service ends a connection that was idle for it.
+
+Its end and the request cross on their way, so it comes within a round trip."""
 
 
-class _Counts(Protocol):
+class _Driver(Protocol):
     open_connections: int
+    relayed_latency: float
 
 
 class Owner(Protocol):
     """The session of a connection."""
 
     @property
-    def driver(self) -> _Counts:
-        """It counts the open connections."""
+    def driver(self) -> _Driver:
+        """It counts the open connections, and knows the network to the service."""
         ...
 
     def send_again(
         self, answer: "asyncio.Future[Response]", message: bytes, method: str, deadline: float
     ) -> None:
-        """Retry over a new connection, because the kept one was closed before the first byte."""
+        """Retry over a new connection, and count that: the kept one was closed as the request left."""
         ...
 
     def keep_cookies(self, response: Response) -> None:
@@ -262,13 +267,17 @@ class Connection(asyncio.Protocol):
         answer.set_result(response)
 
     def _was_sent_again(self) -> bool:
-        """Retry if a kept connection closed before the first byte of an answer.
+        """Retry if a kept connection closed as the request left, before the first byte of an answer.
 
-        The service may never have seen the request, and only idempotent methods are retried.
+        The service then never took the request, and only idempotent methods are retried. A service that
+        ends a connection later has dropped a request.
         """
         answer, session = self.answer, self._session
         is_safe = self._size == 0 and self._requests > 1 and self._method in _IDEMPOTENT
         if not is_safe or session is None or answer is None or answer.done():
+            return False
+        waited = self._now - self._requested_at - self._held_back
+        if waited > _CROSSING + session.driver.relayed_latency:
             return False
         self.answer = None
         session.send_again(answer, self._message, self._method, self._total)

@@ -18,7 +18,7 @@ from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.outbox import Outbox
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.masking import Mask
-from loadkit.drivers.network import kind_of, reachable_address
+from loadkit.drivers.network import SENT_AGAIN, kind_of, reachable_address
 from loadkit.drivers.tls import context_of
 from loadkit.errors import ConfigurationError
 from loadkit.target import Target
@@ -61,6 +61,10 @@ class HttpDriver:
         self.canaries = Canaries(target.accounts)
         self.mask = Mask.of(target)
         self.open_connections = 0
+        self.sent_again = 0
+        """Requests sent a second time since the last look at the gauges."""
+        self.relayed_latency = 0.0
+        """Seconds of a round trip that the relay of its region adds."""
         self._regional: dict[str, HttpDriver] = {}
         """Drivers of regions whose users connect to a relay."""
         self.heads: dict[bytes, Head] = {}
@@ -92,17 +96,23 @@ class HttpDriver:
 
     def go_through(self, region: str, place: tuple[str, int]) -> None:
         """Connect to the relay of a region from now on, at an address and a port."""
-        self._region, self.open_connections = region, 0
+        self._region, self.open_connections, self.sent_again = region, 0, 0
         self._address, self._port = place
+        self.relayed_latency = self._target.regions[region].latency
 
     def session(self) -> "HttpSession":
         """Create the session of a new user; nothing is sent yet."""
         return HttpSession(self)
 
     def gauges(self) -> dict[str, float]:
-        """The number of open connections."""
+        """The number of open connections; since the last call, that of the requests sent a second time."""
         drivers = (self, *self._regional.values())
-        return {"connections open": float(sum(each.open_connections for each in drivers))}
+        gauges = {"connections open": float(sum(each.open_connections for each in drivers))}
+        if again := sum(each.sent_again for each in drivers):
+            gauges[SENT_AGAIN] = float(again)
+            for each in drivers:
+                each.sent_again = 0
+        return gauges
 
     async def close(self) -> None:
         """Do nothing; connections belong to their users."""
@@ -233,7 +243,8 @@ class HttpSession:
     def send_again(
         self, answer: "asyncio.Future[Response]", message: bytes, method: str, deadline: float
     ) -> None:
-        """Retry over a new connection, because the kept one was closed before the first byte."""
+        """See `Owner.send_again`."""
+        self.driver.sent_again += 1
         sending = asyncio.get_running_loop().create_task(self._exchange_anew(message, method, deadline))
         answer.add_done_callback(lambda _: sending.cancel())  # the caller may have been cancelled
         sending.add_done_callback(partial(_hand_on, answer))

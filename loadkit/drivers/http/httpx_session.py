@@ -7,7 +7,7 @@ it, so the measured time includes httpx's own work.
 import asyncio
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -16,6 +16,7 @@ import httpx
 from loadkit.drivers.base import TransportError
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.response import Head, Response
+from loadkit.drivers.network import kind_of
 
 __all__ = ["HttpxSession"]
 
@@ -112,9 +113,19 @@ class HttpxSession:
 
 
 def _kind_of(error: Exception) -> str:
+    causes = {kind_of(cause) for cause in _causes(error)}
+    for kind in ("tls", "no socket"):  # httpx has no error of its own for them
+        if kind in causes:
+            return kind
+    return next((word for kind, word in _KINDS if isinstance(error, kind)), f"error: {type(error).__name__}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it; each of several errors, if several addresses were tried."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return "tls"
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            for each in cause.exceptions:
+                yield from _causes(each)
         cause = cause.__cause__ or cause.__context__
-    return next((word for kind, word in _KINDS if isinstance(error, kind)), f"error: {type(error).__name__}")

@@ -13,7 +13,9 @@ __all__ = ["LastQuery", "described", "waited"]
 
 _MOST_ARGUMENTS = 20
 """Arguments of a query that an example names, and elements of one of them that are masked elsewhere."""
-_LITERAL = re.compile(r"'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL)
+_LITERAL = re.compile(
+    r"\b[eE]'(?:[^'\\]|\\(?:.|$)|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL
+)
 """A text within SQL; what is read may end in it."""
 _VALUES = (
     (re.compile(r"\)=\(.*\)", re.DOTALL), f")=({HIDDEN})"),
