@@ -221,3 +221,13 @@ def test_a_clean_that_must_wait_too_long_is_one_line_and_removes_nothing(environ
 def test_a_run_or_all_must_be_named_and_not_both(environment, up):
     for arguments in ((), ("--run", "x", "--all")):
         assert environment.run("clean", *arguments).returncode == 2
+
+
+def test_the_rows_of_a_warm_up_go_with_those_of_its_run(environment, up):
+    before = content(up)
+    for run in ("run-1", "run-1-warmup", "run-10"):
+        write(environment, up, run)
+    assert environment.verb("clean", "--run", "run-1")["removed"]["metric_events"] == 26
+    assert environment.verb("clean", "--run", "run-10")["removed"]["metric_events"] == 13
+    environment.verb("clean", "--all")
+    assert content(up) == before

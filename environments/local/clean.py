@@ -1,6 +1,7 @@
 """Removes rows that runs wrote; the seeded rows stay."""
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,10 +17,13 @@ _NEW = ("metric_events_runs", "idempotency_keys")
 
 
 async def clean_run(dsn: str, run: str) -> dict[str, int]:
-    """Remove exactly the rows of a run. Return how many, by table. Raises LocalError."""
+    """Remove exactly the rows of a run and of its warm-up. Return how many, by table. Raises LocalError."""
+    removed: Counter[str] = Counter()
     async with _database(dsn) as connection, connection.transaction():
-        rows = await connection.fetch("SELECT * FROM remove_run($1)", run)
-    return {row["relation"]: row["removed"] for row in rows}
+        for run_id in (run, f"{run}-warmup"):
+            for row in await connection.fetch("SELECT * FROM remove_run($1)", run_id):
+                removed[row["relation"]] += row["removed"]
+    return dict(removed)
 
 
 async def clean_all(dsn: str) -> dict[str, int]:
