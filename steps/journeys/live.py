@@ -146,9 +146,12 @@ async def edit(user: User, members: str = "5") -> None:
 
     try:
         ws = await begin()
-        while user.seconds_left > _QUIET_END:
-            # The last pause ends where the quiet begins, and not after the user's time.
+        while True:
+            # The last pause ends where the quiet begins, and not after the user's time. No edit follows
+            # it: all users would send one at the same moment.
             await ws.hold(max(0.0, min(user.think_seconds(), user.seconds_left - _QUIET_END)))
+            if user.seconds_left <= _QUIET_END:
+                break
             change = {"key": f"cell-{user.random.randrange(20)}", "value": user.random.randrange(1000)}
             await _confirmed(user, ws, change)
         await ws.hold()
