@@ -61,7 +61,7 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
 def generator(evidence: Evidence) -> pd.DataFrame:
     """The state of the load generator, by second and worker; times in seconds, memory in bytes."""
     run = evidence.run
-    table = _worker_seconds(run)
+    table = _worker_seconds(run).copy()  # in one piece: pandas warns of tables of many small parts
     length = int(table["second"].max()) + 1 if len(table) else 0
     for kind, column in ((Kind.LAG, "loop_lag_p99"), (Kind.LATENESS, "lateness_p99")):
         table[column] = np.nan
