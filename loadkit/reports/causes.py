@@ -31,7 +31,7 @@ from loadkit.recording.timing import (
     timing_of,
 )
 from loadkit.recording.traffic import series_of
-from loadkit.reports.slow import SlowOperations, first_few, slow_operations
+from loadkit.reports.slow import SlowOperations, end_of, first_few, slow_operations
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 
@@ -42,8 +42,6 @@ MOST = 20
 _MOST_OTHERS = 3
 """The slowest of a timing that the criterion is not about."""
 _ALL_SECONDS = 1 << 22
-_STILL = 5.0
-"""Seconds before the end of the load from which a failure counts as lasting until the end."""
 _NOUNS = {
     CONNECT.key: "connection attempts",
     LIFETIME.key: "connections",
@@ -261,7 +259,7 @@ def _failures(
                 count,
                 operations,
                 float(seconds.min()),
-                None if last >= run.ended_at - _STILL else last,
+                end_of(last, run),
                 dict(sorted(by_label.items(), key=lambda item: -item[1])),
                 _whose(run, scope, window, kind, "tenant", tenant_series("", timing)),
                 _whose(run, scope, window, kind, "region", region_series("", timing)),
@@ -283,14 +281,13 @@ def _counted(evidence: Evidence, scope: Scope, examples: Sequence[Example]) -> I
         count = evidence.count(kind) if scope == EVERYTHING else 0
         if count > len(shown):
             moments += [each.second for each in evidence.run.worker_seconds if each.count(kind)]
-        is_lasting = max(moments) >= evidence.run.ended_at - _STILL
         nobody = ("", 0)
         yield FailureKind(
             kind,
             max(count, len(shown)),
             0,
             min(moments),
-            None if is_lasting else max(moments),
+            end_of(max(moments), evidence.run),
             {},
             nobody,
             nobody,
@@ -309,13 +306,12 @@ def _wrong_writes(run: Run) -> Iterator[FailureKind]:
         "rejected, but stored": (writes.phantoms, writes.rejected),
     }.items():
         if of.number:
-            is_lasting = of.last is not None and of.last >= run.ended_at - _STILL
             yield FailureKind(
                 kind,
                 of.number,
                 operations,
                 of.first,
-                None if is_lasting else of.last,
+                None if of.last is None else end_of(of.last, run),
                 {},
                 (_share(of.by_tenant, writes.tenants, "tenant"), writes.tenants),
                 ("", 0),

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import histogram as buckets
+from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
 from loadkit.recording.timing import OPERATION, OPERATIONS, QUERY, REQUEST, Timing, timing_of
 from loadkit.recording.traffic import series_of
 from loadkit.units import Unit, format_ratio, format_seconds
 from loadkit.verdict import Window
 
-__all__ = ["SlowOperations", "first_few", "slow_operations"]
+__all__ = ["SlowOperations", "end_of", "first_few", "slow_operations"]
 
 _ALLOWED_OF_MEAN = 0.05
 """Ratio of operations above the limit that is usual while a mean is below it."""
@@ -26,7 +27,7 @@ _FEWEST = 3.0
 _IN_A_ROW = 3
 """Blocks of which most are above the allowed ratio, where a slow time begins and ends."""
 _STILL = 5.0
-"""Seconds before the end of the load from which a slow time counts as lasting until the end."""
+"""Seconds before the end of the load from which a fault or a slow time counts as lasting until the end."""
 _NAMES_SHOWN = 3
 
 
@@ -130,9 +131,7 @@ def slow_operations(
         int(above.sum()),
         int(every.sum()),
         None if first is None else float(first + window.start),
-        None
-        if last is None or last + window.start >= evidence.run.ended_at - _STILL
-        else float(last + window.start),
+        None if last is None else end_of(float(last + window.start), evidence.run),
         by_label,
         labels,
         by_tenant,
@@ -184,6 +183,11 @@ def _span(
         return None, None
     places = np.flatnonzero(is_slow)
     return int(starts[places[0]]), min(int(starts[places[-1]]) + length - 1, len(every) - 1)
+
+
+def end_of(last: float, run: Run) -> float | None:
+    """The end of a time whose last second is known; None if it lasted until the end of the load."""
+    return None if last >= run.ended_at - _STILL else last
 
 
 def first_few(texts: Iterable[str]) -> str:
