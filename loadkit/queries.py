@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from loadkit.errors import ConfigurationError
+from loadkit.sql_tokens import Token, tokens
 
 __all__ = ["Query", "read_queries"]
 
 _HEADER = re.compile(r"--\s*(name|for|example)\s*:\s*(.*)")
-_PARAMETER = re.compile(r"\$([0-9]+)")
-_QUOTED = re.compile(r"'(?:[^']|'')*'")
 _READS = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:select|values|table|show)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -118,7 +117,7 @@ def _example(file: Path, stated: str, sql: str) -> tuple[Any, ...]:
         raise ConfigurationError(
             f'{_shown(file)}: example: {stated}: expected a JSON list, such as -- example: ["page.view", 30]'
         )
-    named = {int(each) for each in _PARAMETER.findall(_QUOTED.sub("", sql))}
+    named = {int(text[1:]) for kind, text in tokens(sql) if kind is Token.PARAMETER}
     if len(arguments) != max(named, default=0):
         raise ConfigurationError(
             f"{_shown(file)}: the example has {len(arguments)} arguments, the SQL has {max(named, default=0)}; "

@@ -100,5 +100,33 @@ def test_silence_under_a_load_that_was_not_put_on_says_nothing_and_an_alert_that
     assert judged(FIRES, firing, worker_seconds=busy).status is Status.PASS
 
 
+@pytest.mark.parametrize(
+    ("overloaded", "status"),
+    [
+        (range(96), Status.INVALID),
+        (range(60), Status.PASS),
+        ([second for second in range(100) if second % 16 >= 7], Status.INVALID),
+        (range(90, 93), Status.PASS),
+    ],
+)
+def test_no_alert_fires_passes_only_with_ten_seconds_of_the_stated_load(overloaded, status):
+    seconds = [
+        dataclasses.replace(each, longest_pause=1.0) if each.second in overloaded else each
+        for each in worker_seconds_of(100)
+    ]
+    assert judged(NONE, worker_seconds=seconds).status is status
+
+
+def test_an_alert_that_should_fire_is_not_missed_where_the_load_was_missing():
+    paused = [
+        dataclasses.replace(each, longest_pause=1.0) if each.second in range(40, 55) else each
+        for each in worker_seconds_of(100)
+    ]
+    verdict = judged(FIRES, worker_seconds=paused)
+    assert verdict.status is Status.INVALID
+    assert "in 15 of 20 seconds" in verdict.reason
+    assert judged(FIRES, worker_seconds=worker_seconds_of(100)).status is Status.FAIL
+
+
 def test_alerts_that_nobody_watched_are_not_judged():
     assert judge(NONE, run_of([], plan_of(60))).status is Status.NOT_JUDGED

@@ -36,11 +36,12 @@ def search(own="acme", **canaries):
     return Canaries(account(tenant, canary) for tenant, canary in canaries.items()).search_for(own)
 
 
+ACCENTS = {"acme": "clé", "globex": "clè", "initech": "clê"}
 ALIKE = {"acme": "tk-1111", "globex": "tk-2222", "initech": "tk-3333"}
 UNLIKE = {"acme": "alpha-1", "globex": "2-beta", "initech": "gamma"}
 
 
-@pytest.mark.parametrize("canaries", [ALIKE, UNLIKE], ids=["alike", "unlike"])
+@pytest.mark.parametrize("canaries", [ALIKE, UNLIKE, ACCENTS], ids=["alike", "unlike", "accents"])
 @pytest.mark.parametrize("text", ["{}", '{"rows":["%s"]}', "%s", "x%sx", '[{\\"k\\":\\"%s\\"}]'])
 def test_the_canary_of_another_tenant_is_found_anywhere_and_the_own_is_not(canaries, text):
     found = search(**canaries)
@@ -53,7 +54,7 @@ def test_the_canary_of_another_tenant_is_found_anywhere_and_the_own_is_not(canar
 @given(
     st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=5, unique=True),
     st.text("abct-", max_size=40),
-    st.sampled_from(["tk-", "aba", "aaaa", "abcab", ""]),
+    st.sampled_from(["tk-", "aba", "aaaa", "abcab", "tk-é", ""]),
 )
 def test_a_search_finds_what_a_look_at_each_canary_finds(names, text, beginning):
     canaries = {f"t{number}": f"{beginning}{name}" for number, name in enumerate(names)}
@@ -62,7 +63,18 @@ def test_a_search_finds_what_a_look_at_each_canary_finds(names, text, beginning)
     if any(other in own for other in others):
         return  # such canaries cannot be told apart
     found = Canaries(account(*each) for each in canaries.items()).search_for("t0")
-    assert bool(found.found(text.encode())) == any(other in text for other in others)
+    is_there = any(other in text for other in others)
+    assert bool(found.found(text.encode())) == bool(found.found(text)) == is_there
+
+
+@given(
+    st.lists(st.sampled_from(["tk-1111", "tk-2222", "tk-3333", "tk-", "x" * 70, "\0", "é"]), max_size=300),
+    st.integers(0, 70),
+)
+def test_in_long_answers_too(parts, offset):
+    """Longer than a processor's registers, and from any place of memory."""
+    text = "y" * offset + "".join(parts)
+    assert bool(search(**ALIKE).found(text.encode())) == ("tk-2222" in text or "tk-3333" in text)
 
 
 def test_text_that_only_begins_like_a_canary_is_no_hit():

@@ -171,6 +171,9 @@ def test_what_a_settled_operation_could_tell_is_forgotten(postgres: PostgresServ
         ("SELECT '" + "x" * 5000 + SECRET, (), None),
         (f"ALTER ROLE shop PASSWORD '{SECRET}'", (), error(message=f"no {SECRET}")),
         (f"SELECT 1 -- password={SECRET}", (), None),
+        (f"SELECT 1 -- a user's note\n, '{SECRET}'", (), None),
+        (f"SELECT /* it's {SECRET} */ 1", (), None),
+        (f"SELECT \"it's\", '{SECRET}'", (), None),
     ],
 )  # fmt: skip
 def test_no_value_of_a_row_or_of_an_argument_is_shown(sql, arguments, failure):

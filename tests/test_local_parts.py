@@ -15,9 +15,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from environments.local import usage
+from environments.local import control, usage
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
+from environments.local.layout import Layout
 from environments.local.process import Program
 from environments.local.service.cache import Cache, CacheError, parse
 from environments.local.service.config import Config
@@ -519,3 +520,13 @@ def test_a_frozen_program_has_stopped_when_freeze_returns(tmp_path):
         return found
 
     assert asyncio.run(states()) == ["frozen"] * 20
+
+
+def test_who_takes_the_lock_removes_the_socket_of_a_killed_supervisor_and_nobody_else_does(tmp_path):
+    layout = Layout(tmp_path, tmp_path)
+    layout.socket.touch()
+    assert control.lock(layout)
+    assert not layout.socket.exists()
+    layout.socket.touch()
+    assert not control.lock(layout)
+    assert layout.socket.exists()

@@ -144,6 +144,14 @@ def test_traffic_of_others_is_not_judged_but_what_was_before_is_forgotten(
     assert checks(tmp_path, target, observation=scraped([*busy, *[900.0] * 4]))["traffic of others"].holds
 
 
+def test_traffic_of_others_that_was_not_measured_is_not_told_as_none(tmp_path: Path, target: Target) -> None:
+    check = checks(tmp_path, target, observation=scraped([0.0, 9000.0]))["traffic of others"]
+    assert str(check) == (
+        "traffic of others: not known, because there were fewer than three scrapes, expected three scrapes"
+    )
+    assert not check.is_needed
+
+
 def test_traffic_of_others_is_weighed_against_what_all_populations_make(
     tmp_path: Path, target: Target
 ) -> None:

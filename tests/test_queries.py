@@ -21,9 +21,12 @@ def folder_of(folder: Path, **files: str) -> Path:
 
 
 def test_a_query_has_its_name_purpose_example_and_one_statement(tmp_path: Path) -> None:
-    text = "-- name: slow items\n-- for: a page\n-- example: [3, \"x\"]\n-- a note\nSELECT $1,\n  $2, '$9';\n"
+    text = (
+        '-- name: slow items\n-- for: a page\n-- example: [3, "x"]\n-- a note\n'
+        "SELECT $1,\n  $2, '$9' -- not $8\n;\n"
+    )
     assert dict(read_queries(folder_of(tmp_path / "a", one=text))) == {
-        "slow items": Query("slow items", "SELECT $1,\n  $2, '$9'", "a page", (3, "x"))
+        "slow items": Query("slow items", "SELECT $1,\n  $2, '$9' -- not $8", "a page", (3, "x"))
     }
 
 

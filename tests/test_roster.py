@@ -144,3 +144,49 @@ def test_a_noisy_tenant_that_needs_the_accounts_of_its_usual_users_is_refused(us
         match=f"{needed} users need accounts of tenant globex of their own, the environment names 100;",
     ):
         AccountPool(of_tenants(), load).require(load)
+
+
+# --- users in groups, each of one tenant
+
+
+FIVES = seat_of("", "", 5)
+
+
+@pytest.mark.parametrize("needed", [{FIVES: 200}, {"": 300, FIVES: 200}, {FIVES: 23}], ids=str)
+def test_each_group_is_of_one_tenant_and_large_tenants_have_more_groups(needed):
+    tenants = ["globex" if number % 10 == 3 else "acme" for number in range(1000)]
+    accounts = tuple(Account(f"u{number}", Secret("x"), tenant) for number, tenant in enumerate(tenants))
+    pool = AccountPool(Target("t", "http://t", accounts=accounts), needed)
+    pool.require(needed)
+    users = needed[FIVES]
+    members = first(pool, FIVES, users)
+    groups = [set(tenants_of(members[at : at + 5])) for at in range(0, users, 5)]
+    assert all(len(group) == 1 for group in groups)
+    if users == 200:
+        assert 1 <= groups.count({"globex"}) <= 10
+    everybody = members + first(pool, "", needed.get("", 0))
+    assert len({account.username for account in everybody}) == len(everybody)
+    assert first(pool, "", needed.get("", 0)) == first(
+        AccountPool(Target("t", "http://t", accounts=accounts), {"": 300}), "", needed.get("", 0)
+    )
+
+
+def test_groups_of_a_role_have_accounts_of_that_role():
+    pool = AccountPool(of_tenants(admins=40), {seat_of("admin", "", 4): 8})
+    members = first(pool, seat_of("admin", "", 4), 8)
+    assert {each.role for each in members} == {"admin"}
+    assert [len(set(tenants_of(members[at : at + 4]))) for at in (0, 4)] == [1, 1]
+
+
+def test_tenants_with_too_few_accounts_for_a_group_are_told_unless_accounts_are_shared():
+    accounts = tuple(Account(f"u{number}", Secret("x"), f"t{number // 2}") for number in range(6))
+    with pytest.raises(
+        ConfigurationError,
+        match="10 users need accounts in groups of 5 of one tenant of their own, the environment names 0",
+    ):
+        AccountPool(Target("t", "http://t", accounts=accounts), {FIVES: 10}).require({FIVES: 10})
+    pool = AccountPool(Target("t", "http://t", accounts=accounts, shares_accounts=True), {FIVES: 20})
+    pool.require({FIVES: 20})
+    members = tenants_of(first(pool, FIVES, 20))
+    assert [len(set(members[at : at + 5])) for at in range(0, 20, 5)] == [1] * 4
+    assert len(set(members)) == 3

@@ -249,6 +249,20 @@ def test_a_role_that_no_account_has_is_refused():
         run(short(mix=mix), Target("t", base, accounts=accounts), root=ROOT)
 
 
+def test_each_worker_of_an_open_load_needs_an_account_of_each_role():
+    accounts = (
+        *(Account(f"u{number}", Secret("x")) for number in range(9)),
+        Account("a", Secret("x"), role="admin"),
+    )
+    mix = (MixEntry("tests.sample_journeys:administer", 0.5), MixEntry("loadkit.journey:fetch", 0.5))
+    plan = short(mix=mix, model=Model.REQUESTS, level=50)
+    with service() as base:
+        target = Target("t", base, accounts=accounts)
+        with pytest.raises(ConfigurationError, match="2 users need accounts with the role admin"):
+            run(plan, target, root=ROOT, workers=2)
+        assert run(plan, target, root=ROOT, workers=1).ended == COMPLETE
+
+
 def arriving(base: str) -> tuple[Target, tuple[MixEntry, ...]]:
     accounts = tuple(Account(f"u{number}", Secret("recognisable")) for number in range(9))
     target = Target("shop", base, accounts=accounts, journeys="tests.sample_journeys.arriving")

@@ -30,3 +30,22 @@ def test_when_it_closes_those_who_wait_go_and_what_is_due_is_still_served():
         assert [await arrival_queue.turn() for _ in range(2)] == [5.0, math.inf]
 
     asyncio.run(main())
+
+
+def test_a_user_whose_wait_was_ended_gets_no_arrival_and_stops_none():
+    async def main():
+        arrival_queue = ArrivalQueue()
+        impatient, patient = arrival_queue.turn(), arrival_queue.turn()
+        impatient.cancel()
+        assert arrival_queue.admit(1.0)
+        assert await patient == 1.0
+        impatient = arrival_queue.turn()
+        impatient.cancel()
+        assert not arrival_queue.admit(2.0)
+        assert await arrival_queue.turn() == 2.0
+        impatient, patient = arrival_queue.turn(), arrival_queue.turn()
+        impatient.cancel()
+        arrival_queue.close()
+        assert await patient == math.inf
+
+    asyncio.run(main())

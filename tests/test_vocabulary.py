@@ -506,7 +506,7 @@ def test_shared_dashboards_have_so_many_users_who_know_how_many_share_one(regist
     )
     assert reading.plan is not None
     assert reading.plan.in_words == "1000 editors"
-    assert reading.plan.workload.mix[0].arguments == (("members", "5"),)
+    assert reading.plan.populations[0].group == 5
 
 
 @pytest.mark.parametrize(

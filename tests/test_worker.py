@@ -15,8 +15,10 @@ from loadkit.engine import worker
 from loadkit.engine.worker import Shard, earlier_of, journeys_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
-from loadkit.recording.slices import Kind
+from loadkit.recording.messages import STATE_SEEN, STATES_DUE
+from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
+from loadkit.recording.timing import QUERY
 from loadkit.recording.worker_second import (
     JOURNEY_ERROR,
     JOURNEYS,
@@ -29,7 +31,7 @@ from loadkit.recording.worker_second import (
 from loadkit.target import Account, Secret, Target
 from loadkit.users.accounts import accounts_in_use
 from loadkit.users.lifecycle import _MOST_IDLE
-from loadkit.users.open_load import OpenLoad
+from loadkit.users.open_load import DROPPED_LABEL, OpenLoad
 from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.builders import error_rate, judge, response_time, run_of
@@ -337,6 +339,68 @@ def test_a_dropped_arrival_counts_against_what_it_would_have_become():
     assert dropped["POST /second"] == pytest.approx(dropped["GET /first/{id}"], rel=0.2)
 
 
+@pytest.mark.parametrize(("max_in_flight", "outcome"), [(10, "dropped"), (5000, "unfinished")])
+def test_an_arrival_that_would_have_become_a_query_fails_as_a_query(max_in_flight, outcome):
+    plan = open_plan(
+        journey="tests.sample_journeys:slow_query",
+        level=100,
+        seconds=10,
+        max_in_flight=max_in_flight,
+        drain=5.0,
+    )
+    run = simulate(plan, after(1.0), target=Target("fake", "http://fake", accounts=accounts(20)))
+    failed, number = counted(run, outcome, label_series("all events", QUERY))
+    assert failed > 500
+    assert number == pytest.approx(1000, rel=0.15)
+    assert run.operations() == 0, "none is a request"
+    of_tenants = [counted(run, outcome, tenant_series(f"tenant{place}", QUERY))[0] for place in range(3)]
+    assert min(of_tenants) > 100
+    assert sum(of_tenants) == failed
+
+
+@pytest.mark.parametrize(("max_in_flight", "outcome"), [(10, "dropped"), (5000, "unfinished")])
+def test_a_journey_of_queries_that_nobody_begins_fails_as_a_query(max_in_flight, outcome):
+    plan = open_plan(
+        journey="tests.sample_journeys:slow_query",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=10,
+        max_in_flight=max_in_flight,
+        drain=5.0,
+    )
+    run = simulate(plan, after(1.0), target=Target("fake", "http://fake", accounts=accounts(20)))
+    failed = counted(run, outcome, label_series(DROPPED_LABEL, QUERY))[0]
+    assert failed > 500
+    # Before the first query has ended, nobody knows what a journey does.
+    assert run.operations(DROPPED_LABEL, outcome) < 200
+    of_tenants = [counted(run, outcome, tenant_series(f"tenant{place}", QUERY))[0] for place in range(3)]
+    in_flight = counted(run, outcome, label_series("all events", QUERY))[0]
+    assert sum(of_tenants) == failed + in_flight
+
+
+def counted(run, outcome: str, series: str) -> tuple[int, int]:
+    """How many samples of a series have an outcome, and how many there are."""
+    _, outcomes, sums = run.table.totals([series], 0, 1 << 22)
+    return int(sums[outcomes == run.table.outcomes.index(outcome), 0].sum()), int(sums[:, 0].sum())
+
+
+def test_arrivals_of_one_tenant_that_found_no_user_are_of_that_tenant():
+    plan = open_plan(level=100, seconds=10, drain=5.0)
+    plan = replace(plan, populations=(replace(plan.populations[0], tenant="tenant1"),))
+    target = Target("fake", "http://fake", accounts=accounts(30), journeys="tests.sample_journeys.arriving")
+    run = simulate(plan, after(1000.0), target=target)
+    failed = run.operations(outcome="unfinished")
+    assert failed > 500
+    assert counted(run, "unfinished", tenant_series("tenant1"))[0] == failed
+
+
+def test_a_worker_without_a_user_records_its_arrivals_as_unfinished():
+    target = Target("fake", "http://fake", accounts=accounts(1))
+    run = simulate(open_plan(level=100, seconds=10, drain=5.0), after(0.001), target=target, workers=2)
+    assert run.operations(outcome="ok") == pytest.approx(500, rel=0.1)
+    assert run.operations(outcome="unfinished") == pytest.approx(500, rel=0.1)
+
+
 def test_what_a_dropped_journey_would_have_begun_with_nobody_knows():
     plan = open_plan(model=Model.JOURNEYS, level=200, max_in_flight=10, timeout=60.0)
     run = simulate(plan, after(30.0))
@@ -519,6 +583,16 @@ def test_a_status_is_a_failure_from_400_on_unless_it_is_expected(status, outcome
         plan_of("tests.sample_journeys:expected_refusal", level=2, seconds=5), after(0.1, status_code=status)
     )
     assert run.operations("GET /refused", outcome) == run.operations() > 0
+
+
+def test_in_an_open_load_each_arrival_becomes_an_operation_that_is_recorded():
+    run = simulate(open_plan(journey="tests.sample_journeys:unrecorded"), after(0.1))
+    assert (
+        run.operations("GET /shown", "ok")
+        == run.operations()
+        == simulate(open_plan(), after(0.1)).operations()
+    )
+    assert sum(each.count("scheduled") for each in run.worker_seconds) == run.operations()
 
 
 def test_what_is_not_to_be_recorded_is_not():
@@ -713,3 +787,33 @@ def test_an_error_amid_arrivals_ends_the_load(monkeypatch):
         simulate(plan_of(model=Model.REQUESTS, level=10, seconds=3), after(0.01))
     assert raised.group_contains(LookupError)
     assert len(times) == 7
+
+
+# --- groups of users
+
+
+def test_users_who_share_something_have_the_number_of_their_group_and_one_tenant():
+    plan = plan_of("tests.sample_journeys:sharing", level=20, seconds=5)
+    plan = replace(plan, populations=(replace(plan.populations[0], group=5),))
+    target = Target("fake", "http://fake", accounts=accounts(60))
+    seen = set()
+
+    def service(_now, _method, path):
+        seen.add(path)
+        return Answer(0.1)
+
+    simulate(plan, service, target=target, workers=2)
+    shared = Counter(path.rpartition("/")[0] for path in seen)
+    assert sorted(shared.values()) == [5] * 4, seen
+    assert {path.split("/")[2] for path in shared} == {"0", "1", "2", "3"}
+
+
+def test_a_state_of_a_user_who_leaves_before_the_end_is_left_open():
+    stages = (Stage(0, 4), Stage(10, 4), Stage(0, 2), Stage(10, 2))
+    run = simulate(plan_of("tests.sample_journeys:telling", stages=stages), after(0.1))
+    counts = Counter()
+    for each in run.worker_seconds:
+        for of_population in each.counts.values():
+            counts.update(of_population)
+    assert counts[STATES_DUE] == 4
+    assert sum(number for name, number in counts.items() if name.startswith(STATE_SEEN)) == 2

@@ -1,5 +1,6 @@
 """A workflow is one operation: it succeeds if all of its steps do, and its outcome names the first that did not."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -122,6 +123,25 @@ def test_a_workflow_that_the_end_of_the_load_cuts_short_is_not_recorded():
 
     assert workflows(until_the_end) == []
     assert loop_ended == ["UserFinished"]
+
+
+@pytest.mark.parametrize(
+    ("is_cut", "outcomes"), [(False, ["step failed: look"]), (True, [])], ids=["drained", "cut"]
+)
+def test_a_step_without_an_answer_at_the_end_of_the_drain_fails(is_cut, outcomes):
+    async def use(user):
+        user.meter.is_cut = is_cut
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get("/x")
+
+    async def until_the_drain_ends(user):
+        task = asyncio.ensure_future(use(user))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    assert [sample.outcome for sample in workflows(until_the_drain_ends)] == outcomes
 
 
 def test_a_mistake_of_the_journey_is_no_failed_workflow():

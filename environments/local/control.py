@@ -24,6 +24,8 @@ def lock(layout: Layout) -> bool:
         return False
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
+    # A killed supervisor leaves its socket. Nobody may take this one for hung because of it.
+    layout.socket.unlink(missing_ok=True)
     return True
 
 
@@ -62,7 +64,6 @@ async def serve(layout: Layout, answer: Answer) -> asyncio.Server:
         finally:
             writer.close()
 
-    layout.socket.unlink(missing_ok=True)
     directory = os.open(layout.directory, os.O_PATH)
     try:
         return await asyncio.start_unix_server(

@@ -103,8 +103,8 @@ class Meter(Protocol):
         """In an open load: wait for an arrival. Return when it was due."""
         ...
 
-    def served(self, label: str) -> None:
-        """In an open load: note that an arrival has become an operation of this label."""
+    def served(self, label: str, timing: Timing = ...) -> None:
+        """In an open load: note that an arrival has become an operation of this label and timing."""
         ...
 
     def leave(self) -> None:

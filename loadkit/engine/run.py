@@ -229,10 +229,10 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
     all_users, initial = Earlier(), Counter[str]()
     for population, roles in zip(plan.populations, parts.roles, strict=True):
         all_users = all_users.and_then(population.workload, roles)
-        # Users of an open load are added as arrivals need them and accounts allow; one suffices at
-        # the start.
+        # Users of an open load are added as arrivals need them and accounts allow. Each worker serves
+        # a part of the arrivals, and so needs one at least.
         is_closed = population.workload.model is Model.CLOSED
-        initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, 1))
+        initial.update(demand(population.workload, roles) if is_closed else dict.fromkeys(roles, workers))
     AccountPool(target, all_users.accounts).require(initial)
     require_rows(plan, target.tables, parts.data, workers)
     return parts

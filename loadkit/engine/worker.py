@@ -125,7 +125,10 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
 def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
     """The journeys of each population's mix."""
     return [
-        [replace(resolve(entry.journey, root), tenant=population.tenant) for entry in population.workload.mix]
+        [
+            replace(resolve(entry.journey, root), tenant=population.tenant, group=population.group)
+            for entry in population.workload.mix
+        ]
         for population in plan.populations
     ]
 

@@ -357,11 +357,15 @@ def _is_of_instances(observation: Observation) -> bool:
 def _foreign(plan: Plan, served: Observation) -> list[Check]:
     """Check the rate of operations that the service serves without load from this suite."""
     rate = 0.0
-    for one in (each.known for each in served.series):
-        if len(one.times) > 2:
-            # Only the last scrapes: earlier ones may contain the end of the last run.
-            times, values = one.times[-4:], one.values[-4:]
-            rate += max(0.0, float((values[-1] - values[0]) / (times[-1] - times[0])))
+    known = [each.known for each in served.series]
+    counted = [each for each in known if len(each.times) > 2]
+    if known and not counted:
+        found = "not known, because there were fewer than three scrapes"
+        return [Check("traffic of others", found, "three scrapes", False, is_needed=False, may_pass=True)]
+    for one in counted:
+        # Only the last scrapes: earlier ones may contain the end of the last run.
+        times, values = one.times[-4:], one.values[-4:]
+        rate += max(0.0, float((values[-1] - values[0]) / (times[-1] - times[0])))
     own = sum(approximate_rate(population.workload) for population in plan.populations)
     most = max(_BACKGROUND, _FOREIGN * own)
     return [

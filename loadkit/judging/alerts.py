@@ -44,9 +44,10 @@ def find_alert(case: Case) -> Finding:
     found = replace(found, window=where)
     # Without the stated load, the absence of an alert shows nothing. An alert that fired is a fact.
     if found.status in {Status.PASS, Status.FAIL} and not found.measured:
-        state = case.evidence.health(where)
-        if state.unhealthy.all():
-            found = found.become(Status.INVALID, f"{state.sentence}, all the time")
+        loaded = case.evidence.loaded_part(where)
+        # The missing load can be why an expected alert did not fire.
+        if not loaded.seconds or (found.status is Status.FAIL and loaded != where):
+            found = found.become(Status.INVALID, case.evidence.health(where).sentence_with_seconds)
     return found
 
 

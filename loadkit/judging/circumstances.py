@@ -16,7 +16,6 @@ from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
-from loadkit.judging.window import longest_part
 from loadkit.recording.ending import EndingKind
 from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN, OUT_OF_DESCRIPTORS
 from loadkit.recording.run import Run
@@ -31,11 +30,6 @@ __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "relayed_late", "u
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
-_LEAST_STRETCH = 10
-"""The fewest seconds of full load on which a pass of a gauge or of probes can rest; half of a shorter
-window."""
-_FEW_SECONDS = 0.05
-"""The share of the seconds in which an overloaded generator does not change such a pass."""
 
 _RELAY_LATE = 0.05
 """Seconds (p99) by which a relay may be late without making a fail invalid."""
@@ -392,16 +386,11 @@ def _loaded(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     state = case.evidence.health(case.window)
     if state.status == "ok":
         return finding
-    # Single seconds in which the generator lagged do not change the load.
-    is_overloaded = state.status == "invalid" and float(state.unhealthy.mean()) > _FEW_SECONDS
-    if finding.status is not Status.PASS or not is_overloaded:
+    rest = case.evidence.loaded_part(case.window)
+    if finding.status is not Status.PASS or rest == case.window:
         return finding.warned(state.sentence)
-    rest = longest_part(case.window, ~state.unhealthy)
-    if rest.seconds < min(_LEAST_STRETCH, case.window.seconds // 2):
-        number = int(state.unhealthy.sum())
-        return finding.become(
-            Status.INVALID, f"{state.sentence}, in {number} of {case.window.seconds} seconds"
-        )
+    if not rest.seconds:
+        return finding.become(Status.INVALID, state.sentence_with_seconds)
     other = rules.find(replace(case, window=rest))
     if not _is_satisfied_by(case, other):
         return finding.become(

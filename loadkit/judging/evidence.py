@@ -50,6 +50,11 @@ _KEPT = 16
 hour of a thousand users."""
 _UNHEALTHY = 0.5
 """The share of seconds in which the generator may be overloaded for facts of the whole run to hold."""
+_LEAST_STRETCH = 10
+"""The fewest seconds of full load on which a pass without operations can rest, such as one of a gauge;
+half of a shorter window."""
+_FEW_SECONDS = 0.05
+"""The share of the seconds in which an overloaded generator does not change such a pass."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
@@ -167,10 +172,24 @@ class Evidence:
         if lost := self.not_held(window):
             return Status.INVALID, lost
         state = self.health(window)
-        number = int(state.unhealthy.sum())
-        if number <= _UNHEALTHY * window.seconds:
+        if float(state.unhealthy.mean()) <= _UNHEALTHY:
             return None
-        return Status.INVALID, f"{state.sentence}, in {number} of {window.seconds} seconds"
+        return Status.INVALID, state.sentence_with_seconds
+
+    def loaded_part(self, window: Window) -> Window:
+        """The part of a window on which a pass without operations can rest, such as one of a gauge.
+
+        The window itself if the generator was not overloaded, or only in few of its seconds.
+        Otherwise the longest part without overload; one of no seconds if that is too short.
+        """
+        state = self.health(window)
+        # Single seconds in which the generator lagged do not change the load.
+        few = _FEW_SECONDS if state.status == "invalid" else _UNHEALTHY
+        if float(state.unhealthy.mean()) <= few:
+            return window
+        part = steady.longest_part(window, ~state.unhealthy)
+        is_enough = part.seconds >= min(_LEAST_STRETCH, window.seconds // 2)
+        return part if is_enough else replace(part, seconds=0)
 
     @property
     def journey_errors(self) -> str:

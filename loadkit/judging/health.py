@@ -95,6 +95,11 @@ class Health:
         """The sentence for a verdict, if the status is not ok."""
         return f"the load generator was overloaded: {'; '.join(self.reasons)}"
 
+    @property
+    def sentence_with_seconds(self) -> str:
+        """The sentence with the number of unhealthy seconds."""
+        return f"{self.sentence}, in {int(self.unhealthy.sum())} of {len(self.unhealthy)} seconds"
+
 
 @dataclass(frozen=True, slots=True)
 class _Measured:

@@ -66,6 +66,8 @@ Integers = npt.NDArray[np.int64]
 
 _FEWEST_DELIVERED = 0.5
 """Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
+_ALONE = 0.1
+"""Ratio of the users who share a state with nobody; above it, the load is not that of a shared state."""
 _EXAMPLES = 3
 
 
@@ -250,6 +252,12 @@ def find_convergence(case: Case) -> Finding:
         )
     if not shared:
         return finding.become(Status.INCONCLUSIVE, "no two users reported the state of the same dashboard")
+    together = sum(each.total() for each in shared.values())
+    if seen - together > _ALONE * seen:
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"only {together:,} of {seen:,} users shared a dashboard with another user",
+        )
     if seen < due:
         return finding.become(
             Status.INCONCLUSIVE,
@@ -257,7 +265,7 @@ def find_convergence(case: Case) -> Finding:
         )
     if not Accounting.of(evidence).received:
         return finding.become(Status.INCONCLUSIVE, "no user received an edit, so the states could not differ")
-    agreed = f"all {seen:,} users of {len(shared):,} shared dashboards saw the same state at the end"
+    agreed = f"all {together:,} users of {len(shared):,} shared dashboards saw the same state at the end"
     return if_as_planned(case, replace(finding, reason=agreed))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from loadkit.observers.database import LARGE, DroppedIndex, IndexUse, Statement, TableUse
+from loadkit.sql_tokens import Token, replace_tokens
 
 __all__ = [
     "CHECKPOINTS",
@@ -86,28 +87,12 @@ def gain(before: Any, after: Any) -> int | None:
     return int(after - before)
 
 
-_TOKEN = re.compile(
-    r"""
-    (?P<kept>"(?:[^"]|"")*(?:"|$))  # a name; an apostrophe in it begins no text
-    | (?P<dropped>--[^\n]* | /\*.*?(?:\*/|$))
-    | \b[eE]'(?:[^'\\]|\\(?:.|$)|'')*(?:'|$)
-    | '(?:[^']|'')*(?:'|$)
-    | \$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|$)
-    | \$[0-9]+
-    | \b[0-9]+(?:\.[0-9]+)?\b
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-"""A name, a comment or a value within SQL, which PostgreSQL may have cut in it."""
+_SHOWN = {Token.COMMENT: " ", Token.TEXT: "?", Token.PARAMETER: "?", Token.NUMBER: "?"}
 
 
 def _without_values(text: str) -> str:
     """A statement in one line, with "?" for each value."""
-
-    def shown(token: re.Match[str]) -> str:
-        return token["kept"] or (" " if token["dropped"] is not None else "?")
-
-    return " ".join(_TOKEN.sub(shown, text).split())
+    return " ".join(replace_tokens(text, _SHOWN).split())
 
 
 def without_values(text: str | None) -> str:

@@ -48,6 +48,8 @@ class PopulationDraft:
     """Records that there must be before the run; 0 where no sentence states it."""
     tenant: str = ""
     """The tenant of all its users; empty for any."""
+    group: int = 1
+    """How many of its users share something, such as a dashboard."""
     times: float = 0.0
     """How many times its usual load that tenant sends in all, with the other populations."""
     churn: float | None = None
@@ -138,7 +140,7 @@ class Draft:
         self.load(
             Model.CLOSED, dashboards * members, mix="shared dashboards", called="editors", connects=True
         )
-        self.last.arguments = (("members", f"{members:g}"),)
+        self.last.group = int(members)
 
     def deliver(self, rate: float) -> None:
         """State the messages per second that the service delivers to the connections.
@@ -185,7 +187,7 @@ class Draft:
         population.model, population.level, population.called = first.model, 0.0, f"{tenant} users"
         population.mix, population.journey, population.shares = first.mix, first.journey, first.shares
         population.arguments, population.records = first.arguments, first.records
-        population.tenant, population.times = tenant, times
+        population.tenant, population.times, population.group = tenant, times, first.group
         self._require_another_name(tenant)
 
     def drop(self, share: float) -> None:

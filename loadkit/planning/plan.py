@@ -52,6 +52,7 @@ def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], s
             records=each.records,
             records_needed=each.records_needed,
             tenant=each.tenant,
+            group=each.group,
         )
         for each in draft.populations
     ]

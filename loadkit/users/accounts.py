@@ -17,19 +17,31 @@ ALL_IN_USE = "all in use: "
 """The start of the names of counts: the accounts of an open load that were all in use while an arrival
 waited for a user. The rest is `accounts_of` a seat."""
 _OF_TENANT = " of tenant "
+_IN_GROUPS = " in groups of "
 _SHARE = "name more, or let users share them (share_accounts = true)"
 
 
-def seat_of(role: str, tenant: str) -> str:
-    """The role that a user's account must have, and its tenant; "" for any."""
-    return f"{role}{_OF_TENANT}{tenant}" if tenant else role
+def seat_of(role: str, tenant: str, group: int = 1) -> str:
+    """What a user's account must be: "" for any account.
+
+    Args:
+        role: its role; "" for any.
+        tenant: its tenant; "" for any.
+        group: so many users, one after the other, must be of one tenant, whichever that is.
+
+    """
+    if tenant:
+        return f"{role}{_OF_TENANT}{tenant}"
+    return f"{role}{_IN_GROUPS}{group}" if group > 1 else role
 
 
 def accounts_of(seat: str) -> str:
     """The accounts of a seat in words: "accounts", "accounts with the role admin of tenant globex"."""
+    seat, _, group = seat.partition(_IN_GROUPS)
     role, _, tenant = seat.partition(_OF_TENANT)
     words = f"accounts with the role {role}" if role else "accounts"
-    return f"{words}{_OF_TENANT}{tenant}" if tenant else words
+    words = f"{words}{_OF_TENANT}{tenant}" if tenant else words
+    return f"{words}{_IN_GROUPS}{group} of one tenant" if group else words
 
 
 def demand(workload: Workload, roles: Sequence[str]) -> Mapping[str, int]:
@@ -93,25 +105,28 @@ class AccountPool:
 
     Users of one tenant get the accounts that the other users are least likely to need, so those
     keep that tenant's usual share. Of a tenant with too few accounts for all users that an open load
-    may need, they get half.
+    may need, they get half. So do users in groups, each of one tenant: large tenants have more groups.
     """
 
     def __init__(self, target: Target, needed: Mapping[str, int]) -> None:
         self._accounts = target.accounts
         self._shares = target.shares_accounts
-        usual = {seat: users for seat, users in needed.items() if not _tenant_of(seat)}
+        usual = {seat: users for seat, users in needed.items() if not (_tenant_of(seat) or _group_of(seat))}
         self._usual = _rows_of(target.accounts, usual)
         """The rows of the users of any tenant, as they are without users of one tenant."""
         self._complete: dict[str, int] = {}
         """How many accounts the users of one tenant have, by tenant, where these are all that they need."""
-        of_tenants: dict[str, list[Account]] = {}
+        special: dict[str, list[Account]] = {}
         for tenant in dict.fromkeys(filter(None, map(_tenant_of, needed))):
-            of_tenants |= self._rows_of_tenant(tenant, needed)
-        taken = {id(account) for row in of_tenants.values() for account in row}
+            special |= self._rows_of_tenant(tenant, needed)
+        for seat in filter(_group_of, needed):
+            taken = {id(account) for row in special.values() for account in row}
+            special[seat] = self._row_of_groups(seat, needed[seat], set() if self._shares else taken)
+        taken = {id(account) for row in special.values() for account in row}
         left = target.accounts
         if taken and not self._shares:
             left = tuple(account for account in left if id(account) not in taken)
-        self._rows = _rows_of(left, usual) | of_tenants
+        self._rows = _rows_of(left, usual) | special
 
     def _rows_of_tenant(self, tenant: str, needed: Mapping[str, int]) -> dict[str, list[Account]]:
         """The rows of the users of one tenant."""
@@ -130,6 +145,27 @@ class AccountPool:
             seat_of(role, tenant): rows[role] if self._shares else rows[role][:number]
             for role, number in users.items()
         }
+
+    def _row_of_groups(self, seat: str, users: int, taken: set[int]) -> list[Account]:
+        """The row of users in groups: each group follows the one before, and is of one tenant."""
+        role, size = seat.partition(_IN_GROUPS)[0], _group_of(seat)
+        rows = self._usual.values() if role else [self._usual[""]]
+        begun: dict[str, list[Account]] = {}
+        found: list[Account] = []
+        for account in (each for row in rows for each in reversed(row)):
+            if id(account) in taken or (role and account.role != role):
+                continue
+            group = begun.setdefault(account.tenant, [])
+            group.append(account)
+            if len(group) == size:
+                found += begun.pop(account.tenant)
+        if self._shares:  # a tenant with fewer accounts than a group has users
+            tenants = {account.tenant for account in found}
+            for tenant, group in begun.items():
+                if tenant not in tenants:
+                    found += [group[number % len(group)] for number in range(size)]
+            return found
+        return found[:users]
 
     def places(self, role: str) -> float:
         """Most users with a role; infinite if accounts are shared or not needed."""
@@ -185,6 +221,11 @@ class AccountPool:
 
 def _tenant_of(seat: str) -> str:
     return seat.partition(_OF_TENANT)[2]
+
+
+def _group_of(seat: str) -> int:
+    """How many users are of one tenant; 0 if it does not matter."""
+    return int(seat.partition(_IN_GROUPS)[2] or 0)
 
 
 def _rows_of(accounts: Iterable[Account], needed: Mapping[str, int]) -> dict[str, list[Account]]:

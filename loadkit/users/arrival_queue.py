@@ -28,8 +28,8 @@ class ArrivalQueue:
         """Free users."""
         self.due: deque[float] = deque()
         """Moments of arrivals that wait for a free user."""
-        self.served: Counter[str] = Counter()
-        """Number of arrivals that became operations of each label."""
+        self.served: Counter[tuple[str, str, str]] = Counter()
+        """Number of arrivals that became operations of each label, timing (`Timing.key`) and tenant."""
         self._is_closed = False
 
     def turn(self) -> Awaitable[float]:
@@ -45,9 +45,11 @@ class ArrivalQueue:
 
     def admit(self, moment: float) -> bool:
         """Give a due arrival to a free user. Return False if it has to wait for one."""
-        if self.waiting:
-            self.waiting.popleft().set_result(moment)
-            return True
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():  # else a time limit of the journey has ended the wait
+                turn.set_result(moment)
+                return True
         self.due.append(moment)
         return False
 
@@ -55,4 +57,6 @@ class ArrivalQueue:
         """Accept no more arrivals; those that are due are still served."""
         self._is_closed = True
         while self.waiting:
-            self.waiting.popleft().set_result(math.inf)
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(math.inf)

@@ -93,6 +93,7 @@ class ClosedLoad:
             self._account_pool.account(role, self._turns(role, seat.place, earlier)),
             self._context,
             self._population,
+            seat.place,
         )
         life = Lifecycle(user, self._context.pacer, workload.pace)
         self._lives[seat.number] = life

@@ -37,11 +37,13 @@ class Journey:
     """The tables of test data that it uses: names of the environment's ``[data]``."""
     tenant: str = ""
     """The tenant of its users, by plan; "" for any."""
+    group: int = 1
+    """So many of its users, one after the other, are of one tenant, by plan."""
 
     @property
     def seat(self) -> str:
         """What its user's account must be: see `loadkit.users.accounts`."""
-        return seat_of(self.role, self.tenant)
+        return seat_of(self.role, self.tenant, self.group)
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:
         """Run it once; a journey can be part of another."""

@@ -198,10 +198,10 @@ class Meter:
         self.free = self.now()
         return self._queue.turn()
 
-    def served(self, label: str) -> None:
-        """Note that an arrival has become an operation of this label."""
+    def served(self, label: str, timing: Timing = REQUEST) -> None:
+        """Note that an arrival has become an operation of this label and timing."""
         if self._queue is not None:
-            self._queue.served[label] += 1
+            self._queue.served[label, timing.key, self.tenant] += 1
 
     def leave(self) -> None:
         """End the user's journey.
@@ -236,7 +236,7 @@ class Meter:
         )
         if operation.record is not None:
             if self.is_open:
-                self.served(label)
+                self.served(label, timing)
             else:
                 self.recorder.scheduled += 1
             self.recorder.sent += 1

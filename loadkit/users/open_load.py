@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadkit.recording.sample import Sample
+from loadkit.recording.timing import OPERATIONS, REQUEST, timing_of
 from loadkit.users.accounts import ALL_IN_USE, AccountPool, Earlier, accounts_of
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
@@ -23,7 +24,7 @@ from loadkit.workload.workload import MixEntry, Model
 __all__ = ["DROPPED_LABEL", "OpenLoad"]
 
 DROPPED_LABEL = "(dropped)"
-"""The label of a dropped arrival (beyond `max_in_flight`) whose operation is unknown."""
+"""The label of an arrival that nobody served, and whose operation is unknown, such as of a journey."""
 _CONCURRENT_ARRIVALS = 20
 """Concurrent preparations (log-ins) per worker."""
 
@@ -147,10 +148,7 @@ class OpenLoad:
             recorder.scheduled += 1
             recorder.dropped += 1
             recorder.blocked += 1
-            now = self._context.clock.now()
-            recorder.requests.samples.append(
-                Sample(self._dropped_label(pool), "dropped", moment, now, now, 0, region=pool.entry.region)
-            )
+            self._record_failed(pool, "dropped", moment)
             return
         if self._workload.model is Model.REQUESTS:
             recorder.scheduled += 1  # for journeys, users count their operations
@@ -159,23 +157,34 @@ class OpenLoad:
 
     def _record_unserved(self) -> None:
         """Record the arrivals that still wait for a user, because the service holds all users up."""
-        if all(life.mistakes for life in self._lives):
+        if self._lives and all(life.mistakes for life in self._lives):
             return  # the code of the journeys holds them up
-        recorder, now = self._recorder, self._context.clock.now()
         for pool in self._pools:
             for moment in pool.arrival_queue.due:
                 if self._workload.model is not Model.REQUESTS:
-                    recorder.scheduled += 1
-                recorder.requests.samples.append(
-                    Sample(
-                        self._dropped_label(pool), "unfinished", moment, now, now, 0, region=pool.entry.region
-                    )
-                )
+                    self._recorder.scheduled += 1
+                self._record_failed(pool, "unfinished", moment)
 
-    def _dropped_label(self, pool: _Pool) -> str:
-        """A label for a dropped arrival, drawn from the distribution of the served ones."""
-        served = pool.arrival_queue.served
-        return self._random.choices(list(served), list(served.values()))[0] if served else DROPPED_LABEL
+    def _record_failed(self, pool: _Pool, outcome: str, moment: float) -> None:
+        """Record an arrival that was due at `moment` and that no user served.
+
+        What it would have been is drawn from the distribution of the served ones.
+        """
+        now = self._context.clock.now()
+        # Others, such as a message that was only sent, are no operations of the error rate.
+        served = {
+            each: number
+            for each, number in pool.arrival_queue.served.items()
+            if timing_of(each[1]) in OPERATIONS
+        }
+        label, timing, tenant = (
+            self._random.choices(list(served), list(served.values()))[0]
+            if served
+            else (DROPPED_LABEL, REQUEST.key, self._population.tenant)
+        )
+        self._recorder.timing(timing_of(timing)).samples.append(
+            Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
+        )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         role = pool.journey.seat
@@ -212,5 +221,7 @@ class OpenLoad:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
+                        timing = user.meter.pending_record.timing.key
+                        pool.arrival_queue.served[DROPPED_LABEL, timing, user.meter.tenant] += 1
         finally:
             user.close()

@@ -27,6 +27,7 @@ from loadkit.users.pacer import Pacer
 from loadkit.users.popularity import place, ranks_of
 from loadkit.users.workflow import Workflow
 from loadkit.workload.plan import Plan, Population
+from loadkit.workload.schedule import ROUNDING
 from loadkit.workload.workload import MixEntry
 
 if TYPE_CHECKING:
@@ -121,11 +122,14 @@ class User:
         account: Account | None,
         context: WorkerContext,
         population: Population | None = None,
+        place: int = 0,
     ) -> None:
         plan = context.plan
         population = population or plan.populations[0]
         self.number = number
         """0, 1, 2 … over the whole run, across workers and populations."""
+        self.group = place // population.group
+        """The number of the group that shares something, such as a dashboard; all of it are of one tenant."""
         self.region = entry.region
         self.run_id = context.run_id
         self.state: dict[str, Any] = {}
@@ -135,6 +139,8 @@ class User:
         self.renewal: tuple[float, Callable[[], Awaitable[None]]] | None = None
         """When to renew, and how: see `renew_after`."""
         self._account = account
+        self._end = context.recorder.population(population.name).origin + population.workload.seconds
+        """When the load ends, on the run's clock."""
         self._tenants = context.tenants
         self._deliveries = context.deliveries
         self.meter = Meter(
@@ -208,7 +214,8 @@ class User:
         """Say that the user sees a state that others see too, such as a document that they edit.
 
         In the end, call the result with a digest of the state. All digests must be equal. A user
-        that never calls it leaves open what it saw.
+        that never calls it leaves open what it saw, and so does one who leaves before the load ends:
+        others go on changing the state.
 
         Args:
             what: the state, such as "dashboard/7"; users of one tenant share it.
@@ -216,7 +223,12 @@ class User:
         """
         what = f"{self.tenant}/{what}" if self.tenant else what
         self.meter.count(STATES_DUE)
-        return lambda digest: self.meter.count(f"{STATE_SEEN}{what} {digest}")
+
+        def tell(digest: str) -> None:
+            if self.meter.until >= self._end - ROUNDING:
+                self.meter.count(f"{STATE_SEEN}{what} {digest}")
+
+        return tell
 
     def acknowledged(self, key: object) -> None:
         """Say that the last answer acknowledges a write, which others wait for.

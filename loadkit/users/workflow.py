@@ -1,5 +1,6 @@
 """Workflows: several steps of a user, over any protocols, which succeed or fail together."""
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -19,8 +20,9 @@ class Workflow:
     """A context manager around the steps of one workflow. It records one operation at the end.
 
     The time of the workflow is that of its steps; pauses between them do not count. It fails if a
-    step does, and its outcome names the first such step. What ends before its end, because the
-    user's time is over or the journey itself made a mistake, is not recorded.
+    step does, and its outcome names the first such step. A step without an answer at the end of the
+    drain fails. What ends before its end, because the user's time is over or the journey itself made
+    a mistake, is not recorded.
     """
 
     __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds")
@@ -55,9 +57,10 @@ class Workflow:
     ) -> None:
         if not self._is_recorded or (error is not None and not self._broken):
             return
-        if error is not None and not isinstance(error, Exception):
-            return  # the user's time is over, or the run was ended
         meter = self._meter
+        is_unfinished = isinstance(error, asyncio.CancelledError) and not meter.is_cut
+        if error is not None and not isinstance(error, Exception) and not is_unfinished:
+            return  # the user's time is over, or the run was ended
         end = meter.now()
         begun = end - self._seconds
         outcome = f"step failed: {self._broken}" if self._broken else OK
@@ -90,6 +93,8 @@ class Step:
         pending = meter.pending
         has_failed = (
             isinstance(error, _SERVICES)
+            # The drain ended before its answer arrived.
+            or (isinstance(error, asyncio.CancelledError) and not meter.is_cut)
             or meter.has_failed
             or (pending is not None and pending.outcome != OK)
         )

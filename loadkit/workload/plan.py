@@ -33,6 +33,9 @@ class Population:
     """Records that there must be in the database before the run; 0 for any number."""
     tenant: str = ""
     """The tenant of all its users; empty for any."""
+    group: int = 1
+    """How many of its users, one after the other, share something, such as a dashboard. They are of one
+    tenant."""
 
     @property
     def in_words(self) -> str:

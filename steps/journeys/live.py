@@ -119,10 +119,11 @@ async def _token(user: User, account: Any) -> str:
 
 
 @journey("edit a shared dashboard", uses=("http", "ws"))
-async def edit(user: User, members: str = "5") -> None:
+async def edit(user: User) -> None:
     """Edit a dashboard with others: see their edits at once, and the same dashboard in the end."""
-    dashboard = user.number // int(members)
+    dashboard = user.group
     document: dict[str, tuple[int, Any]] = {}
+    has_document = False
     tell = user.state.get("tell")
     if tell is None and user.meter.is_recorded:
         tell = user.state["tell"] = user.shares_state(f"dashboard {dashboard}")
@@ -136,10 +137,12 @@ async def edit(user: User, members: str = "5") -> None:
         return stamp
 
     async def begin() -> WebSocket:
+        nonlocal has_document
         ws = await connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
         state = orjson.loads(await ws.receive())
         document.clear()
         document.update({key: (each["version"], each["value"]) for key, each in state["payload"].items()})
+        has_document = True
         # The state holds all edits so far: what came meanwhile is not sent again, and not lost.
         ws.subscribe(apply, begins_after={state["stream"]: state["version"]})
         return ws
@@ -156,7 +159,7 @@ async def edit(user: User, members: str = "5") -> None:
             await _confirmed(user, ws, change)
         await ws.hold()
     finally:
-        if tell is not None and user.seconds_left <= 0:
+        if tell is not None and has_document and user.seconds_left <= 0:
             tell(_digest(document))
             user.state["tell"] = None
 

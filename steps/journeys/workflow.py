@@ -51,8 +51,10 @@ async def complete(user: User) -> None:
             (await user.get("/api/v1/admin/usage")).raise_for_status()
         await user.think()
         with workflow.step("leave"):
+            was_live = live.ending is None
             await live.close()
             await user.post("/api/v1/auth/logout")
+            user.check(was_live, "the dashboard was live until the user left")
 
 
 async def _post_event(user: User) -> str:
@@ -63,8 +65,12 @@ async def _post_event(user: User) -> str:
         "/api/v1/metrics/events",
         json={"events": [{"id": event, "name": user.popular(METRICS, "metrics"), "value": 1.0}]},
     )
-    if answer.raise_for_status().json()["ids"] == [event]:
+    if 400 <= answer.status_code < 500:
+        attempt.rejected()  # after a 5xx nobody knows whether it is stored
+    stored = answer.raise_for_status().json()["ids"]
+    if stored == [event]:
         attempt.acknowledged()
+    user.check(stored == [event], "the event is stored under its id")
     return event
 
 

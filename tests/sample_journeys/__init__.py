@@ -3,6 +3,7 @@
 import asyncio
 
 from loadkit.journey import User, journey
+from loadkit.recording.timing import QUERY
 
 
 @journey("two steps")
@@ -108,3 +109,30 @@ async def now_and_then(user: User) -> None:
     user.state["runs"] = user.state.get("runs", 0) + 1
     if user.state["runs"] % 50 == 0:
         await user.get("/seldom")
+
+
+@journey("a slow query")
+async def slow_query(user: User) -> None:
+    with await user.meter.begin("all events", QUERY) as operation:
+        await asyncio.sleep(1.0)
+        operation.succeeded(user.meter.now())
+    await user.think()
+
+
+@journey("sharing")
+async def sharing(user: User) -> None:
+    await user.get(f"/group/{user.group}/{user.tenant}/{user.account.username}")
+    await user.think()
+
+
+@journey("telling")
+async def telling(user: User) -> None:
+    tell = user.state.get("tell")
+    if tell is None and user.meter.is_recorded:
+        tell = user.state["tell"] = user.shares_state("a document")
+    try:
+        await user.get("/document")
+        await user.think()
+    finally:
+        if tell is not None and user.seconds_left <= user.meter.intended - user.meter.now():
+            tell("digest")

@@ -179,7 +179,8 @@ class HttpClient:
             meter.settle()
         is_recorded = meter.is_recorded
         if meter.is_open and is_recorded:
-            meter.intended = await meter.turn()
+            # An arrival becomes a recorded operation.
+            meter.intended = await meter.turn() if record else meter.now()
         intended = meter.intended
         if intended >= meter.until:
             meter.leave()

@@ -8,15 +8,13 @@ from typing import Any
 from loadkit.drivers.masking import HIDDEN, READ, Mask, has_secret_name, length_only
 from loadkit.queries import Query
 from loadkit.recording.examples import Exchange, Told
+from loadkit.sql_tokens import Token, replace_tokens
 
 __all__ = ["LastQuery", "described", "waited"]
 
 _MOST_ARGUMENTS = 20
 """Arguments of a query that an example names, and elements of one of them that are masked elsewhere."""
-_LITERAL = re.compile(
-    r"\b[eE]'(?:[^'\\]|\\(?:.|$)|'')*(?:'|$)|'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)", re.DOTALL
-)
-"""A text within SQL; what is read may end in it."""
+_SHOWN = {Token.COMMENT: f"/* {HIDDEN} */", Token.TEXT: f"'{HIDDEN}'"}
 _VALUES = (
     (re.compile(r"\)=\(.*\)", re.DOTALL), f")=({HIDDEN})"),
     (re.compile(r"contains \(.*\)", re.DOTALL), f"contains ({HIDDEN})"),
@@ -64,8 +62,8 @@ def described(
 ) -> Exchange:
     """What was asked of the database, and what came back.
 
-    Of the arguments only their types and lengths are shown. Texts within SQL are shown only where
-    the SQL is a named query of the project.
+    Of the arguments only their types and lengths are shown. Texts and comments within SQL are shown
+    only where the SQL is a named query of the project.
 
     Args:
         mask: what is known to be secret.
@@ -104,7 +102,7 @@ def waited(pool: str) -> Exchange:
 
 
 def _without_literals(sql: str) -> str:
-    return _LITERAL.sub(f"'{HIDDEN}'", sql)
+    return replace_tokens(sql, _SHOWN)
 
 
 def _texts(arguments: Sequence[Any]) -> Iterator[str]:

@@ -144,6 +144,9 @@ class Connection(asyncio.Protocol):
         subscription.search_from_now()
         self._reader.take = subscription.take
         self._resume_reading()
+        if self.ending is not None:
+            # It ended with the message that the user has just read.
+            subscription.ended(self.ending.at, by_generator=self.ending.kind == OK)
 
     def told(
         self, message: bytes, is_text: bool, answer: str | bytes | None = None, remark: str = ""

@@ -177,7 +177,7 @@ class Subscription:
     def search_from_now(self) -> None:
         """Search the messages for the data of other tenants; the connection has done so until now."""
         search = None if self.record is None else self.record.search
-        self._suspects = None if search is None else search.is_suspect_text.search
+        self._suspects = None if search is None else search.is_suspect_text
 
     def pass_on_to(self, take: Callable[[str | bytes, int], None]) -> None:
         """Set what takes messages that belong to no stream, and their size in bytes."""
