@@ -1,10 +1,12 @@
 """The verdict on a gauge or counter from its readings; the worst instance decides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
 
-from loadkit.criterion import Comparison, Unit
+from loadkit.criterion import Comparison, Scope, ScopeKind, Unit
 from loadkit.observers.observation import Judged, Reading
 from loadkit.verdict import Status
 from tests.builders import gauge
@@ -42,6 +44,17 @@ def test_an_instance_that_was_gone_before_the_window_is_not_missed():
         busy(0.4), np.zeros(0), reading=Reading.COUNTER, lifespans={"metrics-2": (START - 99, START - 9)}
     )
     assert found(gauge(0.7), observation).status is Status.PASS
+
+
+def test_a_value_of_all_instances_together_shows_nothing_of_every_instance():
+    together = observed(np.full(301, 0.5))
+    together = replace(together, series=tuple(replace(each, instance="") for each in together.series))
+    assert found(gauge(0.7), together).status is Status.PASS
+    everywhere = replace(gauge(0.7), scope=Scope(ScopeKind.INSTANCE, ""))
+    finding = found(everywhere, together)
+    assert finding.status is Status.NOT_JUDGED
+    assert "cannot be judged on every instance" in finding.reason
+    assert found(everywhere, observed(np.full(301, 0.5))).status is Status.PASS
 
 
 def test_a_source_without_an_answer_is_inconclusive_with_its_reason():

@@ -436,6 +436,21 @@ def test_a_curve_says_when_users_come_and_for_how_long(contradiction: str) -> No
         getattr(draft, contradiction)("rush" if contradiction == "follow_curve" else 10)
 
 
+def test_a_table_does_not_replace_a_curve_or_the_users_of_a_level() -> None:
+    table = [["1 min", "200"]]
+    draft = users(200)
+    draft.follow_curve("peak hour")
+    with pytest.raises(PhraseError, match="curve"):
+        draft.follow(["for", "users"], table)
+    level = Draft()
+    level.load_named("peak")
+    with pytest.raises(
+        PhraseError, match="the peak load is a number of users, but the table states arrivals"
+    ):
+        level.follow(["for", "requests per second"], table)
+    level.follow(["for", "users"], table)
+
+
 def test_a_load_falls_back_within_its_hold_and_to_less() -> None:
     draft = users(1000)
     draft.fall_back(100, 20)

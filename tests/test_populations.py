@@ -124,6 +124,36 @@ def test_arrivals_do_not_take_the_pace_of_users() -> None:
     assert [population.workload.pace for population in planned(draft).populations] == [10, 0]
 
 
+def test_users_whose_think_time_is_stated_do_not_take_the_pace_of_the_first() -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 100)
+    draft.pace_at(60)
+    draft.load(Model.CLOSED, 50, called="analysts")
+    draft.think_for(Think(1, 3))
+    draft.load(Model.CLOSED, 5, called="admins")
+    assert [population.workload.pace for population in planned(draft).populations] == [60, 0, 60]
+
+
+@pytest.mark.parametrize("model", [Model.REQUESTS, Model.JOURNEYS, Model.CLOSED])
+def test_a_think_time_that_nobody_has_is_refused(model: Model) -> None:
+    alone, beside_users, first = Draft(), Draft(), Draft()
+    alone.load(model, 10)
+    alone.think_for(Think(1, 3))
+    beside_users.load(Model.CLOSED, 100)
+    beside_users.load(model, 10, called="buyers")
+    beside_users.think_for(Think(1, 3))
+    for draft in (alone, beside_users):
+        if model is Model.REQUESTS:
+            with pytest.raises(ConfigurationError, match="begin whenever they are due"):
+                planned(draft)
+        else:
+            planned(draft)
+    first.load(model, 10, called="arrivals")
+    first.think_for(Think(1, 3))
+    first.load(Model.CLOSED, 5)
+    assert planned(first).populations[1].workload.think == Think(1, 3)
+
+
 def test_a_population_follows_the_stages_of_the_first_at_its_own_level() -> None:
     draft = Draft()
     draft.load(Model.CLOSED, 1000)
@@ -155,11 +185,11 @@ def test_two_populations_of_one_name_are_refused_with_what_would_tell_them_apart
         state(draft)
 
 
-def test_a_table_that_makes_users_arrivals_does_not_give_two_populations_one_name() -> None:
+def test_a_table_does_not_make_the_users_of_a_level_arrivals() -> None:
     draft = Draft()
     draft.load(Model.REQUESTS, 100)
     draft.load_named("peak")
-    with pytest.raises(PhraseError, match="a load of requests was stated before"):
+    with pytest.raises(PhraseError, match="the table states arrivals"):
         draft.follow(["for", "requests per second"], [["1 min", "1000"]])
 
 

@@ -73,6 +73,18 @@ def test_users_are_spread_evenly_over_regions_within_each_journey(tmp_path: Path
     ]
 
 
+def test_a_table_with_regions_keeps_them_beside_users_who_are_spread(tmp_path: Path) -> None:
+    draft = draft_of("Europe")
+    draft.load(Model.CLOSED, 20, called="others")
+    draft.share(["share", "journey", "region"], [["100%", "browse", "Asia"]])
+    draft.load(Model.CLOSED, 5, called="more")
+    regions = [
+        {entry.region for entry in each.workload.mix}
+        for each in plan(draft, environment_in(tmp_path), JOURNEYS).populations
+    ]
+    assert regions == [{"Europe"}, {"Asia"}, {"Europe"}]
+
+
 def test_a_region_that_the_environment_does_not_have_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         plan(draft_of("Europe", "Mars"), environment_in(tmp_path), JOURNEYS)

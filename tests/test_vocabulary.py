@@ -542,6 +542,34 @@ def test_what_connections_cannot_answer_is_told_before_any_load(text: str, said:
     assert said in reading.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            (
+                "    Given 1000 concurrent users\n      | share | journey |\n      | 100% | ingest events |\n"
+                "    Then p95 stays below 500 ms\n"
+            ),
+            'f.feature:3: "1000 concurrent users" does not read the table below it',
+        ),
+        (
+            '    Given 1000 concurrent users\n    Then p95 stays below 500 ms\n      """\n      of all\n      """\n',
+            'f.feature:4: "p95 stays below 500 ms" does not read the text below it',
+        ),
+    ],
+)
+def test_a_table_or_text_that_no_sentence_reads_is_a_problem(text: str, said: str, registry) -> None:
+    reading = reading_of(text, registry)
+    assert reading.plan is None
+    assert reading.problems[0].startswith(said)
+
+
+def test_a_share_is_the_number_that_it_is() -> None:
+    for tenths in range(1001):
+        limit = grammar.criterion(f"reach is at least {tenths / 10}%").limit
+        assert limit == tenths / 1000, tenths
+
+
 UNREADABLE = [
     ("Then the error rate is at most 2 times that at the baseline load", '"error rate"'),
     ("Then p95 is at most 0 times that at the baseline load", '"0 times"'),

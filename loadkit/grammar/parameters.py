@@ -180,7 +180,8 @@ def _quantity(text: str) -> Quantity:
     if not unit:
         return Quantity(value, Unit.NUMBER, text)
     if unit == "%":
-        return Quantity(value / 100, Unit.RATIO, text)
+        # 99.9 / 100 is not the double that 0.999 is, and a limit can be met exactly.
+        return Quantity(round(value / 100, 12), Unit.RATIO, text)
     if unit in _SECONDS:
         return Quantity(value * _SECONDS[unit], Unit.SECONDS, text)
     if unit in _BYTES:

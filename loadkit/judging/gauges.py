@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Unit
+from loadkit.criterion import Criterion, ScopeKind, Unit
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding, decide, listed, subject
 from loadkit.judging.readings import LEAST, Points, lookback, partly_answered, points_of
@@ -77,6 +77,13 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     if not observation.series:
         return Finding(
             Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: the source has no series for it"
+        )
+    is_by_instance = criterion.scope.kind is ScopeKind.INSTANCE
+    if is_by_instance and not all(series.instance for series in observation.series):
+        return Finding(
+            Status.NOT_JUDGED,
+            f"{subject(criterion)} cannot be judged on every instance: the source tells a value of all of them "
+            f"together",
         )
     seconds_back = lookback(observation.query)
     if seconds_back and end - start - seconds_back < LEAST * observation.scrape_interval:

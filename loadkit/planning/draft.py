@@ -230,6 +230,7 @@ class Draft:
         """State the stages by a table: linear changes from level to level."""
         last = self.last
         _only_once(last.stages or None, "follows", "the stages were stated before")
+        _only_once(last.curve or None, "follows", "the load follows a curve, as stated before")
         _only_once(last.arrival, "follows", "their arrival was stated before, but the table states it too")
         _only_once(last.hold, "follows", "the hold was stated before, but the table states it too")
         _only_once(
@@ -248,8 +249,14 @@ class Draft:
                 f"{peak:g} {headings[1]}",
                 f"the table's highest level differs from the load stated, {last.level:g}",
             )
+        if last.named_level and model is not last.model:
+            raise PhraseError(
+                "",
+                headings[1],
+                f"the {last.named_level} load is a number of users, but the table states arrivals; expected a "
+                "table | for | users |",
+            )
         last.stages, last.model = stages, model
-        self._require_another_name(headings[1])
 
     def follow_curve(self, name: str, seconds: float | None = None) -> None:
         """State a curve of the environment, up to the stated load, optionally with its duration."""

@@ -44,6 +44,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
 def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int) -> Plan:
     """See `plan`; the draft has the levels of all its populations."""
     first = draft.populations[0]
+    _require_users_who_think(draft)
     stated = [
         Population(
             name=_name(each, draft, environment),
@@ -167,17 +168,24 @@ def _workload(
             "sessions last for a time, but each arrival of an open load is a user of its own; expected users "
             "such as 1000 concurrent users"
         )
+    if own.delivered and own.regions:
+        raise ConfigurationError(
+            "the users are spread over regions, but messages are published from one place; expected the regions "
+            "of connections before the messages"
+        )
     mix = _mix(own, environment) or _mix(first, environment) or environment.default_mix
+    has_regions = own.delivered or any(entry.region for entry in own.shares)
     return Workload(
         model=model,
         stages=_stages(own, first, environment),
         mix=tuple(
             replace(_known(entry, journeys, environment), arguments=(*entry.arguments, *own.arguments))
-            for entry in _spread(mix, own.regions or (() if own.delivered else first.regions), environment)
+            for entry in _spread(mix, own.regions or (() if has_regions else first.regions), environment)
         ),
         think=own.think or first.think or Think(),
         is_poisson=not own.delivered,
-        pace=own.pace or (first.pace if is_closed else None) or 0.0,
+        # Users whose think time is stated pause as stated.
+        pace=own.pace or (first.pace if is_closed and own.think is None else None) or 0.0,
         churn=(own.churn or 0.0) / 60,
         session=own.session or (first.session if is_closed else None),
     )
@@ -192,6 +200,23 @@ def _with_levels(draft: Draft, environment: Environment) -> Draft:
             _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
         ],
     )
+
+
+def _require_users_who_think(draft: Draft) -> None:
+    """Refuse a think time that nobody has.
+
+    Raises:
+        ConfigurationError: it is that of arrivals, and no users of the draft take it from them.
+
+    """
+    are_users = any(each.model in {None, Model.CLOSED} for each in draft.populations)
+    for number, each in enumerate(draft.populations):
+        is_paced = bool(each.delivered) or each.model is Model.REQUESTS
+        if each.think is not None and is_paced and (number or not are_users):
+            raise ConfigurationError(
+                f"each user thinks for a time, but {each.name} begin whenever they are due; expected the think "
+                "time below the users that it is for, such as 1000 concurrent users"
+            )
 
 
 def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:

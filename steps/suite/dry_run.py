@@ -77,7 +77,11 @@ def seconds(plan: Plan) -> float:
 
 def difference(plan: Plan, other: Plan) -> str:
     """Why two plans cannot share a run, in words: the parts of `plan` that differ from `other`."""
-    return "; ".join(f"{mine} instead of {theirs}" for mine, theirs in _differing(plan, other))
+    differing = _differing(plan, other)
+    # Such as the moment of an action, or how many connections drop.
+    return (
+        "; ".join(f"{mine} instead of {theirs}" for mine, theirs in differing) or "other details of the load"
+    )
 
 
 def _differing(plan: Plan, other: Plan) -> list[tuple[str, str]]:

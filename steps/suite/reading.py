@@ -31,8 +31,30 @@ class Page:
     criteria: list[Criterion] = field(default_factory=list)
     sentence: str = ""
     """The current step without its keyword."""
-    table: Any = None
-    text: Any = None
+    below: dict[str, Any] = field(default_factory=dict)
+    """The "table" and the "text" below the current step."""
+    unread: set[str] = field(default_factory=set)
+    """Those of them that the step has not read."""
+
+    def begin(self, step: Step) -> None:
+        """Make a step the current one."""
+        self.sentence = step.name
+        self.below = {
+            name: value for name, value in (("table", step.table), ("text", step.text)) if value is not None
+        }
+        self.unread = set(self.below)
+
+    @property
+    def table(self) -> Any:
+        """The table below the current step; None if there is none."""
+        self.unread.discard("table")
+        return self.below.get("table")
+
+    @property
+    def text(self) -> Any:
+        """The text below the current step; None if there is none."""
+        self.unread.discard("text")
+        return self.below.get("text")
 
     def judge(self, criterion: Criterion) -> None:
         """Record a criterion."""
@@ -140,7 +162,7 @@ def _trouble(step: Step, page: Page, registry: Any) -> str:
             step.name, step.keyword, f"the sentence exists, but not after {step.step_type.title()}"
         )
         return str(PhraseError(unread.sentence, unread.word, unread.expected, where))
-    page.sentence, page.table, page.text = step.name, step.table, step.text
+    page.begin(step)
     try:
         match.run(page)
     except PhraseError as error:
@@ -150,4 +172,9 @@ def _trouble(step: Step, page: Page, registry: Any) -> str:
     except Exception as error:
         # A custom step may raise any exception. Only its scenario is not judged.
         return f'{where}: "{step.name}": {type(error).__name__}: {error}'
+    if page.unread:
+        return (
+            f'{where}: "{step.name}" does not read the {min(page.unread)} below it; expected a table below '
+            'a sentence such as "the users are" or "the load follows"'
+        )
     return ""
