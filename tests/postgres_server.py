@@ -47,6 +47,31 @@ def reserved_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
+def make_cluster(directory: Path, password: str) -> None:
+    """Make the data of a server, whose superuser "postgres" has a password, in `directory`/data."""
+    file = directory / "password"
+    file.write_text(password)
+    subprocess.run(
+        [binaries.postgres() / "initdb", "-D", directory / "data", "-U", "postgres", "-A", "password", "--no-sync",
+         "-E", "UTF8", "--no-locale", f"--pwfile={file}"],
+        check=True, capture_output=True, preexec_fn=bound_to_parent(ordinary=os.geteuid() == 0),
+    )  # fmt: skip
+    file.unlink()
+
+
+def start_cluster(directory: Path, port: int, **settings: object) -> "subprocess.Popen[bytes]":
+    """Start the server of a directory; it writes to `directory`/log."""
+    stated = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+              "deadlock_timeout": "100ms", **settings}  # fmt: skip
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(
+            [binaries.postgres() / "postgres", "-D", directory / "data", *(f"-c{name}={value}" for name, value in stated.items())],
+            stdout=log, stderr=log,
+            # It must apply before the server starts: an aborted test must leave none behind.
+            preexec_fn=bound_to_parent(signal.SIGQUIT, ordinary=os.geteuid() == 0),  # noqa: PLW1509
+        )  # fmt: skip
+
+
 class PostgresServer:
     """A server on loopback, in a directory of its own."""
 
@@ -54,7 +79,6 @@ class PostgresServer:
         self.directory = directory
         self.data = directory / "data"
         self.port = port
-        self._programs = binaries.postgres()
         self._process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, role: str = "shop", password: str = PASSWORD, database: str = "postgres") -> str:
@@ -66,25 +90,12 @@ class PostgresServer:
         return (self.directory / "log").read_text()
 
     def make(self) -> None:
-        password = self.directory / "password"
-        password.write_text(PASSWORD)
-        subprocess.run(
-            [self._programs / "initdb", "-D", self.data, "-U", "postgres", "-A", "password", "--no-sync", "-E", "UTF8",
-             "--no-locale", f"--pwfile={password}"],
-            check=True, capture_output=True, preexec_fn=bound_to_parent(ordinary=os.geteuid() == 0),
-        )  # fmt: skip
-        password.unlink()
+        make_cluster(self.directory, PASSWORD)
         self.start()
         asyncio.run(self.execute(SCHEMA))
 
     def start(self) -> None:
-        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
-                    "max_connections": 40, "deadlock_timeout": "100ms"}  # fmt: skip
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.data, *(f"-c{name}={value}" for name, value in settings.items())],
-                stdout=log, stderr=log, preexec_fn=bound_to_parent(signal.SIGQUIT, ordinary=os.geteuid() == 0),  # noqa: PLW1509
-            )  # fmt: skip
+        self._process = start_cluster(self.directory, self.port, max_connections=40)
         last = time.monotonic() + _GUARD
         while time.monotonic() < last and self._process.poll() is None:
             try:

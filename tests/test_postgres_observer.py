@@ -1,9 +1,7 @@
 """What is seen of a PostgreSQL server during a load, by a role that may only read."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import threading
 import time
 import uuid
@@ -16,8 +14,6 @@ import asyncpg
 import numpy as np
 import pytest
 
-from environments.local import binaries
-from environments.local.process import bound_to_parent
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import Progress, run
 from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, WrittenRecord, WrongRecords
@@ -28,7 +24,7 @@ from loadkit.recording.writes import WriteLedger, Writes
 from loadkit.target import Address, Target
 from loadkit.units import Unit
 from tests.local_environment import eventually
-from tests.postgres_server import reserved_port
+from tests.postgres_server import make_cluster, reserved_port, start_cluster
 from tests.test_run import ROOT, service, short
 
 SECRET = "SECRET-OF-THE-DATABASE"
@@ -71,19 +67,13 @@ TENANT = Query("tenant", "SELECT name FROM tenants WHERE id = $1", (1,))
 class Server:
     def __init__(self, directory: Path, port: int) -> None:
         self.directory, self.data, self.port = directory, directory / "data", port
-        self.programs, self.process = binaries.postgres(), None
+        self.process = None
 
     def dsn(self, role: str = "watcher", database: str = "postgres") -> Address:
         return Address(f"postgresql://{role}:{SECRET}@127.0.0.1:{self.port}/{database}")
 
     def start(self) -> None:
-        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off",
-                    "shared_preload_libraries=pg_stat_statements", "deadlock_timeout=100ms"]  # fmt: skip
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data, *(f"-c{each}" for each in settings)],
-                stdout=log, stderr=log, preexec_fn=bound_to_parent(signal.SIGQUIT, ordinary=os.geteuid() == 0),  # noqa: PLW1509
-            )  # fmt: skip
+        self.process = start_cluster(self.directory, self.port, shared_preload_libraries="pg_stat_statements")
         assert eventually(self.answers, GUARD), (self.directory / "log").read_text()
 
     def answers(self) -> bool:
@@ -124,13 +114,7 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with reserved_port() as port:
         server = Server(tmp_path_factory.mktemp("postgres"), port)
-        password = server.directory / "password"
-        password.write_text(SECRET)
-        subprocess.run(
-            [server.programs / "initdb", "-D", server.data, "-U", "postgres", "-A", "password", "--no-sync", "-E", "UTF8",
-             "--no-locale", f"--pwfile={password}"],
-            check=True, capture_output=True, preexec_fn=bound_to_parent(ordinary=os.geteuid() == 0),
-        )  # fmt: skip
+        make_cluster(server.directory, SECRET)
         server.start()
         server.execute(SCHEMA)
         yield server

@@ -27,21 +27,17 @@ def matrix(*rows):
 
 
 @contextmanager
-def prometheus(results, **beside):
-    """Answers each query with the result that is kept under its beginning; keeps what it was asked."""
-    asked = []
+def answering(rows_of, **beside):
+    """Answers each query with the rows that a function gives for it, and refuses it where they are None."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             parts = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            asked.append((parts.path, query))
-            found = next((rows for start, rows in results.items() if query["query"].startswith(start)), [])
-            status = 400 if found is None else 200
+            found = rows_of(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
             body = json.dumps(
                 {"status": "success", "data": {"resultType": "matrix", "result": found}, **beside}
             ).encode()
-            self.send_response(status)
+            self.send_response(400 if found is None else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -54,11 +50,24 @@ def prometheus(results, **beside):
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def prometheus(results, **beside):
+    """Answers each query with the result that is kept under its beginning; keeps what it was asked."""
+    asked = []
+
+    def rows_of(path, query):
+        asked.append((path, query))
+        return next((rows for start, rows in results.items() if query["query"].startswith(start)), [])
+
+    with answering(rows_of, **beside) as url:
+        yield url, asked
 
 
 def observe(results, measures=(), queries=(), start=1000.0, end=1060.0, **beside):
@@ -249,33 +258,16 @@ def strict_prometheus():
     """Answers each range with its moments as values, and refuses more than 11,000 of them, as Prometheus does."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            query = {name: float(values[0]) for name, values in parse_qs(urlsplit(self.path).query).items()
-                     if name in ("start", "end", "step")}  # fmt: skip
-            moments = np.arange(query["start"], query["end"] + query["step"] / 2, query["step"]).tolist()
-            asked.append((query["start"], query["end"]))
-            rows = matrix(*(({"instance": name}, [(each, each) for each in moments]) for name in "ab"))
-            body = json.dumps(
-                {"status": "success", "data": {"resultType": "matrix", "result": rows}}
-            ).encode()
-            self.send_response(200 if len(moments) <= 11_000 else 400)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def rows_of(_, query):
+        start, end, step = (float(query[name]) for name in ("start", "end", "step"))
+        asked.append((start, end))
+        moments = np.arange(start, end + step / 2, step).tolist()
+        if len(moments) > 11_000:
+            return None
+        return matrix(*(({"instance": name}, [(each, each) for each in moments]) for name in "ab"))
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(rows_of) as url:
+        yield url, asked
 
 
 @pytest.mark.parametrize(("interval", "steps"), [(1.0, 10_000), (1.0, 25_000), (0.5, 15_001), (15.0, 20_000)])
