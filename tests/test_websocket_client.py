@@ -716,3 +716,21 @@ def test_a_user_awaits_one_answer_at_a_time():
         assert json.loads(await first)["id"] == "a"
 
     met(answers_late(0.1), use)
+
+
+def test_a_subscription_to_a_connection_that_has_just_ended_knows_its_end():
+    found = []
+
+    async def handler(connection):
+        await connection.send("hello")
+        await connection.close(1012)
+
+    async def use(visit):
+        ws = await visit.user.ws.connect("/live")
+        await until(lambda: ws.ending is not None)
+        assert await ws.receive() == "hello"
+        found.append(ws.subscribe(lambda message: None))
+
+    met(handler, use)
+    assert found[0].is_ended
+    assert found[0].is_interrupted

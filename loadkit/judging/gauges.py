@@ -82,8 +82,7 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     if is_by_instance and not all(series.instance for series in observation.series):
         return Finding(
             Status.NOT_JUDGED,
-            f"{subject(criterion)} cannot be judged on every instance: the source tells a value of all of them "
-            f"together",
+            f"{subject(criterion)} cannot be judged on every instance: the source tells a value of all together",
         )
     seconds_back = lookback(observation.query)
     if seconds_back and end - start - seconds_back < LEAST * observation.scrape_interval:

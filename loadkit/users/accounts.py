@@ -120,12 +120,9 @@ class AccountPool:
         for tenant in dict.fromkeys(filter(None, map(_tenant_of, needed))):
             special |= self._rows_of_tenant(tenant, needed)
         for seat in filter(_group_of, needed):
-            taken = {id(account) for row in special.values() for account in row}
-            special[seat] = self._row_of_groups(seat, needed[seat], set() if self._shares else taken)
-        taken = {id(account) for row in special.values() for account in row}
-        left = target.accounts
-        if taken and not self._shares:
-            left = tuple(account for account in left if id(account) not in taken)
+            special[seat] = self._row_of_groups(seat, needed[seat], self._taken(special))
+        taken = self._taken(special)
+        left = [account for account in target.accounts if id(account) not in taken]
         self._rows = _rows_of(left, usual) | special
 
     def _rows_of_tenant(self, tenant: str, needed: Mapping[str, int]) -> dict[str, list[Account]]:
@@ -145,6 +142,10 @@ class AccountPool:
             seat_of(role, tenant): rows[role] if self._shares else rows[role][:number]
             for role, number in users.items()
         }
+
+    def _taken(self, rows: Mapping[str, Sequence[Account]]) -> set[int]:
+        """The ids of the accounts that others cannot have; none where users share accounts."""
+        return set() if self._shares else {id(account) for row in rows.values() for account in row}
 
     def _row_of_groups(self, seat: str, users: int, taken: set[int]) -> list[Account]:
         """The row of users in groups: each group follows the one before, and is of one tenant."""

@@ -5,6 +5,8 @@ import math
 from collections import Counter, deque
 from collections.abc import Awaitable
 
+from loadkit.recording.timing import OPERATIONS, Timing
+
 __all__ = ["EXPECTED_SECONDS", "FEWEST_FREE", "ArrivalQueue", "users_for"]
 
 EXPECTED_SECONDS = 0.1
@@ -52,6 +54,11 @@ class ArrivalQueue:
                 return True
         self.due.append(moment)
         return False
+
+    def became(self, label: str, timing: Timing, tenant: str) -> None:
+        """Note what an arrival became. A message that was only sent is no operation of the error rate."""
+        if timing in OPERATIONS:
+            self.served[label, timing.key, tenant] += 1
 
     def close(self) -> None:
         """Accept no more arrivals; those that are due are still served."""

@@ -201,7 +201,7 @@ class Meter:
     def served(self, label: str, timing: Timing = REQUEST) -> None:
         """Note that an arrival has become an operation of this label and timing."""
         if self._queue is not None:
-            self._queue.served[label, timing.key, self.tenant] += 1
+            self._queue.became(label, timing, self.tenant)
 
     def leave(self) -> None:
         """End the user's journey.

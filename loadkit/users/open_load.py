@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadkit.recording.sample import Sample
-from loadkit.recording.timing import OPERATIONS, REQUEST, timing_of
+from loadkit.recording.timing import REQUEST, timing_of
 from loadkit.users.accounts import ALL_IN_USE, AccountPool, Earlier, accounts_of
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
@@ -170,13 +170,7 @@ class OpenLoad:
 
         What it would have been is drawn from the distribution of the served ones.
         """
-        now = self._context.clock.now()
-        # Others, such as a message that was only sent, are no operations of the error rate.
-        served = {
-            each: number
-            for each, number in pool.arrival_queue.served.items()
-            if timing_of(each[1]) in OPERATIONS
-        }
+        served, now = pool.arrival_queue.served, self._context.clock.now()
         label, timing, tenant = (
             self._random.choices(list(served), list(served.values()))[0]
             if served
@@ -221,7 +215,8 @@ class OpenLoad:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
-                        timing = user.meter.pending_record.timing.key
-                        pool.arrival_queue.served[DROPPED_LABEL, timing, user.meter.tenant] += 1
+                        pool.arrival_queue.became(
+                            DROPPED_LABEL, user.meter.pending_record.timing, user.tenant
+                        )
         finally:
             user.close()

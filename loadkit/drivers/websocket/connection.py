@@ -144,9 +144,7 @@ class Connection(asyncio.Protocol):
         subscription.search_from_now()
         self._reader.take = subscription.take
         self._resume_reading()
-        if self.ending is not None:
-            # It ended with the message that the user has just read.
-            subscription.ended(self.ending.at, by_generator=self.ending.kind == OK)
+        self._tell_end()  # it can have ended with the message that the user has just read
 
     def told(
         self, message: bytes, is_text: bool, answer: str | bytes | None = None, remark: str = ""
@@ -419,13 +417,17 @@ class Connection(asyncio.Protocol):
         self.ending = ending
         self._record.ended(ending)
         self._pings.stop()
-        if self._subscription is not None:
-            self._subscription.ended(ending.at, by_generator=ending.kind == OK)
+        self._tell_end()
         if not self.is_lost:
             self._close_alarm = self._shared.loop.call_later(CLOSE_SECONDS, self._give_up)
         self._wake()
         if self._writers is not None:
             _wake(self._writers)
+
+    def _tell_end(self) -> None:
+        """Tell the subscription that the connection has ended, once both are known."""
+        if self._subscription is not None and self.ending is not None:
+            self._subscription.ended(self.ending.at, by_generator=self.ending.kind == OK)
 
     def _give_up(self) -> None:
         """Close the socket: the service did not within `CLOSE_SECONDS`."""
