@@ -77,6 +77,12 @@ def test_in_long_answers_too(parts, offset):
     assert bool(search(**ALIKE).found(text.encode())) == ("tk-2222" in text or "tk-3333" in text)
 
 
+def test_a_beginning_that_overlaps_itself_hides_nothing():
+    found = search(acme="abac", globex="abab")
+    assert found.found(b"ababac") == "globex"
+    assert found.found(b"abacabac") == ""
+
+
 def test_text_that_only_begins_like_a_canary_is_no_hit():
     assert search(**ALIKE).found(b'{"name":"tk-none"}') == ""
 

@@ -171,6 +171,14 @@ def test_each_group_is_of_one_tenant_and_large_tenants_have_more_groups(needed):
     )
 
 
+def test_groups_have_no_account_of_a_noisy_tenant():
+    needed = {"": 100, NOISY: 40, FIVES: 200}
+    pool = AccountPool(of_tenants(), needed)
+    pool.require(needed)
+    everybody = [account.username for seat, users in needed.items() for account in first(pool, seat, users)]
+    assert len(set(everybody)) == len(everybody)
+
+
 def test_groups_of_a_role_have_accounts_of_that_role():
     pool = AccountPool(of_tenants(admins=40), {seat_of("admin", "", 4): 8})
     members = first(pool, seat_of("admin", "", 4), 8)

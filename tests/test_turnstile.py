@@ -3,6 +3,7 @@
 import asyncio
 import math
 
+from loadkit.recording.timing import CONNECT, QUERY, REQUEST, SEND
 from loadkit.users.arrival_queue import ArrivalQueue
 
 
@@ -30,6 +31,13 @@ def test_when_it_closes_those_who_wait_go_and_what_is_due_is_still_served():
         assert [await arrival_queue.turn() for _ in range(2)] == [5.0, math.inf]
 
     asyncio.run(main())
+
+
+def test_a_message_that_was_only_sent_is_nothing_that_an_arrival_can_fail_as():
+    arrival_queue = ArrivalQueue()
+    for timing in (REQUEST, QUERY, QUERY, SEND, CONNECT):
+        arrival_queue.became("label", timing, "acme")
+    assert arrival_queue.served == {("label", "request", "acme"): 1, ("label", "query", "acme"): 2}
 
 
 def test_a_user_whose_wait_was_ended_gets_no_arrival_and_stops_none():

@@ -533,6 +533,20 @@ def test_shared_dashboards_have_so_many_users_who_know_how_many_share_one(regist
             "the load has 9000 messages per second",
         ),
         (f"{STREAM}    Then 101% of the clients are back within 10 s\n", "expected a share up to 100%"),
+        (
+            (
+                f"{STREAM}    And 9000 messages are delivered per second\n"
+                "    And the users are spread over Europe and Asia\n    Then no message is lost\n"
+            ),
+            "messages are published from one place",
+        ),
+        (
+            (
+                f"{STREAM}    And 9000 messages are delivered per second\n"
+                "    And each user thinks for 1 to 3 seconds\n    Then no message is lost\n"
+            ),
+            "publications begin whenever they are due",
+        ),
         (f"{STREAM}    Then no message is lots\n", 'did you mean "lost"?'),
     ],
 )

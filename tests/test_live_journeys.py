@@ -1,0 +1,119 @@
+"""What the users of live and shared dashboards do, on a server of given messages."""
+
+import contextlib
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from loadkit.recording.timing import WORKFLOW
+from loadkit.users.meter import UserFinished
+from steps.journeys import live, workflow
+from tests.websocket_user import met, until
+
+AUTHORIZATION = {"authorization": "Bearer a"}
+STATE = {
+    "type": "state",
+    "stream": "collab/0",
+    "version": 1,
+    "payload": {"title": {"version": 1, "value": "x"}},
+}
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_an_editor_tells_the_document_at_the_end_only_if_it_got_one(has_state):
+    told = []
+
+    async def handler(connection):
+        if has_state:
+            await connection.send(json.dumps(STATE))
+        await connection.wait_closed()
+
+    async def use(meeting):
+        user = meeting.user
+        user.headers = AUTHORIZATION
+        user.shares_state = lambda _: told.append
+        now = meeting.clock.now()
+        user.meter.start(now, now + 0.3)
+        with contextlib.suppress(UserFinished):
+            await live.edit.function(user)
+        assert user.seconds_left <= 0
+
+    met(handler, use)
+    assert told == ([live._digest({"title": (1, "x")})] if has_state else [])
+
+
+class Answer:
+    """One that the service gives to any request of the workflow, over HTTP or of the database."""
+
+    status_code = 200
+
+    def __init__(self, ids=()):
+        self._ids = list(ids)
+
+    def raise_for_status(self):
+        return self
+
+    def json(self):
+        return {"ids": self._ids}
+
+
+@pytest.mark.parametrize(
+    ("dies", "stores", "outcome"),
+    [
+        (False, True, "ok"),
+        (True, True, "step failed: leave"),
+        (False, False, "step failed: post an event"),
+    ],
+    ids=["all is well", "the live connection dies", "the event gets another id"],
+)
+def test_a_workflow_fails_at_the_step_that_broke(dies, stores, outcome, monkeypatch):
+    dashboards = []
+
+    async def handler(connection):
+        if "collab" not in connection.request.path:
+            dashboards.append(connection)
+            await connection.wait_closed()
+            return
+        await connection.send(json.dumps(STATE))
+        async for text in connection:
+            await connection.send(json.dumps({"payload": json.loads(text)}))
+
+    async def use(meeting):
+        user = meeting.user
+
+        async def respond(label, ids=()):
+            with await user.meter.begin(label) as operation:
+                operation.succeeded(meeting.clock.now())
+            return Answer(ids)
+
+        async def post(path, json=None):
+            ids = [event["id"] for event in (json or {}).get("events", ())]
+            answer = await respond(path, ids if stores else ["another"])
+            for each in ids:
+                await dashboards[0].send(f'{{"payload": {{"ids": ["{each}"]}}}}')
+            return answer
+
+        async def fetchval(*_, label):
+            await respond(label)
+            return 1
+
+        async def nothing(_):
+            if dies and dashboards and user.state.setdefault("queries", 0) == 0:
+                user.state["queries"] = 1
+                await dashboards[0].close(1011)
+
+        async def think():
+            user.meter.settle()
+
+        user.headers, user.post, user.get = AUTHORIZATION, post, respond
+        user.db, user.think = SimpleNamespace(fetchval=fetchval), think
+        monkeypatch.setattr(workflow, "tenant_of", nothing)  # the step after "see the event"
+        monkeypatch.setattr(workflow, "log_in", lambda _: respond("log in"))
+        await workflow.complete.function(user)
+        user.meter.settle()
+        await until(lambda: meeting.driver.sockets == 0)
+
+    assert met(handler, use).outcomes(WORKFLOW) == {outcome: 1}
+    assert all(re.fullmatch(r".*topics=dashboard", each.request.path) for each in dashboards)
