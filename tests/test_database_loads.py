@@ -15,7 +15,7 @@ from loadkit.errors import ConfigurationError, LoadkitError, PhraseError
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan as planned
 from loadkit.target import Account, Address, DatabaseUse, Secret, Target
-from loadkit.users.accounts import AccountPool, demand, seat_of
+from loadkit.users.accounts import AccountKind, AccountPool, demand
 from loadkit.users.discovery import find
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model
@@ -89,17 +89,17 @@ def test_a_load_that_cannot_be_is_refused_with_an_example(statements, words: str
 
 def test_the_users_of_a_tenant_have_its_accounts_and_the_others_have_the_rest() -> None:
     accounts = tuple(Account(f"u{n}", Secret(""), "globex" if n % 2 else "acme", "member") for n in range(10))
-    seat = seat_of("", "globex")
-    pool = AccountPool(Target("t", "http://x", accounts=accounts), {"": 4, seat: 3})
-    assert [pool.account(seat, place).username for place in range(3)] == ["u9", "u7", "u5"]
-    assert [pool.account("", place).username for place in range(4)] == ["u0", "u1", "u2", "u3"]
-    assert [pool.account("", place).tenant for place in range(7)].count("globex") == 2
+    ours, any_tenant = AccountKind("", "globex"), AccountKind()
+    pool = AccountPool(Target("t", "http://x", accounts=accounts), {any_tenant: 4, ours: 3})
+    assert [pool.account(ours, place).username for place in range(3)] == ["u9", "u7", "u5"]
+    assert [pool.account(any_tenant, place).username for place in range(4)] == ["u0", "u1", "u2", "u3"]
+    assert [pool.account(any_tenant, place).tenant for place in range(7)].count("globex") == 2
     with pytest.raises(
         ConfigurationError, match=r"9 users need accounts of tenant globex of their own, .* names 5"
     ):
-        pool.require({seat: 9})
+        pool.require({ours: 9})
     noisy = plan_from(("load", Model.CLOSED, 20), ("send_more", "globex", 10)).population("globex users")
-    assert demand(noisy.workload, [seat] * len(noisy.workload.mix)) == {seat: 20}
+    assert demand(noisy.workload, [ours] * len(noisy.workload.mix)) == {ours: 20}
 
 
 def resolved(**database) -> ResolvedEnvironment:

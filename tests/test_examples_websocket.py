@@ -360,7 +360,7 @@ def test_a_message_of_another_tenant_is_shown_without_its_canary():
     assert "CANARY-globex" not in example.exchange.answer
 
 
-def test_a_client_that_does_not_come_back_is_an_example_of_its_timing():
+def test_a_client_whose_journey_fails_on_the_way_back_is_an_example_of_its_timing():
     async def use(meeting):
         async def begin(earlier):
             if earlier is not None:
@@ -375,7 +375,7 @@ def test_a_client_that_does_not_come_back_is_an_example_of_its_timing():
     async def closing(connection):
         await connection.close(1012)
 
-    assert [each.outcome for each in examples_of(met(closing, use), RECONNECT)] == ["not back"]
+    assert [each.outcome for each in examples_of(met(closing, use), RECONNECT)] == ["return failed"]
 
 
 # --- what is told

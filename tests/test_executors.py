@@ -7,6 +7,7 @@ import pytest
 
 from loadkit.engine.executors import worker_processes, workers_for
 from loadkit.engine.worker import Parts, check_worker
+from loadkit.users.accounts import AccountKind
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry, Model, Stage, Think, Workload
 from tests.virtual_time import plan_of
@@ -56,6 +57,8 @@ def test_a_workers_process_imports_nothing_of_what_judges():
     with worker_processes(1) as executor:
         ready = executor.submit(check_worker, plan_of(), "", ROOT, 1)
         found = executor.submit(eval, "set(__import__('sys').modules)").result()
-        assert ready.result() == Parts(roles=(("",),), data=(((),),), arrives=False, uses=("http",))
+        assert ready.result() == Parts(
+            account_kinds=((AccountKind(),),), data=(((),),), arrives=False, uses=("http",)
+        )
     assert "loadkit.engine.worker" in found
     assert not judging & found

@@ -482,6 +482,7 @@ def returns(*rows):
         ([(3.0, "ok")] * 94 + [(12.0, "ok")] * 6, FAIL),
         ([(3.0, "ok")] * 94 + [(12.0, "not back")] * 6, FAIL),
         ([(3.0, "ok")] * 94 + [(4.0, "not back")] * 6, UNKNOWN),
+        ([(3.0, "ok")] * 94 + [(4.0, "return failed")] * 6, FAIL),
         ([(3.0, "ok")] * 3, UNKNOWN),
     ],
 )

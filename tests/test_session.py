@@ -20,7 +20,7 @@ from loadkit.observers import observation
 from loadkit.recording.run import Run
 from loadkit.verdict import Status, Verdict
 from loadkit.workload.plan import Action, Plan
-from loadkit.workload.workload import Model, Stage
+from loadkit.workload.workload import Lognormal, Model, Stage, Think
 from steps.suite.dry_run import _why, difference
 from steps.suite.reading import Reading
 from steps.suite.results import CriterionResult
@@ -102,6 +102,23 @@ def test_loads_that_differ_only_between_their_ends_are_told_apart() -> None:
         for levels in ((50, 100), (100, 50))
     )
     assert difference(rising, falling) == "60 s to 50 + 60 s to 100 instead of 60 s to 100 + 60 s to 50"
+
+
+def test_loads_that_differ_in_what_users_do_between_operations_are_told_apart() -> None:
+    plan = plan_of(level=10, model=Model.CLOSED)
+
+    def with_(**how: Any) -> Plan:
+        return plan.with_workloads(lambda load: replace(load, **how))
+
+    told = {
+        "a think time of 2 s on average": with_(think=Think(2.0, 2.0, "exponential")),
+        "a think time with a median of 600 ms and a p95 of 2 s": with_(think=Think(0.6, 2.0, "lognormal")),
+        "sessions with a median of 60 s and a p95 of 5 min": with_(session=Lognormal(60.0, 300.0)),
+        "0.1 drops per minute and connection": with_(churn=0.1 / 60),
+        "an instance is killed after 60 s": replace(plan, actions=(Action("an instance is killed", 60.0),)),
+    }
+    for words, other in told.items():
+        assert difference(other, plan).partition(" instead of ")[0] == words
 
 
 def test_runs_that_disturb_the_service_go_last_and_letters_follow_the_order() -> None:

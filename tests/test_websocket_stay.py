@@ -15,7 +15,9 @@ from loadkit.recording.messages import (
     FILLED,
     LEAST_CONNECTIONS,
     MISSING,
+    NOT_BACK,
     NOT_RESUMED,
+    RETURN_FAILED,
     TAIL_LOST,
     TAIL_UNKNOWN,
 )
@@ -145,6 +147,73 @@ def test_a_client_that_is_not_back_when_its_time_is_over_is_counted():
     meeting = stayed(service, meanwhile)
     assert meeting.outcomes(RECONNECT) == {"not back": 1}
     assert meeting.count(NOT_RESUMED) == 1
+
+
+@pytest.mark.parametrize(("patience", "counted"), [(0.0, 1), (60.0, 0)])
+def test_a_client_that_dropped_by_plan_and_had_time_to_come_back_is_counted(patience, counted):
+    """A drop shortly before the end of the load leaves nothing open: the client had no time."""
+
+    async def use(meeting):
+        user, returns = meeting.user, []
+        user.meter.churn = 1e9
+
+        async def begin(earlier):
+            if earlier is not None:
+                returns.append(earlier)
+                raise NoResponse("status 503")
+            ws = await user.ws.connect("/stream?after=0")
+            subscription = ws.subscribe(read)
+            user.meter.timeout = patience
+            return ws, subscription
+
+        staying = asyncio.create_task(user.ws.stay(begin))
+        await until(lambda: returns)
+        user.meter.until = 0.0
+        staying.cancel()
+        await asyncio.wait((staying,))
+
+    meeting = met(Service(), use)
+    assert meeting.outcomes(RECONNECT) == {NOT_BACK: 1}
+    assert meeting.count(NOT_RESUMED) == counted
+
+
+@pytest.mark.parametrize("subscribes", [False, True])
+def test_a_journey_that_fails_on_the_way_back_is_counted_and_not_excused_by_the_drop(subscribes):
+    service = Service()
+
+    async def use(meeting):
+        user = meeting.user
+
+        async def begin(earlier):
+            ws = await user.ws.connect("/stream?after=0")
+            if earlier is None or subscribes:
+                subscription = ws.subscribe(read, after=earlier)
+            if earlier is not None:
+                raise KeyError("streams")
+            asyncio.get_running_loop().call_soon(service.connections[0].transport.abort)
+            return ws, subscription
+
+        with pytest.raises(KeyError):
+            await user.ws.stay(begin)
+        assert not user.meter.has_failed  # so its lifecycle counts the error
+        ws = await user.ws.connect("/stream?after=5")
+        ws.subscribe(read)
+
+    meeting = met(service, use)
+    assert meeting.outcomes(RECONNECT) == {RETURN_FAILED: 1}
+    assert meeting.count(NOT_RESUMED) == 1
+
+
+def test_a_step_in_which_a_client_dropped_and_came_back_has_a_failure():
+    service = Service()
+
+    async def meanwhile(meeting, subscriptions):
+        await until(lambda: received(subscriptions) == 5)
+        service.connections[0].transport.abort()
+        await until(lambda: len(subscriptions) == 2)
+        assert meeting.user.meter.has_failed
+
+    stayed(service, meanwhile)
 
 
 def test_a_client_renews_its_token_before_it_comes_back_and_the_renewal_is_not_recorded():

@@ -29,7 +29,7 @@ from loadkit.recording.worker_second import (
     journey_errors,
 )
 from loadkit.target import Account, Secret, Target
-from loadkit.users.accounts import accounts_in_use
+from loadkit.users.accounts import AccountKind, accounts_in_use
 from loadkit.users.lifecycle import _MOST_IDLE
 from loadkit.users.open_load import DROPPED_LABEL, OpenLoad
 from loadkit.verdict import Status
@@ -636,7 +636,7 @@ def test_open_loads_take_in_turn_the_accounts_that_closed_loads_leave():
     populations = tuple(replace(plan.populations[0], name=name) for name, plan in named.items())
     plan = replace(plan_of(seconds=5), populations=populations)
     places = [
-        {each.place("admin", number) for number in range(2)}
+        {each.place(AccountKind("admin"), number) for number in range(2)}
         for each in earlier_of(plan, journeys_of(plan, ROOT))
     ]
     assert places[:4] == [{0, 1}, {4, 6}, {2, 3}, {5, 7}]

@@ -92,7 +92,7 @@ async def try_users(
     pacer = Pacer(clock, alarm_of)
     journeys = journeys_of(plan, shard.root)
     tenants = account_pool_of(plan, shard.target, journeys).of_each_tenant(
-        demand(plan.workload, [journey.seat for journey in journeys[0]])
+        demand(plan.workload, [journey.account_kind for journey in journeys[0]])
     )
     data = WorkerData(tables_of(journeys, shard.target.tables))
     recorder = Recorder(0, clock.now())
@@ -130,7 +130,7 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             if (entry.journey, entry.arguments) in tried:
                 continue
             tried.add((entry.journey, entry.arguments))
-            account = account_pool.account(journey.seat, before.place(journey.seat, 0))
+            account = account_pool.account(journey.account_kind, before.place(journey.account_kind, 0))
             user = User(before.users + place, entry, account, context, hurried)
             # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
             user.run_id = f"{shard.run_id}-trial"

@@ -26,7 +26,7 @@ from loadkit.engine.channel import Endpoint
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
-from loadkit.users.accounts import AccountPool, Earlier, demand
+from loadkit.users.accounts import AccountKind, AccountPool, Earlier, demand
 from loadkit.users.closed_load import ClosedLoad
 from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of, resolve
@@ -96,8 +96,8 @@ def init_worker(parent: int, barrier: Barrier) -> None:
 class Parts:
     """A worker's findings on a plan's journeys."""
 
-    roles: tuple[tuple[str, ...], ...]
-    """For each population, the role that each journey of its mix requires."""
+    account_kinds: tuple[tuple[AccountKind, ...], ...]
+    """For each population, what the accounts of each journey of its mix must be."""
     data: tuple[tuple[tuple[str, ...], ...], ...]
     """For each population, the tables that each journey of its mix uses."""
     arrives: bool
@@ -117,9 +117,9 @@ def check_worker(plan: Plan, package: str, root: Path, workers: int) -> Parts:
     arrive = arrival_of(package, root)
     protocols = protocols_of(journeys, arrive)
     allow_files(connections_of(plan, journeys, arrive) // workers)
-    roles = tuple(tuple(journey.seat for journey in mix) for mix in journeys)
+    kinds = tuple(tuple(journey.account_kind for journey in mix) for mix in journeys)
     data = tuple(tuple(journey.data for journey in mix) for mix in journeys)
-    return Parts(roles, data, arrive is not None, tuple(protocols))
+    return Parts(kinds, data, arrive is not None, tuple(protocols))
 
 
 def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
@@ -200,36 +200,36 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
     how many of them they need.
     """
     loads = [
-        (population.workload, [journey.seat for journey in mix])
+        (population.workload, [journey.account_kind for journey in mix])
         for population, mix in zip(plan.populations, journeys, strict=True)
     ]
     all_closed = Earlier()
-    for workload, seats in loads:
+    for workload, kinds in loads:
         if workload.model is Model.CLOSED:
-            all_closed = all_closed.and_then(workload, seats)
+            all_closed = all_closed.and_then(workload, kinds)
     turns = sum(workload.model is not Model.CLOSED for workload, _ in loads)
     total, closed, turn = Earlier(), Earlier(), 0
     before = []
-    for workload, seats in loads:
+    for workload, kinds in loads:
         if workload.model is Model.CLOSED:
             before.append(Earlier(total.users, closed.accounts))
-            closed = closed.and_then(workload, seats)
+            closed = closed.and_then(workload, kinds)
         else:
             before.append(Earlier(total.users, all_closed.accounts, turn, turns))
             turn += 1
-        total = total.and_then(workload, seats)
+        total = total.and_then(workload, kinds)
     return [*before, total]
 
 
-def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[str, int]:
-    """How many accounts of each role the users of the closed populations have, from the first on.
+def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[AccountKind, int]:
+    """How many accounts of each kind the users of the closed populations have, from the first on.
 
     Users of an open load come and go, so they are not counted. The first population is closed where
     others act for its tenants.
     """
     if plan.workload.model is not Model.CLOSED:
         return {}
-    return demand(plan.workload, [journey.seat for journey in journeys[0]])
+    return demand(plan.workload, [journey.account_kind for journey in journeys[0]])
 
 
 async def run_users(

@@ -13,7 +13,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.recording.histogram import BUCKETS, index, quantile_of
-from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS
+from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS, NOT_BACK
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
 from loadkit.recording.timing import LIFETIME, RECONNECT, Timing
@@ -114,7 +114,8 @@ def find_lifetime(case: Case) -> Finding:
             f"the load held for {format_seconds(planned)}, which is too short for {format_seconds(needed)}"
             + (f" (rehearsed: {rehearsed})" if rehearsed else ""),
         )
-    opened, is_ok, bucket, count = _samples(evidence, LIFETIME)
+    opened, outcome, bucket, count = _samples(evidence, LIFETIME)
+    is_ok = outcome == OK
     in_cohort = opened <= run.ended_at - needed * (1 - _IN_TIME)
     lasted = bucket >= index(needed)
     kept = int(count[in_cohort & lasted].sum())
@@ -156,10 +157,11 @@ def find_reconnection(case: Case) -> Finding:
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
-    _, is_ok, bucket, count = _samples(evidence, RECONNECT)
+    _, outcome, bucket, count = _samples(evidence, RECONNECT)
+    is_ok = outcome == OK
     is_in_time = is_ok & (bucket <= index(criterion.limit))
     back = int(count[is_in_time].sum())
-    unknown = int(count[~is_ok & (bucket < index(criterion.limit))].sum())
+    unknown = int(count[(outcome == NOT_BACK) & (bucket < index(criterion.limit))].sum())
     dropped = int(count.sum())
     late = dropped - back - unknown
     histogram = np.zeros(BUCKETS + 1, np.int64)
@@ -208,9 +210,10 @@ def find_reconnection(case: Case) -> Finding:
 
 def not_back(case: Case) -> tuple[Integers, Integers]:
     """The clients that were surely not back in time: seconds of the drop, and how many; (n,)."""
-    second, is_ok, bucket, count = _samples(case.evidence, RECONNECT)
+    second, outcome, bucket, count = _samples(case.evidence, RECONNECT)
     late = bucket > index(case.criterion.limit)
-    late |= ~is_ok & (bucket >= index(case.criterion.limit))
+    late |= (outcome == NOT_BACK) & (bucket >= index(case.criterion.limit))
+    late |= (outcome != OK) & (outcome != NOT_BACK)
     return second[late], count[late]
 
 
@@ -245,12 +248,10 @@ def _by_code(evidence: Evidence) -> str:
     return f" ({', '.join(shown[:3])})" if shown else ""
 
 
-def _samples(
-    evidence: Evidence, timing: Timing
-) -> tuple[Integers, npt.NDArray[np.bool_], Integers, Integers]:
-    """The samples of a timing: second of the start, did it succeed, bucket of the time, count; (n,)."""
+def _samples(evidence: Evidence, timing: Timing) -> tuple[Integers, npt.NDArray[np.str_], Integers, Integers]:
+    """The samples of a timing: second of the start, outcome, bucket of the time, count; (n,)."""
     table = evidence.run.table
     series = [label_series(label, timing) for label in table.labels(timing)]
     second, outcome, bucket, count = table.select(Kind.RESPONSE, series, 0, 1 << 21)
-    names = np.array([name == OK for name in table.outcomes] or [True])
+    names = np.array(table.outcomes or [OK])
     return second, names[outcome], bucket, count

@@ -29,10 +29,12 @@ __all__ = [
     "MESSAGES_SEARCHED",
     "MESSAGES_SENT",
     "MISSING",
+    "NOT_BACK",
     "NOT_RESUMED",
     "OPENED",
     "OUT_OF_ORDER",
     "READER",
+    "RETURN_FAILED",
     "STATES_DUE",
     "STATE_SEEN",
     "TAIL_LOST",
@@ -78,7 +80,12 @@ plan's time-out. Other subscribers or publishers of the worker knew their number
 TAIL_UNKNOWN = "messages perhaps missing: at the end"
 """The same for younger messages, older than a second: nobody knows whether they would have come."""
 NOT_RESUMED = "subscriptions not resumed"
-"""Subscriptions that were interrupted and had not been resumed when their user's time was over."""
+"""Subscriptions that were interrupted and had not been resumed when their user's time was over. One
+that its own user dropped counts from the plan's time-out on."""
+NOT_BACK = "not back"
+"""The outcome of a client that dropped, and whose time was over before it was back."""
+RETURN_FAILED = "return failed"
+"""The outcome of a client that dropped, and whose journey failed on the way back."""
 STATES_DUE = "shared states due"
 """Users that share a state with others, and must report the state that they see in the end."""
 STATE_SEEN = "shared state: "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadkit.recording.draws import sessions_of
-from loadkit.users.accounts import AccountPool, Earlier
+from loadkit.users.accounts import AccountKind, AccountPool, Earlier
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
@@ -34,7 +34,7 @@ class _Seat:
     entry: int
     """The index of their entry of the mix."""
     place: int
-    """The place of the first one's account in the row of its role."""
+    """The place of the first one's account in the row of its kind."""
 
 
 class ClosedLoad:
@@ -73,24 +73,24 @@ class ClosedLoad:
         """Run the load from before the start instant, `origin`, until the last user has left."""
         workload = self._population.workload
         index, of = self._part
-        places: Counter[str] = Counter(self._before.accounts)
+        places = Counter(self._before.accounts)
         async with asyncio.TaskGroup() as group:
             for number, present in enumerate(stays(workload.stages)):
                 entry = entry_of(number, workload.mix)
-                role = self._journeys[entry].seat
+                kind = self._journeys[entry].account_kind
                 if number % of == index:
-                    seat = _Seat(number, entry, places[role])
+                    seat = _Seat(number, entry, places[kind])
                     group.create_task(self._occupy(seat, self._life(seat, 0), present, origin))
-                places[role] += 1
+                places[kind] += 1
 
     def _life(self, seat: _Seat, earlier: int) -> Lifecycle:
         """A new user for a seat that so many have had."""
         workload = self._population.workload
-        role = self._journeys[seat.entry].seat
+        kind = self._journeys[seat.entry].account_kind
         user = User(
             self._before.users + seat.number + earlier * self._everybody.users,
             workload.mix[seat.entry],
-            self._account_pool.account(role, self._turns(role, seat.place, earlier)),
+            self._account_pool.account(kind, self._turns(kind, seat.place, earlier)),
             self._context,
             self._population,
             seat.place,
@@ -99,13 +99,13 @@ class ClosedLoad:
         self._lives[seat.number] = life
         return life
 
-    def _turns(self, role: str, place: int, earlier: int) -> int:
+    def _turns(self, kind: AccountKind, place: int, earlier: int) -> int:
         """The place of the account for a seat that so many users have had.
 
         The accounts that no first user has are dealt out to the seats in turn, so that nobody has
         an account twice at a time. With none left, the same account logs in again.
         """
-        first, places = self._everybody.accounts[role], self._account_pool.places(role)
+        first, places = self._everybody.accounts[kind], self._account_pool.places(kind)
         own = 1 if math.isinf(places) else max(1, int((places - place - 1) // first) + 1)
         return place + earlier % own * first
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from loadkit.users.accounts import seat_of
+from loadkit.users.accounts import AccountKind
 from loadkit.users.user import User
 
 __all__ = ["Arrive", "Journey", "fetch", "journey"]
@@ -41,9 +41,9 @@ class Journey:
     """So many of its users, one after the other, are of one tenant, by plan."""
 
     @property
-    def seat(self) -> str:
-        """What its user's account must be: see `loadkit.users.accounts`."""
-        return seat_of(self.role, self.tenant, self.group)
+    def account_kind(self) -> AccountKind:
+        """What its users' accounts must be. Users of a named tenant are of one tenant anyway."""
+        return AccountKind(self.role, self.tenant, 1 if self.tenant else self.group)
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:
         """Run it once; a journey can be part of another."""

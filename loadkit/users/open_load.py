@@ -11,7 +11,7 @@ from itertools import islice
 
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST, timing_of
-from loadkit.users.accounts import ALL_IN_USE, AccountPool, Earlier, accounts_of
+from loadkit.users.accounts import ALL_IN_USE, AccountKind, AccountPool, Earlier
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
@@ -82,7 +82,7 @@ class OpenLoad:
         self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
-        self._places: Counter[str] = Counter()
+        self._places: Counter[AccountKind] = Counter()
         self._lives: list[Lifecycle] = []
         self._is_cut = False
         """Are operations without an answer left out of the record?"""
@@ -181,17 +181,17 @@ class OpenLoad:
         )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
-        role = pool.journey.seat
-        place = self._before.place(role, self._index + self._of * self._places[role])
-        places = self._account_pool.places(role)
+        kind = pool.journey.account_kind
+        place = self._before.place(kind, self._index + self._of * self._places[kind])
+        places = self._account_pool.places(kind)
         if place >= places and pool.arrival_queue.due:
-            name = f"{ALL_IN_USE}{accounts_of(role)}"
-            self._recorder.counts[name] = self._before.most_users(role, int(places))
+            name = f"{ALL_IN_USE}{kind}"
+            self._recorder.counts[name] = self._before.most_users(kind, int(places))
         if len(self._lives) >= self._most or place >= places:
             return  # arrivals wait for the existing users
-        self._places[role] += 1
+        self._places[kind] += 1
         number = self._before.users + self._index + self._of * len(self._lives)
-        account = self._account_pool.account(role, place)
+        account = self._account_pool.account(kind, place)
         user = User(number, pool.entry, account, self._context, self._population)
         life = Lifecycle(user, self._context.pacer)
         self._lives.append(life)

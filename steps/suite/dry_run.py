@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from loadkit.environment.environment import Environment
 from loadkit.reports.gate import NOTHING_SELECTED
 from loadkit.units import format_seconds
-from loadkit.workload.plan import Plan
-from loadkit.workload.workload import MixEntry, Workload
+from loadkit.workload.plan import Action, Plan
+from loadkit.workload.workload import Lognormal, MixEntry, Workload
 from steps.suite.session import SharedRun
 
 __all__ = ["difference", "show", "too_long"]
@@ -78,7 +78,7 @@ def seconds(plan: Plan) -> float:
 def difference(plan: Plan, other: Plan) -> str:
     """Why two plans cannot share a run, in words: the parts of `plan` that differ from `other`."""
     differing = _differing(plan, other)
-    # Such as the moment of an action, or how many connections drop.
+    # Such as the number of records per request.
     return (
         "; ".join(f"{mine} instead of {theirs}" for mine, theirs in differing) or "other details of the load"
     )
@@ -116,15 +116,46 @@ def _parts(plan: Plan) -> dict[str, str]:
         "regions": joined(
             lambda load: _shares(load, lambda entry: entry.region and f"users in {entry.region}")
         ),
-        "think": joined(lambda load: f"a think time of {load.think.low:g} to {load.think.high:g} s"),
+        "think": joined(_think),
         "pace": joined(
             lambda load: (
                 f"a journey every {format_seconds(load.pace)}" if load.pace else "no pace of journeys"
             )
         ),
         "cache": f"a {plan.cache} cache",
-        "actions": ", ".join(action.name for action in plan.actions) or "no action",
+        "sessions": joined(_sessions),
+        "churn": joined(_churn),
+        "actions": ", ".join(_action(action) for action in plan.actions) or "no action",
     }
+
+
+def _think(load: Workload) -> str:
+    """The think time of a load, with its distribution."""
+    think = load.think
+    if think.distribution == "lognormal":
+        return f"a think time with {_lognormal(think.lognormal)}"
+    if think.distribution == "exponential":
+        return f"a think time of {format_seconds(think.mean)} on average"
+    return f"a think time of {think.low:g} to {think.high:g} s"
+
+
+def _sessions(load: Workload) -> str:
+    return f"sessions with {_lognormal(load.session)}" if load.session else "users who stay to the end"
+
+
+def _lognormal(times: Lognormal) -> str:
+    return f"a median of {format_seconds(times.median)} and a p95 of {format_seconds(times.p95)}"
+
+
+def _churn(load: Workload) -> str:
+    if not load.churn:
+        return "connections that stay"
+    return f"{load.churn * 60:.4g} drops per minute and connection"
+
+
+def _action(action: Action) -> str:
+    """An action, with its moment where the sentence states one."""
+    return action.name if action.at is None else f"{action.name} after {format_seconds(action.at)}"
 
 
 def _shares(load: Workload, key: Callable[[MixEntry], str]) -> str:

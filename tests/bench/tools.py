@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,8 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _LOOK = 0.25
 """Seconds between looks at how much memory a tool's processes have."""
-
+_PATIENCE = 60
+"""Seconds after twice the duration of a load, after which a tool that goes on is ended."""
 
 _AIOLOCUST, _AIOLOCUST_PYTHON = "0.12.7", "python3.14t"
 _MIDDLE = (1 / 3, 5 / 6)
@@ -101,6 +103,8 @@ def measured(
         requests: how many requests the service has answered; called twice.
         is_ready: has the load begun? Its middle counts from then; default: it has at once.
 
+    A tool that goes on long after its load is ended; the middle of its load still counts.
+
     Raises:
         SystemExit: it failed; its log is named.
 
@@ -113,6 +117,9 @@ def measured(
     environment |= {name.upper(): str(value) for name, value in told.items()}
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
+        # Locust never looks at its time while messages are always there.
+        end = threading.Timer(2 * load.seconds + _PATIENCE, process.kill)
+        end.start()
         try:
             with _Scales(process.pid, load.seconds, requests, is_ready) as scales:
                 _, status, usage = os.wait4(process.pid, 0)
@@ -120,8 +127,13 @@ def measured(
             process.kill()
             process.wait()
             raise
+        finally:
+            end.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    was_ended = process.returncode == -signal.SIGKILL and bool(scales.middle[1])
+    if was_ended:
+        print(f"{tool.name} did not end by itself", flush=True)
+    if process.returncode and not was_ended:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
     return Spent(usage.ru_utime + usage.ru_stime, scales.middle, tuple(scales.weights), scales.middle_bytes)
 

@@ -18,6 +18,7 @@ from loadkit.drivers.websocket.ledger import Stream
 from loadkit.drivers.websocket.record import ConnectionRecord
 from loadkit.drivers.websocket.subscription import Subscription
 from loadkit.drivers.websocket.websocket import WebSocket
+from loadkit.recording.messages import NOT_BACK, RETURN_FAILED
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import CONNECT, RECONNECT
 
@@ -172,6 +173,8 @@ class WebSocketClient:
 
         Raises:
             UserFinished: the user's time is over.
+            Exception: that of `begin`, except NoResponse on the way back. The subscription then counts as not
+                resumed.
 
         """
         meter = self._meter
@@ -183,10 +186,16 @@ class WebSocketClient:
                 ws.drop()
             except ConnectionClosed as closed:
                 dropped = closed.ending.at
-            outcome = "not back"
+            outcome = NOT_BACK
             try:
                 ws, subscription = await self._come_back(begin, subscription)
                 outcome = OK
+            except Exception:
+                outcome = RETURN_FAILED
+                for each in self._subscriptions:
+                    if each.is_same_as(subscription):
+                        each.give_up()
+                raise
             finally:
                 if meter.is_recorded and not meter.is_cut:
                     sample = Sample(
@@ -210,10 +219,16 @@ class WebSocketClient:
                 await pause
             # Such a journey lasts as long as its user, so nothing else renews the user's token.
             await meter.renew_if_due()
+            # The drop is counted already. It excuses no error in what the service answers now.
+            had_failed, meter.has_failed = meter.has_failed, False
             try:
-                return await begin(subscription)
+                begun = await begin(subscription)
             except NoResponse:
                 longest = min(2 * longest, _LONGEST_WAIT)
+                meter.has_failed = True
+            else:
+                meter.has_failed = meter.has_failed or had_failed
+                return begun
 
     def knows(self, stream: Stream, number: int, tenant: str | None = None) -> None:
         """Tell a number that the service has assigned, such as in its answer to a publisher.

@@ -426,8 +426,15 @@ class Connection(asyncio.Protocol):
 
     def _tell_end(self) -> None:
         """Tell the subscription that the connection has ended, once both are known."""
-        if self._subscription is not None and self.ending is not None:
-            self._subscription.ended(self.ending.at, by_generator=self.ending.kind == OK)
+        ending = self.ending
+        if self._subscription is None or ending is None:
+            return
+        resume_by = ending.at
+        if ending.kind == OK:
+            # A client that drops its connection needs a moment to come back, and the load may end then.
+            is_dropped = ending.code == CloseCode.ABNORMAL_CLOSURE
+            resume_by = ending.at + self._record.meter.timeout if is_dropped else inf
+        self._subscription.ended(ending.at, resume_by=resume_by)
 
     def _give_up(self) -> None:
         """Close the socket: the service did not within `CLOSE_SECONDS`."""

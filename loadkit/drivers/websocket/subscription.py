@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,13 @@ class Subscription:
         "doubled",
         "filled",
         "is_ended",
-        "is_interrupted",
         "label",
         "missing",
         "now",
         "out_of_order",
         "received",
         "record",
+        "resume_by",
         "shift",
         "unreadable",
     )
@@ -104,8 +104,8 @@ class Subscription:
         """Has it been counted what it did not receive, or will a later subscription do so?"""
         self.is_ended = False
         """Has its connection ended?"""
-        self.is_interrupted = False
-        """Did something else than the generator end it?"""
+        self.resume_by = inf
+        """Until when its user has to resume it, on the monotonic clock; infinite if its user closed it."""
         if earlier is not None:
             earlier._is_settled = True  # noqa: SLF001  same class
         if heads is not None:
@@ -157,7 +157,7 @@ class Subscription:
         for name, number in (
             (TAIL_LOST, lost),
             (TAIL_UNKNOWN, unknown),
-            (NOT_RESUMED, int(is_over and self.is_interrupted)),
+            (NOT_RESUMED, int(is_over and self._meter.now() >= self.resume_by)),
         ):
             if number:
                 counts[name] += number
@@ -165,11 +165,26 @@ class Subscription:
             told = missed, self.record.telling, self.record.origin, lost
             self.record.exemplify(TAIL_LOST, self.now, MESSAGE, told)
 
+    def give_up(self) -> None:
+        """Count that its user does not resume it, although the user goes on."""
+        self.resume_by = -inf
+        self.settle(is_over=True)
+
+    def is_same_as(self, other: "Subscription") -> bool:
+        """Do both follow the streams of one subscriber, over two connections or the same?"""
+        return self._ledger is other._ledger  # noqa: SLF001  same class
+
     # --- called by the connection
 
-    def ended(self, at: float, *, by_generator: bool) -> None:
-        """Note that its connection has ended, at a moment of the monotonic clock."""
-        self.is_ended, self.is_interrupted = True, not by_generator
+    def ended(self, at: float, *, resume_by: float) -> None:
+        """Note that its connection has ended.
+
+        Args:
+            at: when, on the monotonic clock.
+            resume_by: see the attribute.
+
+        """
+        self.is_ended, self.resume_by = True, resume_by
         if self._heads is not None:
             self._tail = self._heads.unseen(self._meter.tenant, self._following, at)
             self._heads.forget(self._following)
