@@ -14,6 +14,7 @@ from loadkit.judging.machine import contention
 from loadkit.observers import machine
 from loadkit.observers.machine import Use
 from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
+from loadkit.recording.messages import NOT_BACK, RETURN_FAILED
 from loadkit.recording.run import Event, Run
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.timing import RECONNECT
@@ -434,6 +435,19 @@ def test_clients_that_stay_away_fail_unless_the_machine_was_busy_when_they_were_
     assert verdict.status is status, verdict.reason
     excused = any("this does not explain the fail" in warning for warning in verdict.warnings)
     assert excused is (status is FAIL and bool(busy))
+
+
+def test_clients_whose_journey_failed_on_the_way_back_are_not_excused_by_a_busy_machine() -> None:
+    run = run_with(busy_in(range(42, 50)), slow=())
+    for dropped, number, time, outcome in (
+        (40, 60, 3.0, "ok"),
+        (40, 40, 79.0, NOT_BACK),
+        (80, 89, 3.0, "ok"),
+        (80, 11, 2.0, RETURN_FAILED),
+    ):
+        returns = samples_of(np.full(number, float(dropped)), np.full(number, time), "WS /", outcome)
+        run.table.record(returns, timing=RECONNECT)
+    assert judge(BACK, run).status is FAIL
 
 
 def test_a_run_that_ended_because_nobody_was_answered_is_invalid_where_the_machine_was_busy() -> None:

@@ -1,6 +1,7 @@
 """The client of PostgreSQL against a server of the tests' own: what it does, measures and survives."""
 
 import asyncio
+import errno
 import re
 from contextlib import suppress
 
@@ -8,7 +9,7 @@ import asyncpg
 import pytest
 
 from loadkit.drivers.base import NoResponse
-from loadkit.drivers.postgres.client import QueryFailed
+from loadkit.drivers.postgres.client import DbClient, QueryFailed
 from loadkit.drivers.postgres.driver import PostgresDriver
 from loadkit.drivers.postgres.outcomes import failure_of, may_pass
 from loadkit.errors import ConfigurationError, UnreachableError
@@ -167,6 +168,34 @@ def test_a_failure_that_is_not_recorded_is_known_to_the_user_and_raised_by_its_k
         assert (other.meter.has_failed, other.meter.unrecorded_failure) == (True, "timeout")
 
     visited(postgres.dsn(), use, pool=1)
+
+
+def test_a_query_that_is_not_recorded_and_found_no_socket_is_counted_apart(
+    postgres: PostgresServer, monkeypatch
+) -> None:
+    async def out_of_files(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async def use(visit) -> None:
+        monkeypatch.setattr(DbClient, "_once", out_of_files)
+        with pytest.raises(QueryFailed, match="no socket"):
+            await visit.user.db.fetch("SELECT 1", label="x", record=False)
+        assert visit.user.meter.recorder.out_of_descriptors == 1
+        monkeypatch.undo()
+
+    visited(postgres.dsn(), use)
+
+
+def test_a_failure_that_is_not_recorded_is_forgotten_when_another_query_begins(
+    postgres: PostgresServer,
+) -> None:
+    async def use(visit) -> None:
+        with pytest.raises(QueryFailed):
+            await visit.user.db.execute("SELECT 1 / 0", label="x", record=False)
+        await visit.user.db.execute("SELECT 1", label="x", record=False)
+        assert (visit.user.meter.has_failed, visit.user.meter.unrecorded_failure) == (True, "")
+
+    visited(postgres.dsn(), use)
 
 
 def test_the_wait_for_a_connection_is_timed_counted_and_part_of_the_query(postgres: PostgresServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import math
 import time
 import zlib
 from itertools import pairwise
@@ -428,11 +429,16 @@ def test_a_request_that_is_sent_again_is_counted_once_among_the_gauges(patient):
     async def main():
         async with listening(bad_servers.hangs_up_on_the_second(OK)) as server:
             relay = {("Asia", "127.0.0.1", server.port): ("127.0.0.1", server.port)}
-            driver = HttpDriver(Target("t", server.base, relays=relay, regions={"Asia": NetworkPath(0.22)}))
+            driver = HttpDriver(
+                Target("t", server.base, relays=relay, regions={"Asia": NetworkPath(0.22, 0.01)})
+            )
             session = driver._in_region("Asia").session()
+            assert session.driver.relayed_latency == pytest.approx(0.26)
+            assert math.isinf(session.driver.shortest_connect)
             for again in (None, 1.0, None):
                 await ask(session)
                 assert driver.gauges().get("requests sent again") == again
+            assert 0 < session.driver.shortest_connect < 60
             session.close()
 
     running(main())
@@ -441,8 +447,8 @@ def test_a_request_that_is_sent_again_is_counted_once_among_the_gauges(patient):
 class Session:
     """Notes what its connection wants to be sent again."""
 
-    def __init__(self, latency):
-        self.driver = SimpleNamespace(open_connections=0, relayed_latency=latency)
+    def __init__(self, latency, connect):
+        self.driver = SimpleNamespace(open_connections=0, shortest_connect=connect, relayed_latency=latency)
         self.again = []
 
     def send_again(self, _answer, message, _method, _deadline):
@@ -450,26 +456,28 @@ class Session:
 
 
 @pytest.mark.parametrize(
-    ("waited", "held_back", "latency", "is_sent_again"),
+    ("waited", "held_back", "latency", "connect", "is_sent_again"),
     [
-        (0.05, 0.0, 0.0, True),
-        (0.15, 0.0, 0.0, False),
-        (3.0, 0.0, 0.0, False),
-        (0.05, 0.1, 0.0, True),
-        (0.15, 0.1, 0.0, False),
-        (0.3, 0.0, 0.22, True),
-        (0.35, 0.0, 0.22, False),
+        (0.05, 0.0, 0.0, 0.001, True),
+        (0.15, 0.0, 0.0, 0.001, False),
+        (3.0, 0.0, 0.0, 0.001, False),
+        (0.05, 0.1, 0.0, 0.001, True),
+        (0.15, 0.1, 0.0, 0.001, False),
+        (0.3, 0.0, 0.22, 0.001, True),
+        (0.35, 0.0, 0.22, 0.001, False),
+        (0.15, 0.0, 0.0, 0.16, True),  # a service that is far away
+        (0.18, 0.0, 0.0, 0.16, False),
     ],
 )
 def test_a_get_that_the_service_drops_later_than_an_idle_connection_ends_is_not_sent_again(
-    monkeypatch, waited, held_back, latency, is_sent_again
+    monkeypatch, waited, held_back, latency, connect, is_sent_again
 ):
     moment = 100.0
     monkeypatch.setattr(http, "monotonic", lambda: moment)
 
     async def main():
         nonlocal moment
-        session = Session(latency)
+        session = Session(latency, connect)
         connection = Connection(asyncio.get_running_loop(), Outbox(), {}, session=session)
         connection.connection_made(Mock())
         first = connection.send(b"first", "GET", 200.0)

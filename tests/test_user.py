@@ -17,6 +17,7 @@ from loadkit.journey import journey
 from loadkit.recording.messages import FOREIGN
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sql import FOREIGN_ROWS
+from loadkit.recording.timing import SEND
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.target import Account, Secret
 from loadkit.users.lifecycle import Lifecycle
@@ -251,6 +252,16 @@ def test_operations_that_found_no_socket_are_counted_apart():
             await user.get("/!no socket")
 
     assert meet(use).recorder.out_of_descriptors == 1
+
+
+@pytest.mark.parametrize(("is_recorded", "counted"), [(True, 1), (False, 0)])
+def test_an_operation_that_is_not_recorded_and_found_no_socket_is_counted_apart_too(is_recorded, counted):
+    async def use(user):
+        user.meter.is_recorded = is_recorded
+        with pytest.raises(NoResponse):
+            await user.get("/!no socket", record=False)
+
+    assert meet(use).recorder.out_of_descriptors == counted
 
 
 def test_the_next_operation_is_intended_a_think_time_behind_the_answer():
@@ -498,6 +509,28 @@ def test_an_operation_that_is_not_recorded_and_ends_its_journey_is_one_failed_op
         recorder = meet(lambda user, each=each: following(user, each, is_once=True)).recorder
         assert not recorder.counts
         assert [sample[:2] for sample in recorder.requests.samples] == [("(journey)", outcome)]
+
+
+@pytest.mark.parametrize("path", ["/broken", "/!refused"])
+def test_a_failure_that_is_not_recorded_and_did_not_end_the_journey_is_no_failed_operation(path):
+    @journey("j")
+    async def work(user, topic):
+        with contextlib.suppress(NoResponse):
+            await user.get(path, record=False)
+        (await user.get("/broken", label="result")).raise_for_status()
+
+    recorder = meet(lambda user: following(user, work, is_once=True)).recorder
+    assert [sample[:2] for sample in recorder.requests.samples] == [("result", "status 500")]
+
+
+def test_an_operation_that_begins_forgets_the_unrecorded_failure_before_it():
+    async def use(user):
+        await user.get("/broken", record=False)
+        with await user.meter.begin("other", SEND) as operation:
+            operation.succeeded(user.meter.now())
+        assert (user.meter.has_failed, user.meter.unrecorded_failure) == (True, "")
+
+    meet(use)
 
 
 def test_a_mistake_in_a_renewal_is_counted_as_a_journeys_and_tried_again():

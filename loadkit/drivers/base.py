@@ -71,7 +71,7 @@ class Meter(Protocol):
     has_failed: bool
     """Did an operation fail since the journey began? It is set for unrecorded operations, too."""
     unrecorded_failure: str
-    """How an operation failed that is not recorded; "" if none did since the journey began."""
+    """How the latest operation failed, if it is not recorded; "" if it did not, or is recorded."""
     pending: Sample | None
     """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder

@@ -114,7 +114,7 @@ class Meter:
         self.has_failed = False
         """Did an operation of the present journey fail, recorded or not?"""
         self.unrecorded_failure = ""
-        """How an operation of the present journey failed that is not recorded; "" for none."""
+        """How the latest operation failed, if it is not recorded; "" if it did not, or is recorded."""
         self._failed: list[float] = []
         """Ends of the latest operations that failed after their answer, by a check or their body."""
         self.began = 0.0
@@ -225,6 +225,7 @@ class Meter:
             self.intended = await self.turn()
         if self.intended >= self.until:
             self.leave()
+        self.unrecorded_failure = ""
         sent = self.now()
         operation = Operation(
             self,

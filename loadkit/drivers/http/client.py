@@ -219,7 +219,7 @@ class HttpClient:
                 recorder.scheduled += 1
             recorder.sent += 1
             requests.completions.sent(begun)
-        meter.has_thought = False
+        meter.has_thought, meter.unrecorded_failure = False, ""
         try:
             response = await self._session.request(
                 method,
@@ -232,11 +232,12 @@ class HttpClient:
         except TransportError as failure:
             meter.intended = meter.free = failure.at
             meter.has_failed = True
+            if meter.is_recorded:  # the generator's own lack tells of itself also by what is not recorded
+                recorder.out_of_descriptors += failure.kind == "no socket"
             if not is_recorded:
                 meter.unrecorded_failure = failure.kind
             else:
                 requests.completions.given_up(failure.at)
-                recorder.out_of_descriptors += failure.kind == "no socket"
                 sample = Sample(
                     label, failure.kind, intended, begun, failure.at, 0, meter.tenant, meter.region, lateness
                 )

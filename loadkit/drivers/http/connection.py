@@ -28,11 +28,12 @@ _EARLY = 0.001
 _CROSSING = 0.1
 """Seconds after a request in which a service ends a connection that was idle for it.
 
-Its end and the request cross on their way, so it comes within a round trip."""
+Its end and the request cross on their way, so it comes within a round trip, which may be longer."""
 
 
 class _Driver(Protocol):
     open_connections: int
+    shortest_connect: float
     relayed_latency: float
 
 
@@ -277,7 +278,8 @@ class Connection(asyncio.Protocol):
         if not is_safe or session is None or answer is None or answer.done():
             return False
         waited = self._now - self._requested_at - self._held_back
-        if waited > _CROSSING + session.driver.relayed_latency:
+        driver = session.driver
+        if waited > max(_CROSSING, driver.shortest_connect) + driver.relayed_latency:
             return False
         self.answer = None
         session.send_again(answer, self._message, self._method, self._total)

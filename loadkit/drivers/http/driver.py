@@ -5,6 +5,7 @@ import copy
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["HttpDriver", "HttpSession"]
 
 _BEGINNINGS_KEPT = 10_000
+_LONGER = 4
+"""Standard deviations by which few round trips are longer than the mean."""
 
 
 class HttpDriver:
@@ -63,8 +66,10 @@ class HttpDriver:
         self.open_connections = 0
         self.sent_again = 0
         """Requests sent a second time since the last look at the gauges."""
+        self.shortest_connect = inf
+        """Seconds that its fastest connection took to open: at least a round trip to the service."""
         self.relayed_latency = 0.0
-        """Seconds of a round trip that the relay of its region adds."""
+        """Seconds of a round trip that the relay of its region adds, if it is one of the longer ones."""
         self._regional: dict[str, HttpDriver] = {}
         """Drivers of regions whose users connect to a relay."""
         self.heads: dict[bytes, Head] = {}
@@ -98,7 +103,9 @@ class HttpDriver:
         """Connect to the relay of a region from now on, at an address and a port."""
         self._region, self.open_connections, self.sent_again = region, 0, 0
         self._address, self._port = place
-        self.relayed_latency = self._target.regions[region].latency
+        network = self._target.regions[region]
+        self.shortest_connect = inf
+        self.relayed_latency = network.latency + _LONGER * network.jitter
 
     def session(self) -> "HttpSession":
         """Create the session of a new user; nothing is sent yet."""
@@ -163,6 +170,7 @@ class HttpDriver:
 
         """
         loop = asyncio.get_running_loop()
+        begun = monotonic()
         try:
             async with asyncio.timeout(min(deadline - monotonic(), self._connect_timeout)):
                 _, connection = await loop.create_connection(
@@ -174,6 +182,7 @@ class HttpDriver:
                 )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             raise TransportError(kind_of(error), monotonic()) from None
+        self.shortest_connect = min(self.shortest_connect, monotonic() - begun)
         return connection
 
 

@@ -370,6 +370,7 @@ class DbClient:
         elif self._backend.retries:
             perform = self._again
         if not record:
+            meter.unrecorded_failure = ""
             try:
                 return await perform(label, execute, query, keeps, False)
             except Exception as error:
@@ -377,6 +378,8 @@ class DbClient:
                 if kind is None:
                     raise
                 meter.has_failed, meter.unrecorded_failure = True, kind
+                if meter.is_recorded:
+                    meter.recorder.out_of_descriptors += kind == "no socket"
                 raise QueryFailed.of(kind, error) from None
             finally:
                 meter.intended = meter.free = meter.now()
