@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadkit import grammar
 from loadkit.criterion import Comparison
 from loadkit.drivers.fake import Answer
 from loadkit.engine import worker
@@ -18,7 +19,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.messages import STATE_SEEN, STATES_DUE
 from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
-from loadkit.recording.timing import QUERY
+from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
 from loadkit.recording.worker_second import (
     JOURNEY_ERROR,
     JOURNEYS,
@@ -376,6 +377,74 @@ def test_a_journey_of_queries_that_nobody_begins_fails_as_a_query(max_in_flight,
     of_tenants = [counted(run, outcome, tenant_series(f"tenant{place}", QUERY))[0] for place in range(3)]
     in_flight = counted(run, outcome, label_series("all events", QUERY))[0]
     assert sum(of_tenants) == failed + in_flight
+
+
+@pytest.mark.parametrize("journey", ["page_and_query", "query_and_page"])
+def test_a_journey_that_nobody_begins_fails_as_each_kind_of_operation_and_workflow_that_it_would_have(
+    journey,
+):
+    plan = open_plan(
+        journey=f"tests.sample_journeys:{journey}",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=60,
+        timeout=60.0,
+        drain=5.0,
+    )
+    target = Target("fake", "http://fake", accounts=accounts(30))
+    load = simulate(plan, lambda now, *_: Answer(0.01 if now < ORIGIN + 36 else 1000.0), target=target)
+    for timing in (REQUEST, QUERY, WORKFLOW):
+        unserved = counted(load, "unfinished", label_series(DROPPED_LABEL, timing))[0]
+        assert unserved == pytest.approx(2400, rel=0.1)
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    for criterion in (
+        response_time(comparison=Comparison.NEVER_EXCEEDS),
+        grammar.criterion("the p95 query time never exceeds 500 ms"),
+        grammar.criterion("the p95 workflow time never exceeds 500 ms"),
+        grammar.criterion("the workflow success rate is above 99%"),
+    ):
+        verdict = judge(criterion, run)
+        assert verdict.status is Status.FAIL, verdict.reason
+
+
+def test_a_journey_that_nobody_begins_fails_as_a_query_as_often_as_others_have_one():
+    plan = open_plan(
+        journey="tests.sample_journeys:seldom_a_query",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=60,
+        drain=5.0,
+    )
+    target = Target("fake", "http://fake", accounts=accounts(30))
+    run = simulate(plan, lambda now, *_: Answer(0.01 if now < ORIGIN + 40 else 1000.0), target=target)
+    failed = counted(run, "unfinished", label_series(DROPPED_LABEL))[0]
+    assert failed == pytest.approx(2000, rel=0.1)
+    assert counted(run, "unfinished", label_series(DROPPED_LABEL, QUERY))[0] / failed == pytest.approx(
+        0.1, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(("max_in_flight", "outcome"), [(10, "dropped"), (5000, "unfinished")])
+def test_a_journey_that_nobody_begins_fails_as_a_workflow_although_no_request_was_ever_answered(
+    max_in_flight, outcome
+):
+    plan = open_plan(
+        journey="tests.sample_journeys:page_and_query",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=20,
+        timeout=1.0,
+        max_in_flight=max_in_flight,
+        drain=5.0,
+    )
+    run = simulate(plan, after(5.0), target=Target("fake", "http://fake", accounts=accounts(20)))
+    workflows, requests = (
+        counted(run, outcome, label_series(DROPPED_LABEL, timing))[0] for timing in (WORKFLOW, REQUEST)
+    )
+    # What the first journeys are is unknown until one of them ends.
+    assert workflows == pytest.approx(requests, rel=0.1)
+    assert requests > 1000
+    assert counted(run, outcome, label_series(DROPPED_LABEL, QUERY))[0] == 0
 
 
 def counted(run, outcome: str, series: str) -> tuple[int, int]:

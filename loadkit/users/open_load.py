@@ -171,14 +171,15 @@ class OpenLoad:
         What it would have been is drawn from the distribution of the served ones.
         """
         served, now = pool.arrival_queue.served, self._context.clock.now()
-        label, timing, tenant = (
+        label, timings, tenant = (
             self._random.choices(list(served), list(served.values()))[0]
             if served
             else (DROPPED_LABEL, REQUEST.key, self._population.tenant)
         )
-        self._recorder.timing(timing_of(timing)).samples.append(
-            Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
-        )
+        for timing in timings.split():
+            self._recorder.timing(timing_of(timing)).samples.append(
+                Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
+            )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         kind = pool.journey.account_kind
@@ -199,7 +200,7 @@ class OpenLoad:
         group.create_task(self._serve(life, pool, end))
 
     async def _serve(self, life: Lifecycle, pool: _Pool, end: float) -> None:
-        user = life.user
+        user, queue = life.user, pool.arrival_queue
         try:
             if self._arrive is not None:
                 async with self._arrival_slots:
@@ -209,14 +210,12 @@ class OpenLoad:
             with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:
                     user.meter.start(math.inf, end)
-                    user.meter.pace(pool.arrival_queue)
+                    user.meter.pace(queue)
                     await life.follow(pool.journey)
                 while (moment := await pool.arrival_queue.turn()) < end:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
-                        pool.arrival_queue.became(
-                            DROPPED_LABEL, user.meter.pending_record.timing, user.tenant
-                        )
+                        queue.became_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
         finally:
             user.close()
