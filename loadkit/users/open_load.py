@@ -64,6 +64,7 @@ class OpenLoad:
         account_pool: AccountPool,
         part: tuple[int, int],
         before: Earlier,
+        taken: Counter[AccountKind],
     ) -> None:
         workload = population.workload
         self._context = context
@@ -82,7 +83,8 @@ class OpenLoad:
         self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
-        self._places: Counter[AccountKind] = Counter()
+        self._taken = taken
+        """How many users all open loads of this worker have, by the kind of their account."""
         self._lives: list[Lifecycle] = []
         self._is_cut = False
         """Are operations without an answer left out of the record?"""
@@ -93,9 +95,13 @@ class OpenLoad:
         try:
             async with asyncio.TaskGroup() as group:
                 first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
-                for pool in self._pools:
-                    for _ in range(users_for(first * pool.entry.share)):
-                        self._add_user(group, pool, end)
+                ready = [users_for(first * pool.entry.share) for pool in self._pools]
+                for users in range(max(ready)):
+                    for pool, number in zip(self._pools, ready, strict=True):
+                        if users < number:
+                            self._add_user(group, pool, end)
+                    # The other open loads have their turn, so that accounts are there for each of them.
+                    await asyncio.sleep(0)
                 await self._admit_all(group, origin, end)
                 for pool in self._pools:
                     pool.arrival_queue.close()
@@ -183,14 +189,14 @@ class OpenLoad:
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         kind = pool.journey.account_kind
-        place = self._before.place(kind, self._index + self._of * self._places[kind])
+        of_closed = self._before.accounts[kind]
+        place = of_closed + self._index + self._of * self._taken[kind]
         places = self._account_pool.places(kind)
         if place >= places and pool.arrival_queue.due:
-            name = f"{ALL_IN_USE}{kind}"
-            self._recorder.counts[name] = self._before.most_users(kind, int(places))
+            self._recorder.counts[f"{ALL_IN_USE}{kind}"] = int(places) - of_closed
         if len(self._lives) >= self._most or place >= places:
             return  # arrivals wait for the existing users
-        self._places[kind] += 1
+        self._taken[kind] += 1
         number = self._before.users + self._index + self._of * len(self._lives)
         account = self._account_pool.account(kind, place)
         user = User(number, pool.entry, account, self._context, self._population)
@@ -212,7 +218,7 @@ class OpenLoad:
                     user.meter.start(math.inf, end)
                     user.meter.pace(queue)
                     await life.follow(pool.journey)
-                while (moment := await pool.arrival_queue.turn()) < end:
+                while (moment := await queue.turn()) < end:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
