@@ -13,7 +13,8 @@ from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.timing import MESSAGE
 from loadkit.recording.traffic import Traffic
-from loadkit.recording.worker_second import HELD, SCHEDULED, SENT, WorkerSecond
+from loadkit.recording.worker_second import BLOCKED, HELD, SCHEDULED, SENT, WorkerSecond
+from loadkit.recording.worker_second import USERS as WORKERS_USERS
 from loadkit.verdict import Status, Window
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
@@ -28,7 +29,7 @@ OF_USERS, OF_ANALYSTS, OF_INSERTS = (
 )
 
 
-def worker_seconds(held=None, sent=None):
+def worker_seconds(held=None, sent=None, counts=None):
     """A healthy worker: users and analysts held as stated, a hundred and ten due in each second, unless told otherwise."""
     gauges = {
         "users": {HELD: 100.0},
@@ -37,7 +38,7 @@ def worker_seconds(held=None, sent=None):
     counts = {
         name: {SCHEDULED: due, SENT: (sent or {}).get(name, due)}
         for name, due in (("users", 100), ("analysts", 10), ("inserts", 50))
-    }
+    } | (counts or {})
     return [WorkerSecond(0, second, 0.1, 0.001, 50_000_000, 0.0, counts, gauges) for second in range(300)]
 
 
@@ -76,6 +77,29 @@ def test_a_population_that_was_not_sent_is_named_although_the_whole_was_sent():
     assert state.unhealthy.all()
     assert judge(response_time(), run).status is Status.INVALID
     assert health(run_with(USERS, ANALYSTS), Window(0, 300)).status == "ok"
+
+
+def test_an_open_population_without_any_user_makes_every_verdict_invalid_and_is_named():
+    """The arrivals that wait for a user are blocked, and so no check of the generator sees them."""
+    blocked = {SCHEDULED: 50, BLOCKED: 50}
+    for scope in (EVERYTHING, OF_USERS):
+        verdict = judge(response_time(scope=scope), run_with(USERS, INSERTS, counts={"inserts": blocked}))
+        assert verdict.status is Status.INVALID
+        assert "None of the inserts that were due was sent, because the load had no user" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"inserts": {SCHEDULED: 50, BLOCKED: 50, WORKERS_USERS: 1}},
+        {"inserts": {}},
+        {"inserts": {SCHEDULED: 50, SENT: 50}},
+        {"users": {SCHEDULED: 50, BLOCKED: 50}},
+    ],
+    ids=["all users are held up", "nothing was due", "stored without users", "closed"],
+)
+def test_a_population_whose_users_the_service_holds_up_had_users(counts):
+    assert Evidence(run_with(USERS, INSERTS, counts=counts)).not_held(Window(0, 300)) == ""
 
 
 def test_a_criterion_of_a_population_speaks_of_its_operations_alone():

@@ -6,7 +6,7 @@ import pytest
 
 from loadkit.errors import ConfigurationError
 from loadkit.target import Account, Secret, Target
-from loadkit.users.accounts import AccountKind, AccountPool, demand
+from loadkit.users.accounts import AccountKind, AccountPool, demand, least_demand
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
 ANY, ADMINS = AccountKind(), AccountKind("admin")
@@ -76,6 +76,22 @@ def test_those_of_an_open_load_by_what_there_may_be():
     assert demand(load, [ANY, ADMINS]) == {ANY: 45, ADMINS: 5}
 
 
+def test_each_worker_of_an_open_load_needs_an_account_for_each_entry_of_the_mix():
+    mix = tuple(MixEntry(f"m:{name}", 0.2) for name in "abcde")
+    kinds = [ANY, ANY, ADMINS, ANY, ANY]
+    load = Workload(Model.REQUESTS, (Stage(0, 100),), mix)
+    assert least_demand(load, kinds, 1) == {ANY: 4, ADMINS: 1}
+    assert least_demand(load, kinds, 3) == {ANY: 12, ADMINS: 3}
+    closed = Workload(Model.CLOSED, (Stage(0, 100),), mix)
+    assert least_demand(closed, kinds, 3) == demand(closed, kinds) == {ANY: 80, ADMINS: 20}
+    needed = demand(load, kinds)
+    AccountPool(target(4, 1), needed).require(least_demand(load, kinds, 1))
+    with pytest.raises(
+        ConfigurationError, match="4 users need accounts of their own, the environment names 3"
+    ):
+        AccountPool(target(3, 1), needed).require(least_demand(load, kinds, 1))
+
+
 # --- the users of one tenant
 
 
@@ -129,6 +145,17 @@ def test_arrivals_of_a_noisy_tenant_leave_the_first_users_that_tenants_share():
     assert noisy.places(ANY) == 950
     assert tenants_of(first(noisy, NOISY, 50)) == ["globex"] * 50
     noisy.require({ANY: 1, NOISY: 1})
+
+
+def test_a_noisy_tenant_without_an_account_for_each_entry_of_its_mix_is_told_what_other_users_keep():
+    pool = AccountPool(of_tenants(80), {ANY: 5000, NOISY: 5000})
+    pool.require({ANY: 5, NOISY: 4})
+    with pytest.raises(
+        ConfigurationError,
+        match="5 users need accounts of tenant globex of their own, the environment names 8, "
+        "and other users keep 4 of them; name more",
+    ):
+        pool.require({ANY: 5, NOISY: 5})
 
 
 def test_a_noisy_tenant_takes_no_accounts_away_where_users_share_them():

@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from loadkit.recording.timing import CONNECT, QUERY, REQUEST, SEND
+from loadkit.recording.timing import CONNECT, QUERY, REQUEST, SEND, WORKFLOW
 from loadkit.users.arrival_queue import ArrivalQueue
 
 
@@ -38,6 +38,13 @@ def test_a_message_that_was_only_sent_is_nothing_that_an_arrival_can_fail_as():
     for timing in (REQUEST, QUERY, QUERY, SEND, CONNECT):
         arrival_queue.became("label", timing, "acme")
     assert arrival_queue.served == {("label", "request", "acme"): 1, ("label", "query", "acme"): 2}
+
+
+def test_a_journey_can_fail_as_each_operation_and_workflow_that_it_had():
+    arrival_queue = ArrivalQueue()
+    for timings in ((REQUEST, WORKFLOW, QUERY), (QUERY, CONNECT, REQUEST, WORKFLOW), (CONNECT, SEND), ()):
+        arrival_queue.became_journey("label", {each.key for each in timings}, "acme")
+    assert arrival_queue.served == {("label", "query request workflow", "acme"): 2}
 
 
 def test_a_user_whose_wait_was_ended_gets_no_arrival_and_stops_none():

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadkit import grammar
 from loadkit.criterion import Comparison
 from loadkit.drivers.fake import Answer
 from loadkit.engine import worker
@@ -18,7 +19,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.messages import STATE_SEEN, STATES_DUE
 from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
-from loadkit.recording.timing import QUERY
+from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
 from loadkit.recording.worker_second import (
     JOURNEY_ERROR,
     JOURNEYS,
@@ -33,6 +34,7 @@ from loadkit.users.accounts import AccountKind, accounts_in_use
 from loadkit.users.lifecycle import _MOST_IDLE
 from loadkit.users.open_load import DROPPED_LABEL, OpenLoad
 from loadkit.verdict import Status
+from loadkit.workload.plan import Plan
 from loadkit.workload.workload import MixEntry, Model, Stage, Think
 from tests.builders import error_rate, judge, response_time, run_of
 from tests.virtual_time import ORIGIN, ROOT, plan_of, simulate
@@ -378,6 +380,74 @@ def test_a_journey_of_queries_that_nobody_begins_fails_as_a_query(max_in_flight,
     assert sum(of_tenants) == failed + in_flight
 
 
+@pytest.mark.parametrize("journey", ["page_and_query", "query_and_page"])
+def test_a_journey_that_nobody_begins_fails_as_each_kind_of_operation_and_workflow_that_it_would_have(
+    journey,
+):
+    plan = open_plan(
+        journey=f"tests.sample_journeys:{journey}",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=60,
+        timeout=60.0,
+        drain=5.0,
+    )
+    target = Target("fake", "http://fake", accounts=accounts(30))
+    load = simulate(plan, lambda now, *_: Answer(0.01 if now < ORIGIN + 36 else 1000.0), target=target)
+    for timing in (REQUEST, QUERY, WORKFLOW):
+        unserved = counted(load, "unfinished", label_series(DROPPED_LABEL, timing))[0]
+        assert unserved == pytest.approx(2400, rel=0.1)
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    for criterion in (
+        response_time(comparison=Comparison.NEVER_EXCEEDS),
+        grammar.criterion("the p95 query time never exceeds 500 ms"),
+        grammar.criterion("the p95 workflow time never exceeds 500 ms"),
+        grammar.criterion("the workflow success rate is above 99%"),
+    ):
+        verdict = judge(criterion, run)
+        assert verdict.status is Status.FAIL, verdict.reason
+
+
+def test_a_journey_that_nobody_begins_fails_as_a_query_as_often_as_others_have_one():
+    plan = open_plan(
+        journey="tests.sample_journeys:seldom_a_query",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=60,
+        drain=5.0,
+    )
+    target = Target("fake", "http://fake", accounts=accounts(30))
+    run = simulate(plan, lambda now, *_: Answer(0.01 if now < ORIGIN + 40 else 1000.0), target=target)
+    failed = counted(run, "unfinished", label_series(DROPPED_LABEL))[0]
+    assert failed == pytest.approx(2000, rel=0.1)
+    assert counted(run, "unfinished", label_series(DROPPED_LABEL, QUERY))[0] / failed == pytest.approx(
+        0.1, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(("max_in_flight", "outcome"), [(10, "dropped"), (5000, "unfinished")])
+def test_a_journey_that_nobody_begins_fails_as_a_workflow_although_no_request_was_ever_answered(
+    max_in_flight, outcome
+):
+    plan = open_plan(
+        journey="tests.sample_journeys:page_and_query",
+        model=Model.JOURNEYS,
+        level=100,
+        seconds=20,
+        timeout=1.0,
+        max_in_flight=max_in_flight,
+        drain=5.0,
+    )
+    run = simulate(plan, after(5.0), target=Target("fake", "http://fake", accounts=accounts(20)))
+    workflows, requests = (
+        counted(run, outcome, label_series(DROPPED_LABEL, timing))[0] for timing in (WORKFLOW, REQUEST)
+    )
+    # What the first journeys are is unknown until one of them ends.
+    assert workflows == pytest.approx(requests, rel=0.1)
+    assert requests > 1000
+    assert counted(run, outcome, label_series(DROPPED_LABEL, QUERY))[0] == 0
+
+
 def counted(run, outcome: str, series: str) -> tuple[int, int]:
     """How many samples of a series have an outcome, and how many there are."""
     _, outcomes, sums = run.table.totals([series], 0, 1 << 22)
@@ -624,28 +694,90 @@ def test_users_of_a_role_get_its_accounts_and_each_its_own():
     assert set(run.table.names("tenant:")) == {"tenant0", "tenant1", "tenant2"}
 
 
-def test_open_loads_take_in_turn_the_accounts_that_closed_loads_leave():
-    """However many users an open load may need: more than there are accounts, so that the next one had none."""
-    mix = (MixEntry("tests.sample_journeys:administer", 1.0),)
-    named = {
-        "first": plan_of(level=2, seconds=5, mix=mix),
-        "arrivals": plan_of(level=3, seconds=5, mix=mix, model=Model.REQUESTS),
-        "last": plan_of(level=2, seconds=5, mix=mix),
-        "more arrivals": plan_of(level=3, seconds=5, mix=mix, model=Model.REQUESTS),
-    }
-    populations = tuple(replace(plan.populations[0], name=name) for name, plan in named.items())
-    plan = replace(plan_of(seconds=5), populations=populations)
-    places = [
-        {each.place(AccountKind("admin"), number) for number in range(2)}
-        for each in earlier_of(plan, journeys_of(plan, ROOT))
-    ]
-    assert places[:4] == [{0, 1}, {4, 6}, {2, 3}, {5, 7}]
-    run = simulate(plan, after(0.1), target=Target("fake", "http://fake", accounts=accounts(8, "admin")))
+ADMINISTER = (MixEntry("tests.sample_journeys:administer", 1.0),)
+
+
+def sent_by_population(run) -> Counter:
     sent = Counter()
     for each in run.worker_seconds:
         sent.update({name: counts.get(SENT, 0) for name, counts in each.counts.items()})
-    assert sent["arrivals"] > 0
-    assert sent["more arrivals"] > 0
+    return sent
+
+
+def together(**populations) -> Plan:
+    """A plan of several populations, by their names; a tuple has the tenant of the population, too."""
+    several = []
+    for name, stated in populations.items():
+        plan, tenant = stated if isinstance(stated, tuple) else (stated, "")
+        several.append(replace(plan.populations[0], name=name, tenant=tenant))
+    return replace(plan_of(seconds=5), populations=tuple(several))
+
+
+def test_open_loads_take_the_accounts_that_closed_loads_leave():
+    """However many users an open load may need: more than there are accounts."""
+    closed = plan_of(level=2, seconds=5, mix=ADMINISTER)
+    arriving = open_plan(level=3, seconds=5, mix=ADMINISTER)
+    plan = together(first=closed, arrivals=arriving, last=closed, more=arriving)
+    before = [each.accounts[AccountKind("admin")] for each in earlier_of(plan, journeys_of(plan, ROOT))]
+    assert before[:4] == [0, 4, 2, 4]
+    used = Counter()
+
+    def service(_now, _method, path):
+        used[path] += 1
+        return Answer(0.1)
+
+    run = simulate(plan, service, target=Target("fake", "http://fake", accounts=accounts(8, "admin")))
+    assert run.operations(outcome="ok") == run.operations() == sum(used.values())
+    assert len(used) == 8
+    assert min(sent_by_population(run)[name] for name in ("first", "arrivals", "last", "more")) > 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "noisy"), [(1, 1), (2, 2), (2, 3)], ids=["one account", "one a worker", "three for two"]
+)
+def test_arrivals_of_a_noisy_tenant_with_few_accounts_are_sent(workers, noisy):
+    usual = tuple(Account(f"acme{number}", Secret("x"), "acme") for number in range(20))
+    # The users of one tenant have half of its accounts.
+    loud = tuple(Account(f"globex{number}", Secret("x"), "globex") for number in range(2 * noisy))
+    plan = together(requests=open_plan(level=100), globex=(open_plan(level=44), "globex"))
+    target = Target("fake", "http://fake", accounts=(*usual, *loud))
+    run = simulate(plan, after(0.001), target=target, workers=workers)
+    assert sent_by_population(run)["globex"] == pytest.approx(44 * 20, rel=0.15)
+    assert run.operations(outcome="ok") == run.operations()
+
+
+def test_arrivals_that_alone_need_a_role_are_sent_with_one_account_of_it():
+    plan = together(requests=open_plan(), admins=open_plan(model=Model.JOURNEYS, level=20, mix=ADMINISTER))
+    target = Target("fake", "http://fake", accounts=accounts(20) + accounts(1, "admin"))
+    run = simulate(plan, after(0.001), target=target)
+    assert run.operations("as admin", "ok") == pytest.approx(20 * 20, rel=0.2)
+
+
+def test_arrivals_that_alone_need_a_role_have_all_accounts_of_it():
+    plan = together(requests=open_plan(), admins=open_plan(mix=ADMINISTER))
+    target = Target("fake", "http://fake", accounts=accounts(200) + accounts(7, "admin"))
+    (warning,) = accounts_in_use(simulate(plan, after(1.0), target=target).worker_seconds)
+    assert warning.startswith("all accounts with the role admin for the admins were in use (7). ")
+
+
+def test_each_entry_of_a_mix_of_arrivals_has_a_user_before_any_has_more_than_it_needs():
+    mix = tuple(
+        MixEntry("loadkit.journey:fetch", share, arguments=(("path", f"/{number}"),))
+        for number, share in enumerate((0.4, 0.3, 0.2, 0.1))
+    )
+    plan = open_plan(level=100, mix=mix, seconds=60)
+    run = simulate(plan, after(0.01), target=Target("fake", "http://fake", accounts=accounts(10)))
+    assert run.operations(outcome="ok") == run.operations() == pytest.approx(6000, rel=0.1)
+    assert quantile(run, Kind.RESPONSE, 0.99) < 0.1
+
+
+def test_each_open_load_has_users_at_the_start_before_any_has_all_accounts():
+    """The first load would like 102 users at the start, and can do with ten."""
+    plan = together(requests=open_plan(level=1000, seconds=5), inserts=open_plan(level=500, seconds=5))
+    target = Target("fake", "http://fake", accounts=accounts(100))
+    run = simulate(plan, after(0.01), target=target)
+    assert run.operations(outcome="ok") == run.operations()
+    assert quantile(run, Kind.RESPONSE, 0.99) < 0.02
 
 
 def test_users_arrive_unrecorded_before_their_first_operation():

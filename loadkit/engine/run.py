@@ -35,7 +35,7 @@ from loadkit.recording.timing import ROUND_TRIP
 from loadkit.recording.worker_second import HTTPX_REQUESTS, SENT, WorkerSecond, journey_errors
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
-from loadkit.users.accounts import AccountKind, AccountPool, Earlier, accounts_in_use, demand
+from loadkit.users.accounts import AccountKind, AccountPool, Earlier, accounts_in_use, least_demand
 from loadkit.users.arrival_queue import EXPECTED_SECONDS
 from loadkit.users.data import require_rows
 from loadkit.workload.plan import Plan
@@ -229,10 +229,7 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
     all_users, initial = Earlier(), Counter[AccountKind]()
     for population, kinds in zip(plan.populations, parts.account_kinds, strict=True):
         all_users = all_users.and_then(population.workload, kinds)
-        # Users of an open load are added as arrivals need them and accounts allow. Each worker serves
-        # a part of the arrivals, and so needs one at least.
-        is_closed = population.workload.model is Model.CLOSED
-        initial.update(demand(population.workload, kinds) if is_closed else dict.fromkeys(kinds, workers))
+        initial.update(least_demand(population.workload, kinds, workers))
     AccountPool(target, all_users.accounts).require(initial)
     require_rows(plan, target.tables, parts.data, workers)
     return parts

@@ -130,7 +130,7 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             if (entry.journey, entry.arguments) in tried:
                 continue
             tried.add((entry.journey, entry.arguments))
-            account = account_pool.account(journey.account_kind, before.place(journey.account_kind, 0))
+            account = account_pool.account(journey.account_kind, before.accounts[journey.account_kind])
             user = User(before.users + place, entry, account, context, hurried)
             # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
             user.run_id = f"{shard.run_id}-trial"

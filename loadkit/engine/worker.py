@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
@@ -196,8 +197,8 @@ def account_pool_of(plan: Plan, target: Target, journeys: Sequence[Sequence[Jour
 def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
     """The users and accounts before each population; the last entry is the total.
 
-    Closed loads take their accounts first. Open loads take the others in turn, because nobody knows
-    how many of them they need.
+    Closed loads take their accounts first. Open loads take the others as they need them, because
+    nobody knows how many that will be.
     """
     loads = [
         (population.workload, [journey.account_kind for journey in mix])
@@ -207,16 +208,14 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
     for workload, kinds in loads:
         if workload.model is Model.CLOSED:
             all_closed = all_closed.and_then(workload, kinds)
-    turns = sum(workload.model is not Model.CLOSED for workload, _ in loads)
-    total, closed, turn = Earlier(), Earlier(), 0
+    total, closed = Earlier(), Earlier()
     before = []
     for workload, kinds in loads:
         if workload.model is Model.CLOSED:
             before.append(Earlier(total.users, closed.accounts))
             closed = closed.and_then(workload, kinds)
         else:
-            before.append(Earlier(total.users, all_closed.accounts, turn, turns))
-            turn += 1
+            before.append(Earlier(total.users, all_closed.accounts))
         total = total.and_then(workload, kinds)
     return [*before, total]
 
@@ -265,10 +264,11 @@ async def run_users(
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     loads: list[ClosedLoad | OpenLoad] = []
     *earlier, everybody = earlier_of(plan, journeys)
+    taken = Counter[AccountKind]()
     for population, mix, before in zip(plan.populations, journeys, earlier, strict=True):
         common = context, population, mix, arrive, account_pool, (shard.index, shard.of), before
         is_closed = population.workload.model is Model.CLOSED
-        loads.append(ClosedLoad(*common, everybody) if is_closed else OpenLoad(*common))
+        loads.append(ClosedLoad(*common, everybody) if is_closed else OpenLoad(*common, taken))
     recorder.watch_collector()
     users = asyncio.create_task(_live(loads, origin))
     lag = asyncio.create_task(_watch_loop(context))

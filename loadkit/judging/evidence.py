@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging import window as steady
-from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second
+from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second, without_users
 from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
 from loadkit.recording.messages import EARLY, LATENCY
@@ -149,7 +149,7 @@ class Evidence:
         return self._held(window, population)
 
     def not_held(self, window: Window) -> str:
-        """Why the stated users were not held in a window; "" if they were, or the load is open."""
+        """Why the stated users were not held in a window, or arrivals had none; "" if all were there."""
         for population in self.closed:
             held, stated = self.held(window, population.name)
             good = float(np.mean(held >= _HELD * stated))
@@ -159,7 +159,7 @@ class Evidence:
                     f"{population.name} were held on average, and at least {format_ratio(_HELD)} of them in only "
                     f"{format_ratio(good)} of the seconds"
                 )
-        return ""
+        return without_users(self.run)
 
     def unlike_plan(self) -> tuple[Status, str] | None:
         """Why facts of the whole run do not show what the plan states: a status and a reason.

@@ -11,13 +11,21 @@ from loadkit.recording.health_bounds import CHECKS, CHECKS_OF_MEAN, HealthCheck
 from loadkit.recording.histogram import middles, quantile_of, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.worker_second import BLOCKED, HELD, OUT_OF_DESCRIPTORS, SCHEDULED, SENT, WorkerSecond
+from loadkit.recording.worker_second import (
+    BLOCKED,
+    HELD,
+    OUT_OF_DESCRIPTORS,
+    SCHEDULED,
+    SENT,
+    USERS,
+    WorkerSecond,
+)
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
 from loadkit.workload.schedule import fewest_present
 from loadkit.workload.workload import Model
 
-__all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second"]
+__all__ = ["NO_TIME_LIMIT", "CheckResult", "Health", "health", "held_per_second", "without_users"]
 
 NO_TIME_LIMIT = 1.0
 """The time limit (seconds) that is used for a criterion without one."""
@@ -269,3 +277,21 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
         # The engine holds whole users, so a fraction of a user is never missing.
         stated += fewest_present(each.workload.stages, window.start, window.end)
     return held, stated
+
+
+def without_users(run: Run) -> str:
+    """Which open population had no user for its arrivals, in words; "" if each had users.
+
+    Only the generator can lack users. Users who cannot log in, or are held up, are the service's.
+    """
+    populations = run.plan.populations
+    for each in populations:
+        name = each.name if len(populations) > 1 else None
+
+        def counted(count: str, name: str | None = name) -> bool:
+            return any(worker_second.count(count, name) for worker_second in run.worker_seconds)
+
+        is_open = each.workload.model is not Model.CLOSED
+        if is_open and not counted(SENT) and not counted(USERS) and counted(SCHEDULED):
+            return f"none of the {each.name} that were due was sent, because the load had no user for them"
+    return ""

@@ -12,7 +12,7 @@ from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["ALL_IN_USE", "AccountKind", "AccountPool", "Earlier", "accounts_in_use", "demand"]
+__all__ = ["ALL_IN_USE", "AccountKind", "AccountPool", "Earlier", "accounts_in_use", "demand", "least_demand"]
 
 ALL_IN_USE = "all in use: "
 """The start of the names of counts: the accounts of an open load that were all in use while an arrival
@@ -54,6 +54,17 @@ def demand(workload: Workload, kinds: Sequence[AccountKind]) -> Mapping[AccountK
     return needed
 
 
+def least_demand(workload: Workload, kinds: Sequence[AccountKind], workers: int) -> Mapping[AccountKind, int]:
+    """The accounts without which a load cannot be put on, by kind; see `demand`.
+
+    Users of an open load are added as arrivals need them and accounts allow. Each worker serves a
+    part of the arrivals of each entry of the mix, so it needs a user for each entry.
+    """
+    if workload.model is Model.CLOSED:
+        return demand(workload, kinds)
+    return {kind: workers * entries for kind, entries in Counter(kinds).items()}
+
+
 def accounts_in_use(worker_seconds: Iterable[WorkerSecond]) -> tuple[str, ...]:
     """A warning for each open load whose arrivals waited because all its accounts were in use."""
     most: dict[tuple[str, str], int] = {}
@@ -75,18 +86,7 @@ class Earlier:
     """Users and accounts of other populations; those of the next one follow them."""
 
     users: int = 0
-    accounts: Mapping[AccountKind, int] = field(default_factory=dict)
-    turn: int = 0
-    turns: int = 1
-    """Populations that take the accounts after these in turn: this one is number `turn`, from 0."""
-
-    def place(self, kind: AccountKind, number: int) -> int:
-        """The place of the account of user `number` of those with a kind, from 0."""
-        return self.accounts.get(kind, 0) + self.turn + self.turns * number
-
-    def most_users(self, kind: AccountKind, places: int) -> int:
-        """How many users with a kind of account have one of so many places."""
-        return max(0, math.ceil((places - self.place(kind, 0)) / self.turns))
+    accounts: Counter[AccountKind] = field(default_factory=Counter)
 
     def and_then(self, workload: Workload, kinds: Sequence[AccountKind]) -> "Earlier":
         """Add the users and accounts of one more load."""
@@ -200,8 +200,11 @@ class AccountPool:
         """
         for kind, users in needed.items():
             if users > self.places(kind):
-                there_are = self._named(kind) if kind.tenant else len(self._rows[kind])
-                raise _too_few(users, kind, there_are)
+                there_are = len(self._rows[kind])
+                if not kind.tenant:
+                    raise _too_few(users, kind, there_are)
+                named = self._named(kind)
+                raise _too_few(users, kind, named, kept=named - there_are if named >= users else 0)
         for tenant, users in self._complete.items():
             usual = left = 0
             for role, row in self._usual.items():
@@ -230,7 +233,9 @@ def _rows_of(accounts: Iterable[Account], needed: Mapping[str, int]) -> dict[str
     return rows
 
 
-def _too_few(users: int, kind: AccountKind, there_are: int) -> ConfigurationError:
+def _too_few(users: int, kind: AccountKind, there_are: int, kept: int = 0) -> ConfigurationError:
+    """The error; `kept` of the accounts that there are belong to other users."""
+    but = f", and other users keep {kept} of them" if kept else ""
     return ConfigurationError(
-        f"{users} users need {kind} of their own, the environment names {there_are}; {_SHARE}"
+        f"{users} users need {kind} of their own, the environment names {there_are}{but}; {_SHARE}"
     )

@@ -4,8 +4,9 @@ import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import Awaitable
+from collections.abc import Set as AbstractSet
 
-from loadkit.recording.timing import OPERATIONS, Timing
+from loadkit.recording.timing import OPERATIONS, WORKFLOW, Timing
 
 __all__ = ["EXPECTED_SECONDS", "FEWEST_FREE", "ArrivalQueue", "users_for"]
 
@@ -13,6 +14,8 @@ EXPECTED_SECONDS = 0.1
 """Seconds that an arrival is expected to occupy a user; determines the users at the start."""
 FEWEST_FREE = 2
 """Users of one kind that should be free at any time; a tenth of them if that is more."""
+_OF_JOURNEYS = frozenset(each.key for each in (*OPERATIONS, WORKFLOW))
+"""The timings (`Timing.key`) that an unserved journey fails in; each of them is judged by itself."""
 
 
 def users_for(arrivals_per_second: float) -> int:
@@ -31,7 +34,10 @@ class ArrivalQueue:
         self.due: deque[float] = deque()
         """Moments of arrivals that wait for a free user."""
         self.served: Counter[tuple[str, str, str]] = Counter()
-        """Number of arrivals that became operations of each label, timing (`Timing.key`) and tenant."""
+        """Number of arrivals that became operations of each label, timing (`Timing.key`) and tenant.
+
+        An arrival that became a journey has several timings, separated by spaces.
+        """
         self._is_closed = False
 
     def turn(self) -> Awaitable[float]:
@@ -59,6 +65,11 @@ class ArrivalQueue:
         """Note what an arrival became. A message that was only sent is no operation of the error rate."""
         if timing in OPERATIONS:
             self.served[label, timing.key, tenant] += 1
+
+    def became_journey(self, label: str, timings: AbstractSet[str], tenant: str) -> None:
+        """Note what a journey recorded; `timings` are those (`Timing.key`) of its operations."""
+        if found := timings & _OF_JOURNEYS:
+            self.served[label, " ".join(sorted(found)), tenant] += 1
 
     def close(self) -> None:
         """Accept no more arrivals; those that are due are still served."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.pacer import Pacer, on_grid
 from loadkit.workload.workload import Think
 
-__all__ = ["Meter", "Operation", "UserFinished", "renew_nothing"]
+__all__ = ["JourneyMeter", "Meter", "Operation", "UserFinished", "renew_nothing"]
 
 
 _MOST_FAILED = 100
@@ -81,6 +82,9 @@ class Meter:
         "until",
         "user",
     )
+
+    timings: AbstractSet[str] = frozenset()
+    """The timings (`Timing.key`) that the present journey recorded; only a `JourneyMeter` knows them."""
 
     def __init__(
         self,
@@ -372,6 +376,33 @@ class Meter:
         if self.intended >= self.until:
             raise UserFinished
         return self._pacer.until(self.intended) if self.intended > self.now() else None
+
+
+class JourneyMeter(Meter):
+    """The meter of a user who serves arrivals of journeys. It notes the timings that each journey records.
+
+    It is a class of its own, so that an operation of any other load costs nothing more.
+    """
+
+    __slots__ = ("timings",)
+
+    timings: set[str]
+
+    def start(self, intended: float, until: float) -> None:
+        """See `Meter.start`; a journey begins."""
+        super().start(intended, until)
+        self.timings = set()
+
+    def settle(self) -> None:
+        """See `Meter.settle`."""
+        if self.pending is not None:
+            self.timings.add(self.pending_record.timing.key)
+        super().settle()
+
+    def exemplify(self, sample: Sample, timing: Timing = REQUEST, exchange: Told | None = None) -> None:
+        """See `Meter.exemplify`. Workflows and operations without an answer are never pending."""
+        self.timings.add(timing.key)
+        super().exemplify(sample, timing, exchange)
 
 
 @dataclass(slots=True)

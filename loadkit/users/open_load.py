@@ -64,6 +64,7 @@ class OpenLoad:
         account_pool: AccountPool,
         part: tuple[int, int],
         before: Earlier,
+        taken: Counter[AccountKind],
     ) -> None:
         workload = population.workload
         self._context = context
@@ -82,7 +83,8 @@ class OpenLoad:
         self._arrival_slots = asyncio.Semaphore(_CONCURRENT_ARRIVALS)
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
-        self._places: Counter[AccountKind] = Counter()
+        self._taken = taken
+        """How many users all open loads of this worker have, by the kind of their account."""
         self._lives: list[Lifecycle] = []
         self._is_cut = False
         """Are operations without an answer left out of the record?"""
@@ -93,9 +95,13 @@ class OpenLoad:
         try:
             async with asyncio.TaskGroup() as group:
                 first = max(self._workload.stages[0].level, self._workload.level_at(0.0)) / self._of
-                for pool in self._pools:
-                    for _ in range(users_for(first * pool.entry.share)):
-                        self._add_user(group, pool, end)
+                ready = [users_for(first * pool.entry.share) for pool in self._pools]
+                for users in range(max(ready)):
+                    for pool, number in zip(self._pools, ready, strict=True):
+                        if users < number:
+                            self._add_user(group, pool, end)
+                    # The other open loads have their turn, so that accounts are there for each of them.
+                    await asyncio.sleep(0)
                 await self._admit_all(group, origin, end)
                 for pool in self._pools:
                     pool.arrival_queue.close()
@@ -171,25 +177,26 @@ class OpenLoad:
         What it would have been is drawn from the distribution of the served ones.
         """
         served, now = pool.arrival_queue.served, self._context.clock.now()
-        label, timing, tenant = (
+        label, timings, tenant = (
             self._random.choices(list(served), list(served.values()))[0]
             if served
             else (DROPPED_LABEL, REQUEST.key, self._population.tenant)
         )
-        self._recorder.timing(timing_of(timing)).samples.append(
-            Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
-        )
+        for timing in timings.split():
+            self._recorder.timing(timing_of(timing)).samples.append(
+                Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
+            )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         kind = pool.journey.account_kind
-        place = self._before.place(kind, self._index + self._of * self._places[kind])
+        of_closed = self._before.accounts[kind]
+        place = of_closed + self._index + self._of * self._taken[kind]
         places = self._account_pool.places(kind)
         if place >= places and pool.arrival_queue.due:
-            name = f"{ALL_IN_USE}{kind}"
-            self._recorder.counts[name] = self._before.most_users(kind, int(places))
+            self._recorder.counts[f"{ALL_IN_USE}{kind}"] = int(places) - of_closed
         if len(self._lives) >= self._most or place >= places:
             return  # arrivals wait for the existing users
-        self._places[kind] += 1
+        self._taken[kind] += 1
         number = self._before.users + self._index + self._of * len(self._lives)
         account = self._account_pool.account(kind, place)
         user = User(number, pool.entry, account, self._context, self._population)
@@ -199,7 +206,7 @@ class OpenLoad:
         group.create_task(self._serve(life, pool, end))
 
     async def _serve(self, life: Lifecycle, pool: _Pool, end: float) -> None:
-        user = life.user
+        user, queue = life.user, pool.arrival_queue
         try:
             if self._arrive is not None:
                 async with self._arrival_slots:
@@ -209,14 +216,12 @@ class OpenLoad:
             with contextlib.suppress(UserFinished):
                 if self._workload.model is Model.REQUESTS:
                     user.meter.start(math.inf, end)
-                    user.meter.pace(pool.arrival_queue)
+                    user.meter.pace(queue)
                     await life.follow(pool.journey)
-                while (moment := await pool.arrival_queue.turn()) < end:
+                while (moment := await queue.turn()) < end:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
-                        pool.arrival_queue.became(
-                            DROPPED_LABEL, user.meter.pending_record.timing, user.tenant
-                        )
+                        queue.became_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
         finally:
             user.close()

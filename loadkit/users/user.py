@@ -22,13 +22,13 @@ from loadkit.recording.timing import DELIVERY, MESSAGE, QUERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
-from loadkit.users.meter import Meter, renew_nothing
+from loadkit.users.meter import JourneyMeter, Meter, renew_nothing
 from loadkit.users.pacer import Pacer
 from loadkit.users.popularity import place, ranks_of
 from loadkit.users.workflow import Workflow
 from loadkit.workload.plan import Plan, Population
 from loadkit.workload.schedule import ROUNDING
-from loadkit.workload.workload import MixEntry
+from loadkit.workload.workload import MixEntry, Model
 
 if TYPE_CHECKING:
     from loadkit.drivers.postgres.client import DbClient
@@ -143,7 +143,8 @@ class User:
         """When the load ends, on the run's clock."""
         self._tenants = context.tenants
         self._deliveries = context.deliveries
-        self.meter = Meter(
+        meter = JourneyMeter if population.workload.model is Model.JOURNEYS else Meter
+        self.meter: Meter = meter(
             context.recorder.population(population.name),
             context.clock,
             context.pacer,

@@ -119,6 +119,33 @@ async def slow_query(user: User) -> None:
     await user.think()
 
 
+async def a_query(user: User) -> None:
+    with await user.meter.begin("tenant overview", QUERY) as operation:
+        await asyncio.sleep(0.01)
+        operation.succeeded(user.meter.now())
+
+
+@journey("a page and a query")
+async def page_and_query(user: User) -> None:
+    with user.workflow("visit") as workflow, workflow.step("look"):
+        await user.get("/page")
+        await a_query(user)
+
+
+@journey("a query and a page")
+async def query_and_page(user: User) -> None:
+    with user.workflow("visit") as workflow, workflow.step("look"):
+        await a_query(user)
+        await user.get("/page")
+
+
+@journey("seldom a query")
+async def seldom_a_query(user: User) -> None:
+    if user.random.random() < 0.1:
+        await a_query(user)
+    await user.get("/page")
+
+
 @journey("sharing")
 async def sharing(user: User) -> None:
     await user.get(f"/group/{user.group}/{user.tenant}/{user.account.username}")
