@@ -303,6 +303,7 @@ def test_the_table_behind_a_criterion_has_the_operations_that_it_counts(tmp_path
         "the p95 response time is below 1 s": ("all operations, response time", 100),
         "the p95 query time is below 1 s": ("all operations, query time", 2),
         "CPU utilization stays below 70%": ("all operations", 102),
+        "throughput stays above 10 records per second": ("all operations", 102),
     }
     criteria = [finished(dataclasses.replace(FAIL, criterion=each, window=None)) for each in sentences]
     for entry, (words, due) in zip(

@@ -119,7 +119,13 @@ def test_alerts_that_were_not_observed_are_not_told_to_be_quiet(run, window):
     assert "prometheus did not answer" in told
 
 
-@pytest.mark.parametrize("events", [(), (Event(40.0, "killed"),)])
+def test_a_query_without_instances_has_a_line_with_its_name(run):
+    times = run.started + np.arange(80.0)
+    query = dataclasses.replace(pool(80), name="sum(up)", series=(Series("", times, times),), capacity=())
+    assert [name for name, *_ in curves.observed(run, query)] == ["sum(up)"]
+
+
+@pytest.mark.parametrize("events", [(), (Event(41.5, "killed"),)])
 def test_the_time_of_an_alert_is_a_deadline_on_the_time_axis(run, monkeypatch, events):
     drawn = []
     monkeypatch.setattr(curves, "draw_deadline", lambda _, moment: drawn.append(moment))

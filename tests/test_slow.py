@@ -10,7 +10,7 @@ from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.timing import QUERY, REQUEST
+from loadkit.recording.timing import QUERY, RECONNECT, REQUEST
 from loadkit.reports import examples
 from loadkit.reports.causes import causes_of
 from loadkit.reports.slow import slow_operations
@@ -137,6 +137,12 @@ def test_a_window_of_two_blocks_is_slow_in_the_one_that_is():
     assert (slow.first, slow.last) == (40.0, 69.0)
 
 
+@pytest.mark.parametrize("seconds", [30, 60])
+def test_a_short_window_that_is_slow_now_and_then_is_slow_throughout(seconds):
+    slow, _ = few(lambda second: second % 10 == 0, Window(10, seconds))
+    assert (slow.first, slow.last, slow.count) == (10.0, 9.0 + seconds, seconds // 5)
+
+
 def test_the_rest_of_a_window_is_no_block_of_its_own():
     slow, told = few(lambda second: second == 40, Window(10, 31))
     assert (slow.first, slow.count) == (None, 2)
@@ -158,6 +164,12 @@ def test_a_deadline_is_no_limit_of_operations(sentence):
     deadline = dataclasses.replace(grammar.criterion(sentence), limit=0.5)
     assert slow_operations(evidence, P95, EVERYTHING, WINDOW) is not None
     assert slow_operations(evidence, deadline, EVERYTHING, WINDOW) is None
+
+
+def test_clients_that_were_back_too_late_are_told():
+    late = grammar.criterion("95% of the clients are back within 500 ms")
+    slow = found(lambda *_: 0.5, late, timing=RECONNECT)
+    assert (slow.limit, slow.operations) == (0.5, 80 * 60)
 
 
 @pytest.mark.parametrize("seconds", range(1, 21))
