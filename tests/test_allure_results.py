@@ -10,7 +10,8 @@ import pytest
 
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.examples import Example
-from loadkit.verdict import Status
+from loadkit.recording.timing import QUERY
+from loadkit.verdict import Status, Window
 from steps.suite import allure_results
 from steps.suite.evidence import causes_of_result
 from steps.suite.outcome import ContextStep
@@ -260,7 +261,9 @@ def attached(evidence: Path, entry, name: str) -> str:
 
 def test_the_figures_behind_a_criterion_are_those_of_its_own_scope(evidence):
     judged = next(entry for entry in read(evidence, "*-result.json") if "metrics" in entry["name"])
-    header, *rows = attached(evidence, judged, "second by second: the metrics endpoints").splitlines()
+    header, *rows = attached(
+        evidence, judged, "second by second: the metrics endpoints, response time"
+    ).splitlines()
     due = [int(row.split(",")[header.split(",").index("operations_due")]) for row in rows]
     (shared,) = read(evidence, "*-globals.json")
     whole = (evidence / "allure-results" / shared["attachments"][1]["source"]).read_text().splitlines()[1:]
@@ -279,8 +282,51 @@ def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_bef
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
     drawn = []
     monkeypatch.setattr("loadkit.reports.charts.load", lambda *_: drawn.append(1) or b"<svg/>")
-    written(tmp_path, finished(PASS), finished(FAIL), runs={"A": run})
+    failed = dataclasses.replace(FAIL, window=PASS.window)
+    written(tmp_path, finished(PASS), finished(failed), runs={"A": run})
     assert len(drawn) == 1
+
+
+def test_a_chart_of_the_run_shades_what_its_own_criterion_did_not_judge(tmp_path, run):
+    judged = [dataclasses.replace(PASS, window=Window(start, 30)) for start in (20, 50)]
+    entries = written(tmp_path, *map(finished, judged), runs={"A": run})
+    for entry, words in zip(entries, ("judged: 0:20 to 0:50", "judged: 0:50 to 1:20"), strict=True):
+        for chart in ("load", "resources", "errors"):
+            assert words in attached(tmp_path, entry, chart), chart
+
+
+def test_the_table_behind_a_criterion_has_the_operations_that_it_counts(tmp_path):
+    run = run_of(samples_of(np.arange(0, 10, 0.1), np.full(100, 0.02)))
+    run.table.record(samples_of([3.0, 3.5], [0.1, 0.1], "overview", "timeout"), timing=QUERY)
+    sentences = {
+        "the error rate is below 1%": ("all operations", 102),
+        "the p95 response time is below 1 s": ("all operations, response time", 100),
+        "the p95 query time is below 1 s": ("all operations, query time", 2),
+        "CPU utilization stays below 70%": ("all operations", 102),
+        "throughput stays above 10 records per second": ("all operations", 102),
+    }
+    criteria = [finished(dataclasses.replace(FAIL, criterion=each, window=None)) for each in sentences]
+    for entry, (words, due) in zip(
+        written(tmp_path, *criteria, runs={"A": run}), sentences.values(), strict=True
+    ):
+        header, *rows = attached(tmp_path, entry, f"second by second: {words}").splitlines()
+        place = header.split(",").index("operations_due")
+        assert sum(int(row.split(",")[place]) for row in rows) == due
+
+
+@pytest.mark.parametrize("chart", ["charts.measure", "charts.errors"])
+def test_a_chart_that_cannot_be_drawn_costs_that_chart_alone(tmp_path, run, monkeypatch, chart):
+    def fails(*_):
+        raise ValueError("no\nformula")
+
+    monkeypatch.setattr(f"loadkit.reports.{chart}", fails)
+    (entry,) = written(tmp_path, finished(PASS), runs={"A": run})
+    name = {"charts.measure": "the measure over time", "charts.errors": "errors"}[chart]
+    told = attached(tmp_path, entry, name)
+    assert told.startswith(f'cannot make "{name}": ValueError: no formula (')
+    assert {each["type"] for each in entry["attachments"] if each["name"] == name} == {"text/plain"}
+    assert attached(tmp_path, entry, "load").startswith("<?xml")
+    assert ("ValueError: no formula" in entry["descriptionHtml"]) is (chart == "charts.measure")
 
 
 def test_the_first_chart_stands_in_the_description(evidence):

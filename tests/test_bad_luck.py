@@ -228,6 +228,7 @@ def test_without_space_for_the_results_the_verdicts_are_told_and_it_is_no_pass(s
     told = f"no results: cannot write to {suite.reports}: No space left on device"
     assert "".join(told.split()) in "".join(ended.out.split()), "in lines, which may break within a long path"
     assert PROMISES[1] in ended.out
+    assert "gate: not judged (exit 2): the results were not saved" in ended.out
     assert ended.is_plain
 
 

@@ -211,3 +211,22 @@ def test_a_run_that_was_not_judged_has_no_figures_of_the_reference() -> None:
     assert verdict.details["here"] is None
     assert verdict.details["there"]["run"] == "run-of-baseline"
     assert (verdict.run, verdict.samples) == ("run-1", 0)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.25, "% above"), (0.1, "times below")])
+def test_the_reason_tells_how_far_the_ratio_is_from_its_limit(seconds, told):
+    verdict = compare_loads(TWICE, Evidence(run_with(seconds)), Evidence(BASE))
+    assert verdict.reason.endswith(f"{told} the limit of 2 times.")
+
+
+def test_a_ratio_that_reads_as_its_limit_is_told_to_be_above_it():
+    # Nearly constant times: both intervals are so narrow that a ratio of 2.005 fails.
+    starts = np.arange(0, 300, 0.01)
+    here, there = (
+        Evidence(run_of(samples_of(starts, np.full(len(starts), seconds)), plan_of(300)))
+        for seconds in (0.2008, 0.1)
+    )
+    verdict = compare_loads(TWICE, here, there)
+    assert verdict.status is Status.FAIL
+    assert ", 0.4" in verdict.reason
+    assert verdict.reason.endswith(" % above the limit of 2 times.")

@@ -14,6 +14,7 @@ from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.database import DatabaseFacts, StoredWrites, WrittenRecord, WrongRecords
 from loadkit.recording.examples import Example, ExampleLog, Exchange, select
+from loadkit.recording.labels import OTHER_FAILURES
 from loadkit.recording.messages import DOUBLED
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
@@ -66,6 +67,47 @@ def test_a_kind_of_failure_is_counted_in_the_window_and_dated_in_the_run():
     assert (failure.count, failure.operations) == (4, 204)
     assert (failure.first, failure.last) == (2.0, 41.0)
     assert failure.by_label == {"POST /x": 4}
+
+
+def test_a_failure_in_the_window_and_one_before_it_are_not_told_as_one_moment():
+    parts = (*BROKEN[:2], (REQUEST, "POST /x", "status 503", [2.0, 30.5], "acme"))
+    kept = [example(outcome="status 503", at=2.0), example(outcome="status 503", at=30.5)]
+    causes = causes_of(evidence_of(*parts, kept=kept), window=WINDOW)
+    told, shown, *_ = examples.sentences(causes)
+    assert told.startswith("status 503: 1 of 201 operations (0.498 %); from 0:02 (")
+    assert " to 0:30 (" in told
+    assert shown.startswith("for example POST /x at 0:30 ("), "the one that was counted"
+    assert [each.at for each in causes.failures[0].examples] == [30.5, 2.0]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_failures_of_one_second_are_told_as_that_moment_also_at_the_end_of_the_load(number):
+    parts = (REQUEST, "GET /y", "timeout", [58.0 + place / 10 for place in range(number)], "")
+    told = next(examples.sentences(causes_of(evidence_of(parts))))
+    assert "; at 0:58 (" in told
+
+
+def test_examples_of_kinds_beyond_the_counted_ones_are_of_the_other_failures():
+    others = [5.0, *np.linspace(20, 40, 100)]
+    counted = example(MESSAGE, DOUBLED, seconds=0.0, label="WS /s")
+    kept = [example(outcome=f"check: order {at} is missing", at=at) for at in others[:20]]
+    parts = (*BROKEN, (REQUEST, "POST /x", OTHER_FAILURES, others, "acme"), steady(MESSAGE, "WS /s"))
+    evidence = evidence_of(*parts, kept=[*kept, counted])
+    causes = causes_of(evidence, timings=("request", "message"), window=WINDOW)
+    assert causes.failures_by_kind == {OTHER_FAILURES: 100, "status 503": 4, DOUBLED: 1}
+    assert sum(causes.by_timing["request"].failures_by_kind.values()) == causes.by_timing["request"].failed
+    (other,) = (each for each in causes.failures if each.kind == OTHER_FAILURES)
+    assert {each.outcome for each in other.examples} == {each.outcome for each in kept}
+
+
+def test_a_fault_with_a_count_of_its_own_is_none_of_the_other_failures():
+    kept = [example(outcome="data of another tenant (acme)"), example(outcome="check: order 7 is missing")]
+    evidence = evidence_of(*BROKEN, (REQUEST, "POST /x", OTHER_FAILURES, [20.0], "acme"), kept=kept)
+    second = evidence.run.worker_seconds[20]
+    counts = {"users": {"data of another tenant (acme)": 9}}
+    evidence.run.worker_seconds = (dataclasses.replace(second, counts=counts),)
+    found = causes_of(evidence, window=WINDOW).failures_by_kind
+    assert found == {"data of another tenant (acme)": 9, "status 503": 4, OTHER_FAILURES: 1}
 
 
 def test_a_failure_until_the_end_of_the_load_has_no_end():

@@ -12,8 +12,10 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Sco
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Reading, Series
 from loadkit.recording.run import Event
+from loadkit.recording.timing import QUERY
 from loadkit.reports import charts, curves
 from loadkit.verdict import Window
+from loadkit.workload.plan import Action
 from loadkit.workload.workload import Model
 from tests.builders import (
     availability,
@@ -26,6 +28,7 @@ from tests.builders import (
     throughput,
 )
 from tests.evidence import cpu, pool, steady_run, window_of
+from tests.test_alerts import observed as alerts_observed
 from tests.test_recovery import WITHIN_30, disturbed
 
 UPTIME = Criterion(
@@ -72,8 +75,9 @@ def texts(svg):
 def test_every_kind_of_measure_is_drawn_with_its_limit_and_its_sentence(run, window, criterion):
     told = texts(charts.measure(Evidence(run), window, criterion))
     assert criterion.sentence in told
-    if criterion.measure.family != Family.RECOVERY:
-        assert [text for text in told if text.startswith("limit ")]
+    is_deadline = criterion.sentence.endswith((" 30 seconds", " 1 minute"))
+    assert ("deadline" in told) is (is_deadline and criterion.measure.family != Family.RECOVERY)
+    assert bool([text for text in told if text.startswith("limit ")]) is not is_deadline
 
 
 def test_a_recovery_is_drawn_with_what_is_as_good_as_before_and_by_when_it_was_promised():
@@ -82,6 +86,88 @@ def test_a_recovery_is_drawn_with_what_is_as_good_as_before_and_by_when_it_was_p
     assert "deadline" in told
     failing = texts(charts.measure(Evidence(disturbed(failing=range(70, 87))), None, WITHIN_30))
     assert "p95 response time of the next five seconds is among failed operations" in failing
+
+
+FIRES = grammar.criterion('the "HighLatency" alert fires within 20 seconds')
+NONE_FIRES = grammar.criterion("no alert fires")
+
+
+@pytest.mark.parametrize("criterion", [FIRES, NONE_FIRES])
+def test_what_shows_that_alerts_were_observed_is_drawn_as_no_alert(run, window, criterion):
+    observation = alerts_observed(criterion)
+    quiet = Evidence(dataclasses.replace(run, observations={observation.name: observation}))
+    own, beside = charts.measure(quiet, window, criterion), charts.resources(quiet, window)
+    assert observation.name not in texts(own)
+    assert texts(beside).count(observation.name) == 1, "the title of its panel"
+    for told in (texts(own), texts(beside)):
+        assert "no alert was firing" in told
+    firing = alerts_observed(criterion, ("HighLatency", range(50, 60)))
+    told = texts(
+        charts.measure(
+            Evidence(dataclasses.replace(run, observations={firing.name: firing})), window, criterion
+        )
+    )
+    assert "HighLatency" in told
+    assert "no alert was firing" not in told
+
+
+def test_alerts_that_were_not_observed_are_not_told_to_be_quiet(run, window):
+    gone = dataclasses.replace(alerts_observed(NONE_FIRES), series=(), problem="prometheus did not answer")
+    told = texts(
+        charts.measure(Evidence(dataclasses.replace(run, observations={"alerts": gone})), window, NONE_FIRES)
+    )
+    assert "prometheus did not answer" in told
+
+
+def test_a_query_without_instances_has_a_line_with_its_name(run):
+    times = run.started + np.arange(80.0)
+    query = dataclasses.replace(pool(80), name="sum(up)", series=(Series("", times, times),), capacity=())
+    assert [name for name, *_ in curves.observed(run, query)] == ["sum(up)"]
+
+
+@pytest.mark.parametrize("events", [(), (Event(41.5, "killed"),)])
+def test_the_time_of_an_alert_is_a_deadline_on_the_time_axis(run, monkeypatch, events):
+    drawn = []
+    monkeypatch.setattr(curves, "draw_deadline", lambda _, moment: drawn.append(moment))
+    actions = tuple(Action(each.what, at=20) for each in events)
+    plan = dataclasses.replace(run.plan, actions=actions)
+    told = texts(charts.measure(Evidence(dataclasses.replace(run, plan=plan, events=events)), None, FIRES))
+    start = events[0].at if events else run.plan.workload.hold.start
+    assert drawn == [start + 20]
+    assert not [text for text in told if text.startswith("limit ")]
+
+
+def test_dollars_of_a_query_are_text_and_no_formula(run, window):
+    sentence = (
+        "the Prometheus query \"sum(rate(e{path=~'^/orders$'}[1m])) / sum(rate(r{path=~'^/orders$'}[1m]))\" "
+        "stays below 0.1"
+    )
+    criterion = grammar.criterion(sentence)
+    query = dataclasses.replace(pool(80), name=criterion.measure.name)
+    evidence = Evidence(dataclasses.replace(run, observations={query.name: query}))
+    assert sentence in texts(charts.measure(evidence, window, criterion))
+    assert criterion.measure.name in texts(charts.resources(evidence, window))
+
+
+def queried():
+    """A hundred queries, of which ten failed."""
+    starts = np.arange(0, 10, 0.1)
+    outcomes = ["ok"] * 90 + ["statement timeout (57014)"] * 10
+    run = run_of([], plan_of(10))
+    run.table.record(samples_of(starts, np.full(100, 0.01), "overview", outcomes), timing=QUERY)
+    return run
+
+
+def test_failed_queries_are_failed_operations_of_the_charts():
+    run = queried()
+    told = texts(charts.errors(Evidence(run), None))
+    assert "statement timeout (57014) (10)" in told
+    assert "failed per second" in texts(charts.load(Evidence(run), None))
+    assert "query time" in texts(charts.resources(Evidence(run), None))
+    run.table.record(samples_of(np.arange(0, 10, 0.1), np.full(100, 0.01)))
+    mixed = Evidence(run)
+    assert "statement timeout (57014) (10)" in texts(charts.errors(mixed, None))
+    assert "response time" in texts(charts.resources(mixed, None))
 
 
 def test_the_percentiles_are_of_what_the_criterion_speaks_of(run, window):

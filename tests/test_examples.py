@@ -16,9 +16,10 @@ from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import archive
 from loadkit.recording.examples import MOST, Example, ExampleLog, Exchange, select
 from loadkit.recording.sample import OK, Sample
-from loadkit.recording.timing import REQUEST
+from loadkit.recording.timing import QUERY, REQUEST
 from loadkit.reports import examples
 from loadkit.reports.causes import causes_of
+from loadkit.verdict import Window
 from tests.builders import plan_of, run_of, samples_of
 
 TRACEPARENT = re.compile(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]\r\n")
@@ -210,8 +211,27 @@ def test_a_page_is_of_its_scope():
 
 
 def test_the_terminal_shows_one_example_of_the_commonest_kinds():
-    assert list(examples.lines([FAILED, FAILED])) == [
+    assert list(examples.lines(run_with(FAILED, FAILED), Window(0, 10))) == [
         f"for example GET /x at 1:02: status 503 after 2 s (user 7, of acme, from metrics-2, trace {'1' * 32})"
+    ]
+
+
+def test_the_commonest_kinds_are_those_that_most_operations_had_and_not_those_with_most_examples():
+    rare = [f"status {code}" for code in (404, 409, 410)]
+    kinds = ["status 503"] * 300 + rare * MOST
+    run = run_of(samples_of([5.0] * len(kinds), [0.1] * len(kinds), "GET /x", kinds), plan_of(10))
+    run.table.record([sample(outcome="timeout", label="overview")] * 30, timing=QUERY)
+    kept = [example(1.0, kind) for kind in rare for _ in range(MOST)]
+    run.examples = (
+        *kept,
+        example(5.0, "timeout", label="overview", timing="query"),
+        example(5.0, "status 503"),
+    )
+    told = list(examples.lines(run, Window(0, 10)))
+    assert [each.split(": ")[1].split(" after")[0] for each in told] == [
+        "status 503",
+        "timeout",
+        "status 404",
     ]
 
 

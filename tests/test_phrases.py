@@ -316,6 +316,9 @@ def test_a_criterion_keeps_its_sentence() -> None:
         ("the maximum response time is below 1 s", "is below", "never exceeds"),
         ("p0 is below 1 s", "p0", "above p0"),
         ("all is well", "all is well", "no sentence is similar"),
+        ("the cache hit rate is above 90%", "the cache hit rate", "this measure is not built yet"),
+        ("cache hit rate stays above 90%", "cache hit rate", "this measure is not built yet"),
+        ("cache hit rato stays above 99%", "cache hit rato", 'did you mean "cache hit ratio"?'),
     ],
 )
 def test_what_is_wrong_is_named_with_what_would_be_right(sentence: str, word: str, expected: str) -> None:

@@ -329,3 +329,16 @@ def test_the_document_holds_all_of_a_verdict(tmp_path):
     names = {field.name for field in dataclasses.fields(Verdict)}
     assert set(document["criteria"][0]["verdict"]) == names | {"margin"}
     assert not list(tmp_path.glob(".criteria*"))
+
+
+def test_verdicts_that_were_not_saved_are_told_as_no_pass(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        (tmp_path / "criteria.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("steps.suite.criteria_json.write", fails)
+    code, _ = behave(tmp_path)
+    told = capsys.readouterr().out
+    assert code == 2
+    assert "gate: not judged (exit 2): the results were not saved" in told
+    assert "gate: pass" not in told

@@ -1,5 +1,7 @@
 """A criterion on times that failed tells how much was too slow, since when, where and for whom."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
-from loadkit.recording.timing import QUERY, REQUEST
+from loadkit.recording.timing import QUERY, RECONNECT, REQUEST
 from loadkit.reports import examples
 from loadkit.reports.causes import causes_of
 from loadkit.reports.slow import slow_operations
@@ -112,6 +114,62 @@ def test_a_criterion_that_failed_says_it_in_its_first_line_and_in_its_json():
     assert causes.to_json()["above_limit"]["limit"] == 0.5
     assert "slower than 500 ms: " in examples.page(causes).decode()
     assert "above_limit" not in causes_of(evidence, window=WINDOW).to_json()
+
+
+def few(slow, window):
+    """At two requests per second, a block has 30 seconds."""
+    evidence = evidence_of(lambda second, *_: float(slow(second)), rate=2)
+    found = slow_operations(evidence, P95, EVERYTHING, window)
+    return found, examples._slow_sentence(found, evidence.run)
+
+
+def test_a_short_window_of_slow_operations_is_slow_from_its_begin_to_its_end():
+    slow, told = few(lambda _: True, Window(10, 30))
+    assert (slow.first, slow.last, slow.count, slow.operations) == (10.0, 39.0, 60, 60)
+    assert "from 0:10 (" in told
+    lasting, told = few(lambda _: True, Window(70, 30))
+    assert (lasting.first, lasting.last) == (70.0, None)
+    assert "to the end of the load" in told
+
+
+def test_a_window_of_two_blocks_is_slow_in_the_one_that_is():
+    slow, _ = few(lambda second: second >= 40, Window(10, 60))
+    assert (slow.first, slow.last) == (40.0, 69.0)
+
+
+@pytest.mark.parametrize("seconds", [30, 60])
+def test_a_short_window_that_is_slow_now_and_then_is_slow_throughout(seconds):
+    slow, _ = few(lambda second: second % 10 == 0, Window(10, seconds))
+    assert (slow.first, slow.last, slow.count) == (10.0, 9.0 + seconds, seconds // 5)
+
+
+def test_the_rest_of_a_window_is_no_block_of_its_own():
+    slow, told = few(lambda second: second == 40, Window(10, 31))
+    assert (slow.first, slow.count) == (None, 2)
+    assert "; never more than 5 % for long" in told
+    whole, _ = few(lambda second: second < 41, Window(10, 31))
+    assert (whole.first, whole.last) == (10.0, 40.0)
+
+
+def test_a_single_block_that_is_slow_throughout_is_a_slow_time():
+    slow, _ = few(lambda second: 40 <= second < 70, Window(10, 90))
+    assert (slow.first, slow.last, slow.count) == (40.0, 69.0, 60)
+
+
+@pytest.mark.parametrize(
+    "sentence", ["the service recovers within 1 seconds", 'the "HighLatency" alert fires within 1 seconds']
+)
+def test_a_deadline_is_no_limit_of_operations(sentence):
+    evidence = evidence_of(lambda *_: 0.5)
+    deadline = dataclasses.replace(grammar.criterion(sentence), limit=0.5)
+    assert slow_operations(evidence, P95, EVERYTHING, WINDOW) is not None
+    assert slow_operations(evidence, deadline, EVERYTHING, WINDOW) is None
+
+
+def test_clients_that_were_back_too_late_are_told():
+    late = grammar.criterion("95% of the clients are back within 500 ms")
+    slow = found(lambda *_: 0.5, late, timing=RECONNECT)
+    assert (slow.limit, slow.operations) == (0.5, 80 * 60)
 
 
 @pytest.mark.parametrize("seconds", range(1, 21))

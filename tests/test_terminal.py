@@ -166,6 +166,10 @@ def test_nothing_judged_is_no_pass():
         ({}, "margin", "116 times below the limit"),
         ({"interval": (0.0009, 1.2)}, "interval", "900 µs – 1.2 s"),
         ({}, "interval", "4.1 – 4.62 ms"),
+        ({"unit": "", "interval": (240.0, 260.0)}, "interval", "240 – 260"),
+        ({"unit": "", "interval": (25.0, 35.0)}, "interval", "25 – 35"),
+        ({"unit": "", "interval": (5.0, 5.0)}, "interval", "5 – 5"),
+        ({"unit": "per second", "interval": (905.0, 920.0)}, "interval", "905 – 920 per second"),
     ],
 )
 def test_figures_are_in_the_units_of_people(changes, name, text):

@@ -8,6 +8,7 @@ import pytest
 
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.timing import QUERY, REQUEST
 from loadkit.reports import timeline
 from loadkit.workload.workload import Model
 from tests.builders import plan_of, run_of, samples_of, worker_seconds_of
@@ -49,3 +50,32 @@ def test_an_empty_run_has_its_columns():
     run = run_of([], plan_of(2), worker_seconds=[])
     assert timeline.csv_of(timeline.generator(Evidence(run))).decode().startswith("second,worker,")
     assert len(rows(timeline.seconds(Evidence(run)))) == 2
+
+
+def mixed():
+    """Ten queries per second, of which those of the third second fail, and as many requests."""
+    starts = np.arange(0, 5, 0.1)
+    outcomes = ["timeout" if 2 <= start < 2.95 else "ok" for start in starts]
+    run = run_of(samples_of(starts, np.full(50, 0.02)), plan_of(5))
+    run.table.record(samples_of(starts, np.full(50, 0.3), "overview", outcomes), timing=QUERY)
+    return Evidence(run)
+
+
+def test_queries_are_operations_too_and_their_times_do_not_mix_with_those_of_requests():
+    table = rows(timeline.seconds(mixed()))
+    assert {row["operations_due"] for row in table} == {"20"}
+    assert [row["failed"] for row in table] == ["0", "0", "10", "0", "0"]
+    assert {round(float(row["p95"]), 3) for row in table} == {0.02}
+
+
+def test_a_table_of_one_timing_has_its_operations_alone():
+    table = rows(timeline.seconds(mixed(), timing=QUERY.key))
+    assert {row["operations_due"] for row in table} == {"10"}
+    assert float(table[0]["p95"]) == pytest.approx(0.3, rel=0.002)
+    assert [row["failed"] for row in rows(timeline.seconds(mixed(), timing=REQUEST.key))] == ["0"] * 5
+
+
+def test_a_run_of_queries_alone_has_their_times():
+    run = run_of([], plan_of(5))
+    run.table.record(samples_of(np.arange(0, 5, 0.1), np.full(50, 0.3)), timing=QUERY)
+    assert float(rows(timeline.seconds(Evidence(run)))[0]["p95"]) == pytest.approx(0.3, rel=0.002)

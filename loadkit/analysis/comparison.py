@@ -15,7 +15,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.judging.finding import as_sentence, undefined
 from loadkit.judging.judge import judge
 from loadkit.recording.run import Run
-from loadkit.units import format_quantity
+from loadkit.units import distance, format_quantity
 from loadkit.verdict import Status, Verdict
 
 __all__ = ["agreed", "compare_loads"]
@@ -157,7 +157,7 @@ def _reason(
         return f"{measured}; it is below {or_limit} with 95 % confidence, which is sufficient."
     if status is Status.INCONCLUSIVE:
         return f"{measured}, which includes the limit of {limit}; {_last_clause(strict)}."
-    return f"{measured}; the limit is {limit}."
+    return f"{measured}, {distance(verdict.measured, criterion.limit, Unit.TIMES)} the limit of {limit}."
 
 
 def _last_clause(verdict: Verdict) -> str:

@@ -16,6 +16,11 @@ __all__ = ["suggestion"]
 
 _SIMILAR = 0.6
 """Least similarity of a word and its suggestion (`difflib` ratio; the default of `difflib`)."""
+_NOT_BUILT = dict.fromkeys(
+    ("cache hit rate", "the cache hit rate"),
+    'this measure is not built yet ("cache hit ratio" is that of PostgreSQL)',
+)
+"""Measures that no sentence can have yet, and that are similar to another one with other numbers."""
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
@@ -129,14 +134,14 @@ def _expected(element: str, word: str, measure: Measure | None) -> tuple[str, fl
     if element == "{limit}" and measure is not None:
         kind = "a plain number" if measure.unit is Unit.NUMBER else "a number with its unit"
         return f"expected {kind}, such as {UNIT_EXAMPLES[measure.unit]}", 0.8 if word[:1].isdigit() else 0.0
-    known = {"{measure}": MEASURE_NAMES, "{scope}": SCOPE_EXAMPLES}.get(element)
+    known = {"{measure}": (*MEASURE_NAMES, *_NOT_BUILT), "{scope}": SCOPE_EXAMPLES}.get(element)
     if known is None and element.startswith("{"):
         return f"expected {_in_words(element)}", 0.8 if word[:1].isdigit() else 0.0
     similarity = {name: _similarity(word, name) for name in known or (_plain(element),)}
     nearest = max(similarity, key=lambda name: similarity[name])
     if similarity[nearest] < _SIMILAR:
         return f"expected {_in_words(element)}", similarity[nearest]
-    return f'did you mean "{nearest}"?', similarity[nearest]
+    return _NOT_BUILT.get(nearest, f'did you mean "{nearest}"?'), similarity[nearest]
 
 
 def _in_words(element: str) -> str:

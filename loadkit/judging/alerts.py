@@ -15,7 +15,7 @@ from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import disturbance
 
-__all__ = ["find_alert", "queries_of"]
+__all__ = ["expected_since", "find_alert", "queries_of"]
 
 
 def queries_of(measure: Measure) -> tuple[str, ...]:
@@ -51,14 +51,17 @@ def find_alert(case: Case) -> Finding:
     return found
 
 
+def expected_since(run: Run) -> tuple[float, str]:
+    """When the time of an alert that must fire begins, in seconds of the run, and what happened then."""
+    cause, hold = disturbance(run.plan), run.plan.workload.hold
+    if cause is None:
+        return (hold.start if hold else 0.0), "the load was there"
+    return max([cause.at, *(event.at for event in run.events)]), cause.what
+
+
 def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window]:
     alert, limit = criterion.measure.name, criterion.limit
-    cause, hold = disturbance(run.plan), run.plan.workload.hold
-    start = max((event.at for event in run.events), default=0.0)
-    if cause is not None:
-        start, since = max(start, cause.at), cause.what
-    else:
-        start, since = (hold.start if hold else 0.0), "the load was there"
+    start, since = expected_since(run)
     end = min(start + limit, run.ended_at)
     where = Window(int(start), max(1, int(np.ceil(end)) - int(start)), f"after {since}")
     begin = run.started + start

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
+
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.observers.database import WRITES, WrittenRecord
 from loadkit.recording.examples import Example, Exchange
+from loadkit.recording.labels import OTHER_FAILURES
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import label_series, region_series, tenant_series
@@ -64,13 +67,14 @@ class FailureKind:
     first: float | None
     """Of the whole run: seconds from its start until the first failure; None where that is not known."""
     last: float | None
-    """The same of the last one; None if it lasted until the end of the load, or is not known."""
+    """The same of the last one; None if they lasted until the end of the load, or it is not known."""
     by_label: Mapping[str, int]
     """The most frequent first; empty where nobody counted it."""
     tenants: tuple[str, int]
     """For whom: which tenants in words, and of how many; "" where that is not known."""
     regions: tuple[str, int]
     examples: tuple[Example, ...]
+    """Those of the window first."""
     noun: str = "operations"
     """What the operations are, in the plural."""
 
@@ -244,6 +248,8 @@ def _failures(
     labels = {label_series(label, timing): label for label in run.table.labels(timing)}
     covered = [each for each in series_of(scope, run, timing) if each in labels]
     of_labels = run.table.failures(covered, window.start, window.end)
+    recorded = {run.table.outcomes[place] for place in np.unique(outcome[number > 0])}
+    by_kind = _by_kind(run, examples, window, has_others=OTHER_FAILURES in recorded)
     found = []
     for place, kind in enumerate(run.table.outcomes):
         is_kind = outcome == place
@@ -251,32 +257,56 @@ def _failures(
         if kind == OK or count <= 0:
             continue
         seconds = second[is_kind & (number > 0)]
-        last = float(seconds.max())
+        first, last = float(seconds.min()), float(seconds.max())
         by_label = {labels[each]: kinds[kind] for each, kinds in of_labels.items() if kind in kinds}
         found.append(
             FailureKind(
                 kind,
                 count,
                 operations,
-                float(seconds.min()),
-                end_of(last, run),
+                first,
+                _until(first, last, run),
                 dict(sorted(by_label.items(), key=lambda item: -item[1])),
                 _whose(run, scope, window, kind, "tenant", tenant_series("", timing)),
                 _whose(run, scope, window, kind, "region", region_series("", timing)),
-                tuple(each for each in examples if each.outcome == kind),
+                by_kind.get(kind, ()),
                 _NOUNS.get(timing.key, "operations"),
             )
         )
-    found += _counted(evidence, scope, examples)
+    found += _counted(evidence, scope, by_kind)
     return sorted(found, key=lambda each: -each.count), operations
 
 
-def _counted(evidence: Evidence, scope: Scope, examples: Sequence[Example]) -> Iterator[FailureKind]:
+def _by_kind(
+    run: Run, examples: Sequence[Example], window: Window, *, has_others: bool
+) -> dict[str, tuple[Example, ...]]:
+    """The failures among the examples, by the kind that they are counted as; those of the window first.
+
+    `has_others`: were failures counted as `OTHER_FAILURES`? An example has its own outcome also then.
+    """
+    known = set(run.table.outcomes)
+    if has_others:
+        known |= {name for each in run.worker_seconds for named in each.counts.values() for name in named}
+    found: dict[str, list[Example]] = {}
+    for each in sorted(examples, key=lambda each: not window.start <= each.at < window.end):
+        kind = OTHER_FAILURES if has_others and each.outcome not in known else each.outcome
+        if kind != OK:
+            found.setdefault(kind, []).append(each)
+    return {kind: tuple(same) for kind, same in found.items()}
+
+
+def _until(first: float, last: float, run: Run) -> float | None:
+    """The last of several moments; None if they lasted until the end of the load. One moment did not last."""
+    return last if int(first) == int(last) else end_of(last, run)
+
+
+def _counted(
+    evidence: Evidence, scope: Scope, by_kind: Mapping[str, tuple[Example, ...]]
+) -> Iterator[FailureKind]:
     """Faults that have a count of their own and are no outcome of an operation, such as a lost message."""
-    known = {OK, *evidence.run.table.outcomes}
-    kinds = dict.fromkeys(each.outcome for each in examples if each.outcome not in known)
-    for kind in kinds:
-        shown = tuple(each for each in examples if each.outcome == kind)
+    for kind, shown in by_kind.items():
+        if kind in evidence.run.table.outcomes:
+            continue
         moments = [each.at for each in shown]
         count = evidence.count(kind) if scope == EVERYTHING else 0
         if count > len(shown):
@@ -287,7 +317,7 @@ def _counted(evidence: Evidence, scope: Scope, examples: Sequence[Example]) -> I
             max(count, len(shown)),
             0,
             min(moments),
-            end_of(max(moments), evidence.run),
+            _until(min(moments), max(moments), evidence.run),
             {},
             nobody,
             nobody,
@@ -311,7 +341,7 @@ def _wrong_writes(run: Run) -> Iterator[FailureKind]:
                 of.number,
                 operations,
                 of.first,
-                None if of.last is None else end_of(of.last, run),
+                None if of.last is None else _until(of.first or 0.0, of.last, run),
                 {},
                 (_share(of.by_tenant, writes.tenants, "tenant"), writes.tenants),
                 ("", 0),

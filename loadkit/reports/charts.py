@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Scope, Unit
 from loadkit.grammar import observed_as
+from loadkit.judging.alerts import expected_since
 from loadkit.judging.courses import Course, courses
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.families import rules_of
@@ -19,22 +20,23 @@ from loadkit.observers.machine import OTHERS, PARTS, PROCESSORS
 from loadkit.recording.histogram import FAILED, quantile_of
 from loadkit.recording.run import HTTP
 from loadkit.recording.slices import Kind
-from loadkit.recording.timing import REQUEST, timing_of
+from loadkit.recording.timing import OPERATION, REQUEST, timing_of
 from loadkit.recording.traffic import Traffic, series_of
 from loadkit.reports.curves import (
     Bins,
     criterion_lines,
+    draw_deadline,
     draw_limit,
     mark_failing,
     observed,
     quantile_lines,
     ratio,
+    why_none,
 )
 from loadkit.reports.drawing import (
     FILLS,
     LIMIT,
     STROKES,
-    TEXT_BOX,
     Line,
     drawn,
     figure_of,
@@ -46,6 +48,7 @@ from loadkit.reports.drawing import (
     strokes,
     upward,
 )
+from loadkit.reports.timeline import one_timing
 from loadkit.units import format_number, format_quantity
 from loadkit.verdict import Window
 from loadkit.workload.phases import disturbance
@@ -134,7 +137,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
         strokes(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
         label_values(panels[0], Unit.NUMBER)
         upward(panels[0])
-    traffic = evidence.traffic()
+    traffic = evidence.traffic(timing=OPERATION.key)
     bins = Bins.of(traffic.seconds)
     failed = bins.sums(traffic.per_second(FAILED)) / bins.lengths
     rates = [("succeeded per second", bins.middles, bins.sums(traffic.completed) / bins.lengths)]
@@ -152,15 +155,16 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
 
 
 def resources(evidence: Evidence, window: Window | None) -> bytes:
-    """The response time, and below it one panel per named measure of the service."""
+    """The time of the operations, and below it one panel per named measure of the service."""
     run = evidence.run
     observations = [each for each in run.observations.values() if each.name != PARTS]
     figure = figure_of(0.55 * (len(observations) + 1))
     panels = figure.subplots(len(observations) + 1, 1, sharex=True, squeeze=False)[:, 0]
-    strokes(panels[0], quantile_lines(evidence.traffic(), (0.95,)))
+    timing = one_timing(evidence, EVERYTHING, OPERATION.key)
+    strokes(panels[0], quantile_lines(evidence.traffic(timing=timing), (0.95,)))
     label_values(panels[0], Unit.SECONDS)
     upward(panels[0])
-    panels[0].set_title("response time", loc="left", fontsize=9)
+    panels[0].set_title(timing_of(timing).name, loc="left", fontsize=9)
     for axes, observation in zip(panels[1:], observations, strict=True):
         is_birth = observation.name == BIRTHS
         title = "age of the process: a drop is a restart of the instance" if is_birth else observation.name
@@ -169,7 +173,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
         if observation.name in {PROCESSORS, OTHERS}:
             lines = _largest(lines)
         if not lines:
-            say(axes, observation.problem or "no data was scraped")
+            say(axes, why_none(observation))
             continue
         if is_birth:
             lines = [(name, moments, run.started + moments - born) for name, moments, born in lines]
@@ -192,7 +196,9 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
     bins = Bins.of(whole.seconds)
     figure = figure_of()
     axes = figure.subplots()
-    second, outcome, _, count = run.table.select(Kind.RESPONSE, series_of(EVERYTHING, run), 0, whole.end)
+    second, outcome, _, count = run.table.select(
+        Kind.RESPONSE, series_of(EVERYTHING, run, OPERATION), 0, whole.end
+    )
     kinds = sorted({int(number) for number in outcome if number}, key=lambda n: -count[outcome == n].sum())
     head(figure, "Failed operations per second")
     if not kinds:
@@ -302,10 +308,15 @@ def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> by
 
 
 def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The firing alerts over time."""
-    observation = evidence.run.observations.get(observed_as(criterion.measure))
-    lines = [] if observation is None else list(observed(evidence.run, observation))
-    return criterion_lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+    """The firing alerts over time, and the deadline of one that must fire."""
+    run = evidence.run
+    observation = run.observations.get(observed_as(criterion.measure))
+    lines = [] if observation is None else list(observed(run, observation))
+    # The limit of "fires within 30 seconds" is a time, so it is no line across the number of alerts.
+    deadline = expected_since(run)[0] + criterion.limit if criterion.unit is Unit.SECONDS else None
+    return criterion_lines(
+        run, window, lines, Unit.NUMBER, criterion, deadline=deadline, nothing=why_none(observation)
+    )
 
 
 def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
@@ -322,12 +333,7 @@ def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) ->
         _draw_course(axes, course, end)
     if cause is not None:
         deadline = max((event.at for event in run.events), default=cause.at) + criterion.limit
-        for axes in panels:
-            axes.axvline(deadline, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
-        panels[0].annotate(
-            "deadline", (deadline, 0.08), (3, 0), xycoords=("data", "axes fraction"),
-            textcoords="offset points", va="bottom", fontsize=8, color=LIMIT, bbox=TEXT_BOX,
-        )  # fmt: skip
+        draw_deadline(panels, deadline)
     head(figure, criterion.sentence)
     return over_time(figure, list(panels), run, window)
 

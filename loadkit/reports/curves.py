@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Unit
+from loadkit.grammar import ALERTS
 from loadkit.judging.readings import points_of
-from loadkit.observers.observation import Observation, Series
+from loadkit.observers.observation import LIFE_SIGN, Observation, Series
 from loadkit.recording.histogram import quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.traffic import Traffic
@@ -29,7 +30,17 @@ from loadkit.reports.drawing import (
 from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
-__all__ = ["Bins", "criterion_lines", "draw_limit", "mark_failing", "observed", "quantile_lines", "ratio"]
+__all__ = [
+    "Bins",
+    "criterion_lines",
+    "draw_deadline",
+    "draw_limit",
+    "mark_failing",
+    "observed",
+    "quantile_lines",
+    "ratio",
+    "why_none",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,6 +98,8 @@ def observed(run: Run, observation: Observation) -> Iterator[Line]:
     """The readings of a measure, one line per instance, interrupted where scrapes are missing."""
     free = replace(observation, lifespans={})
     for series in observation.series:
+        if series.instance == LIFE_SIGN and _is_of_alerts(observation):
+            continue  # the source worked; no alert fired
         moments: list[Floats] = []
         values: list[Floats] = []
         for part in _without_gaps(series.known, observation.scrape_interval):
@@ -97,6 +110,19 @@ def observed(run: Run, observation: Observation) -> Iterator[Line]:
                 values += [np.where(np.isinf(points.values), np.nan, points.values), np.array([np.nan])]
         if moments:
             yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
+
+
+def why_none(observation: Observation | None) -> str:
+    """Why a measure has no line."""
+    if observation is None:
+        return "no measurements"
+    return observation.problem or (
+        "no alert was firing" if _is_of_alerts(observation) else "no data was scraped"
+    )
+
+
+def _is_of_alerts(observation: Observation) -> bool:
+    return observation.name.partition(":")[0] == ALERTS
 
 
 def _without_gaps(series: Series, interval: float) -> Iterator[Series]:
@@ -114,10 +140,14 @@ def criterion_lines(
     unit: Unit,
     criterion: Criterion,
     failing: Sequence[tuple[float, float]] = (),
+    *,
+    deadline: float | None = None,
+    nothing: str = "no measurements",
 ) -> bytes:
-    """Draw lines with the limit of the criterion.
+    """Draw lines with the limit of the criterion, or with its deadline (seconds of the run).
 
-    In the periods of `failing`, the first line is above every limit.
+    In the periods of `failing`, the first line is above every limit. Without lines, the chart shows
+    the sentence `nothing`.
     """
     figure = figure_of()
     axes = figure.subplots()
@@ -125,12 +155,15 @@ def criterion_lines(
     highest = max((float(line.max()) for line in values if len(line)), default=0.0)
     lowest = min((float(line.min()) for line in values if len(line)), default=0.0)
     if not any(len(line) for line in values):
-        say(axes, "no measurements")
+        say(axes, nothing)
     strokes(axes, lines)
     mark_failing(axes, lines, failing)
     limit = criterion.limit
     side = "above" if criterion.comparison.is_upper else "below"
-    draw_limit(axes, limit, f"limit {format_quantity(limit, unit)}: fails {side}")
+    if deadline is None:
+        draw_limit(axes, limit, f"limit {format_quantity(limit, unit)}: fails {side}")
+    else:
+        draw_deadline([axes], deadline)
     if unit is Unit.SECONDS and 0 < highest < limit / 10 and lowest > 0:
         # Far below the limit, a linear axis would show the line at zero.
         axes.set_yscale("log")
@@ -150,6 +183,16 @@ def mark_failing(axes: Any, lines: Sequence[Line], failing: Sequence[tuple[float
     for number, (start, end) in enumerate(failing):
         text = "" if number else f"{lines[0][0]} is among failed operations"
         axes.axvspan(start, end, color=LIMIT, alpha=0.12, linewidth=0, label=text)
+
+
+def draw_deadline(panels: Sequence[Any], moment: float) -> None:
+    """Draw a deadline (seconds since the start of the run) as a line through all panels."""
+    for axes in panels:
+        axes.axvline(moment, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 2)))
+    panels[0].annotate(
+        "deadline", (moment, 0.08), (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
+        va="bottom", fontsize=8, color=LIMIT, bbox=TEXT_BOX, annotation_clip=True,
+    )  # fmt: skip
 
 
 def draw_limit(axes: Any, limit: float, text: str) -> None:

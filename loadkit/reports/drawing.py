@@ -154,8 +154,11 @@ def _moment(seconds: float) -> str:
 
 def figure_of(height: float = 1.0) -> Any:
     """An empty figure; `height` is relative to a single chart. pyplot would never release a figure."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    # Two "$" in the texts of people, such as queries, are no formula. A text reads this at its creation.
+    mpl.rcParams["text.parse_math"] = False
     return Figure(figsize=(_WIDTH, _HEIGHT * max(1.0, height)), layout="constrained")
 
 

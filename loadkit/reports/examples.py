@@ -5,16 +5,19 @@ They answer what a rate leaves open: what failed, for whom, since when, and what
 
 import html
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from loadkit.recording.examples import Example
 from loadkit.recording.run import Run
 from loadkit.recording.sample import OK
+from loadkit.recording.slices import label_series
+from loadkit.recording.timing import timing_of
 from loadkit.reports.causes import Causes, FailureKind, TimingCauses
 from loadkit.reports.slow import SlowOperations
 from loadkit.units import format_number, format_ratio, format_seconds
+from loadkit.verdict import Window
 
 __all__ = ["lines", "page", "sentences"]
 
@@ -40,13 +43,20 @@ _HEADINGS = (
 )
 
 
-def lines(examples: Iterable[Example]) -> Iterator[str]:
-    """One example of each of the commonest kinds of failure, for the terminal."""
-    failed = [example for example in examples if example.outcome != OK]
-    kinds = Counter((example.label, example.outcome) for example in failed)
-    for kind, _ in kinds.most_common(_KINDS_SHOWN):
-        example = next(each for each in failed if (each.label, each.outcome) == kind)
-        yield f"for example {_told(example)}"
+def lines(run: Run, window: Window) -> Iterator[str]:
+    """One example of each of the commonest kinds of failure of a window, for the terminal."""
+    kept: dict[tuple[str, str, str], list[Example]] = defaultdict(list)
+    for each in run.examples:
+        if each.outcome != OK:
+            kept[each.timing, each.label, each.outcome].append(each)
+    # Of each kind, few examples are kept, so their number does not tell how frequent it is.
+    counts = Counter({kind: len(same) for kind, same in kept.items()})
+    for timing in map(timing_of, {timing for timing, _, _ in kept}):
+        labels = {label_series(label, timing): label for label in run.table.labels(timing)}
+        for series, kinds in run.table.failures(labels, window.start, window.end).items():
+            counts |= Counter({(timing.key, labels[series], kind): number for kind, number in kinds.items()})
+    for kind in sorted(kept, key=lambda kind: -counts[kind])[:_KINDS_SHOWN]:
+        yield f"for example {_told(kept[kind][0])}"
 
 
 def sentences(causes: Causes) -> Iterator[str]:
@@ -190,11 +200,9 @@ def _slow_sentence(slow: SlowOperations, run: Run) -> str:
 def _span(failure: FailureKind, run: Run) -> str:
     if failure.first is None:
         return "at a time that is not known"
-    if failure.count == 1:
-        return f"at {_moment(failure.first, run)}"
     if failure.last is None:
         return f"from {_moment(failure.first, run)} to the end of the load"
-    if failure.last == failure.first:
+    if int(failure.last) == int(failure.first):
         return f"at {_moment(failure.first, run)}"
     return f"from {_moment(failure.first, run)} to {_moment(failure.last, run)}"
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Scope, ScopeKind
+from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording import histogram as buckets
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, region_series, tenant_series
 from loadkit.recording.timing import OPERATION, OPERATIONS, QUERY, REQUEST, Timing, timing_of
 from loadkit.recording.traffic import series_of
-from loadkit.units import Unit, format_ratio, format_seconds
+from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Window
 
 __all__ = ["SlowOperations", "end_of", "first_few", "slow_operations"]
@@ -26,6 +26,8 @@ _FEWEST = 3.0
 """Operations above the limit that a block of seconds has on average where just the allowed ratio is."""
 _IN_A_ROW = 3
 """Blocks of which most are above the allowed ratio, where a slow time begins and ends."""
+_FAR, _LONG = 3.0, 5
+"""Multiple of the allowed ratio, and seconds, from which a single block is a slow time."""
 _STILL = 5.0
 """Seconds before the end of the load from which a fault or a slow time counts as lasting until the end."""
 _NAMES_SHOWN = 3
@@ -90,7 +92,9 @@ def slow_operations(
 ) -> SlowOperations | None:
     """The operations above the limit of a criterion on times; None for other criteria, or without one."""
     measure, limit = criterion.measure, criterion.limit
-    if measure.unit is not Unit.SECONDS or not criterion.comparison.is_upper or limit <= 0:
+    # The limit of a recovery or an alert is a deadline, and no limit of operations.
+    is_on_times = measure.family in {Family.TIME, Family.RECONNECTION}
+    if not is_on_times or not criterion.comparison.is_upper or limit <= 0:
         return None
     timings = OPERATIONS if measure.timing == OPERATION.key else (timing_of(measure.timing),)
     allowed = _ALLOWED_OF_MEAN if measure.quantile is None else 1 - measure.quantile
@@ -170,19 +174,23 @@ def _span(
     """The first and the last second of the time in which more than the allowed ratio was above the limit.
 
     Seconds are joined to blocks with enough operations. A single block is chance: the time begins and
-    ends with blocks of which most of three are above.
+    ends with blocks of which most of three are above. A long block that is far above is none, and a
+    window of fewer than three blocks is too short for that; each of its blocks counts.
     """
     rate = every.sum() / max(len(every), 1)
     length = max(1, math.ceil(_FEWEST / max(allowed, 1e-6) / max(rate, 1e-9)))
-    starts = np.arange(0, len(every), length)
+    # A rest of less than half a block is part of the block before it.
+    starts = np.arange(0, max(1, len(every) - length // 2), length)
+    ends = np.append(starts[1:], len(every)) - 1
     slow, total = np.add.reduceat(above, starts), np.add.reduceat(every, starts)
     is_above = slow > allowed * total
     most = np.convolve(is_above, np.ones(_IN_A_ROW))[1:-1] >= 2
-    is_slow = is_above & most
+    is_far_above = (slow > _FAR * allowed * total) & (length >= _LONG)
+    is_slow = is_above & (most | is_far_above | (len(starts) < _IN_A_ROW))
     if not is_slow.any():
         return None, None
     places = np.flatnonzero(is_slow)
-    return int(starts[places[0]]), min(int(starts[places[-1]]) + length - 1, len(every) - 1)
+    return int(starts[places[0]]), int(ends[places[-1]])
 
 
 def end_of(last: float, run: Run) -> float | None:

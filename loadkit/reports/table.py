@@ -30,7 +30,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
         f"  {'failed':<16}{format_number(figures['failed']):>10}   {_share(figures['error_rate'])}",
     ]
     rows += _failures(figures["failures_by_kind"])
-    rows += [f"  {'':<29}{line}" for line in examples.lines(run.examples)]
+    rows += [f"  {'':<29}{line}" for line in examples.lines(run, evidence.window or evidence.whole)]
     if figures["dropped"]:
         rows.append(f"  {'dropped':<16}{format_number(figures['dropped']):>10}   too many were in flight")
     rows += ["", "  " + " " * 16 + "".join(f"{name:>10}" for name in _TIMES)]

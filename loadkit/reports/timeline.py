@@ -12,6 +12,7 @@ from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.recording.histogram import FAILED, quantiles_of_each
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.timing import OPERATION, OPERATIONS, REQUEST
 from loadkit.recording.worker_second import (
     BLOCKED,
     DROPPED,
@@ -26,7 +27,7 @@ from loadkit.recording.worker_second import (
     WorkerSecond,
 )
 
-__all__ = ["csv_of", "generator", "seconds"]
+__all__ = ["csv_of", "generator", "one_timing", "seconds"]
 
 _GAUGES = (HELD, IN_FLIGHT)
 _COUNTS = (SCHEDULED, SENT, BLOCKED, DROPPED, OUT_OF_DESCRIPTORS, HTTPX_REQUESTS)
@@ -38,13 +39,16 @@ _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 Integers = npt.NDArray[np.int64]
 
 
-def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
-    """The traffic of each second: the operations due, their outcomes, response times in seconds.
+def seconds(evidence: Evidence, scope: Scope = EVERYTHING, timing: str = OPERATION.key) -> pd.DataFrame:
+    """The traffic of each second: the operations due, their outcomes, their times in seconds.
 
-    Users held and operations in flight are those of the whole load, independent of the scope. A
-    percentile is missing if there is no operation, or if it is among failed operations.
+    Users held and operations in flight are those of the whole load, independent of the scope. Times
+    of different timings do not mix: those of all operations are of the requests, or of the queries
+    where there are no requests. A percentile is missing if there is no operation, or if it is among
+    failed operations.
     """
-    whole, traffic = evidence.whole, evidence.traffic(scope)
+    whole, traffic = evidence.whole, evidence.traffic(scope, timing=timing)
+    timed = evidence.traffic(scope, timing=one_timing(evidence, scope, timing))
     table = pd.DataFrame(
         {
             "users_held": evidence.total(HELD, whole).astype(np.int64),
@@ -54,8 +58,15 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING) -> pd.DataFrame:
             "succeeded_in_it": traffic.completed,
         }
     )
-    times = _percentiles(traffic.second, traffic.bucket, traffic.count, whole.seconds)
+    times = _percentiles(timed.second, timed.bucket, timed.count, whole.seconds)
     return table.join(times).rename_axis("second").reset_index()
+
+
+def one_timing(evidence: Evidence, scope: Scope, timing: str) -> str:
+    """The key of a timing; of all operations, that of the first whose operations a scope has."""
+    if timing != OPERATION.key:
+        return timing
+    return next((each.key for each in OPERATIONS if evidence.has(scope, each.key)), REQUEST.key)
 
 
 def generator(evidence: Evidence) -> pd.DataFrame:

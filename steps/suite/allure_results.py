@@ -21,6 +21,7 @@ from allure_commons import model2
 from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
+from loadkit.errors import one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.reports import examples
@@ -86,7 +87,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
             )
         )
         if attachments:
-            entry.descriptionHtml += _image(attachments[0].title, store.content(attachments[0]))
+            entry.descriptionHtml += _first(attachments[0].title, *store.content(attachments[0]))
         store.logger.report_result(entry)
     _write_globals(outcome, store)
     _write_environment(outcome, folder)
@@ -101,19 +102,25 @@ class _AttachmentStore:
 
     def __init__(self, logger: AllureFileLogger) -> None:
         self.logger = logger
-        self._contents: dict[str, bytes] = {}
+        self._contents: dict[str, tuple[AttachmentType, bytes]] = {}
 
-    def content(self, attachment: Attachment) -> bytes:
-        """The content of an attachment."""
+    def content(self, attachment: Attachment) -> tuple[AttachmentType, bytes]:
+        """The kind and the content of an attachment; the error as text if it cannot be made."""
         if attachment.key not in self._contents:
-            self._contents[attachment.key] = attachment.draw()
+            try:
+                self._contents[attachment.key] = attachment.kind, attachment.draw()
+            except Exception as error:
+                # One attachment that cannot be made must not cost the results of the session.
+                told = f'cannot make "{attachment.title}": {one_line(error)}'
+                self._contents[attachment.key] = AttachmentType.TEXT, told.encode()
         return self._contents[attachment.key]
 
     def put(self, attachment: Attachment) -> model2.Attachment:
         """Write an attachment, and return the reference to it."""
-        source = f"{uuid.uuid4()}-attachment.{attachment.kind.extension}"
-        self.logger.report_attached_data(self.content(attachment), source)
-        return model2.Attachment(name=attachment.title, source=source, type=attachment.kind.mime_type)
+        kind, content = self.content(attachment)
+        source = f"{uuid.uuid4()}-attachment.{kind.extension}"
+        self.logger.report_attached_data(content, source)
+        return model2.Attachment(name=attachment.title, source=source, type=kind.mime_type)
 
 
 def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
@@ -206,11 +213,12 @@ def _description(
         yield f"<i>{html.escape(finished.promise)}</i>"
 
 
-def _image(title: str, svg: bytes) -> str:
-    """A chart within the description, because Allure collapses attachments."""
-    return (
-        f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"/>'
-    )
+def _first(title: str, kind: AttachmentType, content: bytes) -> str:
+    """The first chart within the description, because Allure collapses attachments; or its error."""
+    if kind is not AttachmentType.SVG:
+        return f"<p>{html.escape(content.decode())}</p>"
+    svg = base64.b64encode(content).decode()
+    return f'<img alt="{html.escape(title)}" src="data:image/svg+xml;base64,{svg}"/>'
 
 
 def _context(finished: Finished, moment: int, store: _AttachmentStore) -> Iterator[model2.TestStepResult]:

@@ -12,13 +12,14 @@ from loadkit import grammar
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.judging.families import rules_of, time_limit
+from loadkit.judging.families import Ground, rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.distributions import is_realistic
-from loadkit.recording.timing import CONNECT, OPERATION, OPERATIONS, REQUEST
+from loadkit.recording.timing import CONNECT, OPERATION, RECORD, REQUEST, timing_of
 from loadkit.reports import charts, database, distributions, examples, protocol_charts, summary, timeline
 from loadkit.reports.causes import Causes, causes_of, timings_of
 from loadkit.reports.results import plain
+from loadkit.reports.timeline import one_timing
 from loadkit.units import format_bytes, format_number, format_quantity
 from loadkit.verdict import Status, Window
 from steps.suite.results import CriterionResult
@@ -40,7 +41,7 @@ class Attachment:
 def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Attachment]:
     """The attachments of a criterion: first its own measure, then those of its run."""
     run, window = evidence.run, result.verdict.window or evidence.window
-    scope, limit, timing, is_mean = EVERYTHING, NO_TIME_LIMIT, REQUEST.key, False
+    scope, limit, timing, counted, is_mean = EVERYTHING, NO_TIME_LIMIT, REQUEST.key, OPERATION.key, False
     criterion = _criterion(result)
     if criterion is not None:
         is_drawn = criterion.reference is None or bool(_limit_here(result))
@@ -49,9 +50,9 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
         is_mean = criterion.measure.statistic == "mean"
-        if timing == OPERATION.key:
-            # Each timing has a curve of its own.
-            timing = next((each.key for each in OPERATIONS if evidence.has(scope, each.key)), REQUEST.key)
+        if rules_of(criterion.measure.family).ground is Ground.OPERATIONS and timing != RECORD.key:
+            counted = timing
+        timing = one_timing(evidence, scope, timing)  # each timing has a curve of its own
         if is_drawn and rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(
@@ -101,12 +102,15 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             lambda: "\n".join(database.lines(evidence, _limits(evidence, scope, limit))).encode(),
         )
     for title, draw in shown:
-        yield Attachment(title, f"{run.id}-{title}", AttachmentType.SVG, partial(draw, evidence, window))
+        # The chart shows which seconds were judged.
+        key = f"{run.id}-{title}-{window}"
+        yield Attachment(title, key, AttachmentType.SVG, partial(draw, evidence, window))
+    of_timing = "" if counted == OPERATION.key else f", {timing_of(counted).name}"
     yield Attachment(
-        f"second by second: {scope}",
-        f"{run.id}-seconds-{scope}",
+        f"second by second: {scope}{of_timing}",
+        f"{run.id}-seconds-{scope}-{counted}",
         AttachmentType.CSV,
-        lambda: timeline.csv_of(timeline.seconds(evidence, scope)),
+        lambda: timeline.csv_of(timeline.seconds(evidence, scope, counted)),
     )
     yield Attachment(
         "health of the load generator",

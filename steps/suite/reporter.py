@@ -119,14 +119,15 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
             stopped=time.time(),
             evidence=self._source.evidence,
         )
-        code = outcome.code
+        code, refusal = outcome.code, ""
         try:
             report = self._write(outcome)
         except OSError as error:
             # Verdicts that were not saved cannot sign off a release.
             report = f"no results: cannot write to {self._reports}: {error.strerror}"
             code = EXIT_CODES[Status.NOT_JUDGED]
-        terminal.show(outcome, Console(), report=report)
+            refusal = f"gate: {Status.NOT_JUDGED} (exit {code}): the results were not saved"
+        terminal.show(outcome, Console(), report=report, refusal=refusal)
         sys.stdout.flush()
         sys.exit(code)
 
@@ -143,7 +144,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]
         except (Exception, KeyboardInterrupt) as error:
             # A failure or an interruption here must neither lose the verdicts nor change the exit code.
             allure_results.remove(self._reports)
-            return f"results: {file} · no Allure results: {type(error).__name__}: {error}"
+            return f"results: {file} · no Allure results: {_tidy(f'{type(error).__name__}: {error}')}"
         return f"results: {file} · to generate {self._reports / allure_results.PAGE}: make report"
 
 

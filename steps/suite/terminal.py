@@ -30,13 +30,14 @@ _LOOKS = {
 }
 
 
-def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
+def show(outcome: Outcome, console: Console, *, report: str = "", refusal: str = "") -> None:
     """Print the outcome of a session.
 
     Args:
         outcome: the outcome.
         console: the console to print on.
         report: location of the results and the report, in one line.
+        refusal: the line in place of the gate's answer if the gate cannot count; "" if it does.
 
     """
     common = _common_warnings(outcome)
@@ -56,7 +57,7 @@ def show(outcome: Outcome, console: Console, *, report: str = "") -> None:
     judged = outcome.judged
     console.print()
     console.print(Text(gate.tally(judged)))
-    console.print(Text(gate.answer(judged), style="bold"))
+    console.print(Text(refusal or gate.answer(judged), style="bold"))
     if report:
         console.print(Text(report), soft_wrap=True)
 
@@ -75,7 +76,8 @@ def figures(verdict: Verdict) -> dict[str, str]:
         formatted["margin"] = f"{distance(verdict.measured, verdict.limit, unit)} the limit"
     if verdict.interval is not None and math.isfinite(verdict.interval[0]):
         low, high = (format_quantity(bound, unit) for bound in verdict.interval)
-        formatted["interval"] = f"{low.removesuffix(high[high.find(' ') :])} – {high}"
+        _, space, name = high.partition(" ")
+        formatted["interval"] = f"{low.removesuffix(space + name)} – {high}"
     return formatted
 
 
