@@ -55,6 +55,7 @@ from loadkit import grammar
 @then("no tenant ever sees another tenant's data")
 @then("no deadlock occurs")
 @then("every acknowledged write is stored exactly once")
+@then("no rejected write is stored")
 @then("all users see the same dashboard")
 def criterion(context: Any, *parts: object) -> None:
     """Judge the criterion of the sentence; only the grammar defines its meaning."""

@@ -251,6 +251,10 @@ def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_w
     for words in ("<td>12</td>", "record 3f", "acknowledged, but not stored"):
         assert words in page
     assert found.to_json()["failures_by_kind"]["acknowledged, but not stored"] == 38
+    rejected = grammar.criterion("no rejected write is stored")
+    assert [each.kind for each in causes_of(evidence, window=WINDOW, criterion=rejected).failures] == [
+        "rejected, but stored", "status 503"
+    ]  # fmt: skip
     other = grammar.criterion("p95 stays below 500 ms")
     assert {each.kind for each in causes_of(evidence, window=WINDOW, criterion=other).failures} == {
         "status 503"

@@ -21,7 +21,7 @@ from loadkit.planning.plan import plan
 from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
-from steps.journeys import live
+from steps.journeys import database, live
 from steps.journeys.choices import fresh_key
 from tests.virtual_time import Simulation, plan_of, simulate
 
@@ -32,24 +32,46 @@ JOURNEYS = find(ENVIRONMENT.settings.journeys, ROOT)
 OVER_HTTP = [title for title, path in JOURNEYS.items() if resolve(path, ROOT).uses == ("http",)]
 
 TOKENS = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
-OVERVIEW = {"overview": {"dashboards": [{"widgets": [1, 2, 3]}, {"widgets": [4, 5]}]}}
+OVERVIEW = {
+    "overview": {
+        "tenant": "acme",
+        "events": 3600,
+        "users": 30,
+        "top_metrics": [{"name": "page.view", "unit": "1", "events": 3600, "mean": 1.0}],
+        "latest_sessions": [{"id": "s", "username": "ann", "platform": "web", "events": 3}],
+        "dashboards": [
+            {"id": 1, "title": "Overview", "widgets": [1, 2, 3]},
+            {"id": 2, "title": "Errors", "widgets": [4, 5]},
+        ],
+    }
+}
+WIDGET = {
+    "widget": {"id": 1, "name": "page.view", "series": [{"day": "2026-11-27", "events": 3, "mean": 1.0}]}
+}
+GROUPS = {"groups": [{"key": "usage", "sessions": None, "events": 3600, "mean": 1.0}]}
+USAGE = {"usage": {"tenant": "acme", "users": 30, "dashboards": 2, "days": []}}
+EVENTS = r"GET /api/v1/metrics/events\?name=([^&]*).*"
 ANSWERS: tuple[tuple[str, object], ...] = (
     ("POST /api/v1/auth/(login|refresh)", TOKENS),
     ("POST /api/v1/auth/logout", {"logged_out": True}),
     ("GET /api/v1/auth/me", {"username": "ann"}),
     ("POST /api/v1/metrics/sessions", {"id": "s"}),
     ("POST /api/v1/metrics/events", {"ids": ["e"] * 20}),
-    (r"GET /api/v1/metrics/events\?name=.*", {"events": [], "next": "c"}),
     ("GET /api/v1/dashboard/overview", OVERVIEW),
-    (r"GET /api/v1/dashboard/widgets/[1-5]", {}),
-    (r"GET /api/v1/dashboard/analytics\?group_by=(name|day|category|platform|user)", {}),
-    ("GET /api/v1/admin/(usage|users|tenants)", {}),
-    ("POST /api/v1/admin/tenants", {}),
+    (r"GET /api/v1/dashboard/widgets/[1-5]", WIDGET),
+    (r"GET /api/v1/dashboard/analytics\?group_by=(name|day|category|platform|user)", GROUPS),
+    ("GET /api/v1/admin/usage", USAGE),
+    ("GET /api/v1/admin/users", {"users": [{"id": 1, "username": "ann", "role": "admin"}], "next": None}),
+    ("GET /api/v1/admin/tenants", {"tenants": [{"id": 1, "name": "acme"}]}),
+    ("POST /api/v1/admin/tenants", {"id": 2, "name": "new"}),
 )
 
 
 def service(moment: float, method: str, path: str) -> Answer:
     """The service's answers, in its own shapes; what it does not have is 404."""
+    if listed := re.fullmatch(EVENTS, f"{method} {path}"):
+        page = {"events": [{"id": "e", "name": listed[1], "value": 1.0}], "next": "c"}
+        return Answer(0.005, body=json.dumps(page).encode())
     for pattern, body in ANSWERS:
         if re.fullmatch(pattern, f"{method} {path}"):
             return Answer(0.005, body=json.dumps(body).encode())
@@ -93,11 +115,23 @@ def failures(run: Simulation) -> list[str]:
     return [outcome for outcome in run.table.outcomes if outcome != "ok"] + engine
 
 
+def without(path: str, body: object) -> Callable[[float, str, str], Answer]:
+    """The service, and the answers to GET requests below a path have this body."""
+
+    def answer(moment: float, method: str, asked: str) -> Answer:
+        if method == "GET" and asked.startswith(path):
+            return Answer(0.005, body=json.dumps(body).encode())
+        return service(moment, method, asked)
+
+    return answer
+
+
 # The name of an account that was just made comes back from the service, and so do the ids of records;
-# this one does not know them.
+# this one does not know them, and stores what it is sent.
 UNKNOWN_TO_THE_FAKE = {
     "administer": ["status 404"],
     "insert metrics": ["check: the records are stored under their ids"],
+    "insert invalid metrics": ["check: a batch with an invalid record is rejected"],
 }
 
 
@@ -120,6 +154,166 @@ def test_a_service_that_fails_is_counted_once_for_each_operation(title: str) -> 
     run = go_through(title, failing(users=5))
     assert failures(run) == ["status 500"]
     assert run.operations(outcome="status 500") == run.operations() > 50
+
+
+_EMPTY = {"events": 0, "users": 0, "top_metrics": [], "latest_sessions": [], "dashboards": []}
+
+
+@pytest.mark.parametrize(
+    ("title", "path", "body", "failure"),
+    [
+        (
+            "explore events",
+            "/api/v1/metrics/events",
+            {"events": [], "next": None},
+            "a busy metric has events",
+        ),
+        (
+            "watch a dashboard",
+            "/api/v1/dashboard/overview",
+            {"overview": _EMPTY},
+            "the overview has dashboards",
+        ),
+        ("watch a dashboard", "/api/v1/dashboard/analytics", {"groups": []}, "the analysis has groups"),
+        ("administer", "/api/v1/admin/users", {"users": [], "next": None}, "the list of users is not empty"),
+        ("administer", "/api/v1/admin/tenants", {"tenants": []}, "the list of tenants is not empty"),
+    ],
+)
+def test_an_answer_without_the_data_of_the_tenant_is_a_failure(
+    title: str, path: str, body: object, failure: str
+) -> None:
+    assert f"check: {failure}" in failures(go_through(title, without(path, body)))
+
+
+def test_a_tenant_without_recent_events_and_sessions_fails_nothing() -> None:
+    old = {"overview": {**OVERVIEW["overview"], "events": 0, "top_metrics": [], "latest_sessions": []}}
+
+    def answer(moment: float, method: str, path: str) -> Answer:
+        for beginning, body in (
+            ("/api/v1/dashboard/overview", old),
+            ("/api/v1/dashboard/analytics", {"groups": []}),
+            ("/api/v1/metrics/events?", {"events": [], "next": None}),
+        ):
+            if path.startswith(beginning):
+                return without(beginning, body)(moment, method, path)
+        return service(moment, method, path)
+
+    for title in ("watch a dashboard", "explore events"):
+        assert failures(go_through(title, answer)) == []
+
+
+def test_later_pages_and_rare_metrics_may_be_empty() -> None:
+    def answer(moment: float, method: str, path: str) -> Answer:
+        if "cursor" in path or ("/metrics/events?" in path and "name=page.view" not in path):
+            return without("/api/v1/metrics/events", {"events": [], "next": None})(moment, method, path)
+        return service(moment, method, path)
+
+    assert failures(go_through("explore events", answer)) == []
+
+
+def test_users_who_were_shown_no_dashboards_read_them_as_soon_as_there_are_some() -> None:
+    def answer(moment: float, method: str, path: str) -> Answer:
+        early = without("/api/v1/dashboard/overview", {"overview": _EMPTY})
+        return (early if moment < 20 else service)(moment, method, path)
+
+    run = go_through("watch a dashboard", answer)
+    assert run.operations("GET /api/v1/dashboard/widgets/{id}") > 20
+
+
+class _Writer:
+    """A user whose writes are answered with a status."""
+
+    def __init__(self, status: int) -> None:
+        self.random, self.writes, self.status = Random(1), self, status
+        self.outcome, self.failed = "unknown", list[str]()
+        self.ids: tuple[str, ...] = ()
+        self.sent: list[dict[str, Any]] = []
+
+    def attempt(self, *ids: str) -> Any:
+        self.ids = ids
+        return SimpleNamespace(rejected=lambda: setattr(self, "outcome", "rejected"))
+
+    async def post(self, _path: str, json: dict[str, Any], expect: tuple[int, ...]) -> Any:
+        self.sent = json["events"]
+        if self.status >= 400 and self.status not in expect:
+            self.failed.append(f"status {self.status}")
+        return SimpleNamespace(status_code=self.status, is_success=self.status < 300)
+
+    def popular(self, items: tuple[str, ...], _name: str) -> str:
+        return items[0]
+
+    def check(self, holds: bool, what: str) -> None:
+        self.failed += [] if holds else [what]
+
+    async def think(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "failed"),
+    [
+        (422, "rejected", []),
+        (400, "rejected", []),
+        (201, "unknown", ["a batch with an invalid record is rejected"]),
+        (503, "unknown", ["status 503"]),
+        (401, "rejected", ["status 401"]),
+    ],
+)
+def test_a_batch_whose_last_record_is_invalid_is_rejected_as_a_whole_and_that_is_no_failure(
+    status: int, outcome: str, failed: list[str]
+) -> None:
+    user = _Writer(status)
+    asyncio.run(database.insert_invalid(cast("User", user)))
+    assert (user.outcome, user.failed) == (outcome, failed)
+    assert [event["id"] for event in user.sent] == list(user.ids)
+    assert [event["value"] is None for event in user.sent] == [False] * (len(user.ids) - 1) + [True]
+    assert len(user.ids) > 1
+
+
+class _Analyst:
+    """A user on a database whose queries find no rows."""
+
+    def __init__(self, query: str, *, has_sessions: bool) -> None:
+        self.random, self.state, self.db = Random(1), dict[str, object](), self
+        self.account, self.tenant = Account("ann", Secret("pw"), "acme"), ""
+        self.query, self.has_sessions = query, has_sessions
+        self.checks: list[bool] = []
+
+    def popular(self, items: tuple[Any, ...], name: str) -> Any:
+        return self.query if name == "key queries" else items[0]
+
+    def checks_tenants(self, _of: str) -> Callable[[], None]:
+        return lambda: None
+
+    async def fetchval(self, _sql: str, *_arguments: object, label: str, record: bool) -> object:
+        return 7 if label == "tenant" else self.has_sessions
+
+    async def fetch(self, sql: str, *_arguments: object, label: str = "", record: bool = True) -> list[Any]:
+        return [{"id": 1}] if label == "widgets" else []
+
+    def check(self, holds: bool, _what: str) -> None:
+        self.checks.append(holds)
+
+    async def think(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("query", "has_sessions", "may_be_empty"),
+    [
+        ("widget series", False, False),
+        ("latest sessions", True, False),
+        ("latest sessions", False, True),
+        ("tenant overview", True, True),  # its events are those of thirty days
+        ("recent events", True, True),
+    ],
+)
+def test_a_key_query_without_rows_fails_where_the_tenant_has_some_whatever_their_age(
+    query: str, has_sessions: bool, may_be_empty: bool
+) -> None:
+    user = _Analyst(query, has_sessions=has_sessions)
+    asyncio.run(database.query(cast("User", user)))
+    assert user.checks == [may_be_empty]
 
 
 def test_tokens_are_renewed_before_they_expire_and_nobody_counts_it() -> None:

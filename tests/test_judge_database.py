@@ -33,6 +33,7 @@ from tests.builders import judge, plan_of, run_of, samples_of, worker_seconds_of
 INDEXES = grammar.criterion("index utilization of the key queries is above 95%")
 DEADLOCKS = grammar.criterion("no deadlock occurs")
 WRITES = grammar.criterion("every acknowledged write is stored exactly once")
+REJECTED = grammar.criterion("no rejected write is stored")
 RATE = grammar.criterion("throughput stays above 1000 records per second")
 GOOD = Scan("metric_events", "Index Scan", True, "metric_events_by_name", kept=50, removed=0)
 BAD = Scan(
@@ -154,6 +155,28 @@ def test_acknowledged_writes_are_stored_once_and_unknown_ones_are_told_apart() -
     verdict = judge(WRITES, run_with(seen()))
     assert verdict.status is Status.PASS
     assert "1 of 3 writes without an answer are stored" in verdict.reason
+    assert verdict.reason.endswith("60,000 writes were acknowledged, and 2 rejected.")
+
+
+def test_rejected_writes_that_are_not_stored_pass_and_without_any_nothing_is_known() -> None:
+    verdict = judge(REJECTED, run_with(seen(writes=dataclasses.replace(STORED, lost=WrongRecords(3)))))
+    assert (verdict.status, verdict.samples) == (Status.PASS, 2)
+    assert verdict.reason.endswith("60,000 writes were acknowledged, and 2 rejected.")
+    without = judge(REJECTED, run_with(seen(writes=dataclasses.replace(STORED, rejected=0))))
+    assert without.status is Status.INCONCLUSIVE
+    assert without.reason.endswith("60,000 writes were acknowledged, and 0 rejected.")
+    unknown = judge(REJECTED, run_with(seen(writes=None, problems={"writes": "permission denied"})))
+    assert unknown.status is Status.INCONCLUSIVE
+    assert unknown.reason.endswith("permission denied.")
+
+
+def test_a_rejected_write_that_is_stored_is_a_fail_with_an_example() -> None:
+    phantoms = WrongRecords(1, examples=(WrittenRecord("5b"),))
+    stored = dataclasses.replace(STORED, phantoms=phantoms, lost=WrongRecords(3))
+    verdict = judge(REJECTED, run_with(seen(writes=stored)))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 1)
+    assert "1 of 2 compared, and none is allowed: 1 rejected and yet stored (such as 5b)" in verdict.reason
+    assert "lost" not in verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,14 @@ def test_an_id_that_is_used_again_at_the_same_time_is_409_and_nothing_of_the_bat
     assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'reused'") == 1
 
 
+def test_a_batch_whose_last_event_is_invalid_is_422_and_none_of_it_is_stored(client, admin, facts):
+    headers = {**admin, "X-Run-Id": "invalid-batch"}
+    events = [{**EVENT, "id": str(uuid.uuid4())} for _ in range(4)] + [{**EVENT, "value": None}]
+    answer = client.post("/api/v1/metrics/events", headers=headers, json={"events": events})
+    assert answer.status_code == 422
+    assert observed(facts, "SELECT count(*) FROM metric_events WHERE run_id = 'invalid-batch'") == 0
+
+
 def test_who_got_no_answer_finds_the_write_by_its_key(client, admin, facts):
     key = str(uuid.uuid4())
     headers = {**admin, "X-Run-Id": "unanswered", "Idempotency-Key": key}

@@ -23,6 +23,7 @@ Feature: Recovery after failures and load spikes
     And 1000 messages are delivered per second
     And 300 metric inserts per second
     And 100 concurrent users of the API
+    And 10 concurrent users following the "insert invalid metrics" journey
     When an instance is killed after 40 seconds
     Then the service recovers within 30 seconds
     And the "InstanceDown" alert fires within 30 seconds
@@ -36,6 +37,7 @@ Feature: Recovery after failures and load spikes
     And 300 metric inserts per second
     And 100 concurrent users of the API
     And 20 analysts querying 100,000 records
+    And 10 concurrent users following the "insert invalid metrics" journey
     When the database is restarted after 40 seconds
     Then the service recovers within 30 seconds
 

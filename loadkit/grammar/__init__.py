@@ -17,6 +17,7 @@
                  | "no tenant ever sees another tenant's data"
                  | "all users see the same dashboard"
                  | "no deadlock occurs" | "every acknowledged write is stored exactly once"
+                 | "no rejected write is stored"
     measure    ::= ["the"] (statistic [time] | "error rate" | "availability" | "uptime"
                  | "throughput" | "CPU utilization" | "memory usage"
                  | "database connection pool utilization" | "connection success rate"

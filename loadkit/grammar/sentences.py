@@ -367,6 +367,9 @@ THEN: Mapping[str, Meaning] = {
     "every acknowledged write is stored exactly once": lambda sentence, _: counted_exactly(
         sentence, "acknowledged writes not stored exactly once"
     ),
+    "no rejected write is stored": lambda sentence, _: counted_exactly(
+        sentence, "rejected writes that are stored"
+    ),
     "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }
 """The expression of every criterion, with the function that makes it."""

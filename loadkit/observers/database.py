@@ -18,6 +18,7 @@ __all__ = [
     "LARGE",
     "LOCK_WAITS",
     "MEASURES",
+    "REJECTED",
     "WRITES",
     "DatabaseFacts",
     "DroppedIndex",
@@ -48,6 +49,7 @@ MEASURES: Mapping[str, str] = {
 # Counts that must be zero.
 DEADLOCKS = "deadlocks"
 WRITES = "acknowledged writes not stored exactly once"
+REJECTED = "rejected writes that are stored"
 
 LARGE = 128
 """Pages (of 8 kB) from which a table counts for index utilization. A smaller one is read in a
@@ -337,6 +339,8 @@ class DatabaseFacts:
         if writes is not None:
             counts[WRITES] = sum(each.number for each in writes.wrong.values())
             counts[f"{WRITES}: compared"] = writes.acknowledged
+            counts[REJECTED] = writes.phantoms.number
+            counts[f"{REJECTED}: to compare"] = counts[f"{REJECTED}: compared"] = writes.rejected
         return counts
 
     def remark(self, name: str) -> str:
@@ -345,7 +349,7 @@ class DatabaseFacts:
             if self.deadlocks is None:
                 return self.problems.get("statistics", "") or self.problem
             return "these are the transactions of the run"
-        if name != WRITES:
+        if name not in {WRITES, REJECTED}:
             return ""
         writes = self.writes
         if writes is None:
@@ -353,7 +357,7 @@ class DatabaseFacts:
         parts = [
             f"{each.number:,} {kind}{_such_as(each.examples)}"
             for kind, each in writes.wrong.items()
-            if each.number
+            if each.number and (name == WRITES or each is writes.phantoms)
         ]
         if writes.unknown:
             parts.append(
@@ -361,6 +365,7 @@ class DatabaseFacts:
             )
         if writes.foreign:
             parts.append(f"{writes.foreign:,} other rows of the run come from journeys that report no ids")
+        parts.append(f"{writes.acknowledged:,} writes were acknowledged, and {writes.rejected:,} rejected")
         return "; ".join(parts)
 
     # --- index utilization

@@ -15,7 +15,7 @@ import numpy as np
 
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.observers.database import WRITES, WrittenRecord
+from loadkit.observers.database import REJECTED, WRITES, WrittenRecord
 from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.labels import OTHER_FAILURES
 from loadkit.recording.run import Run
@@ -223,9 +223,9 @@ def causes_of(
             tuple(each for each in slowest if each.seconds)[: MOST if key in timings else _MOST_OTHERS],
         )
     failures.sort(key=lambda each: -each.count)
-    if criterion is not None and criterion.measure.name == WRITES:
+    if criterion is not None and criterion.measure.name in {WRITES, REJECTED}:
         # What the criterion counts comes first, before operations that failed beside it.
-        failures = [*_wrong_writes(run), *failures]
+        failures = [*_wrong_writes(run, criterion.measure.name), *failures]
     slow = (
         None if criterion is None else slow_operations(evidence, criterion, scope, window or evidence.whole)
     )
@@ -325,7 +325,7 @@ def _counted(
         )
 
 
-def _wrong_writes(run: Run) -> Iterator[FailureKind]:
+def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
     """Records that are not stored as the service answered; no operation of theirs has failed."""
     writes = None if run.database is None else run.database.writes
     if writes is None:
@@ -335,7 +335,7 @@ def _wrong_writes(run: Run) -> Iterator[FailureKind]:
         "stored twice": (writes.doubled, writes.stored),
         "rejected, but stored": (writes.phantoms, writes.rejected),
     }.items():
-        if of.number:
+        if of.number and (count == WRITES or of is writes.phantoms):
             yield FailureKind(
                 kind,
                 of.number,

@@ -5,17 +5,25 @@ from loadkit.journey import User, journey
 __all__ = ["watch"]
 
 _DIMENSIONS = ("name", "day", "category", "platform", "user")
+_OF_SESSIONS = ("platform", "user")
+"""Those that group sessions. The others group the events of thirty days."""
 
 
 @journey("watch a dashboard")
 async def watch(user: User) -> None:
     """Open the overview, read some widgets, popular ones more often, and sometimes an analysis."""
-    overview = await user.get("/api/v1/dashboard/overview")
-    if "widgets" not in user.state:
+    answer = await user.get("/api/v1/dashboard/overview")
+    if not user.state.get("widgets"):
         # A tenant's dashboards do not change during a run; reading them once saves the generator's
         # time.
-        dashboards = overview.raise_for_status().json()["overview"]["dashboards"]
-        user.state["widgets"] = [widget for dashboard in dashboards for widget in dashboard["widgets"]]
+        overview = answer.raise_for_status().json()["overview"]
+        user.state["widgets"] = [
+            widget for dashboard in overview["dashboards"] for widget in dashboard["widgets"]
+        ]
+        # An answer without the tenant's data is a fast one.
+        user.check(bool(user.state["widgets"]), "the overview has dashboards")
+        user.state["has_events"] = bool(overview["events"])
+        user.state["has_sessions"] = bool(overview["latest_sessions"])
     await user.think()
     widgets = user.state["widgets"]
     for _ in range(3 if widgets else 0):
@@ -24,5 +32,8 @@ async def watch(user: User) -> None:
         await user.think()
     if user.random.random() < 0.3:
         dimension = user.popular(_DIMENSIONS, "dimensions")
-        await user.get("/api/v1/dashboard/analytics", params={"group_by": dimension})
+        answer = await user.get("/api/v1/dashboard/analytics", params={"group_by": dimension})
+        if answer.is_success:
+            has_data = user.state["has_sessions" if dimension in _OF_SESSIONS else "has_events"]
+            user.check(bool(answer.json()["groups"]) or not has_data, "the analysis has groups")
         await user.think()

@@ -7,7 +7,7 @@ from typing import Any
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS
 
-__all__ = ["insert", "query", "tenant_of"]
+__all__ = ["insert", "insert_invalid", "query", "tenant_of"]
 
 _CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
     "tenant overview": lambda _: (),
@@ -19,8 +19,8 @@ _CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
     "events by session": lambda user: (user.random.randint(3, 10),),
 }
 """The key queries, the most frequent first, and how an analyst chooses their arguments."""
-_NEVER_EMPTY = frozenset({"tenant overview", "widget series", "latest sessions"})
-"""Those that find rows in each tenant, however old its newest events are."""
+_INVALID_BATCH = 5
+"""Records of a batch of which one is invalid."""
 
 
 @journey("insert metrics")
@@ -29,15 +29,7 @@ async def insert(user: User, batch: str = "1") -> None:
 
     The ids tell after the load whether each acknowledged record is stored exactly once.
     """
-    ids = [str(uuid.uuid4()) for _ in range(int(batch))]
-    events = [
-        {
-            "id": each,
-            "name": user.popular(METRICS, "metrics"),
-            "value": round(user.random.lognormvariate(3.0, 1.0), 2),
-        }
-        for each in ids
-    ]
+    ids, events = _records(user, int(batch))
     attempt = user.writes.attempt(*ids)
     answer = await user.post("/api/v1/metrics/events", json={"events": events})
     if answer.is_success:
@@ -50,6 +42,35 @@ async def insert(user: User, batch: str = "1") -> None:
     await user.think()
 
 
+@journey("insert invalid metrics")
+async def insert_invalid(user: User) -> None:
+    """Send a batch whose last record is invalid, so the service must reject and store none of it.
+
+    The ids tell after the load whether a record of a rejected batch is stored.
+    """
+    ids, events = _records(user, _INVALID_BATCH)
+    events[-1]["value"] = None
+    attempt = user.writes.attempt(*ids)
+    answer = await user.post("/api/v1/metrics/events", json={"events": events}, expect=(400, 422))
+    if 400 <= answer.status_code < 500:
+        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+    user.check(not answer.is_success, "a batch with an invalid record is rejected")
+    await user.think()
+
+
+def _records(user: User, number: int) -> tuple[list[str], list[dict[str, Any]]]:
+    """New ids, and the records under them as clients send them."""
+    ids = [str(uuid.uuid4()) for _ in range(number)]
+    return ids, [
+        {
+            "id": each,
+            "name": user.popular(METRICS, "metrics"),
+            "value": round(user.random.lognormvariate(3.0, 1.0), 2),
+        }
+        for each in ids
+    ]
+
+
 @journey("query metrics", uses=("db",))
 async def query(user: User) -> None:
     """Run one of the key queries in the user's tenant, frequent ones more often, and read its rows."""
@@ -58,7 +79,7 @@ async def query(user: User) -> None:
     name = user.popular(tuple(_CHOICES), "key queries")
     rows = await user.db.fetch(name, *_CHOICES[name](user))
     # Row-level security that has lost the tenant hides all rows, and such a query is a fast one.
-    user.check(bool(rows) or name not in _NEVER_EMPTY, "the query found rows")
+    user.check(bool(rows) or name not in user.state["never_empty"], "the query found rows")
     for row in rows:
         if row["tenant_id"] != tenant:
             foreign()
@@ -74,6 +95,11 @@ async def tenant_of(user: User) -> int:
         user.db.tenant = str(tenant)
         widgets = await user.db.fetch("SELECT id FROM widgets ORDER BY id", label="widgets", record=False)
         user.state["widget_ids"] = tuple(each["id"] for each in widgets)
+        has_sessions = await user.db.fetchval(
+            "SELECT EXISTS (SELECT FROM sessions)", label="sessions", record=False
+        )
+        # The others find no rows where the newest events of the tenant are old.
+        user.state["never_empty"] = {"widget series"} | ({"latest sessions"} if has_sessions else set())
         user.state["foreign"] = user.checks_tenants("rows")
         user.state["tenant_id"] = tenant
     return int(user.state["tenant_id"])
