@@ -103,14 +103,39 @@ def test_a_catalogue_with_a_key_unknown_is_refused(tmp_path):
         requirements_of(file)
 
 
-def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
-    listed = [
+def own_scenarios() -> list[JudgingScenario]:
+    return [
         JudgingScenario(row["where"], frozenset(row["tags"]), tuple(row["criteria"]))
         for row in scenarios(ROOT / "features")
     ]
-    catalogue = requirements_of(ROOT / "features" / "requirements.toml")
-    proofs = frozenset(each.proof for each in catalogue if (ROOT / each.proof).exists())
-    assert trace(catalogue, listed, {}, proofs)[1] == []
+
+
+OWN = requirements_of(ROOT / "features" / "requirements.toml")
+
+
+def test_the_suites_own_features_leave_nothing_out_that_is_not_planned():
+    proofs = frozenset(each.proof for each in OWN if (ROOT / each.proof).exists())
+    assert trace(OWN, own_scenarios(), {}, proofs)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        *((name, "peak") for name in ("WS-1", "WS-2", "WS-3", "WS-6", "DB-1", "SYS-2", "SYS-5", "SYS-8")),
+        ("SYS-2", "stress"),
+    ],
+)
+def test_the_suite_misses_the_scenario_at_the_load_that_a_requirement_states(name: str, level: str):
+    left = [each for each in own_scenarios() if not {name, level} <= each.tags]
+    assert [each for each in trace(OWN, left, {})[1] if each.startswith(f"{name} has no criterion")]
+
+
+@pytest.mark.parametrize("name", ["SYS-5", "SYS-7"])
+def test_the_suite_misses_an_endpoint_group_of_realistic_users_and_of_the_peak_hour(name: str):
+    left = [each for each in own_scenarios() if name not in each.tags or "admin" not in each.groups]
+    (problem,) = trace(OWN, left, {})[1]
+    assert problem.startswith(f"{name} has no criterion for ")
+    assert problem.endswith("admin")
 
 
 def test_a_pasted_feature_is_traced_by_its_criteria(tmp_path):

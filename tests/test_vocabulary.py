@@ -16,6 +16,7 @@ from loadkit.users.discovery import find
 from loadkit.workload.plan import Action
 from steps.suite import parameters
 from steps.suite.reading import Page, Reading, read
+from steps.suite.scenarios import scenarios
 
 ROOT = Path(__file__).parent.parent
 
@@ -154,6 +155,7 @@ THEN = [
     'the p95 response time is at most 1.5 times that without tenant "globex"',
     "no deadlock occurs",
     "every acknowledged write is stored exactly once",
+    "no rejected write is stored",
 ]
 SENTENCES = [
     *(("Given", sentence) for sentence in GIVEN),
@@ -397,7 +399,35 @@ def test_the_example_of_the_vocabulary_shares_one_run(registry) -> None:
         for scenario in parse_feature(file.read_text(), filename=str(file)).walk_scenarios()
     ]
     assert len({reading.plan.key for reading in readings if reading.plan}) == 1
-    assert sum(len(reading.criteria) for reading in readings) == 12
+    assert sum(len(reading.criteria) for reading in readings) == 13
+
+
+@pytest.mark.parametrize(
+    ("files", "runs"),
+    [
+        (("system/smoke", "api/smoke"), 1),
+        (("system/peak_hour",), 2),  # the day and its peak hour
+        (("system/consistency", "system/recovery"), 5),  # two disturbances are shared
+    ],
+)
+def test_scenarios_of_one_load_share_a_run_across_features(
+    files: tuple[str, ...], runs: int, registry
+) -> None:
+    environment = load("local", ROOT)
+    journeys = find(environment.settings.journeys, ROOT)
+    keys = set()
+    for name in files:
+        file = ROOT / "features" / f"{name}.feature"
+        for scenario in parse_feature(file.read_text(), filename=str(file)).walk_scenarios():
+            reading = read(scenario, registry, environment, journeys, seed=1)
+            assert reading.plan is not None, reading.problems
+            keys.add(reading.plan.key)
+    assert len(keys) == runs
+
+
+def test_the_smoke_test_has_criteria_of_each_area() -> None:
+    tags = [set(row["tags"]) for row in scenarios(ROOT / "features") if "smoke" in row["tags"]]
+    assert {"api", "websocket", "database", "system"} <= set().union(*tags)
 
 
 # --- what happens meanwhile, and other loads

@@ -27,6 +27,10 @@ Feature: The API at peak load
   Scenario: Database connection pool utilization
     Then database connection pool utilization stays below 80%
 
+  @DB-4
+  Scenario: Requests get a database connection without waiting
+    Then connection pool efficiency is above 90%
+
   @API-6
   Scenario: CPU and memory of the instances
     Then CPU utilization stays below 70% on every instance

@@ -3,7 +3,8 @@ Feature: A whole day with its peak hour
   The promise: the service meets its limits throughout the day, including the peak hour.
 
   The day is compressed into five minutes: the load follows a curve, over HTTP, WebSocket and the
-  database. The peak hour has its own run, because the throughput limit applies to that hour.
+  database. The peak hour has its own run, over HTTP, because the throughput limit applies to that
+  hour.
 
   Rule: The whole day
 
@@ -36,14 +37,27 @@ Feature: A whole day with its peak hour
 
   Rule: The peak hour
 
-    Scenario: Throughput, response time and error rate in the peak hour
+    Background:
       Given the load follows
         | for       | users |
         | 30 s      | 300   |
         | 30 s      | 300   |
         | 30 s      | 1000  |
         | 3 minutes | 1000  |
+
+    Scenario: Throughput, response time and error rate in the peak hour
       Then throughput stays above 1000 requests per second
       And the p95 response time stays below 500 ms
       And the error rate stays below 1%
       And database connection pool utilization stays below 80%
+
+    Scenario Outline: Response time and error rate of the <group> endpoints in the peak hour
+      Then the p95 response time of the <group> endpoints stays below 500 ms
+      And the error rate of the <group> endpoints is below 1%
+
+      Examples:
+        | group     |
+        | auth      |
+        | metrics   |
+        | dashboard |
+        | admin     |

@@ -37,6 +37,10 @@ Feature: Delivery of live metrics
       And no message is delivered twice
       And messages arrive in order
 
+    @SYS-2
+    Scenario: Tenant isolation of messages
+      Then no message carries another tenant's data
+
     @WS-6
     Scenario: CPU and memory of the instances
       Then CPU utilization stays below 70% on every instance
