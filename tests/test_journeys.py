@@ -18,6 +18,7 @@ from loadkit.environment.environment import load
 from loadkit.journey import User
 from loadkit.planning.draft import Draft
 from loadkit.planning.plan import plan
+from loadkit.recording.deliveries import Deliveries
 from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
@@ -55,7 +56,7 @@ ANSWERS: tuple[tuple[str, object], ...] = (
     ("POST /api/v1/auth/(login|refresh)", TOKENS),
     ("POST /api/v1/auth/logout", {"logged_out": True}),
     ("GET /api/v1/auth/me", {"username": "ann"}),
-    ("POST /api/v1/metrics/sessions", {"id": "s"}),
+    ("POST /api/v1/metrics/sessions", {"id": "s", "ids": ["f"] * 3}),
     ("POST /api/v1/metrics/events", {"ids": ["e"] * 20}),
     ("GET /api/v1/dashboard/overview", OVERVIEW),
     (r"GET /api/v1/dashboard/widgets/[1-5]", WIDGET),
@@ -140,6 +141,16 @@ def test_a_journey_asks_for_nothing_that_the_service_does_not_have(title: str) -
     run = go_through(title)
     assert failures(run) == UNKNOWN_TO_THE_FAKE.get(title, [])
     assert run.operations() > 100
+
+
+def test_every_stored_session_and_batch_is_a_write_that_dashboards_wait_for(monkeypatch) -> None:
+    acknowledged: Counter[object] = Counter()
+    monkeypatch.setattr(Deliveries, "acknowledged", lambda _, key, *rest: acknowledged.update([key]))
+    run = go_through("ingest events")
+    assert acknowledged == {
+        "f": run.operations("POST /api/v1/metrics/sessions"),
+        "e": run.operations("POST /api/v1/metrics/events"),
+    }
 
 
 @pytest.mark.parametrize("title", OVER_HTTP)

@@ -9,6 +9,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.judging.evidence import Evidence
+from loadkit.recording.deliveries import UNREACHED
 from loadkit.recording.messages import (
     CHECKED,
     CONNECTIONS,
@@ -280,6 +281,40 @@ def test_an_event_that_is_lost_reaches_no_dashboard():
 
 
 REACHES = "an event reaches every dashboard within 100 ms"
+
+
+def unreached(number):
+    """Writes that were acknowledged and reached nobody, evenly spread."""
+    return DELIVERY, samples_of(np.linspace(0, 59, number), np.full(number, 10.0), "WS /", UNREACHED)
+
+
+@pytest.mark.parametrize(("number", "status"), [(60, PASS), (600, FAIL)])
+def test_a_write_that_reached_nobody_counts_as_above_every_limit(number, status):
+    found = verdict(REACHES, run_with(samples=[deliveries((0, 60, 3000)), unreached(number), STEADY]))
+    assert found.status is status, found.reason
+    of = f"{number} of {3000 + number:,} deliveries failed, because their writes were acknowledged"
+    assert f"{of} and reached nobody" in found.reason
+    assert found.details["unreached"] == number
+    if status is FAIL:  # whatever the limit
+        assert (
+            verdict(
+                "an event reaches every dashboard within 30 s",
+                run_with(samples=[deliveries((0, 60, 3000)), unreached(number), STEADY]),
+            ).status
+            is FAIL
+        )
+
+
+def test_a_service_that_tells_nobody_of_any_write_fails():
+    assert verdict(REACHES, run_with(samples=[unreached(600), STEADY])).status is FAIL
+
+
+def test_a_message_that_all_who_watch_have_missed_fails_once():
+    found = {}
+    for missing, number in ((200, 0), (200, 100), (0, 100), (100, 100)):
+        samples = [deliveries((0, 60, 6000)), *([unreached(number)] if number else []), STEADY]
+        found[missing, number] = verdict(REACHES, run_with({MISSING: missing}, samples=samples)).samples
+    assert found == {(200, 0): 6200, (200, 100): 6200, (0, 100): 6100, (100, 100): 6100}
 
 
 def deliveries(*parts):

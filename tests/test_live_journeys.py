@@ -1,5 +1,6 @@
 """What the users of live and shared dashboards do, on a server of given messages."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -7,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from loadkit.recording.timing import WORKFLOW
+from loadkit.recording.deliveries import UNREACHED
+from loadkit.recording.timing import DELIVERY, WORKFLOW
 from loadkit.users.meter import UserFinished
 from steps.journeys import live, workflow
 from tests.websocket_user import met, until
@@ -42,6 +44,43 @@ def test_an_editor_tells_the_document_at_the_end_only_if_it_got_one(has_state):
 
     met(handler, use)
     assert told == ([live._digest({"title": (1, "x")})] if has_state else [])
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["a dashboard", "another topic"])
+def test_who_follows_a_dashboard_misses_the_writes_that_reach_nobody(is_live):
+    """Of three writes, the service publishes a batch and a session, and nothing of the third."""
+    sockets = []
+
+    async def handler(connection):
+        sockets.append(connection)
+        await connection.send('{"type": "subscribed", "streams": {"dashboard": 0, "metrics.0": 0}}')
+        await connection.wait_closed()
+
+    def told(sequence, payload):
+        stream = "dashboard" if is_live else "metrics.0"
+        head = {"stream": stream, "sequence": sequence, "created": 0.0, "payload": payload}
+        return json.dumps(head)
+
+    async def use(meeting):
+        follower, writer = meeting.user, meeting.add_user()
+        follower.headers = AUTHORIZATION
+        journey = live.follow_dashboard if is_live else live.follow
+        following = asyncio.create_task(journey.function(follower))
+        await until(lambda: follower.ws._subscriptions)
+        for key in "abc":
+            with await writer.meter.begin("POST /write") as operation:
+                operation.succeeded(meeting.clock.now())
+            writer.acknowledged(key)
+            writer.meter.settle()
+        await sockets[0].send(told(1, {"ids": ["a", "x"]}))
+        await sockets[0].send(told(2, {"id": "s", "ids": ["c"]}))
+        await until(lambda: follower.ws._subscriptions[0].received == 2)
+        meeting._context.deliveries.end(meeting.clock.now() + follower.meter.timeout)
+        following.cancel()
+        await asyncio.wait((following,))
+
+    outcomes = met(handler, use).outcomes(DELIVERY)
+    assert outcomes == ({"ok": 2, UNREACHED: 1} if is_live else {})
 
 
 class Answer:

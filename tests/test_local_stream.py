@@ -490,6 +490,30 @@ def test_connections_and_messages_are_counted(open_socket, client, admin, facts,
 
 
 @on_environment
+def test_unpublished_events_are_stored_and_leave_no_gap_in_the_dashboards_numbers(
+    open_socket, client, admin, fault
+):
+    subscriber = open_socket("stream?topics=dashboard")
+    read(subscriber)
+    name = f"unpublished.{uuid.uuid4().hex}"
+
+    def store(kind):
+        events = {"events": [{"name": name, "value": 1.0}]}
+        return client.post(f"/api/v1/metrics/{kind}", headers=admin, json=events).json()["ids"]
+
+    before = store("events")
+    fault("events-unpublished", share=1)
+    silent = [*store("events"), *store("sessions")]
+    fault("events-unpublished", "off")
+    after = store("sessions")
+    first, second = read(subscriber, 2)
+    assert [first["payload"]["ids"], second["payload"]["ids"]] == [before, after]
+    assert second["sequence"] == first["sequence"] + 1
+    page = client.get("/api/v1/metrics/events", headers=admin, params={"name": name}).json()
+    assert {event["id"] for event in page["events"]} == {*before, *silent, *after}
+
+
+@on_environment
 def test_messages_lost_do_not_arrive_and_can_be_resumed(open_socket, client, admin, fault, topic):
     subscriber = open_socket(f"stream?topics={topic}")
     read(subscriber)

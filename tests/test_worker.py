@@ -16,10 +16,11 @@ from loadkit.engine import worker
 from loadkit.engine.worker import Shard, earlier_of, journeys_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
+from loadkit.recording.deliveries import UNREACHED
 from loadkit.recording.messages import STATE_SEEN, STATES_DUE
 from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
-from loadkit.recording.timing import QUERY, REQUEST, WORKFLOW
+from loadkit.recording.timing import DELIVERY, QUERY, REQUEST, WORKFLOW
 from loadkit.recording.worker_second import (
     JOURNEY_ERROR,
     JOURNEYS,
@@ -938,6 +939,25 @@ def test_users_who_share_something_have_the_number_of_their_group_and_one_tenant
     shared = Counter(path.rpartition("/")[0] for path in seen)
     assert sorted(shared.values()) == [5] * 4, seen
     assert {path.split("/")[2] for path in shared} == {"0", "1", "2", "3"}
+
+
+def test_a_write_that_reaches_nobody_is_a_failed_delivery_of_the_second_of_its_acknowledgement():
+    plan = plan_of(
+        "tests.sample_journeys:announcing", level=1, seconds=30, think=Think(0.9, 0.9), timeout=5.0
+    )
+    run = simulate(plan, after(0.1))
+    # A write each second: those of the last time-out are not known.
+    series = [label_series("stream", DELIVERY)]
+    second, outcome, sums = run.table.totals(series, 0, 1 << 22)
+    seconds = {
+        run.table.outcomes[place]: [
+            int(at) for at, which in zip(second, outcome, strict=True) if which == place
+        ]
+        for place in set(outcome.tolist())
+    }
+    assert seconds == {"ok": list(range(1, 30, 2)), UNREACHED: list(range(0, 25, 2))}
+    assert sums[:, 0].tolist() == [1] * 28
+    assert run.operations("POST /write", "ok") == 30
 
 
 def test_a_state_of_a_user_who_leaves_before_the_end_is_left_open():

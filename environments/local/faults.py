@@ -39,6 +39,9 @@ FAULTS = {
     "prometheus-stopped": Fault("Prometheus is stopped; off starts it again", {}, in_service=False),
     "alert-rule-broken": Fault("the HighLatency alert can never fire", {}, in_service=False),
     "counter-reset": Fault("all exported counters are reset to zero, once", {}),
+    "events-unpublished": Fault(
+        "a share of the writes of events is stored and not published", {"share": 0.1}
+    ),
     "messages-lost": Fault("leaves out a share of the deliveries of messages", {"share": 0.01}),
     "messages-doubled": Fault("makes a share of the deliveries of messages twice", {"share": 0.01}),
     "messages-reordered": Fault("sends a share of the messages after the next one", {"share": 0.01}),

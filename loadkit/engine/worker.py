@@ -285,6 +285,7 @@ async def run_users(
         recorder.unwatch_collector()
         pacer.close()
         data.close()
+    context.deliveries.end(clock.now())
     recorder.end(clock.now())
     emit(recorder.report(_gauges(drivers), context.writes.drain(is_final=True)))
     for driver in drivers:

@@ -357,6 +357,13 @@ def _undelivered(case: Case) -> str:
 def _find_delivery_time(case: Case) -> Finding:
     """Judge the time until writes reach those who watch; no pass if they reach nobody for a time."""
     found = find_time(replace(case, chosen=_with_lost(case)))
+    if unreached := case.traffic.failed:
+        found = replace(
+            found,
+            reason=f"{found.reason}; {unreached:,} of {case.traffic.size:,} deliveries failed, because their "
+            "writes were acknowledged and reached nobody",
+            details={**found.details, "unreached": unreached},
+        )
     if found.status is not Status.PASS:
         return found
     doubt = _undelivered(case) or (_unheard(case) if case.is_steady else "")
@@ -402,7 +409,8 @@ def _with_lost(case: Case) -> Traffic:
 
     Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
     counts. What is missing at the end of a stream is counted when its subscriber leaves, after the
-    window; all of it counts as of the window.
+    window; all of it counts as of the window. A message that all who watch have missed can be a
+    write that reached nobody, which has failed already.
     """
     traffic, evidence = case.traffic, case.evidence
     kept = np.ones(case.window.seconds, np.bool_) if case.kept is None else case.kept
@@ -410,8 +418,9 @@ def _with_lost(case: Case) -> Traffic:
     net = evidence.per_second(lambda each: each.count(MISSING) - each.count(FILLED), case.window)[kept]
     # A gap can be filled in a later second, so only the sum is known to be lost.
     missing = max(float(net.sum()), 0.0) + evidence.count(TAIL_LOST) * float(kept.mean())
-    lost = round(missing * min(1.0, traffic.size / max(1, int(received))))
-    if not lost:
+    arrived = traffic.size - traffic.failed
+    lost = round(missing * min(1.0, arrived / max(1, int(received)))) - traffic.failed
+    if lost <= 0:
         return traffic
     seconds = np.linspace(0, traffic.seconds - 1e-9, lost).astype(np.int64)
     ones, top = np.ones(lost, np.int64), np.full(lost, BUCKETS - 1)

@@ -23,6 +23,7 @@ from loadkit.recording.sample import OK
 from loadkit.recording.slices import label_series, region_series, tenant_series
 from loadkit.recording.timing import (
     CONNECT,
+    DELIVERY,
     LIFETIME,
     MESSAGE,
     OPERATION,
@@ -47,6 +48,7 @@ _MOST_OTHERS = 3
 _ALL_SECONDS = 1 << 22
 _NOUNS = {
     CONNECT.key: "connection attempts",
+    DELIVERY.key: "deliveries",
     LIFETIME.key: "connections",
     MESSAGE.key: "messages",
     QUERY.key: "queries",

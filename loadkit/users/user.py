@@ -4,6 +4,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from loadkit.clock import Clock
@@ -12,7 +13,7 @@ from loadkit.drivers.http.client import HttpClient, Verb
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.masking import Mask
 from loadkit.errors import ConfigurationError
-from loadkit.recording.deliveries import Deliveries
+from loadkit.recording.deliveries import UNREACHED, Deliveries, Follower
 from loadkit.recording.examples import Exchange
 from loadkit.recording.messages import FOREIGN, STATE_SEEN, STATES_DUE
 from loadkit.recording.recorder import Recorder
@@ -33,6 +34,7 @@ from loadkit.workload.workload import MixEntry, Model
 if TYPE_CHECKING:
     from loadkit.drivers.postgres.client import DbClient
     from loadkit.drivers.websocket.client import WebSocketClient
+    from loadkit.drivers.websocket.subscription import Subscription
 
 __all__ = ["User", "UserWrites", "WorkerContext"]
 
@@ -234,11 +236,15 @@ class User:
     def acknowledged(self, key: object) -> None:
         """Say that the last answer acknowledges a write, which others wait for.
 
+        Call it before `think`, so that it is known when the write was sent.
+
         Args:
             key: identifies the write in the answer and in what the others receive.
 
         """
-        self._deliveries.acknowledged(key, self.meter.free)
+        meter = self.meter
+        sent = -inf if meter.pending is None else meter.pending.sent
+        self._deliveries.acknowledged(key, meter.free, sent, meter.tenant)
 
     def reached(self, key: object, label: str) -> None:
         """Say that a write of some user has just reached this one; call it where messages are read.
@@ -257,6 +263,30 @@ class User:
 
         if meter.is_recorded:
             self._deliveries.received(key, meter.now(), record)
+
+    def watches(self, subscription: "Subscription", label: str) -> None:
+        """Say that each write of the tenant must reach this user, until a subscription ends.
+
+        Call it when the service has confirmed the subscription. A write that was sent after that,
+        and that reaches no user of this worker, is a failed delivery to each who has watched for a
+        time-out after its acknowledgement.
+
+        Args:
+            subscription: its reader calls `reached`.
+            label: as in `reached`.
+
+        """
+        meter = self.meter
+
+        def missed(begun: float) -> None:
+            end = begun + meter.timeout
+            sample = Sample(label, UNREACHED, begun, begun, end, 0, meter.tenant, meter.region)
+            meter.recorder.timing(DELIVERY).samples.append(sample)
+            meter.exemplify(sample, DELIVERY)
+
+        if meter.is_recorded:
+            follower = Follower(meter.now(), lambda: subscription.is_ended, missed)
+            self._deliveries.follow(meter.tenant, follower, meter.timeout)
 
     def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[..., None]:
         """Say that the user looks at all messages, or rows, whether they belong to its tenant.

@@ -29,6 +29,7 @@ each reaches all 220 connections of the largest tenant at once. Then the generat
 to 11 ms (p99), and by 4 ms with two."""
 _QUIET_END = 5.0
 """Seconds before the end in which nobody edits, so that the last edits reach all."""
+_STREAM = "WS /api/v1/stream"
 _EDIT = "WS /api/v1/collab edit"
 _TOKEN_RATIO = 0.8
 """Ratio of a token's lifetime after which a publisher logs in again."""
@@ -53,11 +54,14 @@ async def _follow(user: User, topic: str) -> None:
         path = f"/api/v1/stream?topics={topic}"
         if earlier is not None and topic in earlier.positions:
             path += f"&from={topic}:{earlier.positions[topic]}"
-        ws = await connect(user, path, "WS /api/v1/stream")
+        ws = await connect(user, path, _STREAM)
         first = orjson.loads(await ws.receive())
         while first["type"] == "gap":  # what it left out shows in the position, too
             first = orjson.loads(await ws.receive())
-        return ws, ws.subscribe(read, after=earlier, begins_after=first["streams"])
+        subscription = ws.subscribe(read, after=earlier, begins_after=first["streams"])
+        if topic == "dashboard":
+            user.watches(subscription, _STREAM)
+        return ws, subscription
 
     await user.ws.stay(begin)
 
@@ -70,7 +74,7 @@ def _noting(user: User) -> Reader:
         if stamp is not None:
             ids = orjson.loads(message)["payload"].get("ids")
             if ids:
-                user.reached(ids[0], "WS /api/v1/stream")
+                user.reached(ids[0], _STREAM)
         return stamp
 
     return noted

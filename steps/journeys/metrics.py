@@ -18,7 +18,9 @@ async def ingest(user: User) -> None:
         "/api/v1/metrics/sessions",
         json={"platform": user.popular(_PLATFORMS, "platforms"), "events": _events(user, 3)},
     )
-    session = opened.raise_for_status().json()["id"]
+    created = opened.raise_for_status().json()
+    session = created["id"]
+    user.acknowledged(created["ids"][0])  # who watches the tenant's dashboard receives them
     for _ in range(3):
         await user.think()
         stored = await user.post(
@@ -28,7 +30,7 @@ async def ingest(user: User) -> None:
         )
         ids = stored.raise_for_status().json()["ids"]
         user.check(len(ids) == _BATCH, "every event of the batch is stored")
-        user.acknowledged(ids[0])  # who watches the tenant's dashboard receives them
+        user.acknowledged(ids[0])
 
 
 @journey("explore events")

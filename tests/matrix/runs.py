@@ -75,6 +75,7 @@ class Bench:
         draft.arrive(RAMP)
         draft.hold_for(hold)
         draft.deliver(system.DELIVERED)
+        draft.load(Model.CLOSED, system.DASHBOARDS, mix="live dashboards", called="dashboards", connects=True)
         draft.load(Model.CLOSED, system.API_USERS, mix="API")
         draft.insert(system.RECORDS, 1)
         draft.analyse(system.ANALYSTS, 0)

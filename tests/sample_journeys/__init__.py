@@ -1,6 +1,7 @@
 """Journeys for tests of the engine."""
 
 import asyncio
+from types import SimpleNamespace
 
 from loadkit.journey import User, journey
 from loadkit.recording.timing import QUERY
@@ -163,3 +164,21 @@ async def telling(user: User) -> None:
     finally:
         if tell is not None and user.seconds_left <= user.meter.intended - user.meter.now():
             tell("digest")
+
+
+@journey("announcing")
+async def announcing(user: User) -> None:
+    """Write, and receive each second write at once; the user is its own only follower."""
+    subscription = user.state.get("subscription")
+    if subscription is None:
+        subscription = user.state["subscription"] = SimpleNamespace(is_ended=False)
+        user.watches(subscription, "stream")
+    number = user.state["number"] = user.state.get("number", 0) + 1
+    try:
+        await user.post("/write")
+        user.acknowledged(number)
+        if number % 2 == 0:
+            user.reached(number, "stream")
+        await user.think()
+    finally:
+        subscription.is_ended = user.seconds_left <= user.meter.intended - user.meter.now()

@@ -118,6 +118,8 @@ class Broadcast:
         self._script = b""
         self._detours: list[Detour] = []
         self._pass_on: Step = self._deliver
+        self.unpublished_share = 0.0
+        """Ratio of the stored writes that no stream is told of; only a fault sets it."""
         self.is_live = False
         """Does this instance receive what is published?"""
         self.published = 0

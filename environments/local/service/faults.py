@@ -224,6 +224,7 @@ class Faults:
             "cache-off": lambda: CacheOff(cache),
             "foreign-answers": lambda share: ForeignAnswers(share, cache),
             "counter-reset": lambda: CounterReset(telemetry),
+            "events-unpublished": lambda share: messages.EventsUnpublished(share, broadcast),
             "messages-lost": lambda share: messages.MessagesLost(share, broadcast),
             "messages-doubled": lambda share: messages.MessagesDoubled(share, broadcast),
             "messages-reordered": lambda share: messages.MessagesReordered(share, broadcast),

@@ -31,6 +31,18 @@ class MessageFault(Fault, ABC):
         self._broadcast.remove_detour(self.detour)
 
 
+class EventsUnpublished(Fault):
+    """Publishes nothing of a share of the stored writes."""
+
+    def __init__(self, share: float, broadcast: Broadcast) -> None:
+        self._broadcast = broadcast
+        broadcast.unpublished_share = share
+
+    async def end(self) -> None:
+        """Publish all of them again."""
+        self._broadcast.unpublished_share = 0.0
+
+
 class MessagesLost(MessageFault):
     """Leaves out a share of the deliveries."""
 

@@ -4,6 +4,7 @@ The messages are described in environments/README.md.
 """
 
 import asyncio
+import random
 import re
 from typing import Any
 
@@ -163,8 +164,11 @@ def _read(place: int, message: Any) -> tuple[str, str, bytes]:
 
 def tell_of_events(call: Call, ids: list[str], session: str | None = None) -> None:
     """Publish that events were stored, in messages of limited size."""
+    broadcast = call.context.broadcast
+    if random.random() < broadcast.unpublished_share:
+        return
     for at in range(0, len(ids), _MOST_IDS):
         listed = '","'.join(ids[at : at + _MOST_IDS])
         head, kind = ("", "events") if session is None else (f'"id":"{session}",', "session")
         payload = f'{{{head}"ids":["{listed}"]}}'.encode()
-        call.context.broadcast.publish(call.caller.tenant, DASHBOARD, kind, payload)
+        broadcast.publish(call.caller.tenant, DASHBOARD, kind, payload)
