@@ -1,6 +1,7 @@
 """What a run's own circumstances make of a verdict: spells, stalls, drift, health, users held, ends, rehearsals."""
 
 import dataclasses
+import math
 from functools import cache
 
 import numpy as np
@@ -304,6 +305,41 @@ def test_a_throughput_that_the_plan_cannot_reach_says_nothing_of_the_service(mod
     run = run_of(samples_with(), plan_of(300, level=level, model=model))
     assert judge(throughput(150), run).status is status
     assert judge(throughput(90), run).status is PASS
+
+
+def journeys_of(attempts, *, failing=0.0, capacity=math.inf, started=20):
+    """Twenty journeys starting per second: `attempts` requests per second, of which a share fails at once.
+
+    The service answers at most `capacity` per second, and each further one later. Arrivals that
+    are not `started` wait for a user.
+    """
+    starts = np.arange(300 * attempts) / attempts
+    times = np.maximum(0.02, (np.arange(len(starts)) + 1) / capacity - starts)
+    outcomes = np.where(np.random.default_rng(1).random(len(starts)) < failing, "timeout", OK).tolist()
+    begun = [
+        dataclasses.replace(each, counts={"users": {**each.counts["users"], JOURNEYS: started}})
+        for each in worker_seconds_of(300)
+    ]
+    plan = plan_of(300, level=20, model=Model.JOURNEYS)
+    return run_of(samples_of(starts, times, outcome=outcomes), plan, worker_seconds=begun)
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [
+        # Ten requests each. Of 40 % the first one failed, so there were no more: 20 + 12 * 9 per second.
+        ({"attempts": 128, "failing": 8 / 128}, FAIL),
+        ({"attempts": 145, "capacity": 130}, FAIL),  # no error, and ever more of them in flight
+        (
+            {"attempts": 120, "started": 12},
+            FAIL,
+        ),  # the others waited, as the service was slow to log users in
+        ({"attempts": 100}, NOT_JUDGED),  # five requests each: the plan offers no more
+        ({"attempts": 100, "failing": 0.01}, NOT_JUDGED),
+    ],
+)
+def test_requests_of_journeys_that_the_service_prevented_are_no_fault_of_the_plan(made, status):
+    assert judge(throughput(150), journeys_of(**made)).status is status
 
 
 def test_throughput_that_the_generator_did_not_offer_is_invalid():

@@ -32,6 +32,7 @@ from loadkit.recording.run import DATABASE, HTTP, PROBED_AT, WEBSOCKET
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, RECORD, REQUEST
 from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import JOURNEYS
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 from loadkit.workload.offered import needed, offered
@@ -187,8 +188,8 @@ def find_throughput(case: Case) -> Finding:
     loads = [population.workload for population in makers]
     models = {load.model for load in loads}
     most = math.nan
-    if Model.JOURNEYS in models and Model.CLOSED not in models:  # the offered rate is the measured one
-        most = traffic.size / traffic.seconds
+    if Model.JOURNEYS in models and Model.CLOSED not in models:
+        most = _offered_by_journeys(case, makers)
     return examine_offered(
         case,
         by_second(case, makers, lambda population, level: offered(population.workload, level)),
@@ -196,6 +197,26 @@ def find_throughput(case: Case) -> Finding:
         _planned(case, plan.populations),
         most,
     )
+
+
+def _offered_by_journeys(case: Case, makers: Sequence[Population]) -> float:
+    """The most requests per second that journeys would make of a service without a failure.
+
+    The plan states how many journeys start, and not how many requests each makes. A request without
+    a success ends or delays its journey, at the earliest as its first request; so does an arrival
+    that waits for a user. Therefore at least the other journeys made all the successes. Infinite if
+    there may be no others.
+    """
+    traffic, evidence = case.traffic, case.evidence
+    loads = [each for each in makers if each.workload.model is Model.JOURNEYS]
+    starting = float(by_second(case, loads, lambda _, level: level).sum())
+    is_one = len(evidence.run.plan.populations) == 1
+    names = [None] if is_one else [each.name for each in loads]
+    begun = evidence.per_second(lambda each: sum(each.count(JOURNEYS, name) for name in names), case.window)
+    started = float((begun if case.kept is None else begun[case.kept]).sum()) or starting
+    succeeded = min(traffic.size, int(traffic.completed.sum()))
+    others = started - (traffic.size - succeeded)
+    return starting / others * succeeded / traffic.seconds if others > 0 else math.inf
 
 
 def examine_offered(
