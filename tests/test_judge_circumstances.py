@@ -648,6 +648,52 @@ def test_a_run_cut_short_after_its_window_has_shown_all():
     assert any("cut short after its steady window" in warning for warning in verdict.warnings)
 
 
+def stopped_in_the_drain(waiting, *, hangs_from=300, seconds=302, ended="interrupted", timeout=10.0):
+    """A load of 300 s; from a second on the service answers nothing, and `waiting` operations hang when it is stopped."""
+    samples = [sample for sample in samples_with() if sample.intended < hangs_from]
+    worker_seconds = [
+        changed(each, in_flight=waiting if each.second >= hangs_from - 1 else 2)
+        for each in worker_seconds_of(seconds)
+    ]
+    plan = plan_of(300, timeout=timeout)
+    return run_of(samples, plan, worker_seconds=worker_seconds, ended=ended)
+
+
+@pytest.mark.parametrize("ended", ["interrupted", "worker 1 died", "the workers did not end"])
+def test_operations_without_an_answer_when_the_drain_was_cut_short_do_not_let_a_criterion_pass(ended):
+    run = stopped_in_the_drain(800, hangs_from=292, ended=ended)
+    for criterion in (error_rate(0.01), availability(0.99)):
+        verdict = judge(criterion, run)
+        assert verdict.status is INCONCLUSIVE
+        assert (
+            "800 operations had no answer yet when the run was cut short; if they had failed"
+            in verdict.reason
+        )
+
+
+def test_operations_without_an_answer_are_no_doubt_where_they_change_nothing():
+    assert judge(error_rate(0.01), stopped_in_the_drain(3)).status is PASS
+    assert judge(response_time(), stopped_in_the_drain(50)).status is PASS
+    assert judge(throughput(90), stopped_in_the_drain(800, hangs_from=292)).status is PASS
+
+
+def test_what_has_no_answer_a_time_out_after_the_window_did_not_begin_in_it():
+    assert judge(error_rate(0.01), stopped_in_the_drain(800, seconds=309)).status is INCONCLUSIVE
+    assert judge(error_rate(0.01), stopped_in_the_drain(800, seconds=311)).status is PASS
+    assert (
+        judge(error_rate(0.01), stopped_in_the_drain(800, seconds=311, timeout=20.0)).status is INCONCLUSIVE
+    )
+
+
+def test_what_hangs_after_the_window_was_answered_is_no_doubt():
+    """The action makes the service hang, and somebody stops the load three seconds later."""
+    plan = plan_of(300, actions=(Action("kill instance"),))
+    waits = [changed(each, in_flight=2 if each.second < 100 else 300) for each in worker_seconds_of(104)]
+    samples = [sample for sample in samples_with() if sample.intended < 100]
+    run = run_of(samples, plan, worker_seconds=waits, ended="interrupted", ended_at=103.0)
+    assert judge(error_rate(0.01), run).status is PASS
+
+
 def test_a_run_cut_short_before_its_window_is_inconclusive():
     run = run_of([], plan_of(60, 60), ended="interrupted", ended_at=30.0)
     assert judge(response_time(), run).status is INCONCLUSIVE
