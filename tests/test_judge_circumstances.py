@@ -1,6 +1,7 @@
 """What a run's own circumstances make of a verdict: spells, stalls, drift, health, users held, ends, rehearsals."""
 
 import dataclasses
+import math
 from functools import cache
 
 import numpy as np
@@ -304,6 +305,41 @@ def test_a_throughput_that_the_plan_cannot_reach_says_nothing_of_the_service(mod
     run = run_of(samples_with(), plan_of(300, level=level, model=model))
     assert judge(throughput(150), run).status is status
     assert judge(throughput(90), run).status is PASS
+
+
+def journeys_of(attempts, *, failing=0.0, capacity=math.inf, started=20):
+    """Twenty journeys starting per second: `attempts` requests per second, of which a share fails at once.
+
+    The service answers at most `capacity` per second, and each further one later. Arrivals that
+    are not `started` wait for a user.
+    """
+    starts = np.arange(300 * attempts) / attempts
+    times = np.maximum(0.02, (np.arange(len(starts)) + 1) / capacity - starts)
+    outcomes = np.where(np.random.default_rng(1).random(len(starts)) < failing, "timeout", OK).tolist()
+    begun = [
+        dataclasses.replace(each, counts={"users": {**each.counts["users"], JOURNEYS: started}})
+        for each in worker_seconds_of(300)
+    ]
+    plan = plan_of(300, level=20, model=Model.JOURNEYS)
+    return run_of(samples_of(starts, times, outcome=outcomes), plan, worker_seconds=begun)
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [
+        # Ten requests each. Of 40 % the first one failed, so there were no more: 20 + 12 * 9 per second.
+        ({"attempts": 128, "failing": 8 / 128}, FAIL),
+        ({"attempts": 145, "capacity": 130}, FAIL),  # no error, and ever more of them in flight
+        (
+            {"attempts": 120, "started": 12},
+            FAIL,
+        ),  # the others waited, as the service was slow to log users in
+        ({"attempts": 100}, NOT_JUDGED),  # five requests each: the plan offers no more
+        ({"attempts": 100, "failing": 0.01}, NOT_JUDGED),
+    ],
+)
+def test_requests_of_journeys_that_the_service_prevented_are_no_fault_of_the_plan(made, status):
+    assert judge(throughput(150), journeys_of(**made)).status is status
 
 
 def test_throughput_that_the_generator_did_not_offer_is_invalid():
@@ -610,6 +646,52 @@ def test_a_run_cut_short_after_its_window_has_shown_all():
     verdict = judge(response_time(), run)
     assert verdict.status is PASS
     assert any("cut short after its steady window" in warning for warning in verdict.warnings)
+
+
+def stopped_in_the_drain(waiting, *, hangs_from=300, seconds=302, ended="interrupted", timeout=10.0):
+    """A load of 300 s; from a second on the service answers nothing, and `waiting` operations hang when it is stopped."""
+    samples = [sample for sample in samples_with() if sample.intended < hangs_from]
+    worker_seconds = [
+        changed(each, in_flight=waiting if each.second >= hangs_from - 1 else 2)
+        for each in worker_seconds_of(seconds)
+    ]
+    plan = plan_of(300, timeout=timeout)
+    return run_of(samples, plan, worker_seconds=worker_seconds, ended=ended)
+
+
+@pytest.mark.parametrize("ended", ["interrupted", "worker 1 died", "the workers did not end"])
+def test_operations_without_an_answer_when_the_drain_was_cut_short_do_not_let_a_criterion_pass(ended):
+    run = stopped_in_the_drain(800, hangs_from=292, ended=ended)
+    for criterion in (error_rate(0.01), availability(0.99)):
+        verdict = judge(criterion, run)
+        assert verdict.status is INCONCLUSIVE
+        assert (
+            "800 operations had no answer yet when the run was cut short; if they had failed"
+            in verdict.reason
+        )
+
+
+def test_operations_without_an_answer_are_no_doubt_where_they_change_nothing():
+    assert judge(error_rate(0.01), stopped_in_the_drain(3)).status is PASS
+    assert judge(response_time(), stopped_in_the_drain(50)).status is PASS
+    assert judge(throughput(90), stopped_in_the_drain(800, hangs_from=292)).status is PASS
+
+
+def test_what_has_no_answer_a_time_out_after_the_window_did_not_begin_in_it():
+    assert judge(error_rate(0.01), stopped_in_the_drain(800, seconds=309)).status is INCONCLUSIVE
+    assert judge(error_rate(0.01), stopped_in_the_drain(800, seconds=311)).status is PASS
+    assert (
+        judge(error_rate(0.01), stopped_in_the_drain(800, seconds=311, timeout=20.0)).status is INCONCLUSIVE
+    )
+
+
+def test_what_hangs_after_the_window_was_answered_is_no_doubt():
+    """The action makes the service hang, and somebody stops the load three seconds later."""
+    plan = plan_of(300, actions=(Action("kill instance"),))
+    waits = [changed(each, in_flight=2 if each.second < 100 else 300) for each in worker_seconds_of(104)]
+    samples = [sample for sample in samples_with() if sample.intended < 100]
+    run = run_of(samples, plan, worker_seconds=waits, ended="interrupted", ended_at=103.0)
+    assert judge(error_rate(0.01), run).status is PASS
 
 
 def test_a_run_cut_short_before_its_window_is_inconclusive():

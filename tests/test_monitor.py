@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
+import numpy as np
 import pytest
 
 from loadkit.engine.channel import Disconnected
@@ -17,8 +18,9 @@ from loadkit.recording.messages import CONNECTIONS
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.recording.sample import OK, Sample
 from loadkit.users.lifecycle import ARRIVAL_LABEL
+from loadkit.verdict import Status
 from loadkit.workload.plan import Action
-from tests.builders import plan_of
+from tests.builders import error_rate, judge, plan_of, response_time, run_of, samples_of, throughput
 
 SECONDS = 60
 PLAN = plan_of(SECONDS)
@@ -134,6 +136,52 @@ def test_workers_that_do_not_end_are_killed() -> None:
     monitor.follow([stuck], time.time() - 1000)
     assert monitor.ended == Ending(EndingKind.WORKERS_STUCK)
     assert channel.told == ["stop", "kill"]
+
+
+def stuck_after(seconds: int, *others: Disconnected, **rest) -> RunMonitor:
+    """The monitor of a finished load of two workers: worker 0 is done, worker 1 reported some seconds and never ended."""
+    stuck: Future[None] = Future()
+    recorder = Recorder(1, 0.0)
+    channel = FakeChannel(*[recorder.report() for _ in range(seconds)], Disconnected(0, True), *others)
+    channel.on_kill = lambda: stuck.done() or stuck.set_result(None)
+    monitor = monitor_of(channel, workers=2, **rest)
+    monitor.follow([ended(), stuck], time.time() - 1000)
+    return monitor
+
+
+def test_a_load_ended_with_the_last_report_of_the_worker_that_is_stuck() -> None:
+    monitor = stuck_after(30)
+    assert (monitor.ended.kind, monitor.ended_at) == (EndingKind.WORKERS_STUCK, 30)
+
+
+def test_a_stop_does_not_hide_that_a_worker_was_stuck_before_it() -> None:
+    stop = threading.Event()
+    stop.set()
+    monitor = stuck_after(30, stop=stop)
+    assert (monitor.ended, monitor.ended_at) == (INTERRUPTED, 30)
+
+
+@pytest.mark.parametrize("others", [(), (Disconnected(1, True),)])
+def test_a_worker_that_is_stuck_after_the_load_put_all_of_it_on(others) -> None:
+    assert stuck_after(SECONDS + 5, *others).ended_at == SECONDS
+
+
+def test_half_of_a_load_that_a_stuck_worker_left_out_passes_nothing() -> None:
+    monitor = stuck_after(30)
+    starts = np.concatenate([np.arange(0, 60, 0.02), np.arange(0, 30, 0.02)])
+    run = run_of(
+        samples_of(starts, np.full(len(starts), 0.01)),
+        PLAN,
+        ended=str(monitor.ended),
+        ended_at=monitor.ended_at,
+    )
+    for criterion in (response_time(), error_rate(), throughput(80), throughput(90)):
+        verdict = judge(criterion, run)
+        assert verdict.status is Status.INCONCLUSIVE
+        assert "cut short after 30 s (the workers did not end)" in verdict.reason
+        assert verdict.measured == pytest.approx(
+            100 if criterion.measure.name == "throughput" else verdict.measured
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.recording.run import Event
+from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action
@@ -171,6 +172,28 @@ def test_a_generator_that_was_not_well_gives_no_verdict():
         for worker_second in run.worker_seconds
     )
     assert judge(WITHIN_30, run).status is Status.INVALID
+
+
+@pytest.mark.parametrize(
+    ("until", "status", "expected"),
+    [
+        (87, Status.INVALID, ", which may be why the service had recovered 40 s after"),  # else after 20 s
+        (112, Status.FAIL, "; the verdict is the same without it"),
+        (72, Status.PASS, "; the verdict is the same without it"),
+    ],
+)
+def test_a_stall_of_the_generator_in_one_window_is_no_fail_of_the_service(until, status, expected):
+    """The loop stands still for two seconds, 35 s after the kill: too few to be seen in all of the time."""
+    late = [] if until == 72 else [105, 106]
+    run = disturbed(slow=[*range(70, until), *late], plan=LONG, seconds=310)
+    moments, lags = np.arange(0, 310, 0.02), np.full(310 * 50, 0.001)
+    lags[np.isin(moments.astype(int), [105, 106])] = 2.0
+    run.table.count(Kind.LAG, worker_series(0), moments, lags)
+    verdict = judge(WITHIN_30, run)
+    assert verdict.status is status
+    told = "; ".join([verdict.reason, *verdict.warnings])
+    assert "he load generator was overloaded: it was at fault in 2 of 240 seconds" in told
+    assert expected in told
 
 
 def test_the_timeline_is_kept_as_evidence():

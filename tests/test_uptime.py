@@ -1,8 +1,6 @@
 """How uptime is judged: each protocol that the run used has to be up."""
 
 import dataclasses
-import math
-import re
 
 import numpy as np
 import pytest
@@ -43,21 +41,25 @@ def used(seconds=240, uses=(HTTP, WEBSOCKET, DATABASE), probed=None, **down):
     )
 
 
-def test_three_minutes_without_a_missing_answer_are_enough_for_three_nines():
+def test_uptime_is_a_fact_of_the_run_and_no_inference_from_the_number_of_probes():
     found = judge(UPTIME, used(180))
-    assert (found.status, found.measured) == (PASS, 1.0)
+    assert (found.status, found.measured, found.interval, found.effective_samples) == (PASS, 1.0, None, None)
     assert "(HTTP 100 %, WebSocket 100 %, the database 100 %)" in found.reason
+    assert "confidence" not in found.reason
+    assert "3,600 of 3,600 probes were answered" in found.reason
+    assert "sees outages that come at least every 60 s" in found.reason
     assert list(found.details["protocols"]) == [HTTP, WEBSOCKET, DATABASE]
 
 
 def test_a_run_too_short_is_inconclusive_and_says_how_long_it_must_be():
-    found = judge(UPTIME, used(60))
+    """A single failed probe of fewer than a thousand is more than 0.1 %."""
+    found = judge(UPTIME, used(20))
     assert found.status is UNKNOWN
-    told = re.search(r"about ([\d.]+) (s|min) of steady load would decide it", found.reason)
-    assert told is not None, found.reason
-    needed = float(told[1]) * {"s": 1, "min": 60}[told[2]]
-    assert 150 < needed < 180
-    assert judge(UPTIME, used(math.ceil(needed))).status is PASS
+    assert "400 of 400 probes were answered, and 1,000 are needed to show it" in found.reason
+    assert "about 50 s of steady load would decide it" in found.reason
+    assert judge(UPTIME, used(49)).status is UNKNOWN
+    assert judge(UPTIME, used(50)).status is PASS
+    assert judge(grammar.criterion("uptime is at least 100%"), used(20)).status is PASS
 
 
 @pytest.mark.parametrize("protocol", ["http", "websocket", "database"])
@@ -69,8 +71,20 @@ def test_one_protocol_that_is_down_fails_and_is_named(protocol):
     assert found.details["protocols"][name]["status"] == "fail"
 
 
-def test_a_short_outage_near_the_limit_is_no_pass():
-    assert judge(UPTIME, used(database=[(100, 100.2)])).status is UNKNOWN
+@pytest.mark.parametrize(
+    ("sentence", "outage", "status"),
+    [
+        ("uptime is above 99.9%", 0.15, PASS),  # 3 of 4000 probes
+        ("uptime is above 99.9%", 0.2, FAIL),  # 4 of them are exactly the limit
+        ("uptime is at least 99.9%", 0.2, PASS),
+        ("uptime is at least 99.9%", 0.25, FAIL),
+        ("uptime is above 99.9%", 2.0, FAIL),  # ten times the allowed downtime
+    ],
+)
+def test_an_outage_is_compared_with_the_limit_as_it_was(sentence, outage, status):
+    found = judge(grammar.criterion(sentence), used(200, database=[(100, 100 + outage)]))
+    assert found.status is status
+    assert found.measured == 1 - round(outage / INTERVAL) / 4000
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,29 @@ def test_operations_open_after_the_drain_are_unfinished():
     assert quantile(run, Kind.RESPONSE, 1.0) == pytest.approx(7.0, rel=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("model", "level", "unanswered"),
+    [
+        (Model.CLOSED, 3, 3),
+        (Model.REQUESTS, 100, 200),  # ten users serve ten arrivals, and the others wait for a user
+    ],
+)
+def test_the_last_report_of_a_load_that_was_cut_states_what_had_no_answer(model, level, unanswered):
+    reports = []
+
+    def emit(report) -> bool:
+        reports.append(report)
+        return len(reports) < 7  # in the drain
+
+    plan = plan_of(model=model, level=level, seconds=5, drain=20.0, timeout=60.0)
+    target = Target("fake", "http://fake", accounts=accounts(10))
+    simulate(plan, lambda now, *_: Answer(0.01 if now < ORIGIN + 3 else 50.0), target=target, emit=emit)
+    in_flight = [report.worker_second.gauge("in flight") for report in reports]
+    assert in_flight[-2] == min(unanswered, 10)
+    assert in_flight[-1] == pytest.approx(unanswered, rel=0.3)
+    assert "unfinished" not in reports[-1].table.outcomes
+
+
 def test_operations_answered_in_the_drain_count():
     run = simulate(plan_of(level=3, seconds=5, drain=5.0), after(8.0))
     assert run.operations(outcome="ok") == run.operations() == 3

@@ -53,7 +53,10 @@ class RunMonitor:
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
-    """When the load ended, in seconds since the start."""
+    """When the load ended, in seconds since the start. A worker that is stuck puts no load on from its
+    last report on."""
+    _reported: dict[int, float] = field(init=False)
+    """By worker that has not announced its end: the end of the last second that it reported."""
     _is_interrupted: bool = False
     """Has Ctrl-C been pressed?"""
     _started: float = 0.0
@@ -66,6 +69,7 @@ class RunMonitor:
     def __post_init__(self) -> None:
         self.idle_intervals = {index: [] for index in range(self.workers)}
         self.ended_at = self.plan.seconds
+        self._reported = dict.fromkeys(range(self.workers), 0.0)
         self._live_stats = LiveStats(self.plan, self.workers)
 
     @contextmanager
@@ -106,6 +110,7 @@ class RunMonitor:
         """
         self._started = self._shown = started
         deadline = started + self.plan.seconds + self.plan.drain + _PATIENCE
+        are_stuck = False
         while not (all(future.done() for future in futures) and self.channel.is_drained):
             self._take(self.channel.next(timeout=0.1))
             now = time.time()
@@ -117,14 +122,18 @@ class RunMonitor:
             if now > deadline:
                 self._end(Ending(EndingKind.WORKERS_STUCK))
                 self.channel.kill()
+                are_stuck = True
         if self.ended == COMPLETE:
             # A process may die without ever having connected: then only its future knows.
             self._end(self._reason(futures, math.inf))
+        if are_stuck:
+            self.ended_at = min([self.ended_at, *self._reported.values()])
 
     def _take(self, message: Report | Disconnected | None) -> None:
         if isinstance(message, Report):
             self.tables.append(message.table.packed())
             self.worker_seconds.append(message.worker_second)
+            self._reported[message.worker] = message.worker_second.second + 1.0
             self.idle_intervals[message.worker] += message.idle_intervals
             self.examples += message.examples
             if message.writes:
@@ -136,7 +145,9 @@ class RunMonitor:
                         self._end(Ending(EndingKind.ROWS_USED_UP, used_up(name.removeprefix(NO_ROWS))))
                     elif name.startswith(ROWS_CHANGED):
                         self._end(Ending(EndingKind.ROWS_CHANGED, name.removeprefix(ROWS_CHANGED)))
-        elif isinstance(message, Disconnected) and not message.is_done:
+        elif isinstance(message, Disconnected) and message.is_done:
+            del self._reported[message.worker]
+        elif isinstance(message, Disconnected):
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
 
     def _show(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Probes each protocol of the service during the load: HTTP, WebSocket, the database.
 
-Uptime above 99.9 % needs about 3000 probes that are all answered (rule of three). At twenty per
-second and protocol, a load of three minutes is enough.
+Uptime is a fact of the run: the share of the probes that were answered. Twenty per second and
+protocol measure the length of an outage to a twentieth of a second.
 """
 
 import asyncio

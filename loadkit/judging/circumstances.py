@@ -20,8 +20,15 @@ from loadkit.recording.ending import EndingKind
 from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN, OUT_OF_DESCRIPTORS
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.recording.timing import ROUND_TRIP, timing_of
-from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, SENT, WorkerSecond, are_rare
+from loadkit.recording.timing import MESSAGE, ROUND_TRIP, timing_of
+from loadkit.recording.worker_second import (
+    IN_FLIGHT,
+    JOURNEY_ERROR,
+    JOURNEYS,
+    SENT,
+    WorkerSecond,
+    are_rare,
+)
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase, phases
@@ -165,23 +172,26 @@ def _with_hidden(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     if finding.status is not Status.PASS or not case.evidence.journey_errors:
         return finding
     hidden = _hidden(case)
-    if not hidden.any():
+    why = f"{case.evidence.journey_errors}, which hides up to {int(hidden.sum()):,} operations of this window"
+    return _with_failures(case, rules, finding, hidden, why)
+
+
+def _with_failures(case: Case, rules: FamilyRules, finding: Finding, failures: Integers, why: str) -> Finding:
+    """A pass that does not hold with further failures, by second of the window, is inconclusive."""
+    if not failures.any():
         return finding
-    with_them = rules.find(replace(case, chosen=case.traffic.with_failures(hidden), kept=None))
+    with_them = rules.find(replace(case, chosen=case.traffic.with_failures(failures), kept=None))
     if with_them.status is Status.PASS:
         return finding
     return finding.become(
         Status.INCONCLUSIVE,
-        f"{finding.value_in_words}, but {case.evidence.journey_errors}, which hides up to {int(hidden.sum()):,} "
-        f"operations of this window; if they had failed, {with_them.value_in_words}",
+        f"{finding.value_in_words}, but {why}; if they had failed, {with_them.value_in_words}",
     )
 
 
 def _hidden(case: Case) -> Integers:
     """The most operations that errors of journeys hid, by second of the window; (`seconds`,)."""
-    evidence, scope = case.evidence, case.criterion.scope
-    is_one = len(evidence.run.plan.populations) == 1
-    population = scope.name if scope.kind is ScopeKind.POPULATION and not is_one else None
+    evidence, population = case.evidence, _population(case)
 
     def errors(worker_second: WorkerSecond) -> float:
         counts = worker_second.counts
@@ -196,12 +206,20 @@ def _hidden(case: Case) -> Integers:
     return np.ceil(evidence.per_second(errors, case.window) * each).astype(np.int64)
 
 
-def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
+def _population(case: Case) -> str | None:
+    """The population of several that a criterion is on; None for all."""
+    scope, is_one = case.criterion.scope, len(case.evidence.run.plan.populations) == 1
+    return scope.name if scope.kind is ScopeKind.POPULATION and not is_one else None
+
+
+def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """A run that ended early can still show a violated criterion, but not a satisfied one.
 
     Without its relay, or without rows of test data, it shows neither: the service was well.
-    A run that was cut short after its steady window was complete can show both.
+    A run that was cut short after its steady window was complete can show both. Operations of the
+    window that had no answer yet are not recorded. A pass must hold with all of them as failures.
     """
+    run, window = case.evidence.run, case.window
     if run.is_complete:
         return finding
     if run.ended.kind in _OF_THE_GENERATOR and finding.status is not Status.NOT_JUDGED:
@@ -209,6 +227,10 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
     judged = judged_phase(run.plan)
     end = judged.end if judged is not None and judged.name == window.phase else math.inf
     if run.ended_at >= end:
+        if finding.status is Status.PASS and rules.ground is Ground.OPERATIONS:
+            unanswered = _unanswered(case)
+            why = f"{int(unanswered.sum()):,} operations had no answer yet when the run was cut short"
+            finding = _with_failures(case, rules, finding, unanswered, why)
         return finding.warned(f"the run was cut short after its steady window was complete ({run.ended})")
     short = f"the run was cut short after {format_seconds(run.ended_at)} ({run.ended})"
     if finding.status is Status.PASS:
@@ -216,6 +238,24 @@ def cut_short(run: Run, window: Window, finding: Finding) -> Finding:
             Status.INCONCLUSIVE, f"{short}; the part that ran kept the limit: {finding.reason}"
         )
     return finding.warned(short)
+
+
+def _unanswered(case: Case) -> Integers:
+    """The most operations of a window that had no answer when the run was cut short, by second.
+
+    Each worker's last report states the operations without an answer. What began in the window is
+    among them only if it had none at the end of the window either. It had one after a time-out.
+    """
+    evidence, window = case.evidence, case.window
+    plan = evidence.run.plan
+    population = _population(case)
+    last = {each.worker: each for each in evidence.run.worker_seconds}.values()
+    until = window.end + max(plan.timeout, plan.drain)
+    at_stop = sum(each.gauge(IN_FLIGHT, population) for each in last if each.second < until)
+    unanswered = np.zeros(window.seconds, np.int64)
+    if case.timing != MESSAGE.key:  # nobody waits for a message
+        unanswered[-1] = int(min(at_stop, evidence.in_flight(window, population)[-1]))
+    return unanswered
 
 
 def relayed_late(run: Run, rules: FamilyRules, finding: Finding) -> Finding:

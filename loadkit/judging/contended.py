@@ -10,8 +10,9 @@ A fail becomes invalid if what held up the operations (`machine`) could explain 
   gives a process less of it. Time-outs come from waiting. So do closed connections and the statuses
   408, 502, 503 and 504, if they took a second or more. Wrong answers and refusals do not.
 - A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
-  missing alert stands. A fail of a recovery stands if most of the bad windows had no cause. A fail
-  of reconnections stands if enough clients stayed away that dropped when there was no cause.
+  missing alert stands. A fail of a recovery stands if the five-second windows without a cause fail
+  alone, with all others taken as good. A fail of reconnections stands if enough clients stayed away
+  that dropped when there was no cause.
 
 All other statuses stay. A pass was reached in spite of the machine, and an invalid finding gets the
 cause in its reason.
@@ -37,7 +38,7 @@ from loadkit.recording.histogram import index
 from loadkit.recording.slices import Kind
 from loadkit.recording.timing import timing_of
 from loadkit.recording.traffic import TIMEOUTS, series_of
-from loadkit.verdict import Status, Window
+from loadkit.verdict import Status
 
 __all__ = ["contended"]
 
@@ -71,7 +72,7 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
     if finding.status is Status.FAIL:
         finding = replace(finding, details=details)
         case = Case(criterion, evidence, window, rules.corrects_omission)
-        if _stands(case, rules, finding, found):
+        if _stands(case, rules, found):
             return finding.warned(f"{found.sentence}; this does not explain the fail")
         advice = f"; {found.advice}" if found.advice else ""
         return finding.become(Status.INVALID, f"{found.sentence}, which may be why {finding.reason}{advice}")
@@ -80,12 +81,12 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
     return replace(finding, details=details).warned(found.sentence)
 
 
-def _stands(case: Case, rules: FamilyRules, finding: Finding, found: Contention) -> bool:
+def _stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
     """Does a fail stand, whatever the machine was busy with?"""
     if not rules.is_slowed_by_machine:
         return True
     if case.criterion.measure.family == Family.RECOVERY:
-        return _is_bad_without(finding, case.window, found)
+        return rules.find(replace(case, kept=~found.after)).status is Status.FAIL
     if case.criterion.measure.family == Family.ALERT:
         return _fires_without(case, found)
     if case.criterion.measure.family == Family.RECONNECTION:
@@ -153,13 +154,6 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
         succeeded = float(count[outcome == 0].sum())
         return unexplained > 0 and succeeded + unexplained >= criterion.limit * window.seconds
     return unexplained > allowed * max(1.0, float(count.sum()))
-
-
-def _is_bad_without(finding: Finding, window: Window, found: Contention) -> bool:
-    """Had most of the bad five-second windows of a recovery no cause?"""
-    bad = [each["start"] - window.start for each in finding.details.get("windows", ()) if not each["is_good"]]
-    explained = [found.after[start : start + 5].any() for start in bad]
-    return bool(bad) and bool(sum(explained) < len(bad) / 2)
 
 
 def _stay_away_without(case: Case, found: Contention) -> bool:

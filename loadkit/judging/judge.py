@@ -101,9 +101,9 @@ def _on_steady_window(
     )
     finding = unjudgeable(case, rules) or no_window(run, window)
     if finding is None:
-        finding = relayed_late(run, rules, cut_short(run, case.window, weighed(case, rules)))
+        finding = relayed_late(run, rules, cut_short(case, rules, weighed(case, rules)))
     if finding.status is Status.INCONCLUSIVE:
         window = window or last_seconds(run)
         if (found := collapsed(case, rules)) is not None:
-            finding = cut_short(run, found.window or case.window, found)
+            finding = cut_short(replace(case, window=found.window or case.window), rules, found)
     return finding, window

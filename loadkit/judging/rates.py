@@ -32,6 +32,7 @@ from loadkit.recording.run import DATABASE, HTTP, PROBED_AT, WEBSOCKET
 from loadkit.recording.slices import Kind, worker_series
 from loadkit.recording.timing import CONNECT, MESSAGE, QUERY, RECORD, REQUEST
 from loadkit.recording.traffic import Traffic
+from loadkit.recording.worker_second import JOURNEYS
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Status
 from loadkit.workload.offered import needed, offered
@@ -116,8 +117,11 @@ def find_uptime(case: Case) -> Finding:
 
 
 def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> Finding:
-    """The uptime of one protocol."""
-    window = case.window
+    """The uptime of one protocol in this run: a fact, without a confidence.
+
+    Probes every 50 ms see the same outage. Their number says nothing about how often outages come.
+    """
+    window, criterion = case.window, case.criterion
     inside = [(int(at) - window.start, up) for at, up in probes if window.start <= at < window.end]
     seconds = np.array([second for second, _ in inside], np.int64)
     down = np.array([not up for _, up in inside], np.int64)
@@ -135,7 +139,40 @@ def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> F
             samples=len(inside),
         )
     failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
-    return examine_share(case.criterion, attempts, failures)
+    answered, limit = len(inside) - int(failures.sum()), criterion.limit
+    uptime = answered / len(inside)
+    is_beyond = uptime < limit if criterion.comparison.is_upper else uptime > limit
+    is_satisfied = is_beyond or (uptime == limit and criterion.comparison.includes_limit)
+    status, reason = decide(
+        criterion,
+        uptime,
+        (uptime, uptime),
+        satisfied=is_satisfied,
+        violated=not is_satisfied,
+        growth=1.0,
+        seconds=window.seconds,
+    )
+    reason += f": {answered:,} of {len(inside):,} probes were answered"
+    # Of fewer probes, a single failed one would be more than the limit allows.
+    fewest = math.ceil(1 / max(1 - limit, _ROUNDING) - 1e-6)
+    if is_satisfied and len(inside) < fewest and limit < 1:
+        needed_seconds = format_seconds(math.ceil(window.seconds * fewest / len(inside)))
+        status = Status.INCONCLUSIVE
+        reason += (
+            f", and {fewest:,} are needed to show it; about {needed_seconds} of steady load would decide it"
+        )
+    finding = Finding(
+        status,
+        f"{reason}; {_seen_outages(window.seconds)}",
+        uptime,
+        samples=len(inside),
+        details={"failed": len(inside) - answered},
+    )
+    return _with_spells(criterion, finding, attempts, failures)
+
+
+def _seen_outages(seconds: int) -> str:
+    return f"a run of this length sees outages that come at least every {format_seconds(seconds / 3)}"
 
 
 def find_throughput(case: Case) -> Finding:
@@ -151,8 +188,8 @@ def find_throughput(case: Case) -> Finding:
     loads = [population.workload for population in makers]
     models = {load.model for load in loads}
     most = math.nan
-    if Model.JOURNEYS in models and Model.CLOSED not in models:  # the offered rate is the measured one
-        most = traffic.size / traffic.seconds
+    if Model.JOURNEYS in models and Model.CLOSED not in models:
+        most = _offered_by_journeys(case, makers)
     return examine_offered(
         case,
         by_second(case, makers, lambda population, level: offered(population.workload, level)),
@@ -160,6 +197,26 @@ def find_throughput(case: Case) -> Finding:
         _planned(case, plan.populations),
         most,
     )
+
+
+def _offered_by_journeys(case: Case, makers: Sequence[Population]) -> float:
+    """The most requests per second that journeys would make of a service without a failure.
+
+    The plan states how many journeys start, and not how many requests each makes. A request without
+    a success ends or delays its journey, at the earliest as its first request; so does an arrival
+    that waits for a user. Therefore at least the other journeys made all the successes. Infinite if
+    there may be no others.
+    """
+    traffic, evidence = case.traffic, case.evidence
+    loads = [each for each in makers if each.workload.model is Model.JOURNEYS]
+    starting = float(by_second(case, loads, lambda _, level: level).sum())
+    is_one = len(evidence.run.plan.populations) == 1
+    names = [None] if is_one else [each.name for each in loads]
+    begun = evidence.per_second(lambda each: sum(each.count(JOURNEYS, name) for name in names), case.window)
+    started = float((begun if case.kept is None else begun[case.kept]).sum()) or starting
+    succeeded = min(traffic.size, int(traffic.completed.sum()))
+    others = started - (traffic.size - succeeded)
+    return starting / others * succeeded / traffic.seconds if others > 0 else math.inf
 
 
 def examine_offered(
@@ -268,9 +325,9 @@ def examine_share(
     *,
     lulls: Booleans | None = None,
 ) -> Finding:
-    """Judge the error rate, or availability or uptime, which are 1 − error rate.
+    """Judge the error rate, or availability, which is 1 − error rate.
 
-    `attempts` (seconds,): operations or probes by second; `failures` (seconds,): those that failed.
+    `attempts` (seconds,): operations by second; `failures` (seconds,): those that failed.
     `lulls`: the spell windows in which the service kept traffic away; None if there are none.
     """
     share = Share.of(attempts, failures, lent_effect)
@@ -296,13 +353,12 @@ def examine_share(
         size=int(total),
     )
     if status is Status.INCONCLUSIVE and allowed <= 0:
-        what = "probes" if criterion.measure.family == Family.UPTIME else "operations"
         reason = (
-            f"none of {int(total):,} {what} failed, but no number of {what} proves that none will ever fail; "
-            "state a limit above 0, such as 0.1 %"
+            f"none of {int(total):,} operations failed, but no number of operations proves that none will ever "
+            "fail; state a limit above 0, such as 0.1 %"
         )
-    if criterion.measure.family in {Family.AVAILABILITY, Family.UPTIME}:
-        reason += f"; a run of this length sees outages that come at least every {format_seconds(len(attempts) / 3)}"
+    if not is_failing_share:
+        reason += f"; {_seen_outages(len(attempts))}"
     finding = Finding(
         status,
         reason,
@@ -312,7 +368,20 @@ def examine_share(
         share.size,
         details={"failed": int(failed), "design_effect": share.effect, "batches": share.batches},
     )
-    if is_failing_share is not is_upper:  # more failures than the limit are wanted
+    return _with_spells(criterion, finding, attempts, failures, lulls)
+
+
+def _with_spells(
+    criterion: Criterion,
+    finding: Finding,
+    attempts: Integers,
+    failures: Integers,
+    lulls: Booleans | None = None,
+) -> Finding:
+    """The finding on a share after its bad spells are considered; arguments as in `examine_share`."""
+    is_failing_share = criterion.measure.family == Family.ERROR_RATE
+    allowed = criterion.limit if is_failing_share else 1 - criterion.limit
+    if is_failing_share is not criterion.comparison.is_upper:  # more failures than the limit are wanted
         return weigh(criterion, finding, Spells.of(surely_under(criterion, failures, attempts, allowed)))
     over = surely_over(criterion, failures, attempts, max(allowed, 0.0))
     stretch = longest_stretch(failures, attempts, allowed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.courses import (
@@ -40,6 +41,8 @@ _A_PEAK = "a load that follows a table from a low level that holds to a high one
 """A peak that can be judged."""
 _SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
 """Of several kinds, the finding that is latest in this order decides."""
+
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ def find_recovery(case: Case) -> Finding:
 
     A window without operations is bad, unless so few come that this is chance. Where such windows
     decide, the result is inconclusive.
+
+    A fail is judged again with the windows taken as good in which the load generator was overloaded.
+    If it is no fail then, it is invalid. Windows with seconds that are not `case.kept` are always
+    taken as good.
     """
     evidence, run = case.evidence, case.evidence.run
     cause = disturbance(run.plan)
@@ -113,28 +120,53 @@ def find_recovery(case: Case) -> Finding:
         return problem
     began = max((event.at for event in run.events), default=cause.at)
     start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
-    judged = [
-        _judged(case.criterion, course, course.bounds, course.windows(start, end), cause.what)
-        for course in courses(evidence, cause)
-        if course.bounds is not None
-    ]
-    if not judged:
+    where = Window(start, max(end - start, 1), f"after {cause.what}")
+    seen = [course for course in courses(evidence, cause) if course.bounds is not None]
+    if not seen:
         return Finding(
             Status.INCONCLUSIVE,
             f"the load was steady for less than {IN_A_ROW * LENGTH} s before {cause.what}, without seconds in which "
             "the load generator or its machine was overloaded: too little to compare with",
         )
+    excused = np.zeros(where.seconds, np.bool_) if case.kept is None else ~case.kept
+    judged = _judged_without(excused, case.criterion, seen, start, end, cause.what)
     found = _combined(case.criterion, judged, start, cause.what)
     found = found.warned(*_not_recovered_before(case, judged, start))
-    where = Window(start, max(end - start, 1), f"after {cause.what}")
     found = replace(found, window=where)
+    if found.status not in {Status.PASS, Status.FAIL}:
+        return found
+    if lost := evidence.not_held(where):
+        return found.become(Status.INVALID, lost)
     state = evidence.health(where)
-    if found.status in {Status.PASS, Status.FAIL}:
-        if lost := evidence.not_held(where):
-            return found.become(Status.INVALID, lost)
-        if state.status == "invalid":
-            return found.become(Status.INVALID, state.sentence)
-    return found
+    if state.status == "ok":
+        return found
+    if found.status is Status.FAIL:
+        rest = _judged_without(excused | state.unhealthy, case.criterion, seen, start, end, cause.what)
+        if all(each.finding.status is not Status.FAIL for each in rest):
+            return found.become(Status.INVALID, f"{state.sentence}, which may be why {found.reason}")
+    elif state.status == "invalid":
+        return found.become(Status.INVALID, state.sentence)
+    return found.warned(f"{state.sentence}; the verdict is the same without it")
+
+
+def _judged_without(
+    excused: Booleans, criterion: Criterion, seen: list[Course], start: int, end: int, what: str
+) -> list[_Judged]:
+    """Each kind, with windows that contain an excused second taken as good; (`seconds`,)."""
+    judged = []
+    for course in seen:
+        assert course.bounds is not None
+        windows = [
+            _as_before(spell, course.bounds) if excused[spell.start - start :][:LENGTH].any() else spell
+            for spell in course.windows(start, end)
+        ]
+        judged.append(_judged(criterion, course, course.bounds, windows, what))
+    return judged
+
+
+def _as_before(spell: Spell, bounds: Spell) -> Spell:
+    """A good window in place of one that does not show how good the service was."""
+    return replace(bounds, start=spell.start, p95=0.0, error_rate=0.0)
 
 
 def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str) -> Finding:
@@ -224,9 +256,8 @@ def _compared(
     empty = max(float(np.mean([not spell.begun for spell in before])), math.exp(-bounds.begun))
     if not none or not _is_chance(none, len(windows), empty):
         return found
-    usual = replace(bounds, p95=0.0, error_rate=0.0)
     filled = [
-        spell if spell.begun else replace(usual, start=spell.start, in_flight=spell.in_flight)
+        spell if spell.begun else replace(_as_before(spell, bounds), in_flight=spell.in_flight)
         for spell in windows
     ]
     if _recovered(criterion, kind, filled, bounds, what).status is found.status:

@@ -207,6 +207,13 @@ class PopulationRecorder:
         """Operations waiting for an answer."""
         return sum(each.completions.in_flight for each in self._timings.values())
 
+    def cut(self, due: int = 0) -> None:
+        """Let the last report state the operations that have no answer now, and that are not recorded.
+
+        `due`: arrivals that wait for a user.
+        """
+        self.gauges[IN_FLIGHT] = float(self.in_flight + due)
+
     def joined(self, join: float, now: float) -> None:
         """Note that a user joined at `now`; the plan had it join at `join`."""
         self.held += 1

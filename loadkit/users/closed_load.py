@@ -174,5 +174,6 @@ class ClosedLoad:
 
     def cut(self) -> None:
         """See `Lifecycle.cut`."""
+        self._recorder.cut()
         for life in self._lives.values():
             life.cut()

@@ -112,6 +112,7 @@ class OpenLoad:
     def cut(self) -> None:
         """See `Lifecycle.cut`."""
         self._is_cut = True
+        self._recorder.cut(sum(len(pool.arrival_queue.due) for pool in self._pools))
         for life in self._lives:
             life.cut()
 
