@@ -165,6 +165,63 @@ def test_foreign_rows_are_read_by_the_service_and_from_the_database_and_none_is_
     assert query(up, tenants, role="database", tenant=1) == [1]
 
 
+LOST = {
+    "rollup": (
+        *("overview($1)", "usage($1)", "widget($1, {widget})"),
+        *("analytics($1, 'name')", "analytics($1, 'category')", "analytics($1, 'day')"),
+    ),
+    "sessions": ("analytics($1, 'platform')",),
+    "users": ("overview($1)", "usage($1)"),
+    "dashboards": ("usage($1)",),
+}
+"""Tables without a policy, and the answers that then contain rows of other tenants."""
+MOVED = {
+    "sessions": ("overview($1)", "analytics($1, 'user')"),
+    "users": ("analytics($1, 'user')",),
+    "dashboards": ("overview($1)", "widget($1, {widget})"),
+    "widgets": ("overview($1)", "widget($1, {widget})"),
+}
+"""The same, where only the rows that belong to the tenant's rows of another table are read."""
+
+
+@pytest.mark.parametrize(
+    ("table", "answer", "moved"),
+    [
+        (table, answer, moved)
+        for tables, moved in ((LOST, False), (MOVED, True))
+        for table, answers in tables.items()
+        for answer in answers
+    ],
+)
+def test_an_answer_with_rows_of_other_tenants_has_the_key_of_one_of_them(up, table, answer, moved):
+    async def read():
+        connection = await asyncpg.connect(up["database_owner"])
+        try:
+            widget = await connection.fetchval("SELECT min(id) FROM widgets WHERE tenant_id = 1")
+
+            async def key():
+                await connection.execute("SET LOCAL ROLE metrics_service")
+                found = await connection.fetchval(f"SELECT api.{answer.format(widget=widget)}", 1)
+                await connection.execute("RESET ROLE")
+                return json.loads(found)["tenant_key"]
+
+            transaction = connection.transaction()
+            await transaction.start()
+            before = await key()
+            await connection.execute(f"ALTER POLICY own_tenant ON {table} USING (true)")
+            if moved:
+                await connection.execute(f"UPDATE {table} SET tenant_id = 2 WHERE tenant_id = 1")
+            after = await key()
+            await transaction.rollback()
+            return before, after
+        finally:
+            await connection.close()
+
+    before, after = asyncio.run(read())
+    assert before == 1
+    assert after in range(2, 51)
+
+
 def test_writers_of_events_wait_for_the_lock_and_readers_do_not(up, client, admin, fault):
     fault("lock-held", "on", seconds=600, period=600)
     held = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND granted"

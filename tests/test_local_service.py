@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
+from environments.local.dataset import TENANT_NAMES
 from tests.local_environment import (
     admin,
     client,
@@ -322,6 +323,28 @@ def test_foreign_answers_are_the_first_tenants_page_until_the_fault_is_off(clien
     found = ask(token)
     assert own in found
     assert others not in found
+
+
+SUMS = ("dashboard/overview", "admin/usage")
+ANALYTICS = tuple(
+    f"dashboard/analytics?group_by={each}" for each in ("name", "category", "day", "user", "platform")
+)
+
+
+def test_sums_of_another_tenant_carry_its_key_until_the_fault_is_off(client, environment, fault):
+    place = 20  # of a tenant whose overview no other test puts into the cache
+    own, others = (
+        environment.accounts(tenant, "admin")[0]["tenant_key"] for tenant in TENANT_NAMES[place : place + 2]
+    )
+    token = environment.log_in(client, tenant=TENANT_NAMES[place])
+
+    def keys(paths):
+        return {client.get(f"/api/v1/{path}", headers=token).json()["tenant_key"] for path in paths}
+
+    fault("foreign-sums", share=1)
+    assert keys(SUMS + ANALYTICS) == {others}
+    fault("foreign-sums", "off")
+    assert keys(SUMS[1:] + ANALYTICS) == {own}
 
 
 def test_a_widget_of_the_overview_has_thirty_days_of_its_metric(client, admin):

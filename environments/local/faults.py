@@ -30,6 +30,9 @@ FAULTS = {
     "pool-leak": Fault("each instance leaks a database connection at intervals", {"every": 1.0}),
     "cache-off": Fault("every cache look-up is a miss", {}),
     "foreign-answers": Fault("a share of the cache look-ups finds the first tenant's page", {"share": 0.01}),
+    "foreign-sums": Fault(
+        "a share of the overviews, analytics and usages is read for the next tenant", {"share": 0.01}
+    ),
     "favour-instance": Fault(
         "the first instance gets several times the requests of each other one",
         {"times": 4.0},

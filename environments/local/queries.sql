@@ -95,7 +95,8 @@ RETURNS text LANGUAGE sql STABLE RETURN concat(
 
 -- A page of events, newest first; the cursor is the last row of the previous page. Two statements,
 -- because each uses another index. The keys of tenants are secrets of the service: a row's
--- `tenant_key` is its tenant's id here, and the service replaces it.
+-- `tenant_key` is its tenant's id here, and the service replaces it. Where many rows share one key, it
+-- is that of another tenant if any of the rows belongs to one, and otherwise that of `tenant`.
 CREATE OR REPLACE FUNCTION api.events(
     tenant integer, since timestamptz, until timestamptz, wanted text, cursor_time timestamptz, cursor_id uuid, page integer)
 RETURNS text LANGUAGE plpgsql STABLE AS $$
@@ -127,20 +128,33 @@ CREATE OR REPLACE FUNCTION api.overview(tenant integer) RETURNS json LANGUAGE pl
 DECLARE
     own text := set_config('app.tenant', tenant::text, true);
 BEGIN
-    RETURN (SELECT json_build_object(
-        'tenant', (SELECT t.name FROM tenants t WHERE t.id = tenant),
-        'events', (SELECT coalesce(sum(r.events), 0) FROM rollup r WHERE r.day > current_date - 30),
-        'users', (SELECT count(*) FROM users),
-        'top_metrics', (SELECT coalesce(json_agg(m), '[]') FROM (
-            SELECT r.name, m.unit, sum(r.events) AS events, sum(r.total) / sum(r.events) AS mean
-            FROM rollup r LEFT JOIN metrics m ON m.name = r.name WHERE r.day > current_date - 30
-            GROUP BY r.name, m.unit HAVING sum(r.events) > 0 ORDER BY 3 DESC LIMIT 5) m),
-        'latest_sessions', (SELECT coalesce(json_agg(s), '[]') FROM (
-            SELECT s.id, u.username, s.platform, s.started_at, s.event_count AS events
-            FROM sessions s JOIN users u ON u.id = s.user_id ORDER BY s.started_at DESC LIMIT 10) s),
-        'dashboards', (SELECT coalesce(json_agg(d), '[]') FROM (
-            SELECT d.id, d.title, json_agg(w.id ORDER BY w.id) AS widgets
-            FROM dashboards d JOIN widgets w ON w.dashboard_id = d.id GROUP BY d.id, d.title ORDER BY d.id) d)));
+    RETURN (
+        WITH sums AS (
+            SELECT r.name, sum(r.events) AS events, sum(r.total) AS total, max(nullif(r.tenant_id, tenant)) AS other
+            FROM rollup r WHERE r.day > current_date - 30 GROUP BY r.name),
+        latest AS (
+            SELECT s.id, u.username, s.platform, s.started_at, s.event_count AS events,
+                coalesce(nullif(s.tenant_id, tenant), nullif(u.tenant_id, tenant)) AS other
+            FROM sessions s JOIN users u ON u.id = s.user_id ORDER BY s.started_at DESC LIMIT 10),
+        boards AS (
+            SELECT d.id, d.title, json_agg(w.id ORDER BY w.id) AS widgets,
+                max(coalesce(nullif(d.tenant_id, tenant), nullif(w.tenant_id, tenant))) AS other
+            FROM dashboards d JOIN widgets w ON w.dashboard_id = d.id GROUP BY d.id, d.title ORDER BY d.id)
+        SELECT concat(
+            '{"tenant_key":', coalesce((SELECT max(other) FROM sums), a.other, (SELECT max(other) FROM latest),
+                (SELECT max(other) FROM boards), tenant),
+            ',"overview":', json_build_object(
+                'tenant', (SELECT t.name FROM tenants t WHERE t.id = tenant),
+                'events', (SELECT coalesce(sum(s.events), 0) FROM sums s),
+                'users', a.users,
+                'top_metrics', (SELECT coalesce(json_agg(m), '[]') FROM (
+                    SELECT s.name, m.unit, s.events, s.total / s.events AS mean
+                    FROM sums s LEFT JOIN metrics m ON m.name = s.name WHERE s.events > 0 ORDER BY 3 DESC LIMIT 5) m),
+                'latest_sessions', (SELECT coalesce(json_agg(s), '[]') FROM (
+                    SELECT id, username, platform, started_at, events FROM latest) s),
+                'dashboards', (SELECT coalesce(json_agg(d), '[]') FROM (SELECT id, title, widgets FROM boards) d)),
+            '}')::json
+        FROM (SELECT count(*) AS users, max(nullif(u.tenant_id, tenant)) AS other FROM users u) a);
 END $$;
 
 -- One widget with thirty days of its metric; null if the tenant has no such widget.
@@ -149,13 +163,15 @@ DECLARE
     own text := set_config('app.tenant', tenant::text, true);
 BEGIN
     RETURN (SELECT concat(
-            '{"id":', w.id, ',"dashboard":', to_json(d.title), ',"kind":', to_json(w.kind), ',"name":', to_json(w.name),
-            ',"unit":', coalesce(to_json(m.unit)::text, 'null'), ',"series":[', s.points, ']}')
+            '{"tenant_key":', coalesce(nullif(w.tenant_id, tenant), nullif(d.tenant_id, tenant), s.other, tenant),
+            ',"widget":{"id":', w.id, ',"dashboard":', to_json(d.title), ',"kind":', to_json(w.kind), ',"name":', to_json(w.name),
+            ',"unit":', coalesce(to_json(m.unit)::text, 'null'), ',"series":[', s.points, ']}}')
         FROM widgets w JOIN dashboards d ON d.id = w.dashboard_id LEFT JOIN metrics m ON m.name = w.name,
         LATERAL (SELECT string_agg(concat(
                 '{"day":"', p.day, '","events":', coalesce(p.events, 0),
-                ',"mean":', coalesce((p.total / nullif(p.events, 0))::text, 'null'), '}'), ',') AS points
-            FROM (SELECT days.day, r.events, r.total
+                ',"mean":', coalesce((p.total / nullif(p.events, 0))::text, 'null'), '}'), ',') AS points,
+                max(nullif(p.tenant_id, tenant)) AS other
+            FROM (SELECT days.day, r.tenant_id, r.events, r.total
                 FROM (SELECT current_date - back AS day FROM generate_series(29, 0, -1) back) days
                 LEFT JOIN rollup r ON r.name = w.name AND r.day = days.day AND r.day > current_date - 30
                 ORDER BY days.day) p) s
@@ -171,33 +187,41 @@ RETURNS text LANGUAGE sql STABLE RETURN concat(
 CREATE OR REPLACE FUNCTION api.analytics(tenant integer, dimension text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
     own text := set_config('app.tenant', tenant::text, true);
+    groups text;
+    other integer;
 BEGIN
     CASE dimension
     WHEN 'user' THEN
-        RETURN (SELECT concat('[', string_agg(api.group_json(u.username, g.sessions, g.events, g.mean), ',' ORDER BY g.events DESC), ']')
-            FROM (SELECT s.user_id, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean
+        SELECT string_agg(api.group_json(u.username, g.sessions, g.events, g.mean), ',' ORDER BY g.events DESC),
+                max(coalesce(g.tenant_id, nullif(u.tenant_id, tenant))) INTO groups, other
+            FROM (SELECT s.user_id, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean,
+                    max(nullif(s.tenant_id, tenant)) AS tenant_id
                 FROM (SELECT * FROM sessions ORDER BY started_at DESC LIMIT 500) s
-                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g JOIN users u ON u.id = g.user_id);
+                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g JOIN users u ON u.id = g.user_id;
     WHEN 'platform' THEN
-        RETURN (SELECT concat('[', string_agg(api.group_json(g.platform, g.sessions, g.events, g.mean), ','), ']')
-            FROM (SELECT s.platform, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean
+        SELECT string_agg(api.group_json(g.platform, g.sessions, g.events, g.mean), ','), max(g.tenant_id) INTO groups, other
+            FROM (SELECT s.platform, count(*) AS sessions, sum(s.event_count) AS events, avg(s.event_count) AS mean,
+                    max(nullif(s.tenant_id, tenant)) AS tenant_id
                 FROM (SELECT * FROM sessions ORDER BY started_at DESC LIMIT 500) s
-                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g);
+                GROUP BY 1 ORDER BY 3 DESC LIMIT 50) g;
     WHEN 'day' THEN
-        RETURN (SELECT concat('[', string_agg(api.group_json(g.day::text, NULL, g.events, g.mean), ','), ']')
-            FROM (SELECT r.day, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean
-                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
+        SELECT string_agg(api.group_json(g.day::text, NULL, g.events, g.mean), ','), max(g.tenant_id) INTO groups, other
+            FROM (SELECT r.day, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean,
+                    max(nullif(r.tenant_id, tenant)) AS tenant_id
+                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g;
     WHEN 'name' THEN
-        RETURN (SELECT concat('[', string_agg(api.group_json(g.name, NULL, g.events, g.mean), ','), ']')
-            FROM (SELECT r.name, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean
-                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
+        SELECT string_agg(api.group_json(g.name, NULL, g.events, g.mean), ','), max(g.tenant_id) INTO groups, other
+            FROM (SELECT r.name, sum(r.events) AS events, sum(r.total) / nullif(sum(r.events), 0) AS mean,
+                    max(nullif(r.tenant_id, tenant)) AS tenant_id
+                FROM rollup r WHERE r.day > current_date - 30 GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g;
     ELSE
-        RETURN (SELECT concat('[', string_agg(api.group_json(g.category, NULL, g.events, g.mean), ','), ']')
+        SELECT string_agg(api.group_json(g.category, NULL, g.events, g.mean), ','), max(g.tenant_id) INTO groups, other
             FROM (SELECT coalesce(m.category, 'other') AS category, sum(r.events) AS events,
-                    sum(r.total) / nullif(sum(r.events), 0) AS mean
+                    sum(r.total) / nullif(sum(r.events), 0) AS mean, max(nullif(r.tenant_id, tenant)) AS tenant_id
                 FROM rollup r LEFT JOIN metrics m ON m.name = r.name WHERE r.day > current_date - 30
-                GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g);
+                GROUP BY 1 ORDER BY 2 DESC LIMIT 50) g;
     END CASE;
+    RETURN concat('{"tenant_key":', coalesce(other, tenant), ',"group_by":"', dimension, '","groups":[', groups, ']}');
 END $$;
 
 -- The caller's tenant and the tenants it created, newest first. A tenant created by another carries
@@ -248,12 +272,15 @@ DECLARE
     own text := set_config('app.tenant', tenant::text, true);
 BEGIN
     RETURN (SELECT concat(
-        '{"tenant":', (SELECT to_json(t.name) FROM tenants t WHERE t.id = tenant),
-        ',"users":', (SELECT count(*) FROM users),
-        ',"dashboards":', (SELECT count(*) FROM dashboards),
-        ',"days":[', (SELECT string_agg(concat('{"day":"', d.day, '","events":', d.events, ',"metrics":', d.metrics, '}'), ',') FROM (
-            SELECT r.day, sum(r.events) AS events, count(*) AS metrics FROM rollup r
-            WHERE r.day > current_date - 30 GROUP BY r.day ORDER BY r.day) d), ']}'));
+            '{"tenant_key":', coalesce(u.other, b.other, e.other, tenant),
+            ',"usage":{"tenant":', (SELECT to_json(t.name) FROM tenants t WHERE t.id = tenant),
+            ',"users":', u.users, ',"dashboards":', b.dashboards, ',"days":[', e.days, ']}}')
+        FROM (SELECT count(*) AS users, max(nullif(tenant_id, tenant)) AS other FROM users) u,
+            (SELECT count(*) AS dashboards, max(nullif(tenant_id, tenant)) AS other FROM dashboards) b,
+            (SELECT string_agg(concat('{"day":"', d.day, '","events":', d.events, ',"metrics":', d.metrics, '}'), ',') AS days,
+                max(d.other) AS other
+            FROM (SELECT r.day, sum(r.events) AS events, count(*) AS metrics, max(nullif(r.tenant_id, tenant)) AS other
+                FROM rollup r WHERE r.day > current_date - 30 GROUP BY r.day ORDER BY r.day) d) e);
 END $$;
 
 -- Adds rows written since the last call to the rollup. Every instance calls it; one at a time works.

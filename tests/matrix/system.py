@@ -78,6 +78,14 @@ SYSTEM_ROWS = (
         at=12.0,
     ),
     Row(
+        "half of the sums are the next tenant's, as the service names the wrong one: only their key says so",
+        "foreign-sums",
+        {"share": 0.5},
+        {"tenants": FAILS},
+        # As above: an overview names the widgets.
+        at=12.0,
+    ),
+    Row(
         "one message in twenty has another tenant's key",
         "foreign-messages",
         {"share": 0.05},

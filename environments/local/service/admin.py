@@ -1,9 +1,5 @@
 """Tenants, users and usage, for admins within their own tenant."""
 
-from typing import Any
-
-import orjson
-
 from environments.local.service.endpoint import ApiError, Call, Reply, json_reply
 from environments.local.service.tokens import hash_password
 
@@ -56,8 +52,8 @@ async def create_user(call: Call) -> Reply:
     return json_reply({"id": created, "username": username, "role": role}, 201)
 
 
-async def usage(call: Call) -> dict[str, Any]:
+async def usage(call: Call) -> Reply:
     """Events by day, users and dashboards of the tenant."""
-    tenant = call.caller.tenant
-    found = await call.context.pool.value("SELECT api.usage($1)", tenant)
-    return {"tenant_key": call.context.tenant_keys[tenant], "usage": orjson.Fragment(found)}
+    tenant, pool = call.caller.tenant, call.context.pool
+    found = await pool.value("SELECT api.usage($1)", pool.tenant_of_sums(tenant))
+    return Reply(call.context.tenant_keys.fill(found, tenant))

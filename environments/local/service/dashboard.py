@@ -1,9 +1,5 @@
 """Overview, widgets and analytics."""
 
-from typing import Any
-
-import orjson
-
 from environments.local.service.endpoint import ApiError, Call, Reply
 
 # Maximum age of an overview in seconds. Twelve requests a second of one tenant then cost one query.
@@ -18,13 +14,14 @@ async def overview(call: Call) -> Reply:
     key = f"overview:{tenant}"
     page = await call.context.cache.get(key)
     if page is None:
-        found = orjson.Fragment(await call.context.pool.value("SELECT api.overview($1)", tenant))
-        page = orjson.dumps({"tenant_key": call.context.tenant_keys[tenant], "overview": found})
+        pool = call.context.pool
+        found = await pool.value("SELECT api.overview($1)", pool.tenant_of_sums(tenant))
+        page = call.context.tenant_keys.fill(found, tenant)
         await call.context.cache.put(key, page, _OVERVIEW_AGE)
     return Reply(page)
 
 
-async def widget(call: Call) -> dict[str, Any]:
+async def widget(call: Call) -> Reply:
     """One widget with its data series."""
     tenant, wanted = call.caller.tenant, call.path["id"]
     found = (
@@ -34,18 +31,14 @@ async def widget(call: Call) -> dict[str, Any]:
     )
     if found is None:
         raise ApiError(404, f"there is no widget {wanted}")
-    return {"tenant_key": call.context.tenant_keys[tenant], "widget": orjson.Fragment(found)}
+    return Reply(call.context.tenant_keys.fill(found, tenant))
 
 
-async def analytics(call: Call) -> dict[str, Any]:
+async def analytics(call: Call) -> Reply:
     """Sums and means by a dimension of the events."""
     dimension = call.query.get("group_by", "name")
     if dimension not in _DIMENSIONS:
         raise ApiError(422, f"group_by: expected one of {', '.join(_DIMENSIONS)}")
-    tenant = call.caller.tenant
-    groups = await call.context.pool.value("SELECT api.analytics($1, $2)", tenant, dimension)
-    return {
-        "tenant_key": call.context.tenant_keys[tenant],
-        "group_by": dimension,
-        "groups": orjson.Fragment(groups),
-    }
+    tenant, pool = call.caller.tenant, call.context.pool
+    found = await pool.value("SELECT api.analytics($1, $2)", pool.tenant_of_sums(tenant), dimension)
+    return Reply(call.context.tenant_keys.fill(found, tenant))

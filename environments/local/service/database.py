@@ -9,6 +9,7 @@ counts.
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -31,6 +32,8 @@ class Pool:
         self._idle: list[Any] = []  # the most recently used last
         self._surplus = 0  # the least number of idle connections since the last trimming
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self.tenant_of_sums: Callable[[int], int] = int
+        """The tenant that sums are read for, by the caller's; a fault may put another function here."""
         self.size = size  # maximum number in use
         self.used = 0
         self.waiting = 0

@@ -192,6 +192,23 @@ class ForeignAnswers(Fault):
         self._cache.place_of = self._usual
 
 
+class ForeignSums(Fault):
+    """A share of the sums is read for the next tenant, as if the service named the wrong one."""
+
+    _SEEDED_TENANTS = 50
+
+    def __init__(self, share: float, pool: Pool) -> None:
+        self._share, self._pool, self._usual = share, pool, pool.tenant_of_sums
+        pool.tenant_of_sums = self._tenant_of_sums
+
+    def _tenant_of_sums(self, caller: int) -> int:
+        return caller % self._SEEDED_TENANTS + 1 if random.random() < self._share else caller
+
+    async def end(self) -> None:
+        """Read each tenant's own sums again."""
+        self._pool.tenant_of_sums = self._usual
+
+
 class CounterReset(Fault):
     """Resets all exported counters to zero, once."""
 
@@ -223,6 +240,7 @@ class Faults:
             "pool-leak": lambda every: PoolLeak(every, pool),
             "cache-off": lambda: CacheOff(cache),
             "foreign-answers": lambda share: ForeignAnswers(share, cache),
+            "foreign-sums": lambda share: ForeignSums(share, pool),
             "counter-reset": lambda: CounterReset(telemetry),
             "events-unpublished": lambda share: messages.EventsUnpublished(share, broadcast),
             "messages-lost": lambda share: messages.MessagesLost(share, broadcast),
