@@ -24,6 +24,7 @@ import asyncpg
 
 from environments.local import dataset
 from environments.local import seed as seeding
+from environments.local.clean import remove_run
 from environments.local.command import execute, say, verbs_of
 from environments.local.errors import LocalError
 from environments.local.layout import PROJECT, write_json
@@ -149,7 +150,7 @@ async def seed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 async def clean(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Remove exactly the rows that a run wrote, or the tenants that a seeding made and their rows."""
+    """Remove the rows of a run and of its warm-up, or the tenants that a seeding made and their rows."""
     async with _database() as connection:
         await _check(connection)
         async with connection.transaction():
@@ -157,8 +158,7 @@ async def clean(arguments: argparse.Namespace) -> dict[str, Any]:
                 await connection.execute(_ONE_AT_A_TIME)
                 removed = await _remove(connection, arguments.run)
             else:
-                rows = await connection.fetch("SELECT * FROM remove_run($1)", arguments.run)
-                removed = {row["relation"]: row["removed"] for row in rows}
+                removed = await remove_run(connection, arguments.run)
     return {"run": arguments.run, "removed": removed}
 
 

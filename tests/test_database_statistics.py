@@ -22,8 +22,8 @@ INDEX = {
     "idx_scan": 2_000_000,
     "bytes": 1 << 20,
 }
-SEEN = [(65.0, frozenset[tuple[int, str]]())]
-"""At 65 s there was no index left."""
+GONE = {(1, "by_name"): 65.0}
+"""At 65 s the index was missing for the first time."""
 
 
 def snapshot(**changes) -> Snapshot:
@@ -67,7 +67,7 @@ def test_without_figures_after_the_load_there_are_no_tables_and_indexes():
 
 
 def test_an_index_counts_as_dropped_only_between_two_complete_readings():
-    (index,) = dropped_between(snapshot(), snapshot(indexes={}), SEEN)
+    (index,) = dropped_between(snapshot(), snapshot(indexes={}), GONE)
     assert (index.name, index.table, index.at) == ("by_name", "events", 65.0)
     for before, end in (
         (None, snapshot(indexes={})),
@@ -75,7 +75,7 @@ def test_an_index_counts_as_dropped_only_between_two_complete_readings():
         (snapshot(), snapshot(indexes=None)),
         (snapshot(), snapshot(indexes={}, tables=None)),
     ):
-        assert dropped_between(before, end, SEEN) == ()
+        assert dropped_between(before, end, GONE) == ()
 
 
 # --- statements

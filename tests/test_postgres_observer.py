@@ -289,9 +289,9 @@ def test_indexes_that_were_dropped_are_named_with_the_moment_and_those_of_a_drop
         )
         before = time.time() - started
         assert seen(observer, len(observer._rows) + 2)
-        changes = len(observer._indexes)
+        gone = len(observer._gone)
         server.execute("DROP INDEX by_note")
-        assert eventually(lambda: len(observer._indexes) > changes, GUARD)
+        assert eventually(lambda: len(observer._gone) > gone, GUARD)
         ended = time.time() - started
     server.execute("DROP INDEX tenants_by_name", "DROP TABLE new")
     dropped = observer.facts("r7", started, ended, Writes()).dropped_indexes
@@ -322,6 +322,48 @@ def test_tables_that_are_locked_before_the_load_leave_their_scans_unknown(server
     tenants = next(table for table in facts.tables if table.name == "tenants")
     assert (tenants.sequential_scans, tenants.index_scans, tenants.rows_written) == (None, None, None)
     assert facts.deadlocks == 0
+
+
+def test_an_index_that_is_locked_before_the_load_leaves_all_but_its_own_figures_known(server: Server) -> None:
+    observer = PostgresObserver(server.access(queries=()))
+
+    async def hold(stack: ExitStack) -> float:
+        holder = await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False)
+        try:
+            await holder.execute("BEGIN; REINDEX INDEX tenants_pkey")
+            await asyncio.to_thread(stack.enter_context, observer)
+            assert await asyncio.to_thread(observer._is_ready.wait, GUARD)
+            started = time.time()
+            await asyncio.to_thread(server.execute, "CREATE INDEX by_run ON events_1 (run_id)")
+            assert await asyncio.to_thread(seen, observer, len(observer._rows) + 2)
+        finally:
+            await holder.close()
+        return started
+
+    with ExitStack() as stack:
+        started = asyncio.run(hold(stack))
+    server.execute("DROP INDEX by_run")
+    facts = observer.facts("r9", started, time.time() - started, Writes())
+    assert "lock timeout" in facts.problems["indexes"]
+    assert "statistics" not in facts.problems
+    assert (facts.problem, facts.deadlocks) == ("", 0)
+    assert observer.observations()["cache hit ratio"].problem == ""
+
+
+def test_temporary_tables_are_no_change_of_the_indexes(server: Server) -> None:
+    async def make(observer: PostgresObserver) -> None:
+        connection = await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False)
+        try:
+            await connection.execute("CREATE TEMP TABLE own (id integer PRIMARY KEY, note text)")
+            await connection.execute("CREATE TABLE with_toast (note text)")
+            assert await asyncio.to_thread(seen, observer, len(observer._rows) + 2)
+        finally:
+            await connection.execute("DROP TABLE with_toast")
+            await connection.close()
+
+    with PostgresObserver(server.access(queries=())) as observer:
+        asyncio.run(make(observer))
+    assert len({row["indexes"] for _, row in observer._rows}) == 1
 
 
 def test_ids_with_zeros_at_their_end_are_told_apart() -> None:

@@ -9,11 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from loadkit.criterion import Unit
+from loadkit.criterion import Comparison, Unit
+from loadkit.judging.gauges import examine_gauge
 from loadkit.observers.measures import MeasureQuery
 from loadkit.observers.observation import LIFE_SIGN, Judged, Reading
 from loadkit.observers.prometheus import PrometheusObserver
 from loadkit.target import Address
+from loadkit.verdict import Status
+from tests.builders import gauge
 
 CPU = MeasureQuery("CPU utilization", Reading.COUNTER, Unit.RATIO, "cpu_seconds_total", capacity_value=2.0)
 POOL = MeasureQuery("pool", Reading.GAUGE, Unit.RATIO, "pool_used", capacity="pool_size")
@@ -253,6 +256,48 @@ def test_silence_of_alerts_is_no_problem_and_that_of_the_source_is():
     assert "failed to answer ALERTS" in refused.problem
 
 
+def scraped_until(last, again, moments):
+    """The newest scrape at each moment: every 15 s, and none between two moments."""
+    return [(at, min(at, last) if at < again else at) for at in moments]
+
+
+@pytest.mark.parametrize("is_of_hosts", [False, True])
+def test_a_value_that_prometheus_only_repeats_because_it_was_down_is_missing(is_of_hosts):
+    moments = np.arange(1000, 1301, 15).tolist()
+    rows = {
+        "pool": matrix(({"instance": "a"}, [(at, 40) for at in moments])),
+        "max(timestamp(up))": matrix(({}, scraped_until(1060, 1240, moments))),
+    }
+    asks = {"hosts": {"idle": "pool"}} if is_of_hosts else {"queries": ["pool"]}
+    with prometheus(rows) as (url, asked):
+        seen = PrometheusObserver(Address(url), (), scrape_interval=15.0, **asks).observe(1000.0, 1300.0)
+    (found,) = seen.values()
+    known = found.series[0].known.times
+    assert known.tolist() == [at for at in moments if at <= 1075 or at >= 1240]
+    assert len(asked) == 2
+    for comparison in (Comparison.IS_BELOW, Comparison.STAYS_BELOW, Comparison.NEVER_EXCEEDS):
+        finding = examine_gauge(gauge(80.0, comparison=comparison), found, 1000.0, 1300.0)
+        assert finding.status is Status.INCONCLUSIVE
+        assert "its scrapes have a gap of 2.75 min" in finding.reason
+
+
+@pytest.mark.parametrize("late", [0.0, 14.0, 22.0])
+def test_values_of_a_source_that_scrapes_or_does_not_tell_are_kept(late):
+    moments = np.arange(1000, 1301, 15).tolist()
+    rows = {"pool": matrix(({"instance": "a"}, [(at, 40) for at in moments]))}
+    newest = {"max(timestamp(up))": matrix(({}, [(at, at - late) for at in moments]))}
+    for beside in ({}, newest):
+        with prometheus(rows | beside) as (url, _):
+            observer = PrometheusObserver(Address(url), (), ["pool"], scrape_interval=15.0)
+            found = observer.observe(1000.0, 1300.0)["pool"]
+        assert found.series[0].known.times.tolist() == moments
+
+
+def test_values_that_cannot_be_told_from_repeated_ones_are_a_problem():
+    rows = {"pool": matrix(({"instance": "a"}, [(1000, 40)])), "max(timestamp(up))": None}
+    assert "failed to answer pool" in observe(rows, queries=["pool"])[0]["pool"].problem
+
+
 @contextmanager
 def strict_prometheus():
     """Answers each range with its moments as values, and refuses more than 11,000 of them, as Prometheus does."""
@@ -262,6 +307,9 @@ def strict_prometheus():
         start, end, step = (float(query[name]) for name in ("start", "end", "step"))
         asked.append((start, end))
         moments = np.arange(start, end + step / 2, step).tolist()
+        if query["query"] == "max(timestamp(up))":
+            asked.pop()
+            return matrix(({}, [(each, each) for each in moments]))
         if len(moments) > 11_000:
             return None
         return matrix(*(({"instance": name}, [(each, each) for each in moments]) for name in "ab"))

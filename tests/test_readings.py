@@ -94,6 +94,30 @@ def test_a_reading_before_a_reset_is_taken_over_two_scrapes_too():
     assert points.parts[:3] == pytest.approx([0, 12, 15])
 
 
+@pytest.mark.parametrize("phase", [1.0, 7.0, 14.0])
+def test_the_last_seconds_of_a_run_count_in_a_counter(phase):
+    """No scrape follows the end of a run, and the last of an odd number of intervals has no partner."""
+    times = np.arange(phase - SLOW, 165, SLOW)
+    busy_seconds = 0.6 * times + 0.4 * np.maximum(times - 137, 0)
+    observation = observed(busy_seconds, interval=SLOW, reading=Reading.COUNTER)
+    series = Series("metrics-1", START + times, busy_seconds)
+    points = points_of(observation, series, START, START + 165)
+    assert points.lengths.tolist() == [30, 30, 30, 30, 30, 15]
+    above = 0.4 * np.maximum(times[-2:] - 137, 0) / 30
+    assert points.values == pytest.approx([0.6, 0.6, 0.6, 0.6, *(0.6 + above)])
+    observation = dataclasses.replace(observation, series=(series,))
+    for comparison in (Comparison.IS_BELOW, Comparison.STAYS_BELOW):
+        assert found(gauge(0.7, comparison=comparison), observation, 165).status is not Status.PASS
+    assert found(NEVER, observation, 165).status is Status.FAIL
+
+
+@pytest.mark.parametrize(("end", "last"), [(92, 90), (97, 90), (98, 105), (110, 120)])
+def test_a_counter_is_read_up_to_the_scrape_nearest_to_the_end_of_the_window(end, last):
+    observation = observed(busy(0.4, 300, SLOW), interval=SLOW, reading=Reading.COUNTER)
+    points = points_of(observation, observation.series[0], START, START + end)
+    assert points.lengths.sum() == last
+
+
 def test_a_reset_of_what_a_share_is_of_gives_no_share_there():
     lookups = 100.0 * np.arange(301)
     lookups[150:] += 9_000 - lookups[150]

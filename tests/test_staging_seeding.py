@@ -164,12 +164,17 @@ def test_what_runs_write_in_its_tenants_goes_with_them(staging, environment, fac
     assert content(facts) == before
 
 
-def test_the_rows_of_a_run_are_cleaned_as_in_the_local_environment(staging, environment, facts):
+def test_the_rows_of_a_run_and_of_its_warm_up_are_cleaned_as_in_the_local_environment(
+    staging, environment, facts
+):
     with environment.client(facts) as client:
-        headers = {**environment.log_in(client), "X-Run-Id": "run-9"}
+        log_in = environment.log_in(client)
         body = {"events": [{"name": "click", "value": 1}] * 3}
-        assert client.post("/api/v1/metrics/events", headers=headers, json=body).status_code == 201
-    assert staging.verb("clean", "--run", "run-9")["removed"]["metric_events"] == 3
+        for run in ("run-9", "run-9-warmup", "run-90"):
+            headers = {**log_in, "X-Run-Id": run}
+            assert client.post("/api/v1/metrics/events", headers=headers, json=body).status_code == 201
+    assert staging.verb("clean", "--run", "run-9")["removed"]["metric_events"] == 6
+    assert staging.verb("clean", "--run", "run-90")["removed"]["metric_events"] == 3
     # The service adds the written events to its sums a little later; other tests compare these.
     assert eventually(lambda: query(facts, "SELECT count(*) FROM rollup_pending") == 0)
 

@@ -18,11 +18,16 @@ _NEW = ("metric_events_runs", "idempotency_keys")
 
 async def clean_run(dsn: str, run: str) -> dict[str, int]:
     """Remove exactly the rows of a run and of its warm-up. Return how many, by table. Raises LocalError."""
-    removed: Counter[str] = Counter()
     async with _database(dsn) as connection, connection.transaction():
-        for run_id in (run, f"{run}-warmup"):
-            for row in await connection.fetch("SELECT * FROM remove_run($1)", run_id):
-                removed[row["relation"]] += row["removed"]
+        return await remove_run(connection, run)
+
+
+async def remove_run(connection: Any, run: str) -> dict[str, int]:
+    """As `clean_run`, in a transaction of the owner's connection."""
+    removed: Counter[str] = Counter()
+    for run_id in (run, f"{run}-warmup"):
+        for row in await connection.fetch("SELECT * FROM remove_run($1)", run_id):
+            removed[row["relation"]] += row["removed"]
     return dict(removed)
 
 

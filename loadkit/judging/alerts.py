@@ -6,7 +6,7 @@ import numpy as np
 
 from loadkit.criterion import Criterion, Measure, Unit
 from loadkit.grammar import observed_as
-from loadkit.judging.evidence import Case
+from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
 from loadkit.judging.readings import coverage_of, partly_answered
 from loadkit.observers.observation import LIFE_SIGN, Observation
@@ -44,10 +44,7 @@ def find_alert(case: Case) -> Finding:
     found = replace(found, window=where)
     # Without the stated load, the absence of an alert shows nothing. An alert that fired is a fact.
     if found.status in {Status.PASS, Status.FAIL} and not found.measured:
-        loaded = case.evidence.loaded_part(where)
-        # The missing load can be why an expected alert did not fire.
-        if not loaded.seconds or (found.status is Status.FAIL and loaded != where):
-            found = found.become(Status.INVALID, case.evidence.health(where).sentence_with_seconds)
+        return _under_load(case.evidence, found, where)
     return found
 
 
@@ -57,6 +54,19 @@ def expected_since(run: Run) -> tuple[float, str]:
     if cause is None:
         return (hold.start if hold else 0.0), "the load was there"
     return max([cause.at, *(event.at for event in run.events)]), cause.what
+
+
+def _under_load(evidence: Evidence, found: Finding, where: Window) -> Finding:
+    """A finding that no alert fired, if the stated load was there; invalid otherwise."""
+    loaded, overload = evidence.loaded_part(where), evidence.health(where).sentence_with_seconds
+    # The missing load can be why an expected alert did not fire.
+    is_missing = not loaded.seconds or (found.status is Status.FAIL and loaded != where)
+    if reason := evidence.unlike_load(where) or (overload if is_missing else ""):
+        return found.become(Status.INVALID, reason)
+    if loaded == where:
+        return found
+    reason = f"no alert fired; the stated load was there for {format_seconds(loaded.seconds)} at a stretch"
+    return replace(found, reason=reason, samples=loaded.seconds, window=loaded).warned(overload)
 
 
 def _fires(criterion: Criterion, run: Run, observation: Observation) -> tuple[Finding, Window]:

@@ -168,13 +168,14 @@ class Evidence:
         """
         if not self.run.is_complete:
             return Status.INCONCLUSIVE, f"the run was cut short ({self.run.ended})"
-        window = self.window or self.whole
-        if lost := self.not_held(window):
-            return Status.INVALID, lost
+        reason = self.unlike_load(self.window or self.whole)
+        return (Status.INVALID, reason) if reason else None
+
+    def unlike_load(self, window: Window) -> str:
+        """Why the load in a window was not the stated one; "" if it was, in at least half the seconds."""
         state = self.health(window)
-        if float(state.unhealthy.mean()) <= _UNHEALTHY:
-            return None
-        return Status.INVALID, state.sentence_with_seconds
+        is_overloaded = float(state.unhealthy.mean()) > _UNHEALTHY
+        return self.not_held(window) or (state.sentence_with_seconds if is_overloaded else "")
 
     def loaded_part(self, window: Window) -> Window:
         """The part of a window on which a pass without operations can rest, such as one of a gauge.

@@ -186,7 +186,7 @@ def points_of(observation: Observation, series: Series, start: float, end: float
         lengths = np.full(len(times), interval)
         points = Points(series.instance, times, _share(values, wholes), lengths, values, wholes)
     else:
-        points = _increases(observation, series.instance, times, values, whole)
+        points = _increases(observation, series.instance, times, values, whole, end)
     if len(points.times) < LEAST:
         problem = problem or f"only {len(points.times)} readings lie in the window, and {LEAST} are needed"
     resets = _joined(np.clip(points.unseen, start, end))
@@ -254,13 +254,19 @@ def _share(parts: Floats, wholes: Floats) -> Floats:
 
 
 def _increases(
-    observation: Observation, instance: str, times: Floats, values: Floats, whole: Series | None
+    observation: Observation,
+    instance: str,
+    times: Floats,
+    values: Floats,
+    whole: Series | None,
+    end: float,
 ) -> Points:
     """A counter's increase over intervals of max(5 s, 2 scrape intervals).
 
     The increase between the two scrapes around a counter reset is unknown: a counter may restart at
-    any value. That time is `unseen`, and no reading spans it. What remains before it is shorter than
-    the other intervals. The rate there is that of the full length up to the reset.
+    any value. That time is `unseen`, and no reading spans it. What remains before it, and at the
+    `end` of the window (Unix seconds), is shorter than the other intervals. The rate there is that
+    of the full length up to the last scrape.
     """
     least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval) - 0.25 * observation.scrape_interval
     fell = _fell(values)
@@ -285,11 +291,12 @@ def _increases(
         begins += edges[:-1]
         since += edges[:-1]
         ends += edges[1:]
-        # Without a reset, the scrape after the window covers the end.
-        if edges[-1] != last and len(starts):
+        # The scrape nearest to the end of the window; what follows is not part of the window.
+        rest = segment[(segment > edges[-1]) & (times[segment] <= end + observation.scrape_interval / 2)]
+        if len(rest):
             begins.append(edges[-1])
-            since.append(segment[times[segment] <= times[last] - least][-1])
-            ends.append(last)
+            since.append(segment[times[segment] <= times[rest[-1]] - least][-1])
+            ends.append(rest[-1])
 
     def increase(of: Floats | None, firsts: list[np.int64]) -> Floats:
         if of is not None:

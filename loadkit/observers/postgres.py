@@ -36,6 +36,7 @@ from loadkit.observers.plans import Relation, read_plan
 from loadkit.observers.statistics import (
     CHECKPOINTS,
     CHECKPOINTS_17,
+    INDEX_NAMES,
     INDEX_ROWS,
     RELATIONS,
     RIGHTS,
@@ -102,8 +103,8 @@ class PostgresObserver:
         self._starts: list[tuple[float, float]] = []
         """When PostgreSQL was seen, and its own start."""
         self._waiting: list[tuple[float, str, str]] = []
-        self._indexes: list[tuple[float, frozenset[tuple[int, str]]]] = []
-        """The tables and names of the indexes, at each moment at which their number had changed."""
+        self._gone: dict[tuple[int, str], float] = {}
+        """When an index of the beginning was first missing, by its table and name."""
         self._begin: Snapshot | None = None
         self._end: Snapshot | None = None
         self._cost = 0.0
@@ -252,7 +253,7 @@ class PostgresObserver:
             tables=tables_between(before, end),
             indexes=indexes_between(before, end),
             dropped_indexes=dropped_between(
-                begin, end, [(at - started, present) for at, present in self._indexes]
+                begin, end, {index: at - started for index, at in self._gone.items()}
             ),
         )
 
@@ -301,17 +302,29 @@ class PostgresObserver:
         begun = time.time()
         row = await connection.fetchrow(SAMPLE)
         ended = time.time()
-        self._cost += ended - begun
         at = (begun + ended) / 2
-        if not self._rows or row["indexes"] != self._rows[-1][1]["indexes"]:
-            rows = await connection.fetch(INDEX_ROWS)
-            self._indexes.append((at, frozenset((each["relid"], each["name"]) for each in rows)))
+        before = self._rows[-1][1]["indexes"] if self._rows else row["indexes"]
         self._rows.append((at, dict(row)))
         self._starts.append((at, row["started"]))
+        if row["indexes"] != before:
+            await self._look_for_indexes(connection, at)
+        self._cost += time.time() - begun
         if row["waiting"] and len(self._waiting) < _WAITING:
             for each in await connection.fetch(WAITERS):
                 if len(self._waiting) < _WAITING:
                     self._waiting.append((at, without_values(each["query"]), without_values(each["blocker"])))
+
+    async def _look_for_indexes(self, connection: Any, at: float) -> None:
+        """Note which indexes of the beginning are missing; without an answer, their moment is not known."""
+        try:
+            rows = await connection.fetch(INDEX_NAMES)
+        except (asyncpg.PostgresError, TimeoutError):
+            return
+        present = {(each["relid"], each["name"]) for each in rows}
+        known = (self._begin and self._begin.indexes) or {}
+        for each in known.values():
+            if (index := (each["relid"], each["name"])) not in present:
+                self._gone.setdefault(index, at)
 
     async def _snapshot(self, connection: Any) -> Snapshot:
         row = await connection.fetchrow(SAMPLE)

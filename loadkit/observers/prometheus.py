@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,10 @@ _TIMEOUT = 10
 """Seconds for one query."""
 _MOST_STEPS = 10_000
 """Steps of a free query that are asked for at once; Prometheus refuses more than 11,000."""
+_NEWEST_SCRAPE = "max(timestamp(up))"
+"""The Unix time of the newest scrape of any target: `up` has a sample of each, also a failed one."""
+_REPEATED = 1.5
+"""Scrape intervals since the newest scrape after which the value of a free query is only repeated."""
 _HISTOGRAMS = (
     "the query returns native histograms; expected numbers, for example histogram_quantile(0.95, ...)"
 )
@@ -88,7 +93,7 @@ class PrometheusObserver:
         def scrapes(selector: str) -> list[Mapping[str, Any]]:
             return list(source.custom_query(selector + span, params={"time": end}))
 
-        def evaluated(promql: str) -> list[Mapping[str, Any]]:
+        def evaluated_as_is(promql: str) -> list[Mapping[str, Any]]:
             return _joined(
                 source.custom_query_range(
                     promql,
@@ -97,6 +102,15 @@ class PrometheusObserver:
                 )
                 for stretch in _stretches(start, end, self._interval)
             )
+
+        @cache
+        def newest_scrapes() -> dict[float, float]:
+            rows = evaluated_as_is(_NEWEST_SCRAPE)
+            return {float(at): float(newest) for row in rows for at, newest in row["values"]}
+
+        def evaluated(promql: str) -> list[Mapping[str, Any]]:
+            rows = evaluated_as_is(promql)
+            return _scraped(rows, newest_scrapes(), _REPEATED * self._interval) if rows else rows
 
         def observations() -> Iterator[Observation]:
             for measure in self._measures:
@@ -227,6 +241,25 @@ def _joined(stretches: Iterable[Iterable[Mapping[str, Any]]]) -> list[Mapping[st
             later = [each for each in row.get("values", []) if float(each[0]) > last]
             found[metric] = {**found.get(metric, {}), **row, "values": [*earlier, *later]}
     return list(found.values())
+
+
+def _scraped(
+    rows: Iterable[Mapping[str, Any]], newest: Mapping[float, float], longest: float
+) -> list[Mapping[str, Any]]:
+    """The rows without the values at moments at which the newest scrape was older than `longest`.
+
+    Prometheus repeats a sample for five minutes if it was down or hung, and so had no chance to mark
+    the end of a series. A source without `up` does not tell, and its values stay.
+    """
+    if not newest:
+        return list(rows)
+
+    def value_at(at: float, value: str) -> str:
+        return value if float(at) - newest.get(float(at), -math.inf) <= longest else "NaN"
+
+    return [
+        {**row, "values": [[at, value_at(at, value)] for at, value in row.get("values", [])]} for row in rows
+    ]
 
 
 def _series(row: Mapping[str, Any], per: str) -> Series:

@@ -11,6 +11,7 @@ from loadkit.sql_tokens import Token, replace_tokens
 __all__ = [
     "CHECKPOINTS",
     "CHECKPOINTS_17",
+    "INDEX_NAMES",
     "INDEX_ROWS",
     "RELATIONS",
     "RIGHTS",
@@ -180,15 +181,15 @@ def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, .
 
 
 def dropped_between(
-    before: Snapshot | None, end: Snapshot, seen: Sequence[tuple[float, frozenset[tuple[int, str]]]]
+    before: Snapshot | None, end: Snapshot, gone: Mapping[tuple[int, str], float]
 ) -> tuple[DroppedIndex, ...]:
     """The indexes that were dropped, the largest first; none where one of the readings is missing.
 
     Args:
         before: with the indexes before the load.
         end: with those after it.
-        seen: the tables and names of the indexes that there were, by seconds since the start of the
-            run, whenever their number had changed.
+        gone: when an index was first seen to be missing, in seconds since the start of the run, by
+            its table and name.
 
     """
     if before is None or before.indexes is None or end.indexes is None or end.tables is None:
@@ -196,23 +197,21 @@ def dropped_between(
     # REINDEX makes an index of the same name. A table that is dropped, such as an old partition, takes
     # its indexes along; nobody misses them.
     kept = {(row["relid"], row["name"]) for row in end.indexes.values()}
-    gone = [
+    dropped = [
         row
         for row in before.indexes.values()
         if (row["relid"], row["name"]) not in kept and row["relid"] in end.tables
     ]
     return tuple(
-        DroppedIndex(
-            row["name"],
-            row["root"],
-            next((at for at, present in seen if (row["relid"], row["name"]) not in present), None),
-        )
-        for row in sorted(gone, key=lambda row: -row["bytes"])
+        DroppedIndex(row["name"], row["root"], gone.get((row["relid"], row["name"])))
+        for row in sorted(dropped, key=lambda row: -row["bytes"])
     )
 
 
+# Temporary tables come and go, and so do TOAST tables. Neither their number nor their names matter.
+_INDEX = "i.relkind = 'i' AND i.relpersistence <> 't' AND i.relnamespace <> 'pg_toast'::regnamespace"
 # pg_stat_database counts what backends have reported, a second late at most.
-SAMPLE = """
+SAMPLE = f"""
 SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
     d.stats_reset, d.blks_hit AS hits, d.blks_hit + d.blks_read AS accesses,
     d.xact_commit + d.xact_rollback AS transactions, d.deadlocks, d.temp_bytes,
@@ -220,7 +219,7 @@ SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
         ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END AS wal,
     a.connections, a.active, a.idle_in_transaction, a.waiting,
     (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead,
-    (SELECT count(*) FROM pg_index) AS indexes
+    (SELECT count(*) FROM pg_class i WHERE {_INDEX}) AS indexes
 FROM pg_stat_database d, (
     SELECT count(*) AS connections,
         count(*) FILTER (WHERE state = 'active') AS active,
@@ -230,7 +229,7 @@ FROM pg_stat_database d, (
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 ) a
 WHERE d.datname = current_database()
-"""
+"""  # noqa: S608  only the constant above
 WAITERS = """
 SELECT w.query, coalesce(
     CASE WHEN b.state LIKE 'idle in transaction%' THEN b.state || ' after ' || b.query ELSE b.query END, ''
@@ -263,6 +262,11 @@ SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
 FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p'
 """  # noqa: S608  only the constants above
+# Without their sizes, which a lock on a single index holds up.
+INDEX_NAMES = f"""
+SELECT x.indrelid::bigint AS relid, i.relname AS name
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE {_INDEX}
+"""  # noqa: S608  only the constant above
 INDEX_ROWS = f"""
 SELECT s.indexrelid::bigint AS id, s.relid::bigint AS relid, s.indexrelname AS name, s.relname AS table, {_ROOT} AS root, s.idx_scan,
     pg_relation_size(s.indexrelid) AS bytes
