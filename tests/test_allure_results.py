@@ -10,7 +10,8 @@ import pytest
 
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.examples import Example
-from loadkit.recording.timing import QUERY
+from loadkit.recording.timing import QUERY, REQUEST
+from loadkit.reports import charts
 from loadkit.verdict import Status, Window
 from steps.suite import allure_results
 from steps.suite.evidence import causes_of_result
@@ -312,6 +313,19 @@ def test_the_table_behind_a_criterion_has_the_operations_that_it_counts(tmp_path
         header, *rows = attached(tmp_path, entry, f"second by second: {words}").splitlines()
         place = header.split(",").index("operations_due")
         assert sum(int(row.split(",")[place]) for row in rows) == due
+
+
+def test_the_percentiles_behind_a_throughput_of_records_are_those_of_operations(tmp_path, run, monkeypatch):
+    seen = []
+
+    def draw(_evidence, _window, _scope, timing):
+        seen.append(timing)
+        return b"<svg/>"
+
+    monkeypatch.setattr(charts, "percentiles", draw)
+    sentence = "throughput stays above 10 records per second"
+    written(tmp_path, finished(dataclasses.replace(FAIL, criterion=sentence)), runs={"A": run})
+    assert seen == [REQUEST.key]
 
 
 @pytest.mark.parametrize("chart", ["charts.measure", "charts.errors"])

@@ -162,6 +162,8 @@ def test_a_fault_that_is_no_operation_has_the_number_of_its_count():
         ("the p95 message latency is below 100 ms", ("message",)),
         ("no tenant ever sees another tenant's data", ("request", "query", "roundtrip", "message")),
         ("CPU utilization stays below 70%", ("request", "query", "roundtrip")),
+        ("no alert fires", ("request", "query", "roundtrip")),
+        ("the uptime is above 99%", ("request", "query", "roundtrip")),
     ],
 )  # fmt: skip
 def test_a_criterion_is_about_the_operations_of_its_timing(sentence, timings):

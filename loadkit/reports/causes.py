@@ -182,7 +182,9 @@ def timings_of(criterion: Criterion | None) -> tuple[str, ...]:
         return MESSAGE.key, LIFETIME.key
     if measure.family == Family.RECONNECTION:
         return RECONNECT.key, CONNECT.key
-    is_on_operations = measure.timing == OPERATION.key or measure.family in {Family.GAUGE, Family.RECOVERY}
+    # What the service itself did can have come from operations of any kind.
+    of_service = {Family.ALERT, Family.GAUGE, Family.RECOVERY, Family.UPTIME}
+    is_on_operations = measure.timing == OPERATION.key or measure.family in of_service
     return operations if is_on_operations else (measure.timing,)
 
 

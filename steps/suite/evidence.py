@@ -52,7 +52,8 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         is_mean = criterion.measure.statistic == "mean"
         if rules_of(criterion.measure.family).ground is Ground.OPERATIONS and timing != RECORD.key:
             counted = timing
-        timing = one_timing(evidence, scope, timing)  # each timing has a curve of its own
+        # Each timing has a curve of its own. Records have no times; their operations have.
+        timing = one_timing(evidence, scope, OPERATION.key if timing == RECORD.key else timing)
         if is_drawn and rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
             yield Attachment(
