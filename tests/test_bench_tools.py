@@ -18,7 +18,7 @@ def spent(tmp_path, monkeypatch, program, patience):
 
 def test_a_tool_that_does_not_end_is_ended_and_the_middle_of_its_load_counts(tmp_path, monkeypatch, capsys):
     found = spent(tmp_path, monkeypatch, "while True: pass", 1)
-    assert found.middle[1] == 1
+    assert (found.middle[1], found.has_ended) == (1, False)
     assert "a tool did not end by itself" in capsys.readouterr().out
 
 

@@ -147,6 +147,9 @@ def _run(tool: Tool, server: MessageServer, load: Load, rate: int | None, out: P
     if len(seen) < 2:
         print(f"{load.users:6d} connections  {tool.name:<34} did not hold them; see {log}", flush=True)
         return None
+    if rate == 0 and not spent.has_ended:  # what the server counts then waits in the buffers of its sockets
+        print(f"{load.users:6d} connections  {tool.name:<34} did not read all that it was sent", flush=True)
+        return None
     cpu, received = spent.middle
     first, last = seen
     after = server.figures()

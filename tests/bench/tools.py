@@ -69,6 +69,8 @@ class Spent:
     """Bytes that all of its processes had together, every quarter of a second; memory they share counted once."""
     middle_bytes: int
     """The same at the end of the load's middle."""
+    has_ended: bool = True
+    """Did it end by itself?"""
 
     @property
     def peak_bytes(self) -> int:
@@ -135,7 +137,8 @@ def measured(
         print(f"{tool.name} did not end by itself", flush=True)
     if process.returncode and not was_ended:
         raise SystemExit(f"{tool.name} failed (exit {process.returncode}); see {log}")
-    return Spent(usage.ru_utime + usage.ru_stime, scales.middle, tuple(scales.weights), scales.middle_bytes)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Spent(cpu_seconds, scales.middle, tuple(scales.weights), scales.middle_bytes, not was_ended)
 
 
 @dataclass(slots=True)
