@@ -190,6 +190,12 @@ class Comparison(enum.StrEnum):
             Comparison.NEVER_FALLS_BELOW,
         }
 
+    def accepts(self, value: float, limit: float) -> bool:
+        """Does a value that is known without an interval satisfy a criterion with this limit?"""
+        if value == limit:
+            return self.includes_limit
+        return value < limit if self.is_upper else value > limit
+
     @property
     def forbids_spells(self) -> bool:
         """Does a lasting violation fail the criterion, even if the whole window satisfies it?"""

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import asyncpg
 
 from environments.local.errors import LocalError
+from environments.local.service.fault import SEEDED_TENANTS
 
 Tell = Callable[[str], None]
 
 _RETRY_SECONDS = 1.0
 _LONGEST_DELAY = 0.1
 """Seconds: the limit of PostgreSQL's commit_delay."""
-_SEEDED_TENANTS = 50
 
 
 class DatabaseFault:
@@ -164,7 +164,7 @@ class ForeignRows(DatabaseFault):
         await self._execute(f"""
             CREATE FUNCTION api.fault_tenant() RETURNS integer LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
             BEGIN
-                RETURN CASE WHEN random() < {self._share} THEN api.tenant() % {_SEEDED_TENANTS} + 1
+                RETURN CASE WHEN random() < {self._share} THEN api.tenant() % {SEEDED_TENANTS} + 1
                     ELSE api.tenant() END;
             END $$;
             ALTER POLICY own_tenant ON metric_events USING (tenant_id = api.fault_tenant())

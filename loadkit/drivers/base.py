@@ -87,6 +87,10 @@ class Meter(Protocol):
     exchange: Told | None
     """What the client can tell of the pending operation, if it becomes an example; None for nothing."""
 
+    def lacked(self, kind: str) -> None:
+        """Count a failure of this kind for the generator's health, if it is the generator's own lack of sockets."""
+        ...
+
     def exemplify(self, sample: Sample, timing: Timing = ..., exchange: Told | None = None) -> None:
         """Keep an operation that is not pending, such as one without an answer, as an example."""
         ...

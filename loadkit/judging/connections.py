@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.exactness import if_as_planned
+from loadkit.judging.exactness import fewest_to_show, if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.recording.histogram import BUCKETS, index, quantile_of
 from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS, NOT_BACK
@@ -200,7 +200,7 @@ def find_reconnection(case: Case) -> Finding:
             Status.INCONCLUSIVE,
             f"{told}, but {others:,} other connections dropped, and their users did not reconnect automatically",
         )
-    fewest = math.ceil(1 / (1 - share) - 1e-6) if share < 1 else 1
+    fewest = fewest_to_show(share)
     if dropped < fewest:
         return finding.become(
             Status.INCONCLUSIVE, f"{told}; at least {fewest} drops are needed to show {format_ratio(share)}"

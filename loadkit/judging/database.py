@@ -50,7 +50,10 @@ def find_index_use(case: Case) -> Finding:
         details=details,
         window=case.window,
     )
-    if not _is_kept(case, value):
+    # A ratio of whole numbers can differ from its limit by the rounding of its last digit.
+    if not case.criterion.comparison.accepts(
+        limit if math.isclose(value, limit, rel_tol=1e-9) else value, limit
+    ):
         return finding
     unplanned = [plan for plan in facts.plans if plan.is_by_index is None]
     if unplanned:
@@ -114,10 +117,3 @@ def _examine_records(case: Case) -> Finding:
     offers = by_second(case, writers, lambda each, level: offered(each.workload, level) * each.records)
     least = needed([each.workload for each in writers], case.criterion.limit)
     return examine_offered(case, offers, least, relative(offers))
-
-
-def _is_kept(case: Case, value: float) -> bool:
-    comparison, limit = case.criterion.comparison, case.criterion.limit
-    if math.isclose(value, limit, rel_tol=1e-9):
-        return comparison.includes_limit
-    return value < limit if comparison.is_upper else value > limit

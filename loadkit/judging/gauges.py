@@ -217,8 +217,7 @@ def _extreme(criterion: Criterion, points: Points, on_instance: str) -> Finding:
     longest = float(max(points.interval, points.lengths.max()))
     if math.isinf(extreme):
         return _infinite(criterion, extreme, points, f"{subject(criterion)}{on_instance}", f" at its {word}")
-    satisfied = extreme < limit if is_upper else extreme > limit
-    satisfied = satisfied or (criterion.comparison.includes_limit and extreme == limit)
+    satisfied = criterion.comparison.accepts(extreme, limit)
     finding = Finding(
         Status.PASS if satisfied else Status.FAIL,
         f"{subject(criterion)}{on_instance} was {format_quantity(extreme, unit)} at its {word}, "

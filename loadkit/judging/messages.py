@@ -7,16 +7,16 @@ its end. These are facts about the messages of the run, so they have no confiden
 not known makes a verdict inconclusive.
 """
 
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.exactness import if_as_planned, searched_messages
+from loadkit.judging.exactness import fewest_to_show, if_as_planned, searched_messages
 from loadkit.judging.finding import Finding
 from loadkit.judging.rates import (
     by_second,
@@ -211,13 +211,14 @@ def find_reach(case: Case) -> Finding:
         details=messages.details,
         window=case.window,
     )
-    if not _is_kept(case, reach):
+    is_kept = partial(criterion.comparison.accepts, limit=criterion.limit)
+    if not is_kept(reach):
         return finding
-    fewest = math.ceil(1 / max(1 - criterion.limit, 1e-9) - 1e-6)
-    if messages.expected < fewest and criterion.limit < 1:
+    fewest = fewest_to_show(criterion.limit)
+    if messages.expected < fewest:
         return finding.become(Status.INCONCLUSIVE, f"{value}, and at least {fewest:,} are needed to show it")
     others = [each for each in messages.doubts if "on their way" not in each]
-    if others or not _is_kept(case, least):
+    if others or not is_kept(least):
         return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
     return if_as_planned(case, finding)
 
@@ -431,10 +432,3 @@ def _with_lost(case: Case) -> Traffic:
         took=np.concatenate([traffic.took, top]),
         count=np.concatenate([traffic.count, ones]),
     )
-
-
-def _is_kept(case: Case, value: float) -> bool:
-    comparison, limit = case.criterion.comparison, case.criterion.limit
-    if value == limit:
-        return comparison.includes_limit
-    return value < limit if comparison.is_upper else value > limit

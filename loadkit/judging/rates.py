@@ -10,6 +10,7 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import EVERYTHING, Case
+from loadkit.judging.exactness import fewest_to_show
 from loadkit.judging.finding import Finding, broken_by, decide
 from loadkit.judging.lulls import find_lulls
 from loadkit.judging.shares import Share, interval_of
@@ -141,8 +142,7 @@ def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> F
     failures = np.bincount(seconds, down, window.seconds).astype(np.int64)
     answered, limit = len(inside) - int(failures.sum()), criterion.limit
     uptime = answered / len(inside)
-    is_beyond = uptime < limit if criterion.comparison.is_upper else uptime > limit
-    is_satisfied = is_beyond or (uptime == limit and criterion.comparison.includes_limit)
+    is_satisfied = criterion.comparison.accepts(uptime, limit)
     status, reason = decide(
         criterion,
         uptime,
@@ -153,9 +153,8 @@ def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> F
         seconds=window.seconds,
     )
     reason += f": {answered:,} of {len(inside):,} probes were answered"
-    # Of fewer probes, a single failed one would be more than the limit allows.
-    fewest = math.ceil(1 / max(1 - limit, _ROUNDING) - 1e-6)
-    if is_satisfied and len(inside) < fewest and limit < 1:
+    fewest = fewest_to_show(limit)
+    if is_satisfied and len(inside) < fewest:
         needed_seconds = format_seconds(math.ceil(window.seconds * fewest / len(inside)))
         status = Status.INCONCLUSIVE
         reason += (

@@ -196,6 +196,14 @@ class Meter:
             )
         )
 
+    def lacked(self, kind: str) -> None:
+        """Count a failure for the generator's health, if it had no socket or file left: see `kind_of`.
+
+        Operations that are not recorded count too, while their user is.
+        """
+        if self.is_recorded:
+            self.recorder.out_of_descriptors += kind == "no socket"
+
     def turn(self) -> Awaitable[float]:
         """In an open load: wait for an arrival. Awaiting it gives when it was due."""
         assert self._queue is not None

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
+SEEDED_TENANTS = 50
+"""Tenants of the seeded data, numbered from 1."""
+
 
 class Fault:
     """A fault that is switched on."""

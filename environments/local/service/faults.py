@@ -13,7 +13,7 @@ from environments.local.service import message_faults as messages
 from environments.local.service.broadcast import Broadcast
 from environments.local.service.cache import Cache
 from environments.local.service.database import Pool
-from environments.local.service.fault import Background, Fault
+from environments.local.service.fault import SEEDED_TENANTS, Background, Fault
 from environments.local.service.telemetry import Telemetry
 from environments.local.service.tokens import TenantKeys
 from environments.local.service.websocket import Connections
@@ -195,14 +195,12 @@ class ForeignAnswers(Fault):
 class ForeignSums(Fault):
     """A share of the sums is read for the next tenant, as if the service named the wrong one."""
 
-    _SEEDED_TENANTS = 50
-
     def __init__(self, share: float, pool: Pool) -> None:
         self._share, self._pool, self._usual = share, pool, pool.tenant_of_sums
         pool.tenant_of_sums = self._tenant_of_sums
 
     def _tenant_of_sums(self, caller: int) -> int:
-        return caller % self._SEEDED_TENANTS + 1 if random.random() < self._share else caller
+        return caller % SEEDED_TENANTS + 1 if random.random() < self._share else caller
 
     async def end(self) -> None:
         """Read each tenant's own sums again."""

@@ -232,8 +232,7 @@ class HttpClient:
         except TransportError as failure:
             meter.intended = meter.free = failure.at
             meter.has_failed = True
-            if meter.is_recorded:  # the generator's own lack tells of itself also by what is not recorded
-                recorder.out_of_descriptors += failure.kind == "no socket"
+            meter.lacked(failure.kind)
             if not is_recorded:
                 meter.unrecorded_failure = failure.kind
             else:

@@ -378,8 +378,7 @@ class DbClient:
                 if kind is None:
                     raise
                 meter.has_failed, meter.unrecorded_failure = True, kind
-                if meter.is_recorded:
-                    meter.recorder.out_of_descriptors += kind == "no socket"
+                meter.lacked(kind)
                 raise QueryFailed.of(kind, error) from None
             finally:
                 meter.intended = meter.free = meter.now()
@@ -455,8 +454,7 @@ class DbClient:
             return error
         operation.failed(kind, meter.now(), was_answered=is_answer(error))
         self._last.error, meter.exchange = error, self._last.told
-        if meter.is_recorded:
-            meter.recorder.out_of_descriptors += kind == "no socket"
+        meter.lacked(kind)
         return QueryFailed.of(kind, error)
 
     async def _waited(self, label: str, begun: float, is_recorded: bool) -> Session:

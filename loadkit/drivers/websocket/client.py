@@ -141,8 +141,7 @@ class WebSocketClient:
                 was_answered = failure.kind.startswith("status ")
                 operation.failed(failure.kind, failure.at, was_answered=was_answered)
                 meter.exchange = told, telling, path, sent, origin.trace, failure.answer
-                if meter.is_recorded:
-                    meter.recorder.out_of_descriptors += failure.kind == "no socket"
+                meter.lacked(failure.kind)
                 raise ConnectFailed(failure.kind) from None
             operation.succeeded(connection.opened_at, connection.handshake_size)
             if meter.is_slow:
