@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.exactness import fewest_to_show, if_as_planned
+from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
+from loadkit.judging.statistics import fewest_to_show
 from loadkit.recording.histogram import BUCKETS, index, quantile_of
 from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS, NOT_BACK
 from loadkit.recording.sample import OK

@@ -1,6 +1,4 @@
-"""Exactness: facts of a run without an interval, such as a count of lost messages that must be zero."""
-
-import math
+"""Exactness: a count that must be zero, such as lost messages."""
 
 from loadkit.criterion import OTHERS_DATA
 from loadkit.judging.evidence import Case, Evidence
@@ -10,15 +8,7 @@ from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED, MESS
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ, ROWS_SEARCHED
 from loadkit.verdict import Status
 
-__all__ = ["fewest_to_show", "find_exact", "if_as_planned", "searched_messages"]
-
-
-def fewest_to_show(share: float) -> int:
-    """The number of operations from which a run can show that a share of them succeeds.
-
-    Of fewer, a single failed one would be more than the share allows. Of a share of 1, one shows it.
-    """
-    return math.ceil(1 / max(1 - share, 1e-9) - 1e-6) if share < 1 else 1
+__all__ = ["find_exact", "if_as_planned", "searched_messages"]
 
 
 def find_exact(case: Case) -> Finding:

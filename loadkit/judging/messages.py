@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.exactness import fewest_to_show, if_as_planned, searched_messages
+from loadkit.judging.exactness import if_as_planned, searched_messages
 from loadkit.judging.finding import Finding
 from loadkit.judging.rates import (
     by_second,
@@ -26,7 +26,7 @@ from loadkit.judging.rates import (
     relative,
 )
 from loadkit.judging.spells import thin
-from loadkit.judging.statistics import CONFIDENCE
+from loadkit.judging.statistics import CONFIDENCE, fewest_to_show
 from loadkit.judging.times import find_time
 from loadkit.recording.histogram import BUCKETS, FAILED
 from loadkit.recording.messages import (

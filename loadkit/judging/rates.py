@@ -10,7 +10,6 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.collapse import Collapse
 from loadkit.judging.evidence import EVERYTHING, Case
-from loadkit.judging.exactness import fewest_to_show
 from loadkit.judging.finding import Finding, broken_by, decide
 from loadkit.judging.lulls import find_lulls
 from loadkit.judging.shares import Share, interval_of
@@ -25,6 +24,7 @@ from loadkit.judging.spells import (
     weigh,
 )
 from loadkit.judging.statistics import (
+    fewest_to_show,
     growth_to_decide,
     mean_of_seconds,
 )

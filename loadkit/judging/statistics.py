@@ -32,6 +32,7 @@ __all__ = [
     "bounds",
     "design_effect",
     "effective_size",
+    "fewest_to_show",
     "grossly_above",
     "growth_to_decide",
     "is_surely_above",
@@ -279,6 +280,14 @@ def grossly_above(hits: float, size: float) -> float:
     lower, _ = bounds(hits, size)
     odds = lower / (1 - lower) / _GROSS if lower < 1 else math.inf
     return odds / (1 + odds) if math.isfinite(odds) else 1.0
+
+
+def fewest_to_show(share: float) -> int:
+    """The number of operations from which a run can show, as a fact, that a share of them succeeds.
+
+    Of fewer, a single failed one would be more than the share allows. Of a share of 1, one shows it.
+    """
+    return math.ceil(1 / max(1 - share, 1e-9) - 1e-6) if share < 1 else 1
 
 
 def growth_to_decide(hits: float, size: float, share: float) -> float:
