@@ -25,19 +25,23 @@ _STOP = "stop"
 _ASK_TIME = "what time is it?"
 _ROUNDS = 20
 """Number of a worker's clock requests; the fastest answer is the most accurate."""
-_STOP_INTERVAL = 0.1
-"""Seconds between a worker's checks for a stop message."""
 
 
 @dataclass(slots=True)
 class LocalEndpoint:
-    """See `loadkit.engine.channel.Endpoint`. A thread sends reports, so that they delay no load."""
+    """See `loadkit.engine.channel.Endpoint`. A thread sends reports, so that they delay no load.
+
+    A second thread waits for the stop message. Both sleep until there is something to do: with
+    look-ups at an interval they would take CPU time from a load that shares the machine.
+    """
 
     address: str
     key: bytes
     worker: int
     _outbox: "queue.SimpleQueue[Report | None]" = field(init=False, repr=False)
+    _connection: "Connection[object, object]" = field(init=False, repr=False)
     _sender: threading.Thread = field(init=False, repr=False)
+    _listener: threading.Thread = field(init=False, repr=False)
     _continues: bool = field(default=True, init=False)
     _reading: tuple[float, float] = field(default=(0.0, 0.0), init=False, repr=False)
     """A moment of the monotonic clock, and the starting process's Unix time at that moment."""
@@ -51,14 +55,16 @@ class LocalEndpoint:
 
     def __enter__(self) -> Self:
         self._outbox = queue.SimpleQueue()
-        connection = Client(self.address, authkey=self.key)
+        self._connection = Client(self.address, authkey=self.key)
         try:
-            connection.send((self.worker, os.getpid()))
-            self._reading = self._read_clock(connection)
+            self._connection.send((self.worker, os.getpid()))
+            self._reading = self._read_clock(self._connection)
         except (EOFError, OSError):
             self._continues = False  # the other side has closed
-        self._sender = threading.Thread(target=self._send, args=(connection,), daemon=True)
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
         self._sender.start()
+        self._listener.start()
         return self
 
     def __exit__(
@@ -66,6 +72,11 @@ class LocalEndpoint:
     ) -> None:
         self._outbox.put(None)
         self._sender.join()
+        # Closing a socket does not wake a thread that waits for its data; a shutdown does.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RD)
+        self._listener.join()
+        self._connection.close()
 
     def __call__(self, report: Report) -> bool:
         """See `Endpoint`."""
@@ -95,20 +106,21 @@ class LocalEndpoint:
                 shortest, reading = answered - requested, ((requested + answered) / 2, cast("float", unix))
         return reading
 
-    def _send(self, connection: "Connection[object, object]") -> None:
-        with connection:
-            try:
-                while True:
-                    if connection.poll():
-                        connection.recv()
-                        self._continues = False
-                    with contextlib.suppress(queue.Empty):
-                        report = self._outbox.get(timeout=_STOP_INTERVAL)
-                        connection.send(report)
-                        if report is None:
-                            return
-            except (EOFError, OSError):
-                self._continues = False  # the other side has closed
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):  # the other side has closed
+            while True:
+                report = self._outbox.get()
+                self._connection.send(report)
+                if report is None:
+                    return
+        self._continues = False
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):  # the other side has closed, or this one ends
+            while True:
+                self._connection.recv()
+                self._continues = False
+        self._continues = False
 
 
 class LocalChannel:

@@ -26,6 +26,8 @@ __all__ = ["RunMonitor"]
 
 _BROKEN_GRACE = 2.0
 """Seconds for the connection of a dead worker to say which one it was."""
+_LOOK = 0.25
+"""Most seconds between two looks at the state of the run. Each look takes CPU time from the load."""
 _PATIENCE = 10.0
 """Seconds that workers may take to end after the load."""
 
@@ -112,7 +114,7 @@ class RunMonitor:
         deadline = started + self.plan.seconds + self.plan.drain + _PATIENCE
         are_stuck = False
         while not (all(future.done() for future in futures) and self.channel.is_drained):
-            self._take(self.channel.next(timeout=0.1))
+            self._take(self.channel.next(timeout=_LOOK))
             now = time.time()
             self._show(now)
             if self.ended == COMPLETE:
@@ -153,7 +155,8 @@ class RunMonitor:
     def _show(self, now: float) -> None:
         if self.watch is None or now < self._shown + 1.0:
             return
-        self._shown = now
+        # From the second that was due, not from now: a look may come late, and the next is due on time.
+        self._shown = max(self._shown + 1.0, now - _LOOK)
         try:
             self.watch(self._live_stats.progress(now - self._started))
         except Exception as error:

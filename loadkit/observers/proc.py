@@ -89,11 +89,14 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
             continue
         with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
             text = _read(f"{proc}/{entry}/stat")
-            _, resident, shared, *_ = _read(f"{proc}/{entry}/statm").split()
             # The name stands in parentheses, and may contain some: proc_pid_stat(5).
             head, _, tail = text.rpartition(b")")
             fields = tail.split()
             pid = int(entry)
+            is_kernel = bool(int(fields[6]) & _KERNEL_THREAD)
+            resident = shared = b"0"
+            if not is_kernel:  # kernel threads have no memory of their own, and are often most processes
+                _, resident, shared, *_ = _read(f"{proc}/{entry}/statm").split()
             yield (
                 pid,
                 Process(
@@ -105,7 +108,7 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
                     reaped=(int(fields[13]) + int(fields[14])) * _TICK,
                     # Shared pages would count for each process: those of a database for each of its.
                     resident=float((int(resident) - int(shared)) * _PAGE),
-                    is_kernel=bool(int(fields[6]) & _KERNEL_THREAD),
+                    is_kernel=is_kernel,
                 ),
             )
 
