@@ -25,3 +25,9 @@ def test_a_tool_that_does_not_end_is_ended_and_the_middle_of_its_load_counts(tmp
 def test_a_tool_that_fails_ends_the_benchmark(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="a tool failed"):
         spent(tmp_path, monkeypatch, "raise SystemExit(3)", 60)
+
+
+def test_a_tool_that_somebody_else_kills_ends_the_benchmark(tmp_path, monkeypatch):
+    program = "import os, time; time.sleep(1); os.kill(os.getpid(), 9)"
+    with pytest.raises(SystemExit, match="a tool failed"):
+        spent(tmp_path, monkeypatch, program, 60)

@@ -129,6 +129,15 @@ def test_a_write_is_missed_only_by_who_followed_from_its_start_to_a_time_out_aft
     assert watched.until(end) == ([("ann", 5.0)] if is_missed else [])
 
 
+def test_a_write_is_missed_by_who_left_later_even_if_no_other_write_was_acknowledged():
+    watched = Watched()
+    watched.follow("ann", 0.0)
+    watched.write(1, 5.0)
+    watched.deliveries.find_overdue(15.0)
+    watched.gone.add("ann")
+    assert watched.until(60.0) == [("ann", 5.0)]
+
+
 def test_a_follower_who_comes_back_is_another_one():
     watched = Watched()
     watched.follow("ann", 0.0)

@@ -671,6 +671,19 @@ def test_operations_without_an_answer_when_the_drain_was_cut_short_do_not_let_a_
         )
 
 
+def test_arrivals_that_wait_for_a_user_when_the_drain_is_cut_short_do_not_let_a_criterion_pass():
+    """The gauge counts only what users sent; the last one also the arrivals that wait."""
+    samples = [sample for sample in samples_with() if sample.intended < 292]
+    worker_seconds = [
+        changed(each, blocked=100 if each.second >= 292 else 0, in_flight=800 if each.second == 301 else 10)
+        for each in worker_seconds_of(302)
+    ]
+    run = run_of(samples, plan_of(300), worker_seconds=worker_seconds, ended="interrupted")
+    verdict = judge(error_rate(0.01), run)
+    assert verdict.status is INCONCLUSIVE
+    assert "800 operations had no answer yet" in verdict.reason
+
+
 def test_operations_without_an_answer_are_no_doubt_where_they_change_nothing():
     assert judge(error_rate(0.01), stopped_in_the_drain(3)).status is PASS
     assert judge(response_time(), stopped_in_the_drain(50)).status is PASS

@@ -166,3 +166,30 @@ def test_a_worker_whose_channel_is_gone_is_told_to_stop():
 def test_nothing_said_is_nothing_heard():
     with LocalChannel(1) as channel:
         assert channel.next(0.01) is None
+
+
+def test_an_endpoint_closes_although_the_other_side_keeps_its_connection_open():
+    with Listener(family="AF_UNIX", authkey=b"key") as listener, ThreadPoolExecutor(2) as other:
+        theirs = other.submit(listener.accept)
+
+        def live():
+            with LocalEndpoint(listener.address, b"key", 0) as emit:
+                emit(report_of(0))
+
+        lived = other.submit(live)
+        with theirs.result(60) as connection:
+            assert connection.recv()[0] == 0
+            for _ in range(local_channel._ROUNDS):
+                assert connection.recv() == "what time is it?"
+                connection.send(0.0)
+            assert connection.recv() is not None
+            assert connection.recv() is None
+            lived.result(60)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_report_that_cannot_be_sent_ends_the_worker_and_is_noticed_at_once():
+    with LocalChannel(1) as channel, channel.endpoint(0) as emit:
+        emit(lambda: "cannot be pickled")
+        assert channel.next(60.0) == Disconnected(0, is_done=False)
+        assert not emit(report_of(0))

@@ -232,12 +232,14 @@ class FakeMachine:
         self.looked_up.append(self.snapshots)
         return set(self.parts)
 
-    def begin(self, pid: int, born: int = 1) -> None:
+    def begin(self, pid: int, born: int = 1, *, is_kernel: bool = False) -> None:
         (self.root / str(pid)).mkdir(exist_ok=True)
-        # Fields 3 to 22 of proc_pid_stat(5); the last one is when it was born.
+        # Fields 3 to 22 of proc_pid_stat(5); the ninth has the flags, the last one is when it was born.
         fields = ["S", "1", *["0"] * 17, str(born)]
+        fields[6] = str(0x00200000 * is_kernel)
         (self.root / str(pid) / "stat").write_text(f"{pid} (p) {' '.join(fields)}\n")
-        (self.root / str(pid) / "statm").write_text("9 5 1 0 0 0 0\n")
+        if not is_kernel:
+            (self.root / str(pid) / "statm").write_text("9 5 1 0 0 0 0\n")
 
     def end(self, pid: int) -> None:
         shutil.rmtree(self.root / str(pid))
@@ -388,3 +390,12 @@ def test_a_run_is_stored_with_its_machines_figures_and_read_back(tmp_path: Path)
     assert kept.keys() == found.keys()
     assert grown(kept[machine.OTHERS]) == {"p30": 1.0}
     assert grown(kept[machine.PRESSURE]) == {"cpu": 0.5}
+
+
+def test_a_kernel_thread_is_a_process_without_memory_whose_memory_is_not_read(fake: FakeMachine) -> None:
+    fake.begin(2, is_kernel=True)
+    snapshot = proc.read_machine()
+    assert snapshot.processes[2].is_kernel
+    assert snapshot.processes[2].resident == 0
+    assert snapshot.processes[SERVICE].resident > 0
+    assert not snapshot.is_container

@@ -82,11 +82,12 @@ def test_a_load_that_all_workers_went_through_is_complete() -> None:
 
 
 def test_a_worker_that_dies_ends_the_load_of_the_others() -> None:
-    channel = FakeChannel(report(), Disconnected(1, is_done=False), Disconnected(0, True))
+    recorder = Recorder(1, 0.0)
+    reports = [recorder.report() for _ in range(10)]
+    channel = FakeChannel(report(), *reports, Disconnected(1, is_done=False), Disconnected(0, True))
     monitor = monitor_of(channel, workers=2)
     monitor.follow([ended(), ended()], time.time() - 10)
-    assert monitor.ended == Ending(EndingKind.WORKER_DIED, "worker 1")
-    assert 10 <= monitor.ended_at < SECONDS
+    assert (monitor.ended, monitor.ended_at) == (Ending(EndingKind.WORKER_DIED, "worker 1"), 10)
     assert channel.told == ["stop"]
 
 
@@ -161,6 +162,14 @@ def test_a_stop_does_not_hide_that_a_worker_was_stuck_before_it() -> None:
     assert (monitor.ended, monitor.ended_at) == (INTERRUPTED, 30)
 
 
+def test_a_load_ended_with_the_last_report_of_the_worker_that_died_long_after_it() -> None:
+    recorder = Recorder(1, 0.0)
+    channel = FakeChannel(*[recorder.report() for _ in range(30)], Disconnected(0, True), Disconnected(1, False))
+    monitor = monitor_of(channel, workers=2)
+    monitor.follow([ended(), ended()], time.time() - SECONDS - 1)
+    assert (monitor.ended, monitor.ended_at) == (Ending(EndingKind.WORKER_DIED, "worker 1"), 30)
+
+
 @pytest.mark.parametrize("others", [(), (Disconnected(1, True),)])
 def test_a_worker_that_is_stuck_after_the_load_put_all_of_it_on(others) -> None:
     assert stuck_after(SECONDS + 5, *others).ended_at == SECONDS
@@ -221,6 +230,24 @@ def test_users_who_cannot_log_in_end_no_load_whose_connections_are_open(connecti
     monitor = monitor_of(FakeChannel(*reports, Disconnected(0, True)))
     monitor.follow([ended()], time.time() - 10)
     assert monitor.ended.kind is kind
+
+
+def test_the_progress_is_shown_once_a_second_although_each_look_comes_a_little_late(monkeypatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    shown: list[float] = []
+    monitor = monitor_of(FakeChannel(), watch=lambda _progress: shown.append(now))
+    monitor._started = monitor._shown = now
+    for _ in range(150):
+        now += 0.23
+        monitor._show(now)
+    assert len(shown) in (33, 34)
+    shown.clear()
+    now += 20  # the machine stood still: what was due meanwhile is not shown again and again
+    for _ in range(5):
+        monitor._show(now)
+        now += 0.2
+    assert len(shown) in (1, 2)
 
 
 def test_a_progress_that_cannot_be_shown_is_a_warning_and_the_load_goes_on() -> None:

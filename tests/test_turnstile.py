@@ -64,3 +64,16 @@ def test_a_user_whose_wait_was_ended_gets_no_arrival_and_stops_none():
         assert await patient == math.inf
 
     asyncio.run(main())
+
+
+def test_waits_that_were_ended_count_as_no_free_users():
+    async def main():
+        arrival_queue = ArrivalQueue()
+        for _ in range(3):
+            arrival_queue.turn().cancel()
+        waiting = arrival_queue.turn()
+        assert len(arrival_queue.waiting) == 1
+        assert arrival_queue.admit(1.0)
+        assert await waiting == 1.0
+
+    asyncio.run(main())

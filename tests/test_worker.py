@@ -983,12 +983,22 @@ def test_a_write_that_reaches_nobody_is_a_failed_delivery_of_the_second_of_its_a
     assert run.operations("POST /write", "ok") == 30
 
 
-def test_a_state_of_a_user_who_leaves_before_the_end_is_left_open():
+def test_a_write_that_reaches_nobody_is_found_although_no_other_write_is_acknowledged():
+    plan = plan_of(
+        "tests.sample_journeys:announcing", level=1, seconds=15, think=Think(30, 30), timeout=5.0
+    )
+    run = simulate(plan, after(0.1))
+    _, outcome, sums = run.table.totals([label_series("stream", DELIVERY)], 0, 1 << 22)
+    assert [run.table.outcomes[place] for place in outcome] == [UNREACHED]
+    assert sums[:, 0].tolist() == [1]
+
+
+def test_a_user_who_leaves_before_the_end_is_not_asked_for_the_state_that_it_saw():
     stages = (Stage(0, 4), Stage(10, 4), Stage(0, 2), Stage(10, 2))
     run = simulate(plan_of("tests.sample_journeys:telling", stages=stages), after(0.1))
     counts = Counter()
     for each in run.worker_seconds:
         for of_population in each.counts.values():
             counts.update(of_population)
-    assert counts[STATES_DUE] == 4
+    assert counts[STATES_DUE] == 2
     assert sum(number for name, number in counts.items() if name.startswith(STATE_SEEN)) == 2

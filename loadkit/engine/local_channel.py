@@ -72,9 +72,7 @@ class LocalEndpoint:
     ) -> None:
         self._outbox.put(None)
         self._sender.join()
-        # Closing a socket does not wake a thread that waits for its data; a shutdown does.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
-            ours.shutdown(socket.SHUT_RD)
+        self._shut_down(socket.SHUT_RD)
         self._listener.join()
         self._connection.close()
 
@@ -107,13 +105,19 @@ class LocalEndpoint:
         return reading
 
     def _send(self) -> None:
-        with contextlib.suppress(OSError):  # the other side has closed
-            while True:
-                report = self._outbox.get()
+        report: Report | None
+        try:
+            while (report := self._outbox.get()) is not None:
                 self._connection.send(report)
-                if report is None:
-                    return
-        self._continues = False
+            self._connection.send(None)
+        except OSError:
+            pass  # the other side has closed
+        except BaseException:
+            # Without reports there is nothing to judge, so the other side must know of it at once.
+            self._shut_down(socket.SHUT_RDWR)
+            raise
+        finally:
+            self._continues = False
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # the other side has closed, or this one ends
@@ -121,6 +125,11 @@ class LocalEndpoint:
                 self._connection.recv()
                 self._continues = False
         self._continues = False
+
+    def _shut_down(self, direction: int) -> None:
+        """Wake a thread that waits for data of the connection; closing it would not."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+            ours.shutdown(direction)
 
 
 class LocalChannel:

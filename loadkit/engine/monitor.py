@@ -55,8 +55,8 @@ class RunMonitor:
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
-    """When the load ended, in seconds since the start. A worker that is stuck puts no load on from its
-    last report on."""
+    """When the load ended, in seconds since the start. A worker that is stuck or that died puts no load
+    on from its last report on."""
     _reported: dict[int, float] = field(init=False)
     """By worker that has not announced its end: the end of the last second that it reported."""
     _is_interrupted: bool = False
@@ -151,6 +151,8 @@ class RunMonitor:
             del self._reported[message.worker]
         elif isinstance(message, Disconnected):
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
+            # It put no load on from its last report on; it may have hung long before it died.
+            self.ended_at = min(self.ended_at, self._reported.get(message.worker, math.inf))
 
     def _show(self, now: float) -> None:
         if self.watch is None or now < self._shown + 1.0:

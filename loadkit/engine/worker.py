@@ -337,6 +337,7 @@ async def _report_until_done(
         await asyncio.wait((*ends, pacer.until(min(second, last))), return_when=asyncio.FIRST_COMPLETED)
         if clock.now() >= second:
             second += 1.0
+            context.deliveries.find_overdue(clock.now())
             if not emit(context.recorder.report(_gauges(context.drivers), context.writes.drain())):
                 return False
     return True

@@ -20,8 +20,9 @@ from loadkit.recording.ending import EndingKind
 from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN, OUT_OF_DESCRIPTORS
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
-from loadkit.recording.timing import MESSAGE, ROUND_TRIP, timing_of
+from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD, ROUND_TRIP, timing_of
 from loadkit.recording.worker_second import (
+    BLOCKED,
     IN_FLIGHT,
     JOURNEY_ERROR,
     JOURNEYS,
@@ -45,6 +46,8 @@ _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, E
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
+_AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
+"""What is recorded when it arrives. The operations without an answer are others."""
 
 
 # --- before anything is examined
@@ -245,6 +248,8 @@ def _unanswered(case: Case) -> Integers:
 
     Each worker's last report states the operations without an answer. What began in the window is
     among them only if it had none at the end of the window either. It had one after a time-out.
+    Arrivals that wait for a user are operations without an answer too. Those that wait at the end of
+    the window are at most those of the time before it that did not find a user at once.
     """
     evidence, window = case.evidence, case.window
     plan = evidence.run.plan
@@ -253,8 +258,10 @@ def _unanswered(case: Case) -> Integers:
     until = window.end + max(plan.timeout, plan.drain)
     at_stop = sum(each.gauge(IN_FLIGHT, population) for each in last if each.second < until)
     unanswered = np.zeros(window.seconds, np.int64)
-    if case.timing != MESSAGE.key:  # nobody waits for a message
-        unanswered[-1] = int(min(at_stop, evidence.in_flight(window, population)[-1]))
+    if case.timing not in _AWAITED_BY_NOBODY:
+        waited = evidence.per_second(lambda each: each.count(BLOCKED, population), window)
+        recent = waited[-math.ceil(until - window.end) :].sum()
+        unanswered[-1] = int(min(at_stop, evidence.in_flight(window, population)[-1] + recent))
     return unanswered
 
 

@@ -94,7 +94,7 @@ class Deliveries:
             self._young.append((at, sent, tenant, key))
         written.append((at, key))
         self._acknowledged[key] = at
-        self._find_overdue(at)
+        self.find_overdue(at)
         while len(written) > _MOST and written[0][0] < at - _REMEMBERED:
             self._forget(*written.popleft())
         for moment, record in early:
@@ -102,12 +102,15 @@ class Deliveries:
 
     def end(self, now: float) -> None:
         """Tell the followers what they have missed; nothing is received after that."""
-        self._find_overdue(now)
+        self.find_overdue(now)
         while self._written:
             self._forget(*self._written.popleft())
 
-    def _find_overdue(self, now: float) -> None:
-        """Find who had to receive the writes that have reached nobody within the patience."""
+    def find_overdue(self, now: float) -> None:
+        """Find who had to receive the writes that have reached nobody within the patience.
+
+        Call it often: who has left before the call, had to receive nothing.
+        """
         young = self._young
         while young and young[0][0] <= now - self._patience:
             _, sent, tenant, key = young.popleft()

@@ -48,6 +48,9 @@ class ArrivalQueue:
         elif self._is_closed:
             turn.set_result(math.inf)
         else:
+            # A time limit of a journey may have ended older waits; each would count as a free user.
+            while self.waiting and self.waiting[0].done():
+                self.waiting.popleft()
             self.waiting.append(turn)
         return turn
 

@@ -217,18 +217,20 @@ class User:
         """Say that the user sees a state that others see too, such as a document that they edit.
 
         In the end, call the result with a digest of the state. All digests must be equal. A user
-        that never calls it leaves open what it saw, and so does one who leaves before the load ends:
-        others go on changing the state.
+        that never calls it leaves open what it saw. One whose time is over before the load ends is
+        not asked: others go on changing the state.
 
         Args:
             what: the state, such as "dashboard/7"; users of one tenant share it.
 
         """
         what = f"{self.tenant}/{what}" if self.tenant else what
-        self.meter.count(STATES_DUE)
+        stays = self.meter.until >= self._end - ROUNDING
+        if stays:
+            self.meter.count(STATES_DUE)
 
         def tell(digest: str) -> None:
-            if self.meter.until >= self._end - ROUNDING:
+            if stays:
                 self.meter.count(f"{STATE_SEEN}{what} {digest}")
 
         return tell

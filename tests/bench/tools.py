@@ -120,7 +120,13 @@ def measured(
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
         # Locust never looks at its time while messages are always there.
-        end = threading.Timer(2 * load.seconds + _PATIENCE, process.kill)
+        is_late = threading.Event()
+
+        def end_it() -> None:
+            is_late.set()
+            process.kill()
+
+        end = threading.Timer(2 * load.seconds + _PATIENCE, end_it)
         end.start()
         try:
             with _Scales(process.pid, load.seconds, requests, is_ready) as scales:
@@ -132,7 +138,8 @@ def measured(
         finally:
             end.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
-    was_ended = process.returncode == -signal.SIGKILL and bool(scales.middle[1])
+    # The kernel, too, kills a process, when memory runs out.
+    was_ended = is_late.is_set() and process.returncode == -signal.SIGKILL and bool(scales.middle[1])
     if was_ended:
         print(f"{tool.name} did not end by itself", flush=True)
     if process.returncode and not was_ended:
