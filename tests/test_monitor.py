@@ -164,7 +164,9 @@ def test_a_stop_does_not_hide_that_a_worker_was_stuck_before_it() -> None:
 
 def test_a_load_ended_with_the_last_report_of_the_worker_that_died_long_after_it() -> None:
     recorder = Recorder(1, 0.0)
-    channel = FakeChannel(*[recorder.report() for _ in range(30)], Disconnected(0, True), Disconnected(1, False))
+    channel = FakeChannel(
+        *[recorder.report() for _ in range(30)], Disconnected(0, True), Disconnected(1, False)
+    )
     monitor = monitor_of(channel, workers=2)
     monitor.follow([ended(), ended()], time.time() - SECONDS - 1)
     assert (monitor.ended, monitor.ended_at) == (Ending(EndingKind.WORKER_DIED, "worker 1"), 30)

@@ -984,10 +984,9 @@ def test_a_write_that_reaches_nobody_is_a_failed_delivery_of_the_second_of_its_a
 
 
 def test_a_write_that_reaches_nobody_is_found_although_no_other_write_is_acknowledged():
-    plan = plan_of(
-        "tests.sample_journeys:announcing", level=1, seconds=15, think=Think(30, 30), timeout=5.0
-    )
-    run = simulate(plan, after(0.1))
+    plan = plan_of("tests.sample_journeys:announcing", level=1, seconds=15, think=Think(1, 1), timeout=5.0)
+    answers = iter([Answer(0.1)])
+    run = simulate(plan, lambda *_: next(answers, Answer(60.0)))
     _, outcome, sums = run.table.totals([label_series("stream", DELIVERY)], 0, 1 << 22)
     assert [run.table.outcomes[place] for place in outcome] == [UNREACHED]
     assert sums[:, 0].tolist() == [1]

@@ -43,11 +43,11 @@ _RELAY_LATE = 0.05
 """Seconds (p99) by which a relay may be late without making a fail invalid."""
 _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, EndingKind.ROWS_USED_UP})
 """Endings that the load generator caused, after which its users no longer put the stated load on."""
+_AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
+"""What is recorded when it arrives. The operations without an answer are others."""
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
-_AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
-"""What is recorded when it arrives. The operations without an answer are others."""
 
 
 # --- before anything is examined
