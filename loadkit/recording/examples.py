@@ -49,7 +49,8 @@ class Example:
     outcome: str
     """`OK`, or the kind of failure."""
     population: str
-    user: int
+    user: int | None
+    """None for an arrival that no user served."""
     tenant: str = ""
     region: str = ""
     exchange: Exchange = Exchange()
