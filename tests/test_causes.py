@@ -251,7 +251,10 @@ def test_failures_outside_recorded_operations_have_examples_in_the_causes_and_th
     causes = causes_of(Evidence(run))
     data = plain(causes.to_json())
     assert set(data["failures_by_kind"]) == {"status 500", "unfinished", "dropped"}
-    by_kind = {kind: [each for each in data["examples"] if each["outcome"] == kind] for kind in data["failures_by_kind"]}
+    by_kind = {
+        kind: [each for each in data["examples"] if each["outcome"] == kind]
+        for kind in data["failures_by_kind"]
+    }
     assert all(len(same) >= 5 for same in by_kind.values())
     (label,) = {each["label"] for each in by_kind["status 500"]}
     assert label == "(arrival)"

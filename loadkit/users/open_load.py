@@ -191,9 +191,7 @@ class OpenLoad:
             if recorder.examples.wants(sample, timing):
                 at, name = moment - recorder.origin, recorder.name
                 recorder.examples.add(
-                    Example(
-                        at, now - moment, label, outcome, name, None, tenant, region, timing=timing.key
-                    )
+                    Example(at, now - moment, label, outcome, name, None, tenant, region, timing=timing.key)
                 )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
