@@ -188,7 +188,7 @@ class OpenLoad:
         sample = Sample(label, outcome, moment, now, now, 0, tenant, region)
         for timing in map(timing_of, timings.split()):
             recorder.timing(timing).samples.append(sample)
-            if recorder.examples.wants(sample, timing):
+            if recorder.examples.wants_unserved(sample, timing):
                 at, name = moment - recorder.origin, recorder.name
                 recorder.examples.add(
                     Example(at, now - moment, label, outcome, name, None, tenant, region, timing=timing.key)
