@@ -11,6 +11,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.criterion import Scope, ScopeKind
+from loadkit.drivers.fake import Answer
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.database import DatabaseFacts, StoredWrites, WrittenRecord, WrongRecords
 from loadkit.recording.examples import Example, ExampleLog, Exchange, select
@@ -22,8 +23,12 @@ from loadkit.recording.timing import CONNECT, LIFETIME, MESSAGE, QUERY, REQUEST,
 from loadkit.reports import examples
 from loadkit.reports.causes import MOST, causes_of, timings_of
 from loadkit.reports.results import plain
+from loadkit.target import Account, Secret, Target
 from loadkit.verdict import Window
+from loadkit.workload.workload import Model
 from tests.builders import plan_of, run_of
+from tests.virtual_time import ORIGIN, simulate
+from tests.virtual_time import plan_of as simulated_plan
 
 SECONDS = 60
 WINDOW = Window(10, 50)
@@ -220,6 +225,53 @@ def test_the_json_of_a_criterion_has_kinds_examples_and_timings_and_its_examples
     schema = json.loads((Path(examples.__file__).parent / "run.schema.json").read_text())
     for each in (*data["examples"], *data["by_timing"]["request"]["slowest"]):
         jsonschema.validate(each, schema["properties"]["examples"]["items"])
+
+
+def test_failures_outside_recorded_operations_have_examples_in_the_causes_and_their_json():
+    # Log-ins fail for ten seconds; in the end the service hangs, and more arrive than it may have in flight.
+    def service(now, method, path):
+        if path.startswith("/login"):
+            return Answer(0.01, status_code=500 if now < ORIGIN + 10 else 200, body=b"no room")
+        return Answer(0.01 if now < ORIGIN + 30 else 1000.0)
+
+    plan = simulated_plan(
+        "tests.sample_journeys.arriving:work",
+        model=Model.REQUESTS,
+        level=20,
+        seconds=SECONDS,
+        max_in_flight=300,
+        timeout=500.0,
+        drain=5.0,
+    )
+    accounts = tuple(Account(f"user{number}", Secret("x"), "acme") for number in range(200))
+    target = Target("fake", "http://fake", accounts=accounts, journeys="tests.sample_journeys.arriving")
+    load = simulate(plan, service, target=target)
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    run.examples = select(load.examples)
+    causes = causes_of(Evidence(run))
+    data = plain(causes.to_json())
+    assert set(data["failures_by_kind"]) == {"status 500", "unfinished", "dropped"}
+    by_kind = {
+        kind: [each for each in data["examples"] if each["outcome"] == kind]
+        for kind in data["failures_by_kind"]
+    }
+    assert all(len(same) >= 5 for same in by_kind.values())
+    (label,) = {each["label"] for each in by_kind["status 500"]}
+    assert label == "(arrival)"
+    assert all(each["tenant"] == "acme" for same in by_kind.values() for each in same)
+    shown = by_kind["status 500"][0]["exchange"]
+    assert shown["request"].startswith("POST /login")
+    assert shown["answer"].splitlines()[0] == "500"
+    assert "no room" in shown["answer"]
+    assert {each["user"] is None for each in by_kind["dropped"]} == {True}
+    schema = json.loads((Path(examples.__file__).parent / "run.schema.json").read_text())
+    for each in data["examples"]:
+        jsonschema.validate(each, schema["properties"]["examples"]["items"])
+    page = examples.page(causes).decode()
+    for words in ("(arrival)", "no room", "unfinished", "dropped"):
+        assert words in page, words
+    assert "None" not in page
+    assert "(no user, of acme)" in "\n".join(examples.sentences(causes))
 
 
 def test_the_page_alone_tells_what_broke_for_whom_and_since_when_with_an_example_and_its_trace():

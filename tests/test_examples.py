@@ -67,6 +67,20 @@ def test_labels_without_end_take_no_memory_without_end():
     assert len(log.drain()) <= 2 * MOST * 200
 
 
+def test_arrivals_that_nobody_served_leave_room_for_other_failures_and_are_none_of_the_slowest():
+    log = ExampleLog()
+    unserved = [sample(9.0, "dropped", f"GET /{number}") for number in range(1000) for _ in range(MOST + 1)]
+    assert sum(log.wants_unserved(each) for each in unserved) == MOST * 200
+    assert "GET /1" not in log.slow_from(REQUEST)
+    assert log.wants(sample(outcome="timeout", label="GET /late"))
+    slow = [example(1.0, seconds=1.0), example(2.0, "unfinished", 9.0, tenant="acme")]
+    nobodys = [dataclasses.replace(slow[1], at=float(at), user=None) for at in range(20)]
+    assert [each for each in select([*slow, *nobodys]) if each.user is not None] == slow
+    page = page_of(run_with(*slow, *nobodys))
+    assert page.count("<td>7</td>") == 3, "the failure, and again with the other one among the slowest"
+    assert page.count("unfinished") > 20
+
+
 def test_of_all_workers_the_first_failures_and_the_slowest_remain_in_order_of_time():
     failures = [example(at, "status 500") for at in range(20)]
     slow = [example(100 + number, seconds=number) for number in range(20)]
@@ -236,5 +250,5 @@ def test_the_commonest_kinds_are_those_that_most_operations_had_and_not_those_wi
 
 
 def test_examples_are_kept_with_the_run(tmp_path):
-    run = run_with(FAILED)
-    assert archive.load(archive.save(run, tmp_path)).examples == (FAILED,)
+    kept = FAILED, dataclasses.replace(FAILED, outcome="dropped", user=None)
+    assert archive.load(archive.save(run_with(*kept), tmp_path)).examples == kept

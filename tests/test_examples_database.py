@@ -1,5 +1,6 @@
 """A failed or slow query is shown with its statement, its tenant and the server's words, and no values."""
 
+import asyncio
 import math
 
 import asyncpg
@@ -9,9 +10,11 @@ from loadkit.drivers.base import NoResponse
 from loadkit.drivers.masking import HIDDEN, SHOWN, Mask
 from loadkit.drivers.postgres import exchanges
 from loadkit.drivers.postgres.exchanges import described
+from loadkit.journey import journey
 from loadkit.queries import Query
 from loadkit.recording.sample import OK
-from loadkit.recording.timing import ACQUIRE, QUERY
+from loadkit.recording.timing import ACQUIRE, QUERY, REQUEST
+from loadkit.users.lifecycle import JOURNEY_LABEL, Lifecycle
 from tests.database_user import queries_in, visited, waited
 from tests.postgres_server import PASSWORD, PostgresServer, postgres, postgres_server
 
@@ -46,6 +49,45 @@ def test_a_failed_query_is_an_example_with_its_code_statement_user_and_tenant(
     assert (example.label, example.user, example.tenant) == ("broken", 0, "3")
     assert example.outcome == "undefined column (42703)"
     assert "SELECT $1::text, nothing FROM item" in example.exchange.request
+    assert f"$1 = {HIDDEN} (str, {len(SECRET)} long)" in example.exchange.request
+    assert example.exchange.answer == '42703 column "nothing" does not exist'
+
+
+def test_a_query_that_is_unfinished_at_the_end_shows_its_statement(postgres: PostgresServer) -> None:
+    async def use(visit) -> None:
+        for query in (
+            visit.db.fetch("SELECT pg_sleep(60), 1", label="first"),
+            visit.db.execute("SELECT pg_sleep(60), 2", label="second"),
+        ):
+            asking = asyncio.create_task(query)
+            await asyncio.sleep(0.3)
+            asking.cancel()
+            await asyncio.wait((asking,))
+
+    first, second = examples_of(visited(postgres.dsn(), use))
+    assert (first.outcome, first.user, first.tenant) == ("unfinished", 0, "3")
+    assert "SELECT pg_sleep(60), 1" in first.exchange.request
+    assert (second.outcome, second.exchange.answer) == ("unfinished", "")
+    assert "SELECT pg_sleep(60), 2" in second.exchange.request
+
+
+def test_a_journey_that_ends_with_a_query_that_is_not_recorded_shows_that_query(
+    postgres: PostgresServer,
+) -> None:
+    @journey("j", uses=("db",))
+    async def work(user) -> None:
+        await user.db.fetch("SELECT 6", label="six")
+        await user.db.fetch("SELECT $1::text, nothing", SECRET, label="x", record=False)
+
+    async def use(visit) -> None:
+        await Lifecycle(visit.user, visit.pacer).follow(work, is_once=True)
+
+    visit = visited(postgres.dsn(), use)
+    (six,) = examples_of(visit)
+    assert "SELECT 6" in six.exchange.request
+    (example,) = examples_of(visit, REQUEST)
+    assert (example.label, example.outcome) == (JOURNEY_LABEL, "undefined column (42703)")
+    assert "SELECT $1::text, nothing" in example.exchange.request
     assert f"$1 = {HIDDEN} (str, {len(SECRET)} long)" in example.exchange.request
     assert example.exchange.answer == '42703 column "nothing" does not exist'
 

@@ -97,6 +97,37 @@ def test_a_refused_handshake_shows_its_status_and_its_answer():
     assert "abcdefgh" not in example.exchange.request
 
 
+def test_a_handshake_that_is_unfinished_at_the_end_shows_what_was_sent():
+    async def never(_, __):
+        await asyncio.sleep(60)
+
+    async def use(meeting):
+        await cancelled(meeting.user.ws.connect("/stream?token=abcdefgh"))
+
+    (example,) = examples_of(met(holds, use, target=TARGET, process_request=never), CONNECT)
+    assert (example.outcome, example.exchange.answer) == ("unfinished", "")
+    assert example.exchange.request.startswith("GET /stream?token=*** (upgrade to WebSocket)")
+
+
+async def cancelled(operation):
+    """End the run while an operation waits."""
+    task = asyncio.create_task(operation)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def test_a_message_that_is_unfinished_at_the_end_shows_what_was_sent():
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/stream")
+        await cancelled(ws.request("are you there?", lambda _: True))
+
+    (example,) = examples_of(met(holds, use, target=TARGET, process_response=named), ROUND_TRIP)
+    assert (example.outcome, example.exchange.answer) == ("unfinished", "no answer")
+    assert "are you there?" in example.exchange.request
+    assert example.exchange.instance == "m-1"
+
+
 def test_each_handshake_sends_a_trace_that_its_example_names_and_one_of_a_second_is_recorded():
     sent = []
 

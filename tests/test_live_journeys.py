@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from loadkit.drivers.base import NoResponse
 from loadkit.recording.deliveries import UNREACHED
 from loadkit.recording.timing import DELIVERY, WORKFLOW
 from loadkit.users.meter import UserFinished
@@ -99,25 +100,34 @@ class Answer:
 
 
 @pytest.mark.parametrize(
-    ("dies", "stores", "outcome"),
+    ("dies", "stores", "tells_others", "outcome"),
     [
-        (False, True, "ok"),
-        (True, True, "step failed: leave"),
-        (False, False, "step failed: post an event"),
+        (False, True, True, "ok"),
+        (True, True, True, "step failed: leave"),
+        (False, False, True, "step failed: post an event"),
+        (False, True, False, "step failed: edit with the others"),
     ],
-    ids=["all is well", "the live connection dies", "the event gets another id"],
+    ids=[
+        "all is well, also alone",
+        "the live connection dies",
+        "the event gets another id",
+        "edits reach their editor alone",
+    ],
 )
-def test_a_workflow_fails_at_the_step_that_broke(dies, stores, outcome, monkeypatch):
-    dashboards = []
+def test_a_workflow_fails_at_the_step_that_broke(dies, stores, tells_others, outcome, monkeypatch):
+    monkeypatch.setattr(workflow, "_PATIENCE", 2.0 if tells_others else 0.3)
+    dashboards, editors = [], []
 
     async def handler(connection):
         if "collab" not in connection.request.path:
             dashboards.append(connection)
             await connection.wait_closed()
             return
+        editors.append(connection)
         await connection.send(json.dumps(STATE))
         async for text in connection:
-            await connection.send(json.dumps({"payload": json.loads(text)}))
+            for each in editors if tells_others else (connection,):
+                await each.send(json.dumps({"payload": json.loads(text)}))
 
     async def use(meeting):
         user = meeting.user
@@ -150,7 +160,8 @@ def test_a_workflow_fails_at_the_step_that_broke(dies, stores, outcome, monkeypa
         user.db, user.think = SimpleNamespace(fetchval=fetchval), think
         monkeypatch.setattr(workflow, "tenant_of", nothing)  # the step after "see the event"
         monkeypatch.setattr(workflow, "log_in", lambda _: respond("log in"))
-        await workflow.complete.function(user)
+        with contextlib.suppress(NoResponse):
+            await workflow.complete.function(user)
         user.meter.settle()
         await until(lambda: meeting.driver.sockets == 0)
 

@@ -15,7 +15,13 @@ from loadkit.engine import run as engine
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import Evidence
 from loadkit.planning.draft import Draft
-from loadkit.recording.distributions import distributions, is_realistic, tenant_sizes, unlike_stated
+from loadkit.recording.distributions import (
+    TENANT_ACCOUNTS,
+    distributions,
+    is_realistic,
+    tenant_sizes,
+    unlike_stated,
+)
 from loadkit.recording.draws import Popularity, sessions_of, think_times_of
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, SliceTable
@@ -203,7 +209,8 @@ def test_a_run_has_the_warnings_of_what_its_users_drew(monkeypatch) -> None:
     monkeypatch.setattr(engine, "unlike_stated", lambda run: unlike_stated(_as_if_slower(run)))
     plan = plan_of(level=10, seconds=2, think=Think(0.05, 0.1), drain=1.0)
     with in_a_thread(always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as server:
-        done = engine.run(plan, Target("t", server.base), root=ROOT, workers=1)
+        done = engine.run(plan, Target("t", server.base, accounts=ACCOUNTS), root=ROOT, workers=1)
+    assert done.facts[TENANT_ACCOUNTS] == {"tenant-0": 9, "tenant-1": 8, "tenant-2": 8}
     assert [each[:29] for each in done.warnings] == ["the think times of the users "]
 
 
@@ -377,6 +384,52 @@ def test_sizes_of_tenants_have_the_exponent_of_zipf_that_fits() -> None:
         "t1",
         pytest.approx(10_000 / sum(10_000 / rank for rank in range(1, 21)), rel=0.01),
     )
+
+
+def sized(counts, facts=None, **population):
+    """A run with so many operations of each tenant."""
+    table = SliceTable()
+    for name, count in counts.items():
+        table.record(samples_of(np.full(count, 1.0), np.full(count, 0.01), tenant=name))
+    run = run_of(table)
+    run.facts = facts or {}
+    changed = dataclasses.replace(run.plan.populations[0], **population)
+    run.plan = dataclasses.replace(run.plan, populations=(changed,))
+    return run
+
+
+ASKED = {"t1": 100, "t2": 50, "t3": 33, "t4": 25}
+
+
+def test_sizes_of_tenants_are_shown_beside_those_of_the_accounts() -> None:
+    run = sized({"t1": 300, "t2": 200, "t4": 100}, {TENANT_ACCOUNTS: ASKED})
+    sizes = tenant_sizes(run)
+    assert sizes is not None
+    assert sizes.asked is not None
+    assert dict(sizes.asked.shares) == {name: count / 208 for name, count in ASKED.items()}
+    assert sizes.asked.exponent == pytest.approx(1.0, abs=0.01)
+    assert sizes.words == (
+        "3 tenants; the largest, t1, has 50 % of the operations, the largest fifth 50 %; Zipf exponent 0.86. "
+        "Requested: 4 tenants; the largest, t1, has 48.1 % of the accounts, the largest fifth 48.1 %; Zipf exponent 1.00"
+    )
+    found = report.tenants_json_of(run)
+    assert found is not None
+    assert found["asked"] == {"shares": dict(sizes.asked.shares), "exponent": sizes.asked.exponent}
+    assert "sizes of 3 tenants, compared with their shares of the accounts" in report.chart(run).decode()
+
+
+@pytest.mark.parametrize(
+    ("facts", "population"),
+    [({}, {}), ({TENANT_ACCOUNTS: ASKED}, {"tenant": "t1"}), ({TENANT_ACCOUNTS: ASKED}, {"group": 2})],
+    ids=["no accounts", "users of one tenant", "users in groups"],
+)
+def test_sizes_of_tenants_that_nobody_asked_for_are_shown_beside_the_law_that_fits(facts, population) -> None:
+    run = sized({"t1": 300, "t2": 200, "t4": 100}, facts, **population)
+    found = report.tenants_json_of(run)
+    assert found is not None
+    assert found["asked"] is None
+    assert "Requested" not in "\n".join(report.lines(run))
+    assert "sizes of 3 tenants, compared with Zipf's law with exponent 0.86" in report.chart(run).decode()
 
 
 def test_a_load_of_equal_people_has_no_such_page() -> None:

@@ -334,7 +334,8 @@ def plan(journey: str, level: float = 10, seconds: float = 60, **rest):
         (674, "operation", plan("x", model=Model.REQUESTS), ""),
         (119, "operation", plan("x", pace=5.0), 'the table "t" has 119 rows, the plan needs 120: '),
         (120, "operation", plan("x", pace=5.0), ""),
-        (1, "operation", plan("x", think=Think(0, 0)), ""),
+        (9, "operation", plan("x", think=Think(0, 0)), 'the table "t" has 9 rows, the plan needs 10: one for each operation, '),
+        (10, "operation", plan("x", think=Think(0, 0)), ""),
         (2, "user", plan("x", model=Model.REQUESTS), 'the table "t" has 2 rows, the plan needs 3: one for each user, est'),
         (3, "user", plan("x", model=Model.REQUESTS), ""),
     ],
@@ -381,6 +382,13 @@ def test_the_rows_that_a_plan_needs_suffice_for_each_worker_and_few_are_left(
     assert needed < 1.8 * done.operations("GET /products/{sku}")
 
 
+def test_a_plan_without_pauses_says_that_its_users_take_more_rows() -> None:
+    why = row_demand(plan("x", think=Think(0, 0)), "operation", [[True]], 1).why
+    assert why.endswith(", and one for each user without pauses, who will take more")
+    for stated, is_used in ((plan("x"), True), (plan("x", think=Think(0, 0)), False)):
+        assert "pauses, who" not in row_demand(stated, "operation", [[is_used]], 1).why
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_each_user_of_each_session_has_a_row_if_the_table_has_as_many_as_the_plan_needs(
     tmp_path: Path, workers: int
@@ -394,14 +402,39 @@ def test_each_user_of_each_session_has_a_row_if_the_table_has_as_many_as_the_pla
     assert any(name.startswith(NO_ROWS) for name in counts_of(short))
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"session": SESSIONS},
+        {"stages": (Stage(0, 10), Stage(9, 10), Stage(0, 2), Stage(9, 2), Stage(0, 6), Stage(9, 6))},
+        {"mix": MIXED},
+    ],
+    ids=lambda how: next(iter(how), "usual"),
+)
+@pytest.mark.parametrize("workers", [1, 4])
+def test_users_without_pauses_need_a_row_each_however_slow_the_service_is(
+    tmp_path: Path, how, workers: int
+) -> None:
+    load = plan("sell", think=Think(0, 0), timeout=1000.0, drain=0.0, **how)
+    uses = [[entry.journey.endswith("sell") for entry in load.workload.mix]]
+    needed = row_demand(load, "operation", uses, workers).rows
+    done, short = (
+        simulate_with(load, table_of(tmp_path, rows), workers, seconds=1000.0)
+        for rows in (needed, needed - 1)
+    )
+    assert not any(name.startswith(NO_ROWS) for name in counts_of(done))
+    assert any(name.startswith(NO_ROWS) for name in counts_of(short))
+
+
 def test_the_trial_has_a_row_for_each_journey_where_the_load_has_fewer_users() -> None:
     mix = tuple(MixEntry(f"x:{name}", 0.25) for name in "abcd")
     assert row_demand(plan("x", level=1, mix=mix), "user", [[True] * 4], 1).rows == 4
 
 
-def simulate_with(load, table: DataTable, workers: int):
+def simulate_with(load, table: DataTable, workers: int, seconds: float = 0.0):
     target = Target("fake", "http://fake", tables={table.name: table})
-    return simulate(load, lambda *_: Answer(0.0), workers=workers, target=target)
+    return simulate(load, lambda *_: Answer(seconds), workers=workers, target=target)
 
 
 def counts_of(done) -> set[str]:

@@ -17,6 +17,7 @@ from loadkit.engine.worker import Shard, earlier_of, journeys_of
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.deliveries import UNREACHED
+from loadkit.recording.examples import MOST, Exchange
 from loadkit.recording.messages import STATE_SEEN, STATES_DUE
 from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
@@ -328,6 +329,9 @@ def test_arrivals_that_still_wait_for_a_user_when_the_drain_ends_are_unfinished(
     assert run.operations(label, "unfinished") >= run.operations(outcome="unfinished") - 1
     assert sum(worker_second.count("scheduled") for worker_second in run.worker_seconds) == run.operations()
     assert sum(worker_second.count("dropped") for worker_second in run.worker_seconds) == 0
+    unserved = [each for each in run.examples if each.outcome == "unfinished" and each.user is None]
+    assert len(unserved) == MOST
+    assert all(each.at > 0 and each.seconds > 4 and each.tenant == "tenant0" for each in unserved)
 
 
 def test_a_service_that_hangs_near_the_end_fails_although_most_arrivals_never_get_a_user():
@@ -349,6 +353,9 @@ def test_arrivals_beyond_the_most_in_flight_are_dropped_and_counted():
         worker_second.count("dropped") for worker_second in run.worker_seconds
     )
     assert run.operations(outcome="dropped") == run.operations() - 10
+    nobodys = [each for each in run.examples if each.outcome == "dropped"]
+    assert len(nobodys) == MOST
+    assert {(each.label, each.user, each.exchange) for each in nobodys} == {("GET /", None, Exchange())}
 
 
 def test_a_dropped_arrival_counts_against_what_it_would_have_become():
@@ -399,6 +406,10 @@ def test_a_journey_of_queries_that_nobody_begins_fails_as_a_query(max_in_flight,
     assert failed > 500
     # Before the first query has ended, nobody knows what a journey does.
     assert run.operations(DROPPED_LABEL, outcome) < 200
+    (unserved,) = {
+        (each.user, each.service, each.timing) for each in run.examples if each.label == DROPPED_LABEL
+    } - {(None, None, REQUEST.key)}
+    assert unserved == (None, None, QUERY.key)
     of_tenants = [counted(run, outcome, tenant_series(f"tenant{place}", QUERY))[0] for place in range(3)]
     in_flight = counted(run, outcome, label_series("all events", QUERY))[0]
     assert sum(of_tenants) == failed + in_flight

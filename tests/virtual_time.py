@@ -9,6 +9,7 @@ from typing import Any
 from loadkit.clock import ManualClock
 from loadkit.drivers.fake import FakeDriver, Service
 from loadkit.engine.worker import Shard, run_users
+from loadkit.recording.examples import Example
 from loadkit.recording.recorder import Report
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import IdleInterval
@@ -59,10 +60,12 @@ class Simulation:
         self.table = SliceTable()
         self.worker_seconds: list[WorkerSecond] = []
         self.idle_intervals: dict[int, list[IdleInterval]] = {}
+        self.examples: list[Example] = []
 
     def take(self, report: Report) -> bool:
         self.table.add(report.table)
         self.worker_seconds.append(report.worker_second)
+        self.examples += report.examples
         self.idle_intervals.setdefault(report.worker, []).extend(report.idle_intervals)
         return True
 

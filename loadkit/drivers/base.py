@@ -85,7 +85,10 @@ class Meter(Protocol):
     renew_if_due: Callable[[], Awaitable[None]]
     """Renews what gets old, such as a token. Journeys that end with the user's time need it in between."""
     exchange: Told | None
-    """What the client can tell of the pending operation, if it becomes an example; None for nothing."""
+    """What the client can tell of the latest operation, if it becomes an example; None for nothing.
+
+    `begin` resets it. A client sets it before `Operation.failed`, or when the operation is in flight, or
+    after its end."""
 
     def lacked(self, kind: str) -> None:
         """Count a failure of this kind for the generator's health, if it is the generator's own lack of sockets."""

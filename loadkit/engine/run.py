@@ -24,7 +24,7 @@ from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
-from loadkit.recording.distributions import unlike_stated
+from loadkit.recording.distributions import TENANT_ACCOUNTS, unlike_stated
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
@@ -185,6 +185,7 @@ def run(
             **machine.facts(),
             **clock_facts(target, offset),
             **_database(target),
+            **_tenants(target),
             **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
             **relays.facts,
             **({"trace_url": target.trace_url} if target.trace_url else {}),
@@ -207,6 +208,12 @@ def _database(target: Target) -> dict[str, dict[str, Any]]:
             "statement timeout": use.statement_timeout,
         }
     }
+
+
+def _tenants(target: Target) -> dict[str, dict[str, int]]:
+    """How many accounts each tenant has, to compare with the sizes of the tenants in the load."""
+    counts = Counter(account.tenant for account in target.accounts if account.tenant)
+    return {TENANT_ACCOUNTS: dict(counts)} if counts else {}
 
 
 def new_id() -> str:

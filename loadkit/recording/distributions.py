@@ -12,7 +12,7 @@ The means and variances of the sums are the same for that (Wald's equations).
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,18 @@ from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.workload.plan import Population
 from loadkit.workload.workload import Lognormal, Think
 
-__all__ = ["Distribution", "TenantSizes", "distributions", "is_realistic", "tenant_sizes", "unlike_stated"]
+__all__ = [
+    "TENANT_ACCOUNTS",
+    "Distribution",
+    "TenantSizes",
+    "distributions",
+    "is_realistic",
+    "tenant_sizes",
+    "unlike_stated",
+]
+
+TENANT_ACCOUNTS = "accounts of tenants"
+"""The fact of a run that tells how many accounts of the environment each tenant has."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -92,18 +103,25 @@ class TenantSizes:
     """Each tenant's share of the operations, a ratio 0-1, the largest first."""
     exponent: float
     """Zipf's exponent that fits best: 0 where all are of one size."""
+    asked: "TenantSizes | None" = None
+    """The same of all accounts of the environment; None where they are not what was asked for, or not known."""
 
     @property
     def words(self) -> str:
-        """The figures in a sentence."""
-        name, largest = self.shares[0]
-        count = len(self.shares)
-        most = max(1, count // 5)
-        part = sum(share for _, share in self.shares[:most])
-        return (
-            f"{count} tenants; the largest, {name}, has {format_ratio(largest)} of the operations, the largest fifth "
-            f"{format_ratio(part)}; Zipf exponent {self.exponent:.2f}"
-        )
+        """The figures in a sentence, and those that were asked for in another."""
+        words = _words_of(self, "operations")
+        return f"{words}. Requested: {_words_of(self.asked, 'accounts')}" if self.asked else words
+
+
+def _words_of(sizes: TenantSizes, what: str) -> str:
+    name, largest = sizes.shares[0]
+    count = len(sizes.shares)
+    most = max(1, count // 5)
+    part = sum(share for _, share in sizes.shares[:most])
+    return (
+        f"{count} tenants; the largest, {name}, has {format_ratio(largest)} of the {what}, the largest fifth "
+        f"{format_ratio(part)}; Zipf exponent {sizes.exponent:.2f}"
+    )
 
 
 def unlike_stated(run: Run) -> tuple[str, ...]:
@@ -143,6 +161,13 @@ def tenant_sizes(run: Run) -> TenantSizes | None:
         series = series_of(Scope(ScopeKind.TENANT, tenant), run, OPERATION)
         _, _, sums = run.table.totals(series, 0, math.ceil(run.plan.seconds))
         counts[tenant] = float(sums[:, 0].sum())
+    # A population of one tenant, or in groups of one tenant, has other shares than the accounts.
+    is_usual = all(not each.tenant and each.group == 1 for each in run.plan.populations)
+    return _sizes(counts, _sizes(run.facts.get(TENANT_ACCOUNTS, {})) if is_usual else None)
+
+
+def _sizes(counts: Mapping[str, float], asked: TenantSizes | None = None) -> TenantSizes | None:
+    """The sizes of tenants with so many operations or accounts; None for less than two of them."""
     total = sum(counts.values())
     shares = sorted(
         ((name, count / total) for name, count in counts.items() if count), key=lambda each: -each[1]
@@ -152,7 +177,7 @@ def tenant_sizes(run: Run) -> TenantSizes | None:
     present = np.array([share for _, share in shares])
     # Weighted by size: the many small tenants would otherwise decide, and their ranks are by chance.
     slope, _ = np.polyfit(np.log(np.arange(1, len(present) + 1)), np.log(present), 1, w=np.sqrt(present))
-    return TenantSizes(tuple(shares), max(0.0, -float(slope)))
+    return TenantSizes(tuple(shares), max(0.0, -float(slope)), asked)
 
 
 def _times_of(run: Run, population: Population) -> Iterator[Distribution]:

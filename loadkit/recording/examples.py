@@ -32,6 +32,8 @@ class Exchange:
     """The trace id that was sent, 32 hexadecimal digits; "" for none."""
 
 
+_Kind = tuple[str, str, str]
+"""Timing, label and outcome of a failure."""
 Told = tuple[Callable[..., Exchange], *tuple[Any, ...]]
 """A function that puts an exchange into words, and its arguments: few operations need the words."""
 
@@ -49,7 +51,8 @@ class Example:
     outcome: str
     """`OK`, or the kind of failure."""
     population: str
-    user: int
+    user: int | None
+    """None for an arrival that no user served."""
     tenant: str = ""
     region: str = ""
     exchange: Exchange = Exchange()
@@ -62,11 +65,13 @@ class Example:
 class ExampleLog:
     """One worker's examples of one population."""
 
-    __slots__ = ("_failures", "_new", "_slow_from", "_slowest")
+    __slots__ = ("_failures", "_new", "_slow_from", "_slowest", "_unserved")
 
     def __init__(self) -> None:
         self._slow_from: dict[str, dict[str, float]] = {}
-        self._failures: Counter[tuple[str, str, str]] = Counter()
+        self._failures: Counter[_Kind] = Counter()
+        self._unserved: Counter[_Kind] = Counter()
+        """Counted apart: an overload drops arrivals of all labels, and must leave room for other failures."""
         self._slowest: dict[tuple[str, str], list[float]] = {}
         self._new: list[Example] = []
 
@@ -84,11 +89,11 @@ class ExampleLog:
         is_slow = seconds > slow_from.get(label, 0.0) and self._is_slow(timing.key, label, seconds, slow_from)
         if outcome == OK:
             return is_slow
-        kind = timing.key, label, outcome
-        if len(self._failures) >= _MOST_KINDS and kind not in self._failures:
-            return is_slow
-        self._failures[kind] += 1
-        return is_slow or self._failures[kind] <= MOST
+        return _is_one_of_the_first(self._failures, (timing.key, label, outcome)) or is_slow
+
+    def wants_unserved(self, sample: Sample, timing: Timing = REQUEST) -> bool:
+        """The same of an arrival that no user served. It is none of the slowest, which show what was asked."""
+        return _is_one_of_the_first(self._unserved, (timing.key, sample.label, sample.outcome))
 
     def _is_slow(self, timing: str, label: str, seconds: float, slow_from: dict[str, float]) -> bool:
         slowest = self._slowest.setdefault((timing, label), [])
@@ -113,6 +118,14 @@ class ExampleLog:
         return new
 
 
+def _is_one_of_the_first(counted: Counter[_Kind], kind: _Kind) -> bool:
+    """Count one of a kind; is it one of the first `MOST`?"""
+    if len(counted) >= _MOST_KINDS and kind not in counted:
+        return False
+    counted[kind] += 1
+    return counted[kind] <= MOST
+
+
 def select(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Of the examples of all workers, the first failures of each kind and the slowest of each label.
 
@@ -122,7 +135,8 @@ def select(examples: Iterable[Example]) -> tuple[Example, ...]:
     failures: dict[tuple[str, str, str, str], list[Example]] = defaultdict(list)
     by_label: dict[tuple[str, str, str], list[Example]] = defaultdict(list)
     for example in found:
-        by_label[example.timing, example.population, example.label].append(example)
+        if example.user is not None:
+            by_label[example.timing, example.population, example.label].append(example)
         if example.outcome != OK:
             kind = example.timing, example.population, example.label, example.outcome
             failures[kind].append(example)

@@ -218,7 +218,8 @@ def causes_of(
         found, operations = _failures(evidence, scope, timing, window or evidence.whole, own)
         if key in timings:
             failures += found
-        slowest = [] if key == LIFETIME.key else sorted(own, key=lambda each: -each.seconds)
+        asked = () if key == LIFETIME.key else (each for each in own if each.user is not None)
+        slowest = sorted(asked, key=lambda each: -each.seconds)
         by_timing[key] = TimingCauses(
             timing,
             operations,

@@ -62,9 +62,19 @@ def json_of(run: Run) -> list[dict[str, object]]:
 
 
 def tenants_json_of(run: Run) -> dict[str, object] | None:
-    """The sizes of tenants as JSON values; shares are ratios 0-1. None where there are no tenants."""
+    """The sizes of tenants as JSON values; shares are ratios 0-1. None where there are no tenants.
+
+    "asked" has the same of the accounts; None where that is not known.
+    """
     sizes = tenant_sizes(run)
-    return None if sizes is None else {"shares": dict(sizes.shares), "exponent": sizes.exponent}
+    if sizes is None:
+        return None
+    asked = sizes.asked
+    return {
+        "shares": dict(sizes.shares),
+        "exponent": sizes.exponent,
+        "asked": None if asked is None else {"shares": dict(asked.shares), "exponent": asked.exponent},
+    }
 
 
 def chart(run: Run) -> bytes:
@@ -111,14 +121,17 @@ def _ranks(axes: Any, each: Distribution) -> None:
 
 
 def _tenants(axes: Any, sizes: TenantSizes) -> None:
-    """The share of each tenant, and the law of Zipf that fits."""
+    """The share of each tenant, and its share of the accounts; the law of Zipf that fits where that is not known."""
     shares = np.array([share for _, share in sizes.shares])
     ranks = np.arange(1.0, len(shares) + 1)
-    fitted = ranks**-sizes.exponent
-    _title(
-        axes, f"sizes of {len(shares)} tenants, compared with Zipf's law with exponent {sizes.exponent:.2f}"
-    )
-    _lines(axes, ranks, 100 * shares, 100 * fitted / fitted.sum())
+    if sizes.asked is None:
+        compared = f"Zipf's law with exponent {sizes.exponent:.2f}"
+        expected = ranks**-sizes.exponent / (ranks**-sizes.exponent).sum()
+    else:
+        compared, of_accounts = "their shares of the accounts", dict(sizes.asked.shares)
+        expected = np.array([of_accounts.get(name, 0.0) for name, _ in sizes.shares])
+    _title(axes, f"sizes of {len(shares)} tenants, compared with {compared}")
+    _lines(axes, ranks, 100 * shares, 100 * expected)
     axes.set_xlabel("rank of the tenant")
     _whole_numbers(axes)
     axes.set_ylabel("% of the operations", fontsize=8)

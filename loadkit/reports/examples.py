@@ -144,7 +144,7 @@ def _table(examples: Sequence[Example], run: Run, *, opens_first: bool = False) 
         exchange = example.exchange
         cells: list[Any] = [
             _took(example),
-            example.user,
+            "" if example.user is None else example.user,
             example.tenant,
             example.region,
             exchange.instance,
@@ -237,7 +237,7 @@ def _took(example: Example) -> str:
 
 
 def _whose(example: Example) -> str:
-    parts = [f"user {format_number(example.user)}"]
+    parts = ["no user" if example.user is None else f"user {format_number(example.user)}"]
     parts += [f"of {example.tenant}"] if example.tenant else []
     parts += [f"in {example.region}"] if example.region else []
     parts += [f"from {example.exchange.instance}"] if example.exchange.instance else []

@@ -67,7 +67,8 @@ class RunEntry:
     distributions: tuple[Mapping[str, Any], ...] = ()
     """What was drawn at random beside what was asked for, if the plan states skewed times."""
     tenant_sizes: Mapping[str, Any] | None = None
-    """For such a plan each tenant's share of the operations, and Zipf's exponent that fits best."""
+    """For such a plan each tenant's share of the operations, Zipf's exponent that fits best, and the same of
+    the accounts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,11 @@ from typing import Any
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import BodyError, StatusError
 from loadkit.errors import located
+from loadkit.recording.examples import Told
 from loadkit.recording.sample import Sample
+from loadkit.recording.timing import REQUEST
 from loadkit.users.journey import Arrive, Journey
+from loadkit.users.meter import Meter
 from loadkit.users.pacer import Pacer, on_grid
 from loadkit.users.user import User
 
@@ -60,15 +63,18 @@ class Lifecycle:
         """Prepare without recording. Count a failure of the service or an error of the code, and return it."""
         self._begin()
         meter = self.user.meter
-        begun, meter.has_failed = meter.now(), False
+        begun, meter.has_failed, meter.exchange = meter.now(), False, None
         try:
             await arrive(self.user)
         except Exception as error:
+            exchange = _exchange_of(error, meter)
             if self._is_mistake(error):
                 self._blame("the preparation of users (arrive)", arrive, error)
             else:
-                self._count(ARRIVAL_LABEL, _outcome(error), begun)
+                self._count(ARRIVAL_LABEL, _outcome(error), begun, exchange)
             return error
+        finally:
+            meter.exchange = None  # else the answer to a log-in would stay as long as its user
         return None
 
     async def follow(self, journey: Journey, *, is_once: bool = False) -> None:
@@ -85,27 +91,28 @@ class Lifecycle:
         while True:
             meter.recorder.journeys += 1
             meter.began = meter.intended
-            meter.has_failed, meter.unrecorded_failure = False, ""
+            meter.has_failed, meter.unrecorded_failure, meter.exchange = False, "", None
             try:
                 await (function(user, **arguments) if arguments else function(user))
             except (NoResponse, StatusError):
                 if meter.unrecorded_failure:  # else the operation was already counted
-                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now())
+                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now(), meter.exchange)
                     await self._recover()
             except BodyError as error:
                 sample = error.response.sample
                 if sample is None:
-                    self._count(JOURNEY_LABEL, error.kind, meter.now())
+                    self._count(JOURNEY_LABEL, error.kind, meter.now(), _exchange_of(error, meter))
                 if sample is None or not meter.fail(sample, error.kind):
                     await self._recover()
             except Exception as error:
+                exchange = meter.exchange
                 meter.settle()
                 if self._is_mistake(error):
                     self._blame(f'the journey "{journey.title}"', function, error)
                 elif meter.unrecorded_failure:
-                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now())
+                    self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now(), exchange)
                 elif not meter.has_failed:
-                    self._count(JOURNEY_LABEL, _outcome(error), meter.now())
+                    self._count(JOURNEY_LABEL, _outcome(error), meter.now(), exchange)
                 await self._recover()
             if meter.pending is not None:
                 meter.settle()
@@ -144,7 +151,7 @@ class Lifecycle:
             return
         meter.settle()
         is_recorded, has_thought = meter.is_recorded, meter.has_thought
-        had_failed, failure = meter.has_failed, meter.unrecorded_failure
+        had_failed, failure, exchange = meter.has_failed, meter.unrecorded_failure, meter.exchange
         meter.is_recorded = meter.has_failed = False
         renew = due[1]
         try:
@@ -158,7 +165,7 @@ class Lifecycle:
                 user.renewal = None
         finally:
             meter.is_recorded, meter.has_thought = is_recorded, has_thought
-            meter.has_failed, meter.unrecorded_failure = had_failed, failure
+            meter.has_failed, meter.unrecorded_failure, meter.exchange = had_failed, failure, exchange
             meter.intended = meter.free = meter.now()
 
     def _begin(self) -> None:
@@ -204,16 +211,27 @@ class Lifecycle:
                 meter.leave()
         await self._pacer.until(moment)
 
-    def _count(self, label: str, outcome: str, begun: float) -> None:
+    def _count(self, label: str, outcome: str, begun: float, exchange: Told | None) -> None:
+        """Count a failure that is no recorded operation; `exchange` is the one that shows it."""
         meter = self.user.meter
         sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
         meter.requests.samples.append(sample)
+        # Not that of a `JourneyMeter`: it is none of the operations that the journey recorded.
+        Meter.exemplify(meter, sample, REQUEST, exchange)
 
 
 def _outcome(error: Exception) -> str:
     if isinstance(error, BodyError):
         return error.kind
     return str(error) if isinstance(error, NoResponse | StatusError) else f"error: {type(error).__name__}"
+
+
+def _exchange_of(error: Exception, meter: Meter) -> Told | None:
+    """The exchange that shows an error: that of the latest operation, unless the error is of another answer."""
+    told = meter.exchange
+    if told is None or (isinstance(error, BodyError) and all(each is not error.response for each in told)):
+        return None
+    return told
 
 
 def _folder_of(code: Callable[..., Any]) -> Path:

@@ -133,7 +133,8 @@ class Meter:
         self.is_slow = False
         """Is the pending operation one of the slowest of its label and timing?"""
         self.exchange: Told | None = None
-        """What its client can tell of the pending operation; None if that is nothing."""
+        """What its client can tell of the latest operation, pending, in flight or not recorded; None
+        if that is nothing."""
         self.renew_if_due: Callable[[], Awaitable[None]] = renew_nothing
         """Renews what gets old, such as a token: see `User.renew_after`. The user's lifecycle sets it."""
         self.checks_messages = self.checks_rows = False
@@ -237,7 +238,7 @@ class Meter:
             self.intended = await self.turn()
         if self.intended >= self.until:
             self.leave()
-        self.unrecorded_failure = ""
+        self.unrecorded_failure, self.exchange = "", None
         sent = self.now()
         operation = Operation(
             self,
@@ -443,7 +444,9 @@ class Operation:
             self.record.completions.given_up(now)
             if isinstance(error, asyncio.CancelledError) and not self.meter.is_cut:
                 # The run ended before an answer arrived.
-                self.record.samples.append(self._sample("unfinished", now, 0))
+                sample = self._sample("unfinished", now, 0)
+                self.record.samples.append(sample)
+                self.meter.exemplify(sample, self.record.timing, self.meter.exchange)
 
     def succeeded(self, at: float, size: int = 0) -> None:
         """Record an answer of `size` bytes at `at`. A check may still fail it."""
@@ -462,7 +465,6 @@ class Operation:
         self.is_over = True
         meter = self.meter
         meter.intended = meter.free = at
-        meter.exchange = None
         if outcome != OK:
             meter.has_failed = True
         if self.record is not None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from loadkit.recording.examples import Example
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST, timing_of
 from loadkit.users.accounts import ALL_IN_USE, AccountKind, AccountPool, Earlier
@@ -183,10 +184,15 @@ class OpenLoad:
             if served
             else (DROPPED_LABEL, REQUEST.key, self._population.tenant)
         )
-        for timing in timings.split():
-            self._recorder.timing(timing_of(timing)).samples.append(
-                Sample(label, outcome, moment, now, now, 0, tenant, pool.entry.region)
-            )
+        recorder, region = self._recorder, pool.entry.region
+        sample = Sample(label, outcome, moment, now, now, 0, tenant, region)
+        for timing in map(timing_of, timings.split()):
+            recorder.timing(timing).samples.append(sample)
+            if recorder.examples.wants_unserved(sample, timing):
+                at, name = moment - recorder.origin, recorder.name
+                recorder.examples.add(
+                    Example(at, now - moment, label, outcome, name, None, tenant, region, timing=timing.key)
+                )
 
     def _add_user(self, group: asyncio.TaskGroup, pool: _Pool, end: float) -> None:
         kind = pool.journey.account_kind

@@ -7,6 +7,11 @@ A row per operation is an estimate with room for chance. Each worker takes its o
 so the worker that needs most decides. A user who is present for T seconds, with pauses of mean m
 and squared coefficient of variation c², starts at most T/m + 1 + c² operations on average (Lorden
 1970), with a variance of about T·c²/m. Answers that take time only make them fewer.
+
+A user without pauses takes rows as fast as the service answers, which nobody knows before the load.
+Certain is one row for its first journey, and only that is counted: if the service never answers,
+the user does nothing more, and nobody follows it when its session is over. Such a run ends in
+mid-load as soon as a user finds no row left (`EndingKind.ROWS_USED_UP`), and is invalid.
 """
 
 import math
@@ -41,8 +46,7 @@ class RowDemand:
 def row_demand(plan: Plan, per: Literal["user", "operation"], uses: Uses, workers: int) -> RowDemand:
     """The rows that a plan needs of one table.
 
-    Users without pauses take as many rows per operation as the service answers. Nothing is known of
-    them, and they are left out.
+    Of rows per operation, the result is a lower bound where users have no pauses.
 
     Args:
         plan: the plan.
@@ -139,7 +143,15 @@ def _per_operation(plan: Plan, uses: Uses, workers: int) -> RowDemand:
     rows = max(
         worker + workers * (each.most - 1) + 1 if each.most else 0 for worker, each in enumerate(estimates)
     )
-    return RowDemand(rows, "one for each operation, estimated from users, their pauses and the time")
+    why = "one for each operation, estimated from users, their pauses and the time"
+    if any(any(mix) and _never_pauses(each) for each, mix in zip(plan.populations, uses, strict=True)):
+        why += ", and one for each user without pauses, who will take more"
+    return RowDemand(rows, why)
+
+
+def _never_pauses(population: Population) -> bool:
+    load = population.workload
+    return load.model is Model.CLOSED and not load.pace and not load.think.mean
 
 
 def _add_users(
@@ -147,12 +159,15 @@ def _add_users(
 ) -> None:
     """Add the operations of a closed load's users."""
     pause, spread = (load.pace, 0.0) if load.pace else (load.think.mean, load.think.spread)
-    if not pause or not any(mix):
+    if not any(mix):
         return
     for number, present in enumerate(stays(load.stages)):
         if not mix[entry_of(number, load.mix)]:
             continue
         estimate = estimates[number % len(estimates)]
+        if not pause:
+            estimate.mean += 1
+            continue
         for stay in present:
             seconds = stay.leave - stay.join
             # At a fixed pace the number is exact.

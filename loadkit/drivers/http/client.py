@@ -233,15 +233,15 @@ class HttpClient:
             meter.intended = meter.free = failure.at
             meter.has_failed = True
             meter.lacked(failure.kind)
+            exchange = _told, self._backend, method, path, sent, more, content, has_names, None
             if not is_recorded:
-                meter.unrecorded_failure = failure.kind
+                meter.unrecorded_failure, meter.exchange = failure.kind, exchange
             else:
                 requests.completions.given_up(failure.at)
                 sample = Sample(
                     label, failure.kind, intended, begun, failure.at, 0, meter.tenant, meter.region, lateness
                 )
                 requests.samples.append(sample)
-                exchange = _told, self._backend, method, path, sent, more, content, has_names, None
                 meter.exemplify(sample, REQUEST, exchange)
             raise NoResponse(failure.kind) from None
         except asyncio.CancelledError:  # the run ended before an answer arrived
@@ -249,9 +249,12 @@ class HttpClient:
             if is_recorded:
                 requests.completions.given_up(now)
             if is_recorded and not meter.is_cut:
-                requests.samples.append(
-                    Sample(label, "unfinished", intended, begun, now, 0, meter.tenant, meter.region, lateness)
+                sample = Sample(
+                    label, "unfinished", intended, begun, now, 0, meter.tenant, meter.region, lateness
                 )
+                requests.samples.append(sample)
+                exchange = _told, self._backend, method, path, sent, more, content, has_names, None
+                meter.exemplify(sample, REQUEST, exchange)
             raise
         except Exception:  # the request cannot be sent: a mistake of the journey
             if is_recorded:
@@ -283,8 +286,11 @@ class HttpClient:
             )
             if self._search is not None and response.body:
                 self._look_for_others(response, self._search)
-        elif response.status_code >= 400 and response.status_code not in expect:
-            meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
+        else:
+            # The failure of an arrival or a journey shows it, also one by a body that cannot be read.
+            meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
+            if response.status_code >= 400 and response.status_code not in expect:
+                meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:

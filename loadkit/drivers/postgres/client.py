@@ -294,7 +294,7 @@ class DbClient:
         with await meter.begin(label, QUERY) as operation:
             is_recorded = meter.is_recorded
             begun = meter.now()
-            self._last.begin(query, arguments)
+            meter.exchange = self._last.begin(query, arguments)
             session = pool.take_now()
             try:
                 if session is None:
@@ -318,7 +318,6 @@ class DbClient:
             except Exception as error:
                 raise self._failed(operation, error) from None
             operation.succeeded(meter.now())
-            meter.exchange = self._last.told
         if is_recorded:
             self._count_rows(len(rows))
         return rows
@@ -374,22 +373,18 @@ class DbClient:
             try:
                 return await perform(label, execute, query, keeps, False)
             except Exception as error:
-                kind = failure_of(error)
-                if kind is None:
-                    raise
-                meter.has_failed, meter.unrecorded_failure = True, kind
-                meter.lacked(kind)
-                raise QueryFailed.of(kind, error) from None
+                meter.settle()  # its example is of the query before
+                meter.exchange = self._last.begin(query, arguments, batch)
+                raise self._failed(None, error) from None
             finally:
                 meter.intended = meter.free = meter.now()
         with await meter.begin(label, QUERY) as operation:
-            self._last.begin(query, arguments, batch)
+            meter.exchange = self._last.begin(query, arguments, batch)
             try:
                 result = await perform(label, execute, query, keeps, meter.is_recorded)
             except Exception as error:
                 raise self._failed(operation, error) from None
             operation.succeeded(meter.now())
-            meter.exchange = self._last.told
         return result
 
     async def _within(
@@ -447,13 +442,16 @@ class DbClient:
                 pool.give_back(session)
         return result
 
-    def _failed(self, operation: Operation, error: Exception) -> Exception:
-        """Record a failure, and return what the journey gets; an error of its own code is as it was."""
+    def _failed(self, operation: Operation | None, error: Exception) -> Exception:
+        """Note a failure, recorded or not, and return what the journey gets: an error of its own as it was."""
         meter, kind = self._meter, failure_of(error)
         if kind is None:
             return error
-        operation.failed(kind, meter.now(), was_answered=is_answer(error))
-        self._last.error, meter.exchange = error, self._last.told
+        if operation is None:
+            meter.has_failed, meter.unrecorded_failure = True, kind
+        else:
+            operation.failed(kind, meter.now(), was_answered=is_answer(error))
+        self._last.error = error
         meter.lacked(kind)
         return QueryFailed.of(kind, error)
 

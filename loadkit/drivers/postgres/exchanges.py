@@ -43,10 +43,11 @@ class LastQuery:
         self.told: Told = (self._described,)
         """Each query's exchange."""
 
-    def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> None:
-        """Note a query that begins; the previous one is settled."""
+    def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> Told:
+        """Note a query that begins, and return its exchange; the previous one is settled."""
         self._query, self._arguments, self._batch = query, arguments, batch
         self.rows = self.error = None
+        return self.told
 
     def _described(self) -> Exchange:
         return described(self._mask, self._query, self._arguments, self._batch, self.rows, self.error)

@@ -1,5 +1,6 @@
 """One user's WebSocket client: opens connections when they are due, and comes back."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
@@ -143,6 +144,9 @@ class WebSocketClient:
                 meter.exchange = told, telling, path, sent, origin.trace, failure.answer
                 meter.lacked(failure.kind)
                 raise ConnectFailed(failure.kind) from None
+            except asyncio.CancelledError:  # for the example of an attempt without an answer
+                meter.exchange = told, telling, path, sent, origin.trace, b""
+                raise
             operation.succeeded(connection.opened_at, connection.handshake_size)
             if meter.is_slow:
                 meter.exchange = told, telling, path, sent, origin.trace, b"", record.origin.instance

@@ -1,5 +1,6 @@
 """An open connection, as a journey works with it: send, ask, receive, subscribe, hold, close."""
 
+import asyncio
 from collections.abc import Mapping
 from math import inf
 from types import TracebackType
@@ -173,7 +174,11 @@ class WebSocket:
         meter, connection = self._meter, self._connection
         with await meter.begin(label or self.label, ROUND_TRIP) as operation:
             deadline = meter.now() + (meter.timeout if timeout is None else timeout)
-            answer = await connection.ask(content, matches, deadline, is_text=is_text)
+            try:
+                answer = await connection.ask(content, matches, deadline, is_text=is_text)
+            except asyncio.CancelledError:  # for the example of a message without an answer
+                meter.exchange = connection.told(content, is_text, remark="no answer")
+                raise
             if answer.error is not None:
                 raise answer.error
             if answer.message is not None:
