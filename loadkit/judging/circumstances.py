@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Family, ScopeKind
+from loadkit.criterion import Criterion, Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
@@ -34,7 +34,7 @@ from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase, phases
 
-__all__ = ["collapsed", "cut_short", "mistaken", "no_window", "relayed_late", "unjudgeable", "weighed"]
+__all__ = ["blamed_on_relay", "collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
@@ -265,11 +265,14 @@ def _unanswered(case: Case) -> Integers:
     return unanswered
 
 
-def relayed_late(run: Run, rules: FamilyRules, finding: Finding) -> Finding:
-    """A fail is invalid if the relay of the regions added far more than the stated network.
+def blamed_on_relay(criterion: Criterion, run: Run, rules: FamilyRules, finding: Finding) -> Finding:
+    """A fail is invalid if the relay of the regions can have caused it.
 
-    So it is if the relay had no socket or file descriptor for more connections than a worker may lack
-    for its operations. A user sees that as a reset.
+    If the relay had no socket or file descriptor for more connections than a worker may lack for its
+    operations, users saw resets, and every fail of theirs is in doubt. If it delivered far later than
+    the stated network, that changed times, and how often users without an answer could ask. It makes
+    no errors. A time that would fail with twice the lateness less, once for the request and once for
+    the answer, fails.
     """
     relay = run.facts.get("relay") or {}
     late, refused = float(relay.get("late_p99", 0.0)), int(relay.get("out_of_descriptors", 0))
@@ -280,11 +283,16 @@ def relayed_late(run: Run, rules: FamilyRules, finding: Finding) -> Finding:
             Status.INVALID,
             f"the network relay of the regions had no socket or file descriptor for {refused:,} connections",
         )
-    if late >= _RELAY_LATE:
-        return finding.become(
-            Status.INVALID, f"the network relay of the regions was late by {format_seconds(late)} (p99)"
-        )
-    return finding
+    if late < _RELAY_LATE:
+        return finding
+    reason = f"the network relay of the regions was late by {format_seconds(late)} (p99)"
+    if rules.family == Family.TIME:
+        lowest = finding.measured if finding.interval is None else finding.interval[0]
+        if lowest is not None and not criterion.comparison.accepts(lowest - 2 * late, criterion.limit):
+            return finding.warned(reason)
+    elif rules.family != Family.THROUGHPUT:
+        return finding
+    return finding.become(Status.INVALID, reason)
 
 
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from loadkit.criterion import Criterion
 from loadkit.judging.circumstances import (
+    blamed_on_relay,
     collapsed,
     cut_short,
     mistaken,
     no_window,
-    relayed_late,
     unjudgeable,
     weighed,
 )
@@ -43,6 +43,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
+    finding = blamed_on_relay(criterion, evidence.run, rules, finding)
     finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
     finding = _with_unseen(mistaken(evidence, rules, finding))
     if criterion is not stated:
@@ -101,7 +102,7 @@ def _on_steady_window(
     )
     finding = unjudgeable(case, rules) or no_window(run, window)
     if finding is None:
-        finding = relayed_late(run, rules, cut_short(case, rules, weighed(case, rules)))
+        finding = cut_short(case, rules, weighed(case, rules))
     if finding.status is Status.INCONCLUSIVE:
         window = window or last_seconds(run)
         if (found := collapsed(case, rules)) is not None:
