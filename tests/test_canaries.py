@@ -156,13 +156,16 @@ class Service:
         pass
 
 
-def received(*bodies, encoding="", **how):
+def received(*bodies, encoding="", accounts=None, **how):
     """The recorder of a user of acme who received some bodies."""
     recorder = Recorder(0, 0.0).population("users")
     clock = type("Clock", (), {"now": staticmethod(lambda: 0.0)})
     meter = Meter(recorder, clock, None, think=Think(0, 0), seed="1", timeout=1.0, tenant="acme")
     meter.start(0.0, float("inf"))
-    client = HttpClient(meter, Service(*bodies, encoding=encoding))
+    service = Service(*bodies, encoding=encoding)
+    if accounts is not None:
+        service.canaries = Canaries(accounts)
+    client = HttpClient(meter, service)
 
     async def ask():
         for _ in bodies:
@@ -183,6 +186,20 @@ def test_each_answer_is_searched_and_one_of_another_tenant_is_counted_and_shown(
     assert shown.outcome == "data of another tenant (globex)"
     assert '"tk-2222"' in shown.exchange.answer
     assert "hidden" not in shown.exchange.answer
+
+
+@pytest.mark.parametrize(
+    ("tenants", "due"), [(("acme", "globex"), 1), (("acme",), 0), (("globex", "initech"), 0), (("",), 0)]
+)
+def test_an_answer_that_nobody_can_search_for_lack_of_canaries_had_to_be_searched(tenants, due):
+    accounts = [Account(f"user@{tenant}", Secret("p"), tenant) for tenant in tenants]
+    recorder = received(OWN, b"", accounts=accounts)
+    assert (recorder.to_search, recorder.searched) == (due, 0)
+
+
+def test_rows_that_were_checked_do_not_make_up_for_answers_that_nobody_could_search():
+    run = counted(done=0, due=50, **{ROWS_READ: 50, ROWS_SEARCHED: 50})
+    assert judge(NOTHING_OF_OTHERS, run).status is Status.INCONCLUSIVE
 
 
 def test_such_an_answer_fails_no_operation():

@@ -471,8 +471,9 @@ def test_the_shares_of_a_mix_become_ratios(tmp_path: Path) -> None:
 # --- accounts
 
 
-def accounts(tmp_path: Path, text: str | bytes) -> tuple[Account, ...]:
-    root = written(tmp_path, 'base = "http://x"\n[accounts]\nfile = "accounts.json"')
+def accounts(tmp_path: Path, text: str | bytes, *more: str) -> tuple[Account, ...]:
+    lines = ('base = "http://x"', "[accounts]", 'file = "accounts.json"', *more)
+    root = written(tmp_path, "\n".join(lines))
     (tmp_path / "accounts.json").write_bytes(text.encode() if isinstance(text, str) else text)
     return environment.load("here", root).target({}).accounts
 
@@ -507,6 +508,28 @@ def test_an_accounts_file_that_cannot_be_used_is_told_without_its_content(
     assert line.startswith("environments/here.toml: ")
     assert "hunter2" not in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_refused"),
+    [(("k1", "k2", ""), True), (("k1", "k2", "k3"), False), (("", "", ""), False)],
+)
+def test_accounts_of_tenants_of_which_only_some_have_a_canary_are_refused(
+    tmp_path: Path, keys: tuple[str, ...], is_refused: bool
+) -> None:
+    rows = [
+        {"username": f"u{number}", "password": "p", "tenant": f"t{number}", **({"key": key} if key else {})}
+        for number, key in enumerate(keys)
+    ]
+    rows.append({"username": "root", "password": "p"})  # of no tenant
+    if not is_refused:
+        found = accounts(tmp_path, json.dumps(rows), 'canary = "key"')
+        assert [each.canary.reveal() for each in found] == [*keys, ""]
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        accounts(tmp_path, json.dumps(rows), 'canary = "key"')
+    assert '1 of 3 accounts of tenants have no "key"' in str(caught.value)
+    assert "k1" not in str(caught.value)
 
 
 # --- the control command

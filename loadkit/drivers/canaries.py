@@ -47,6 +47,8 @@ class Canaries:
     """The canaries of the tenants of all accounts."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
+        accounts = list(accounts)
+        self._tenants = {account.tenant for account in accounts} - {""}
         found = {account.tenant: account.canary.reveal() for account in accounts if account.canary}
         self._canaries = {tenant: canary.encode() for tenant, canary in found.items()}
         self._beginning = b""
@@ -60,6 +62,10 @@ class Canaries:
         if tenant not in self._searches:
             self._searches[tenant] = self._made(tenant)
         return self._searches[tenant]
+
+    def lacks_search(self, tenant: str) -> bool:
+        """Would a user of a tenant have to search for others' data, and cannot for lack of canaries?"""
+        return bool(self._tenants - {tenant}) and tenant in self._tenants and self.search_for(tenant) is None
 
     def _made(self, tenant: str) -> TenantSearch | None:
         own = self._canaries.get(tenant)

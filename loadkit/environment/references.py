@@ -150,7 +150,16 @@ class References:
                 for row in rows
             ]
         # The file may also belong to another program, which needs other keys.
-        return structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
+        accounts = structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
+        of_tenants = [account for account in accounts if account.tenant]
+        lacking = [account for account in of_tenants if not account.canary]
+        if lacking and len(lacking) < len(of_tenants):
+            # Nobody would look for the data of these tenants, and their users would look for none.
+            raise ConfigurationError(
+                f'{where}: {len(lacking):,} of {len(of_tenants):,} accounts of tenants have no "{stated.canary}", '
+                "which `canary` names; expected such a text in all of them, or in none"
+            )
+        return accounts
 
     def table(self, name: str, stated: Data) -> DataTable:
         """A table of test data. Errors repeat no value of the file."""

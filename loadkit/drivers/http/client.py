@@ -129,6 +129,7 @@ class HttpClient:
         self._session = backend.session()
         self._traces = traces()
         self._search = backend.canaries.search_for(meter.tenant)
+        self._lacks_search = backend.canaries.lacks_search(meter.tenant)
         self._slow_from = meter.requests.slow_from
 
     def request(self, method: str, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
@@ -286,6 +287,8 @@ class HttpClient:
             )
             if self._search is not None and response.body:
                 self._look_for_others(response, self._search)
+            elif self._lacks_search and response.body:
+                meter.recorder.to_search += 1
         else:
             # The failure of an arrival or a journey shows it, also one by a body that cannot be read.
             meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
