@@ -395,6 +395,29 @@ def test_throughput_of_messages_counts_messages_alone():
     assert verdict("throughput stays above 90 requests per second", run_with()).status is UNKNOWN
 
 
+def doubled_by_second(number):
+    """A run that receives 100 messages per second, of which a number arrived again."""
+    run = run_with()
+    for second in run.worker_seconds:
+        second.counts.setdefault("connections", {})[DOUBLED] = number
+    return run
+
+
+def test_a_message_that_arrives_twice_counts_once_in_throughput():
+    least = "throughput stays above 90 messages per second"
+    assert verdict(least, doubled_by_second(5)).status is PASS
+    found = verdict(least, doubled_by_second(50))
+    assert (found.status, round(found.measured)) == (FAIL, 50)
+    assert "3,000 messages that arrived again are not counted" in found.reason
+
+
+def test_of_which_messages_the_doubled_ones_are_is_not_known():
+    least = 'throughput of "WS /" stays above 90 messages per second'
+    assert verdict(least, doubled_by_second(5)).status is PASS
+    assert verdict(least, doubled_by_second(50)).status is UNKNOWN
+    assert verdict(least.replace("90", "110"), doubled_by_second(50)).status is FAIL
+
+
 # --- connections
 
 
