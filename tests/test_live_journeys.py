@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from loadkit.drivers.websocket import client
 from loadkit.recording.deliveries import UNREACHED
-from loadkit.recording.messages import UNREADABLE
-from loadkit.recording.timing import DELIVERY, REQUEST, WORKFLOW
+from loadkit.recording.messages import RETURN_FAILED, UNREADABLE
+from loadkit.recording.timing import DELIVERY, RECONNECT, REQUEST, ROUND_TRIP, WORKFLOW
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
@@ -139,6 +140,35 @@ def test_a_service_that_does_not_begin_as_promised_fails_the_journey(first, jour
 
     meeting = met(handler, lambda meeting: followed(meeting, journey))
     assert counts_of(meeting) == (0, {"error: AssertionError": 1}, [])
+
+
+def test_a_binary_message_is_no_answer_to_an_edit_and_no_error_of_the_journey():
+    async def handler(connection):
+        async for text in connection:
+            await connection.send(b"\xff")
+            await connection.send(json.dumps(json.loads(text), separators=(",", ":")))
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        await live._confirmed(meeting.user, ws, {"key": "a", "value": 1})
+
+    assert met(handler, use).outcomes(ROUND_TRIP) == {"ok": 1}
+
+
+def test_a_service_that_resumes_otherwise_than_promised_fails_the_return(monkeypatch):
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.01)
+    seen = []
+
+    async def handler(connection):
+        seen.append(connection)
+        await connection.send(SUBSCRIBED if len(seen) == 1 else LIVE)
+        if len(seen) == 1:
+            await connection.close(1011)
+        await connection.wait_closed()
+
+    meeting = met(handler, lambda meeting: followed(meeting, live.follow_dashboard))
+    assert counts_of(meeting) == (0, {"error: AssertionError": 1}, [])
+    assert meeting.outcomes(RECONNECT) == {RETURN_FAILED: 1}
 
 
 class Answer:

@@ -199,8 +199,12 @@ async def _confirmed(user: User, ws: WebSocket, change: dict[str, Any]) -> None:
     edits = user.state["edits"] = user.state.get("edits", 0) + 1
     name = f"{user.number}-{edits}"
     mark = f'"id":"{name}"'
+
+    def is_answer(message: str | bytes) -> bool:
+        return isinstance(message, str) and mark in message
+
     try:
-        answer = await ws.request({**change, "id": name}, lambda text: mark in text, label=_EDIT)
+        answer = await ws.request({**change, "id": name}, is_answer, label=_EDIT)
     except NoResponse:
         if ws.ending is not None:
             raise

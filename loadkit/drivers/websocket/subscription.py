@@ -34,7 +34,9 @@ Reader = Callable[[str | bytes], tuple[Stream, int, float] | None]
 """Reads a message: its stream, its number in it, and its creation time in Unix seconds.
 
 It returns None for a message that belongs to no stream; the journey may receive that one. It raises
-ValueError for a message that cannot be read, as parsers of JSON do."""
+ValueError for a message that cannot be read, as parsers of JSON do, or that lacks what the service
+promises. Another exception counts as an error of the reader: a missing field can be either's fault,
+so the reader checks those that are promised."""
 
 
 class Subscription:
