@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from loadkit.drivers.fake import Answer
+from loadkit.drivers.http.response import StatusError
 from loadkit.environment.environment import load
 from loadkit.journey import User
 from loadkit.planning.draft import Draft
@@ -387,10 +388,34 @@ def test_the_messages_of_the_service_are_read() -> None:
     assert live.reader('{"type":"gap","stream":"a","from":17,"resumed":1200}') is None
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "5",
+        "null",
+        "[]",
+        '"text"',
+        "<html>",
+        '{"sequence":17,"created":1.0}',
+        '{"stream":"a","sequence":17}',
+        '{"stream":"a","sequence":17,"created":"noon"}',
+        '{"stream":"a","sequence":"17","created":1.0}',
+        '{"stream":["a"],"sequence":17,"created":1.0}',
+        b"\xff",
+    ],
+)
+def test_a_message_without_what_the_service_promises_is_unreadable(message: str | bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  any: parsers of JSON raise their own
+        live.reader(message)
+
+
 class _Publisher:
     """A user that publishes for two tenants, on a service that numbers the messages of each topic."""
 
-    def __init__(self) -> None:
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        """The path that the service fails for the first tenant."""
+        self.meter = SimpleNamespace(unrecorded_failure="")
         self.tenants = [Account("ann", Secret("pw"), "acme"), Account("bob", Secret("pw"), "globex")]
         self.random, self.state, self.ws = Random(1), dict[str, object](), self
         self.published: list[tuple[str, list[str]]] = []
@@ -400,7 +425,14 @@ class _Publisher:
         return items[0]
 
     async def post(self, path: str, **given: Any) -> Any:
-        if path.endswith("/login"):
+        is_login = path.endswith("/login")
+        is_first = "ann" in (given["json"]["username"] if is_login else given["headers"]["Authorization"])
+        is_refused = is_first and path == self.failing
+        # As the client of HTTP notes it.
+        self.meter.unrecorded_failure = "status 401" if is_login and is_refused else ""
+        if is_refused:
+            raise StatusError(401)
+        if is_login:
             body: object = {"access_token": given["json"]["username"], "expires_in": 3600}
         else:
             topics = [message["topic"] for message in given["json"]["messages"]]
@@ -422,6 +454,20 @@ def test_a_publication_is_one_request_of_each_tenant_and_its_numbers_are_known()
         for first, tenant in ((10, "acme"), (20, "globex"))
         for number, topic in enumerate(topics)
     ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "counted"),
+    [("/api/v1/auth/login", "status 401"), ("/api/v1/stream/publish", "")],
+    ids=["a login, which only the journey's end counts", "a publication, which is recorded"],
+)
+def test_a_tenant_whose_publication_fails_does_not_silence_the_others(failing: str, counted: str) -> None:
+    user = _Publisher(failing)
+    with pytest.raises(StatusError):
+        asyncio.run(live.publish(cast("User", user)))
+    assert [token for token, _ in user.published] == ["Bearer bob"]
+    assert {tenant for _, _, tenant in user.known} == {"globex"}
+    assert user.meter.unrecorded_failure == counted
 
 
 def test_a_publication_reaches_the_share_of_the_connections_that_the_environment_states(

@@ -395,6 +395,29 @@ def test_throughput_of_messages_counts_messages_alone():
     assert verdict("throughput stays above 90 requests per second", run_with()).status is UNKNOWN
 
 
+def doubled_by_second(number):
+    """A run that receives 100 messages per second, of which a number arrived again."""
+    run = run_with()
+    for second in run.worker_seconds:
+        second.counts.setdefault("connections", {})[DOUBLED] = number
+    return run
+
+
+def test_a_message_that_arrives_twice_counts_once_in_throughput():
+    least = "throughput stays above 90 messages per second"
+    assert verdict(least, doubled_by_second(5)).status is PASS
+    found = verdict(least, doubled_by_second(50))
+    assert (found.status, round(found.measured)) == (FAIL, 50)
+    assert "3,000 messages that arrived again are not counted" in found.reason
+
+
+def test_of_which_messages_the_doubled_ones_are_is_not_known():
+    least = 'throughput of "WS /" stays above 90 messages per second'
+    assert verdict(least, doubled_by_second(5)).status is PASS
+    assert verdict(least, doubled_by_second(50)).status is UNKNOWN
+    assert verdict(least.replace("90", "110"), doubled_by_second(50)).status is FAIL
+
+
 # --- connections
 
 
@@ -606,3 +629,26 @@ def test_the_report_shows_messages_and_connections_of_a_run_and_the_curve_of_the
         assert title in "".join(ET.fromstring(draw(evidence, None)).itertext())
     curve = charts.percentiles(evidence, None, timing=MESSAGE.key)
     assert "message latency (judged)" in "".join(ET.fromstring(curve).itertext())
+
+
+def test_messages_that_are_missing_at_the_end_are_drawn_also_where_they_were_counted_after_the_load(
+    monkeypatch,
+):
+    run = run_with({TAIL_LOST: 7})
+    *others, last = run.worker_seconds
+    early = dataclasses.replace(others[9], counts={"connections": {TAIL_LOST: 2}})
+    late = dataclasses.replace(last, second=last.second + 3)
+    changed = dataclasses.replace(run, worker_seconds=[*others[:9], early, *others[10:], late])
+    drawn = {}
+
+    def note(_axes, lines):
+        drawn.update({name: values for name, _, values in lines})
+
+    monkeypatch.setattr(protocol_charts, "strokes", note)
+    monkeypatch.setattr(protocol_charts, "legend", lambda _axes: None)
+    protocol_charts.messages(Evidence(changed), None)
+    assert {second: values for second, values in enumerate(drawn["missing at the end"]) if values} == {
+        9: 2,
+        59: 7,
+    }
+    assert not drawn["missing"].any()

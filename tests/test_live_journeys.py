@@ -9,8 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from loadkit.drivers.base import NoResponse
+from loadkit.drivers.websocket import client
 from loadkit.recording.deliveries import UNREACHED
-from loadkit.recording.timing import DELIVERY, WORKFLOW
+from loadkit.recording.messages import RETURN_FAILED, UNREADABLE
+from loadkit.recording.timing import DELIVERY, RECONNECT, REQUEST, ROUND_TRIP, WORKFLOW
+from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
 from steps.journeys import live, workflow
 from tests.websocket_user import met, until
@@ -84,6 +88,90 @@ def test_who_follows_a_dashboard_misses_the_writes_that_reach_nobody(is_live):
     assert outcomes == ({"ok": 2, UNREACHED: 1} if is_live else {})
 
 
+SUBSCRIBED = '{"type": "subscribed", "streams": {"dashboard": 0, "collab/0": 0}}'
+LIVE = '{"stream": "dashboard", "sequence": 1, "created": 0.0, "payload": {"ids": ["a"]}}'
+
+
+def counts_of(meeting):
+    """The counts of a meeting: unreadable messages, failed journeys and errors of a journey's code."""
+    counts = meeting.report.worker_second.counts.values()
+    mistakes = [name for named in counts for name in named if name.startswith(JOURNEY_ERROR)]
+    return meeting.count(UNREADABLE), meeting.outcomes(REQUEST), mistakes
+
+
+async def followed(meeting, journey):
+    """Have a user follow a journey for a moment."""
+    user, now = meeting.user, meeting.clock.now()
+    user.headers, user.group = AUTHORIZATION, 0
+    user.meter.start(now, now + 0.3)
+    with contextlib.suppress(UserFinished):
+        await Lifecycle(user, meeting.pacer).follow(journey)
+
+
+@pytest.mark.parametrize("journey", [live.follow_dashboard, live.edit], ids=["follow", "edit"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "5",
+        '{"stream": "dashboard", "sequence": 1, "payload": {}}',
+        '{"stream": "dashboard", "sequence": 1, "created": 0.0}',
+        '{"stream": "dashboard", "sequence": 1, "created": 0.0, "payload": [1]}',
+        '{"stream": "dashboard", "sequence": 1, "created": 0.0, "payload": {"ids": 5, "key": []}}',
+    ],
+)
+def test_a_wrong_message_of_the_service_is_unreadable_and_no_error_of_the_journey(message, journey):
+    async def handler(connection):
+        await connection.send(SUBSCRIBED if "stream" in connection.request.path else json.dumps(STATE))
+        await connection.send(message)
+        await connection.wait_closed()
+
+    meeting = met(handler, lambda meeting: followed(meeting, journey))
+    assert counts_of(meeting) == (1, {}, [])
+
+
+@pytest.mark.parametrize("journey", [live.follow_dashboard, live.edit], ids=["follow", "edit"])
+@pytest.mark.parametrize(
+    "first",
+    [LIVE, "<html>", "null", '{"type": "subscribed"}', '{"type": "state", "stream": "a", "version": 1}'],
+)
+def test_a_service_that_does_not_begin_as_promised_fails_the_journey(first, journey):
+    async def handler(connection):
+        await connection.send(first)
+        await connection.wait_closed()
+
+    meeting = met(handler, lambda meeting: followed(meeting, journey))
+    assert counts_of(meeting) == (0, {"error: AssertionError": 1}, [])
+
+
+def test_a_binary_message_is_no_answer_to_an_edit_and_no_error_of_the_journey():
+    async def handler(connection):
+        async for text in connection:
+            await connection.send(b"\xff")
+            await connection.send(json.dumps(json.loads(text), separators=(",", ":")))
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/")
+        await live._confirmed(meeting.user, ws, {"key": "a", "value": 1})
+
+    assert met(handler, use).outcomes(ROUND_TRIP) == {"ok": 1}
+
+
+def test_a_service_that_resumes_otherwise_than_promised_fails_the_return(monkeypatch):
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.01)
+    seen = []
+
+    async def handler(connection):
+        seen.append(connection)
+        await connection.send(SUBSCRIBED if len(seen) == 1 else LIVE)
+        if len(seen) == 1:
+            await connection.close(1011)
+        await connection.wait_closed()
+
+    meeting = met(handler, lambda meeting: followed(meeting, live.follow_dashboard))
+    assert counts_of(meeting) == (0, {"error: AssertionError": 1}, [])
+    assert meeting.outcomes(RECONNECT) == {RETURN_FAILED: 1}
+
+
 class Answer:
     """One that the service gives to any request of the workflow, over HTTP or of the database."""
 
@@ -141,6 +229,8 @@ def test_a_workflow_fails_at_the_step_that_broke(dies, stores, tells_others, out
             ids = [event["id"] for event in (json or {}).get("events", ())]
             answer = await respond(path, ids if stores else ["another"])
             for each in ids:
+                # It is not the event, and no error of the journey.
+                await dashboards[0].send('{"payload": null}')
                 await dashboards[0].send(f'{{"payload": {{"ids": ["{each}"]}}}}')
             return answer
 

@@ -264,7 +264,8 @@ def test_a_relay_that_may_not_open_two_sockets_for_each_of_its_users_is_not_star
     target = Target("t", "http://127.0.0.1:1", regions={"Asia": ASIA})
     with (
         pytest.raises(
-            ConfigurationError, match=r"needs 106 open files, .* 3 users; the system allows it 105"
+            ConfigurationError,
+            match=r"needs 106 open files, .* 3 users; the system allows it 105 .*LimitNOFILE=106",
         ),
         relayed(load, target),
     ):

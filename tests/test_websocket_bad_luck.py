@@ -316,8 +316,11 @@ def test_without_a_free_descriptor_an_attempt_fails_and_is_counted_as_the_genera
 def test_too_many_connections_for_the_descriptors_are_found_before_the_load(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 1000))
     plan = plan_of("tests.websocket_journeys:follow", level=1000)
-    with pytest.raises(ConfigurationError, match=f"a worker needs {1000 + SPARE_FILES} open files"):
+    needed = 1000 + SPARE_FILES
+    with pytest.raises(ConfigurationError, match=f"a worker needs {needed} open files") as refused:
         check_worker(plan, "", ROOT, 1)
+    for how in ("ulimit -n ", "nofile ", "LimitNOFILE=", "--ulimit nofile="):
+        assert f"{how}{needed}" in str(refused.value)
 
 
 def test_users_need_descriptors_for_the_protocols_of_their_own_journeys_alone(monkeypatch):

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from loadkit.drivers.network import unused_addresses
 from loadkit.engine.executors import interrupts_held_back
-from loadkit.engine.worker import SPARE_FILES
+from loadkit.engine.worker import SPARE_FILES, how_to_raise
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.network.process import RelayFigures, Service, serve
 from loadkit.recording.ending import COMPLETE, Ending, EndingKind
@@ -148,7 +148,8 @@ def _require_files(plan: Plan, paths: dict[str, NetworkPath]) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigurationError(
             f"the network relay of the regions needs {needed} open files, two for each of {users} users; the "
-            f"system allows it {hard} (ulimit -Hn); raise the limit, or have fewer users in regions"
+            f"system allows it {hard} (ulimit -Hn); have fewer users in regions, or raise the limit: "
+            f"{how_to_raise(needed)}"
         )
 
 

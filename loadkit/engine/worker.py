@@ -46,6 +46,7 @@ __all__ = [
     "allow_files",
     "check_worker",
     "earlier_of",
+    "how_to_raise",
     "init_worker",
     "journeys_of",
     "protocols_of",
@@ -384,6 +385,14 @@ def allow_files(connections: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigurationError(
             f"a worker needs {needed} open files, the system allows it {hard} (ulimit -Hn); "
-            "raise the limit, or use more workers"
+            f"use more workers, or raise the limit: {how_to_raise(needed)}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def how_to_raise(files: int) -> str:
+    """How to raise the hard limit on open files. Only root may do so in a shell that runs."""
+    return (
+        f'"ulimit -n {files}" in a shell of root, "* hard nofile {files}" in /etc/security/limits.conf and a '
+        f"new login, LimitNOFILE={files} for a systemd service, or --ulimit nofile={files} for a container"
+    )

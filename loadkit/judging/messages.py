@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from loadkit.criterion import ScopeKind
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned, searched_messages
@@ -271,11 +272,33 @@ def find_convergence(case: Case) -> Finding:
 
 
 def find_throughput_of_any(case: Case) -> Finding:
-    """Judge successes per second; of messages, those that arrived per second."""
+    """Judge successes per second; of messages, those that arrived per second, each counted once."""
     if case.timing == RECORD.key:
         return find_records(case)
     if case.timing != MESSAGE.key:
         return find_throughput(case)
+    scope = case.criterion.scope
+    population = scope.name if scope.kind is ScopeKind.POPULATION else None
+    doubled = case.evidence.per_second(lambda each: each.count(DOUBLED, population), case.window)
+    if case.kept is not None:
+        doubled = doubled[case.kept]
+    if not doubled.any():
+        return _find_throughput(case)
+    completed = np.maximum(case.traffic.completed - doubled.astype(np.int64), 0)
+    found = _find_throughput(replace(case, chosen=replace(case.traffic, completed=completed)))
+    twice = f"{int(doubled.sum()):,} messages that arrived again"
+    if scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}:
+        return replace(found, reason=f"{found.reason}; {twice} are not counted")
+    with_all = _find_throughput(case)
+    if found.status is with_all.status:
+        return with_all
+    return with_all.become(
+        Status.INCONCLUSIVE,
+        f"{with_all.value_in_words}, but {twice} can be among these; without them, {found.value_in_words}",
+    )
+
+
+def _find_throughput(case: Case) -> Finding:
     publishing = [each for each in case.evidence.run.plan.populations if each.delivers]
     if not publishing:
         return examine_throughput(case.criterion, case.traffic)

@@ -75,10 +75,11 @@ MISSING = "messages missing"
 FILLED = "messages missing: filled"
 """Missing messages that arrived later."""
 TAIL_LOST = "messages missing: at the end"
-"""Messages that a subscription had not received when it ended, although they were older than the
-plan's time-out. Other subscribers or publishers of the worker knew their numbers."""
+"""Messages that a subscription had not received when it ended, although they and its connection were
+older than the plan's time-out. Other subscribers or publishers of the worker knew their numbers."""
 TAIL_UNKNOWN = "messages perhaps missing: at the end"
-"""The same for younger messages, older than a second: nobody knows whether they would have come."""
+"""The same for younger messages, older than a second, and for a younger connection: nobody knows
+whether they would have come."""
 NOT_RESUMED = "subscriptions not resumed"
 """Subscriptions that were interrupted and had not been resumed when their user's time was over. One
 that its own user dropped counts from the plan's time-out on."""

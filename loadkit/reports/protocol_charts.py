@@ -17,6 +17,7 @@ from loadkit.recording.messages import (
     LEAST_CONNECTIONS,
     MISSING,
     OUT_OF_ORDER,
+    TAIL_LOST,
 )
 from loadkit.recording.timing import MESSAGE
 from loadkit.reports.curves import criterion_lines, observed
@@ -97,7 +98,11 @@ def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion 
 
 
 def messages(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
-    """Messages received per second; below them those that were missing, doubled and out of order."""
+    """Messages received per second; below them those that were missing, doubled and out of order.
+
+    What is missing at the end of a subscription counts when its user leaves, which is mostly after the
+    load. It is drawn in the last second then.
+    """
     whole = evidence.whole
     seconds = np.arange(0.5, whole.seconds)
     figure = figure_of(1.5)
@@ -110,7 +115,10 @@ def messages(evidence: Evidence, window: Window | None, criterion: Criterion | N
         ("doubled", DOUBLED),
         ("out of order", OUT_OF_ORDER),
     )
-    strokes(panels[1], [(name, seconds, _counted(evidence, count)) for name, count in named][: len(STROKES)])
+    at_end = _counted(evidence, TAIL_LOST)
+    at_end[-1] += evidence.count(TAIL_LOST) - at_end.sum()
+    lines = [(name, seconds, _counted(evidence, count)) for name, count in named]
+    strokes(panels[1], [*lines, ("missing at the end", seconds, at_end)])
     for panel in panels:
         label_values(panel, Unit.NUMBER)
         legend(panel)

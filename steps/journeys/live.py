@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from loadkit.drivers.base import NoResponse
+from loadkit.drivers.http.response import StatusError
 from loadkit.drivers.websocket.client import WebSocket
 from loadkit.drivers.websocket.subscription import Reader, Subscription
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS
 
-__all__ = ["connect", "edit", "follow", "follow_dashboard", "publish", "reader"]
+__all__ = ["connect", "edit", "follow", "follow_dashboard", "object_of", "publish", "reader"]
 
 TOPICS = 4
 """Topics of live metrics. Each connection follows one."""
@@ -29,6 +30,7 @@ each reaches all 220 connections of the largest tenant at once. Then the generat
 to 11 ms (p99), and by 4 ms with two."""
 _QUIET_END = 5.0
 """Seconds before the end in which nobody edits, so that the last edits reach all."""
+_NUMBER = (float, int)
 _STREAM = "WS /api/v1/stream"
 _EDIT = "WS /api/v1/collab edit"
 _TOKEN_RATIO = 0.8
@@ -55,10 +57,13 @@ async def _follow(user: User, topic: str) -> None:
         if earlier is not None and topic in earlier.positions:
             path += f"&from={topic}:{earlier.positions[topic]}"
         ws = await connect(user, path, _STREAM)
-        first = orjson.loads(await ws.receive())
-        while first["type"] == "gap":  # what it left out shows in the position, too
-            first = orjson.loads(await ws.receive())
-        subscription = ws.subscribe(read, after=earlier, begins_after=first["streams"])
+        first = object_of(await ws.receive())
+        while first.get("type") == "gap":  # what it left out shows in the position, too
+            first = object_of(await ws.receive())
+        begins_after = first.get("streams")
+        if first.get("type") != "subscribed" or not _are_numbers(begins_after):
+            raise AssertionError("expected the service to confirm the subscription first")
+        subscription = ws.subscribe(read, after=earlier, begins_after=begins_after)
         if topic == "dashboard":
             user.watches(subscription, _STREAM)
         return ws, subscription
@@ -72,8 +77,10 @@ def _noting(user: User) -> Reader:
     def noted(message: str | bytes) -> tuple[str, int, float] | None:
         stamp = reader(message)
         if stamp is not None:
-            ids = orjson.loads(message)["payload"].get("ids")
+            ids = _payload_of(message).get("ids")
             if ids:
+                if not isinstance(ids, list) or not isinstance(ids[0], str):
+                    raise ValueError(f"expected a list of texts as ids, read {ids!r}")
                 user.reached(ids[0], _STREAM)
         return stamp
 
@@ -84,7 +91,8 @@ def _noting(user: User) -> Reader:
 async def publish(user: User) -> None:
     """Publish one message on some topics of each tenant, in the name of one of its users.
 
-    The messages of a tenant are one request, as a collector of metrics sends them.
+    The messages of a tenant are one request, as a collector of metrics sends them. A request that
+    fails ends the journey after those of the other tenants.
     """
     first = user.random.randrange(TOPICS)
     topics = [f"metrics.{(first + number) % TOPICS}" for number in range(_TOGETHER)]
@@ -95,14 +103,26 @@ async def publish(user: User) -> None:
         }
         for topic in topics
     ]
+    failures: list[NoResponse | StatusError] = []
+    unrecorded = ""
     for account in user.tenants:
-        token = await _token(user, account)
-        answer = await user.post(
-            "/api/v1/stream/publish", json={"messages": messages}, headers={"Authorization": token}
-        )
-        sequences = answer.raise_for_status().json()["sequences"]
+        try:
+            token = await _token(user, account)
+            answer = await user.post(
+                "/api/v1/stream/publish", json={"messages": messages}, headers={"Authorization": token}
+            )
+            sequences = answer.raise_for_status().json()["sequences"]
+        except (NoResponse, StatusError) as failure:
+            # The other tenants' messages are due all the same: the plan states their rate.
+            failures.append(failure)
+            unrecorded = unrecorded or user.meter.unrecorded_failure
+            continue
         for topic, number in zip(topics, sequences, strict=True):
             user.ws.knows(topic, number, account.tenant)
+    if failures:
+        # A login is not recorded. Its failure counts with the journey's end, and later requests cleared it.
+        user.meter.unrecorded_failure = unrecorded
+        raise failures[0]
 
 
 async def _token(user: User, account: Any) -> str:
@@ -135,20 +155,26 @@ async def edit(user: User) -> None:
     def apply(message: str | bytes) -> tuple[str, int, float] | None:
         stamp = reader(message)
         if stamp is not None:
-            change = orjson.loads(message)["payload"]
-            if stamp[1] > document.get(change["key"], (0, None))[0]:
-                document[change["key"]] = stamp[1], change["value"]
+            change = _payload_of(message)
+            key = change.get("key")
+            if not isinstance(key, str) or "value" not in change:
+                raise ValueError(f"expected a key and a value, read {change!r}")
+            if stamp[1] > document.get(key, (0, None))[0]:
+                document[key] = stamp[1], change["value"]
         return stamp
 
     async def begin() -> WebSocket:
         nonlocal has_document
         ws = await connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
-        state = orjson.loads(await ws.receive())
+        state = object_of(await ws.receive())
+        begins_after, cells = {state.get("stream"): state.get("version")}, state.get("payload")
+        if not _are_numbers(begins_after) or not _are_cells(cells):
+            raise AssertionError("expected the service to send the dashboard first")
         document.clear()
-        document.update({key: (each["version"], each["value"]) for key, each in state["payload"].items()})
+        document.update({key: (each["version"], each["value"]) for key, each in cells.items()})
         has_document = True
         # The state holds all edits so far: what came meanwhile is not sent again, and not lost.
-        ws.subscribe(apply, begins_after={state["stream"]: state["version"]})
+        ws.subscribe(apply, begins_after=begins_after)
         return ws
 
     try:
@@ -173,8 +199,12 @@ async def _confirmed(user: User, ws: WebSocket, change: dict[str, Any]) -> None:
     edits = user.state["edits"] = user.state.get("edits", 0) + 1
     name = f"{user.number}-{edits}"
     mark = f'"id":"{name}"'
+
+    def is_answer(message: str | bytes) -> bool:
+        return isinstance(message, str) and mark in message
+
     try:
-        answer = await ws.request({**change, "id": name}, lambda text: mark in text, label=_EDIT)
+        answer = await ws.request({**change, "id": name}, is_answer, label=_EDIT)
     except NoResponse:
         if ws.ending is not None:
             raise
@@ -193,8 +223,54 @@ async def connect(user: User, path: str, label: str) -> WebSocket:
 
 
 def reader(message: str | bytes) -> tuple[str, int, float] | None:
-    """The stream of a message, its number in it and its creation time in Unix seconds."""
+    """The stream of a message, its number in it and its creation time in Unix seconds.
+
+    Raises:
+        ValueError: the service sent a message without these. That is no error of the journey.
+
+    """
     event = orjson.loads(message)
-    if "sequence" not in event:
-        return None
-    return event["stream"], event["sequence"], event["created"]
+    if isinstance(event, dict):
+        if "sequence" not in event:
+            return None
+        stream, number, created = event.get("stream"), event["sequence"], event.get("created")
+        if isinstance(stream, str) and isinstance(number, int) and isinstance(created, _NUMBER):
+            return stream, number, created
+    raise ValueError("expected an object with a stream, a sequence and a creation time")
+
+
+def object_of(message: str | bytes) -> dict[str, Any]:
+    """The JSON object in a message; an empty one if the service sent something else."""
+    try:
+        found = orjson.loads(message)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _payload_of(message: str | bytes) -> dict[str, Any]:
+    """The payload of a message.
+
+    Raises:
+        ValueError: it is no JSON object.
+
+    """
+    payload = object_of(message).get("payload")
+    if not isinstance(payload, dict):
+        raise ValueError(f"expected an object as payload, read {payload!r}")  # noqa: TRY004  as of parsers
+    return payload
+
+
+def _are_numbers(streams: Any) -> bool:
+    """Has each stream the number of a message?"""
+    return isinstance(streams, dict) and all(
+        isinstance(stream, str) and isinstance(number, int) for stream, number in streams.items()
+    )
+
+
+def _are_cells(cells: Any) -> bool:
+    """Are these the cells of a dashboard, each with its version and value?"""
+    return isinstance(cells, dict) and all(
+        isinstance(cell, dict) and isinstance(cell.get("version"), int) and "value" in cell
+        for cell in cells.values()
+    )

@@ -5,14 +5,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from loadkit.drivers.websocket.client import WebSocket
 from loadkit.journey import User, journey
 from steps.journeys.auth import log_in
 from steps.journeys.choices import METRICS
 from steps.journeys.database import tenant_of
-from steps.journeys.live import connect
+from steps.journeys.live import connect, object_of
 
 __all__ = ["complete"]
 
@@ -34,7 +32,7 @@ async def complete(user: User) -> None:
         with workflow.step("post an event"):
             event = await _post_event(user)
         with workflow.step(f"see the event within {_PATIENCE:g} s"):
-            await _until(live, lambda message: event in message.get("payload", {}).get("ids", ()))
+            await _until(live, lambda payload: event in (payload.get("ids") or ()))
         await user.think()
         with workflow.step("find the event in the database"):
             await tenant_of(user)
@@ -89,8 +87,7 @@ async def _edit(user: User) -> None:
         key, value = f"cell-{user.number}", user.random.randrange(1_000_000)
         await shared.send({"key": key, "value": value}, label=f"{label} edit")
 
-        def is_it(message: dict[str, Any]) -> bool:
-            change = message.get("payload", {})
+        def is_it(change: dict[str, Any]) -> bool:
             return bool(change.get("key") == key and change.get("value") == value)
 
         sent = time.monotonic()
@@ -99,9 +96,14 @@ async def _edit(user: User) -> None:
 
 
 async def _until(ws: WebSocket, is_it: Callable[[dict[str, Any]], bool], since: float | None = None) -> None:
-    """Receive messages until the right one comes, from `since` (monotonic clock; default: now) for `_PATIENCE`."""
+    """Receive messages until one has the right payload.
+
+    It takes `_PATIENCE` at most, from `since` on (monotonic clock; default: now).
+    """
     deadline = (time.monotonic() if since is None else since) + _PATIENCE
     while True:
         message = await ws.receive(max(0.001, deadline - time.monotonic()))
-        if is_it(orjson.loads(message)):
+        payload = object_of(message).get("payload")
+        # A message of another form is not the right one, and no error of the journey.
+        if isinstance(payload, dict) and is_it(payload):
             return

@@ -34,13 +34,16 @@ Reader = Callable[[str | bytes], tuple[Stream, int, float] | None]
 """Reads a message: its stream, its number in it, and its creation time in Unix seconds.
 
 It returns None for a message that belongs to no stream; the journey may receive that one. It raises
-ValueError for a message that cannot be read, as parsers of JSON do."""
+ValueError for a message that cannot be read, as parsers of JSON do, or that lacks what the service
+promises. Another exception counts as an error of the reader: a missing field can be either's fault,
+so the reader checks those that are promised."""
 
 
 class Subscription:
     """The streams that arrive over a connection: received, missing, doubled, out of order, late."""
 
     __slots__ = (
+        "_begun",
         "_columns",
         "_following",
         "_heads",
@@ -98,6 +101,8 @@ class Subscription:
         self._ledger.reconnected()
         self._following = self._ledger.following
         self._heads = heads
+        self._begun = meter.now()
+        """When it began over its own connection, on the monotonic clock."""
         self._tail = (0, 0)
         """What it did not receive of its streams before its end: lost, and perhaps lost; messages."""
         self._is_settled = False
@@ -186,7 +191,10 @@ class Subscription:
         """
         self.is_ended, self.resume_by = True, resume_by
         if self._heads is not None:
-            self._tail = self._heads.unseen(self._meter.tenant, self._following, at)
+            lost, unknown = self._heads.unseen(self._meter.tenant, self._following, at)
+            if at - self._begun < self._meter.timeout:  # what it resumed may have been on its way
+                lost, unknown = 0, lost + unknown
+            self._tail = lost, unknown
             self._heads.forget(self._following)
 
     def search_from_now(self) -> None:
