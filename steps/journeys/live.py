@@ -167,7 +167,8 @@ async def edit(user: User) -> None:
         nonlocal has_document
         ws = await connect(user, f"/api/v1/collab/{dashboard}", "WS /api/v1/collab")
         state = object_of(await ws.receive())
-        begins_after, cells = {state.get("stream"): state.get("version")}, state.get("payload")
+        cells: Any = state.get("payload")
+        begins_after: Any = {state.get("stream"): state.get("version")}
         if not _are_numbers(begins_after) or not _are_cells(cells):
             raise AssertionError("expected the service to send the dashboard first")
         document.clear()
