@@ -17,7 +17,7 @@ from loadkit.judging import window as steady
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second, without_users
 from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
-from loadkit.recording.messages import EARLY, LATENCY
+from loadkit.recording.messages import EARLIEST, EARLY, LATENCY
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
@@ -168,6 +168,8 @@ class Evidence:
         """
         if not self.run.is_complete:
             return Status.INCONCLUSIVE, f"the run was cut short ({self.run.ended})"
+        if failed := next((event for event in self.run.events if event.failed), None):
+            return Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}'
         reason = self.unlike_load(self.window or self.whole)
         return (Status.INVALID, reason) if reason else None
 
@@ -315,7 +317,10 @@ class Evidence:
                 "and this machine's is not known"
             )
         early, received = self.count(EARLY), self.traffic(timing=MESSAGE.key).size
-        if early > _FEW_EARLY * received:
+        earliest = max((each.gauge(EARLIEST) for each in self.run.worker_seconds), default=0.0)
+        # The error of a measured offset makes messages early, too; it widens the interval already.
+        is_explained = 0 < earliest <= float(self.run.facts["clock"]["uncertainty"])
+        if not is_explained and early > _FEW_EARLY * received:
             return (
                 f"{early:,} of {received:,} messages arrived before they were created: "
                 "the clocks of the service and of this machine differ"
