@@ -4,8 +4,8 @@ A criterion is examined once on the run's steady window, by the rules of its fam
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
 its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
 can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
-service collapsed, the collapse can decide (`collapse`). At last, a fail that a busy machine explains
-becomes invalid (`contended`).
+service collapsed, the collapse can decide (`collapse`). At last, a fail that a fault of the generator
+(`generators_fault`) or a busy machine (`contended`) explains becomes invalid.
 """
 
 from dataclasses import replace
