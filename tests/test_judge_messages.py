@@ -15,6 +15,7 @@ from loadkit.recording.messages import (
     CONNECTIONS,
     DISCONNECTED,
     DOUBLED,
+    EARLIEST,
     EARLY,
     FILLED,
     FOREIGN,
@@ -32,6 +33,7 @@ from loadkit.recording.messages import (
     UNREADABLE,
     UNTOLD,
 )
+from loadkit.recording.run import Event
 from loadkit.recording.slices import Kind, SliceTable, worker_series
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_SEARCHED
 from loadkit.recording.timing import (
@@ -575,6 +577,79 @@ def test_clients_that_nobody_brings_back_are_not_left_out(lost, status):
     assert found.status is status, found.reason
     if status is UNKNOWN:
         assert "other connections dropped, and their users did not reconnect automatically" in found.reason
+
+
+# --- faults of the generator, and actions that did not happen
+
+
+OPEN, KEPT, BACK = (
+    "at least 100 connections stay open",
+    "99.9% of the connections stay open for 50 s",
+    "95% of the clients are back within 10 seconds",
+)
+
+
+def dropped_run(at, stall=None, starved=()):
+    """Half of the connections are gone from a second on; the generator's faults, in seconds of the run."""
+    ended = samples_of(np.zeros(50), np.full(50, at + 0.5), "WS /", "closed 1006")
+    away = samples_of(np.full(50, at + 0.0), np.full(50, 12.0), "WS /", "ok")
+    gone = {CONNECTIONS: 50.0, LEAST_CONNECTIONS: 50.0}
+    run = run_with(
+        samples=[lifetimes(50, 0), (LIFETIME, ended), (RECONNECT, away)],
+        gauges=[(second, gone) for second in range(at, at + 12)],
+    )
+    if stall:
+        run.table.count(Kind.LAG, worker_series(0), np.array([stall + 0.2]), np.array([8.0]))
+    rows = [
+        changed_counts(each, out_of_descriptors=5 if each.second in starved else 0)
+        for each in run.worker_seconds
+    ]
+    return dataclasses.replace(run, worker_seconds=rows)
+
+
+def changed_counts(second, out_of_descriptors):
+    users = {**second.counts["users"], "out of descriptors": out_of_descriptors}
+    return dataclasses.replace(second, counts={**second.counts, "users": users})
+
+
+@pytest.mark.parametrize(
+    ("run", "statuses"),
+    [
+        (dropped_run(20), (FAIL, FAIL, FAIL)),
+        (dropped_run(20, stall=20), (Status.INVALID, Status.INVALID, Status.INVALID)),
+        # An open connection needs no new socket.
+        (dropped_run(20, starved=range(20, 32)), (Status.INVALID, FAIL, Status.INVALID)),
+        # Before the fault, or long after it, the service alone was at fault.
+        (dropped_run(20, stall=55), (FAIL, FAIL, FAIL)),
+        (dropped_run(45, stall=9), (FAIL, FAIL, FAIL)),
+    ],
+)
+def test_connections_that_the_generator_itself_may_have_lost_do_not_fail(run, statuses):
+    found = [verdict(sentence, run) for sentence in (OPEN, KEPT, BACK)]
+    assert tuple(each.status for each in found) == statuses, [each.reason for each in found]
+
+
+def test_the_generators_fault_is_named_also_where_it_does_not_explain_a_fail():
+    stood = "event loop of the load generator stood still"
+    assert stood in verdict(KEPT, dropped_run(20, stall=20)).reason
+    assert any("does not explain the fail" in each for each in verdict(KEPT, dropped_run(20, stall=55)).warnings)
+
+
+def test_an_action_that_could_not_be_carried_out_shows_nothing_that_had_to_survive_it():
+    event = Event(20.0, "all connections drop", failed="the command took more than 30 s")
+    for sentence in (LOST, DOUBLE, REACH):
+        found = verdict(sentence, run_with(events=[event]))
+        assert found.status is Status.NOT_JUDGED
+        assert "could not be carried out: the command" in found.reason
+    assert verdict(LOST, run_with({MISSING: 1}, events=[event])).status is FAIL
+
+
+@pytest.mark.parametrize(("earliest", "status"), [(0.003, PASS), (0.008, UNKNOWN), (0.0, UNKNOWN)])
+def test_messages_may_be_early_by_the_error_of_a_measured_offset(earliest, status):
+    clock = {"facts": {"clock": {"offset": 1.0, "uncertainty": 0.005}}}
+    here = {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 100.0, EARLIEST: earliest}
+    run = run_with({EARLY: 600}, gauges=[(50, here)], **clock)
+    assert verdict(FRESH, run).status is status
 
 
 # --- shared states

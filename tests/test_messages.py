@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadkit.recording.messages import EARLY, UNREADABLE, MessageLog, take
+from loadkit.recording.messages import EARLIEST, EARLY, UNREADABLE, MessageLog, take
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, SliceTable, label_series, tenant_series
@@ -131,6 +131,7 @@ def test_a_message_that_arrives_before_its_creation_is_counted_as_such():
     recorder.count_full_chunks()
     report = recorder.report()
     assert report.worker_second.count(EARLY) == 2500
+    assert report.worker_second.gauge(EARLIEST) == pytest.approx(0.1)
     _, _, sums = report.table.totals([label_series("push", MESSAGE)], 0, 10)
     assert sums[:, 0].sum() == 5000
     assert sums[:, 1].sum() == pytest.approx(250.0)

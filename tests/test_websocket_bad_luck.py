@@ -28,7 +28,7 @@ from tests.bad_servers import asked, hangs_up, listening, never_answers, resets,
 from tests.test_websocket_frames import frame
 from tests.virtual_time import Simulation, plan_of
 from tests.websocket_journeys import follow
-from tests.websocket_user import Meeting, run, served_by, until
+from tests.websocket_user import Meeting, met, run, served_by, until
 
 ROOT = Path(__file__).parent.parent
 WIDE = 60.0
@@ -257,6 +257,26 @@ def test_a_service_that_sends_and_never_answers_pings_is_not_half_open():
         assert ws.ending is None
 
     assert meeting_bytes(upgraded(then=chatters), use).outcomes(PING) == {"timeout": 2}
+
+
+def test_what_arrived_during_a_stall_of_the_event_loop_is_read_before_a_connection_is_half_open(monkeypatch):
+    send = connection_module.Connection.ping
+
+    def ping(connection, payload):
+        send(connection, payload)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)  # the alarm for its pong is set before
+
+    monkeypatch.setattr(connection_module.Connection, "ping", ping)
+
+    async def use(meeting):
+        ws = await meeting.user.ws.connect("/", ping_every=0.05, ping_timeout=0.1)
+        await until(lambda: ws._connection._pings.sent >= 2)
+        assert ws.ending is None
+
+    async def stays(server):
+        await server.wait_closed()
+
+    assert met(stays, use).outcomes(LIFETIME) == {"ok": 1}
 
 
 def test_a_close_that_the_service_does_not_answer_ends_all_the_same(monkeypatch):

@@ -13,7 +13,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.judging.statistics import fewest_to_show
-from loadkit.recording.histogram import BUCKETS, index, quantile_of
+from loadkit.recording.histogram import BUCKETS, index, lower_edges, quantile_of
 from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS, NOT_BACK
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
@@ -23,12 +23,13 @@ from loadkit.verdict import Status, Window
 
 __all__ = [
     "disconnects",
+    "ended_early",
     "find_connections",
     "find_lifetime",
     "find_reconnection",
     "not_back",
     "not_connected",
-    "number_dropped",
+    "stay_away_without",
 ]
 
 Integers = npt.NDArray[np.int64]
@@ -115,12 +116,8 @@ def find_lifetime(case: Case) -> Finding:
             f"the load held for {format_seconds(planned)}, which is too short for {format_seconds(needed)}"
             + (f" (rehearsed: {rehearsed})" if rehearsed else ""),
         )
-    opened, outcome, bucket, count = _samples(evidence, LIFETIME)
-    is_ok = outcome == OK
-    in_cohort = opened <= run.ended_at - needed * (1 - _IN_TIME)
-    lasted = bucket >= index(needed)
-    kept = int(count[in_cohort & lasted].sum())
-    broken = int(count[in_cohort & ~lasted & ~is_ok].sum())
+    kept, _, ended = ended_early(case)
+    broken = int(ended.sum())
     details = {"kept": kept, "broken": broken, "disconnects": disconnects(evidence)}
     if not kept + broken:
         return Finding(
@@ -149,6 +146,23 @@ def find_lifetime(case: Case) -> Finding:
             f"{told}, but the load states {format_number(stated)}, and the others were not open for as long",
         )
     return if_as_planned(case, finding)
+
+
+def ended_early(case: Case) -> tuple[int, Integers, Integers]:
+    """How many connections lasted for the time, and those that the service ended before.
+
+    Of the latter: the seconds of the run from and until which each can have ended, (n, 2), and how
+    many, (n,).
+    """
+    needed = case.criterion.limit
+    opened, outcome, bucket, count = _samples(case.evidence, LIFETIME)
+    in_cohort = opened <= case.evidence.run.ended_at - needed * (1 - _IN_TIME)
+    lasted = bucket >= index(needed)
+    is_early = in_cohort & ~lasted & (outcome != OK)
+    opened, bucket = opened[is_early], bucket[is_early]
+    begin, end = opened + lower_edges(bucket), opened + 1 + lower_edges(bucket + 1)
+    ended = np.column_stack([np.floor(begin), np.ceil(end)]).astype(np.int64)
+    return int(count[in_cohort & lasted].sum()), ended, count[is_early]
 
 
 def find_reconnection(case: Case) -> Finding:
@@ -218,9 +232,22 @@ def not_back(case: Case) -> tuple[Integers, Integers]:
     return second[late], count[late]
 
 
-def number_dropped(evidence: Evidence) -> int:
-    """The clients that dropped, and whose users come back automatically."""
-    return int(_samples(evidence, RECONNECT)[3].sum())
+def stay_away_without(case: Case, causes: npt.NDArray[np.bool_]) -> bool:
+    """Are too many clients not back in time, not counting those who dropped near a cause?
+
+    `causes`: by second of the window.
+    """
+    away = np.zeros(case.window.seconds, np.int64)
+    dropped, number = not_back(case)
+    np.add.at(away, np.clip(dropped - case.window.start, 0, case.window.seconds - 1), number)
+    # A cause explains the clients who would have been back while it lasted.
+    reach = math.ceil(case.criterion.limit) + 1
+    seconds = np.flatnonzero(causes)
+    for second in np.flatnonzero(away):
+        if ((seconds >= second) & (seconds <= second + reach)).any():
+            away[second] = 0
+    share = case.criterion.measure.quantile or 1.0
+    return bool(away.sum() > (1 - share) * _samples(case.evidence, RECONNECT)[3].sum())
 
 
 def _dropped_for_good(evidence: Evidence) -> int:

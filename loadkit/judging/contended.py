@@ -27,7 +27,7 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.collapse import collapse_of, last_seconds
-from loadkit.judging.connections import not_back, number_dropped
+from loadkit.judging.connections import stay_away_without
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground
 from loadkit.judging.finding import Finding
@@ -90,7 +90,7 @@ def _stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
     if case.criterion.measure.family == Family.ALERT:
         return _fires_without(case, found)
     if case.criterion.measure.family == Family.RECONNECTION:
-        return _stay_away_without(case, found)
+        return stay_away_without(case, found.after)
     if rules.ground is Ground.SERVICE:
         return _fails_in_the_longest_stretch(case, rules, found)
     if rules.ground is not Ground.OPERATIONS:
@@ -154,21 +154,6 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
         succeeded = float(count[outcome == 0].sum())
         return unexplained > 0 and succeeded + unexplained >= criterion.limit * window.seconds
     return unexplained > allowed * max(1.0, float(count.sum()))
-
-
-def _stay_away_without(case: Case, found: Contention) -> bool:
-    """Are too many clients not back in time, not counting those who dropped near a cause?"""
-    away = np.zeros(case.window.seconds, np.int64)
-    dropped, number = not_back(case)
-    np.add.at(away, np.clip(dropped - case.window.start, 0, case.window.seconds - 1), number)
-    # A cause explains the clients who would have been back while it lasted.
-    reach = math.ceil(case.criterion.limit) + 1
-    causes = np.flatnonzero(found.after)
-    for second in np.flatnonzero(away):
-        if ((causes >= second) & (causes <= second + reach)).any():
-            away[second] = 0
-    share = case.criterion.measure.quantile or 1.0
-    return bool(away.sum() > (1 - share) * number_dropped(case.evidence))
 
 
 def _fires_without(case: Case, found: Contention) -> bool:

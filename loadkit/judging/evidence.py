@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging import window as steady
+from loadkit.judging.clocks import latency_doubt
 from loadkit.judging.health import NO_TIME_LIMIT, Health, health, held_per_second, without_users
 from loadkit.judging.machine import Contention, contention
 from loadkit.judging.omission import StuckOperations, Users, correct_omission, shared, stuck_operations
-from loadkit.recording.messages import EARLY, LATENCY
+from loadkit.recording.messages import LATENCY
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind
 from loadkit.recording.stalls import Stall
@@ -58,8 +59,6 @@ _FEW_SECONDS = 0.05
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
-_FEW_EARLY = 0.001
-"""Ratio of the messages that may be older than their creation, for the jitter of one clock."""
 _MADE_IN_RAMPS = frozenset({CONNECT.key, RECONNECT.key})
 """The timings of operations that users make once, when they arrive or come back."""
 _SMALL = 1500
@@ -168,6 +167,8 @@ class Evidence:
         """
         if not self.run.is_complete:
             return Status.INCONCLUSIVE, f"the run was cut short ({self.run.ended})"
+        if failed := next((event for event in self.run.events if event.failed), None):
+            return Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}'
         reason = self.unlike_load(self.window or self.whole)
         return (Status.INVALID, reason) if reason else None
 
@@ -309,18 +310,7 @@ class Evidence:
     @property
     def latency_doubt(self) -> str:
         """Why the latency of messages is not known; "" if it is."""
-        if "clock" not in self.run.facts:
-            return (
-                "the latency of messages counts from the clock of the service, and the offset between that clock "
-                "and this machine's is not known"
-            )
-        early, received = self.count(EARLY), self.traffic(timing=MESSAGE.key).size
-        if early > _FEW_EARLY * received:
-            return (
-                f"{early:,} of {received:,} messages arrived before they were created: "
-                "the clocks of the service and of this machine differ"
-            )
-        return ""
+        return latency_doubt(self.run, self.traffic(timing=MESSAGE.key).size)
 
     def remark(self, name: str) -> str:
         """What a person should know of a named counter besides its total; "" for nothing."""

@@ -4,8 +4,8 @@ A criterion is examined once on the run's steady window, by the rules of its fam
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
 its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
 can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
-service collapsed, the collapse can decide (`collapse`). At last, a fail that a busy machine explains
-becomes invalid (`contended`).
+service collapsed, the collapse can decide (`collapse`). At last, a fail that a fault of the generator
+(`generators_fault`) or a busy machine (`contended`) explains becomes invalid.
 """
 
 from dataclasses import replace
@@ -25,6 +25,7 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
+from loadkit.judging.generators_fault import blamed_on_generator
 from loadkit.recording.timing import OPERATION, OPERATIONS
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
@@ -44,6 +45,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     else:
         finding, window = _on_steady_window(criterion, evidence, rules)
     finding = blamed_on_relay(criterion, evidence.run, rules, finding)
+    finding = blamed_on_generator(criterion, evidence, finding)
     finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
     finding = _with_unseen(mistaken(evidence, rules, finding))
     if criterion is not stated:

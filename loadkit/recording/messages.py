@@ -20,6 +20,7 @@ __all__ = [
     "CONNECTIONS",
     "DISCONNECTED",
     "DOUBLED",
+    "EARLIEST",
     "EARLY",
     "FILLED",
     "FOREIGN",
@@ -108,6 +109,8 @@ READER = "the reader of messages (subscribe)"
 """The start of the sentences about errors in the code that reads messages."""
 EARLY = "messages before their creation"
 """Messages that arrived before their own creation time: the clocks differ. Their latency is 0."""
+EARLIEST = "most seconds before a creation"
+"""Gauge: the most seconds by which a message arrived before its own creation time, so far."""
 
 
 class MessageLog:

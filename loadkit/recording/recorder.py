@@ -25,6 +25,7 @@ from loadkit.recording.labels import (
 from loadkit.recording.messages import (
     BYTES_RECEIVED,
     CONNECTIONS,
+    EARLIEST,
     EARLY,
     LEAST_CONNECTIONS,
     MESSAGES_RECEIVED,
@@ -402,6 +403,8 @@ class Recorder:
         is_early = messages[:, 0] > messages[:, 1]
         if is_early.any():
             population.counts[EARLY] += int(np.count_nonzero(is_early))
+            most = float((messages[:, 0] - messages[:, 1]).max())
+            population.gauges[EARLIEST] = max(most, population.gauges.get(EARLIEST, 0.0))
             messages[is_early, 0] = messages[is_early, 1]
         self._table.record_messages(
             messages,

@@ -6,10 +6,14 @@ from math import inf
 from time import monotonic
 from typing import Protocol
 
-from loadkit.drivers.websocket.alarms import Alarms
+from loadkit.drivers.websocket.alarms import GRID, Alarms
 from loadkit.drivers.websocket.record import ConnectionRecord
 
 __all__ = ["Keepalive", "Pinged", "Pings"]
+
+
+_LATE = 2 * GRID
+"""Seconds by which an alarm is later than on a loop that reads its sockets in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,16 @@ class Pinged(Protocol):
 class Pings:
     """The pings of one connection. One is on its way at a time."""
 
-    __slots__ = ("_alarm", "_alarms", "_keepalive", "_number", "_pinged", "_record", "_sent_at")
+    __slots__ = (
+        "_alarm",
+        "_alarms",
+        "_has_waited",
+        "_keepalive",
+        "_number",
+        "_pinged",
+        "_record",
+        "_sent_at",
+    )
 
     def __init__(
         self,
@@ -60,6 +73,8 @@ class Pings:
         self._sent_at = 0.0
         """When the ping was sent whose pong has not arrived; 0 for none."""
         self._alarm: int | None = None
+        self._has_waited = False
+        """Did a late alarm for this ping wait until the sockets were read?"""
         if keepalive.every != inf:
             # Connections that opened together do not ping together.
             self._set_alarm(keepalive.every * random.uniform(0.5, 1.0))
@@ -91,12 +106,18 @@ class Pings:
         """Send a ping, or look what came of the last one."""
         now = monotonic()
         if self._sent_at:
+            if self._alarm is not None and now - self._alarm * GRID > _LATE and not self._has_waited:
+                # The event loop stood still. It reads what arrived meanwhile before the next alarm.
+                self._has_waited = True
+                self._set_alarm(GRID)
+                return
             self._record.ping_failed(self._sent_at, now)
             if self._pinged.is_silent_since(self._sent_at):
                 self._pinged.fail_half_open(now)
                 return
         self._number += 1
         self._sent_at = now
+        self._has_waited = False
         self._pinged.ping(self._payload())
         self._set_alarm(self._keepalive.timeout)
 

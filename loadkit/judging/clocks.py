@@ -1,0 +1,28 @@
+"""Whether the clock of the service is known well enough to judge the latency of messages."""
+
+from loadkit.recording.messages import EARLIEST, EARLY
+from loadkit.recording.run import Run
+
+__all__ = ["latency_doubt"]
+
+_FEW_EARLY = 0.001
+"""Ratio of the messages that may be older than their creation, for the jitter of one clock."""
+
+
+def latency_doubt(run: Run, received: int) -> str:
+    """Why the latency of the `received` messages of a run is not known; "" if it is."""
+    if "clock" not in run.facts:
+        return (
+            "the latency of messages counts from the clock of the service, and the offset between that clock "
+            "and this machine's is not known"
+        )
+    early = sum(each.count(EARLY) for each in run.worker_seconds)
+    earliest = max((each.gauge(EARLIEST) for each in run.worker_seconds), default=0.0)
+    # The error of a measured offset makes messages early, too. It widens the interval already.
+    is_explained = 0 < earliest <= float(run.facts["clock"]["uncertainty"])
+    if early > _FEW_EARLY * received and not is_explained:
+        return (
+            f"{early:,} of {received:,} messages arrived before they were created: "
+            "the clocks of the service and of this machine differ"
+        )
+    return ""

@@ -1,0 +1,117 @@
+"""Fails on connections that the load generator itself may have caused.
+
+A service closes a connection whose client does not read or answer for long enough. A client without
+a free socket cannot come back. So such a fail is invalid if it rests on what happened while an event
+loop of the generator stood still, while a worker had no socket or file, or soon after:
+
+- Open connections: the fail stands if too few were open at a moment that is not soon after a fault.
+- Lasting connections: those that ended while an event loop stood still, or soon after, do not count
+  as broken. An open connection needs no new socket.
+- Clients that come back: those that a fault can have kept away do not count as away.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Family
+from loadkit.judging.connections import ended_early, stay_away_without
+from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.finding import Finding
+from loadkit.recording import health_bounds
+from loadkit.recording.histogram import lower_edges
+from loadkit.recording.messages import CONNECTIONS, LEAST_CONNECTIONS
+from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.worker_second import OUT_OF_DESCRIPTORS, SCHEDULED
+from loadkit.units import format_seconds
+from loadkit.verdict import Status
+
+__all__ = ["blamed_on_generator"]
+
+_STALL = 1.0
+"""Seconds for which an event loop stands still. No service closes a connection for less."""
+_SOON = 5
+"""Seconds after a fault in which connections still end because of it."""
+_BACK = 30
+"""Seconds after a fault in which its clients may still be away: they wait before each attempt."""
+
+Booleans = npt.NDArray[np.bool_]
+
+
+def blamed_on_generator(criterion: Criterion, evidence: Evidence, finding: Finding) -> Finding:
+    """A fail on connections is invalid if the generator can have caused it; see the module."""
+    family = criterion.measure.family
+    if finding.status is not Status.FAIL or family not in {
+        Family.CONNECTIONS,
+        Family.LIFETIME,
+        Family.RECONNECTION,
+    }:
+        return finding
+    stalled, longest = _stalled(evidence)
+    starved, refused = _starved(evidence)
+    if family == Family.LIFETIME:
+        starved, refused = np.zeros_like(starved), 0
+    faults = stalled | starved
+    if not faults.any():
+        return finding
+    causes = [
+        *([f"an event loop of the load generator stood still for {format_seconds(longest)}"] * bool(longest)),
+        *([f"the load generator had no socket or file for {refused:,} connections"] * bool(refused)),
+    ]
+    cause = " and ".join(causes)
+    if _stands(Case(criterion, evidence, finding.window or evidence.whole), faults):
+        return finding.warned(f"{cause}; this does not explain the fail")
+    return finding.become(Status.INVALID, f"{cause}, which may be why {finding.reason}")
+
+
+def _stands(case: Case, faults: Booleans) -> bool:
+    """Does a fail stand, whatever the generator's faults did? `faults`: by second of the run."""
+    family, evidence = case.criterion.measure.family, case.evidence
+    if family == Family.CONNECTIONS:
+        window = case.window
+        # The fewest of several workers need not be at one moment: see `find_connections`.
+        gauge = LEAST_CONNECTIONS if evidence.run.workers == 1 else CONNECTIONS
+        is_clear = ~_followed(faults, _BACK)[window.start : window.end]
+        return bool((evidence.total(gauge, window)[is_clear] < case.criterion.limit).any())
+    whole = Case(case.criterion, evidence, evidence.whole)
+    near = _followed(faults, _SOON)
+    if family == Family.RECONNECTION:
+        return stay_away_without(whole, near)
+    kept, ended, count = ended_early(whole)
+    # A bucket is 0.2 % wide, so an end is known within seconds only.
+    broken = sum(
+        int(number) for (at, until), number in zip(ended, count, strict=True) if not near[at:until].any()
+    )
+    share = case.criterion.measure.quantile or 1.0
+    return broken > 0 and kept / (kept + broken) < share
+
+
+def _stalled(evidence: Evidence) -> tuple[Booleans, float]:
+    """The seconds of the run in which an event loop stood still, and the longest time of one (s)."""
+    whole, run = evidence.whole, evidence.run
+    seconds = np.zeros(whole.seconds, np.bool_)
+    workers = [worker_series(worker) for worker in range(run.workers)]
+    # The lag is recorded when the loop goes on.
+    until, _, bucket, _ = run.table.select(Kind.LAG, workers, whole.start, whole.end)
+    lags = lower_edges(bucket)
+    for end, lag in zip(until[lags >= _STALL], lags[lags >= _STALL], strict=True):
+        seconds[max(0, int(end) - math.ceil(lag)) : int(end) + 1] = True
+    return seconds, float(lags.max(initial=0.0)) if seconds.any() else 0.0
+
+
+def _starved(evidence: Evidence) -> tuple[Booleans, int]:
+    """The seconds of the run in which a worker lacked sockets or files, and how often it did."""
+    whole = evidence.whole
+    refused = evidence.per_second(lambda each: each.count(OUT_OF_DESCRIPTORS), whole)
+    due = evidence.per_second(lambda each: each.count(SCHEDULED), whole)
+    seconds = refused > health_bounds.OUT_OF_DESCRIPTORS.invalid.fixed * due
+    return seconds, int(refused[seconds].sum())
+
+
+def _followed(seconds: Booleans, soon: int) -> Booleans:
+    """Some seconds, and those up to `soon` after each; shapes (n,)."""
+    marked = seconds.copy()
+    for second in np.flatnonzero(seconds):
+        marked[second : second + soon + 1] = True
+    return marked
