@@ -8,13 +8,29 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local_environment import LocalEnvironment, environment, eventually
+from loadkit.recording import archive
+from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, OPENED
+from loadkit.recording.run import Run
+from loadkit.recording.slices import label_series
+from loadkit.recording.timing import CONNECT, LIFETIME, RECONNECT, Timing
+from tests.local_environment import LocalEnvironment, environment, eventually, get
 from tests.suites import PROMISES, Suite, all_gone, children, said
 
 pytestmark = pytest.mark.environment
 __all__ = ["environment"]
 
 POOL = "database connection pool utilization stays below 80%"
+CONNECTED = 60
+LIVE = f"""
+    Given {CONNECTED} WebSocket connections subscribed to live metrics
+    And they arrive over 2 seconds
+    And the load holds for {{hold}} seconds
+    And 300 messages are delivered per second
+"""
+"""Connections of clients that come back."""
+OPEN = f"at least {CONNECTED} connections stay open"
+BACK = "95% of the clients are back within 15 seconds"
+COMPLETE = ("no message is lost", "no message is delivered twice")
 
 
 @pytest.fixture
@@ -76,6 +92,57 @@ def test_prometheus_that_goes_away_under_load_leaves_gauges_unknown_and_the_rest
     assert status == "inconclusive"
     assert re.search(r"was not observed: Prometheus at \S+ failed to answer", reason)
     assert suite.verdicts[PROMISES[1]][0] in {"pass", "inconclusive"}, "few operations, but they were judged"
+
+
+def connections_of(facts) -> int:
+    """WebSocket connections that the instances of the service hold."""
+    texts = [get(f"{each['url']}/metrics").text for each in facts["instances"]]
+    lines = [line for text in texts for line in text.splitlines()]
+    return sum(int(float(line.split()[1])) for line in lines if line.startswith("ws_connections "))
+
+
+def outcomes(run: Run, timing: Timing) -> dict[str, int]:
+    """How many operations of a run had each outcome."""
+    table = run.table
+    _, number, sums = table.totals([label_series(name, timing) for name in table.labels(timing)], 0, 1 << 20)
+    return {table.outcomes[one]: int(sums[number == one, 0].sum()) for one in set(number)}
+
+
+@pytest.mark.load
+def test_clients_of_a_load_balancer_that_restarts_are_counted_come_back_and_leave_no_connection(
+    suite, environment, up
+):
+    suite.promise(OPEN, BACK, *COMPLETE, hold=40, given=LIVE)
+    with suite.started() as process:
+        assert eventually(lambda: connections_of(up) == CONNECTED)
+        facts = environment.verb("fault", "balancer-restarted", "on")
+        ended = said(process)
+    assert facts["base"] == up["base"]
+    assert facts["parts"]["haproxy"]["pid"] != up["parts"]["haproxy"]["pid"]
+    assert facts["incidents"] == up["incidents"]
+
+    assert ended.code == 1
+    assert ended.is_plain
+    status, reason = suite.verdicts[OPEN]
+    assert (status, f"{CONNECTED} ended with closed 1006" in reason) == ("fail", True), reason
+    assert {sentence: suite.verdicts[sentence][0] for sentence in (BACK, *COMPLETE)} == dict.fromkeys(
+        (BACK, *COMPLETE), "pass"
+    )
+
+    (kept,) = suite.kept_runs
+    run = archive.load(suite.reports / "runs" / kept)
+    seconds = run.worker_seconds
+    assert sum(each.count(f"{DISCONNECTED}closed 1006") for each in seconds) == CONNECTED
+    assert outcomes(run, RECONNECT) == {"ok": CONNECTED}
+    attempts = outcomes(run, CONNECT)
+    assert attempts.pop("ok") == sum(each.count(OPENED) for each in seconds) == 2 * CONNECTED
+    # While it is away, and, for a moment, while it has no instances yet.
+    assert attempts["refused"] > 0
+    assert attempts.keys() <= {"refused", "status 503"}
+    # Each connection that was opened has ended, on both sides.
+    assert sum(outcomes(run, LIFETIME).values()) == 2 * CONNECTED
+    assert seconds[-1].gauge(CONNECTIONS) == 0
+    assert eventually(lambda: connections_of(environment.verb("status")) == 0)
 
 
 def test_what_an_interrupted_run_wrote_can_be_removed_and_nothing_else(suite, environment):

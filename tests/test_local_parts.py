@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from environments.local import control, usage
 from environments.local.errors import LocalError
 from environments.local.faults import FAULTS, read_parameters
+from environments.local.haproxy import Balancer
 from environments.local.layout import Layout
 from environments.local.process import Program
 from environments.local.service.cache import Cache, CacheError, parse
@@ -530,3 +531,18 @@ def test_who_takes_the_lock_removes_the_socket_of_a_killed_supervisor_and_nobody
     layout.socket.touch()
     assert not control.lock(layout)
     assert layout.socket.exists()
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["with a reset", "without an answer"])
+def test_a_load_balancer_that_ends_before_it_answers_is_told(tmp_path, reads):
+    async def end(reader, writer):
+        if reads:
+            await reader.readline()
+        writer.close()
+
+    async def main():
+        async with await asyncio.start_unix_server(end, tmp_path / "haproxy.sock"):
+            await Balancer(Layout(tmp_path, tmp_path)).health()
+
+    with pytest.raises(LocalError, match="the load balancer"):
+        asyncio.run(main())

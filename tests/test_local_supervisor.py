@@ -392,6 +392,31 @@ def test_a_killed_instance_is_expected_and_comes_back(environment, client, up, f
     assert set(served_by(client)) == {"metrics-1", "metrics-2"}
 
 
+def test_a_load_balancer_that_restarts_has_its_address_and_its_instances_again(
+    environment, client, up, fault
+):
+    fault("favour-instance", "on", times=4)
+    with ThreadPoolExecutor(1) as pool:
+        restarting = pool.submit(fault, "balancer-restarted", "on", seconds=3)
+        assert eventually(lambda: environment.verb("status")["parts"]["haproxy"]["state"] == "dead")
+        with pytest.raises(httpx.TransportError):
+            get(f"{up['base']}/healthz")
+        # It is known to be away: "up" starts nothing.
+        during = environment.verb("up")
+        assert list(during["faults"]) == ["favour-instance", "balancer-restarted"]
+        assert during["supervisor"] == up["supervisor"]
+        facts = restarting.result()
+    assert facts["base"] == up["base"]
+    assert facts["parts"]["haproxy"]["state"] == "running"
+    assert facts["parts"]["haproxy"]["pid"] != up["parts"]["haproxy"]["pid"]
+    assert list(facts["faults"]) == ["favour-instance"]
+    assert facts["incidents"] == up["incidents"]
+    assert 75 <= served_by(client, 100)["metrics-1"] <= 85
+    assert eventually(
+        lambda: {each["balancer"] for each in environment.verb("status")["instances"]} == {"UP"}
+    )
+
+
 def test_prometheus_stops_and_comes_back_with_what_it_knew(environment, up, fault):
     def known():
         query = {"query": "count_over_time(up{instance='haproxy'}[1h])"}

@@ -107,6 +107,8 @@ def _unexplained_dead(facts: dict[str, Any]) -> bool:
     excused = set()
     if "instance-killed" in facts["faults"]:
         excused.add(facts["instances"][-1]["name"])
+    if "balancer-restarted" in facts["faults"]:
+        excused.add("haproxy")
     if "prometheus-stopped" in facts["faults"]:
         excused.add("prometheus")
     states = {name: part["state"] for name, part in facts["parts"].items()}

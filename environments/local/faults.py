@@ -39,6 +39,11 @@ FAULTS = {
         in_service=False,
     ),
     "instance-killed": Fault("the last instance is killed; off starts it again", {}, in_service=False),
+    "balancer-restarted": Fault(
+        "the load balancer is stopped, which ends all connections, and started again after a time",
+        {"seconds": 2.0},
+        in_service=False,
+    ),
     "prometheus-stopped": Fault("Prometheus is stopped; off starts it again", {}, in_service=False),
     "alert-rule-broken": Fault("the HighLatency alert can never fire", {}, in_service=False),
     "counter-reset": Fault("all exported counters are reset to zero, once", {}),

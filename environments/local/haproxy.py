@@ -7,7 +7,7 @@ import resource
 from environments.local import binaries
 from environments.local.errors import LocalError
 from environments.local.layout import Layout, socket_address
-from environments.local.process import Program, accepts, free_port, start_listening
+from environments.local.process import Program, accepts, free_port, start_listening, start_on
 
 SLOTS = 16  # maximum number of instances
 _SOCKET = "haproxy.sock"
@@ -77,18 +77,30 @@ class Balancer:
 
         self.program, self.port = await start_listening(make, accepts)
 
+    async def restart(self, seconds: float) -> None:
+        """Stop it, which ends all connections, and start it `seconds` later at the same ports.
+
+        It starts without instances. Raises LocalError.
+        """
+        assert self.program is not None
+        await self.program.stop()
+        await asyncio.sleep(seconds)
+        await start_on(self.program, self.port, accepts)
+        if not self.program.is_alive:
+            raise LocalError(f"the load balancer does not start again: {self.program.last_log_line()}")
+
     async def order(self, *commands: str) -> str:
         """Send commands to the runtime API; return the answers. Raises LocalError on refusal."""
         directory = os.open(self._layout.directory, os.O_PATH)
         try:
             address = socket_address(self._layout.directory / _SOCKET, directory)
             reader, writer = await asyncio.open_unix_connection(address)
+            writer.write((";".join(commands) + "\n").encode())
+            answer = (await reader.read()).decode().strip()
         except OSError as error:
             raise LocalError(f"the load balancer accepts no commands: {error}") from error
         finally:
             os.close(directory)
-        writer.write((";".join(commands) + "\n").encode())
-        answer = (await reader.read()).decode().strip()
         writer.close()
         for line in answer.splitlines():
             if line.startswith(("No such", "Unknown", "Require", "Invalid", "'")):
@@ -133,6 +145,9 @@ class Balancer:
         return {row["svname"]: row["status"].split()[0] for row in await self._rows()}
 
     async def _rows(self) -> list[dict[str, str]]:
-        header, *lines = (await self.order("show stat instances 4 -1")).splitlines()
+        answer = await self.order("show stat instances 4 -1")
+        if not answer:  # it was stopped before it answered
+            raise LocalError("the load balancer ended before it answered")
+        header, *lines = answer.splitlines()
         names = header.removeprefix("# ").split(",")
         return [dict(zip(names, line.split(","), strict=False)) for line in lines]

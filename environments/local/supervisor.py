@@ -323,6 +323,7 @@ class Supervisor:
             "freeze": self._freeze,
             "favour-instance": self._favour,
             "instance-killed": self._kill,
+            "balancer-restarted": self._restart_balancer,
             "prometheus-stopped": self._stop_prometheus,
             "alert-rule-broken": self._break_rule,
         }
@@ -366,6 +367,21 @@ class Supervisor:
         name = list(self._instances)[-1]
         self._expected_dead.add(name)
         self._instances[name].program.signal(signal.SIGKILL)
+
+    async def _restart_balancer(self, parameters: dict[str, float] | None) -> None:
+        # It is over, and no longer listed, before another command can switch it off.
+        assert parameters is not None
+        self._expected_dead.add("haproxy")
+        try:
+            await self._balancer.restart(parameters["seconds"])
+        finally:
+            self._expected_dead.discard("haproxy")
+            del self._faults["balancer-restarted"]
+        for name, instance in self._instances.items():
+            if instance.program.is_alive:
+                await self._balancer.admit(name, instance.port)
+        if "favour-instance" in self._faults:
+            await self._favour(self._faults["favour-instance"])
 
     async def _stop_prometheus(self, parameters: dict[str, float] | None) -> None:
         if parameters is None:

@@ -72,6 +72,15 @@ MESSAGE_ROWS = (
         at=20.0,
     ),
     Row(
+        "the load balancer is away for two seconds: nobody is connected, and all come back and miss nothing",
+        "balancer-restarted",
+        {"seconds": 2.0},
+        # What was missed comes at once: one event of late messages, which can leave the p95 in doubt.
+        {"open": FAILS, "connects": FAILS, "back": PASSES, "fresh": PASSES | DOUBT},
+        at=20.0,
+        hold=90.0,
+    ),
+    Row(
         "who is cut off is refused from then on, so that what they miss is not known",
         "reconnect-refused",
         {"seconds": 90.0},
