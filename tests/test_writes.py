@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from loadkit.recording import archive
 from loadkit.recording.run import Run
@@ -94,6 +95,24 @@ def test_records_are_counted_when_they_are_acknowledged() -> None:
         attempt.acknowledged()
         assert meeting.recorder.counts[RECORDS] == 2
         meeting.user.writes.attempt(C).rejected()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+
+
+def test_ids_are_taken_as_objects_and_as_texts_of_any_form() -> None:
+    loop = VirtualLoop()
+    one, other = (uuid.uuid4() for _ in range(2))
+
+    async def main() -> None:
+        meeting = Meeting(loop)
+        for ids in ((str(one), str(other)), (one, str(other)), (str(one).upper(), other.hex), (other.urn, one)):
+            meeting.user.writes.attempt(*ids).rejected()
+        for wrong in ("", "5b", "g" * 36, f"{one}"[:-1] + " "):
+            with pytest.raises(ValueError, match=r"."):
+                meeting.user.writes.attempt(wrong)
+        noted = meeting.user.writes._ledger.drain().rejected
+        assert list(Writes.ids(noted)) == [one, other, one, other, one, other, other, one]
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())
