@@ -58,6 +58,11 @@ def test_writes_add_up_and_those_of_a_trial_claim_nothing() -> None:
     assert total.tenants == {7: "acme"}
 
 
+def test_writes_are_all_only_if_all_parts_are() -> None:
+    assert Writes.sum_of([written([A]), NO_WRITES]).are_all
+    assert not Writes.sum_of([written([A]), Writes(are_all=False)]).are_all
+
+
 def test_a_record_tells_when_and_by_whom_it_was_written_and_one_of_a_trial_does_not() -> None:
     parts = [written([A], at=0.5, user=1).as_unknown, written([B], [C], at=2.25, user=9, tenant="globex")]
     total = Writes.sum_of([*parts, written([D], user=8, tenant="")])

@@ -76,6 +76,8 @@ class UserWrites:
     def attempt(self, *ids: uuid.UUID | str) -> Attempt:
         """Say that a write of these records begins; call it before the write.
 
+        A stored record of the run whose id nobody reported is a fail.
+
         Call `acknowledged` or `rejected` of the result when the service has answered. Without
         either the outcome stays unknown, as after a time-out.
 
