@@ -290,12 +290,12 @@ def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_w
     phantoms = WrongRecords(1, examples=(WrittenRecord("5b"),))
     evidence = evidence_of(*BROKEN)
     evidence.run.database = DatabaseFacts(
-        writes=StoredWrites(1000, 3, 0, 963, lost, WrongRecords(), phantoms, 0, tenants=5)
+        writes=StoredWrites(1000, 3, 0, 963, lost, WrongRecords(), phantoms, 0, WrongRecords(2), tenants=5)
     )
     criterion = grammar.criterion("every acknowledged write is stored exactly once")
     found = causes_of(evidence, timings=timings_of(criterion), window=WINDOW, criterion=criterion)
     assert [each.kind for each in found.failures] == [
-        "acknowledged, but not stored", "rejected, but stored", "status 503"
+        "acknowledged, but not stored", "rejected, but stored", "stored, but written by nobody", "status 503"
     ]  # fmt: skip
     first, _, second, *_ = examples.sentences(found)
     assert first.startswith("acknowledged, but not stored: 38 of 1,000 records (3.8 %); from 0:30 (")

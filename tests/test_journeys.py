@@ -1,20 +1,24 @@
 """What the users of the service do, on a service of given answers and a clock that leaps."""
 
 import asyncio
+import contextlib
 import json
 import re
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from loadkit.drivers.fake import Answer
-from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.http.response import Head, Response, StatusError
 from loadkit.environment.environment import load
 from loadkit.journey import User
 from loadkit.planning.draft import Draft
@@ -23,7 +27,7 @@ from loadkit.recording.deliveries import Deliveries
 from loadkit.target import Account, Secret, Target
 from loadkit.users.discovery import find, resolve
 from loadkit.workload.workload import MixEntry, Model
-from steps.journeys import database, live
+from steps.journeys import database, live, metrics
 from steps.journeys.choices import fresh_key
 from tests.virtual_time import Simulation, plan_of, simulate
 
@@ -132,6 +136,7 @@ def without(path: str, body: object) -> Callable[[float, str, str], Answer]:
 # this one does not know them, and stores what it is sent.
 UNKNOWN_TO_THE_FAKE = {
     "administer": ["status 404"],
+    "ingest events": ["check: the events are stored under their ids"],
     "insert metrics": ["check: the records are stored under their ids"],
     "insert invalid metrics": ["check: a batch with an invalid record is rejected"],
 }
@@ -280,6 +285,51 @@ def test_a_batch_whose_last_record_is_invalid_is_rejected_as_a_whole_and_that_is
     assert [event["id"] for event in user.sent] == list(user.ids)
     assert [event["value"] is None for event in user.sent] == [False] * (len(user.ids) - 1) + [True]
     assert len(user.ids) > 1
+
+
+class _Ingester(_Writer):
+    """A user that ingests events, on a service that stores them under their ids, or all but the last."""
+
+    def __init__(self, status: int, *, loses: int = 0) -> None:
+        super().__init__(status)
+        self.number, self.run_id, self.loses = 7, "run", loses
+        self.written: dict[tuple[str, ...], str] = {}
+
+    def attempt(self, *ids: str) -> Any:
+        self.written[ids] = "unknown"
+        outcomes = ("acknowledged", "rejected")
+        return SimpleNamespace(**{each: partial(self.written.__setitem__, ids, each) for each in outcomes})
+
+    async def post(self, _path: str, json: dict[str, Any], **_: Any) -> Any:
+        self.sent += json["events"]
+        ids = [event["id"] for event in json["events"]]
+        answer = orjson.dumps({"id": "s", "ids": ids[: len(ids) - self.loses]})
+        return Response(Head(self.status, b"HTTP/1.1"), answer, 0.0, len(answer))
+
+    def acknowledged(self, _key: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "loses", "outcomes", "failed"),
+    [
+        (201, 0, ["acknowledged"] * 4, []),
+        (201, 1, ["unknown"] * 4, ["the events are stored under their ids"] * 4),
+        (422, 0, ["rejected"], []),
+        (503, 0, ["unknown"], []),
+    ],
+)
+def test_each_ingested_event_has_an_id_of_its_own_and_each_request_is_one_write(
+    status: int, loses: int, outcomes: list[str], failed: list[str]
+) -> None:
+    user = _Ingester(status, loses=loses)
+    with contextlib.suppress(StatusError):
+        asyncio.run(metrics.ingest(cast("User", user)))
+    assert (list(user.written.values()), user.failed) == (outcomes, failed)
+    written = [each for ids in user.written for each in ids]
+    assert written == [event["id"] for event in user.sent]
+    assert len(set(written)) == len(written) == {4: 63, 1: 3}[len(outcomes)]
+    assert [str(uuid.UUID(each)) for each in written] == written
 
 
 class _Analyst:

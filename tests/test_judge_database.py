@@ -187,12 +187,23 @@ def test_a_rejected_write_that_is_stored_is_a_fail_with_an_example() -> None:
             "2 lost (such as 3f)",
         ),
         ({"doubled": WrongRecords(1, examples=(WrittenRecord("5b"),))}, "1 stored twice (such as 5b)"),
+        (
+            {"unwritten": WrongRecords(1, examples=(WrittenRecord("6c"),))},
+            "1 stored and written by nobody (such as 6c)",
+        ),
     ],
 )
-def test_a_write_that_is_lost_or_doubled_is_a_fail_with_an_example(change: dict, words: str) -> None:
+def test_a_write_that_is_lost_doubled_or_nobodys_is_a_fail_with_an_example(change: dict, words: str) -> None:
     verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **change))))
     assert verdict.status is Status.FAIL
     assert words in verdict.reason
+
+
+def test_rows_of_which_nobody_knows_who_wrote_them_are_no_pass_and_no_fail() -> None:
+    verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, foreign=4))))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "4 more had to be compared" in verdict.reason
+    assert "who wrote 4 other rows of the run is not known" in verdict.reason
 
 
 def test_writes_that_could_not_be_compared_are_no_pass() -> None:

@@ -75,7 +75,7 @@ def test_a_load_that_all_workers_went_through_is_complete() -> None:
     channel = FakeChannel(report(0), report(1), Disconnected(0, True), Disconnected(1, True))
     monitor = monitor_of(channel, workers=2)
     monitor.follow([ended(), ended()], time.time())
-    assert (monitor.ended, monitor.ended_at) == (COMPLETE, SECONDS)
+    assert (monitor.ended, monitor.ended_at, monitor.has_all_reports) == (COMPLETE, SECONDS, True)
     assert [second.worker for second in monitor.worker_seconds] == [0, 1]
     assert len(monitor.tables) == 2
     assert channel.told == []
@@ -88,6 +88,7 @@ def test_a_worker_that_dies_ends_the_load_of_the_others() -> None:
     monitor = monitor_of(channel, workers=2)
     monitor.follow([ended(), ended()], time.time() - 10)
     assert (monitor.ended, monitor.ended_at) == (Ending(EndingKind.WORKER_DIED, "worker 1"), 10)
+    assert not monitor.has_all_reports
     assert channel.told == ["stop"]
 
 
@@ -109,6 +110,7 @@ def test_a_worker_that_fails_ends_the_load_and_its_error_is_kept() -> None:
     monitor = monitor_of(channel)
     monitor.follow([ended(ValueError("no such thing"))], time.time() - 10)
     assert monitor.ended == Ending(EndingKind.WORKER_FAILED, "worker 0: ValueError: no such thing")
+    assert not monitor.has_all_reports
     assert channel.told == ["stop"]
 
 
@@ -125,7 +127,7 @@ def test_a_load_that_is_told_to_stop_was_interrupted() -> None:
     channel = FakeChannel(report(), Disconnected(0, True))
     monitor = monitor_of(channel, stop=stop)
     monitor.follow([ended()], time.time() - 5)
-    assert monitor.ended == INTERRUPTED
+    assert (monitor.ended, monitor.has_all_reports) == (INTERRUPTED, True)
     assert channel.told == ["stop"]
 
 
@@ -153,6 +155,7 @@ def stuck_after(seconds: int, *others: Disconnected, **rest) -> RunMonitor:
 def test_a_load_ended_with_the_last_report_of_the_worker_that_is_stuck() -> None:
     monitor = stuck_after(30)
     assert (monitor.ended.kind, monitor.ended_at) == (EndingKind.WORKERS_STUCK, 30)
+    assert not monitor.has_all_reports
 
 
 def test_a_stop_does_not_hide_that_a_worker_was_stuck_before_it() -> None:

@@ -102,6 +102,16 @@ def test_records_of_a_population_are_compared_with_what_it_offers_itself():
     assert judge(own, inserting(1.2)).status is PASS
 
 
+def test_records_of_users_beside_do_not_make_up_for_those_that_the_plan_states():
+    run = inserting(0.8, READERS)
+    run.worker_seconds = tuple(
+        dataclasses.replace(each, counts=each.counts | {"readers": {RECORDS: 4 * BATCH}})
+        for each in run.worker_seconds
+    )
+    verdict = judge(grammar.criterion("throughput is above 800 records per second"), run)
+    assert verdict.measured == pytest.approx(0.8 * 900)
+
+
 def test_records_and_messages_that_no_plan_states_are_judged_by_their_number():
     """Their rate varies by itself, for all that is known."""
     assert (

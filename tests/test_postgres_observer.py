@@ -16,7 +16,7 @@ import pytest
 
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import Progress, run
-from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, WrittenRecord, WrongRecords
+from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, DatabaseFacts, WrittenRecord, WrongRecords
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
 from loadkit.observers.stored_writes import compare_writes
 from loadkit.recording import archive
@@ -382,7 +382,7 @@ def test_records_that_are_lost_tell_since_when_and_for_whom() -> None:
     trial = WriteLedger()
     trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=0, tenant="initech").acknowledged()
     writes = Writes.sum_of([trial.drain().as_unknown, earlier])
-    stored = [ids[0] * 2, *ids[30:], b"t" * 32, b"x" * 32]  # x: by a journey that reports no ids
+    stored = [ids[0] * 2, *ids[30:], b"t" * 32, b"x" * 32]  # x: written by nobody
     compared = compare_writes(writes, b"".join(stored))
     lost = compared.lost
     assert (lost.number, lost.first, lost.last) == (29, 71.0, 99.0)
@@ -393,7 +393,8 @@ def test_records_that_are_lost_tell_since_when_and_for_whom() -> None:
     assert (doubled.number, doubled.first, doubled.last, doubled.by_tenant) == (3, 100.0, 100.0, {"acme": 1})
     assert [each.user for each in doubled.examples] == [0, None, None]
     assert compared.phantoms.examples == (WrittenRecord(str(uuid.UUID(int=59)), 41.0, 59, ""),)
-    assert (compared.tenants, compared.foreign, compared.unknown_stored) == (2, 1, 1)
+    assert compared.unwritten == WrongRecords(1, examples=(WrittenRecord(str(uuid.UUID(bytes=b"x" * 16))),))
+    assert (compared.tenants, compared.foreign, compared.unknown_stored) == (2, 0, 1)
 
 
 def test_many_writes_are_compared() -> None:
@@ -441,9 +442,15 @@ def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
     assert any('database "nowhere" does not exist' in warning for warning in done.warnings)
 
 
-def test_rows_of_a_run_that_no_user_wrote_are_told_apart() -> None:
-    compared = compare_writes(Writes.of_ids(b"a" * 16), b"a" * 16 + b"b" * 16)
-    assert (compared.lost.number, compared.doubled.number, compared.foreign) == (0, 0, 1)
+@pytest.mark.parametrize("are_all", [True, False])
+def test_a_row_that_no_user_wrote_is_a_phantom_unless_reports_are_missing(*, are_all: bool) -> None:
+    writes = Writes.sum_of([Writes.of_ids(b"a" * 16), Writes(are_all=are_all)])
+    compared = compare_writes(writes, b"a" * 16 + b"b" * 16)
+    found = DatabaseFacts(writes=compared, writes_due=1)
+    assert (compared.lost.number, compared.doubled.number, compared.phantoms.number) == (0, 0, 0)
+    assert (compared.unwritten.number, compared.foreign) == ((1, 0) if are_all else (0, 1))
+    assert found.count(WRITES) == (1 if are_all else 0)
+    assert found.count(f"{WRITES}: to compare") - found.count(f"{WRITES}: compared") == compared.foreign
 
 
 @pytest.mark.parametrize("other", ["acknowledged", "unknown"])

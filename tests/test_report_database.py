@@ -66,6 +66,7 @@ def test_writes_that_were_lost_are_listed_with_their_ids() -> None:
     examples = (WrittenRecord("3f2a", 65.0, 12, "acme"), WrittenRecord("4b"))
     lost = WrongRecords(2, 65.0, 65.0, {"acme": 1}, examples)
     text = report(writes=StoredWrites(3, 0, 1, 2, lost, WrongRecords(), WrongRecords(), 0))
+    assert "rows that nobody wrote: 0\n" in text
     assert "acknowledged writes lost: 2\n    3f2a  written after 65 s by user 12 of acme\n    4b\n" in text
 
 

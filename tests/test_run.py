@@ -176,6 +176,7 @@ def test_a_run_whose_worker_dies_says_so_and_keeps_the_rest():
     with service() as base:
         done = run(short(seconds=60), Target("t", base), root=ROOT, workers=2, watch=watch)
     assert done.ended in [Ending(EndingKind.WORKER_DIED, f"worker {number}") for number in range(2)]
+    assert not done.writes.are_all
     assert done.ended_at < 20
     assert attempted(done) > 0
     assert all_gone(victims)

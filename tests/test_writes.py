@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from loadkit.recording import archive
 from loadkit.recording.run import Run
@@ -57,6 +58,11 @@ def test_writes_add_up_and_those_of_a_trial_claim_nothing() -> None:
     assert total.tenants == {7: "acme"}
 
 
+def test_writes_are_all_only_if_all_parts_are() -> None:
+    assert Writes.sum_of([written([A]), NO_WRITES]).are_all
+    assert not Writes.sum_of([written([A]), Writes(are_all=False)]).are_all
+
+
 def test_a_record_tells_when_and_by_whom_it_was_written_and_one_of_a_trial_does_not() -> None:
     parts = [written([A], at=0.5, user=1).as_unknown, written([B], [C], at=2.25, user=9, tenant="globex")]
     total = Writes.sum_of([*parts, written([D], user=8, tenant="")])
@@ -94,6 +100,29 @@ def test_records_are_counted_when_they_are_acknowledged() -> None:
         attempt.acknowledged()
         assert meeting.recorder.counts[RECORDS] == 2
         meeting.user.writes.attempt(C).rejected()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+
+
+def test_ids_are_taken_as_objects_and_as_texts_of_any_form() -> None:
+    loop = VirtualLoop()
+    one, other = (uuid.uuid4() for _ in range(2))
+
+    async def main() -> None:
+        meeting = Meeting(loop)
+        for ids in (
+            (str(one), str(other)),
+            (one, str(other)),
+            (str(one).upper(), other.hex),
+            (other.urn, one),
+        ):
+            meeting.user.writes.attempt(*ids).rejected()
+        for wrong in ("", "5b", "g" * 36, f"{one}"[:-1] + " "):
+            with pytest.raises(ValueError, match=r"."):
+                meeting.user.writes.attempt(wrong)
+        noted = meeting.user.writes._ledger.drain().rejected
+        assert list(Writes.ids(noted)) == [one, other, one, other, one, other, other, one]
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())

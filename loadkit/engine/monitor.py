@@ -52,6 +52,8 @@ class RunMonitor:
     """By worker."""
     examples: list[Example] = field(default_factory=list)
     writes: list[Writes] = field(default_factory=list)
+    has_all_reports: bool = False
+    """Has each worker reported to its end? Not one that died, failed or was stuck."""
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
@@ -128,6 +130,8 @@ class RunMonitor:
         if self.ended == COMPLETE:
             # A process may die without ever having connected: then only its future knows.
             self._end(self._reason(futures, math.inf))
+        # One that fails closes its channel in order, but without a last report.
+        self.has_all_reports = not self._reported and not any(map(_has_failed, futures))
         if are_stuck:
             self.ended_at = min([self.ended_at, *self._reported.values()])
 
@@ -202,3 +206,7 @@ class RunMonitor:
             self.ended = reason
             self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.seconds)
             self.channel.stop()
+
+
+def _has_failed(future: "Future[None]") -> bool:
+    return future.done() and future.exception() is not None

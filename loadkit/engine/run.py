@@ -178,7 +178,9 @@ def run(
         protocol_probes={name: made for name, made in probed.items() if name != HTTP and made},
         workers=count,
         groups=target.groups,
-        writes=Writes.sum_of([tried.writes.as_unknown, *monitor.writes]),
+        writes=Writes.sum_of(
+            [tried.writes.as_unknown, *monitor.writes, Writes(are_all=monitor.has_all_reports)]
+        ),
         ended=monitor.ended,
         ended_at=monitor.ended_at,
         facts={

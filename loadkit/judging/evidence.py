@@ -33,7 +33,7 @@ from loadkit.recording.timing import (
     ROUND_TRIP,
     timing_of,
 )
-from loadkit.recording.traffic import Traffic, series_of, traffic_of
+from loadkit.recording.traffic import Traffic, records_of, series_of, traffic_of
 from loadkit.recording.worker_second import IN_FLIGHT, WorkerSecond, journey_errors
 from loadkit.recording.writes import RECORDS
 from loadkit.units import format_number, format_ratio
@@ -342,22 +342,8 @@ class _Sources:
 
 def _operations(run: Run, cut: _Cut, successes_only: bool) -> Traffic:
     if cut.timing == RECORD.key:
-        return _records(run, cut)
+        return records_of(run, cut.window, cut.scope.name if cut.scope.kind is ScopeKind.POPULATION else None)
     return traffic_of(run, cut.series(run), cut.window, cut.kind, successes_only=successes_only)
-
-
-def _records(run: Run, cut: _Cut) -> Traffic:
-    """Each acknowledged record as an operation, in the second of its acknowledgement, without a time."""
-    window = cut.window
-    population = cut.scope.name if cut.scope.kind is ScopeKind.POPULATION else None
-    counts = np.zeros(window.seconds, np.int64)
-    for each in run.worker_seconds:
-        if window.start <= each.second < window.end:
-            counts[each.second - window.start] += each.count(RECORDS, population)
-    none = np.zeros(window.seconds, np.int64)
-    return Traffic(
-        window.seconds, np.arange(window.seconds), none, none, counts, np.zeros((window.seconds, 3)), counts
-    )
 
 
 def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:

@@ -267,15 +267,25 @@ class StoredWrites:
     """Rejected by each attempt, and stored."""
     unknown_stored: int
     """Writes without an answer that are stored."""
+    unwritten: WrongRecords = field(default_factory=WrongRecords)
+    """Stored under an id that no user of the run wrote."""
     foreign: int = 0
-    """Rows of the run with an id that no user of it wrote."""
+    """Rows under ids that no user reported, of which nobody can tell whether one wrote them.
+
+    A worker's reports are missing, or the run is of an earlier version, in which journeys did not
+    report all ids."""
     tenants: int = 0
     """Tenants whose users wrote."""
 
     @property
     def wrong(self) -> Mapping[str, WrongRecords]:
         """What is not as it should be, by kind."""
-        return {"lost": self.lost, "stored twice": self.doubled, "rejected and yet stored": self.phantoms}
+        return {
+            "lost": self.lost,
+            "stored twice": self.doubled,
+            "rejected and yet stored": self.phantoms,
+            "stored and written by nobody": self.unwritten,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +348,8 @@ class DatabaseFacts:
         counts[f"{WRITES}: to compare"] = self.writes_due
         if writes is not None:
             counts[WRITES] = sum(each.number for each in writes.wrong.values())
+            # A row whose writer is not known may be a phantom, so without it the comparison is not whole.
+            counts[f"{WRITES}: to compare"] += writes.foreign
             counts[f"{WRITES}: compared"] = writes.acknowledged
             counts[REJECTED] = writes.phantoms.number
             counts[f"{REJECTED}: to compare"] = counts[f"{REJECTED}: compared"] = writes.rejected
@@ -364,7 +376,7 @@ class DatabaseFacts:
                 f"{writes.unknown_stored:,} of {writes.unknown:,} writes without an answer are stored"
             )
         if writes.foreign:
-            parts.append(f"{writes.foreign:,} other rows of the run come from journeys that report no ids")
+            parts.append(f"who wrote {writes.foreign:,} other rows of the run is not known")
         parts.append(f"{writes.acknowledged:,} writes were acknowledged, and {writes.rejected:,} rejected")
         return "; ".join(parts)
 

@@ -30,6 +30,11 @@ class Written(Protocol):
         ...
 
     @property
+    def are_all(self) -> bool:
+        """Was each write reported?"""
+        ...
+
+    @property
     def tenants(self) -> Mapping[int, str]:
         """The tenant of each user that wrote; "" for none."""
         ...
@@ -37,6 +42,11 @@ class Written(Protocol):
 
 def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
     """Compare the records that users wrote with the ids of those that are stored, 16 bytes each.
+
+    A stored record that is neither acknowledged nor of unknown outcome is a phantom: the service
+    made it, for example by a retry under a new id. So all journeys whose records `stored` lists must
+    report their ids; those that cannot must be left out of that statement. Only where reports are
+    missing is nothing claimed of such a record: a user may have written it.
 
     All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
     """
@@ -54,6 +64,8 @@ def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
         np.bincount(place[source == number], minlength=len(first)) for number in range(len(tables))
     )
 
+    is_unwritten = (rows > 0) & (acknowledged + rejected + unknown == 0)
+
     def wrong(which: npt.NDArray[np.bool_]) -> WrongRecords:
         return _wrong(every[first[which]], writes.tenants)
 
@@ -67,7 +79,8 @@ def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
         # A record that was rejected once may have been written by another attempt.
         phantoms=wrong((rejected > 0) & (acknowledged + unknown == 0) & (rows > 0)),
         unknown_stored=int(((unknown > 0) & (rows > 0)).sum()),
-        foreign=int(((rows > 0) & (acknowledged + rejected + unknown == 0)).sum()),
+        unwritten=wrong(is_unwritten & writes.are_all),
+        foreign=0 if writes.are_all else int(is_unwritten.sum()),
         tenants=len(set(writes.tenants.values()) - {""}),
     )
 

@@ -14,9 +14,10 @@ from loadkit.recording.histogram import FAILED
 from loadkit.recording.run import Run
 from loadkit.recording.slices import Kind, label_series, population_series, region_series, tenant_series
 from loadkit.recording.timing import OPERATION, OPERATIONS, REQUEST, Timing
+from loadkit.recording.writes import RECORDS
 from loadkit.verdict import Window
 
-__all__ = ["LONGEST", "TIMEOUTS", "StuckUsers", "Traffic", "series_of", "traffic_of"]
+__all__ = ["LONGEST", "TIMEOUTS", "StuckUsers", "Traffic", "records_of", "series_of", "traffic_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -216,6 +217,24 @@ def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ..
         case ScopeKind.INSTANCE:
             wanted = []
     return tuple(name for name in wanted if name in run.table.series)
+
+
+def records_of(run: Run, window: Window, population: str | None = None) -> Traffic:
+    """Each acknowledged record as an operation, in the second of its acknowledgement, without a time.
+
+    They are those of a population, or of all that the plan states to write records. What other users
+    write beside them counts only if the plan states none: it would hide records that are missing.
+    """
+    stated = [each.name for each in run.plan.populations if each.records]
+    writers: list[str | None] = [population] if population is not None else [*stated] or [None]
+    counts = np.zeros(window.seconds, np.int64)
+    for each in run.worker_seconds:
+        if window.start <= each.second < window.end:
+            counts[each.second - window.start] += sum(each.count(RECORDS, writer) for writer in writers)
+    none = np.zeros(window.seconds, np.int64)
+    return Traffic(
+        window.seconds, np.arange(window.seconds), none, none, counts, np.zeros((window.seconds, 3)), counts
+    )
 
 
 def traffic_of(

@@ -47,6 +47,8 @@ class Writes:
     """No answer came, or nobody looked at it; they may be stored, each at most once."""
     tenants: Mapping[int, str] = field(default_factory=dict)
     """The tenant of each user that wrote."""
+    are_all: bool = True
+    """Did each worker report its writes to the end? Those of one that died are missing."""
 
     def __bool__(self) -> bool:
         return bool(self.acknowledged or self.rejected or self.unknown)
@@ -83,6 +85,7 @@ class Writes:
             b"".join(each.rejected for each in every),
             b"".join(each.unknown for each in every),
             {user: tenant for each in every for user, tenant in each.tenants.items()},
+            all(each.are_all for each in every),
         )
 
     @classmethod

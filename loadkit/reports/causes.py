@@ -339,6 +339,7 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
         "acknowledged, but not stored": (writes.lost, writes.acknowledged),
         "stored twice": (writes.doubled, writes.stored),
         "rejected, but stored": (writes.phantoms, writes.rejected),
+        "stored, but written by nobody": (writes.unwritten, writes.stored),
     }.items():
         if of.number and (count == WRITES or of is writes.phantoms):
             yield FailureKind(

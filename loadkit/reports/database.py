@@ -216,12 +216,13 @@ def _activity(facts: DatabaseFacts) -> Iterator[str]:
         ("acknowledged writes lost", writes.lost),
         ("writes stored twice", writes.doubled),
         ("rejected writes that are stored", writes.phantoms),
+        ("rows that nobody wrote", writes.unwritten),
     ):
         yield f"  {what}: {records.number:,}"
         yield from (f"    {_record(each)}" for each in records.examples)
     yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
     if writes.foreign:
-        yield f"  other rows of the run, from journeys that report no ids: {writes.foreign:,}"
+        yield f"  other rows of the run, of which it is not known who wrote them: {writes.foreign:,}"
 
 
 def _record(record: WrittenRecord) -> str:

@@ -1,11 +1,11 @@
 """The journeys of the database: records that are written through the service, and analysts."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from loadkit.journey import User, journey
 from steps.journeys.choices import METRICS
+from steps.journeys.metrics import new_events
 
 __all__ = ["insert", "insert_invalid", "query", "tenant_of"]
 
@@ -29,7 +29,7 @@ async def insert(user: User, batch: str = "1") -> None:
 
     The ids tell after the load whether each acknowledged record is stored exactly once.
     """
-    ids, events = _records(user, int(batch))
+    ids, events = new_events(user, int(batch))
     attempt = user.writes.attempt(*ids)
     answer = await user.post("/api/v1/metrics/events", json={"events": events})
     if answer.is_success:
@@ -48,7 +48,7 @@ async def insert_invalid(user: User) -> None:
 
     The ids tell after the load whether a record of a rejected batch is stored.
     """
-    ids, events = _records(user, _INVALID_BATCH)
+    ids, events = new_events(user, _INVALID_BATCH)
     events[-1]["value"] = None
     attempt = user.writes.attempt(*ids)
     answer = await user.post("/api/v1/metrics/events", json={"events": events}, expect=(400, 422))
@@ -56,19 +56,6 @@ async def insert_invalid(user: User) -> None:
         attempt.rejected()  # after a 5xx nobody knows whether they are stored
     user.check(not answer.is_success, "a batch with an invalid record is rejected")
     await user.think()
-
-
-def _records(user: User, number: int) -> tuple[list[str], list[dict[str, Any]]]:
-    """New ids, and the records under them as clients send them."""
-    ids = [str(uuid.uuid4()) for _ in range(number)]
-    return ids, [
-        {
-            "id": each,
-            "name": user.popular(METRICS, "metrics"),
-            "value": round(user.random.lognormvariate(3.0, 1.0), 2),
-        }
-        for each in ids
-    ]
 
 
 @journey("query metrics", uses=("db",))

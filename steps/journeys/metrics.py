@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from loadkit.drivers.http.response import Response
 from loadkit.journey import User, journey
-from steps.journeys.choices import METRICS, fresh_key
+from loadkit.recording.writes import Attempt
+from steps.journeys.choices import METRICS, fresh_ids, fresh_key
 
-__all__ = ["explore", "ingest"]
+__all__ = ["explore", "ingest", "new_events"]
 
 _BATCH = 20
 _PLATFORMS = ("web", "android", "ios", "server")
@@ -13,24 +15,41 @@ _PLATFORMS = ("web", "android", "ios", "server")
 
 @journey("ingest events")
 async def ingest(user: User) -> None:
-    """Open a session with its first events, then send batches of events."""
+    """Open a session with its first events, then send batches of events under ids of the user's own.
+
+    The ids tell after the load whether each acknowledged event is stored exactly once. The session
+    itself is not compared.
+    """
+    ids, events = new_events(user, 3)
+    attempt = user.writes.attempt(*ids)
     opened = await user.post(
         "/api/v1/metrics/sessions",
-        json={"platform": user.popular(_PLATFORMS, "platforms"), "events": _events(user, 3)},
+        json={"platform": user.popular(_PLATFORMS, "platforms"), "events": events},
     )
-    created = opened.raise_for_status().json()
-    session = created["id"]
-    user.acknowledged(created["ids"][0])  # who watches the tenant's dashboard receives them
+    session = _outcome(user, attempt, opened, ids)["id"]
     for _ in range(3):
         await user.think()
-        stored = await user.post(
+        ids, events = new_events(user, _BATCH)
+        attempt = user.writes.attempt(*ids)
+        answer = await user.post(
             "/api/v1/metrics/events",
-            json={"session_id": session, "events": _events(user, _BATCH)},
+            json={"session_id": session, "events": events},
             headers={"Idempotency-Key": fresh_key(user.run_id, user.number, user.random)},
         )
-        ids = stored.raise_for_status().json()["ids"]
-        user.check(len(ids) == _BATCH, "every event of the batch is stored")
-        user.acknowledged(ids[0])
+        _outcome(user, attempt, answer, ids)
+
+
+def _outcome(user: User, attempt: Attempt, answer: Response, ids: list[str]) -> Any:
+    """Say whether the events are stored; return the answer's content."""
+    if 400 <= answer.status_code < 500:
+        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+    content = answer.raise_for_status().json()
+    stored = content["ids"]
+    if stored == ids:
+        attempt.acknowledged()
+    user.check(stored == ids, "the events are stored under their ids")
+    user.acknowledged(stored[0])  # who watches the tenant's dashboard receives them
+    return content
 
 
 @journey("explore events")
@@ -66,9 +85,17 @@ async def _busiest(user: User) -> frozenset[str]:
     return frozenset(user.state["busiest"])
 
 
-def _events(user: User, count: int) -> list[dict[str, Any]]:
-    """Events as clients send them: popular names more often, values with a long tail."""
-    return [
-        {"name": user.popular(METRICS, "metrics"), "value": round(user.random.lognormvariate(3.0, 1.0), 2)}
-        for _ in range(count)
+def new_events(user: User, number: int) -> tuple[list[str], list[dict[str, Any]]]:
+    """New ids, and the events under them as clients send them.
+
+    Popular names occur more often, and values have a long tail.
+    """
+    ids = fresh_ids(number)
+    return ids, [
+        {
+            "id": each,
+            "name": user.popular(METRICS, "metrics"),
+            "value": round(user.random.lognormvariate(3.0, 1.0), 2),
+        }
+        for each in ids
     ]
