@@ -609,7 +609,9 @@ def test_connections_that_the_generator_itself_may_have_lost_do_not_fail(run, st
 def test_the_generators_fault_is_named_also_where_it_does_not_explain_a_fail():
     stood = "event loop of the load generator stood still"
     assert stood in verdict(KEPT, dropped_run(20, stall=20)).reason
-    assert any("does not explain the fail" in each for each in verdict(KEPT, dropped_run(20, stall=55)).warnings)
+    assert any(
+        "does not explain the fail" in each for each in verdict(KEPT, dropped_run(20, stall=55)).warnings
+    )
 
 
 def test_an_action_that_could_not_be_carried_out_shows_nothing_that_had_to_survive_it():
