@@ -1,7 +1,7 @@
 """What each fault of messages and connections must do to each criterion, as data: see `table`."""
 
 from loadkit.verdict import Status
-from tests.matrix.table import DOUBT, FAILS, PASSES, Row
+from tests.matrix.table import DOUBT, FAILS, FLIPS, PASSES, Row
 
 MESSAGE_CRITERIA = {
     "fresh": "the p95 message latency is below 100 ms",
@@ -75,8 +75,9 @@ MESSAGE_ROWS = (
         "the load balancer is away for two seconds: nobody is connected, and all come back and miss nothing",
         "balancer-restarted",
         {"seconds": 2.0},
-        # What was missed comes at once: one event of late messages, which can leave the p95 in doubt.
-        {"open": FAILS, "connects": FAILS, "back": PASSES, "fresh": PASSES | DOUBT},
+        # One event of late messages, which can leave the p95 in doubt, and one of refused attempts: most runs of
+        # this length cannot tell how often such an outage comes.
+        {"open": FAILS, "connects": FLIPS, "back": PASSES, "fresh": PASSES | DOUBT},
         at=20.0,
         hold=90.0,
     ),
