@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,7 @@ def test_clients_of_a_load_balancer_that_restarts_are_counted_come_back_and_leav
     suite.promise(OPEN, BACK, *COMPLETE, hold=40, given=LIVE)
     with suite.started() as process:
         assert eventually(lambda: connections_of(up) == CONNECTED)
+        threading.Event().wait(10)  # the users are connected before the hold begins, which is judged
         facts = environment.verb("fault", "balancer-restarted", "on")
         ended = said(process)
     assert facts["base"] == up["base"]
