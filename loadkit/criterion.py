@@ -157,6 +157,11 @@ class Scope:
         }
         return words[self.kind]
 
+    @property
+    def population(self) -> str | None:
+        """The name of the population that it is on; None for any other scope."""
+        return self.name if self.kind is ScopeKind.POPULATION else None
+
 
 class Comparison(enum.StrEnum):
     """The words between the measure and the limit (vocabulary: "Criteria")."""

@@ -211,8 +211,8 @@ def _hidden(case: Case) -> Integers:
 
 def _population(case: Case) -> str | None:
     """The population of several that a criterion is on; None for all."""
-    scope, is_one = case.criterion.scope, len(case.evidence.run.plan.populations) == 1
-    return scope.name if scope.kind is ScopeKind.POPULATION and not is_one else None
+    is_one = len(case.evidence.run.plan.populations) == 1
+    return None if is_one else case.criterion.scope.population
 
 
 def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:

@@ -253,9 +253,8 @@ class Evidence:
     def has(self, scope: Scope, timing: str = REQUEST.key) -> bool:
         """Was any operation of a scope and timing recorded?"""
         if timing == RECORD.key:
-            population = scope.name if scope.kind is ScopeKind.POPULATION else None
             is_known = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
-            return is_known and any(each.count(RECORDS, population) for each in self.run.worker_seconds)
+            return is_known and any(each.count(RECORDS, scope.population) for each in self.run.worker_seconds)
         return bool(series_of(scope, self.run, timing_of(timing)))
 
     def ended(self, scope: Scope, window: Window, timing: str = REQUEST.key) -> tuple[Integers, Integers]:
@@ -342,7 +341,7 @@ class _Sources:
 
 def _operations(run: Run, cut: _Cut, successes_only: bool) -> Traffic:
     if cut.timing == RECORD.key:
-        return records_of(run, cut.window, cut.scope.name if cut.scope.kind is ScopeKind.POPULATION else None)
+        return records_of(run, cut.window, cut.scope.population)
     return traffic_of(run, cut.series(run), cut.window, cut.kind, successes_only=successes_only)
 
 

@@ -278,8 +278,7 @@ def find_throughput_of_any(case: Case) -> Finding:
     if case.timing != MESSAGE.key:
         return find_throughput(case)
     scope = case.criterion.scope
-    population = scope.name if scope.kind is ScopeKind.POPULATION else None
-    doubled = case.evidence.per_second(lambda each: each.count(DOUBLED, population), case.window)
+    doubled = case.evidence.per_second(lambda each: each.count(DOUBLED, scope.population), case.window)
     if case.kept is not None:
         doubled = doubled[case.kept]
     if not doubled.any():

@@ -75,9 +75,10 @@ def _noting(user: User) -> Reader:
     """A reader that also notes which writes reach the dashboard: see `ingest`."""
 
     def noted(message: str | bytes) -> tuple[str, int, float] | None:
-        stamp = reader(message)
+        event = orjson.loads(message)
+        stamp = _stamp_of(event)
         if stamp is not None:
-            ids = _payload_of(message).get("ids")
+            ids = _payload_of(event).get("ids")
             if ids:
                 if not isinstance(ids, list) or not isinstance(ids[0], str):
                     raise ValueError(f"expected a list of texts as ids, read {ids!r}")
@@ -153,9 +154,10 @@ async def edit(user: User) -> None:
         tell = user.state["tell"] = user.shares_state(f"dashboard {dashboard}")
 
     def apply(message: str | bytes) -> tuple[str, int, float] | None:
-        stamp = reader(message)
+        event = orjson.loads(message)
+        stamp = _stamp_of(event)
         if stamp is not None:
-            change = _payload_of(message)
+            change = _payload_of(event)
             key = change.get("key")
             if not isinstance(key, str) or "value" not in change:
                 raise ValueError(f"expected a key and a value, read {change!r}")
@@ -230,7 +232,11 @@ def reader(message: str | bytes) -> tuple[str, int, float] | None:
         ValueError: the service sent a message without these. That is no error of the journey.
 
     """
-    event = orjson.loads(message)
+    return _stamp_of(orjson.loads(message))
+
+
+def _stamp_of(event: Any) -> tuple[str, int, float] | None:
+    """The same of a message's content. Raises ValueError."""
     if isinstance(event, dict):
         if "sequence" not in event:
             return None
@@ -249,14 +255,14 @@ def object_of(message: str | bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _payload_of(message: str | bytes) -> dict[str, Any]:
-    """The payload of a message.
+def _payload_of(event: dict[str, Any]) -> dict[str, Any]:
+    """The payload of a message's content.
 
     Raises:
         ValueError: it is no JSON object.
 
     """
-    payload = object_of(message).get("payload")
+    payload = event.get("payload")
     if not isinstance(payload, dict):
         raise ValueError(f"expected an object as payload, read {payload!r}")  # noqa: TRY004  as of parsers
     return payload

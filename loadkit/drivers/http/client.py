@@ -263,13 +263,14 @@ class HttpClient:
             raise
         end = meter.intended = meter.free = response.at
         response.label = label
+        # Of an unrecorded answer, the failure of an arrival or a journey shows it, also one by its body.
+        meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
         if is_recorded:
             requests.completions.answered(end)
             held_back = response.held_back
             status = response.status_code
             outcome = OK if status < 400 or status in expect else f"status {status}"
             meter.pending_record = requests
-            meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
             meter.is_slow = end - intended > self._slow_from.get(label, 0.0)
             meter.pending = response.sample = _sample(
                 Sample,
@@ -289,11 +290,8 @@ class HttpClient:
                 self._look_for_others(response, self._search)
             elif self._lacks_search and response.body:
                 meter.recorder.to_search += 1
-        else:
-            # The failure of an arrival or a journey shows it, also one by a body that cannot be read.
-            meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
-            if response.status_code >= 400 and response.status_code not in expect:
-                meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
+        elif response.status_code >= 400 and response.status_code not in expect:
+            meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
