@@ -532,6 +532,13 @@ def test_accounts_of_tenants_of_which_only_some_have_a_canary_are_refused(
     assert "k1" not in str(caught.value)
 
 
+def test_accounts_whose_canaries_stand_under_their_own_name_are_refused_by_it(tmp_path: Path) -> None:
+    rows = [{"username": name, "password": "p", "tenant": name, "canary": name[2:]} for name in ("t-1", "t-")]
+    with pytest.raises(ConfigurationError) as caught:
+        accounts(tmp_path, json.dumps(rows), "")
+    assert '1 of 2 accounts of tenants have no "canary"; expected' in str(caught.value)
+
+
 # --- the control command
 
 

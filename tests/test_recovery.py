@@ -65,14 +65,6 @@ def test_a_service_that_takes_longer_than_the_limit_fails_with_the_figure(troubl
     assert (verdict.status, verdict.measured) == (Status.FAIL, 45.0)
 
 
-@pytest.mark.parametrize(
-    ("relay", "status"), [({"late_p99": 0.2}, Status.FAIL), ({"out_of_descriptors": 20}, Status.INVALID)]
-)
-def test_a_relay_of_regions_without_sockets_is_no_fail_of_the_service(relay, status):
-    run = disturbed(failing=range(70, 112), facts={"relay": relay})
-    assert judge(WITHIN_30, run).status is status
-
-
 def test_a_few_failures_in_a_hundred_are_no_recovery():
     run = disturbed()
     starts = np.arange(190 * 100) / 100

@@ -36,7 +36,7 @@ from loadkit.verdict import Status
 from loadkit.workload.workload import MixEntry, Model, Think
 from tests import builders
 from tests.bad_servers import always_says, in_a_thread
-from tests.builders import error_rate, judge, response_time, run_of, samples_of, worker_seconds_of
+from tests.builders import judge, response_time, run_of, samples_of, worker_seconds_of
 from tests.suites import command_of
 from tests.virtual_time import plan_of
 
@@ -190,54 +190,6 @@ def test_a_run_that_its_own_relay_or_data_ended_neither_passes_nor_fails(
     verdict = judge(response_time(), cut)
     assert verdict.status is Status.INVALID
     assert str(ending)[1:] in verdict.reason
-
-
-@pytest.mark.parametrize(
-    ("late", "seconds", "status"),
-    [
-        (0.001, 0.7, Status.FAIL),
-        (0.2, 0.7, Status.INVALID),
-        (0.2, 2.0, Status.FAIL),
-        (0.2, 0.02, Status.PASS),
-    ],
-)
-def test_a_time_is_invalid_where_it_would_be_within_the_limit_without_the_lateness_of_the_relay(
-    late: float, seconds: float, status: Status
-) -> None:
-    starts = np.arange(0, 60, 0.02)
-    samples = samples_of(starts, np.full(len(starts), seconds))
-    facts = {"relay": {"cpu_seconds": 50.0, "late_p99": late, "connections": 100}}
-    done = run_of(samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts=facts)
-    assert judge(response_time(), done).status is status
-
-
-def test_errors_fail_although_the_relay_was_late_and_not_where_it_had_no_sockets() -> None:
-    starts = np.arange(0, 60, 0.02)
-    samples = samples_of(starts, np.full(len(starts), 0.02), outcome="status 500")
-    for relay, status in (
-        ({"late_p99": 0.2}, Status.FAIL),
-        ({"out_of_descriptors": 7}, Status.INVALID),
-    ):
-        done = run_of(
-            samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts={"relay": relay}
-        )
-        assert judge(error_rate(0.01), done).status is status
-
-
-@pytest.mark.parametrize(
-    ("refused", "seconds", "status"),
-    [(6, 2.0, Status.FAIL), (7, 2.0, Status.INVALID), (7, 0.02, Status.PASS)],
-)
-def test_a_fail_is_invalid_where_the_relay_had_no_sockets_for_a_thousandth_of_the_operations(
-    refused: int, seconds: float, status: Status
-) -> None:
-    starts = np.arange(0, 60, 0.02)
-    samples = samples_of(starts, np.full(len(starts), seconds))
-    relay = {"cpu_seconds": 5.0, "late_p99": 0.001, "connections": 100, "out_of_descriptors": refused}
-    done = run_of(samples, builders.plan_of(60), worker_seconds=worker_seconds_of(60), facts={"relay": relay})
-    verdict = judge(response_time(), done)
-    assert verdict.status is status
-    assert ("no socket or file descriptor for 7 connections" in verdict.reason) == (status is Status.INVALID)
 
 
 def test_a_relay_without_sockets_is_a_warning_of_the_run() -> None:

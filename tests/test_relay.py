@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from loadkit.network.relay import DueTimes, Relay
+from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import BEST_ALARM
 
@@ -227,3 +228,14 @@ def test_a_user_that_does_not_read_slows_the_service_down() -> None:
 
 def _will_reset(writer: Writer) -> None:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("late", [0.99999, 1.0, 60.0])
+def test_a_lateness_beyond_the_longest_counts_as_the_longest(late: float) -> None:
+    async def figure() -> float:
+        due_times = DueTimes(BEST_ALARM)
+        due_times.note(late)
+        due_times.close()
+        return due_times.lateness(0.999)
+
+    assert asyncio.run(figure()) == LONGEST_RELAY_LATENESS

@@ -48,7 +48,7 @@ class Canaries:
 
     def __init__(self, accounts: Iterable[Account]) -> None:
         accounts = list(accounts)
-        self._tenants = {account.tenant for account in accounts} - {""}
+        self._tenants = frozenset(account.tenant for account in accounts) - {""}
         found = {account.tenant: account.canary.reveal() for account in accounts if account.canary}
         self._canaries = {tenant: canary.encode() for tenant, canary in found.items()}
         self._beginning = b""
@@ -65,7 +65,7 @@ class Canaries:
 
     def lacks_search(self, tenant: str) -> bool:
         """Would a user of a tenant have to search for others' data, and cannot for lack of canaries?"""
-        return bool(self._tenants - {tenant}) and tenant in self._tenants and self.search_for(tenant) is None
+        return tenant in self._tenants and len(self._tenants) > 1 and self.search_for(tenant) is None
 
     def _made(self, tenant: str) -> TenantSearch | None:
         own = self._canaries.get(tenant)

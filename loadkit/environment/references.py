@@ -155,9 +155,10 @@ class References:
         lacking = [account for account in of_tenants if not account.canary]
         if lacking and len(lacking) < len(of_tenants):
             # Nobody would look for the data of these tenants, and their users would look for none.
+            named = f'"{stated.canary}", which `canary` names' if stated.canary else '"canary"'
             raise ConfigurationError(
-                f'{where}: {len(lacking):,} of {len(of_tenants):,} accounts of tenants have no "{stated.canary}", '
-                "which `canary` names; expected such a text in all of them, or in none"
+                f"{where}: {len(lacking):,} of {len(of_tenants):,} accounts of tenants have no {named}; "
+                "expected such a text in all of them, or in none"
             )
         return accounts
 

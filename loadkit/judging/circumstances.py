@@ -10,14 +10,14 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion, Family, ScopeKind
+from loadkit.criterion import Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.ending import EndingKind
-from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN, OUT_OF_DESCRIPTORS
+from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD, ROUND_TRIP, timing_of
@@ -26,7 +26,6 @@ from loadkit.recording.worker_second import (
     IN_FLIGHT,
     JOURNEY_ERROR,
     JOURNEYS,
-    SENT,
     WorkerSecond,
     are_rare,
 )
@@ -34,13 +33,11 @@ from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
 from loadkit.workload.phases import judged_phase, phases
 
-__all__ = ["blamed_on_relay", "collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
+__all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
 _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 
-_RELAY_LATE = 0.05
-"""Seconds (p99) by which a relay may be late without making a fail invalid."""
 _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, EndingKind.ROWS_USED_UP})
 """Endings that the load generator caused, after which its users no longer put the stated load on."""
 _AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
@@ -263,36 +260,6 @@ def _unanswered(case: Case) -> Integers:
         recent = waited[-math.ceil(until - window.end) :].sum()
         unanswered[-1] = int(min(at_stop, evidence.in_flight(window, population)[-1] + recent))
     return unanswered
-
-
-def blamed_on_relay(criterion: Criterion, run: Run, rules: FamilyRules, finding: Finding) -> Finding:
-    """A fail is invalid if the relay of the regions can have caused it.
-
-    If the relay had no socket or file descriptor for more connections than a worker may lack for its
-    operations, users saw resets, and every fail of theirs is in doubt. If it delivered far later than
-    the stated network, that changed times, and how often users without an answer could ask. It makes
-    no errors. A time that would fail with twice the lateness less, once for the request and once for
-    the answer, fails.
-    """
-    relay = run.facts.get("relay") or {}
-    late, refused = float(relay.get("late_p99", 0.0)), int(relay.get("out_of_descriptors", 0))
-    if finding.status is not Status.FAIL or not rules.rests_on_operations:
-        return finding
-    if refused > OUT_OF_DESCRIPTORS.invalid.fixed * sum(each.count(SENT) for each in run.worker_seconds):
-        return finding.become(
-            Status.INVALID,
-            f"the network relay of the regions had no socket or file descriptor for {refused:,} connections",
-        )
-    if late < _RELAY_LATE:
-        return finding
-    reason = f"the network relay of the regions was late by {format_seconds(late)} (p99)"
-    if rules.family == Family.TIME:
-        lowest = finding.measured if finding.interval is None else finding.interval[0]
-        if lowest is not None and not criterion.comparison.accepts(lowest - 2 * late, criterion.limit):
-            return finding.warned(reason)
-    elif rules.family != Family.THROUGHPUT:
-        return finding
-    return finding.become(Status.INVALID, reason)
 
 
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:

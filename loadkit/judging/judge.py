@@ -4,15 +4,15 @@ A criterion is examined once on the run's steady window, by the rules of its fam
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
 its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
 can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
-service collapsed, the collapse can decide (`collapse`). At last, a fail that a fault of the generator
-(`generators_fault`) or a busy machine (`contended`) explains becomes invalid.
+service collapsed, the collapse can decide (`collapse`). At last, a fail that the relay of the regions
+(`relays_fault`), a fault of the generator (`generators_fault`) or a busy machine (`contended`) explains
+becomes invalid.
 """
 
 from dataclasses import replace
 
 from loadkit.criterion import Criterion
 from loadkit.judging.circumstances import (
-    blamed_on_relay,
     collapsed,
     cut_short,
     mistaken,
@@ -26,6 +26,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, rules_of
 from loadkit.judging.finding import Finding, as_sentence
 from loadkit.judging.generators_fault import blamed_on_generator
+from loadkit.judging.relays_fault import blamed_on_relay
 from loadkit.recording.timing import OPERATION, OPERATIONS
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
@@ -40,11 +41,10 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     """The verdict of a run on a criterion. For two loads see `loadkit.analysis.comparison`."""
     rules = rules_of(criterion.measure.family)
     stated, criterion = criterion, evidence.as_measured(criterion)
-    if rules.ground is Ground.TIMELINE:
-        finding, window = rules.find(Case(criterion, evidence, evidence.whole)), None
-    else:
-        finding, window = _on_steady_window(criterion, evidence, rules)
-    finding = blamed_on_relay(criterion, evidence.run, rules, finding)
+    finding, window = _examined(criterion, evidence, rules)
+    finding = blamed_on_relay(
+        criterion, evidence, rules, finding, lambda eased: _examined(eased, evidence, rules)[0]
+    )
     finding = blamed_on_generator(criterion, evidence, finding)
     finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
     finding = _with_unseen(mistaken(evidence, rules, finding))
@@ -92,6 +92,13 @@ def _with_unseen(finding: Finding) -> Finding:
         "may not have occurred in this time"
     )
     return replace(finding, details={**finding.details, "not_seen": unseen})
+
+
+def _examined(criterion: Criterion, evidence: Evidence, rules: FamilyRules) -> tuple[Finding, Window | None]:
+    """The finding, with the circumstances of its ground, and the steady window that it is of."""
+    if rules.ground is Ground.TIMELINE:
+        return rules.find(Case(criterion, evidence, evidence.whole)), None
+    return _on_steady_window(criterion, evidence, rules)
 
 
 def _on_steady_window(

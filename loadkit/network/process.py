@@ -50,6 +50,8 @@ class RelayFigures:
     late_p99: float
     """By how many seconds bytes were delivered later than the stated network would; 99th percentile."""
     connections: int
+    late_p999: float = 0.0
+    """The same, 99.9th percentile."""
     out_of_descriptors: int = 0
     """Connections of users that it reset, because it had no socket or file descriptor for their other end."""
 
@@ -119,6 +121,7 @@ async def _serve(
                 time.process_time() - begun,
                 due_times.lateness(0.99),
                 sum(relay.connections for relay in relays),
+                due_times.lateness(0.999),
                 sum(relay.out_of_descriptors for relay in relays),
             )
         )

@@ -19,6 +19,7 @@ from typing import cast
 
 from loadkit.drivers.network import kind_of
 from loadkit.network.delays import Direction
+from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import Alarm, on_grid
 
@@ -31,8 +32,9 @@ That is about what Linux allows a TCP connection (tcp_rmem), and 100 MB/s at a l
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 _BACKLOG = 4096
-_LATE_STEP, _LATE_STEPS = 0.0001, 10_000
-"""Resolution of the lateness in seconds, and the number of its steps."""
+_LATE_STEP = 0.0001
+"""Resolution of the lateness in seconds."""
+_LATE_STEPS = round(LONGEST_RELAY_LATENESS / _LATE_STEP)
 
 
 class DueTimes:
@@ -60,12 +62,12 @@ class DueTimes:
         self._late[min(int(late / _LATE_STEP), _LATE_STEPS)] += 1
 
     def lateness(self, quantile: float) -> float:
-        """A quantile of the lateness of deliveries in seconds; 0 without deliveries."""
+        """A quantile of the lateness of deliveries in seconds, at most `LONGEST_RELAY_LATENESS`; 0 without deliveries."""
         rank, passed = quantile * sum(self._late), 0
         for step, number in enumerate(self._late):
             passed += number
             if passed and passed >= rank:
-                return (step + 1) * _LATE_STEP
+                return min(step + 1, _LATE_STEPS) * _LATE_STEP
         return 0.0
 
     def close(self) -> None:

@@ -19,12 +19,16 @@ __all__ = [
     "GC_PAUSE",
     "LATENESS",
     "LATENESS_OF_MEAN",
+    "LONGEST_RELAY_LATENESS",
     "LOOP_LAG",
     "OUT_OF_DESCRIPTORS",
     "SENT",
     "Bound",
     "HealthCheck",
 ]
+
+LONGEST_RELAY_LATENESS = 1.0
+"""Seconds: a relay of regions counts a greater lateness as this one."""
 
 
 @dataclass(frozen=True, slots=True)
