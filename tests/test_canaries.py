@@ -189,7 +189,7 @@ def test_each_answer_is_searched_and_one_of_another_tenant_is_counted_and_shown(
 
 
 @pytest.mark.parametrize(
-    ("tenants", "due"), [(("acme", "globex"), 1), (("acme",), 0), (("globex", "initech"), 0), (("",), 0)]
+    ("tenants", "due"), [(("acme", "globex"), 2), (("acme",), 0), (("globex", "initech"), 0), (("",), 0)]
 )
 def test_an_answer_that_nobody_can_search_for_lack_of_canaries_had_to_be_searched(tenants, due):
     accounts = [Account(f"user@{tenant}", Secret("p"), tenant) for tenant in tenants]
@@ -216,5 +216,17 @@ def test_an_answer_that_cannot_be_decompressed_was_not_searched():
     assert (recorder.to_search, recorder.searched) == (1, 0)
 
 
-def test_what_is_not_recorded_is_not_searched():
-    assert received(FOREIGN_BODY, record=False).to_search == 0
+def test_what_is_not_recorded_is_searched_too_and_shown():
+    recorder = received(OWN, FOREIGN_BODY, record=False)
+    assert (recorder.to_search, recorder.searched, recorder.counts[OTHERS_DATA]) == (2, 2, 1)
+    (shown,) = recorder.examples.drain()
+    assert (shown.label, shown.outcome) == ("GET /x", "data of another tenant (globex)")
+    assert recorder.requests.samples == []
+
+
+@pytest.mark.parametrize(("header", "number"), [("tk-1111", 0), ("tk-3333", 1)])
+def test_headers_are_searched_too(header, number):
+    recorder = received(b"", encoding=f"identity\r\nx-tenant: {header}")
+    assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (1, number)
+    shown = [each for each in recorder.examples.drain() if each.outcome != OK]
+    assert [header in each.exchange.answer for each in shown] == [True] * number

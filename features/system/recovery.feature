@@ -5,14 +5,11 @@ Feature: Recovery after failures and load spikes
 
   @SYS-3
   Scenario: Recovery after a load spike
-    Given the load follows
-      | for       | users |
-      | 10 s      | 100   |
-      | 40 s      | 100   |
-      | 20 s      | 1000  |
-      | 1 minute  | 1000  |
-      | 10 s      | 100   |
-      | 90 s      | 100   |
+    Given 200 WebSocket connections subscribed to live metrics
+    And the load follows the "load spike" curve
+    And 1000 messages are delivered per second
+    And 1000 concurrent users of the API
+    And 20 analysts querying 100,000 records
     Then the service recovers within 60 s
 
   @SYS-3 @disturbing

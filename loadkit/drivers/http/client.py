@@ -286,12 +286,12 @@ class HttpClient:
                     lateness + held_back,
                 ),
             )
-            if self._search is not None and response.body:
-                self._look_for_others(response, self._search)
-            elif self._lacks_search and response.body:
-                meter.recorder.to_search += 1
         elif response.status_code >= 400 and response.status_code not in expect:
             meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
+        if self._search is not None:
+            self._look_for_others(response, self._search, begun)
+        elif self._lacks_search:
+            recorder.to_search += 1
         return response
 
     def get(self, path: str, **how: Unpack[Options]) -> Coroutine[Any, Any, Response]:
@@ -332,21 +332,27 @@ class HttpClient:
         """Close its connection."""
         self._session.close()
 
-    def _look_for_others(self, response: Response, search: TenantSearch) -> None:
-        """Search an answer for the data of other tenants. It stays the answer that it is for the times."""
-        recorder = self._meter.recorder
+    def _look_for_others(self, response: Response, search: TenantSearch, begun: float) -> None:
+        """Search an answer, recorded or not, for the data of other tenants: its headers and its body.
+
+        It stays the answer that it is for the times.
+        """
+        meter, head = self._meter, response.head
+        recorder = meter.recorder
         recorder.to_search += 1
-        try:
-            tenant = search.found(response.content if response.head.is_encoded else response.body)
-        except BodyError:
-            return  # the journey that reads it finds that out
+        tenant = search.found(head.opening)
+        if not tenant:
+            try:
+                tenant = search.found(response.content if head.is_encoded else response.body)
+            except BodyError:
+                return  # the journey that reads it finds that out
         recorder.searched += 1
-        if tenant and response.sample is not None:
+        if tenant:
             kind = f"data of another tenant ({tenant})"
             recorder.counts[OTHERS_DATA] += 1
             recorder.counts[kind] += 1
-            shown = response.sample._replace(outcome=kind)
-            self._meter.exemplify(shown, REQUEST, self._meter.exchange)
+            where = response.label, kind, begun, begun, response.at, response.size, meter.tenant, meter.region
+            meter.exemplify(Sample(*where), REQUEST, meter.exchange)
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded
