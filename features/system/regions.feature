@@ -9,8 +9,7 @@ Feature: Users in distant regions
     And they arrive over 30 seconds
     And the load holds for 2 minutes
     And 900 messages are delivered per second
-    And the normal load
-    And the users are spread over Europe, Asia and America
+    And 500 concurrent users of the API
 
   @SYS-6
   Scenario Outline: Response time and error rate for users in <region>
