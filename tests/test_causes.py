@@ -309,6 +309,18 @@ def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_w
     assert [each.kind for each in causes_of(evidence, window=WINDOW, criterion=rejected).failures] == [
         "rejected, but stored", "status 503"
     ]  # fmt: skip
+    isolation = grammar.criterion("no tenant ever sees another tenant's data")
+    misplaced = WrongRecords(2, 30.5, 30.5, {"acme": 2}, (WrittenRecord("6c", 30.5, 12, "acme", "globex"),))
+    facts = evidence.run.database
+    evidence.run.database = dataclasses.replace(
+        facts, writes=dataclasses.replace(facts.writes, misplaced=misplaced, placed=963)
+    )
+    found = causes_of(evidence, window=WINDOW, criterion=isolation)
+    assert [each.kind for each in found.failures] == ["stored under another tenant", "status 503"]
+    assert next(iter(examples.sentences(found))).startswith(
+        "stored under another tenant: 2 of 963 records (0.208 %);"
+    )
+    assert "record 6c is stored under globex" in examples.page(found).decode()
     other = grammar.criterion("p95 stays below 500 ms")
     assert {each.kind for each in causes_of(evidence, window=WINDOW, criterion=other).failures} == {
         "status 503"

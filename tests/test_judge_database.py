@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadkit import grammar
-from loadkit.criterion import KEY_QUERIES
+from loadkit.criterion import KEY_QUERIES, OTHERS_DATA
 from loadkit.environment.environment import load
 from loadkit.judging.evidence import Evidence
 from loadkit.observers.database import (
@@ -22,6 +22,7 @@ from loadkit.observers.database import (
     WrongRecords,
 )
 from loadkit.observers.observation import Judged, Observation, Reading, Series
+from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import QUERY
 from loadkit.recording.writes import RECORDS
@@ -34,6 +35,7 @@ INDEXES = grammar.criterion("index utilization of the key queries is above 95%")
 DEADLOCKS = grammar.criterion("no deadlock occurs")
 WRITES = grammar.criterion("every acknowledged write is stored exactly once")
 REJECTED = grammar.criterion("no rejected write is stored")
+NOTHING_OF_OTHERS = grammar.criterion("no tenant ever sees another tenant's data")
 RATE = grammar.criterion("throughput stays above 1000 records per second")
 GOOD = Scan("metric_events", "Index Scan", True, "metric_events_by_name", kept=50, removed=0)
 BAD = Scan(
@@ -42,7 +44,7 @@ BAD = Scan(
 IN_VAIN = dataclasses.replace(BAD, node="Index Scan", index="metric_events_pkey")
 SMALL = Scan("metrics", "Seq Scan", False, kept=12, removed=0)
 STORED = StoredWrites(acknowledged=60_000, rejected=2, unknown=3, stored=60_001, lost=WrongRecords(),
-                      doubled=WrongRecords(), phantoms=WrongRecords(), unknown_stored=1)  # fmt: skip
+                      doubled=WrongRecords(), phantoms=WrongRecords(), unknown_stored=1, placed=60_000)  # fmt: skip
 
 
 def plan(name: str, *scans: Scan, **changes) -> QueryPlan:
@@ -298,8 +300,71 @@ def test_the_key_queries_of_an_environment_are_its_named_queries() -> None:
     assert environment._groups()[KEY_QUERIES] == tuple(names)
 
 
-@pytest.mark.parametrize("wrong", ["lost", "doubled", "phantoms"])
-def test_one_write_that_is_lost_doubled_or_stored_though_rejected_fails(wrong) -> None:
+MISPLACED = dataclasses.replace(
+    STORED, misplaced=WrongRecords(2, examples=(WrittenRecord("5b", 3.0, 9, "acme", "globex"),))
+)
+MISNAMED = dataclasses.replace(STORED, placed=0, unplaced=60_000, misnamed="tenants are numbers")
+IDS_ALONE = dataclasses.replace(STORED, placed=None)
+
+
+@pytest.mark.parametrize("criterion", [WRITES, NOTHING_OF_OTHERS])
+def test_a_write_that_is_stored_under_another_tenant_fails_exactness_and_isolation(criterion) -> None:
+    verdict = judge(criterion, run_with(seen(writes=MISPLACED)))
+    assert (verdict.status, verdict.measured) == (Status.FAIL, 2)
+    words = "2 stored under another tenant (such as 5b, written by acme and stored under globex)"
+    assert words in verdict.reason
+    assert judge(REJECTED, run_with(seen(writes=MISPLACED))).status is Status.PASS
+
+
+def test_rows_under_the_tenants_of_their_writers_pass_isolation_and_say_so() -> None:
+    verdict = judge(NOTHING_OF_OTHERS, run_with(seen()))
+    assert (verdict.status, verdict.samples) == (Status.PASS, 60_000)
+    assert verdict.reason.endswith("60,000 stored rows are under the tenant of the user who wrote them.")
+
+
+@pytest.mark.parametrize("criterion", [WRITES, NOTHING_OF_OTHERS])
+def test_tenants_that_the_database_names_otherwise_are_no_pass_and_no_fail(criterion) -> None:
+    verdict = judge(criterion, run_with(seen(writes=MISNAMED)))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "under which tenant rows are stored was not compared: tenants are numbers" in verdict.reason
+
+
+@pytest.mark.parametrize("criterion", [WRITES, NOTHING_OF_OTHERS])
+def test_ids_alone_are_compared_and_a_pass_claims_nothing_of_their_tenants(criterion) -> None:
+    verdict = judge(criterion, searched_run(seen(writes=IDS_ALONE)))
+    assert verdict.status is Status.PASS
+    assert "under which tenant rows are stored was not compared: [database] stored" in verdict.reason
+    assert "who wrote them" not in verdict.reason
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_isolation_does_not_pass_where_stored_rows_could_not_be_read(*, is_listed: bool) -> None:
+    facts = seen(writes=None, are_rows_listed=is_listed, problems={"writes": "no answer in time"})
+    verdict = judge(NOTHING_OF_OTHERS, searched_run(facts))
+    assert verdict.status is (Status.INCONCLUSIVE if is_listed else Status.PASS)
+    assert "under which tenant rows are stored was not compared: no answer in time" in verdict.reason
+
+
+def test_a_run_without_writes_says_nothing_of_stored_rows() -> None:
+    verdict = judge(NOTHING_OF_OTHERS, searched_run(seen(writes=None, writes_due=0, are_rows_listed=True)))
+    assert verdict.status is Status.PASS
+    assert verdict.reason.endswith("none of all 100 that had to be compared.")
+
+
+def searched_run(facts: DatabaseFacts):
+    """A run that looked through a hundred answers for the data of other tenants."""
+    run = run_with(facts)
+    counts = {compared(OTHERS_DATA): 100, to_compare(OTHERS_DATA): 100}
+    last = run.worker_seconds[-1]
+    run.worker_seconds = (
+        *run.worker_seconds[:-1],
+        dataclasses.replace(last, counts=last.counts | {"all": counts}),
+    )
+    return run
+
+
+@pytest.mark.parametrize("wrong", ["lost", "doubled", "misplaced", "phantoms"])
+def test_one_write_that_is_lost_doubled_misplaced_or_stored_though_rejected_fails(wrong) -> None:
     verdict = judge(WRITES, run_with(seen(writes=dataclasses.replace(STORED, **{wrong: WrongRecords(1)}))))
     assert verdict.status is Status.FAIL
 

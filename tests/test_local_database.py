@@ -14,7 +14,12 @@ import psutil
 import pytest
 
 from environments.local.database_faults import DATABASE_FAULTS
+from environments.local.dataset import TENANT_NAMES
+from loadkit.observers.database import WrongRecords
+from loadkit.planning.draft import Draft
+from loadkit.workload.workload import Model
 from tests.local_environment import environment, eventually, fault, query, up
+from tests.local_load import LocalLoad
 from tests.suites import all_gone, command_of
 
 pytestmark = pytest.mark.environment
@@ -148,6 +153,43 @@ def test_doubled_writes_are_stored_twice_with_their_id(up, client, admin, fault)
     found = stored(up, run)
     assert found.keys() == set(ids)
     assert set(found.values()) == {1, 2}
+
+
+TENANTS_OF_RUN = """
+    SELECT coalesce(json_object_agg(id, tenant_id)::text, '{}') FROM metric_events WHERE run_id = $1
+"""
+
+
+def test_misplaced_writes_are_acknowledged_and_stored_under_the_next_tenant(up, client, admin, fault):
+    run = f"misplaced-{uuid.uuid4()}"
+    fault("writes-misplaced", "on", share=0.5)
+    ids = store(client, admin, run, 200)
+    tenants = json.loads(query(up, TENANTS_OF_RUN, run, role="database_observer"))
+    assert tenants.keys() == set(ids)
+    assert set(tenants.values()) == {1, 2}
+    fault("writes-misplaced", "off")
+    later = f"{run}-later"
+    store(client, admin, later, 200)
+    assert set(json.loads(query(up, TENANTS_OF_RUN, later, role="database_observer")).values()) == {1}
+
+
+def test_the_observer_finds_misplaced_writes_and_rejected_ones_that_are_stored(up, fault):
+    fault("writes-misplaced", "on", share=0.2)
+    fault("rejected-stored", "on", share=0.5)
+    draft = Draft()
+    draft.insert(20, 1)
+    draft.arrive(1.0)
+    draft.hold_for(6.0)
+    draft.load(Model.CLOSED, 2, journey="insert invalid metrics", called="senders of invalid records")
+    writes = LocalLoad(up).run(draft, with_database=True).database.writes
+    assert writes.lost == writes.doubled == writes.unwritten == WrongRecords()
+    assert 0 < writes.misplaced.number < writes.placed
+    assert writes.stored - writes.placed <= writes.unknown  # those of the trial
+    for each in writes.misplaced.examples:
+        place = TENANT_NAMES.index(each.tenant) + 1
+        assert each.stored_under == TENANT_NAMES[place % len(TENANT_NAMES)]
+    assert 0 < writes.phantoms.number < writes.rejected
+    assert all(each.tenant for each in writes.phantoms.examples)
 
 
 def test_foreign_rows_are_read_by_the_service_and_from_the_database_and_none_is_written(

@@ -347,6 +347,27 @@ def test_sums_of_another_tenant_carry_its_key_until_the_fault_is_off(client, env
     assert keys(SUMS[1:] + ANALYTICS) == {own}
 
 
+def test_the_valid_events_of_a_rejected_batch_are_stored_until_the_fault_is_off(client, admin, fault, facts):
+    valid, invalid = {"name": "page.view", "value": 1}, {"name": "page.view", "value": None}
+
+    def send(run, *events):
+        """The ids of the events, with the message of the answer, and those that are stored."""
+        given = [{**event, "id": str(uuid.uuid4())} for event in events]
+        headers = {**admin, "X-Run-Id": run}
+        answer = client.post("/api/v1/metrics/events", headers=headers, json={"events": given})
+        assert answer.status_code == 422
+        sql = "SELECT array_agg(id::text) FROM metric_events WHERE run_id = $1"
+        return [each["id"] for each in given], answer.json()["message"], query(facts, sql, run)
+
+    fault("rejected-stored", share=1)
+    ids, under_fault, stored = send("rejected-1", valid, invalid, valid)
+    assert sorted(stored) == sorted([ids[0], ids[2]])
+    assert send("rejected-2", invalid)[2] is None
+    fault("rejected-stored", "off")
+    _, message, stored = send("rejected-3", valid, invalid, valid)
+    assert (stored, message) == (None, under_fault)
+
+
 def test_a_widget_of_the_overview_has_thirty_days_of_its_metric(client, admin):
     overview = client.get("/api/v1/dashboard/overview", headers=admin).json()["overview"]
     widget = client.get(f"/api/v1/dashboard/widgets/{overview['dashboards'][0]['widgets'][0]}", headers=admin)

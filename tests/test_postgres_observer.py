@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,12 @@ import asyncpg
 import numpy as np
 import pytest
 
+from loadkit.criterion import OTHERS_DATA
 from loadkit.engine.observing import observe_database
 from loadkit.engine.run import Progress, run
 from loadkit.observers.database import DEADLOCKS, MEASURES, WRITES, DatabaseFacts, WrittenRecord, WrongRecords
 from loadkit.observers.postgres import DatabaseAccess, PostgresObserver
-from loadkit.observers.stored_writes import compare_writes
+from loadkit.observers.stored_writes import Places, compare_writes
 from loadkit.recording import archive
 from loadkit.recording.writes import WriteLedger, Writes
 from loadkit.target import Address, Target
@@ -464,3 +465,113 @@ def test_a_record_that_another_attempt_may_have_written_is_no_phantom(other: str
 
 def test_nothing_written_and_nothing_stored_compares() -> None:
     assert compare_writes(Writes.of_ids(), b"").stored == 0
+    assert compare_writes(Writes.of_ids(), b"", Places()).placed == 0
+
+
+def written_by(tenants: Sequence[str]) -> tuple[Writes, list[bytes]]:
+    """An acknowledged record of a user of each tenant, the latest first, and their ids."""
+    ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(len(tenants))]
+    for number, (each, tenant) in enumerate(zip(ids, tenants, strict=True)):
+        at = 100.0 - number
+        ledger.attempt([each], lambda n: None, at=at, user=number + 7, tenant=tenant).acknowledged()
+    return ledger.drain(), ids
+
+
+def test_a_row_under_another_tenant_than_its_writers_is_misplaced() -> None:
+    earlier, ids = written_by(["acme", "globex", "acme", "", "initech", "globex"])
+    trial = WriteLedger()
+    trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=7, tenant="acme").acknowledged()
+    writes = Writes.sum_of([trial.drain().as_unknown, earlier])
+    # The row of the trial, that of a user without a tenant, and that of nobody are not compared.
+    rows = [
+        *((ids[5], "globex"), (ids[2], "globex"), (b"t" * 16, "hooli"), (ids[3], "hooli")),
+        *((b"x" * 16, "hooli"), (ids[0], "acme"), (ids[4], ""), (ids[1], "globex"), (ids[0], "hooli")),
+    ]
+    compared = compare_writes(writes, b"".join(each for each, _ in rows), Places(name for _, name in rows))
+    assert (compared.placed, compared.unplaced, compared.misnamed) == (6, 0, "")
+    assert (compared.lost.number, compared.doubled.number, compared.unwritten.number) == (0, 1, 1)
+    assert compared.misplaced == WrongRecords(
+        3,
+        96.0,
+        100.0,
+        {"acme": 2, "initech": 1},
+        (
+            WrittenRecord(str(uuid.UUID(int=4)), 96.0, 11, "initech", "no tenant"),
+            WrittenRecord(str(uuid.UUID(int=2)), 98.0, 9, "acme", "globex"),
+            WrittenRecord(str(uuid.UUID(int=0)), 100.0, 7, "acme", "hooli"),
+        ),
+    )
+    found = DatabaseFacts(writes=compared, writes_due=6)
+    assert (found.count(OTHERS_DATA), found.count(f"{OTHERS_DATA}: compared")) == (3, 6)
+    assert found.count(WRITES) == 3 + 1 + 1
+
+
+def test_a_row_that_is_stored_twice_under_other_tenants_is_one_misplaced_record() -> None:
+    writes, ids = written_by(["acme", "globex"])
+    places = Places(["hooli", "initech", "globex"])
+    compared = compare_writes(writes, ids[0] * 2 + ids[1], places)
+    assert (compared.misplaced.number, compared.placed) == (1, 3)
+
+
+def test_rejected_and_unanswered_writes_under_another_tenant_are_misplaced_too() -> None:
+    ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(2)]
+    ledger.attempt(ids[:1], lambda n: None, at=1.0, user=1, tenant="acme").rejected()
+    ledger.attempt(ids[1:], lambda n: None, at=2.0, user=1, tenant="acme")
+    compared = compare_writes(ledger.drain(is_final=True), b"".join(ids), Places(["globex"] * 2), ACCOUNTS)
+    assert [each.id for each in compared.misplaced.examples] == [str(uuid.UUID(bytes=each)) for each in ids]
+
+
+ACCOUNTS = frozenset({"acme", "globex"})
+
+
+def test_where_the_database_names_tenants_otherwise_nothing_is_claimed() -> None:
+    writes, ids = written_by(["acme", "acme"])
+    compared = compare_writes(writes, b"".join(ids), Places(["1", "2"]), ACCOUNTS)
+    assert (compared.placed, compared.unplaced, compared.misplaced.number) == (0, 2, 0)
+    assert "such as 'acme', but no row is under a tenant of theirs, and one is under '1'" in compared.misnamed
+    found = DatabaseFacts(writes=compared, writes_due=2)
+    for name, due in ((OTHERS_DATA, 2), (WRITES, 4)):
+        assert found.count(f"{name}: to compare") == due
+        assert found.count(f"{name}: compared") == due - 2
+
+
+def test_all_rows_under_a_tenant_of_the_accounts_that_wrote_none_are_misplaced() -> None:
+    writes, ids = written_by(["acme", "acme"])
+    compared = compare_writes(writes, b"".join(ids), Places(["globex"] * 2), ACCOUNTS)
+    assert (compared.misplaced.number, compared.misnamed) == (2, "")
+
+
+@pytest.mark.parametrize("columns", ["id", "id, tenants.name"])
+def test_the_statement_of_stored_rows_may_give_their_tenants(server: Server, columns: str) -> None:
+    run_id, writes, own, foreign = f"r-{columns}", WriteLedger(), uuid.uuid4(), uuid.uuid4()
+    for each, tenant in ((own, "globex"), (foreign, "acme")):
+        writes.attempt([each.bytes], lambda n: None, at=1.0, user=len(tenant), tenant=tenant).acknowledged()
+    server.execute(insert(own, foreign, run=run_id))
+    sql = "FROM events LEFT JOIN tenants ON tenants.id = tenant_id WHERE run_id = $1"
+    observer = PostgresObserver(server.access(queries=(), stored=f"SELECT events.{columns} {sql}"))
+    with observer:
+        facts = observer.facts(run_id, time.time(), 1.0, writes.drain())
+    assert facts.are_rows_listed
+    assert facts.writes is not None
+    misplaced, remark = facts.writes.misplaced, facts.remark(OTHERS_DATA)
+    if columns == "id":
+        assert (facts.writes.placed, misplaced.number) == (None, 0)
+        assert remark == (
+            "under which tenant rows are stored was not compared: "
+            "[database] stored gives the ids alone, and no tenants"
+        )
+    else:
+        assert facts.writes.placed == 2
+        assert misplaced.examples == (WrittenRecord(str(foreign), 1.0, 4, "acme", "globex"),)
+        assert remark == (
+            f"1 stored under another tenant (such as {foreign}, written by acme and stored under globex)"
+        )
+
+
+def test_without_rows_a_statement_with_tenants_is_not_taken_for_one_without(server: Server) -> None:
+    writes, _ = written_by(["acme"])
+    stored = "SELECT id, tenant_id FROM events WHERE run_id = $1"
+    with PostgresObserver(server.access(queries=(), stored=stored)) as observer:
+        facts = observer.facts("nothing", time.time(), 1.0, writes)
+    assert facts.writes is not None
+    assert (facts.writes.placed, facts.writes.lost.number) == (0, 1)

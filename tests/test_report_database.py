@@ -1,5 +1,6 @@
 """Someone who reads the report alone finds which query misses which index, and what held it up."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jsonschema
@@ -68,6 +69,20 @@ def test_writes_that_were_lost_are_listed_with_their_ids() -> None:
     text = report(writes=StoredWrites(3, 0, 1, 2, lost, WrongRecords(), WrongRecords(), 0))
     assert "rows that nobody wrote: 0\n" in text
     assert "acknowledged writes lost: 2\n    3f2a  written after 65 s by user 12 of acme\n    4b\n" in text
+
+
+def test_writes_under_another_tenant_are_listed_with_both_tenants() -> None:
+    wrong = WrongRecords(1, 65.0, 65.0, {"acme": 1}, (WrittenRecord("3f2a", 65.0, 12, "acme", "globex"),))
+    stored = StoredWrites(3, 0, 1, 2, *[WrongRecords()] * 3, 0, misplaced=wrong, placed=3)
+    text = report(writes=stored)
+    line = "    3f2a  written after 65 s by user 12 of acme, stored under globex\n"
+    assert "writes stored under another tenant: 1\n" + line in text
+    assert "not compared" not in text
+    ids_alone = report(writes=replace(stored, misplaced=WrongRecords(), placed=None))
+    assert (
+        "the tenants under which they are stored were not compared: "
+        "[database] stored gives the ids alone, and no tenants\n"
+    ) in ids_alone
 
 
 def test_what_is_not_known_is_said_and_not_a_zero() -> None:

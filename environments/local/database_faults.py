@@ -145,6 +145,33 @@ class WritesDoubled(DatabaseFault):
         """)
 
 
+class WritesMisplaced(DatabaseFault):
+    """A share of the events is stored under the next tenant, as if the service named the wrong one."""
+
+    undo = (
+        "DROP FUNCTION IF EXISTS fault_misplace_write() CASCADE",
+        "ALTER POLICY own_tenant ON metric_events WITH CHECK (tenant_id = api.tenant())",
+    )
+
+    def __init__(self, dsn: str, tell: Tell, share: float) -> None:
+        super().__init__(dsn, tell)
+        self._share = share
+
+    async def begin(self) -> None:
+        """Let a trigger change the tenant of rows, and the policy of writes accept them."""
+        await self._execute(f"""
+            CREATE FUNCTION fault_misplace_write() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                NEW.tenant_id := NEW.tenant_id % {SEEDED_TENANTS} + 1;
+                RETURN NEW;
+            END $$;
+            ALTER POLICY own_tenant ON metric_events WITH CHECK (true);
+            CREATE TRIGGER fault_misplace_write BEFORE INSERT ON metric_events FOR EACH ROW
+                WHEN (pg_trigger_depth() = 0 AND random() < {self._share})
+                EXECUTE FUNCTION fault_misplace_write()
+        """)
+
+
 class ForeignRows(DatabaseFault):
     """A share of the reads of events gets the rows of another tenant."""
 
@@ -317,6 +344,7 @@ DATABASE_FAULTS: dict[str, type[DatabaseFault]] = {
     "missing-index": MissingIndex,
     "writes-dropped": WritesDropped,
     "writes-doubled": WritesDoubled,
+    "writes-misplaced": WritesMisplaced,
     "foreign-rows": ForeignRows,
     "lock-held": LockHeld,
     "deadlocks": Deadlocks,

@@ -47,6 +47,9 @@ FAULTS = {
     "prometheus-stopped": Fault("Prometheus is stopped; off starts it again", {}, in_service=False),
     "alert-rule-broken": Fault("the HighLatency alert can never fire", {}, in_service=False),
     "counter-reset": Fault("all exported counters are reset to zero, once", {}),
+    "rejected-stored": Fault(
+        "the valid events of a share of the rejected batches are stored", {"share": 0.1}
+    ),
     "events-unpublished": Fault(
         "a share of the writes of events is stored and not published", {"share": 0.1}
     ),
@@ -67,6 +70,9 @@ FAULTS = {
     ),
     "writes-doubled": Fault(
         "a share of the events is stored twice, a microsecond apart", {"share": 0.01}, in_service=False
+    ),
+    "writes-misplaced": Fault(
+        "a share of the events is stored under the next tenant", {"share": 0.01}, in_service=False
     ),
     "foreign-rows": Fault(
         "a share of the reads of events gets rows of another tenant", {"share": 0.01}, in_service=False

@@ -264,6 +264,7 @@ def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
         settings.tenant,
         settings.example_tenant,
         settings.stored,
+        frozenset(account.tenant for account in up.target.accounts) - {""},
     )
     return PostgresObserver(access)
 

@@ -211,9 +211,16 @@ class Database:
     """May statements stay prepared? Without it: unless a connection pooler is found between."""
     stored: Annotated[
         str,
-        Stated('"SELECT id FROM metric_events WHERE run_id = $1"', what="a query of ids", holds=_is_query),
+        Stated(
+            '"SELECT id, tenant FROM metric_events WHERE run_id = $1"',
+            what="a query of ids and tenants",
+            holds=_is_query,
+        ),
     ] = ""
-    """Lists the ids (uuid) of the rows of a run, whose id is $1, for "every acknowledged write …"."""
+    """Lists the rows of a run, whose id is $1: their ids (uuid), and the names of their tenants.
+
+    It is for "every acknowledged write …". Tenants are named as in the accounts. Without the second
+    column, a row that is stored under another tenant than its writer's is not found."""
     example_tenant: Annotated[
         str, Stated("\"SELECT id FROM tenants WHERE name = 'acme'\"", what="a query", holds=_is_query)
     ] = ""

@@ -6,6 +6,7 @@ A `PostgresObserver` collects them with a role that may only read. They are arch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from loadkit.criterion import OTHERS_DATA
 from loadkit.units import format_seconds
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DEADLOCKS",
     "DEAD_TUPLES",
     "FEW",
+    "IDS_ALONE",
     "IN_VAIN",
     "LARGE",
     "LOCK_WAITS",
@@ -50,6 +52,9 @@ MEASURES: Mapping[str, str] = {
 DEADLOCKS = "deadlocks"
 WRITES = "acknowledged writes not stored exactly once"
 REJECTED = "rejected writes that are stored"
+
+IDS_ALONE = "[database] stored gives the ids alone, and no tenants"
+"""Why the tenants of stored rows were not compared."""
 
 LARGE = 128
 """Pages (of 8 kB) from which a table counts for index utilization. A smaller one is read in a
@@ -233,6 +238,8 @@ class WrittenRecord:
     """Seconds since the start of the run at which its write began; None where that is not known."""
     user: int | None = None
     tenant: str = ""
+    stored_under: str = ""
+    """The tenant under which it is stored, where that is not its user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +283,14 @@ class StoredWrites:
     report all ids."""
     tenants: int = 0
     """Tenants whose users wrote."""
+    misplaced: WrongRecords = field(default_factory=WrongRecords)
+    """Stored under another tenant than that of the user who wrote them."""
+    placed: int | None = None
+    """Rows whose tenant was compared with that of their writer; None: only the ids are listed."""
+    unplaced: int = 0
+    """Rows whose tenant could not be compared, because it is not named as in the accounts."""
+    misnamed: str = ""
+    """How the tenant of such a row, and that of its writer, are named."""
 
     @property
     def wrong(self) -> Mapping[str, WrongRecords]:
@@ -283,6 +298,7 @@ class StoredWrites:
         return {
             "lost": self.lost,
             "stored twice": self.doubled,
+            "stored under another tenant": self.misplaced,
             "rejected and yet stored": self.phantoms,
             "stored and written by nobody": self.unwritten,
         }
@@ -327,6 +343,8 @@ class DatabaseFacts:
     """None where they were not compared."""
     writes_due: int = 0
     """Acknowledged writes that had to be compared."""
+    are_rows_listed: bool = False
+    """Does the environment have a statement that lists the rows, with their tenants perhaps?"""
     problem: str = ""
     """Why nothing, or only a part, is known, in one sentence."""
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -349,10 +367,15 @@ class DatabaseFacts:
         if writes is not None:
             counts[WRITES] = sum(each.number for each in writes.wrong.values())
             # A row whose writer is not known may be a phantom, so without it the comparison is not whole.
-            counts[f"{WRITES}: to compare"] += writes.foreign
+            counts[f"{WRITES}: to compare"] += writes.foreign + writes.unplaced
             counts[f"{WRITES}: compared"] = writes.acknowledged
             counts[REJECTED] = writes.phantoms.number
             counts[f"{REJECTED}: to compare"] = counts[f"{REJECTED}: compared"] = writes.rejected
+            counts[OTHERS_DATA] = writes.misplaced.number
+            counts[f"{OTHERS_DATA}: compared"] = writes.placed or 0
+            counts[f"{OTHERS_DATA}: to compare"] = (writes.placed or 0) + writes.unplaced
+        elif self.are_rows_listed:
+            counts[f"{OTHERS_DATA}: to compare"] = self.writes_due
         return counts
 
     def remark(self, name: str) -> str:
@@ -361,6 +384,8 @@ class DatabaseFacts:
             if self.deadlocks is None:
                 return self.problems.get("statistics", "") or self.problem
             return "these are the transactions of the run"
+        if name == OTHERS_DATA:
+            return self._placement
         if name not in {WRITES, REJECTED}:
             return ""
         writes = self.writes
@@ -377,8 +402,26 @@ class DatabaseFacts:
             )
         if writes.foreign:
             parts.append(f"who wrote {writes.foreign:,} other rows of the run is not known")
+        if name == WRITES and (writes.placed is None or writes.misnamed):
+            parts.append(self._placement)
         parts.append(f"{writes.acknowledged:,} writes were acknowledged, and {writes.rejected:,} rejected")
         return "; ".join(parts)
+
+    @property
+    def _placement(self) -> str:
+        """What is known of the tenants under which the rows are stored; "" where nothing was written."""
+        writes = self.writes
+        if writes is None:
+            why = self.problems.get("writes", "") or self.problem
+            return f"{_NOT_PLACED}: {why}" if self.writes_due and why else ""
+        if writes.placed is None:
+            return f"{_NOT_PLACED}: {IDS_ALONE}"
+        if writes.misnamed:
+            return f"{_NOT_PLACED}: {writes.misnamed}"
+        wrong = writes.misplaced
+        if wrong.number:
+            return f"{wrong.number:,} stored under another tenant{_such_as(wrong.examples)}"
+        return f"{writes.placed:,} stored rows are under the tenant of the user who wrote them"
 
     # --- index utilization
 
@@ -428,5 +471,12 @@ class DatabaseFacts:
             yield f"{what} dropped {when}"
 
 
+_NOT_PLACED = "under which tenant rows are stored was not compared"
+
+
 def _such_as(examples: tuple[WrittenRecord, ...]) -> str:
-    return f" (such as {examples[0].id})" if examples else ""
+    if not examples:
+        return ""
+    first = examples[0]
+    where = f", written by {first.tenant} and stored under {first.stored_under}" if first.stored_under else ""
+    return f" (such as {first.id}{where})"

@@ -54,7 +54,7 @@ from loadkit.observers.statistics import (
     tables_between,
     without_values,
 )
-from loadkit.observers.stored_writes import Written, compare_writes
+from loadkit.observers.stored_writes import Places, Written, compare_writes
 from loadkit.target import Address, masked
 from loadkit.units import Unit
 
@@ -90,7 +90,9 @@ class DatabaseAccess:
     example_tenant: str = ""
     """SQL that gives the tenant of the plans: "SELECT id FROM tenants WHERE name = 'acme'"."""
     stored: str = ""
-    """SQL that lists the ids of the rows of a run: "SELECT id FROM events WHERE run_id = $1"."""
+    """SQL that lists the rows of a run: "SELECT id, tenant FROM events WHERE run_id = $1"."""
+    tenants: frozenset[str] = frozenset()
+    """The tenants of the accounts."""
 
 
 class PostgresObserver:
@@ -212,6 +214,7 @@ class PostgresObserver:
             plans=plans,
             writes=stored,
             writes_due=due,
+            are_rows_listed=bool(self._access.stored),
             problem="" if self._rows else self._problem or "no reading of its statistics succeeded",
             problems=dict(self._problems),
         )
@@ -401,14 +404,18 @@ class PostgresObserver:
 
     async def _stored(self, run_id: str, writes: Written) -> StoredWrites:
         connection = await self._connect(self._access.observer, _COMPARE)
-        ids = bytearray()
+        ids, places = bytearray(), Places()
         try:
             async with connection.transaction(readonly=True):
-                async for (each,) in connection.cursor(self._access.stored, run_id, prefetch=10_000):
-                    ids += each.bytes
+                listed = await connection.prepare(self._access.stored)
+                has_tenants = len(listed.get_attributes()) > 1
+                async for row in listed.cursor(run_id, prefetch=10_000):
+                    ids += row[0].bytes
+                    if has_tenants:
+                        places.add("" if row[1] is None else str(row[1]))
         finally:
             connection.terminate()
-        return compare_writes(writes, bytes(ids))
+        return compare_writes(writes, bytes(ids), places if has_tenants else None, self._access.tenants)
 
     async def _relations(self) -> dict[str, Relation]:
         connection = await self._connect(self._access.observer)

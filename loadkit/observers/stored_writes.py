@@ -2,8 +2,10 @@
 
 import math
 import uuid
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +13,14 @@ import numpy.typing as npt
 
 from loadkit.observers.database import StoredWrites, WrittenRecord, WrongRecords
 
-__all__ = ["Written", "compare_writes"]
+__all__ = ["Places", "Written", "compare_writes"]
 
 _EXAMPLES = 20
 """Records that are shown of each kind."""
+_MISNAMED = (
+    "the second column of [database] stored must name the tenant as the accounts do, such as {!r}, but no "
+    "row is under a tenant of theirs, and one is under {!r}"
+)
 
 
 class Written(Protocol):
@@ -40,8 +46,41 @@ class Written(Protocol):
         ...
 
 
-def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
+class Places:
+    """The tenant under which each stored row is, in the order of the rows; 4 bytes for each."""
+
+    def __init__(self, tenants: Iterable[str] = ()) -> None:
+        self._codes: dict[str, int] = {}
+        self._rows = array("I")
+        for tenant in tenants:
+            self.add(tenant)
+
+    def add(self, tenant: str) -> None:
+        """Add the tenant of the next row; "" for none."""
+        self._rows.append(self._codes.setdefault(tenant, len(self._codes)))
+
+    @property
+    def codes(self) -> Mapping[str, int]:
+        """The number of each tenant."""
+        return self._codes
+
+    @property
+    def rows(self) -> npt.NDArray[np.uint32]:
+        """The number of the tenant of each row."""
+        return np.array(self._rows, np.uint32)
+
+
+def compare_writes(
+    writes: Written, stored: bytes, places: Places | None = None, tenants: frozenset[str] = frozenset()
+) -> StoredWrites:
     """Compare the records that users wrote with the ids of those that are stored, 16 bytes each.
+
+    Args:
+        writes: the records that users wrote.
+        stored: the ids of the rows.
+        places: the tenants under which they are stored; None where that is not known.
+        tenants: of the accounts, to tell a row of another tenant from a tenant that the database
+            names otherwise, such as by a number. It does so where no row is under one of them.
 
     A stored record that is neither acknowledged nor of unknown outcome is a phantom: the service
     made it, for example by a retry under a new id. So all journeys whose records `stored` lists must
@@ -50,7 +89,8 @@ def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
 
     All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
     """
-    tables = (*writes.tables, _unattributed(stored, writes.tables[0].dtype))
+    stored_rows = _unattributed(stored, writes.tables[0].dtype)
+    tables = (*writes.tables, stored_rows)
     every = np.concatenate(tables)
     high, low = (every[half].astype(np.uint64) for half in ("high", "low"))
     order = np.lexsort((low, high))
@@ -69,7 +109,7 @@ def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
     def wrong(which: npt.NDArray[np.bool_]) -> WrongRecords:
         return _wrong(every[first[which]], writes.tenants)
 
-    return StoredWrites(
+    found = StoredWrites(
         acknowledged=len(tables[0]),
         rejected=len(tables[1]),
         unknown=len(tables[2]),
@@ -83,6 +123,54 @@ def compare_writes(writes: Written, stored: bytes) -> StoredWrites:
         foreign=0 if writes.are_all else int(is_unwritten.sum()),
         tenants=len(set(writes.tenants.values()) - {""}),
     )
+    if places is None:
+        return found
+    is_row = source == len(tables) - 1
+    # The rows in the order of `stored`, each with what is first of its id.
+    writers = np.empty(len(stored_rows), np.intp)
+    writers[order[is_row] - (len(every) - len(stored_rows))] = first[place[is_row]]
+    return _with_places(found, every[writers], writes.tenants, places, tenants)
+
+
+def _with_places(
+    found: StoredWrites,
+    writers: npt.NDArray[Any],
+    by_user: Mapping[int, str],
+    places: Places,
+    known: frozenset[str],
+) -> StoredWrites:
+    """The same with the rows that are stored under another tenant than their writer's.
+
+    Rows are not compared whose writer is not known, such as those of the trial, or has no tenant.
+
+    Args:
+        found: the comparison of the ids.
+        writers: for each row the record that a user wrote under its id; the row itself for none.
+        by_user: the tenant of each user that wrote; "" for none.
+        places: the tenant under which each row is stored.
+        known: the tenants of the accounts.
+
+    """
+    users = np.array(sorted(user for user, tenant in by_user.items() if tenant), np.uint32)
+    if not len(users):
+        return replace(found, placed=0)
+    codes, rows = places.codes, places.rows
+    own = np.array([codes.get(by_user[user], len(codes)) for user in users.tolist()], np.uint32)
+    at = np.minimum(np.searchsorted(users, writers["user"]), len(users) - 1)
+    # Records of which only the ids are known have no time.
+    is_compared = (users[at] == writers["user"]) & ~np.isnan(writers["at"])
+    number = int(is_compared.sum())
+    names = [name or "no tenant" for name in codes]
+    if number and codes.keys().isdisjoint(known | set(by_user.values())):
+        row = int(is_compared.argmax())
+        name, whose = names[rows[row]], by_user[int(writers["user"][row])]
+        return replace(found, placed=0, unplaced=number, misnamed=_MISNAMED.format(whose, name))
+    is_misplaced = is_compared & (own[at] != rows)
+    records, under = writers[is_misplaced], rows[is_misplaced]
+    # A record that is stored twice under other tenants is one record.
+    _, once = np.unique(records[["high", "low"]], return_index=True)
+    wrong = _wrong(records[once], by_user, [names[code] for code in under[once].tolist()])
+    return replace(found, placed=number, misplaced=wrong)
 
 
 def _unattributed(ids: bytes, fields: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -93,9 +181,12 @@ def _unattributed(ids: bytes, fields: np.dtype[Any]) -> npt.NDArray[Any]:
     return records
 
 
-def _wrong(records: npt.NDArray[Any], tenants: Mapping[int, str]) -> WrongRecords:
+def _wrong(
+    records: npt.NDArray[Any], tenants: Mapping[int, str], stored_under: Sequence[str] = ()
+) -> WrongRecords:
     """Records that are not stored as the service answered, the earliest first."""
-    records = records[np.argsort(records["at"], kind="stable")]  # those of unknown time come last
+    order = np.argsort(records["at"], kind="stable")  # those of unknown time come last
+    records = records[order]
     known = records[~np.isnan(records["at"])]
     by_tenant: Counter[str] = Counter()
     for user, number in Counter(known["user"].tolist()).items():
@@ -106,11 +197,18 @@ def _wrong(records: npt.NDArray[Any], tenants: Mapping[int, str]) -> WrongRecord
         float(known["at"][0]) if len(known) else None,
         float(known["at"][-1]) if len(known) else None,
         dict(by_tenant.most_common()),
-        tuple(_record(each, tenants) for each in records[:_EXAMPLES].tolist()),
+        tuple(
+            _record(each, tenants, stored_under[place] if stored_under else "")
+            for each, place in zip(records[:_EXAMPLES].tolist(), order[:_EXAMPLES].tolist(), strict=True)
+        ),
     )
 
 
-def _record(fields: tuple[int, int, float, int], tenants: Mapping[int, str]) -> WrittenRecord:
+def _record(
+    fields: tuple[int, int, float, int], tenants: Mapping[int, str], stored_under: str
+) -> WrittenRecord:
     high, low, at, user = fields
     name = str(uuid.UUID(int=high << 64 | low))
-    return WrittenRecord(name) if math.isnan(at) else WrittenRecord(name, at, user, tenants.get(user, ""))
+    if math.isnan(at):
+        return WrittenRecord(name)
+    return WrittenRecord(name, at, user, tenants.get(user, ""), stored_under)

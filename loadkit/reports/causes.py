@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.criterion import Criterion, Family, Scope, ScopeKind
+from loadkit.criterion import OTHERS_DATA, Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.observers.database import REJECTED, WRITES, WrittenRecord
 from loadkit.recording.examples import Example, Exchange
@@ -228,7 +228,7 @@ def causes_of(
             tuple(each for each in slowest if each.seconds)[: MOST if key in timings else _MOST_OTHERS],
         )
     failures.sort(key=lambda each: -each.count)
-    if criterion is not None and criterion.measure.name in {WRITES, REJECTED}:
+    if criterion is not None and criterion.measure.name in {WRITES, REJECTED, OTHERS_DATA}:
         # What the criterion counts comes first, before operations that failed beside it.
         failures = [*_wrong_writes(run, criterion.measure.name), *failures]
     slow = (
@@ -335,13 +335,15 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
     writes = None if run.database is None else run.database.writes
     if writes is None:
         return
+    about = {REJECTED: writes.phantoms, OTHERS_DATA: writes.misplaced}
     for kind, (of, operations) in {
         "acknowledged, but not stored": (writes.lost, writes.acknowledged),
         "stored twice": (writes.doubled, writes.stored),
+        "stored under another tenant": (writes.misplaced, writes.placed or 0),
         "rejected, but stored": (writes.phantoms, writes.rejected),
         "stored, but written by nobody": (writes.unwritten, writes.stored),
     }.items():
-        if of.number and (count == WRITES or of is writes.phantoms):
+        if of.number and (count == WRITES or of is about.get(count)):
             yield FailureKind(
                 kind,
                 of.number,
@@ -358,7 +360,8 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
 
 def _written(record: WrittenRecord, kind: str) -> Example:
     """A record as an example; it is one whose moment and user are known."""
-    told = Exchange(f"record {record.id}", kind)
+    where = f" is stored under {record.stored_under}" if record.stored_under else ""
+    told = Exchange(f"record {record.id}{where}", kind)
     at, user = record.at or 0.0, record.user or 0
     return Example(
         at, 0.0, f"record {record.id}", kind, "", user, record.tenant, exchange=told, timing=OPERATION.key

@@ -5,7 +5,15 @@ from typing import Any
 
 from loadkit.judging.database import DEFINITION
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.database import MEASURES, DatabaseFacts, QueryPlan, Statement, TableUse, WrittenRecord
+from loadkit.observers.database import (
+    IDS_ALONE,
+    MEASURES,
+    DatabaseFacts,
+    QueryPlan,
+    Statement,
+    TableUse,
+    WrittenRecord,
+)
 from loadkit.recording.timing import ACQUIRE, QUERY
 from loadkit.units import format_bytes, format_number, format_ratio, format_seconds
 
@@ -215,12 +223,15 @@ def _activity(facts: DatabaseFacts) -> Iterator[str]:
     for what, records in (
         ("acknowledged writes lost", writes.lost),
         ("writes stored twice", writes.doubled),
+        ("writes stored under another tenant", writes.misplaced),
         ("rejected writes that are stored", writes.phantoms),
         ("rows that nobody wrote", writes.unwritten),
     ):
         yield f"  {what}: {records.number:,}"
         yield from (f"    {_record(each)}" for each in records.examples)
     yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
+    if writes.placed is None or writes.misnamed:
+        yield f"  the tenants under which they are stored were not compared: {writes.misnamed or IDS_ALONE}"
     if writes.foreign:
         yield f"  other rows of the run, of which it is not known who wrote them: {writes.foreign:,}"
 
@@ -229,7 +240,8 @@ def _record(record: WrittenRecord) -> str:
     if record.at is None:
         return record.id
     whose = f" of {record.tenant}" if record.tenant else ""
-    return f"{record.id}  written after {format_seconds(record.at)} by user {record.user}{whose}"
+    where = f", stored under {record.stored_under}" if record.stored_under else ""
+    return f"{record.id}  written after {format_seconds(record.at)} by user {record.user}{whose}{where}"
 
 
 def _known(value: int | None) -> str:

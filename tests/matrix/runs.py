@@ -78,6 +78,12 @@ class Bench:
         draft.load(Model.CLOSED, system.DASHBOARDS, mix="live dashboards", called="dashboards", connects=True)
         draft.load(Model.CLOSED, system.API_USERS, mix="API")
         draft.insert(system.RECORDS, 1)
+        draft.load(
+            Model.CLOSED,
+            system.INVALID_USERS,
+            journey="insert invalid metrics",
+            called="senders of invalid records",
+        )
         draft.analyse(system.ANALYSTS, 0)
         draft.load(Model.CLOSED, system.WORKFLOW_USERS, mix="complete workflows", called="workflow users")
         self._load.await_calm()

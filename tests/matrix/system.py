@@ -11,8 +11,8 @@ CONNECTIONS, DELIVERED = 40, 300
 """Connections, and messages per second to all of them."""
 DASHBOARDS = 20
 """Connections that follow what is written to their tenant's dashboard."""
-API_USERS, WORKFLOW_USERS, ANALYSTS, RECORDS = 20, 15, 4, 20
-"""Users of each population, and records per second."""
+API_USERS, WORKFLOW_USERS, ANALYSTS, INVALID_USERS, RECORDS = 20, 15, 4, 3, 20
+"""Users of each population, those who send invalid records among them, and records per second."""
 SYSTEM_HOLD, QUIET_HOLD = 45.0, 30.0
 """Seconds that the load holds: under a fault, and in a run that is repeated with nothing wrong."""
 
@@ -48,6 +48,7 @@ _OF_DATABASE = {
 _OF_THE_WHOLE = {
     "tenants": "no tenant ever sees another tenant's data",
     "writes": "every acknowledged write is stored exactly once",
+    "rejected": "no rejected write is stored",
     "workflows": "the workflow success rate is above 85%",
 }
 SYSTEM_CRITERIA = {**_OF_HTTP, **_OF_MESSAGES, **_OF_DATABASE, **_OF_THE_WHOLE}
@@ -108,6 +109,18 @@ SYSTEM_ROWS = (
         "writes-doubled",
         {"share": 0.3},
         {"writes": FAILS, "workflows": FAILS},
+    ),
+    Row(
+        "one event in a hundred is stored under the next tenant: only who compares the tenants of rows sees it",
+        "writes-misplaced",
+        {"share": 0.01},
+        {"writes": FAILS, "tenants": FAILS},
+    ),
+    Row(
+        "the valid records of half of the rejected batches are stored: no row should be there that was rejected",
+        "rejected-stored",
+        {"share": 0.5},
+        {"rejected": FAILS, "writes": FAILS},
     ),
     Row(
         "three deliveries in ten are left out: visitors wait in vain for what they have posted",

@@ -16,6 +16,10 @@ class Fault:
     async def meet_request(self) -> None:
         """Delay or refuse a request. Raises InjectedError."""
 
+    def keeps_rejected(self) -> bool:
+        """Are the valid events of the next batch that is rejected stored all the same?"""
+        return False
+
     async def end(self) -> None:
         """Restore the instance."""
 

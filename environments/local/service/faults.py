@@ -214,6 +214,17 @@ class CounterReset(Fault):
         telemetry.reset()
 
 
+class RejectedStored(Fault):
+    """Of a share of the rejected batches, the valid events are stored."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def keeps_rejected(self) -> bool:
+        """Is the batch in the share?"""
+        return random.random() < self._share
+
+
 class Faults:
     """The active faults of this instance, by name."""
 
@@ -240,6 +251,7 @@ class Faults:
             "foreign-answers": lambda share: ForeignAnswers(share, cache),
             "foreign-sums": lambda share: ForeignSums(share, pool),
             "counter-reset": lambda: CounterReset(telemetry),
+            "rejected-stored": RejectedStored,
             "events-unpublished": lambda share: messages.EventsUnpublished(share, broadcast),
             "messages-lost": lambda share: messages.MessagesLost(share, broadcast),
             "messages-doubled": lambda share: messages.MessagesDoubled(share, broadcast),
@@ -269,3 +281,7 @@ class Faults:
         """Apply the active faults to a request. Raises InjectedError."""
         for _, fault in list(self._active.values()):
             await fault.meet_request()
+
+    def keeps_rejected(self) -> bool:
+        """Are the valid events of a batch that is rejected stored all the same?"""
+        return any(fault.keeps_rejected() for _, fault in self._active.values())

@@ -150,9 +150,24 @@ async def create_events(call: Call) -> Reply:
     """Store a batch of events; repeating an Idempotency-Key repeats the answer without storing."""
     body = call.body if isinstance(call.body, dict) else {}
     now = datetime.now(UTC)
-    events = read_events(body.get("events"), now)
+    try:
+        events = read_events(body.get("events"), now)
+    except ApiError:
+        if call.context.faults.keeps_rejected():
+            await _store_valid(call, body.get("events"), now)
+        raise
     session = read_id("session_id", body["session_id"]) if "session_id" in body else None
-    stored = await call.context.pool.value(
+    stored = await _store(call, session, events, now)
+    if stored is None:
+        raise ApiError(404, f"session_id: there is no session {session}")
+    if not stored:
+        tell_of_events(call, events.ids)
+    return _stored({"ids": [str(each) for each in stored] or events.ids}, is_replay=bool(stored))
+
+
+async def _store(call: Call, session: uuid.UUID | None, events: Events, now: datetime) -> Any:
+    """No ids if the events were stored, else those of the first request; None without the session."""
+    return await call.context.pool.value(
         _STORE_EVENTS,
         call.caller.tenant,
         call.run_id,
@@ -164,11 +179,21 @@ async def create_events(call: Call) -> Reply:
         events.times,
         events.values,
     )
-    if stored is None:
-        raise ApiError(404, f"session_id: there is no session {session}")
-    if not stored:
-        tell_of_events(call, events.ids)
-    return _stored({"ids": [str(each) for each in stored] or events.ids}, is_replay=bool(stored))
+
+
+async def _store_valid(call: Call, given: Any, now: datetime) -> None:
+    """What a fault does: store the events of a rejected batch that are valid by themselves."""
+
+    def is_valid(event: Any) -> bool:
+        try:
+            read_events([event], now)
+        except ApiError:
+            return False
+        return True
+
+    valid = [event for event in given if is_valid(event)] if isinstance(given, list) else []
+    if 0 < len(valid) <= _MOST_EVENTS:
+        await _store(call, None, read_events(valid, now), now)
 
 
 def _stored(answer: dict[str, Any], *, is_replay: bool) -> Reply:
