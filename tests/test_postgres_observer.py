@@ -473,14 +473,14 @@ def written_by(tenants: Sequence[str]) -> tuple[Writes, list[bytes]]:
     ledger, ids = WriteLedger(), [uuid.UUID(int=n).bytes for n in range(len(tenants))]
     for number, (each, tenant) in enumerate(zip(ids, tenants, strict=True)):
         at = 100.0 - number
-        ledger.attempt([each], lambda n: None, at=at, user=number + 7, tenant=tenant).acknowledged()
+        ledger.attempt([each], lambda n: None, at=at, user=number, tenant=tenant).acknowledged()
     return ledger.drain(), ids
 
 
 def test_a_row_under_another_tenant_than_its_writers_is_misplaced() -> None:
     earlier, ids = written_by(["acme", "globex", "acme", "", "initech", "globex"])
     trial = WriteLedger()
-    trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=7, tenant="acme").acknowledged()
+    trial.attempt([b"t" * 16], lambda n: None, at=1.0, user=0, tenant="acme").acknowledged()
     writes = Writes.sum_of([trial.drain().as_unknown, earlier])
     # The row of the trial, that of a user without a tenant, and that of nobody are not compared.
     rows = [
@@ -496,9 +496,9 @@ def test_a_row_under_another_tenant_than_its_writers_is_misplaced() -> None:
         100.0,
         {"acme": 2, "initech": 1},
         (
-            WrittenRecord(str(uuid.UUID(int=4)), 96.0, 11, "initech", "no tenant"),
-            WrittenRecord(str(uuid.UUID(int=2)), 98.0, 9, "acme", "globex"),
-            WrittenRecord(str(uuid.UUID(int=0)), 100.0, 7, "acme", "hooli"),
+            WrittenRecord(str(uuid.UUID(int=4)), 96.0, 4, "initech", "no tenant"),
+            WrittenRecord(str(uuid.UUID(int=2)), 98.0, 2, "acme", "globex"),
+            WrittenRecord(str(uuid.UUID(int=0)), 100.0, 0, "acme", "hooli"),
         ),
     )
     found = DatabaseFacts(writes=compared, writes_due=6)
