@@ -5,6 +5,7 @@ from typing import Any
 
 from behave import given, when
 
+from loadkit.workload.plan import ALL_CONNECTIONS_DROP
 from loadkit.workload.workload import Lognormal, Model, Think
 
 
@@ -160,7 +161,7 @@ def empty_cache(context: Any, after: float | None = None) -> None:
 @when("all connections drop")
 @when("all connections drop after {duration}")
 def drop_connections(context: Any, after: float | None = None) -> None:
-    context.draft.happens("all connections drop", after)
+    context.draft.happens(ALL_CONNECTIONS_DROP, after)
 
 
 @when("the database is restarted")

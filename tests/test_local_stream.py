@@ -614,6 +614,17 @@ def test_all_connections_are_cut_once(open_socket, fault):
 
 
 @on_environment
+def test_connections_are_accepted_and_closed_at_once_until_the_fault_ends(open_socket, fault):
+    earlier = open_socket("stream?topics=metrics")
+    read(earlier)
+    fault("connections-closed-at-once", share=1)
+    assert code_of(open_socket("stream?topics=metrics"), 1.0) == 1012
+    assert is_silent(earlier)
+    fault("connections-closed-at-once", "off")
+    read(open_socket("stream?topics=metrics"))
+
+
+@on_environment
 def test_stalled_connections_are_silent_and_go_on_at_the_end(open_socket, client, admin, fault, topic):
     subscriber = open_socket(f"stream?topics={topic}")
     read(subscriber)

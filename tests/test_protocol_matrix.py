@@ -40,6 +40,7 @@ def test_a_fault_flips_the_criteria_that_speak_of_it_and_no_other(bench, name, r
     outcome = area.outcome(area.run(bench, row))
     results.record(name, row, outcome)
     assert area.told(row, outcome) == [], row.sentence
+    assert outcome.health != "ok" or not row.starves_generator
 
 
 @pytest.mark.prove

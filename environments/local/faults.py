@@ -60,6 +60,9 @@ FAULTS = {
     "foreign-messages": Fault("a share of the messages has another tenant's key", {"share": 0.01}),
     "connections-cut": Fault("each second cuts a share of the WebSocket connections", {"share": 0.02}),
     "all-connections-cut": Fault("all WebSocket connections are cut, once", {}),
+    "connections-closed-at-once": Fault(
+        "accepts WebSocket connections, and closes a share of them at once", {"share": 0.5}
+    ),
     "connections-stalled": Fault(
         "a share of the WebSocket connections is neither written to nor read from", {"share": 0.1}
     ),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from loadkit.criterion import Family, ScopeKind
 from loadkit.judging.collapse import collapse_of
+from loadkit.judging.connections import closed_at_once, served
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import FamilyRules, Ground, time_limit
 from loadkit.judging.finding import Finding, listed, subject
@@ -21,6 +22,7 @@ from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
 from loadkit.recording.run import Run
 from loadkit.recording.slices import region_series, tenant_series
 from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD, ROUND_TRIP, timing_of
+from loadkit.recording.traffic import Traffic
 from loadkit.recording.worker_second import (
     BLOCKED,
     IN_FLIGHT,
@@ -133,7 +135,8 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
                 Status.INCONCLUSIVE, f"no operation of {case.criterion.scope} began in the steady window"
             )
         found = _healthy(case, rules, _undrifted(case, rules, rules.find(case)))
-        return _held(case, _with_hidden(case, rules, _warmed_up(case, rules, found)))
+        found = _with_closed(case, rules, _warmed_up(case, rules, found))
+        return _held(case, _with_hidden(case, rules, found))
     return _held(case, _warmed_up(case, rules, _loaded(case, rules, rules.find(case))))
 
 
@@ -180,7 +183,25 @@ def _with_failures(case: Case, rules: FamilyRules, finding: Finding, failures: I
     """A pass that does not hold with further failures, by second of the window, is inconclusive."""
     if not failures.any():
         return finding
-    with_them = rules.find(replace(case, chosen=case.traffic.with_failures(failures), kept=None))
+    return _unless(case, rules, finding, served(case).with_failures(failures), why)
+
+
+def _with_closed(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
+    """A pass that connections which the service accepted and ended at once could break is inconclusive."""
+    closed = int(closed_at_once(case).sum()) if finding.status is Status.PASS else 0
+    if not closed:
+        return finding
+    why = f"{closed:,} connections were accepted and ended within a second, and no user closed them"
+    finding = replace(finding, details={**finding.details, "closed_at_once": closed})
+    found = _unless(case, rules, finding, served(case), why)
+    if found.status is not Status.PASS:
+        return found
+    return found.warned(f"{why}; the verdict is the same if they had failed")
+
+
+def _unless(case: Case, rules: FamilyRules, finding: Finding, worst: Traffic, why: str) -> Finding:
+    """A pass that does not hold for the operations as they were at worst is inconclusive."""
+    with_them = rules.find(replace(case, chosen=worst, kept=None))
     if with_them.status is Status.PASS:
         return finding
     return finding.become(

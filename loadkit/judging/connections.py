@@ -4,40 +4,55 @@ These are facts about the connections of the run, so they have no confidence int
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, Family
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
 from loadkit.judging.statistics import fewest_to_show
-from loadkit.recording.histogram import BUCKETS, index, lower_edges, quantile_of
+from loadkit.recording.histogram import BUCKETS, FAILED, index, lower_edges, quantile_of
 from loadkit.recording.messages import CONNECTIONS, DISCONNECTED, LEAST_CONNECTIONS, NOT_BACK
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, label_series
-from loadkit.recording.timing import LIFETIME, RECONNECT, Timing
+from loadkit.recording.timing import CONNECT, LIFETIME, RECONNECT, Timing
+from loadkit.recording.traffic import Traffic
 from loadkit.units import Unit, distance, format_number, format_ratio, format_seconds
 from loadkit.verdict import Status, Window
+from loadkit.workload.phases import action_at
+from loadkit.workload.plan import ALL_CONNECTIONS_DROP, Plan
 
 __all__ = [
+    "closed_at_once",
     "disconnects",
     "ended_early",
     "find_connections",
     "find_lifetime",
     "find_reconnection",
+    "no_gap",
     "not_back",
     "not_connected",
+    "served",
     "stay_away_without",
 ]
 
 Integers = npt.NDArray[np.int64]
 
+_OF_SUCCESS = (Family.AVAILABILITY, Family.ERROR_RATE)
+"""Families of criteria on how many operations succeed."""
 _COHORT = 0.98
 """Ratio of the stated connections that must have been open for long enough to be judged."""
 _IN_TIME = 0.002
 """A second in which a connection opened is too late by up to this ratio of the time: see buckets."""
+_AT_ONCE = 1.0
+"""Seconds: a service that ends a connection sooner has accepted it in vain."""
+_FELT = 60
+"""Seconds after an action in which connections end because of it: pings find a silent one in forty."""
+_TOGETHER = 5.0
+"""Seconds: connections that end after two actions so close to each other may have ended because of either."""
 
 
 def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
@@ -51,6 +66,83 @@ def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
             "the plan itself drops connections, so the service cannot keep all of them open",
         )
     return None
+
+
+def closed_at_once(case: Case) -> Integers:
+    """The successful attempts whose connections ended within `_AT_ONCE`, by second; (`seconds`,).
+
+    Connections that the generator closed do not count, and none that an action of the plan can have
+    cut. When a connection opened is known, and not its attempt: it is the latest possible one. None,
+    unless the criterion is on the success of attempts.
+    """
+    evidence, window, attempts = case.evidence, case.window, case.traffic
+    found = np.zeros(window.seconds, np.int64)
+    if case.timing != CONNECT.key or case.criterion.measure.family not in _OF_SUCCESS:
+        return found
+    plan = evidence.run.plan
+    with_late = Window(window.start, window.seconds + math.ceil(plan.timeout), window.phase)
+    ended = evidence.traffic(case.criterion.scope, with_late, timing=LIFETIME.key)
+    until = window.start + ended.second + 1 + lower_edges(ended.took + 1)
+    is_early = (ended.bucket == FAILED) & (ended.took < index(_AT_ONCE)) & (until <= _first_action(plan))
+    closed = np.bincount(ended.second[is_early], ended.count[is_early], with_late.seconds).astype(np.int64)
+    succeeded = attempts.per_second() - attempts.per_second(FAILED)
+    # At most those that were not open at the end of the window opened after it.
+    late = max(int(succeeded.sum() - attempts.completed.sum()), 0)
+    left = min(late, int(closed[window.seconds :].sum()))
+    for second in range(window.seconds - 1, -1, -1):
+        left += int(closed[second])
+        found[second] = min(left, int(succeeded[second]))
+        left -= int(found[second])
+    return found
+
+
+def served(case: Case) -> Traffic:
+    """The operations of a case; attempts whose connections ended at once count as failures."""
+    traffic, closed = case.traffic, closed_at_once(case)
+    if not closed.any():
+        return traffic
+    failed = traffic.per_second(FAILED) + closed
+    return replace(
+        traffic,
+        second=np.tile(np.arange(traffic.seconds), 2),
+        bucket=np.repeat([0, FAILED], traffic.seconds),
+        took=np.zeros(2 * traffic.seconds, np.int64),
+        count=np.concatenate([traffic.per_second() - failed, failed]),
+    )
+
+
+def _first_action(plan: Plan) -> float:
+    """The planned time of the first action, in seconds since the run's start; infinite without one."""
+    hold = plan.workload.hold
+    return min((action_at(hold, each.at) for each in plan.actions), default=math.inf) if hold else math.inf
+
+
+def no_gap(evidence: Evidence) -> str:
+    """Why a run shows nothing of messages across gaps, which its plan makes; "" if it does.
+
+    Each action that ends connections must have ended one, and so must a plan that drops them.
+    """
+    run = evidence.run
+    cuts = [event for event in run.events if event.restarts or event.what == ALL_CONNECTIONS_DROP]
+    drops = _drops(evidence)
+    for event in cuts:
+        following = min((int(each.at) for each in cuts if each.at > event.at + _TOGETHER), default=math.inf)
+        until = min(event.at + event.seconds + _FELT, following)
+        if not any(int(event.at) <= second < until for second in drops):
+            return f'no connection was dropped when "{event.what}" happened, so there was no gap'
+    is_churning = any(each.workload.churn for each in run.plan.populations)
+    if is_churning and not _samples(evidence, RECONNECT)[3].any():
+        return "the plan drops connections, and none was dropped, so there was no gap"
+    return ""
+
+
+def _drops(evidence: Evidence) -> set[int]:
+    """The seconds of the run in which connections ended that the generator did not close."""
+    return {
+        second.second
+        for second in evidence.run.worker_seconds
+        if any(name.startswith(DISCONNECTED) for named in second.counts.values() for name in named)
+    }
 
 
 def find_connections(case: Case) -> Finding:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import ScopeKind
+from loadkit.judging.connections import no_gap
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned, searched_messages
@@ -180,7 +181,14 @@ def find_delivery(case: Case) -> Finding:
     if doubts:
         return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
     late = f"; {messages.filled:,} arrived late" if what == "messages lost" and messages.filled else ""
-    return if_as_planned(case, replace(finding, reason=f"{what}: none among the {of}{late}"))
+    return _if_as_planned(case, replace(finding, reason=f"{what}: none among the {of}{late}"))
+
+
+def _if_as_planned(case: Case, finding: Finding) -> Finding:
+    """A pass on messages of the whole run, if the run was as planned, and had the gaps that its plan makes."""
+    found = if_as_planned(case, finding)
+    doubt = no_gap(case.evidence) if found.status is Status.PASS else ""
+    return found.become(Status.INCONCLUSIVE, f"{found.reason}, but {doubt}") if doubt else found
 
 
 def _reader_errors(evidence: Evidence) -> int:
@@ -221,7 +229,7 @@ def find_reach(case: Case) -> Finding:
     others = [each for each in messages.doubts if "on their way" not in each]
     if others or not is_kept(least):
         return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
-    return if_as_planned(case, finding)
+    return _if_as_planned(case, finding)
 
 
 def find_convergence(case: Case) -> Finding:
@@ -268,7 +276,7 @@ def find_convergence(case: Case) -> Finding:
     if not Accounting.of(evidence).received:
         return finding.become(Status.INCONCLUSIVE, "no user received an edit, so the states could not differ")
     agreed = f"all {together:,} users of {len(shared):,} shared dashboards saw the same state at the end"
-    return if_as_planned(case, replace(finding, reason=agreed))
+    return _if_as_planned(case, replace(finding, reason=agreed))
 
 
 def find_throughput_of_any(case: Case) -> Finding:

@@ -10,10 +10,13 @@ from typing import Any, Self
 from loadkit.units import format_number, format_seconds
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["PLAIN_NAMES", "Action", "Plan", "Population", "Scaling"]
+__all__ = ["ALL_CONNECTIONS_DROP", "PLAIN_NAMES", "Action", "Plan", "Population", "Scaling"]
 
 PLAIN_NAMES = {Model.CLOSED: "users", Model.REQUESTS: "requests", Model.JOURNEYS: "journeys"}
 """The default names of populations by model."""
+
+ALL_CONNECTIONS_DROP = "all connections drop"
+"""The action that cuts all connections at once."""
 
 
 @dataclass(frozen=True, slots=True)

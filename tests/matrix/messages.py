@@ -1,7 +1,7 @@
 """What each fault of messages and connections must do to each criterion, as data: see `table`."""
 
 from loadkit.verdict import Status
-from tests.matrix.table import DOUBT, FAILS, FLIPS, PASSES, Row
+from tests.matrix.table import DOUBT, FAILS, FLIPS, PASSES, UNDECIDED, Row
 
 MESSAGE_CRITERIA = {
     "fresh": "the p95 message latency is below 100 ms",
@@ -96,6 +96,12 @@ MESSAGE_ROWS = (
         hold=60.0,
     ),
     Row(
+        "half of the connections are accepted and closed at once: clients try again until one stays open",
+        "connections-closed-at-once",
+        {"share": 0.5},
+        {"connects": DOUBT},
+    ),
+    Row(
         "one connection in ten stands still: what others receive shows what it misses",
         "connections-stalled",
         {"share": 0.1},
@@ -113,5 +119,12 @@ MESSAGE_ROWS = (
         # Later than the handshakes, which would fail, too.
         at=10.0,
         hold=90.0,
+    ),
+    Row(
+        "a load generator without its core is no fault of the service's: nothing is said of it that is not so",
+        verdicts={name: usual_of_messages(name) | UNDECIDED for name in MESSAGE_CRITERIA},
+        starves_generator=True,
+        # Later than the handshakes: without its connections, no run can judge messages.
+        at=8.0,
     ),
 )

@@ -260,6 +260,7 @@ class Faults:
             "foreign-messages": lambda share: messages.ForeignMessages(share, broadcast, keys),
             "connections-cut": lambda share: messages.ConnectionsCut(share, connections),
             "all-connections-cut": lambda: messages.AllConnectionsCut(connections),
+            "connections-closed-at-once": lambda share: messages.ConnectionsClosedAtOnce(share, connections),
             "connections-stalled": lambda share: messages.ConnectionsStalled(share, connections),
             "reconnect-refused": lambda seconds: messages.ReconnectRefused(seconds, connections),
         }

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from environments.local.service.broadcast import Broadcast, Group, Step
 from environments.local.service.fault import Background, Fault
 from environments.local.service.tokens import TenantKeys
-from environments.local.service.websocket import Connections, WebSocket
+from environments.local.service.websocket import RESTART, Connections, WebSocket
 
 Receivers = Collection[WebSocket]
 
@@ -200,6 +200,24 @@ class ReconnectRefused(Fault):
     async def end(self) -> None:
         """Accept them again."""
         self._connections.refused_until = 0.0
+
+
+class ConnectionsClosedAtOnce(Fault):
+    """Accepts connections, and closes a share of them at once."""
+
+    def __init__(self, share: float, connections: Connections) -> None:
+        self._share = share
+        self._connections = connections
+        connections.newcomers.append(self._meet)
+
+    def _meet(self, connection: WebSocket) -> None:
+        if random.random() < self._share:
+            # Not before it has begun.
+            asyncio.get_running_loop().call_soon(connection.close, RESTART, "come back later")
+
+    async def end(self) -> None:
+        """Keep all of them again."""
+        self._connections.newcomers.remove(self._meet)
 
 
 class ConnectionsStalled(Fault):
