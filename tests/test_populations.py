@@ -348,6 +348,24 @@ def test_at_another_load_level_each_connection_receives_as_much() -> None:
     assert (other.workload.peak, other.populations[1].delivers) == (100, pytest.approx(1100))
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["a named load", "users"])
+def test_users_beside_connections_do_what_users_do_by_default(*, named: bool) -> None:
+    draft = Draft()
+    draft.load(Model.CLOSED, 90, journey="buy", called="connections", connects=True)
+    if named:
+        draft.load_named("baseline")
+    else:
+        draft.load(Model.CLOSED, 100)
+    environment = shop(tenants={"globex": 0.11})
+    alone = Draft()
+    alone.load_named("baseline")
+    (expected,) = plan(alone, environment, JOURNEYS).populations
+    connections, users = plan(draft, environment, JOURNEYS).populations
+    assert users.workload.mix == expected.workload.mix != connections.workload.mix
+    draft.send_more("globex", 10)
+    assert plan(draft, environment, JOURNEYS).populations[2].workload.mix == connections.workload.mix
+
+
 def test_at_another_load_level_a_noisy_tenant_keeps_its_users() -> None:
     draft = Draft()
     draft.load(Model.CLOSED, 1000)

@@ -173,7 +173,7 @@ def _workload(
             "the users are spread over regions, but messages are published from one place; expected the regions "
             "of connections before the messages"
         )
-    mix = _mix(own, environment) or _mix(first, environment) or environment.default_mix
+    mix = _mix(own, environment) or _inherited_mix(own, first, environment) or environment.default_mix
     has_regions = own.delivered or any(entry.region for entry in own.shares)
     return Workload(
         model=model,
@@ -335,6 +335,13 @@ def _mix(own: PopulationDraft, environment: Environment) -> tuple[MixEntry, ...]
     if own.journey:
         return (MixEntry(own.journey, 1.0),)
     return environment.mixes[_mix_name(own.mix, environment)] if own.mix else ()
+
+
+def _inherited_mix(
+    own: PopulationDraft, first: PopulationDraft, environment: Environment
+) -> tuple[MixEntry, ...]:
+    """The mix of the first population, but users who are stated beside connections open none."""
+    return () if first.connects and not own.connects else _mix(first, environment)
 
 
 def _spread(mix: Sequence[MixEntry], regions: Sequence[str], environment: Environment) -> Sequence[MixEntry]:
