@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,11 +135,13 @@ def test_a_plan_without_users_in_a_known_region_starts_no_relay() -> None:
     target = Target("t", "http://127.0.0.1:1", regions={"Europe": ASIA})
     with relayed(short(), target) as relays:
         assert relays.target is target
-        assert relays.facts == {}
+        assert relays.facts(0.0) == {}
 
 
-def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
-    def kill() -> None:
+def when_the_relay_has_users(do: Callable[[int], None]) -> threading.Thread:
+    """Call a function with the process number of the relay, some seconds into the load."""
+
+    def wait() -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for each in relays_here():
@@ -147,14 +150,19 @@ def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
                         c.status == psutil.CONN_LISTEN for c in each.net_connections("tcp")
                     ):
                         time.sleep(2.5)  # into the load
-                        os.kill(each.pid, signal.SIGKILL)
+                        do(each.pid)
                         return
                 except psutil.Error:
                     continue
             time.sleep(0.05)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
+    killer = when_the_relay_has_users(lambda process: os.kill(process, signal.SIGKILL))
     with in_a_thread(ANSWERS) as server:
         done = run(short(30), Target("t", server.base, regions={"Asia": ASIA}), root=ROOT)
     killer.join()
@@ -163,6 +171,26 @@ def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
     verdict = judge(response_time(), done)
     assert verdict.status in {Status.INVALID, Status.INCONCLUSIVE}
     assert done.ended_at < 30
+
+
+def test_a_relay_that_stands_still_says_when_and_for_how_long() -> None:
+    stopped: list[float] = []
+
+    def stop(process: int) -> None:
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(process, signal.SIGCONT)
+        stopped.append(time.time())
+
+    stopper = when_the_relay_has_users(stop)
+    with in_a_thread(ANSWERS) as server:
+        done = run(short(20), Target("t", server.base, regions={"Asia": ASIA}), root=ROOT)
+    stopper.join()
+    late = dict(done.facts["relay"]["late"])
+    until = int(stopped[0] - done.started)
+    longest = max(late.get(second, 0.0) for second in range(until - 1, until + 2))
+    assert longest >= 1.5
+    assert set(late) <= set(range(-5, 40))
 
 
 def test_the_relay_ends_with_the_run() -> None:

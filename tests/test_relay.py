@@ -6,14 +6,15 @@ import os
 import random
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 import uvloop
 
 from loadkit.network.relay import DueTimes, Relay
-from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import BEST_ALARM
 
@@ -230,12 +231,28 @@ def _will_reset(writer: Writer) -> None:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("late", [0.99999, 1.0, 60.0])
-def test_a_lateness_beyond_the_longest_counts_as_the_longest(late: float) -> None:
-    async def figure() -> float:
+def test_seconds_in_which_it_is_late_enough_to_matter_are_noted_with_the_longest_lateness() -> None:
+    async def noted() -> tuple[dict[int, float], float]:
         due_times = DueTimes(BEST_ALARM)
-        due_times.note(late)
+        for late in (0.049, 0.2, 3.0, 0.06):
+            due_times.note(late)
         due_times.close()
-        return due_times.lateness(0.999)
+        return due_times.late, due_times.lateness(0.5)
 
-    assert asyncio.run(figure()) == LONGEST_RELAY_LATENESS
+    begun = int(time.time())
+    late, median = asyncio.run(noted())
+    assert max(late.values()) == 3.0
+    assert all(begun <= second <= time.time() for second in late)
+    assert median == pytest.approx(0.0601, abs=0.001)
+
+
+def test_bytes_that_it_has_not_delivered_at_its_end_are_late_too() -> None:
+    async def noted() -> dict[int, float]:
+        due_times = DueTimes(BEST_ALARM)
+        due_times.add(time.monotonic() + 60, cast("Any", None))
+        due_times.add(time.monotonic() - 5, cast("Any", None))
+        due_times.close()
+        return due_times.late
+
+    (late,) = asyncio.run(noted()).values()
+    assert late == pytest.approx(5, abs=0.5)

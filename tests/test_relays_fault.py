@@ -1,6 +1,8 @@
 """A fail that the relay of the regions can have caused is invalid, and any other fail stands."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +12,13 @@ from loadkit.judging.evidence import Evidence
 from loadkit.judging.families import rules_of
 from loadkit.judging.finding import Finding
 from loadkit.judging.relays_fault import blamed_on_relay
-from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS
+from loadkit.recording.health_bounds import RELAY_LATE
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import timing_of
 from loadkit.verdict import Status
 from loadkit.workload.plan import Plan, Population
-from loadkit.workload.workload import MixEntry, Model
+from loadkit.workload.workload import MixEntry
 from tests.builders import (
     error_rate,
     gauge,
@@ -48,27 +50,32 @@ def behind_relay(
     late: float = 0.0,
     refused: int = 0,
     *,
-    seconds: float = 0.02,
-    outcome: str = "ok",
+    seconds: float | np.ndarray = 0.02,
+    outcome: str | Sequence[str] = "ok",
     plan: Plan | None = None,
     region: str = "Asia",
-    held: int = 100,
+    during: range = range(60),
 ) -> Run:
     """A minute of 50 operations per second, each of which takes `seconds`; the relay was late, or refused."""
     starts = np.arange(0, 60, 0.02)
-    relay = {
-        "cpu_seconds": 5.0,
-        "late_p99": late,
-        "late_p999": late,
-        "connections": 100,
-        "out_of_descriptors": refused,
-    }
     return run_of(
         samples_of(starts, np.full(len(starts), seconds), outcome=outcome, region=region),
         in_regions(plan or plan_of(60), "Asia", "Home"),
-        worker_seconds=worker_seconds_of(60, held=held),
-        facts={"relay": relay, "regions": {"Asia": {"latency": 0.2}}},
+        worker_seconds=worker_seconds_of(60),
+        facts={"relay": relay_that_was(late, refused, during), "regions": {"Asia": {"latency": 0.2}}},
     )
+
+
+def relay_that_was(late: float, refused: int = 0, during: range = range(60)) -> dict[str, Any]:
+    """What a relay says of itself."""
+    seconds = [[second, late] for second in during] if late >= RELAY_LATE else []
+    return {
+        "cpu_seconds": 5.0,
+        "late_p99": late,
+        "connections": 100,
+        "out_of_descriptors": refused,
+        "late": seconds,
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,13 +83,15 @@ def behind_relay(
     [
         (0.001, 0.7, Status.FAIL, ""),
         (0.049, 0.55, Status.FAIL, ""),
-        (0.2, 0.7, Status.INVALID, "late by 200 ms (p99), which may be why"),
-        (0.2, 2.0, Status.FAIL, "without that the criterion fails too"),
+        (0.2, 0.7, Status.INVALID, "late by up to 200 ms in 60 of 60 seconds, which may be why"),
+        (0.2, 1.2, Status.INVALID, "which may be why"),
+        (0.2, 2.0, Status.FAIL, "this does not explain the fail"),
         (0.2, 0.02, Status.PASS, ""),
-        (LONGEST_RELAY_LATENESS, 60.0, Status.INVALID, "which may be why"),
+        (9.0, 20.0, Status.INVALID, "which may be why"),
+        (9.0, 50.0, Status.FAIL, "this does not explain the fail"),
     ],
 )
-def test_a_time_is_invalid_if_it_would_be_within_the_limit_without_the_lateness(
+def test_a_time_is_invalid_if_it_would_be_within_the_limit_without_four_times_the_lateness(
     late: float, seconds: float, status: Status, words: str
 ) -> None:
     verdict = judge(response_time(), behind_relay(late, seconds=seconds))
@@ -90,45 +99,76 @@ def test_a_time_is_invalid_if_it_would_be_within_the_limit_without_the_lateness(
     assert words in " ".join([verdict.reason, *verdict.warnings])
 
 
-def test_a_slow_spell_beyond_the_lateness_fails_although_most_times_are_well_within_the_limit() -> None:
+@pytest.mark.parametrize(
+    ("during", "status"),
+    [(range(30, 42), Status.INVALID), (range(10, 22), Status.FAIL)],
+    ids=["then", "before"],
+)
+def test_a_slow_spell_is_invalid_if_the_relay_was_late_then(during: range, status: Status) -> None:
     starts = np.arange(0, 60, 0.02)
-    run = behind_relay(0.2)
-    for slow, status in ((2.0, Status.FAIL), (0.7, Status.INVALID)):
-        times = np.where((starts > 30) & (starts < 42), slow, 0.02)
-        found = run_of(
-            samples_of(starts, times, region="Asia"),
-            run.plan,
-            worker_seconds=run.worker_seconds,
-            facts=run.facts,
-        )
-        assert judge(response_time(0.5, comparison=Comparison.STAYS_BELOW), found).status is status
+    times = np.where((starts > 30) & (starts < 42), 2.0, 0.02)
+    run = behind_relay(0.6, seconds=times, during=during)
+    assert judge(response_time(0.5, comparison=Comparison.STAYS_BELOW), run).status is status
 
 
-def test_a_rare_greater_lateness_counts_by_its_largest_thousandth() -> None:
-    run = behind_relay(0.06, seconds=0.7)
-    assert judge(response_time(), run).status is Status.FAIL
-    relay = {**run.facts["relay"], "late_p999": 0.2}
-    later = dataclasses.replace(run, facts={**run.facts, "relay": relay})
-    assert judge(response_time(), later).status is Status.INVALID
+def test_a_short_standstill_of_the_relay_explains_what_waited_for_it() -> None:
+    starts = np.arange(0, 60, 0.02)
+    times = np.where((starts > 30) & (starts < 32), 2.0, 0.02)
+    limit = response_time(comparison=Comparison.NEVER_EXCEEDS)
+    assert judge(limit, behind_relay(0.0, seconds=times)).status is Status.FAIL
+    assert judge(limit, behind_relay(2.0, seconds=times, during=range(32, 33))).status is Status.INVALID
 
 
 @pytest.mark.parametrize("criterion", [error_rate(0.01), throughput(49.0)], ids=["errors", "throughput"])
-def test_errors_fail_although_the_relay_was_late_and_not_if_it_had_no_sockets(criterion: Criterion) -> None:
-    late, starved = (behind_relay(*each, outcome="status 500") for each in ((0.2, 0), (0.0, 7)))
-    verdict = judge(criterion, late)
-    assert verdict.status is Status.FAIL
-    assert any("does not explain the fail" in each for each in verdict.warnings)
-    assert judge(criterion, starved).status is Status.INVALID
-
-
-@pytest.mark.parametrize(("limit", "status"), [(55.0, Status.INVALID), (70.0, Status.FAIL)])
-def test_a_throughput_of_users_who_wait_is_invalid_if_they_can_reach_it_without_the_lateness(
-    limit: float, status: Status
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("status 500", Status.FAIL), ("timeout", Status.INVALID), ("closed", Status.INVALID)],
+)
+def test_errors_of_the_service_fail_although_the_relay_was_late_and_time_outs_do_not(
+    criterion: Criterion, outcome: str, status: Status
 ) -> None:
-    # 100 users make 50 operations per second, so each makes one every 2 s; without 2 x 0.2 s, every 1.6 s: 62.5.
-    closed = plan_of(60, 0, 100, Model.CLOSED)
-    assert judge(throughput(limit), behind_relay(0.2, plan=closed)).status is status
-    assert judge(throughput(limit), behind_relay(0.2)).status is Status.FAIL, "arrivals do not wait"
+    verdict = judge(criterion, behind_relay(0.2, seconds=3.0, outcome=outcome))
+    assert verdict.status is status
+    assert any("does not explain the fail" in each for each in verdict.warnings) is (status is Status.FAIL)
+
+
+def test_time_outs_while_the_relay_was_well_fail() -> None:
+    starts = np.arange(0, 60, 0.02)
+    outcomes = np.where(starts < 40, "timeout", "ok").tolist()
+    run = behind_relay(0.2, seconds=3.0, outcome=outcomes, during=range(45, 50))
+    assert judge(error_rate(0.01), run).status is Status.FAIL
+
+
+def test_errors_fail_not_if_the_relay_had_no_sockets() -> None:
+    for criterion in (error_rate(0.01), throughput(49.0)):
+        assert judge(criterion, behind_relay(refused=7, outcome="status 500")).status is Status.INVALID
+
+
+def test_all_is_in_doubt_if_the_relay_was_late_for_longer_than_a_run_waits_at_its_end() -> None:
+    plan = plan_of(60, drain=10.0)
+    for late, status in ((9.0, Status.FAIL), (10.0, Status.INVALID)):
+        run = behind_relay(late, outcome="status 500", plan=plan, during=range(20, 21))
+        assert judge(error_rate(0.01), run).status is status
+
+
+@pytest.mark.parametrize(("timing", "status"), [("request", Status.FAIL), ("workflow", Status.INVALID)])
+def test_a_time_of_several_answers_waits_for_the_relay_any_number_of_times(
+    timing: str, status: Status
+) -> None:
+    run, starts, table = behind_relay(0.1), np.arange(0, 60, 0.02), SliceTable()
+    table.record(samples_of(starts, np.full(len(starts), 6.5)), timing=timing_of(timing))
+    found = run_of(table, run.plan, worker_seconds=run.worker_seconds, facts=run.facts)
+    criterion = response_time(limit=5.0)
+    measure = dataclasses.replace(criterion.measure, timing=timing)
+    assert judge(dataclasses.replace(criterion, measure=measure), found).status is status
+
+
+def test_of_a_run_of_an_earlier_version_it_is_not_known_when_the_relay_was_late() -> None:
+    run = behind_relay(seconds=0.7)
+    for late, status in ((0.049, Status.FAIL), (0.2, Status.INVALID)):
+        relay = {"cpu_seconds": 5.0, "late_p99": late, "connections": 100}
+        earlier = dataclasses.replace(run, facts={**run.facts, "relay": relay})
+        assert judge(response_time(), earlier).status is status
 
 
 @pytest.mark.parametrize(
@@ -188,13 +228,18 @@ def test_queries_do_not_pass_the_relay(timing: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("relay", "status"),
-    [({"late_p99": 0.2}, Status.FAIL), ({"out_of_descriptors": 20}, Status.INVALID)],
+    [
+        (relay_that_was(0.9, during=range(70, 120)), Status.INVALID),
+        (relay_that_was(0.9, during=range(10, 40)), Status.FAIL),
+        (relay_that_was(0.0, refused=20), Status.INVALID),
+    ],
+    ids=["late then", "late before", "without sockets"],
 )
-def test_a_recovery_fails_although_the_relay_was_late_and_not_if_it_had_no_sockets(
-    relay: dict[str, float], status: Status
+def test_a_recovery_is_invalid_if_the_relay_was_late_then_or_had_no_sockets(
+    relay: dict[str, Any], status: Status
 ) -> None:
     facts = {"relay": relay, "regions": {"Asia": {}}}
-    run = disturbed(failing=range(70, 112), plan=in_regions(WITH_A_KILL, "Asia"), facts=facts)
+    run = disturbed(slow=range(70, 112), plan=in_regions(WITH_A_KILL, "Asia"), facts=facts)
     assert judge(WITHIN_30, run).status is status
 
 

@@ -64,13 +64,19 @@ class Relays:
             return COMPLETE
         return Ending(EndingKind.RELAY_DIED, f"exit code {self._process.exitcode}")
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The networks of the regions, and what the relays did; empty without relays."""
+    def facts(self, started: float) -> dict[str, Any]:
+        """The networks of the regions, and what the relays did; empty without relays.
+
+        `started`: the start of the run on the system clock. The seconds in which the relays were late
+        are those of the run.
+        """
         if not self.paths:
             return {}
         regions = {name: asdict(path) for name, path in self.paths.items()}
-        return {"regions": regions, **({"relay": asdict(self.figures)} if self.figures else {})}
+        if self.figures is None:
+            return {"regions": regions}
+        late = [[int(second - started), seconds] for second, seconds in sorted(self.figures.late.items())]
+        return {"regions": regions, "relay": {**asdict(self.figures), "late": late}}
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def run(
             **_database(target),
             **_tenants(target),
             **({LATENCY: ROUND_TRIP.name} if target.judges_round_trips else {}),
-            **relays.facts,
+            **relays.facts(started),
             **({"trace_url": target.trace_url} if target.trace_url else {}),
             **({ROWS_TAKEN: rows} if rows else {}),
         },

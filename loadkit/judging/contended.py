@@ -40,7 +40,7 @@ from loadkit.recording.timing import timing_of
 from loadkit.recording.traffic import TIMEOUTS, series_of
 from loadkit.verdict import Status
 
-__all__ = ["contended"]
+__all__ = ["contended", "stands"]
 
 _LEAST_SECONDS = 10
 """The fewest seconds without a cause on which a fail can stand."""
@@ -72,7 +72,7 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
     if finding.status is Status.FAIL:
         finding = replace(finding, details=details)
         case = Case(criterion, evidence, window, rules.corrects_omission)
-        if _stands(case, rules, found):
+        if stands(case, rules, found):
             return finding.warned(f"{found.sentence}; this does not explain the fail")
         advice = f"; {found.advice}" if found.advice else ""
         return finding.become(Status.INVALID, f"{found.sentence}, which may be why {finding.reason}{advice}")
@@ -81,8 +81,8 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
     return replace(finding, details=details).warned(found.sentence)
 
 
-def _stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
-    """Does a fail stand, whatever the machine was busy with?"""
+def stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
+    """Does a fail stand, whatever held up the operations?"""
     if not rules.is_slowed_by_machine:
         return True
     if case.criterion.measure.family == Family.RECOVERY:

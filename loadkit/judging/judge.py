@@ -42,11 +42,12 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     rules = rules_of(criterion.measure.family)
     stated, criterion = criterion, evidence.as_measured(criterion)
     finding, window = _examined(criterion, evidence, rules)
+    finding = replace(finding, window=finding.window or window)
     finding = blamed_on_relay(
         criterion, evidence, rules, finding, lambda eased: _examined(eased, evidence, rules)[0]
     )
     finding = blamed_on_generator(criterion, evidence, finding)
-    finding = contended(criterion, evidence, rules, replace(finding, window=finding.window or window))
+    finding = contended(criterion, evidence, rules, finding)
     finding = _with_unseen(mistaken(evidence, rules, finding))
     if criterion is not stated:
         finding = _by_another_time(stated, criterion, finding)

@@ -2,11 +2,10 @@
 
 - Without a socket or file descriptor it resets connections of users. Every fail that rests on
   operations of users behind it is then invalid.
-- If it is late, times are longer than the stated networks make them, by twice the lateness at most:
-  a request and its answer pass it. So a criterion with an upper limit on a time is judged again with
-  the limit higher by that. Users who wait for their answers also make fewer operations per second.
-  So a throughput is judged again with the limit of users who wait less. A fail that remains stands.
-- A late relay makes no error, and loses nothing. All other fails stand, with a warning.
+- In seconds in which it is late it holds up operations, like a machine that is busy. So a fail stands
+  where it would stand on such a machine (`contended`). A fail of the time of one operation also stands
+  if it fails again with the limit higher by what the relay can have added.
+- If it is late for as long as a run waits for what is under way at its end, all is in doubt.
 
 Users without a region do not pass the relay, and neither do queries.
 """
@@ -15,23 +14,31 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from loadkit.criterion import Criterion, Family, Scope, ScopeKind, Unit
-from loadkit.judging.evidence import Evidence
+import numpy as np
+import numpy.typing as npt
+
+from loadkit.criterion import Criterion, Family, ScopeKind
+from loadkit.judging.contended import stands
+from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules
 from loadkit.judging.finding import Finding
-from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS, OUT_OF_DESCRIPTORS
-from loadkit.recording.timing import ACQUIRE, MESSAGE, OPERATION, QUERY
+from loadkit.judging.machine import Contention
+from loadkit.recording.health_bounds import OUT_OF_DESCRIPTORS, RELAY_LATE
+from loadkit.recording.timing import ACQUIRE, CONNECT, QUERY, RECONNECT, WORKFLOW
 from loadkit.recording.worker_second import SENT
 from loadkit.units import format_seconds
-from loadkit.verdict import Status
-from loadkit.workload.plan import Population
+from loadkit.verdict import Status, Window
 
 __all__ = ["blamed_on_relay"]
 
-_LATE = 0.05
-"""Seconds (p99) by which a relay is late often enough to change a verdict."""
 _OF_DATABASE = frozenset({QUERY.key, ACQUIRE.key})
 """Timings of connections that pass no relay."""
+_OF_SEVERAL = frozenset({WORKFLOW.key, CONNECT.key, RECONNECT.key})
+"""Timings of more than one request and its answer."""
+_WAITS = 4
+"""How often one operation waits for the relay: its request and its answer are read and then delivered."""
+
+Floats = npt.NDArray[np.float64]
 
 
 def blamed_on_relay(
@@ -57,73 +64,47 @@ def blamed_on_relay(
             Status.INVALID,
             f"the network relay of the regions had no socket or file descriptor for {refused:,} connections",
         )
-    late = float(relay.get("late_p99", 0.0))
-    if late < _LATE:
+    window = finding.window or evidence.whole
+    late = _lateness(relay, evidence.whole)[window.start : window.end]
+    if not late.any():
         return finding
-    reason = f"the network relay of the regions was late by {format_seconds(late)} (p99)"
-    limit = _eased(criterion, evidence, 2 * float(relay.get("late_p999", late)))
-    if limit == criterion.limit:
-        return finding.warned(f"{reason}, which does not explain the fail")
-    if math.isfinite(limit) and judged_by(replace(criterion, limit=limit)).status is Status.FAIL:
-        return finding.warned(f"{reason}; without that the criterion fails too")
-    return finding.become(Status.INVALID, f"{reason}, which may be why {finding.reason}")
+    longest, is_late = float(late.max()), late > 0
+    sentence = (
+        f"the network relay of the regions was late by up to {format_seconds(longest)} in {int(is_late.sum())} of "
+        f"{window.seconds} seconds"
+    )
+    case = Case(criterion, evidence, window, rules.corrects_omission)
+    if longest < run.plan.drain and stands(case, rules, Contention(is_late, sentence)):
+        return finding.warned(f"{sentence}; this does not explain the fail")
+    is_one_time = criterion.measure.family == Family.TIME and criterion.measure.timing not in _OF_SEVERAL
+    if is_one_time and criterion.comparison.is_upper:
+        eased = replace(criterion, limit=criterion.limit + _WAITS * longest)
+        if judged_by(eased).status is Status.FAIL:
+            return finding.warned(f"{sentence}; this does not explain the fail")
+    return finding.become(Status.INVALID, f"{sentence}, which may be why {finding.reason}")
 
 
 def _passes_relay(criterion: Criterion, evidence: Evidence) -> bool:
     """Can operations that a criterion rests on have passed the relay?"""
-    scope = criterion.scope
+    scope, relayed = criterion.scope, evidence.run.facts.get("regions") or {}
     if criterion.measure.timing in _OF_DATABASE:
         return False
     if scope.kind is ScopeKind.REGION:
-        return scope.name in _relayed(evidence)
-    return any(_is_relayed(each, evidence) for each in _makers(scope, evidence))
+        return scope.name in relayed
+    makers = evidence.makers(scope) or evidence.run.plan.populations
+    return any(entry.region in relayed for each in makers for entry in each.workload.mix)
 
 
-def _relayed(evidence: Evidence) -> frozenset[str]:
-    """The regions whose users connect to the relay."""
-    return frozenset(evidence.run.facts.get("regions") or ())
-
-
-def _makers(scope: Scope, evidence: Evidence) -> tuple[Population, ...]:
-    """The populations that may have made the operations of a scope."""
-    return evidence.makers(scope) or evidence.run.plan.populations
-
-
-def _is_relayed(population: Population, evidence: Evidence) -> bool:
-    return not _relayed(evidence).isdisjoint(entry.region for entry in population.workload.mix)
-
-
-def _eased(criterion: Criterion, evidence: Evidence, late: float) -> float:
-    """The limit for operations that took `late` seconds longer; infinite if none can be told.
-
-    It is the criterion's own where lateness cannot explain a fail.
-    """
-    limit, measure = criterion.limit, criterion.measure
-    if measure.unit is Unit.SECONDS and criterion.comparison.is_upper:
-        # The relay counts no greater lateness.
-        return math.inf if late >= 2 * LONGEST_RELAY_LATENESS else limit + late
-    if (
-        measure.family == Family.THROUGHPUT
-        and measure.timing != MESSAGE.key
-        and not criterion.comparison.is_upper
-    ):
-        return limit * _share_of_operations(criterion.scope, evidence, late)
-    return limit
-
-
-def _share_of_operations(scope: Scope, evidence: Evidence, late: float) -> float:
-    """The share of their operations that users can make at least, each of which takes `late` longer.
-
-    N users who make X operations per second make one every N/X seconds (Little's law). Users whose
-    operations are the shortest lose the largest share. Arrivals of an open load do not wait.
-    """
-    window = evidence.window or evidence.whole
-    shares = [1.0]
-    for population in _makers(scope, evidence):
-        if population not in evidence.closed or not _is_relayed(population, evidence):
-            continue
-        made = evidence.traffic(Scope(ScopeKind.POPULATION, population.name), window, timing=OPERATION.key)
-        held, _ = evidence.held(window, population.name)
-        if held.sum():
-            shares.append(1 - late * made.size / float(held.sum()))
-    return max(min(shares), 0.0)
+def _lateness(relay: dict[str, object], whole: Window) -> Floats:
+    """By second of a run: how late the relay was at most (s), and 0 where that is little; (`seconds`,)."""
+    late = np.zeros(whole.seconds)
+    seconds = relay.get("late")
+    if not isinstance(seconds, list):  # of a run of an earlier version, which recorded no seconds
+        usual = relay.get("late_p99", 0.0)
+        late[:] = usual if isinstance(usual, float) and usual >= RELAY_LATE else 0.0
+        return late
+    for second, longest in seconds:
+        # It was late until this second, which is one of the system clock and may end in the next of the run.
+        reached = slice(max(0, second - math.ceil(longest)), max(0, second + 2))
+        late[reached] = np.maximum(late[reached], longest)
+    return late

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -21,12 +21,15 @@ import uvloop
 from loadkit.drivers.network import reachable_address
 from loadkit.errors import LoadkitError
 from loadkit.network.relay import DueTimes, Relay
+from loadkit.recording.health_bounds import RELAY_LATE
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import BEST_ALARM
 
 __all__ = ["RelayFigures", "Service", "serve"]
 
 _SET_PARENT_DEATH_SIGNAL = 1
+_BEAT = 0.1
+"""Seconds between two looks at whether the event loop goes on."""
 
 Relays = Mapping[tuple[str, str, int], tuple[str, int]]
 """As `Target.relays`."""
@@ -50,8 +53,8 @@ class RelayFigures:
     late_p99: float
     """By how many seconds bytes were delivered later than the stated network would; 99th percentile."""
     connections: int
-    late_p999: float = 0.0
-    """The same, 99.9th percentile."""
+    late: Mapping[int, float] = field(default_factory=dict)
+    """By second of the system clock: by how many seconds it was late at most, from `RELAY_LATE` on."""
     out_of_descriptors: int = 0
     """Connections of users that it reset, because it had no socket or file descriptor for their other end."""
 
@@ -88,6 +91,15 @@ def serve(
         runner.run(_serve(channel, paths, services, random.Random(f"{seed}:network")))
 
 
+async def _beat(due_times: DueTimes) -> None:
+    """Note for how long the event loop was busy, or stood still."""
+    while True:
+        begun = time.monotonic()
+        await asyncio.sleep(_BEAT)
+        if (late := time.monotonic() - begun - _BEAT) >= RELAY_LATE:
+            due_times.note_delay(late)
+
+
 async def _serve(
     channel: "Connection[RelayFigures | Relays | LoadkitError, None]",
     paths: Mapping[str, NetworkPath],
@@ -112,7 +124,10 @@ async def _serve(
     is_over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(channel.fileno(), is_over.set)
+    # Bytes also wait to be read. Then their due time is too late, which no delivery shows.
+    beating = loop.create_task(_beat(due_times))
     await is_over.wait()
+    beating.cancel()
     loop.remove_reader(channel.fileno())
     due_times.close()
     try:
@@ -121,7 +136,7 @@ async def _serve(
                 time.process_time() - begun,
                 due_times.lateness(0.99),
                 sum(relay.connections for relay in relays),
-                due_times.lateness(0.999),
+                due_times.late,
                 sum(relay.out_of_descriptors for relay in relays),
             )
         )

@@ -14,12 +14,12 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import cast
 
 from loadkit.drivers.network import kind_of
 from loadkit.network.delays import Direction
-from loadkit.recording.health_bounds import LONGEST_RELAY_LATENESS
+from loadkit.recording.health_bounds import RELAY_LATE
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import Alarm, on_grid
 
@@ -32,15 +32,14 @@ That is about what Linux allows a TCP connection (tcp_rmem), and 100 MB/s at a l
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 _BACKLOG = 4096
-_LATE_STEP = 0.0001
-"""Resolution of the lateness in seconds."""
-_LATE_STEPS = round(LONGEST_RELAY_LATENESS / _LATE_STEP)
+_LATE_STEP, _LATE_STEPS = 0.0001, 10_000
+"""Resolution of the lateness in seconds, and the number of its steps."""
 
 
 class DueTimes:
     """Wakes lines when their next bytes are due: one timer and one heap for all connections."""
 
-    __slots__ = ("_alarm", "_count", "_heap", "_late", "_set_at")
+    __slots__ = ("_alarm", "_count", "_heap", "_late", "_set_at", "late")
 
     def __init__(self, alarm_of: Callable[[Callable[[], None]], Alarm]) -> None:
         self._heap: list[tuple[float, int, Line]] = []
@@ -48,6 +47,8 @@ class DueTimes:
         self._set_at = float("inf")
         self._late = [0] * (_LATE_STEPS + 1)
         self._alarm = alarm_of(self._ring)
+        self.late: dict[int, float] = {}
+        """By second of the system clock: the longest lateness in seconds, from `RELAY_LATE` on."""
 
     def add(self, due: float, line: "Line") -> None:
         """Wake a line at a moment."""
@@ -60,19 +61,28 @@ class DueTimes:
     def note(self, late: float) -> None:
         """Count by how many seconds bytes were delivered later than due."""
         self._late[min(int(late / _LATE_STEP), _LATE_STEPS)] += 1
+        if late >= RELAY_LATE:
+            self.note_delay(late)
+
+    def note_delay(self, late: float) -> None:
+        """Note that bytes may have waited so many seconds until now, beyond those that are due later."""
+        second = int(time())
+        self.late[second] = max(late, self.late.get(second, 0.0))
 
     def lateness(self, quantile: float) -> float:
-        """A quantile of the lateness of deliveries in seconds, at most `LONGEST_RELAY_LATENESS`; 0 without deliveries."""
+        """A quantile of the lateness of deliveries in seconds, at most 1; 0 without deliveries."""
         rank, passed = quantile * sum(self._late), 0
         for step, number in enumerate(self._late):
             passed += number
             if passed and passed >= rank:
-                return min(step + 1, _LATE_STEPS) * _LATE_STEP
+                return (step + 1) * _LATE_STEP
         return 0.0
 
     def close(self) -> None:
         """Stop the timer; no further bytes are delivered."""
         self._alarm.close()
+        if self._heap and (late := monotonic() - self._heap[0][0]) >= RELAY_LATE:
+            self.note_delay(late)
 
     def _ring(self) -> None:
         heap, now = self._heap, monotonic()

@@ -19,16 +19,16 @@ __all__ = [
     "GC_PAUSE",
     "LATENESS",
     "LATENESS_OF_MEAN",
-    "LONGEST_RELAY_LATENESS",
     "LOOP_LAG",
     "OUT_OF_DESCRIPTORS",
+    "RELAY_LATE",
     "SENT",
     "Bound",
     "HealthCheck",
 ]
 
-LONGEST_RELAY_LATENESS = 1.0
-"""Seconds: a relay of regions counts a greater lateness as this one."""
+RELAY_LATE = 0.05
+"""Seconds by which a relay of regions is late enough to change a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
