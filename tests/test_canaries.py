@@ -224,6 +224,21 @@ def test_what_is_not_recorded_is_searched_too_and_shown():
     assert recorder.requests.samples == []
 
 
+@pytest.mark.parametrize("body", [OWN, FOREIGN_BODY], ids=["own", "that one's"])
+@pytest.mark.parametrize("record", [True, False])
+def test_an_answer_to_a_request_for_another_tenant_is_searched_for_all_but_that_ones(body, record):
+    recorder = received(body, tenant="globex", record=record)
+    assert (recorder.to_search, recorder.searched) == (1, 1)
+    assert recorder.counts["data of another tenant (acme)"] == (body is OWN)
+    assert recorder.counts[OTHERS_DATA] == (body is OWN)
+
+
+def test_an_answer_for_a_tenant_without_a_canary_had_to_be_searched():
+    accounts = [Account(f"user@{tenant}", Secret("p"), tenant) for tenant in ("acme", "globex")]
+    assert received(OWN, tenant="globex", accounts=accounts).to_search == 1
+    assert received(OWN, tenant="unknown", accounts=accounts).to_search == 0
+
+
 @pytest.mark.parametrize(("header", "number"), [("tk-1111", 0), ("tk-3333", 1)])
 def test_headers_are_searched_too(header, number):
     recorder = received(b"", encoding=f"identity\r\nx-tenant: {header}")

@@ -535,6 +535,19 @@ def test_where_the_database_names_tenants_otherwise_nothing_is_claimed() -> None
         assert found.count(f"{name}: compared") == due - 2
 
 
+def test_a_writer_without_a_tenant_does_not_show_how_the_database_names_tenants() -> None:
+    writes, ids = written_by(["acme", "globex", ""])
+    compared = compare_writes(writes, b"".join(ids), Places(["1", "2", ""]), ACCOUNTS)
+    assert (compared.placed, compared.unplaced, compared.misplaced.number) == (0, 2, 0)
+
+
+def test_where_no_writer_has_a_tenant_nothing_is_claimed() -> None:
+    writes, ids = written_by(["", ""])
+    compared = compare_writes(writes, b"".join(ids), Places(["1", "2"]), ACCOUNTS)
+    remark = DatabaseFacts(writes=compared, writes_due=2).remark(OTHERS_DATA)
+    assert remark.endswith("was not compared: no stored row is of a user with a tenant")
+
+
 def test_all_rows_under_a_tenant_of_the_accounts_that_wrote_none_are_misplaced() -> None:
     writes, ids = written_by(["acme", "acme"])
     compared = compare_writes(writes, b"".join(ids), Places(["globex"] * 2), ACCOUNTS)

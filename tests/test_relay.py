@@ -256,3 +256,18 @@ def test_bytes_that_it_has_not_delivered_at_its_end_are_late_too() -> None:
 
     (late,) = asyncio.run(noted()).values()
     assert late == pytest.approx(5, abs=0.5)
+
+
+def test_a_busy_event_loop_is_late_without_any_delivery() -> None:
+    async def noted() -> dict[int, float]:
+        due_times = DueTimes(BEST_ALARM)
+        watching = asyncio.create_task(due_times.watch())
+        await asyncio.sleep(0)
+        time.sleep(0.6)  # noqa: ASYNC251  the loop stands still
+        while not due_times.late:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+        due_times.close()
+        return due_times.late
+
+    assert max(asyncio.run(asyncio.wait_for(noted(), 20)).values()) >= 0.4

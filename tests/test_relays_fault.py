@@ -164,7 +164,7 @@ def test_a_time_of_several_answers_waits_for_the_relay_any_number_of_times(
 
 
 def test_of_a_run_of_an_earlier_version_it_is_not_known_when_the_relay_was_late() -> None:
-    run = behind_relay(seconds=0.7)
+    run = behind_relay(seconds=0.6)
     for late, status in ((0.049, Status.FAIL), (0.2, Status.INVALID)):
         relay = {"cpu_seconds": 5.0, "late_p99": late, "connections": 100}
         earlier = dataclasses.replace(run, facts={**run.facts, "relay": relay})

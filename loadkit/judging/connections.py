@@ -72,8 +72,8 @@ def closed_at_once(case: Case) -> Integers:
     """The successful attempts whose connections ended within `_AT_ONCE`, by second; (`seconds`,).
 
     Connections that the generator closed do not count, and none that an action of the plan can have
-    cut. When a connection opened is known, and not its attempt: it is the latest possible one. None,
-    unless the criterion is on the success of attempts.
+    cut. The record has the second in which a connection opened. Its attempt is taken to be the latest
+    possible one. None, unless the criterion is on the success of attempts.
     """
     evidence, window, attempts = case.evidence, case.window, case.traffic
     found = np.zeros(window.seconds, np.int64)
@@ -120,7 +120,8 @@ def _first_action(plan: Plan) -> float:
 def no_gap(evidence: Evidence) -> str:
     """Why a run shows nothing of messages across gaps, which its plan makes; "" if it does.
 
-    Each action that ends connections must have ended one, and so must a plan that drops them.
+    Each action that ends connections must have ended one. A plan that drops them must have dropped
+    one that no action can have ended.
     """
     run = evidence.run
     cuts = [event for event in run.events if event.restarts or event.what == ALL_CONNECTIONS_DROP]
@@ -129,9 +130,14 @@ def no_gap(evidence: Evidence) -> str:
         following = min((int(each.at) for each in cuts if each.at > event.at + _TOGETHER), default=math.inf)
         until = min(event.at + event.seconds + _FELT, following)
         if not any(int(event.at) <= second < until for second in drops):
-            return f'no connection was dropped when "{event.what}" happened, so there was no gap'
+            return (
+                f'no connection is known to have dropped because of "{event.what}", so its gap was not seen'
+            )
     is_churning = any(each.workload.churn for each in run.plan.populations)
-    if is_churning and not _samples(evidence, RECONNECT)[3].any():
+    dropped = _samples(evidence, RECONNECT)[0]
+    for event in cuts:
+        dropped = dropped[(dropped < int(event.at)) | (dropped > event.at + event.seconds + _FELT)]
+    if is_churning and not dropped.size:
         return "the plan drops connections, and none was dropped, so there was no gap"
     return ""
 

@@ -148,6 +148,7 @@ def find_delivery(case: Case) -> Finding:
     evidence, what = case.evidence, case.criterion.measure.name
     messages = Accounting.of(evidence)
     doubts = messages.doubts
+    is_of_content = False
     if what == "messages lost":
         found, of = messages.lost, f"{messages.expected:,} expected messages"
     elif what == "messages doubled":
@@ -157,6 +158,7 @@ def find_delivery(case: Case) -> Finding:
         found, of = messages.disordered, f"{messages.received:,} received messages"
         doubts = tuple(each for each in doubts if "read" in each)
     else:
+        is_of_content = True
         found, of = evidence.count(FOREIGN), f"{messages.received:,} received messages"
         searched, received = (
             searched_messages(evidence),
@@ -181,11 +183,12 @@ def find_delivery(case: Case) -> Finding:
     if doubts:
         return finding.become(Status.INCONCLUSIVE, f"{what}: none was found, but {'; '.join(doubts)}")
     late = f"; {messages.filled:,} arrived late" if what == "messages lost" and messages.filled else ""
-    return _if_as_planned(case, replace(finding, reason=f"{what}: none among the {of}{late}"))
+    none = replace(finding, reason=f"{what}: none among the {of}{late}")
+    return if_as_planned(case, none) if is_of_content else _with_its_gaps(case, none)
 
 
-def _if_as_planned(case: Case, finding: Finding) -> Finding:
-    """A pass on messages of the whole run, if the run was as planned, and had the gaps that its plan makes."""
+def _with_its_gaps(case: Case, finding: Finding) -> Finding:
+    """A pass on what arrived in the whole run, if the run was as planned, and had the gaps that its plan makes."""
     found = if_as_planned(case, finding)
     doubt = no_gap(case.evidence) if found.status is Status.PASS else ""
     return found.become(Status.INCONCLUSIVE, f"{found.reason}, but {doubt}") if doubt else found
@@ -229,7 +232,7 @@ def find_reach(case: Case) -> Finding:
     others = [each for each in messages.doubts if "on their way" not in each]
     if others or not is_kept(least):
         return finding.become(Status.INCONCLUSIVE, f"{value}, but {'; '.join(messages.doubts)}")
-    return _if_as_planned(case, finding)
+    return _with_its_gaps(case, finding)
 
 
 def find_convergence(case: Case) -> Finding:
@@ -276,7 +279,7 @@ def find_convergence(case: Case) -> Finding:
     if not Accounting.of(evidence).received:
         return finding.become(Status.INCONCLUSIVE, "no user received an edit, so the states could not differ")
     agreed = f"all {together:,} users of {len(shared):,} shared dashboards saw the same state at the end"
-    return _if_as_planned(case, replace(finding, reason=agreed))
+    return if_as_planned(case, replace(finding, reason=agreed))
 
 
 def find_throughput_of_any(case: Case) -> Finding:

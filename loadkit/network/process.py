@@ -21,15 +21,12 @@ import uvloop
 from loadkit.drivers.network import reachable_address
 from loadkit.errors import LoadkitError
 from loadkit.network.relay import DueTimes, Relay
-from loadkit.recording.health_bounds import RELAY_LATE
 from loadkit.target import NetworkPath
 from loadkit.users.pacer import BEST_ALARM
 
 __all__ = ["RelayFigures", "Service", "serve"]
 
 _SET_PARENT_DEATH_SIGNAL = 1
-_BEAT = 0.1
-"""Seconds between two looks at whether the event loop goes on."""
 
 Relays = Mapping[tuple[str, str, int], tuple[str, int]]
 """As `Target.relays`."""
@@ -91,15 +88,6 @@ def serve(
         runner.run(_serve(channel, paths, services, random.Random(f"{seed}:network")))
 
 
-async def _beat(due_times: DueTimes) -> None:
-    """Note for how long the event loop was busy, or stood still."""
-    while True:
-        begun = time.monotonic()
-        await asyncio.sleep(_BEAT)
-        if (late := time.monotonic() - begun - _BEAT) >= RELAY_LATE:
-            due_times.note_delay(late)
-
-
 async def _serve(
     channel: "Connection[RelayFigures | Relays | LoadkitError, None]",
     paths: Mapping[str, NetworkPath],
@@ -124,10 +112,9 @@ async def _serve(
     is_over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(channel.fileno(), is_over.set)
-    # Bytes also wait to be read. Then their due time is too late, which no delivery shows.
-    beating = loop.create_task(_beat(due_times))
+    watching = loop.create_task(due_times.watch())
     await is_over.wait()
-    beating.cancel()
+    watching.cancel()
     loop.remove_reader(channel.fileno())
     due_times.close()
     try:

@@ -34,6 +34,8 @@ _RESET = struct.pack("ii", 1, 0)
 _BACKLOG = 4096
 _LATE_STEP, _LATE_STEPS = 0.0001, 10_000
 """Resolution of the lateness in seconds, and the number of its steps."""
+_LOOKS = 0.1
+"""Seconds between two looks at whether the event loop goes on."""
 
 
 class DueTimes:
@@ -68,6 +70,17 @@ class DueTimes:
         """Note that bytes may have waited so many seconds until now, beyond those that are due later."""
         second = int(time())
         self.late[second] = max(late, self.late.get(second, 0.0))
+
+    async def watch(self) -> None:
+        """Note for how long the event loop is busy, or stands still.
+
+        Bytes wait to be read then. So they are due too late, which no delivery shows.
+        """
+        while True:
+            begun = monotonic()
+            await asyncio.sleep(_LOOKS)
+            if (late := monotonic() - begun - _LOOKS) >= RELAY_LATE:
+                self.note_delay(late)
 
     def lateness(self, quantile: float) -> float:
         """A quantile of the lateness of deliveries in seconds, at most 1; 0 without deliveries."""

@@ -418,6 +418,8 @@ class DatabaseFacts:
             return f"{_NOT_PLACED}: {IDS_ALONE}"
         if writes.misnamed:
             return f"{_NOT_PLACED}: {writes.misnamed}"
+        if not writes.placed:
+            return f"{_NOT_PLACED}: no stored row is of a user with a tenant"
         wrong = writes.misplaced
         if wrong.number:
             return f"{wrong.number:,} stored under another tenant{_such_as(wrong.examples)}"

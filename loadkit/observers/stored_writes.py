@@ -161,7 +161,7 @@ def _with_places(
     is_compared = (users[at] == writers["user"]) & ~np.isnan(writers["at"])
     number = int(is_compared.sum())
     names = [name or "no tenant" for name in codes]
-    if number and codes.keys().isdisjoint(known | set(by_user.values())):
+    if number and codes.keys().isdisjoint((known | set(by_user.values())) - {""}):
         row = int(is_compared.argmax())
         name, whose = names[rows[row]], by_user[int(writers["user"][row])]
         return replace(found, placed=0, unplaced=number, misnamed=_MISNAMED.format(whose, name))

@@ -110,7 +110,10 @@ async def publish(user: User) -> None:
         try:
             token = await _token(user, account)
             answer = await user.post(
-                "/api/v1/stream/publish", json={"messages": messages}, headers={"Authorization": token}
+                "/api/v1/stream/publish",
+                json={"messages": messages},
+                headers={"Authorization": token},
+                tenant=account.tenant,
             )
             sequences = answer.raise_for_status().json()["sequences"]
         except (NoResponse, StatusError) as failure:
@@ -135,6 +138,7 @@ async def _token(user: User, account: Any) -> str:
             "/api/v1/auth/login",
             json={"username": account.username, "password": account.password.reveal()},
             record=False,
+            tenant=account.tenant,
         )
         granted = answer.raise_for_status().json()
         authorization = f"Bearer {granted['access_token']}"

@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     expect: Collection[int]
     timeout: float
     record: bool
+    tenant: str
 
 
 class Verb(Protocol):
@@ -149,6 +150,7 @@ class HttpClient:
                 expect: statuses of 400 and above that are not failures.
                 timeout: seconds; default: the plan's.
                 record: False leaves the operation out of the record.
+                tenant: whose answer it is, if the user acts for another tenant than its own.
 
         Raises:
             NoResponse: no answer arrived. It is already recorded; do not catch it.
@@ -174,6 +176,7 @@ class HttpClient:
         expect: Collection[int] = (),
         timeout: float | None = None,
         record: bool = True,
+        tenant: str | None = None,
     ) -> Response:
         meter = self._meter
         if meter.pending is not None:
@@ -288,9 +291,13 @@ class HttpClient:
             )
         elif response.status_code >= 400 and response.status_code not in expect:
             meter.has_failed, meter.unrecorded_failure = True, f"status {response.status_code}"
-        if self._search is not None:
-            self._look_for_others(response, self._search, begun)
-        elif self._lacks_search:
+        search, lacks_search = self._search, self._lacks_search
+        if tenant is not None:
+            canaries = self._backend.canaries
+            search, lacks_search = canaries.search_for(tenant), canaries.lacks_search(tenant)
+        if search is not None:
+            self._look_for_others(response, search, begun)
+        elif lacks_search:
             recorder.to_search += 1
         return response
 
