@@ -5,7 +5,7 @@ TAGS ?= @smoke
 BEHAVE_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help setup acceptance test prove check bench report up down clean lock
+.PHONY: help setup acceptance test slow prove check bench report up down clean lock
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -28,8 +28,12 @@ acceptance: setup ## run the acceptance suite and its report: TAGS=@peak make ac
 # The files go to the workers in the order of their names. Sorted by their number of tests, those with few long
 # tests would come last, one after the other.
 test: setup ## run the suite's own tests: first in parallel those without load, then the others in sequence
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not (prove or load)"
-	$(BIN)/python -m pytest -q -m "load and not prove"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not (prove or load or slow)"
+	$(BIN)/python -m pytest -q -m "load and not (prove or slow)"
+
+slow: setup ## run the tests that take long: sessions of the suite, local environments, faults under load
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "slow and not load"
+	$(BIN)/python -m pytest -q -m "slow and load"
 
 prove: setup ## run the long tests of the method
 	$(BIN)/python -m pytest -q -m prove

@@ -124,6 +124,7 @@ def test_the_structure_of_a_passed_result(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_failed_criterion_says_what_broke_for_whom_and_since_when_and_a_passed_one_does_not(tmp_path):
     kept = Example(30.5, 2.0, "GET /<x>", "status 503", "users", 7, tenant="acme")
     samples = samples_of([30.5, 31.5], [2.0, 2.0], "GET /<x>", "status 503", tenant="acme")
@@ -288,6 +289,7 @@ def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
     assert len(drawn) == 1
 
 
+@pytest.mark.slow
 def test_a_chart_of_the_run_shades_what_its_own_criterion_did_not_judge(tmp_path, run):
     judged = [dataclasses.replace(PASS, window=Window(start, 30)) for start in (20, 50)]
     entries = written(tmp_path, *map(finished, judged), runs={"A": run})

@@ -111,6 +111,7 @@ def test_arrivals_draw_their_entry_by_the_shares():
     assert drawn[0] / drawn.total() == pytest.approx(0.75, abs=0.02)
 
 
+@pytest.mark.slow
 @given(LEVELS, st.booleans(), st.integers(0, 5))
 def test_arrivals_rise_lie_within_the_plan_and_are_as_many_as_the_rate_says(stages, is_poisson, seed):
     workload = open_load(*stages, is_poisson=is_poisson)

@@ -139,6 +139,7 @@ def test_a_second_suite_on_the_same_environment_is_told_who_is_there(suite, serv
     assert ended.is_plain
 
 
+@pytest.mark.slow
 def test_an_address_that_somebody_else_took_is_not_ready_to_judge(suite):
     with in_a_thread(always_says(answer("404 Not Found"))) as stranger:
         suite.use_service(stranger.base, more='ready = "/readyz"\n')
@@ -185,6 +186,7 @@ def test_a_run_whose_worker_is_killed_is_kept_and_passes_nothing(rising, server)
     assert all_gone(workers)
 
 
+@pytest.mark.slow
 def test_a_service_that_fails_most_requests_is_spared_the_rest_and_fails(suite):
     with in_a_thread(always_says(answer("500 Oops"))) as server:
         suite.use_service(server.base)
@@ -196,6 +198,7 @@ def test_a_service_that_fails_most_requests_is_spared_the_rest_and_fails(suite):
     assert ended.is_plain
 
 
+@pytest.mark.slow
 def test_a_suite_that_is_killed_leaves_no_worker(suite, server):
     with suite.started() as process:
         assert is_loaded(server)
@@ -211,6 +214,7 @@ def test_a_suite_that_is_killed_leaves_no_worker(suite, server):
 no_room = pytest.mark.skipif(not can_mount(), reason="this machine lets nobody mount a small file system")
 
 
+@pytest.mark.slow
 @no_room
 def test_without_space_for_the_run_its_verdicts_are_kept(suite):
     suite.promise(*PROMISES, hold=3)
@@ -220,6 +224,7 @@ def test_without_space_for_the_run_its_verdicts_are_kept(suite):
     assert ended.is_plain
 
 
+@pytest.mark.slow
 @no_room
 def test_without_space_for_the_results_the_verdicts_are_told_and_it_is_no_pass(suite):
     suite.promise(*PROMISES, hold=3)

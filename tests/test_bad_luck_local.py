@@ -67,6 +67,7 @@ def is_loaded(process) -> bool:
     return eventually(lambda: worker_of(process) is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.load
 def test_a_database_that_goes_away_under_load_is_a_broken_promise(suite, environment, up):
     suite.promise(*PROMISES, hold=60)
@@ -80,6 +81,7 @@ def test_a_database_that_goes_away_under_load_is_a_broken_promise(suite, environ
     assert len(suite.kept_runs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.load
 def test_prometheus_that_goes_away_under_load_leaves_gauges_unknown_and_the_rest_judged(suite, up):
     suite.promise(PROMISES[1], POOL, hold=10)
@@ -109,6 +111,7 @@ def outcomes(run: Run, timing: Timing) -> dict[str, int]:
     return {table.outcomes[one]: int(sums[number == one, 0].sum()) for one in set(number)}
 
 
+@pytest.mark.slow
 @pytest.mark.load
 def test_clients_of_a_load_balancer_that_restarts_are_counted_come_back_and_leave_no_connection(
     suite, environment, up
@@ -147,6 +150,7 @@ def test_clients_of_a_load_balancer_that_restarts_are_counted_come_back_and_leav
     assert eventually(lambda: connections_of(environment.verb("status")) == 0)
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_wrote_can_be_removed_and_nothing_else(suite, environment):
     sessions = environment.verb("status")["rows"]["sessions"]
     suite.promise(*PROMISES)
@@ -161,6 +165,7 @@ def test_what_an_interrupted_run_wrote_can_be_removed_and_nothing_else(suite, en
     assert environment.verb("status")["rows"]["sessions"] == sessions
 
 
+@pytest.mark.slow
 def test_a_suite_that_is_killed_leaves_no_environment_and_no_worker(tmp_path):
     directory = tmp_path / "environment"
     (tmp_path / "suite").mkdir()

@@ -58,6 +58,7 @@ def asked(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_a_whole_report_looks_up_each_thing_once(asked, tmp_path):
     evidence = Evidence(steady_run(60, 20, failing=True))
     judged = [finished(judge(criterion, evidence)) for criterion in CRITERIA]

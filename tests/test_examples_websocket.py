@@ -97,6 +97,7 @@ def test_a_refused_handshake_shows_its_status_and_its_answer():
     assert "abcdefgh" not in example.exchange.request
 
 
+@pytest.mark.slow
 def test_a_handshake_that_is_unfinished_at_the_end_shows_what_was_sent():
     async def never(_, __):
         await asyncio.sleep(60)

@@ -224,6 +224,7 @@ def test_silence_is_given_up_before_the_request_is():
     assert ask(never_answers, target=target, timeout=60)[0] == ["read timeout"]
 
 
+@pytest.mark.slow
 def test_operations_through_httpx_are_on_the_same_record_and_the_run_says_how_many():
     mix = (
         MixEntry("tests.sample_journeys:through_httpx", 0.5),

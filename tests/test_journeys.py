@@ -413,6 +413,7 @@ def test_users_of_the_dashboard_only_look_at_dashboards() -> None:
     assert all("/dashboard/" in label for label in run.table.names("label:"))
 
 
+@pytest.mark.slow
 def test_the_default_mix_reaches_every_group_and_logs_in_often_enough() -> None:
     mix = tuple(
         MixEntry(JOURNEYS[entry.journey], entry.share, entry.region) for entry in ENVIRONMENT.default_mix

@@ -94,6 +94,7 @@ def test_one_line_tells_how_many_rows_were_removed(environment, up):
     assert done.stderr == "removing the rows of all runs: 19 removed\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [7, 60_000])
 def test_the_seed_is_kept_after_a_seeding_of_another_size_and_a_restart(environment, up, events):
     environment.verb("seed", "--events", str(events), "--seed", "5")
@@ -143,6 +144,7 @@ def test_each_tenant_still_sees_and_writes_its_own_rows_only(environment, up):
     environment.verb("clean", "--all")
 
 
+@pytest.mark.slow
 def test_the_observer_may_read_the_rows_of_runs_after_a_clean(environment, up):
     environment.verb("clean", "--all")
     write(environment, up, "run-1")
@@ -151,6 +153,7 @@ def test_the_observer_may_read_the_rows_of_runs_after_a_clean(environment, up):
     environment.verb("clean", "--all")
 
 
+@pytest.mark.slow
 def test_the_key_queries_use_indexes_with_the_partition_of_runs_empty_full_and_emptied(environment, up):
     environment.verb("clean", "--all")
     queries = read_queries(PROJECT / "steps/journeys/queries").values()
@@ -194,6 +197,7 @@ def test_few_rows_of_runs_are_not_analysed_and_many_are(environment, up):
     assert query(up, ESTIMATE) == -1
 
 
+@pytest.mark.slow
 def test_a_clean_that_must_wait_too_long_is_one_line_and_removes_nothing(environment, up, monkeypatch):
     from environments.local import clean
     from environments.local.errors import LocalError
@@ -223,6 +227,7 @@ def test_a_run_or_all_must_be_named_and_not_both(environment, up):
         assert environment.run("clean", *arguments).returncode == 2
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_warm_up_go_with_those_of_its_run(environment, up):
     before = content(up)
     for run in ("run-1", "run-1-warmup", "run-10"):

@@ -81,6 +81,7 @@ def test_off_restores_the_database_exactly(up, fault, name):
     assert eventually(lambda: shape(up) == before)
 
 
+@pytest.mark.slow
 def test_faults_of_the_database_end_with_the_environment_also_when_it_is_killed(environment, up, fault):
     before = shape(up)
     for name in DATABASE_FAULTS:
@@ -94,6 +95,7 @@ def test_faults_of_the_database_end_with_the_environment_also_when_it_is_killed(
     assert shape(fresh) == before
 
 
+@pytest.mark.slow
 def test_up_waits_until_the_database_of_a_killed_supervisor_has_ended(environment, up):
     killed, server = (psutil.Process(pid) for pid in (up["supervisor"], up["parts"]["postgres"]["pid"]))
 

@@ -31,6 +31,7 @@ async def connect(facts):
     return await asyncpg.connect(facts["database"], statement_cache_size=0)
 
 
+@pytest.mark.slow
 def test_it_is_a_part_of_its_own_in_front_of_the_database(facts):
     assert facts["parts"]["pgbouncer"]["healthy"]
     assert facts["usage"]["pgbouncer"]["processes"] == 1
@@ -135,6 +136,7 @@ def test_users_of_journeys_read_their_own_tenant_through_it_without_a_failure(fa
     assert seen == {str(tenant): {tenant} for tenant in range(3, 44)}
 
 
+@pytest.mark.slow
 def test_up_with_it_refuses_an_environment_that_is_up_without_it(tmp_path):
     local = LocalEnvironment(tmp_path)
     local.verb("up", "--owner", str(os.getpid()), "--instances", "1")

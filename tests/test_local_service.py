@@ -33,6 +33,7 @@ def member(environment, client):
     return environment.log_in(client, role="member")
 
 
+@pytest.mark.slow
 def test_both_instances_answer_and_say_which_they_are(client):
     assert {client.get("/healthz").headers["X-Instance"] for _ in range(4)} == {"metrics-1", "metrics-2"}
 

@@ -691,6 +691,7 @@ def test_clients_of_a_killed_instance_resume_at_another(open_socket, client, adm
     assert [message["sequence"] for message in read(again, 4)[1:]] == [2, 3, 4]
 
 
+@pytest.mark.slow
 @on_environment
 def test_an_instance_that_stops_says_so_to_its_clients(environment, open_socket):
     environment.verb("up", "--owner", str(os.getpid()))

@@ -50,6 +50,7 @@ def each_metric(facts, name):
     return [metric(each["url"], name) for each in facts["instances"]]
 
 
+@pytest.mark.slow
 def test_up_when_it_is_up_prints_the_same_facts_and_starts_nothing(environment, up):
     again = environment.verb("up")
     for name in ("base", "database", "database_observer", "prometheus", "supervisor", "instances"):
@@ -135,6 +136,7 @@ def test_an_owner_that_is_not_there_is_an_error_of_one_line(environment, up):
     assert done.stderr == "error: the owner, process 4194304, does not exist\n"
 
 
+@pytest.mark.slow
 def test_an_instance_that_dies_unasked_is_told_of_and_gets_no_requests(environment, client, up):
     os.kill(up["instances"][1]["pid"], signal.SIGKILL)
     assert eventually(lambda: environment.verb("status")["instances"][1]["balancer"] == "DOWN")
@@ -146,6 +148,7 @@ def test_an_instance_that_dies_unasked_is_told_of_and_gets_no_requests(environme
     assert set(served_by(client)) == {"metrics-1"}
 
 
+@pytest.mark.slow
 def test_up_replaces_an_environment_that_is_half_dead(environment, up):
     os.kill(up["parts"]["valkey"]["pid"], signal.SIGKILL)
     assert eventually(lambda: environment.verb("status")["parts"]["valkey"]["state"] == "dead")
@@ -154,6 +157,7 @@ def test_up_replaces_an_environment_that_is_half_dead(environment, up):
     assert fresh["parts"]["valkey"]["healthy"]
 
 
+@pytest.mark.slow
 def test_up_replaces_a_supervisor_that_hangs(environment, up):
     os.kill(up["supervisor"], signal.SIGSTOP)
     processes = environment.processes(up)
@@ -191,6 +195,7 @@ def test_scaling_out_and_in_loses_no_request(environment, client, up):
     environment.verb("scale", "2")
 
 
+@pytest.mark.slow
 def test_seeding_makes_exactly_so_many_events_and_a_second_time_nothing(environment, up):
     first = environment.verb("seed", "--events", "30k", "--seed", "5")
     assert (first["seeded"], first["rows"]["metric_events"]) == (True, 30_000)
@@ -199,6 +204,7 @@ def test_seeding_makes_exactly_so_many_events_and_a_second_time_nothing(environm
         environment.log_in(client)
 
 
+@pytest.mark.slow
 def test_an_interrupted_seeding_leaves_the_data_of_before_and_can_be_repeated(environment, up):
     before = environment.verb("status")["rows"]
     with subprocess.Popen(
@@ -382,6 +388,7 @@ def test_a_favoured_instance_gets_so_many_times_the_requests(client, up, fault):
     assert 45 <= served_by(client, 100)["metrics-1"] <= 55
 
 
+@pytest.mark.slow
 def test_a_killed_instance_is_expected_and_comes_back(environment, client, up, fault):
     fault("instance-killed", "on")
     assert eventually(lambda: environment.verb("status")["instances"][1]["balancer"] == "DOWN")
@@ -392,6 +399,7 @@ def test_a_killed_instance_is_expected_and_comes_back(environment, client, up, f
     assert set(served_by(client)) == {"metrics-1", "metrics-2"}
 
 
+@pytest.mark.slow
 def test_a_load_balancer_that_restarts_has_its_address_and_its_instances_again(
     environment, client, up, fault
 ):
@@ -448,6 +456,7 @@ def test_a_broken_alert_rule_watches_what_does_not_exist(environment, up, fault)
     assert eventually(lambda: "duration_seconds_bucket" in watched())
 
 
+@pytest.mark.slow
 def test_high_latency_fires_when_requests_are_slow(client, up, fault):
     def firing():
         alerts = get(f"{up['prometheus']}/api/v1/alerts").json()["data"]["alerts"]

@@ -270,6 +270,7 @@ def test_a_statement_that_waits_for_a_lock_is_seen_with_the_one_that_holds_it(se
     assert first.blocked_by.startswith("idle in transaction after UPDATE tenants")
 
 
+@pytest.mark.slow
 def test_indexes_that_were_dropped_are_named_with_the_moment_and_those_of_a_dropped_table_are_not(
     server: Server,
 ) -> None:
@@ -325,6 +326,7 @@ def test_tables_that_are_locked_before_the_load_leave_their_scans_unknown(server
     assert facts.deadlocks == 0
 
 
+@pytest.mark.slow
 def test_an_index_that_is_locked_before_the_load_leaves_all_but_its_own_figures_known(server: Server) -> None:
     observer = PostgresObserver(server.access(queries=()))
 
@@ -404,6 +406,7 @@ def test_many_writes_are_compared() -> None:
     assert (compared.lost.number, compared.doubled.number, compared.stored) == (1, 1, 100_000)
 
 
+@pytest.mark.slow
 def test_a_run_is_observed_from_before_its_start_and_kept_with_what_was_seen(
     server: Server, tmp_path: Path
 ) -> None:
@@ -434,6 +437,7 @@ def test_a_run_is_observed_from_before_its_start_and_kept_with_what_was_seen(
     assert not observer._thread.is_alive()
 
 
+@pytest.mark.slow
 def test_an_observer_that_fails_costs_no_run(server: Server) -> None:
     nowhere = PostgresObserver(server.access(observer=server.dsn("watcher", "nowhere"), service=Address("")))
     with service() as base:

@@ -78,6 +78,7 @@ def test_the_gate_does_without_numpy(tmp_path):
     assert python("-c", gated, folder=tmp_path).stdout.splitlines()[-1] == "2 False"
 
 
+@pytest.mark.slow
 def test_before_its_first_second_is_over_a_load_needs_nothing_that_judges_or_draws(tmp_path):
     modules = loaded(tmp_path, "--that=p50 is below 30 s", "--plot=run.svg")
     judging = {"scipy", "matplotlib", "loadkit.judging.judge", "loadkit.reports.charts"}
@@ -87,6 +88,7 @@ def test_before_its_first_second_is_over_a_load_needs_nothing_that_judges_or_dra
     assert judging <= modules["at the end"]
 
 
+@pytest.mark.slow
 def test_a_load_without_a_criterion_does_without_scipy_to_its_end(tmp_path):
     modules = loaded(tmp_path)
     assert "loadkit.reports.table" in modules["at the end"]

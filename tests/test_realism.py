@@ -315,6 +315,7 @@ def test_with_an_account_for_each_user_the_same_one_logs_in_again() -> None:
     assert all(len(numbers) > 3 for numbers in users_of.values())
 
 
+@pytest.mark.slow
 def test_sessions_and_accounts_do_not_depend_on_the_number_of_workers() -> None:
     firsts = [
         {user: times[0] for user, times in visits(workers, session=Lognormal(20.0, 60.0))[2].items()}

@@ -173,6 +173,7 @@ def test_a_relay_that_dies_ends_the_run_and_makes_it_invalid() -> None:
     assert done.ended_at < 30
 
 
+@pytest.mark.slow
 def test_a_relay_that_stands_still_says_when_and_for_how_long() -> None:
     stopped: list[float] = []
 
@@ -305,6 +306,7 @@ def test_a_name_without_an_address_is_left_to_the_drivers(monkeypatch: pytest.Mo
         assert started.warnings == ()
 
 
+@pytest.mark.slow
 def test_websocket_users_have_the_network_of_their_region_too() -> None:
     def publish(connection: ServerConnection) -> None:
         number = 0
@@ -352,6 +354,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_with_its_relay_left_nothing_stays(tmp_path: Path) -> None:
     script = tmp_path / "starter.py"
     script.write_text(STARTER)

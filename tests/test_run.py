@@ -132,6 +132,7 @@ def test_an_open_run_goes_through_its_plan():
     assert attempted(done) == sum(worker_second.count("scheduled") for worker_second in done.worker_seconds)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_carried_by_any_executor():
     processes = []
     with service() as base, ThreadPoolExecutor(1) as executor:
@@ -148,6 +149,7 @@ def test_a_run_can_be_carried_by_any_executor():
     assert not any(processes)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_keeps_what_it_did():
     stop = threading.Event()
 
@@ -200,6 +202,7 @@ def test_a_service_that_fails_for_ten_seconds_stops_the_run():
     assert "closed" in done.table.outcomes
 
 
+@pytest.mark.slow
 def test_a_service_that_the_plan_disturbs_is_not_given_up():
     with service(answers_first(hangs_up)) as base:
         plan = short(seconds=12, actions=(Action("kill instance"),))
@@ -207,6 +210,7 @@ def test_a_service_that_the_plan_disturbs_is_not_given_up():
     assert done.ended == COMPLETE
 
 
+@pytest.mark.slow
 def test_what_is_unanswered_at_the_end_of_the_drain_is_counted():
     with service(answers_first(never_answers)) as base:
         done = run(short(seconds=1), Target("t", base), root=ROOT)
@@ -250,6 +254,7 @@ def test_a_role_that_no_account_has_is_refused():
         run(short(mix=mix), Target("t", base, accounts=accounts), root=ROOT)
 
 
+@pytest.mark.slow
 def test_each_worker_of_an_open_load_needs_an_account_of_each_role():
     accounts = (
         *(Account(f"u{number}", Secret("x")) for number in range(9)),
@@ -282,6 +287,7 @@ def test_an_account_that_the_service_refuses_is_found_before_any_load(status):
     )
 
 
+@pytest.mark.slow
 def test_a_service_that_fails_at_the_login_is_loaded_and_blamed():
     failure = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
     with service(always_says(failure)) as base:
@@ -390,6 +396,7 @@ def test_ctrl_c_ends_the_load_and_the_run_says_so(tmp_path):
         assert all_gone(children)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_call_and_the_workers_too(tmp_path):
     with service() as base, started(base, tmp_path, "twice") as (process, children):
         # The second comes when the first has been heard: two at once are one.
@@ -445,6 +452,7 @@ async def ends_each_connection_under_its_second_request(server, reader, writer) 
     await asked(server, reader)
 
 
+@pytest.mark.slow
 def test_requests_that_were_sent_again_are_a_warning_of_the_run() -> None:
     with service(ends_each_connection_under_its_second_request) as base:
         done = run(short(), Target("t", base), root=ROOT)

@@ -74,6 +74,7 @@ def test_what_cannot_be_done_is_one_line_before_any_load(arguments, said, capsys
     assert not [line for line in told if "hunter2" in line]
 
 
+@pytest.mark.slow
 def test_a_run_prints_writes_and_keeps_the_same_figures(folder, capsys):
     with in_a_thread(always_says(OK)) as server:
         code = cli.main(

@@ -32,6 +32,7 @@ def test_scenarios_with_equal_plans_share_one_run(project: Project) -> None:
     assert said.code == 0
 
 
+@pytest.mark.slow
 def test_a_failed_criterion_does_not_keep_the_next_from_being_judged(project: Project) -> None:
     project.order(seconds=0.7)
     project.feature(QUICK)
@@ -119,6 +120,7 @@ def test_a_given_that_fails_only_in_earnest_keeps_the_load_off_too(project: Proj
     assert said.code == 2
 
 
+@pytest.mark.slow
 def test_one_unreadable_then_leaves_its_scenario_not_judged_and_the_others_judged(project: Project) -> None:
     project.feature(
         """
@@ -167,6 +169,7 @@ OUTLINE = """Scenario Outline: Idle
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "reason"),
     [
@@ -204,6 +207,7 @@ def test_a_dry_run_tells_the_runs_and_puts_no_load_on(project: Project) -> None:
     assert (said.testbed, said.criteria, said.err, said.code) == ([], {}, "", 0)
 
 
+@pytest.mark.slow
 def test_each_of_several_runs_tells_its_number_and_the_time_to_go(project: Project) -> None:
     project.feature(QUICK)
     project.feature(QUICK.replace("Then", "And the load holds for 5 minutes\n    Then"), "long")
@@ -214,6 +218,7 @@ def test_each_of_several_runs_tells_its_number_and_the_time_to_go(project: Proje
     ]
 
 
+@pytest.mark.slow
 def test_the_time_to_go_of_a_rehearsal_is_what_it_takes_in_a_pipeline_too(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +236,7 @@ def test_the_time_to_go_of_a_rehearsal_is_what_it_takes_in_a_pipeline_too(
     ]
 
 
+@pytest.mark.slow
 def test_a_single_run_tells_no_number(project: Project) -> None:
     project.feature(QUICK)
     assert "of load remaining" not in project.behave().err
@@ -263,6 +269,7 @@ def test_a_dry_run_names_all_populations_of_a_run(project: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_dry_run_compares_a_run_with_the_nearest_earlier_one(project: Project) -> None:
     project.feature(QUICK)
     long = QUICK.replace("Then", "And the load holds for 5 minutes\n    Then")
@@ -281,6 +288,7 @@ def test_the_populations_of_a_run_must_be_allowed_together(project: Project) -> 
     assert said.code == 2
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_several_populations_is_said_of_each(project: Project) -> None:
     together(project)
     said = project.behave("-D", "time_scale=0.1", "-D", "users_scale=0.1")
@@ -310,6 +318,7 @@ PASTED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formatter", ["plain", "pretty"])
 def test_a_pasted_feature_is_read_and_shown_as_written(project: Project, formatter: str) -> None:
     project.feature(PASTED)
@@ -322,6 +331,7 @@ def test_a_pasted_feature_is_read_and_shown_as_written(project: Project, formatt
     assert "And the error rate of  „GET /shop/items“ is below 1\u202f%;" in said.out
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_pasted_sentence_is_told_as_written_with_its_line(project: Project) -> None:
     project.feature(PASTED.replace("stays", "stay"))
     for arguments in (["--dry-run"], []):
@@ -331,6 +341,7 @@ def test_what_is_wrong_with_a_pasted_sentence_is_told_as_written_with_its_line(p
         )
 
 
+@pytest.mark.slow
 def test_a_feature_that_begins_with_a_byte_order_mark_is_read(project: Project) -> None:
     project.feature(QUICK)
     file = project.root / "features" / "shop.feature"
@@ -369,6 +380,7 @@ def apart(context, whole, part):
 """
 
 
+@pytest.mark.slow
 def test_steps_of_the_suites_users_are_matched_as_written(project: Project) -> None:
     project.write("environment.py", HOOKS + LOOSE)
     project.feature(
@@ -378,6 +390,7 @@ def test_steps_of_the_suites_users_are_matched_as_written(project: Project) -> N
     assert [status for status, _ in said.criteria.values()] == ["pass", "pass"]
 
 
+@pytest.mark.slow
 def test_more_minutes_than_the_environment_allows_are_refused_before_any_load(project: Project) -> None:
     project.feature(QUICK.replace("Then", "And the load holds for 3 hours\n    Then"))
     for arguments in (["--dry-run"], []):

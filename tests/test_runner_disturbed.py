@@ -1,5 +1,7 @@
 """Runs that disturb, and runs that are compared with, by behave on a testbed that puts no load on."""
 
+import pytest
+
 from tests.behave_project import LOCAL, Project, project
 
 __all__ = ["project"]
@@ -43,6 +45,7 @@ def test_a_dry_run_tells_the_order_and_what_disturbs(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_runs_that_disturb_go_last_and_results_stay_in_gherkin_order(project: Project) -> None:
     lively(project)
     said = project.behave()
@@ -58,6 +61,7 @@ def test_runs_that_disturb_go_last_and_results_stay_in_gherkin_order(project: Pr
     assert statuses["the service recovers within 30 seconds"] == "inconclusive"
 
 
+@pytest.mark.slow
 def test_advice_is_told_and_never_blocks(project: Project) -> None:
     project.order(seconds=2.0)
     project.feature("""

@@ -10,6 +10,7 @@ from tests.behave_project import QUICK, ROOT, Project, project
 __all__ = ["project"]
 
 
+@pytest.mark.slow
 def test_results_can_be_written_elsewhere(project: Project, tmp_path: Path) -> None:
     project.feature(QUICK)
     project.behave("-D", f"reports={tmp_path / 'elsewhere'}")
@@ -49,6 +50,7 @@ def test_a_mistake_in_the_steps_is_no_verdict_on_the_service(project: Project) -
     assert (said.testbed, said.code) == ([], 2)
 
 
+@pytest.mark.slow
 def test_what_an_earlier_session_found_does_not_outlive_one_that_cannot_begin(project: Project) -> None:
     project.feature(QUICK)
     assert project.behave().criteria
@@ -72,6 +74,7 @@ def test_a_rehearsal_is_said_in_every_result(project: Project) -> None:
     assert {each["verdict"]["rehearsed"] for each in verdicts} == {"50 of 100 users, 30 s of 5 min"}
 
 
+@pytest.mark.slow
 def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project: Project) -> None:
     project.order(ended="interrupted")
     project.feature(QUICK)
@@ -84,6 +87,7 @@ def test_after_an_interrupted_run_nothing_more_is_loaded_and_all_is_told(project
     assert said.code == 2
 
 
+@pytest.mark.slow
 def test_how_a_run_ended_stands_in_the_results_in_words_and_by_kind(project: Project) -> None:
     project.order(ended="worker 1 died")
     project.feature(QUICK)
@@ -109,6 +113,7 @@ def test_a_prometheus_query_is_handed_to_the_testbed_that_observes(project: Proj
     assert project.behave().testbed[0] == "run Run A: 100 users up"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formatter", ["plain", "pretty", "json", "allure_behave.formatter:AllureFormatter"])
 def test_the_stock_formatters_work_and_show_no_stack_trace(project: Project, formatter: str) -> None:
     project.order(seconds=0.7)
@@ -125,6 +130,7 @@ def test_the_stock_formatters_work_and_show_no_stack_trace(project: Project, for
     )
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_answer_is_told_in_one_line_and_costs_no_stack_trace(
     project: Project,
 ) -> None:

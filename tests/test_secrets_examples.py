@@ -132,6 +132,7 @@ def service() -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 def test_no_example_of_a_request_a_message_or_a_query_leaves_a_secret_in_any_file(
     tmp_path: Path, service: Server, postgres: PostgresServer
 ) -> None:

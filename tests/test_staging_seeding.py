@@ -85,6 +85,7 @@ def content(facts):
     }
 
 
+@pytest.mark.slow
 def test_seeding_makes_tenants_of_its_own_and_the_clean_up_removes_exactly_those(staging, facts):
     before = content(facts)
     seeded = staging.verb("seed", "--events", "30000", "--seed", "3")
@@ -103,6 +104,7 @@ def test_seeding_makes_tenants_of_its_own_and_the_clean_up_removes_exactly_those
     assert content(facts) == before
 
 
+@pytest.mark.slow
 def test_an_equal_seeding_does_nothing_and_another_takes_its_place(staging, facts):
     staging.verb("seed", "--events", "2000")
     before = content(facts)
@@ -113,6 +115,7 @@ def test_an_equal_seeding_does_nothing_and_another_takes_its_place(staging, fact
     assert query(facts, runs) == ["seed-1000-1"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_seeding_leaves_nothing_and_can_be_repeated(staging, facts):
     before = content(facts)
     with staging.start("seed", "--events", "3000000") as process:
@@ -125,6 +128,7 @@ def test_an_interrupted_seeding_leaves_nothing_and_can_be_repeated(staging, fact
     assert staging.verb("seed", "--events", "1000")["seeded"] is True
 
 
+@pytest.mark.slow
 def test_its_accounts_log_in_and_see_the_rows_of_their_tenant(staging, environment, facts):
     staging.verb("seed", "--events", "5000")
     assert staging.verb("status") == {"up": True, "accounts": str(staging.directory / "accounts.json")}

@@ -215,6 +215,7 @@ def test_a_file_that_changes_while_it_is_open_is_noticed(tmp_path: Path) -> None
     reader.close()
 
 
+@pytest.mark.slow
 def test_a_run_whose_table_changes_ends_with_one_line(tmp_path: Path) -> None:
     load = plan("sell", level=2, seconds=30, think=Think(0.01, 0.02), drain=1.0)
     table = table_of(tmp_path, 20_000)
@@ -234,6 +235,7 @@ def test_a_run_whose_table_changes_ends_with_one_line(tmp_path: Path) -> None:
     assert judge(response_time(), done).status in {Status.INVALID, Status.INCONCLUSIVE}
 
 
+@pytest.mark.slow
 def test_a_second_run_begins_with_the_first_row_again(tmp_path: Path) -> None:
     load = plan("sell", level=2, seconds=1, think=Think(0.1, 0.1), drain=1.0)
     table = table_of(tmp_path, 5000)
@@ -446,6 +448,7 @@ def test_a_table_that_the_environment_does_not_have_is_refused() -> None:
         require_rows(plan("x"), {}, [[["t"]]])
 
 
+@pytest.mark.slow
 def test_a_run_gives_each_operation_of_each_worker_a_row_of_its_own(tmp_path: Path) -> None:
     load = plan("sell", level=6, seconds=2, think=Think(0.05, 0.15), drain=1.0)
     with in_a_thread(ANSWERS) as server:
@@ -457,6 +460,7 @@ def test_a_run_gives_each_operation_of_each_worker_a_row_of_its_own(tmp_path: Pa
     assert len(set(asked)) == len(asked)  # the first one was the trial
 
 
+@pytest.mark.slow
 def test_a_user_keeps_its_own_row(tmp_path: Path) -> None:
     load = plan("greet", level=4, seconds=2, think=Think(0.05, 0.15), drain=1.0)
     with in_a_thread(ANSWERS) as server:

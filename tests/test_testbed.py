@@ -579,6 +579,7 @@ def selling(folder: Path, base: str) -> Environment:
     return Environment(ROOT, Path("environments/shop.toml"), settings)
 
 
+@pytest.mark.slow
 def test_a_run_has_other_rows_and_another_run_id_than_its_warm_up(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(testbed, "_WARM_UP", 1.0)
     monkeypatch.setattr(testbed.preflight, "ready", lambda look: CHECKS)

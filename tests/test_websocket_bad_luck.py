@@ -357,6 +357,7 @@ def test_users_need_descriptors_for_the_protocols_of_their_own_journeys_alone(mo
         check_worker(plan, "", ROOT, 1)
 
 
+@pytest.mark.slow
 def test_users_of_a_load_reconnect_and_leave_no_connection_behind():
     opened, closed = [], []
 

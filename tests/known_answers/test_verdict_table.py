@@ -7,7 +7,7 @@ import pytest
 from tests.known_answers.processes import FEW_EVENTS, ROWS, Bursts, Levels, Mixture, Queue, Row, Spells
 from tests.known_answers.verdict_table import outcomes
 
-QUICK, ALL = 200, 2000
+QUICK, ALL = 60, 2000
 """Runs of a row in `make test` and in `make prove`."""
 LONGEST = 330
 """Seconds: of the windows that `make test` judges. Those of 1200 s take a minute each."""
