@@ -629,6 +629,20 @@ def test_connections_that_the_generator_itself_may_have_lost_do_not_fail(run, st
     assert tuple(each.status for each in found) == statuses, [each.reason for each in found]
 
 
+def test_few_connections_in_the_ramp_do_not_make_a_fail_of_the_hold_stand():
+    run = dropped_run(40, stall=40)
+    rows = [
+        dataclasses.replace(
+            each, gauges={**each.gauges, "connections": {CONNECTIONS: 5.0 * at, LEAST_CONNECTIONS: 5.0 * at}}
+        )
+        if at < 20
+        else each
+        for at, each in enumerate(run.worker_seconds)
+    ]
+    ramped = dataclasses.replace(run, worker_seconds=rows, plan=plan_of(40, 20, model=Model.CLOSED))
+    assert verdict(OPEN, ramped).status is Status.INVALID
+
+
 def test_the_generators_fault_is_named_also_where_it_does_not_explain_a_fail():
     stood = "event loop of the load generator stood still"
     assert stood in verdict(KEPT, dropped_run(20, stall=20)).reason
