@@ -99,14 +99,18 @@ class MissingIndex(DatabaseFault):
         await self._execute("DROP INDEX IF EXISTS metric_events_by_name")
 
 
-class WritesDropped(DatabaseFault):
-    """A share of the events is acknowledged and not stored."""
-
-    undo = ("DROP FUNCTION IF EXISTS fault_drop_write() CASCADE",)
+class OfAShare(DatabaseFault):
+    """A fault that strikes a share of the events, or of their reads."""
 
     def __init__(self, dsn: str, tell: Tell, share: float) -> None:
         super().__init__(dsn, tell)
         self._share = share
+
+
+class WritesDropped(OfAShare):
+    """A share of the events is acknowledged and not stored."""
+
+    undo = ("DROP FUNCTION IF EXISTS fault_drop_write() CASCADE",)
 
     async def begin(self) -> None:
         """Let a trigger leave rows out, whoever writes them."""
@@ -117,14 +121,10 @@ class WritesDropped(DatabaseFault):
         """)
 
 
-class WritesDoubled(DatabaseFault):
+class WritesDoubled(OfAShare):
     """A share of the events is stored twice, with the same id, a microsecond apart."""
 
     undo = ("DROP FUNCTION IF EXISTS fault_double_write() CASCADE",)
-
-    def __init__(self, dsn: str, tell: Tell, share: float) -> None:
-        super().__init__(dsn, tell)
-        self._share = share
 
     async def begin(self) -> None:
         """Let a trigger store rows again, whoever writes them."""
@@ -145,17 +145,13 @@ class WritesDoubled(DatabaseFault):
         """)
 
 
-class WritesMisplaced(DatabaseFault):
+class WritesMisplaced(OfAShare):
     """A share of the events is stored under the next tenant, as if the service named the wrong one."""
 
     undo = (
         "DROP FUNCTION IF EXISTS fault_misplace_write() CASCADE",
         "ALTER POLICY own_tenant ON metric_events WITH CHECK (tenant_id = api.tenant())",
     )
-
-    def __init__(self, dsn: str, tell: Tell, share: float) -> None:
-        super().__init__(dsn, tell)
-        self._share = share
 
     async def begin(self) -> None:
         """Let a trigger change the tenant of rows, and the policy of writes accept them."""
@@ -172,17 +168,13 @@ class WritesMisplaced(DatabaseFault):
         """)
 
 
-class ForeignRows(DatabaseFault):
+class ForeignRows(OfAShare):
     """A share of the reads of events gets the rows of another tenant."""
 
     undo = (
         "ALTER POLICY own_tenant ON metric_events USING (tenant_id = api.tenant())",
         "DROP FUNCTION IF EXISTS api.fault_tenant()",
     )
-
-    def __init__(self, dsn: str, tell: Tell, share: float) -> None:
-        super().__init__(dsn, tell)
-        self._share = share
 
     async def begin(self) -> None:
         """Let the policy of reads name another tenant now and then; that of writes stays."""
