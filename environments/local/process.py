@@ -79,7 +79,7 @@ class Program:
                     env={**os.environ, **self.environment},
                     # It must apply before the program starts, and the supervisor starts parts from
                     # one thread.
-                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509
+                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509  see above
                 )
             except OSError as error:
                 raise LocalError(f"{self.name} cannot be started: {error}") from error

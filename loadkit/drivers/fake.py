@@ -66,7 +66,7 @@ class FakeDriver:
         return FakeSession(self.service, self.clock)
 
     # The parameters are part of the interface, and without a network they make no difference.
-    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002  as below
         """Create the same session; httpx would make no difference without a network."""
         return FakeSession(self.service, self.clock)
 

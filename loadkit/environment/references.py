@@ -127,7 +127,7 @@ class References:
         file = self.root / named
         if not os.path.isfile(file):  # noqa: PTH113  Path.is_file raises if the path is too long
             # The variable may contain a secret by mistake: the error does not repeat its value.
-            trouble = "it is a folder" if os.path.isdir(file) else "there is no such file"  # noqa: PTH112
+            trouble = "it is a folder" if os.path.isdir(file) else "there is no such file"  # noqa: PTH112  as above
             raise self._error(path, stated, trouble, f"{path.rpartition('.')[2]} = {_example(path)}")
         return str(file)
 

@@ -360,7 +360,7 @@ class SliceTable:
     def unpacked(cls, packed: bytes) -> Self:
         """The table that `packed` returned."""
         # This process made the bytes itself; they never come from outside.
-        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301
+        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301  see above
         return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
 
     @classmethod

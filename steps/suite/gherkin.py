@@ -11,7 +11,7 @@ from loadkit.errors import ConfigurationError
 __all__ = ["install", "parse_file"]
 
 
-class _Parser(parser.Parser):  # type: ignore[misc]
+class _Parser(parser.Parser):  # type: ignore[misc]  # behave has no types
     def parse_step(self, line: str) -> Step | None:
         """Read a line as a step. behave itself accepts only the plain space after a keyword."""
         return super().parse_step(" ".join(line.split(maxsplit=1)))

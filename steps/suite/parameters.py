@@ -9,7 +9,7 @@ from loadkit import grammar
 __all__ = ["SentenceMatcher", "register"]
 
 
-class SentenceMatcher(StepMatcher4CucumberExpressions):  # type: ignore[misc]
+class SentenceMatcher(StepMatcher4CucumberExpressions):  # type: ignore[misc]  # behave has no types
     """Matches a Cucumber expression with a sentence as written, or with its normalized form."""
 
     NAME = "sentences"

@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
 
-class Reporter(BehaveReporter):  # type: ignore[misc]
+class Reporter(BehaveReporter):  # type: ignore[misc]  # behave has no types
     """Collects the result of each Then; at the end writes and prints them, and exits with the gate's code."""
 
     def __init__(

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from behave.exception import ConfigError, FileNotFoundError, InvalidFileLocationError  # noqa: A004
+from behave.exception import ConfigError, FileNotFoundError, InvalidFileLocationError  # noqa: A004  the name is behave's
 from behave.formatter.base import Formatter
 from behave.model import Scenario, ScenarioOutline, Step
 from behave.parser import ParserError
@@ -82,7 +82,7 @@ class Options:
         return replace(environment, settings=settings)
 
 
-class AcceptanceRunner(Runner):  # type: ignore[misc]
+class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
     """The runner that pyproject.toml configures for `behave`."""
 
     def run(self) -> bool:
@@ -184,7 +184,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]
         ]
 
 
-class PlainMessages(Formatter):  # type: ignore[misc]
+class PlainMessages(Formatter):  # type: ignore[misc]  # behave has no types
     """The first formatter: it replaces stack traces by the reason of the verdict for the others."""
 
     name = "plain messages"

@@ -44,11 +44,11 @@ class Inconclusive(Exception):  # noqa: N818  the name is the verdict
     """Not enough evidence."""
 
 
-class Invalid(Exception):  # noqa: N818
+class Invalid(Exception):  # noqa: N818  as above
     """The load generator, or its machine, was at fault."""
 
 
-class NotJudged(Exception):  # noqa: N818
+class NotJudged(Exception):  # noqa: N818  as above
     """The load did not run, or the criterion has no meaning at this scale."""
 
 

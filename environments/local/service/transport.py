@@ -170,7 +170,7 @@ class HttpProtocol(HttpToolsProtocol):
     default_head: bytes
 
     # The parameter is narrower than asyncio's, as in uvicorn: it is always a stream.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # see above
         """Accept a connection."""
         super().connection_made(transport)
         self.default_head = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)

@@ -211,7 +211,7 @@ class WebSocket(asyncio.Protocol):
         self._core.receive_data(data)
         for frame in self._core.events_received():
             if self.is_open:  # and then all events are frames: the handshake is over
-                self._take(frame.opcode, bytes(frame.data), is_last=frame.fin)  # type: ignore[union-attr]
+                self._take(frame.opcode, bytes(frame.data), is_last=frame.fin)  # type: ignore[union-attr]  # see above
         self._write_answers()
 
     def pause_writing(self) -> None:
