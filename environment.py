@@ -11,7 +11,8 @@ parameters.register()
 
 
 def before_all(context: Any) -> None:
-    # Replaces the hook of behave: the request logs of libraries would hide the results.
+    # This replaces behave's default hook, because the request logs of libraries would hide the
+    # results.
     context.config.setup_logging(level=logging.WARNING)
 
 

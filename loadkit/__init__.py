@@ -4,7 +4,8 @@ It does not depend on behave, on Allure, or on the service under test. The packa
 low to high. Each imports only those above it in this list, and no two modules import each other.
 `make check` enforces this with the contracts in pyproject.toml:
 
-- values: `errors`, `clock`, `units`, `target`, `verdict`, `criterion`
+- values: `errors`, `clock`, `units`, `verdict`, `sql_tokens`, `tables`, `target`, `queries`,
+  `structuring`, `criterion`
 - `workload`: load plans, their phases, and when each operation is due
 - `grammar`: sentences to values, and suggestions for a sentence that cannot be read
 - `observers`: sources of service metrics, and their observations
@@ -28,6 +29,6 @@ workers. Their `users` send through `drivers`, and `recording.recorder` counts i
 
 import os
 
-# The linear algebra of numpy would start one thread per core in every process, workers included.
-# These threads spin for a while. No computation here is large enough to gain from them.
+# numpy's linear algebra would start one thread per core in every process, workers included.
+# Idle threads spin for a while. No computation here is large enough to benefit from them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -11,7 +11,7 @@ class Clock(Protocol):
     """A clock in seconds that never goes backward."""
 
     def now(self) -> float:
-        """The current time in seconds; only differences have a meaning."""
+        """The current time in seconds; only differences are meaningful."""
         ...
 
     def unix(self, moment: float) -> float:

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 OTHERS_DATA = "answers with data of other tenants"
-"""The measure, and the count in the record, of what carried another tenant's canary."""
+"""The name of the measure, and of its recorded count: answers with another tenant's canary."""
 
 
 class ScopeKind(enum.StrEnum):
@@ -55,7 +55,7 @@ class Family:
     scopes: tuple[ScopeKind, ...] = (ScopeKind.ALL,)
     """The scopes that its criteria may have."""
     applies_to: str = "the service as a whole"
-    """To what its measures apply, for the message about a sentence with another scope."""
+    """What its measures apply to; the error for a sentence with another scope shows it."""
     is_amount: bool = False
     """Does it depend on the number of users, so that a rehearsal with fewer cannot judge it?"""
     compares_loads: bool = False
@@ -67,28 +67,28 @@ class Family:
     AVAILABILITY: ClassVar["Family"]
     THROUGHPUT: ClassVar["Family"]
     UPTIME: ClassVar["Family"]
-    """The share of the probes that were answered, of each protocol."""
+    """The share of answered probes, for each protocol."""
     GAUGE: ClassVar["Family"]
-    """A named measure of the environment file, or free PromQL: raw scrapes over the window."""
+    """A named measure of the environment file, or free PromQL: raw scrapes in the window."""
     RECOVERY: ClassVar["Family"]
-    """The time from a disturbance until the service is as it was before."""
+    """The time from a disturbance until the service is as good as before it."""
     ALERT: ClassVar["Family"]
     """Whether the service's own alerts fired, and when."""
     EXACT: ClassVar["Family"]
     """A count that must be zero."""
 
     CONNECTIONS: ClassVar["Family"]
-    """The connections open at once."""
+    """The number of connections that are open at the same time."""
     LIFETIME: ClassVar["Family"]
-    """The share of the connections that stay the same for a time; the quantile is the share."""
+    """The share of the connections that stay open for a stated time; `quantile` is the share."""
     RECONNECTION: ClassVar["Family"]
-    """The share of the dropped clients that are back within a time; the quantile is the share."""
+    """The share of the dropped clients that reconnect within a time; `quantile` is the share."""
     REACH: ClassVar["Family"]
     """The share of the expected messages that arrived."""
     DELIVERY: ClassVar["Family"]
-    """Messages that were lost, doubled or out of order; there must be none."""
+    """Messages that were lost, duplicated, out of order or of another tenant; none is allowed."""
     CONVERGENCE: ClassVar["Family"]
-    """Users who share a state and see different ones in the end; there must be none."""
+    """Shared states that differ between their users at the end; none is allowed."""
     INDEX_USE: ClassVar["Family"]
     """The share of the key queries, and of the scans of their tables, that use an index."""
 
@@ -126,15 +126,17 @@ class Measure:
     """What is measured."""
 
     name: str
-    """As the sentence names it: "response time", "CPU utilization", or the PromQL text."""
+    """The name in the sentence: "response time", "CPU utilization"; or the PromQL text."""
     family: Family
     unit: Unit
     quantile: float | None = None
     """0.95 for p95; None for any other statistic."""
     statistic: str = ""
-    """"p95", "mean", "max" … as shown; empty where the measure has only one."""
+    """"p95", "mean", "max" … as reports show it; empty if the measure has only one statistic."""
     timing: str = "request"
-    """The timing (key in `loadkit.recording.timing`) whose operations "all operations" covers."""
+    """The key of its timing (`loadkit.recording.timing`).
+
+    "All operations" means the operations of this timing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Scope:
 
     @property
     def population(self) -> str | None:
-        """The name of the population that it is on; None for any other scope."""
+        """The name of its population; None for any other kind of scope."""
         return self.name if self.kind is ScopeKind.POPULATION else None
 
 
@@ -196,7 +198,7 @@ class Comparison(enum.StrEnum):
         }
 
     def accepts(self, value: float, limit: float) -> bool:
-        """Does a value that is known without an interval satisfy a criterion with this limit?"""
+        """Does an exact value, without a confidence interval, satisfy this limit?"""
         if value == limit:
             return self.includes_limit
         return value < limit if self.is_upper else value > limit
@@ -219,9 +221,11 @@ class Reference:
     level: str = ""
     """A load level of the environment; empty for the same load without a tenant."""
     or_limit: float | None = None
-    """A value in the measure's unit that satisfies the criterion whatever the other load yields."""
+    """The "or below" limit in the measure's unit; None without one.
+
+    A value below it satisfies the criterion, whatever the value at the other load."""
     without: str = ""
-    """The tenant whose own population is left out; empty for a level."""
+    """The tenant whose population the other load omits; empty for a comparison of levels."""
 
     def __str__(self) -> str:
         """The reference in words: "at the baseline load", 'without tenant "globex"'."""
@@ -237,13 +241,13 @@ class Criterion:
     measure: Measure
     comparison: Comparison
     limit: float
-    """In `unit`."""
+    """The limit, in `unit`."""
     scope: Scope = Scope()
     reference: Reference | None = None
     """Set for a comparison of two loads; the limit is then a multiple of the other load's value."""
 
     def __post_init__(self) -> None:
-        """Refuse a limit that nothing can be compared with.
+        """Refuse a limit that is not a finite number.
 
         Raises:
             ValueError: the limit is infinite or not a number.

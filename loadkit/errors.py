@@ -1,4 +1,4 @@
-"""Errors that a user can cause; each states in one line what was read, where, and what works."""
+"""Errors that a user can cause; each states in one line what was read, where, and what is valid."""
 
 import traceback
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 _LONGEST = 200
-"""Characters of an error that are shown with its place."""
+"""The maximum number of characters of an error that is shown with its location."""
 
 
 class LoadkitError(Exception):
@@ -31,7 +31,7 @@ class ConfigurationError(LoadkitError):
 
 
 class NotAllowedError(LoadkitError):
-    """The environment file does not allow load on this target, or not as much, or no seeding."""
+    """The environment file does not allow load on this target, or this much load, or seeding."""
 
 
 class UnreachableError(LoadkitError):
@@ -58,11 +58,14 @@ class PhraseError(LoadkitError):
 
 
 def located(error: BaseException, folder: Path) -> str:
-    """An error with its place in the code of a folder: "KeyError: 'idd' at journeys/browse.py:12".
+    """An error with its location in a folder's code: "KeyError: 'idd' at journeys/browse.py:12".
 
-    The path is relative to the working directory, or else its last two parts. An error that passed
-    no code of the folder has the place where it was raised. Its text is shown only if the text
-    stands in the code, or is the load kit's own: a text made of data can hold a credential.
+    The path is relative to the working directory. For a path outside it, the last two parts are
+    shown. If the error passed no code of the folder, the location is where it was raised.
+
+    The text of the error is shown only in three cases: it is a constant in the code, it is about a
+    name in the code, or it is a `ConfigurationError`. Any other text may contain data, and so a
+    credential.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     text = type(error).__name__
@@ -79,8 +82,8 @@ def located(error: BaseException, folder: Path) -> str:
 
 
 def _is_of_the_code(error: BaseException, codes: Sequence[CodeType]) -> bool:
-    """Is the error's text a constant of the code that it passed, about a name in it, or for users?"""
-    if isinstance(error, AttributeError | NameError) and error.name:  # the interpreter sets it
+    """Is its text a constant of the code that it passed, about a name in it, or meant for users?"""
+    if isinstance(error, AttributeError | NameError) and error.name:  # the interpreter sets `name`
         return True
     if isinstance(error, ConfigurationError):
         return True

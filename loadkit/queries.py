@@ -7,8 +7,8 @@
     -- example: []
     SELECT …
 
-The comment lines at the top say what the query is called in sentences, what it is for, and with
-which arguments it can be tried, as a JSON list. The SQL follows, with ``$1``, ``$2`` … for them.
+The comment lines at the top state the name of the query in sentences, its purpose, and example
+arguments as a JSON list. The SQL follows. It refers to the arguments as ``$1``, ``$2`` …
 """
 
 import json
@@ -33,17 +33,17 @@ class Query:
     """A query with a name."""
 
     name: str
-    """As sentences name it: "tenant overview"."""
+    """The name in sentences: "tenant overview"."""
     sql: str
     """One statement, with ``$1``, ``$2`` … for its arguments."""
     purpose: str = ""
-    """What it is for, for reports."""
+    """The purpose of the query, for reports."""
     example: tuple[Any, ...] = ()
-    """Arguments with which it can be tried, as JSON values."""
+    """Example arguments, as JSON values."""
 
     @property
     def is_read(self) -> bool:
-        """Does it only read, as far as its first word tells, so that it can safely be repeated?"""
+        """Does it only read, judged by its first word, so that it can be repeated safely?"""
         return _READS.match(self.sql) is not None
 
 
@@ -52,7 +52,7 @@ def read_queries(folder: Path) -> Mapping[str, Query]:
     """The queries of a folder by name, in the order of their files.
 
     Raises:
-        ConfigurationError: there is no such folder, or no query in it, or a file is no query.
+        ConfigurationError: the folder does not exist or has no query, or a file is not a query.
 
     """
     if not folder.is_dir():
@@ -108,7 +108,7 @@ def _read(file: Path) -> Query:
 
 
 def _example(file: Path, stated: str, sql: str) -> tuple[Any, ...]:
-    """The arguments of an example; as many as the query has."""
+    """The arguments of an example; their number must be that of the query's arguments."""
     try:
         arguments = json.loads(stated or "[]")
     except ValueError:
@@ -127,7 +127,7 @@ def _example(file: Path, stated: str, sql: str) -> tuple[Any, ...]:
 
 
 def _shown(path: Path) -> str:
-    """A path as errors show it: from the working directory where it is below it."""
+    """A path as errors show it: relative to the working directory if it is below that."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

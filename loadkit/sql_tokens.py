@@ -1,4 +1,4 @@
-"""Where SQL has names, comments and values, so that each is shown or hidden as a whole."""
+"""Finds names, comments and values in SQL, so that each is shown or hidden as a whole."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,10 +8,10 @@ __all__ = ["Token", "replace_tokens", "tokens"]
 
 
 class Token(StrEnum):
-    """A kind of token. All other parts of SQL, such as keywords and operators, have none."""
+    """A kind of token; other parts of SQL, such as keywords and operators, have no kind."""
 
     NAME = "name"
-    """In quotation marks."""
+    """A name in quotation marks."""
     COMMENT = "comment"
     TEXT = "text"
     """A value in apostrophes or between dollar signs."""
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""SQL may have been cut off, even within a token."""
+"""Matches one token. The SQL may be truncated, even within a token."""
 
 
 def tokens(sql: str) -> Iterator[tuple[Token, str]]:
@@ -47,11 +47,11 @@ def tokens(sql: str) -> Iterator[tuple[Token, str]]:
 
 
 def replace_tokens(sql: str, by: Mapping[Token, str]) -> str:
-    """SQL with others in place of its tokens of some kinds; tokens of other kinds stay.
+    """Replace the tokens of some kinds in SQL; tokens of other kinds stay.
 
     Args:
         sql: one or more statements.
-        by: what replaces each token of a kind.
+        by: the replacement for each token, by kind.
 
     """
     return _TOKEN.sub(lambda match: by.get(Token(str(match.lastgroup)), match[0]), sql)

@@ -41,12 +41,12 @@ __all__ = ["Stated", "example_of", "structure"]
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
-"""Makes a value of the type that is its second argument."""
+"""Makes a value from plain data; its second argument is the type of the value."""
 
 _LONGEST = 60
 """Maximum number of characters of a value in an error."""
 _NEAR = 0.75
-"""Least similarity (`difflib`) of a suggested key: "base" is not suggested for "database"."""
+"""Minimum similarity (`difflib`) of a suggested key: "base" is not suggested for "database"."""
 _MOST = 10
 """Maximum number of errors listed; further errors are only counted."""
 
@@ -64,7 +64,7 @@ class Stated:
     at_least: float | None = None
     at_most: float | None = None
     what: str = ""
-    """What is expected, in place of the type's own words: "a path that begins with /"."""
+    """What is expected, instead of the words for the type: "a path that begins with /"."""
     holds: Callable[[Any], bool] | None = None
     """Is a value of the right type acceptable? `what` states the condition in words."""
 
@@ -115,9 +115,9 @@ def structure(
         kind: a dataclass, or a tuple or mapping of dataclasses.
         data: the result of `tomllib` or `json`.
         where: the file; it begins each line of the error.
-        allow_unknown: ignore keys that `kind` does not have, for files that other programs share.
+        allow_unknown: ignore keys that `kind` does not have, for files that other programs use too.
         is_secret: the error repeats none of the data.
-        hooks: functions by type that make its values from data of another form.
+        hooks: functions by type; each makes a value of its type from data of another form.
 
     Raises:
         ConfigurationError: the data does not match `kind`; the message has one line per mistake.
@@ -171,7 +171,7 @@ def _new_converter(allow_unknown: bool, hooks: Mapping[type, Callable[[Any], Any
 
 
 def _made(make: Callable[[Any], Any], value: Any, _: Any) -> Any:
-    """The result of a hook; its LookupError does not count as a key missing in the data."""
+    """The result of a hook; its errors become a ValueError, as a KeyError means a missing key."""
     try:
         return make(value)
     except (LookupError, TypeError, ValueError) as error:
@@ -376,7 +376,7 @@ def _place_of(error: Exception, around: _Place) -> _Place:
 
 
 def _unknown(name: str, kind: type, place: _Place, *, is_secret: bool) -> _Problem:
-    """A key that its table does not have."""
+    """The mistake of a key that its table does not have."""
     known = [field.name for field in fields(kind)]
     near = difflib.get_close_matches(name, known, 1, _NEAR)
     if is_secret:

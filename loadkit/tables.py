@@ -1,8 +1,8 @@
 """Tables of test data: CSV with a header, or JSON lines. Their files are never held in memory.
 
-A row is a line of its file. A look through the file keeps the offsets of some rows, at most 20,000
-of them whatever its size. So a row is found with one seek and a few lines. A file of 10 million
-rows keeps the offset of each 512th.
+A row is one line of its file. A scan of the file records the offsets of some rows, at most 20,000
+whatever the size of the file. To find a row, a reader seeks once and skips a few lines. For a file
+of 10 million rows, every 512th offset is recorded.
 """
 
 import csv
@@ -22,26 +22,26 @@ from loadkit.errors import ConfigurationError
 __all__ = ["DataTable", "Row", "RowReader", "TableChangedError", "scan"]
 
 _MOST_OFFSETS = 20_000
-"""If there are more, each second one is dropped."""
+"""The maximum number of recorded offsets; above it, every second offset is dropped."""
 _CHUNK = 1000
-"""Rows that are checked together. Each on its own takes four times as long."""
+"""The number of rows that are checked together; single checks take four times as long."""
 _LONGEST = 1 << 20
-"""Bytes of the longest line; also of a chunk's lines, so that a look through a file is bounded."""
+"""The maximum bytes of a line; a chunk ends when it is larger, so a scan's memory is bounded."""
 _MARK = b"\xef\xbb\xbf"
-"""The byte order mark with which some programs begin a file in UTF-8."""
+"""The byte order mark, which some programs write at the start of a UTF-8 file."""
 _SHOWN = 60
-"""Characters of a name that an error shows."""
+"""The maximum number of characters of a name in an error."""
 
 
 class TableChangedError(ConfigurationError):
-    """The file of a table is not the one that was looked through."""
+    """The file of a table has changed since it was scanned."""
 
 
 class Row(dict[str, Any]):
     """A row by column. It prints without its values, which may be secret."""
 
     def __missing__(self, column: str) -> NoReturn:
-        # Only a similar name is shown: without a header, the first row's values are the names.
+        # Show only a similar name: in a file without a header, the names are values of a row.
         similar = difflib.get_close_matches(column, map(str, self), 1)
         hint = f'; did you mean "{similar[0]}"?' if similar else "; expected a name of the header"
         raise ConfigurationError(f'the row has no column "{column}" among its {len(self)}{hint}')
@@ -54,33 +54,33 @@ class Row(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class DataTable:
-    """A table, and where its rows are."""
+    """A table, and the positions of its rows."""
 
     name: str
     file: str
     """Path of the file."""
     per: Literal["user", "operation"]
-    """What takes a row of its own."""
+    """What takes its own row: each user, or each operation."""
     repeat: bool
-    """Do rows begin again after the last one?"""
+    """Does the table start again at its first row after the last one?"""
     rows: int
     columns: tuple[str, ...]
-    """Of CSV; empty for JSON lines, whose rows have names of their own."""
+    """The columns of CSV; empty for JSON lines, because each row contains its names."""
     offsets: tuple[int, ...]
-    """Bytes before row 0, row `step`, row 2 × `step` …"""
+    """The byte offsets of row 0, row `step`, row 2 × `step` …"""
     step: int
     stamp: tuple[int, ...]
-    """Tells one state of the file from another: device, inode, size and time of the last change."""
+    """Identifies a state of the file: device, inode, size and time of the last change."""
     first: int = 0
-    """The row with which a load begins; a trial has taken those before."""
+    """The first row for a load; a warm-up or a small load has taken the earlier rows."""
 
     def after(self, taken: int) -> "DataTable":
-        """The same table without the rows that somebody has taken."""
+        """The same table without the next `taken` rows, which another load has taken."""
         return replace(self, first=self.first + taken)
 
 
 class RowReader:
-    """Reads the rows of a table; fast where they are asked for in order."""
+    """Reads the rows of a table; it is fast if they are requested in order."""
 
     __slots__ = ("_file", "_next", "_table")
 
@@ -91,14 +91,14 @@ class RowReader:
         except OSError:
             raise self._changed() from None
         self._next = 0
-        """The row before which the file stands."""
+        """The number of the row at the current position in the file."""
         self._file.seek(table.offsets[0])
 
     def row(self, number: int) -> Row:
         """A row by its number, 0 for the first.
 
         Raises:
-            TableChangedError: the file has changed since it was looked through.
+            TableChangedError: the file has changed since it was scanned.
 
         """
         table = self._table
@@ -128,11 +128,11 @@ class RowReader:
 
 
 def scan(name: str, file: Path, per: Literal["user", "operation"], *, repeat: bool) -> DataTable:
-    """Look through a file: check each row, and count them. An unchanged file is not read again.
+    """Scan a file: check its rows, and count them. An unchanged file is not read again.
 
     Raises:
         ConfigurationError: the file cannot be read, has no rows, or a row is wrong. The error names
-            the line, and repeats no value.
+            the line and repeats no value.
 
     """
     try:
@@ -145,15 +145,16 @@ def scan(name: str, file: Path, per: Literal["user", "operation"], *, repeat: bo
 
 
 def _stamp(file: Path | int) -> tuple[int, ...]:
-    state = os.stat(file)  # noqa: PTH116  of a descriptor, too
+    state = os.stat(file)  # noqa: PTH116  it takes a descriptor, too
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=64)
 def _looked_through(file: Path, _state: tuple[int, ...]) -> tuple[int, tuple[str, ...], tuple[int, ...], int]:
-    """The rows, columns, offsets and step of a file in one of its states.
+    """The number of rows, the columns, the offsets and the step of a file in one of its states.
 
-    Each load of a session asks for it, and a file of 10 million rows takes several seconds.
+    The result is cached: each load of a session needs it, and a scan of 10 million rows takes
+    several seconds.
     """
     offsets: list[int] = []
     rows, step = 0, 1
@@ -187,7 +188,7 @@ def _looked_through(file: Path, _state: tuple[int, ...]) -> tuple[int, tuple[str
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Lines that are checked together."""
+    """Group the lines that are checked together."""
     chunk: list[bytes] = []
     size = 0
     for line in lines:
@@ -203,17 +204,17 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 def _check(
     chunk: list[bytes], columns: tuple[str, ...], names: frozenset[str], name: str, first: int
 ) -> None:
-    """Check that each line of a chunk is a row; `first` is the number of its first line.
+    """Check that each line of a chunk is a row.
 
     Args:
         chunk: the lines.
-        columns: of CSV.
-        names: those of the first row of JSON lines; empty for that row itself.
-        name: of the file.
+        columns: the columns of CSV; empty for JSON lines.
+        names: the names in the first row of JSON lines; empty to check that row itself.
+        name: the name of the file.
         first: the number of the first line.
 
     Raises:
-        ConfigurationError: one is not.
+        ConfigurationError: a line is not a row.
 
     """
     if columns and _are_fields(chunk, len(columns)):
@@ -226,7 +227,7 @@ def _check(
 
 
 def _require_names(found: AbstractSet[str], expected: AbstractSet[str]) -> None:
-    """Refuse a row of JSON lines with other names than the first row; no `expected` allows any."""
+    """Refuse a row whose names differ from the first row's; an empty `expected` allows any."""
     if not expected or found == expected:
         return
     lacking, more = sorted(expected - found), sorted(found - expected)
@@ -238,7 +239,7 @@ def _require_names(found: AbstractSet[str], expected: AbstractSet[str]) -> None:
 
 
 def _are_fields(chunk: list[bytes], columns: int) -> bool:
-    """Is each line a row of its own with so many fields? Quotes that join lines make fewer rows."""
+    """Is each line one row with `columns` fields? Quotes that join lines make fewer rows."""
     if any(b"\0" in line for line in chunk):
         return False
     try:
@@ -249,7 +250,7 @@ def _are_fields(chunk: list[bytes], columns: int) -> bool:
 
 
 def _filled(lines: Iterator[bytes], name: str, first: int) -> Iterator[bytes]:
-    """The lines up to the empty ones at the end."""
+    """The lines, without the empty lines at the end."""
     empty = 0
     for number, line in enumerate(lines, first):
         if len(line) > _LONGEST:
@@ -263,7 +264,7 @@ def _filled(lines: Iterator[bytes], name: str, first: int) -> Iterator[bytes]:
 
 
 def _header(line: bytes, name: str) -> tuple[str, ...]:
-    """The columns. Errors give a column's place: without a header, the names are values of a row."""
+    """The columns; errors state a position, because a name may be a value if there is no header."""
     if not line:
         raise ConfigurationError(f"{name}: it is empty; expected a header and rows")
     if len(line) > _LONGEST:
@@ -290,10 +291,10 @@ def _header(line: bytes, name: str) -> tuple[str, ...]:
 
 
 def _parsed(line: bytes, columns: tuple[str, ...]) -> Row:
-    """A row.
+    """Parse a line as a row.
 
     Raises:
-        ValueError: the line is none; the message repeats nothing of it.
+        ValueError: the line is not a row; the message does not repeat any part of it.
 
     """
     if columns:
@@ -329,7 +330,7 @@ def _fields(line: bytes) -> list[str]:
 
 
 def _text(line: bytes) -> str:
-    """The text of a line, without its end."""
+    """The text of a line, without its line ending."""
     if b"\0" in line:
         raise ValueError("it has a NUL byte; expected text in UTF-8")
     try:
@@ -339,7 +340,7 @@ def _text(line: bytes) -> str:
 
 
 class _RepeatedNameError(ValueError):
-    """An object of JSON has a name twice."""
+    """A JSON object contains a name twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the wire only."""
+        """The text itself; use it only to send it to the service."""
         return self._text
 
     def __repr__(self) -> str:
@@ -120,7 +120,7 @@ class Account:
     tenant: str = ""
     role: str = ""
     canary: Secret = Secret("")  # noqa: RUF009  nothing changes it
-    """A text that the data of the account's tenant carries, and no other data; "" for none."""
+    """A text that only the data of the account's tenant contains; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +130,15 @@ class DatabaseUse:
     queries: str = ""
     """The folder of the named queries; empty for none."""
     tenant: str = ""
-    """The setting of PostgreSQL that row-level security reads: "app.tenant"; empty for none."""
+    """The PostgreSQL setting that row-level security reads: "app.tenant"; empty for none."""
     pool: int = 20
-    """Most connections of a worker."""
+    """The maximum number of connections of a worker."""
     retries: int = 0
-    """How often a query is repeated after a failure that may pass."""
+    """The maximum number of retries of a query after a temporary failure."""
     statement_timeout: float = 0.0
     """Seconds after which the server cancels a statement; 0 for its own setting."""
     statement_cache: bool | None = None
-    """May statements stay prepared? None: unless a connection pooler is between."""
+    """May statements stay prepared? None: yes, unless there is a connection pooler in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class NetworkPath:
     jitter: float = 0.0
     """Standard deviation of the round trip in seconds, the "mdev" of `ping`."""
     loss: float = 0.0
-    """Ratio 0-1 of the packets of each direction that are lost, and sent again later."""
+    """Ratio 0-1 of the packets in each direction that are lost and retransmitted later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +176,12 @@ class Target:
     journeys: str = ""
     """The package of the journeys.
 
-    Each user runs its ``async def arrive(user)``, if any, unrecorded before the first operation."""
+    If it has an ``async def arrive(user)``, each user runs it before the first operation. That is
+    not recorded."""
     instance_header: str = ""
-    """The header of an answer that names the instance that gave it; "" for none."""
+    """The header of an answer that names the instance that answered; "" for none."""
     trace_url: str = ""
-    """Where a trace is shown, with "{trace}" in the place of its id; "" for none."""
+    """The URL that shows a trace, with "{trace}" in place of its id; "" for none."""
     ready: str = ""
     """The path of the readiness probe; empty where there is none."""
     websocket_ready: str = ""
@@ -196,31 +197,32 @@ class Target:
     read_timeout: float = math.inf
     """Seconds without data before or within an answer; the timeout of the request applies too."""
     clock: str = ""
-    """The path below `base` that tells the service's time; empty where there is none."""
+    """The path below `base` from which the service's time is read; empty if there is none."""
     clock_offset: float = 0.0
     """Seconds by which the service's clock is ahead of this machine's, as measured before the load.
 
     Creation times of messages are corrected by it."""
     judges_round_trips: bool = False
-    """Is the latency of messages judged on the round trips of those that the service answers?"""
+    """Is message latency judged on the round trips of the messages that the service answers?"""
     processes: tuple[int, ...] = ()
-    """Ids of processes of this machine that, with their descendants, are the service's parts.
+    """Ids of the processes on this machine that, with their descendants, are the service's parts.
 
-    Empty where they are not stated: the engine then looks for them behind `base`."""
+    Empty if they are not stated: then the processes that serve `base` are looked up."""
     regions: Mapping[str, NetworkPath] = field(default_factory=dict)
     """The networks of the regions, by name. Users of other regions connect directly."""
     tables: Mapping[str, DataTable] = field(default_factory=dict)
     """The tables of test data by name."""
     relays: Mapping[tuple[str, str, int], tuple[str, int]] = field(default_factory=dict)
-    """Where users of a region connect instead of a host and port; empty without a running relay.
+    """The host and port of the relay to which users of a region connect; empty without a relay.
 
-    The keys are a region, the service's host, and its port."""
+    Each key is a region, the service's host, and the service's port."""
 
     @property
     def shares_clock(self) -> bool:
-        """Is the service on this machine, by loopback addresses, so that its clock is ours?
+        """Does the service use this machine's clock, as all its addresses are loopback addresses?
 
-        Not if the environment states where to ask for the clock: a tunnel has a loopback address.
+        Not if the environment states a path for the service's time: a tunnel also has a loopback
+        address.
         """
         if self.clock:
             return False
@@ -229,7 +231,7 @@ class Target:
 
 
 def is_loopback(host: str) -> bool:
-    """Is a host this machine by its address, or by the name "localhost"?"""
+    """Is a host a loopback address or the name "localhost"?"""
     if host == "localhost":
         return True
     try:

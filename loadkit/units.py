@@ -27,7 +27,7 @@ class Unit(enum.StrEnum):
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, no exponent: 4.31, 1240, 0.00012; commas from 10,000 on."""
+    """A number with three significant digits, no exponent: 4.31, 1240, 0.00012, 10,000."""
     if value == 0:
         return "0"
     if not math.isfinite(value):
@@ -40,7 +40,7 @@ def format_number(value: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """4.31 ms, 1.25 s, 5 min, 3.5 h."""
+    """A time as text: 4.31 ms, 1.25 s, 5 min, 3.5 h."""
     size = abs(seconds)
     if size == 0 or not math.isfinite(seconds):
         return "0 s" if size == 0 else "beyond measure"
@@ -56,7 +56,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(amount: float) -> str:
-    """1.9 GB: decimal units, 1 GB = 10⁹ bytes."""
+    """A size in decimal units, 1 GB = 10⁹ bytes: 1.9 GB."""
     for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if abs(amount) >= 0.9995 * unit:
             return f"{format_number(amount / unit)} {name}"
@@ -64,7 +64,7 @@ def format_bytes(amount: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """A share in percent: 0.52 %. Close to 100 % it has more digits: 99.992 %."""
+    """A share in percent: 0.52 %; close to 100 % with more digits: 99.992 %."""
     percent = ratio * 100
     if 99 < percent < 100:
         decimals = min(9, 1 - math.floor(math.log10(100 - percent)))
@@ -92,7 +92,8 @@ def format_quantity(value: float, unit: Unit) -> str:
 def distance(value: float, limit: float, unit: Unit = Unit.NUMBER) -> str:
     """The distance of a value from its limit, in words: "116 times below", "22 % above".
 
-    Ratios that are near each other differ in percentage points: 86 % is "9 points below" 95 %.
+    Ratios that differ by less than a factor of 2 are compared in percentage points: 86 % is "9
+    points below" 95 %.
     """
     if value == limit:
         return "exactly at"

@@ -18,7 +18,7 @@ class Status(enum.StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The evidence is not sufficient."""
     INVALID = "invalid"
-    """The load generator, or the machine that carries it, was at fault, not the service."""
+    """The load generator or its machine was at fault, not the service."""
     NOT_JUDGED = "not judged"
     """The set-up failed, there was no load, or the criterion has no meaning at this scale."""
 
@@ -36,7 +36,7 @@ _GRAVITY = (Status.NOT_JUDGED, Status.FAIL, Status.INVALID, Status.INCONCLUSIVE,
 
 
 def exit_code(statuses: Iterable[Status]) -> int:
-    """The exit code of several criteria: the first present of 2, 1, 4, 3, 0; 2 without any."""
+    """The exit code of several criteria: the first of 2, 1, 4, 3, 0 that occurs; 2 for none."""
     present = set(statuses)
     return next((EXIT_CODES[status] for status in _GRAVITY if status in present), 2)
 
@@ -66,7 +66,7 @@ class Verdict:
     """The sentence as written."""
     status: Status
     reason: str
-    """One sentence, with the figures that decided."""
+    """One sentence, with the decisive figures."""
     measured: float | None = None
     """In the criterion's unit: seconds, ratio, per second, bytes. None if absent or censored."""
     limit: float | None = None

@@ -1,1 +1,1 @@
-"""The sentences as steps of behave, the journeys, and the integration of behave with the load kit."""
+"""The sentences as behave steps, the journeys, and the integration of behave with the load kit."""

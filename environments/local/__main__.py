@@ -31,7 +31,7 @@ _LONGEST_OUTAGE = 60.0  # seconds
 
 
 async def up(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Start the environment unless it is up; if it is only partly alive, stop it first."""
+    """Start the environment unless it is up; if some of its parts are dead, restart it."""
     if not 1 <= arguments.instances <= 16:
         raise LocalError(f"--instances {arguments.instances}: expected 1 to 16")
     if control.is_supervised(layout):
@@ -72,9 +72,9 @@ def _detach(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
 async def _wait_until_up(
     layout: Layout, process: "subprocess.Popen[bytes] | None", seen: int
 ) -> dict[str, Any] | None:
-    """Wait for the facts; None if the supervisor hangs. Show its log from offset `seen` on.
+    """Show the supervisor's log from offset `seen`, and wait for the facts; None if it hangs.
 
-    Raises LocalError with the last line of its log if it fails.
+    Raises LocalError, with the last line of the log, if the supervisor fails.
     """
     log = layout.logs / "supervisor.log"
     deadline = time.monotonic() + _START_SECONDS
@@ -140,7 +140,7 @@ async def status(layout: Layout, _arguments: argparse.Namespace) -> dict[str, An
 
 
 async def logs(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Show the last lines of one part's log, or of all, with their paths."""
+    """Show the last lines of one part's log, or of all logs, with their paths."""
     if arguments.lines < 1:
         raise LocalError(f"--lines {arguments.lines}: expected at least 1")
     paths = {path.stem: path for path in sorted(layout.logs.glob("*.log"))}
@@ -169,7 +169,7 @@ async def scale(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 async def restart(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Restart the database: stop it, disconnecting all clients, and start it again."""
+    """Restart the database: stop it, which disconnects all clients, and start it again."""
     if not 0.0 <= arguments.seconds <= _LONGEST_OUTAGE:
         raise LocalError(f"--seconds {arguments.seconds:g}: expected 0 to {_LONGEST_OUTAGE:g}")
     return await _order(layout, {"verb": "restart", "seconds": arguments.seconds})
@@ -248,7 +248,7 @@ async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     if arguments.run is not None:
         return {"run": arguments.run, "removed": await clean_run(facts["database_owner"], arguments.run)}
     removed = await clean_all(facts["database_owner"])
-    await _empty_cache(facts)  # it has pages with removed rows
+    await _empty_cache(facts)  # its pages contain removed rows
     say(f"removing the rows of all runs: {sum(removed.values()):,} removed")
     facts = await _order(layout, {"verb": "status"})
     return {"removed": removed, "rows": facts["rows"]}
@@ -261,7 +261,7 @@ async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def count(text: str) -> int:
-    """A count: 100000, 100_000, 100,000 or 10M."""
+    """Read a count, such as 100000, 100_000, 100,000 or 10M."""
     digits = text.replace(",", "").replace("_", "")
     factor = {"k": 1_000, "m": 1_000_000}.get(digits[-1:].lower(), 1)
     return int(float(digits[:-1]) * factor) if factor > 1 else int(digits)

@@ -1,4 +1,4 @@
-"""Finds the programs: on PATH, else in PyPI wheels or, where there are none, in Debian packages."""
+"""Finds the programs: on PATH, else in PyPI wheels, or in Debian packages if there is no wheel."""
 
 import fcntl
 import importlib.util
@@ -18,7 +18,7 @@ def postgres() -> Path:
     """The directory of PostgreSQL's server programs (a `psql` alone is only a client)."""
     server = shutil.which("postgres")
     if server is not None:
-        # Debian keeps initdb off PATH, next to the server that a link on PATH may point to.
+        # On Debian, initdb is not on PATH. It is next to the server, which a link on PATH may name.
         directory = Path(server).resolve().parent
         if (directory / "initdb").exists():
             return directory
@@ -40,7 +40,7 @@ def haproxy() -> Path:
 
 
 def _wheel(package: str) -> Path:
-    """The directory of an installed package, found without importing it, to save time."""
+    """The directory of an installed package; the package is not imported, to save time."""
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise LocalError(f"the package {package} is missing: pip install -e '.[local]'")
@@ -68,9 +68,9 @@ def pgbouncer(programs: Path, tell: Callable[[str], None]) -> Installed:
 def _debian(package: str, file: str, title: str, programs: Path, tell: Callable[[str], None]) -> Installed:
     """A program from PATH, or from `programs`, where Debian's package is unpacked on first use.
 
-    It needs neither root nor existing package lists. Raises LocalError.
+    This needs neither root nor existing package lists. Raises LocalError.
     """
-    # Debian has some servers' programs in directories that are not on every user's PATH.
+    # Debian installs some servers in /usr/sbin, which is not on every user's PATH.
     found = shutil.which(package, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found is not None:
         return Installed(Path(found))
@@ -91,7 +91,7 @@ def _debian(package: str, file: str, title: str, programs: Path, tell: Callable[
 
 
 def _unpack(package: str, title: str, unpacked: Path) -> None:
-    """Make the directory of a package. Raises LocalError."""
+    """Download a package and unpack it into its directory. Raises LocalError."""
     draft = unpacked.with_name("draft")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "root").mkdir(parents=True)
@@ -108,7 +108,7 @@ def _unpack(package: str, title: str, unpacked: Path) -> None:
 
 
 def _fetch(package: str, draft: Path) -> None:
-    """Unpack a package, and those of its libraries that this machine lacks, in `draft`/root."""
+    """Download a package and its libraries that are not installed; unpack them in `draft`/root."""
     for name in ("lists/partial", "archives/partial"):
         (draft / name).mkdir(parents=True)
     own_state = [
@@ -142,5 +142,5 @@ def _is_installed(package: str) -> bool:
 
 
 def _run(command: list[str], directory: Path) -> str:
-    """The output. Raises CalledProcessError."""
+    """Run a command and return its output. Raises CalledProcessError."""
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout

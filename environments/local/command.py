@@ -1,4 +1,4 @@
-"""What control commands have in common: a verb for each function, one JSON object, one line for an error."""
+"""The common parts of control commands: one verb per function, JSON output, one-line errors."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ def say(line: str) -> None:
 
 
 def verbs_of(parser: argparse.ArgumentParser) -> Callable[[Any], argparse.ArgumentParser]:
-    """A function that makes a verb of a function of the same name, and returns its parser."""
+    """Return a function that adds an action as a verb of the same name and returns its parser."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(action: Any) -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def verbs_of(parser: argparse.ArgumentParser) -> Callable[[Any], argparse.Argume
 
 
 def execute(begin: Callable[[], Coroutine[Any, Any, Any]]) -> int:
-    """Execute a verb, print what it tells, and return the exit code."""
+    """Execute a verb, print its result as JSON, and return the exit code."""
     try:
         print(json.dumps(asyncio.run(begin())))
     except LocalError as error:

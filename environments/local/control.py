@@ -1,4 +1,4 @@
-"""The protocol of command line and supervisor: one JSON line each way over a Unix socket."""
+"""The protocol between command line and supervisor: one JSON line each way over a Unix socket."""
 
 import asyncio
 import fcntl
@@ -24,14 +24,15 @@ def lock(layout: Layout) -> bool:
         return False
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
-    # A killed supervisor leaves its socket. Nobody may take this one for hung because of it.
+    # A killed supervisor leaves its socket. A client that connects to it would conclude that this
+    # supervisor hangs.
     layout.socket.unlink(missing_ok=True)
     return True
 
 
 def is_supervised(layout: Layout) -> bool:
     """Whether a supervisor is running."""
-    # This does not take the lock, which could block a supervisor that is starting.
+    # This does not take the lock, because that could block a supervisor that is starting.
     if not layout.lock.exists():
         return False
     inode = layout.lock.stat().st_ino

@@ -23,7 +23,7 @@ _LONGEST_DELAY = 0.1
 
 
 class DatabaseFault:
-    """A fault of the database. `undo` has no effect where the fault was not switched on."""
+    """A fault of the database. The statements in `undo` have no effect if the fault was not on."""
 
     undo: ClassVar[tuple[str, ...]] = ()
 
@@ -39,7 +39,7 @@ class DatabaseFault:
         await self._execute(*self.undo)
 
     def abandon(self) -> None:
-        """End what runs in this process, because the database is about to stop."""
+        """Stop the fault's work in this process, because the database is about to stop."""
 
     async def _execute(self, *statements: str) -> None:
         connection = await asyncpg.connect(self._dsn, ssl=False)
@@ -51,7 +51,7 @@ class DatabaseFault:
 
 
 class Background(DatabaseFault, ABC):
-    """A fault that works on connections of its own until it ends."""
+    """A fault that works on its own connections until it ends."""
 
     _task: asyncio.Task[None] | None = None
     _is_ending = False
@@ -74,8 +74,8 @@ class Background(DatabaseFault, ABC):
             self._task.cancel()
 
     async def _work_on(self) -> None:
-        """Work, and start again after an error, which the log tells."""
-        # Without the flag, an error of a connection that is lost could hide that the task is cancelled.
+        """Run the work; after an error, log it and start again."""
+        # Without the flag, the error of a lost connection could hide the cancellation of the task.
         while not self._is_ending:
             try:
                 await self._work()
@@ -86,7 +86,7 @@ class Background(DatabaseFault, ABC):
 
     @abstractmethod
     async def _work(self) -> None:
-        """Disturb the database until it is cancelled."""
+        """Disturb the database until the task is cancelled."""
 
 
 class MissingIndex(DatabaseFault):
@@ -100,7 +100,7 @@ class MissingIndex(DatabaseFault):
 
 
 class OfAShare(DatabaseFault):
-    """A fault that strikes a share of the events, or of their reads."""
+    """A fault that affects a share of the events, or of their reads."""
 
     def __init__(self, dsn: str, tell: Tell, share: float) -> None:
         super().__init__(dsn, tell)
@@ -113,7 +113,7 @@ class WritesDropped(OfAShare):
     undo = ("DROP FUNCTION IF EXISTS fault_drop_write() CASCADE",)
 
     async def begin(self) -> None:
-        """Let a trigger leave rows out, whoever writes them."""
+        """Create a trigger that drops rows of all writers."""
         await self._execute(f"""
             CREATE FUNCTION fault_drop_write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
             CREATE TRIGGER fault_drop_write BEFORE INSERT ON metric_events FOR EACH ROW
@@ -127,7 +127,7 @@ class WritesDoubled(OfAShare):
     undo = ("DROP FUNCTION IF EXISTS fault_double_write() CASCADE",)
 
     async def begin(self) -> None:
-        """Let a trigger store rows again, whoever writes them."""
+        """Create a trigger that stores rows of all writers again."""
         await self._execute("""
             CREATE FUNCTION fault_double_write() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
@@ -137,7 +137,7 @@ class WritesDoubled(OfAShare):
                 RETURN NULL;
             END $$
         """)
-        # At depth 0 the row is a writer's, and not the second one of this trigger.
+        # At depth 0 the row is from a writer. The row of this trigger has a greater depth.
         await self._execute(f"""
             CREATE TRIGGER fault_double_write AFTER INSERT ON metric_events FOR EACH ROW
                 WHEN (pg_trigger_depth() = 0 AND random() < {self._share})
@@ -146,7 +146,7 @@ class WritesDoubled(OfAShare):
 
 
 class WritesMisplaced(OfAShare):
-    """A share of the events is stored under the next tenant, as if the service named the wrong one."""
+    """A share of the events is stored under the next tenant, as if the service used a wrong one."""
 
     undo = (
         "DROP FUNCTION IF EXISTS fault_misplace_write() CASCADE",
@@ -154,7 +154,7 @@ class WritesMisplaced(OfAShare):
     )
 
     async def begin(self) -> None:
-        """Let a trigger change the tenant of rows, and the policy of writes accept them."""
+        """Create a trigger that changes the tenant of rows; let the write policy accept them."""
         await self._execute(f"""
             CREATE FUNCTION fault_misplace_write() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
@@ -177,7 +177,7 @@ class ForeignRows(OfAShare):
     )
 
     async def begin(self) -> None:
-        """Let the policy of reads name another tenant now and then; that of writes stays."""
+        """Let the read policy use another tenant for a share of reads; keep the write policy."""
         # The policy remains one comparison with a stable function, so the plans remain the same.
         # The function is called once for each scan of an index.
         await self._execute(f"""
@@ -191,7 +191,7 @@ class ForeignRows(OfAShare):
 
 
 class LockHeld(Background):
-    """A transaction holds a lock for `seconds` in each `period`, and writers of events wait for it."""
+    """A transaction holds a lock for `seconds` in each `period`; writers of events wait for it."""
 
     def __init__(self, dsn: str, tell: Tell, seconds: float, period: float) -> None:
         super().__init__(dsn, tell)
@@ -202,9 +202,9 @@ class LockHeld(Background):
         try:
             while True:
                 async with connection.transaction():
-                    # Readers do not wait for it.
+                    # Readers do not wait for this lock.
                     await connection.execute("LOCK TABLE metric_events IN SHARE ROW EXCLUSIVE MODE")
-                    # The server sleeps, so that the loss of the connection is noticed at once.
+                    # The server sleeps, so a lost connection is noticed immediately.
                     await connection.execute(f"SELECT pg_sleep({self._seconds})")
                 await asyncio.sleep(max(0.0, self._period - self._seconds))
         finally:
@@ -212,7 +212,7 @@ class LockHeld(Background):
 
 
 class Deadlocks(Background):
-    """Two sessions of its own deadlock every `every` seconds, and the server ends one of them."""
+    """Two of the fault's sessions deadlock every `every` seconds; the server aborts one."""
 
     def __init__(self, dsn: str, tell: Tell, every: float) -> None:
         super().__init__(dsn, tell)
@@ -249,9 +249,9 @@ class Deadlocks(Background):
 
 
 class AutovacuumOff(Background):
-    """The sums that the dashboard reads collect `rate` dead rows per second, and none is removed.
+    """The table of the dashboard's sums gets `rate` dead rows per second, and none is removed.
 
-    Autovacuum is off for their table, and a forgotten transaction holds the old rows.
+    Autovacuum is off for this table, and a forgotten transaction prevents the removal of old rows.
     """
 
     undo = (
@@ -289,7 +289,8 @@ class AutovacuumOff(Background):
                 day, due = 0, loop.time()
                 while True:
                     async with writer.transaction():
-                        # The refresh of the sums skips its turn while it holds this lock: no deadlock.
+                        # The service's refresh of the sums skips its turn while this lock is held,
+                        # so no deadlock occurs.
                         await writer.execute("SELECT pg_advisory_xact_lock(hashtext('api.refresh_rollup'))")
                         done = await writer.execute(
                             "UPDATE rollup SET total = total WHERE day = current_date - $1::integer", day
@@ -304,9 +305,10 @@ class AutovacuumOff(Background):
 
 
 class SlowDisk(DatabaseFault):
-    """Commits wait for the write-ahead log on disk, and each flush of it takes `delay` longer.
+    """Commits wait until the write-ahead log is on disk, and each flush takes `delay` s longer.
 
-    One flush at a time, and waiting commits share the next one, as on a slow disk. Reads stay fast.
+    As on a slow disk, only one flush runs at a time, and waiting commits share the next one. Reads
+    stay fast.
     """
 
     undo = (
@@ -323,11 +325,11 @@ class SlowDisk(DatabaseFault):
         self._delay = delay
 
     async def begin(self) -> None:
-        """Make the server slow at its commits; open connections take part."""
+        """Make the commits of the server slow, also on open connections."""
         await self._execute(
             "ALTER SYSTEM SET synchronous_commit = on",
             f"ALTER SYSTEM SET commit_delay = {round(self._delay * 1e6)}",  # microseconds
-            "ALTER SYSTEM SET commit_siblings = 0",  # also where no other transaction is open
+            "ALTER SYSTEM SET commit_siblings = 0",  # also if no other transaction is open
             "SELECT pg_reload_conf()",
         )
 
@@ -348,6 +350,6 @@ DATABASE_FAULTS: dict[str, type[DatabaseFault]] = {
 async def restore(connection: Any) -> None:
     """Undo the faults of an environment that was killed."""
     for fault in DATABASE_FAULTS.values():
-        if fault is not SlowDisk:  # its settings are written anew at each start
+        if fault is not SlowDisk:  # each start writes its settings again
             for statement in fault.undo:
                 await connection.execute(statement)

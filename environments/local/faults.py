@@ -1,4 +1,4 @@
-"""The catalogue of faults, with their parameters and where each is executed."""
+"""The catalogue of faults: their parameters, and where each fault is executed."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from environments.local.errors import LocalError
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that can be switched on and off. `in_service`: every instance executes it itself."""
+    """A fault that can be switched on and off; if `in_service`, each instance executes it."""
 
     description: str
     parameters: dict[str, float]

@@ -12,8 +12,8 @@ from environments.local.process import Program, accepts, free_port, start_listen
 SLOTS = 16  # maximum number of instances
 _SOCKET = "haproxy.sock"
 
-# Every instance's health is checked twice a second. The first failure is rechecked soon, so that a
-# dead instance is removed within 0.6 s, while one that only stalls for a second stays.
+# HAProxy checks the health of each instance twice a second, and again soon after a first failure.
+# It removes a dead instance within 0.6 s. An instance that only stalls for a second stays.
 _CONFIGURATION = """\
 global
     nbthread 1  # it shares two cores with all the rest, and needs a fraction of one
@@ -65,7 +65,7 @@ class Balancer:
             self.exporter = free_port()
             configuration.write_text(
                 _CONFIGURATION.format(
-                    connections=max(100, (min(files, 20_000) - 200) // 2),  # one to each side
+                    connections=max(100, (min(files, 20_000) - 200) // 2),  # one file for each side
                     socket=_SOCKET,
                     port=port,
                     exporter=self.exporter,
@@ -78,7 +78,7 @@ class Balancer:
         self.program, self.port = await start_listening(make, accepts)
 
     async def restart(self, seconds: float) -> None:
-        """Stop it, which ends all connections, and start it `seconds` later at the same ports.
+        """Restart HAProxy on the same ports after `seconds`; this ends all connections.
 
         It starts without instances. Raises LocalError.
         """
@@ -118,7 +118,7 @@ class Balancer:
         )
 
     async def drain(self, name: str, seconds: float = 5.0) -> None:
-        """Send no new requests to an instance, and wait for those in flight."""
+        """Send no new requests to an instance, and wait for its requests in flight."""
         await self.order(f"set server instances/{name} state drain")
         try:
             async with asyncio.timeout(seconds):

@@ -15,10 +15,10 @@ from environments.local.process import Program
 
 
 class Instance:
-    """One running instance; it chooses its port and reports it when ready."""
+    """One running instance. It chooses its port, and reports the port when it is ready."""
 
     def __init__(self, name: str, layout: Layout, directory: Path, settings: dict[str, Any]) -> None:
-        """Prepare it; `directory` becomes its working directory."""
+        """Prepare the instance; `directory` becomes its working directory."""
         self.name = name
         self.port = 0
         self.is_draining = False
@@ -73,6 +73,6 @@ class Instance:
         return "draining" if self.is_draining and self.program.is_alive else self.program.state
 
     def facts(self) -> dict[str, Any]:
-        """Its public facts."""
+        """The public facts of the instance."""
         url = f"http://127.0.0.1:{self.port}"
         return {"name": self.name, "url": url, "pid": self.program.pid, "state": self.state}

@@ -28,14 +28,14 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """One log file per part."""
+        """The directory with one log file per part."""
         logs = self.directory / "logs"
         logs.mkdir(exist_ok=True)
         return logs
 
     @property
     def lock(self) -> Path:
-        """Locked by the running supervisor; the lock is the proof that it runs."""
+        """The file that the running supervisor locks; the lock proves that it runs."""
         return self.directory / "supervisor.lock"
 
     @property
@@ -49,7 +49,7 @@ class Layout:
         return self.directory / "accounts.json"
 
     def secret(self) -> str:
-        """The password of all parts and key of the service's tokens; created once per directory."""
+        """The password of all parts and the key of the service's tokens; one per directory."""
         path = self.directory / "secret"
         if not path.exists():
             path.touch(mode=0o600)
@@ -58,7 +58,7 @@ class Layout:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write atomically: a reader sees the old or the new content, never a part."""
+    """Write atomically: a reader sees the old or the new content, never a part of it."""
     draft = path.with_name(path.name + ".draft")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(value))

@@ -6,8 +6,8 @@ from environments.local import binaries, postgres
 from environments.local.layout import Layout
 from environments.local.process import Program, accepts, start_listening
 
-# A client's session settings and prepared statements may be on another connection the next time, so
-# clients use neither: asyncpg with statement_cache_size=0.
+# In this mode, the next transaction of a client may use another connection. Therefore clients use
+# neither session settings nor prepared statements: asyncpg with statement_cache_size=0.
 _CONFIGURATION = """\
 [databases]
 {database} = host=127.0.0.1 port={server}
@@ -26,11 +26,11 @@ log_connections = 0
 log_disconnections = 0
 """
 _CONNECTIONS = 20
-"""To PostgreSQL, for each role."""
+"""The maximum number of connections to PostgreSQL for each role."""
 
 
 async def start(layout: Layout, program: binaries.Installed, server: int) -> tuple[Program, int]:
-    """Start it in front of the PostgreSQL that listens on port `server`. Raises LocalError."""
+    """Start PgBouncer in front of the PostgreSQL on port `server`. Raises LocalError."""
     directory = layout.directory / "pgbouncer"
     directory.mkdir(exist_ok=True)
     configuration, users = directory / "pgbouncer.ini", directory / "users.txt"

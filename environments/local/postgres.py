@@ -30,19 +30,20 @@ OWNER = "postgres"
 SERVICE_ROLE = "metrics_service"
 OBSERVER_ROLE = "metrics_observer"
 _START_SECONDS = 60.0  # recovery after a kill may take a while
-_END_SECONDS = 30.0  # a server that ends at once gives its own processes 5
+_END_SECONDS = 30.0  # at an immediate shutdown, the server gives its own processes 5 s
 _HERE = Path(__file__).parent
 
-# A database for measurements, not for storage. Durability matches production with one exception: a
-# commit does not wait for the disk. A crash of PostgreSQL or of the machine may lose the last moment;
-# a restart loses nothing. A fault changes it while the server runs, so it is in the cluster's file,
-# which is written anew at each start. The other settings are given on the command line.
+# The database is for measurements, not for storage. Its durability is that of production, with one
+# exception: a commit does not wait for the disk. A crash of PostgreSQL or of the machine may lose
+# the last commits; a restart loses nothing. A fault changes this setting while the server runs.
+# Therefore it is in the cluster's file, which each start writes again. The other settings are on
+# the command line.
 _CHANGEABLE = "synchronous_commit = off\n"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": ".",  # the cluster
+    "unix_socket_directories": ".",  # the cluster's directory
     "max_connections": "300",
-    "shared_buffers": "64MB",  # more would be memory that the kernel cannot take back
+    "shared_buffers": "64MB",  # the kernel cannot reclaim this memory
     "effective_cache_size": "2GB",
     "work_mem": "8MB",
     "wal_level": "minimal",  # bulk loads into tables emptied in the same transaction need no log
@@ -56,9 +57,9 @@ _SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
     "track_io_timing": "on",
     "pg_stat_statements.track": "all",  # includes queries inside the service's functions
-    # Each table that it works on makes every connection plan its queries again.
+    # After autovacuum has processed a table, every connection must plan its queries again.
     "autovacuum_naptime": "60s",
-    "wal_init_zero": "off",  # a new file of the log need not be filled with zeros first
+    "wal_init_zero": "off",  # a new log file need not be filled with zeros first
     "update_process_title": "off",
     "log_min_messages": "warning",
     # The log goes to a file of the environment, for later diagnosis.
@@ -86,7 +87,7 @@ def dsn(port: int, user: str, secret: str, database: str = DATABASE) -> str:
 def service_dsn(port: int, secret: str) -> str:
     """The connection URL for a process of the service, whose working directory is the cluster.
 
-    A Unix socket saves both sides a part of each query. This path to it is never too long.
+    A Unix socket reduces the cost of each query on both sides. The length of this path is constant.
     """
     return f"postgresql://{SERVICE_ROLE}:{secret}@/{DATABASE}?host=/proc/self/cwd&port={port}"
 
@@ -102,8 +103,8 @@ async def start(layout: Layout) -> tuple[Program, int]:
     files = cluster(layout)
     if not (files / "PG_VERSION").exists():
         _make_cluster(programs, files, layout)
-    # The lock proves that no supervisor runs. The server of one that was killed ends with it, and needs
-    # a moment for that; until then its files and its shared memory are in use.
+    # The lock proves that no other supervisor runs. The server of a killed supervisor ends after a
+    # moment. Until then, its files and its shared memory are in use.
     with suppress(TimeoutError):
         await until(lambda: not _is_served(files), _END_SECONDS)
     (files / "postmaster.pid").unlink(missing_ok=True)
@@ -125,7 +126,10 @@ async def start(layout: Layout) -> tuple[Program, int]:
 
 
 def _is_served(files: Path) -> bool:
-    """Whether the server that `postmaster.pid` names is running; another process may have its pid by now."""
+    """Whether the server that `postmaster.pid` names is running.
+
+    Another process may have its process id by now, so the command line must contain `files`.
+    """
     try:
         pid = (files / "postmaster.pid").read_text().split()[0]
         return os.fsencode(files) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -134,7 +138,7 @@ def _is_served(files: Path) -> bool:
 
 
 async def restart(layout: Layout, program: Program, port: int, seconds: float) -> None:
-    """Stop PostgreSQL, disconnecting all clients, and start it `seconds` later at the same port.
+    """Restart PostgreSQL on the same port after `seconds`; this disconnects all clients.
 
     Raises LocalError.
     """
@@ -160,7 +164,7 @@ def _readiness(layout: Layout) -> Callable[[int], Awaitable[bool]]:
 
 
 async def prepare(port: int, secret: str) -> None:
-    """Create missing database, role and schema; update the queries.
+    """Create the missing database, roles and schema; update the queries.
 
     A database with another version of the schema or of the seeded data is dropped, because its
     content can be generated again.

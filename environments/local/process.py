@@ -17,7 +17,7 @@ from environments.local.errors import LocalError
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
 _FREEZE_SECONDS = 1.0
-"""The longest wait for a process to stop by a signal."""
+"""The longest wait until a signal has stopped a process."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,8 +36,9 @@ def bound_to_parent(
 ) -> Callable[[], None]:
     """A preexec function that makes the kernel signal the child when its parent dies.
 
-    The kernel watches the parent's *thread*, so children are started from the main thread. A change
-    of credentials clears the setting, so it comes first. `ordinary` makes root an ordinary user.
+    The kernel watches the parent's *thread*, so children must be started from the main thread.
+    `ordinary` makes root an ordinary user. This change of credentials would clear the setting, so
+    it comes first.
     """
     parent = os.getpid()
 
@@ -77,8 +78,8 @@ class Program:
                     stderr=log,
                     cwd=self.directory,
                     env={**os.environ, **self.environment},
-                    # It must apply before the program starts, and the supervisor starts parts from
-                    # one thread.
+                    # The setting must apply before the program starts. It is safe here, because the
+                    # supervisor starts all parts from one thread.
                     preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509  see above
                 )
             except OSError as error:
@@ -97,7 +98,7 @@ class Program:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process exists; it may be stopped by a signal."""
+        """Whether the process exists, even if a signal has stopped it."""
         return self.process is not None and self.process.poll() is None
 
     @property
@@ -117,9 +118,9 @@ class Program:
             self.process.send_signal(number)
 
     async def freeze(self) -> None:
-        """Stop the process by a signal, and wait until it has stopped.
+        """Stop the process with SIGSTOP, and wait until it has stopped.
 
-        Each thread stops at its next return from the kernel, so a busy machine needs a moment.
+        Each thread stops at its next return from the kernel. A busy machine needs a moment for it.
         """
         self.signal(signal.SIGSTOP)
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Prometheus: scrapes every second and evaluates alerts."""
+"""Prometheus, which scrapes the service and evaluates the alerts every second."""
 
 import asyncio
 import json
@@ -23,7 +23,8 @@ scrape_configs:
     file_sd_configs: [{files: [haproxy.json]}]
 """
 
-# A rate over ten seconds reacts to a fault within about that time, and not to single requests.
+# A rate over ten seconds reacts to a fault within about ten seconds. It does not react to single
+# requests.
 _RULES = """\
 groups:
   - name: service
@@ -81,11 +82,11 @@ class Monitor:
             f"--web.listen-address=127.0.0.1:{port}",
             "--log.level=warn",
         ]
-        # Its garbage collector runs twice as often as usual, for a third less memory.
+        # The garbage collector then runs twice as often, which takes a third less memory.
         return Program("prometheus", command, self._log, self._directory, environment={"GOGC": "50"})
 
     def scrape(self, instances: dict[str, int], exporter: int) -> None:
-        """Set the targets: instances by name, and HAProxy's exporter (loopback ports)."""
+        """Set the targets to scrape: instances by name, and HAProxy's exporter (loopback ports)."""
         self._write_targets("instances.json", instances)
         self._write_targets("haproxy.json", {"haproxy": exporter})
 
@@ -99,7 +100,7 @@ class Monitor:
         draft.replace(self._directory / name)
 
     def break_rules(self, *, broken: bool) -> None:
-        """Let HighLatency use a metric that does not exist, so it never fires; or repair it."""
+        """Make HighLatency use a metric that does not exist, so it never fires; or repair it."""
         self._write_rules(broken=broken)
         assert self.program is not None
         self.program.signal(signal.SIGHUP)
@@ -114,13 +115,13 @@ class Monitor:
         await self.program.stop()
 
     async def resume(self) -> None:
-        """Start it again at the same address, with its data."""
+        """Start Prometheus again at the same address, with its data."""
         self.program = self._make(self.port)
         await start_on(self.program, self.port, _is_ready)
 
 
 async def _is_ready(port: int) -> bool:
-    """Whether it answers queries: while it reads its data, it only says that it is unavailable."""
+    """Whether Prometheus answers queries; while it reads its data, it is unavailable."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /-/ready HTTP/1.0\r\n\r\n")

@@ -29,12 +29,13 @@ from environments.local.service.config import VERSION
 
 DEFAULT_EVENTS = 100_000
 DEFAULT_SEED = 1
-# The most connections of an instance. They share two cores, so more would only wait for each other.
+# The maximum number of database connections of an instance. They share two cores, so additional
+# connections would only wait for each other.
 _POOL_SIZE = 6
 _HEALTH_SECONDS = 10.0
-"""The longest wait for the load balancer to tell the health of the instances."""
+"""The longest wait for the load balancer to report the health of the instances."""
 _CONNECT_SECONDS = 30.0
-"""The longest wait for a connection to count rows. A database that is down refuses it at once."""
+"""The longest wait for the connection that counts rows; a stopped database refuses immediately."""
 _COUNT = """
     SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
         (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
@@ -51,7 +52,7 @@ class Supervisor:
     """All parts of the environment."""
 
     def __init__(self, layout: Layout, *, bouncer: bool = False) -> None:
-        """Prepare them; `bouncer` adds PgBouncer in front of the database's public address."""
+        """Prepare all parts; `bouncer` adds PgBouncer at the database's public address."""
         self._layout = layout
         self._bouncer_program = binaries.pgbouncer(layout.programs, tell) if bouncer else None
         self._bouncer: Program | None = None
@@ -193,7 +194,8 @@ class Supervisor:
                 await self._restart_database(order["seconds"])
             elif verb == "fault":
                 await self._switch(order["name"], order["on"], order["parameters"])
-        # Without row counts: they take a core for a second, and these commands come during a load.
+        # These facts have no row counts. Counting occupies a core for a second, and these commands
+        # are used during a load.
         return await self._facts()
 
     async def _scale(self, wanted: int) -> None:
@@ -250,7 +252,7 @@ class Supervisor:
             "version": VERSION,
             "instances": await self._instance_facts(),
             "supervisor": os.getpid(),
-            # All parts are its children: who loads the environment can tell them from others.
+            # All parts are its child processes, so a load generator can tell them from others.
             "processes": [os.getpid()],
             "parts": parts,
             "faults": self._faults,
@@ -299,7 +301,7 @@ class Supervisor:
         tell(f"fault {name} {'on' if on else 'off'}")
 
     async def _change_database(self, name: str, parameters: dict[str, float] | None) -> None:
-        """Switch a fault of the database off if it is on, then on (with parameters)."""
+        """Switch a fault of the database off if it is on; then on if there are parameters."""
         make: Callable[..., DatabaseFault] = DATABASE_FAULTS[name]
         try:
             fault = None if parameters is None else make(self._dsn, tell, **parameters)
@@ -307,7 +309,7 @@ class Supervisor:
                 await self._database_faults[name].end()
                 del self._database_faults[name], self._faults[name]
             if fault is not None and parameters is not None:
-                # Before it begins: what it did before an error can be switched off.
+                # List the fault before it begins: it can then be switched off if `begin` fails.
                 self._database_faults[name], self._faults[name] = fault, parameters
                 await fault.begin()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -337,7 +339,7 @@ class Supervisor:
             await self._resume()
             return
         assert self._balancer.program is not None
-        await self._balancer.program.freeze()  # first, so that it sees no instance stop
+        await self._balancer.program.freeze()  # first, so that it does not see the instances stop
         await asyncio.gather(*(instance.program.freeze() for instance in self._instances.values()))
         self._thaw = asyncio.create_task(self._resume_after(parameters["seconds"]))
 
@@ -369,7 +371,7 @@ class Supervisor:
         self._instances[name].program.signal(signal.SIGKILL)
 
     async def _restart_balancer(self, parameters: dict[str, float] | None) -> None:
-        # It is over, and no longer listed, before another command can switch it off.
+        # This fault has ended, and is no longer listed, before another command can switch it off.
         assert parameters is not None
         self._expected_dead.add("haproxy")
         try:
@@ -434,7 +436,7 @@ async def supervise(layout: Layout, instances: int, owner: int | None, *, bounce
 
 
 def main() -> int:
-    """Run as a separate process; its output is its log. Exit code 2 if it could not start."""
+    """Run as a separate process, whose output is its log; return 2 if it cannot start."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--instances", type=int, required=True)
     parser.add_argument("--owner", type=int)

@@ -1,4 +1,4 @@
-"""CPU and memory of the parts."""
+"""Measures the CPU and memory usage of the parts of the environment."""
 
 import asyncio
 import time
@@ -8,18 +8,18 @@ from contextlib import suppress
 import psutil
 
 _SECONDS = 0.5
-"""The time over which the CPU is measured; the kernel counts in hundredths of a second."""
+"""Seconds over which the CPU usage is measured. The kernel counts in hundredths of a second."""
 
 
 async def measure(programs: Mapping[str, int], supervisor: int) -> dict[str, dict[str, float]]:
-    """The usage of each part with its child processes, of the supervisor, and in total.
+    """Measure the usage of each part with its child processes, of the supervisor, and in total.
 
     Args:
-        programs: process id by name of the part; 0 or an ended process counts as nothing.
+        programs: process id by name of the part; the usage of 0 or of an ended process is 0.
         supervisor: process id of the supervisor, whose child processes are the parts.
 
     Returns:
-        By name: `cpu_cores` (the mean of half a second, in cores), `memory_mb` (proportional set
+        By name: `cpu_cores` (the mean over half a second, in cores), `memory_mb` (proportional set
         size, in 10^6 bytes, so shared pages count once in the total) and `processes`.
 
     """

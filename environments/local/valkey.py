@@ -12,7 +12,7 @@ def url(port: int, secret: str) -> str:
 
 async def start(layout: Layout) -> tuple[Program, int]:
     """Start an empty Valkey without persistence. Raises LocalError."""
-    # In a file, because every user of the machine can read command lines.
+    # The password is in a file, because every user of the machine can read command lines.
     configuration = layout.directory / "valkey.conf"
     configuration.touch(mode=0o600)
 

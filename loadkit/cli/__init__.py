@@ -25,7 +25,7 @@ _COMMANDS = {
 
 
 _PIPE_CLOSED = 141
-"""The exit code of a command whose output nobody reads any more, as of one that SIGPIPE ends."""
+"""The exit code if the reader of the output has gone; a process that SIGPIPE ends has the same."""
 
 
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -46,7 +46,7 @@ __all__ = [
 SCHEMA, CAPACITY_SCHEMA = "loadkit-calibration/1", "loadkit-capacity/1"
 """The values of the `schema` key; they change when a key changes its meaning."""
 _USERS = 240
-"""The most users of the small load, if the environment allows as many."""
+"""The number of users of the small load; fewer if the environment does not allow as many."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Calibrate, and print the result; 4 (invalid) if the machine is not usable."""
+    """Calibrate and print the result; return 4 (invalid) if the machine is not usable."""
     if options.mix and not options.env:
         raise ConfigurationError(
             f"--mix {options.mix}: a mix is one of an environment; expected such as --env local --mix {options.mix}"
@@ -106,7 +106,7 @@ def _of_generator(options: argparse.Namespace) -> int:
 
 
 def _of_environment(name: str, mix: str, seconds: int | None, json_file: str | None) -> int:
-    """Measure what this machine carries of an environment's load."""
+    """Measure how much of an environment's load this machine carries."""
     chosen = environment.load(name, Path.cwd())
     draft = Draft()
     most = chosen.settings.max_users
@@ -138,7 +138,7 @@ def _unwatched(_title: str) -> Iterator[Callable[[Progress], None]]:
 
 
 def capacity_lines(capacity: Capacity, plan: Plan, mix: str) -> Iterator[str]:
-    """What a machine carries, as text: a table of the parts, then a sentence."""
+    """The capacity of a machine as text: a table of the parts, then sentences."""
     yield f"{platform.node()}: {capacity.cores} cores; {plan.environment} with mix {mix}"
     yield (
         f"measured at {format_number(capacity.rate)} operations per second, as many as "
@@ -165,7 +165,7 @@ def capacity_lines(capacity: Capacity, plan: Plan, mix: str) -> Iterator[str]:
 
 
 def capacity_json(capacity: Capacity, plan: Plan) -> dict[str, Any]:
-    """What a machine carries, as JSON: seconds, processors, operations per second; null for no limit."""
+    """The capacity as JSON: seconds, processors, operations per second; null for no limit."""
     bounded = math.isfinite(capacity.operations)
     return {
         "schema": CAPACITY_SCHEMA,

@@ -127,9 +127,9 @@ def _arguments(options: argparse.Namespace) -> list[str]:
 
 
 class _Progress:
-    """Prints the progress of a verb; on a terminal, a line replaces the last one of its topic.
+    """Prints the progress of a verb; on a terminal, a line replaces the last one of the same topic.
 
-    The topic is what comes before the first colon: "seeding: 30,000 of 100,000".
+    The topic is the text before the first colon: "seeding: 30,000 of 100,000".
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Progress:
         topic, colon, _ = line.partition(": ")
         again = bool(colon) and topic == self._topic and sys.stderr.isatty()
         self._topic = topic if colon else ""
-        # Up one line, to its beginning, and clear it: ECMA-48.
+        # Move up one line, to its start, and clear it (ECMA-48).
         print(f"\x1b[1A\r\x1b[2K{line}" if again else line, file=sys.stderr)
 
 

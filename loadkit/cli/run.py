@@ -41,7 +41,7 @@ __all__ = [
 
 _HIDDEN = "***"
 _LOW_PRIORITY = 10
-"""As `nice` counts: a tenth of the processor beside a process that wants all of it."""
+"""A nice value. It leaves a tenth of a processor beside a process that could use all of it."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -148,7 +148,7 @@ def execute(options: argparse.Namespace) -> int:
     seconds = plan.seconds
     level = f"{plan.workload.peak:g} {'users' if plan.workload.model is Model.CLOSED else 'requests/s'}"
     print(f"{level} on {Address(options.url)} for {seconds:g} s", file=sys.stderr)
-    # What puts the load on is imported now, and nothing else before the load has begun.
+    # Import now only what the load needs. Import the rest after the load has begun.
     from loadkit.engine.run import run
     from loadkit.live import terminal as live
 
@@ -188,7 +188,7 @@ def _judged(criteria: Sequence[Criterion], evidence: "Evidence") -> list[Verdict
 
 
 def _needed_afterwards(options: argparse.Namespace) -> list[str]:
-    """The modules that keep, judge and show a run."""
+    """The modules that archive, judge and show a run."""
     return [
         "loadkit.recording.archive",
         "loadkit.reports.table",
@@ -199,7 +199,10 @@ def _needed_afterwards(options: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def _imported_meanwhile(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Import modules in a thread from the first call of what this gives; all are there on leaving, or none."""
+    """Import modules in a thread, which starts at the first call of the yielded function.
+
+    On exit, the thread has ended if it was started.
+    """
     thread = threading.Thread(target=_import, args=(modules,))
 
     def begin() -> None:
@@ -214,7 +217,7 @@ def _imported_meanwhile(modules: Sequence[str]) -> Iterator[Callable[[], None]]:
 
 
 def _import(modules: Sequence[str]) -> None:
-    if sys.platform == "linux":  # where threads have priorities of their own: the load comes first
+    if sys.platform == "linux":  # each thread has its own priority there; the load comes first
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
     for module in modules:
         import_module(module)
@@ -250,7 +253,7 @@ def target_of(url: str, allowed: Sequence[str]) -> Target:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan of the options."""
+    """The plan that the options state."""
     parts = urlsplit(options.url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     arguments = {"path": path, "method": options.method or ("POST" if options.body else "GET")}
@@ -331,7 +334,7 @@ def write_json(figures: Mapping[str, Any], verdicts: Sequence[Verdict], where: s
 
 
 def require_svg(file: str | None) -> None:
-    """Refuse any other image format before any load.
+    """Refuse a plot that is not SVG, before any load.
 
     Raises:
         ConfigurationError: the file's name does not end in ``.svg``.

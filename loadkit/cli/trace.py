@@ -30,7 +30,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print the catalogue; 2 if an id is unknown, or a requirement, level or group is unjudged."""
+    """Print the catalogue; return 2 if an id is unknown, or a criterion or proof is missing."""
     requirements = requirements_of(options.requirements)
     listed = run_command("scenarios", ["python", "-m", "steps.suite.scenarios"], capture=True)
     if listed.returncode:

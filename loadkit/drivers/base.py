@@ -1,8 +1,8 @@
 """The interface between virtual users and protocols.
 
-A driver holds what all users of one worker share of a protocol. It gives each user a client, under
-the attribute with the driver's name. The client waits on the user's meter until an operation is
-due, and reports its outcome to the meter.
+A driver holds the state of a protocol that all users of one worker share. It gives each user a
+client, which journeys find under the attribute with the driver's name. The client waits on the
+user's meter until an operation is due, and reports its outcome to the meter.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,15 +24,15 @@ class TransportError(Exception):
     def __init__(self, kind: str, at: float, answer: bytes = b"") -> None:
         super().__init__(kind)
         self.answer = answer
-        """What had arrived of an answer, for an example."""
+        """The part of an answer that had arrived, for an example."""
         self.kind = kind
-        """"refused", "reset", "timeout", "connect timeout", "tls", "protocol", "no socket" …"""
+        """The kind of failure: "refused", "reset", "timeout", "tls", "protocol", "no socket" …"""
         self.at = at
         """When the failure was detected, on the monotonic clock."""
 
 
-class NoResponse(Exception):  # noqa: N818  it ends a journey and is not its error
-    """An operation got no answer; the user begins a new journey."""
+class NoResponse(Exception):  # noqa: N818  it ends a journey, and is not an error of the journey
+    """An operation got no answer that the journey can use; the user begins a new journey."""
 
 
 class Meter(Protocol):
@@ -48,13 +48,13 @@ class Meter(Protocol):
     region: str
     run_id: str
     timeout: float
-    """Seconds allowed for a whole operation, by plan."""
+    """Seconds allowed for a whole operation; the plan sets it."""
     recorder: PopulationRecorder
     requests: TimingRecorder
     """The recorder of response times."""
     is_recorded: bool
     is_open: bool
-    """Is the load open?"""
+    """Is the workload open?"""
     is_cut: bool
     """Are unanswered operations left out of the record when they are cancelled?"""
     intended: float
@@ -62,16 +62,20 @@ class Meter(Protocol):
     free: float
     """When the user became free to start it."""
     churn: float
-    """How often per second the user drops its connection, by plan; a rate."""
+    """The rate, per second, at which the user drops its connection; the plan sets it."""
     until: float
     """No operation starts at or after this moment."""
     longest_hold: float
-    """Seconds. A user who would hold a connection for longer leaves soon, because this is a trial."""
+    """The longest hold of a connection, in seconds; only a trial limits it.
+
+    A user who would hold a connection for longer leaves soon."""
     has_thought: bool
     has_failed: bool
     """Did an operation fail since the journey began? It is set for unrecorded operations, too."""
     unrecorded_failure: str
-    """How the latest operation failed, if it is not recorded; "" if it did not, or is recorded."""
+    """How the latest operation failed, if it is not recorded.
+
+    "" if the operation did not fail, or is recorded."""
     pending: Sample | None
     """The last operation, while a check may still fail it."""
     pending_record: TimingRecorder
@@ -79,19 +83,20 @@ class Meter(Protocol):
     is_slow: bool
     """Is the pending operation one of the slowest of its label and timing?"""
     checks_messages: bool
-    """Does the journey look at each message whether it belongs to its tenant?"""
+    """Does the journey check that each message belongs to its tenant?"""
     checks_rows: bool
-    """The same for the rows of queries."""
+    """Does the journey check that each row of a query belongs to its tenant?"""
     renew_if_due: Callable[[], Awaitable[None]]
-    """Renews what gets old, such as a token. Journeys that end with the user's time need it in between."""
-    exchange: Told | None
-    """What the client can tell of the latest operation, if it becomes an example; None for nothing.
+    """Renews what expires, such as a token.
 
-    `begin` resets it. A client sets it before `Operation.failed`, or when the operation is in flight, or
-    after its end."""
+    A journey that lasts until the user's time is over must call it meanwhile."""
+    exchange: Told | None
+    """The description of the latest operation, in case it becomes an example; None for none.
+
+    `begin` resets it. A client sets it while the operation is in flight, or after its end."""
 
     def lacked(self, kind: str) -> None:
-        """Count a failure of this kind for the generator's health, if it is the generator's own lack of sockets."""
+        """Count a failure for the generator's health, if the generator had no free socket."""
         ...
 
     def exemplify(self, sample: Sample, timing: Timing = ..., exchange: Told | None = None) -> None:
@@ -107,11 +112,11 @@ class Meter(Protocol):
         ...
 
     def turn(self) -> Awaitable[float]:
-        """In an open load: wait for an arrival. Return when it was due."""
+        """In an open workload: wait for an arrival. Return the moment when it was due."""
         ...
 
     def served(self, label: str, timing: Timing = ...) -> None:
-        """In an open load: note that an arrival has become an operation of this label and timing."""
+        """In an open workload: note that an arrival became an operation of a label and timing."""
         ...
 
     def leave(self) -> None:
@@ -123,11 +128,11 @@ class Meter(Protocol):
         ...
 
     def received(self, label: str, created: float, at: float, size: int = 0, timing: Timing = ...) -> None:
-        """Record a message that the service sent by itself; it has no arrival and no lateness."""
+        """Record a message that the service pushed; it has no arrival and no lateness."""
         ...
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count of the second."""
+        """Add to a counter of the current second."""
         ...
 
     def gauge(self, name: str, value: float) -> None:
@@ -145,15 +150,15 @@ class Operation(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Record that it was given up, unless its end was recorded before."""
+        """Record that the operation was given up, unless its end is already recorded."""
         ...
 
     def succeeded(self, at: float, size: int = 0) -> None:
-        """Record an answer of `size` bytes at a moment of the run's clock."""
+        """Record an answer of `size` bytes that arrived at `at` on the run's clock."""
         ...
 
     def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
-        """Record a failure of a kind: given up, or answered with a failure."""
+        """Record a failure: the operation was given up, or the answer is a failure."""
         ...
 
 
@@ -178,7 +183,7 @@ class Driver(Protocol):
         ...
 
     async def open(self) -> None:
-        """Look up addresses and similar, before the load.
+        """Prepare for the load before it begins, such as by a lookup of addresses.
 
         Raises:
             UnreachableError: the service cannot be reached at its address.

@@ -1,7 +1,8 @@
 """Searches what a user receives for the data of other tenants.
 
-Each tenant has a canary: a secret text that its data carries, and no data of others. Where all
-canaries begin alike, it is enough to look for this beginning with another end than the own canary's.
+Each tenant has a canary: a secret text that occurs in its data, and in no data of other tenants.
+If all canaries have a common beginning, a faster search is enough. It looks for this beginning,
+followed by anything but the rest of the own canary.
 """
 
 import re
@@ -15,21 +16,25 @@ from loadkit.target import Account
 __all__ = ["Canaries", "TenantSearch"]
 
 _COMMON = 3
-"""Bytes of the shortest common beginning that is rare enough to be looked for alone."""
+"""Least length, in bytes, of a common beginning that is rare enough to be searched alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantSearch:
-    """Finds the canaries of all tenants but one."""
+    """Finds the canaries of all tenants except one."""
 
     others: Mapping[bytes, str]
     """The other tenants by canary."""
     is_other: re.Pattern[bytes]
-    """Any of the other canaries."""
+    """Matches any of the other canaries."""
     is_suspect: Callable[[bytes], object]
-    """Gives something for bytes that may contain another canary; quick where all begin alike."""
+    """Returns a true value for bytes that may contain another canary.
+
+    It is fast if all canaries have a common beginning."""
     is_suspect_text: Callable[[str], object]
-    """`is_suspect` for text, such as most messages are: encoding it would take longer than the search."""
+    """`is_suspect` for text.
+
+    Most messages are text, and encoding one would take longer than the search."""
 
     def found(self, content: bytes | str) -> str:
         """The name of a tenant whose canary a text contains; "" if there is no such canary."""
@@ -58,13 +63,13 @@ class Canaries:
         self._searches: dict[str, TenantSearch | None] = {}
 
     def search_for(self, tenant: str) -> TenantSearch | None:
-        """What a user of a tenant searches for; None if no other tenant has a canary."""
+        """The search of a user of a tenant; None if this tenant or all others have no canary."""
         if tenant not in self._searches:
             self._searches[tenant] = self._made(tenant)
         return self._searches[tenant]
 
     def lacks_search(self, tenant: str) -> bool:
-        """Would a user of a tenant have to search for others' data, and cannot for lack of canaries?"""
+        """Is a search for other tenants' data needed, but impossible for lack of canaries?"""
         return tenant in self._tenants and len(self._tenants) > 1 and self.search_for(tenant) is None
 
     def _made(self, tenant: str) -> TenantSearch | None:
@@ -72,7 +77,7 @@ class Canaries:
         others = {canary: name for name, canary in self._canaries.items() if canary != own}
         if own is None or not others:
             return None
-        # The longest first: one canary may begin like another.
+        # The longest comes first, because one canary may be the beginning of another.
         pattern = re.compile(b"|".join(re.escape(each) for each in sorted(others, key=len, reverse=True)))
         suspect, is_suspect = pattern, None
         if self._beginning and not any(canary.startswith(own) for canary in others):
@@ -85,11 +90,12 @@ class Canaries:
 
 
 def _counting(begin: bytes, own: bytes) -> Callable[[bytes], bool] | None:
-    """Whether bytes contain `begin` more often than `own`, which begins with it; None if counts do not show it.
+    """A test whether bytes contain `begin` more often than `own`; None if counts cannot show that.
 
-    Counts show it where `begin` cannot overlap itself and is in `own` once: then each `own` has one
-    `begin`, and any other canary has a further one. Two counts take a fifth of the time of a regular
-    expression. Only bytes are counted: the library crashes on text that cannot be encoded.
+    `own` begins with `begin`. The test is valid if `begin` cannot overlap itself, and occurs only
+    once in `own`. Then each `own` contains one `begin`, and any other canary adds one. Two counts
+    take a fifth of the time of a regular expression. Only bytes are counted, because the library
+    crashes on text that cannot be encoded.
     """
     overlaps = any(begin.endswith(begin[:length]) for length in range(1, len(begin)))
     if overlaps or own.find(begin, 1) >= 0:

@@ -1,4 +1,7 @@
-"""A service inside the process, with given times and no sockets, for tests and known answers."""
+"""A service inside the process, with given response times and no sockets.
+
+It is for tests, and for checks against known answers.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +28,7 @@ class Answer:
     status_code: int = 200
     body: bytes = b"{}"
     failure: str = ""
-    """The kind of transport failure instead of an answer: "refused" …"""
+    """The kind of transport failure that replaces the answer, such as "refused"; "" for none."""
     held_back: float = 0.0
     """The part of `seconds` before the request was sent."""
 

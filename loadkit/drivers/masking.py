@@ -1,9 +1,13 @@
-"""Masks secrets in what examples show, for all drivers, at a bounded cost.
+"""Masks secrets in the examples of a report, for all drivers, at a bounded cost.
 
-Three kinds of secrets are masked: those that the suite knows (passwords, canaries, parts of
-addresses), the values that have a name such as "password" in any of an exchange's texts, and what
-looks like a credential. Each of them is looked for as it is, cut, percent-encoded, escaped as in
-JSON and HTML, and in base64. What cannot be masked in its place is left out with its line.
+Three kinds of secrets are masked:
+
+- secrets that the suite knows: passwords, canaries, parts of addresses
+- values with a name such as "password" in any text of an exchange
+- text that looks like a credential
+
+Each secret is searched as plain text, cut off, percent-encoded, escaped as in JSON and HTML, and in
+base64. If the exact place of a secret is unknown, its whole word or the whole text is masked.
 """
 
 import base64
@@ -35,15 +39,19 @@ HIDDEN = "***"
 SHOWN = 600
 """Characters of a body, a message or a statement that an example shows."""
 READ = 4 * SHOWN
-"""Characters of it that are looked through for secrets."""
+"""Characters of it that are searched for secrets."""
 _SHORTEST = 4
-"""Characters of the shortest secret that is masked wherever it occurs; shorter ones are common words."""
+"""Least length, in characters, of a secret that is masked wherever it occurs.
+
+Shorter ones are common words."""
 _LONG = 8
-"""Characters of the shortest beginning of a secret that is masked wherever it occurs."""
+"""Least length, in characters, of the beginning of a secret that is masked wherever it occurs."""
 _MOST_DECODED = 10
-"""Decoded forms of a text that are looked through."""
+"""Most forms of a text, decoded or not, that are searched."""
 _MOST_FOUND = 200
-"""Secrets of one exchange that are looked for in all its texts."""
+"""Secrets of one exchange above which decoded forms of its texts are not read for more.
+
+At most twice as many are masked in all its texts."""
 _NAME = re.compile(
     r"passw|passphrase|pwd|secret|token|auth(?!or(?!i[sz]))|cookie|api[-_ ]?key|access[-_]?key|"
     r"private[-_]?key|credential|signature|session[-_]?id|jwt|canary|dsn",
@@ -61,18 +69,18 @@ _CREDENTIAL = re.compile(
     r"\b(?:bearer|basic)\s{1,4}[A-Za-z0-9+/=_.~\-]{8,}|\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,2}",
     re.IGNORECASE,
 )
-"""A header's credentials, and a JSON Web Token."""
+"""The credentials of a header, or a JSON Web Token."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{8,}")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _WORDS = frozenset({"true", "false", "null", "none", "bearer", "basic", "token", "digest", HIDDEN})
-"""Values of members that are no secrets."""
+"""Values of members that are not secret."""
 _WORD, _SPACE = re.compile(r"\S+"), re.compile(r"\s")
 _REST = re.compile(r"\S*")
-"""What may be the rest of a secret of which only the beginning is as it is known."""
+"""The possible rest of a secret, if only its beginning matches a known secret."""
 
 
 def has_secret_name(name: str) -> bool:
-    """Does a header, a member or a column have a name by which its values are secrets?"""
+    """Is this the name of a header, a member or a column whose values are secret?"""
     return _NAME.search(name) is not None
 
 
@@ -83,7 +91,7 @@ def secrets_of_headers(headers: Mapping[str, str]) -> list[str]:
 
 
 def length_only(value: object) -> str:
-    """The type and the length of a value, in the place of the value."""
+    """The type and the length of a value, which are shown instead of the value."""
     kind = type(value).__name__
     return f"{HIDDEN} ({kind}, {len(value)} long)" if isinstance(value, str | bytes) else f"{HIDDEN} ({kind})"
 
@@ -93,7 +101,7 @@ _OF_USER: ContextVar[Collection[str]] = ContextVar("secrets of the user", defaul
 
 @contextmanager
 def also_hiding(secrets: Collection[str]) -> Iterator[None]:
-    """Hide further secrets in what is put into words within the context: those of one user's data."""
+    """Also hide the secrets of one user's data in examples that are described in this context."""
     token = _OF_USER.set(secrets)
     try:
         yield
@@ -124,7 +132,7 @@ class Mask:
         return cls(found)
 
     def hiding(self, *texts: str, secrets: Iterable[str] = ()) -> "Hiding":
-        """What hides the known secrets, those given, and those that some texts name as such."""
+        """A `Hiding` of the known secrets, given ones, and values with secret names in `texts`."""
         found = [*secrets, *_OF_USER.get()]
         for text in texts:
             for decoded in _decoded(text[:READ]):
@@ -157,7 +165,7 @@ class Hiding:
         left = list(self._left(text, is_cut=is_cut))
         if not left:
             return text
-        # It is encoded in a way that does not tell where it begins and ends.
+        # A secret is left whose encoding does not show where it begins and ends.
         if any(_SPACE.search(each) for each in left):
             return HIDDEN
         text = _WORD.sub(lambda word: HIDDEN if any(self._left(word[0], is_cut=is_cut)) else word[0], text)
@@ -175,7 +183,7 @@ class Hiding:
         return "".join((*parts, text[end:]))
 
     def _left(self, text: str, *, is_cut: bool) -> Iterator[str]:
-        """The secrets in a text and in what it is when it is decoded."""
+        """The secrets that are left in a text and in its decoded forms."""
         for decoded in _decoded(text):
             for index in self._indices:
                 for start, end in index.spans(decoded, is_cut=is_cut):
@@ -196,11 +204,12 @@ class _Index:
         self._lengths = sorted({len(secret) for secret in self._all}, reverse=True)
 
     def spans(self, text: str, *, is_cut: bool = False) -> Iterator[tuple[int, int]]:
-        """Where secrets and long beginnings of secrets stand: start and end of each.
+        """The places of secrets and of long beginnings of secrets: start and end of each.
 
         Args:
-            text: to search.
-            is_cut: may it end in the middle of a secret? Then a short beginning there is one.
+            text: the text to search.
+            is_cut: may the text end in the middle of a secret? Then a short beginning at its end
+                counts too.
 
         """
         beginnings = self._beginnings
@@ -218,13 +227,13 @@ class _Index:
                 yield place, place + length
 
     def _common(self, text: str) -> int:
-        """Characters of the longest beginning that a text shares with any secret."""
+        """The length of the longest common beginning of a text and any secret, in characters."""
         place = bisect_left(self._sorted, text)
         return max((_common(text, each) for each in self._sorted[max(0, place - 1) : place + 1]), default=0)
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as texts contain it that are not decoded: in JSON, HTML, SQL and addresses."""
+    """The forms of a secret in texts that are not decoded: in JSON, HTML, SQL and addresses."""
     return {
         secret,
         json.dumps(secret)[1:-1],
@@ -243,7 +252,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _secrets_of_address(address: str) -> list[str]:
-    """The credentials and the values of the query of an address, and of "key=value" pairs."""
+    """The credentials of an address, and the secret values of its query or "key=value" pairs."""
     found = _named(address)
     try:
         parts = urlsplit(address)
@@ -255,7 +264,7 @@ def _secrets_of_address(address: str) -> list[str]:
 
 
 def _members(text: str) -> Iterator[tuple[int, int]]:
-    """Where the values stand that have a secret name, without their quotes."""
+    """The places of the values that have a secret name, without their quotes."""
     end = 0
     for name in _MEMBER.finditer(text):
         if name.end() < end:
@@ -266,7 +275,7 @@ def _members(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _value(text: str, start: int) -> tuple[int, int]:
-    """Where the value stands that begins at a place, complete or cut."""
+    """The start and the end of the value that begins at `start`, complete or cut off."""
     if text[start : start + 1] in {"{", "["}:
         return start, _end_of_structure(text, start)
     opening = _OPENING.match(text, start)
@@ -310,7 +319,7 @@ def _without_members(text: str) -> str:
 
 
 def _named(text: str) -> list[str]:
-    """The values that have a secret name in a text, and the parts of those that have parts."""
+    """The values that have a secret name in a text, and the parts of each value."""
     found = []
     for start, end in _members(text):
         value = text[start:end]
@@ -319,7 +328,7 @@ def _named(text: str) -> list[str]:
 
 
 def _decoded(text: str) -> list[str]:
-    """A text and what it is when it is decoded once and twice, in all ways."""
+    """A text, and its forms after one and after two steps of decoding, by all decoders."""
     found, begun = [text], 0
     for _ in range(2):
         begun, beginning = len(found), begun
@@ -342,7 +351,7 @@ def _undoubled(text: str) -> str:
 
 
 def _of_base64(text: str) -> str:
-    """What the parts of a text are that may be base64, one a line."""
+    """The decoded parts of a text that may be base64, one per line."""
     found = []
     for part in _BASE64.findall(text):
         for skipped in range(4):  # other letters may stand before it

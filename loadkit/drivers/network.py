@@ -1,4 +1,4 @@
-"""What drivers over TCP share: how a failure of the network is named, and the look-up of an address."""
+"""Functions that the drivers over TCP share: names of network failures, and address lookup."""
 
 import asyncio
 import errno
@@ -11,7 +11,7 @@ from loadkit.target import is_loopback
 __all__ = ["SENT_AGAIN", "kind_of", "reachable_address", "unused_addresses"]
 
 SENT_AGAIN = "requests sent again"
-"""The gauge that counts the requests of a second that a driver sent a second time."""
+"""The gauge that counts, for each second, the requests that a driver sent again."""
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 _PATIENCE = 5.0
 """Seconds that an address has to accept a connection."""
@@ -44,8 +44,8 @@ async def reachable_address(host: str, port: int, name: str) -> str:
 async def unused_addresses(host: str, port: int) -> str:
     """A sentence about the addresses of a host that get no load, because users connect to one only.
 
-    It is empty for a host with one address, for this machine, and for a host that has no address:
-    the drivers say that.
+    It is empty for a host with one address, and for this machine. It is also empty for a host
+    without an address, because the drivers report that.
     """
     try:
         found = await _addresses(host, port)
@@ -63,7 +63,7 @@ async def unused_addresses(host: str, port: int) -> str:
 
 
 async def _addresses(host: str, port: int) -> tuple[str, ...]:
-    """The addresses of a host in the order of the system.
+    """The addresses of a host, in the order that the system gives.
 
     Raises:
         OSError: it has none.
@@ -87,7 +87,7 @@ async def _refusal(address: str, port: int) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """The outcome that counts a network failure."""
+    """The outcome under which a network failure is counted."""
     if isinstance(error, ssl.SSLError):
         return "tls"
     if isinstance(error, ConnectionRefusedError):

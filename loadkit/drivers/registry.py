@@ -1,4 +1,7 @@
-"""The registry of protocols. A protocol is a folder next to this module, an entry, a step file."""
+"""The registry of protocols.
+
+A protocol consists of a folder next to this module, an entry here, and a step file.
+"""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -15,7 +18,9 @@ _PLACES: dict[str, str] = {
     "db": "loadkit.drivers.postgres.driver:PostgresDriver",
     "ws": "loadkit.drivers.websocket.driver:WebSocketDriver",
 }
-"""Driver name, as journeys use it, to ``module:class``. Imported only if a journey uses it."""
+"""Maps a driver's name, as journeys use it, to ``module:class``.
+
+The module is imported only if a journey uses the driver."""
 
 
 def register(name: str, place: str) -> None:

@@ -43,7 +43,7 @@ def context_of(target: Target) -> ssl.SSLContext:
 
 
 def _why(error: OSError) -> str:
-    """The reason as text: the system's for a missing file, OpenSSL's for an invalid one."""
+    """The reason as text: that of the system for a missing file, of OpenSSL for an invalid one."""
     if isinstance(error, ssl.SSLError):
         return str(error.reason or "no certificate or key in it").replace("_", " ").lower()
     return str(error.strerror or error)

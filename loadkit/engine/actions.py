@@ -36,7 +36,7 @@ class Actor(Protocol):
 
 
 class ActionScheduler:
-    """Schedules the actions of one run, each in its own thread, so that a slow one delays nothing.
+    """Schedules the actions of one run. Each has its own thread, so a slow action delays no other.
 
     On exit, pending actions are cancelled, and started ones are undone in reverse order.
     """

@@ -41,12 +41,12 @@ class Endpoint(Protocol):
         ...
 
     def clock_offset(self, clock: Clock) -> float:
-        """Seconds by which a clock was ahead of the starting process's clock on connecting."""
+        """Seconds by which `clock` was ahead of the starting process's clock at the connect."""
         ...
 
 
 class Channel(Protocol):
-    """The side of the process that started the workers; a context manager."""
+    """The side of the process that starts the workers; a context manager."""
 
     def __enter__(self) -> Self:
         """Accept workers."""

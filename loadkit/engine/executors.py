@@ -17,10 +17,12 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["interrupts_held_back", "results_of", "worker_processes", "workers_for"]
 
 _OPERATIONS_PER_WORKER = 3_000.0
-"""Operations per second of a worker with half a core, with think times and random arrivals.
+"""Operations per second that a worker executes with half a core.
+
+This is the rate with think times and random arrivals.
 
 Measured: 36 % of a core at 2,000 a second and 70 % at 4,000, on a virtual machine where each
-wake-up from idle alone costs 45 µs. Without pauses a worker handles ten times as many, but then the
+wake-up from idle alone costs 45 µs. Without pauses, a worker executes ten times as many. Then the
 number of workers does not depend on a rate.
 """
 
@@ -53,7 +55,10 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Block Ctrl-C for processes started meanwhile; they inherit the mask, the parent decides."""
+    """Block Ctrl-C in processes that start in this context. Their parent process handles it.
+
+    They inherit the signal mask.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -62,7 +67,7 @@ def interrupts_held_back() -> Iterator[None]:
 
 
 def results_of(*futures: "Future[Any]") -> list[Any]:
-    """The workers' results; errors are raised without worker tracebacks, which add no information.
+    """The workers' results. Errors are raised without worker tracebacks, which add no information.
 
     Raises:
         ConfigurationError: the worker processes did not start.

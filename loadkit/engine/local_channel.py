@@ -31,8 +31,8 @@ _ROUNDS = 20
 class LocalEndpoint:
     """See `loadkit.engine.channel.Endpoint`. A thread sends reports, so that they delay no load.
 
-    A second thread waits for the stop message. Both sleep until there is something to do: with
-    look-ups at an interval they would take CPU time from a load that shares the machine.
+    A second thread waits for the stop message. Both sleep until there is work. Polling would take
+    CPU time from the load.
     """
 
     address: str
@@ -84,8 +84,8 @@ class LocalEndpoint:
     def clock_offset(self, clock: Clock) -> float:
         """See `Endpoint`.
 
-        It is computed as in NTP (RFC 5905, section 8); the error is at most half the shortest round
-        trip, some 0.1 ms on one machine.
+        It is computed as in NTP (RFC 5905, section 8). The error is at most half of the shortest
+        round trip, about 0.1 ms on one machine.
         """
         moment, unix = self._reading
         return clock.unix(moment) - unix
@@ -113,7 +113,7 @@ class LocalEndpoint:
         except OSError:
             pass  # the other side has closed
         except BaseException:
-            # Without reports there is nothing to judge, so the other side must know of it at once.
+            # Without reports there is nothing to judge, so the other side must be told immediately.
             self._shut_down(socket.SHUT_RDWR)
             raise
         finally:
@@ -127,7 +127,7 @@ class LocalEndpoint:
         self._continues = False
 
     def _shut_down(self, direction: int) -> None:
-        """Wake a thread that waits for data of the connection; closing it would not."""
+        """Wake a thread that waits for data. Closing the connection would not wake it."""
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
             ours.shutdown(direction)
 

@@ -1,4 +1,4 @@
-"""Facts on the load generator: software versions and the machine."""
+"""Facts about the load generator: software versions and the machine."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _PACKAGES = ("sla-acceptance", "uvloop", "httptools", "numpy")
 
 def facts() -> dict[str, Any]:
     """Versions and machine, as JSON values."""
-    from importlib.metadata import version  # after the load, so that it does not begin later
+    from importlib.metadata import version  # an earlier import would delay the load
 
     return {
         "versions": {

@@ -25,11 +25,11 @@ from loadkit.workload.plan import Plan
 __all__ = ["RunMonitor"]
 
 _BROKEN_GRACE = 2.0
-"""Seconds for the connection of a dead worker to say which one it was."""
+"""Seconds to wait for the connection of a dead worker, which identifies the worker."""
 _LOOK = 0.25
-"""Most seconds between two looks at the state of the run. Each look takes CPU time from the load."""
+"""Maximum seconds between two checks of the run. Each check takes CPU time from the load."""
 _PATIENCE = 10.0
-"""Seconds that workers may take to end after the load."""
+"""Seconds that workers may take to end after the drain, or after an early end of the load."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class RunMonitor:
     watch: Callable[[Progress], None] | None
     """Called once a second with the progress."""
     trouble: Callable[[], Ending] = lambda: COMPLETE
-    """Why the load must end although all workers are well; `COMPLETE` for no reason."""
+    """Returns why the load must end although all workers run; `COMPLETE` if there is no reason."""
     tables: list[bytes] = field(default_factory=list)
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
@@ -53,19 +53,20 @@ class RunMonitor:
     examples: list[Example] = field(default_factory=list)
     writes: list[Writes] = field(default_factory=list)
     has_all_reports: bool = False
-    """Has each worker reported to its end? Not one that died, failed or was stuck."""
+    """Did each worker report until its end? A worker that died, failed or was stuck did not."""
     warnings: list[str] = field(default_factory=list)
     ended: Ending = COMPLETE
     ended_at: float = field(init=False)
-    """When the load ended, in seconds since the start. A worker that is stuck or that died puts no load
-    on from its last report on."""
+    """When the load ended, in seconds since the start.
+
+    A worker that was stuck or died generates no load after its last report."""
     _reported: dict[int, float] = field(init=False)
-    """By worker that has not announced its end: the end of the last second that it reported."""
+    """For each worker that has not announced its end: the end of its last reported second."""
     _is_interrupted: bool = False
     """Has Ctrl-C been pressed?"""
     _started: float = 0.0
     _broken_at: float = math.inf
-    """When a process of the workers was first missed."""
+    """When the end of a worker process was first detected; infinity if no process ended."""
     _shown: float = 0.0
     """When the progress was last shown."""
     _live_stats: LiveStats = field(init=False)
@@ -99,7 +100,7 @@ class RunMonitor:
         finally:
             signal.signal(signal.SIGINT, before)
         if self._is_interrupted and self.ended == COMPLETE:
-            self.ended = INTERRUPTED  # it came after the load, while actions were undone
+            self.ended = INTERRUPTED  # Ctrl-C came after the load, while actions were undone
 
     def follow(self, futures: Sequence["Future[None]"], started: float) -> None:
         """Collect the workers' reports until all have ended.
@@ -128,9 +129,9 @@ class RunMonitor:
                 self.channel.kill()
                 are_stuck = True
         if self.ended == COMPLETE:
-            # A process may die without ever having connected: then only its future knows.
+            # A process may die before it connects. Then only its future shows it.
             self._end(self._reason(futures, math.inf))
-        # One that fails closes its channel in order, but without a last report.
+        # A worker that fails closes its channel normally, but without a last report.
         self.has_all_reports = not self._reported and not any(map(_has_failed, futures))
         if are_stuck:
             self.ended_at = min([self.ended_at, *self._reported.values()])
@@ -155,13 +156,13 @@ class RunMonitor:
             del self._reported[message.worker]
         elif isinstance(message, Disconnected):
             self._end(Ending(EndingKind.WORKER_DIED, f"worker {message.worker}"))
-            # It put no load on from its last report on; it may have hung long before it died.
+            # It generated no load after its last report. It may have hung long before it died.
             self.ended_at = min(self.ended_at, self._reported.get(message.worker, math.inf))
 
     def _show(self, now: float) -> None:
         if self.watch is None or now < self._shown + 1.0:
             return
-        # From the second that was due, not from now: a look may come late, and the next is due on time.
+        # Counted from the due time, so that a late check does not delay the next one.
         self._shown = max(self._shown + 1.0, now - _LOOK)
         try:
             self.watch(self._live_stats.progress(now - self._started))
@@ -184,13 +185,13 @@ class RunMonitor:
                 error.__cause__ = None
                 raise error
             if isinstance(error, BrokenExecutor):
-                # All futures fail together when one process dies; its connection says which one.
+                # All futures fail together when one process dies. Its connection identifies it.
                 self._broken_at = min(self._broken_at, now)
                 if now < self._broken_at + _BROKEN_GRACE:
                     continue
             if error is not None:
                 return Ending(EndingKind.WORKER_FAILED, f"worker {index}: {type(error).__name__}: {error}")
-        # In the drain, few operations are left, and those that hang are most of them.
+        # In the drain, few operations are left, and most of those hang.
         is_load_on = now < self._started + self.plan.seconds
         failing = self._live_stats.failing if is_load_on and not self.plan.actions else None
         if failing:

@@ -23,7 +23,8 @@ def observe(run: Run, observer: Observer) -> None:
     An error of the observer becomes a warning of the run and the problem of all its observations.
     Criteria on them are then inconclusive and state the reason.
 
-    No sentence asks for the restarts of instances, so a warning of the run says that they were not seen.
+    No criterion requests the restarts of instances. So a warning of the run states that restarts
+    may have been missed.
     """
     start, end = run.started, run.started + run.ended_at
     try:
@@ -48,11 +49,11 @@ def observe(run: Run, observer: Observer) -> None:
 
 
 def observe_database(run: Run, observer: "PostgresObserver", writes: "Written") -> None:
-    """Add what a database observer saw: its statistics, its plans, and the writes that are stored.
+    """Add the results of a database observer: statistics, query plans, and the stored writes.
 
     Args:
-        run: a run during which it was open.
-        observer: of the service's database.
+        run: a run during which the observer was open.
+        observer: the observer of the service's database.
         writes: the records that the users of the run wrote.
 
     """

@@ -22,7 +22,7 @@ from loadkit.workload.plan import Plan
 __all__ = ["LiveStats", "Progress"]
 
 _FEWEST = 20
-"""Operations that must fail for an emergency stop: a user fails once a second to log in."""
+"""Minimum failed operations for an emergency stop. One failing log-in is retried each second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Progress:
     users: int
     """Users held; 0 for open load."""
     rate: float
-    """Operations that ended in the last second: requests, and attempts to connect."""
+    """Operations that ended in the last second: requests, queries, and attempts to connect."""
     p50: float
-    """Seconds, of the recent successful operations, or of the messages if there are more of them.
+    """Seconds; of the recent successful operations, or of the messages if they are more.
 
     NaN if there are none."""
     p95: float
@@ -63,7 +63,7 @@ class LiveStats:
         self._latest: dict[int, Report] = {}
         self._workers = workers
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=EMERGENCY_SECONDS * workers)
-        """Of each report: operations, failures, and how many of both are failed arrivals."""
+        """For each report: operations, failures, and the failed arrivals, which both include."""
 
     def add(self, report: Report) -> None:
         """Add a report."""
@@ -74,8 +74,8 @@ class LiveStats:
     def failing(self) -> tuple[int, int] | None:
         """Operations and failures of the last ten seconds if more than half failed; else None.
 
-        A few failures are no collapse. While connections are open, users who cannot log in are none
-        either: users who hold a connection record no operation.
+        A few failures are not a collapse. While connections are open, users who cannot log in are
+        not counted, because users who hold a connection record no operation.
         """
         if len(self._recent) < EMERGENCY_SECONDS * self._workers:
             return None
@@ -115,9 +115,10 @@ class LiveStats:
 
 
 def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Operations and failures together.
+    """The sum of the operations and the sum of the failures.
 
-    A success that was retracted as a failure can be from before these operations.
+    There are at least as many operations as failures. A success that later became a failure may be
+    older than these operations.
     """
     pairs = list(attempts)
     failures = sum(failed for _, failed in pairs)
@@ -133,7 +134,8 @@ def _attempts(table: SliceTable) -> tuple[int, int]:
 def _vital(table: SliceTable) -> tuple[int, int]:
     """Operations whose failures can end a load, and how many failed.
 
-    While messages arrive, a few clients that cannot come back are no collapse.
+    While messages arrive, only requests count. A few clients that cannot reconnect are not a
+    collapse.
     """
     return _counted(table, REQUEST) if _counted(table, MESSAGE)[0] else _attempts(table)
 
@@ -168,7 +170,7 @@ def _quantiles(tables: Sequence[SliceTable], shares: Sequence[float], timing: Ti
 def _health(reports: Sequence[Report]) -> str:
     """The generator's health in the last second.
 
-    The time limits of criteria are not known here, so the judge may differ.
+    The time limits of criteria are not known here, so the judge's result may differ.
     """
     lag = max((_lag(report.table) for report in reports), default=0.0)
     cpu = max((report.worker_second.cpu_seconds for report in reports), default=0.0)

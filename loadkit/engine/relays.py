@@ -1,6 +1,6 @@
-"""Starts the relays of the regions for one run, and notices when they die.
+"""Starts the relays of the regions for one run, and detects when they die.
 
-It also looks which addresses of the service get no load.
+It also finds the addresses of the service that get no load.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
 """Seconds that they may take to end."""
 _LATE = 0.005
-"""Seconds: a greater lateness of the relays is a warning."""
+"""Seconds. A greater lateness of the relays causes a warning."""
 
 
 @dataclass(slots=True)
 class Relays:
-    """The relays of a run; without regions that need one, there is no process."""
+    """The relays of a run. They have a process only if a region needs a relay."""
 
     target: Target
     """The target, with the addresses of the relays."""
@@ -48,27 +48,27 @@ class Relays:
     unused: tuple[str, ...] = ()
     """Sentences about addresses of the service that get no load."""
     figures: RelayFigures | None = None
-    """Known after the end."""
+    """The measurements of the relays; None until they have ended."""
     _process: SpawnProcess | None = None
     _channel: "Connection[None, Any] | None" = None
 
     def close(self) -> None:
-        """End the relays, after the last connection, and learn what they did."""
+        """End the relays after the last connection, and receive their figures."""
         if self._channel is not None:
             self.figures = _ended(self._channel)
 
     @property
     def trouble(self) -> Ending:
-        """Why the run must end: the relays died; `COMPLETE` if they live, or are not needed."""
+        """Why the run must end: the relays died; `COMPLETE` if they run or are not needed."""
         if self._process is None or self._process.exitcode is None:
             return COMPLETE
         return Ending(EndingKind.RELAY_DIED, f"exit code {self._process.exitcode}")
 
     def facts(self, started: float) -> dict[str, Any]:
-        """The networks of the regions, and what the relays did; empty without relays.
+        """The networks of the regions, and the figures of the relays; empty without relays.
 
-        `started`: the start of the run on the system clock. The seconds in which the relays were late
-        are those of the run.
+        `started` is the start of the run on the system clock. The seconds in which the relays were
+        late are counted from it.
         """
         if not self.paths:
             return {}
@@ -80,12 +80,12 @@ class Relays:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Addresses of the service without load, and relays that were overloaded."""
+        """Warnings about addresses of the service without load, and about overloaded relays."""
         return (*self.unused, *(_of_figures(self.figures) if self.figures else ()))
 
 
 def _of_figures(figures: RelayFigures) -> Iterator[str]:
-    """The warnings about relays that were overloaded."""
+    """The warnings about overloaded relays."""
     if figures.late_p99 > _LATE:
         yield (
             f"the network relay of the regions was late by {format_seconds(figures.late_p99)} (p99): times of "
@@ -101,7 +101,7 @@ def _of_figures(figures: RelayFigures) -> Iterator[str]:
 
 @contextmanager
 def relayed(plan: Plan, target: Target) -> Iterator[Relays]:
-    """Relay the connections of those regions of a plan whose network the target knows.
+    """Relay the connections of the plan's regions whose networks the target defines.
 
     Raises:
         ConfigurationError: the system allows the relays too few open files.
@@ -139,8 +139,8 @@ def relayed(plan: Plan, target: Target) -> Iterator[Relays]:
 def _require_files(plan: Plan, paths: dict[str, NetworkPath]) -> None:
     """Check that the relays may open two sockets for a connection of each of their users.
 
-    Users of several protocols need more, and those of an open load come as arrivals need them. What is
-    missing then is counted, and a fail is invalid.
+    Users of several protocols need more sockets, and an open load adds users when arrivals need
+    them. Sockets that are missing then are counted, and a fail becomes invalid.
 
     Raises:
         ConfigurationError: the system does not allow it.
@@ -160,7 +160,7 @@ def _require_files(plan: Plan, paths: dict[str, NetworkPath]) -> None:
 
 
 def _users_in(regions: Container[str], load: Workload) -> int:
-    """The most users of a load that are in some of the regions; 0 for an open load."""
+    """The maximum number of users of a load in the given regions; 0 for an open load."""
     shares = sum(entry.share for entry in load.mix if entry.region in regions)
     if load.model is not Model.CLOSED or not shares:
         return 0
@@ -171,7 +171,7 @@ def _unused(target: Target) -> tuple[str, ...]:
     """Sentences about addresses of the service that get no load."""
     try:
         services = _services(target)
-    except ValueError:  # no address; the drivers say so
+    except ValueError:  # not an address; the drivers report it
         return ()
     hosts = {each.host: each.port for each in reversed(services) if not is_loopback(each.host)}
     if not hosts:

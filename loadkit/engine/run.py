@@ -47,13 +47,17 @@ if TYPE_CHECKING:
 __all__ = ["ROWS_TAKEN", "Progress", "new_id", "run", "without_rows"]
 
 ROWS_TAKEN = "rows taken"
-"""The fact of a run that tells how many rows of each table its operations took, from the first one on."""
+"""The name of the run's fact that states how many rows of each table its operations took.
+
+The rows are counted from the first row of the table."""
 
 _LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
-"""Seconds between the submission and the start instant, for the workers to get ready. The lead is
-twice as long as the preparation took: a machine that starts workers slowly also submits slowly."""
+"""Minimum and maximum seconds between the submission and the start instant.
+
+Workers get ready during this lead. It is twice the duration of the preparation, because a machine
+that starts workers slowly also submits slowly."""
 _FOREIGN_LEAD = 2.0
-"""The least lead for an executor of the caller's: how soon it takes up a task is unknown."""
+"""Minimum lead for an executor of the caller, because its delay before a task is unknown."""
 _ARRIVING_PER_SECOND = 250.0
 """Expected number of users that prepare (log in) per second."""
 _FEW_SENT_AGAIN = 0.001
@@ -92,8 +96,8 @@ def run(
         stop: ends the load when set.
 
     Raises:
-        ConfigurationError: the plan cannot be executed here, or a journey failed itself in a trial;
-            no load was sent.
+        ConfigurationError: the plan cannot be executed here, or the code of a journey failed in the
+            trial; no load was sent.
         UnreachableError: the service does not answer; no load was sent.
 
     """
@@ -110,7 +114,7 @@ def run(
         lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
-        # After the trial, whose errors tell more: which address, and why.
+        # After the trial, because the errors of the trial name the address and the reason.
         to_probe = probes_of(target, parts.uses)
         require_up(to_probe)
         target = without_rows(target, tried.rows)
@@ -120,7 +124,7 @@ def run(
             target = replace(target, clock_offset=offset.seconds)
         channel = stack.enter_context(LocalChannel(count))
         monitor = RunMonitor(plan, channel, count, stop or threading.Event(), watch, lambda: relays.trouble)
-        # Its first reading is the base of what the statistics gain, so it comes before the load.
+        # Its first reading is the baseline of the statistics, so it comes before the load.
         stack.enter_context(database or nullcontext())
         started = time.time() + lead + (_arrivals_before_start(plan) if parts.arrives else 0.0)
         with (
@@ -199,7 +203,7 @@ def run(
 
 
 def _database(target: Target) -> dict[str, dict[str, Any]]:
-    """How journeys used the database, for the report: the pool of each worker, retries, time-outs."""
+    """How journeys use the database, for the report: pool of each worker, retries, time-outs."""
     if not target.database:
         return {}
     use = target.database_use
@@ -224,7 +228,7 @@ def new_id() -> str:
 
 
 def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers: int) -> Parts:
-    """Check in the workers that they can execute the plan. Return what they found.
+    """Check in the workers that they can execute the plan. Return its requirements.
 
     Raises:
         ConfigurationError: they cannot execute it.
@@ -251,9 +255,11 @@ def without_rows(target: Target, taken: Mapping[str, int]) -> Target:
 
 
 def _rows_taken(tried: Mapping[str, int], workers: Sequence["Future[Any]"]) -> dict[str, int]:
-    """How many rows of each table a load took: those of its trial, then those up to the last one of a worker.
+    """The number of rows of each table that a load took, from the first row on.
 
-    Worker w of n takes the rows w, w + n, w + 2n … Nothing is known of a worker that failed.
+    The trial takes the first rows. After them, the result includes all rows up to the last one that
+    a worker took: worker w of n takes the rows w, w + n, w + 2n … The rows of a worker that failed
+    are unknown.
     """
     taken = Counter[str]()
     for worker, future in enumerate(workers):
@@ -285,7 +291,7 @@ def _httpx_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
 
 
 def _sent_again_warning(worker_seconds: Sequence[WorkerSecond]) -> tuple[str, ...]:
-    """A warning if more than a few requests were sent a second time; each counts once."""
+    """A warning if more than a few requests were sent a second time. Each request counts once."""
     again = round(sum(worker_second.gauge(SENT_AGAIN) for worker_second in worker_seconds))
     sent = sum(worker_second.count(SENT) for worker_second in worker_seconds)
     warning = (

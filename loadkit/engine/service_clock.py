@@ -26,14 +26,14 @@ _FIELD, _HEADER = "time", "X-Time"
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A question for the service's time. All fields are Unix seconds, but for the last."""
+    """A request for the service's time. All fields are Unix seconds, except the last."""
 
     sent: float
     theirs: float
-    """What the service answered."""
+    """The service's time, from its answer."""
     received: float
     resolution: float = 0.0
-    """Seconds by which the service's time may be later than it says."""
+    """Seconds by which the service's actual time may be later than its answer."""
 
     @property
     def offset(self) -> float:
@@ -42,22 +42,23 @@ class RoundTrip:
 
     @property
     def error(self) -> float:
-        """Most seconds by which `offset` is wrong."""
+        """The maximum error of `offset`, in seconds."""
         return (self.received - self.sent + self.resolution) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """By how much the service's clock is ahead of this machine's."""
+    """How far the service's clock is ahead of this machine's clock."""
 
     seconds: float
     uncertainty: float
-    """Most seconds by which `seconds` is wrong."""
+    """The maximum error of `seconds`, in seconds."""
 
     def until(self, later: "Offset") -> dict[str, float]:
-        """What is known of the clock from this measurement to a later one, in seconds.
+        """The offset, drift and uncertainty from this measurement to a later one, in seconds.
 
-        Messages are corrected by this offset, so the drift until the later one is an error, too.
+        Message times are corrected by this offset. So the drift until the later measurement is
+        part of the error.
         """
         drift = later.seconds - self.seconds
         return {
@@ -68,10 +69,10 @@ class Offset:
 
 
 def offset_of(trips: Sequence[RoundTrip]) -> Offset:
-    """The offset that the quickest round trip gives.
+    """The offset from the quickest round trip.
 
-    Instances of a service may have clocks of their own. If the other trips contradict the quickest
-    one, the uncertainty covers what they say.
+    Instances of a service may have different clocks. If other trips contradict the quickest one,
+    the uncertainty is increased until it agrees with them.
     """
     quickest = min(trips, key=lambda trip: trip.error)
     beyond = max(abs(trip.offset - quickest.offset) - trip.error for trip in trips)
@@ -79,10 +80,10 @@ def offset_of(trips: Sequence[RoundTrip]) -> Offset:
 
 
 def service_offset(target: Target, now: Callable[[], float] = time.time) -> Offset:
-    """Ask the service for its time, several times over one connection.
+    """Measure the offset. Request the service's time several times over one connection.
 
     Raises:
-        ConfigurationError: its answer tells no time.
+        ConfigurationError: its answer contains no time.
         OSError, HTTPException: it does not answer.
 
     """
@@ -94,7 +95,7 @@ def _trips(target: Target, now: Callable[[], float]) -> Iterator[RoundTrip]:
     with closing(http_connection(target)) as connection:
         for _ in range(_TRIPS):
             if connection.sock is None:
-                connection.connect()  # which is not a part of the round trip
+                connection.connect()  # the connect time is not part of the round trip
             sent = now()
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -111,7 +112,7 @@ def _time_in(answer: HTTPResponse, body: bytes, target: Target) -> tuple[float, 
         if isinstance(given, dict) and _FIELD in given:
             return float(given[_FIELD]), 0.0
     except (ValueError, TypeError):
-        pass  # a header may tell it
+        pass  # a header may contain the time
     try:
         if (header := answer.getheader(_HEADER)) is not None:
             return float(header), 0.0
@@ -126,11 +127,11 @@ def _time_in(answer: HTTPResponse, body: bytes, target: Target) -> tuple[float, 
 
 
 def clock_facts(target: Target, before: Offset | None) -> dict[str, dict[str, float]]:
-    """What is known of the service's clock at the end of a load; nothing if that is not known.
+    """The facts about the service's clock at the end of a load; empty if they are unknown.
 
     Args:
         target: the service.
-        before: the offset that was measured before the load; None if none was.
+        before: the offset that was measured before the load; None if it was not measured.
 
     """
     if before is None:

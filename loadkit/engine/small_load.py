@@ -1,6 +1,7 @@
-"""Measures what this machine carries of a plan: puts on a small part of it for a few seconds.
+"""Measures this machine's capacity for a plan, with a small part of its load for a few seconds.
 
-The results are kept beside the lock of the environment: each is measured once per start of it.
+The results are stored beside the environment's lock. Each is measured once per start of the
+environment.
 """
 
 import hashlib
@@ -42,40 +43,42 @@ from loadkit.workload.workload import Model, Stage, Workload
 __all__ = ["SHORTEST", "capacity_from", "find_parts", "is_too_small", "keep", "kept", "measure", "small_plan"]
 
 SHORTEST = 2.0
-"""The least seconds of the small load."""
+"""Minimum duration of the small load, in seconds."""
 _USERS, _BRISK = 60, 900.0
-"""The most users of a brisk load, and its operations per second; users pause so briefly.
+"""The maximum number of users of a brisk load, and its operations per second.
 
-It takes few users, so that they have soon logged in. Measured on two processors: an operation of the
-local environment takes 2.2 ms at 120 a second, 1.9 at 300, 1.4 at 900 and 1.1 at 1250. At few
-operations, the result would be half of what the machine carries."""
+Few users log in quickly. Their pauses are shortened, so that they reach this rate. Measured on two
+processors: an operation of the local environment takes 2.2 ms at 120 per second, 1.9 at 300, 1.4 at
+900 and 1.1 at 1250. At a low rate, the result would be half of the machine's capacity."""
 _GENTLE = 300.0
-"""Operations per second of a load on an environment elsewhere."""
+"""Operations per second of a load on an environment on other machines."""
 _IN_FLIGHT = 240
-"""The most arrivals in flight; so a machine that is too small is not overloaded for long."""
+"""Maximum arrivals in flight, so that a machine that is too small is not overloaded for long."""
 _STEPS = 10
-"""The operations of a journey of an open load, as far as is known before."""
+"""Assumed operations in a journey of an open load; the number is not known in advance."""
 _TOO_FEW = 0.6
-"""A brisk load with a smaller share of its operations is put on again."""
+"""A brisk load that executes a smaller share of its intended operations is repeated."""
 _SETTLING, _LEAVING = 2.0, 0.2
-"""Seconds until the users' work is even, and until all but one have left.
+"""Seconds until the load is steady, and seconds until all users but one have left.
 
-At first, the service opens connections, and each plans its queries: with 0.5 s, an operation took 1.6
-to 3.3 ms instead of 0.9."""
+At first, the service opens connections, and each connection plans its queries. With a settling time
+of 0.5 s, an operation took 1.6 to 3.3 ms instead of 0.9."""
 _AT_REST = 1.0
-"""Seconds with one user, or half of the seconds before. They come last: at first, users log in."""
+"""Minimum seconds with one user. If half of the small load's duration is longer, it applies.
+
+This part comes last, because users log in at the start."""
 _EVERY = 0.1
-"""Seconds between snapshots; one takes 4 ms, at any level."""
+"""Seconds between snapshots. A snapshot takes 4 ms at any level."""
 _MOMENT = 0.5
-"""Seconds for which other processes are watched where a result is kept."""
+"""Seconds for which other processes are observed when a stored result is used."""
 _LONGEST_KEPT = 86_400.0
-"""Seconds for which a result is kept."""
+"""Seconds for which a stored result is valid."""
 
 
 def find_parts(resolved: ResolvedEnvironment) -> dict[int, str]:
-    """The parts of an environment on this machine: the process id of each with its name.
+    """The parts of an environment on this machine: their names by process id.
 
-    Empty if its parts run elsewhere, or if their processes are not known.
+    Empty if the parts run on other machines, or if their processes are unknown.
     """
     target = resolved.target
     named = parts_of(resolved.facts)
@@ -97,19 +100,19 @@ def measure(
     seconds: float = SHORTEST,
     taken: Counter[str] | None = None,
 ) -> Capacity:
-    """Put on a small part of a plan's load, and compute what this machine carries of it.
+    """Execute a small part of a plan's load, and compute this machine's capacity for the plan.
 
-    The load has a run id and a seed of its own. Nothing is stored of it. It takes about six seconds besides
-    `seconds`. A load that turns out far too small is put on once more, as large as it should be:
-    the number of operations in a journey is not known before.
+    The load has its own run id and seed, and its run is not stored. It takes about six seconds
+    longer than `seconds`. If its rate is far too low, a second load follows with a corrected rate.
+    The reason is that the number of operations in a journey is not known in advance.
 
     Args:
         plan: the load; its populations keep their proportions.
-        resolved: the environment; its lock is held.
-        parts: its parts on this machine, as of `find_parts`; empty if there are none.
+        resolved: the environment; the caller holds its lock.
+        parts: its parts on this machine, from `find_parts`; empty if there are none.
         seconds: the duration of the small load, two seconds or more.
-        taken: counts the rows of test data that the load takes, by table, also if it ends early; a run
-            begins after them.
+        taken: counts the rows of test data that the load takes, by table, even if it ends early. A
+            run starts after these rows.
 
     Raises:
         LoadkitError: the load could not be executed, or no operation was sent.
@@ -139,21 +142,21 @@ def _measure(
 
 
 def is_too_small(found: Capacity) -> bool:
-    """Had a brisk load far fewer operations than it should have, on a machine with room for more?"""
+    """Did a brisk load execute far fewer operations than intended and than the machine can?"""
     return found.is_here and found.rate < _TOO_FEW * min(_BRISK, found.operations)
 
 
 def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float = _BRISK) -> Plan:
-    """A plan of a small load, followed by one user, or one arrival per second, for a moment.
+    """A plan of a small load, followed by a short time with one user, or one arrival per second.
 
-    The load is brisk if the environment is on this machine. Elsewhere it is gentle, because others
-    may use it.
+    The load is brisk if the environment is on this machine. On other machines it is gentle, because
+    other people may use the environment.
 
     Args:
         plan: the whole load.
-        seconds: the duration of the small one.
+        seconds: the duration of the small load.
         is_here: is the environment on this machine?
-        rate: operations per second of a brisk load, if its journeys have as many as assumed.
+        rate: operations per second of a brisk load, if a journey has the assumed number.
 
     """
     loads = [population.workload for population in plan.populations]
@@ -166,7 +169,7 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float 
     def smaller(load: Workload) -> Workload:
         is_open = load.model is not Model.CLOSED
         level = max(1.0, round(load.peak * (ratio if is_open else share)))
-        # Pauses as short as so few users need for their part of the rate; nobody pauses for longer.
+        # Pauses are shortened until this few users reach their part of the rate, never lengthened.
         hurry = 1.0 if is_open or not is_here else min(1.0, level / load.peak / ratio)
         return replace(
             load,
@@ -178,7 +181,7 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float 
             ),
             think=replace(load.think, low=load.think.low * hurry, high=load.think.high * hurry),
             pace=load.pace * hurry,
-            is_poisson=False,  # random arrivals would be a random number of operations
+            is_poisson=False,  # with random arrivals, the number of operations would be random
             max_in_flight=min(load.max_in_flight, _IN_FLIGHT),
         )
 
@@ -222,14 +225,15 @@ def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mappi
 
 
 def _level_of(plan: Plan, done: Run, start: float, end: float) -> float:
-    """The level of a plan at which it has the operations of its small load between two moments.
+    """The level at which a plan has the same operations per second as its small load.
 
-    The level of an open load is its arrivals that were served. A user waits for the answers and
-    pauses. The wait was measured, and the pause was shortened by a known ratio::
+    The small load is evaluated between two moments. The level of an open load is its rate of served
+    arrivals. A user of a closed load waits for answers and pauses. The wait was measured, and the
+    pause was shortened by a known ratio::
 
         level = operations per second x wait + pausing users / ratio
 
-    Users with a pace start journeys at fixed intervals, if a journey is not longer than one::
+    Users with a pace start journeys at fixed intervals, unless a journey takes longer::
 
         level = journeys per second x pace
 
@@ -244,7 +248,7 @@ def _level_of(plan: Plan, done: Run, start: float, end: float) -> float:
             level += rate if load.model is Model.REQUESTS else journeys
             continue
         users = small.workload.peak
-        waiting = min(users, rate * wait) if operations else users  # unanswered
+        waiting = min(users, rate * wait) if operations else users  # without operations, all wait
         level += max(waiting + (users - waiting) / _hurry(load, small.workload), journeys * load.pace)
     return level
 
@@ -289,28 +293,28 @@ def _snapshots() -> Iterator[list[Snapshot]]:
 def _exact(snapshot: Snapshot) -> Snapshot:
     """The snapshot with the times of processes in nanoseconds, instead of ticks of 10 ms.
 
-    A second of a hundred processes would otherwise have an error as large as its result.
+    With ticks, the error of one second of a hundred processes would be as large as the result.
     """
     processes = {}
     for pid, process in snapshot.processes.items():
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             processes[pid] = replace(process, own=time.clock_gettime(_clock_of(pid)))
     return replace(snapshot, processes=processes)
 
 
 def _clock_of(pid: int) -> int:
-    """The clock of the processor time of a process, as of clock_getcpuclockid(3) on Linux."""
+    """The id of a process's CPU-time clock, as clock_getcpuclockid(3) computes it on Linux."""
     return (~pid << 3) | 2
 
 
-# --- what is kept
+# --- stored results
 
 
 def kept(plan: Plan, target: Target, parts: Mapping[int, str]) -> Capacity | None:
-    """The capacity that was measured for such a load since the environment's parts started.
+    """The stored capacity for such a load, measured since the environment's parts started.
 
-    It counts with what other processes take now. None if there is none: it was not measured, some
-    part has restarted, or a day has passed.
+    It includes the processors that other processes take now. None if it was not measured, a part
+    has restarted, or a day has passed.
     """
     entry = _read(lock.file_of(target, "capacity")).get(_key(plan), {})
     try:
@@ -323,7 +327,7 @@ def kept(plan: Plan, target: Target, parts: Mapping[int, str]) -> Capacity | Non
 
 
 def _others_now(parts: Mapping[int, str]) -> float:
-    """The processors that other processes take now, watched for a moment."""
+    """The processors that other processes, and the host of a virtual machine, take now."""
     before = _exact(read_machine())
     time.sleep(_MOMENT)
     now = spending(before, _exact(read_machine()), _roots(parts))
@@ -335,7 +339,7 @@ def _roots(parts: Mapping[int, str]) -> dict[int, str]:
 
 
 def keep(capacity: Capacity, plan: Plan, target: Target, parts: Mapping[int, str]) -> None:
-    """Keep a capacity for `kept`; without effect if the file cannot be written."""
+    """Store a capacity for `kept`; do nothing if the file cannot be written."""
     file = lock.file_of(target, "capacity")
     entry = {"time": time.time(), "processes": _identity(parts), "capacity": asdict(capacity)}
     with suppress(OSError):
@@ -351,9 +355,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _key(plan: Plan) -> str:
-    """A digest of what the users of a plan do, and of the proportions of its populations.
+    """A digest of the behavior of a plan's users, and of the proportions of its populations.
 
-    The level and the times of the stages do not belong to it: the capacity does not depend on them.
+    It excludes the levels and durations of the stages, because the capacity does not depend on
+    them.
     """
     whole = sum(population.workload.peak for population in plan.populations)
     behaviors = [
@@ -370,7 +375,7 @@ def _key(plan: Plan) -> str:
 
 
 def _identity(parts: Mapping[int, str]) -> dict[str, int]:
-    """When each part was started, by process id: another process may have the id later."""
+    """The start time of each part by process id, because a later process may have the same id."""
     processes = _machine()
     return {str(pid): processes[pid].born for pid in sorted(parts) if pid in processes}
 

@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["NOT_RESTORED", "Testbed", "Watcher"]
 
 NOT_RESTORED = "not restored"
-"""The fact of a run after which the environment was not as before it: the reason in words."""
+"""The name of the fact of a run that did not leave the environment as it was.
+
+Its value is the reason in words."""
 
 Watcher = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
-"""Shows a titled run's progress: a context that gives a function, called about once a second."""
+"""Shows the progress of a run with a title.
+
+It gives a context manager with a function, which is called about once a second."""
 
 _WARM_UP = 5.0
 """Seconds of warm-up load for the service's cache."""
@@ -50,13 +54,13 @@ class Testbed:
     def __init__(
         self, environment: Environment, runs: Path, *, watcher: Watcher, tell: Callable[[str], None]
     ) -> None:
-        """Prepare it; nothing is started yet.
+        """Create a testbed; nothing is started yet.
 
         Args:
             environment: the environment under test.
             runs: the folder of the stored runs.
             watcher: shows the progress of each load.
-            tell: receives a line on each problem that ends no run.
+            tell: receives status lines, and a line about each problem that does not end the run.
 
         """
         self._environment = environment
@@ -84,7 +88,7 @@ class Testbed:
         run_id = engine.new_id()
         with lock.hold(up.target, title):
             clean = self._clean(up)
-            up = self._up()  # with the numbers of the rows that are left
+            up = self._up()  # its facts now state the remaining rows
             checks = preflight.ready(lambda: preflight.look(plan, up, observer))
             carried, target = self._carried(plan, up)
             checks = (*checks, *clean, *carried)
@@ -113,7 +117,7 @@ class Testbed:
         return run
 
     def capacity(self, plan: Plan, seconds: float) -> Capacity:
-        """Measure what this machine carries of a plan; see `loadkit.engine.small_load.measure`.
+        """Measure this machine's capacity for a plan; see `loadkit.engine.small_load.measure`.
 
         Raises:
             LoadkitError: the small load could not be executed.
@@ -128,9 +132,9 @@ class Testbed:
         return found
 
     def _clean(self, up: ResolvedEnvironment) -> tuple[Check, ...]:
-        """Remove the rows of earlier runs before a load: no verdict may depend on them.
+        """Remove the rows of earlier runs before a load, because no verdict may depend on them.
 
-        The writes of each run were compared with the stored rows directly after it.
+        The writes of each run were compared with the stored rows directly after that run.
 
         Raises:
             NotReadyError: the rows could not be removed.
@@ -151,10 +155,10 @@ class Testbed:
         return (Check("the rows of earlier runs", str(found)),)
 
     def _carried(self, plan: Plan, up: ResolvedEnvironment) -> tuple[tuple[Check, ...], Target]:
-        """Check that this machine carries the plan; the terminal shows a warning before the load.
+        """Check that this machine can carry the plan; otherwise show a warning before the load.
 
-        Nothing is checked if the plan is small, or if the environment's parts run elsewhere. Return also
-        the target with the rows of test data that are left.
+        Nothing is checked if the plan is small, or if the environment's parts run on other
+        machines. The result also contains the target with the remaining rows of test data.
         """
         parts = small_load.find_parts(up) if preflight.may_fill_machine(plan) else {}
         if not parts:
@@ -164,7 +168,7 @@ class Testbed:
         if capacity is None:
             try:
                 capacity = small_load.measure(plan, up, parts, small_load.SHORTEST, taken)
-            except LoadkitError:  # what prevents a small load will end the run, and say why
+            except LoadkitError:  # the same problem will end the run, with its reason
                 return (), engine.without_rows(up.target, taken)
             small_load.keep(capacity, plan, up.target, parts)
         check = preflight.carries(capacity, plan)
@@ -210,7 +214,7 @@ class Testbed:
         return True
 
     def _is_restored(self, run: Run) -> bool:
-        """Is the environment restored after a disturbing run? If not, tell it and refuse later runs."""
+        """Is the environment restored after a disturbing run? If not, refuse later runs."""
         control, before = self._environment.control, self._resolved
         if control is None or before is None:
             return True
@@ -230,9 +234,9 @@ class Testbed:
     def _prepare_cache(self, plan: Plan, target: Target, run_id: str) -> Target:
         """Warm the service's cache with load that is not recorded, or empty it.
 
-        A ramp is never judged, so a long enough ramp serves as the warm-up. Names that a warm-up makes of
-        its run id or its seed must not occur in the run again, nor its rows of test data: the service
-        would refuse them. Return the target with the rows that are left.
+        A ramp is never judged, so a long enough ramp serves as the warm-up. The run must not repeat
+        the warm-up's rows of test data, or names that depend on its run id or seed. The service
+        would refuse them. Return the target with the remaining rows.
         """
         load = plan.workload
         if plan.cache == "cold":
@@ -251,7 +255,7 @@ class Testbed:
 
 
 def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
-    """The observer of the database; None where the environment states no role that may read it."""
+    """The observer of the database; None if the environment names no role that may read it."""
     settings = up.environment.settings.database
     if settings is None or not up.database_observer:
         return None

@@ -1,4 +1,4 @@
-"""Tries each journey of a plan once before the load, to find mistakes in it and refused accounts."""
+"""Tries each journey of a plan once before the load, to find errors in it and refused accounts."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ from loadkit.workload.workload import Think
 __all__ = ["Tried", "try_journeys", "try_users"]
 
 _JOURNEY_SECONDS = 10.0
-"""Seconds after which the trial of a journey is stopped; a longer journey is no mistake."""
+"""Seconds after which the trial of a journey is stopped; a longer journey is not an error."""
 _ALL_SECONDS = 30.0
 """Seconds after which no further trial begins."""
 _REFUSED = frozenset({401, 403})
@@ -40,17 +40,17 @@ _REFUSED = frozenset({401, 403})
 _HEAD = 60
 """Characters of a body that are shown."""
 _VALUES = re.compile(r"""(?<==)[^&\s"'<>]+|[\w.+=-]{24,}""")
-"""Parts of a body that can be a token: the value of a form, a long word."""
+"""Parts of a body that may be a token: the value of a form field, or a long word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a trial leaves behind."""
+    """The lasting effects of a trial."""
 
     writes: Writes = NO_WRITES
-    """The writes of its users, which carry the run's id as those of the run do."""
+    """The writes of its users. They carry the run's id, like the writes of the run."""
     rows: Mapping[str, int] = field(default_factory=dict)
-    """For each table of test data with a row per operation, how many it has taken."""
+    """For each table of test data with a row per operation, the number of rows that it took."""
 
 
 def try_journeys(plan: Plan, shard: Shard) -> Tried:
@@ -62,16 +62,16 @@ def try_journeys(plan: Plan, shard: Shard) -> Tried:
 
     Args:
         plan: the plan of the run.
-        shard: any share of the run; all know the target, its journeys and the run's id.
+        shard: any share of the run; each contains the target, its journeys and the run's id.
 
     Raises:
-        ConfigurationError: the code of a journey or of ``arrive`` failed itself; or the service
-            refuses an account (401 or 403) or answers ``arrive`` with a body that cannot be read.
+        ConfigurationError: the code of a journey or of ``arrive`` raised an error. Or the service
+            refuses an account (401 or 403), or answers ``arrive`` with an unreadable body.
 
     """
     journeys, arrive = journeys_of(plan, shard.root), arrival_of(shard.target.journeys, shard.root)
     if arrive is None and all(journey == fetch for mix in journeys for journey in mix):
-        return Tried()  # the load kit's own journey needs no trial, and `loadkit run` begins at once
+        return Tried()  # the load kit's own journey needs no trial, so `loadkit run` starts sooner
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         drivers = drivers_for(protocols_of(journeys, arrive), shard.target)
         return runner.run(
@@ -116,9 +116,10 @@ async def try_users(
 
 
 def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey]]:
-    """A user for each different journey of the plan, with a number and an account of its population.
+    """A user for each different journey of the plan.
 
-    Each is created when the one before has ended, so users can have the same account.
+    It has a number and an account of its population. Each user is created after the previous one
+    has ended, so users can have the same account.
     """
     plan = context.plan
     journeys = journeys_of(plan, shard.root)
@@ -132,7 +133,8 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             tried.add((entry.journey, entry.arguments))
             account = account_pool.account(journey.account_kind, before.accounts[journey.account_kind])
             user = User(before.users + place, entry, account, context, hurried)
-            # Requests carry the run's id. Names that the user makes of it must not occur in the run again.
+            # Requests carry the run's id. But names that the user derives from its own id must not
+            # occur again in the run.
             user.run_id = f"{shard.run_id}-trial"
             yield user, journey
 
@@ -161,13 +163,13 @@ async def _follow(life: Lifecycle, journey: Journey, arrive: Arrive | None, targ
         raise ConfigurationError(_unreadable(error, target))
     if error is None:
         user.meter.start(user.meter.now(), math.inf)
-        user.meter.longest_hold = _JOURNEY_SECONDS  # a longer hold would only be stopped
+        user.meter.longest_hold = _JOURNEY_SECONDS  # a longer hold would be stopped anyway
         with contextlib.suppress(UserFinished):
             await life.follow(journey, is_once=True)
 
 
 def _unreadable(error: BodyError, target: Target) -> str:
-    """What answered the preparation of a user with a body that cannot be read."""
+    """The error message if a user's preparation was answered with an unreadable body."""
     answer = error.response
     what = error.kind.removeprefix("body is ")
     return (
@@ -177,7 +179,7 @@ def _unreadable(error: BodyError, target: Target) -> str:
 
 
 def _head(answer: Response) -> str:
-    """The first characters of a body, without what can be a token."""
+    """The first characters of a body, without possible tokens."""
     try:
         content = answer.content
     except BodyError:

@@ -1,7 +1,7 @@
 """Probes each protocol of the service during the load: HTTP, WebSocket, the database.
 
-Uptime is a fact of the run: the share of the probes that were answered. Twenty per second and
-protocol measure the length of an outage to a twentieth of a second.
+Uptime is a fact of the run: the share of the probes that were answered. Twenty probes per second
+and protocol measure the length of an outage with a resolution of a twentieth of a second.
 """
 
 import asyncio
@@ -51,18 +51,20 @@ INTERVAL = 0.05
 _TIMEOUT = 1.0
 """Seconds after which a probe counts as not answered."""
 _LOOK = 0.1
-"""Seconds after which the probes look whether the run is over."""
+"""Maximum seconds between two checks whether the run is over."""
 _SHORTEST = 0.001
-"""Seconds of the shortest wait. uvloop's timers may fire a millisecond early, and what is left is
-rounded to nothing: the loop would turn until the moment has come."""
+"""The shortest wait, in seconds.
+
+uvloop's timers may fire a millisecond early, and the remaining wait is rounded to zero. Without
+this minimum, the loop would spin until the moment is reached."""
 _ASKS_FOR_CREDENTIALS = frozenset({"status 401", "status 403"})
-"""How a handshake fails if the service is up and wants to know who asks."""
+"""The failures of a handshake if the service is up and requires credentials."""
 _NORMAL_CLOSURE = 1000
-"""The close code of a connection that has served its purpose: RFC 6455, 7.4.1."""
+"""The close code of a normal closure: RFC 6455, section 7.4.1."""
 _MOST_RECEIVED = 1 << 20
-"""Bytes of a message that a service may send to a probe, which reads none."""
+"""Maximum bytes of a message that a service may send to a probe. The probe reads no messages."""
 _APPLICATION = "loadkit"
-"""The application name, by which the server's figures tell the suite's connections apart."""
+"""The application name, which identifies the suite's connections in the server's statistics."""
 _FIRST_TIMEOUT = 5.0
 """Seconds that the service may take to answer before the load."""
 
@@ -76,7 +78,7 @@ def require_answer(target: Target) -> None:
     """
     try:
         status = _status(target, target.ready or "/")
-    except (HTTPException, OSError, UnicodeError) as error:  # a name of which no host name can be made
+    except (HTTPException, OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
         why = str(error) or type(error).__name__
         raise UnreachableError(f"{target.base} does not answer: {why}") from None
     if target.ready and not 200 <= status < 300:
@@ -84,7 +86,10 @@ def require_answer(target: Target) -> None:
 
 
 def _status(target: Target, path: str) -> int:
-    """With what a service answers. By the standard library's client: no load waits until httpx is imported."""
+    """The status of the service's answer to a GET request.
+
+    It uses the standard library's client, so that no load waits for the import of httpx.
+    """
     connection = http_connection(target)
     try:
         connection.request("GET", request_path(target, path))
@@ -105,18 +110,18 @@ def http_connection(target: Target) -> HTTPConnection:
 
 
 def request_path(target: Target, path: str) -> str:
-    """A path below the base address, as a request states it."""
+    """The quoted path of a request; `path` is relative to the base address."""
     return quote(urlsplit(target.base).path + path, safe=punctuation)
 
 
 class Probe(Protocol):
-    """Asks one protocol of the service whether it is up; several calls may run at once."""
+    """Checks whether one protocol of the service is up. Several calls may run concurrently."""
 
     async def is_up(self) -> bool:
-        """Did it answer? Errors of the service are an answer in the negative.
+        """Is the protocol up? An error of the service means that it is not.
 
         Raises:
-            OSError, TimeoutError: it did not.
+            OSError, TimeoutError: the service did not answer.
 
         """
         ...
@@ -129,8 +134,9 @@ class Probe(Protocol):
 class _HttpProbe:
     """Requests the readiness path; any status of 200 to 299 is up.
 
-    One connection is kept, by the load kit's own client: its probes take 0.6 % of a core, and those by
-    httpx took 4.4 %. While probes wait for an answer, each further one has a connection of its own.
+    It keeps one connection of the load kit's own client. These probes take 0.6 % of a core; probes
+    with httpx took 4.4 %. While a probe waits for an answer, each further probe opens its own
+    connection.
     """
 
     def __init__(self, target: Target) -> None:
@@ -149,7 +155,7 @@ class _HttpProbe:
             session = self._driver.session()
         has_answered = False
         try:
-            # The session opens a connection again that the service has closed meanwhile.
+            # The session reconnects if the service has closed the connection meanwhile.
             answer = await session.request(
                 "GET", self._path, self._headers, b"", None, time.monotonic() + _TIMEOUT
             )
@@ -169,9 +175,9 @@ class _HttpProbe:
 
 
 class _WebSocketProbe:
-    """Opens a connection and closes it. A handshake that asks for credentials (401, 403) is up.
+    """Opens a connection and closes it. A handshake that requires credentials (401, 403) is up.
 
-    Each probe has a connection of its own, as each user has. A redirect is down, as it is for users.
+    Each probe has its own connection, like each user. A redirect is down, as for users.
     """
 
     def __init__(self, target: Target) -> None:
@@ -193,7 +199,7 @@ class _WebSocketProbe:
         )
         clock = MonotonicClock()
         self._pacer = Pacer(clock, LoopAlarm)
-        # A probe is no user: its meter never starts, so nothing is recorded.
+        # A probe is not a user. Its meter never starts, so nothing is recorded.
         meter = Meter(
             Recorder(0, clock.now()).population(""),
             clock,
@@ -225,8 +231,8 @@ class _WebSocketProbe:
 class _DatabaseProbe:
     """Executes a query without a table.
 
-    One connection is kept; it is opened again after it was lost. While probes wait for an answer, each
-    further one has a connection of its own, so none of them waits for another.
+    It keeps one connection, and reconnects after a loss. While a probe waits for an answer, each
+    further probe opens its own connection, so no probe waits for another.
     """
 
     def __init__(self, target: Target) -> None:
@@ -262,21 +268,21 @@ class _DatabaseProbe:
 
 
 def _patient(target: Target) -> Target:
-    """The target without time-outs of its own: a probe has its time for all that it does."""
+    """The target without its own time-outs, because one time-out covers the whole probe."""
     return replace(target, connect_timeout=math.inf, read_timeout=math.inf)
 
 
 def _executed(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of a coroutine on a loop of its own; on uvloop a probe takes less processor time."""
+    """Run a coroutine on a new loop, and return its result. uvloop takes less processor time."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(coroutine)
 
 
 def probes_of(target: Target, uses: Collection[str]) -> dict[str, Callable[[], Probe]]:
-    """What makes the probes of a run, by protocol.
+    """The functions that create the probes of a run, by protocol.
 
     Args:
-        target: the service; a protocol without an address to probe has none.
+        target: the service; a protocol without an address to probe has no probe.
         uses: the drivers that the run's journeys use: "http", "ws", "db".
 
     """
@@ -291,10 +297,10 @@ def probes_of(target: Target, uses: Collection[str]) -> dict[str, Callable[[], P
 
 
 def require_up(probes: Mapping[str, Callable[[], Probe]]) -> None:
-    """Probe each protocol once, before the load: a wrong path would be down all the time.
+    """Probe each protocol once before the load, because a wrong path would always be down.
 
     Raises:
-        UnreachableError: one is not up.
+        UnreachableError: a protocol is not up.
 
     """
     for name, make in probes.items():
@@ -319,8 +325,8 @@ async def _asked_once(make: Callable[[], Probe]) -> bool:
 class Probes:
     """Probes each protocol twenty times a second while open.
 
-    A probe is sent when it is due, whether or not those before it were answered. So an outage costs
-    as many probes as its length says, as in an open load.
+    A probe is sent when it is due, even if earlier probes are unanswered, as in an open load. So
+    the number of failed probes is proportional to the length of an outage.
     """
 
     def __init__(self, probes: Mapping[str, Callable[[], Probe]], started: float) -> None:
@@ -332,7 +338,7 @@ class Probes:
         self._answered: dict[str, list[tuple[float, bool]]] = {name: [] for name in probes}
 
     def answered(self, protocol: str) -> list[tuple[float, bool]]:
-        """The probes of a protocol: seconds since the start, and whether it was up; in order of time."""
+        """The probes of a protocol in order of time: seconds since the start, and if it was up."""
         return sorted(self._answered.get(protocol, ()))
 
     def __enter__(self) -> Self:
@@ -360,7 +366,7 @@ class Probes:
                 task = asyncio.create_task(self._ask(name, probe, due))
                 open_ones.add(task)
                 task.add_done_callback(open_ones.discard)
-            # A machine that was late does not make up for the probes that it missed.
+            # If this machine was late, the missed probes are not sent later.
             number = max(number + 1, math.ceil((time.time() - self._started) / INTERVAL - 1e-6))
         await asyncio.gather(*open_ones)
         for probe in probes.values():

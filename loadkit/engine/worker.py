@@ -57,12 +57,13 @@ __all__ = [
 _TICK, _BUSY_TICK = 0.025, 0.01
 """Seconds between measurements of the event loop's lag.
 
-A waking of an idle worker costs 80 µs of processor time, so it wakes rarely. Stalls shorter than a
-tick show as often as with more of them, and longer ones more often. The second applies while samples
-are counted at each tick, so that counting does not block the loop for long.
+A wake-up of an idle worker costs 80 µs of processor time, so the worker wakes rarely. With longer
+ticks, the share of late ticks is the same for stalls shorter than a tick, and higher for longer
+stalls. The second value applies while samples are counted at each tick, so that counting does not
+block the loop for long.
 """
 SPARE_FILES = 100
-"""Descriptors that a worker needs besides its users' connections."""
+"""File descriptors that a worker needs besides its users' connections."""
 _SET_PARENT_DEATH_SIGNAL = 1
 START_TIMEOUT = 10.0
 """Seconds that a worker's process waits for the others to start."""
@@ -84,8 +85,8 @@ class Shard:
 def init_worker(parent: int, barrier: Barrier) -> None:
     """Initialize this process as a worker, which ends when its parent process ends for any reason.
 
-    Workers accept no task before all have started: two tasks for one process would be a worker too
-    few.
+    Workers accept no task before all have started. Otherwise one process could get two tasks, and
+    one worker would be missing.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -96,10 +97,10 @@ def init_worker(parent: int, barrier: Barrier) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A worker's findings on a plan's journeys."""
+    """The requirements of a plan's journeys, as a worker found them."""
 
     account_kinds: tuple[tuple[AccountKind, ...], ...]
-    """For each population, what the accounts of each journey of its mix must be."""
+    """For each population, the kind of account that each journey of its mix requires."""
     data: tuple[tuple[tuple[str, ...], ...], ...]
     """For each population, the tables that each journey of its mix uses."""
     arrives: bool
@@ -136,13 +137,16 @@ def journeys_of(plan: Plan, root: Path) -> list[list[Journey]]:
 
 
 def protocols_of(journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> list[str]:
-    """The names of the drivers that users need; preparing uses HTTP."""
+    """The names of the drivers that users need. The preparation of users needs HTTP."""
     named = [name for mix in journeys for journey in mix for name in journey.uses]
     return list(dict.fromkeys([*(["http"] if arrive is not None else []), *named]))
 
 
 def connections_of(plan: Plan, journeys: Sequence[Sequence[Journey]], arrive: Arrive | None) -> int:
-    """The most connections of all users; those of a population use the protocols of its own mix."""
+    """The maximum number of connections of all users.
+
+    The users of a population use the protocols of its own mix.
+    """
     return sum(
         population.workload.most_users
         * sum(driver_class(name).descriptors_per_user for name in protocols_of([mix], arrive))
@@ -153,10 +157,10 @@ def connections_of(plan: Plan, journeys: Sequence[Sequence[Journey]], arrive: Ar
 def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> Mapping[str, int]:
     """Execute one worker's share of a plan, from `start_at` (Unix s) until the last answer.
 
-    A plain function of picklable values, so that any `concurrent.futures.Executor` can run it.
+    It is a plain function of picklable values, so any `concurrent.futures.Executor` can run it.
 
     Returns:
-        How many rows of each table with a row per operation it has taken.
+        The number of rows that it took of each table with a row per operation.
 
     Raises:
         ConfigurationError: a journey cannot be imported, or accounts or open files are too few.
@@ -198,8 +202,8 @@ def account_pool_of(plan: Plan, target: Target, journeys: Sequence[Sequence[Jour
 def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
     """The users and accounts before each population; the last entry is the total.
 
-    Closed loads take their accounts first. Open loads take the others as they need them, because
-    nobody knows how many that will be.
+    Closed loads take their accounts first. Open loads take the remaining accounts when they need
+    them, because their number is not known in advance.
     """
     loads = [
         (population.workload, [journey.account_kind for journey in mix])
@@ -222,10 +226,10 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
 
 
 def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[AccountKind, int]:
-    """How many accounts of each kind the users of the closed populations have, from the first on.
+    """The number of accounts of each kind that the users of the first population have.
 
-    Users of an open load come and go, so they are not counted. The first population is closed where
-    others act for its tenants.
+    It is empty if that population is an open load, because the number of its users varies. The
+    first population is closed where others act for its tenants.
     """
     if plan.workload.model is not Model.CLOSED:
         return {}
@@ -246,7 +250,7 @@ async def run_users(
 ) -> Mapping[str, int]:
     """`run_shard` without a process, on any clock and with any drivers.
 
-    `settled` is called when the phase begins that is judged, so all users exist.
+    `settled` is called when the judged phase begins. All users exist by then.
     """
     journeys = journeys_of(plan, shard.root)
     arrive = arrival_of(shard.target.journeys, shard.root)
@@ -298,13 +302,13 @@ async def run_users(
 
 
 async def _at_end_of_ramp(context: WorkerContext, origin: float, settled: Callable[[], None]) -> None:
-    """Call `settled` when the phase begins that is judged.
+    """Call `settled` when the judged phase begins.
 
-    It exempts all users and connections from later collections of garbage: the next young one would
-    visit up to 50,000 objects of the ramp, in 10 to 40 ms. Nothing is collected before: 118,000
-    objects of 1000 connections had no garbage, and a collection would hold up the load for 100 ms.
-    What is freed later is freed by its reference count. Cycles of references among the exempt
-    objects stay, and these are not more the longer the load lasts.
+    It exempts all users and connections from later garbage collections. The next young collection
+    would visit up to 50,000 objects of the ramp, which takes 10 to 40 ms. No collection runs before
+    it: 118,000 objects of 1000 connections had no garbage, and a collection would block the load
+    for 100 ms. Reference counting frees exempt objects later. Reference cycles among them stay in
+    memory, but their number does not grow with the duration of the load.
     """
     phase = judged_phase(context.plan)
     if phase is not None:
@@ -330,7 +334,10 @@ async def _report_until_done(
     emit: Callable[[Report], bool],
     ends: Sequence["asyncio.Future[None]"],
 ) -> bool:
-    """Emit a report each second until one of `ends` is done or the drain ends; False if stopped."""
+    """Emit a report each second until one of `ends` is done or the drain ends.
+
+    Return False if the load was stopped before.
+    """
     plan, clock, pacer = context.plan, context.clock, context.pacer
     last = origin + plan.seconds + plan.drain
     second = origin + 1.0
@@ -365,7 +372,7 @@ async def _watch_loop(context: WorkerContext) -> None:
     clock, pacer, recorder = context.clock, context.pacer, context.recorder
     has_counted = False
     while True:
-        # A waking that users of this moment share.
+        # A moment of the grid, so that users share the wake-up.
         due = on_grid(clock.now() + (_BUSY_TICK if has_counted else _TICK))
         await pacer.until(due)
         now = clock.now()
@@ -391,7 +398,7 @@ def allow_files(connections: int) -> None:
 
 
 def how_to_raise(files: int) -> str:
-    """How to raise the hard limit on open files. Only root may do so in a shell that runs."""
+    """How to raise the hard limit on open files. In a running shell, only root may raise it."""
     return (
         f'"ulimit -n {files}" in a shell of root, "* hard nofile {files}" in /etc/security/limits.conf and a '
         f"new login, LimitNOFILE={files} for a systemd service, or --ulimit nofile={files} for a container"

@@ -1,14 +1,16 @@
-"""How much load this machine carries, with the environment's parts on it: from a small load.
+"""The load that this machine can carry, with the environment's parts on it, from a small load.
 
-A small load shows how much processor time one operation takes from each part: the load generator,
-the environment's named parts and the kernel. What the parts take without the load does not depend
-on it and is deducted first. The machine is full when at most 5 % of it is idle::
+A small load shows how much processor time each part spends on one operation. The parts are the load
+generator, the environment's named parts and the kernel. The processor time that they use without
+the load does not depend on it and is subtracted first. The machine is full when at most 5 % of it
+is idle::
 
     operations per second = (95 % of the processors - others - at rest) / time per operation
 
-The time per operation falls at a higher load: more is done per waking. So the result of a small
-load is on the safe side, and what is possible reaches further above it than below. It assumes that every processor can be used: a part that is limited to one
-processor reaches its own limit earlier on a machine with many.
+The time per operation falls at a higher load, because a process does more each time it wakes. So
+the result of a small load is conservative, and its range extends further above it than below. The
+result assumes that every processor can be used. On a machine with many processors, a part that is
+limited to one of them reaches its own limit earlier.
 """
 
 import math
@@ -35,15 +37,15 @@ __all__ = [
 FULL = 0.95
 """The share of the processors in use at which the machine counts as full."""
 OTHER_PARTS = "other parts"
-"""The processes of the environment that are none of its named parts."""
+"""The processes of the environment that belong to none of its named parts."""
 THE_ENVIRONMENT = "the environment"
-"""Its processes, if none of its parts has a name."""
+"""The processes of the environment, if none of its parts has a name."""
 _SERVICE = "the service"
 """All instances of the service together."""
 _MOST = 0.6
-"""The parts that take most of the time per operation take at least this share of it."""
+"""The share of the time per operation that the largest parts take together, at least."""
 _OTHERS = 0.1
-"""A larger share of the machine that others take is stated."""
+"""If other processes take a larger share of the machine than this, the text states their share."""
 _ACCURACY = 0.15
 """Repeated measurements differ by this ratio."""
 _FALL = 0.3
@@ -51,11 +53,11 @@ _FALL = 0.3
 
 It was measured on two processors, from 120 to 1250 operations per second."""
 _NAMED = 3
-"""The number of parts that a sentence names."""
+"""The maximum number of parts that a sentence names."""
 
 
 def parts_of(facts: Mapping[str, Any]) -> dict[int, str]:
-    """The named parts of an environment: the process id of each with its name.
+    """The named parts of an environment: their names by process id.
 
     Args:
         facts: the report of its control command. "parts" is a table of names with their "pid",
@@ -76,25 +78,25 @@ def _is_pid(fact: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The processors of a machine that each part took between two snapshots, as a number of them."""
+    """The processor use of each part between two snapshots, as a number of processors."""
 
     by_part: Mapping[str, float]
     """The parts of the environment by name, "load generator" and "kernel"."""
     others: float
     """All other processes."""
     steal: float
-    """What the host of a virtual machine took."""
+    """Processors that the host of a virtual machine took."""
     cores: int
 
 
 def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spending:
-    """Assign the processor time between two snapshots.
+    """Assign the processor time between two snapshots to the parts.
 
     Args:
         before: the earlier snapshot.
         after: the later one.
-        roots: process ids with the name of their part. It covers their descendants, except those of
-            another root.
+        roots: the names of parts by process id. A part also has the descendants of its process,
+            except those of another root.
 
     """
     seconds = after.time - before.time
@@ -107,7 +109,7 @@ def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spe
     parts = sum(taken.values())
     # The machine counts in ticks, and processes exactly: the difference may be below 0.
     others = max(0.0, (after.busy - before.busy) / seconds - parts - threads)
-    # The kernel works for all processes: the parts have a share of it as of the other time.
+    # The kernel works for all processes. The parts get the same share of its time as of other time.
     kernel = threads + (after.interrupts - before.interrupts) / seconds
     own = kernel * parts / (parts + others) if parts + others > 0 else 0.0
     steal = (after.steal - before.steal) / seconds
@@ -115,7 +117,7 @@ def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spe
 
 
 def _totals(snapshot: Snapshot, roots: Mapping[int, str]) -> Mapping[str, float]:
-    """Processor seconds by part. A child that ends moves its time to its parent, so nothing is lost."""
+    """Processor seconds by part; those of a child that ended are counted in its parent."""
     totals: dict[str, float] = defaultdict(float)
     for process in snapshot.processes.values():
         name = Use.KERNEL if process.is_kernel else _part(process, snapshot, roots)
@@ -138,21 +140,21 @@ def _part(process: Process, snapshot: Snapshot, roots: Mapping[int, str]) -> str
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a machine carries of one load."""
+    """The capacity of a machine for one load."""
 
     costs: Mapping[str, float]
     """Processor seconds per operation by part, the largest first."""
     at_rest: float
     """Processors that the parts take without load."""
     others: float
-    """Processors that other processes take, and the host of a virtual machine."""
+    """Processors that other processes and the host of a virtual machine take."""
     cores: int
     level: float
-    """The level of the load that has `rate` operations: users, or arrivals per second, in all."""
+    """The level that makes `rate` operations: users, or arrivals per second, of all populations."""
     rate: float
     """Operations per second at which it was measured."""
     is_here: bool = True
-    """Do the environment's parts run on this machine? If not, the costs are the generator's alone."""
+    """Do the environment's parts run on this machine? If not, only the generator has costs."""
 
     @property
     def cost(self) -> float:
@@ -167,7 +169,7 @@ class Capacity:
 
     @property
     def largest_level(self) -> float:
-        """The level of the load, as of `level`, at which the machine is full."""
+        """The level at which the machine is full, in the unit of `level`."""
         return self.level * self.operations / self.rate
 
     @property
@@ -179,7 +181,7 @@ class Capacity:
 
     @property
     def largest_parts(self) -> tuple[str, ...]:
-        """The fewest parts that take most of the time per operation; at most three."""
+        """The largest parts, which take most of the time per operation together; at most three."""
         return tuple(self._largest())[:_NAMED]
 
     def _largest(self) -> Iterator[str]:
@@ -206,7 +208,7 @@ class Capacity:
         )
 
     def in_words(self, plan: Plan) -> str:
-        """For a plan: "about 700 users (600 to 920) before this machine is full; postgres takes …"."""
+        """As a sentence: "about 700 users (600 to 920) before this machine is full; …"."""
         if self.largest_level < 1:
             return "this machine is full without load"
         *first, last = self.largest_parts
@@ -227,10 +229,10 @@ def capacity_of(
     """The capacity from two measurements.
 
     Args:
-        at_rest: without the load, or almost.
-        loaded: with it.
-        operations: operations per second in the two measurements; the second is more.
-        level: users, or arrivals per second, that have the operations of the second measurement.
+        at_rest: the processor use without the load, or almost without it.
+        loaded: the processor use with the load.
+        operations: operations per second in the two measurements; the second number is larger.
+        level: users, or arrivals per second, in the second measurement.
         is_here: do the environment's parts run on this machine?
 
     Raises:
@@ -245,7 +247,7 @@ def capacity_of(
         for name, processors in loaded.by_part.items()
     }
     costs = dict(sorted(costs.items(), key=lambda row: -row[1]))
-    # The few operations of the first measurement are no part of what is taken at rest.
+    # The cost of the few operations in the first measurement is not part of the use at rest.
     idle = max(0.0, sum(at_rest.by_part.values()) - few * sum(costs.values()))
     return Capacity(
         costs,
@@ -259,7 +261,7 @@ def capacity_of(
 
 
 def rounded(number: float) -> str:
-    """A number with two significant digits: 743 as "740"; a measurement of seconds tells no more."""
+    """A number with two significant digits: 743 as "740"; a short measurement gives no more."""
     if not math.isfinite(number):
         return "any number of"
     digits = max(0, math.floor(math.log10(abs(number))) - 1) if number else 0

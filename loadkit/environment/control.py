@@ -25,7 +25,8 @@ class Control:
     def call(self, *arguments: str, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
         """Run a verb and return the JSON object that it prints.
 
-        `progress` gets each line of its stderr immediately, with addresses masked.
+        `progress` receives the lines of its stderr, with addresses masked. It receives each line
+        when the next one arrives, because the last line of a failed command is its error.
 
         Raises:
             ConfigurationError: the command failed; the message is its last line on stderr.

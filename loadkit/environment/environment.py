@@ -84,7 +84,10 @@ class Environment:
         return self.mixes[name]
 
     def up(self, owner: int | None = None) -> dict[str, Any]:
-        """Start it until process `owner` ends; return its facts, {} without a control command."""
+        """Start the environment and return its facts; {} without a control command.
+
+        With `owner`, it stops when the process with that id ends.
+        """
         if self.control is None:
             return {}
         return self.control.call("up", *(("--owner", str(owner)) if owner else ()))
@@ -114,7 +117,7 @@ class Environment:
         self.control.call(*self.settings.actions[action.name].do)
 
     def undo(self, action: Action) -> None:
-        """Undo an action, where its settings define how.
+        """Undo an action, if its settings define how.
 
         Raises:
             ConfigurationError: the control command failed.
@@ -244,7 +247,7 @@ class Environment:
         """The named queries of the database.
 
         Raises:
-            ConfigurationError: there is no such folder, or no query in it, or a file is no query.
+            ConfigurationError: the folder does not exist or has no query, or a file is not a query.
 
         """
         database = self.settings.database
@@ -286,11 +289,11 @@ class ResolvedEnvironment:
     observer: ObserverSettings | None
     """The settings of its observer; None without one."""
     database_observer: Address = Address("")  # noqa: RUF009  nothing changes it
-    """The database for a role that may only read; empty for none."""
+    """The address of the database for a role that may only read; empty for none."""
 
 
 def _hosts(hosts: Hosts) -> Mapping[HostFigure, str]:
-    """The queries of the figures of other machines that the file states."""
+    """The queries that the file states for the figures of other machines."""
     queries = {figure: str(getattr(hosts, figure)) for figure in HostFigure}
     return {figure: query for figure, query in queries.items() if query}
 

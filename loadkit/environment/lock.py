@@ -88,7 +88,7 @@ def holder_of(target: Target) -> Holder | None:
 
 
 def file_of(target: Target, kind: str) -> Path:
-    """A file of this user about a target; it is lost when the machine starts again.
+    """The path of this user's file about a target; the file is lost when the machine restarts.
 
     Args:
         target: the target.
@@ -100,7 +100,7 @@ def file_of(target: Target, kind: str) -> Path:
 
 
 def _acquire(file: IO[str]) -> bool:
-    """Take the lock; it retries because `holder_of` in another process blocks it for an instant."""
+    """Take the lock; retry, because `holder_of` in another process may block it for an instant."""
     for _ in range(_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Checks before any load: they find conditions that would invalidate every verdict of a run.
 
 A failed check that is needed ends the run before it begins (exit 2). Any other failed check is a
-warning: it only makes figures less precise.
+warning: the condition only makes figures less precise.
 """
 
 import email.utils
@@ -55,15 +55,15 @@ _FOREIGN = 0.02
 _BACKGROUND = 5.0
 """Operations per second of others that are always allowed: probes, health checks, single users."""
 _MOMENT = 1.0
-"""Seconds for which this machine is watched."""
+"""Seconds for which this machine is observed."""
 _BUSY = 0.5
 """Maximum ratio of this machine's processors in use before any load."""
 _OTHERS = 0.1
-"""Maximum ratio of this machine that other processes, or its host, may take before any load."""
+"""Maximum ratio of this machine that other processes may take before any load; also its host."""
 _MAY_FILL = 100.0
-"""Operations per second: a fifth of a processor if each takes 2 ms of all parts together."""
+"""Operations per second; if each takes 2 ms in all parts, they use a fifth of a processor."""
 _NAMED, _LEAST_NAMED = 3, 0.02
-"""The number of other processes that are named, and the least share of the machine of each."""
+"""The maximum number of other processes that are named, and their minimum share of the machine."""
 
 
 class NotReadyError(LoadkitError):
@@ -81,7 +81,7 @@ class Check:
     is_needed: bool = True
     """Does its failure end the run? If not, it is a warning."""
     may_pass: bool = False
-    """May it pass a moment later after a failure?"""
+    """After a failure, may the check succeed a moment later?"""
 
     def __str__(self) -> str:
         expected = f", expected {self.expected}" if self.expected and not self.holds else ""
@@ -139,7 +139,7 @@ def _condition(fact: Any) -> str:
 
 
 def ready(look_again: Callable[[], tuple[Check, ...]], *, patience: float = 15.0) -> tuple[Check, ...]:
-    """Repeat the checks for up to `patience` seconds: the last run may have after-effects.
+    """Repeat the checks for up to `patience` seconds: the previous run may have after-effects.
 
     Raises:
         NotReadyError: a needed check failed; the message names every such check.
@@ -232,9 +232,9 @@ def machine_checks(observations: Mapping[str, Observation]) -> list[Check]:
 
 
 def may_fill_machine(plan: Plan) -> bool:
-    """Is a plan large enough that this machine may be too small for it?
+    """Is a plan so large that this machine may be too small for it?
 
-    Users who never pause fill every machine, so nothing is to be said about them.
+    Users who never pause fill every machine, so the answer for them is no.
     """
     loads = [population.workload for population in plan.populations]
     if any(load.model is Model.CLOSED and not (load.think.mean or load.pace) for load in loads):
@@ -243,7 +243,7 @@ def may_fill_machine(plan: Plan) -> bool:
 
 
 def carries(capacity: Capacity, plan: Plan) -> Check:
-    """Check that this machine carries a plan. The environment's parts run on it."""
+    """Check that this machine carries a plan, with the environment's parts on it."""
     level = sum(population.workload.peak for population in plan.populations)
     return Check(
         "the capacity of this machine",
@@ -265,7 +265,7 @@ def _rows(facts: Mapping[str, Any]) -> list[Check]:
 
 
 def _records(plan: Plan, resolved: ResolvedEnvironment) -> list[Check]:
-    """The number of records that a load says it works on; too few, and nothing is judged."""
+    """Check the number of records that a load states; with fewer, nothing is judged."""
     needed = plan.records_needed
     if not needed:
         return []

@@ -1,4 +1,4 @@
-"""The records of a database before a load on them: how many there are, and how many were removed."""
+"""The records of a database before a load: their number, and the number of removed rows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ _COUNT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """How many rows a table has."""
+    """The number of rows of a table."""
 
     number: int
     is_exact: bool
-    """Were they counted? If not, it is the estimate of the server's last analysis."""
+    """Were the rows counted? If not, `number` is the estimate of the server's last analysis."""
 
 
 def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
@@ -34,7 +34,7 @@ def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
     Args:
         address: the database.
         table: its name.
-        sees_all: does the role see the rows of all tenants? If not, the server's estimate is taken.
+        sees_all: does the role see the rows of all tenants? If not, the server's estimate is used.
 
     Raises:
         UnreachableError: the database does not answer, or has no such table.
@@ -53,12 +53,12 @@ def count_records(address: Address, table: str, *, sees_all: bool) -> Records:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What a control command tells after it has removed rows."""
+    """The report of a control command that has removed rows."""
 
     removed: Mapping[str, int] | None = None
-    """The number of removed rows by table; None if it does not tell."""
+    """The number of removed rows by table; None if it is not reported."""
     rows: Mapping[str, int] | None = None
-    """The number of rows that are left by table; None if it does not tell."""
+    """The number of remaining rows by table; None if it is not reported."""
 
     def __str__(self) -> str:
         return "removed" if self.removed is None else f"{sum(self.removed.values()):,} removed"

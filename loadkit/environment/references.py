@@ -1,4 +1,4 @@
-"""References in an environment file: texts and addresses, accounts, and tables of test data.
+"""Resolves references in environment files: texts, addresses, accounts, tables of test data.
 
 ``env:NAME`` is an environment variable. ``control:KEY`` is a fact that the control command reports
 once the environment is up.
@@ -32,7 +32,7 @@ class References:
     root: Path
     """The project's root, to which paths of files are relative."""
     file_name: str
-    """Of the environment file, in errors."""
+    """The name of the environment file, for errors."""
     facts: Mapping[str, Any] | None
     """The report of the control command; None without a control command."""
     load_allowed: bool
@@ -58,7 +58,7 @@ class References:
         return stated
 
     def address(self, path: str, stated: Address, schemes: tuple[str, ...]) -> Address:
-        """An address with one of these schemes, no trailing slash; empty for an empty text."""
+        """An address with one of these schemes, without a final slash; empty for an empty text."""
         address = Address(self.text(path, stated.reveal()).rstrip("/"))
         try:
             parts = urlsplit(address.reveal())
@@ -132,7 +132,7 @@ class References:
         return str(file)
 
     def accounts(self, stated: Accounts | None) -> tuple[Account, ...]:
-        """The accounts of the users. Errors repeat nothing of the file."""
+        """The accounts of the users; errors repeat nothing of the file's content."""
         if stated is None:
             return ()
         file = Path(self.file("accounts.file", stated.file))
@@ -154,7 +154,8 @@ class References:
         of_tenants = [account for account in accounts if account.tenant]
         lacking = [account for account in of_tenants if not account.canary]
         if lacking and len(lacking) < len(of_tenants):
-            # Nobody would look for the data of these tenants, and their users would look for none.
+            # The data of these tenants could not be found in other answers, and their users would
+            # not search for other tenants' data.
             named = f'"{stated.canary}", which `canary` names' if stated.canary else '"canary"'
             raise ConfigurationError(
                 f"{where}: {len(lacking):,} of {len(of_tenants):,} accounts of tenants have no {named}; "
@@ -163,7 +164,7 @@ class References:
         return accounts
 
     def table(self, name: str, stated: Data) -> DataTable:
-        """A table of test data. Errors repeat no value of the file."""
+        """A table of test data; errors repeat no value of the file."""
         file = self.file(f"data.{name}.file", stated.file)
         if not file:
             raise self._error(f"data.{name}.file", stated.file, "it is empty", 'file = "data/products.csv"')

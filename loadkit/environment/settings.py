@@ -43,9 +43,9 @@ class Accounts:
     The file is a JSON list of objects with username, password, tenant and role.
     """
     canary: Annotated[str, Stated('"tenant_key"')] = ""
-    """The key in these objects of the tenant's canary; empty for none.
+    """The key of the tenant's canary in these objects; empty for none.
 
-    A canary is a secret text that all data of a tenant carries, and no data of other tenants."""
+    A canary is a secret text that all data of a tenant contains, and no data of other tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Measure:
     """
 
     gauge: Annotated[str, Stated("'db_pool_used{job=\"metrics\"}'")] = ""
-    """Selector of raw samples that are the measure."""
+    """Selector of raw samples whose values are the measure."""
     counter: Annotated[str, Stated("'process_cpu_seconds_total{job=\"metrics\"}'")] = ""
     """Selector of raw samples whose increase per second is the measure."""
     of: Annotated[float | str, Stated("2", what="a number above 0, or a selector", above=0)] = ""
@@ -78,7 +78,7 @@ class Measure:
 class Hosts:
     """``[observer.hosts]``: PromQL for the machines of the service, such as from node_exporter.
 
-    Each query has one value for each machine, told apart by the label "instance". All are ratios.
+    Each query has one value per machine, identified by the label "instance". All are ratios.
     """
 
     idle: Annotated[str, Stated("'avg by (instance) (rate(node_cpu_seconds_total{mode=\"idle\"}[15s]))'")] = (
@@ -93,7 +93,7 @@ class Hosts:
     """The share of the time in which some process waited for a processor."""
     environment: Annotated[str, Stated("'sum by (instance) (service_cpu:share)'")] = ""
     """The share of a machine's processors that the service's own parts took. Without it, other
-    processes cannot be told apart from the service."""
+    processes cannot be distinguished from the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Observer:
     measures: Mapping[str, Annotated[Measure, Stated("{ gauge = 'db_pool_used' }")]] = field(
         default_factory=dict
     )
-    """By name, as in sentences: "CPU utilization"."""
+    """The measures by name, as in sentences: "CPU utilization"."""
     hosts: Annotated[Hosts, Stated("{ idle = '…', steal = '…' }", what="a table")] = Hosts()
     """Figures that show whether the machines of the service were busy with something else."""
 
@@ -122,7 +122,7 @@ class MixRow:
     share: Annotated[float, Stated("40", above=0)]
     """In proportion to the other rows: percent, or any other numbers."""
     region: Annotated[str, Stated('"Europe"')] = ""
-    """The region of these users: their operations also count to it, and have its network."""
+    """The region of these users. Their operations also count for it, and use its network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +132,20 @@ class Data:
     file: Annotated[str, Stated('"data/products.csv"')]
     """Path from the project's root, or a reference. ``.csv`` has a header; others are JSON lines."""
     per: Annotated[Literal["user", "operation"], Stated('"operation"')] = "user"
-    """What takes a row of its own."""
+    """What takes its own row: each user, or each operation."""
     repeat: Annotated[bool, Stated("true")] = False
-    """Do rows begin again after the last one? Else too few of them are refused."""
+    """Does the table start again at its first row after the last one? If not, too few rows are
+    refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The network between the users of a region and the service; a relay on this machine adds it."""
+    """The network between the users of a region and the service, which a relay here emulates."""
 
     latency: Annotated[float, Stated("0.08", unit="seconds", above=0)]
-    """Seconds of a round trip on average, as `ping` shows it."""
+    """The mean round trip in seconds, as `ping` shows it."""
     jitter: Annotated[float, Stated("0.005", unit="seconds", at_least=0)] = 0.0
-    """Seconds of its standard deviation: "mdev" of `ping`."""
+    """The standard deviation of the round trip in seconds, the "mdev" of `ping`."""
     loss: Annotated[float, Stated("0.001", what="a ratio of at least 0, below 1", at_least=0)] = 0.0
     """Ratio of the packets that are lost in each direction."""
 
@@ -161,29 +162,29 @@ class Region:
 class Messages:
     """``[messages]``: how messages are published for "11000 messages are delivered per second".
 
-    It also says where the service tells its time.
+    It also states the path from which the service's time is read.
     """
 
     journey: Annotated[str, Stated('"publish live metrics"')] = ""
-    """The title of the journey that publishes; without it, no sentence can state how many messages
-    are delivered."""
+    """The title of the journey that publishes. Without it, no sentence can state a number of
+    delivered messages."""
     reach: Annotated[float, Stated("1.0", what="a ratio above 0, at most 1", above=0, at_most=1)] = 1.0
-    """Ratio of the connections that receive one message for each time it is followed."""
+    """Ratio of the connections that receive a message each time the journey is followed."""
     clock: Annotated[str, Stated('"/healthz"')] = ""
-    """The path that tells the service's time, for a service on another host. Round trips to it
-    measure the offset of its clock. Empty: the latency of messages from there is not judged."""
+    """The path from which the time of a service on another host is read. Round trips to it measure
+    the offset of the service's clock. If it is empty, the latency of its messages is not judged."""
     latency: Annotated[Literal["creation", "round trip"], Stated('"round trip"')] = "creation"
     """What criteria on message latency are judged on: the time since the service created a message,
-    or the round trips of messages that the service answers. Those need one clock only."""
+    or the round trips of messages that the service answers. Round trips need only one clock."""
 
 
 def _is_name(text: str) -> bool:
-    """Is it a name of SQL, which needs no quotes: "metric_events", "app.tenant"?"""
+    """Is it a name in SQL that needs no quotes: "metric_events", "app.tenant"?"""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", text) is not None
 
 
 def _is_query(text: str) -> bool:
-    """Is it a query, as far as its first word tells?"""
+    """Is it a query, judged by its first word?"""
     return re.match(r"\s*select\b", text, re.IGNORECASE) is not None
 
 
@@ -200,15 +201,17 @@ class Database:
     records: Annotated[str, Stated('"metric_events"', what="the name of a table", holds=_is_name)] = ""
     """The table whose rows are the records of "querying 10 million records"."""
     tenant: Annotated[str, Stated('"app.tenant"', what="the name of a setting", holds=_is_name)] = ""
-    """The setting that row-level security reads, made for each transaction; empty for none."""
+    """The setting that row-level security reads, set for each transaction; empty for none."""
     pool: Annotated[int, Stated("20", what="a whole number, at least 1", at_least=1)] = 20
-    """Most connections of each worker."""
+    """The maximum number of connections of each worker."""
     retries: Annotated[int, Stated("2", what="a whole number, at least 0", at_least=0)] = 0
-    """How often a query is repeated after a deadlock or a lost connection; each is counted."""
+    """The maximum number of retries of a query after a deadlock or a lost connection. Each retry is
+    counted."""
     statement_timeout: Annotated[float, Stated("5", unit="seconds", at_least=0)] = 0.0
     """Seconds after which the server cancels a statement; 0 for the server's own setting."""
     statement_cache: Annotated[bool | None, Stated("true", what="true or false")] = None
-    """May statements stay prepared? Without it: unless a connection pooler is found between."""
+    """May statements stay prepared? If not stated: yes, unless a connection pooler is found in
+    between."""
     stored: Annotated[
         str,
         Stated(
@@ -217,16 +220,16 @@ class Database:
             holds=_is_query,
         ),
     ] = ""
-    """Lists the rows of a run, whose id is $1: their ids (uuid), and the names of their tenants.
+    """A query for the rows of a run, whose id is $1: their ids (uuid), and their tenants' names.
 
-    It is for "every acknowledged write …". Tenants are named as in the accounts. Without the second
-    column, a row that is stored under another tenant than its writer's is not found."""
+    The criterion "every acknowledged write …" uses it. Tenants are named as in the accounts.
+    Without the second column, a row that is stored under the wrong tenant is not found."""
     example_tenant: Annotated[
         str, Stated("\"SELECT id FROM tenants WHERE name = 'acme'\"", what="a query", holds=_is_query)
     ] = ""
-    """Gives the value of `tenant` with which the plans of the key queries are taken."""
+    """A query for the value of `tenant` with which the plans of the key queries are taken."""
     seed: Annotated[tuple[str, ...], Stated('["seed", "--events", "{events}"]', what="a verb")] = ()
-    """The verb of the control command that makes records, for the advice if they are too few."""
+    """The verb of the control command that makes records. The advice for too few shows it."""
     clean: Annotated[tuple[str, ...], Stated('["clean", "--all"]', what="a verb and its arguments")] = ()
     """The verb of the control command that removes the rows of earlier runs.
 
@@ -241,8 +244,8 @@ class ActionCommand:
     undo: Annotated[tuple[str, ...], Stated('["restore"]')] = ()
     """The verb that undoes the action at the end of the run; empty if it needs no undo."""
     restarts: Annotated[int, Stated("1", what="a whole number, at least 0", at_least=0)] = 0
-    """How many instances of the service restart within a minute after it. "no instance restarts" does not
-    count them."""
+    """The number of the service's instances that restart within a minute after the action. "no
+    instance restarts" does not count them."""
 
 
 Patterns = Annotated[
@@ -284,7 +287,9 @@ class Settings:
     ready: Annotated[
         str, Stated('"/readyz"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/")
     ] = ""
-    """The path that answers 200 when the service is ready; probed 20 times a second. Empty for none."""
+    """The path that answers 200 when the service is ready; empty for none.
+
+    It is probed 20 times a second."""
     websocket_ready: Annotated[
         str,
         Stated('"/api/v1/stream"', what='a path that begins with "/"', holds=lambda path: path[:1] == "/"),
@@ -293,7 +298,7 @@ class Settings:
 
     Empty for none. A refusal for lack of credentials (401, 403) shows that it is up."""
     instance_header: Annotated[str, Stated('"X-Instance"')] = ""
-    """The header of an answer that names the instance that gave it; empty for none."""
+    """The header of an answer that names the instance that answered; empty for none."""
     trace_url: Annotated[
         str,
         Stated(
@@ -302,7 +307,7 @@ class Settings:
             holds=lambda url: "{trace}" in url,
         ),
     ] = ""
-    """Where a trace is shown, for links in the report; empty for none."""
+    """The URL that shows a trace, for links in the report; empty for none."""
     version: Annotated[str, Stated('"1.4.2"')] = ""
     """The version to be judged, or a reference; empty for any version."""
     instances: Annotated[int, Stated("2", at_least=0)] = 0
@@ -335,7 +340,7 @@ class Settings:
     journeys: Annotated[str, Stated('"steps.journeys"')] = ""
     """The package of the journeys."""
     levels: Mapping[str, Annotated[int, Stated("1000", at_least=0)]] = field(default_factory=dict)
-    """The number of users by the name of the load level."""
+    """The number of users of each load level, by the level's name."""
     default_load: Annotated[int, Stated("100", at_least=0)] = 100
     """The number of users if the sentence does not state it."""
     mixes: Mapping[str, Mix] = field(default_factory=dict)
@@ -347,7 +352,8 @@ class Settings:
     default_mix: Annotated[str, Stated('"API"')] = "default"
     """The mix if the sentence does not state it."""
     curves: Mapping[str, Points] = field(default_factory=dict)
-    """By name: seconds, and the share of the stated load at their end."""
+    """The curves by name; each point is a duration in seconds, and the share of the stated load at
+    its end."""
     messages: Annotated[
         Messages | None, Stated('{ journey = "publish live metrics", reach = 1.0 }', what="a table")
     ] = None
@@ -363,7 +369,7 @@ class Settings:
     actions: Mapping[str, Annotated[ActionCommand, Stated('{ do = ["kill"], undo = ["restore"] }')]] = field(
         default_factory=dict
     )
-    """By name, as in sentences: "an instance is killed"."""
+    """The actions by name, as in sentences: "an instance is killed"."""
 
     # --- how the users reach the service
 

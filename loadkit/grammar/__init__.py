@@ -1,4 +1,4 @@
-"""The grammar of the sentences that product and QA write. It owns every regular expression of them.
+"""The grammar of the sentences that product and QA write; it has all their regular expressions.
 
 ::
 

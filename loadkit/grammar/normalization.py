@@ -11,7 +11,7 @@ _QUOTATION = re.compile(
     r"|»(?P<outward>[^«»]+)«"
     r"|(?<!\w)['‘’‚‹](?P<single>.+?)['‘’›](?!\w)"
 )
-"""A quotation. An apostrophe within a word is no quote; spaces inside « » are not quoted text."""
+"""A quotation. An apostrophe in a word is not a quote; spaces inside « » are not quoted text."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 """Soft hyphens, zero-width spaces, direction marks, byte order marks."""
 _HYPHENS = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")

@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with its unit, converted to the stored unit of its kind."""
+    """A number with its unit, converted to the unit in which its kind is stored."""
 
     value: float
     unit: Unit
@@ -180,7 +180,7 @@ def _quantity(text: str) -> Quantity:
     if not unit:
         return Quantity(value, Unit.NUMBER, text)
     if unit == "%":
-        # 99.9 / 100 is not the double that 0.999 is, and a limit can be met exactly.
+        # 99.9 / 100 and 0.999 are different doubles, and a value can equal its limit exactly.
         return Quantity(round(value / 100, 12), Unit.RATIO, text)
     if unit in _SECONDS:
         return Quantity(value * _SECONDS[unit], Unit.SECONDS, text)

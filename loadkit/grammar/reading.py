@@ -41,7 +41,8 @@ def explain(sentence: str) -> PhraseError | None:
 def _criterion(text: str) -> Criterion | None:
     """The criterion of a sentence; None where no expression matches.
 
-    Dry run, step, report and command line request it by the sentence; the cache parses it once.
+    The dry run, a step, the report and the command line read the same sentence. Because of the
+    cache, it is parsed once.
 
     Raises:
         PhraseError: the parts of the sentence do not fit together.

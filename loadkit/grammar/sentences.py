@@ -195,13 +195,13 @@ def no_alert(sentence: str) -> Criterion:
 
 
 def connections_stay(sentence: str, number: float) -> Criterion:
-    """The criterion that so many connections are open at each moment of the steady window."""
+    """The criterion that a number of connections are open throughout the steady window."""
     measure = Measure("connections open", Family.CONNECTIONS, Unit.NUMBER)
     return Criterion(sentence, measure, Comparison.IS_AT_LEAST, number)
 
 
 def lasting(sentence: str, share: float, seconds: float) -> Criterion:
-    """The criterion that a share of the connections stay the same connections for a time.
+    """The criterion that a share of the connections stay open for a time.
 
     Raises:
         PhraseError: the share is above 100 %, or 0.
@@ -215,7 +215,7 @@ def lasting(sentence: str, share: float, seconds: float) -> Criterion:
 
 
 def back_within(sentence: str, share: float, seconds: float) -> Criterion:
-    """The criterion that a share of the clients that were dropped are back within a time.
+    """The criterion that a share of the dropped clients reconnect within a time.
 
     Raises:
         PhraseError: the share is above 100 %, or 0.
@@ -237,7 +237,7 @@ def reaches_within(sentence: str, seconds: float, share: float = 0.95) -> Criter
     """The criterion that a share of the events reach every subscriber within a time.
 
     Raises:
-        PhraseError: no percentile is 0 % or 100 %.
+        PhraseError: the share is 0, or 100 % or more, which is not a percentile.
 
     """
     _require_share(sentence, share)
@@ -257,7 +257,7 @@ def delivered_exactly(sentence: str, fault: str) -> Criterion:
 
 
 def converged(sentence: str) -> Criterion:
-    """The criterion that all users who share a state see the same in the end."""
+    """The criterion that all users who share a state see the same state at the end."""
     measure = Measure("shared states that differ", Family.CONVERGENCE, Unit.NUMBER)
     return Criterion(sentence, measure, Comparison.IS_AT_MOST, 0.0)
 
@@ -372,4 +372,4 @@ THEN: Mapping[str, Meaning] = {
     ),
     "all users see the same dashboard": lambda sentence, _: converged(sentence),
 }
-"""The expression of every criterion, with the function that makes it."""
+"""The expressions of all criteria, each with the function that makes the criterion."""

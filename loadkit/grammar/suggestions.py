@@ -15,16 +15,16 @@ from loadkit.grammar.sentences import pattern
 __all__ = ["suggestion"]
 
 _SIMILAR = 0.6
-"""Least similarity of a word and its suggestion (`difflib` ratio; the default of `difflib`)."""
+"""Minimum similarity of a word and its suggestion (`difflib` ratio; the default of `difflib`)."""
 _NOT_BUILT = dict.fromkeys(
     ("cache hit rate", "the cache hit rate"),
     'this measure is not built yet ("cache hit ratio" is that of PostgreSQL)',
 )
-"""Measures that no sentence can have yet, and that are similar to another one with other numbers."""
+"""Measures that are not supported yet, but resemble a measure that has other values."""
 
 
 def suggestion(sentence: str, expressions: Iterable[str]) -> PhraseError:
-    """The error of a sentence: an ambiguous number, or where it leaves the nearest expression."""
+    """The error of a sentence: an ambiguous number, or a deviation from the nearest expression."""
     normalized = normalize(sentence)
     if ambiguous := ambiguity(normalized):
         return PhraseError(sentence, *ambiguous)
@@ -92,8 +92,8 @@ def _compare(sentence: str, expression: str) -> _Fit:
 def _matched(element: str, rest: str, following: list[str]) -> str:
     """The text at the start of the rest of a sentence that matches an element; "" without a match.
 
-    A parameter may have one word or several, such as a name. It then ends before the word that is
-    most similar to the one expected after it.
+    A parameter such as a name may have several words. It ends before the word that is most similar
+    to the word expected after it.
     """
     direct = re.match(rf"(?:{pattern(element).pattern})(?!\S)", rest)
     if direct is None or not element.startswith("{") or (following and following[0].startswith("{")):
@@ -110,7 +110,7 @@ def _similarity(word: str, other: str) -> float:
 
 
 def _is_wrong(element: str, text: str, word: str, following: list[str], measure: Measure | None) -> bool:
-    """Is a readable part wrong: a measure or scope with more words, a limit in another unit?"""
+    """Is a matching part wrong: a measure or scope with extra words, or a limit in another unit?"""
     if element in {"{measure}", "{scope}"}:
         return bool(following) and not following[0].startswith("{") and len(word) > len(text)
     if element == "{limit}" and measure is not None:

@@ -1,6 +1,6 @@
-"""The live status of a load: two lines that update, or a log line every ten seconds in a pipeline.
+"""The live status of a load: two updating lines in a terminal, else a log line every ten seconds.
 
-It is written to the real standard error, which behave does not capture during a step, so it never
+It is written to the real standard error, which behave does not capture during a step. So it never
 mixes with results.
 """
 
@@ -25,7 +25,9 @@ _EVERY = 10.0
 
 @contextmanager
 def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Give a function that shows a run's progress, called about once a second; removed at the end.
+    """Yield a function that shows a run's progress. Call it about once a second.
+
+    In a terminal, the status is removed at the end.
 
     Args:
         title: the title of the run, such as "Run A: 1000 users".
@@ -47,11 +49,11 @@ def watcher(title: str) -> Iterator[Callable[[Progress], None]]:
 
 
 def _renewing(title: str, stack: ExitStack) -> Callable[[Progress], None]:
-    """Show it in lines that renew themselves, until the stack is closed."""
+    """Return a function that updates the status lines in a terminal, until `stack` is closed."""
     shown: list[Live] = []
 
     def tell(now: Progress) -> None:
-        from rich.console import Console  # imported while the load is on, so that it does not begin later
+        from rich.console import Console  # an earlier import would delay the load
         from rich.live import Live
         from rich.text import Text
 

@@ -1,1 +1,1 @@
-"""The networks between the service and users of regions: a relay that delays their bytes."""
+"""The network between the service and the users of a region: a relay that delays their bytes."""

@@ -1,4 +1,4 @@
-"""How long bytes travel between the users of a region and the service.
+"""The delay of bytes between the users of a region and the service.
 
 The delay of one direction has a gamma distribution: it is never negative, and long delays are more
 frequent than in a normal distribution, as measured on the Internet (Bovy et al. 2002, "Analysis of
@@ -6,7 +6,7 @@ end-to-end delay measurements in Internet"). The sum of both directions has the 
 standard deviation.
 
 A relay sees a stream of bytes and not packets. So a lost packet is modelled by its effect on the
-stream: it and everything behind it arrive one retransmission timeout later. That is what happens to
+stream: it and everything behind it arrive one retransmission timeout later. This is what happens to
 a request or an answer of few packets. A long transfer often recovers in one round trip instead
 (fast retransmit, RFC 5681), so the model is too slow for long transfers. The packets of the TCP
 handshake and acknowledgements are never lost.
@@ -20,13 +20,13 @@ from loadkit.target import NetworkPath
 __all__ = ["Direction", "retransmission_timeout"]
 
 _SEGMENT = 1448
-"""Bytes of a packet on Ethernet with TCP timestamps."""
+"""Payload of a packet in bytes, on Ethernet with TCP timestamps."""
 _LEAST_VARIATION = 0.2
-"""Seconds: the least term for the variation, TCP_RTO_MIN of Linux."""
+"""The least term for the variation, in seconds: TCP_RTO_MIN of Linux."""
 
 
 def retransmission_timeout(path: NetworkPath) -> float:
-    """Seconds until a lost packet is sent again: RFC 6298, section 2.3, with the minimum of Linux."""
+    """Seconds until a lost packet is sent again (RFC 6298, section 2.3, with Linux's minimum)."""
     return path.latency + max(_LEAST_VARIATION, 4.0 * path.jitter)
 
 
@@ -36,7 +36,7 @@ class Direction:
     __slots__ = ("_last", "_loss", "_mean", "_open", "_random", "_scale", "_shape", "_timeout")
 
     def __init__(self, path: NetworkPath, choices: random.Random, open_at: float = 0.0) -> None:
-        """Take the network of a region.
+        """Create one direction of a connection over the network of a region.
 
         Args:
             path: the network.
@@ -55,9 +55,9 @@ class Direction:
         self._last = 0.0
 
     def arrival(self, sent: float, size: int) -> float:
-        """When `size` bytes that leave at `sent` have arrived; they never overtake earlier ones.
+        """The moment when `size` bytes that leave at `sent` have arrived.
 
-        Both are moments of the same clock, in seconds.
+        They never overtake earlier bytes. Both moments are on the same clock, in seconds.
         """
         choices = self._random
         delay = choices.gammavariate(self._shape, self._scale) if self._scale else self._mean

@@ -29,7 +29,7 @@ __all__ = ["RelayFigures", "Service", "serve"]
 _SET_PARENT_DEATH_SIGNAL = 1
 
 Relays = Mapping[tuple[str, str, int], tuple[str, int]]
-"""As `Target.relays`."""
+"""See `Target.relays`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,21 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class RelayFigures:
-    """What the relays did in a run."""
+    """The measurements of the relays in a run."""
 
     cpu_seconds: float
-    """Processor time."""
+    """Processor time in seconds."""
     late_p99: float
-    """By how many seconds bytes were delivered later than the stated network would; 99th percentile."""
+    """The 99th percentile of the lateness of deliveries, in seconds.
+
+    Lateness is the time by which bytes arrive later than over the stated network."""
     connections: int
     late: Mapping[int, float] = field(default_factory=dict)
-    """By second of the system clock: by how many seconds it was late at most, from `RELAY_LATE` on."""
+    """The longest lateness in seconds, by second of the system clock, from `RELAY_LATE` on."""
     out_of_descriptors: int = 0
-    """Connections of users that it reset, because it had no socket or file descriptor for their other end."""
+    """Users' connections that the relays reset for lack of a socket or file descriptor.
+
+    The socket would have been the one towards the service."""
 
 
 def serve(
@@ -63,22 +67,22 @@ def serve(
     seed: int,
     parent: int,
 ) -> None:
-    """Relay connections until the other end of the channel says something, or closes.
+    """Relay connections until the other end of the channel sends something, or closes.
 
     Args:
-        channel: takes the `Relays` once all listen, or the error that prevents it; at the end, the
-            `RelayFigures`.
+        channel: receives the `Relays` once all of them listen, or the error that prevents that; at
+            the end, the `RelayFigures`.
         paths: the networks by region.
         services: the addresses of the service that users connect to.
-        seed: of jitter and loss.
-        parent: the process that ends this one with its own end.
+        seed: the seed of jitter and loss.
+        parent: the id of the process whose end also ends this one.
 
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when this process ends
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.collect()
@@ -130,5 +134,5 @@ async def _serve(
     except OSError:
         return  # the other end has closed
     finally:
-        # Connections of users that the run left may be open; closing them one by one helps nobody.
+        # Users' connections may still be open after the run. Closing each of them has no use.
         os._exit(0)

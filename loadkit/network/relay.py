@@ -1,10 +1,10 @@
 """Relays the connections of a region, and delays their bytes in both directions.
 
-A connection of a user is accepted at once, because the kernel does that. So its first bytes wait
-for the round trip that the TCP handshake would have taken, and then travel. The service is
-connected half a round trip after the user, as if its SYN had arrived then. The time until the first
-answer is therefore right. A refusal by the service reaches the user as a reset. So does a lack of
-sockets of the relay itself, which is counted.
+The kernel accepts a user's connection immediately. So the user's first bytes wait for the round
+trip that the TCP handshake would have taken, and then travel. The relay connects to the service
+half a round trip after the user, as if the user's SYN had arrived then. The time until the first
+answer is therefore correct. If the service refuses the connection, the user gets a reset. The user
+also gets a reset if the relay itself has no free socket, and this is counted.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from loadkit.users.pacer import Alarm, on_grid
 __all__ = ["DueTimes", "Relay"]
 
 _WINDOW = 4 << 20
-"""Bytes on their way in one direction of a connection, beyond which its sender must wait.
+"""Most bytes on their way in one direction of a connection; above this, the sender must wait.
 
 That is about what Linux allows a TCP connection (tcp_rmem), and 100 MB/s at a latency of 80 ms."""
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: closing sends a reset."""
+"""The value of SO_LINGER with which closing sends a reset."""
 _BACKLOG = 4096
 _LATE_STEP, _LATE_STEPS = 0.0001, 10_000
 """Resolution of the lateness in seconds, and the number of its steps."""
 _LOOKS = 0.1
-"""Seconds between two looks at whether the event loop goes on."""
+"""Seconds between two checks that the event loop still runs."""
 
 
 class DueTimes:
-    """Wakes lines when their next bytes are due: one timer and one heap for all connections."""
+    """Wakes each `Line` when its next bytes are due: one timer and one heap for all connections."""
 
     __slots__ = ("_alarm", "_count", "_heap", "_late", "_set_at", "late")
 
@@ -61,20 +61,21 @@ class DueTimes:
             self._alarm.set(due)
 
     def note(self, late: float) -> None:
-        """Count by how many seconds bytes were delivered later than due."""
+        """Count a delivery by its lateness in seconds."""
         self._late[min(int(late / _LATE_STEP), _LATE_STEPS)] += 1
         if late >= RELAY_LATE:
             self.note_delay(late)
 
     def note_delay(self, late: float) -> None:
-        """Note that bytes may have waited so many seconds until now, beyond those that are due later."""
+        """Note, for the current second, that bytes may have waited `late` seconds too long."""
         second = int(time())
         self.late[second] = max(late, self.late.get(second, 0.0))
 
     async def watch(self) -> None:
-        """Note for how long the event loop is busy, or stands still.
+        """Note how long the event loop is busy, or stands still.
 
-        Bytes wait to be read then. So they are due too late, which no delivery shows.
+        Bytes wait to be read meanwhile. So their due time is too late, and the lateness of their
+        delivery does not show this.
         """
         while True:
             begun = monotonic()
@@ -127,16 +128,17 @@ class Line:
         self._direction = direction
         self._due_times = due_times
         self._queue: deque[tuple[float, bytes]] = deque()
-        """When bytes are due; no bytes are the end of the stream."""
+        """Pairs of due time and bytes; empty bytes mark the end of the stream."""
         self._bytes = 0
         self._is_waiting = False
         """Will `wake` be called?"""
         self.is_blocked = True
-        """Can the far end not take bytes now?"""
+        """Is the far end unable to take bytes now?"""
 
     def take(self, data: bytes) -> None:
-        """Send bytes on their way; b"" ends the stream."""
-        # Bytes of one moment share a waking of this process, which costs more than delivering them.
+        """Queue bytes until they are due; b"" ends the stream."""
+        # Bytes that are due together share one wake-up of this process, which costs more than their
+        # delivery.
         due = on_grid(self._direction.arrival(monotonic(), len(data)))
         self._queue.append((due, data))
         self._bytes += len(data)
@@ -176,7 +178,7 @@ class Line:
 
 
 class _End(asyncio.Protocol):
-    """One socket of a relayed connection: that of the user, or that towards the service."""
+    """One socket of a relayed connection: towards the user, or towards the service."""
 
     __slots__ = (
         "_has_ended",
@@ -193,9 +195,9 @@ class _End(asyncio.Protocol):
     other: "_End"
 
     def __init__(self, outward: Line, inward: Line, open_ends: "set[_End]") -> None:
-        """Connect the socket with the line that it feeds, and the line that it ends.
+        """Connect the socket with the line that it feeds, and with the line that feeds it.
 
-        It is among `open_ends` while the socket is open.
+        The end is in `open_ends` while its socket is open.
         """
         self._open_ends = open_ends
         self.outward, self.inward = outward, inward
@@ -302,11 +304,11 @@ class Relay:
         self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._ends: set[_End] = set()
-        """Those whose socket is open."""
+        """The ends whose socket is open."""
         self.connections = 0
         """Connections accepted so far."""
         self.out_of_descriptors = 0
-        """Of these, those for which there was no socket or file descriptor towards the service."""
+        """Accepted connections without a socket or file descriptor towards the service."""
 
     async def open(self) -> int:
         """Listen on a free port of the loopback interface, and return it."""

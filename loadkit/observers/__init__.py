@@ -16,7 +16,7 @@ def observer_of(settings: ObserverSettings | None, queries: Iterable[str] = ()) 
 
     Args:
         settings: the observer settings of the environment.
-        queries: free PromQL of sentences, or alerts as `grammar.observed_as` names them. The
+        queries: free PromQL in sentences, or alerts as `grammar.observed_as` names them. The
             measures of the environment are always observed.
 
     """

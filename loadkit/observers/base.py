@@ -17,14 +17,16 @@ class ObserverSettings:
     """The observer settings of an environment, with all references resolved."""
 
     url: Address
-    """Its address: ``http://127.0.0.1:9090``. Credentials are sent but not printed."""
+    """The address of the source: ``http://127.0.0.1:9090``. Credentials are sent but not
+    printed."""
     measures: tuple[MeasureQuery, ...] = ()
     scrape_interval: float = 15.0
     """Seconds between scrapes, as configured in the source."""
     alerts_matching: str = ".+"
-    """A regular expression of the names of the alerts that "no alert fires" covers."""
+    """A regular expression for the names of the alerts that "no alert fires" covers."""
     hosts: Mapping[HostFigure, str] = field(default_factory=dict)
-    """Queries of the figures of the service's machines; one value for each label "instance"."""
+    """Queries for the figures of the service's machines; each returns one value per label
+    "instance"."""
 
 
 class Observer(Protocol):
@@ -32,12 +34,13 @@ class Observer(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """The names of its measures and queries: the keys of the result of `observe`."""
+        """The names of its measures and queries, which are the keys of the result of `observe`."""
         ...
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
-        """All measures and free queries from `start` to `end` (Unix seconds), by name or query.
+        """Read all measures and free queries from `start` to `end` (Unix seconds).
 
-        It never raises: `Observation.problem` states why an observation has no data.
+        The result is by name or query. It never raises: `Observation.problem` states why an
+        observation has no data.
         """
         ...

@@ -35,7 +35,7 @@ __all__ = [
     "WrongRecords",
 ]
 
-# The measures that it samples each second, as sentences name them.
+# The measures that the observer samples each second, with their names in sentences.
 CACHE_HITS = "cache hit ratio"
 CONNECTIONS = "database connections"
 LOCK_WAITS = "lock waits"
@@ -57,8 +57,8 @@ IDS_ALONE = "[database] stored gives the ids alone, and no tenants"
 """Why the tenants of stored rows were not compared."""
 
 LARGE = 128
-"""Pages (of 8 kB) from which a table counts for index utilization. A smaller one is read in a
-fraction of a millisecond, and PostgreSQL rightly reads it without an index."""
+"""Pages (of 8 kB) from which a table counts for index utilization. PostgreSQL reads a smaller table
+in a fraction of a millisecond, and rightly without an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +66,32 @@ class Statement:
     """What one statement cost during the run (pg_stat_statements, end minus begin)."""
 
     text: str
-    """With ``$1`` in place of values."""
+    """The SQL, with ``$1`` in place of values."""
     calls: int
     seconds: float
-    """The time of all its calls in the server."""
+    """The time of all its calls in the server, in seconds."""
     rows: int
     query: str = ""
-    """The name of the key query that it is; empty if it is none."""
+    """The name of the key query with the same text; empty if there is none."""
 
     @property
     def mean(self) -> float:
-        """Seconds of a call."""
+        """Mean seconds per call."""
         return self.seconds / self.calls if self.calls else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TableUse:
-    """A table or partition, and how it was used during the run; None is not known."""
+    """A table or partition, and its use during the run; None is not known."""
 
     name: str
-    """With its schema unless that is public."""
+    """Its name, with the schema unless that is public."""
     root: str
-    """The partitioned table that it is a part of; else its own name."""
+    """The partitioned table that it belongs to; otherwise its own name."""
     pages: int
-    """At the last analysis."""
+    """Its size in pages at the end, without indexes."""
     bytes: int
-    """With its indexes."""
+    """Its size in bytes at the end, with its indexes."""
     rows: int
     """Live rows, as PostgreSQL estimates them at the end."""
     dead_rows: int
@@ -99,7 +99,7 @@ class TableUse:
     sequential_scans: int | None = None
     index_scans: int | None = None
     rows_written: int | None = None
-    """Inserted, updated or deleted."""
+    """Rows inserted, updated or deleted."""
 
     @property
     def is_large(self) -> bool:
@@ -119,13 +119,14 @@ class IndexUse:
 
 @dataclass(frozen=True, slots=True)
 class DroppedIndex:
-    """An index that was there before the load, and not after it."""
+    """An index that existed before the load, and not after it."""
 
     name: str
     table: str
-    """The partitioned table for a partition."""
+    """Its table; for a partition, the partitioned table."""
     at: float | None = None
-    """Seconds since the start of the run at which it was first missing; None where that is not known."""
+    """Seconds since the start of the run at which it was first missing; None if that is not
+    known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Scan:
     """How a plan reads a table."""
 
     table: str
-    """The partitioned table for a partition."""
+    """Its name; for a partition, the name of the partitioned table."""
     node: str
     """"Seq Scan", "Index Scan", "Bitmap Heap Scan" …"""
     is_large: bool
@@ -142,29 +143,36 @@ class Scan:
     filter: str = ""
     """The condition that was tested for each row that was read."""
     kept: int | None = None
-    """Rows that met the condition; None where the query was not executed."""
+    """Rows that met the condition; None if the query was not executed."""
     removed: int | None = None
-    """Rows that were read in vain."""
+    """Rows that were read and discarded; None if the query was not executed."""
     columns: tuple[str, ...] = ()
-    """Columns of an index that would have found the rows, those compared with = first."""
+    """Columns of an index that would have found the rows; the columns compared with = come
+    first."""
 
     @property
     def is_by_index(self) -> bool:
-        """Did an index find the rows, without ten times as many that were read in vain?"""
+        """Did an index find the rows, with few rows read and discarded?
+
+        `IN_VAIN` and `FEW` are the bounds.
+        """
         if self.node == "Seq Scan":
             return False
         return (self.removed or 0) <= max(IN_VAIN * (self.kept or 0), FEW)
 
     @property
     def missing_index(self) -> str:
-        """The table and columns of the index that is missing: "metric_events (tenant_id, name)"; "" for none."""
+        """The table and columns of the missing index; "" for none.
+
+        Example: "metric_events (tenant_id, name)".
+        """
         if not self.is_large or self.is_by_index or not self.columns:
             return ""
         return f"{self.table} ({', '.join(self.columns)})"
 
     @property
     def in_words(self) -> str:
-        """How it reads the table: "a sequential scan of metric_events"."""
+        """How the plan reads the table: "a sequential scan of metric_events"."""
         if self.node == "Seq Scan":
             return f"a sequential scan of {self.table}"
         vain = (
@@ -174,9 +182,9 @@ class Scan:
 
 
 IN_VAIN = 10
-"""Rows read in vain for each row kept, from which an index is the wrong one."""
+"""An index is unsuitable if more rows than this are read and discarded for each row kept."""
 FEW = 1000
-"""Rows that may be read in vain; they take a millisecond."""
+"""Rows that may always be read and discarded; they take a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +194,16 @@ class QueryPlan:
     query: str
     purpose: str = ""
     text: tuple[str, ...] = ()
-    """The lines of EXPLAIN; with times and buffers where the query was executed."""
+    """The lines of EXPLAIN, with times and buffers if the query was executed."""
     scans: tuple[Scan, ...] = ()
     seconds: float | None = None
-    """How long the example took; None where it was not executed to its end."""
+    """Seconds that the example took; None if it was not executed to its end."""
     problem: str = ""
     """Why there is no plan, or only an estimated one, in one sentence."""
 
     @property
     def is_by_index(self) -> bool | None:
-        """Does it find its rows in all large tables by an index? None if there is no plan."""
+        """Does an index find the rows in all large tables? None if there is no plan."""
         if not self.text:
             return None
         return all(scan.is_by_index for scan in self.scans if scan.is_large)
@@ -206,7 +214,10 @@ class QueryPlan:
         return tuple(dict.fromkeys(scan.missing_index for scan in self.scans if scan.missing_index))
 
     def without(self, index: str) -> str:
-        """How the rows are found without a missing index: "49,665 rows are read and discarded, 3,312 are kept"."""
+        """How the query finds its rows without a missing index.
+
+        Example: "49,665 rows are read and discarded, 3,312 are kept".
+        """
         scans = [scan for scan in self.scans if scan.missing_index == index]
         if any(scan.node == "Seq Scan" for scan in scans):
             return "the query scans the whole table"
@@ -224,9 +235,10 @@ class Waiting:
     at: float
     """Seconds since the start of the run."""
     statement: str
-    """With its values removed."""
+    """The statement, with its values removed."""
     blocked_by: str
-    """The statement of the connection that held the lock, or its state."""
+    """The statement of the connection that held the lock. If that was idle in a transaction, its
+    state and its last statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,23 +247,23 @@ class WrittenRecord:
 
     id: str
     at: float | None = None
-    """Seconds since the start of the run at which its write began; None where that is not known."""
+    """Seconds since the start of the run at which its write began; None if that is not known."""
     user: int | None = None
     tenant: str = ""
     stored_under: str = ""
-    """The tenant under which it is stored, where that is not its user's."""
+    """The tenant under which it is stored, if that is not its user's tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongRecords:
-    """Records that are not stored as the service answered: when they were written, and by whom."""
+    """Records that are not stored as the service answered: their number, times and tenants."""
 
     number: int = 0
     first: float | None = None
     """Seconds since the start of the run at which the first of them was written."""
     last: float | None = None
     by_tenant: Mapping[str, int] = field(default_factory=dict)
-    """Those of each tenant, the most first."""
+    """Number of records by tenant, the largest first."""
     examples: tuple[WrittenRecord, ...] = ()
     """The first twenty."""
 
@@ -267,34 +279,37 @@ class StoredWrites:
     stored: int
     """Rows of the run."""
     lost: WrongRecords
-    """Acknowledged, and not stored."""
+    """Acknowledged but not stored."""
     doubled: WrongRecords
     """Stored more than once, whatever the answer was."""
     phantoms: WrongRecords
-    """Rejected by each attempt, and stored."""
+    """Rejected in each attempt, but stored."""
     unknown_stored: int
     """Writes without an answer that are stored."""
     unwritten: WrongRecords = field(default_factory=WrongRecords)
     """Stored under an id that no user of the run wrote."""
     foreign: int = 0
-    """Rows under ids that no user reported, of which nobody can tell whether one wrote them.
+    """Rows with ids that no user reported, if it is not known whether a user wrote them.
 
-    A worker's reports are missing, or the run is of an earlier version, in which journeys did not
-    report all ids."""
+    In this case, a worker's reports are missing, or the run is of an earlier version, in which
+    journeys did not report all ids.
+    """
     tenants: int = 0
     """Tenants whose users wrote."""
     misplaced: WrongRecords = field(default_factory=WrongRecords)
     """Stored under another tenant than that of the user who wrote them."""
     placed: int | None = None
-    """Rows whose tenant was compared with that of their writer; None: only the ids are listed."""
+    """Rows whose tenant was compared with their writer's tenant; None if only the ids are
+    listed."""
     unplaced: int = 0
-    """Rows whose tenant could not be compared, because it is not named as in the accounts."""
+    """Rows whose tenant could not be compared, because its name is not one of the accounts'
+    names."""
     misnamed: str = ""
-    """How the tenant of such a row, and that of its writer, are named."""
+    """The tenant names of such a row and of its writer."""
 
     @property
     def wrong(self) -> Mapping[str, WrongRecords]:
-        """What is not as it should be, by kind."""
+        """The wrong records, by kind."""
         return {
             "lost": self.lost,
             "stored twice": self.doubled,
@@ -306,54 +321,57 @@ class StoredWrites:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFacts:
-    """What was seen of the database of a run."""
+    """What was observed of the database of a run."""
 
     version: str = ""
-    """Of PostgreSQL: "17.2"."""
+    """The version of PostgreSQL: "17.2"."""
     role: str = ""
-    """The role that looked."""
+    """The role of the observer."""
     samples: int = 0
-    """Moments at which the statistics were read during the run."""
+    """Number of readings of the statistics during the run."""
     due: int = 0
-    """Moments at which they were to be read: one a second."""
+    """Number of readings that were due: one per second."""
     cost: float = 0.0
     """Mean seconds that one reading of the statistics took."""
     restarts: tuple[float, ...] = ()
-    """When PostgreSQL was first seen after it had started again, in seconds since the start."""
+    """When PostgreSQL was first seen after each restart, in seconds since the start."""
     deadlocks: int | None = None
-    """During the run; None is not known."""
+    """Deadlocks during the run; None is not known."""
     transactions: int | None = None
     wal_bytes: int | None = None
     """Write-ahead log written during the run; None is not known."""
     checkpoints: int | None = None
     """Checkpoints during the run, timed and requested; None is not known."""
     statements: tuple[Statement, ...] = ()
-    """The most expensive ones first."""
+    """The statements of the run, the most expensive first."""
     statement_seconds: float = 0.0
-    """The time of all statements of this database during the run, the unlisted ones included."""
+    """The time of all statements of this database during the run, including those not listed."""
     tables: tuple[TableUse, ...] = ()
-    """The largest ones first."""
+    """The tables, the largest first."""
     indexes: tuple[IndexUse, ...] = ()
     dropped_indexes: tuple[DroppedIndex, ...] = ()
-    """During the run."""
+    """Indexes that were dropped during the run."""
     plans: tuple[QueryPlan, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    """Statements that were seen waiting for a lock, up to a few."""
+    """The first statements that were seen waiting for a lock."""
     writes: StoredWrites | None = None
-    """None where they were not compared."""
+    """None if the writes were not compared."""
     writes_due: int = 0
     """Acknowledged writes that had to be compared."""
     are_rows_listed: bool = False
-    """Does the environment have a statement that lists the rows, with their tenants perhaps?"""
+    """Does the environment have a statement that lists the rows, possibly with their tenants?"""
     problem: str = ""
     """Why nothing, or only a part, is known, in one sentence."""
     problems: Mapping[str, str] = field(default_factory=dict)
-    """Why a part is not known, by its name: "statements", "writes", "plans"."""
+    """By name of a part ("statements", "writes", "plans"): why it is not known."""
 
     # --- counts that must be zero
 
     def count(self, name: str) -> int:
-        """A count of `recording.exact`, or its "compared" and "to compare"; 0 for others."""
+        """A count that must be zero, or its "compared" or "to compare" count; 0 for other names.
+
+        `recording.exact` names these counts.
+        """
         return self._counts().get(name, 0)
 
     def _counts(self) -> dict[str, int]:
@@ -366,7 +384,7 @@ class DatabaseFacts:
         counts[f"{WRITES}: to compare"] = self.writes_due
         if writes is not None:
             counts[WRITES] = sum(each.number for each in writes.wrong.values())
-            # A row whose writer is not known may be a phantom, so without it the comparison is not whole.
+            # A row whose writer is not known may be a phantom. So it counts as not compared.
             counts[f"{WRITES}: to compare"] += writes.foreign + writes.unplaced
             counts[f"{WRITES}: compared"] = writes.acknowledged
             counts[REJECTED] = writes.phantoms.number
@@ -379,7 +397,7 @@ class DatabaseFacts:
         return counts
 
     def remark(self, name: str) -> str:
-        """What a person should know of a count besides its number; "" for nothing."""
+        """What a reader should know about a count besides its number; "" for nothing."""
         if name == DEADLOCKS:
             if self.deadlocks is None:
                 return self.problems.get("statistics", "") or self.problem
@@ -409,7 +427,10 @@ class DatabaseFacts:
 
     @property
     def _placement(self) -> str:
-        """What is known of the tenants under which the rows are stored; "" where nothing was written."""
+        """What is known of the tenants under which the rows are stored.
+
+        It is "" if nothing was written.
+        """
         writes = self.writes
         if writes is None:
             why = self.problems.get("writes", "") or self.problem
@@ -437,7 +458,7 @@ class DatabaseFacts:
     def by_scans(self) -> float | None:
         """The share of the scans of the key queries' large tables that used an index.
 
-        None where nothing is known, or no such table was read.
+        None if the scans are not known, or no such table was read.
         """
         read = {scan.table for plan in self.plans for scan in plan.scans}
         tables = [table for table in self.tables if table.root in read and table.is_large]
@@ -454,7 +475,7 @@ class DatabaseFacts:
 
     @property
     def losses(self) -> Iterator[str]:
-        """Which indexes were dropped during the run, by table, in words."""
+        """The indexes that were dropped during the run, by table, in words."""
         by_table: dict[str, list[DroppedIndex]] = {}
         for index in self.dropped_indexes:
             by_table.setdefault(index.table, []).append(index)

@@ -11,7 +11,7 @@ def lifespans(
     """The lifespan in Unix seconds of each instance that was not present from `start` to `end`.
 
     `acted` is the moment of the plan's first action. Only instances that disappeared or appeared
-    after it are included, since their absence is not a gap in the scrapes.
+    after this moment are included, because their absence is not a gap in the scrapes.
     """
     lives: dict[str, tuple[float, float]] = {}
     near = 3 * observation.scrape_interval

@@ -1,8 +1,8 @@
-"""The figures of a machine: who used its processors, and what was short.
+"""The figures of a machine: what used its processors, and which resources were short.
 
 `Ledger` assigns the processor time between two snapshots to the load generator, the parts of the
 environment, the kernel and all other processes. Its result is a few observations with reserved
-names, which are stored, charted and judged as any other.
+names. They are stored, charted and judged like any other observation.
 """
 
 import enum
@@ -33,11 +33,12 @@ __all__ = [
 ]
 
 PROCESSORS = "processors of this machine"
-"""The time of all processors by `Use`, as a share of the machine: growth of 1 per second in all."""
+"""The time of all processors by `Use`, as a share of the machine. The shares together grow by 1 per
+second."""
 PRESSURE = "pressure on this machine"
 """The time in which a process waited for "cpu" or "memory" (pressure stall information, "some")."""
 MEMORY = "memory of this machine"
-"""Bytes in use: "all", and by `Use` what its processes do not share."""
+"""Bytes in use: "all", and by `Use` the memory that its processes do not share."""
 SWAPPING = "swapping of this machine"
 """Bytes swapped in and out."""
 OTHERS = "other processes on this machine"
@@ -46,13 +47,14 @@ PARTS = "environment's processes on this machine"
 """The processor time of the environment's busiest processes, in processors."""
 
 HOSTS = "other machines: "
-"""The first words of the figures of other machines, which a source reports; a `HostFigure` follows."""
+"""The first words of the names of other machines' figures, which a source reports. A `HostFigure`
+follows."""
 
 _SHORT_LIVED = "short-lived processes"
 _SHOWN = 10
-"""The number of other processes, and of the environment's, that are stored."""
+"""The number of other processes, and of environment processes, that are stored."""
 _LARGEST_DEBT = 0.5
-"""Processor seconds per core: see `Ledger._unassigned`."""
+"""The largest debt, in processor seconds per core: see `Ledger._unassigned`."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,14 +78,14 @@ class Use(enum.StrEnum):
 
 
 class HostFigure(enum.StrEnum):
-    """A figure of other machines, as the environment file names its query; all are ratios."""
+    """A figure of other machines, with its name in the environment file; all figures are ratios."""
 
     IDLE = "idle"
     STEAL = "steal"
     PRESSURE = "pressure"
     """The share of the time in which some process waits for a processor."""
     ENVIRONMENT = "environment"
-    """The share of the machine that the environment's parts took."""
+    """The share of the machine that the environment's parts used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class Process:
     pid: int
     parent: int
     born: int
-    """When it started, in clock ticks since the machine did; it tells a reused pid apart."""
+    """When it started, in clock ticks since the machine started. It distinguishes processes with a
+    reused pid."""
     name: str
     own: float
     """Processor seconds of its threads."""
@@ -105,7 +108,7 @@ class Process:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What identifies it over time."""
+        """The identity of the process over time."""
         return self.pid, self.born
 
 
@@ -116,7 +119,8 @@ class Snapshot:
     time: float
     """Unix seconds."""
     busy: float
-    """Processor seconds of processes, over all processors, as are the next three."""
+    """Processor seconds of processes, summed over all processors. The next three fields are summed
+    likewise."""
     interrupts: float
     idle: float
     steal: float
@@ -124,13 +128,13 @@ class Snapshot:
     """By pid."""
     cores: int = 1
     pressure: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by resource, "cpu" or "memory"; empty where the kernel does not tell."""
+    """Seconds by resource, "cpu" or "memory"; empty if the kernel does not report them."""
     swapped: float = 0.0
-    """Bytes, in and out."""
+    """Bytes swapped in and out."""
     memory: float = 0.0
     """Bytes in use."""
     is_container: bool = False
-    """Do processes run on this machine that cannot be seen from here?"""
+    """Are there processes on this machine that cannot be seen from here?"""
 
 
 def _own_name(process: Process) -> str:
@@ -139,25 +143,26 @@ def _own_name(process: Process) -> str:
 
 @dataclass(slots=True)
 class Ledger:
-    """Who used the machine, from a sequence of snapshots."""
+    """Computes from a sequence of snapshots what used the machine."""
 
     roots: dict[int, Use]
-    """By pid: processes whose use, and that of their descendants, is known."""
+    """By pid: processes whose use is known. Their descendants have the same use."""
     name_of: Callable[[Process], str] = _own_name
     """The name of a process in reports."""
     problem: str = ""
-    """Why the environment's parts cannot be told apart from other processes; empty if they can."""
+    """Why the environment's parts cannot be distinguished from other processes; empty if they
+    can."""
     _last: Snapshot | None = None
     _use: dict[tuple[int, int], Use] = field(default_factory=dict)
-    """By key: the known use of processes. An orphan keeps that of its parent."""
+    """By key: the known use of processes. An orphan keeps the use of its parent."""
     _times: list[float] = field(default_factory=list)
     _sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _rows: list[dict[str, float]] = field(default_factory=list)
     """The sums by use at each time, as shares of the machine."""
     _others: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """By name: times and sums at which the sum changed, as a share of the machine."""
+    """By name: the times at which the sum changed, and the sums, as shares of the machine."""
     _parts: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """The same of the environment's processes, in processors."""
+    """The same for the environment's processes, in processor seconds."""
     _pressure: list[Mapping[str, float]] = field(default_factory=list)
     _memory: list[dict[str, float]] = field(default_factory=list)
     _swapped: list[float] = field(default_factory=list)
@@ -194,7 +199,7 @@ class Ledger:
                 at = now.processes.get(at.parent)
             for each in (*path, process):
                 uses[each.pid] = use
-        # Others are not remembered: a part of the environment may be recognised later.
+        # OTHERS is not remembered, because a part of the environment may be recognised later.
         self._use = {
             process.key: uses[process.pid]
             for process in now.processes.values()
@@ -239,10 +244,10 @@ class Ledger:
             self._note(self._others, _SHORT_LIVED, left * share, before.time, now.time)
 
     def _unassigned(self, left: float, cores: int) -> float:
-        """The time of processes that lived between two snapshots.
+        """The processor time of processes that lived only between two snapshots.
 
-        The machine's time is counted in clock ticks and that of a process exactly, so their
-        difference varies around 0. What it is below 0 is deducted later.
+        The machine's time is counted in clock ticks, but the time of a process is exact. So their
+        difference varies around 0. A negative difference is deducted later.
         """
         left += self._debt
         self._debt = max(min(left, 0.0), -_LARGEST_DEBT * cores)
@@ -273,7 +278,7 @@ class Ledger:
         points.append((now, total + amount))
 
     def observations(self) -> dict[str, Observation]:
-        """The figures as observations, by name; {} without two snapshots."""
+        """The figures as observations, by name; {} with fewer than two snapshots."""
         if len(self._times) < 2:
             return {}
         times = np.array(self._times)
@@ -324,7 +329,7 @@ class Ledger:
 
 
 def shares(observation: Observation | None) -> dict[str, float]:
-    """The mean growth per second of each series of a counter, by name; {} without the counter."""
+    """The mean increase per second of each series of a counter, by name; {} without the counter."""
     return {
         each.instance: float((each.values[-1] - each.values[0]) / (each.times[-1] - each.times[0]))
         for each in (observation.series if observation is not None else ())
@@ -333,7 +338,7 @@ def shares(observation: Observation | None) -> dict[str, float]:
 
 
 def _busiest(sums: Mapping[str, list[tuple[float, float]]], times: Floats) -> Iterator[tuple[str, Floats]]:
-    """The processes with the most time, with their sums at each time; the busiest first."""
+    """The processes with the most time, the busiest first, with their sums at each time."""
     order = sorted(sums, key=lambda name: -sums[name][-1][1])
     for name in order[:_SHOWN]:
         moments, totals = np.array(sums[name]).T
@@ -341,9 +346,9 @@ def _busiest(sums: Mapping[str, list[tuple[float, float]]], times: Floats) -> It
 
 
 def _ended(before: Snapshot, now: Snapshot) -> dict[int, float]:
-    """The known processor time of processes that ended, by the pid of their nearest living ancestor.
+    """The known processor time of ended processes, by the pid of their nearest living ancestor.
 
-    It becomes part of what that ancestor has reaped, and was assigned before.
+    This time was assigned before. It becomes part of the ancestor's reaped time.
     """
     ended: dict[int, float] = defaultdict(float)
     gone = {

@@ -13,7 +13,7 @@ class MeasureQuery:
     """The query of a named measure, and how its samples are read."""
 
     name: str
-    """As in sentences: "CPU utilization"."""
+    """The name in sentences: "CPU utilization"."""
     reading: Reading
     unit: Unit
     query: str

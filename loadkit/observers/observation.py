@@ -9,7 +9,8 @@ import numpy.typing as npt
 __all__ = ["LIFE_SIGN", "Judged", "Observation", "Reading", "Series"]
 
 LIFE_SIGN = ""
-"""The series of an alert observation that has a sample whenever the source itself was working."""
+"""The name of the series in an observation of alerts that has a sample whenever the source itself
+worked."""
 
 
 class Reading(enum.StrEnum):
@@ -25,7 +26,8 @@ class Judged(enum.StrEnum):
     """The figure of the worst instance compared with the limit; "never" uses the extreme value."""
 
     P95 = "p95"
-    """The value not exceeded for 95 % of the time (lower limit: not undercut): CPU, pools."""
+    """The value that is not exceeded for 95 % of the time (for a lower limit: not undercut): CPU,
+    pools."""
     MAXIMUM = "maximum"
     """The extreme value: memory, disk."""
     MEAN = "mean"
@@ -58,7 +60,7 @@ class Observation:
     """The scrapes of one named measure over one run."""
 
     name: str
-    """As in sentences: "CPU utilization"."""
+    """The name in sentences: "CPU utilization"."""
     reading: Reading
     unit: str
     """The unit of the measure, a `criterion.Unit` value."""
@@ -66,19 +68,21 @@ class Observation:
     scrape_interval: float
     """Seconds between scrapes, as configured in the source."""
     capacity: tuple[Series, ...] = ()
-    """Capacity per instance (pool size, CPU limit) if the measure is a share, at its own times."""
+    """Capacity per instance (pool size, CPU limit), at its own times; empty if the measure is not a
+    share."""
     capacity_reading: Reading = Reading.GAUGE
     """GAUGE for pool size or CPU limit; COUNTER for a share of counted events (hits of lookups)."""
     judged: Judged = Judged.P95
     query: str = ""
-    """The query to the source."""
+    """The query that was sent to the source."""
     source: str = ""
     problem: str = ""
     """Why there is no data to judge, in one sentence; empty where there is data."""
     lifespans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The planned lifespans of instances (Unix seconds) that were not present for the whole run."""
     warnings: tuple[str, ...] = ()
-    """Why the answer of the source may be incomplete, in its own words; empty if it is complete."""
+    """Warnings of the source, in its own words, that its answer may be incomplete. Empty if it is
+    complete."""
 
     @classmethod
     def missing(cls, name: str, problem: str) -> "Observation":

@@ -36,7 +36,7 @@ class Relation:
     """A table that plans may name."""
 
     root: str
-    """The partitioned table that it is a part of; else its own name."""
+    """The partitioned table that it belongs to; otherwise its own name."""
     pages: int
     columns: tuple[str, ...] = ()
 
@@ -48,11 +48,11 @@ def read_plan(
     relations: Mapping[str, Relation],
     problem: str = "",
 ) -> QueryPlan:
-    """The plan of a query from the JSON of EXPLAIN.
+    """Read the plan of a query from the JSON of EXPLAIN.
 
     Args:
-        query: its name.
-        purpose: what it is for.
+        query: the name of the query.
+        purpose: what the query is for.
         explained: the parsed value of ``EXPLAIN (FORMAT JSON)``.
         relations: the tables by name.
         problem: why the query was not executed; empty if it was.
@@ -111,7 +111,7 @@ def _under(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _columns(condition: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The columns that a condition compares, those compared with = first."""
+    """The columns that a condition compares; the columns compared with = come first."""
     bare = _LITERAL.sub("?", condition)
     words = set(_WORD.findall(bare))
     used = [column for column in known if column in words]
@@ -124,7 +124,7 @@ def _columns(condition: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lines(node: Mapping[str, Any], depth: int) -> Iterator[str]:
-    """A node and those below it, as EXPLAIN shows them as text."""
+    """A node and the nodes below it, in the text form of EXPLAIN."""
     indent = "  " * depth
     words = f"{'Parallel ' if node.get('Parallel Aware') else ''}{node['Node Type']}"
     if index := node.get("Index Name"):

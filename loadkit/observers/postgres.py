@@ -1,10 +1,10 @@
-"""PostgreSQL: its statistics, plans and stored rows, read by a role that may only read.
+"""Reads the statistics, plans and stored rows of PostgreSQL, with a role that may only read.
 
-While the load runs, a thread with a connection of its own reads the statistics once a second. After
-it, the writes of the run are compared with the stored rows, and the plans of the key queries are
-taken. Nothing here raises into the run: a `problem` states in one sentence what is not known. All
-connections and statements have time-outs. A reading took 3 ms, and 2 ms of this process's processor
-time, on the local server.
+While the load runs, a thread with its own connection reads the statistics once a second. After the
+load, the observer compares the writes of the run with the stored rows, and takes the plans of the
+key queries. No error here ends the run: a `problem` states in one sentence what is not known. All
+connections and statements have time-outs. On the local server, a reading took 3 ms, and 2 ms of
+this process's processor time.
 """
 
 import asyncio
@@ -63,32 +63,33 @@ __all__ = ["DatabaseAccess", "PostgresObserver"]
 _INTERVAL = 1.0
 """Seconds between readings."""
 _CONNECT, _ANSWER = 5.0, 5.0
-"""Seconds to connect, and for one statement of the observer."""
+"""Seconds to connect, and seconds for one statement of the observer."""
 _COMPARE = 120.0
 """Seconds to read the ids of all rows of a run; a million take about five."""
 _EXAMPLE = 5.0
-"""Seconds that the example of a key query may run; after it, only its estimated plan is taken."""
+"""Seconds that the example of a key query may run. After that, only its estimated plan is taken."""
 _ALL_PLANS = 60.0
 """Seconds after which no further example is executed."""
 _WAITING = 20
-"""Statements that wait for a lock of which a run keeps the text."""
+"""The most statements waiting for a lock whose text a run keeps."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAccess:
-    """What is looked at, and as whom."""
+    """Which database is observed, and with which roles."""
 
     observer: Address
-    """The database for a role that may only read, and sees the rows of all tenants."""
+    """The database, with a role that may only read, and that sees the rows of all tenants."""
     service: Address = Address("")  # noqa: RUF009  nothing changes it
-    """The same for the service's role, whose plans include the tenant policies; empty for none."""
+    """The database, with the service's role, whose plans include the tenant policies; empty for
+    none."""
     queries: tuple[KeyQuery, ...] = ()
     tenant: str = ""
     """The setting that row-level security reads; empty for none."""
     example_tenant: str = ""
-    """SQL that gives the tenant of the plans: "SELECT id FROM tenants WHERE name = 'acme'"."""
+    """SQL that returns the tenant for the plans: "SELECT id FROM tenants WHERE name = 'acme'"."""
     stored: str = ""
     """SQL that lists the rows of a run: "SELECT id, tenant FROM events WHERE run_id = $1"."""
     tenants: frozenset[str] = frozenset()
@@ -96,17 +97,17 @@ class DatabaseAccess:
 
 
 class PostgresObserver:
-    """Reads the statistics of a database once a second while open, in a thread."""
+    """Reads the statistics of a database once a second, in a thread, while it is open."""
 
     def __init__(self, access: DatabaseAccess) -> None:
-        """Configure it; nothing is connected yet."""
+        """Configure the observer. It does not connect yet."""
         self._access = access
         self._rows: list[tuple[float, Mapping[str, Any]]] = []
         self._starts: list[tuple[float, float]] = []
-        """When PostgreSQL was seen, and its own start."""
+        """When PostgreSQL was seen, and when it had started by its own clock."""
         self._waiting: list[tuple[float, str, str]] = []
         self._gone: dict[tuple[int, str], float] = {}
-        """When an index of the beginning was first missing, by its table and name."""
+        """When an index from the beginning of the run was first missing, by its table and name."""
         self._begin: Snapshot | None = None
         self._end: Snapshot | None = None
         self._cost = 0.0
@@ -135,7 +136,7 @@ class PostgresObserver:
     # --- the results
 
     def observations(self) -> dict[str, Observation]:
-        """What was seen each second, by the name of the measure."""
+        """The readings of each second, by the name of the measure."""
         times = np.array([at for at, _ in self._rows])
 
         def column(name: str) -> tuple[Series, ...]:
@@ -176,15 +177,15 @@ class PostgresObserver:
         return {CACHE_HITS: hits, **found}
 
     def facts(self, run_id: str, started: float, ended_at: float, writes: Written) -> DatabaseFacts:
-        """All that was seen of a run; it compares its writes, and takes the plans of the key queries.
+        """Compare the writes with the stored rows, take the plans, and return all facts of a run.
 
-        It never raises. It takes at most three minutes, and a few seconds as a rule.
+        It never raises. It usually takes a few seconds, and at most four minutes.
 
         Args:
             run_id: the id that the rows of the run carry.
             started: the start instant in Unix seconds.
-            ended_at: seconds after it at which the load ended.
-            writes: the records that its users wrote.
+            ended_at: when the load ended, in seconds after the start instant.
+            writes: the records that the users of the run wrote.
 
         """
         due, has_writes = len(writes.tables[0]), any(map(len, writes.tables))
@@ -220,12 +221,12 @@ class PostgresObserver:
         )
 
     def _restarted(self) -> list[float]:
-        """When PostgreSQL was first seen after each start but the first."""
+        """When PostgreSQL was first seen after each restart."""
         pairs = zip(self._starts, self._starts[1:], strict=False)
         return [at for (_, before), (at, after) in pairs if after != before]
 
     def _differences(self, started: float) -> DatabaseFacts:
-        """What the cumulative statistics gained from begin to end, as far as that is known."""
+        """The increase of the cumulative statistics from begin to end, as far as it is known."""
         begin, end = self._begin, self._end
         if end is None:
             self._problems.setdefault("statistics", "the statistics could not be read after the load")
@@ -285,7 +286,7 @@ class PostgresObserver:
                     if is_over:
                         self._end = await self._snapshot(connection)
                 except Exception as error:
-                    # PostgreSQL may be starting again; the next second tells.
+                    # PostgreSQL may be restarting. The next reading will show it.
                     self._problem = self._failure(error)
                     if connection is not None:
                         connection.terminate()
@@ -318,7 +319,10 @@ class PostgresObserver:
                     self._waiting.append((at, without_values(each["query"]), without_values(each["blocker"])))
 
     async def _look_for_indexes(self, connection: Any, at: float) -> None:
-        """Note which indexes of the beginning are missing; without an answer, their moment is not known."""
+        """Note which indexes from the beginning of the run are missing.
+
+        If the query fails, the moment of their loss is not known.
+        """
         try:
             rows = await connection.fetch(INDEX_NAMES)
         except (asyncpg.PostgresError, TimeoutError):
@@ -367,7 +371,7 @@ class PostgresObserver:
         if address is not self._access.observer:
             return connection
         try:
-            # A pooler between refuses such settings at the connection's start, and takes them here.
+            # A pooler refuses such settings at the connection's start, but accepts them here.
             await connection.execute(
                 f"SET statement_timeout = {int(patience * 1000)}; SET lock_timeout = 1000; "
                 "SET default_transaction_read_only = on; SET application_name = 'loadkit observer'"
@@ -390,7 +394,7 @@ class PostgresObserver:
     # --- after the load
 
     def _part(self, name: str, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
-        """The result of a part, or None with its problem noted."""
+        """Run a part of the work and return its result, or note its problem and return None."""
 
         async def bounded() -> T:
             async with asyncio.timeout(seconds):
@@ -428,7 +432,7 @@ class PostgresObserver:
             connection.terminate()
 
     async def _plans(self, relations: Mapping[str, Relation]) -> tuple[QueryPlan, ...]:
-        """The plans of the key queries, as the service's role sees its tables."""
+        """The plans of the key queries, with the tables as the service's role sees them."""
         access, tenant = self._access, None
         if access.tenant and access.example_tenant:
             connection = await self._connect(access.observer)
@@ -487,11 +491,11 @@ class PostgresObserver:
             await transaction.rollback()
 
     def _failure(self, error: Exception) -> str:
-        """An error in one line, without a secret of the address."""
+        """Describe an error in one line, without the secrets in the address."""
         if isinstance(error, TimeoutError):
             words = "no answer in time"
         elif isinstance(error, asyncpg.PostgresError):
             words = f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        else:  # the text of other errors may repeat a part of the address
+        else:  # the text of other errors may contain a part of the address
             words = type(error).__name__
         return f"the database {self._access.observer}: {masked(words)}"

@@ -21,22 +21,25 @@ __all__ = ["MachineWatcher", "command_name", "parts_behind", "read_machine"]
 _INTERVAL = 1.0
 """Seconds between snapshots."""
 _SHARE = 0.01
-"""The largest share of a processor that watching may take; with many processes, it is less often."""
+"""The largest share of a processor that watching may use. With many processes, snapshots are less
+frequent."""
 _FIRST_LOOK, _LONGEST_LOOK = 10, 80
-"""Snapshots between two look-ups of the processes behind the target's address, at first and at most. A
-look-up that finds the same processes doubles them, because it reads the open files of all processes."""
+"""Snapshots between two look-ups of the processes behind the target's address, at first and at
+most. A look-up that finds the same processes doubles the interval, because it reads the open files
+of all processes."""
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _KERNEL_THREAD = 0x00200000
 """PF_KTHREAD of the kernel's linux/sched.h."""
 _INTERPRETERS = ("python", "node", "java", "ruby", "perl", "php", "sh", "bash", "dash", "deno", "bun")
 _BRIDGES = ("docker", "br-", "cni", "podman", "virbr", "lxc", "lxd", "veth")
-"""The first letters of the interfaces that lead to containers and virtual machines of this one."""
+"""The first letters of the network interfaces that lead to containers and virtual machines on this
+machine."""
 _UNKNOWN = "which processes on this machine belong to the environment is not known"
 
 
 def read_machine(proc: Path = Path("/proc")) -> Snapshot:
-    """This machine now.
+    """Take a snapshot of this machine.
 
     Raises:
         OSError: there is no /proc, or it cannot be read.
@@ -63,7 +66,7 @@ def read_machine(proc: Path = Path("/proc")) -> Snapshot:
 
 
 def command_name(pid: int, name: str, proc: Path = Path("/proc")) -> str:
-    """The name of a process in reports: of an interpreter also the program: "python -m pytest".
+    """The name of a process in reports; for an interpreter, with its program: "python -m pytest".
 
     Other arguments are not shown, because they may contain credentials.
     """
@@ -87,15 +90,15 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
     for entry in os.listdir(proc):  # noqa: PTH208  once a second, and paths take twice the time
         if not entry.isdigit():
             continue
-        with suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+        with suppress(OSError, ValueError, IndexError):  # the process has ended meanwhile
             text = _read(f"{proc}/{entry}/stat")
-            # The name stands in parentheses, and may contain some: proc_pid_stat(5).
+            # The name is in parentheses, and may contain parentheses: proc_pid_stat(5).
             head, _, tail = text.rpartition(b")")
             fields = tail.split()
             pid = int(entry)
             is_kernel = bool(int(fields[6]) & _KERNEL_THREAD)
             resident = shared = b"0"
-            if not is_kernel:  # kernel threads have no memory of their own, and are often most processes
+            if not is_kernel:  # kernel threads have no memory of their own, and are often the majority
                 _, resident, shared, *_ = _read(f"{proc}/{entry}/statm").split()
             yield (
                 pid,
@@ -106,7 +109,7 @@ def _processes(proc: Path) -> Iterable[tuple[int, Process]]:
                     name=head.partition(b"(")[2].decode("utf-8", "replace"),
                     own=(int(fields[11]) + int(fields[12])) * _TICK,
                     reaped=(int(fields[13]) + int(fields[14])) * _TICK,
-                    # Shared pages would count for each process: those of a database for each of its.
+                    # Shared pages, such as those of a database, would count for each process.
                     resident=float((int(resident) - int(shared)) * _PAGE),
                     is_kernel=is_kernel,
                 ),
@@ -122,7 +125,7 @@ def _read(path: str) -> bytes:
 
 
 def _pressure(proc: Path) -> Iterable[tuple[str, float]]:
-    """The seconds in which some process waited, by resource; nothing where the kernel has none."""
+    """The seconds in which some process waited, by resource; empty if the kernel has no figures."""
     for resource in ("cpu", "memory"):
         with suppress(OSError, ValueError):
             some = (proc / "pressure" / resource).read_text().partition("\n")[0]
@@ -130,7 +133,7 @@ def _pressure(proc: Path) -> Iterable[tuple[str, float]]:
 
 
 def _named(file: Path, names: Iterable[str]) -> dict[str, int]:
-    """The named numbers of a file with one name and number in each line."""
+    """The numbers with the given names, from a file with one name and one number per line."""
     found = {}
     with suppress(OSError, ValueError):
         for line in file.read_text().splitlines():
@@ -146,7 +149,7 @@ def _memory_in_use(proc: Path) -> float:
 
 
 class MachineWatcher:
-    """Takes a snapshot of this machine once a second while open, in a thread."""
+    """Takes a snapshot of this machine once a second, in a thread, while it is open."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -154,7 +157,8 @@ class MachineWatcher:
         self._ledger = Ledger({**roots, os.getpid(): Use.GENERATOR}, self._name)
         self._names: dict[tuple[int, int], str] = {}
         self._looks = None if target.processes else _Looks()
-        """When to look up which processes of this machine are the environment's; None for never."""
+        """When to look up which processes of this machine belong to the environment; None for
+        never."""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -169,17 +173,17 @@ class MachineWatcher:
         self._thread.join()
 
     def observations(self) -> dict[str, Observation]:
-        """What was seen, by name; empty where there is no /proc."""
+        """The figures of the machine, by name; empty if there is no /proc."""
         return self._ledger.observations()
 
     def _watch(self) -> None:
         try:
             read_machine()
         except (OSError, ValueError):
-            return  # without /proc there are no figures, and verdicts are as they would be without them
+            return  # without /proc there are no figures, and verdicts do not use them
         while True:
             begun = time.thread_time()
-            with suppress(OSError, ValueError):  # the figures lack one snapshot
+            with suppress(OSError, ValueError):  # one snapshot is missing
                 self._take_snapshot()
             if self._is_over.is_set():
                 return
@@ -212,7 +216,7 @@ class MachineWatcher:
 
 
 class _Looks:
-    """When the environment's processes are looked up: ever less often, while they are the same."""
+    """Decides when to look up the environment's processes: less often while they stay the same."""
 
     __slots__ = ("_every", "_known", "_left", "_until_gone_counts")
 
@@ -221,16 +225,16 @@ class _Looks:
         self._left = 0
         """Snapshots until the next look-up."""
         self._until_gone_counts = 0
-        """Snapshots until a process that is gone may cause a look-up again."""
+        """Snapshots until an ended process may cause a look-up again."""
         self._known: dict[int, int] = {}
-        """The processes that the last look-up found: when each was born, by pid."""
+        """The processes that the last look-up found: by pid, when each was born."""
 
     def is_due(self, present: Mapping[int, Process]) -> bool:
-        """Are they to be looked up now? It is asked once for each snapshot, with its processes.
+        """Is a look-up due now? Call it once for each snapshot, with its processes.
 
-        They are at once if a known process is gone, even if another process has its pid. In a
-        container processes may come and go all the time, so that causes no look-up more often than
-        the first interval.
+        A look-up is due immediately if a known process has ended, even if another process has its
+        pid now. In a container, processes may start and end all the time. So ended processes cause
+        look-ups no more often than the first interval.
         """
         self._left -= 1
         self._until_gone_counts -= 1
@@ -242,7 +246,7 @@ class _Looks:
         return is_gone or self._left < 0
 
     def found(self, parts: set[int], present: Mapping[int, Process]) -> None:
-        """Note what a look-up has found, beside the processes of the snapshot."""
+        """Note the processes that a look-up found, with the processes of the snapshot."""
         known = {pid: present[pid].born for pid in parts if pid in present}
         is_same = bool(known) and known == self._known
         self._every = min(2 * self._every, _LONGEST_LOOK) if is_same else _FIRST_LOOK
@@ -250,12 +254,13 @@ class _Looks:
 
 
 def parts_behind(base: str) -> set[int] | None:
-    """The processes on this machine that serve an address, and those that they are connected with.
+    """The processes on this machine that serve an address, and those that they connect to.
 
-    None if the address is on another machine. Empty if it is on this one and the processes are
-    not known. Processes in containers belong to it too: a port of a container is served by a proxy.
+    The result is None if the address is on another machine. It is empty if the address is on this
+    machine and the processes are not known. Processes in containers are included, because a proxy
+    serves the port of a container.
     """
-    import psutil  # only where there are parts to look for
+    import psutil  # imported here because only this look-up needs it
 
     parts = urlsplit(base)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -269,7 +274,7 @@ def parts_behind(base: str) -> set[int] | None:
     for each in connections:
         if each.status == psutil.CONN_LISTEN and each.pid:
             listening.setdefault(each.laddr.port, set()).add(each.pid)
-    # Process 1 listens for services that it starts on demand, and everything descends from it.
+    # Process 1 listens for services that it starts on demand, and is an ancestor of all processes.
     found = set(listening.get(port, ())) - {1}
     is_grown = True
     while is_grown and found:
@@ -309,9 +314,9 @@ def _is_local(connection: Any) -> bool:
 
 
 def _contained(proc: Path = Path("/proc")) -> Iterable[int]:
-    """The processes that have a process id in a container too: proc_pid_status(5), NSpid.
+    """The processes that also have a process id in a container: proc_pid_status(5), NSpid.
 
-    The kernel cuts the name of a process at 15 bytes, even within a letter.
+    The kernel cuts the name of a process at 15 bytes, even within a character.
     """
     for entry in proc.iterdir():
         if entry.name.isdigit():

@@ -19,11 +19,13 @@ __all__ = ["PrometheusObserver"]
 _TIMEOUT = 10
 """Seconds for one query."""
 _MOST_STEPS = 10_000
-"""Steps of a free query that are asked for at once; Prometheus refuses more than 11,000."""
+"""Steps of a free query per request; Prometheus refuses more than 11,000."""
 _NEWEST_SCRAPE = "max(timestamp(up))"
-"""The Unix time of the newest scrape of any target: `up` has a sample of each, also a failed one."""
+"""The Unix time of the newest scrape of any target. `up` has a sample of each scrape, also of a
+failed one."""
 _REPEATED = 1.5
-"""Scrape intervals since the newest scrape after which the value of a free query is only repeated."""
+"""Scrape intervals since the newest scrape after which Prometheus only repeats the value of a free
+query."""
 _HISTOGRAMS = (
     "the query returns native histograms; expected numbers, for example histogram_quantile(0.95, ...)"
 )
@@ -48,12 +50,14 @@ class PrometheusObserver:
         """Configure the queries; `observe` sends them.
 
         Args:
-            url: of Prometheus, without a trailing slash. Its credentials are sent but not printed.
+            url: the address of Prometheus, without a trailing slash. Its credentials are sent but
+                not printed.
             measures: the named measures.
             queries: free PromQL.
             scrape_interval: seconds between scrapes, as configured in Prometheus.
-            alerts: regular expressions of the names of alerts, by the name of their observation.
-            hosts: PromQL of ratios with one value for each "instance", by the name of the observation.
+            alerts: regular expressions for the names of alerts, by the name of their observation.
+            hosts: PromQL of ratios with one value for each "instance", by the name of the
+                observation.
 
         """
         self._url = url
@@ -70,19 +74,19 @@ class PrometheusObserver:
 
     def observe(self, start: float, end: float) -> dict[str, Observation]:
         """See `Observer.observe`. It includes two scrapes before `start` as a base for counters."""
-        # It imports pandas, which would add a second to the start of every command.
+        # The client imports pandas, which would add a second to the start of every command.
         import requests
         from prometheus_api_client import PrometheusConnect
         from urllib3 import Retry
 
         session = requests.Session()
-        session.trust_env = False  # ignores the proxies of this machine
+        session.trust_env = False  # ignores the proxy settings of this machine
         warnings: list[str] = []
 
         def collect(response: requests.Response, **_: Any) -> None:
             warnings.extend(_warnings(response))
 
-        # The client returns the result alone, without the warnings beside it.
+        # The client returns only the result, without the warnings in the same answer.
         session.hooks["response"].append(collect)
         source = PrometheusConnect(
             self._url.reveal(), session=session, timeout=_TIMEOUT, retry=Retry(total=2)
@@ -140,7 +144,7 @@ class PrometheusObserver:
                 for one in series
             )
         judged = _JUDGED[measure.judged]
-        # The mean of two counters is a share of counted events (hits of lookups).
+        # A mean of one counter divided by another is a share of counted events (hits of lookups).
         # Otherwise the capacity is a size.
         is_counted = measure.reading is Reading.COUNTER and bool(measure.capacity) and judged is Judged.MEAN
         return Observation(
@@ -199,16 +203,17 @@ class PrometheusObserver:
         )
 
     def _ask(self, text: str, per: str, query: Query) -> tuple[tuple[Series, ...], str]:
-        """The series of a query, and the problem with them in one sentence; "" without a problem.
+        """Return the series of a query, and the problem with them in one sentence.
 
-        `per` is the label that identifies them, "" for all labels.
+        The problem is "" if there is none. `per` is the label that identifies the series, "" for
+        all labels.
         """
         try:
             found = query(text)
             if any("histograms" in row for row in found):
                 return (), _HISTOGRAMS
             series = tuple(_series(row, per) for row in found)
-        except Exception as error:  # no error of the source or its client is the service's fault
+        except Exception as error:  # an error of the source or its client is never the service's fault
             return (), self._failure(text, error)
         if not any(len(one.known.times) for one in series):
             return (), f"Prometheus at {self._url} has no samples for {text}"
@@ -223,7 +228,7 @@ class PrometheusObserver:
 
 
 def _stretches(start: float, end: float, step: float) -> Iterator[tuple[float, float]]:
-    """The first and the last moment of the parts in which a time is asked for."""
+    """Divide a time span into parts, and return the first and last moment of each."""
     while end - start > _MOST_STEPS * step:
         yield start, start + (_MOST_STEPS - 1) * step
         start += _MOST_STEPS * step
@@ -231,7 +236,7 @@ def _stretches(start: float, end: float, step: float) -> Iterator[tuple[float, f
 
 
 def _joined(stretches: Iterable[Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    """The rows of all stretches, one for each metric; a moment that two stretches have counts once."""
+    """Join the rows of all parts, one row per metric. A moment that is in two parts counts once."""
     found: dict[frozenset[tuple[str, str]], Mapping[str, Any]] = {}
     for rows in stretches:
         for row in rows:
@@ -246,10 +251,10 @@ def _joined(stretches: Iterable[Iterable[Mapping[str, Any]]]) -> list[Mapping[st
 def _scraped(
     rows: Iterable[Mapping[str, Any]], newest: Mapping[float, float], longest: float
 ) -> list[Mapping[str, Any]]:
-    """The rows without the values at moments at which the newest scrape was older than `longest`.
+    """Set values to NaN at moments at which the newest scrape was older than `longest`.
 
-    Prometheus repeats a sample for five minutes if it was down or hung, and so had no chance to mark
-    the end of a series. A source without `up` does not tell, and its values stay.
+    Prometheus repeats a sample for five minutes if it was down or hung, because it could not mark
+    the end of a series. If the source has no `up`, this is not known, and all values stay.
     """
     if not newest:
         return list(rows)
@@ -272,19 +277,20 @@ def _series(row: Mapping[str, Any], per: str) -> Series:
 
 
 def _warnings(response: Any) -> list[str]:
-    """The warnings in an answer: the result may be incomplete, as when a store was unavailable.
+    """The warnings in an answer, which say that the result may be incomplete.
 
-    Its `infos` are remarks on the query, and say nothing about the result.
+    An example is a store that was unavailable. The `infos` of an answer are remarks on the query,
+    and say nothing about the result.
     """
     try:
         warnings = response.json().get("warnings") or []
-    except (ValueError, AttributeError):  # no answer of the API; the client says so
+    except (ValueError, AttributeError):  # not an answer of the API; the client reports that
         return []
     return [" ".join(str(warning).split())[:200] for warning in warnings]
 
 
 def _alert(row: Mapping[str, Any]) -> str:
-    """The name of an alert and, after a comma, the labels that distinguish it from others."""
+    """The name of an alert and, after a comma, the labels that distinguish it from other alerts."""
     labels = {
         name: value
         for name, value in row["metric"].items()

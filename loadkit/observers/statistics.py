@@ -1,4 +1,4 @@
-"""The cumulative statistics of PostgreSQL: the SQL that reads them, and what they gained in a run."""
+"""The cumulative statistics of PostgreSQL: the SQL that reads them, and their increase in a run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 _STATEMENTS, _TABLES = 50, 50
-"""The most that is kept of each."""
+"""The most statements and tables that are kept."""
 
 
 class KeyQuery(Protocol):
-    """A named query with arguments with which it can be tried."""
+    """A named query with example arguments."""
 
     @property
     def name(self) -> str:
@@ -44,22 +44,22 @@ class KeyQuery(Protocol):
 
     @property
     def sql(self) -> str:
-        """With $1, $2 … for its arguments."""
+        """The text, with $1, $2 … for its arguments."""
         ...
 
     @property
     def purpose(self) -> str:
-        """What it is for."""
+        """What the query is for."""
         ...
 
     @property
     def example(self) -> tuple[Any, ...]:
-        """Arguments with which it can be tried."""
+        """Arguments with which the query can be tried."""
         ...
 
     @property
     def is_read(self) -> bool:
-        """Does it only read?"""
+        """Does the query only read?"""
         ...
 
 
@@ -68,21 +68,21 @@ class Snapshot:
     """The cumulative statistics at one moment."""
 
     at: float
-    """Unix seconds of this machine."""
+    """Unix seconds on the clock of this machine."""
     started: float
-    """When PostgreSQL started, of its own clock."""
+    """When PostgreSQL started, in Unix seconds on its own clock."""
     row: Mapping[str, Any]
-    """That of `SAMPLE`."""
+    """The row that `SAMPLE` returned."""
     statements: dict[tuple[Any, ...], Mapping[str, Any]] | None = None
     """None if pg_stat_statements cannot be read."""
     tables: dict[int, Mapping[str, Any]] | None = None
-    """None if they could not be read, as the indexes."""
+    """None if the tables could not be read. The same holds for the indexes."""
     indexes: dict[int, Mapping[str, Any]] | None = None
     checkpoints: int | None = None
 
 
 def gain(before: Any, after: Any) -> int | None:
-    """What a counter gained; None if it is not known, or went backwards."""
+    """The increase of a counter; None if it is not known, or if the counter went backwards."""
     if before is None or after is None or after < before:
         return None
     return int(after - before)
@@ -102,14 +102,14 @@ def without_values(text: str | None) -> str:
 
 
 def _shape(text: str) -> str:
-    """A statement in a form that is equal for equal statements with other values."""
+    """A statement in a form that is equal for statements that differ only in their values."""
     return re.sub(r"\s*\?\s*", "?", _without_values(text)).rstrip("; ").casefold()
 
 
 def statements_between(
     before: Snapshot | None, end: Snapshot, queries: Sequence[KeyQuery]
 ) -> tuple[tuple[Statement, ...], float]:
-    """The statements of a run, the most expensive ones first, and the seconds of all."""
+    """The statements of a run, the most expensive first, and the total seconds of all."""
     if before is None or before.statements is None or end.statements is None:
         return (), 0.0
     names = {_shape(query.sql): query.name for query in queries}
@@ -118,7 +118,7 @@ def statements_between(
     for key, row in end.statements.items():
         earlier = before.statements.get(key)
         calls, seconds, rows = row["calls"], row["seconds"], row["rows"]
-        # An entry that was dropped and made again has fewer calls than before; it counts from 0.
+        # An entry that was dropped and created again has fewer calls than before; it counts from 0.
         if earlier is not None and earlier["calls"] <= calls:
             calls, seconds, rows = (
                 calls - earlier["calls"],
@@ -140,7 +140,7 @@ def statements_between(
 
 
 def tables_between(before: Snapshot | None, end: Snapshot) -> tuple[TableUse, ...]:
-    """The largest tables, and how they were used; without a reading before, that is not known."""
+    """The largest tables and their use; without an earlier reading, the use is not known."""
     earlier = None if before is None else before.tables
     tables = end.tables or {}
 
@@ -166,7 +166,7 @@ def tables_between(before: Snapshot | None, end: Snapshot) -> tuple[TableUse, ..
 
 
 def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, ...]:
-    """The largest indexes, and how they were used; without a reading before, that is not known."""
+    """The largest indexes and their use; without an earlier reading, the use is not known."""
     earlier = None if before is None else before.indexes
     rows = sorted((end.indexes or {}).items(), key=lambda item: -item[1]["bytes"])
     return tuple(
@@ -183,19 +183,19 @@ def indexes_between(before: Snapshot | None, end: Snapshot) -> tuple[IndexUse, .
 def dropped_between(
     before: Snapshot | None, end: Snapshot, gone: Mapping[tuple[int, str], float]
 ) -> tuple[DroppedIndex, ...]:
-    """The indexes that were dropped, the largest first; none where one of the readings is missing.
+    """The indexes that were dropped, the largest first; none if one of the readings is missing.
 
     Args:
-        before: with the indexes before the load.
-        end: with those after it.
+        before: the reading with the indexes before the load.
+        end: the reading with the indexes after the load.
         gone: when an index was first seen to be missing, in seconds since the start of the run, by
             its table and name.
 
     """
     if before is None or before.indexes is None or end.indexes is None or end.tables is None:
         return ()
-    # REINDEX makes an index of the same name. A table that is dropped, such as an old partition, takes
-    # its indexes along; nobody misses them.
+    # REINDEX creates an index of the same name. A dropped table, such as an old partition, loses
+    # its indexes too. These do not count as missing.
     kept = {(row["relid"], row["name"]) for row in end.indexes.values()}
     dropped = [
         row
@@ -208,9 +208,9 @@ def dropped_between(
     )
 
 
-# Temporary tables come and go, and so do TOAST tables. Neither their number nor their names matter.
+# Temporary tables and TOAST tables come and go. Neither their number nor their names matter.
 _INDEX = "i.relkind = 'i' AND i.relpersistence <> 't' AND i.relnamespace <> 'pg_toast'::regnamespace"
-# pg_stat_database counts what backends have reported, a second late at most.
+# pg_stat_database counts what backends have reported. It is at most a second late.
 SAMPLE = f"""
 SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
     d.stats_reset, d.blks_hit AS hits, d.blks_hit + d.blks_read AS accesses,
@@ -245,7 +245,7 @@ STATEMENTS_SCHEMA = """
 SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname = 'pg_stat_statements'
 """
-# The observer's own statements are no part of the load.
+# The observer's own statements are not part of the load.
 STATEMENT_ROWS = """
 SELECT userid, queryid, toplevel, query, calls, total_exec_time / 1000 AS seconds, rows
 FROM {schema}.pg_stat_statements
@@ -262,7 +262,7 @@ SELECT s.relid::bigint AS id, {_NAME} AS name, {_ROOT} AS root,
 FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p'
 """  # noqa: S608  only the constants above
-# Without their sizes, which a lock on a single index holds up.
+# It does not read the sizes, because a lock on a single index would block this.
 INDEX_NAMES = f"""
 SELECT x.indrelid::bigint AS relid, i.relname AS name
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE {_INDEX}

@@ -16,7 +16,7 @@ from loadkit.observers.database import StoredWrites, WrittenRecord, WrongRecords
 __all__ = ["Places", "Written", "compare_writes"]
 
 _EXAMPLES = 20
-"""Records that are shown of each kind."""
+"""The most records of each kind that are shown."""
 _MISNAMED = (
     "the second column of [database] stored must name the tenant as the accounts do, such as {!r}, but no "
     "row is under a tenant of theirs, and one is under {!r}"
@@ -28,16 +28,17 @@ class Written(Protocol):
 
     @property
     def tables(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-        """The acknowledged, rejected and unknown ones.
+        """The acknowledged, rejected and unknown records.
 
-        Fields: high and low, the halves of the id; at, the seconds since the start of the run at
-        which its write began, NaN where that is not known; and user, the number of its user.
+        The fields high and low are the halves of the id. The field at is the start of its write, in
+        seconds since the start of the run; NaN if that is not known. The field user is the number
+        of its user.
         """
         ...
 
     @property
     def are_all(self) -> bool:
-        """Was each write reported?"""
+        """Was every write reported?"""
         ...
 
     @property
@@ -47,7 +48,7 @@ class Written(Protocol):
 
 
 class Places:
-    """The tenant under which each stored row is, in the order of the rows; 4 bytes for each."""
+    """The tenant under which each row is stored, in the order of the rows; 4 bytes per row."""
 
     def __init__(self, tenants: Iterable[str] = ()) -> None:
         self._codes: dict[str, int] = {}
@@ -73,21 +74,23 @@ class Places:
 def compare_writes(
     writes: Written, stored: bytes, places: Places | None = None, tenants: frozenset[str] = frozenset()
 ) -> StoredWrites:
-    """Compare the records that users wrote with the ids of those that are stored, 16 bytes each.
+    """Compare the records that users wrote with the stored rows.
 
     Args:
         writes: the records that users wrote.
-        stored: the ids of the rows.
-        places: the tenants under which they are stored; None where that is not known.
-        tenants: of the accounts, to tell a row of another tenant from a tenant that the database
-            names otherwise, such as by a number. It does so where no row is under one of them.
+        stored: the ids of the rows, 16 bytes each.
+        places: the tenants under which the rows are stored; None if that is not known.
+        tenants: the tenants of the accounts. If no row is under one of them or under a writer's
+            tenant, the database names tenants differently, such as by a number. Then no row counts
+            as stored under another tenant.
 
-    A stored record that is neither acknowledged nor of unknown outcome is a phantom: the service
-    made it, for example by a retry under a new id. So all journeys whose records `stored` lists must
-    report their ids; those that cannot must be left out of that statement. Only where reports are
-    missing is nothing claimed of such a record: a user may have written it.
+    A stored record that no user reported is a record that the service created, for example by a
+    retry under a new id. So all journeys whose records the statement `[database] stored` lists must
+    report their ids. Journeys that cannot do so must be left out of that statement. If reports are
+    missing, nothing is claimed of such a record, because a user may have written it.
 
-    All are sorted together, a million in two seconds; a set of them would take 100 bytes each.
+    All records are sorted together, a million in two seconds. A set of them would take 100 bytes
+    each.
     """
     stored_rows = _unattributed(stored, writes.tables[0].dtype)
     tables = (*writes.tables, stored_rows)
@@ -98,7 +101,7 @@ def compare_writes(
     source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])[order]
     is_new = np.ones(len(every), np.bool_)
     is_new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-    # The sort keeps the order of equal ids, so the first of them is what a user wrote, if one did.
+    # The sort keeps the order of equal ids, so a record of a user precedes the stored row.
     place, first = np.cumsum(is_new) - 1, order[is_new]
     acknowledged, rejected, unknown, rows = (
         np.bincount(place[source == number], minlength=len(first)) for number in range(len(tables))
@@ -126,7 +129,7 @@ def compare_writes(
     if places is None:
         return found
     is_row = source == len(tables) - 1
-    # The rows in the order of `stored`, each with what is first of its id.
+    # For each row, in the order of `stored`: the first record with its id.
     writers = np.empty(len(stored_rows), np.intp)
     writers[order[is_row] - (len(every) - len(stored_rows))] = first[place[is_row]]
     return _with_places(found, every[writers], writes.tenants, places, tenants)
@@ -139,13 +142,14 @@ def _with_places(
     places: Places,
     known: frozenset[str],
 ) -> StoredWrites:
-    """The same with the rows that are stored under another tenant than their writer's.
+    """Add the rows that are stored under another tenant than their writer's.
 
-    Rows are not compared whose writer is not known, such as those of the trial, or has no tenant.
+    Rows are not compared if their writer is not known, as in the trial, or if it has no tenant.
 
     Args:
         found: the comparison of the ids.
-        writers: for each row the record that a user wrote under its id; the row itself for none.
+        writers: for each row, the record that a user wrote under its id; the row itself if there is
+            none.
         by_user: the tenant of each user that wrote; "" for none.
         places: the tenant under which each row is stored.
         known: the tenants of the accounts.
@@ -167,7 +171,7 @@ def _with_places(
         return replace(found, placed=0, unplaced=number, misnamed=_MISNAMED.format(whose, name))
     is_misplaced = is_compared & (own[at] != rows)
     records, under = writers[is_misplaced], rows[is_misplaced]
-    # A record that is stored twice under other tenants is one record.
+    # A record that is stored twice under other tenants counts once.
     _, once = np.unique(records[["high", "low"]], return_index=True)
     wrong = _wrong(records[once], by_user, [names[code] for code in under[once].tolist()])
     return replace(found, placed=number, misplaced=wrong)
@@ -184,8 +188,8 @@ def _unattributed(ids: bytes, fields: np.dtype[Any]) -> npt.NDArray[Any]:
 def _wrong(
     records: npt.NDArray[Any], tenants: Mapping[int, str], stored_under: Sequence[str] = ()
 ) -> WrongRecords:
-    """Records that are not stored as the service answered, the earliest first."""
-    order = np.argsort(records["at"], kind="stable")  # those of unknown time come last
+    """Describe records that are not stored as the service answered, the earliest first."""
+    order = np.argsort(records["at"], kind="stable")  # records of unknown time come last
     records = records[order]
     known = records[~np.isnan(records["at"])]
     by_tenant: Counter[str] = Counter()

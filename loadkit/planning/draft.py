@@ -16,7 +16,7 @@ _LEVELS = {
     "requests per second": Model.REQUESTS,
     "journeys per second": Model.JOURNEYS,
 }
-"""The load column of the stages' table, and its load model."""
+"""The load columns of the table of stages, each with its load model."""
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class PopulationDraft:
     """Users, or arrivals per second."""
     named_level: str = ""
     called: str = ""
-    """Its name, where a sentence names its users: "analysts"."""
+    """Its name, if a sentence names its users: "analysts"."""
     mix: str = ""
     journey: str = ""
     shares: tuple[MixEntry, ...] = ()
@@ -38,20 +38,20 @@ class PopulationDraft:
     regions: tuple[str, ...] = ()
     """The regions over which its users are spread evenly."""
     connects: bool = False
-    """Do its users keep a connection?"""
+    """Do its users keep a connection open?"""
     delivered: float = 0.0
     """Messages per second that the service must deliver to the first population. The environment
-    says which journey publishes them; its rate is derived."""
+    file names the journey that publishes them. The journey's rate is derived."""
     records: float = 0.0
     """Records that each of its requests writes; 0 where no sentence states it."""
     records_needed: float = 0.0
-    """Records that there must be before the run; 0 where no sentence states it."""
+    """Records that must exist before the run; 0 where no sentence states it."""
     tenant: str = ""
     """The tenant of all its users; empty for any."""
     group: int = 1
-    """How many of its users share something, such as a dashboard."""
+    """The number of its users who share something, such as a dashboard."""
     times: float = 0.0
-    """How many times its usual load that tenant sends in all, with the other populations."""
+    """The total load of that tenant, in all populations, as a multiple of its usual load."""
     churn: float | None = None
     """Ratio of the connections that drop per minute."""
     arrival: float | None = None
@@ -61,11 +61,11 @@ class PopulationDraft:
     curve_seconds: float | None = None
     """The duration of the curve; None for that of the environment."""
     fall: tuple[float, float] | None = None
-    """The level to which the load falls back, and when, in seconds into the hold."""
+    """The level to which the load falls back, and the moment, in seconds into the hold."""
     think: Think | None = None
     pace: float | None = None
     session: Lognormal | None = None
-    """How long each user stays."""
+    """The distribution of the time that each user stays."""
 
     @property
     def name(self) -> str:
@@ -106,9 +106,9 @@ class Draft:
         called: str = "",
         connects: bool = False,
     ) -> None:
-        """State a load of users or arrivals per second; `called` is their name in the plural.
+        """State a load of users or arrivals per second.
 
-        `connects`: do they keep a connection?
+        `called` is their name in the plural. `connects` states whether they keep a connection open.
         """
         population = self._begin()
         if population.stages and (population.model, _peak(population.stages)) != (model, level):
@@ -133,7 +133,7 @@ class Draft:
         self._require_another_name(f"{level:g}")
 
     def share_dashboards(self, dashboards: float, members: float) -> None:
-        """State dashboards that are shared by some users each."""
+        """State a number of dashboards, and the number of users who share each of them."""
         for number in (dashboards, members):
             if not number:
                 raise PhraseError("", "0", "expected such as 200 dashboards shared by 5 users each")
@@ -161,7 +161,7 @@ class Draft:
         self._require_another_name("delivered")
 
     def insert(self, rate: float, batch: float) -> None:
-        """State records that arrive per second, so many in each request."""
+        """State the records that are inserted per second, and their number in each request."""
         for count, example in ((rate, "1100 metric inserts per second"), (batch, "in batches of 50")):
             if not count:
                 raise PhraseError("", "0", f"expected such as {example}")
@@ -169,7 +169,7 @@ class Draft:
         self.last.arguments, self.last.records = (("batch", f"{batch:g}"),), batch
 
     def analyse(self, users: float, records: float) -> None:
-        """State users who query the database, and how many records it must have."""
+        """State users who query the database, and the number of records that it must have."""
         self.load(Model.CLOSED, users, mix="analysts", called="analysts")
         self.last.records_needed = records
 
@@ -191,7 +191,7 @@ class Draft:
         self._require_another_name(tenant)
 
     def drop(self, share: float) -> None:
-        """State the share of the connections that drop every minute, and come back."""
+        """State the share of the connections that drop every minute and reconnect."""
         population = next((each for each in reversed(self.populations) if each.connects), None)
         if population is None:
             raise PhraseError(
@@ -276,7 +276,7 @@ class Draft:
         self.actions = (*self.actions, Action(name, at=after))
 
     def fall_back(self, level: float, after: float) -> None:
-        """State a sudden drop of the users to a number, `after` seconds into the hold."""
+        """State a sudden fall of the load to a number of users, `after` seconds into the hold."""
         last = self.last
         if last.model not in {None, Model.CLOSED}:
             column = next(column for column, model in _LEVELS.items() if model is last.model)
@@ -344,7 +344,7 @@ class Draft:
         self.last.think = think
 
     def stay_for(self, session: Lognormal) -> None:
-        """State the distribution of sessions: each user leaves after one, and another user comes."""
+        """State the distribution of session times; after a session, another user takes over."""
         _only_once(self.last.session, "last", "how long sessions last was stated before")
         if not 0 < session.median <= session.p95:
             raise PhraseError(

@@ -1,4 +1,4 @@
-"""Refuses criteria that a plan cannot answer, before any load."""
+"""Refuses criteria that a run of the plan could not decide, before any load."""
 
 import math
 
@@ -46,12 +46,14 @@ def require_population(criterion: Criterion, plan: Plan) -> None:
 
 
 def require_reachable(criterion: Criterion, plan: Plan) -> None:
-    """Refuse a throughput that the plan cannot reach, however fast the service answers.
+    """Refuse a limit that the plan cannot reach, however fast the service answers.
 
-    The population of the criterion makes the throughput, or else all populations together.
+    This applies to a throughput, to a number of connections, and to a connection lifetime that is
+    longer than the hold. A throughput comes from the population of the criterion. If it names
+    none, the throughput comes from all populations together.
 
     Raises:
-        ConfigurationError: the plan offers too little load for it.
+        ConfigurationError: the load or the hold of the plan is too small for the limit.
 
     """
     has_lower_limit = criterion.is_amount and not criterion.comparison.is_upper

@@ -16,7 +16,7 @@ __all__ = ["SHORTEST_ACTION_HOLD", "SHORTEST_HOLD", "beside", "plan", "unknown"]
 SHORTEST_HOLD = 30.0
 """Minimum hold of a rehearsal in seconds: a shorter one cannot be judged."""
 SHORTEST_ACTION_HOLD = 90.0
-"""The minimum with an action a third into it: 30 s before the action, 60 s to recover."""
+"""The minimum hold with an action after a third of it: 30 s before the action, 60 s to recover."""
 
 _SAME = 1e-6
 """Tolerance in seconds for equal moments."""
@@ -25,14 +25,14 @@ _SAME = 1e-6
 def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int = 1) -> Plan:
     """The plan of a draft in an environment, scaled by that environment's scales.
 
-    A population takes what it does not state from the first population. The first one takes it from
-    the environment.
+    A population inherits what it does not state from the first population. The first population
+    inherits it from the environment.
 
     Args:
         draft: the statements of the scenario.
         environment: the source of unstated values: mix, times, named levels, scales.
         journeys: ``module:function`` by title.
-        seed: seed of the schedule and of the shapes.
+        seed: the seed of the schedule and of the users' random draws.
 
     Raises:
         ConfigurationError: a level, mix or journey is unknown, or the populations are incompatible.
@@ -42,7 +42,7 @@ def plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], se
 
 
 def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], seed: int) -> Plan:
-    """See `plan`; the draft has the levels of all its populations."""
+    """See `plan`; here the draft already has the levels of all its populations."""
     first = draft.populations[0]
     _require_users_who_think(draft)
     stated = [
@@ -92,9 +92,9 @@ def beside(
 ) -> Plan:
     """The same plan at another load level of the environment, without its actions.
 
-    The level replaces that of the first population; other populations do not change. So a noisy
-    tenant keeps its users, and publications keep their rate: each of fewer connections receives as
-    much as before.
+    The level replaces that of the first population. Other populations do not change. So a noisy
+    tenant keeps its users, and publications keep their rate: each of the fewer connections receives
+    as many messages as before.
 
     Raises:
         ConfigurationError: the level is unknown, or the load of the first population is open.
@@ -121,10 +121,10 @@ def without(
 ) -> Plan:
     """The same plan without the population of a tenant, and without its actions.
 
-    The others keep their names: a criterion of one of them compares both plans.
+    The other populations keep their names, so a criterion on one of them applies to both plans.
 
     Raises:
-        ConfigurationError: the load has no population of the tenant beside another one.
+        ConfigurationError: the load has no population of the tenant, or no other population.
 
     """
     kept = [each for each in draft.populations if each.tenant != tenant]
@@ -144,7 +144,7 @@ def without(
 
 
 def unknown(kind: str, name: str, known: Iterable[str], environment: Environment) -> str:
-    """The message that an environment has no mix, level … of a name, with the names it has."""
+    """The message about an unknown mix, level …, with the names that the environment has."""
     listed = ", ".join(sorted(known)) or "none"
     return f'no {kind} "{name}" in environments/{environment.file.name}; there are: {listed}'
 
@@ -184,7 +184,7 @@ def _workload(
         ),
         think=own.think or first.think or Think(),
         is_poisson=not own.delivered,
-        # Users whose think time is stated pause as stated.
+        # A stated think time is not replaced by the pace of the first population.
         pace=own.pace or (first.pace if is_closed and own.think is None else None) or 0.0,
         churn=(own.churn or 0.0) / 60,
         session=own.session or (first.session if is_closed else None),
@@ -192,7 +192,7 @@ def _workload(
 
 
 def _with_levels(draft: Draft, environment: Environment) -> Draft:
-    """The draft with the levels that follow from that of its first population."""
+    """The draft with the levels that are derived from the level of its first population."""
     first = draft.populations[0]
     return replace(
         draft,
@@ -203,10 +203,10 @@ def _with_levels(draft: Draft, environment: Environment) -> Draft:
 
 
 def _require_users_who_think(draft: Draft) -> None:
-    """Refuse a think time that nobody has.
+    """Refuse a think time that applies to no users.
 
     Raises:
-        ConfigurationError: it is that of arrivals, and no users of the draft take it from them.
+        ConfigurationError: it is stated for arrivals, and no users of the draft inherit it.
 
     """
     are_users = any(each.model in {None, Model.CLOSED} for each in draft.populations)
@@ -220,9 +220,9 @@ def _require_users_who_think(draft: Draft) -> None:
 
 
 def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
-    """A population that publishes, with its journey and the rate at which it must do so.
+    """A population that publishes messages, completed with its journey and its rate.
 
-    One message reaches a part of the connections, and counts as often as it is delivered.
+    One published message reaches a part of the connections. Each of its deliveries counts.
     """
     if not own.delivered:
         return own
@@ -239,7 +239,7 @@ def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Envir
 
 
 def _noisy(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
-    """A population of one tenant with its level: what it sends beyond its share of the first one."""
+    """A tenant's own population with its level: the load beyond its share of the first one."""
     if not own.tenant:
         return own
     share = environment.settings.tenants.get(own.tenant)
@@ -250,7 +250,7 @@ def _noisy(own: PopulationDraft, first: PopulationDraft, environment: Environmen
 
 
 def _name(own: PopulationDraft, draft: Draft, environment: Environment) -> str:
-    """The name of a population, which omits the default mix of a single population."""
+    """The name of a population; the name of a single population omits the default mix."""
     if not own.mix or own.called:
         return own.name
     mix = _mix_name(own.mix, environment)
@@ -340,12 +340,12 @@ def _mix(own: PopulationDraft, environment: Environment) -> tuple[MixEntry, ...]
 def _inherited_mix(
     own: PopulationDraft, first: PopulationDraft, environment: Environment
 ) -> tuple[MixEntry, ...]:
-    """The mix of the first population, but users who are stated beside connections open none."""
+    """The mix of the first population; none if only the first one keeps connections open."""
     return () if first.connects and not own.connects else _mix(first, environment)
 
 
 def _spread(mix: Sequence[MixEntry], regions: Sequence[str], environment: Environment) -> Sequence[MixEntry]:
-    """Each entry once for each region; without regions those of the mix, named as in the file."""
+    """Each entry once per region; without `regions`, with its own region, named as in the file."""
     known = {name.casefold(): name for name in environment.settings.regions}
     if not regions:
         return [replace(entry, region=known.get(entry.region.casefold(), entry.region)) for entry in mix]
@@ -382,7 +382,7 @@ def _known(entry: MixEntry, journeys: Mapping[str, str], environment: Environmen
 
 
 def _require_together(populations: Sequence[Population]) -> None:
-    """Refuse populations that end apart, and loads that change while the first one is constant.
+    """Refuse loads of different durations, and loads that change while the first one is constant.
 
     The steady window is in a phase in which the first population's load is constant. All loads must
     be constant there.
@@ -430,9 +430,10 @@ def _require_time_for(actions: Iterable[Action], workload: Workload) -> None:
 def _in_rehearsal(
     stated: Population, stages: Sequence[Stage], spent: Sequence[float], scale: float
 ) -> Population:
-    """A population with fewer users, in the time in which `stages` take `spent` seconds.
+    """A population in a rehearsal: fewer users, times scaled as `stages` are to `spent` seconds.
 
-    What is published keeps its rate: each of fewer connections receives as much as it would.
+    Publications keep their rate, so each of the fewer connections receives as many messages as
+    stated.
     """
     own_scale = 1.0 if stated.delivers else scale
     return replace(
@@ -464,7 +465,7 @@ def _shortened(stages: Sequence[Stage], scale: float, shortest: float) -> list[f
 
 
 def _scaled(load: Workload, stages: Sequence[Stage], spent: Sequence[float], scale: float) -> Workload:
-    """The load of a rehearsal: fewer users, in the time in which `stages` take `spent` seconds."""
+    """The load of a rehearsal: fewer users, and times scaled as `stages` are to `spent` seconds."""
     levels = _thinned(load.stages, load.model, scale)
     seconds = list(spent)
     if [stage.seconds for stage in load.stages] != [stage.seconds for stage in stages]:

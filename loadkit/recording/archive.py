@@ -4,9 +4,10 @@
 
     RUNS/20261123-140205-ab12/
         run.json          plan, times, worker seconds, stalls, probes, facts: everything but the
-        tables slices.npz        the slice table, packed as in `loadkit.recording.packing`
+                          arrays in the other files
+        slices.npz        the slice table, packed as in `loadkit.recording.packing`
         observations.npz  raw scrapes of every named measure
-        writes.npz        ids of the records that the run wrote; absent where it wrote none
+        writes.npz        ids of the records that the run wrote; absent if it wrote none
 
 A folder is written under a temporary name and renamed when it is complete. A folder with a run's
 name is therefore always complete.
@@ -74,7 +75,7 @@ def save(run: Run, runs: Path) -> Path:
     """Write a run to its folder under `runs`, and return that folder.
 
     Raises:
-        ConfigurationError: it cannot be written (no space, no permission). No partial folder
+        ConfigurationError: the run cannot be written (no space, no permission). No partial folder
             remains.
 
     """
@@ -102,12 +103,12 @@ def load(folder: Path) -> Run:
         ConfigurationError: the folder is not a run, or has an unknown format.
 
     """
-    from loadkit.structuring import structure  # it brings cattrs with it; who only keeps a run does without
+    from loadkit.structuring import structure  # it imports cattrs, which `save` does not need
 
     unread = f"{folder} is not a run that can be read"
     try:
         data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        # Opened here because numpy does not close a file in which it finds no arrays.
+        # The file is opened here because numpy does not close a file without arrays.
         with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
             counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
@@ -220,10 +221,10 @@ def _write(run: Run, folder: Path) -> None:
 
 
 def _save_arrays(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as `numpy.load` reads them.
+    """Write arrays in the format that `numpy.load` reads.
 
-    The archive of half an hour of 11,000 messages per second takes 3 s this way and 118 MB.
-    `numpy.savez_compressed` takes 21 s, for 93 MB.
+    This way, the archive of half an hour with 11,000 messages per second takes 3 s and 118 MB.
+    `numpy.savez_compressed` takes 21 s and 93 MB.
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
@@ -236,7 +237,10 @@ _OUTCOMES = "acknowledged", "rejected", "unknown"
 
 
 def _writes(file: Path) -> Writes:
-    """The writes of a run; none where there is no file, as in a run that was stored without them."""
+    """The writes of a run.
+
+    There are none if the file is absent, as in a run that was stored without them.
+    """
     if not file.is_file():
         return NO_WRITES
     with file.open("rb") as opened, np.load(opened) as arrays:

@@ -1,12 +1,13 @@
-"""How long writes take to reach those who watch: from the acknowledgement to each receipt.
+"""The time that writes take to reach other users: from the acknowledgement to each receipt.
 
-The one who writes and those who watch are different users. What they know of a write meets here, in
-their worker, on one clock. A write of another worker is not known, so its receipts do not count.
+The user that writes and the users that watch are different. This module joins what both know of a
+write, within their worker and on one clock. The writes of other workers are not known here, so
+their receipts do not count.
 
-A write that reaches nobody has no receipt. So those who watch say from when on they do, and each of
-them has missed a write if it surely had to receive it: it watched before the write was sent, and
-still did a time-out after the acknowledgement. Until the end of the run, a receipt by anybody makes
-the write late, and not missed.
+A write that reaches nobody has no receipt. So each watching user registers the moment from which it
+watches. A user has missed a write if it watched before the write was sent, and still watched one
+time-out after the acknowledgement. If anybody receives the write before the end of the run, it is
+late and not missed.
 """
 
 from collections import deque
@@ -17,27 +18,29 @@ from math import inf
 __all__ = ["UNREACHED", "Deliveries", "Follower"]
 
 Record = Callable[[float, float], None]
-"""Takes the moments of an acknowledgement and of a receipt."""
+"""A function that takes the moments of an acknowledgement and of a receipt."""
 
 UNREACHED = "reached nobody"
-"""The outcome of a delivery whose write was acknowledged and reached nobody in its worker."""
+"""The outcome of a delivery whose write was acknowledged but reached nobody in its worker."""
 
 _REMEMBERED = 60.0
-"""Seconds for which a write is remembered at least, and a receipt of an unknown write at most."""
+"""Seconds for which a write is remembered at least. A receipt of an unknown write is remembered for
+the same time, or for the patience if that is longer."""
 _MOST = 200_000
-"""Writes that are remembered for longer, so that a receipt that comes minutes late counts; 40 MB."""
+"""Number of writes that are remembered longer, so that a receipt that arrives minutes late counts;
+40 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Follower:
-    """A user whom the writes of its tenant must reach."""
+    """A user that must receive the writes of its tenant."""
 
     since: float
-    """From when on; on the run's clock."""
+    """The moment from which it follows, on the run's clock."""
     is_gone: Callable[[], bool]
-    """Does it follow no longer?"""
+    """Has it stopped following?"""
     missed: Callable[[float], None]
-    """Takes the moment of the acknowledgement of a write that reached nobody."""
+    """It is called with the moment of the acknowledgement of a write that reached nobody."""
 
 
 class Deliveries:
@@ -59,33 +62,34 @@ class Deliveries:
         self._written: deque[tuple[float, object]] = deque()
         """The keys of the acknowledged writes, the oldest first."""
         self._early: dict[object, list[tuple[float, Record]]] = {}
-        """Receipts of writes that are not acknowledged yet, or are other workers'."""
+        """Receipts of writes that are not acknowledged yet, or that other workers wrote."""
         self._unknown: deque[tuple[float, object]] = deque()
         """The keys of these receipts, the oldest first."""
         self._followers: dict[str, tuple[Follower, ...]] = {}
-        """By tenant."""
+        """The followers by tenant."""
         self._patience = 0.0
         """Seconds within which a write must reach its followers."""
         self._unreached: dict[object, tuple[Follower, ...]] = {}
-        """The remembered writes that have reached nobody, with those who had to receive them; these
-        are known once the patience is over."""
+        """The remembered writes that have reached nobody, with the followers that had to receive
+        them. The followers are known once the patience is over."""
         self._young: deque[tuple[float, float, str, object]] = deque()
-        """Writes whose patience is not over: acknowledged, sent, tenant and key, the oldest first."""
+        """Writes whose patience is not over: moments of acknowledgement and sending, tenant and
+        key; the oldest first."""
 
     def follow(self, tenant: str, follower: Follower, patience: float) -> None:
-        """Note somebody whom each further write of a tenant must reach within `patience` seconds."""
+        """Note a follower that further writes of a tenant must reach within `patience` seconds."""
         present = [each for each in self._followers.get(tenant, ()) if not each.is_gone()]
         self._followers[tenant] = (*present, follower)
         self._patience = max(self._patience, patience)
 
     def acknowledged(self, key: object, at: float, sent: float = -inf, tenant: str = "") -> None:
-        """Note that a write was acknowledged; receipts before that took no time.
+        """Note that a write was acknowledged. Earlier receipts of it count as taking no time.
 
         Args:
             key: identifies the write.
             at: when it was acknowledged.
             sent: when it was sent; minus infinity if that is not known.
-            tenant: whose followers it must reach.
+            tenant: the tenant whose followers it must reach.
 
         """
         written, early = self._written, self._early.pop(key, ())
@@ -101,15 +105,16 @@ class Deliveries:
             record(at, max(moment, at))
 
     def end(self, now: float) -> None:
-        """Tell the followers what they have missed; nothing is received after that."""
+        """Tell the followers which writes they missed. Call it when nothing more is received."""
         self.find_overdue(now)
         while self._written:
             self._forget(*self._written.popleft())
 
     def find_overdue(self, now: float) -> None:
-        """Find who had to receive the writes that have reached nobody within the patience.
+        """Find the followers that had to receive writes that reached nobody in time.
 
-        Call it often: who has left before the call, had to receive nothing.
+        The time is the patience. Call it often: a follower that left before the call does not count
+        as having missed anything.
         """
         young = self._young
         while young and young[0][0] <= now - self._patience:
@@ -118,7 +123,7 @@ class Deliveries:
                 followers = self._followers[tenant]
                 due = tuple(each for each in followers if each.since <= sent and not each.is_gone())
                 if due:
-                    # Mostly all of them: such writes share a tuple, and many of them cost little.
+                    # Usually these are all. Such writes share one tuple, so many cost little.
                     self._unreached[key] = followers if len(due) == len(followers) else due
                 else:
                     del self._unreached[key]
@@ -129,7 +134,7 @@ class Deliveries:
             follower.missed(at)
 
     def received(self, key: object, at: float, record: Record) -> None:
-        """Note that a write reached somebody; `record` is called when its acknowledgement is known."""
+        """Note that a write reached a user; `record` is called once the write is acknowledged."""
         begun = self._acknowledged.get(key)
         if begun is not None:
             self._unreached.pop(key, None)

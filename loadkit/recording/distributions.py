@@ -1,14 +1,17 @@
-"""The distributions from which the users of a run drew, beside what they drew.
+"""The distributions from which users draw random values, and the values that a run drew.
 
-A think time that is drawn wrongly, or a tenant that is left out, makes a load unlike the one that was stated. No other
-figure of a run shows it.
+If a think time is drawn wrongly or a tenant is left out, the load differs from the stated load. No
+other figure of a run shows this.
 
-Three tests compare them. A value's score is the standard normal quantile of the share that the stated distribution
-has up to it. Scores of correct draws have a mean of 0 (location, a normal test) and a variance of 1 (spread, a
-chi-square test). The third test is of the largest difference between shares (shape: Kolmogorov and Smirnov, by the
-bound of Dvoretzky, Kiefer and Wolfowitz; Massart 1990). The score of a rank is its logarithm, the sufficient
-statistic of Zipf's exponent. Users draw until their time is over, so the number of draws depends on their values.
-The means and variances of the sums are the same for that (Wald's equations).
+Three tests compare the draws with the stated distribution. The score of a value is the standard
+normal quantile of its share, which is the share of the stated distribution up to this value. Scores
+of correct draws have a mean of 0 (location, a normal test) and a variance of 1 (spread, a
+chi-square test). The third test uses the largest difference between shares (shape: Kolmogorov and
+Smirnov, with the bound of Dvoretzky, Kiefer and Wolfowitz; Massart 1990). The score of a rank is
+its logarithm, the sufficient statistic of Zipf's exponent.
+
+Users draw until their time is over, so the number of draws depends on their values. This does not
+change the means and variances of the sums (Wald's equations).
 """
 
 import math
@@ -40,43 +43,45 @@ __all__ = [
 ]
 
 TENANT_ACCOUNTS = "accounts of tenants"
-"""The fact of a run that tells how many accounts of the environment each tenant has."""
+"""The fact of a run that gives the number of environment accounts of each tenant."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _BY_CHANCE = 0.001
-"""How often correct draws of one distribution may be said to differ from it."""
+"""The false alarm rate: how often correct draws of one distribution may be reported as
+different."""
 _TESTS = 3
-"""Bonferroni's factor: location, spread and shape."""
+"""Bonferroni's factor for three tests: location, spread and shape."""
 _FEWEST_RANKS = 100
-"""Draws of ranks from which on the mean of their logarithms is normal enough."""
+"""The fewest draws of ranks for which the mean of their logarithms is normal enough."""
 _WIDEST = 0.01
-"""The share of a distribution in one bucket from which on its draws have no scores of their own."""
+"""The draws get no scores if one bucket holds at least this share of the distribution."""
 _NEAREST = 1e-12
-"""The share nearest to 0 and 1 that has a score: 7 standard deviations."""
+"""Shares are limited to this distance from 0 and 1 before scoring: 7 standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One distribution: what was asked for, and what was drawn."""
+    """One distribution: what was requested, and what was drawn."""
 
     what: str
-    """"think times of the users"."""
+    """Its name in sentences: "think times of the users"."""
     asked: str
-    """In words: "lognormal, median 600 ms, p95 2 s"."""
+    """The requested distribution in words: "lognormal, median 600 ms, p95 2 s"."""
     drawn: str
-    """The same figures of what was drawn: "median 602 ms, p95 1.98 s"."""
+    """The same figures of the draws: "median 602 ms, p95 1.98 s"."""
     values: Floats
-    """The values that were drawn, ascending: seconds, or ranks from 1 on; shape (n,)."""
+    """The drawn values, ascending: seconds, or ranks from 1; shape (n,)."""
     shares: Floats
     """The share of the draws up to each value; shape (n,)."""
     expected: Floats
-    """The share that the distribution has up to each value; shape (n,)."""
+    """The share of the stated distribution up to each value; shape (n,)."""
     number: int
-    """How many draws there were."""
+    """Number of draws."""
     chance: float
-    """How often correct draws differ at least as much, by the worst of the tests; a ratio 0-1."""
+    """The p-value: how often correct draws differ at least as much; a ratio 0-1. It is the smallest
+    p-value of the tests, times Bonferroni's factor."""
     is_rank: bool = False
 
     @property
@@ -86,12 +91,15 @@ class Distribution:
 
     @property
     def allowed(self) -> float:
-        """The distance that chance exceeds once in a thousand times (Dvoretzky, Kiefer, Wolfowitz; Massart)."""
+        """The distance that correct draws exceed at most once in a thousand times.
+
+        Sources: Dvoretzky, Kiefer, Wolfowitz; Massart.
+        """
         return math.sqrt(math.log(2 / _BY_CHANCE) / (2 * self.number))
 
     @property
     def differs(self) -> bool:
-        """Was something else drawn than was asked for?"""
+        """Do the draws differ from the requested distribution?"""
         return self.chance < _BY_CHANCE
 
 
@@ -102,13 +110,14 @@ class TenantSizes:
     shares: tuple[tuple[str, float], ...]
     """Each tenant's share of the operations, a ratio 0-1, the largest first."""
     exponent: float
-    """Zipf's exponent that fits best: 0 where all are of one size."""
+    """Zipf's exponent that fits best; 0 if all tenants have the same size."""
     asked: "TenantSizes | None" = None
-    """The same of all accounts of the environment; None where they are not what was asked for, or not known."""
+    """The requested sizes: the same figures of all accounts of the environment. None if the plan
+    requests other sizes, or if the accounts are not known."""
 
     @property
     def words(self) -> str:
-        """The figures in a sentence, and those that were asked for in another."""
+        """The figures in one sentence, and the requested ones in another."""
         words = _words_of(self, "operations")
         return f"{words}. Requested: {_words_of(self.asked, 'accounts')}" if self.asked else words
 
@@ -125,7 +134,7 @@ def _words_of(sizes: TenantSizes, what: str) -> str:
 
 
 def unlike_stated(run: Run) -> tuple[str, ...]:
-    """A warning for each distribution of which something else was drawn than was asked for."""
+    """A warning for each distribution whose draws differ from the requested distribution."""
     return tuple(
         f"the {each.what} do not match the plan: requested {each.asked}; actual {each.drawn} "
         f"({each.number:,} draws). By chance, this happens in less than one of {1 / _BY_CHANCE:,.0f} runs"
@@ -135,7 +144,7 @@ def unlike_stated(run: Run) -> tuple[str, ...]:
 
 
 def is_realistic(run: Run) -> bool:
-    """Does the plan state skewed times, so that what was drawn is of interest?"""
+    """Does the plan state skewed times, so that the draws are of interest?"""
     return any(
         each.workload.session is not None or each.workload.think.distribution == "lognormal"
         for each in run.plan.populations
@@ -143,7 +152,7 @@ def is_realistic(run: Run) -> bool:
 
 
 def distributions(run: Run) -> list[Distribution]:
-    """The think times and sessions of each population, and the popularity of each kind of thing."""
+    """The think times and sessions of each population, and the popularity of each kind of item."""
     found: list[Distribution] = []
     for population in run.plan.populations:
         found += _times_of(run, population)
@@ -155,19 +164,20 @@ def distributions(run: Run) -> list[Distribution]:
 
 
 def tenant_sizes(run: Run) -> TenantSizes | None:
-    """How the operations are spread over tenants; None where there are none."""
+    """How the operations are spread over tenants; None if there are fewer than two tenants."""
     counts = {}
     for tenant in run.table.names(tenant_series("")):
         series = series_of(Scope(ScopeKind.TENANT, tenant), run, OPERATION)
         _, _, sums = run.table.totals(series, 0, math.ceil(run.plan.seconds))
         counts[tenant] = float(sums[:, 0].sum())
-    # A population of one tenant, or in groups of one tenant, has other shares than the accounts.
+    # If a population has a single tenant, or groups of users with one tenant, its shares differ
+    # from those of the accounts.
     is_usual = all(not each.tenant and each.group == 1 for each in run.plan.populations)
     return _sizes(counts, _sizes(run.facts.get(TENANT_ACCOUNTS, {})) if is_usual else None)
 
 
 def _sizes(counts: Mapping[str, float], asked: TenantSizes | None = None) -> TenantSizes | None:
-    """The sizes of tenants with so many operations or accounts; None for less than two of them."""
+    """The sizes of tenants from their operations or accounts; None for fewer than two tenants."""
     total = sum(counts.values())
     shares = sorted(
         ((name, count / total) for name, count in counts.items() if count), key=lambda each: -each[1]
@@ -175,13 +185,14 @@ def _sizes(counts: Mapping[str, float], asked: TenantSizes | None = None) -> Ten
     if len(shares) < 2:
         return None
     present = np.array([share for _, share in shares])
-    # Weighted by size: the many small tenants would otherwise decide, and their ranks are by chance.
+    # The fit is weighted by size. Otherwise the many small tenants, whose ranks are random, would
+    # dominate it.
     slope, _ = np.polyfit(np.log(np.arange(1, len(present) + 1)), np.log(present), 1, w=np.sqrt(present))
     return TenantSizes(tuple(shares), max(0.0, -float(slope)), asked)
 
 
 def _times_of(run: Run, population: Population) -> Iterator[Distribution]:
-    """The think times and the sessions of a population, as far as it drew any."""
+    """The think times and the sessions of a population, if it drew any."""
     workload, name = population.workload, population.name
     think = workload.think
     if workload.session is not None:
@@ -233,17 +244,17 @@ def _times(
     mass = expected - share_up_to(lower_edges(bucket))
     chance = _of_shape(shares - expected, number)
     if mass.max() < _WIDEST:
-        # The share in the middle of a bucket stands for all draws in it.
+        # The share in the middle of a bucket represents all draws in it.
         chance = min(chance, _of_scores(expected - mass / 2, count))
     if mass.min() <= 0.0:
-        chance = 0.0  # a value that the distribution does not have
+        chance = 0.0  # a draw has a value that the distribution cannot have
     return Distribution(
         what, asked, _in_words(median, p95), values, shares, expected, number, min(1.0, _TESTS * chance)
     )
 
 
 def _of_scores(shares: Floats, count: Integers) -> float:
-    """How often the mean or the variance of correct draws' scores is as far from 0 or 1, the rarer one."""
+    """The p-value of the mean or of the variance of the draws' scores, whichever is smaller."""
     from scipy import special
 
     number = int(count.sum())
@@ -255,7 +266,7 @@ def _of_scores(shares: Floats, count: Integers) -> float:
 
 
 def _of_shape(differences: Floats, number: int) -> float:
-    """How often correct draws have as large a difference between shares, at most."""
+    """An upper bound of the p-value of the largest difference between shares."""
     return math.exp(min(0.0, math.log(2) - 2 * number * float(np.abs(differences).max()) ** 2))
 
 
@@ -264,7 +275,10 @@ def _in_words(median: float, p95: float) -> str:
 
 
 def _ranks(run: Run, several: Sequence[Popularity]) -> Distribution | None:
-    """How often things of one name were chosen; users may choose among different numbers of them."""
+    """How often the items of one name were chosen.
+
+    Users may choose among different numbers of items.
+    """
     most = max(each.count for each in several)
     chosen, expected = np.zeros(most), np.zeros(most)
     surplus = variance = 0.0

@@ -1,6 +1,6 @@
-"""What was drawn at random, such as think times: the names of its series, and how to read them.
+"""Values drawn at random, such as think times: the names of their series, and how to read them.
 
-Draws are counted in the second 0 of a table, so a long run takes no more memory than a short one.
+All draws are counted in second 0 of a table, so a long run takes no more memory than a short one.
 """
 
 from collections.abc import Iterable
@@ -20,31 +20,31 @@ def think_times_of(population: str) -> str:
 
 
 def sessions_of(population: str) -> str:
-    """The series of how long the sessions of a population's users were to last, in seconds."""
+    """The series of the planned durations of the sessions of a population's users, in seconds."""
     return f"{SESSIONS}{population}"
 
 
 @dataclass(frozen=True, slots=True)
 class Popularity:
-    """Things that are chosen by Zipf's law: the n-th has a weight of 1/n to the power of `exponent`.
+    """Items that are chosen by Zipf's law: the n-th has a weight of 1/n to the power of `exponent`.
 
-    Their draws are ranks: 1, 2, 3 …
+    The draws are ranks: 1, 2, 3 …
     """
 
     name: str
-    """Of the things, in the plural: "metrics"."""
+    """The name of the items, in the plural: "metrics"."""
     count: int
-    """How many things there were to choose from."""
+    """Number of items to choose from."""
     exponent: float = 1.0
 
     @property
     def series(self) -> str:
-        """The series of the ranks."""
+        """The name of the series of the ranks."""
         return f"{_POPULARITY}{self.name}:{self.count}:{self.exponent:g}"
 
     @classmethod
     def read(cls, series: Iterable[str]) -> list[Self]:
-        """Those whose ranks are in a table, from the names of its series."""
+        """Find the popularities whose ranks are in a table, from the names of its series."""
         found = []
         for each in series:
             if each.startswith(_POPULARITY):

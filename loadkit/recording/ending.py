@@ -7,20 +7,20 @@ from dataclasses import dataclass
 __all__ = ["COMPLETE", "EMERGENCY_SECONDS", "EMERGENCY_SHARE", "INTERRUPTED", "Ending", "EndingKind"]
 
 EMERGENCY_SECONDS = 10
-"""Over so many seconds operations must fail for an emergency stop."""
+"""Seconds over which operations must fail before an emergency stop."""
 EMERGENCY_SHARE = 0.5
-"""And more of them than this share."""
+"""An emergency stop needs a larger share of failed operations than this."""
 
 
 class EndingKind(enum.StrEnum):
     """What ended a run."""
 
     COMPLETE = "complete"
-    """It completed its plan."""
+    """The run completed its plan."""
     INTERRUPTED = "interrupted"
-    """It was stopped from outside, for example with Ctrl-C."""
+    """The run was stopped from outside, for example with Ctrl-C."""
     EMERGENCY_STOP = "emergency stop"
-    """So many operations failed that the load was stopped to spare the service."""
+    """So many operations failed that the load was stopped to protect the service."""
     WORKER_DIED = "worker died"
     """The process of a worker ended without a final message."""
     WORKER_FAILED = "worker failed"
@@ -28,11 +28,12 @@ class EndingKind(enum.StrEnum):
     WORKERS_STUCK = "workers stuck"
     """Workers were still running after the time by which all should have ended."""
     ROWS_USED_UP = "rows used up"
-    """A journey needed test data, and all rows were taken."""
+    """A journey needed test data, but all rows were taken."""
     ROWS_CHANGED = "rows changed"
-    """The file of a table of test data changed during the run."""
+    """The file of a test data table changed during the run."""
     RELAY_DIED = "relay died"
-    """The process that relays the connections of regions ended, so their users lost the service."""
+    """The process that relays the connections of regions ended. Its users lost the connection to
+    the service."""
 
 
 _WORDS = {
@@ -59,7 +60,7 @@ class Ending:
     Dead relay: its exit code. Rows used up or changed: the whole sentence."""
 
     def __str__(self) -> str:
-        """As text: "interrupted", "worker 1 died", "emergency stop: 6 of 10 operations …"."""
+        """The ending as text: "interrupted", "worker 1 died", "emergency stop: 6 of 10 …"."""
         worker, _, error = self.detail.partition(": ")
         match self.kind:
             case EndingKind.EMERGENCY_STOP:

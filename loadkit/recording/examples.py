@@ -1,7 +1,8 @@
-"""Examples of operations: the first of each kind of failure, and the slowest of each label and timing.
+"""Examples of operations: the first failures of each kind, and the slowest operations.
 
-A rate says that something is wrong. An example shows what: who asked, what was sent, and what came
-back. Their number is limited, so memory does not grow with the load.
+Both are kept for each label and timing. An error rate shows that something is wrong. An example
+shows what: who sent the request, what was sent, and what came back. The number of examples is
+limited, so memory does not grow with the load.
 """
 
 from collections import Counter, defaultdict
@@ -15,9 +16,11 @@ from loadkit.recording.timing import REQUEST, Timing
 __all__ = ["MOST", "Example", "ExampleLog", "Exchange", "Told", "select"]
 
 MOST = 5
-"""Examples of each kind of failure of a label, and of the slowest of a label, for each timing."""
+"""The number of examples for each timing: of each kind of failure of a label, and of the slowest
+operations of a label."""
 _MOST_KINDS = 200
-"""Labels of timings, with kind of failure or without, of which one worker keeps examples."""
+"""Combinations of timing and label, with or without a kind of failure, of which one worker keeps
+examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +30,27 @@ class Exchange:
     request: str = ""
     answer: str = ""
     instance: str = ""
-    """The instance that answered, if its answer tells."""
+    """The instance that answered, if the answer names it."""
     trace: str = ""
-    """The trace id that was sent, 32 hexadecimal digits; "" for none."""
+    """The trace id that was sent, 32 hexadecimal digits; "" if none was sent."""
 
 
 _Kind = tuple[str, str, str]
 """Timing, label and outcome of a failure."""
 Told = tuple[Callable[..., Exchange], *tuple[Any, ...]]
-"""A function that puts an exchange into words, and its arguments: few operations need the words."""
+"""A function that describes an exchange in words, and its arguments. It is called later, because
+few operations need the words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One operation to look at."""
+    """One operation with its details."""
 
     at: float
-    """Seconds since the run's start instant at which it was to start, by the plan; of a message when
-    it was created."""
+    """Seconds from the run's start instant to the intended start; for a message, to its
+    creation."""
     seconds: float
-    """From that moment until the answer, or until it was given up."""
+    """Seconds from that moment until the answer, or until the operation was given up."""
     label: str
     outcome: str
     """`OK`, or the kind of failure."""
@@ -57,9 +61,9 @@ class Example:
     region: str = ""
     exchange: Exchange = Exchange()
     timing: str = REQUEST.key
-    """The kind of time that `seconds` is, a key of `loadkit.recording.timing`."""
+    """The kind of time in `seconds`, a key of `loadkit.recording.timing`."""
     service: float | None = None
-    """The seconds since it was sent; None where that is not known."""
+    """Seconds from sending to the answer; None if they are not known."""
 
 
 class ExampleLog:
@@ -71,19 +75,20 @@ class ExampleLog:
         self._slow_from: dict[str, dict[str, float]] = {}
         self._failures: Counter[_Kind] = Counter()
         self._unserved: Counter[_Kind] = Counter()
-        """Counted apart: an overload drops arrivals of all labels, and must leave room for other failures."""
+        """Counted separately: an overload drops arrivals of all labels, and these must leave room
+        for other failures."""
         self._slowest: dict[tuple[str, str], list[float]] = {}
         self._new: list[Example] = []
 
     def slow_from(self, timing: Timing) -> dict[str, float]:
         """By label: the seconds above which an operation is among the slowest of a timing.
 
-        The hot path keeps the result, and reads it for each operation.
+        The hot path keeps the result and reads it for each operation.
         """
         return self._slow_from.setdefault(timing.key, {})
 
     def wants(self, sample: Sample, timing: Timing = REQUEST) -> bool:
-        """Note an operation; is it to become an example?"""
+        """Note an operation. Should it become an example?"""
         seconds, label, outcome = sample.end - sample.intended, sample.label, sample.outcome
         slow_from = self.slow_from(timing)
         is_slow = seconds > slow_from.get(label, 0.0) and self._is_slow(timing.key, label, seconds, slow_from)
@@ -92,7 +97,10 @@ class ExampleLog:
         return _is_one_of_the_first(self._failures, (timing.key, label, outcome)) or is_slow
 
     def wants_unserved(self, sample: Sample, timing: Timing = REQUEST) -> bool:
-        """The same of an arrival that no user served. It is none of the slowest, which show what was asked."""
+        """Note an arrival that no user served. Should it become an example?
+
+        It is never one of the slowest, because those show a request that was sent.
+        """
         return _is_one_of_the_first(self._unserved, (timing.key, sample.label, sample.outcome))
 
     def _is_slow(self, timing: str, label: str, seconds: float, slow_from: dict[str, float]) -> bool:
@@ -113,13 +121,13 @@ class ExampleLog:
         self._new.append(example)
 
     def drain(self) -> tuple[Example, ...]:
-        """The examples since the previous call."""
+        """Return the examples since the previous call."""
         new, self._new = tuple(self._new), []
         return new
 
 
 def _is_one_of_the_first(counted: Counter[_Kind], kind: _Kind) -> bool:
-    """Count one of a kind; is it one of the first `MOST`?"""
+    """Count one operation of a kind. Is it one of the first `MOST`?"""
     if len(counted) >= _MOST_KINDS and kind not in counted:
         return False
     counted[kind] += 1
@@ -127,9 +135,10 @@ def _is_one_of_the_first(counted: Counter[_Kind], kind: _Kind) -> bool:
 
 
 def select(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Of the examples of all workers, the first failures of each kind and the slowest of each label.
+    """Select, from the examples of all workers, the first failures and the slowest operations.
 
-    Both are kept for each timing. They are in the order of time.
+    The first failures are kept for each kind, the slowest operations for each label, both for each
+    timing. The result is in the order of time.
     """
     found = sorted(examples, key=lambda example: example.at)
     failures: dict[tuple[str, str, str, str], list[Example]] = defaultdict(list)

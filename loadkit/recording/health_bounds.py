@@ -1,6 +1,6 @@
 """The health checks of the load generator, and the bounds at which each warns or invalidates.
 
-This is the only definition. The judge applies it to a window, the live status to the last second,
+This is their only definition. The judge applies it to a window, the live status to the last second,
 and a calibration to each of its levels.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 RELAY_LATE = 0.05
-"""Seconds by which a relay of regions is late enough to change a verdict."""
+"""If a relay of regions is late by this many seconds, the delay can change a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Bound:
     """A bound of a check: the larger of a fixed value and a ratio of the judged time limit."""
 
     fixed: float = 0.0
-    """In the check's unit."""
+    """The fixed value, in the check's unit."""
     of_limit: float = 0.0
-    """Ratio of the time limit."""
+    """The ratio of the time limit."""
 
     def at(self, limit: float) -> float:
         """The bound for a time limit in seconds."""
@@ -90,7 +90,7 @@ LATENESS_OF_MEAN = HealthCheck(
     warns=Bound(of_limit=0.02),
     invalid=Bound(of_limit=0.10),
 )
-"""In place of `LATENESS` for a mean time: operations sent late add their mean lateness to it."""
+"""Replaces `LATENESS` for a mean time, because late operations add their mean lateness to it."""
 CPU = HealthCheck(
     "busiest_cpu",
     "CPU",

@@ -86,11 +86,11 @@ def quantiles_of_each(
     places: int,
     quantiles: Sequence[float],
 ) -> npt.NDArray[np.float64]:
-    """Several quantiles of the counts of each place (a second, say); shape (q, `places`).
+    """Several quantiles of the counts of each place, such as a second; shape (q, `places`).
 
     The arrays `place` (0 ≤ p < `places`), `bucket` and `count` are parallel; shapes (n,). The
-    result is NaN where a place has no counts, infinite where the quantile falls among the failed
-    operations.
+    result is NaN where a place has no counts. It is infinite where the quantile falls among the
+    failed operations.
     """
     order = np.lexsort((bucket, place))
     place, bucket, count = place[order], bucket[order], count[order]

@@ -1,4 +1,4 @@
-"""Limits on labels and kinds of failure: variable values in them must not create thousands."""
+"""Limits on labels and kinds of failure, because variable values in them can create thousands."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,7 +16,8 @@ __all__ = [
 ]
 
 MOST_LABELS = 300
-"""Labels that one worker counts separately. An API has some dozens; more are values in paths."""
+"""Labels that one worker counts separately. An API has some dozens; more labels contain values in
+paths."""
 OTHER_LABELS = "(other labels)"
 """The label for all further operations."""
 MOST_OUTCOMES = 40
@@ -51,7 +52,7 @@ class LabelLimit:
 
 
 def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
-    """The most common path shape, one segment of it written "*", and how many labels have it.
+    """The most common path shape, with one segment replaced by "*", and the number of its labels.
 
     Example: "GET /products/*" for 300 labels such as "GET /products/blue-shirt".
     """

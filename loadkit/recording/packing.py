@@ -1,7 +1,7 @@
-"""The keys of counts: packed into 64 bits, so that adding counts is a sort and a sum.
+"""The keys of counts, packed into 64 bits, so that adding counts takes one sort and one sum.
 
-A key is a cell, a kind and a bucket. A cell is a second, the number of a series and that of an
-outcome::
+A key consists of a cell, a kind and a bucket. A cell consists of a second, the number of a series
+and the number of an outcome::
 
     second (22 bits) | series (16) | outcome (6) | kind (3) | bucket (14)
 """
@@ -48,7 +48,7 @@ SECOND_SHIFT = SERIES_SHIFT + SERIES_BITS
 
 
 def insertion_places(sorted_keys: Integers, keys: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """The insertion positions of keys among sorted ones, and whether each is new. Shapes (n,)."""
+    """The positions of keys among sorted ones, and whether each is new; shapes (n,)."""
     at = np.searchsorted(sorted_keys, keys)
     is_new = np.ones(len(keys), np.bool_)
     inside = at < len(sorted_keys)
@@ -73,7 +73,7 @@ def rows_inserted(at: Integers, *pairs: tuple[npt.NDArray[Any], npt.NDArray[Any]
 
 
 def _groups(keys: Integers) -> tuple[Integers, Integers, Integers]:
-    """The unique keys, ascending; the order that sorts the input; where in it each key begins."""
+    """The unique keys, ascending; the order that sorts the input; where each key begins in it."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -87,7 +87,10 @@ def grouped_counts(keys: Integers, counts: Integers) -> tuple[Integers, Integers
 
 
 def grouped_sums(cells: Integers, sums: Floats) -> tuple[Integers, Floats]:
-    """The unique cells, ascending, and what `SliceTable.sums` has of each; shapes (n,) and (n, 5)."""
+    """The unique cells, ascending, and the row of `SliceTable.sums` of each.
+
+    Shapes (n,) and (n, 5).
+    """
     unique, order, begins = _groups(cells)
     if not len(cells):
         return unique, sums
@@ -103,33 +106,33 @@ def whole_seconds(seconds: Floats) -> Integers:
 
 
 def pack_cell(second: Integers, series: Integers | np.int64, outcome: Integers | np.int64) -> Integers:
-    """The cells of seconds, and of the numbers of series and outcomes; shape (n,)."""
+    """Pack seconds, series numbers and outcome numbers into cells; shape (n,)."""
     return (((second << SERIES_BITS) | series) << OUTCOME_BITS) | outcome
 
 
 def unpack_cell(cell: Integers) -> tuple[Integers, Integers, Integers]:
-    """The seconds of cells, and the numbers of their series and outcomes; shapes (n,)."""
+    """Unpack cells into seconds, series numbers and outcome numbers; shapes (n,)."""
     outcome = cell & ((1 << OUTCOME_BITS) - 1)
     series = (cell >> OUTCOME_BITS) & ((1 << SERIES_BITS) - 1)
     return cell >> (OUTCOME_BITS + SERIES_BITS), series, outcome
 
 
 def renumbered(cell: Integers, series: Integers, outcomes: Integers) -> Integers:
-    """Cells with the numbers of their series and outcomes replaced."""
+    """Replace the numbers of the series and outcomes in cells."""
     second, number, outcome = unpack_cell(cell)
     return pack_cell(second, series[number], outcomes[outcome])
 
 
 def pack_key(cell: Integers, kind: int, bucket: Integers) -> Integers:
-    """The keys of cells, the number of a kind and buckets; shape (n,)."""
+    """Pack cells, the number of a kind, and buckets into keys; shape (n,)."""
     return (((cell << KIND_BITS) | kind) << BUCKET_BITS) | bucket
 
 
 def successful_cells(place: Integers, series: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """The successful cells of seconds and logs that have a series, and which those are.
+    """The successful cells of the places whose log has a series, and a mask of these places.
 
     `place`: second · number of logs + log; shape (n,). `series`: the number of each log's series,
-    or -1.
+    or -1 for none.
     """
     second, log = np.divmod(place, len(series))
     number = series[log]
@@ -138,13 +141,13 @@ def successful_cells(place: Integers, series: Integers) -> tuple[Integers, npt.N
 
 
 def number_of(names: list[str], numbers: dict[str, int], name: str, most: int) -> int:
-    """The number of a name, assigned on first use, below `most`.
+    """The number of a name, below `most`; it is assigned on first use.
 
     Args:
         names: the names by number.
         numbers: the numbers by name, as far as they are known.
         name: the name.
-        most: numbers at most.
+        most: the largest number of names.
 
     """
     if len(numbers) != len(names):

@@ -61,13 +61,15 @@ from loadkit.workload.schedule import ROUNDING
 __all__ = ["CHUNK", "PopulationRecorder", "Recorder", "Report", "TimingRecorder"]
 
 CHUNK = 500
-"""Samples counted in one step: few enough to block the event loop for less than a millisecond."""
+"""Samples counted in one step. They are few enough to block the event loop for less than a
+millisecond."""
 _MESSAGES = 2000
-"""Messages counted in one step, of all logs together, for the same reason."""
+"""Messages counted in one step, over all logs, for the same reason."""
 _TRACES = 1
-"""Requests of a population and a second that one worker asks the service to trace."""
+"""Requests per population and second for which one worker asks the service to record a trace."""
 _PROMPT = 0.1
-"""Seconds after the start of a second within which a joining user counts for the whole second."""
+"""Seconds of delay up to which a user that joins at the start of a second counts for the whole
+second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Report:
     idle_intervals: tuple[IdleInterval, ...] = ()
     examples: tuple[Example, ...] = ()
     writes: Writes = NO_WRITES
-    """Those whose outcome became known since the previous report."""
+    """The writes whose outcome became known since the previous report."""
 
 
 class TimingRecorder:
@@ -96,7 +98,7 @@ class TimingRecorder:
         self.samples: list[Sample] = []
         self._logs: dict[tuple[str, str, str], MessageLog] = {}
         self.retracted: list[Sample] = []
-        """Samples that were counted before and are wrong."""
+        """Samples that were counted before and turned out to be wrong."""
         self.completions = completions
 
     def messages(self, label: str, tenant: str = "", region: str = "") -> MessageLog:
@@ -117,7 +119,7 @@ class TimingRecorder:
         return sum([len(log.columns) for log in self._logs.values()]) // 3
 
     def correct(self, sample: Sample, corrected: Sample) -> None:
-        """Replace a sample that was added before, even if it was counted or reported."""
+        """Replace a sample that was added before, even if it was already counted or reported."""
         samples = self.samples
         for place in reversed(range(len(samples))):
             if samples[place] is sample:
@@ -168,12 +170,13 @@ class PopulationRecorder:
         self._timings: dict[str, TimingRecorder] = {}
         self.examples = ExampleLog()
         self.requests = self.timing(REQUEST)
-        """The recorder of response times; it saves the hot path a look-up in `timing`."""
+        """The recorder of response times. It saves the hot path a look-up in `timing`."""
         self.held = self._least_held = 0
         self.scheduled = self.sent = self.blocked = self.dropped = 0
         self.out_of_descriptors = self.httpx_requests = self.users = self.journeys = 0
         self.searched = self.to_search = 0
-        """Answers that were searched for data of other tenants, and those that had to be."""
+        """Answers that were searched for other tenants' data, and answers that had to be
+        searched."""
         self.bytes_received = self.messages_received = self.messages_searched = 0
         self.counts: Counter[str] = Counter()
         """Further counts of the second, by name; drivers add to them."""
@@ -182,7 +185,7 @@ class PopulationRecorder:
         self.gauges: dict[str, float] = {}
         """Further gauges, by name; each keeps its value until it is set again."""
         self.traces_due = _TRACES
-        """Requests of this second that are still to ask for a trace of themselves."""
+        """Requests of this second that must still ask the service for a trace."""
 
     @property
     def origin(self) -> float:
@@ -205,24 +208,24 @@ class PopulationRecorder:
 
     @property
     def in_flight(self) -> int:
-        """Operations waiting for an answer."""
+        """Operations that wait for an answer."""
         return sum(each.completions.in_flight for each in self._timings.values())
 
     def cut(self, due: int = 0) -> None:
-        """Let the last report state the operations that have no answer now, and that are not recorded.
+        """Make the last report state the operations that have no answer now and are not recorded.
 
         `due`: arrivals that wait for a user.
         """
         self.gauges[IN_FLIGHT] = float(self.in_flight + due)
 
     def joined(self, join: float, now: float) -> None:
-        """Note that a user joined at `now`; the plan had it join at `join`."""
+        """Note that a user joined at `now`; its planned time was `join`."""
         self.held += 1
         if join <= self._clock.begin + ROUNDING and now - join < _PROMPT:
             self._least_held += 1  # it joined at the second's start, so it was present throughout
 
     def left(self, leave: float) -> None:
-        """Note that a user has left; the plan had it leave at `leave`."""
+        """Note that a user has left; its planned time was `leave`."""
         self.held -= 1
         if leave < self._clock.begin + 1 - ROUNDING:
             self._least_held = min(self._least_held, self.held)
@@ -231,8 +234,8 @@ class PopulationRecorder:
         """Count an error in the code of a journey.
 
         Args:
-            error: a sentence that names it.
-            met: the errors that its user has met before; this one is added.
+            error: a sentence that names the error.
+            met: the errors that the user has met before; this error is added.
 
         """
         error = self._journey_errors.admit(error)
@@ -274,7 +277,10 @@ class PopulationRecorder:
 
 
 def _resident_bytes() -> int:
-    """Resident memory of this process, as Linux tells it (proc(5)): the import of psutil is a tenth of a worker's start."""
+    """Resident memory of this process, as Linux reports it (proc(5)).
+
+    psutil is not used, because its import takes a tenth of a worker's start.
+    """
     _, resident, *_ = Path("/proc/self/statm").read_bytes().split()
     return int(resident) * os.sysconf("SC_PAGE_SIZE")
 
@@ -322,10 +328,10 @@ class Recorder:
         Args:
             worker: the worker's number.
             origin: the run's start instant on the clock of the samples.
-            clock_offset: seconds by which that clock is ahead of that of the process that started
-                the worker.
-            counts_populations: also count samples by population; one population needs no second
-                count.
+            clock_offset: seconds by which that clock is ahead of the clock of the process that
+                started the worker.
+            counts_populations: also count samples by population. A single population needs no
+                second count.
 
         """
         self.worker = worker
@@ -346,7 +352,7 @@ class Recorder:
         self._measure_memory()
 
     def _measure_memory(self) -> None:
-        with suppress(OSError):  # it is read from a file, and users may have taken the last one
+        with suppress(OSError):  # it is read from a file, and users may hold the last free descriptor
             self._memory = _resident_bytes()
 
     def population(self, name: str) -> PopulationRecorder:
@@ -381,7 +387,7 @@ class Recorder:
     # --- counting
 
     def count_full_chunks(self) -> bool:
-        """Count the collected samples while a full chunk of them remains; were there any?"""
+        """Count the full chunks of samples, and one chunk of messages. Were there any?"""
         has_counted = False
         for population in self._populations.values():
             for timing in population.timings:
@@ -389,7 +395,7 @@ class Recorder:
                     self._count_chunk(population, timing, timing.samples)
                     has_counted = True
                 if timing.waiting_messages >= _MESSAGES:
-                    # Once a turn: further ones wait for the next look, which comes soon.
+                    # One chunk per call: the rest waits for the next call, which comes soon.
                     self._count_messages(population, timing)
                     has_counted = True
         return has_counted
@@ -438,7 +444,7 @@ class Recorder:
         )
 
     def end(self, now: float) -> None:
-        """End the logs of answers, before the last report."""
+        """End the completion logs, before the last report."""
         for population in self._populations.values():
             for timing in population.timings:
                 timing.completions.end(now)

@@ -1,6 +1,7 @@
 """A stored run: its plan, the workers' counts and the observations.
 
-It holds everything that judging needs, so a run can be judged again with other limits and no load.
+It holds everything that judging needs. So a run can be judged again with other limits, without a
+new load.
 """
 
 from collections.abc import Mapping
@@ -20,13 +21,13 @@ from loadkit.workload.plan import Plan
 __all__ = ["BIRTHS", "DATABASE", "HTTP", "PROBED_AT", "WEBSOCKET", "Event", "Run"]
 
 BIRTHS = "restarts"
-"""The measure of the environment file with the start time of each instance's process, in Unix
+"""The measure of the environment file that gives the start time of each instance's process, in Unix
 seconds."""
 
 HTTP, WEBSOCKET, DATABASE = "HTTP", "WebSocket", "the database"
 """The protocols that are probed."""
 PROBED_AT = {HTTP: "ready", WEBSOCKET: "websocket_ready", DATABASE: "[database] dsn"}
-"""The key of the environment file that tells what to probe, by protocol."""
+"""By protocol: the key of the environment file that states what to probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Event:
     at: float
     """Seconds since the run's start instant at which it began."""
     what: str
-    """"an instance is killed"."""
+    """The event in words: "an instance is killed"."""
     seconds: float = 0.0
     """How long it took to complete."""
     failed: str = ""
@@ -61,12 +62,14 @@ class Run:
     observations: Mapping[str, Observation] = field(default_factory=dict)
     """By measure name."""
     probes: tuple[tuple[float, bool], ...] = ()
-    """The probes of the readiness path: seconds since the start, and was the service up?"""
+    """The probes of the readiness path: seconds since the start, and whether the service was up."""
     protocol_probes: Mapping[str, tuple[tuple[float, bool], ...]] = field(default_factory=dict)
-    """The same of the other protocols that the run used, by `WEBSOCKET` and `DATABASE`."""
+    """The same for the other protocols that the run used; the keys are `WEBSOCKET` and
+    `DATABASE`."""
     events: tuple[Event, ...] = ()
     examples: tuple[Example, ...] = ()
-    """The first failures of each kind and the slowest operations of each label, in order of time."""
+    """The first failures of each kind and the slowest operations of each label, in the order of
+    time."""
     workers: int = 1
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Endpoint groups: name to label patterns in the syntax of `fnmatch`."""
@@ -75,14 +78,15 @@ class Run:
     ended_at: float = 0.0
     """When the load ended, in seconds since the start instant."""
     writes: Writes = NO_WRITES
-    """The records that the load wrote, by their ids; those of its trial are of unknown outcome."""
+    """The records that the load wrote, by their ids. The records of its trial have an unknown
+    outcome."""
     database: DatabaseFacts | None = None
-    """What was seen of the service's database; None if nobody looked."""
+    """What was observed of the service's database; None if no observer read it."""
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Versions, machine, environment and preflight checks as JSON values, for the report."""
 
     @property
     def is_complete(self) -> bool:
-        """Did it complete its plan?"""
+        """Did the run complete its plan?"""
         return self.ended == COMPLETE

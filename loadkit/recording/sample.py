@@ -21,14 +21,15 @@ class Sample(NamedTuple):
     outcome: str
     """`OK`, or the kind of failure ("timeout", "status 500")."""
     intended: float
-    """When it should have started, by the plan."""
+    """When the plan intended it to start."""
     sent: float
-    """When the driver sent it, after any time held back in it; connecting comes later."""
+    """When the driver sent it, after any time for which the driver held it back. Connecting comes
+    later."""
     end: float
-    """When the last byte of the answer arrived, or the operation was given up."""
+    """When the last byte of the answer arrived, or when the operation was given up."""
     size: int
     """Bytes received."""
     tenant: str = ""
     region: str = ""
     lateness: float = 0.0
-    """Seconds of `sent - intended` that the generator itself caused."""
+    """Seconds of `sent - intended` that the load generator itself caused."""

@@ -4,8 +4,8 @@ A `SliceTable` is a multiset. Merging two tables adds their counts. The division
 workers or hosts therefore does not matter: the same samples give the same table (a property test
 checks this). Percentiles are never averaged.
 
-A sample whose outcome turns out later to be another is retracted and recorded again. The table of
-that second then has negative counts; the sum of all tables has none.
+If the outcome of a sample changes later, the sample is retracted and recorded again. The table of
+that second then has negative counts. The sum of all tables has none.
 
 Each count has one 64-bit key: see `loadkit.recording.packing`.
 """
@@ -61,7 +61,8 @@ __all__ = [
 ]
 
 _TOGETHER = 200
-"""Tables added in one pass. All 3600 of an hour at a time take twice as long and 3x the memory."""
+"""Tables added in one pass. Adding all 3600 tables of an hour in one pass takes twice as long and
+3x the memory."""
 
 
 class Kind(enum.IntEnum):
@@ -72,38 +73,42 @@ class Kind(enum.IntEnum):
     SERVICE = 1
     """end - sent, in the second of the intended start."""
     LATENESS = 2
-    """Part of sent - intended caused by the generator, in the second of the intended start."""
+    """The part of sent - intended that the generator caused, in the second of the intended
+    start."""
     LAG = 3
     """How late the worker's event loop woke, in the second of the measurement."""
     COMPLETED = 4
-    """Operations in the second of their end; only the count matters, the bucket is 0."""
+    """Operations in the second of their end. Only the count matters; the bucket is 0."""
     DRAWN = 5
-    """Values that users drew at random, all in the second 0: see `loadkit.recording.draws`."""
+    """Values that users drew at random, all in second 0: see `loadkit.recording.draws`."""
 
 
 def _series(kind: str, name: str, timing: Timing) -> str:
-    # Series of response times have no timing in their names, as in runs stored before other timings
-    # existed.
+    # The names of response time series contain no timing. So they are the same as in runs that were
+    # stored before other timings existed.
     return f"{kind}:{name}" if timing == REQUEST else f"{kind}@{timing.key}:{name}"
 
 
 def label_series(label: str, timing: Timing = REQUEST) -> str:
-    """The series of a label. Each sample of a timing is in exactly one; together they cover all."""
+    """The series of a label. Each sample of a timing is in exactly one label series."""
     return _series("label", label, timing)
 
 
 def tenant_series(tenant: str, timing: Timing = REQUEST) -> str:
-    """The series of a tenant; a second count of the same samples."""
+    """The series of a tenant. It counts samples again that a label series counts."""
     return _series("tenant", tenant, timing)
 
 
 def region_series(region: str, timing: Timing = REQUEST) -> str:
-    """The series of a region; a second count of the same samples."""
+    """The series of a region. It counts samples again that a label series counts."""
     return _series("region", region, timing)
 
 
 def population_series(population: str, timing: Timing = REQUEST) -> str:
-    """The series of a population; a second count of the same samples, if a plan has several."""
+    """The series of a population, if a plan has several.
+
+    It counts samples again that a label series counts.
+    """
     return _series("population", population, timing)
 
 
@@ -130,7 +135,8 @@ class SliceTable:
     cells: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     """Packed second, series and outcome, ascending and unique; shape (m,)."""
     sums: Floats = field(default_factory=lambda: np.empty((0, 5), np.float64))
-    """Per cell: operations; sums of response time, service time (s), bytes; longest response.
+    """Per cell: number of operations; sums of response time (s), service time (s) and bytes;
+    longest response time (s).
 
     Shape (m, 5).
     """
@@ -173,14 +179,14 @@ class SliceTable:
         Args:
             samples: the operations, all of one timing.
             origin: the run's start instant on the samples' clock.
-            worker: the worker whose series counts their lateness; None counts no lateness.
+            worker: the worker whose series counts their lateness; None to count no lateness.
             timing: the kind of time that they measure.
             population: the population whose series also counts them; "" for none.
             admit: maps a label to the label that is counted; called once per distinct label.
             admit_outcome: maps an outcome to the outcome that is counted.
-            are_retracted: take samples out that were counted before, here or in another table. The
-                sum of all tables is as if they had never been counted. Only the longest response of
-                their cells stays, as an upper bound.
+            are_retracted: remove samples that were counted before, here or in another table. The
+                sum of all tables is then as if they had never been counted. Only the longest
+                response of their cells remains, as an upper bound.
 
         """
         if not samples:
@@ -243,25 +249,26 @@ class SliceTable:
     ) -> None:
         """Count messages of several logs like successful samples that were sent when intended.
 
-        They have no lateness, because the generator sent none of them. All logs are counted in one
-        pass: a pass for each of 50 tenants took 10 to 25 ms once a second.
+        They have no lateness, because the generator did not send them. All logs are counted in one
+        pass. A pass for each of 50 tenants took 10 to 25 ms once a second.
 
         Args:
             messages: created and received (s), size (bytes); shape (n, 3).
-            owners: the log of each message, as its place in `logs`; shape (n,).
-            logs: the logs. Their labels count the messages, and their tenants and regions if they
-                have one; `admit` maps the labels, as in `record`.
+            owners: the log of each message, as its index in `logs`; shape (n,).
+            logs: the logs. A message counts under the label of its log, and also under the log's
+                tenant and region if it has one.
             timing: the kind of time between creation and receipt.
-            origin: the run's start instant on their clock.
+            origin: the run's start instant on the messages' clock.
             population: the population whose series also counts them; "" for none.
-            admit: maps a label to the label that is counted; called once per distinct label.
+            admit: maps a label to the label that is counted, as in `record`; called once per
+                distinct label.
 
         """
         created, received, sizes = messages.T
         latency = received - created
         started, ended = whole_seconds(created - origin), whole_seconds(received - origin)
         row = np.column_stack((np.ones(len(messages)), latency, latency, sizes, latency))
-        # First by second and log, because this is less than by second and series.
+        # Group by second and log first: this is less work than by second and series.
         place = started * len(logs) + owners
         begun, sums = grouped_sums(place, row)
         timed, times = np.unique((place << BUCKET_BITS) | buckets.indices(latency), return_counts=True)
@@ -284,7 +291,10 @@ class SliceTable:
     def _series_of(
         self, logs: Sequence[MessageLog], timing: Timing, population: str, admit: Callable[[str], str]
     ) -> list[Integers]:
-        """For each way to divide the messages: the number of each log's series, or -1; shapes (logs,)."""
+        """For each way to divide the messages: the series number of each log, or -1.
+
+        Shapes (logs,).
+        """
         admitted = {label: admit(label) for label in dict.fromkeys(log.label for log in logs)}
         divisions = (
             [label_series(admitted[log.label], timing) for log in logs],
@@ -350,7 +360,7 @@ class SliceTable:
     # --- packing
 
     def packed(self) -> bytes:
-        """The table compressed to about a tenth, so that memory holds many during a load."""
+        """Compress the table to about a tenth, so that memory holds many tables during a load."""
         steps = np.diff(self.keys, prepend=np.int64(0))  # small numbers, many of them equal
         return zlib.compress(
             pickle.dumps((self.series, self.outcomes, steps, self.counts, self.cells, self.sums)), level=1
@@ -358,8 +368,8 @@ class SliceTable:
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Self:
-        """The table that `packed` returned."""
-        # This process made the bytes itself; they never come from outside.
+        """Restore a table that `packed` compressed."""
+        # This process created the bytes itself; they never come from outside.
         series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301  see above
         return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
 
@@ -378,13 +388,13 @@ class SliceTable:
         return self.names(label_series("", timing))
 
     def names(self, prefix: str) -> list[str]:
-        """The names of series with a prefix ("label:"), without the prefix, sorted."""
+        """The names of series with a prefix such as "label:", without the prefix, sorted."""
         return sorted(name.removeprefix(prefix) for name in self.series if name.startswith(prefix))
 
     def select(
         self, kind: Kind, series: Iterable[str], start: int, end: int
     ) -> tuple[Integers, Integers, Integers, Integers]:
-        """The counts of some series in the seconds start <= s < end.
+        """The counts of several series in the seconds start <= s < end.
 
         Returns four arrays of one shape (n,): second, outcome number, bucket, count.
         """
@@ -408,8 +418,8 @@ class SliceTable:
     def _stretches(self) -> tuple[Integers, Integers]:
         """The heads (cell and kind), ascending, and where the keys of each begin: (n,), (n + 1,).
 
-        The keys of one head are adjacent. The result is cached until the keys change: scanning all
-        of ten million operations takes longer than the selection itself.
+        The keys of one head are adjacent. The result is cached until the keys change, because
+        scanning all keys of ten million operations takes longer than the selection itself.
         """
         if self._looked_through is not self.keys:
             heads = self.keys >> KIND_SHIFT
@@ -419,7 +429,7 @@ class SliceTable:
         return self._heads, self._begins
 
     def histograms(self, kind: Kind, series: Iterable[str], start: int, end: int) -> dict[str, Integers]:
-        """The counts of each of some series separately, in the seconds start <= s < end.
+        """The counts of several series, each separately, in the seconds start <= s < end.
 
         Returns, for each non-empty series, the counts by bucket, the failed operations last; shape
         (`buckets.BUCKETS` + 1,).
@@ -441,7 +451,7 @@ class SliceTable:
         return {name: row for name, row in zip(present, table.reshape(-1, width), strict=True) if row.any()}
 
     def totals(self, series: Iterable[str], start: int, end: int) -> tuple[Integers, Integers, Floats]:
-        """The exact sums of some series in the seconds start <= s < end.
+        """The exact sums of several series in the seconds start <= s < end.
 
         Returns second (n,), outcome number (n,), and sums (n, 5) with the columns of `sums`.
         """
@@ -454,9 +464,10 @@ class SliceTable:
         return second[selected], outcome[selected], sums[selected]
 
     def failures(self, series: Iterable[str], start: int, end: int) -> dict[str, dict[str, int]]:
-        """How operations of each of some series failed in the seconds start <= s < end: outcome to count, most first.
+        """The failures of several series, each separately, in the seconds start <= s < end.
 
-        A series of which none failed is left out.
+        Returns, for each series, the number of failures by outcome, the most frequent outcome
+        first. A series without failures is left out.
         """
         lowest, highest = np.searchsorted(
             self.cells, [start << (SERIES_BITS + OUTCOME_BITS), end << (SERIES_BITS + OUTCOME_BITS)]

@@ -1,6 +1,6 @@
-"""The names of what a database driver counts, besides its timings `QUERY` and `ACQUIRE`.
+"""The names of a database driver's counts and gauges, besides its timings `QUERY` and `ACQUIRE`.
 
-The counts are per second and population. The gauges are of each worker's pool, and are added.
+The counts are per second and population. The gauges describe each worker's pool, and are added up.
 """
 
 __all__ = [
@@ -22,23 +22,23 @@ __all__ = [
 ACQUISITIONS = "pool acquisitions"
 """Connections taken from the suite's own pool."""
 WAITS = "pool acquisitions that waited"
-"""Those for which no connection was free, or none was open yet."""
+"""Acquisitions that had to wait because no connection was free, or none was open yet."""
 CONNECTIONS_LOST = "database connections lost"
 """Connections that ended while a query was running on them."""
 RETRIES = "database retries"
 """Repeated attempts of queries. All attempts of a query are one operation."""
 ROWS_READ = "rows read"
 ROWS_SEARCHED = "rows checked for other tenants"
-"""Rows at which their journey looked whether they belong to another tenant."""
+"""Rows that a journey checked for belonging to another tenant."""
 ROWS_CHECKED = "users that check the tenants of rows"
-"""The count of runs before rows were counted: users that look at each of their rows."""
+"""Users that check each of their rows. Earlier versions counted this instead of rows."""
 FOREIGN_ROWS = "rows of other tenants"
 ROWS_WRITTEN = "rows written"
-"""As the server reported them: inserted, updated, deleted or copied."""
+"""Rows inserted, updated, deleted or copied, as the server reported them."""
 
 # Gauges of a worker.
 POOL_SIZE = "pool size"
-"""Most connections that may be open at once."""
+"""The most connections that may be open at once."""
 POOL_IN_USE = "pool in use"
 POOL_WAITING = "pool waiting"
 """Operations that wait for a connection."""

@@ -1,4 +1,4 @@
-"""Stalls: intervals in which operations wait and no answer comes. A closed load hides them."""
+"""Stalls: intervals in which operations wait and no answer arrives. A closed load hides them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,17 +10,21 @@ from loadkit.recording.timing import REQUEST
 __all__ = ["SHORTEST", "CompletionLog", "IdleInterval", "Stall", "common"]
 
 SHORTEST = 0.05
-"""Seconds: shorter intervals without an answer are not recorded."""
+"""Seconds. Shorter intervals without an answer are not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Operations in flight and no completion; times in seconds since the run's start instant."""
+    """An interval with operations in flight and without a completion.
+
+    Moments are seconds since the run's start instant.
+    """
 
     start: float
     end: float
     population: str = ""
-    """The population whose operations waited; "" in runs stored when a plan had one population."""
+    """The population whose operations waited; "" in runs from the time when a plan had one
+    population."""
     timing: str = REQUEST.key
     """The key of the operations' timing."""
 
@@ -39,13 +43,14 @@ class IdleInterval:
 
     start: float
     waiting: float
-    """When an operation of this worker began to wait for an answer; `end` where none waited."""
+    """When an operation of this worker began to wait for an answer; equal to `end` if none
+    waited."""
     end: float
     population: str = ""
     timing: str = REQUEST.key
 
     def since(self, origin: float) -> "IdleInterval":
-        """The same interval, relative to another moment in seconds."""
+        """The same interval relative to `origin`, a moment in seconds."""
         return replace(self, start=self.start - origin, waiting=self.waiting - origin, end=self.end - origin)
 
 
@@ -54,13 +59,13 @@ class CompletionLog:
     """Records idle intervals between one worker's answers. Moments are on the caller's clock."""
 
     since: float
-    """The last answer, or the start of the log."""
+    """The moment of the last answer, or of the start of the log."""
     population: str = ""
     timing: str = REQUEST.key
     in_flight: int = 0
-    """Operations waiting for an answer."""
+    """Operations that wait for an answer."""
     waiting: float = 0.0
-    """Since when at least one operation has waited."""
+    """The moment since which at least one operation has waited."""
     idle_intervals: list[IdleInterval] = field(default_factory=list)
 
     def sent(self, now: float) -> None:
@@ -80,7 +85,8 @@ class CompletionLog:
     def given_up(self, now: float) -> None:
         """Note that an operation ended without an answer.
 
-        The idle interval continues. If nothing else waits, the rest of it counts as not waiting.
+        The worker stays idle. If nothing else waits, the rest of the idle time counts as not
+        waiting.
         """
         if self.in_flight == 1:
             self.close(now)
@@ -94,22 +100,26 @@ class CompletionLog:
         self.since = now
 
     def end(self, now: float) -> None:
-        """End the log: the worker is idle from now on, and nothing waits, however long others go on."""
+        """End the log: from now on, the worker is idle and no operation of it waits.
+
+        This holds however long other workers continue.
+        """
         if self.in_flight:
             self.close(now)
         self.idle_intervals.append(IdleInterval(self.since, inf, inf, self.population, self.timing))
 
     def drain(self) -> list[IdleInterval]:
-        """The idle intervals since the last call."""
+        """Return the idle intervals since the last call."""
         idle_intervals, self.idle_intervals = self.idle_intervals, []
         return idle_intervals
 
 
 def common(workers: Sequence[Iterable[IdleInterval]]) -> tuple[Stall, ...]:
-    """The intervals in which no worker received an answer while an operation of one of them waited.
+    """The intervals in which operations of the workers waited and no worker received an answer.
 
-    Each population and timing is handled separately. A worker without an interval of one has no log of it,
-    so it had no such operation and does not count: `CompletionLog.end` gives each log an interval.
+    One waiting operation of any worker is enough. Each population and timing is handled separately.
+    A worker without an interval for it does not count: it had no such operation, because
+    `CompletionLog.end` gives each log an interval.
     """
     stalls: list[Stall] = []
     intervals = [list(each) for each in workers]

@@ -29,17 +29,17 @@ class Timing:
 
     Samples of different timings never mix: a message is not part of a response time's p95.
 
-    A driver may define its own; the ones below are those that sentences name.
+    A driver may define its own timings. Sentences name only the timings below.
     """
 
     key: str
     """Used in the names of series: "message". Letters only."""
     name: str
-    """As used in sentences: "message latency"."""
+    """Its name in sentences: "message latency"."""
 
 
 REQUEST = Timing("request", "response time")
-"""From the intended start of a user's request. Series without a timing are of this one."""
+"""From the intended start of a user's request. A series name without a timing means this one."""
 CONNECT = Timing("connect", "connection time")
 MESSAGE = Timing("message", "message latency")
 DELIVERY = Timing("delivery", "time to the dashboards")
@@ -47,15 +47,17 @@ DELIVERY = Timing("delivery", "time to the dashboards")
 RECONNECT = Timing("reconnect", "time to reconnect")
 QUERY = Timing("query", "query time")
 OPERATION = Timing("operation", "response time")
-"""All of `OPERATIONS` together, such as for the error rate. No sample is of this timing itself."""
+"""All of `OPERATIONS` together, for example for the error rate. No sample has this timing
+itself."""
 RECORD = Timing("record", "record")
-"""It has no times: records are counted as the service acknowledges them."""
+"""Records have no times. They are counted when the service acknowledges them."""
 ACQUIRE = Timing("acquire", "pool wait")
 PING = Timing("ping", "ping round trip")
 SEND = Timing("send", "send time")
 """From the intended start until the socket has taken the message."""
 ROUND_TRIP = Timing("roundtrip", "message round trip")
-"""From the intended start of a message until its answer arrives, both on this machine's clock."""
+"""From the intended start of a message until its answer arrives, both on the load generator's
+clock."""
 LIFETIME = Timing("lifetime", "connection lifetime")
 """From the end of the handshake to the close. The outcome is "ok" where the generator closed it."""
 WORKFLOW = Timing("workflow", "workflow time")
@@ -85,5 +87,8 @@ _NAMED = {
 
 
 def timing_of(key: str) -> Timing:
-    """The timing with a key; one that only its driver names has the key as its name."""
+    """The timing with a key.
+
+    A timing that only its driver defines has the key as its name.
+    """
     return _NAMED.get(key) or Timing(key, key)

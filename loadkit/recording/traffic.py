@@ -1,4 +1,4 @@
-"""The operations that a criterion concerns: their counts and times by second, for judging."""
+"""The operations that a criterion concerns: their counts and times per second, for judging."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,11 +23,11 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 TIMEOUTS = ("timeout", "connect timeout", "read timeout")
-"""The outcomes of operations that timed out: their time is a time limit."""
+"""The outcomes of operations that timed out. Their time is a time limit."""
 
 _N, _RESPONSE, _SERVICE = 0, 1, 2
 LONGEST = 4
-"""Columns of a table's sums; the last is the longest response time."""
+"""Columns of `SliceTable.sums`. The last one is the longest response time."""
 _TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
 
@@ -38,18 +38,18 @@ class StuckUsers:
 
     population: str
     at_once: int
-    """The most of them at one moment."""
+    """The largest number of such users at one moment."""
     held: float
-    """Users held of the population, a mean over the window."""
+    """Users that the population held, as a mean over the window."""
     seconds: float
-    """The longest wait."""
+    """The longest wait, in seconds."""
     added: int
     """Number of arrivals added for them by the coordinated-omission correction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Operations by the second of their intended start, in one window."""
+    """The operations of one window, by the second of their intended start."""
 
     seconds: int
     """Length of the window in seconds."""
@@ -58,23 +58,24 @@ class Traffic:
     bucket: Integers
     """Bucket of `loadkit.recording.histogram`, or `FAILED`."""
     took: Integers
-    """Bucket of the time that it took, for a failed operation too; shape (n,)."""
+    """Bucket of the time that it took, also for a failed operation; shape (n,)."""
     count: Integers
     timed: Floats
-    """Per second: operations in a mean, sum of their times (s), longest of those with a time (s).
+    """Per second: operations that a mean includes, sum of their times (s), longest time (s).
 
-    A success and a time-out have a time. In a mean, a failed operation counts with the time it took,
-    and at least with the mean of the others; so a failure never lowers a mean. Shape
-    (`seconds`, 3).
+    Only successes and time-outs have a time, and the longest time is one of these. In a mean, a
+    failed operation counts with the time it took, but at least with the mean of the others. So a
+    failure never lowers a mean. Shape (`seconds`, 3).
     """
     completed: Integers
     """Successes that ended in each second; shape (`seconds`,)."""
     corrected: int = 0
     """Number of arrivals added by the coordinated-omission correction."""
     stuck: tuple[StuckUsers, ...] = ()
-    """The users for whom some of these were added, by population; the others are for stalls."""
+    """The users for whom some of these arrivals were added, by population. The other arrivals were
+    added for stalls."""
     _sums: dict[str, Integers] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Cached sums, because each takes 20 ms or more for ten million operations."""
+    """Cached sums, because each sum takes 20 ms or more for ten million operations."""
 
     @property
     def size(self) -> int:
@@ -87,7 +88,7 @@ class Traffic:
         return int(self.histogram()[FAILED])
 
     def per_second(self, from_bucket: int = 0) -> Integers:
-        """Operations in a bucket or above, by second; shape (`seconds`,)."""
+        """Operations in `from_bucket` or above, by second; shape (`seconds`,)."""
         if from_bucket:
             selected = self.bucket >= from_bucket
             return np.bincount(self.second[selected], self.count[selected], self.seconds).astype(np.int64)
@@ -109,7 +110,10 @@ class Traffic:
         return used, counts.reshape(shape)
 
     def only(self, seconds: npt.NDArray[np.bool_]) -> "Traffic":
-        """The operations of the marked seconds, shape (`seconds`,), as a window without gaps."""
+        """The operations of the marked seconds, joined into a window without gaps.
+
+        `seconds`: the marks, shape (`seconds`,).
+        """
         position = np.cumsum(seconds) - 1
         selected = seconds[self.second]
         return Traffic(
@@ -142,7 +146,7 @@ class Traffic:
         )
 
     def plus(self, second: Integers, times: Floats, *stuck: StuckUsers) -> "Traffic":
-        """Add arrivals of the coordinated-omission correction, with times in seconds: (n,)."""
+        """Add arrivals of the coordinated-omission correction; times in seconds, shapes (n,)."""
         bucket = buckets.indices(times)
         timed = self.timed.copy()
         timed[:, _TIMED_N] += np.bincount(second, minlength=self.seconds)
@@ -159,7 +163,10 @@ class Traffic:
         )
 
     def with_failures(self, failures: Integers) -> "Traffic":
-        """Add operations that failed, by second, shape (`seconds`,). They took as long as the mean."""
+        """Add failed operations, each with the mean time.
+
+        `failures`: their number by second, shape (`seconds`,).
+        """
         second = np.flatnonzero(failures)
         number, mean = failures[second], self.mean or 0.0
         timed = self.timed.copy()
@@ -175,7 +182,7 @@ class Traffic:
         )
 
     def _summed(self, name: str, places: Integers, number: int) -> Integers:
-        """Operations by place, cached under a name and read-only; shape (`number`,)."""
+        """Operations by place, cached under `name` and read-only; shape (`number`,)."""
         sums = self._sums.get(name)
         if sums is None:
             sums = self._sums[name] = np.bincount(places, self.count, number).astype(np.int64)
@@ -220,10 +227,11 @@ def series_of(scope: Scope, run: Run, timing: Timing = REQUEST) -> tuple[str, ..
 
 
 def records_of(run: Run, window: Window, population: str | None = None) -> Traffic:
-    """Each acknowledged record as an operation, in the second of its acknowledgement, without a time.
+    """Each acknowledged record as an operation without a time, in the second of its end.
 
-    They are those of a population, or of all that the plan states to write records. What other users
-    write beside them counts only if the plan states none: it would hide records that are missing.
+    The end of a record is its acknowledgement. The records are those of a population, or of all
+    populations that the plan states to write records. Records of other users count only if the plan
+    states none. Otherwise they would hide missing records.
     """
     stated = [each.name for each in run.plan.populations if each.records]
     writers: list[str | None] = [population] if population is not None else [*stated] or [None]
@@ -262,7 +270,7 @@ def traffic_of(
     timed[:, 1] = np.bincount(place[good], spent[good], window.seconds)
     np.maximum.at(timed[:, 2], place[has_time], sums[has_time, LONGEST])
     succeeded = timed[:, 0].sum()
-    # Without a success, only time-outs have a time.
+    # If no operation succeeded, only time-outs have a time.
     counted = outcome != 0 if succeeded else np.isin(outcome, timed_out)
     if counted.any():
         place, number, times = (
@@ -285,8 +293,9 @@ def traffic_of(
 def _mean_of_others(spent: float, succeeded: float, times: Floats, number: Integers) -> float:
     """The mean of the successes and of the failures that took longer than this mean, in seconds.
 
-    `spent`, `succeeded`: the successes' sum of times and their number; `times`, `number` (n,): the
-    failures. With it as the least time of a failure, no success lowers a mean by failing.
+    `spent`, `succeeded`: the sum of the successes' times, and their number. `times`, `number` (n,):
+    those of the failures. Each failure counts with at least this mean. So an operation that fails
+    instead of succeeding cannot lower the mean.
     """
     longest_first = np.argsort(-times, kind="stable")
     times, number = times[longest_first], number[longest_first]

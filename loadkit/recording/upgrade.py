@@ -1,4 +1,4 @@
-"""Converts run.json of earlier formats to the current one."""
+"""Converts run.json of earlier formats to the current format."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ FORMAT = 3
 
 1: a plan had one workload; a worker's second had a field for each count.
 2: a plan has populations; counts and gauges of a second have names.
-3: what is wrong with the writes of a run has its moments and tenants.
+3: the wrong writes of a run have moments and tenants.
 """
 
 _COUNTS = {
@@ -47,7 +47,7 @@ _RETIRED = {
 
 
 def upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """The content of run.json in the current format.
+    """Convert the content of run.json to the current format.
 
     Raises:
         ConfigurationError: the format is unknown or newer than this version.
@@ -65,7 +65,7 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_populations(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Format 1 as format 2."""
+    """Convert format 1 to format 2."""
     plan = plan_of_today(data["plan"])
     population = plan["populations"][0]["name"]
     ending = Ending.read(data["ended"])
@@ -80,7 +80,7 @@ def _of_populations(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_wrong_records(data: dict[str, Any]) -> dict[str, Any]:
-    """Format 2 as format 3."""
+    """Convert format 2 to format 3."""
     database = data.get("database")
     if database is None or database["writes"] is None:
         return data
@@ -96,7 +96,10 @@ def _of_wrong_records(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def plan_of_today(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan of format 1 in the current format: its workload becomes its only population."""
+    """Convert a plan of format 1 to the current format.
+
+    Its workload becomes its only population.
+    """
     workload = data["workload"]
     population = {
         "name": PLAIN_NAMES[Model(workload["model"])],

@@ -38,26 +38,27 @@ OUT_OF_DESCRIPTORS = "out of descriptors"
 HTTPX_REQUESTS = "httpx requests"
 """Operations sent through httpx instead of the load kit's own client."""
 JOURNEY_ERROR = "journey error: "
-"""The start of the names that count errors in the code of journeys; the rest is a sentence."""
+"""The start of the names that count errors in the code of journeys. The rest is a sentence."""
 MET_ERROR = "users with journey error: "
-"""The same for the users that met the error for the first time."""
+"""The start of the names that count users that met the error for the first time."""
 WITH_ERRORS = "users with journey errors"
 """Users that met an error in the code of journeys for the first time."""
 USERS = "users begun"
-"""Users that began to prepare, or began their first journey."""
+"""Users that began to prepare, or that began their first journey without preparation."""
 JOURNEYS = "journeys begun"
 
 # Gauges.
 HELD = "held"
 """The smallest number of users held during the second (0 for open load)."""
 IN_FLIGHT = "in flight"
-"""Operations unanswered at the end of the second."""
+"""Operations without an answer at the end of the second."""
 
 _RARE = 0.01
-"""Errors of journeys are rare up to this share of the users and of the journeys."""
+"""Errors of journeys are rare up to this share of the users and up to this share of the
+journeys."""
 
 WHOLE_WORKER = ""
-"""Used as the population of gauges that belong to none, such as a driver's open connections."""
+"""The population of gauges that belong to no population, such as a driver's open connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +69,26 @@ class WorkerSecond:
     second: int
     """Whole seconds since the run's start instant."""
     cpu_seconds: float
-    """Processor time that the worker used in the second."""
+    """Processor time that the worker used in the second, in seconds."""
     longest_pause: float
     """Duration of the longest garbage collection, in seconds."""
     memory_bytes: int
     """Resident memory at the end of the second."""
     clock_offset: float = 0.0
-    """Seconds by which the worker's clock is ahead of that of the process that started it."""
+    """Seconds by which the worker's clock is ahead of the clock of the process that started it."""
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By population, then by name: how often something happened. Missing names are 0."""
     gauges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By population, then by name: the value at the end of the second. Missing names are 0."""
 
     def count(self, name: str, population: str | None = None) -> int:
-        """A count of one population, or the sum over all."""
+        """A count of one population, or the sum over all populations."""
         if population is not None:
             return self.counts.get(population, {}).get(name, 0)
         return sum(named.get(name, 0) for named in self.counts.values())
 
     def gauge(self, name: str, population: str | None = None) -> float:
-        """A gauge of one population, or the sum over all."""
+        """A gauge of one population, or the sum over all populations."""
         if population is not None:
             return self.gauges.get(population, {}).get(name, 0.0)
         return sum(named.get(name, 0.0) for named in self.gauges.values())
@@ -96,8 +97,8 @@ class WorkerSecond:
 def journey_errors(worker_seconds: Iterable[WorkerSecond]) -> str:
     """A sentence about errors in the code of journeys; "" if there were none.
 
-    It names the commonest error, how many users met it, how often it occurred, and how many others
-    there were.
+    It names the most common error, how many users met it, how often it occurred, and how many other
+    errors there were.
     """
     counts = sum(_by_population(worker_seconds).values(), Counter[str]())
     numbers = Counter(
@@ -119,8 +120,9 @@ def journey_errors(worker_seconds: Iterable[WorkerSecond]) -> str:
 def are_rare(worker_seconds: Iterable[WorkerSecond]) -> bool:
     """Are errors in the code of journeys too rare to make a verdict invalid?
 
-    In each population they ended at most 1 % of the journeys, and at most 1 % of the users, or one
-    single user, met one. In a run that was stored without these numbers they are not rare.
+    They are rare if, in each population, they ended at most 1 % of the journeys. In addition, at
+    most 1 % of the users, or a single user, may have met one. Errors are not rare in a run that was
+    stored without these numbers.
     """
     for counts in _by_population(worker_seconds).values():
         errors = sum(number for name, number in counts.items() if name.startswith(JOURNEY_ERROR))

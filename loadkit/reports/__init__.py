@@ -1,1 +1,1 @@
-"""A run and its verdicts for people and for scripts: tables, charts, the gate, the trace."""
+"""Reports on a run and its verdicts, for people and for scripts: tables, charts, gate, trace."""

@@ -1,7 +1,7 @@
-"""Why a criterion is red: which operations of its scope failed, how, for whom and since when.
+"""Why a criterion failed: which operations of its scope failed, how, for whom and since when.
 
-Counts come from the record of all operations. Examples show single ones: the first failures of each
-kind and the slowest of each timing, at most `MOST` of either.
+Counts come from the record of all operations. Examples show single operations: the first failures
+of each kind and the slowest of each timing, at most `MOST` of either.
 """
 
 import dataclasses
@@ -42,9 +42,9 @@ from loadkit.verdict import Window
 __all__ = ["MOST", "Causes", "FailureKind", "TimingCauses", "causes_of", "of_scope", "timings_of"]
 
 MOST = 20
-"""Examples of failures, and of the slowest of a timing."""
+"""The maximum number of examples of failures, and of the slowest operations of a timing."""
 _MOST_OTHERS = 3
-"""The slowest of a timing that the criterion is not about."""
+"""The maximum number of slowest operations of a timing that the criterion does not concern."""
 _ALL_SECONDS = 1 << 22
 _NOUNS = {
     CONNECT.key: "connection attempts",
@@ -67,16 +67,16 @@ class FailureKind:
     operations: int
     """All operations of the scope and timing in the window; 0 where that is not known."""
     first: float | None
-    """Of the whole run: seconds from its start until the first failure; None where that is not known."""
+    """Seconds from the start of the run until its first failure; None if unknown."""
     last: float | None
-    """The same of the last one; None if they lasted until the end of the load, or it is not known."""
+    """Seconds until its last failure; None if unknown, or if it lasted to the end of the load."""
     by_label: Mapping[str, int]
-    """The most frequent first; empty where nobody counted it."""
+    """The count of each label, the most frequent first; empty if it was not counted."""
     tenants: tuple[str, int]
-    """For whom: which tenants in words, and of how many; "" where that is not known."""
+    """The affected tenants in words, and the number of all tenants; "" if unknown."""
     regions: tuple[str, int]
     examples: tuple[Example, ...]
-    """Those of the window first."""
+    """The kept examples, those in the window first."""
     noun: str = "operations"
     """What the operations are, in the plural."""
 
@@ -92,7 +92,7 @@ class FailureKind:
 
     @property
     def whom(self) -> str:
-        """For whom: which tenants, regions and instances; those of the examples where nobody counted them."""
+        """The affected tenants, regions and instances; those of the examples if not counted."""
         parts = [each for each, _ in (self.tenants, self.regions) if each]
         shown = [
             *([] if self.tenants[0] else _of_examples(self.examples, "tenant", lambda each: each.tenant)),
@@ -113,27 +113,27 @@ class TimingCauses:
     failed: int
     failures_by_kind: Mapping[str, int]
     slowest: tuple[Example, ...]
-    """The longest first; failed ones are among them."""
+    """The slowest operations, the longest first; failed ones are included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """What there is to say of a criterion's operations."""
+    """The failed and the slowest operations of a criterion."""
 
     run: Run
     scope: Scope
     timings: tuple[str, ...]
-    """The keys of the timings that the criterion is about."""
+    """The keys of the timings that the criterion concerns."""
     failures: tuple[FailureKind, ...]
-    """Those of the criterion's timings, the most frequent first."""
+    """The failures of the criterion's timings, the most frequent first."""
     by_timing: Mapping[str, TimingCauses]
-    """By key of the timing, the criterion's own first."""
+    """The operations by key of their timing, the criterion's own timings first."""
     slow: SlowOperations | None = None
-    """Those above the limit of a criterion on times."""
+    """The operations above the limit, for a criterion on times."""
 
     @property
     def failures_by_kind(self) -> dict[str, int]:
-        """How often operations failed, by kind, the most frequent first."""
+        """The number of failures by kind, the most frequent first."""
         counts: dict[str, int] = {}
         for failure in self.failures:
             counts[failure.kind] = counts.get(failure.kind, 0) + failure.count
@@ -141,7 +141,7 @@ class Causes:
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """The first failures, of each kind as many."""
+        """The first failures, with the same number of each kind if possible."""
         rows = [list(failure.examples) for failure in self.failures]
         kept: list[Example] = []
         while any(rows) and len(kept) < MOST:
@@ -169,7 +169,7 @@ class Causes:
 
 
 def timings_of(criterion: Criterion | None) -> tuple[str, ...]:
-    """The keys of the timings that a criterion is about; None is one on all operations."""
+    """The keys of the timings that a criterion concerns; None means all operations."""
     operations = tuple(each.key for each in OPERATIONS)
     if criterion is None:
         return operations
@@ -182,7 +182,7 @@ def timings_of(criterion: Criterion | None) -> tuple[str, ...]:
         return MESSAGE.key, LIFETIME.key
     if measure.family == Family.RECONNECTION:
         return RECONNECT.key, CONNECT.key
-    # What the service itself did can have come from operations of any kind.
+    # Operations of any kind can be the cause of what the service itself did.
     of_service = {Family.ALERT, Family.GAUGE, Family.RECOVERY, Family.UPTIME}
     is_on_operations = measure.timing == OPERATION.key or measure.family in of_service
     return operations if is_on_operations else (measure.timing,)
@@ -195,14 +195,14 @@ def causes_of(
     window: Window | None = None,
     criterion: Criterion | None = None,
 ) -> Causes:
-    """What failed and what took longest of a scope in a window (default: the run).
+    """The failed and the slowest operations of a scope in a window (default: the run).
 
     Args:
-        evidence: of the run.
-        scope: that of the criterion.
-        timings: keys of the timings that the criterion is about; none for all operations.
-        window: in which failures are counted. Examples are of the whole run.
-        criterion: whose limit on times tells which operations are too slow; None for none.
+        evidence: the evidence of the run.
+        scope: the scope of the criterion.
+        timings: keys of the timings that the criterion concerns; none for all operations.
+        window: the window in which failures are counted. Examples are of the whole run.
+        criterion: the criterion whose limit defines which operations are too slow; None for none.
 
     """
     run = evidence.run
@@ -229,7 +229,7 @@ def causes_of(
         )
     failures.sort(key=lambda each: -each.count)
     if criterion is not None and criterion.measure.name in {WRITES, REJECTED, OTHERS_DATA}:
-        # What the criterion counts comes first, before operations that failed beside it.
+        # The writes that the criterion counts come first, before other failed operations.
         failures = [*_wrong_writes(run, criterion.measure.name), *failures]
     slow = (
         None if criterion is None else slow_operations(evidence, criterion, scope, window or evidence.whole)
@@ -245,7 +245,7 @@ def of_scope(run: Run, scope: Scope) -> tuple[Example, ...]:
 def _failures(
     evidence: Evidence, scope: Scope, timing: Timing, window: Window, examples: Sequence[Example]
 ) -> tuple[list[FailureKind], int]:
-    """The kinds of failure of a scope and timing, the most frequent first, and its operations."""
+    """The kinds of failure of a scope and timing, most frequent first; the number of operations."""
     run = evidence.run
     second, outcome, sums = run.table.totals(series_of(scope, run, timing), 0, _ALL_SECONDS)
     number, is_within = sums[:, 0], (second >= window.start) & (second < window.end)
@@ -285,9 +285,10 @@ def _failures(
 def _by_kind(
     run: Run, examples: Sequence[Example], window: Window, *, has_others: bool
 ) -> dict[str, tuple[Example, ...]]:
-    """The failures among the examples, by the kind that they are counted as; those of the window first.
+    """The failed examples, by the kind under which they are counted; those in the window first.
 
-    `has_others`: were failures counted as `OTHER_FAILURES`? An example has its own outcome also then.
+    `has_others` states whether failures were counted as `OTHER_FAILURES`. Even then, an example has
+    its own outcome.
     """
     known = set(run.table.outcomes)
     if has_others:
@@ -301,14 +302,17 @@ def _by_kind(
 
 
 def _until(first: float, last: float, run: Run) -> float | None:
-    """The last of several moments; None if they lasted until the end of the load. One moment did not last."""
+    """The last of several moments; None if they lasted until the end of the load.
+
+    Moments within one second do not count as lasting.
+    """
     return last if int(first) == int(last) else end_of(last, run)
 
 
 def _counted(
     evidence: Evidence, scope: Scope, by_kind: Mapping[str, tuple[Example, ...]]
 ) -> Iterator[FailureKind]:
-    """Faults that have a count of their own and are no outcome of an operation, such as a lost message."""
+    """Faults that have their own count and are no outcomes of operations, such as lost messages."""
     for kind, shown in by_kind.items():
         if kind in evidence.run.table.outcomes:
             continue
@@ -331,7 +335,7 @@ def _counted(
 
 
 def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
-    """Records that are not stored as the service answered; no operation of theirs has failed."""
+    """Records that are not stored as the service answered; their operations may have succeeded."""
     writes = None if run.database is None else run.database.writes
     if writes is None:
         return
@@ -359,7 +363,7 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
 
 
 def _written(record: WrittenRecord, kind: str) -> Example:
-    """A record as an example; it is one whose moment and user are known."""
+    """A record as an example; its moment and user are known."""
     where = f" is stored under {record.stored_under}" if record.stored_under else ""
     told = Exchange(f"record {record.id}{where}", kind)
     at, user = record.at or 0.0, record.user or 0
@@ -369,7 +373,7 @@ def _written(record: WrittenRecord, kind: str) -> Example:
 
 
 def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix: str) -> tuple[str, int]:
-    """Which tenants or regions have a kind of failure, in words, and of how many; "" for unknown."""
+    """The tenants or regions with a kind of failure, and the number of all; "" if unknown."""
     names = run.table.names(prefix) if scope == EVERYTHING else []
     if not names:
         return "", 0
@@ -381,7 +385,7 @@ def _whose(run: Run, scope: Scope, window: Window, kind: str, noun: str, prefix:
 
 
 def _share(found: Mapping[str, int], number: int, noun: str) -> str:
-    """Which of so many tenants or regions were found, in words; "" for none."""
+    """The tenants or regions that were found, out of a number of them, in words; "" for none."""
     most = sorted(found.items(), key=lambda item: -item[1])
     if not most:
         return ""
@@ -394,7 +398,7 @@ def _share(found: Mapping[str, int], number: int, noun: str) -> str:
 
 
 def _of_examples(examples: Sequence[Example], what: str, of: Any) -> list[str]:
-    """The tenants, regions or instances of examples: "tenant acme", "9 tenants (delos 2, wonka 1, …)"."""
+    """The tenants, regions or instances of examples: "tenant acme", "9 tenants (delos 2, …)"."""
     found = Counter(of(each) for each in examples if of(each))
     if len(found) <= 1:
         return [f"{what} {name}" for name in found]

@@ -72,7 +72,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _USERS, _LITTLE = 4, 0.01
-"""The number of users of this machine that are shown, and the least share that each took once."""
+"""The maximum number of processor uses of this machine that are shown, and their minimum peak."""
 _QUANTILES = (0.5, 0.95, 0.99)
 _CURVE = 1 - np.logspace(0, -4, 161)
 """Ratios from 0 to 0.9999, denser towards the tail."""
@@ -90,7 +90,7 @@ def percentiles(
 ) -> bytes:
     """Percentiles of response and service time up to p99.99, in the window or in the whole run.
 
-    Of another timing there is one curve: its operations are sent when they are due.
+    Another timing has one curve, because its operations are sent when they are due.
     """
     figure = figure_of()
     axes = figure.subplots()
@@ -184,7 +184,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
 
 
 def _largest(lines: list[Line]) -> list[Line]:
-    """The lines of this machine's users that ever take more than a little of it; at most four."""
+    """The lines with the highest peaks, at most four; those with a negligible peak are left out."""
     peaks = [float(np.nanmax(values)) for _, _, values in lines]
     order = sorted(range(len(lines)), key=lambda number: -peaks[number])
     return [lines[number] for number in order[:_USERS] if peaks[number] >= _LITTLE]
@@ -227,9 +227,6 @@ def errors(evidence: Evidence, window: Window | None) -> bytes:
     label_values(axes, Unit.NUMBER)
     legend(axes)
     return over_time(figure, [axes], run, window)
-
-
-# --- data of the charts
 
 
 # --- charts of criteria, one per family (named in `loadkit.judging.families`)
@@ -286,7 +283,7 @@ def throughput(evidence: Evidence, window: Window | None, criterion: Criterion) 
 
 
 def probes(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The share of the probes of each second that were answered, one line per protocol."""
+    """The share of answered probes in each second, one line per protocol."""
     run = evidence.run
     by_protocol = {**({HTTP: run.probes} if run.probes else {}), **run.protocol_probes}
     lines: list[Line] = []
@@ -308,11 +305,11 @@ def gauge(evidence: Evidence, window: Window | None, criterion: Criterion) -> by
 
 
 def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The firing alerts over time, and the deadline of one that must fire."""
+    """The firing alerts over time, and the deadline of an alert that must fire."""
     run = evidence.run
     observation = run.observations.get(observed_as(criterion.measure))
     lines = [] if observation is None else list(observed(run, observation))
-    # The limit of "fires within 30 seconds" is a time, so it is no line across the number of alerts.
+    # The limit of "fires within 30 seconds" is a time, not a number of alerts: draw a deadline.
     deadline = expected_since(run)[0] + criterion.limit if criterion.unit is Unit.SECONDS else None
     return criterion_lines(
         run, window, lines, Unit.NUMBER, criterion, deadline=deadline, nothing=why_none(observation)
@@ -320,9 +317,10 @@ def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
 
 
 def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """What users see in periods of five seconds, a panel for each kind, its bounds, and the deadline.
+    """What users see in periods of five seconds: a panel per kind, its bounds, the deadline.
 
-    Requests, queries and messages show their p95, and connections their number.
+    The panels of requests, queries and messages show their p95. The panel of connections shows
+    their number.
     """
     run, end = evidence.run, evidence.whole.end
     cause = disturbance(run.plan)
@@ -339,7 +337,7 @@ def recovery(evidence: Evidence, window: Window | None, criterion: Criterion) ->
 
 
 def _draw_course(axes: Any, course: Course, end: int) -> None:
-    """One kind over the run: the p95 of its times, or the number of connections."""
+    """Draw one kind over the run: the p95 of its times, or the number of connections."""
     kind, bounds, seen = course.kind, course.bounds, course.windows(0, end)
     starts = np.array([spell.start for spell in seen])
     if kind.time:
@@ -364,5 +362,5 @@ def _draw_course(axes: Any, course: Course, end: int) -> None:
 
 
 def _tail(share: float) -> float:
-    """A ratio on the axis of the percentile curve: each further nine has the same width."""
+    """The position of a ratio on the percentile axis, where each nine has the same width."""
     return float(-np.log10(max(1 - share, 1e-4)))

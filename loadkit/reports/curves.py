@@ -45,7 +45,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _SHORT_RUN = 120
-"""Seconds; in a run up to this long, a point represents one second, in a longer run five."""
+"""In a run of up to so many seconds, a point represents one second; in a longer run, five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +62,23 @@ class Bins:
 
     @property
     def lengths(self) -> Floats:
-        """The seconds of each; shape (b,)."""
+        """The length of each bin in seconds; shape (b,)."""
         return np.diff(self.edges).astype(np.float64)
 
     @property
     def middles(self) -> Floats:
-        """The middle of each, in seconds since the start of the run; shape (b,)."""
+        """The middle of each bin, in seconds since the start of the run; shape (b,)."""
         middles: Floats = self.edges[:-1] + self.lengths / 2
         return middles
 
     def sums(self, per_second: npt.NDArray[Any]) -> Floats:
-        """The sum of a quantity by second, (s,), in each; shape (b,)."""
+        """The sum in each bin of a quantity by second, which has the shape (s,); shape (b,)."""
         sums: Floats = np.add.reduceat(per_second.astype(np.float64), self.edges[:-1])
         return sums
 
 
 def ratio(parts: Floats, wholes: Floats) -> Floats:
-    """The ratio of each part to its whole; NaN where there is nothing. All shapes (b,)."""
+    """The ratio of each part to its whole; NaN where the whole is 0; all shapes (b,)."""
     shares: Floats = np.divide(parts, wholes, out=np.full(len(parts), np.nan), where=wholes > 0)
     return shares
 
@@ -106,14 +106,14 @@ def observed(run: Run, observation: Observation) -> Iterator[Line]:
             points = points_of(free, part, float(part.times[0]), float(part.times[-1]))
             if len(points.times):
                 moments += [points.times - run.started, np.array([np.nan])]
-                # An infinite value has no place on an axis.
+                # An axis cannot show an infinite value.
                 values += [np.where(np.isinf(points.values), np.nan, points.values), np.array([np.nan])]
         if moments:
             yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
 
 
 def why_none(observation: Observation | None) -> str:
-    """Why a measure has no line."""
+    """The reason why a measure has no line."""
     if observation is None:
         return "no measurements"
     return observation.problem or (
@@ -144,7 +144,7 @@ def criterion_lines(
     deadline: float | None = None,
     nothing: str = "no measurements",
 ) -> bytes:
-    """Draw lines with the limit of the criterion, or with its deadline (seconds of the run).
+    """Draw lines with the limit of a criterion, or its deadline (seconds since the run's start).
 
     In the periods of `failing`, the first line is above every limit. Without lines, the chart shows
     the sentence `nothing`.
@@ -179,7 +179,7 @@ def criterion_lines(
 
 
 def mark_failing(axes: Any, lines: Sequence[Line], failing: Sequence[tuple[float, float]]) -> None:
-    """Shade the periods in which the first line is above every time."""
+    """Shade the periods in which the first line is above every limit."""
     for number, (start, end) in enumerate(failing):
         text = "" if number else f"{lines[0][0]} is among failed operations"
         axes.axvspan(start, end, color=LIMIT, alpha=0.12, linewidth=0, label=text)
@@ -196,7 +196,7 @@ def draw_deadline(panels: Sequence[Any], moment: float) -> None:
 
 
 def draw_limit(axes: Any, limit: float, text: str) -> None:
-    """Draw a limit as a line across, with a text at its right end."""
+    """Draw a limit as a horizontal line, with a text at its right end."""
     axes.axhline(limit, color=LIMIT, linestyle=(0, (6, 2)), linewidth=1.6)
     axes.annotate(
         text, (1, limit), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",

@@ -1,4 +1,4 @@
-"""The evidence of the database: slow statements, the plans of key queries, locks, and what to try."""
+"""The evidence of the database: slow statements, plans of key queries, locks, and what to try."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,17 +20,17 @@ from loadkit.units import format_bytes, format_number, format_ratio, format_seco
 __all__ = ["lines", "summary"]
 
 _SHOWN = 15
-"""Statements, tables and waits that are shown; the figures of the run have more."""
+"""The maximum number of statements, tables and waits that are shown; the stored run has more."""
 _WIDTH = 72
-"""Characters of a statement that are shown."""
+"""The maximum number of characters of a statement that are shown."""
 
 
 def lines(evidence: Evidence, limits: Mapping[str, float] | None = None) -> Iterator[str]:
-    """What was seen of the database, most useful first.
+    """What was observed of the database, the most useful first.
 
     Args:
-        evidence: of a run with facts of its database.
-        limits: the limit in seconds of key queries, by name; the plans of slower ones come first.
+        evidence: the evidence of a run.
+        limits: limits of key queries in seconds, by name; the plans of slower queries come first.
 
     """
     facts = evidence.run.database
@@ -179,7 +179,7 @@ def _locks(facts: DatabaseFacts) -> Iterator[str]:
 
 
 def _pools(evidence: Evidence) -> Iterator[str]:
-    """The service's pool, from its metrics, and the suite's own, told apart."""
+    """The service's pool, from its metrics, and separately the suite's own pool."""
     run, window = evidence.run, evidence.window or evidence.whole
     yield from ("", "POOLS")
     for name in ("connection pool efficiency", "database connection pool utilization"):

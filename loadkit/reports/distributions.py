@@ -1,4 +1,4 @@
-"""What the users of a run drew beside what was asked for: a table and a chart."""
+"""The requested distributions beside those that the users of a run drew: a table and a chart."""
 
 import math
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from loadkit.units import format_ratio, format_seconds
 __all__ = ["chart", "json_of", "lines", "tenants_json_of"]
 
 _MOST = 6
-"""Panels of the chart."""
+"""The maximum number of panels of the chart."""
 
 
 def lines(run: Run) -> Iterator[str]:
-    """A table of text: each distribution as it was asked for and as it was drawn."""
+    """A table as text: each distribution as it was requested and as it was drawn."""
     found = distributions(run)
     heads = ("what", "requested", "actual", "draws", "difference", "probability")
     rows = [
@@ -45,7 +45,7 @@ def _chance(each: Distribution) -> str:
 
 
 def json_of(run: Run) -> list[dict[str, object]]:
-    """The same as JSON values; ratios 0-1."""
+    """The distributions as JSON values; ratios 0-1."""
     return [
         {
             "what": each.what,
@@ -62,9 +62,9 @@ def json_of(run: Run) -> list[dict[str, object]]:
 
 
 def tenants_json_of(run: Run) -> dict[str, object] | None:
-    """The sizes of tenants as JSON values; shares are ratios 0-1. None where there are no tenants.
+    """The sizes of tenants as JSON values, with shares as ratios 0-1; None if there are no tenants.
 
-    "asked" has the same of the accounts; None where that is not known.
+    "asked" has the same figures of the accounts; None if they are unknown.
     """
     sizes = tenant_sizes(run)
     if sizes is None:
@@ -121,7 +121,10 @@ def _ranks(axes: Any, each: Distribution) -> None:
 
 
 def _tenants(axes: Any, sizes: TenantSizes) -> None:
-    """The share of each tenant, and its share of the accounts; the law of Zipf that fits where that is not known."""
+    """The share of each tenant in the operations, and in the accounts.
+
+    If the share in the accounts is unknown, the chart shows the Zipf's law that fits best.
+    """
     shares = np.array([share for _, share in sizes.shares])
     ranks = np.arange(1.0, len(shares) + 1)
     if sizes.asked is None:

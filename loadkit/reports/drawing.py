@@ -1,6 +1,7 @@
 """Style of the charts: lines, bars and text on the time axis of a run, as SVG.
 
-Charts are readable without colour (lines differ in weight and dash, bars in hatch) and 900 pixels wide.
+Charts are 900 pixels wide, and readable without colour: lines differ in weight and dash, bars in
+hatch.
 """
 
 import io
@@ -153,17 +154,20 @@ def _moment(seconds: float) -> str:
 
 
 def figure_of(height: float = 1.0) -> Any:
-    """An empty figure; `height` is relative to a single chart. pyplot would never release a figure."""
+    """An empty figure; `height` is relative to a single chart.
+
+    It is made without pyplot, which would never release a figure.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # Two "$" in the texts of people, such as queries, are no formula. A text reads this at its creation.
+    # Two "$" in a text, such as a query, are not a formula. A text reads this at its creation.
     mpl.rcParams["text.parse_math"] = False
     return Figure(figsize=(_WIDTH, _HEIGHT * max(1.0, height)), layout="constrained")
 
 
 def drawn(figure: Any) -> bytes:
-    """A finished figure as SVG."""
+    """Finish a figure, and return it as SVG."""
     import matplotlib as mpl
 
     for axes in figure.axes:
@@ -172,9 +176,10 @@ def drawn(figure: Any) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_PALE)
     file = io.BytesIO()
-    # Text remains text: a tenth of the size, and the search of a browser finds it.
+    # Text remains text: the file has a tenth of the size, and a browser can search it.
     # Without a date, equal runs have equal charts.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "charts"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    # A hundredth of a point is finer than any screen; matplotlib writes a millionth, at twice the size.
+    # A hundredth of a point is finer than any screen. matplotlib writes a millionth, which doubles
+    # the size.
     return _PATH.sub(lambda path: _FRACTION.sub(rb"\1", path.group()), file.getvalue())

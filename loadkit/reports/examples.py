@@ -1,6 +1,6 @@
-"""The examples of a run as text and tables: which operations failed and how, and which took longest.
+"""The examples of a run as text and tables: which operations failed and how, and the slowest.
 
-They answer what a rate leaves open: what failed, for whom, since when, and what came back.
+They show what a rate does not: what failed, for whom, since when, and what the answer was.
 """
 
 import html
@@ -22,7 +22,7 @@ from loadkit.verdict import Window
 __all__ = ["lines", "page", "sentences"]
 
 _KINDS_SHOWN = 3
-"""Kinds of failure of which the terminal and a criterion's description show an example."""
+"""The number of kinds of failure for which the terminal and a description show an example."""
 _LABELS_SHOWN = 3
 _STYLE = (
     "body{font:14px/1.4 sans-serif;margin:12px;color:#1d2433}table{border-collapse:collapse;margin-bottom:20px}"
@@ -44,12 +44,12 @@ _HEADINGS = (
 
 
 def lines(run: Run, window: Window) -> Iterator[str]:
-    """One example of each of the commonest kinds of failure of a window, for the terminal."""
+    """One example of each of the most frequent kinds of failure in a window, for the terminal."""
     kept: dict[tuple[str, str, str], list[Example]] = defaultdict(list)
     for each in run.examples:
         if each.outcome != OK:
             kept[each.timing, each.label, each.outcome].append(each)
-    # Of each kind, few examples are kept, so their number does not tell how frequent it is.
+    # Few examples of each kind are kept, so their number does not show how frequent the kind is.
     counts = Counter({kind: len(same) for kind, same in kept.items()})
     for timing in map(timing_of, {timing for timing, _, _ in kept}):
         labels = {label_series(label, timing): label for label in run.table.labels(timing)}
@@ -60,7 +60,7 @@ def lines(run: Run, window: Window) -> Iterator[str]:
 
 
 def sentences(causes: Causes) -> Iterator[str]:
-    """What broke, for whom and since when, with an example: the commonest kinds, then the slowest."""
+    """What failed, for whom and since when, with examples; the most frequent kinds come first."""
     if causes.slow is not None:
         yield _slow_sentence(causes.slow, causes.run)
     for failure in causes.failures[:_KINDS_SHOWN]:
@@ -70,7 +70,7 @@ def sentences(causes: Causes) -> Iterator[str]:
     if len(causes.failures) > _KINDS_SHOWN:
         yield f"and {len(causes.failures) - _KINDS_SHOWN} more kinds of failure"
     if causes.failures and causes.slow is None:
-        return  # the criterion is about failures: how long others took would only distract
+        return  # the criterion concerns failures: the times of other operations would only distract
     for key in causes.timings:
         slowest = causes.by_timing[key].slowest if key in causes.by_timing else ()
         if slowest:
@@ -78,7 +78,7 @@ def sentences(causes: Causes) -> Iterator[str]:
 
 
 def page(causes: Causes) -> bytes:
-    """An HTML page of the examples of a scope: the failures by kind, then the slowest of each timing."""
+    """An HTML page of a scope's examples: the failures by kind, then the slowest of each timing."""
     run = causes.run
     start = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))
     parts = [
@@ -95,7 +95,7 @@ def page(causes: Causes) -> bytes:
     shown = [failure for failure in causes.failures if failure.examples]
     for failure in shown:
         heading = f"{failure.kind}: {failure.amount}, {_span(failure, run)}"
-        # One example is open, so that a reader sees what an example shows.
+        # One example is expanded, so that a reader sees what an example shows.
         table = _table(failure.examples, run, opens_first=failure is shown[0])
         parts += [f"<p><b>{_escaped(heading)}</b></p>", *table]
     for key, each in causes.by_timing.items():
@@ -125,7 +125,7 @@ def _overview(failures: Sequence[FailureKind], run: Run) -> str:
 
 
 def _slowest(each: TimingCauses, run: Run, *, is_open: bool) -> Iterator[str]:
-    """The slowest of a timing by label; folded if the criterion is about another timing."""
+    """The slowest of a timing by label; collapsed if the criterion concerns another timing."""
     by_label: dict[str, list[Example]] = {}
     for example in each.slowest:
         by_label.setdefault(example.label, []).append(example)
@@ -224,7 +224,7 @@ def _told(example: Example, run: Run | None = None) -> str:
 
 
 def _took(example: Example) -> str:
-    """How long it took; and how late it was sent, if that is a tenth of it or more."""
+    """The time that it took, and how late it was sent if that is more than a tenth of the time."""
     if not example.seconds:
         return ""
     waited = 0.0 if example.service is None else example.seconds - example.service
@@ -246,7 +246,7 @@ def _whose(example: Example) -> str:
 
 
 def _moment(seconds: float, run: Run) -> str:
-    """A moment since the start of the load, and of the clock: "1:02 (14:03:02)"."""
+    """A moment as time since the start of the load, and as time of day: "1:02 (14:03:02)"."""
     return f"{_clock(seconds)} ({time.strftime('%H:%M:%S', time.localtime(run.started + seconds))})"
 
 

@@ -37,8 +37,8 @@ def gate(path: Path, *, sign_off: bool = False) -> tuple[int, list[str]]:
         sign_off: refuse rehearsals, because a release is signed off on the results.
 
     Returns:
-        The exit code (`loadkit.verdict.EXIT_CODES`) and the lines to print. For a file that is missing, empty
-        or unreadable the code is 2, never a pass.
+        The exit code (`loadkit.verdict.EXIT_CODES`) and the lines to print. For a file that is
+        missing, empty or unreadable, the code is 2, never a pass.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""Charts of connections, messages and the database, and of what must not occur."""
+"""Charts of connections, messages and the database, and of events that must not occur."""
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ def connections(evidence: Evidence, window: Window | None, criterion: Criterion)
 
 
 def database(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:  # noqa: ARG001  all have it
-    """Connections to the database, those that wait for a lock, and the cache hit ratio over time."""
+    """Database connections, those that wait for a lock, and the cache hit ratio over time."""
     run = evidence.run
     names = (CONNECTIONS_OPEN, LOCK_WAITS, CACHE_HITS)
     figure = figure_of(0.55 * len(names))
@@ -98,10 +98,10 @@ def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion 
 
 
 def messages(evidence: Evidence, window: Window | None, criterion: Criterion | None = None) -> bytes:
-    """Messages received per second; below them those that were missing, doubled and out of order.
+    """Messages received per second, and below them the missing, duplicated and out-of-order ones.
 
-    What is missing at the end of a subscription counts when its user leaves, which is mostly after the
-    load. It is drawn in the last second then.
+    Messages that are missing at the end of a subscription are counted when its user leaves. This is
+    mostly after the load, and the chart then shows them in the last second.
     """
     whole = evidence.whole
     seconds = np.arange(0.5, whole.seconds)

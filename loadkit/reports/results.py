@@ -65,15 +65,15 @@ class RunEntry:
     warnings: tuple[str, ...]
     plan: Mapping[str, Any]
     distributions: tuple[Mapping[str, Any], ...] = ()
-    """What was drawn at random beside what was asked for, if the plan states skewed times."""
+    """The requested distributions beside the drawn ones, if the plan states skewed times."""
     tenant_sizes: Mapping[str, Any] | None = None
-    """For such a plan each tenant's share of the operations, Zipf's exponent that fits best, and the same of
-    the accounts."""
+    """For such a plan, each tenant's share of the operations, the Zipf exponent that fits best, and
+    the same figures of the accounts."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictEntry:
-    """A verdict as JSON values: seconds, bytes, ratios 0-1, counts per second; None if not finite."""
+    """A verdict as JSON values (seconds, bytes, ratios 0-1, per second); None if not finite."""
 
     status: Status
     reason: str
@@ -123,18 +123,20 @@ class CriterionEntry:
     started: float = 0.0
     stopped: float = 0.0
     failures_by_kind: Mapping[str, int] = field(default_factory=dict)
-    """How often the operations of its scope and timing failed in its window, by kind.
+    """The number of failed operations of its scope and timing in its window, by kind.
 
-    This and the next two are empty for a criterion that passed."""
+    This field and the next two are empty for a criterion that passed."""
     examples: tuple[Mapping[str, Any], ...] = ()
     """The first failures of each kind, at most 20; as in `run.schema.json`."""
     by_timing: Mapping[str, Any] = field(default_factory=dict)
     """By key of the timing, the criterion's own first: {"name", "operations", "failed",
     "failures_by_kind", "slowest"}, the last with at most 20 examples."""
     above_limit: Mapping[str, Any] = field(default_factory=dict)
-    """For a failed criterion on times, its operations above the limit: {"limit", "count", "operations",
-    "first", "last", "by_label", "by_tenant", "by_region"}, in seconds and ratios. `first` and `last`
-    are seconds since the start of the load; null for never, and for the end of the load."""
+    """For a failed criterion on times, its operations above the limit: {"limit", "count",
+    "operations", "first", "last", "by_label", "by_tenant", "by_region"}, in seconds and ratios.
+
+    `first` and `last` are seconds since the start of the load. Both are null for never. `last` is
+    also null for the end of the load."""
 
     @property
     def where(self) -> str:
@@ -174,7 +176,7 @@ def read(path: Path) -> Results:
     """Read the document from a file, or from criteria.json in a folder.
 
     Raises:
-        ConfigurationError: the file is missing, empty, of another schema, or not a results document.
+        ConfigurationError: the file is missing, empty, of another schema, or not of this kind.
 
     """
     if path.is_dir():

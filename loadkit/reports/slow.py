@@ -21,15 +21,17 @@ from loadkit.verdict import Window
 __all__ = ["SlowOperations", "end_of", "first_few", "slow_operations"]
 
 _ALLOWED_OF_MEAN = 0.05
-"""Ratio of operations above the limit that is usual while a mean is below it."""
+"""Ratio of operations above the limit that is usual while the mean is below the limit."""
 _FEWEST = 3.0
-"""Operations above the limit that a block of seconds has on average where just the allowed ratio is."""
+"""The mean number of operations above the limit in a block of seconds with the allowed ratio."""
 _IN_A_ROW = 3
-"""Blocks of which most are above the allowed ratio, where a slow time begins and ends."""
+"""Consecutive blocks; most are above the allowed ratio where a slow period begins or ends."""
 _FAR, _LONG = 3.0, 5
-"""Multiple of the allowed ratio, and seconds, from which a single block is a slow time."""
+"""Multiple of the allowed ratio, and seconds of length, for a single block to be a slow period."""
 _STILL = 5.0
-"""Seconds before the end of the load from which a fault or a slow time counts as lasting until the end."""
+"""Seconds before the end of the load.
+
+A fault or a slow period that ends within them counts as lasting until the end."""
 _NAMES_SHOWN = 3
 
 
@@ -44,13 +46,15 @@ class SlowOperations:
     count: int
     operations: int
     first: float | None
-    """Seconds from the run's start until more than the allowed ratio was above the limit; None for never."""
+    """Seconds from the run's start until the slow period began; None if there was none.
+
+    In a slow period, more than the allowed ratio of the operations was above the limit."""
     last: float | None
-    """The same of the end of that time; None if it lasted until the end of the load."""
+    """Seconds until the slow period ended; None if there was none, or it lasted to the load's end."""
     by_label: Mapping[str, float]
     """The ratio above the limit of each label with more than the allowed one, the highest first."""
     labels: int
-    """All labels with operations."""
+    """The number of all labels with operations."""
     by_tenant: Mapping[str, float]
     tenants: int
     by_region: Mapping[str, float]
@@ -59,7 +63,7 @@ class SlowOperations:
 
     @property
     def parts(self) -> list[str]:
-        """How many, which and for whom, in words; without since when."""
+        """How many, which and for whom, in words; without the slow period."""
         share = format_ratio(self.count / self.operations)
         told = [
             f"slower than {format_seconds(self.limit)}: {self.count:,} of {self.operations:,} {self.noun} ({share})"
@@ -90,9 +94,12 @@ class SlowOperations:
 def slow_operations(
     evidence: Evidence, criterion: Criterion, scope: Scope, window: Window
 ) -> SlowOperations | None:
-    """The operations above the limit of a criterion on times; None for other criteria, or without one."""
+    """The operations above the limit of a criterion on times.
+
+    None for other criteria, and if no operation is above the limit.
+    """
     measure, limit = criterion.measure, criterion.limit
-    # The limit of a recovery or an alert is a deadline, and no limit of operations.
+    # The limit of a recovery or an alert is a deadline, not a limit of operations.
     is_on_times = measure.family in {Family.TIME, Family.RECONNECTION}
     if not is_on_times or not criterion.comparison.is_upper or limit <= 0:
         return None
@@ -111,7 +118,7 @@ def slow_operations(
     if not above.sum():
         return None
     first, last = _span(above, every, allowed)
-    # A population has no series of its labels and tenants; those of the whole run show where it is slow.
+    # A population has no series by label or tenant. Those of the whole run show where it is slow.
     is_whole = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
     of_labels = [each for timing in timings for each in series_of(EVERYTHING, evidence.run, timing)]
 
@@ -151,7 +158,7 @@ def slow_operations(
 def _labels(
     evidence: Evidence, scope: Scope, timings: Sequence[Timing], series: Sequence[str]
 ) -> dict[str, str]:
-    """The labels that a scope covers, by series; none where the scope is one label or no set of labels."""
+    """The labels that a scope covers, by series; none if it is one label or no set of labels."""
     if scope.kind is ScopeKind.LABEL:
         return {}
     every = {
@@ -171,15 +178,16 @@ def _all(evidence: Evidence, timings: Sequence[Timing], series: Any) -> dict[str
 def _span(
     above: npt.NDArray[np.float64], every: npt.NDArray[np.float64], allowed: float
 ) -> tuple[int | None, int | None]:
-    """The first and the last second of the time in which more than the allowed ratio was above the limit.
+    """The first and the last second of the slow period, with too many operations above the limit.
 
-    Seconds are joined to blocks with enough operations. A single block is chance: the time begins and
-    ends with blocks of which most of three are above. A long block that is far above is none, and a
-    window of fewer than three blocks is too short for that; each of its blocks counts.
+    Seconds are joined to blocks with enough operations. A single block above the ratio may be
+    chance. So the period begins and ends with a block above the ratio that has at least one
+    neighbour above it. There are two exceptions. A long block that is far above the ratio is not
+    chance. In a window of fewer than three blocks, each block counts.
     """
     rate = every.sum() / max(len(every), 1)
     length = max(1, math.ceil(_FEWEST / max(allowed, 1e-6) / max(rate, 1e-9)))
-    # A rest of less than half a block is part of the block before it.
+    # A remainder of at most half a block is part of the block before it.
     starts = np.arange(0, max(1, len(every) - length // 2), length)
     ends = np.append(starts[1:], len(every)) - 1
     slow, total = np.add.reduceat(above, starts), np.add.reduceat(every, starts)
@@ -194,12 +202,12 @@ def _span(
 
 
 def end_of(last: float, run: Run) -> float | None:
-    """The end of a time whose last second is known; None if it lasted until the end of the load."""
+    """The end of a period whose last second is known; None if it lasted to the end of the load."""
     return None if last >= run.ended_at - _STILL else last
 
 
 def first_few(texts: Iterable[str]) -> str:
-    """The first names of several, which are the most important: "delos 2, wonka 1, acme 1, …"."""
+    """The first texts of several, which are the most important: "delos 2, wonka 1, acme 1, …"."""
     every = list(texts)
     return ", ".join([*every[:_NAMES_SHOWN], *(["…"] if len(every) > _NAMES_SHOWN else [])])
 

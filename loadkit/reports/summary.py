@@ -61,7 +61,8 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
         "error_rate": traffic.failed / traffic.size if traffic.size else None,
         "response_time": _times(corrected),
         "response_time_ok": _times(evidence.traffic(window=window, successes_only=True)),
-        # The exact maximum of service times is not recorded; the middle of the last bucket is within 0.1 %.
+        # The exact maximum service time is not recorded. The middle of the last bucket is within
+        # 0.1 % of it.
         "service_time": _times(service) | ({} if service.failed else {"max": _longest(service.histogram())}),
         "lateness": _quantiles(late) | {"mean": _mean(late), "max": _longest(late)},
         "by_label": _by_name(run, window, failures, _series_of_labels(run)),
@@ -122,7 +123,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 def _times(traffic: Traffic) -> dict[str, Any]:
     """Mean of the successes; percentiles and maximum of all operations.
 
-    Null means above every time; then "censored" is true.
+    A percentile or maximum that is null is above every time; then "censored" is true.
     """
     figures = _quantiles(traffic.histogram())
     figures["mean"] = traffic.mean
@@ -137,7 +138,7 @@ def _quantiles(histogram: Integers) -> dict[str, Any]:
 
 
 def _merged(run: Run, kind: Kind, window: Window) -> Integers:
-    """The counts of all workers of a kind, by bucket."""
+    """The counts of a kind over all workers, by bucket."""
     workers = [worker_series(worker) for worker in range(run.workers)]
     each = run.table.histograms(kind, workers, window.start, window.end)
     merged = np.zeros(FAILED + 1, np.int64)
@@ -169,7 +170,7 @@ def _series_of_regions(run: Run) -> dict[str, str]:
 def _by_name(
     run: Run, window: Window, failures: Mapping[str, Mapping[str, int]], labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The figures of some series by the names of these."""
+    """The figures of some series, by the names of the series in `labels`."""
     figures: dict[str, Any] = {}
     for series, histogram in run.table.histograms(Kind.RESPONSE, labels, window.start, window.end).items():
         size, failed = int(histogram.sum()), int(histogram[FAILED])

@@ -54,7 +54,7 @@ def lines(evidence: Evidence, figures: Mapping[str, Any], verdicts: Sequence[Ver
 
 
 def _share(ratio: float | None) -> str:
-    """A ratio; "-" without operations, as in a run of queries or messages alone."""
+    """A ratio; "-" without operations, as in a run with only queries or messages."""
     return "-" if ratio is None else format_ratio(ratio)
 
 

@@ -43,9 +43,9 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING, timing: str = OPERATI
     """The traffic of each second: the operations due, their outcomes, their times in seconds.
 
     Users held and operations in flight are those of the whole load, independent of the scope. Times
-    of different timings do not mix: those of all operations are of the requests, or of the queries
-    where there are no requests. A percentile is missing if there is no operation, or if it is among
-    failed operations.
+    of different timings do not mix. For all operations, the times are those of the requests, or of
+    the queries if there are no requests. A percentile is missing if there is no operation, or if it
+    is among failed operations.
     """
     whole, traffic = evidence.whole, evidence.traffic(scope, timing=timing)
     timed = evidence.traffic(scope, timing=one_timing(evidence, scope, timing))
@@ -63,7 +63,7 @@ def seconds(evidence: Evidence, scope: Scope = EVERYTHING, timing: str = OPERATI
 
 
 def one_timing(evidence: Evidence, scope: Scope, timing: str) -> str:
-    """The key of a timing; of all operations, that of the first whose operations a scope has."""
+    """The key of a timing; for all operations, of the first timing with operations in the scope."""
     if timing != OPERATION.key:
         return timing
     return next((each.key for each in OPERATIONS if evidence.has(scope, each.key)), REQUEST.key)
@@ -97,7 +97,7 @@ def _worker_seconds(run: Run) -> pd.DataFrame:
             name
             for named in each.counts.values()
             for name in named
-            if not name.startswith((JOURNEY_ERROR, MET_ERROR))  # a sentence, which the run's warnings have
+            if not name.startswith((JOURNEY_ERROR, MET_ERROR))  # sentences; the warnings have them
         )
         gauges |= dict.fromkeys(name for named in each.gauges.values() for name in named)
     columns: dict[str, Callable[[WorkerSecond], float]] = {

@@ -19,7 +19,7 @@ __all__ = ["JudgingScenario", "Requirement", "Traced", "requirements_of", "trace
 
 _ID = re.compile(r"[A-Z]+-[0-9]+")
 _SMOKE = "smoke"
-"""Tag of scenarios with a fraction of the load that a requirement is about."""
+"""Tag of scenarios with a fraction of the load that a requirement states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Requirement:
     groups: Annotated[tuple[str, ...], Stated('["auth", "admin"]')] = ()
     """Endpoint groups that must be judged; if there are levels, at each level."""
     proof: Annotated[str, Stated('"tests/test_known_answers.py"')] = ""
-    """Test or page that proves it if no scenario can: a path relative to the root of the project."""
+    """Test or page that proves it if no scenario can: a path relative to the project's root."""
     planned: Annotated[bool, Stated("true")] = False
     """Is it not implemented yet? Then no scenario need judge it."""
 
@@ -75,8 +75,8 @@ class Traced:
     requirement: Requirement
     scenarios: tuple[JudgingScenario, ...]
     verdicts: Mapping[str, Mapping[Status, int]]
-    """Number of criteria of the last session, by verdict: under "" those that judge the requirement,
-    and under "in a smoke", "rehearsed" … those that do not."""
+    """Number of criteria of the last session, by verdict. The key "" has those that judge the
+    requirement. The keys "in a smoke", "rehearsed" … have those that do not."""
     problems: tuple[str, ...]
     """What is missing, one clause each."""
 
@@ -171,7 +171,7 @@ def trace(
 
 
 def _how(entry: CriterionEntry, requirement: Requirement) -> str:
-    """How a criterion was judged, if that is no verdict on the requirement: "in a smoke, rehearsed"; or ""."""
+    """Why a criterion does not judge the requirement: "in a smoke, rehearsed"; "" if it does."""
     load = ""
     if not any(level in entry.tags for level in requirement.levels):
         if _SMOKE in entry.tags:

@@ -15,20 +15,21 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["ALL_IN_USE", "AccountKind", "AccountPool", "Earlier", "accounts_in_use", "demand", "least_demand"]
 
 ALL_IN_USE = "all in use: "
-"""The start of the names of counts: the accounts of an open load that were all in use while an arrival
-waited for a user. The rest is their `AccountKind` in words."""
+"""The prefix of a count: the accounts of an open load, if all were in use while an arrival waited.
+
+The rest of the count's name is their `AccountKind` in words."""
 _SHARE = "name more, or let users share them (share_accounts = true)"
 
 
 class AccountKind(NamedTuple):
-    """What a user's account must be, by what its journey requires and by plan."""
+    """The requirements on a user's account, from its journey and from the plan."""
 
     role: str = ""
     """Its role; "" for any."""
     tenant: str = ""
     """Its tenant; "" for any."""
     group: int = 1
-    """So many users, one after the other, are of one tenant, whichever that is."""
+    """The number of consecutive users who belong to one tenant; any tenant is allowed."""
 
     def __str__(self) -> str:
         """Such accounts in words: "accounts", "accounts with the role admin of tenant globex"."""
@@ -39,12 +40,15 @@ class AccountKind(NamedTuple):
 
     @property
     def is_usual(self) -> bool:
-        """Do its users come from all tenants?"""
+        """May each of its users belong to any tenant?"""
         return not self.tenant and self.group == 1
 
 
 def demand(workload: Workload, kinds: Sequence[AccountKind]) -> Mapping[AccountKind, int]:
-    """The accounts that the users of a load need, by kind; `kinds` has one for each entry of the mix."""
+    """The number of accounts that the users of a load need, by kind.
+
+    `kinds` has one element for each entry of the mix.
+    """
     users = workload.most_users
     if workload.model is Model.CLOSED:
         return Counter(kinds[entry_of(number, workload.mix)] for number in range(users))
@@ -55,10 +59,10 @@ def demand(workload: Workload, kinds: Sequence[AccountKind]) -> Mapping[AccountK
 
 
 def least_demand(workload: Workload, kinds: Sequence[AccountKind], workers: int) -> Mapping[AccountKind, int]:
-    """The accounts without which a load cannot be put on, by kind; see `demand`.
+    """The minimum number of accounts that a load needs, by kind; see `demand`.
 
-    Users of an open load are added as arrivals need them and accounts allow. Each worker serves a
-    part of the arrivals of each entry of the mix, so it needs a user for each entry.
+    Users of an open load are added when arrivals need them, while accounts are left. Each worker
+    serves a part of the arrivals of each entry of the mix, so it needs a user for each entry.
     """
     if workload.model is Model.CLOSED:
         return demand(workload, kinds)
@@ -83,7 +87,7 @@ def accounts_in_use(worker_seconds: Iterable[WorkerSecond]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Users and accounts of other populations; those of the next one follow them."""
+    """The users and accounts of earlier populations. Those of the next population follow them."""
 
     users: int = 0
     accounts: Counter[AccountKind] = field(default_factory=Counter)
@@ -96,14 +100,15 @@ class Earlier:
 
 
 class AccountPool:
-    """A target's accounts, assigned to users by the kind that they need: each kind has a row of them.
+    """Assigns a target's accounts to users. Each kind of account has a row (a list) of accounts.
 
     Users whose journey requires no role get accounts with roles that no journey requires, and
     surplus accounts. The same place in a row is the same account in every worker.
 
-    Users of one tenant get the accounts that the other users are least likely to need, so those
-    keep that tenant's usual share. Of a tenant with too few accounts for all users that an open load
-    may need, they get half. So do users in groups, each of one tenant: large tenants have more groups.
+    Users of one tenant get the accounts that the other users are least likely to need. So the other
+    users keep their usual share of that tenant. If a tenant has too few accounts for all users that
+    an open load may need, its users get half of them. Users in groups also get the accounts that
+    others are least likely to need. Each group is of one tenant; large tenants have more groups.
     """
 
     def __init__(self, target: Target, needed: Mapping[AccountKind, int]) -> None:
@@ -111,9 +116,9 @@ class AccountPool:
         self._shares = target.shares_accounts
         usual = {kind.role: users for kind, users in needed.items() if kind.is_usual}
         self._usual = _rows_of(target.accounts, usual)
-        """By role, the rows of the users of any tenant, as they are without users of one tenant."""
+        """By role, the rows of users of any tenant, before users of one tenant take accounts."""
         self._complete: dict[str, int] = {}
-        """How many accounts the users of one tenant have, by tenant, where these are all that they need."""
+        """By tenant, the number of accounts of its users, if they have all that they need."""
         special: dict[AccountKind, list[Account]] = {}
         for tenant in dict.fromkeys(kind.tenant for kind in needed if kind.tenant):
             special |= self._rows_of_tenant(tenant, needed)
@@ -145,11 +150,11 @@ class AccountPool:
         }
 
     def _taken(self, rows: Mapping[AccountKind, Sequence[Account]]) -> set[int]:
-        """The ids of the accounts that others cannot have; none where users share accounts."""
+        """The ids of the accounts that other users cannot have; empty if users share accounts."""
         return set() if self._shares else {id(account) for row in rows.values() for account in row}
 
     def _row_of_groups(self, kind: AccountKind, users: int, taken: set[int]) -> list[Account]:
-        """The row of users in groups: each group follows the one before, and is of one tenant."""
+        """The row of users in groups. Groups follow one another, and each is of one tenant."""
         role, size = kind.role, kind.group
         rows = self._usual.values() if role else [self._usual[""]]
         begun: dict[str, list[Account]] = {}
@@ -170,21 +175,21 @@ class AccountPool:
         return found[:users]
 
     def places(self, kind: AccountKind) -> float:
-        """Most users with a kind of account; infinite if accounts are shared or not needed."""
+        """The maximum number of users of a kind; infinite if accounts are shared or not used."""
         if not self._accounts:
             return math.inf
         row = self._rows[kind]
         return math.inf if self._shares and row else len(row)
 
     def account(self, kind: AccountKind, place: int) -> Account | None:
-        """The account of the user at `place` (< `places`) of a kind's row; None if none is needed."""
+        """The account at `place` (< `places`) of a kind's row; None if the target has none."""
         if not self._accounts:
             return None
         row = self._rows[kind]
         return row[place % len(row)]
 
     def of_each_tenant(self, needed: Mapping[AccountKind, int]) -> tuple[Account, ...]:
-        """The first account of each tenant among those of so many users by kind."""
+        """The first account of each tenant, among those of the given numbers of users by kind."""
         firsts: dict[str, Account] = {}
         for kind, users in needed.items():
             for account in self._rows.get(kind, ())[:users]:
@@ -217,12 +222,12 @@ class AccountPool:
                 raise _too_few(usual + users, kind, self._named(kind))
 
     def _named(self, kind: AccountKind) -> int:
-        """How many accounts of a tenant the environment names, and of a role if the kind has one."""
+        """The number of accounts of the kind's tenant, and of its role if it has one."""
         return sum(each.tenant == kind.tenant and kind.role in {"", each.role} for each in self._accounts)
 
 
 def _rows_of(accounts: Iterable[Account], needed: Mapping[str, int]) -> dict[str, list[Account]]:
-    """Accounts by the role of the users who get them; those that no role needs are in the row of ""."""
+    """Accounts by the role of their users. The accounts that no role needs are in the row of ""."""
     rows: dict[str, list[Account]] = {role: [] for role in needed}
     plain = rows.setdefault("", [])
     left_over: list[Account] = []
@@ -234,7 +239,7 @@ def _rows_of(accounts: Iterable[Account], needed: Mapping[str, int]) -> dict[str
 
 
 def _too_few(users: int, kind: AccountKind, there_are: int, kept: int = 0) -> ConfigurationError:
-    """The error; `kept` of the accounts that there are belong to other users."""
+    """The error for too few accounts; other users have `kept` of the existing ones."""
     but = f", and other users keep {kept} of them" if kept else ""
     return ConfigurationError(
         f"{users} users need {kind} of their own, the environment names {there_are}{but}; {_SHARE}"

@@ -15,7 +15,7 @@ EXPECTED_SECONDS = 0.1
 FEWEST_FREE = 2
 """Users of one kind that should be free at any time; a tenth of them if that is more."""
 _OF_JOURNEYS = frozenset(each.key for each in (*OPERATIONS, WORKFLOW))
-"""The timings (`Timing.key`) that an unserved journey fails in; each of them is judged by itself."""
+"""The timings (`Timing.key`) in which an unserved journey fails. Each is judged separately."""
 
 
 def users_for(arrivals_per_second: float) -> int:
@@ -34,14 +34,14 @@ class ArrivalQueue:
         self.due: deque[float] = deque()
         """Moments of arrivals that wait for a free user."""
         self.served: Counter[tuple[str, str, str]] = Counter()
-        """Number of arrivals that became operations of each label, timing (`Timing.key`) and tenant.
+        """Arrivals that became operations, by label, timing (`Timing.key`) and tenant.
 
         An arrival that became a journey has several timings, separated by spaces.
         """
         self._is_closed = False
 
     def turn(self) -> Awaitable[float]:
-        """Wait for the caller's next arrival; gives when it was due, infinity if none follows."""
+        """Wait for the caller's next arrival. Its due time is the result; infinity without one."""
         turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         if self.due:
             turn.set_result(self.due.popleft())
@@ -65,7 +65,7 @@ class ArrivalQueue:
         return False
 
     def became(self, label: str, timing: Timing, tenant: str) -> None:
-        """Note what an arrival became. A message that was only sent is no operation of the error rate."""
+        """Note what an arrival became. A message that was only sent is not in the error rate."""
         if timing in OPERATIONS:
             self.served[label, timing.key, tenant] += 1
 

@@ -20,27 +20,28 @@ from loadkit.workload.schedule import Stay, entry_of, stays
 __all__ = ["ClosedLoad"]
 
 _CONCURRENT_ARRIVALS = 20
-"""Concurrent preparations (log-ins) per worker: fast enough, and too few to be a load."""
+"""Concurrent preparations (log-ins) per worker: enough to be fast, too few to be a load."""
 _HEAD_START = 3.0
 """Seconds before its join at which a user starts preparing; the first users start immediately."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
-    """What the users have in common who take one place after the other."""
+    """A place in the load that users take one after the other, and what these users share."""
 
     number: int
-    """Of the first of them, in its population."""
+    """The number of its first user within the population."""
     entry: int
-    """The index of their entry of the mix."""
+    """The index of its users' entry of the mix."""
     place: int
-    """The place of the first one's account in the row of its kind."""
+    """The place of its first user's account in the row of the account's kind."""
 
 
 class ClosedLoad:
     """Adds and removes users by plan; each follows its journey while it is present.
 
-    If sessions last for a drawn time, another user takes the place of one whose session is over.
+    If the plan has sessions of random duration, another user takes the place of a user whose
+    session is over.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ClosedLoad:
                 places[kind] += 1
 
     def _life(self, seat: _Seat, earlier: int) -> Lifecycle:
-        """A new user for a seat that so many have had."""
+        """A new user for a seat that had `earlier` users before."""
         workload = self._population.workload
         kind = self._journeys[seat.entry].account_kind
         user = User(
@@ -100,17 +101,17 @@ class ClosedLoad:
         return life
 
     def _turns(self, kind: AccountKind, place: int, earlier: int) -> int:
-        """The place of the account for a seat that so many users have had.
+        """The place of the account for a seat that had `earlier` users before.
 
-        The accounts that no first user has are dealt out to the seats in turn, so that nobody has
-        an account twice at a time. With none left, the same account logs in again.
+        The accounts that no first user has are distributed to the seats in turn. So no two users
+        have the same account at the same time. If none are left, the same account logs in again.
         """
         first, places = self._everybody.accounts[kind], self._account_pool.places(kind)
         own = 1 if math.isinf(places) else max(1, int((places - place - 1) // first) + 1)
         return place + earlier % own * first
 
     async def _occupy(self, seat: _Seat, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
-        """Have users in a seat while the plan says so."""
+        """Keep a user in a seat during the planned stays."""
         recorder, pacer = self._recorder, self._context.pacer
         preparing = self._preparing(life, origin, present[0].join)
         earlier = 0
@@ -119,15 +120,15 @@ class ClosedLoad:
                 begin, leave = origin + stay.join, origin + stay.leave
                 await pacer.until(begin)
                 recorder.joined(begin, self._context.clock.now())
-                # A user that cannot log in counts as held, and waits: the service prevents its
-                # work.
+                # A user that cannot log in counts as held and waits, because the service prevents
+                # its work.
                 leaving = pacer.until(leave)
                 while not leaving.done():
                     if preparing is not None:
                         await asyncio.wait((preparing, leaving), return_when=asyncio.FIRST_COMPLETED)
                     if leaving.done():
                         break
-                    if earlier:  # it begins when it has logged in
+                    if earlier:  # a later user begins when it has logged in
                         begin = self._context.clock.now()
                     end = self._end_of_session(seat, earlier, begin)
                     life.user.meter.start(begin, min(end, leave))
@@ -150,14 +151,15 @@ class ClosedLoad:
     def _preparing(self, life: Lifecycle, origin: float, join: float) -> asyncio.Task[None] | None:
         """The task of a user's preparation.
 
-        None if there is nothing to prepare: a task that has ended would stay as long as the user.
+        None if there is nothing to prepare, because an ended task would stay in memory as long as
+        the user.
         """
         if self._arrive is None:
             return None
         return asyncio.create_task(self._prepare(life, self._arrive, origin, join))
 
     def _end_of_session(self, seat: _Seat, earlier: int, begin: float) -> float:
-        """When the session of a user ends that begins now; infinite if the plan states no sessions."""
+        """When a session that starts at `begin` ends; infinite if the plan states no sessions."""
         session = self._population.workload.session
         if session is None:
             return math.inf

@@ -1,8 +1,8 @@
 """Gives users rows of test data, each row once in a run.
 
-A row per user: user k of the run has row k. A row per operation: worker w of n takes the rows w, w +
-n, w + 2n … in turn, after the rows that the trial took. So no two workers have a row in common, and
-they need not speak to each other.
+With a row per user, user k of the run has row k. With a row per operation, worker w of n takes the
+rows w, w + n, w + 2n … in order, after the rows that the trial took. So workers never share a row,
+and they need no communication.
 """
 
 from collections import deque
@@ -27,15 +27,15 @@ __all__ = [
 ]
 
 NO_ROWS = "rows used up: "
-"""The start of the names that count users who found no row left; the rest is the table."""
+"""The prefix of counts of users who found no row left. The rest is the name of the table."""
 _MOST_SECRETS = 64
-"""Secret values of a user that are remembered: an operation can use several rows."""
+"""Maximum number of remembered secret values of a user. An operation can use several rows."""
 ROWS_CHANGED = "rows changed: "
-"""The start of the names that count users whose table has changed; the rest is the sentence."""
+"""The prefix of counts of users whose table has changed. The rest is the error message."""
 
 
 class _UsesTables(Protocol):
-    """A journey."""
+    """A journey that names its tables."""
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class UserData:
         self._number = number
         self._meter = meter
         self._own: dict[str, Row] = {}
-        """The user's own rows. A search in the file for each operation would cost more than it."""
+        """The user's own rows. Each search in the file would cost more than an operation."""
 
     def __getitem__(self, name: str) -> Row:
         """The user's own row of a table with `per = "user"`, the same each time.
@@ -163,14 +163,14 @@ class UserData:
 
 
 def used_up(name: str) -> str:
-    """Why a run without further rows ends."""
+    """The reason why a run ends if a table has no rows left."""
     return f'the table "{name}" has no rows left; expected more of them, or repeat = true'
 
 
 def tables_of(
     journeys: Iterable[Iterable[_UsesTables]], tables: Mapping[str, DataTable]
 ) -> dict[str, DataTable]:
-    """The tables that journeys name, as far as the environment has them."""
+    """The tables that journeys name, if the environment has them."""
     named = {name for mix in journeys for journey in mix for name in journey.data}
     return {name: table for name, table in tables.items() if name in named}
 
@@ -181,9 +181,9 @@ def require_rows(
     used: Sequence[Sequence[Sequence[str]]],
     workers: int = 1,
 ) -> None:
-    """Refuse a plan for which rows would run short.
+    """Refuse a plan that needs more rows than there are.
 
-    See `loadkit.users.row_demand` for how they are counted.
+    `loadkit.users.row_demand` counts the rows that a plan needs.
 
     Args:
         plan: the plan.

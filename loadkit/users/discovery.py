@@ -16,7 +16,7 @@ def find(package: str, root: Path) -> dict[str, str]:
     """The journeys of a package and its modules: title to ``module:function``.
 
     Raises:
-        ConfigurationError: a module cannot be imported, or two journeys have one title.
+        ConfigurationError: a module cannot be imported, or two journeys have the same title.
 
     """
     module = _imported(package, root)

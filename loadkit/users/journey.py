@@ -36,13 +36,13 @@ class Journey:
     data: tuple[str, ...] = ()
     """The tables of test data that it uses: names of the environment's ``[data]``."""
     tenant: str = ""
-    """The tenant of its users, by plan; "" for any."""
+    """The tenant of its users, from the plan; "" for any."""
     group: int = 1
-    """So many of its users, one after the other, are of one tenant, by plan."""
+    """The number of its consecutive users who belong to one tenant, from the plan."""
 
     @property
     def account_kind(self) -> AccountKind:
-        """What its users' accounts must be. Users of a named tenant are of one tenant anyway."""
+        """The requirements on its users' accounts; no groups are needed within a named tenant."""
         return AccountKind(self.role, self.tenant, 1 if self.tenant else self.group)
 
     def __call__(self, user: User, **arguments: str) -> Awaitable[None]:

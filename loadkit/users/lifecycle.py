@@ -21,12 +21,13 @@ __all__ = ["ARRIVAL_LABEL", "JOURNEY_LABEL", "Lifecycle"]
 ARRIVAL_LABEL = "(arrival)"
 """The label of failed arrivals."""
 JOURNEY_LABEL = "(journey)"
-"""The label of failed assertions, and of failures of operations that are not recorded and that end a journey."""
+"""The label of failed assertions, and of failed unrecorded operations that end a journey."""
 _MISTAKE_PAUSE = 0.1
-"""Seconds that a user pauses, besides its think time, after an error in a journey or when it is idle."""
+"""Seconds that a user pauses, besides its think time, after an error or when it is idle."""
 _MOST_IDLE = 100
-"""Journeys in a row without an operation after which a user pauses: about 0.1 ms of processor time. A
-journey that has an operation now and then does not pause."""
+"""Consecutive journeys without an operation after which a user pauses; about 0.1 ms of CPU time.
+
+A user whose journey sometimes has an operation does not pause."""
 _ARRIVAL_PAUSE = 1.0
 """Seconds until a user whose arrival failed tries again."""
 
@@ -37,7 +38,7 @@ class Lifecycle:
     __slots__ = ("_is_new", "_pace", "_pacer", "mistakes", "user")
 
     def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
-        """Take a user that has done nothing yet.
+        """Create the life cycle of a new user.
 
         Args:
             user: the user.
@@ -48,19 +49,19 @@ class Lifecycle:
         """
         self.user = user
         self.mistakes: set[str] | None = None
-        """The errors in the code of its journeys that the user has met; None for none."""
+        """The errors in the journeys' code that this user has met; None if there are none."""
         self._is_new = True
         self._pacer = pacer
         self._pace = pace
         user.meter.renew_if_due = self.renew_if_due
 
     async def arrive(self, arrive: Arrive) -> None:
-        """Prepare (log in, say) without recording; count a failure, and retry after a second."""
+        """Prepare (for example, log in) without recording; count a failure, and retry after 1 s."""
         while await self.arrive_once(arrive) is not None:
             await self._pacer.until(self.user.meter.now() + _ARRIVAL_PAUSE)
 
     async def arrive_once(self, arrive: Arrive) -> Exception | None:
-        """Prepare without recording. Count a failure of the service or an error of the code, and return it."""
+        """Prepare without recording. Count and return a failure of the service or of the code."""
         self._begin()
         meter = self.user.meter
         begun, meter.has_failed, meter.exchange = meter.now(), False, None
@@ -74,7 +75,7 @@ class Lifecycle:
                 self._count(ARRIVAL_LABEL, _outcome(error), begun, exchange)
             return error
         finally:
-            meter.exchange = None  # else the answer to a log-in would stay as long as its user
+            meter.exchange = None  # else the log-in's answer would stay in memory
         return None
 
     async def follow(self, journey: Journey, *, is_once: bool = False) -> None:
@@ -135,7 +136,8 @@ class Lifecycle:
     def _rest(self) -> Awaitable[None] | None:
         """The pause between two journeys; None if there is none, to save a coroutine per journey.
 
-        It follows the plan's pace, else it is a think time, unless the journey ended with one.
+        The plan's pace determines it. Without a pace, it is a think time, unless the journey ended
+        with one.
         """
         meter = self.user.meter
         if self._pace:
@@ -144,7 +146,7 @@ class Lifecycle:
         return None if meter.has_thought else meter.think()
 
     async def renew_if_due(self) -> None:
-        """Renew what gets old, such as a token, without recording it: see `User.renew_after`."""
+        """Renew what expires, such as a token, without recording it: see `User.renew_after`."""
         user, meter = self.user, self.user.meter
         due = user.renewal
         if due is None or meter.now() < due[0]:
@@ -157,7 +159,8 @@ class Lifecycle:
         try:
             await renew()
         except Exception as error:
-            # A failure of the service shows: later operations will be refused, and those are counted.
+            # A failure of the service is not counted here: it will refuse later operations, which
+            # are counted.
             if self._is_mistake(error):
                 self._blame("the renewal of users (renew_after)", renew, error)
         else:
@@ -175,16 +178,16 @@ class Lifecycle:
             self.user.meter.recorder.users += 1
 
     def _is_mistake(self, error: Exception) -> bool:
-        """Is it an error of the author's code, and of nothing else?
+        """Is it an error in the author's code, and not an error of the service?
 
-        An assertion is the author's own check of the service. After a failed answer, which is
+        An assertion is the author's check of the service. After a failed operation, which is
         counted, an error can be its consequence.
         """
         is_service = isinstance(error, NoResponse | StatusError | BodyError | AssertionError)
         return not is_service and not self.user.meter.has_failed
 
     def _blame(self, what: str, code: Callable[..., Any], error: Exception) -> None:
-        """Count an error in the author's code. It is no failed operation of the service."""
+        """Count an error in the author's code. It is not a failed operation of the service."""
         sentence = f"{what} itself failed: {located(error, _folder_of(code))}"
         if self.mistakes is None:
             self.mistakes = set()
@@ -202,21 +205,21 @@ class Lifecycle:
         await self._pacer.until(meter.intended)
 
     async def _idle(self) -> None:
-        """Pause after journeys without an operation, so that the other users and the worker go on."""
+        """Pause after journeys without an operation, so that other users and the worker can run."""
         meter = self.user.meter
         moment = meter.now() + _MISTAKE_PAUSE
-        if not meter.is_open:  # else an arrival says when the next operation is due
+        if not meter.is_open:  # else an arrival determines when the next operation is due
             meter.intended = meter.free = moment
             if moment >= meter.until:
                 meter.leave()
         await self._pacer.until(moment)
 
     def _count(self, label: str, outcome: str, begun: float, exchange: Told | None) -> None:
-        """Count a failure that is no recorded operation; `exchange` is the one that shows it."""
+        """Count a failure that is not a recorded operation; `exchange` shows it."""
         meter = self.user.meter
         sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
         meter.requests.samples.append(sample)
-        # Not that of a `JourneyMeter`: it is none of the operations that the journey recorded.
+        # Not the method of `JourneyMeter`: the journey did not record it as an operation.
         Meter.exemplify(meter, sample, REQUEST, exchange)
 
 
@@ -227,7 +230,7 @@ def _outcome(error: Exception) -> str:
 
 
 def _exchange_of(error: Exception, meter: Meter) -> Told | None:
-    """The exchange that shows an error: that of the latest operation, unless the error is of another answer."""
+    """The exchange that shows an error: the latest one; None if the error has another answer."""
     told = meter.exchange
     if told is None or (isinstance(error, BodyError) and all(each is not error.response for each in told)):
         return None

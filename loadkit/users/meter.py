@@ -24,13 +24,13 @@ __all__ = ["JourneyMeter", "Meter", "Operation", "UserFinished", "renew_nothing"
 
 
 _MOST_FAILED = 100
-"""Operations of a user that failed after their answer and are remembered."""
+"""Maximum number of remembered operations of a user that failed after their answer."""
 _SHORT_THINK = 0.01
 """Seconds: longer think times end on the pacer's grid, which changes them by less than 5 %."""
 
 
 async def renew_nothing() -> None:
-    """Do what a user does that has nothing to renew."""
+    """Do nothing, for a user that has nothing to renew."""
 
 
 class UserFinished(BaseException):
@@ -84,7 +84,7 @@ class Meter:
     )
 
     timings: AbstractSet[str] = frozenset()
-    """The timings (`Timing.key`) that the present journey recorded; only a `JourneyMeter` knows them."""
+    """The timings (`Timing.key`) that the current journey recorded; empty in a plain `Meter`."""
 
     def __init__(
         self,
@@ -116,29 +116,30 @@ class Meter:
         self.is_open = self.is_recorded = self.is_cut = False
         self.has_thought = True
         self.has_failed = False
-        """Did an operation of the present journey fail, recorded or not?"""
+        """Did an operation of the current journey fail, recorded or not?"""
         self.unrecorded_failure = ""
-        """How the latest operation failed, if it is not recorded; "" if it did not, or is recorded."""
+        """The failure of the latest operation, if it failed and is not recorded; else ""."""
         self._failed: list[float] = []
-        """Ends of the latest operations that failed after their answer, by a check or their body."""
+        """Ends of the latest operations that failed after their answer, by a check or the body."""
         self.began = 0.0
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
         self.until = float("inf")
         self.longest_hold = float("inf")
-        """Seconds. A user who would hold a connection for longer leaves soon; only in the trial."""
+        """Seconds. In the trial, a user who would hold a connection for longer leaves soon."""
         self.pending: Sample | None = None
         self.pending_record = self.requests
         """The recorder of the pending operation."""
         self.is_slow = False
         """Is the pending operation one of the slowest of its label and timing?"""
         self.exchange: Told | None = None
-        """What its client can tell of the latest operation, pending, in flight or not recorded; None
-        if that is nothing."""
+        """Details of the latest operation from its client; None if there are none.
+
+        The operation is pending, in flight or not recorded."""
         self.renew_if_due: Callable[[], Awaitable[None]] = renew_nothing
-        """Renews what gets old, such as a token: see `User.renew_after`. The user's lifecycle sets it."""
+        """Renews what expires, such as a token: see `User.renew_after`. The `Lifecycle` sets it."""
         self.checks_messages = self.checks_rows = False
-        """Does the user's journey look at each message, or row, whether it belongs to its tenant?"""
+        """Does the user's journey check that each message, or row, belongs to its tenant?"""
         self.secrets: deque[str] | None = None
         """Secret values of the user's latest rows of test data, which no example shows."""
 
@@ -154,7 +155,7 @@ class Meter:
     def settle(self) -> None:
         """Add the pending operation to the record; checks can no longer change it.
 
-        The hot path first tests whether there is one, to save a call per answer.
+        The hot path first tests whether an operation is pending, to save a call per answer.
         """
         pending = self.pending
         if pending is not None:
@@ -173,7 +174,7 @@ class Meter:
         Args:
             sample: the operation.
             timing: the kind of its time.
-            exchange: what its client can tell of it; None for nothing.
+            exchange: its details from the client; None if there are none.
 
         """
         examples = self.recorder.examples
@@ -198,15 +199,15 @@ class Meter:
         )
 
     def lacked(self, kind: str) -> None:
-        """Count a failure for the generator's health, if it had no socket or file left: see `kind_of`.
+        """Count a failure for the generator's health, if the generator had no socket or file left.
 
-        Operations that are not recorded count too, while their user is.
+        `kind` is from `kind_of`. Unrecorded operations count too, while their user is recorded.
         """
         if self.is_recorded:
             self.recorder.out_of_descriptors += kind == "no socket"
 
     def turn(self) -> Awaitable[float]:
-        """In an open load: wait for an arrival. Awaiting it gives when it was due."""
+        """In an open load: wait for an arrival. The result is the moment when it was due."""
         assert self._queue is not None
         self.free = self.now()
         return self._queue.turn()
@@ -275,7 +276,7 @@ class Meter:
             self.recorder.timing(timing).messages(label, self.tenant, self.region).add(created, at, size)
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count of the second: "messages lost"."""
+        """Add to a count of the current second, such as "messages lost"."""
         if self.is_recorded:
             self.recorder.counts[name] += number
 
@@ -302,7 +303,7 @@ class Meter:
     def fail(self, sample: Sample, kind: str) -> bool:
         """Record an operation of this user as failed, however long ago it ended.
 
-        An earlier failure of the operation stays, so it fails once.
+        An operation that has already failed keeps its outcome, so it fails only once.
 
         Args:
             sample: the operation as it was recorded with its answer.
@@ -329,7 +330,7 @@ class Meter:
         del self._failed[:-_MOST_FAILED]
 
     def _has_failed_later(self, end: float) -> bool:
-        """Did the operation fail after its answer? An operation too old to tell counts as failed."""
+        """Did the operation fail after its answer? It counts as failed if it is too old."""
         failed = self._failed
         return end in failed or (len(failed) == _MOST_FAILED and end < failed[0])
 
@@ -339,7 +340,7 @@ class Meter:
         self.is_open = True
 
     def start(self, intended: float, until: float) -> None:
-        """Start recording; the next operation is due at `intended`, none starts from `until` on."""
+        """Start recording. The next operation is due at `intended`; all start before `until`."""
         self.is_recorded = True
         self.intended = intended
         self.free = self.now()
@@ -388,9 +389,9 @@ class Meter:
 
 
 class JourneyMeter(Meter):
-    """The meter of a user who serves arrivals of journeys. It notes the timings that each journey records.
+    """The meter of a user who serves arrivals of journeys. It notes each journey's timings.
 
-    It is a class of its own, so that an operation of any other load costs nothing more.
+    It is a separate class, so that operations of other loads have no extra cost.
     """
 
     __slots__ = ("timings",)
@@ -455,7 +456,7 @@ class Operation:
             self.record.completions.answered(at)
 
     def failed(self, kind: str, at: float, size: int = 0, *, was_answered: bool = False) -> None:
-        """Record a failure of a kind: given up, or `was_answered` with a failure."""
+        """Record a failure of a kind: given up, or answered with a failure if `was_answered`."""
         self._ended(kind, at, size)
         if self.record is not None:
             completions = self.record.completions

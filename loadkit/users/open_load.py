@@ -25,7 +25,7 @@ from loadkit.workload.workload import MixEntry, Model
 __all__ = ["DROPPED_LABEL", "OpenLoad"]
 
 DROPPED_LABEL = "(dropped)"
-"""The label of an arrival that nobody served, and whose operation is unknown, such as of a journey."""
+"""The label of an arrival that no user served and whose operation is unknown, such as a journey."""
 _CONCURRENT_ARRIVALS = 20
 """Concurrent preparations (log-ins) per worker."""
 
@@ -85,7 +85,7 @@ class OpenLoad:
         self._pools = [_Pool(entry, journey) for entry, journey in zip(workload.mix, journeys, strict=True)]
         self._random = random.Random(f"{self._seed}:dropped:{self._index}")
         self._taken = taken
-        """How many users all open loads of this worker have, by the kind of their account."""
+        """The number of users of all open loads of this worker, by kind of account."""
         self._lives: list[Lifecycle] = []
         self._is_cut = False
         """Are operations without an answer left out of the record?"""
@@ -101,7 +101,7 @@ class OpenLoad:
                     for pool, number in zip(self._pools, ready, strict=True):
                         if users < number:
                             self._add_user(group, pool, end)
-                    # The other open loads have their turn, so that accounts are there for each of them.
+                    # The other open loads run in between, so that each of them gets accounts.
                     await asyncio.sleep(0)
                 await self._admit_all(group, origin, end)
                 for pool in self._pools:
@@ -120,8 +120,8 @@ class OpenLoad:
     async def _admit_all(self, group: asyncio.TaskGroup, origin: float, end: float) -> None:
         """Admit each arrival when it is due, and add users where too few are free.
 
-        The pacer calls it. A task that waited for the moment would only run in the next turn of the
-        loop, and so would send each operation a turn later.
+        The pacer calls a function for this. A task that waits for the moment would run only in the
+        next turn of the loop, and would send each operation one turn later.
         """
         clock, pacer = self._context.clock, self._context.pacer
         coming = islice(arrivals(self._workload, self._seed), self._index, None, self._of)
@@ -164,9 +164,9 @@ class OpenLoad:
             recorder.blocked += 1
 
     def _record_unserved(self) -> None:
-        """Record the arrivals that still wait for a user, because the service holds all users up."""
+        """Record the arrivals that still wait for a user, because the service blocks all users."""
         if self._lives and all(life.mistakes for life in self._lives):
-            return  # the code of the journeys holds them up
+            return  # errors in the journeys' code block the users
         for pool in self._pools:
             for moment in pool.arrival_queue.due:
                 if self._workload.model is not Model.REQUESTS:
@@ -176,7 +176,7 @@ class OpenLoad:
     def _record_failed(self, pool: _Pool, outcome: str, moment: float) -> None:
         """Record an arrival that was due at `moment` and that no user served.
 
-        What it would have been is drawn from the distribution of the served ones.
+        Its label, timings and tenant are drawn from the distribution of the served arrivals.
         """
         served, now = pool.arrival_queue.served, self._context.clock.now()
         label, timings, tenant = (
@@ -227,7 +227,7 @@ class OpenLoad:
                     await life.follow(pool.journey)
                 while (moment := await queue.turn()) < end:
                     user.meter.start(moment, end)
-                    with contextlib.suppress(UserFinished):  # further arrivals may wait for this user
+                    with contextlib.suppress(UserFinished):  # more arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
                         queue.became_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
         finally:

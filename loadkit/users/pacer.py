@@ -1,11 +1,11 @@
 """Wakes virtual users at exact moments.
 
 uvloop's timers have millisecond resolution and use a cached time, so they are up to a millisecond
-late or early. That is most of a response time of 2 ms. On Linux, a timer descriptor expires within
-some 50 µs; one of them and a heap serve all users.
+late or early. That is a large part of a response time of 2 ms. On Linux, a timer descriptor expires
+within about 50 µs. One descriptor and one heap serve all users.
 
-A process that wakes from idleness starts with cold caches, and that takes longer than the work of a
-request. So think times end on a grid of a millisecond, and users of one moment share a waking.
+A process that wakes from idle starts with cold caches, which takes longer than the work of a
+request. So think times end on a grid of a millisecond, and users of one moment share a wake-up.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ __all__ = ["BEST_ALARM", "Alarm", "LoopAlarm", "Pacer", "TimerAlarm", "on_grid"]
 _TICKS_PER_SECOND = 1000
 """Moments per second at which think times end: a grid of a millisecond.
 
-Requests of one moment arrive at the service together. 1000 users who think for 0.8 s and one server
-that takes 0.5 ms on average (exponential, 62 % busy) have a p95 response time of 3.98 ms without a
-grid. It is 4.11 ms with this grid, 4.47 ms with 2 ms and 5.37 ms with 4 ms (simulated).
+Requests of one moment arrive at the service together. A simulation had 1000 users who think for
+0.8 s, and one server that takes 0.5 ms on average (exponential, 62 % busy). The p95 response time
+is 3.98 ms without a grid, 4.11 ms with this grid, 4.47 ms with 2 ms and 5.37 ms with 4 ms.
 """
 
 _CLOCK_MONOTONIC = 1
@@ -37,7 +37,7 @@ class Alarm(Protocol):
     """A one-shot timer."""
 
     def set(self, moment: float) -> None:
-        """Expire at `moment` only; replaces any moment that was set before."""
+        """Set the timer to expire at `moment`. This replaces an earlier moment."""
         ...
 
     def close(self) -> None:
@@ -51,14 +51,14 @@ def on_grid(moment: float) -> float:
 
 
 class _Sleeper(Protocol):
-    """Who is woken at a moment: a future of asyncio, or a `_Call`."""
+    """An object that is woken at a moment: an asyncio future, or a `_Call`."""
 
     def done(self) -> bool: ...
     def set_result(self, result: None, /) -> None: ...
 
 
 class _Call:
-    """A call at a moment. Unlike a future, it waits for no further turn of the loop."""
+    """A call at a moment. Unlike a future, it does not wait for another turn of the loop."""
 
     __slots__ = ("_callback",)
 
@@ -186,7 +186,7 @@ class TimerAlarm:
     def _expired(self) -> None:
         self._is_set = False
         self._ring()
-        if not self._is_set:  # else setting it has already made the descriptor unreadable
+        if not self._is_set:  # else the new setting has already made the descriptor unreadable
             with contextlib.suppress(BlockingIOError):
                 os.read(self._descriptor, 8)
 

@@ -1,4 +1,4 @@
-"""Choices by Zipf's law, as people choose: few things are chosen often, and most of them seldom."""
+"""Choices by Zipf's law, like those of people: a few things are chosen often, and most rarely."""
 
 from bisect import bisect
 from functools import cache
@@ -11,14 +11,14 @@ __all__ = ["place", "ranks_of"]
 
 
 def place(choices: Random, count: int, exponent: float) -> int:
-    """The place of one of `count` things, 0 for the first: the n-th has a weight of 1/n^exponent."""
+    """Draw the place of one of `count` things, 0 for the first. The n-th weight is 1/n^exponent."""
     weights = _weights(count, exponent)
     return bisect(weights, choices.random() * weights[-1], 0, count - 1)
 
 
 @cache
 def ranks_of(name: str, count: int, exponent: float) -> str:
-    """The series of the ranks of such things (`Popularity.series`), made once."""
+    """The name of the series of their ranks (`Popularity.series`), computed once."""
     return Popularity(name, count, exponent).series
 
 

@@ -1,17 +1,17 @@
-"""How many rows of a table of test data a plan needs, so that too few are refused before the load.
+"""Computes how many rows of test data a plan needs, to refuse too few rows before the load.
 
-A row per user is counted: the plan and its seed determine who comes. Users of an open load are an
-estimate, because arrivals add them as they need them.
+Rows per user are counted, because the plan and its seed determine the users. For an open load the
+number is an estimate, because arrivals add users when they need them.
 
-A row per operation is an estimate with room for chance. Each worker takes its own part of the rows,
-so the worker that needs most decides. A user who is present for T seconds, with pauses of mean m
-and squared coefficient of variation c², starts at most T/m + 1 + c² operations on average (Lorden
-1970), with a variance of about T·c²/m. Answers that take time only make them fewer.
+Rows per operation are an estimate with a margin for chance. Each worker takes its own part of the
+rows, so the worker that needs most rows determines the result. A user who is present for T seconds,
+with pauses of mean m and squared coefficient of variation c², starts at most T/m + 1 + c²
+operations on average (Lorden 1970). Their variance is about T·c²/m. Answer times only reduce them.
 
-A user without pauses takes rows as fast as the service answers, which nobody knows before the load.
-Certain is one row for its first journey, and only that is counted: if the service never answers,
-the user does nothing more, and nobody follows it when its session is over. Such a run ends in
-mid-load as soon as a user finds no row left (`EndingKind.ROWS_USED_UP`), and is invalid.
+A user without pauses takes rows as fast as the service answers, which is unknown before the load.
+Only one row is certain, for the user's first journey, and only that row is counted. If the service
+never answers, the user takes no other row, and no user follows when its session is over. If a user
+finds no row left, the run ends during the load (`EndingKind.ROWS_USED_UP`) and is invalid.
 """
 
 import math
@@ -28,7 +28,7 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["RowDemand", "row_demand"]
 
 _ROOM = 3.0
-"""Standard deviations that a worker's estimate has as room: more occurs once in 700 runs."""
+"""The margin of a worker's estimate, in standard deviations. It is exceeded once in 700 runs."""
 
 Uses = Sequence[Sequence[bool]]
 """For each population, whether each journey of its mix uses the table."""
@@ -40,17 +40,17 @@ class RowDemand:
 
     rows: int
     why: str
-    """How they are counted: "one for each user"."""
+    """How the rows are counted: "one for each user"."""
 
 
 def row_demand(plan: Plan, per: Literal["user", "operation"], uses: Uses, workers: int) -> RowDemand:
     """The rows that a plan needs of one table.
 
-    Of rows per operation, the result is a lower bound where users have no pauses.
+    For rows per operation, the result is a lower bound if users have no pauses.
 
     Args:
         plan: the plan.
-        per: what takes a row of its own.
+        per: whether each user or each operation takes a row.
         uses: see `Uses`.
         workers: the number of workers, each with its part of the users and of the rows.
 
@@ -76,7 +76,7 @@ def _per_user(plan: Plan, uses: Uses, workers: int) -> RowDemand:
                 why = "one for each user, and users whose session is over are followed by others"
             else:
                 users = load.most_users
-            # The trial has a user for each entry of the mix, also where the load has fewer users.
+            # The trial has a user for each entry of the mix, even if the load has fewer users.
             tried = max(place for place, is_used in enumerate(mix) if is_used) + 1
             rows = max(rows, before + users, before + tried)
         before += load.most_users
@@ -86,9 +86,9 @@ def _per_user(plan: Plan, uses: Uses, workers: int) -> RowDemand:
 def _highest_of_sessions(
     plan: Plan, population: Population, mix: Sequence[bool], before: int, everybody: int
 ) -> int:
-    """The highest number of a user of a population, plus one.
+    """The highest user number in a population, plus one.
 
-    The next user of a seat has the number of the one before plus `everybody`: see `ClosedLoad`.
+    The next user of a seat has the number of the previous user plus `everybody`: see `ClosedLoad`.
     """
     load, highest = population.workload, 0
     for seat, present in enumerate(stays(load.stages)):
@@ -99,7 +99,7 @@ def _highest_of_sessions(
 
 
 def _followers(plan: Plan, load: Workload, seat: int, present: Sequence[Stay]) -> int:
-    """How many users follow the first one of a seat, if nobody waits for a log-in."""
+    """The number of users who follow the first user of a seat, if nobody waits for a log-in."""
     assert load.session is not None
     followers = 0
     for stay in present:
@@ -125,7 +125,7 @@ class _Estimate:
 
     @property
     def most(self) -> int:
-        # Without the tolerance, 10 × 0.1 would need a row more.
+        # Without the tolerance, 10 × 0.1 would need one more row.
         return math.ceil(self.mean + _ROOM * math.sqrt(self.variance) - 1e-6)
 
 
@@ -178,7 +178,7 @@ def _add_users(
 
 
 def _add_arrivals(estimates: Sequence[_Estimate], load: Workload, mix: Sequence[bool]) -> None:
-    """Add the arrivals of an open load: arrival k is of worker k mod n."""
+    """Add the arrivals of an open load: worker k mod n serves arrival k."""
     area = level = 0.0
     for stage in load.stages:
         area += stage.seconds * (level + stage.level) / 2
@@ -186,7 +186,7 @@ def _add_arrivals(estimates: Sequence[_Estimate], load: Workload, mix: Sequence[
     whole = sum(entry.share for entry in load.mix)
     share = sum(entry.share for entry, is_used in zip(load.mix, mix, strict=True) if is_used) / whole
     for worker, estimate in enumerate(estimates):
-        # Evenly spaced arrivals are exact; the entry of each is drawn all the same.
+        # The number of evenly spaced arrivals is exact, but the entry of each is drawn at random.
         own = area / len(estimates) if load.is_poisson else math.ceil((round(area) - worker) / len(estimates))
         estimate.mean += share * own
         estimate.variance += share * own * (1 if load.is_poisson else 1 - share)

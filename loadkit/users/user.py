@@ -41,7 +41,7 @@ __all__ = ["User", "UserWrites", "WorkerContext"]
 Item = TypeVar("Item")
 _NO_MASK = Mask()
 _TEXT_OF_ID = 36
-"""Characters of a UUID as it is written, with its four hyphens."""
+"""The number of characters of a UUID as text, with its four hyphens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class WorkerContext:
     data: WorkerData = field(default_factory=lambda: WorkerData({}))
     """The rows of test data."""
     writes: WriteLedger = field(default_factory=WriteLedger)
-    """The writes of the worker's users, and what became of them."""
+    """The writes of the worker's users, and their outcomes."""
 
 
 class UserWrites:
-    """The writes of one user, which are compared with what is stored after the load."""
+    """The writes of one user. They are compared with the stored records after the load."""
 
     __slots__ = ("_ledger", "_meter")
 
@@ -74,15 +74,15 @@ class UserWrites:
         self._meter = meter
 
     def attempt(self, *ids: uuid.UUID | str) -> Attempt:
-        """Say that a write of these records begins; call it before the write.
+        """Announce a write of these records; call it before the write.
 
-        A stored record of the run whose id nobody reported is a fail.
+        A stored record of the run whose id was not announced is a fail.
 
-        Call `acknowledged` or `rejected` of the result when the service has answered. Without
-        either the outcome stays unknown, as after a time-out.
+        Call `acknowledged` or `rejected` of the result when the service has answered. Otherwise the
+        outcome stays unknown, as after a time-out.
 
         Args:
-            ids: the ids under which the records will be stored, which the user has chosen.
+            ids: the ids under which the records will be stored. The user chooses them.
 
         """
         meter = self._meter
@@ -99,9 +99,9 @@ class UserWrites:
 
 
 def _in_bytes(ids: Sequence[uuid.UUID | str]) -> list[bytes]:
-    """The 16 bytes of each id. Raises ValueError.
+    """The 16 bytes of each id; raises ValueError for an invalid id.
 
-    Texts are read together: twenty take 9 us, and 69 us as objects.
+    Texts are converted together: twenty take 9 us, but 69 us as `uuid.UUID` objects.
     """
     texts = [each for each in ids if isinstance(each, str) and len(each) == _TEXT_OF_ID]
     if len(texts) == len(ids):
@@ -148,7 +148,7 @@ class User:
         self.number = number
         """0, 1, 2 … over the whole run, across workers and populations."""
         self.group = place // population.group
-        """The number of the group that shares something, such as a dashboard; all of it are of one tenant."""
+        """The number of its group. A group shares something, such as a dashboard, and a tenant."""
         self.region = entry.region
         self.run_id = context.run_id
         self.state: dict[str, Any] = {}
@@ -178,9 +178,9 @@ class User:
         )
         """Paces and records the user's operations."""
         self.writes = UserWrites(context.writes, self.meter)
-        """The user's writes, which are compared with what is stored after the load."""
+        """The user's writes, which are compared with the stored records after the load."""
         self.data = UserData(context.data, number, self.meter)
-        """Rows of test data: `data["customers"]` is the user's own, `data.next("products")` a new one."""
+        """Rows of test data: `data["customers"]` is its own, `data.next("products")` a new one."""
         self._mask = getattr(context.drivers[0], "mask", _NO_MASK) if context.drivers else _NO_MASK
         self._clients = {driver.name: driver.client(self.meter) for driver in context.drivers}
         for name, client in self._clients.items():
@@ -197,7 +197,7 @@ class User:
 
     @property
     def random(self) -> random.Random:
-        """For random choices of the journey; seeded with the plan's seed and the number."""
+        """The random generator for journeys, seeded with the plan's seed and the user's number."""
         return self.meter.random
 
     @property
@@ -221,7 +221,8 @@ class User:
     def tenants(self) -> Sequence[Account]:
         """An account of each tenant of the first population, for journeys that act for all of them.
 
-        They are accounts of other users, too. Empty if the environment has no accounts.
+        Other users have these accounts, too. It is empty if the environment has no accounts, and
+        during the load also if the first population is an open load.
         """
         return self._tenants
 
@@ -231,11 +232,11 @@ class User:
         return self.meter.until - self.meter.now()
 
     def shares_state(self, what: str) -> Callable[[str], None]:
-        """Say that the user sees a state that others see too, such as a document that they edit.
+        """Declare that the user sees a state that others see too, such as a document they edit.
 
-        In the end, call the result with a digest of the state. All digests must be equal. A user
-        that never calls it leaves open what it saw. One whose time is over before the load ends is
-        not asked: others go on changing the state.
+        At the end, call the result with a digest of the state. All digests must be equal. If a user
+        never calls it, the state that it saw is unknown. A user whose time is over before the load
+        ends is ignored, because others continue to change the state.
 
         Args:
             what: the state, such as "dashboard/7"; users of one tenant share it.
@@ -253,9 +254,9 @@ class User:
         return tell
 
     def acknowledged(self, key: object) -> None:
-        """Say that the last answer acknowledges a write, which others wait for.
+        """Declare that the last answer acknowledges a write that other users wait for.
 
-        Call it before `think`, so that it is known when the write was sent.
+        Call it before `think`, while the time at which the write was sent is known.
 
         Args:
             key: identifies the write in the answer and in what the others receive.
@@ -266,13 +267,13 @@ class User:
         self._deliveries.acknowledged(key, meter.free, sent, meter.tenant)
 
     def reached(self, key: object, label: str) -> None:
-        """Say that a write of some user has just reached this one; call it where messages are read.
+        """Declare that a user's write has just reached this user; call it where messages are read.
 
-        Its time counts from the acknowledgement, in the timing "time to the dashboards".
+        Its time is measured from the acknowledgement, in the timing "time to the dashboards".
 
         Args:
             key: as in `acknowledged`.
-            label: counts it.
+            label: the label that counts it.
 
         """
         meter = self.meter
@@ -284,11 +285,11 @@ class User:
             self._deliveries.received(key, meter.now(), record)
 
     def watches(self, subscription: "Subscription", label: str) -> None:
-        """Say that each write of the tenant must reach this user, until a subscription ends.
+        """Declare that each write of the tenant must reach this user, until a subscription ends.
 
-        Call it when the service has confirmed the subscription. A write that was sent after that,
-        and that reaches no user of this worker, is a failed delivery to each who has watched for a
-        time-out after its acknowledgement.
+        Call it when the service has confirmed the subscription. A write that is sent after that
+        must reach a user of this worker. If it reaches none, it is a failed delivery to each user
+        that still watches one time-out after the acknowledgement.
 
         Args:
             subscription: its reader calls `reached`.
@@ -308,10 +309,10 @@ class User:
             self._deliveries.follow(meter.tenant, follower, meter.timeout)
 
     def checks_tenants(self, of: Literal["messages", "rows"] = "messages") -> Callable[..., None]:
-        """Say that the user looks at all messages, or rows, whether they belong to its tenant.
+        """Declare that the user checks that all messages, or rows, belong to its tenant.
 
         Call the result for each one that belongs to another tenant, with the message. The report
-        shows the first ones; of a row it shows the query that was executed last.
+        shows the first ones. For a row, it shows the latest query.
         """
         meter = self.meter
         foreign = FOREIGN if of == "messages" else FOREIGN_ROWS
@@ -347,9 +348,8 @@ class User:
     def renew_after(self, seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
         """Call `renew` once, between two journeys, after this many seconds; for refreshing tokens.
 
-        `ws.stay` calls it also before it opens a connection again. Its operations are not recorded, and
-        no later operation's time includes them. If the service fails it, it is retried after the next
-        journey.
+        `ws.stay` also calls it before it reconnects. Its operations are not recorded, and later
+        operations do not include their time. If it fails, it is retried after the next journey.
         """
         self.renewal = (self.meter.now() + seconds, renew)
 
@@ -363,15 +363,15 @@ class User:
                     await user.post("/api/v1/metrics/events", json=events)
 
         Args:
-            label: counts it: "complete workflow".
+            label: the label that counts it: "complete workflow".
 
         """
         return Workflow(label, self.meter)
 
     def popular(self, items: Sequence[Item], name: str, exponent: float = 1.0) -> Item:
-        """Choose one of some items as people do: by Zipf's law, the first ones far more often.
+        """Choose an item as people do: by Zipf's law, the first items far more often.
 
-        The report shows how often each place was chosen beside how often it had to be.
+        The report compares how often each place was chosen with its expected frequency.
 
         Args:
             items: at least one, the most popular first.
@@ -398,7 +398,7 @@ class User:
     def close(self) -> None:
         """Record the last sample and close the clients."""
         self.meter.settle()
-        self.meter.renew_if_due = renew_nothing  # else user and lifecycle refer to each other
+        self.meter.renew_if_due = renew_nothing  # else user and lifecycle are a reference cycle
         for client in self._clients.values():
             client.close()
 
@@ -417,6 +417,6 @@ class User:
 
 
 def _told(mask: Mask, message: str | bytes) -> Exchange:
-    """A message of another tenant."""
+    """The exchange that shows a message of another tenant."""
     text = message if isinstance(message, str) else f"({len(message)} bytes, binary)"
     return Exchange("message received", mask.hiding(text).head(text))

@@ -13,16 +13,16 @@ from loadkit.users.meter import Meter
 __all__ = ["Step", "Workflow"]
 
 _SERVICES = (NoResponse, StatusError, BodyError, AssertionError, TimeoutError)
-"""Errors that are the service's, and no mistake of the journey."""
+"""Errors of the service, which are not errors in the journey's code."""
 
 
 class Workflow:
     """A context manager around the steps of one workflow. It records one operation at the end.
 
-    The time of the workflow is that of its steps; pauses between them do not count. It fails if a
-    step does, and its outcome names the first such step. A step without an answer at the end of the
-    drain fails. What ends before its end, because the user's time is over or the journey itself made
-    a mistake, is not recorded.
+    The time of the workflow is the sum of its steps; pauses between them do not count. It fails if
+    a step fails, and its outcome names the first failed step. A step without an answer at the end
+    of the drain fails. A workflow is not recorded if it is left early because the user's time is
+    over, or because of an error in the journey's code.
     """
 
     __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds")
@@ -38,7 +38,7 @@ class Workflow:
         """A step, as a context manager around its code.
 
         Args:
-            name: what the step achieves, as the report names it when it fails: "see the event".
+            name: what the step achieves, for the report if it fails: "see the event".
 
         """
         return Step(name, self, self._meter)
@@ -70,7 +70,10 @@ class Workflow:
 
 
 class Step:
-    """One step of a workflow. It fails with any operation or check in it, and with an error of the service."""
+    """One step of a workflow.
+
+    It fails if an operation or a check in it fails, or if it ends with an error of the service.
+    """
 
     __slots__ = ("_began", "_had_failed", "_meter", "_name", "_workflow")
 

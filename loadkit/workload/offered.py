@@ -1,4 +1,4 @@
-"""The maximum throughput that a load can offer, whatever the service."""
+"""The maximum throughput that a load can offer to any service."""
 
 import math
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from loadkit.workload.workload import Model, Workload
 __all__ = ["needed", "offered"]
 
 _MARGIN = 1.05
-"""Ratio of offered arrivals to the limit, so that the random count differs from the limit."""
+"""Required ratio of offered arrivals to the limit, because the number of arrivals is random."""
 
 
 def offered(workload: Workload, level: float) -> float:
     """The maximum requests per second of a load at a level, however fast the service answers.
 
-    Infinite where the plan does not determine it: users without think time or with a pace, and
-    journeys, whose number of requests is unknown.
+    It is infinite if the plan does not determine it. This is so for users without think time or
+    with a pace, and for journeys, whose number of requests is unknown.
     """
     match workload.model:
         case Model.CLOSED:
@@ -27,9 +27,9 @@ def offered(workload: Workload, level: float) -> float:
 
 
 def needed(workloads: Iterable[Workload], limit: float) -> float:
-    """Requests per second that loads must offer together for a limit on throughput to be judged.
+    """The requests per second that all loads must offer, so that a throughput limit can be judged.
 
-    Arrivals are random: an offer equal to the limit cannot be distinguished from a lower one.
+    Open arrivals are random. An offer equal to the limit cannot be distinguished from a lower one.
     """
     is_open = all(workload.model is not Model.CLOSED for workload in workloads)
     return _MARGIN * limit if is_open else limit

@@ -15,7 +15,7 @@ _LEAST_CURVE = 3
 def phases(plan: Plan) -> tuple[Phase, ...]:
     """The plan's phases: its stages, with the hold split at its actions.
 
-    The action at their boundary names the parts: "before KILL INSTANCE" and "after KILL INSTANCE".
+    The name of a part is "before ACTION" or "after ACTION", with the action at its boundary.
     """
     stages = plan.workload.phases()
     hold = plan.workload.hold
@@ -33,14 +33,17 @@ def phases(plan: Plan) -> tuple[Phase, ...]:
 
 
 def action_at(hold: Phase, at: float | None) -> float:
-    """The time of an action, in seconds since the run's start; by default a third into the hold."""
+    """The time of an action, in seconds since the run's start.
+
+    `at` is relative to the start of the hold; None stands for a third of the hold.
+    """
     return hold.start + ((hold.end - hold.start) / 3 if at is None else at)
 
 
 def constant_phase(plan: Plan) -> Phase | None:
     """The last phase of constant load at the highest constant level, up to the first action.
 
-    None where the load is never constant, or where the action starts with the hold.
+    None if the load is never constant, or if an action starts with the hold.
     """
     hold = plan.workload.hold
     if hold is None:
@@ -65,18 +68,18 @@ class Disturbance:
     what: str
     """"an instance is killed", "the load falls back"."""
     at: float
-    """Planned seconds since the run's start, as in the next two fields."""
+    """Planned seconds since the run's start; the next two fields have the same unit."""
     end: float
-    """The end of the time in which recovery is observed."""
+    """When the observation of the recovery ends."""
     before: Phase | None
-    """The constant load before it, which gives the undisturbed baseline; None without one."""
+    """The constant load before it, which is the undisturbed baseline; None if there is none."""
 
 
 def disturbance(plan: Plan) -> Disturbance | None:
-    """The disturbance of a plan: its last action, else the end of its highest load; None without.
+    """The disturbance of a plan: its last action, or else the end of its highest load.
 
-    The highest load ends where the level returns to the one before it. Under a higher load the
-    service cannot be as it was.
+    None if the plan has neither. The highest load ends where the level returns to the one before
+    it. Under a higher load, the service cannot return to its earlier state.
     """
     hold = plan.workload.hold
     if hold is None:

@@ -27,17 +27,17 @@ class Population:
     """In the plural, as in reports and sentences: "users", "dashboard users", "requests"."""
     workload: Workload
     stated_level: float = 0.0
-    """The highest level stated in the sentence, before scaling; 0 where no sentence states it."""
+    """The highest level stated in the sentence, before scaling; 0 if no sentence states it."""
     delivers: float = 0.0
-    """Messages per second that the service delivers because of it, at its highest level; 0 for none."""
+    """Messages per second that it makes the service deliver, at its highest level; 0 for none."""
     records: float = 0.0
     """Records that each of its requests writes; 0 for none."""
     records_needed: float = 0.0
-    """Records that there must be in the database before the run; 0 for any number."""
+    """Records that the database must contain before the run; 0 for any number."""
     tenant: str = ""
     """The tenant of all its users; empty for any."""
     group: int = 1
-    """How many of its users, one after the other, share something, such as a dashboard. They are of one
+    """The number of consecutive users who share something, such as a dashboard. They belong to one
     tenant."""
 
     @property
@@ -61,9 +61,9 @@ class Action:
     name: str
     """As in sentences and in the environment file: "an instance is killed"."""
     at: float | None = None
-    """Seconds into the hold; None for a third of it."""
+    """Seconds after the start of the hold; None for a third of the hold."""
     restarts: int = 0
-    """How many instances of the service it restarts, as the environment file states it."""
+    """The number of service instances that it restarts, from the environment file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Scaling:
     """The scaling of a rehearsal: fewer users, or less time, than the sentence states."""
 
     users: float = 1.0
-    """Ratio of actual to stated users or arrivals; the least one of several populations."""
+    """Ratio of actual to stated users or arrivals; the lowest ratio of all populations."""
     time: float = 1.0
     """Ratio of actual to stated ramp and hold."""
     stated_hold: float = 0.0
@@ -93,7 +93,7 @@ class Plan:
     """At least one. All start and end together; the phases of the first are those of the run."""
     actions: tuple[Action, ...] = ()
     seed: int = 1
-    """Seed of the schedule and of the shapes; written ids do not depend on it."""
+    """Seed of the schedule and of users' random choices; written ids do not depend on it."""
     timeout: float = 10.0
     """Seconds for a whole request; a longer request fails."""
     drain: float = 10.0
@@ -114,7 +114,7 @@ class Plan:
 
     @property
     def records_needed(self) -> float:
-        """Records that there must be in the database before the run; 0 for any number."""
+        """Records that the database must contain before the run; 0 for any number."""
         return max(population.records_needed for population in self.populations)
 
     @property
@@ -123,7 +123,7 @@ class Plan:
         return max(population.workload.seconds for population in self.populations)
 
     def population(self, name: str) -> Population:
-        """The population of a name.
+        """The population with a name.
 
         Raises:
             KeyError: no population has that name.
@@ -150,7 +150,7 @@ class Plan:
         """What was scaled: "100 of 1000 users and 5 of 50 admin users, 30 s of 5 min"; or empty."""
         words: list[str] = []
         if self.scaling.users != 1:
-            # What is published for each connection keeps its rate.
+            # The rate of the messages that are published for each connection is not scaled.
             scaled = [each for each in self.populations if not each.delivers]
             words.append(" and ".join(map(_thinned, scaled)))
         if self.scaling.time != 1:
@@ -167,7 +167,7 @@ class Plan:
     @property
     def key(self) -> str:
         """A short digest of the whole plan; equal plans have equal keys."""
-        # An archived plan has 5.0 where its sentence had 5, and is the same plan.
+        # An archived plan has 5.0 where its sentence had 5. Both are the same plan.
         numbers = json.loads(json.dumps(self.to_json()), parse_int=float)
         return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:12]
 

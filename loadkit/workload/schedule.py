@@ -16,7 +16,7 @@ __all__ = ["ROUNDING", "Arrival", "Stay", "arrivals", "entry_of", "fewest_presen
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 ROUNDING = 1e-6
-"""Seconds. Two computations of one moment differ by less, because of the rounding of floats."""
+"""Seconds. Rounding makes two computations of the same moment differ by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def stays(stages: Sequence[Stage]) -> list[tuple[Stay, ...]]:
 def fewest_present(stages: Sequence[Stage], start: int, end: int) -> list[int]:
     """The smallest number of users of a closed load in each second from `start` to before `end`.
 
-    They are whole users: at a level of 8.4, eight are present. Those who are present throughout a
-    second are its fewest, because whoever joins last leaves first.
+    Only whole users are present: eight at a level of 8.4. The user who joins last leaves first. So
+    the smallest number in a second is the number of users who are present throughout it.
     """
     changes = [0] * (end - start + 1)
     for present in stays(stages):
@@ -90,8 +90,8 @@ def entry_of(number: int, mix: Sequence[MixEntry]) -> int:
     """The index of the entry of the mix that user `number` follows.
 
     This is the golden-ratio (Kronecker) sequence. The first n users have the shares of the mix to
-    within one or two users, for every n. So does each worker's part, which is every k-th user: a
-    plain rotation would give one worker all users of one kind.
+    within one or two users, for every n. The same holds for each worker's part, which is every
+    k-th user. A plain rotation would give one worker all users of one kind.
     """
     limits = list(accumulate(entry.share for entry in mix))
     place = ((number + 0.5) * _GOLDEN) % 1.0 * limits[-1]

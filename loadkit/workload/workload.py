@@ -65,7 +65,7 @@ class Lognormal:
         return self.median * math.exp(self.sigma**2 / 2)
 
     def draw(self, choices: random.Random) -> float:
-        """A time in seconds."""
+        """Draw a time, in seconds."""
         return self.median * math.exp(self.sigma * choices.gauss(0.0, 1.0))
 
 
@@ -90,7 +90,7 @@ class Think:
 
     @property
     def spread(self) -> float:
-        """The variance as a ratio to the squared average; 0 for a constant time."""
+        """The squared coefficient of variation; 0 for a constant time."""
         if self.distribution == "lognormal":
             return math.expm1(self.lognormal.sigma**2)
         if self.distribution == "exponential":
@@ -135,7 +135,7 @@ class Workload:
     churn: float = 0.0
     """How often per second each user drops its connection, on average; 0 for never."""
     session: Lognormal | None = None
-    """Closed model: how long each user stays before another one takes its place; None: to the end."""
+    """Closed model: how long a user stays before another one takes its place; None: to the end."""
 
     @property
     def seconds(self) -> float:
@@ -172,7 +172,7 @@ class Workload:
         return max(constant, key=lambda phase: (phase.level, phase.start), default=None)
 
     def phases(self) -> tuple[Phase, ...]:
-        """Its non-empty stages, named "ramp" and "hold" for the common pair, else "stage 1" …"""
+        """Its non-empty stages: "ramp" and "hold" for the common pair, else "stage 1" …"""
         phases: list[Phase] = []
         start, before = 0.0, 0.0
         lasting = [stage for stage in self.stages if stage.seconds > 0]

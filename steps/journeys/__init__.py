@@ -10,5 +10,5 @@ __all__ = ["arrive"]
 
 
 async def arrive(user: User) -> None:
-    """Log in, once for each user before its first operation; not measured."""
+    """Log in once per user, before its first operation; this log-in is not measured."""
     await log_in(user)

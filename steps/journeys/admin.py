@@ -29,7 +29,7 @@ async def administer(user: User) -> None:
 
 
 async def _list(user: User, what: str) -> None:
-    """Read the users or the tenants; the administrator's own are among them."""
+    """Read the users or the tenants; the list contains the administrator's own entry."""
     answer = await user.get(f"/api/v1/admin/{what}")
     if answer.is_success:
         user.check(bool(answer.json()[what]), f"the list of {what} is not empty")

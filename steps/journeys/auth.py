@@ -44,7 +44,7 @@ async def _refresh(user: User, refresh_token: str) -> Response:
 
 @journey("come and go")
 async def come_and_go(user: User) -> None:
-    """Log in, read the own account, renew the tokens, log out."""
+    """Log in, read the account, renew the tokens, and log out."""
     refresh_token = await log_in(user)
     await user.think()
     me = (await user.get("/api/v1/auth/me")).raise_for_status()

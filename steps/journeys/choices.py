@@ -1,4 +1,4 @@
-"""Skewed choices, in which few items are requested often (Zipf's law), and new names and ids."""
+"""The metrics for skewed choices (Zipf's law: few are requested often), and new names and ids."""
 
 import os
 from random import Random
@@ -26,14 +26,15 @@ METRICS = (
 
 
 def fresh_key(run_id: str, number: int, random: Random) -> str:
-    """A text that is unique over users and runs, although a fixed seed determines `random`."""
+    """A text that is unique across users and runs, although a fixed seed determines `random`."""
     return f"{run_id}-{number}-{random.getrandbits(48):x}"
 
 
 def fresh_ids(number: int) -> list[str]:
-    """New ids for at most 65,536 records, as UUIDs are written: 112 random bits, and then 0, 1, 2 …
+    """New ids for at most 65,536 records, in the form of UUIDs: 112 random bits, then 0, 1, 2 …
 
-    They are unique over users and runs. Twenty take 8 us, and 14 us if each is random as a whole.
+    They are unique across users and runs. Twenty ids take 8 us. If all bits of each id were random,
+    they would take 14 us.
     """
     digits = os.urandom(14).hex()
     start = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

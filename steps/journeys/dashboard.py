@@ -6,21 +6,21 @@ __all__ = ["watch"]
 
 _DIMENSIONS = ("name", "day", "category", "platform", "user")
 _OF_SESSIONS = ("platform", "user")
-"""Those that group sessions. The others group the events of thirty days."""
+"""The dimensions that group sessions. The others group the events of thirty days."""
 
 
 @journey("watch a dashboard")
 async def watch(user: User) -> None:
-    """Open the overview, read some widgets, popular ones more often, and sometimes an analysis."""
+    """Open the overview, read some widgets (popular ones more often), and sometimes an analysis."""
     answer = await user.get("/api/v1/dashboard/overview")
     if not user.state.get("widgets"):
-        # A tenant's dashboards do not change during a run; reading them once saves the generator's
-        # time.
+        # A tenant's dashboards do not change during a run. Reading them once saves time of the load
+        # generator.
         overview = answer.raise_for_status().json()["overview"]
         user.state["widgets"] = [
             widget for dashboard in overview["dashboards"] for widget in dashboard["widgets"]
         ]
-        # An answer without the tenant's data is a fast one.
+        # Without this check, an answer without the tenant's data would be a fast success.
         user.check(bool(user.state["widgets"]), "the overview has dashboards")
         user.state["has_events"] = bool(overview["events"])
         user.state["has_sessions"] = bool(overview["latest_sessions"])

@@ -1,4 +1,4 @@
-"""The journeys of the database: records that are written through the service, and analysts."""
+"""The database journeys: users who write records through the service, and analysts who query."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,14 +20,14 @@ _CHOICES: dict[str, Callable[[User], tuple[Any, ...]]] = {
 }
 """The key queries, the most frequent first, and how an analyst chooses their arguments."""
 _INVALID_BATCH = 5
-"""Records of a batch of which one is invalid."""
+"""The number of records in a batch with one invalid record."""
 
 
 @journey("insert metrics")
 async def insert(user: User, batch: str = "1") -> None:
-    """Store one record, or a batch of records, under ids of the user's own.
+    """Store one record, or a batch of records, with ids that the user chooses.
 
-    The ids tell after the load whether each acknowledged record is stored exactly once.
+    After the load, the ids show whether each acknowledged record is stored exactly once.
     """
     ids, events = new_events(user, int(batch))
     attempt = user.writes.attempt(*ids)
@@ -38,34 +38,35 @@ async def insert(user: User, batch: str = "1") -> None:
             attempt.acknowledged()
         user.check(stored == ids, "the records are stored under their ids")
     elif 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+        attempt.rejected()  # after a 5xx it is unknown whether they are stored
     await user.think()
 
 
 @journey("insert invalid metrics")
 async def insert_invalid(user: User) -> None:
-    """Send a batch whose last record is invalid, so the service must reject and store none of it.
+    """Send a batch whose last record is invalid; the service must reject it and store no record.
 
-    The ids tell after the load whether a record of a rejected batch is stored.
+    After the load, the ids show whether a record of a rejected batch is stored.
     """
     ids, events = new_events(user, _INVALID_BATCH)
     events[-1]["value"] = None
     attempt = user.writes.attempt(*ids)
     answer = await user.post("/api/v1/metrics/events", json={"events": events}, expect=(400, 422))
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+        attempt.rejected()  # after a 5xx it is unknown whether they are stored
     user.check(not answer.is_success, "a batch with an invalid record is rejected")
     await user.think()
 
 
 @journey("query metrics", uses=("db",))
 async def query(user: User) -> None:
-    """Run one of the key queries in the user's tenant, frequent ones more often, and read its rows."""
+    """Run one of the key queries in the user's tenant (frequent ones more often); read its rows."""
     tenant = await tenant_of(user)
     foreign = user.state["foreign"]
     name = user.popular(tuple(_CHOICES), "key queries")
     rows = await user.db.fetch(name, *_CHOICES[name](user))
-    # Row-level security that has lost the tenant hides all rows, and such a query is a fast one.
+    # If row-level security loses the tenant, it hides all rows. Such a query would be a fast
+    # success.
     user.check(bool(rows) or name not in user.state["never_empty"], "the query found rows")
     for row in rows:
         if row["tenant_id"] != tenant:
@@ -74,7 +75,7 @@ async def query(user: User) -> None:
 
 
 async def tenant_of(user: User) -> int:
-    """The id of the user's tenant, by which the database tells tenants apart; asked for once."""
+    """The id of the user's tenant in the database; queried once per user."""
     if "tenant_id" not in user.state:
         tenant = await user.db.fetchval(
             "SELECT tenant_id FROM api.credentials($1)", user.account.username, label="tenant", record=False
@@ -85,7 +86,7 @@ async def tenant_of(user: User) -> int:
         has_sessions = await user.db.fetchval(
             "SELECT EXISTS (SELECT FROM sessions)", label="sessions", record=False
         )
-        # The others find no rows where the newest events of the tenant are old.
+        # The other queries find no rows if the newest events of the tenant are old.
         user.state["never_empty"] = {"widget series"} | ({"latest sessions"} if has_sessions else set())
         user.state["foreign"] = user.checks_tenants("rows")
         user.state["tenant_id"] = tenant

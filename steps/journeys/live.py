@@ -1,6 +1,6 @@
 """The journeys over WebSocket: live metrics, live dashboards, and dashboards that users share.
 
-`reader` says once how the messages of this service are read.
+`reader` defines how the messages of this service are read.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ __all__ = ["connect", "edit", "follow", "follow_dashboard", "object_of", "publis
 TOPICS = 4
 """Topics of live metrics. Each connection follows one."""
 _TOGETHER = 2
-"""Topics of a publication. A connection receives one message of half of them: see `reach` in the
-environment file.
+"""The number of topics of a publication. A connection receives one message of every second
+publication on average: see `reach` in the environment file.
 
-One topic each takes twice the requests: 2200 per second for 11,000 messages. All four take 550, but
-each reaches all 220 connections of the largest tenant at once. Then the generator's loop lagged by 6
-to 11 ms (p99), and by 4 ms with two."""
+Publications on one topic take twice the requests: 2200 per second for 11,000 messages. Publications
+on all four topics take 550, but each reaches all 220 connections of the largest tenant together.
+Then the generator's loop lagged by 6 to 11 ms (p99). With two topics it lagged by 4 ms."""
 _QUIET_END = 5.0
 """Seconds before the end in which nobody edits, so that the last edits reach all."""
 _NUMBER = (float, int)
@@ -39,13 +39,13 @@ _TOKEN_RATIO = 0.8
 
 @journey("follow live metrics", uses=("http", "ws"))
 async def follow(user: User) -> None:
-    """Follow one topic of the tenant's live metrics, and come back whenever the connection drops."""
+    """Follow one topic of the tenant's live metrics; reconnect whenever the connection drops."""
     await _follow(user, f"metrics.{user.number % TOPICS}")
 
 
 @journey("follow a live dashboard", uses=("http", "ws"))
 async def follow_dashboard(user: User) -> None:
-    """Follow what is written to the tenant's dashboard, and come back whenever the connection drops."""
+    """Follow the writes on the tenant's dashboard; reconnect whenever the connection drops."""
     await _follow(user, "dashboard")
 
 
@@ -58,7 +58,7 @@ async def _follow(user: User, topic: str) -> None:
             path += f"&from={topic}:{earlier.positions[topic]}"
         ws = await connect(user, path, _STREAM)
         first = object_of(await ws.receive())
-        while first.get("type") == "gap":  # what it left out shows in the position, too
+        while first.get("type") == "gap":  # the position shows the missing messages, too
             first = object_of(await ws.receive())
         begins_after = first.get("streams")
         if first.get("type") != "subscribed" or not _are_numbers(begins_after):
@@ -72,7 +72,7 @@ async def _follow(user: User, topic: str) -> None:
 
 
 def _noting(user: User) -> Reader:
-    """A reader that also notes which writes reach the dashboard: see `ingest`."""
+    """A reader that also records which writes reach the dashboard: see `ingest`."""
 
     def noted(message: str | bytes) -> tuple[str, int, float] | None:
         event = orjson.loads(message)
@@ -92,8 +92,8 @@ def _noting(user: User) -> Reader:
 async def publish(user: User) -> None:
     """Publish one message on some topics of each tenant, in the name of one of its users.
 
-    The messages of a tenant are one request, as a collector of metrics sends them. A request that
-    fails ends the journey after those of the other tenants.
+    All messages of a tenant are one request, as a collector of metrics sends them. A failed request
+    ends the journey, but only after the requests of the other tenants.
     """
     first = user.random.randrange(TOPICS)
     topics = [f"metrics.{(first + number) % TOPICS}" for number in range(_TOGETHER)]
@@ -117,14 +117,15 @@ async def publish(user: User) -> None:
             )
             sequences = answer.raise_for_status().json()["sequences"]
         except (NoResponse, StatusError) as failure:
-            # The other tenants' messages are due all the same: the plan states their rate.
+            # The messages of the other tenants are still due, because the plan states their rate.
             failures.append(failure)
             unrecorded = unrecorded or user.meter.unrecorded_failure
             continue
         for topic, number in zip(topics, sequences, strict=True):
             user.ws.knows(topic, number, account.tenant)
     if failures:
-        # A login is not recorded. Its failure counts with the journey's end, and later requests cleared it.
+        # A login is not recorded, so its failure counts at the end of the journey. Later requests
+        # have cleared it; restore it.
         user.meter.unrecorded_failure = unrecorded
         raise failures[0]
 
@@ -149,7 +150,7 @@ async def _token(user: User, account: Any) -> str:
 
 @journey("edit a shared dashboard", uses=("http", "ws"))
 async def edit(user: User) -> None:
-    """Edit a dashboard with others: see their edits at once, and the same dashboard in the end."""
+    """Edit a dashboard with others; see their edits immediately, and the same dashboard finally."""
     dashboard = user.group
     document: dict[str, tuple[int, Any]] = {}
     has_document = False
@@ -180,15 +181,15 @@ async def edit(user: User) -> None:
         document.clear()
         document.update({key: (each["version"], each["value"]) for key, each in cells.items()})
         has_document = True
-        # The state holds all edits so far: what came meanwhile is not sent again, and not lost.
+        # The state contains all edits so far. Edits meanwhile are neither sent again nor lost.
         ws.subscribe(apply, begins_after=begins_after)
         return ws
 
     try:
         ws = await begin()
         while True:
-            # The last pause ends where the quiet begins, and not after the user's time. No edit follows
-            # it: all users would send one at the same moment.
+            # The last pause ends when the quiet time begins, and not after the user's time. No edit
+            # follows it, because all users would send that edit at the same moment.
             await ws.hold(max(0.0, min(user.think_seconds(), user.seconds_left - _QUIET_END)))
             if user.seconds_left <= _QUIET_END:
                 break
@@ -202,7 +203,7 @@ async def edit(user: User) -> None:
 
 
 async def _confirmed(user: User, ws: WebSocket, change: dict[str, Any]) -> None:
-    """Send an edit, and wait until the service has told all editors of it: its message round trip."""
+    """Send an edit, and wait until the service sends it to all editors: the message round trip."""
     edits = user.state["edits"] = user.state.get("edits", 0) + 1
     name = f"{user.number}-{edits}"
     mark = f'"id":"{name}"'
@@ -215,7 +216,7 @@ async def _confirmed(user: User, ws: WebSocket, change: dict[str, Any]) -> None:
     except NoResponse:
         if ws.ending is not None:
             raise
-        return  # it has failed, and the editor goes on
+        return  # the edit has failed, and the editor continues
     user.check('"type":"refused"' not in answer, "the edit was taken")
 
 
@@ -230,17 +231,19 @@ async def connect(user: User, path: str, label: str) -> WebSocket:
 
 
 def reader(message: str | bytes) -> tuple[str, int, float] | None:
-    """The stream of a message, its number in it and its creation time in Unix seconds.
+    """The stream, the sequence number and the creation time (Unix seconds) of a message.
+
+    None for an object without a sequence number.
 
     Raises:
-        ValueError: the service sent a message without these. That is no error of the journey.
+        ValueError: the message has another form. This is no error of the journey.
 
     """
     return _stamp_of(orjson.loads(message))
 
 
 def _stamp_of(event: Any) -> tuple[str, int, float] | None:
-    """The same of a message's content. Raises ValueError."""
+    """The result of `reader` for a message's decoded content. Raises ValueError."""
     if isinstance(event, dict):
         if "sequence" not in event:
             return None
@@ -268,12 +271,12 @@ def _payload_of(event: dict[str, Any]) -> dict[str, Any]:
     """
     payload = event.get("payload")
     if not isinstance(payload, dict):
-        raise ValueError(f"expected an object as payload, read {payload!r}")  # noqa: TRY004  as of parsers
+        raise ValueError(f"expected an object as payload, read {payload!r}")  # noqa: TRY004  parsers raise ValueError
     return payload
 
 
 def _are_numbers(streams: Any) -> bool:
-    """Has each stream the number of a message?"""
+    """Does each stream have the number of a message?"""
     return isinstance(streams, dict) and all(
         isinstance(stream, str) and isinstance(number, int) for stream, number in streams.items()
     )

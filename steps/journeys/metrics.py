@@ -15,10 +15,10 @@ _PLATFORMS = ("web", "android", "ios", "server")
 
 @journey("ingest events")
 async def ingest(user: User) -> None:
-    """Open a session with its first events, then send batches of events under ids of the user's own.
+    """Open a session with its first events, then send batches of events.
 
-    The ids tell after the load whether each acknowledged event is stored exactly once. The session
-    itself is not compared.
+    The user chooses the ids of the events. After the load, the ids show whether each acknowledged
+    event is stored exactly once. The session itself is not checked.
     """
     ids, events = new_events(user, 3)
     attempt = user.writes.attempt(*ids)
@@ -40,15 +40,15 @@ async def ingest(user: User) -> None:
 
 
 def _outcome(user: User, attempt: Attempt, answer: Response, ids: list[str]) -> Any:
-    """Say whether the events are stored; return the answer's content."""
+    """Record whether the events are stored; return the answer's content."""
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx nobody knows whether they are stored
+        attempt.rejected()  # after a 5xx it is unknown whether they are stored
     content = answer.raise_for_status().json()
     stored = content["ids"]
     if stored == ids:
         attempt.acknowledged()
     user.check(stored == ids, "the events are stored under their ids")
-    user.acknowledged(stored[0])  # who watches the tenant's dashboard receives them
+    user.acknowledged(stored[0])  # users who follow the tenant's dashboard receive them
     return content
 
 
@@ -60,7 +60,7 @@ async def explore(user: User) -> None:
     params = {"name": name}
     for number in range(3):
         page = (await user.get("/api/v1/metrics/events", params=params)).raise_for_status().json()
-        # A page without the tenant's events is a fast one.
+        # Without this check, a page without the tenant's events would be a fast success.
         user.check(bool(page["events"]) or number > 0 or name not in busiest, "a busy metric has events")
         user.check(
             all(event["name"] == name for event in page["events"]), "only the requested metric is shown"
@@ -72,9 +72,9 @@ async def explore(user: User) -> None:
 
 
 async def _busiest(user: User) -> frozenset[str]:
-    """The metrics of which the tenant's overview says that they have events; asked for once.
+    """The metrics that have events according to the tenant's overview; read once per user.
 
-    A tenant of old data has none.
+    A tenant with only old data has none.
     """
     if "busiest" not in user.state:
         answer = await user.get("/api/v1/dashboard/overview", record=False)
@@ -86,7 +86,7 @@ async def _busiest(user: User) -> frozenset[str]:
 
 
 def new_events(user: User, number: int) -> tuple[list[str], list[dict[str, Any]]]:
-    """New ids, and the events under them as clients send them.
+    """Create new ids, and events with these ids in the form that clients send.
 
     Popular names occur more often, and values have a long tail.
     """

@@ -15,12 +15,12 @@ from steps.journeys.live import connect, object_of
 __all__ = ["complete"]
 
 _PATIENCE = 2.0
-"""Seconds within which an event shows on a live dashboard, and an edit reaches all."""
+"""Seconds within which an event must appear on a live dashboard, and an edit must reach all."""
 
 
 @journey("follow a complete workflow", role="admin", uses=("http", "ws", "db"))
 async def complete(user: User) -> None:
-    """Log in, open a live dashboard, post an event, see it live and stored, edit, administer, leave."""
+    """Log in, watch a dashboard, post an event, see it live and stored, edit, administer, leave."""
     with user.workflow("complete workflow") as workflow:
         with workflow.step("log in"):
             await log_in(user)
@@ -65,7 +65,7 @@ async def _post_event(user: User) -> str:
         json={"events": [{"id": event, "name": user.popular(METRICS, "metrics"), "value": 1.0}]},
     )
     if 400 <= answer.status_code < 500:
-        attempt.rejected()  # after a 5xx nobody knows whether it is stored
+        attempt.rejected()  # after a 5xx it is unknown whether it is stored
     stored = answer.raise_for_status().json()["ids"]
     if stored == [event]:
         attempt.acknowledged()
@@ -74,16 +74,16 @@ async def _post_event(user: User) -> str:
 
 
 async def _edit(user: User) -> None:
-    """Change one cell of a dashboard that users of the tenant share, and see that all editors get the change.
+    """Change one cell of a shared dashboard, and check that all editors receive the change.
 
-    The user has the dashboard open twice and edits it once, so the second connection gets the edit
-    of another one. It cannot wait for an edit of another user: most users are alone on their
-    dashboard, and nobody knows whether another one is there.
+    Users of the tenant share the dashboard. The user opens it twice and edits it once, so the other
+    connection receives the edit of another editor. The user cannot wait for another user's edit.
+    Most users are alone on their dashboard, and a user does not know whether another one is there.
     """
     path, label = f"/api/v1/collab/{user.number % 5}", "WS /api/v1/collab"
     async with await connect(user, path, label) as other, await connect(user, path, label) as shared:
         for each in (other, shared):
-            await each.receive()  # the dashboard as it is; later edits come one by one
+            await each.receive()  # the current dashboard; later edits arrive one by one
         key, value = f"cell-{user.number}", user.random.randrange(1_000_000)
         await shared.send({"key": key, "value": value}, label=f"{label} edit")
 
@@ -98,12 +98,12 @@ async def _edit(user: User) -> None:
 async def _until(ws: WebSocket, is_it: Callable[[dict[str, Any]], bool], since: float | None = None) -> None:
     """Receive messages until one has the right payload.
 
-    It takes `_PATIENCE` at most, from `since` on (monotonic clock; default: now).
+    It waits at most `_PATIENCE` seconds after `since` (monotonic clock; default: now).
     """
     deadline = (time.monotonic() if since is None else since) + _PATIENCE
     while True:
         message = await ws.receive(max(0.001, deadline - time.monotonic()))
         payload = object_of(message).get("payload")
-        # A message of another form is not the right one, and no error of the journey.
+        # A message of another form is not the right one. It is no error of the journey.
         if isinstance(payload, dict) and is_it(payload):
             return

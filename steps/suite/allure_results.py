@@ -1,8 +1,8 @@
 """Allure results: one per criterion, written into reports/allure-results.
 
-The Allure status of pass is passed, of fail failed, of inconclusive and invalid broken, of not judged
-unknown. The name of a result and the first word of its message contain verdicts that have no Allure
-status of their own; allure/categories.json uses that word.
+The Allure status of a pass is passed, and that of a fail is failed. Inconclusive and invalid
+verdicts are broken; not judged is unknown. A verdict without its own Allure status is in the name
+of the result. The first word of a result's message is the verdict; allure/categories.json uses it.
 """
 
 import base64
@@ -57,7 +57,10 @@ _ALLURE_VERDICTS = {Status.PASS, Status.FAIL}
 
 
 def remove(reports: Path) -> None:
-    """Remove results: Allure shows a part as the whole, and two results of one criterion as a retry."""
+    """Remove the results of an earlier session.
+
+    Allure would show incomplete results as complete, and two results of one criterion as a retry.
+    """
     shutil.rmtree(reports / FOLDER, ignore_errors=True)
 
 
@@ -72,7 +75,8 @@ def write(outcome: Outcome, reports: Path) -> Path:
     for finished in outcome.criteria:
         result = finished.result
         repeats[result.identity] += 1
-        # Allure sorts by start time. Differences of a millisecond preserve the order of the feature files.
+        # Allure sorts by start time. Differences of a millisecond preserve the order of the feature
+        # files.
         latest = max(latest + 1, int(result.started * 1000))
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
@@ -97,7 +101,8 @@ def write(outcome: Outcome, reports: Path) -> Path:
 class _AttachmentStore:
     """The attachments of a folder. An attachment of several results is drawn once.
 
-    Each result has its own file, because Allure 3 shows a file only in the first result that names it.
+    Each result has its own file, because Allure 3 shows a file only in the first result that names
+    it.
     """
 
     def __init__(self, logger: AllureFileLogger) -> None:
@@ -110,7 +115,7 @@ class _AttachmentStore:
             try:
                 self._contents[attachment.key] = attachment.kind, attachment.draw()
             except Exception as error:
-                # One attachment that cannot be made must not cost the results of the session.
+                # One failed attachment must not prevent the results of the session.
                 told = f'cannot make "{attachment.title}": {one_line(error)}'
                 self._contents[attachment.key] = AttachmentType.TEXT, told.encode()
         return self._contents[attachment.key]
@@ -124,7 +129,10 @@ class _AttachmentStore:
 
 
 def _entry(finished: Finished, repeat: int, environment: str) -> model2.TestResult:
-    """A criterion as an Allure result without times, steps and evidence; `repeat` counts equal ones from 1."""
+    """A criterion as an Allure result without times, steps and evidence.
+
+    `repeat` numbers the criteria with the same identity, from 1.
+    """
     result, verdict = finished.result, finished.result.verdict
     sentence = (
         result.sentence if verdict.status in _ALLURE_VERDICTS else f"{verdict.status} · {result.sentence}"
@@ -192,7 +200,7 @@ def _measurements(finished: Finished) -> Iterator[tuple[str, str]]:
 def _description(
     finished: Finished, run_line: str, run: Run | None, evidence: Evidence | None
 ) -> Iterator[str]:
-    """Paragraphs of HTML: the verdict with its reason, the cause, the run, the notes, and the promise."""
+    """HTML paragraphs: the verdict with its reason, the cause, the run, the notes, the promise."""
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
     if evidence is not None and verdict.status is not Status.PASS:
@@ -214,7 +222,7 @@ def _description(
 
 
 def _first(title: str, kind: AttachmentType, content: bytes) -> str:
-    """The first chart within the description, because Allure collapses attachments; or its error."""
+    """The HTML of the first chart, or of its error; Allure collapses the attachments themselves."""
     if kind is not AttachmentType.SVG:
         return f"<p>{html.escape(content.decode())}</p>"
     svg = base64.b64encode(content).decode()
@@ -270,7 +278,7 @@ def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
 
 
 def _write_environment(outcome: Outcome, folder: Path) -> None:
-    """Write the files that Allure shows besides the results: environment, executor and categories."""
+    """Write the files that Allure shows with the results: environment, executor and categories."""
     environment = {
         "gate": answer(outcome.judged).removeprefix("gate: "),
         "environment": outcome.environment,
@@ -283,13 +291,14 @@ def _write_environment(outcome: Outcome, folder: Path) -> None:
     lines = [f"{_property(name)} = {value}" for name, value in environment.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _write_json(folder / "categories.json", json.loads(_CATEGORIES.read_text(encoding="utf-8")))
-    # The last file: allure/generate.py refuses results without it, because some are missing.
+    # This is the last file. allure/generate.py refuses results without it, because they are
+    # incomplete.
     executor = {"name": "behave", "type": "behave", "reportName": _title(outcome)}
     _write_json(folder / "executor.json", executor)
 
 
 def _title(outcome: Outcome) -> str:
-    """The title of the page, which readers see first: the decision, the tally, and what was judged."""
+    """The title of the page, which readers see first: the decision, the tally, what was judged."""
     version = dict(_service(outcome.runs.values())).get("service version", "")
     judged = f"{outcome.environment}, service {version}" if version else outcome.environment
     return f"{answer(outcome.judged).capitalize()} · {tally(outcome.judged)} · {judged}"

@@ -20,7 +20,7 @@ from steps.suite.outcome import Finished, Outcome
 __all__ = ["SUITE", "document", "remove", "suite_version", "write"]
 
 SUITE = "sla-acceptance"
-"""The name of the distribution."""
+"""The name of the Python package of the suite."""
 
 
 def remove(reports: Path) -> None:
@@ -84,7 +84,7 @@ def _criterion(finished: Finished, evidence: Evidence | None) -> CriterionEntry:
         try:
             causes = causes_of_result(result, evidence).to_json()
         except Exception as error:
-            # An explanation that cannot be made must not cost the verdicts of the session.
+            # A failed explanation must not prevent the verdicts of the session.
             print(f'no causes of "{result.sentence}": {one_line(error)}', file=sys.stderr)
     return CriterionEntry(
         id=result.identity,

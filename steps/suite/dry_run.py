@@ -1,4 +1,4 @@
-"""The summary of `behave --dry-run`: the runs in order, their criteria and duration, and all problems."""
+"""The summary of `behave --dry-run`: the runs in order, their criteria and durations; problems."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["difference", "show", "too_long"]
 
 
 def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: Environment) -> int:
-    """Print the summary, problems on stderr.
+    """Print the summary on standard output, and the problems on standard error.
 
     Returns:
         The exit code: 2 if there is a problem or no criterion.
@@ -41,7 +41,7 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
 
 
 def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
-    """Why a run is needed after the earlier ones, in words."""
+    """Why the earlier runs cannot replace a run, in words."""
     again = next((each for each in reversed(earlier) if each.plan == run.plan), None)
     if again is not None:
         is_after = any(run is after for each in earlier for _, after in each.around.values())
@@ -55,7 +55,7 @@ def _why(run: SharedRun, earlier: Sequence[SharedRun]) -> str:
 
 
 def _names(plan: Plan) -> frozenset[str]:
-    """The names of a plan's populations: plans with other populations have nothing to compare."""
+    """The names of a plan's populations. Plans with other populations are not compared."""
     return frozenset(population.name for population in plan.populations)
 
 
@@ -78,7 +78,7 @@ def seconds(plan: Plan) -> float:
 def difference(plan: Plan, other: Plan) -> str:
     """Why two plans cannot share a run, in words: the parts of `plan` that differ from `other`."""
     differing = _differing(plan, other)
-    # Such as the number of records per request.
+    # An example of other details is the number of records per request.
     return (
         "; ".join(f"{mine} instead of {theirs}" for mine, theirs in differing) or "other details of the load"
     )
@@ -159,7 +159,7 @@ def _action(action: Action) -> str:
 
 
 def _shares(load: Workload, key: Callable[[MixEntry], str]) -> str:
-    """The shares of a mix by what `key` names, "no regions" where it names nothing."""
+    """The shares of a mix by the name that `key` returns; "no regions" if it returns no name."""
     shares: dict[str, float] = {}
     for entry in load.mix:
         shares[key(entry)] = shares.get(key(entry), 0.0) + entry.share

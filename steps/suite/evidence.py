@@ -52,7 +52,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         is_mean = criterion.measure.statistic == "mean"
         if rules_of(criterion.measure.family).ground is Ground.OPERATIONS and timing != RECORD.key:
             counted = timing
-        # Each timing has a curve of its own. Records have no times; their operations have.
+        # Each timing has its own curve. Records have no times, but their operations have.
         timing = one_timing(evidence, scope, OPERATION.key if timing == RECORD.key else timing)
         if is_drawn and rules_of(criterion.measure.family).chart:
             digest = hashlib.md5(f"{criterion} {window}".encode(), usedforsecurity=False).hexdigest()[:12]
@@ -70,7 +70,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     )
     if run.examples:
         causes = causes_of_result(result, evidence)
-        # The page of a criterion that did not pass tells what its own sentence counts.
+        # If a criterion did not pass, its page shows what its own sentence counts.
         told = "" if result.verdict.status is Status.PASS else f"-{result.sentence}"
         yield Attachment(
             f"failures and slowest operations: {causes.scope}",
@@ -128,7 +128,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
 
 
 def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
-    """What failed and what took longest of the operations that a criterion is about."""
+    """The failed and the slowest operations of those that a criterion judges."""
     criterion, scope = _criterion(result), EVERYTHING
     if criterion is not None:
         criterion = evidence.as_measured(_on_own_run(criterion, result))
@@ -140,7 +140,7 @@ def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
 
 
 def _criterion(result: CriterionResult) -> Criterion | None:
-    """The criterion of a sentence; None for a custom step of a user of the suite."""
+    """The criterion of a sentence; None for the sentence of a custom step."""
     try:
         return grammar.criterion(result.sentence)
     except PhraseError:
@@ -148,14 +148,14 @@ def _criterion(result: CriterionResult) -> Criterion | None:
 
 
 def _on_own_run(criterion: Criterion, result: CriterionResult) -> Criterion:
-    """The criterion on the measure of its own run; that of a comparison has the limit that results."""
+    """The criterion for its own run; a comparison of loads is replaced by its resulting limit."""
     if criterion.reference is None:
         return criterion
     return replace(criterion, reference=None, limit=_limit_here(result))
 
 
 def _limit_here(result: CriterionResult) -> float:
-    """The limit of its own run that results from a comparison of two loads; 0 where none results."""
+    """The limit for the own run that results from a comparison of two loads; 0 if there is none."""
     here = result.verdict.details.get("here") or {}
     return float(here.get("limit") or 0.0)
 
@@ -170,7 +170,10 @@ def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:
 
 
 def _generator(evidence: Evidence, window: Window, limit: float, is_mean: bool) -> Iterator[str]:
-    """The health checks of the load generator in a window, for a time limit in seconds (of a mean)."""
+    """The health checks of the load generator in a window.
+
+    `limit` is the time limit of the criterion in seconds; `is_mean` tells whether it limits a mean.
+    """
     state = evidence.health(window, limit, is_mean=is_mean)
     yield f"health: {state.status}"
     yield from (f"  {reason}" for reason in state.reasons)

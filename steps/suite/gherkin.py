@@ -1,4 +1,4 @@
-"""Reads feature files in the forms that editors save: with a byte order mark, any space after a keyword."""
+"""Reads feature files as editors save them: with a byte order mark, any space after a keyword."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The outcome of a session: its runs, and every criterion with its verdict and its Given and When steps.
+"""The outcome of a session: its runs, and its criteria with verdicts and Given and When steps.
 
-The reporter collects one `Outcome`. The results file, the Allure results and the table on the terminal are
-views of it.
+The reporter collects one `Outcome`. The results file, the Allure results and the table on the
+terminal are views of it.
 """
 
 import time
@@ -18,7 +18,7 @@ from steps.suite.results import CriterionResult, plain_name
 __all__ = ["ContextStep", "Finished", "Outcome", "run_line", "span"]
 
 _SHORT = 120
-"""Seconds; times of shorter runs are shown with seconds."""
+"""A duration in seconds. The clock times of shorter runs are shown with seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Finished:
     context: tuple[ContextStep, ...] = ()
     """The Given and When steps of its scenario, in order."""
     promise: str = ""
-    """The description of the feature: the promise in the words of the product."""
+    """The description of the feature: what the product promises."""
 
     @property
     def scenario(self) -> str:
-        """The name of the scenario, with the values of its example that the name does not contain."""
+        """The scenario's name, with the values of its example that the name does not contain."""
         name = plain_name(self.result.scenario)
         example = ", ".join(value for _, value in self.result.parameters if value not in name)
         return f"{name} ({example})" if example else name

@@ -20,7 +20,7 @@ class SentenceMatcher(StepMatcher4CucumberExpressions):  # type: ignore[misc]  #
         if arguments is not None:
             return arguments
         arguments = super().check_match(grammar.normalize(step_text))
-        # Formatters highlight arguments by position. Positions in the normalized form are not usable.
+        # Formatters highlight arguments by position. Positions in the normalized form are useless.
         return arguments and [Argument(0, 0, each.original, each.value) for each in arguments]
 
 

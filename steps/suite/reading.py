@@ -1,7 +1,8 @@
 """The reading of a scenario before any load: its plan and criteria, or its problems.
 
-Given, When and Then steps only describe. They are executed on a `Page` instead of the context of behave,
-and a Then records its criterion without judging it. A dry run and a run use the same reading.
+Given, When and Then steps only describe the load and the criteria. They are executed on a `Page`
+instead of behave's context. A Then records its criterion without judging it. A dry run and a run
+use the same reading.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class Page:
     below: dict[str, Any] = field(default_factory=dict)
     """The "table" and the "text" below the current step."""
     unread: set[str] = field(default_factory=set)
-    """Those of them that the step has not read."""
+    """The names in `below` that the step has not read."""
 
     def begin(self, step: Step) -> None:
         """Make a step the current one."""
@@ -75,7 +76,7 @@ class Reading:
     problems: tuple[str, ...] = ()
     """One line per problem, which begins with file:line."""
     references: tuple[tuple[str, Plan], ...] = ()
-    """The plans of the references of its criteria, by the words of the reference."""
+    """The plans of the reference loads of its criteria, with the words of each reference."""
 
 
 def read(

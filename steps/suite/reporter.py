@@ -1,7 +1,8 @@
 """The end of a session: writes and shows one result per Then, and returns the exit code.
 
-behave calls `Reporter.feature` after each feature, even if it never started, and `Reporter.end` at the end.
-A Then without a verdict is *not judged*, with the reason. Nothing here changes another verdict to a pass.
+behave calls `Reporter.feature` after each feature, even if it never started, and `Reporter.end` at
+the end. A Then without a verdict is *not judged*, with the reason. Nothing here changes another
+verdict to a pass.
 """
 
 import sys
@@ -50,7 +51,7 @@ class Source(Protocol):
 
 
 class Reporter(BehaveReporter):  # type: ignore[misc]  # behave has no types
-    """Collects the result of each Then; at the end writes and prints them, and exits with the gate's code."""
+    """Collects the result of each Then, writes and prints all, and exits with the gate's code."""
 
     def __init__(
         self,
@@ -142,7 +143,8 @@ class Reporter(BehaveReporter):  # type: ignore[misc]  # behave has no types
         try:
             allure_results.write(outcome, self._reports)
         except (Exception, KeyboardInterrupt) as error:
-            # A failure or an interruption here must neither lose the verdicts nor change the exit code.
+            # A failure or an interruption here must neither lose the verdicts nor change the exit
+            # code.
             allure_results.remove(self._reports)
             return f"results: {file} · no Allure results: {_tidy(f'{type(error).__name__}: {error}')}"
         return f"results: {file} · to generate {self._reports / allure_results.PAGE}: make report"
@@ -153,7 +155,7 @@ def _place(result: CriterionResult) -> tuple[str, int, int, str]:
 
 
 def _is_selected(scenario: Scenario, config: Any) -> bool:
-    """Was the scenario selected? A scenario that a hook or step skipped with a reason counts as selected."""
+    """Was the scenario selected? One that a hook or step skipped with a reason also counts."""
     if scenario.should_skip:
         return bool(scenario.skip_reason)
     return bool(scenario.should_run(config))
@@ -176,7 +178,7 @@ def _table(step: Step) -> str:
 
 
 def _trouble_around(feature: Feature, scenario: Scenario, step: Step, explain: Callable[[str], str]) -> str:
-    """Why a Then cannot be judged, in one line: a failed hook or Given; empty if there is no such cause."""
+    """Why a Then cannot be judged, in one line: a failed hook or Given; empty if none failed."""
     for part in (feature, scenario, step):
         if part.hook_failed:
             return _tidy(part.error_message) or "a hook failed"
@@ -224,7 +226,7 @@ def _tidy(text: str | None) -> str:
 def _without_criterion(
     feature: Feature, scenario: Scenario, explain: Callable[[str], str], now: float
 ) -> CriterionResult:
-    """The result of a scenario without a Then: nothing of what it states is judged."""
+    """The result of a scenario without a Then: the scenario is not judged."""
     wrong = next((step for step in scenario.all_steps if _went_wrong(step)), None)
     if isinstance(scenario, ScenarioOutline):
         reason = "the scenario outline has no examples; expected rows below its Examples"

@@ -17,7 +17,7 @@ AREAS = ("api", "websocket", "database", "system", "scalability", "operations")
 
 _REQUIREMENT = re.compile(r"[A-Z]+-[0-9]+")
 _EXAMPLE = re.compile(r" -- @[0-9]+\.[0-9]+.*$")
-"""Suffix that behave adds to the name of an outline per example. It changes with the order of rows."""
+"""The suffix that behave adds to an outline's name for an example. It depends on the row order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class CriterionResult:
         stopped: float,
     ) -> Self:
         """The result of a step of behave's model; times in Unix seconds."""
-        row = getattr(scenario, "_row", None)  # behave has no public name for the example of an outline
+        row = getattr(scenario, "_row", None)  # behave has no public name for the example
         return cls(
             feature=feature.name,
             feature_file=scenario.filename,
@@ -103,7 +103,7 @@ class CriterionResult:
 
     @property
     def advisory(self) -> bool:
-        """Is it reported only, and never blocks a release?"""
+        """Is the criterion only reported, so that it never blocks a release?"""
         return "advisory" in self.tags
 
 

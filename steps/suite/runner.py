@@ -1,4 +1,7 @@
-"""The behave runner of this suite. It reads all scenarios before any load; a dry run lists the runs."""
+"""The behave runner of this suite. It reads all scenarios before the first load.
+
+A dry run only lists the runs.
+"""
 
 import re
 import signal
@@ -41,9 +44,9 @@ class Options:
 
     env: str
     time_scale: float | None
-    """Ratio of the stated arrival and hold; None: as set in the environment."""
+    """Ratio to the stated arrival and hold times; None: as set in the environment."""
     users_scale: float | None
-    """Ratio of the stated users; None: as set in the environment."""
+    """Ratio to the stated number of users; None: as set in the environment."""
     seed: int
     reports: Path
     """Folder of results and runs."""
@@ -99,7 +102,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
         try:
             return bool(super().run())
         except FileNotFoundError as error:
-            # The message of behave is only the name.
+            # behave's message is only the name of the file.
             print(
                 f"{error} does not exist; expected a file or a folder, such as features/api",
                 file=sys.stderr,
@@ -107,7 +110,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
         except (LoadkitError, ConfigError, ParserError, InvalidFileLocationError) as error:
             print(str(error).strip().replace("\n", "; "), file=sys.stderr)
         except Exception:
-            # An error in the suite itself is not a verdict on the service, so the code must not be 1.
+            # An error in the suite is not a verdict on the service, so the exit code must not be 1.
             traceback.print_exc()
         raise SystemExit(2)
 
@@ -144,14 +147,14 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
         reports: Path,
     ) -> bool:
         Scenario.continue_after_failed_step = True
-        # SIGTERM, with which a pipeline cancels a job, has the same effect as Ctrl-C. SIGINT is set
-        # because processes in the background ignore it.
+        # A pipeline cancels a job with SIGTERM, so it has the same effect as Ctrl-C. SIGINT is set
+        # too, because processes in the background ignore it.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
         testbed = Testbed(
             environment, reports / "runs", watcher=watcher, tell=partial(print, file=sys.stderr)
         )
-        # behave captures standard error during a step; the real one is where the live status is.
+        # behave captures standard error during a step. The live status is on the original one.
         tell = partial(print, file=sys.__stderr__, flush=True)
         current = session.begin(session.Session(environment, testbed, readings, judge, tell))
         self.config.reporters.append(Reporter(self.config, current, reports=reports, explain=_explain))
@@ -172,7 +175,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
         ]
 
     def _outlines_without_examples(self) -> list[str]:
-        """The problems of scenario outlines that stand for no scenario."""
+        """The problems of scenario outlines without examples, which produce no scenario."""
         return [
             f'{outline.filename}:{outline.line}: "{outline.name}" has no examples; expected rows below its Examples'
             for feature in self.features
@@ -185,7 +188,7 @@ class AcceptanceRunner(Runner):  # type: ignore[misc]  # behave has no types
 
 
 class PlainMessages(Formatter):  # type: ignore[misc]  # behave has no types
-    """The first formatter: it replaces stack traces by the reason of the verdict for the others."""
+    """The first formatter. For the others, it replaces stack traces by the verdict's reason."""
 
     name = "plain messages"
 
@@ -212,7 +215,7 @@ def _scale(userdata: dict[str, str], name: str) -> float | None:
 
 
 def _remove_results(reports: Path) -> None:
-    """Remove the results of an earlier session, and the page of them.
+    """Remove the results of an earlier session, and their report page.
 
     Raises:
         SystemExit: with 2 if the folder is not writable.

@@ -96,7 +96,7 @@ class SharedRun:
     goes_last: bool = False
     """Does it disturb the service, or run directly before or after a run that does?"""
     around: dict[str, tuple["SharedRun", "SharedRun"]] = field(default_factory=dict)
-    """The runs of its load without a tenant, directly before and after it, by the key of their plan."""
+    """The runs of its load without a tenant, directly before and after it, by their plan's key."""
     criteria: int = 0
     """Number of criteria judged on it."""
     compared: int = 0
@@ -137,7 +137,7 @@ class Session:
             testbed: runs the loads.
             readings: readings by file and line of the scenario, in the order of execution.
             judge: returns the verdict of a criterion.
-            tell: receives a line before each of several runs: its number, and the time to go.
+            tell: receives a line before each run of several: its number, and the remaining time.
 
         """
         self.environment_name = environment.name
@@ -152,7 +152,7 @@ class Session:
         self._problem = ""
         self._is_interrupted = False
         self._first_results: dict[str, CriterionResult] = {}
-        """The first result that rests on each run, as its own run or as a reference, by letter."""
+        """The first result based on each run, as its own run or as its reference, by letter."""
 
     @property
     def implicit(self) -> list[CriterionResult]:
@@ -193,13 +193,13 @@ class Session:
         context.sentence = step.name
 
     def end_step(self, step: Step, *, is_interrupted: bool) -> None:
-        """Record a failed step or an interruption: the scenario or the session cannot be judged further."""
+        """Record a failed step or an interruption; the scenario or session is judged no further."""
         self._is_interrupted |= is_interrupted
         if step.step_type != "then" and step.has_failed() and not self._problem:
             self._problem = f'"{step.keyword} {step.name}" failed: {step.exception}'
 
     def judge(self, criterion: Criterion) -> None:
-        """Judge one Then on the run of the plan of its scenario. The load runs first if it has not run yet.
+        """Judge one Then on the run of its scenario's plan; first run the load if it has not run.
 
         Raises:
             AssertionError: the service violated the criterion.
@@ -227,11 +227,11 @@ class Session:
         return self._readings[self._scenario.filename, self._scenario.line]
 
     def _runs_of(self, criterion: Criterion) -> list[SharedRun]:
-        """The runs that a criterion of the current scenario needs, its own first; none without a load."""
+        """The runs that a criterion of the scenario needs, its own first; none without a load."""
         return [] if self._problem else _runs_of(criterion, self._reading, self.shared)
 
     def _verdict(self, criterion: Criterion) -> tuple[str, Verdict]:
-        """The letter of the run that is judged, "" without one, and the verdict."""
+        """The letter of the judged run ("" if there is none), and the verdict."""
         runs = self._runs_of(criterion)
         if not runs:
             return "", _not_judged(criterion, self._problem)
@@ -252,7 +252,7 @@ class Session:
         return own.letter, agreed(criterion, verdicts)
 
     def _run_once(self, shared: SharedRun) -> None:
-        """Run a load unless that was tried, with the runs directly before and after it.
+        """Run a load that was not tried before, with the runs directly before and after it.
 
         Runs that disturb the service come after all others.
         """
@@ -289,7 +289,7 @@ class Session:
         self._is_interrupted = run.ended == INTERRUPTED
 
     def _tell_position(self, shared: SharedRun) -> None:
-        """Tell which of several runs comes next, and how long the load of the rest takes."""
+        """Report which of several runs comes next, and the remaining time of load."""
         runs = self.shared.values()
         to_go = [run for run in runs if run.evidence is None and not run.problem]
         if len(runs) > 1:
@@ -310,9 +310,10 @@ class Session:
 def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
     """The runs that scenarios need; equal plans share one run, which has the key of the plan.
 
-    The runs are in order of execution: in the order of the scenarios, but runs that disturb the service last.
-    A load that is compared with the same load without a tenant has a run of that directly before and
-    directly after it, so that a slow change is no effect of the tenant.
+    The runs are in order of execution: the order of the scenarios, but runs that disturb the
+    service come last. A load may be compared with the same load without a tenant. That reference
+    load then runs directly before and directly after it. So a slow change does not look like an
+    effect of the tenant.
     """
     planned = [(reading, reading.plan) for reading in readings if reading.plan is not None]
     alone: dict[str, dict[str, Plan]] = {}
@@ -341,9 +342,9 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
 
 
 def _add(shared: dict[str, SharedRun], plan: Plan, alone: Mapping[str, Mapping[str, Plan]]) -> None:
-    """Add the run of a plan at the end, between runs of the plans that `alone` names for it.
+    """Add the run of a plan at the end, between two runs of each plan that `alone` lists for it.
 
-    The last run before them can be the first of those. It is then also the second of an earlier load.
+    The last run so far can serve as the run before. It can also be the run after an earlier load.
     """
     if plan.key in shared:
         return
@@ -394,7 +395,7 @@ def _not_judged(criterion: Criterion, reason: str) -> Verdict:
 
 
 def _not_restored(run: Run) -> Verdict | None:
-    """Not judged if the run left the environment in another state; None if not, or not checked."""
+    """Not judged if the run did not restore the environment; None if it did, or without a check."""
     trouble = run.facts.get(NOT_RESTORED)
     return (
         None if trouble is None else Verdict(_RESTORED, Status.NOT_JUDGED, as_sentence(trouble), run=run.id)
@@ -402,7 +403,7 @@ def _not_restored(run: Run) -> Verdict | None:
 
 
 def _implicit(explicit: CriterionResult, verdict: Verdict, letter: str) -> CriterionResult:
-    """The result of an implicit criterion of a run, beside an explicit one that rests on the run."""
+    """The result of an implicit criterion of a run, beside an explicit one that uses the run."""
     tags = tuple(tag for tag in explicit.tags if tag not in {*explicit.requirements, "advisory"})
     return replace(
         explicit, keyword="And", sentence=verdict.criterion, tags=tags, verdict=verdict, run=letter

@@ -37,7 +37,7 @@ def show(outcome: Outcome, console: Console, *, report: str = "", refusal: str =
         outcome: the outcome.
         console: the console to print on.
         report: location of the results and the report, in one line.
-        refusal: the line in place of the gate's answer if the gate cannot count; "" if it does.
+        refusal: the line that replaces the gate's answer if the gate does not count; "" if it does.
 
     """
     common = _common_warnings(outcome)
@@ -63,7 +63,7 @@ def show(outcome: Outcome, console: Console, *, report: str = "", refusal: str =
 
 
 def figures(verdict: Verdict) -> dict[str, str]:
-    """The formatted figures of a verdict that exist, by name: measured, limit, margin, interval."""
+    """The existing figures of a verdict, formatted, by name: measured, limit, margin, interval."""
     unit = Unit(verdict.unit)
     formatted: dict[str, str] = {}
     if verdict.measured is not None:
@@ -82,7 +82,7 @@ def figures(verdict: Verdict) -> dict[str, str]:
 
 
 def _common_warnings(outcome: Outcome) -> dict[tuple[str, str], int]:
-    """The number of criteria of each warning that several criteria of a run share, by run and text."""
+    """The warnings that several criteria of a run share: the number of criteria by run and text."""
     counts = Counter(
         (finished.result.run, warning)
         for finished in outcome.criteria
@@ -109,7 +109,7 @@ def _heading(finished: Finished) -> str:
 
 
 def _rows(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[RenderableType]:
-    """The rows of a criterion: its sentence, its figures, the reason if it does not pass, its notes."""
+    """The rows of a criterion: its sentence, figures, the reason if it does not pass, its notes."""
     result, verdict = finished.result, finished.result.verdict
     asides = [
         *(["advisory"] if result.advisory else []),

@@ -1,7 +1,7 @@
 """Run one instance with `python -m environments.local.service`; the supervisor does this.
 
-Commands are JSON lines on standard input, each answered by a line on standard output. The end of
-the input means that the supervisor has ended, and ends the instance.
+Commands are JSON lines on standard input. A line on standard output answers each command. At the
+end of the input, the supervisor has ended, so the instance ends too.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from environments.local.service.websocket import Connections
 
 
 class Server(uvicorn.Server):
-    """uvicorn that reports when it accepts requests, and closes WebSocket connections at its end."""
+    """uvicorn's server, which reports when it accepts requests and closes WebSockets at its end."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
             _answer({"port": sockets[0].getsockname()[1]})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop."""
+        """Close the WebSocket connections, and stop."""
         await self._connections.end()
         await super().shutdown(sockets)
 
@@ -58,7 +58,7 @@ async def _read_commands(context: Context, server: Server) -> None:
 async def _serve() -> None:
     context = Context.make(Config.from_environment())
     app = App(context)
-    site: Any = app  # HttpProtocol asks it directly, so it is no ASGI application
+    site: Any = app  # HttpProtocol calls it directly, so it is no ASGI application
     config = uvicorn.Config(
         site,
         interface="asgi3",

@@ -14,7 +14,7 @@ async def list_tenants(call: Call) -> Reply:
 
 
 async def create_tenant(call: Call) -> Reply:
-    """Create a tenant below the caller's."""
+    """Create a tenant below the caller's tenant."""
     name = call.text("name", 100)
     created = await call.context.pool.value(
         "SELECT api.create_tenant($1, $2, $3)", call.caller.tenant, call.run_id, name
@@ -53,7 +53,7 @@ async def create_user(call: Call) -> Reply:
 
 
 async def usage(call: Call) -> Reply:
-    """Events by day, users and dashboards of the tenant."""
+    """The tenant's events by day, its users and its dashboards."""
     tenant, pool = call.caller.tenant, call.context.pool
     found = await pool.value("SELECT api.usage($1)", pool.tenant_of_sums(tenant))
     return Reply(call.context.tenant_keys.fill(found, tenant))

@@ -49,11 +49,11 @@ _NO_PARAMETERS: dict[str, int] = {}
 
 
 class App:
-    """All pages of an instance, and what runs beside them."""
+    """All pages of an instance, and its background tasks."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # Both by path, then by method; a path of the second kind is followed by a number.
+        # Both by path, then by method. In requests for `_numbered`, a number follows the path.
         self._exact: dict[bytes, dict[bytes, Page]] = {}
         self._numbered: dict[bytes, dict[bytes, Page]] = {}
         for group, method, path, handler, role in ENDPOINTS:
@@ -92,7 +92,7 @@ class App:
             )
         ]
         gc.collect()
-        gc.freeze()  # collections need not visit permanent objects
+        gc.freeze()  # garbage collections then skip permanent objects
         yield
         for task in work:
             task.cancel()
@@ -117,7 +117,7 @@ _NOT_FOUND = _Refusal(404)
 
 
 class _Plain:
-    """A page for operators: neither measured, nor met by faults."""
+    """A page for operators. It is not measured, and no fault applies to it."""
 
     def __init__(self, context: Context, answer: Callable[[Context], Awaitable[Reply]]) -> None:
         self._context = context
@@ -129,10 +129,10 @@ class _Plain:
 
 
 async def _refresh_rollup(context: Context) -> None:
-    """Update the sums every few seconds; one instance at a time does it for all."""
+    """Update the sums every few seconds; one instance at a time does this for all."""
     while True:
         await asyncio.sleep(_ROLLUP_SECONDS)
-        # Requests that need the database report its failures.
+        # Ignore failures of the database here: requests that need it report them.
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeoutError):
             await context.pool.value("SELECT api.refresh_rollup()")
 
@@ -153,7 +153,7 @@ async def _receive_logouts(context: Context) -> None:
 
 
 async def _healthz(_context: Context) -> Reply:
-    """Tell that the process answers, and its clock: see `clock` in environments/README.md."""
+    """Report that the process answers, and its clock: see `clock` in environments/README.md."""
     return Reply(b'{"status":"ok","time":%.6f}' % time.time())
 
 

@@ -42,8 +42,8 @@ def _token_pair(call: Call, account: int, tenant: int, role: str, log_in: str) -
 async def logout(call: Call) -> dict[str, Any]:
     """End the token's log-in: immediately here, and in other instances through the cache's channel.
 
-    An instance that starts later does not know of it; the tokens' lifetime of an hour limits the
-    effect.
+    An instance that starts later does not know of the log-out. It accepts the tokens until they
+    expire: the access token after an hour, the refresh token after a day.
     """
     log_in = call.caller.login
     call.context.tokens.end(log_in)

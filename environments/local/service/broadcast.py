@@ -2,8 +2,8 @@
 
 A stream is a topic of a tenant. Valkey gives each of its messages a sequence number, keeps the
 newest ones, and passes it to all instances. An instance frames a message once, and writes the same
-bytes to all its subscribers. Messages are written to Valkey in the order of their publication, as
-many at once as have come up meanwhile.
+bytes to all its subscribers. Messages are written to Valkey in the order of their publication. A
+batch contains all messages that were published while the previous batch was written.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from environments.local.service.tokens import TenantKeys
 from environments.local.service.websocket import RESTART, Connections, WebSocket, text_frame
 
 KEPT = 2000
-"""Messages of each stream that are kept at least."""
+"""The fewest messages that Valkey keeps of each stream."""
 PAGE = 200
-"""Messages that are read from Valkey at once."""
+"""The most messages that one command reads from Valkey."""
 
 _CHANNEL = b"published"
-_DATABASE = b"1"  # emptying the cache leaves the streams as they are
+_DATABASE = b"1"  # not the cache's, so that emptying the cache does not change the streams
 _MOST_KEYS = 500  # of a document
-# Arguments: stream, message, key and value of each publication; a key and a value make it an edit
-# of a document. Returns the sequence numbers, 0 for an edit that has no room. The identifier `1-*`
-# lets Valkey number the messages, from 0 on.
+# Arguments: stream, message, key and value of each publication. A publication with a key and a
+# value is an edit of a document. The script returns the sequence numbers; 0 for an edit beyond the
+# limit of keys. The identifier `1-*` makes Valkey number the messages, from 0.
 _PUBLISH = b"""
 local sequences, lines = {}, {}
 for i = 1, #ARGV, 4 do
@@ -60,28 +60,28 @@ class Group:
     stream: bytes
     head: bytes
     last: int = 0
-    """The newest sequence number that has come from Valkey; 0 before the first."""
+    """The newest sequence number received from Valkey; 0 before the first."""
     is_current: bool = False
-    """Has one come?"""
+    """Has a message been received from Valkey?"""
     members: dict[WebSocket, None] = field(default_factory=dict)
     joiners: dict[WebSocket, int] = field(default_factory=dict)
-    """Subscribers that have received messages before they came here: up to which number."""
+    """Subscribers ahead of this instance, each with the last sequence number that it received."""
     users: int = 0
-    """Subscribers, including those that are still sent the past."""
+    """The number of subscribers, including those that still receive earlier messages."""
 
     def frame(self, sequence: int, body: bytes) -> bytes:
-        """A message in its frame."""
+        """A message as a WebSocket frame."""
         return text_frame(b"%b%d%b" % (self.head, sequence, body))
 
     def join(self, subscriber: WebSocket, position: int) -> None:
-        """Send a subscriber all messages after a position, which `last` has not passed."""
+        """Send a subscriber all messages after a position; `last` must not be above it."""
         if self.is_current and position == self.last:
             self.members[subscriber] = None
         else:  # messages up to the position are still on their way to this instance
             self.joiners[subscriber] = position
 
     def receivers(self, sequence: int) -> Collection[WebSocket]:
-        """Who receives a message."""
+        """The receivers of a message."""
         if self.joiners:
             for subscriber, position in list(self.joiners.items()):
                 if position < sequence:
@@ -91,13 +91,13 @@ class Group:
 
 
 Step = Callable[[Group, int, bytes, Collection[WebSocket]], None]
-"""What is done with a message: its stream, sequence number, content and receivers."""
+"""Delivers a message; the arguments are its group, sequence number, content and receivers."""
 Detour = Callable[[Step], Step]
-"""A fault on the way of messages: makes a step that comes before the given one."""
+"""A fault in the delivery of messages: returns a step that comes before the given step."""
 
 
 class _Batch:
-    """Publications that are written to Valkey at once."""
+    """Publications that are written to Valkey with one command."""
 
     def __init__(self) -> None:
         self.arguments: list[bytes] = []
@@ -105,7 +105,7 @@ class _Batch:
 
 
 class Broadcast:
-    """The streams, as this instance takes part in them."""
+    """The access of this instance to the streams."""
 
     def __init__(self, url: str, keys: TenantKeys, connections: Connections) -> None:
         self._url = url
@@ -119,9 +119,9 @@ class Broadcast:
         self._detours: list[Detour] = []
         self._pass_on: Step = self._deliver
         self.unpublished_share = 0.0
-        """Ratio of the stored writes that no stream is told of; only a fault sets it."""
+        """The ratio of stored writes that are not published; only a fault sets it."""
         self.is_live = False
-        """Does this instance receive what is published?"""
+        """Does this instance receive publications?"""
         self.published = 0
         self.failed = 0
         self.resumes = 0
@@ -132,7 +132,7 @@ class Broadcast:
     def publish(
         self, tenant: int, topic: str, kind: str, payload: bytes, key: bytes = b"", value: bytes = b""
     ) -> int:
-        """Publish a message soon; `payload` is JSON. Returns its place in the batch (see `taken`)."""
+        """Add a message to the next batch; return its place (see `taken`). `payload` is JSON."""
         arguments = self._batch.arguments
         body = b',"created":%.6f,"tenant_key":"%b","type":"%b","payload":%b}' % (
             time.time(),
@@ -145,7 +145,7 @@ class Broadcast:
         return len(arguments) // 4 - 1
 
     def taken(self) -> Awaitable[list[int]]:
-        """The sequence numbers of the batch, when Valkey has given them. Raises CacheError."""
+        """The sequence numbers of the batch, when Valkey has assigned them. Raises CacheError."""
         if self._batch.taken is None:
             self._batch.taken = asyncio.get_running_loop().create_future()
         return asyncio.shield(self._batch.taken)
@@ -172,7 +172,7 @@ class Broadcast:
     # Receiving
 
     async def read(self) -> None:
-        """Pass on what is published, until cancelled."""
+        """Pass publications on to the subscribers, until cancelled."""
         while True:
             try:
                 connection = await Connection.open(self._url)
@@ -184,7 +184,7 @@ class Broadcast:
                     self.is_live = False
                     connection.close()
             except CacheError:
-                # Messages may have been missed: clients come back and resume.
+                # Messages may have been missed, so the clients must reconnect and resume.
                 self._groups = {}
                 self._connections.close_all(RESTART, "the instance lost the streams")
                 await asyncio.sleep(0.2)
@@ -209,7 +209,7 @@ class Broadcast:
     # Subscribing
 
     def enter(self, tenant: int, topic: str) -> Group:
-        """Find the subscribers of a stream, for one that will `join` them or not, and then leave."""
+        """Return the group of a stream to a subscriber, which may `join` it and must `leave` it."""
         stream = stream_of(tenant, topic)
         group = self._groups.get(stream)
         if group is None:
@@ -219,7 +219,7 @@ class Broadcast:
         return group
 
     def leave(self, group: Group, subscriber: WebSocket) -> None:
-        """Leave what was entered."""
+        """Remove a subscriber from the group that it entered."""
         group.members.pop(subscriber, None)
         group.joiners.pop(subscriber, None)
         group.users -= 1
@@ -248,7 +248,7 @@ class Broadcast:
         return int(entries.pop(b"", 0)), entries
 
     async def _open(self) -> Connection:
-        """The connection for writing and asking. Raises CacheError."""
+        """The connection for writing and reading. Raises CacheError."""
         connection = self._writing
         if connection is None or connection.is_closed:
             connection = await Connection.open(self._url)
@@ -265,12 +265,12 @@ class Broadcast:
     # Faults
 
     def add_detour(self, detour: Detour) -> None:
-        """Let messages take a detour."""
+        """Add a detour to the delivery of messages."""
         self._detours.append(detour)
         self._find_way()
 
     def remove_detour(self, detour: Detour) -> None:
-        """Let messages take it no more."""
+        """Remove a detour from the delivery of messages."""
         self._detours.remove(detour)
         self._find_way()
 
@@ -281,10 +281,10 @@ class Broadcast:
 
 
 def _sequence(identifier: bytes) -> int:
-    """The sequence number of a message with an identifier such as 1-0, which is the first."""
+    """The sequence number of a message's identifier in Valkey; 1 for 1-0, the first message."""
     return int(identifier[2:]) + 1
 
 
 def stream_of(tenant: int, topic: str) -> bytes:
-    """The name of a stream among those of all tenants."""
+    """The name of a tenant's stream, unique over all tenants."""
     return b"%d:%b" % (tenant, topic.encode())

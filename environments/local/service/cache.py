@@ -1,7 +1,7 @@
 """The cache shared by all instances, and the channel between them.
 
-The service needs six commands of Valkey. A client library would take half of an instance's memory,
-and more time for a look-up than the rest of the request.
+The cache needs six commands of Valkey. A client library would take half of an instance's memory. A
+look-up with it would take more time than the rest of the request.
 """
 
 import asyncio
@@ -64,9 +64,10 @@ class Connection(asyncio.Protocol):
         return answer
 
     async def pass_on(self, take: Callable[[Any], None]) -> None:
-        """Call `take` with each message of a subscription. Raises CacheError at the connection's end.
+        """Call `take` with each message of a subscription, until the connection ends.
 
-        No task wakes up for a message.
+        The call comes from the protocol's callback, so no task has to wake up for a message. Raises
+        CacheError at the end of the connection.
         """
         ended = asyncio.get_running_loop().create_future()
 
@@ -93,11 +94,11 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be connected."""
+        """Store the transport of the new connection."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand each complete answer to whoever waits for it."""
+        """Pass each complete answer to the caller that waits for it."""
         unread, at = self._unread + data, 0
         while (found := parse(unread, at)) is not None:
             answer, at = found
@@ -105,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._unread = unread[at:]
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Fail all who wait."""
+        """Report the loss of the connection to all waiting callers."""
         self.is_closed = True
         lost = CacheError("the connection was lost")
         while self._waiters:
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
             self._push(answer)
             return
         waiter = self._waiters.popleft()
-        if not waiter.done():  # it may have lost patience
+        if not waiter.done():  # its caller may have timed out
             waiter.set_result(answer)
 
 
@@ -162,7 +163,7 @@ class Cache:
         self._connecting = asyncio.Lock()
         self.is_on = True
         self.place_of: Callable[[str], str] = str
-        """Where the entry of a key is looked for; a fault may put another function here."""
+        """Maps a key to the key that is looked up; a fault may replace it."""
         self.hits = 0
         self.misses = 0
 
@@ -176,7 +177,7 @@ class Cache:
         return await connection.ask(*command)
 
     async def get(self, key: str) -> bytes | None:
-        """The entry, or None."""
+        """The entry of a key; None if there is none."""
         found: bytes | None = None
         if self.is_on:
             with contextlib.suppress(CacheError):

@@ -23,7 +23,7 @@ _LARGEST_VALUE = 2000  # bytes
 
 
 class Editor(WebSocket):
-    """A connection that edits a document with others."""
+    """The connection of one editor of a document."""
 
     __slots__ = ("_broadcast", "_group", "_identity", "_instance", "_tasks", "_topic")
 
@@ -42,7 +42,7 @@ class Editor(WebSocket):
         self._begin(self._join(self._group))
 
     def received(self, text: str) -> None:
-        """Take an edit."""
+        """Check an edit and publish it."""
         try:
             edit = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -97,7 +97,7 @@ class Editor(WebSocket):
         group.join(self, version)
 
     async def _confirm(self, name: str | None, place: int, taken: Any) -> None:
-        """Tell the editor if its edit has no version; otherwise the edit itself tells it."""
+        """Tell the editor if its edit was refused; an accepted edit comes back as a message."""
         try:
             if (await taken)[place] == 0:
                 self._refuse(name, "the document has too many keys")

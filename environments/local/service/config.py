@@ -11,8 +11,8 @@ VERSION = "1.0.0"
 class Config:
     """An instance's settings, given at its start.
 
-    `pool_size` is in connections; `secret` signs tokens and names tenants, and is the same in all
-    instances.
+    `pool_size` is the maximum number of database connections. `secret` signs tokens and creates the
+    keys of tenants. It is the same in all instances.
     """
 
     name: str

@@ -2,7 +2,8 @@
 
 from environments.local.service.endpoint import ApiError, Call, Reply
 
-# Maximum age of an overview in seconds. Twelve requests a second of one tenant then cost one query.
+# The maximum age of an overview in seconds. If a tenant sends twelve requests per second, all
+# requests in this time cost one query.
 _OVERVIEW_AGE = 30.0
 _DIMENSIONS = ("name", "category", "day", "user", "platform")
 _MOST = 2**31 - 1
@@ -35,7 +36,7 @@ async def widget(call: Call) -> Reply:
 
 
 async def analytics(call: Call) -> Reply:
-    """Sums and means by a dimension of the events."""
+    """Sums and means of the events, grouped by a dimension."""
     dimension = call.query.get("group_by", "name")
     if dimension not in _DIMENSIONS:
         raise ApiError(422, f"group_by: expected one of {', '.join(_DIMENSIONS)}")

@@ -2,8 +2,8 @@
 
 asyncpg's own pool resets each returned connection with an extra round trip, and does not report
 waiting requests. The service leaves no state on a connection: every query is one statement, and its
-tenant is set for that transaction only. This pool therefore reuses connections unchanged, and
-counts.
+tenant is set for that transaction only. This pool therefore reuses connections without a reset, and
+counts waiting requests.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ class PoolTimeoutError(Exception):
 
 
 class Pool:
-    """A limited number of connections, opened when needed; the most recently used are taken first.
+    """A limited number of connections, opened when needed; the most recently used is taken first.
 
-    Each connection is a process of PostgreSQL with several megabytes, so surplus ones are closed.
+    Each connection is a process of PostgreSQL with several megabytes, so surplus connections are
+    closed.
     """
 
     def __init__(self, dsn: str, size: int, patience: float = 5.0) -> None:
@@ -30,19 +31,19 @@ class Pool:
         self._dsn = dsn
         self._patience = patience
         self._idle: list[Any] = []  # the most recently used last
-        self._surplus = 0  # the least number of idle connections since the last trimming
+        self._surplus = 0  # the fewest idle connections since the last trimming
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.tenant_of_sums: Callable[[int], int] = int
-        """The tenant that sums are read for, by the caller's; a fault may put another function here."""
+        """Maps the caller's tenant to the tenant whose sums are read; a fault may replace it."""
         self.size = size  # maximum number in use
         self.used = 0
         self.waiting = 0
-        self.acquired = 0  # all that asked for a connection
-        self.unwaited = 0  # those that got a place at once
+        self.acquired = 0  # requests for a connection
+        self.unwaited = 0  # requests that got a place immediately
         self.waited = 0
 
     async def open(self) -> None:
-        """Open the first connection, which shows that the database is there."""
+        """Open the first connection, which shows that the database is available."""
         self._idle = [await self._connect()]
 
     async def _connect(self) -> Any:
@@ -101,7 +102,7 @@ class Pool:
         self._pass_on()
 
     async def trim(self) -> None:
-        """Close the connections that were idle ever since the last call."""
+        """Close the connections that have been idle since the last call."""
         closing, self._idle = self._idle[: self._surplus], self._idle[self._surplus :]
         self._surplus = len(self._idle)
         for connection in closing:
@@ -116,7 +117,7 @@ class Pool:
             self._wake()
 
     async def _wait(self) -> None:
-        """Wait for a free place; the waking request has already counted it as used."""
+        """Wait for a free place; the request that frees it has already counted it as used."""
         self.waited += 1
         self.waiting += 1
         waiter = asyncio.get_running_loop().create_future()
@@ -125,7 +126,7 @@ class Pool:
             async with asyncio.timeout(self._patience):
                 await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():  # it became free just as the wait ended
+            if waiter.done() and not waiter.cancelled():  # a place became free when the wait ended
                 self._pass_on()
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)

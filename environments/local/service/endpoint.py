@@ -1,7 +1,7 @@
 """One endpoint: the common processing around every handler, in as few steps as possible.
 
-Handlers take a Call and return the answer: a Reply, or what its JSON says. The endpoint measures,
-authenticates, parses, refuses and encodes.
+Handlers take a Call and return the answer: a Reply, or the content of its JSON. The endpoint
+measures, authenticates and parses requests, refuses invalid ones, and encodes answers.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """An encoded answer with its status, and what takes over the connection, if anything does."""
+    """An encoded answer with its status; `switch_to` takes over the connection, if it is given."""
 
     body: bytes
     status: int = 200
@@ -85,7 +85,7 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 
 class Endpoint:
-    """The page of one method of one path."""
+    """Answers the requests of one method and path."""
 
     def __init__(
         self, context: Context, handler: Handler, *, group: str, method: str, route: str, role: str | None

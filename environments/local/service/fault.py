@@ -1,11 +1,11 @@
-"""What all faults of an instance have in common."""
+"""The base classes of all faults of an instance."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
 SEEDED_TENANTS = 50
-"""Tenants of the seeded data, numbered from 1."""
+"""The number of tenants in the seeded data; their ids begin at 1."""
 
 
 class Fault:
@@ -17,7 +17,7 @@ class Fault:
         """Delay or refuse a request. Raises InjectedError."""
 
     def keeps_rejected(self) -> bool:
-        """Are the valid events of the next batch that is rejected stored all the same?"""
+        """Are the valid events of the next rejected batch stored in spite of the rejection?"""
         return False
 
     async def end(self) -> None:

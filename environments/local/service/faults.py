@@ -86,7 +86,7 @@ class RefuseAll(Fault):
 
 
 class PeriodicStall(Background):
-    """Blocks the process for `length` seconds at multiples of `period`: all instances at once."""
+    """Blocks the process for `length` s at multiples of `period`: all instances simultaneously."""
 
     def __init__(self, period: float, length: float) -> None:
         super().__init__(self._stall(period, length))
@@ -175,7 +175,7 @@ class CacheOff(Fault):
 
 
 class ForeignAnswers(Fault):
-    """A share of the look-ups in the cache finds the page of the first tenant, whoever asks."""
+    """A share of the cache look-ups of every tenant finds the page of the first tenant."""
 
     _FIRST = 1
 
@@ -215,7 +215,7 @@ class CounterReset(Fault):
 
 
 class RejectedStored(Fault):
-    """Of a share of the rejected batches, the valid events are stored."""
+    """Stores the valid events of a share of the rejected batches."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -284,5 +284,5 @@ class Faults:
             await fault.meet_request()
 
     def keeps_rejected(self) -> bool:
-        """Are the valid events of a batch that is rejected stored all the same?"""
+        """Are the valid events of a rejected batch stored in spite of the rejection?"""
         return any(fault.keeps_rejected() for _, fault in self._active.values())

@@ -16,7 +16,7 @@ Receivers = Collection[WebSocket]
 
 
 class MessageFault(Fault, ABC):
-    """A fault on the way of messages to their receivers."""
+    """A fault in the delivery of messages to their receivers."""
 
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
@@ -24,34 +24,34 @@ class MessageFault(Fault, ABC):
 
     @abstractmethod
     def detour(self, pass_on: Step) -> Step:
-        """The step that comes before `pass_on`."""
+        """The delivery step that comes before `pass_on`."""
 
     async def end(self) -> None:
-        """Let messages take the straight way again."""
+        """Remove the fault from the delivery."""
         self._broadcast.remove_detour(self.detour)
 
 
 class EventsUnpublished(Fault):
-    """Publishes nothing of a share of the stored writes."""
+    """Does not publish a share of the stored writes."""
 
     def __init__(self, share: float, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
         broadcast.unpublished_share = share
 
     async def end(self) -> None:
-        """Publish all of them again."""
+        """Publish all stored writes again."""
         self._broadcast.unpublished_share = 0.0
 
 
 class MessagesLost(MessageFault):
-    """Leaves out a share of the deliveries."""
+    """Omits a share of the deliveries."""
 
     def __init__(self, share: float, broadcast: Broadcast) -> None:
         self._share = share
         super().__init__(broadcast)
 
     def detour(self, pass_on: Step) -> Step:
-        """Pass each message on to those who do not lose it."""
+        """Pass each message on to the receivers that do not lose it."""
 
         def lose(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
             pass_on(group, sequence, body, [each for each in receivers if random.random() >= self._share])
@@ -60,14 +60,14 @@ class MessagesLost(MessageFault):
 
 
 class MessagesDoubled(MessageFault):
-    """Makes a share of the deliveries twice."""
+    """Repeats a share of the deliveries."""
 
     def __init__(self, share: float, broadcast: Broadcast) -> None:
         self._share = share
         super().__init__(broadcast)
 
     def detour(self, pass_on: Step) -> Step:
-        """Pass each message on to all, then to some again."""
+        """Pass each message on to all receivers, then to some of them again."""
 
         def double(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
             pass_on(group, sequence, body, receivers)
@@ -87,7 +87,7 @@ class MessagesReordered(MessageFault):
         super().__init__(broadcast)
 
     def detour(self, pass_on: Step) -> Step:
-        """Keep some messages back."""
+        """Hold some messages back."""
 
         def reorder(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
             if group not in self._held and random.random() < self._share:
@@ -100,7 +100,7 @@ class MessagesReordered(MessageFault):
         return reorder
 
     def _release(self, group: Group, only: int | None = None) -> None:
-        """Send a group's held message; with `only`, if it has that number."""
+        """Send a group's held message; if `only` is given, the message must have that number."""
         held = self._held.get(group)
         if held is not None and only in (None, held[1]):
             del self._held[group]
@@ -108,14 +108,14 @@ class MessagesReordered(MessageFault):
             pass_on(group, sequence, body, receivers)
 
     async def end(self) -> None:
-        """Send what is held."""
+        """Send the held messages."""
         await super().end()
         for group in list(self._held):
             self._release(group)
 
 
 class MessagesDelayed(MessageFault):
-    """Sends every message later, by the same time for all."""
+    """Delays every message by the same time."""
 
     def __init__(self, delay: float, broadcast: Broadcast) -> None:
         self._delay = delay
@@ -123,7 +123,7 @@ class MessagesDelayed(MessageFault):
         super().__init__(broadcast)
 
     def detour(self, pass_on: Step) -> Step:
-        """Keep all messages back."""
+        """Hold all messages back."""
 
         def delay(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
             self._held.append((pass_on, group, sequence, body, list(receivers)))
@@ -132,13 +132,13 @@ class MessagesDelayed(MessageFault):
         return delay
 
     def _release(self) -> None:
-        """Send the oldest message; each has a timer, and all were sent if the fault has ended."""
+        """Send the oldest held message. Each has a timer; after the fault's end, none is left."""
         if self._held:
             pass_on, group, sequence, body, receivers = self._held.popleft()
             pass_on(group, sequence, body, receivers)
 
     async def end(self) -> None:
-        """Send what is held."""
+        """Send the held messages."""
         await super().end()
         while self._held:
             self._release()
@@ -147,7 +147,7 @@ class MessagesDelayed(MessageFault):
 class ForeignMessages(MessageFault):
     """Sends a share of the messages with the key of another tenant.
 
-    Sequence number and creation time stay their own, so that nothing else is wrong with them.
+    The sequence number and the creation time stay, so the key is the only error.
     """
 
     def __init__(self, share: float, broadcast: Broadcast, keys: TenantKeys) -> None:
@@ -156,7 +156,7 @@ class ForeignMessages(MessageFault):
         super().__init__(broadcast)
 
     def detour(self, pass_on: Step) -> Step:
-        """Exchange the key."""
+        """Replace the key in a share of the messages."""
 
         def exchange(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
             if random.random() < self._share:
@@ -198,7 +198,7 @@ class ReconnectRefused(Fault):
         connections.refused_until = time.monotonic() + seconds
 
     async def end(self) -> None:
-        """Accept them again."""
+        """Accept handshakes again."""
         self._connections.refused_until = 0.0
 
 
@@ -212,16 +212,16 @@ class ConnectionsClosedAtOnce(Fault):
 
     def _meet(self, connection: WebSocket) -> None:
         if random.random() < self._share:
-            # Not before it has begun.
+            # The connection must have begun before it is closed.
             asyncio.get_running_loop().call_soon(connection.close, RESTART, "come back later")
 
     async def end(self) -> None:
-        """Keep all of them again."""
+        """Keep all connections again."""
         self._connections.newcomers.remove(self._meet)
 
 
 class ConnectionsStalled(Fault):
-    """Neither reads from nor writes to a share of the connections, as if they were slow."""
+    """Neither reads from nor writes to a share of the connections, as if clients were slow."""
 
     def __init__(self, share: float, connections: Connections) -> None:
         self._share = share

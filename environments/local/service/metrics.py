@@ -25,17 +25,17 @@ _STORE_SESSION = """
         $9::text::uuid[], $10::text::text[], $11::text::timestamptz[], $12::text::float8[])
 """
 _FIRST_ID = uuid.UUID(int=0)
-# The partitions cover six weeks back and three ahead; events are accepted and shown for thirty
-# days.
+# The partitions cover six weeks before the end of the seeded data, and all later times. Events are
+# accepted and shown for thirty days.
 _OLDEST, _NEWEST = timedelta(days=30), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Events as columns, each a literal of a PostgreSQL array.
+    """Events as columns. Each column is the literal of a PostgreSQL array.
 
-    asyncpg examines every element of a list; a text it passes on. Nothing here needs quotes: names
-    match `_NAME`, and ids, times and numbers were parsed.
+    asyncpg examines every element of a list, but passes a text on as it is. No element needs
+    quotes: names match `_NAME`, and ids, times and numbers come from parsed values.
     """
 
     ids: list[str]
@@ -45,7 +45,7 @@ class Events:
 
 
 def read_events(given: Any, now: datetime) -> Events:
-    """Events from JSON: name and value; optional time (ISO 8601, default now) and id (default new).
+    """Read events from JSON: name, value, optional time (ISO 8601, default: now) and optional id.
 
     Raises ApiError, which names the first invalid event.
     """
@@ -78,7 +78,7 @@ def read_events(given: Any, now: datetime) -> Events:
 
 
 def new_ids(count: int) -> list[str]:
-    """Random UUIDs (version 4), with one call of the kernel for all."""
+    """Create random UUIDs (version 4) with one system call for all."""
     random = os.urandom(16 * count).hex()
     return [
         f"{random[at : at + 8]}-{random[at + 8 : at + 12]}-4{random[at + 13 : at + 16]}"
@@ -107,7 +107,7 @@ def _read_time(where: str, given: Any, now: datetime) -> datetime:
 
 
 def parse_time(where: str, given: Any) -> datetime:
-    """A moment from ISO 8601; UTC if no zone is given. Raises ApiError."""
+    """Read a time in ISO 8601; UTC if no zone is given. Raises ApiError."""
     try:
         time = datetime.fromisoformat(given)
     except (ValueError, TypeError):
@@ -147,7 +147,7 @@ async def create_session(call: Call) -> Reply:
 
 
 async def create_events(call: Call) -> Reply:
-    """Store a batch of events; repeating an Idempotency-Key repeats the answer without storing."""
+    """Store a batch of events; a repeated Idempotency-Key repeats the answer and stores nothing."""
     body = call.body if isinstance(call.body, dict) else {}
     now = datetime.now(UTC)
     try:
@@ -166,7 +166,10 @@ async def create_events(call: Call) -> Reply:
 
 
 async def _store(call: Call, session: uuid.UUID | None, events: Events, now: datetime) -> Any:
-    """No ids if the events were stored, else those of the first request; None without the session."""
+    """Store events; return no ids if they were stored, None if there is no such session.
+
+    If an earlier request had the same key, nothing is stored; return the ids of that request.
+    """
     return await call.context.pool.value(
         _STORE_EVENTS,
         call.caller.tenant,
@@ -182,7 +185,7 @@ async def _store(call: Call, session: uuid.UUID | None, events: Events, now: dat
 
 
 async def _store_valid(call: Call, given: Any, now: datetime) -> None:
-    """What a fault does: store the events of a rejected batch that are valid by themselves."""
+    """Store the valid events of a rejected batch, for a fault."""
 
     def is_valid(event: Any) -> bool:
         try:

@@ -1,6 +1,6 @@
 """Live metrics and updates of dashboards: subscriptions to streams, and publications.
 
-The messages are described in environments/README.md.
+environments/README.md describes the messages.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from environments.local.service.upgrade import upgrade
 from environments.local.service.websocket import RESTART, UNWELCOME, WebSocket, text_frame
 
 DASHBOARD = "dashboard"
-"""The topic that tells of written events."""
+"""The topic whose messages report stored events."""
 
 _MOST_TOPICS = 20
 _MOST_MESSAGES = 1000
@@ -36,7 +36,7 @@ class Subscription(WebSocket):
     __slots__ = ("_broadcast", "_groups", "_instance", "_joining", "_positions", "_tenant")
 
     def __init__(self, context: Context, tenant: int, positions: dict[str, int | None]) -> None:
-        """Subscribe to topics, each from a sequence number on or from now on (None)."""
+        """Subscribe to topics, each after a sequence number or from now on (None)."""
         super().__init__(context.connections)
         self._broadcast: Broadcast = context.broadcast
         self._instance = context.config.name
@@ -46,7 +46,7 @@ class Subscription(WebSocket):
         self._joining: asyncio.Task[None] | None = None
 
     def opened(self) -> None:
-        """Send the past, then what comes."""
+        """Send the earlier messages, then the new ones."""
         self.is_catching_up = True
         self._joining = asyncio.get_running_loop().create_task(self._join())
 
@@ -88,7 +88,7 @@ class Subscription(WebSocket):
             await self._replay(group, begun[group.topic], page)
 
     async def _resume(self, group: Group, after: int, page: list[tuple[int, bytes]]) -> int:
-        """The number after which the stream goes on; tell the subscriber if it is another one."""
+        """The number after which the stream continues; tell the subscriber if there is a gap."""
         resumed = page[0][0] - 1 if page else await self._broadcast.newest(group)
         if resumed != after and (page or resumed < after):
             self._broadcast.gaps += 1
@@ -97,9 +97,9 @@ class Subscription(WebSocket):
         return after
 
     async def _replay(self, group: Group, position: int, page: list[tuple[int, bytes]] | None) -> None:
-        """Send the messages after a position, of which the first page may be there already.
+        """Send the messages after a position; `page` is the first page if it was already read.
 
-        The subscriber joins the others when all has been read that came before them.
+        The subscriber joins the others when it has received all earlier messages.
         """
         is_complete = page is None or len(page) < PAGE
         while self.is_open:
@@ -163,7 +163,7 @@ def _read(place: int, message: Any) -> tuple[str, str, bytes]:
 
 
 def tell_of_events(call: Call, ids: list[str], session: str | None = None) -> None:
-    """Publish that events were stored, in messages of limited size."""
+    """Publish the ids of stored events, in messages of limited size."""
     broadcast = call.context.broadcast
     if random.random() < broadcast.unpublished_share:
         return

@@ -1,7 +1,7 @@
 """The instance's metrics in Prometheus' text format.
 
-A request costs one dictionary look-up, one bisection and three additions; the text is built when
-scraped.
+A request costs one dictionary look-up, one bisection and three additions. The text is built only
+for a scrape.
 """
 
 import os
@@ -39,7 +39,7 @@ class Timer:
 
 
 class Telemetry:
-    """All metrics of this instance. Gauges and counters of other objects are read when scraped."""
+    """All metrics of this instance. Gauges and counters of other objects are read for a scrape."""
 
     def __init__(self) -> None:
         self.in_flight = 0

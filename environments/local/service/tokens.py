@@ -18,7 +18,7 @@ _KNOWN = 10_000  # number of cached verified tokens
 # a tenth of the load and the load generator shares the machine.
 _HASH_ROUNDS = 200
 
-# Within a JSON string the quotes would have backslashes.
+# A JSON string cannot contain this text, because its quotes would have backslashes.
 _TENANT_ID = re.compile(r'"tenant_key":(\d+),')
 
 
@@ -93,7 +93,10 @@ class Tokens:
 
 
 class TenantKeys:
-    """The public key of each tenant's rows: unguessable, and never visible to other tenants."""
+    """The key that marks each tenant's rows in answers.
+
+    It cannot be guessed, and other tenants never see it.
+    """
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -108,9 +111,9 @@ class TenantKeys:
         return key
 
     def fill(self, page: str, caller: int) -> bytes:
-        """A JSON text from the database, with the key of each row's tenant in place of its id.
+        """Replace the tenant's id in each row of a JSON text from the database by the tenant's key.
 
-        Usually all rows belong to the caller's tenant, which is replaced fast.
+        Usually all rows belong to the caller's tenant. That case is fast.
         """
         filled = page.replace(f'"tenant_key":{caller},', f'"tenant_key":"{self[caller]}",')
         return _TENANT_ID.sub(lambda found: f'"tenant_key":"{self[int(found[1])]}",', filled).encode()

@@ -1,8 +1,8 @@
-"""HTTP of an instance: uvicorn's protocol, with a shorter way from a request to its answer.
+"""HTTP of an instance: uvicorn's protocol, with a shorter path from a request to its answer.
 
-uvicorn turns each request into messages for an ASGI application and back. An instance has one
-application, so here the protocol asks it directly, and sends head and body in one packet. It still
-parses, queues pipelined requests, respects slow readers and shuts down as uvicorn does.
+uvicorn converts each request to messages for an ASGI application, and the answer back. An instance
+has only one application, so this protocol calls it directly. It sends head and body in one packet.
+Parsing, the queue of pipelined requests, flow control and shutdown are those of uvicorn.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ class Reply(Protocol):
     content_type: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     switch_to: asyncio.Protocol | None
-    """What takes over the connection after status 101."""
+    """The protocol that takes over the connection after status 101."""
 
 
 class Page(Protocol):
-    """What answers requests of one method and path."""
+    """Answers the requests of one method and path."""
 
     def answer(self, request: "Request") -> Awaitable[Reply]:
-        """Answer a request; no failure of the request raises."""
+        """Answer a request; a failed request raises no exception."""
 
 
 class Site(Protocol):
@@ -49,7 +49,7 @@ class Site(Protocol):
 
 
 class Request:
-    """One request and its answer, as HttpToolsProtocol keeps them."""
+    """One request and its answer, with the attributes that HttpToolsProtocol uses."""
 
     __slots__ = (
         "_page",
@@ -91,7 +91,7 @@ class Request:
 
     async def read_body(self) -> bytearray:
         """The whole body. Raises BodyTooLargeError."""
-        if self.more_body:  # usually it came with the head
+        if self.more_body:  # usually the body arrived with the head
             self.message_event = asyncio.Event()
             if self._protocol.expect_100_continue:
                 self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -146,10 +146,10 @@ class Request:
 
 
 class _Unheard:
-    """In the place of an event that nobody waits for."""
+    """Replaces an event that nobody waits for."""
 
     def set(self) -> None:
-        """Nobody waits."""
+        """Do nothing: nobody waits."""
 
 
 _UNHEARD = _Unheard()
@@ -159,9 +159,9 @@ _STATUS_LINES = {
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for a Site in the place of an ASGI application.
+    """uvicorn's protocol for a Site instead of an ASGI application.
 
-    Idle connections have no time limit: the load balancer closes its own.
+    Idle connections have no time limit, because the load balancer closes its idle connections.
     """
 
     app: Any  # a Site
@@ -169,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
     pipeline: Any
     default_head: bytes
 
-    # The parameter is narrower than asyncio's, as in uvicorn: it is always a stream.
+    # The parameter's type is narrower than asyncio's, as in uvicorn: it is always a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # see above
         """Accept a connection."""
         super().connection_made(transport)
@@ -182,7 +182,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        """Start to answer; the body may still be on its way."""
+        """Start the answer; the body may arrive later."""
         parser = self.parser
         path, _, query = self.url.partition(b"?")
         if b"%" in path:
@@ -205,16 +205,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.tasks.add(cycle.task)
 
     def switch(self, head: bytes, successor: asyncio.Protocol) -> None:
-        """Send the head of an answer, and leave the connection to another protocol."""
+        """Send the head of an answer, and pass the connection to another protocol."""
         self.server_state.total_requests += 1
         self.connections.discard(self)
         self.transport.write(head)
         self.transport.set_protocol(successor)
-        self.cycle = self.parser = None  # type: ignore[assignment]  # both refer to this object, which is of no more use
+        self.cycle = self.parser = None  # type: ignore[assignment]  # both refer to this object, which is no longer used
         successor.connection_made(self.transport)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Ignore a request for an upgrade here: the answer to it says what comes of it."""
+        """Print no warning about an upgrade request: the page accepts or refuses the upgrade."""
 
     def on_response_complete(self) -> None:
         """Start the next pipelined request, if there is one."""

@@ -1,4 +1,4 @@
-"""From a request to a WebSocket connection."""
+"""The upgrade of a request to a WebSocket connection."""
 
 from environments.local.service.endpoint import ApiError, Call, Reply
 from environments.local.service.websocket import WebSocket

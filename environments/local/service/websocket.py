@@ -1,8 +1,8 @@
 """The WebSocket connections of an instance.
 
-The library `websockets` checks handshakes and reads what clients send, which is little. What many
-clients receive is framed here, once for all of them: without compression and masks a frame is its
-content behind two to ten bytes.
+The library `websockets` checks handshakes and reads the few messages of clients. This module frames
+the messages to clients, once for all receivers. Without compression and masks, a frame is a header
+of two to ten bytes and the content.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ GOING_AWAY, UNREADABLE, NOT_UTF8, UNWELCOME, RESTART, TOO_SLOW = 1001, 1003, 100
 """Close codes."""
 
 _MOST_WAITING = 1024 * 1024
-"""Bytes that may wait to be written to a connection: several of the largest publications."""
+"""The most bytes that may wait to be written to a connection: several large publications."""
 _KERNEL_BUFFER = 64 * 1024
-"""Bytes; the kernel's own choice grows to megabytes, which would hide a slow client for long."""
+"""Bytes. The kernel's default grows to megabytes, which would hide a slow client for long."""
 _LARGEST_MESSAGE = 8 * 1024
-"""Bytes of a client's message."""
+"""The most bytes of a client's message."""
 _PING_SECONDS = 20.0
 _SWEEP_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
-"""Time for a client to read what is left and to answer a close frame."""
+"""Time for a client to read the remaining frames and to answer a close frame."""
 _PING = b"\x89\x00"
 _EMPTY = b""
 
@@ -46,7 +46,7 @@ def text_frame(content: bytes) -> bytes:
 
 
 class WebSocket(asyncio.Protocol):
-    """One connection. Subclasses say what it is for: `opened`, `received` and `left`.
+    """One connection. Subclasses define its purpose: `opened`, `received` and `left`.
 
     `write` sends frames. A closed connection ignores them, and a fault may hold them back.
     """
@@ -78,24 +78,24 @@ class WebSocket(asyncio.Protocol):
         self.write: Any = _ignore
         self.is_open = False
         self.is_catching_up = False
-        """Is it sent the past, for which it has time? Otherwise a full queue ends the connection."""
+        """Does the client receive earlier messages? If not, a full queue ends the connection."""
         self.is_heard = True
         """Has anything arrived since the last ping?"""
         self.due = 0.0
         """When to send the next ping, on the monotonic clock."""
 
-    # What it is for
+    # The methods of subclasses
 
     def opened(self) -> None:
         """Begin; the handshake has been answered."""
 
     def received(self, text: str) -> None:
-        """Take a message."""
+        """Handle a message of the client."""
 
     def left(self) -> None:
         """End; nothing more can be sent."""
 
-    # What it does
+    # The methods for users of a connection
 
     def answer(self, headers: dict[bytes, bytes]) -> tuple[int, list[tuple[str, str]], str]:
         """The status and the headers that answer a handshake, and the reason of a refusal."""
@@ -104,7 +104,7 @@ class WebSocket(asyncio.Protocol):
         return answer.status_code, list(answer.headers.raw_items()), answer.body.decode().split("\n")[0]
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame, and end the connection when the client has answered or had time to."""
+        """Send a close frame; end the connection after the client's answer or `_CLOSE_SECONDS`."""
         if self.is_open:
             self._leave()
             self._core.send_close(code, reason)
@@ -121,14 +121,14 @@ class WebSocket(asyncio.Protocol):
         if self.is_open:
             self._connections.cut_off += 1
             self.close(TOO_SLOW, "the client reads too slowly")
-            self._transport.close()  # when all has been written; the rest is not waited for
+            self._transport.close()  # when all is written; it does not wait for the client
 
     def _cut_off_if_full(self) -> None:
         if self.is_open and self.waiting > _MOST_WAITING:
             self.cut_off()
 
     async def drain(self) -> None:
-        """Wait until the queue is short; cut off a client for which that takes too long."""
+        """Wait until the queue is short; cut off the client if that takes too long."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._drained.wait()
@@ -141,12 +141,12 @@ class WebSocket(asyncio.Protocol):
         return int(self._transport.get_write_buffer_size()) + self._held_bytes
 
     def stall(self) -> None:
-        """Read nothing, and hold back what would be written."""
+        """Stop reading, and hold back the frames to be written."""
         self._transport.pause_reading()
         self.write = self._hold
 
     def resume(self) -> None:
-        """Read again, and write what was held back."""
+        """Read again, and write the held frames."""
         if self._transport.is_reading():
             return
         self._transport.resume_reading()
@@ -210,15 +210,15 @@ class WebSocket(asyncio.Protocol):
         self.is_heard = True
         self._core.receive_data(data)
         for frame in self._core.events_received():
-            if self.is_open:  # and then all events are frames: the handshake is over
+            if self.is_open:  # all events are frames, because the handshake is over
                 self._take(frame.opcode, bytes(frame.data), is_last=frame.fin)  # type: ignore[union-attr]  # see above
         self._write_answers()
 
     def pause_writing(self) -> None:
-        """Note that too much waits to be written."""
+        """Note that too many bytes wait to be written."""
         self._drained.clear()
         if not self.is_catching_up:
-            # Not now: it may be called while a message is written to all.
+            # Not immediately: this may be called while a message is written to all connections.
             asyncio.get_running_loop().call_soon(self._cut_off_if_full)
 
     def resume_writing(self) -> None:
@@ -226,7 +226,7 @@ class WebSocket(asyncio.Protocol):
         self._drained.set()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """End."""
+        """End the connection."""
         self._leave()
 
 
@@ -238,15 +238,15 @@ class Connections:
     """All WebSocket connections of an instance."""
 
     def __init__(self) -> None:
-        self._all: dict[WebSocket, None] = {}  # the one whose ping is due next comes first
+        self._all: dict[WebSocket, None] = {}  # in the order in which their pings are due
         self._is_ending = False
         self.refused_until = 0.0
-        """A fault refuses handshakes until then, on the monotonic clock."""
+        """A fault refuses handshakes until this time, on the monotonic clock."""
         self.sent = 0
         self.sent_bytes = 0
         self.cut_off = 0
         self.newcomers: list[Callable[[WebSocket], None]] = []
-        """What faults do with new connections."""
+        """Functions of faults, which are called with each new connection."""
 
     def __iter__(self) -> Iterator[WebSocket]:
         return iter(list(self._all))
@@ -263,20 +263,20 @@ class Connections:
 
     @property
     def refusal(self) -> str | None:
-        """Why no connection can be opened now, if so."""
+        """Why no connection can be opened now; None if one can."""
         if self._is_ending:
             return "the instance stops"
         return "a fault is switched on" if time.monotonic() < self.refused_until else None
 
     def add(self, connection: WebSocket) -> None:
-        """Count a connection."""
+        """Add a connection."""
         connection.due = time.monotonic() + _PING_SECONDS
         self._all[connection] = None
         for meet in self.newcomers:
             meet(connection)
 
     def remove(self, connection: WebSocket) -> None:
-        """Count a connection no more."""
+        """Remove a connection."""
         self._all.pop(connection, None)
 
     def send_one(self, connection: WebSocket, frame: bytes) -> None:
@@ -301,7 +301,7 @@ class Connections:
                     await asyncio.sleep(0.02)
 
     async def keep_alive(self) -> None:
-        """Ping all connections from time to time, and end those that do not answer."""
+        """Ping each connection every `_PING_SECONDS`, and end connections that do not answer."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()

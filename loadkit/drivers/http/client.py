@@ -100,7 +100,7 @@ class Backend(Protocol):
 
     @property
     def mask(self) -> Mask:
-        """What is known to be secret, for examples."""
+        """The known secrets, for examples."""
         ...
 
     def session(self) -> Session:
@@ -124,7 +124,7 @@ class HttpClient:
                 "x-run-id": meter.run_id,
             }
         )
-        """Sent with each request. Journeys may replace these, the host and the content type."""
+        """The headers of each request. Journeys may replace them, the host and the content type."""
         self._meter = meter
         self._backend = backend
         self._session = backend.session()
@@ -143,26 +143,28 @@ class HttpClient:
                 json: body, encoded as JSON.
                 data: body, encoded as a form.
                 content: body, sent unchanged.
-                headers: for this request only; they replace the user's of the same name in any
-                    case.
+                headers: for this request only; they replace the user's headers of the same name.
+                    Names are case-insensitive.
                 params: appended to the path as its query.
-                label: counts the operation; default: method and path, with ids replaced by "{id}".
+                label: the label under which the operation is counted; default: method and path,
+                    with ids replaced by "{id}".
                 expect: statuses of 400 and above that are not failures.
                 timeout: seconds; default: the plan's.
                 record: False leaves the operation out of the record.
-                tenant: whose answer it is, if the user acts for another tenant than its own.
+                tenant: the tenant whose data is expected, if the user acts for another tenant than
+                    its own.
 
         Raises:
-            NoResponse: no answer arrived. It is already recorded; do not catch it.
+            NoResponse: no answer arrived. The failure is already recorded; do not catch it.
             ValueError: a header contains a line break, or is one that the client computes
                 (content-length, transfer-encoding, connection).
 
         """
         return self._request(method, path, **how)
 
-    # Positional arguments, because each keyword-only one costs a dict look-up per call. The code of
-    # `Meter.begin` and `Operation` is repeated here: two calls and a coroutine are a tenth of a
-    # request.
+    # Arguments are positional, because each keyword-only one costs a dict look-up per call. The
+    # code of `Meter.begin` and `Operation` is repeated here: two calls and a coroutine would take a
+    # tenth of the time of a request.
     async def _request(
         self,
         method: str,
@@ -266,7 +268,8 @@ class HttpClient:
             raise
         end = meter.intended = meter.free = response.at
         response.label = label
-        # Of an unrecorded answer, the failure of an arrival or a journey shows it, also one by its body.
+        # The example of a failed arrival or journey shows an unrecorded answer. It does so also if
+        # the body of the answer caused the failure.
         meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
         if is_recorded:
             requests.completions.answered(end)
@@ -330,8 +333,8 @@ class HttpClient:
         operations used httpx.
         """
         self._session.close()
-        # They replace the defaults, which httpx would otherwise prefer because they come with each
-        # request.
+        # These headers replace the user's default ones. httpx would prefer the defaults otherwise,
+        # because they come with each request.
         self.headers.update(options.pop("headers", None) or {})
         self._session = self._backend.httpx_session(self._note_httpx, options)
 
@@ -340,9 +343,9 @@ class HttpClient:
         self._session.close()
 
     def _look_for_others(self, response: Response, search: TenantSearch, begun: float) -> None:
-        """Search an answer, recorded or not, for the data of other tenants: its headers and its body.
+        """Search the headers and the body of an answer for the data of other tenants.
 
-        It stays the answer that it is for the times.
+        The answer may be unrecorded. A hit does not change the answer's recorded sample.
         """
         meter, head = self._meter, response.head
         recorder = meter.recorder
@@ -352,7 +355,7 @@ class HttpClient:
             try:
                 tenant = search.found(response.content if head.is_encoded else response.body)
             except BodyError:
-                return  # the journey that reads it finds that out
+                return  # a journey that reads the body gets the error
         recorder.searched += 1
         if tenant:
             kind = f"data of another tenant ({tenant})"

@@ -26,9 +26,10 @@ _END_OF_HEAD = b"\r\n\r\n"
 _EARLY = 0.001
 """Seconds by which uvloop's timers, which have millisecond resolution, may fire early."""
 _CROSSING = 0.1
-"""Seconds after a request in which a service ends a connection that was idle for it.
+"""Seconds after a request in which the end of a connection counts as an idle timeout.
 
-Its end and the request cross on their way, so it comes within a round trip, which may be longer."""
+The service's end and the request have then crossed on their way. So the end arrives within a round
+trip, which may be longer than this."""
 
 
 class _Driver(Protocol):
@@ -42,13 +43,16 @@ class Owner(Protocol):
 
     @property
     def driver(self) -> _Driver:
-        """It counts the open connections, and knows the network to the service."""
+        """The driver; it counts the open connections, and knows the network to the service."""
         ...
 
     def send_again(
         self, answer: "asyncio.Future[Response]", message: bytes, method: str, deadline: float
     ) -> None:
-        """Retry over a new connection, and count that: the kept one was closed as the request left."""
+        """Retry over a new connection, and count the retry.
+
+        The service had closed the kept connection as the request left.
+        """
         ...
 
     def keep_cookies(self, response: Response) -> None:
@@ -153,20 +157,20 @@ class Connection(asyncio.Protocol):
         return answer
 
     def flush(self) -> None:
-        """Write the request, unless the connection closed; the caller already knows that."""
+        """Write the request, unless the connection closed and so failed or retried the request."""
         if self.is_open:
             self._held_back = monotonic() - self._requested_at
             self._transport.write(self._message)
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close the connection immediately."""
         self.is_open = False
         self._transport.abort()
 
     # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """Note that the connection is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
         self.is_open = True
         if self._session is not None:
@@ -268,10 +272,10 @@ class Connection(asyncio.Protocol):
         answer.set_result(response)
 
     def _was_sent_again(self) -> bool:
-        """Retry if a kept connection closed as the request left, before the first byte of an answer.
+        """Retry if a kept connection closed as the request left, before any byte of an answer.
 
-        The service then never took the request, and only idempotent methods are retried. A service that
-        ends a connection later has dropped a request.
+        The service then never accepted the request, and only idempotent methods are retried. A
+        service that ends a connection later has dropped a request.
         """
         answer, session = self.answer, self._session
         is_safe = self._size == 0 and self._requests > 1 and self._method in _IDEMPOTENT

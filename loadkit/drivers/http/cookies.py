@@ -88,7 +88,7 @@ def _read(field: str, host: str, path: str, *, is_secure: bool) -> _Cookie | Non
     domain, place = "", ""
     age: float | None = None
     date: float | None = None
-    for attribute in attributes:  # the last of a repeated one counts; unreadable ones do not
+    for attribute in attributes:  # of a repeated one the last counts; unreadable ones are ignored
         title, _, text = (part.strip() for part in attribute.partition("="))
         match title.lower():
             case "domain":
@@ -116,7 +116,8 @@ def _is_within(host: str, domain: str) -> bool:
     """Is a host below a domain (5.1.3)? False for top-level domains: no cookie may cover one."""
     if not host.endswith("." + domain) or "." not in domain:
         return False
-    # A dotted address ends in a number, a name does not; full parsing would cost with each request.
+    # A dotted address ends in a number, and a name does not. Full parsing would take time with each
+    # request.
     return not host.rpartition(".")[2].isdigit()
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 for load: one keep-alive connection per user, times taken when the bytes arrive."""
+"""HTTP/1.1 for load: one keep-alive connection per user; times are taken when bytes arrive."""
 
 import asyncio
 import copy
@@ -31,7 +31,7 @@ __all__ = ["HttpDriver", "HttpSession"]
 
 _BEGINNINGS_KEPT = 10_000
 _LONGER = 4
-"""Standard deviations by which few round trips are longer than the mean."""
+"""Standard deviations above the mean that few round trips exceed."""
 
 
 class HttpDriver:
@@ -65,11 +65,11 @@ class HttpDriver:
         self.mask = Mask.of(target)
         self.open_connections = 0
         self.sent_again = 0
-        """Requests sent a second time since the last look at the gauges."""
+        """Requests sent again since the gauges were last read."""
         self.shortest_connect = inf
-        """Seconds that its fastest connection took to open: at least a round trip to the service."""
+        """Seconds that the fastest connection took to open: at least one round trip."""
         self.relayed_latency = 0.0
-        """Seconds of a round trip that the relay of its region adds, if it is one of the longer ones."""
+        """Seconds that the relay of its region adds to one of the longer round trips."""
         self._regional: dict[str, HttpDriver] = {}
         """Drivers of regions whose users connect to a relay."""
         self.heads: dict[bytes, Head] = {}
@@ -112,7 +112,7 @@ class HttpDriver:
         return HttpSession(self)
 
     def gauges(self) -> dict[str, float]:
-        """The number of open connections; since the last call, that of the requests sent a second time."""
+        """The number of open connections, and of requests sent again since the last call."""
         drivers = (self, *self._regional.values())
         gauges = {"connections open": float(sum(each.open_connections for each in drivers))}
         if again := sum(each.sent_again for each in drivers):
@@ -139,10 +139,10 @@ class HttpDriver:
         return beginning.removesuffix(self._host_line)
 
     def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "HttpxSession":
-        """See `Driver.httpx_session`.
+        """See `Backend.httpx_session`.
 
         Raises:
-            ConfigurationError: the user is in a region with a relay, which httpx would pass by.
+            ConfigurationError: the user is in a region with a relay, which httpx would bypass.
 
         """
         if self._region:
@@ -243,7 +243,7 @@ class HttpSession:
                 raise RuntimeError(
                     "a user does one operation after the other; this one began while another was in flight"
                 )
-            self._connection.abort()  # its late answer must not answer this request
+            self._connection.abort()  # its late answer must not be taken for that of this request
         connection = self._connection = await self.driver.connect(self, deadline)
         if not connection.is_open:
             raise TransportError("closed", monotonic())
@@ -265,7 +265,7 @@ class HttpSession:
         self._cookies.take(self._requested_host(), self._path, response.headers.all("set-cookie"))
 
     def _requested_host(self) -> str:
-        """The host of the last request: that of its headers, else that of the address."""
+        """The host of the last request: from its headers, else from the address."""
         if self._headers is None or not self._headers.has_host:
             return self.driver.host
         try:

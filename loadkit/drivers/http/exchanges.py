@@ -1,4 +1,4 @@
-"""A request and its answer in words, for the examples of a report. Secrets are masked."""
+"""Describes a request and its answer as text, for the examples of a report. Secrets are masked."""
 
 from collections.abc import Mapping
 
@@ -26,22 +26,23 @@ def described(
     instance_header: str = "",
     mask: Mask = _NO_MASK,
 ) -> Exchange:
-    """What was sent and what came back, shortened, without secrets.
+    """The request and its answer as text, shortened and without secrets.
 
     Values of form fields and JSON members with a name such as "password" or "access_token" are
-    masked, also where they occur again. So are all values of the query, and those of the request's
-    headers unless they are known to hold no credentials.
+    masked, also where they occur again. All values of the query are masked. So are the values of
+    the request's headers, except headers that are known to hold no credentials.
 
     Args:
         method: "GET" …
-        path: with its query.
-        headers: the user's.
-        more: encoded header lines that were sent besides.
-        body: of the request; None for none.
-        has_names: has the body the names by which secrets in it are found? If not, it is not shown.
+        path: the path with its query.
+        headers: the user's headers.
+        more: further encoded header lines that were sent.
+        body: the body of the request; None for none.
+        has_names: does the body contain names that show which values are secret? If not, the body
+            is not shown.
         response: None if there was no answer.
         instance_header: the header that names the instance; "" for none.
-        mask: what is known to be secret.
+        mask: the known secrets.
 
     """
     trace = headers.get("traceparent", "")[3:35] or trace_of(more)
@@ -64,7 +65,7 @@ def described(
 
 
 def _head(body: bytes | None) -> str:
-    """As much of a body as is read; a character has at most four bytes."""
+    """The part of a body that an example reads; a character has at most four bytes."""
     return (body or b"")[: 4 * (READ + 1)].decode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
-"""A user's session through an `httpx.AsyncClient`: slower, with features the own client lacks.
+"""A user's session through an `httpx.AsyncClient`: slower, with more features.
 
-Examples are a proxy, digest authentication and redirects. An answer's moment is when httpx returns
-it, so the measured time includes httpx's own work.
+The load kit's own client lacks a proxy, digest authentication and redirects, for example. An answer
+counts as arrived when httpx returns it, so the measured time includes httpx's own work.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _HTTPX_DEFAULTS = ("accept", "accept-encoding", "user-agent")
 
 
 class HttpxSession:
-    """One user's client; see `loadkit.drivers.base.Session`."""
+    """One user's session; see `loadkit.drivers.http.client.Session`."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class HttpxSession:
             connect_timeout: seconds; infinite for no limit besides that of the whole request.
             read_timeout: seconds of silence; infinite likewise.
             note: called on each request.
-            options: of `httpx.AsyncClient`, which override these; headers come with each request
-                instead.
+            options: options of `httpx.AsyncClient`, which override the arguments above. Headers are
+                not among them, because they come with each request.
 
         """
         # Proxies of this machine's environment must not affect the measurement; a journey may name
@@ -121,7 +121,7 @@ def _kind_of(error: Exception) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it; each of several errors, if several addresses were tried."""
+    """An error and its causes; all errors, if several addresses were tried."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -29,6 +29,6 @@ def label_of(method: str, path: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """A path with all characters percent-encoded that a request line must not contain."""
+    """A path in which characters that a request line must not contain are percent-encoded."""
     is_clean = path.isascii() and path.isprintable() and " " not in path
     return path if is_clean else quote(path, safe=_SAFE)

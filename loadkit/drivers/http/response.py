@@ -67,9 +67,9 @@ class Head:
         self.length = length
         """Body length in bytes, if only a plain body follows the head; else -1."""
         self.opening = head + b"\r\n\r\n"
-        """The first bytes of such an answer."""
+        """The first bytes of an answer with this head."""
         self.size = len(self.opening) + length
-        """Size of such an answer in bytes."""
+        """The size of an answer with this head and a plain body, in bytes."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 
@@ -128,7 +128,10 @@ class Response:
         return self._as_text(self.content)
 
     def beginning(self, characters: int) -> str:
-        """At least so many characters of `text`, if it has them; the time does not grow with the rest."""
+        """At least this number of characters of `text`, if it has them.
+
+        The rest of the body is not decoded to text, which saves time.
+        """
         return self._as_text(self.content[: 4 * characters])  # no charset takes more bytes for one
 
     def _as_text(self, content: bytes) -> str:
@@ -194,8 +197,8 @@ class Response:
             if encoding in ("gzip", "x-gzip"):
                 return _gunzipped(body)
             if encoding == "deflate":
-                # Some servers send a raw deflate stream instead of the zlib format that the standard
-                # requires.
+                # Some servers send a raw deflate stream instead of the zlib format, which the
+                # standard requires.
                 is_zlib = body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
                 return zlib.decompress(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         except zlib.error as error:

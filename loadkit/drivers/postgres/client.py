@@ -1,4 +1,4 @@
-"""One user's client of PostgreSQL. Journeys call it; it takes a connection and records the query."""
+"""One user's client of PostgreSQL: journeys call it; it takes connections and records queries."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -36,17 +36,19 @@ __all__ = ["Backend", "DbClient", "QueryFailed"]
 
 Result = TypeVar("Result")
 Execute = Callable[[Session, float], Awaitable[Result]]
-"""Does something on a connection within so many seconds."""
+"""Does something on a connection within a number of seconds."""
 Rows = list[Any]
-"""Records of asyncpg: values by place, by column name and as attributes of `row.keys()`."""
+"""Records of asyncpg: values by position and by column name; `row.keys()` gives the names."""
 _UNPREPARED = frozenset({"26000", "42P05"})
-"""SQLSTATEs of a prepared statement that is not there, or is there already: a pooler is between."""
+"""SQLSTATEs for a prepared statement that does not exist, or exists already.
+
+They show that a connection pooler is between client and server."""
 _STALE = "0A000"
-"""SQLSTATE of a prepared statement whose result has changed its type, by a change of the schema."""
+"""SQLSTATE for a prepared statement whose result type changed with the schema."""
 
 
 class Backend(Protocol):
-    """What a driver gives its clients."""
+    """The part of a driver that its clients use."""
 
     pool: Pool
     queries: Mapping[str, Query]
@@ -54,7 +56,7 @@ class Backend(Protocol):
     mask: Mask
 
     def adhoc(self, sql: str) -> Query:
-        """The query that consists of a text."""
+        """The query with this SQL text."""
         ...
 
     def give_up_statements(self) -> None:
@@ -65,9 +67,9 @@ class Backend(Protocol):
 class DbClient:
     """Runs queries when they are due, and records each by its label.
 
-    A query is the name of one in the project's folder of queries, or SQL with a label. Its time
-    counts from the intended start, and contains the wait for a connection. Arguments follow as
-    ``$1``, ``$2`` … and are sent apart from the SQL.
+    A query is given by its name in the project's folder of queries, or as SQL with a label. Its
+    time starts at the intended start, and includes the wait for a connection. Arguments are the
+    values of ``$1``, ``$2`` … and are sent separately from the SQL.
     """
 
     __slots__ = ("_backend", "_last", "_meter", "_session", "tenant")
@@ -77,11 +79,11 @@ class DbClient:
         self._backend = backend
         self._last = LastQuery(backend.mask)
         self._session: Session | None = None
-        """The connection of the transaction that is open."""
+        """The connection of the open transaction; None without one."""
         self.tenant = meter.tenant
-        """Sent with each query, where the environment file says which setting takes it.
+        """The tenant that is sent with each query, if the environment file names a setting for it.
 
-        The name of the user's tenant; a journey whose service knows tenants by ids sets the id."""
+        It is the name of the user's tenant. If the service uses ids, the journey sets the id."""
 
     def query(self, name: str) -> Query:
         """A query of the project's folder.
@@ -106,12 +108,12 @@ class DbClient:
 
         Args:
             query: a query, the name of one, or SQL with a label.
-            arguments: for ``$1``, ``$2`` …
-            label: counts it; default: the query's name.
+            arguments: the values of ``$1``, ``$2`` …
+            label: the label under which the query is counted; default: the query's name.
             record: False leaves it out of the record, unless it fails and so ends the journey.
 
         Raises:
-            QueryFailed: it failed. It is already recorded; do not catch it.
+            QueryFailed: the query failed. The failure is already recorded; do not catch it.
 
         """
         if self._session is None and record and not self._backend.retries:
@@ -190,7 +192,7 @@ class DbClient:
             table: its name.
             columns: the columns in the order of the values.
             rows: one sequence of values for each row.
-            label: counts it; default: "COPY" and the table.
+            label: the label under which the COPY is counted; default: "COPY" and the table.
             record: as in `fetch`.
 
         """
@@ -218,15 +220,15 @@ class DbClient:
     async def transaction(self, label: str = "transaction", *, isolation: str = "") -> AsyncIterator[None]:
         """Run the queries of a block in one transaction, on one connection.
 
-        Its begin and its commit are operations of their own, as each round trip is: "transaction:
-        begin". An exception of the block rolls it back.
+        Begin and commit are separate operations, because each is a round trip: "transaction:
+        begin". An exception in the block rolls the transaction back.
 
         Args:
-            label: the start of their labels.
+            label: the beginning of the labels of both.
             isolation: such as "repeatable read"; empty for the server's default.
 
         Raises:
-            RuntimeError: a transaction is open.
+            RuntimeError: a transaction is already open.
 
         """
         if self._session is not None:
@@ -244,7 +246,7 @@ class DbClient:
             await self._perform(f"{label}: commit", commit, True)
         except BaseException:
             if session.is_in_transaction and not session.is_closed:
-                with suppress(Exception):  # the connection is then unusable, and closed
+                with suppress(Exception):  # the connection is then unusable, and is closed below
                     await session.end("ROLLBACK", self._meter.timeout)
             raise
         finally:
@@ -254,11 +256,11 @@ class DbClient:
             pool.give_back(session)
 
     def close(self) -> None:
-        """End what the user left open."""
+        """Close the connection of a transaction that the user left open."""
         if self._session is not None:
             self._session.terminate()
 
-    # --- how it runs
+    # --- execution
 
     async def _run(
         self,
@@ -284,7 +286,7 @@ class DbClient:
         return await self._perform(label or query.name, execute, record, query, arguments, batch)
 
     async def _fetch(self, query: Query | str, arguments: tuple[Any, ...], label: str) -> Rows:
-        """`fetch` as `_run`, `_perform` and `_once` do it, in one function: most queries go this way.
+        """Do the work of `_run`, `_perform` and `_once` in one function; most queries use it.
 
         It takes 25 % less of the generator's time, as measured by the benchmark's part `database`.
         """
@@ -332,10 +334,10 @@ class DbClient:
                 counts[ROWS_SEARCHED] += rows
 
     def _known(self, query: Query | str, label: str) -> Query:
-        """A query by its name, or one of SQL that has a label."""
+        """The query of a name, or of SQL text that has a label."""
         if isinstance(query, str):
             known = self._backend.queries.get(query)
-            # `query` names those that there are, unless this is SQL with a label.
+            # Without a label, `query` raises an error that lists the known names.
             return known or (self._backend.adhoc(query) if label else self.query(query))
         return query
 
@@ -353,10 +355,10 @@ class DbClient:
         """Execute something on a connection when it is due, and record it.
 
         Args:
-            label: counts it.
-            execute: does it.
+            label: the label under which it is counted.
+            execute: the work on the connection.
             record: False leaves it out of the record.
-            query: what may be repeated if it only reads; None for nothing.
+            query: the query, which may be repeated if it only reads; None for none.
             arguments: those of the query, or of the first row of a batch.
             batch: rows of the batch; 0 for none.
             keeps: does the caller give the connection back?
@@ -373,7 +375,7 @@ class DbClient:
             try:
                 return await perform(label, execute, query, keeps, False)
             except Exception as error:
-                meter.settle()  # its example is of the query before
+                meter.settle()  # the example of the pending operation is the previous query
                 meter.exchange = self._last.begin(query, arguments, batch)
                 raise self._failed(None, error) from None
             finally:
@@ -390,7 +392,7 @@ class DbClient:
     async def _within(
         self, _label: str, execute: Execute[Result], _query: Query | None, _keeps: bool, is_recorded: bool
     ) -> Result:
-        """Execute something in the transaction that is open."""
+        """Execute something in the open transaction."""
         session = self._session
         assert session is not None
         try:
@@ -402,7 +404,7 @@ class DbClient:
     async def _again(
         self, label: str, execute: Execute[Result], query: Query | None, keeps: bool, is_recorded: bool
     ) -> Result:
-        """Execute something, again after a failure that may pass, as often as the plan says."""
+        """Execute something; repeat it after temporary failures, as often as configured."""
 
         def note(_: RetryCallState) -> None:
             if is_recorded:
@@ -443,7 +445,10 @@ class DbClient:
         return result
 
     def _failed(self, operation: Operation | None, error: Exception) -> Exception:
-        """Note a failure, recorded or not, and return what the journey gets: an error of its own as it was."""
+        """Note a failure, recorded or not, and return the exception that the journey gets.
+
+        An error of the journey's own code is returned unchanged, and is not noted.
+        """
         meter, kind = self._meter, failure_of(error)
         if kind is None:
             return error
@@ -481,7 +486,7 @@ class DbClient:
             meter.exemplify(sample, ACQUIRE, (waited, repr(self._backend.pool)))
 
     def _after(self, error: BaseException, session: Session, is_recorded: bool) -> None:
-        """Treat a connection after a failure: it stays usable only after an answer of the server."""
+        """Handle a connection after a failure; it stays usable only if the server answered."""
         kind = failure_of(error)
         if kind == LOST and is_recorded:
             self._meter.recorder.counts[CONNECTIONS_LOST] += 1

@@ -24,7 +24,7 @@ __all__ = ["PostgresDriver"]
 _PATIENCE = 5.0
 """Seconds that the database has to accept a connection."""
 _APPLICATION = "loadkit"
-"""The application name, by which the server's figures tell the suite's connections apart."""
+"""The application name. It identifies the suite's connections in the server's statistics."""
 
 
 class PostgresDriver:
@@ -85,14 +85,17 @@ class PostgresDriver:
         await self.pool.close()
 
     def adhoc(self, sql: str) -> Query:
-        """The query that consists of a text; made once, because journeys repeat themselves."""
+        """The query with this SQL text; cached, because journeys repeat their queries."""
         found = self._adhoc.get(sql)
         if found is None:
             found = self._adhoc[sql] = Query("", sql)
         return found
 
     def give_up_statements(self) -> None:
-        """Keep no statement prepared from now on: a pooler gives each transaction another connection."""
+        """Keep no statement prepared from now on.
+
+        A pooler gives each transaction another connection.
+        """
         self._caches = False
 
     async def _connect_for_pool(self) -> Session:
@@ -121,7 +124,7 @@ class PostgresDriver:
         return session
 
     async def _check(self, session: Session) -> None:
-        """Look at the role and the queries; and whether a pooler is between."""
+        """Check the role and the queries, and detect a connection pooler before the database."""
         facts = await session.ask(
             "SELECT pg_backend_pid() AS pid, current_user AS role, "
             "(SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS bypasses"
@@ -173,7 +176,7 @@ class PostgresDriver:
 
 
 def _sentence(error: Any) -> str:
-    """The first line of an error of the server, with its code."""
+    """The first line of a server error, with its code."""
     text = " ".join(str(error).splitlines()[0].split()) if str(error) else type(error).__name__
     state = getattr(error, "sqlstate", "")
     return f"{text} ({state})" if state else text

@@ -1,4 +1,4 @@
-"""A query and what came of it in words, for the examples of a report. Secrets are masked."""
+"""Describes a query and its result as text, for the examples of a report. Secrets are masked."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,24 @@ from loadkit.sql_tokens import Token, replace_tokens
 __all__ = ["LastQuery", "described", "waited"]
 
 _MOST_ARGUMENTS = 20
-"""Arguments of a query that an example names, and elements of one of them that are masked elsewhere."""
+"""Most arguments of a query that an example lists.
+
+Also the most elements of one argument that are masked where the answer repeats them."""
 _SHOWN = {Token.COMMENT: f"/* {HIDDEN} */", Token.TEXT: f"'{HIDDEN}'"}
 _VALUES = (
     (re.compile(r"\)=\(.*\)", re.DOTALL), f")=({HIDDEN})"),
     (re.compile(r"contains \(.*\)", re.DOTALL), f"contains ({HIDDEN})"),
     (re.compile(r': ".*"', re.DOTALL), f': "{HIDDEN}"'),
 )
-"""Where the server's errors repeat values of rows and arguments; names stand without a colon."""
+"""The places where the server's errors repeat values of rows and arguments.
+
+A colon comes before a quoted value, and not before a quoted name."""
 
 
 class LastQuery:
-    """What an example of a user's last query would tell.
+    """The data for an example of a user's last query.
 
-    A query stores references here, and makes nothing for an example that nobody wants.
+    A query only stores references here. The example is built only if it is needed.
     """
 
     __slots__ = ("_arguments", "_batch", "_mask", "_query", "error", "rows", "told")
@@ -37,14 +41,14 @@ class LastQuery:
         self._arguments: Sequence[Any] = ()
         self._batch = 0
         self.rows: int | None = None
-        """That it returned or wrote; None for unknown."""
+        """The rows that the query returned or wrote; None for unknown."""
         self.error: Exception | None = None
-        """How it failed; None if it did not."""
+        """How the query failed; None if it did not."""
         self.told: Told = (self._described,)
-        """Each query's exchange."""
+        """The exchange of each query; it describes the last one."""
 
     def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> Told:
-        """Note a query that begins, and return its exchange; the previous one is settled."""
+        """Note a query that begins, and return its exchange; the previous query is settled."""
         self._query, self._arguments, self._batch = query, arguments, batch
         self.rows = self.error = None
         return self.told
@@ -61,18 +65,18 @@ def described(
     rows: int | None,
     error: BaseException | None,
 ) -> Exchange:
-    """What was asked of the database, and what came back.
+    """The query and the answer of the database as text.
 
-    Of the arguments only their types and lengths are shown. Texts and comments within SQL are shown
-    only where the SQL is a named query of the project.
+    Only the types and lengths of arguments are shown. Literals and comments within SQL are shown
+    only if the SQL is a named query of the project.
 
     Args:
-        mask: what is known to be secret.
-        query: None for what is no query, such as COPY or the end of a transaction.
-        arguments: its own; of a batch those of its first row.
+        mask: the known secrets.
+        query: None for an operation without a query, such as COPY or the end of a transaction.
+        arguments: the query's arguments; for a batch, those of its first row.
         batch: rows of arguments; 0 for a query without a batch.
-        rows: that it returned or wrote; None for unknown.
-        error: how it failed; None if it did not.
+        rows: the rows that the query returned or wrote; None for unknown.
+        error: how the query failed; None if it did not.
 
     """
     lines = []
@@ -98,7 +102,7 @@ def described(
 
 
 def waited(pool: str) -> Exchange:
-    """A wait for a connection, with the state of the pool."""
+    """Describe a wait for a connection, with the state of the pool."""
     return Exchange("a connection of the pool", pool)
 
 
@@ -107,7 +111,7 @@ def _without_literals(sql: str) -> str:
 
 
 def _texts(arguments: Sequence[Any]) -> Iterator[str]:
-    """The values of arguments, to be masked where the answer repeats them."""
+    """The values of arguments, which are masked where the answer repeats them."""
     for value in arguments:
         for each in value[:_MOST_ARGUMENTS] if isinstance(value, list | tuple) else (value,):
             if isinstance(each, bytes):

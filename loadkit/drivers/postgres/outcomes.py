@@ -1,4 +1,4 @@
-"""How a failure of PostgreSQL is named."""
+"""The names of PostgreSQL failures."""
 
 import re
 from typing import Self
@@ -32,20 +32,20 @@ class QueryFailed(NoResponse):
     def __init__(self, kind: str, sqlstate: str = "") -> None:
         super().__init__(kind)
         self.kind = kind
-        """"deadlock (40P01)", "connection lost", "timeout", "refused" …"""
+        """The kind of failure: "deadlock (40P01)", "connection lost", "timeout", "refused" …"""
         self.sqlstate = sqlstate
-        """PostgreSQL's code of the error; empty where the server sent none."""
+        """PostgreSQL's error code; empty if the server sent none."""
 
     @classmethod
     def of(cls, kind: str, error: Exception) -> Self:
-        """What a journey gets for an error of a kind."""
+        """The exception that a journey gets for an error of a kind."""
         return cls(kind, str(getattr(error, "sqlstate", "") or ""))
 
 
 def failure_of(error: BaseException) -> str | None:
-    """The outcome that counts a failure: "deadlock (40P01)", "connection lost", "refused", "timeout".
+    """The outcome under which a failure is counted: "deadlock (40P01)", "refused", "timeout" …
 
-    None for an error of the code that called, such as an argument of the wrong type.
+    None for an error of the calling code, such as an argument of the wrong type.
     """
     if is_lost(error):
         return LOST
@@ -70,9 +70,9 @@ def is_answer(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Did the connection end, so that the fate of its statement is unknown?"""
-    # A server that shuts down says so on idle connections; asyncpg then takes the next statement for
-    # an error of its own state (InternalClientError).
+    """Did the connection end, so that it is unknown whether its statement was executed?"""
+    # A server that shuts down reports that on idle connections. For the next statement, asyncpg
+    # then raises an error about its own state (InternalClientError).
     if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
         return True
     return isinstance(error, asyncpg.InterfaceError) and "is closed" in str(error)
@@ -82,8 +82,8 @@ def may_pass(error: BaseException, *, is_read: bool) -> bool:
     """Can the statement be repeated, and may it then succeed?
 
     Args:
-        error: how it failed.
-        is_read: does it only read? After a lost connection, a write may have been done.
+        error: how the statement failed.
+        is_read: does the statement only read? After a lost connection, a write may have been done.
 
     """
     if getattr(error, "sqlstate", "") in _MAY_PASS or isinstance(error, ConnectionRefusedError):

@@ -1,7 +1,7 @@
 """The connections of one worker.
 
-asyncpg's own pool resets each returned connection with a round trip, and tells neither who waits
-nor for how long. This one hands a free connection over without a task switch.
+asyncpg's own pool resets each returned connection with a round trip. It reports neither which
+operations wait nor how long. This pool hands over a free connection without a task switch.
 """
 
 import asyncio
@@ -14,13 +14,15 @@ __all__ = ["Pool"]
 
 
 _MOST_RETIRED = 1000
-"""Retired connections that are remembered, to be closed at the end; they close soon by themselves."""
+"""Most retired connections that are remembered, to be closed at the end.
+
+Each of them closes soon by itself."""
 
 
 class Pool:
-    """At most so many connections, opened when they are needed; the one used last is taken first.
+    """A limited number of connections, opened when needed; the one used last is taken first.
 
-    Every operation that takes a session gives it back once, whatever happened to it.
+    Every operation that takes a session gives it back exactly once, even if the session failed.
     """
 
     __slots__ = ("_connect", "_idle", "_is_closed", "_retired", "_waiters", "in_use", "size")
@@ -74,7 +76,7 @@ class Pool:
                 session = await self._turn()
                 if session is not None:
                     return session
-            # Here the place of one connection is taken.
+            # At this point, a place for one connection is reserved.
             try:
                 return await self._connect()
             except BaseException:
@@ -82,7 +84,10 @@ class Pool:
                 raise
 
     def give_back(self, session: Session) -> None:
-        """Return a connection, to the one who has waited longest; a closed one makes place for another."""
+        """Return a connection; the operation that has waited longest gets it.
+
+        A closed connection makes place for a new one.
+        """
         if session.is_retired and not self._is_closed:
             self._retired.append(session)
             self._free_place()
@@ -108,14 +113,14 @@ class Pool:
         await asyncio.gather(*(session.close() for session in idle), return_exceptions=True)
 
     async def _turn(self) -> Session | None:
-        """Wait for a connection, or for the place to open one (None)."""
+        """Wait for a connection, or for a place to open one (None)."""
         waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             return await waiter
         except BaseException:
             if not waiter.cancelled() and waiter.done():
-                # It was handed over in the moment in which the wait ended.
+                # The connection was handed over at the moment when the wait ended.
                 session = waiter.result()
                 if session is None:
                     self._free_place()
@@ -126,7 +131,7 @@ class Pool:
             raise
 
     def _free_place(self) -> None:
-        """Give the place of a connection to the one who has waited longest."""
+        """Give the place of a connection to the operation that has waited longest, if any waits."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

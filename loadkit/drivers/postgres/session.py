@@ -1,12 +1,12 @@
-"""One connection, its prepared statements, and what holds for one statement alone.
+"""One connection, its prepared statements, and the settings that apply to one statement only.
 
-Row-level security reads a setting that must hold for one transaction only: with a pooler between,
-the next statement runs on another connection. asyncpg would need three round trips for that (BEGIN
-with the setting, the statement, COMMIT). Here the setting travels in front of the statement, in the
-same packet. PostgreSQL executes everything up to the next Sync message in one transaction
-(protocol, section "Pipelining"), and asyncpg sends the Sync after the statement.
+Row-level security reads a setting that must apply to one transaction only: behind a pooler, the
+next statement runs on another connection. asyncpg would need three round trips for that (BEGIN with
+the setting, the statement, COMMIT). Here the setting is sent in front of the statement, in the same
+packet. PostgreSQL executes everything up to the next Sync message in one transaction (protocol,
+section "Pipelining"), and asyncpg sends the Sync after the statement.
 
-The message in front selects no row, because asyncpg would take a row for one of the statement's.
+The message in front selects no row, because asyncpg would treat it as a row of the statement.
 """
 
 import asyncio
@@ -18,12 +18,14 @@ import asyncpg
 __all__ = ["Session", "commit", "quoted", "written_by"]
 
 _LOCAL = "loadkit_local"
-"""The name of the prepared statement that makes settings; without a cache it has none."""
+"""The name of the prepared statement that makes settings; without a cache it has no name."""
 
 _CANCEL_SECONDS = 1.0
-"""Seconds in which the server is asked to cancel a statement that took too long."""
+"""Seconds until a retired connection is closed.
+
+Meanwhile, asyncpg asks the server to cancel the statement that took too long."""
 _CHECK_SECONDS = 5.0
-"""Seconds that each look at the database may take before the load."""
+"""Most seconds for each check of the database before the load."""
 
 
 class Session:
@@ -58,7 +60,7 @@ class Session:
         self._caches = caches
         self._settings = (*settings, *([(tenant, "")] if tenant else []))
         self.has_settings = bool(self._settings)
-        """Do settings go in front of each statement?"""
+        """Are settings sent in front of each statement?"""
         self.statements: dict[str, Any] = {}
         """The prepared statements by their SQL."""
         self._preludes: dict[str, bytes] = {}
@@ -66,7 +68,7 @@ class Session:
         self._write: Callable[[bytes], None] = connection._transport.write  # noqa: SLF001  see the module
         self.is_in_transaction = False
         self.is_retired = False
-        """Is it not to be used again?"""
+        """Must the connection not be used again?"""
 
     async def open(self) -> None:
         """Prepare the statement that makes settings."""
@@ -80,15 +82,15 @@ class Session:
 
     @property
     def pid(self) -> int:
-        """The server process that the other side has named at the start; a pooler makes one up."""
+        """The id of the server process, as stated by the other side; a pooler invents one."""
         return int(self._connection.get_server_pid())
 
     async def ask(self, sql: str) -> Any:
-        """The first row of a query of the driver's own."""
+        """The first row of one of the driver's own queries."""
         return await self._connection.fetchrow(sql, timeout=_CHECK_SECONDS)
 
     async def explain(self, sql: str, arguments: Sequence[Any]) -> None:
-        """Have a query planned and its rights checked, without running it."""
+        """Let the server plan a query and check its privileges, without running it."""
         await self._connection.fetch(f"EXPLAIN {sql}", *arguments, timeout=_CHECK_SECONDS)
 
     async def prepare(self, sql: str, seconds: float | None = None) -> Any:
@@ -98,7 +100,7 @@ class Session:
         return statement
 
     def fetch(self, statement: Any, arguments: tuple[Any, ...], seconds: float) -> Awaitable[Any]:
-        """All rows of a prepared statement, as its own `fetch` gives them, with fewer calls."""
+        """All rows of a prepared statement: the result of its own `fetch`, with fewer calls."""
         rows: Awaitable[Any] = self._connection._protocol.bind_execute(  # noqa: SLF001  half of the calls of its own fetch
             statement._state,  # noqa: SLF001  what its own fetch passes
             arguments,
@@ -114,7 +116,7 @@ class Session:
         self.statements.clear()
 
     def settle_for_statement(self, tenant: str) -> None:
-        """Send the settings for the next statement. It must follow without any other message between."""
+        """Send the settings for the next statement; no other message may come between them."""
         if not self.is_in_transaction:
             prelude = self._preludes.get(tenant)
             if prelude is None:
@@ -144,12 +146,12 @@ class Session:
         return copied
 
     def retire(self) -> None:
-        """Use the connection no more. It is closed when asyncpg has asked the server to cancel."""
+        """Do not use the connection again; close it after asyncpg asked the server to cancel."""
         self.is_retired = True
         asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._connection.terminate)
 
     def terminate(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         self._connection.terminate()
 
     async def close(self) -> None:
@@ -165,11 +167,11 @@ class Session:
 
 
 async def commit(session: Session, seconds: float) -> None:
-    """Commit.
+    """Commit the open transaction.
 
     Raises:
         asyncpg.InFailedSQLTransactionError: a query of the transaction had failed, so the server
-            has rolled it back, which it does not call an error.
+            rolled it back. The server does not report that as an error.
 
     """
     if await session.end("COMMIT", seconds) == "ROLLBACK":
@@ -177,18 +179,18 @@ async def commit(session: Session, seconds: float) -> None:
 
 
 def written_by(status: str) -> int:
-    """The rows of a command tag: 3 of "INSERT 0 3"."""
+    """The number of rows written, from a command tag: 3 from "INSERT 0 3"."""
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() and not status.startswith("SELECT") else 0
 
 
 def quoted(text: str) -> str:
-    """A text as a literal of SQL."""
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _local_sql(settings: int) -> str:
-    """A statement without rows that makes so many settings for its transaction."""
+    """A statement that returns no rows and makes a number of settings for its transaction."""
     made = (
         f"set_config(${2 * place + 1}::text, ${2 * place + 2}::text, true) IS NULL"
         for place in range(settings)
@@ -196,7 +198,8 @@ def _local_sql(settings: int) -> str:
     return f"SELECT WHERE {' OR '.join(made)}"
 
 
-# Messages of the protocol, version 3: https://www.postgresql.org/docs/current/protocol-message-formats.html
+# Messages of the protocol, version 3:
+# https://www.postgresql.org/docs/current/protocol-message-formats.html
 
 
 def _message(kind: bytes, content: bytes) -> bytes:

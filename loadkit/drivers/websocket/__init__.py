@@ -1,12 +1,12 @@
-"""The WebSocket driver: whole data frames are read from the receive buffer, the rest by `websockets`.
+"""The WebSocket driver: it reads whole data frames itself, and all others with `websockets`.
 
-Where to look:
+The modules:
 
-- `client`: what a journey calls to connect and to come back; `websocket`: what it calls after that.
-- `handshake`: what a connection is opened with, the request, and the answer to it.
+- `client`: a journey calls it to connect and to reconnect; `websocket`: for calls after that.
+- `handshake`: the settings of a new connection, the request, and the answer to it.
 - `connection`: the data path of an open connection, and its end; `frames`: reads the bytes.
-- `closing`: what ended a connection; `keepalive`: pings and half-open connections.
-- `alarms`: one timer for the pings and the waiting of all connections.
-- `subscription`: measures messages; `ledger` and `heads`: which of them are missing.
-- `record`: what is counted of a connection; `driver`: the address and the sockets of a worker.
+- `closing`: the cause of a connection's end; `keepalive`: pings and half-open connections.
+- `alarms`: one timer for the pings and the deadlines of all connections.
+- `subscription`: measures messages; `ledger` and `heads`: find missing messages.
+- `record`: the counts of a connection; `driver`: the address and the sockets of a worker.
 """

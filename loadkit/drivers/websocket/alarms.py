@@ -1,7 +1,7 @@
 """Alarms of many connections with one timer of the event loop.
 
-A timer of the loop takes 0.6 KB, and a connection that is only held needs two: for its next ping,
-and for the end of the user's time. Here an alarm takes 0.1 KB.
+A timer of the loop takes 0.6 KB. A connection that is only held needs two: for its next ping, and
+for the end of the user's time. An alarm of this module takes 0.1 KB.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ from typing import Protocol
 __all__ = ["GRID", "Alarms", "Ringing"]
 
 GRID = 0.05
-"""Seconds: an alarm rings so much later than its moment, at most, and never before it."""
+"""The spacing of alarms in seconds.
+
+An alarm fires at most this much later than its moment, and never before it."""
 
 
 class Ringing(Protocol):
-    """What an alarm rings at."""
+    """The receiver of an alarm."""
 
     def ring(self) -> None:
         """Do what is due."""
@@ -32,15 +34,15 @@ class Alarms:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._places: dict[int, set[Ringing]] = {}
-        """What rings at each place of the grid."""
+        """The receivers of the alarms at each place of the grid."""
         self._heap: list[int] = []
-        """The places; those whose alarms were all cancelled included."""
+        """The places, including those whose alarms were all cancelled."""
         self._set_at = 0
         """The place for which the timer is set."""
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, moment: float, ringing: Ringing) -> int:
-        """Ring at a moment of the monotonic clock. Return the alarm, for `cancel`."""
+        """Set an alarm for a moment of the monotonic clock. Return the alarm, for `cancel`."""
         place = ceil(moment / GRID)
         found = self._places.get(place)
         if found is None:
@@ -52,7 +54,7 @@ class Alarms:
         return place
 
     def cancel(self, alarm: int, ringing: Ringing) -> None:
-        """Ring not at this alarm; one that has rung is over already."""
+        """Cancel an alarm. This has no effect on an alarm that already fired."""
         found = self._places.get(alarm)
         if found is not None:
             found.discard(ringing)
@@ -70,7 +72,7 @@ class Alarms:
         while heap and heap[0] * GRID <= now:
             place = heapq.heappop(heap)
             ringing = self._places[place]
-            while ringing:  # one may cancel another
+            while ringing:  # a receiver may cancel the alarm of another
                 ringing.pop().ring()
             del self._places[place]
         if heap and self._timer is None:

@@ -1,4 +1,4 @@
-"""The answer to a message that the generator sent: found when its bytes arrive."""
+"""The answer to a message that the generator sent; it is found when its bytes arrive."""
 
 from collections.abc import Callable
 
@@ -20,17 +20,17 @@ class Answer:
         self.at = 0.0
         """When its bytes arrived; monotonic clock."""
         self.size = 0
-        """Its bytes."""
+        """Its size in bytes."""
         self.error: Exception | None = None
-        """What the journey's code raised when it looked at a message; None if it did not."""
+        """The exception that the journey's code raised for a message; None for none."""
 
     @property
     def is_over(self) -> bool:
-        """Has it arrived, or can nobody tell any more whether it does?"""
+        """Has the answer arrived, or did the journey's code raise an exception?"""
         return self.message is not None or self.error is not None
 
     def look(self, message: str | bytes, size: int, at: float) -> bool:
-        """Look at a message of `size` bytes that arrived at a moment. Is the waiting over now?"""
+        """Check a message of `size` bytes that arrived at `at`. Is the wait over now?"""
         try:
             is_found = self._matches(message)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""One user's WebSocket client: opens connections when they are due, and comes back."""
+"""One user's WebSocket client: it opens connections when they are due, and reconnects."""
 
 import asyncio
 import random
@@ -39,8 +39,9 @@ _COMPUTED = frozenset(
     }
 )
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 8.0
-"""A client that comes back waits for a random time up to the first of these seconds. Each failed
-attempt doubles that, up to the second."""
+"""Limits of the random wait before a client reconnects, in seconds.
+
+The first one applies to the first attempt. Each failed attempt doubles it, up to the second one."""
 
 
 class WebSocketClient:
@@ -50,16 +51,16 @@ class WebSocketClient:
 
     def __init__(self, meter: Meter, backend: Backend) -> None:
         self._headers: RequestHeaders | None = None
-        """None until they are asked for: a connection that is held needs none."""
+        """None until a journey reads them, because a held connection does not need them."""
         self._meter = meter
         self._backend = backend
         self._connections: list[Connection] = []
         self._subscriptions: list[Subscription] = []
-        """Those whose end has not been counted."""
+        """Subscriptions whose end has not been counted."""
 
     @property
     def headers(self) -> RequestHeaders:
-        """Sent with each handshake: `user.ws.headers["authorization"] = f"Bearer {token}"`."""
+        """The headers of each handshake: `user.ws.headers["authorization"] = f"Bearer {token}"`."""
         if self._headers is None:
             self._headers = self._usual_headers()
         return self._headers
@@ -87,20 +88,20 @@ class WebSocketClient:
 
         Args:
             path: from the service's WebSocket address: "/api/v1/stream?topics=cpu".
-            headers: for this handshake only; they replace the client's of the same name.
-            subprotocols: offered ones, the preferred first.
+            headers: for this handshake only; they replace the client's headers of the same name.
+            subprotocols: the offered ones, the preferred first.
             compress: offer permessage-deflate. Compressed messages take the slow path.
-            label: counts the attempts and the messages; default: "WS" and the path, with ids
-                replaced by "{id}".
+            label: the label under which the attempts and the messages are counted; default: "WS"
+                and the path, with ids replaced by "{id}".
             timeout: seconds for the whole attempt; default: the plan's.
-            max_size: bytes of a message; a larger one fails the connection.
-            max_frame: bytes of a frame; None for `max_size` alone.
+            max_size: most bytes of a message; a larger one fails the connection.
+            max_frame: most bytes of a frame; None for `max_size` alone.
             ping_every: seconds from a pong to the next ping; infinite for no pings.
             ping_timeout: seconds without any data after a ping, after which the connection counts
                 as half-open and is closed.
 
         Raises:
-            ConnectFailed: the attempt failed, and is recorded so.
+            ConnectFailed: the attempt failed, and the failure is recorded.
             ValueError: a header contains a line break, or is one that the client computes.
 
         """
@@ -154,7 +155,7 @@ class WebSocketClient:
         return WebSocket(meter, connection, label, self._backend.heads, self._subscriptions)
 
     def _trace(self) -> str:
-        """The trace of a handshake; as many as of requests ask to be recorded."""
+        """The trace of a handshake; its flag "sampled" follows the rule for requests."""
         recorder = self._meter.recorder
         is_sampled = self._meter.is_recorded and recorder.traces_due > 0
         recorder.traces_due -= is_sampled
@@ -163,21 +164,21 @@ class WebSocketClient:
     async def stay(
         self, begin: Callable[[Subscription | None], Awaitable[tuple[WebSocket, Subscription]]]
     ) -> None:
-        """Keep a connection until the user's time is over, and come back whenever it drops.
+        """Keep a connection until the user's time is over, and reconnect whenever it drops.
 
-        The client waits before it comes back: a random time, longer after each failed attempt. So
-        clients that dropped together do not come back together. The time from the drop until
-        `begin` returns is the time to reconnect. Where the plan states that connections drop, it
-        also drops them.
+        Before each attempt to reconnect, the client waits for a random time, which is longer after
+        each failed attempt. So clients that dropped together do not reconnect together. The time to
+        reconnect is the time from the drop until `begin` returns. If the plan states a rate of
+        drops, the client also drops connections itself.
 
         Args:
-            begin: opens a connection and subscribes. It gets the subscription to continue, None for
-                the first connection, whose failure ends the journey.
+            begin: opens a connection and subscribes. It gets the subscription to continue, or None
+                for the first connection. A failure of the first connection ends the journey.
 
         Raises:
             UserFinished: the user's time is over.
-            Exception: that of `begin`, except NoResponse on the way back. The subscription then counts as not
-                resumed.
+            Exception: any exception of `begin`, except NoResponse during a reconnect. The
+                subscription then counts as not resumed.
 
         """
         meter = self._meter
@@ -222,7 +223,8 @@ class WebSocketClient:
                 await pause
             # Such a journey lasts as long as its user, so nothing else renews the user's token.
             await meter.renew_if_due()
-            # The drop is counted already. It excuses no error in what the service answers now.
+            # The drop is already counted. It must not excuse an error in the service's next
+            # answers.
             had_failed, meter.has_failed = meter.has_failed, False
             try:
                 begun = await begin(subscription)
@@ -234,12 +236,12 @@ class WebSocketClient:
                 return begun
 
     def knows(self, stream: Stream, number: int, tenant: str | None = None) -> None:
-        """Tell a number that the service has assigned, such as in its answer to a publisher.
+        """Note a message number that the service assigned, such as in its answer to a publisher.
 
-        A subscriber of this worker that never receives it has lost it.
+        If a subscriber of this worker never receives that message, it counts as lost.
 
         Args:
-            stream: as the readers of messages call it.
+            stream: the stream's name, as the readers of messages return it.
             number: the message's number in the stream.
             tenant: whose stream it is; default: the user's tenant.
 

@@ -1,4 +1,4 @@
-"""How a connection ended, as its core knows it."""
+"""How a connection ended, according to its protocol core."""
 
 from websockets.frames import CloseCode
 from websockets.protocol import Protocol
@@ -18,10 +18,11 @@ _FAILURES = {
 
 
 def ending_of(core: Protocol, at: float) -> Ending:
-    """What ended a connection that the generator did not close.
+    """The end of a connection that the generator did not close.
 
     Args:
-        core: it has read a close frame, an invalid frame, or the end of the stream.
+        core: the protocol core; it has read a close frame, an invalid frame, or the end of the
+            stream.
         at: when the last bytes arrived; monotonic clock.
 
     """

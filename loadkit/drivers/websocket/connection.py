@@ -25,13 +25,14 @@ from loadkit.recording.sample import OK
 __all__ = ["Connection", "Received", "Shared"]
 
 _FAR = 4 * GRID
-"""Seconds: a deadline that is further away waits on the grid until shortly before it. Then it gets a
-timer of the loop, which is exact."""
+"""A deadline nearer than this, in seconds, gets a timer of the loop, which is exact.
+
+A deadline further away gets an alarm on the grid first, until shortly before the deadline."""
 _MOST_QUEUED = 256
-"""Messages that wait for the journey; with more of them the socket is not read."""
+"""Most messages that wait for the journey; at this number, the socket is no longer read."""
 
 _NOTHING: "deque[Received]" = deque()
-"""The queue of each connection without waiting messages; nothing is added to it."""
+"""The queue that all connections without waiting messages share; nothing is added to it."""
 
 Received = tuple[str | bytes, float]
 """A message, and when its bytes arrived on the monotonic clock."""
@@ -39,18 +40,18 @@ Received = tuple[str | bytes, float]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the connections of a worker share. A connection has one reference to it."""
+    """The state that the connections of a worker share. Each connection has one reference to it."""
 
     loop: asyncio.AbstractEventLoop
     alarms: Alarms
     on_lost: Callable[[], None]
-    """Hears of each socket that is closed."""
+    """Called for each socket that is closed."""
     clock_offset: float = 0.0
     """Seconds by which the service's clock is ahead of this machine's."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection from its socket on. `ClientProtocol` decides; this class does the I/O."""
+    """A connection after its handshake. `websockets` knows the protocol; this class does I/O."""
 
     __slots__ = (
         "_alarm",
@@ -95,31 +96,34 @@ class Connection(asyncio.Protocol):
         """Is its socket closed?"""
         self._lost: asyncio.Future[None] | None = None
         """Done when the socket is closed; None while nobody waits for that."""
-        # What the core keeps of the handshake takes 2 KB, so it goes unless it has an extension.
+        # The core's data of the handshake takes 2 KB. So the core is dropped unless it has an
+        # extension.
         limits = core.max_message_size, core.max_fragment_size
         self._reader = FrameReader(limits, self._enqueue, self._pong, core if core.extensions else None)
         self._now = opened_at
         """When the last bytes arrived."""
         self._subscription: Subscription | None = None
         self._answer: Answer | None = None
-        """What the journey awaits of what it sent."""
+        """The answer that the journey awaits; None for none."""
         self.queue = _NOTHING
-        """Messages that wait for the journey. An own deque takes 0.6 KB, so it is made when needed."""
+        """Messages that wait for the journey.
+
+        A deque takes 0.6 KB, so a connection gets its own only when it needs one."""
         self._waiter: asyncio.Future[None] | None = None
-        """Woken by the next queued message, the end of the connection, and an alarm."""
+        """Done at the next queued message, the end of the connection, or an alarm."""
         self._alarm: int | asyncio.TimerHandle | None = None
-        """What wakes the waiter if nothing else does."""
+        """The alarm or timer that wakes the waiter if nothing else does."""
         self._writers: asyncio.Future[None] | None = None
-        """Woken when the socket takes data again; None while it does."""
+        """Done when the socket takes data again; None while it takes data."""
         self._close_alarm: asyncio.TimerHandle | None = None
         self.discards = False
-        """Are messages without a subscription dropped, because the journey only holds the connection?"""
+        """Are messages without a subscription dropped, because the connection is only held?"""
         self.is_paused = False
-        """Is the socket not read because too many messages wait?"""
+        """Is reading from the socket paused, because too many messages wait?"""
         self.opened_at = opened_at
         """When the last bytes of the handshake arrived."""
         self.handshake_size = handshake_size
-        """Bytes of the service's part of it."""
+        """Bytes of the service's part of the handshake."""
         self.subprotocol: str = core.subprotocol or ""
         """The subprotocol that the service has chosen; "" for none."""
         self.ending: Ending | None = None
@@ -130,7 +134,7 @@ class Connection(asyncio.Protocol):
     # --- called by the journey's `WebSocket`
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Pass all messages to a subscription, those that wait first."""
+        """Pass all messages to a subscription, beginning with the waiting ones."""
         self._subscription = subscription
         subscription.pass_on_to(self._enqueue)
         subscription.record = self._record
@@ -144,12 +148,12 @@ class Connection(asyncio.Protocol):
         subscription.search_from_now()
         self._reader.take = subscription.take
         self._resume_reading()
-        self._tell_end()  # it can have ended with the message that the user has just read
+        self._tell_end()  # the connection may have ended already, with waiting messages in the queue
 
     def told(
         self, message: bytes, is_text: bool, answer: str | bytes | None = None, remark: str = ""
     ) -> Told:
-        """What an example tells of a message that was sent."""
+        """The description of a message that was sent, for an example."""
         record = self._record
         return asked, record.telling, record.origin, message, is_text, answer, remark
 
@@ -164,7 +168,7 @@ class Connection(asyncio.Protocol):
         self._record.sent(len(message))
 
     def _send_frame(self, opcode: Opcode, content: bytes) -> None:
-        """Send a whole frame that leaves the core as it is."""
+        """Send a whole frame that does not change the state of the core."""
         core = self._reader.core
         extensions = None if core is None else core.extensions
         self._transport.write(Frame(opcode, content).serialize(mask=True, extensions=extensions))
@@ -194,7 +198,10 @@ class Connection(asyncio.Protocol):
         return answer
 
     async def taken(self, deadline: float) -> bool:
-        """Wait until the socket takes data or the connection ends; False if neither is by `deadline`."""
+        """Wait until the socket takes data or the connection ends.
+
+        Return False if neither happened by `deadline`.
+        """
         while self._writers is not None and self.ending is None:
             done, _ = await asyncio.wait((self._writers,), timeout=max(deadline - monotonic(), 0.0))
             if not done:
@@ -202,9 +209,10 @@ class Connection(asyncio.Protocol):
         return True
 
     def next_event(self, deadline: float) -> "asyncio.Future[None] | None":
-        """What to await for a message in the queue, the end of the connection, or `deadline`.
+        """A future for a message in the queue, the end of the connection, or `deadline`.
 
-        A connection that is held waits in this future alone. It may complete earlier, so ask again.
+        A connection that is held waits for this future only. It may complete early, so call this
+        method again after it.
 
         Returns:
             None if there is nothing to wait for any more.
@@ -231,7 +239,7 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def ring(self) -> None:
-        """Wake who waits: its deadline has come, or is near."""
+        """Wake the waiter, because its deadline has come or is near."""
         self._wake()
 
     def _wake(self) -> None:
@@ -272,7 +280,7 @@ class Connection(asyncio.Protocol):
             core.send_close(code, reason)
             self._flush(core)
             self._end(Ending(OK, code, reason, monotonic()))
-            self._resume_reading()  # the answer comes behind messages that nobody awaits
+            self._resume_reading()  # the service's close frame comes after messages that nobody awaits
 
     async def lost(self) -> None:
         """Wait until the socket is closed, which takes at most `CLOSE_SECONDS`."""
@@ -300,7 +308,8 @@ class Connection(asyncio.Protocol):
         self._now = monotonic()
         reader, subscription = self._reader, self._subscription
         if subscription is not None:
-            # Unix time is read with each arrival: the stamps of a service follow its clock's steps.
+            # Unix time is read at each arrival, because the service's timestamps follow the steps
+            # of its clock.
             subscription.now = now = self._now
             subscription.shift = now - time() - self._shared.clock_offset
         messages = reader.feed(data)
@@ -345,7 +354,7 @@ class Connection(asyncio.Protocol):
     # --- messages
 
     def _take_while_asking(self, message: str | bytes, size: int) -> None:
-        """Look whether a message is the awaited answer, and let it take its usual way."""
+        """Check whether a message is the awaited answer, and process the message as usual."""
         answer = self._answer
         if answer is not None and not answer.is_over:
             is_over = answer.look(message, size, self._now)
@@ -357,11 +366,11 @@ class Connection(asyncio.Protocol):
             self._enqueue(message, size)
 
     def _enqueue(self, message: str | bytes, _size: int) -> None:
-        if self._subscription is None:  # else it has looked
+        if self._subscription is None:  # else the subscription searched it
             self._record.look_for_others(message, self._now)
         answer = self._answer
         if answer is not None and message is answer.message:
-            return  # the journey gets it already
+            return  # the journey gets it as the answer
         if self.discards or (self.ending is not None and self.ending.kind == OK):
             return  # nobody awaits it
         if self.queue is _NOTHING:
@@ -408,7 +417,7 @@ class Connection(asyncio.Protocol):
     # --- the end
 
     def _end_by_the_service(self) -> None:
-        """Note what ended the connection; the generator's own close came before, if there was one."""
+        """Note what ended the connection, unless the generator closed it before."""
         self._end(ending_of(self._reader.needed(), self._now))
 
     def _end(self, ending: Ending) -> None:
@@ -431,13 +440,14 @@ class Connection(asyncio.Protocol):
             return
         resume_by = ending.at
         if ending.kind == OK:
-            # A client that drops its connection needs a moment to come back, and the load may end then.
+            # A client that drops its connection needs a moment to reconnect, and the load may end
+            # meanwhile.
             is_dropped = ending.code == CloseCode.ABNORMAL_CLOSURE
             resume_by = ending.at + self._record.meter.timeout if is_dropped else inf
         self._subscription.ended(ending.at, resume_by=resume_by)
 
     def _give_up(self) -> None:
-        """Close the socket: the service did not within `CLOSE_SECONDS`."""
+        """Close the socket, because the service did not close it within `CLOSE_SECONDS`."""
         core = self._reader.core
         is_answered = core is not None and core.close_rcvd is not None
         if not is_answered and self.ending is not None and self.ending.kind == OK:

@@ -56,7 +56,7 @@ class WebSocketDriver:
         self.sockets = 0
         """Open sockets, those in their handshake included."""
         self._shared: Shared | None = None
-        """What its connections share; None before the first one."""
+        """The state that its connections share; None before the first one."""
         self.heads = StreamHeads()
         self.canaries = Canaries(target.accounts)
         self.mask = Mask.of(target)
@@ -92,7 +92,7 @@ class WebSocketDriver:
         self._address, self._port = place
 
     def gauges(self) -> dict[str, float]:
-        """The number of open sockets. It also looks how far the streams are, once a second."""
+        """The number of open sockets. The call also notes the newest numbers of the streams."""
         self.heads.look(monotonic())
         drivers = (self, *self._regional.values())
         return {"WebSocket sockets": float(sum(each.sockets for each in drivers))}

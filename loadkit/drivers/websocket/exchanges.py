@@ -1,6 +1,6 @@
-"""Handshakes, messages and ends of connections in words, for the examples of a report.
+"""Describes handshakes, messages and ends of connections as text, for the examples of a report.
 
-Secrets are masked. Nothing here is called before an operation has failed or was slow.
+Secrets are masked. Only operations that failed or were slow, and faults, are described.
 """
 
 import re
@@ -20,18 +20,18 @@ __all__ = ["NOWHERE", "Origin", "Telling", "asked", "ended", "handshake", "misse
 
 _END_OF_HEAD = "\r\n\r\n"
 _SEPARATOR = re.compile(r"[,;:\s]")
-"""What stands between the names of streams in a value of a query."""
+"""Separates the names of streams in a value of a query."""
 
 
 class Origin(NamedTuple):
-    """Where a connection comes from."""
+    """The handshake that opened a connection, and the instance that accepted it."""
 
     instance: str = ""
     """The instance that accepted it, if the handshake tells."""
     trace: str = ""
     """The trace id that the handshake sent."""
     headers: Mapping[str, str] = {}
-    """Those of the handshake: a service may repeat the credentials in them at any time."""
+    """The headers of the handshake: a service may repeat their credentials at any time."""
     path: str = ""
 
     @property
@@ -45,7 +45,7 @@ NOWHERE = Origin()
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """What all connections of a driver are told with."""
+    """The settings that describe an exchange; all connections of a driver share them."""
 
     mask: Mask
     instance_header: str = ""
@@ -66,15 +66,15 @@ def handshake(
     answer: bytes,
     accepted_by: str | None = None,
 ) -> Exchange:
-    """A handshake, and the head of its answer as far as it arrived.
+    """Describe a handshake, and the part of its answer that arrived.
 
     Args:
-        telling: what masks it.
-        path: with its query.
-        headers: the user's.
+        telling: masks the secrets.
+        path: the path with its query.
+        headers: the user's headers.
         trace: the trace id that was sent.
-        answer: its bytes; empty without an answer.
-        accepted_by: the instance that accepted it, "" for unknown; None if nobody did.
+        answer: the bytes of the answer; empty without an answer.
+        accepted_by: the instance that accepted it, "" for unknown; None if it was not accepted.
 
     """
     text = answer.decode("latin-1")
@@ -98,7 +98,7 @@ def handshake(
 def asked(
     telling: Telling, origin: Origin, message: bytes, is_text: bool, answer: str | bytes | None, remark: str
 ) -> Exchange:
-    """A message that was sent, and its answer; None for no answer, with a remark on that."""
+    """Describe a message that was sent, and its answer; `remark` explains a missing answer."""
     sent, got = _text(message if not is_text else message.decode("utf-8", "replace")), _text(answer or "")
     hiding = telling.mask.hiding(sent, got, secrets=origin.secrets)
     request = "\n".join(("message sent", "", hiding.head(sent)))
@@ -113,9 +113,9 @@ def received(
     expected: int | None = None,
     number: int | None = None,
 ) -> Exchange:
-    """A message that arrived, with the number that its stream would have continued with."""
+    """Describe a message that arrived, with its number and the number that was expected."""
     shown = _text(message)
-    # The values of the handshake's query may be credentials, but not where a stream has such a name.
+    # The values of the handshake's query may be credentials, unless they name the stream.
     secrets = (
         each
         for each in origin.secrets
@@ -130,7 +130,7 @@ def received(
 
 
 def missed(telling: Telling, origin: Origin, number: int) -> Exchange:  # noqa: ARG001  as the others
-    """Messages that others received and a connection did not, before its end."""
+    """Describe messages that others received, and this connection did not before its end."""
     return Exchange(
         f"{number:,} messages that others received did not arrive before the end",
         "",
@@ -140,7 +140,7 @@ def missed(telling: Telling, origin: Origin, number: int) -> Exchange:  # noqa: 
 
 
 def ended(telling: Telling, origin: Origin, kind: str, code: int, reason: str, seconds: float) -> Exchange:
-    """The end of a connection that was open for some seconds."""
+    """Describe the end of a connection that was open for a number of seconds."""
     hiding = telling.mask.hiding(reason, secrets=origin.secrets)
     lines = [kind, f"close code: {code}"]
     lines += [f"reason: {hiding.head(reason)}"] if reason else []
@@ -155,5 +155,5 @@ def _values(path: str) -> Iterator[str]:
 
 
 def _text(message: str | bytes) -> str:
-    """A message as text; a binary one, whose secrets have no names, by its size."""
+    """A message as text. Of a binary one only the size is shown: its secrets have no names."""
     return message if isinstance(message, str) else f"({len(message)} bytes, binary)"

@@ -1,4 +1,4 @@
-"""How a connection fails a journey: it did not open, or it has ended."""
+"""The exceptions of a connection that end a journey: it did not open, or it has ended."""
 
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.websocket.record import Ending
@@ -7,12 +7,12 @@ __all__ = ["ConnectFailed", "ConnectionClosed"]
 
 
 class ConnectFailed(NoResponse):
-    """The service did not open the connection. It is recorded; the user begins a new journey."""
+    """The connection did not open. The failure is recorded; the user begins a new journey."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
-        """"status 401", "refused", "timeout", "protocol" …"""
+        """The kind of failure: "status 401", "refused", "timeout", "protocol" …"""
 
     @property
     def status_code(self) -> int:
@@ -21,7 +21,7 @@ class ConnectFailed(NoResponse):
 
 
 class ConnectionClosed(NoResponse):
-    """The connection has ended. It is recorded; the user begins a new journey.
+    """The connection has ended. The end is recorded; the user begins a new journey.
 
     A journey that reconnects by itself catches it.
     """

@@ -2,15 +2,16 @@
 
 Almost all frames of a stream are whole, final, unmasked data frames. They are read from the
 receive buffer here. Every other frame goes to the sans-I/O core of `websockets`, one whole frame
-at a time: control frames, fragments, compressed and invalid frames. So the core always stands at
-the start of a frame, and both see one state. A header that the core refuses goes to it at once.
+at a time: control frames, fragments, compressed and invalid frames. So the core is always at the
+start of a frame, and both agree on the state. A header that the core refuses is passed to it
+immediately.
 
 Both together deliver the same events as the core alone, for any bytes and any split of them. A
 property test checks this.
 
-A core takes 2.5 KB with what it keeps of the handshake. One that is open, at the start of a message
-and without an extension knows nothing that a new one would not. So the reader has one only while it
-is needed.
+A core takes 2.5 KB, including its data of the handshake. If a core is open, at the start of a
+message and without an extension, a new one would have the same state. So the reader has a core only
+while it is needed.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from websockets.protocol import Protocol, Side, State
 __all__ = ["FrameReader", "Limits"]
 
 Limits = tuple[int | None, int | None]
-"""Bytes of a message and of a frame; None for no limit."""
+"""Most bytes of a message and of a frame; None for no limit."""
 
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _WHOLE = (_WHOLE_TEXT, _WHOLE_BINARY)
@@ -30,9 +31,9 @@ _PONG = 0x8A
 """The first byte of a pong."""
 _OPCODES = frozenset({0, 1, 2, 8, 9, 10})
 _SHORT = 4
-"""Bytes of the longest header that is read at once."""
+"""Bytes of the longest header that `FrameReader.feed` reads itself."""
 _SIXTEEN_BITS, _SIXTY_FOUR_BITS = 126, 127
-"""Second bytes that announce a longer length; those above have the mask bit set."""
+"""Values of the second byte that announce a longer length; higher ones have the mask bit set."""
 
 
 class FrameReader:
@@ -64,14 +65,14 @@ class FrameReader:
         """Begin after the handshake.
 
         Args:
-            limits: bytes of a message and of a frame.
+            limits: most bytes of a message and of a frame.
             take: called with each message, text or binary, and its size in bytes.
             pong: called with the payload of each pong.
-            core: the connection's protocol, which is open, if it has negotiated an extension.
+            core: the connection's protocol core, if it has negotiated an extension; it is open.
 
         """
         self.core = core
-        """None while it has nothing to remember: see `needed` and `rest`."""
+        """The protocol core; None while it has no state to keep: see `needed` and `rest`."""
         self._limits = limits
         self.take = take
         self._pong = pong
@@ -82,7 +83,7 @@ class FrameReader:
         """The fragments of the current message; None outside of one."""
         self._is_text = False
         self._is_plain = True
-        """Does a frame begin next, outside a fragmented message, on a connection that is not over?"""
+        """Does a frame begin next, outside a fragmented message, on an open connection?"""
         self._most = self._limit()
         """The largest length of a frame outside a fragmented message, in bytes."""
         self.has_acted = False
@@ -91,13 +92,13 @@ class FrameReader:
         """Did a close frame arrive, or did the connection fail? All further bytes are discarded."""
 
     def needed(self) -> Protocol:
-        """The core, a new one if there is none."""
+        """The core; a new one is created if there is none."""
         if self.core is None:
             self.core = Protocol(Side.CLIENT, max_size=self._limits)
         return self.core
 
     def rest(self) -> None:
-        """Forget the core if a new one would know as much. What it had to send has been taken."""
+        """Drop the core if a new one would have the same state. Its output is already taken."""
         core = self.core
         if (
             core is not None
@@ -256,7 +257,7 @@ class FrameReader:
         return 1
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
-        """Fail the connection (RFC 6455, 8.1). The core leaves text to its caller."""
+        """Fail the connection (RFC 6455, 8.1). The core leaves the check of text to its caller."""
         core = self.needed()
         core.fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
         core.parser_exc = error

@@ -1,4 +1,4 @@
-"""The handshake: what a connection is opened with, the request, and the answer to it."""
+"""The handshake: the settings of a new connection, the request, and the answer to it."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])\b")
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What a connection is opened with."""
+    """The settings of a new connection."""
 
     path: str
     headers: Mapping[str, str]
@@ -40,15 +40,15 @@ class Handshake:
     is_compressed: bool
     """Is permessage-deflate offered (RFC 7692)?"""
     max_size: int
-    """Bytes of a message; a larger one fails the connection with 1009."""
+    """Most bytes of a message; a larger one fails the connection with 1009."""
     max_frame: int | None
-    """Bytes of a frame, besides; None for no limit of its own."""
+    """Most bytes of a frame; None for no separate limit."""
     keepalive: Keepalive
     trace: str = ""
     """The `traceparent` header; "" if the user's headers have one."""
 
     def begun(self, service: WebSocketURI) -> tuple[ClientProtocol, Request]:
-        """The core that will read the answer, and the request to the service at an address."""
+        """The protocol core that will read the answer, and the request to the service."""
         core = ClientProtocol(
             self._uri(service),
             extensions=[ClientPerMessageDeflateFactory()] if self.is_compressed else None,
@@ -65,7 +65,7 @@ class Handshake:
         return core, request
 
     def _uri(self, service: WebSocketURI) -> WebSocketURI:
-        """The service's address with the path behind its own, and both queries."""
+        """The service's address, with this path appended to its own path, and with both queries."""
         path, _, query = self.path.partition("?")
         queries = [each for each in (service.query, query) if each]
         return replace(service, path=service.path.rstrip("/") + path, query="&".join(queries))
@@ -152,7 +152,7 @@ class Opening(asyncio.Protocol):
         if core.state is State.OPEN:
             self._hand_over(before + of_head, now, data[of_head:])
         elif end >= 0 or core.handshake_exc is not None:
-            # The body of a refusal may never end; the status is known.
+            # The status is known. The body of a refusal is not awaited, because it may never end.
             status = _STATUS.match(self._head)
             code = int(status[1]) if status else 0
             self._refuse(f"status {code}" if code not in (0, 101) else "protocol", now)
@@ -163,7 +163,7 @@ class Opening(asyncio.Protocol):
         self._shared.on_lost()
 
     def _hand_over(self, size: int, now: float, rest: bytes) -> None:
-        """Give the socket to a connection, whose frames may have begun to arrive."""
+        """Hand the socket over to a connection; the first frames may have arrived already."""
         record = self._record
         record.origin = record.origin._replace(instance=record.telling.instance_of(self._head))
         connection = Connection(

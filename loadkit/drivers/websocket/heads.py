@@ -1,7 +1,7 @@
-"""The newest number of each stream that anybody in a worker knows, now and some seconds ago.
+"""The newest number of each stream that is known in a worker, now and some seconds ago.
 
-A gap in the numbers shows a lost message only when a later one arrives. What is lost at the end of
-a subscription shows only in what others know of the stream.
+A gap in the numbers shows a lost message only when a later one arrives. If messages are lost at the
+end of a subscription, only the numbers that others know show this.
 """
 
 from collections import deque
@@ -12,16 +12,16 @@ from loadkit.drivers.websocket.ledger import Stream
 __all__ = ["StreamHeads"]
 
 _IN_FLIGHT = 1.0
-"""Seconds before its end in which a subscription need not have received what was published."""
+"""Seconds before the end of a subscription; messages published then need not have arrived."""
 _EVERY = 0.9
-"""Seconds between two snapshots, at least."""
+"""Least seconds between two snapshots."""
 
 Following = Mapping[Stream, int]
-"""By stream: the number that continues it."""
+"""The next expected number, by stream."""
 
 
 class StreamHeads:
-    """The continuing number of each stream: what subscribers received, and publishers were told.
+    """The next number of each stream, known from subscribers' messages and publishers' answers.
 
     Streams of different tenants are different streams.
     """
@@ -30,13 +30,13 @@ class StreamHeads:
 
     def __init__(self) -> None:
         self._followed: dict[int, tuple[str, Following]] = {}
-        """Open subscriptions: tenant and continuing numbers, by the identity of the latter."""
+        """Open subscriptions: tenant and next expected numbers, by the identity of the latter."""
         self._heads: dict[tuple[str, Stream], int] = {}
         self._past: deque[tuple[float, dict[tuple[str, Stream], int]]] = deque()
         self._patience = 0.0
 
     def follow(self, tenant: str, following: Following, patience: float) -> None:
-        """Learn from a subscription; `patience` (seconds): later messages of it count as lost."""
+        """Learn from a subscription. Messages later than `patience` seconds count as lost."""
         self._followed[id(following)] = (tenant, following)
         self._patience = max(self._patience, patience)
 
@@ -61,10 +61,11 @@ class StreamHeads:
             self._past.popleft()
 
     def unseen(self, tenant: str, following: Following, at: float) -> tuple[int, int]:
-        """What a subscription that ended at `at` did not receive of its streams, in messages.
+        """Count the messages that a subscription that ended at `at` did not receive.
 
         Returns:
-            those older than the patience, and those younger than that and older than a second.
+            the number of messages older than the patience, and of those younger than that and older
+            than a second.
 
         """
         old, recent = self._heads_at(at - self._patience), self._heads_at(at - _IN_FLIGHT)
@@ -83,5 +84,5 @@ class StreamHeads:
                     heads[tenant, stream] = number
 
     def _heads_at(self, moment: float) -> Mapping[tuple[str, Stream], int]:
-        """The newest snapshot that is not younger than a moment."""
+        """The newest snapshot that was taken at or before a moment."""
         return next((heads for at, heads in reversed(self._past) if at <= moment), {})

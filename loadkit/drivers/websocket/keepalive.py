@@ -13,7 +13,7 @@ __all__ = ["Keepalive", "Pinged", "Pings"]
 
 
 _LATE = 2 * GRID
-"""Seconds by which an alarm is later than on a loop that reads its sockets in time."""
+"""An alarm that is later than this, in seconds, shows that the loop did not read in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +27,23 @@ class Keepalive:
 
 
 class Pinged(Protocol):
-    """What is pinged: a connection."""
+    """The part of a connection that `Pings` uses."""
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
         ...
 
     def is_silent_since(self, moment: float) -> bool:
-        """Has nothing arrived since a moment of the monotonic clock, although the socket was read?"""
+        """Has nothing arrived since a moment of the monotonic clock, while the socket was read?"""
         ...
 
     def fail_half_open(self, at: float) -> None:
-        """End it, because nothing arrived after a ping."""
+        """End the connection, because nothing arrived after a ping."""
         ...
 
 
 class Pings:
-    """The pings of one connection. One is on its way at a time."""
+    """The pings of one connection. At most one ping is open at a time."""
 
     __slots__ = (
         "_alarm",
@@ -69,23 +69,23 @@ class Pings:
         self._record = record
         self._keepalive = keepalive
         self._number = 0
-        """Of the last ping, from 1 on."""
+        """The number of the last ping, counted from 1."""
         self._sent_at = 0.0
-        """When the ping was sent whose pong has not arrived; 0 for none."""
+        """When the open ping was sent, whose pong has not arrived; 0 for none."""
         self._alarm: int | None = None
         self._has_waited = False
-        """Did a late alarm for this ping wait until the sockets were read?"""
+        """Was the alarm for this ping late, and therefore set again until the sockets are read?"""
         if keepalive.every != inf:
             # Connections that opened together do not ping together.
             self._set_alarm(keepalive.every * random.uniform(0.5, 1.0))
 
     @property
     def sent(self) -> int:
-        """How many were sent."""
+        """The number of pings sent."""
         return self._number
 
     def answered(self, payload: bytes, at: float) -> None:
-        """Note a pong that arrived at a moment. One that answers no open ping is ignored."""
+        """Note a pong that arrived at `at`. A pong that answers no open ping is ignored."""
         if self._sent_at and payload == self._payload():
             self._record.pinged(self._sent_at, at)
             self._sent_at = 0.0
@@ -94,7 +94,7 @@ class Pings:
                 self._set_alarm(self._keepalive.every)
 
     def stop(self) -> None:
-        """Send no more of them: the connection has ended."""
+        """Cancel the next alarm, so that no ping follows; for the end of the connection."""
         if self._alarm is not None:
             self._alarms.cancel(self._alarm, self)
             self._alarm = None
@@ -103,11 +103,12 @@ class Pings:
         self._alarm = self._alarms.set(monotonic() + seconds, self)
 
     def ring(self) -> None:
-        """Send a ping, or look what came of the last one."""
+        """Check the last ping, and send the next one."""
         now = monotonic()
         if self._sent_at:
             if self._alarm is not None and now - self._alarm * GRID > _LATE and not self._has_waited:
-                # The event loop stood still. It reads what arrived meanwhile before the next alarm.
+                # The event loop stood still. Before the next alarm, it reads the data that arrived
+                # meanwhile.
                 self._has_waited = True
                 self._set_alarm(GRID)
                 return

@@ -1,4 +1,4 @@
-"""Finds gaps, doubles and disorder in the sequence numbers of streams."""
+"""Finds gaps, duplicates and disorder in the sequence numbers of streams."""
 
 from bisect import bisect_right
 from typing import NamedTuple
@@ -9,22 +9,22 @@ Stream = str | int
 """The name of a stream."""
 
 _MOST_GAPS = 1000
-"""Open gaps of a stream that are remembered, so that memory is bounded."""
+"""Most open gaps of a stream that are remembered, so that memory is bounded."""
 
 
 class Irregularity(NamedTuple):
-    """What a message with an unexpected number reveals; numbers of messages."""
+    """The findings from a message with an unexpected number; each field is a number of messages."""
 
     missing: int = 0
-    """Left out before this one."""
+    """Messages left out before this one."""
     filled: int = 0
-    """Was missing until now."""
+    """1 if this message was missing until now."""
     doubled: int = 0
-    """Arrived before."""
+    """1 if this message arrived before."""
     out_of_order: int = 0
-    """Follows a message with a higher number over the same connection."""
+    """1 if this message follows one with a higher number over the same connection."""
     untold: int = 0
-    """Is too old to tell whether it was missing or arrived before."""
+    """1 if this message is too old to tell whether it was missing or arrived before."""
 
 
 class _Gaps:
@@ -36,7 +36,7 @@ class _Gaps:
         self.starts: list[int] = []
         self.stops: list[int] = []
         self.floor = 0
-        """Gaps that end at or below this number may be forgotten."""
+        """Gaps that end at or below this number may no longer be remembered."""
 
     def add(self, start: int, stop: int) -> None:
         """Add numbers that are higher than all before: start <= n < stop."""
@@ -61,20 +61,23 @@ class _Gaps:
 class StreamLedger:
     """The numbers that one client received, by stream; it may outlive a connection.
 
-    The first message of a stream begins it. A message with a lower number than the first one is out
-    of order, and nothing else is known of it.
+    The first message of a stream begins it. A message with a lower number than the first one can
+    only count as out of order.
     """
 
     __slots__ = ("_firsts", "_gaps", "_latest", "following")
 
     def __init__(self) -> None:
         self.following: dict[Stream, int] = {}
-        """By stream: the number that continues it. A caller may pass on an expected message itself."""
+        """The next expected number, by stream.
+
+        For an expected message, a caller may advance it itself instead of calling `note`."""
         self._firsts: dict[Stream, int] = {}
         self._gaps: dict[Stream, _Gaps] = {}
         self._latest: dict[Stream, tuple[int, int]] = {}
-        """Streams in which the highest number of this connection is not the highest of all: the former,
-        and the continuing number at that time."""
+        """Streams whose highest number over this connection is not their highest number of all.
+
+        The values are the former, and the next expected number at that time."""
 
     @property
     def missing(self) -> int:
@@ -86,9 +89,13 @@ class StreamLedger:
         )
 
     def begin(self, stream: Stream, after: int) -> int:
-        """Note that the service continues a stream after a number; return what that leaves out.
+        """Note that the service continues a stream after a number.
 
-        A stream that has begun keeps what it knows of later numbers.
+        If the stream has already begun with higher numbers, nothing changes.
+
+        Returns:
+            the number of messages that this leaves out.
+
         """
         expected = self.following.get(stream)
         if expected is None:
@@ -100,7 +107,7 @@ class StreamLedger:
         return 0
 
     def reconnected(self) -> None:
-        """Note that further messages come over a new connection, which has an order of its own."""
+        """Note that further messages come over a new connection, which has its own order."""
         self._latest = {stream: (-1, number) for stream, number in self.following.items()}
 
     def note(self, stream: Stream, number: int) -> Irregularity | None:
@@ -130,7 +137,7 @@ class StreamLedger:
             return Irregularity(filled=1, out_of_order=out_of_order)
         if gaps is not None and number < gaps.floor:
             return Irregularity(out_of_order=out_of_order, untold=1)
-        return Irregularity(doubled=1)  # what arrives again has no order
+        return Irregularity(doubled=1)  # a duplicate has no order
 
     def _gaps_of(self, stream: Stream) -> _Gaps:
         found = self._gaps.get(stream)

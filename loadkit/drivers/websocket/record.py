@@ -1,4 +1,4 @@
-"""The record of one connection: opened, held, ended, pinged, and what it carried."""
+"""The record of one connection: its opening, hold, end, pings and messages."""
 
 from dataclasses import dataclass
 
@@ -29,10 +29,12 @@ class Ending:
     kind: str
     """The outcome: "closed 1001", "half-open", "bad UTF-8" …; `OK` if the generator closed it."""
     code: int
-    """The close code that the service sent, 1006 if it sent none, or the code that it was sent."""
+    """The close code that the service sent, or 1006 if it sent none.
+
+    If the generator closed or failed the connection, the code is the generator's."""
     reason: str
     at: float
-    """When the bytes arrived that ended it, or its failure was detected; monotonic clock."""
+    """When the bytes that ended it arrived, or its failure was detected; monotonic clock."""
 
 
 class ConnectionRecord:
@@ -45,24 +47,24 @@ class ConnectionRecord:
     ) -> None:
         self.label = label
         self.search = search
-        """Looks for the data of other tenants in each message; None where no other tenant has a canary."""
+        """Searches each message for other tenants' data; None if there is no canary to search."""
         self.telling = telling
         self.origin = origin
-        """The instance in it is known after the handshake."""
+        """Its instance is known after the handshake."""
         self.meter = meter
         self.is_recorded = False
-        """Was its user recorded at some time? A later pause of the record concerns operations only."""
+        """Has its user ever been recorded? A later pause of the record affects operations only."""
         self.population = meter.recorder
-        """The record of its population; the hot path adds to what was received."""
+        """The record of its population; the hot path adds received messages and bytes to it."""
         self._opened_at = 0.0
 
     def begins(self) -> bool:
-        """Has its user begun to be recorded by now?"""
+        """Has the record of its user begun by now?"""
         self.is_recorded = self.is_recorded or self.meter.is_recorded
         return self.is_recorded
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count of the second."""
+        """Add to a counter of the current second."""
         if self.begins():
             self.population.counts[name] += number
 
@@ -83,7 +85,7 @@ class ConnectionRecord:
             self.exemplify(ending.kind, ending.at, LIFETIME, told)
 
     def look_for_others(self, message: str | bytes, at: float) -> None:
-        """Search a message that arrived at a moment for the data of other tenants, and count a hit."""
+        """Search a message that arrived at `at` for the data of other tenants, and count a hit."""
         tenant = self.search.found(message) if self.search is not None else ""
         if tenant:
             kind = f"{FOREIGN} ({tenant})"
@@ -92,13 +94,13 @@ class ConnectionRecord:
             self.exemplify(kind, at, MESSAGE, (received, self.telling, self.origin, message))
 
     def exemplify(self, kind: str, at: float, timing: Timing, told: Told) -> None:
-        """Keep an event of the connection that counts as a fault as an example of its kind.
+        """Keep a fault of the connection as an example of its kind.
 
         Args:
-            kind: the name of its count.
-            at: its moment; monotonic clock.
-            timing: what it belongs to.
-            told: puts it into words.
+            kind: the name under which the fault is counted.
+            at: when it happened; monotonic clock.
+            timing: the timing that it belongs to.
+            told: describes it as text.
 
         """
         if self.begins():

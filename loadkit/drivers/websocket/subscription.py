@@ -1,4 +1,4 @@
-"""A declared subscription: each message is measured when its bytes arrive, and wakes no task."""
+"""A subscription: each message is measured when its bytes arrive, without waking a task."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -31,16 +31,16 @@ from loadkit.recording.timing import MESSAGE
 __all__ = ["Reader", "Subscription"]
 
 Reader = Callable[[str | bytes], tuple[Stream, int, float] | None]
-"""Reads a message: its stream, its number in it, and its creation time in Unix seconds.
+"""Reads a message: its stream, its number in the stream, and its creation time in Unix seconds.
 
 It returns None for a message that belongs to no stream; the journey may receive that one. It raises
-ValueError for a message that cannot be read, as parsers of JSON do, or that lacks what the service
-promises. Another exception counts as an error of the reader: a missing field can be either's fault,
-so the reader checks those that are promised."""
+ValueError, as JSON parsers do, for a message that cannot be read or lacks a promised field. Any
+other exception counts as an error of the reader. A missing field can be the fault of the service or
+of the reader, so the reader checks the promised fields."""
 
 
 class Subscription:
-    """The streams that arrive over a connection: received, missing, doubled, out of order, late."""
+    """Counts and measures the messages of the streams that arrive over a connection."""
 
     __slots__ = (
         "_begun",
@@ -86,15 +86,16 @@ class Subscription:
         Args:
             read: reads each message.
             meter: its user's.
-            label: the label that counts its messages.
-            earlier: the subscription whose streams go on; gaps between the two count.
-            after: by stream, the number after which the service continues it, where it says so.
-            heads: knows what others received of the same streams.
+            label: the label under which its messages are counted.
+            earlier: the subscription whose streams continue; gaps between the two are counted.
+            after: by stream, the number after which the service continues it, if the service
+                states it.
+            heads: knows the messages that others received of the same streams.
 
         """
         self.label = label
         self.received = self.missing = self.filled = self.doubled = self.out_of_order = self.unreadable = 0
-        """Messages. `missing` are those that a gap left out, `filled` those of them that came later."""
+        """Numbers of messages. `missing`: left out by a gap; `filled`: missing, but came later."""
         self._read = read
         self._meter = meter
         self._ledger: StreamLedger = StreamLedger() if earlier is None else earlier._ledger  # noqa: SLF001  same class
@@ -104,13 +105,15 @@ class Subscription:
         self._begun = meter.now()
         """When it began over its own connection, on the monotonic clock."""
         self._tail = (0, 0)
-        """What it did not receive of its streams before its end: lost, and perhaps lost; messages."""
+        """Messages that it did not receive before its end: lost ones, and possibly lost ones."""
         self._is_settled = False
-        """Has it been counted what it did not receive, or will a later subscription do so?"""
+        """Are the messages that it did not receive counted, or left to a later subscription?"""
         self.is_ended = False
         """Has its connection ended?"""
         self.resume_by = inf
-        """Until when its user has to resume it, on the monotonic clock; infinite if its user closed it."""
+        """The latest moment for its user to resume it, on the monotonic clock.
+
+        Infinite if its user closed it."""
         if earlier is not None:
             earlier._is_settled = True  # noqa: SLF001  same class
         if heads is not None:
@@ -119,36 +122,44 @@ class Subscription:
         self._log: MessageLog | None = None
         """None until the user is recorded."""
         self._columns: list[float] = []
-        """Those of the log, so that a message costs one look-up less."""
+        """The columns of the log; kept here to save one look-up per message."""
         self._pass_on: Callable[[str | bytes, int], None] = _drop
         left_out = sum(self._ledger.begin(stream, number) for stream, number in (after or {}).items())
         if left_out:
             self._count(Irregularity(missing=left_out))
         self.record: ConnectionRecord | None = None
-        """That of its connection."""
+        """The record of its connection."""
         self._suspects: Callable[[str], object] | None = None
-        """Gives something for text that may carry another tenant's canary; None where nobody searches."""
+        """Returns a true value for text that may contain another tenant's canary.
+
+        None if this subscription does not search."""
         self._slow_from = 0.0
-        """Seconds above which a message may be among the slowest of the label; they lag behind."""
+        """Seconds above which a message may be among the slowest of the label.
+
+        The value may be older than the one of the recorder."""
         self.now = self.shift = 0.0
-        """When the bytes of the next messages arrived, on the monotonic clock, and what leads to that
-        clock from Unix time; in seconds. The connection sets both."""
+        """`now` is the arrival of the next messages' bytes on the monotonic clock.
+
+        `shift` is added to Unix time to get the monotonic clock. Both are in seconds. The
+        connection sets both."""
 
     @property
     def positions(self) -> dict[Stream, int]:
-        """By stream: the highest number received. A client that returns resumes after it."""
+        """The highest number received, by stream. A client that reconnects resumes after it."""
         return {stream: number - 1 for stream, number in self._following.items()}
 
     @property
     def has_begun(self) -> bool:
-        """Has a message arrived that its reader read, or could not read?"""
+        """Has a message of a stream, or an unreadable message, arrived?"""
         return self.received + self.unreadable > 0
 
     def settle(self, *, is_over: bool) -> None:
-        """Count once what it did not receive before its end, unless a later one continues it.
+        """Count, only once, the messages that it did not receive before its end.
+
+        It does nothing if a later subscription continues this one.
 
         Args:
-            is_over: is its user's time over, so that nothing continues an interrupted one?
+            is_over: is its user's time over, so that nothing will continue an interrupted one?
 
         """
         if self._is_settled:
@@ -171,12 +182,12 @@ class Subscription:
             self.record.exemplify(TAIL_LOST, self.now, MESSAGE, told)
 
     def give_up(self) -> None:
-        """Count that its user does not resume it, although the user goes on."""
+        """Count it as not resumed, although its user continues."""
         self.resume_by = -inf
         self.settle(is_over=True)
 
     def is_same_as(self, other: "Subscription") -> bool:
-        """Do both follow the streams of one subscriber, over two connections or the same?"""
+        """Do both follow the streams of one subscriber, over the same or another connection?"""
         return self._ledger is other._ledger  # noqa: SLF001  same class
 
     # --- called by the connection
@@ -192,18 +203,21 @@ class Subscription:
         self.is_ended, self.resume_by = True, resume_by
         if self._heads is not None:
             lost, unknown = self._heads.unseen(self._meter.tenant, self._following, at)
-            if at - self._begun < self._meter.timeout:  # what it resumed may have been on its way
+            if at - self._begun < self._meter.timeout:  # the resumed messages may have been on their way
                 lost, unknown = 0, lost + unknown
             self._tail = lost, unknown
             self._heads.forget(self._following)
 
     def search_from_now(self) -> None:
-        """Search the messages for the data of other tenants; the connection has done so until now."""
+        """Search further messages for the data of other tenants.
+
+        The connection searched the messages before.
+        """
         search = None if self.record is None else self.record.search
         self._suspects = None if search is None else search.is_suspect_text
 
     def pass_on_to(self, take: Callable[[str | bytes, int], None]) -> None:
-        """Set what takes messages that belong to no stream, and their size in bytes."""
+        """Set the function that takes messages of no stream, each with its size in bytes."""
         self._pass_on = take
 
     def take(self, message: str | bytes, size: int) -> None:
@@ -255,7 +269,10 @@ class Subscription:
         return self._log
 
     def _note_slow(self, created: float, message: str | bytes, stream: Stream, number: int) -> None:
-        """Keep a message as an example if it is among the slowest of all connections with its label."""
+        """Keep a message as an example if it is one of the slowest of its label.
+
+        All connections with the label are compared.
+        """
         meter, record = self._meter, self.record
         if record is not None and isfinite(created):
             told = received, record.telling, record.origin, message, stream, None, number
@@ -270,7 +287,7 @@ class Subscription:
             record.exemplify(kind, self.now, MESSAGE, told)
 
     def _count(self, found: Irregularity) -> list[str]:
-        """Count what was found, and return the names of the faults in it."""
+        """Count the findings, and return the names of those that are faults."""
         self.missing += found.missing
         self.filled += found.filled
         self.doubled += found.doubled
@@ -298,4 +315,4 @@ class Subscription:
 
 
 def _drop(message: str | bytes, size: int) -> None:
-    """Take a message before a connection does; there is none."""
+    """Ignore a message; used until a connection sets its own function."""

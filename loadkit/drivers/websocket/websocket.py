@@ -1,4 +1,4 @@
-"""An open connection, as a journey works with it: send, ask, receive, subscribe, hold, close."""
+"""An open connection as a journey uses it: send, request, receive, subscribe, hold, close."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ from loadkit.recording.timing import CONNECT, MESSAGE, ROUND_TRIP, SEND
 __all__ = ["WebSocket"]
 
 _NORMAL = (1000, 1001)
-"""Close codes after which an iteration over the messages ends like a list."""
+"""Close codes at which an iteration over the messages ends without an exception."""
 _BRIEF = 1.0
-"""Seconds that a connection is held in a trial, which need not wait until the trial is stopped."""
+"""Seconds that a connection is held in a trial, so that the trial ends soon."""
 
 
 class WebSocket:
     """An open connection.
 
-    Use it for one thing at a time: `receive` and iteration give the messages one by one, and
-    `subscribe` measures them without waking the journey. `hold` waits meanwhile.
+    Use it for one thing at a time. `receive` and iteration return the messages one by one.
+    `subscribe` measures them without waking the journey, which waits in `hold` meanwhile.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class WebSocket:
         self._meter = meter
         self._connection = connection
         self.label = label
-        """The label that counts it."""
+        """The label under which it is counted."""
         self._heads = heads
         self._subscriptions = subscriptions
         self._subscription: Subscription | None = None
@@ -86,16 +86,17 @@ class WebSocket:
         Args:
             reader: reads a message (text as `str`, binary as `bytes`) and returns its stream, its
                 number in the stream and its creation time in Unix seconds. It returns None for a
-                message that belongs to no stream, which `receive` then gives. ValueError says that
-                the message is unreadable; another exception is an error of the journey.
-            label: counts the messages; default: the label of the connection.
-            after: the subscription of an earlier connection whose streams go on. Messages lost or
-                doubled between the two are counted.
-            begins_after: by stream, the last number before the subscription, where the service says
-                so. Then a stream of which nothing arrives is missed too.
+                message that belongs to no stream; `receive` then returns that message. It raises
+                ValueError for an unreadable message. Any other exception is an error of the
+                journey.
+            label: the label under which the messages are counted; default: that of the connection.
+            after: the subscription of an earlier connection whose streams continue. Messages lost
+                or duplicated between the two are counted.
+            begins_after: by stream, the last number before the subscription, if the service states
+                it. Then the messages of a stream are missed even if none of them arrives.
 
         Raises:
-            RuntimeError: the connection has a subscription.
+            RuntimeError: the connection already has a subscription.
 
         """
         if self._connection.has_subscription:
@@ -118,8 +119,8 @@ class WebSocket:
     ) -> None:
         """Send a message: text, binary, or a value as JSON text.
 
-        It is an operation of its own timing. It ends when the socket has taken the message, which
-        takes longer if the service reads too slowly.
+        The operation has its own timing. It ends when the socket has taken the message, which takes
+        longer if the service reads too slowly.
 
         Raises:
             ConnectionClosed: the connection has ended, and the failure is recorded.
@@ -152,17 +153,17 @@ class WebSocket:
         """Send a message, wait for its answer, and return that.
 
         It is one operation, whose time is the message round trip: from its intended start until the
-        bytes of the answer arrive. Both moments are of this machine's clock. Without an answer it
-        has failed.
+        bytes of the answer arrive. Both moments are on this machine's clock. Without an answer, the
+        operation has failed.
 
         A subscription measures the answer and all other messages as usual. Without a subscription,
         the other messages wait for `receive`.
 
         Args:
             message: text, binary, or a value that becomes JSON text.
-            matches: tells the answer from other messages, such as by an id that is in both. It is
-                called with each message that arrives meanwhile.
-            label: counts it; default: the label of the connection.
+            matches: is a message the answer? It may compare an id that is in both, for example. It
+                is called with each message that arrives meanwhile.
+            label: the label under which it is counted; default: the label of the connection.
             timeout: seconds; default: the plan's.
 
         Raises:
@@ -196,7 +197,8 @@ class WebSocket:
         """Wait for the next message: text as `str`, binary as `bytes`.
 
         Args:
-            timeout: seconds; default: the plan's. No message by then is a failed message.
+            timeout: seconds; default: the plan's. If no message arrives by then, a failed message
+                is recorded.
 
         Raises:
             ConnectionClosed: the connection has ended.
@@ -225,7 +227,7 @@ class WebSocket:
     async def __anext__(self) -> str | bytes:
         """The next message, whenever it comes.
 
-        The iteration ends when the service closes with 1000 or 1001, or the journey closes.
+        The iteration ends when the service closes with 1000 or 1001, or the journey closes it.
 
         Raises:
             ConnectionClosed: the connection ended in another way.
@@ -246,7 +248,7 @@ class WebSocket:
         Messages without a subscription are dropped.
 
         Raises:
-            ConnectionClosed: the connection ended before.
+            ConnectionClosed: the connection ended before that.
             UserFinished: the user's time is over.
 
         """
@@ -269,10 +271,10 @@ class WebSocket:
         self._leave_if_over()
 
     async def _try_to_hold(self) -> None:
-        """Hold the connection for a second, and until a message has shown its subscription to be one.
+        """Hold the connection for a second, and until its subscription, if any, has got a message.
 
         Raises:
-            UserFinished: it is still open then.
+            UserFinished: the connection is still open then.
 
         """
         meter, connection = self._meter, self._connection
@@ -291,7 +293,7 @@ class WebSocket:
         self._connection.drop()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close, and wait until the service has closed too, at most five seconds."""
+        """Close the connection, and wait at most five seconds until the service has closed too."""
         connection = self._connection
         connection.close(code, reason)
         await connection.lost()
@@ -321,14 +323,14 @@ class WebSocket:
         """The next message; None if there is none by `deadline`."""
         meter, connection = self._meter, self._connection
         if meter.pending is not None and meter.pending_record.timing == CONNECT:
-            meter.settle()  # a check after a message is about what was sent
+            meter.settle()  # a check after a message concerns what the journey sent
         deadline = min(deadline, meter.until)
         while (event := connection.next_event(deadline)) is not None:
             await event
         if connection.queue:
             message, at = connection.pop()
             self._is_begun = True
-            # The user was free to go on when the bytes arrived.
+            # The user was free to continue when the bytes arrived.
             meter.intended = max(meter.intended, at)
             meter.free = max(meter.free, at)
             return message
