@@ -1,7 +1,8 @@
 """Calibration of a machine: increase the rate of a load until the load generator is overloaded.
 
-A result is only valid if the machine could generate and measure the load. The load goes to a trivial
-server on loopback in its own process. It shares the cores of the machine, as a local service does.
+A result is only valid if the machine could generate and measure the load. The load goes to a
+trivial server on loopback in its own process. This server shares the cores of the machine, as a
+local service does.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class Step:
     lateness: float
     """Lateness of the requests, 99th percentile, in seconds."""
     response: float | None
-    """Response time of the trivial server, 99th percentile, in seconds; None among failed requests."""
+    """Response time of the trivial server, 99th percentile, in seconds; None if it is a failure."""
     health: str
     """Health of the generator: "ok", "warn", or "invalid" if the measurements are not usable."""
     reasons: tuple[str, ...]
@@ -83,7 +84,7 @@ class Climb:
 
     @property
     def best(self) -> Step | None:
-        """The highest level in good health. One such level shows that the machine can generate it."""
+        """The highest level in good health, which shows that the machine can generate it."""
         return next((step for step in reversed(self.steps) if step.health == "ok"), None)
 
     @property
@@ -180,7 +181,7 @@ def clock() -> Clock:
 
 
 def files_allowed() -> float:
-    """Maximum number of file descriptors of one worker, including connections; infinite if unlimited."""
+    """Maximum number of file descriptors of a worker, with connections; infinite if unlimited."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return math.inf if hard == resource.RLIM_INFINITY else float(hard)
 
@@ -216,7 +217,7 @@ def _serve(connection: "Connection[int, object]") -> None:
 
 
 async def _serve_until_closed(connection: "Connection[int, object]") -> None:
-    """Send the port of the server, and serve until the other process closes the connection or ends."""
+    """Send the server's port, and serve until the other process closes the connection or ends."""
     loop, is_over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(connection.fileno(), is_over.set)
     listener = await loop.create_server(_Responder, "127.0.0.1", 0, backlog=4096)

@@ -1,9 +1,9 @@
 """One measure at two loads: "at most 2 times that at the baseline load".
 
 The interval of the ratio is [a_low / b_high, a_high / b_low], from the intervals of the two values.
-So "at most k times" is satisfied if the run satisfies the limit k · b_low. It is violated if the run
-violates the limit k · b_high. `judge` decides both limits with all its checks of a run. No second
-method is needed.
+So "at most k times" is satisfied if the run satisfies the limit k · b_low. It is violated if the
+run violates the limit k · b_high. `judge` decides both limits with all its checks of a run, so no
+second method is needed.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from loadkit.verdict import Status, Verdict
 __all__ = ["agreed", "compare_loads"]
 
 _MIN_MARGIN = 1.5
-"""Minimum factor between the value at the other load and the limit that a precise run satisfies."""
+"""Minimum factor between the value at the reference load and the limit that shows its precision."""
 
 
 def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> Verdict:
@@ -37,7 +37,7 @@ def compare_loads(criterion: Criterion, evidence: Evidence, other: Evidence) -> 
     assert reference is not None
     plain = replace(criterion, reference=None)
     build_verdict = partial(_verdict, criterion, evidence.run)
-    # The same scale of users at both loads does not change their ratio, nor that of amounts.
+    # Both runs have the same scale of users, which changes neither their ratio nor that of amounts.
     evidence, other = evidence.as_stated(), other.as_stated()
     at_load = str(reference)
     fixed = None if reference.or_limit is None else judge(replace(plain, limit=reference.or_limit), evidence)
@@ -105,7 +105,7 @@ def agreed(criterion: Criterion, verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _measured(plain: Criterion, other: Evidence) -> Verdict:
-    """The value of the other run, as a verdict that is a pass if the value is precise."""
+    """The value at the reference load, as a verdict that is a pass if the value is precise."""
     upper = replace(plain, comparison=Comparison.IS_AT_MOST)
     rough = judge(replace(upper, limit=other.run.plan.timeout), other)
     if not rough.measured:

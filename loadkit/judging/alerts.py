@@ -26,9 +26,9 @@ def queries_of(measure: Measure) -> tuple[str, ...]:
 def find_alert(case: Case) -> Finding:
     """Judge "the … alert fires within …" and "no alert fires".
 
-    The time of the first counts from the last action. Without an action, it counts from the end or
-    the beginning of the highest load. The second covers everything after the first ramp. An alert
-    fires when its ``ALERTS`` series has a sample.
+    In the first sentence, the time counts from the last action. Without an action, it counts from
+    the end or the start of the highest load. The second sentence covers everything after the first
+    ramp. An alert fires when its ``ALERTS`` series has a sample.
     """
     criterion, run = case.criterion, case.evidence.run
     observation = run.observations.get(observed_as(criterion.measure))
@@ -49,7 +49,7 @@ def find_alert(case: Case) -> Finding:
 
 
 def expected_since(run: Run) -> tuple[float, str]:
-    """When the time of an alert that must fire begins, in seconds of the run, and what happened then."""
+    """The second of the run from which an alert's time to fire counts, and what happened then."""
     cause, hold = disturbance(run.plan), run.plan.workload.hold
     if cause is None:
         return (hold.start if hold else 0.0), "the load was there"
@@ -57,9 +57,9 @@ def expected_since(run: Run) -> tuple[float, str]:
 
 
 def _under_load(evidence: Evidence, found: Finding, where: Window) -> Finding:
-    """A finding that no alert fired, if the stated load was there; invalid otherwise."""
+    """Check a finding that no alert fired: without the stated load, it is invalid."""
     loaded, overload = evidence.loaded_part(where), evidence.health(where).sentence_with_seconds
-    # The missing load can be why an expected alert did not fire.
+    # Missing load can be the reason why an expected alert did not fire.
     is_missing = not loaded.seconds or (found.status is Status.FAIL and loaded != where)
     if reason := evidence.unlike_load(where) or (overload if is_missing else ""):
         return found.become(Status.INVALID, reason)
@@ -138,7 +138,7 @@ def _none_fires(_: Criterion, run: Run, observation: Observation) -> tuple[Findi
 
 
 def _stall(observation: Observation, begin: float, end: float) -> str:
-    """Why the absence of an alert shows nothing: the source had a gap. Empty if it had none."""
+    """The reason why the absence of an alert shows nothing: a gap of the source; "" if none."""
     if observation.warnings:
         return partly_answered(observation)
     alive = next((one.times for one in observation.series if one.instance == LIFE_SIGN), np.empty(0))

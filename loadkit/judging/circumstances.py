@@ -41,9 +41,9 @@ _LEAST_SECONDS = 2
 """The fewest seconds that can be judged."""
 
 _OF_THE_GENERATOR = frozenset({EndingKind.RELAY_DIED, EndingKind.ROWS_CHANGED, EndingKind.ROWS_USED_UP})
-"""Endings that the load generator caused, after which its users no longer put the stated load on."""
+"""Endings that the load generator caused. After them, its users do not produce the stated load."""
 _AWAITED_BY_NOBODY = frozenset(each.key for each in (MESSAGE, DELIVERY, RECORD))
-"""What is recorded when it arrives. The operations without an answer are others."""
+"""Timings that are recorded on arrival. The operations in flight do not include them."""
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -53,7 +53,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
-    """Why a run cannot judge a criterion, such as one of an unknown scope; None if it can."""
+    """The finding if a run cannot judge a criterion, for example of an unknown scope; else None."""
     criterion, run = case.criterion, case.evidence.run
     if criterion.reference is not None:
         return Finding(
@@ -106,7 +106,7 @@ def _no_operations(case: Case) -> Finding | None:
 
 
 def no_window(run: Run, window: Window | None) -> Finding | None:
-    """Why a steady window cannot be used for judging; None if it can."""
+    """The finding if a run has no usable steady window; None if it has one."""
     if window is not None and window.seconds >= _LEAST_SECONDS:
         return None
     if judged_phase(run.plan) is None:
@@ -128,7 +128,10 @@ def no_window(run: Run, window: Window | None) -> Finding | None:
 
 
 def weighed(case: Case, rules: FamilyRules) -> Finding:
-    """The finding on a window, after drift, generator health and users held are considered."""
+    """The finding on a window, after its circumstances are considered.
+
+    They are the drift, the warm-up, the generator's health, the users held and hidden failures.
+    """
     if rules.ground is Ground.OPERATIONS:
         if not case.traffic.size:
             return Finding(
@@ -144,8 +147,8 @@ def _warmed_up(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """State the excluded warm-up; a verdict that depends on it is inconclusive.
 
     A slow or failing start looks like a warm-up. Therefore the criterion is also examined on the
-    whole hold. A pass needs a value of the hold that satisfies the criterion. A fail needs a hold
-    that does not pass.
+    whole hold. A pass stands only if the value of the hold satisfies the criterion too. A fail
+    stands only if the criterion does not pass on the hold.
     """
     hold = case.evidence.hold
     if hold is None or hold.phase != case.window.phase or hold.start == case.window.start:
@@ -166,11 +169,11 @@ def _warmed_up(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _with_hidden(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """A pass that the operations hidden by errors of journeys could break is inconclusive.
+    """Make a pass inconclusive if operations that journey errors hid could break it.
 
-    An error can be the effect of a wrong answer, which counts as a success. It also prevents the
-    rest of the journey. So each error hides at most the operations of a journey. The criterion must
-    pass with all of them as failures too.
+    A wrong answer of the service can cause an error in a journey, although the answer counts as a
+    success. The error also prevents the rest of the journey. So each error hides at most the
+    operations of one journey. The criterion must also pass if all of them count as failures.
     """
     if finding.status is not Status.PASS or not case.evidence.journey_errors:
         return finding
@@ -180,14 +183,14 @@ def _with_hidden(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _with_failures(case: Case, rules: FamilyRules, finding: Finding, failures: Integers, why: str) -> Finding:
-    """A pass that does not hold with further failures, by second of the window, is inconclusive."""
+    """Make a pass inconclusive if it does not hold with more failures, by second of the window."""
     if not failures.any():
         return finding
     return _unless(case, rules, finding, served(case).with_failures(failures), why)
 
 
 def _with_closed(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
-    """A pass that connections which the service accepted and ended at once could break is inconclusive."""
+    """Make a pass inconclusive if connections that the service closed at once could break it."""
     closed = int(closed_at_once(case).sum()) if finding.status is Status.PASS else 0
     if not closed:
         return finding
@@ -200,7 +203,7 @@ def _with_closed(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _unless(case: Case, rules: FamilyRules, finding: Finding, worst: Traffic, why: str) -> Finding:
-    """A pass that does not hold for the operations as they were at worst is inconclusive."""
+    """Make a pass inconclusive if it does not hold for the worst case of the operations."""
     with_them = rules.find(replace(case, chosen=worst, kept=None))
     if with_them.status is Status.PASS:
         return finding
@@ -211,7 +214,10 @@ def _unless(case: Case, rules: FamilyRules, finding: Finding, worst: Traffic, wh
 
 
 def _hidden(case: Case) -> Integers:
-    """The most operations that errors of journeys hid, by second of the window; (`seconds`,)."""
+    """The operations that journey errors can have hidden, by second; shape (`seconds`,).
+
+    Each error counts as the mean number of operations per journey, and as at least one.
+    """
     evidence, population = case.evidence, _population(case)
 
     def errors(worker_second: WorkerSecond) -> float:
@@ -228,7 +234,7 @@ def _hidden(case: Case) -> Integers:
 
 
 def _population(case: Case) -> str | None:
-    """The population of several that a criterion is on; None for all."""
+    """The population of a criterion in a run of several populations; None for all."""
     is_one = len(case.evidence.run.plan.populations) == 1
     return None if is_one else case.criterion.scope.population
 
@@ -236,9 +242,10 @@ def _population(case: Case) -> str | None:
 def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """A run that ended early can still show a violated criterion, but not a satisfied one.
 
-    Without its relay, or without rows of test data, it shows neither: the service was well.
-    A run that was cut short after its steady window was complete can show both. Operations of the
-    window that had no answer yet are not recorded. A pass must hold with all of them as failures.
+    If the load generator caused the end (`_OF_THE_GENERATOR`), it shows neither, because the
+    service did not fail. If the steady window was complete before the end, the run can show both.
+    Operations of the window without an answer at the end are not recorded. Therefore a pass must
+    also hold if all of them count as failures.
     """
     run, window = case.evidence.run, case.window
     if run.is_complete:
@@ -262,12 +269,13 @@ def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _unanswered(case: Case) -> Integers:
-    """The most operations of a window that had no answer when the run was cut short, by second.
+    """An upper bound of a window's operations without an answer at the end of the run, by second.
 
-    Each worker's last report states the operations without an answer. What began in the window is
-    among them only if it had none at the end of the window either. It had one after a time-out.
-    Arrivals that wait for a user are operations without an answer too. Those that wait at the end of
-    the window are at most those of the time before it that did not find a user at once.
+    The last report of each worker states its operations without an answer. An operation of the
+    window is among them only if it had no answer at the end of the window either. A report counts
+    only if it came at most a time-out (or the drain, if longer) after the window. Arrivals that
+    wait for a user are operations without an answer too. Arrivals that wait
+    at the end of the window came at most this time earlier, and did not find a user immediately.
     """
     evidence, window = case.evidence, case.window
     plan = evidence.run.plan
@@ -284,10 +292,11 @@ def _unanswered(case: Case) -> Integers:
 
 
 def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
-    """An error in a journey's own code makes a verdict that rests on operations invalid.
+    """Make a verdict that rests on operations invalid if the code of a journey failed.
 
-    The journey did not put the stated load on, and the service did not cause it. Rare errors are a
-    warning: see `are_rare`. A pass that they could break is inconclusive before: see `_with_hidden`.
+    Such a journey did not produce the stated load, and the service did not cause this. Rare errors
+    (`are_rare`) are only a warning. If they could break a pass, `_with_hidden` has already made it
+    inconclusive.
     """
     if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
         return finding
@@ -359,7 +368,7 @@ def _undrifted(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _is_satisfied_by(case: Case, finding: Finding) -> bool:
-    """Does the measured value, whatever its error, satisfy the criterion?"""
+    """Does the measured value satisfy the criterion, without regard to its error?"""
     if finding.status is Status.FAIL or finding.measured is None:
         return False
     if case.criterion.comparison.is_upper:
@@ -383,7 +392,7 @@ def _drifts(case: Case) -> list[tuple[str, float]]:
 
 
 def _timed(case: Case) -> str:
-    """What times the operations have, in words."""
+    """The name of the time that the operations have."""
     measure = case.criterion.measure
     return measure.name if measure.family == Family.TIME else timing_of(measure.timing).name
 
@@ -398,7 +407,8 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     rest = _without(case, state.unhealthy)
     if rest is None:
         return finding.become(Status.INVALID, f"{state.sentence}, all the time")
-    # Without lateness of the generator, what service time leaves out is the wait for the service.
+    # Service time leaves out the wait before sending. If the generator was not late, this was a
+    # wait for the service, so service time would say nothing about the generator.
     is_late = any(each.is_warning for each in state.checks if each.check in {LATENESS, LATENESS_OF_MEAN})
     is_of_times = case.criterion.measure.family == Family.TIME
     for condition, other in chain(rest, rules.other_ways(case) if is_late or not is_of_times else ()):
@@ -412,7 +422,7 @@ def _healthy(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
 
 
 def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
-    """The case without the unhealthy seconds, if there are any; None if too little remains."""
+    """The case without its unhealthy seconds; empty if there are none, None if too few remain."""
     if (~unhealthy).sum() < _LEAST_SECONDS:
         return None
     if not unhealthy.any():
@@ -424,7 +434,8 @@ def _without(case: Case, unhealthy: Booleans) -> list[tuple[str, Case]] | None:
 def _loaded(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """A pass of gauges or probes is invalid if the generator did not produce the load.
 
-    If it did for a part of the window, the criterion must be satisfied in the longest such part.
+    If it produced the load in a part of the window, the longest such part must satisfy the
+    criterion.
     """
     state = case.evidence.health(case.window)
     if state.status == "ok":
@@ -447,7 +458,7 @@ def _held(case: Case, finding: Finding) -> Finding:
     """A verdict without the stated users is invalid, because only the generator can lose users."""
     if finding.status is Status.NOT_JUDGED:
         return finding
-    # Connections are made in the ramp. Users held are stated for the hold.
+    # Users connect in the ramp, but the number of users to hold is stated for the hold.
     window = case.window if case.window.phase in _phases(case) else case.evidence.window or case.window
     lost = case.evidence.not_held(window)
     return finding.become(Status.INVALID, lost) if lost else finding

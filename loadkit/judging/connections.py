@@ -1,4 +1,4 @@
-"""Connections: how many are open, how long each lasts, and how soon dropped clients are back.
+"""Judge connections: how many are open, how long each lasts, how soon dropped clients reconnect.
 
 These are facts about the connections of the run, so they have no confidence interval.
 """
@@ -42,21 +42,23 @@ __all__ = [
 Integers = npt.NDArray[np.int64]
 
 _OF_SUCCESS = (Family.AVAILABILITY, Family.ERROR_RATE)
-"""Families of criteria on how many operations succeed."""
+"""Families of criteria on the share of operations that succeed."""
 _COHORT = 0.98
 """Ratio of the stated connections that must have been open for long enough to be judged."""
 _IN_TIME = 0.002
-"""A second in which a connection opened is too late by up to this ratio of the time: see buckets."""
+"""A connection may open too late by this ratio of the time, which is the width of a bucket."""
 _AT_ONCE = 1.0
-"""Seconds: a service that ends a connection sooner has accepted it in vain."""
+"""Seconds. A connection that the service ends sooner counts as closed at once."""
 _FELT = 60
-"""Seconds after an action in which connections end because of it: pings find a silent one in forty."""
+"""Seconds after an action in which connections can end because of it. Pings find a silent
+connection within forty seconds."""
 _TOGETHER = 5.0
-"""Seconds: connections that end after two actions so close to each other may have ended because of either."""
+"""Seconds. If two actions are this close to each other, either can be the cause that a connection
+ended."""
 
 
 def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
-    """Why a run cannot judge connections: it opened none, or drops them itself; None if it can."""
+    """The finding if a run opened no connection, or its plan drops connections; None otherwise."""
     whole = evidence.whole
     if not evidence.total(CONNECTIONS, whole).any():
         return Finding(Status.INCONCLUSIVE, "no connection was open at any time")
@@ -71,9 +73,9 @@ def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
 def closed_at_once(case: Case) -> Integers:
     """The successful attempts whose connections ended within `_AT_ONCE`, by second; (`seconds`,).
 
-    Connections that the generator closed do not count, and none that an action of the plan can have
-    cut. The record has the second in which a connection opened. Its attempt is taken to be the latest
-    possible one. None, unless the criterion is on the success of attempts.
+    Connections that the generator closed, or that an action of the plan can have cut, do not count.
+    The record has the second in which a connection opened. Its attempt is taken as the latest
+    possible one. All counts are 0 unless the criterion is on the success of attempts.
     """
     evidence, window, attempts = case.evidence, case.window, case.traffic
     found = np.zeros(window.seconds, np.int64)
@@ -86,7 +88,7 @@ def closed_at_once(case: Case) -> Integers:
     is_early = (ended.bucket == FAILED) & (ended.took < index(_AT_ONCE)) & (until <= _first_action(plan))
     closed = np.bincount(ended.second[is_early], ended.count[is_early], with_late.seconds).astype(np.int64)
     succeeded = attempts.per_second() - attempts.per_second(FAILED)
-    # At most those that were not open at the end of the window opened after it.
+    # Only attempts that were not complete at the end of the window can have opened after it.
     late = max(int(succeeded.sum() - attempts.completed.sum()), 0)
     left = min(late, int(closed[window.seconds :].sum()))
     for second in range(window.seconds - 1, -1, -1):
@@ -112,16 +114,16 @@ def served(case: Case) -> Traffic:
 
 
 def _first_action(plan: Plan) -> float:
-    """The planned time of the first action, in seconds since the run's start; infinite without one."""
+    """The planned time of the first action, in seconds of the run; infinite without an action."""
     hold = plan.workload.hold
     return min((action_at(hold, each.at) for each in plan.actions), default=math.inf) if hold else math.inf
 
 
 def no_gap(evidence: Evidence) -> str:
-    """Why a run shows nothing of messages across gaps, which its plan makes; "" if it does.
+    """The reason why the gaps that the plan causes were not tested; "" if they were.
 
-    Each action that ends connections must have ended one. A plan that drops them must have dropped
-    one that no action can have ended.
+    Each action that ends connections must have ended at least one. A plan that drops connections
+    must have dropped at least one that no action can have ended.
     """
     run = evidence.run
     cuts = [event for event in run.events if event.restarts or event.what == ALL_CONNECTIONS_DROP]
@@ -143,7 +145,7 @@ def no_gap(evidence: Evidence) -> str:
 
 
 def _drops(evidence: Evidence) -> set[int]:
-    """The seconds of the run in which connections ended that the generator did not close."""
+    """The seconds of the run in which a connection ended that the generator did not close."""
     return {
         second.second
         for second in evidence.run.worker_seconds
@@ -154,14 +156,14 @@ def _drops(evidence: Evidence) -> set[int]:
 def find_connections(case: Case) -> Finding:
     """Judge the fewest connections that were open at one moment of the steady window.
 
-    A user that arrives connects then. So the window begins when as many connections are open as the
-    limit states, at most a time-out later. The last second of the load does not count. The fewest of
-    each second are known by worker; their sum can be too low, because workers need not have the
-    fewest at the same moment.
+    A user connects when it arrives. So the judged time begins when the number of open connections
+    reaches the limit, at most a time-out after the window's start. The last second of the load does
+    not count. Each worker records the fewest connections of each second. Their sum can be too low,
+    because workers need not have the fewest at the same moment.
     """
     criterion, evidence, window = case.criterion, case.evidence, case.window
     if window.end >= evidence.run.plan.seconds and window.seconds > 1:
-        # Users leave when the load ends, which is before its last second is reported.
+        # Users leave when the load ends, before its last second is reported.
         window = Window(window.start, window.seconds - 1, window.phase)
     least = evidence.total(LEAST_CONNECTIONS, window)
     at_ends = evidence.total(CONNECTIONS, window)
@@ -197,10 +199,10 @@ def find_connections(case: Case) -> Finding:
 
 
 def find_lifetime(case: Case) -> Finding:
-    """Judge the share of the connections that were the same connections for a time.
+    """Judge the share of the connections that remained open for a time.
 
-    Those count that were open for long enough before the end of the load. One that the generator
-    itself closed before that time does not count.
+    Only connections that opened early enough before the end of the load count. One that the
+    generator itself closed before that time does not count.
     """
     criterion, evidence = case.criterion, case.evidence
     run, needed = evidence.run, criterion.limit
@@ -247,10 +249,10 @@ def find_lifetime(case: Case) -> Finding:
 
 
 def ended_early(case: Case) -> tuple[int, Integers, Integers]:
-    """How many connections lasted for the time, and those that the service ended before.
+    """The number of connections that lasted for the time, and those that the service ended before.
 
-    Of the latter: the seconds of the run from and until which each can have ended, (n, 2), and how
-    many, (n,).
+    For the latter, the result has two arrays. The first has the seconds of the run from and until
+    which each can have ended, (n, 2). The second has their counts, (n,).
     """
     needed = case.criterion.limit
     opened, outcome, bucket, count = _samples(case.evidence, LIFETIME)
@@ -264,7 +266,7 @@ def ended_early(case: Case) -> tuple[int, Integers, Integers]:
 
 
 def find_reconnection(case: Case) -> Finding:
-    """Judge the share of the dropped clients that were back within a time, gaps resumed."""
+    """Judge the share of the dropped clients that reconnected and resumed within a time."""
     criterion, evidence = case.criterion, case.evidence
     run, share = evidence.run, criterion.measure.quantile or 1.0
     failed = next((event for event in run.events if event.failed), None)
@@ -322,7 +324,7 @@ def find_reconnection(case: Case) -> Finding:
 
 
 def not_back(case: Case) -> tuple[Integers, Integers]:
-    """The clients that were surely not back in time: seconds of the drop, and how many; (n,)."""
+    """The clients that surely did not reconnect in time: seconds of the drop, and counts; (n,)."""
     second, outcome, bucket, count = _samples(case.evidence, RECONNECT)
     late = bucket > index(case.criterion.limit)
     late |= (outcome == NOT_BACK) & (bucket >= index(case.criterion.limit))
@@ -331,14 +333,14 @@ def not_back(case: Case) -> tuple[Integers, Integers]:
 
 
 def stay_away_without(case: Case, causes: npt.NDArray[np.bool_]) -> bool:
-    """Are too many clients not back in time, not counting those who dropped near a cause?
+    """Did too many clients not reconnect in time, even without those that dropped near a cause?
 
     `causes`: by second of the window.
     """
     away = np.zeros(case.window.seconds, np.int64)
     dropped, number = not_back(case)
     np.add.at(away, np.clip(dropped - case.window.start, 0, case.window.seconds - 1), number)
-    # A cause explains the clients who would have been back while it lasted.
+    # A cause explains the clients that should have reconnected while it lasted.
     reach = math.ceil(case.criterion.limit) + 1
     seconds = np.flatnonzero(causes)
     for second in np.flatnonzero(away):
@@ -349,7 +351,7 @@ def stay_away_without(case: Case, causes: npt.NDArray[np.bool_]) -> bool:
 
 
 def _dropped_for_good(evidence: Evidence) -> int:
-    """The connections that the generator did not close, of labels whose users never come back."""
+    """The number of dropped connections of labels whose users never reconnect."""
     table = evidence.run.table
     labels = {*table.labels(LIFETIME)} - {*table.labels(RECONNECT)}
     _, outcome, sums = table.totals([label_series(label, LIFETIME) for label in labels], 0, 1 << 21)
@@ -357,7 +359,7 @@ def _dropped_for_good(evidence: Evidence) -> int:
 
 
 def disconnects(evidence: Evidence) -> dict[str, int]:
-    """How often connections ended that the generator did not close, by reason, most first."""
+    """The connections that the generator did not close, counted by reason; largest number first."""
     counts: dict[str, int] = {}
     for second in evidence.run.worker_seconds:
         for named in second.counts.values():
@@ -369,7 +371,7 @@ def disconnects(evidence: Evidence) -> dict[str, int]:
 
 
 def _by_code(evidence: Evidence) -> str:
-    """How connections ended, in words: "; 12 ended with closed 1006"."""
+    """The three most frequent reasons for ends, in words: " (12 ended with closed 1006)"."""
     shown = [f"{number:,} ended with {reason}" for reason, number in disconnects(evidence).items()]
     return f" ({', '.join(shown[:3])})" if shown else ""
 

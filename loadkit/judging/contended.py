@@ -1,21 +1,22 @@
-"""Findings on a machine that was busy with something else, or too small for load and service.
+"""Findings on a machine that was busy with other work, or too small for the load and the service.
 
-A fail becomes invalid if what held up the operations (`machine`) could explain it:
+A fail becomes invalid if a cause of delay outside the service (`machine`) could explain it:
 
-- The criterion is judged again without the seconds in which there was a cause, and without the five
-  seconds after each. If it still fails, the fail stands. Gauges and probes are judged on the longest
-  stretch of other seconds. At least ten seconds must be left.
-- A fail that a slow machine cannot cause stands: a count that must be zero; failures that do not
-  come from waiting, if they alone are too many; a measure of processor time, because a full machine
-  gives a process less of it. Time-outs come from waiting. So do closed connections and the statuses
-  408, 502, 503 and 504, if they took a second or more. Wrong answers and refusals do not.
+- The criterion is judged again without the seconds that had a cause, and without the five seconds
+  after each of them. If it still fails, the fail stands. Gauges and probes are judged on the
+  longest stretch of the other seconds. At least ten seconds must be left.
+- A fail that a slow machine cannot cause stands. One example is a count that must be zero. Another
+  is too many failures that do not come from waiting. A third is a measure of processor time,
+  because a full machine gives a process less of it. Time-outs come from waiting. Closed connections
+  and the statuses 408, 502, 503 and 504 come from waiting if they took a second or more. Wrong
+  answers and refusals do not.
 - A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
-  missing alert stands. A fail of a recovery stands if the five-second windows without a cause fail
-  alone, with all others taken as good. A fail of reconnections stands if enough clients stayed away
-  that dropped when there was no cause.
+  fail because an alert did not fire always stands.
+- A fail of a recovery stands if it remains when all five-second windows near a cause count as good.
+- A fail of reconnections stands if it remains without the clients that dropped near a cause.
 
-All other statuses stay. A pass was reached in spite of the machine, and an invalid finding gets the
-cause in its reason.
+All other statuses remain. A pass was reached although the machine was busy. An invalid finding gets
+the cause in its reason.
 """
 
 import math
@@ -45,15 +46,15 @@ __all__ = ["contended", "stands"]
 _LEAST_SECONDS = 10
 """The fewest seconds without a cause on which a fail can stand."""
 _LEAST_SHARE = 0.05
-"""A cause in a smaller share of the window is no warning to a verdict that it does not change."""
+"""A cause in a smaller share of the window gives no warning if it does not change the verdict."""
 _WAITED = {*TIMEOUTS, "dropped", "no socket", "unfinished"}
 """Failures that come from waiting."""
 _MAY_HAVE_WAITED = {"closed", "reset", "status 408", "status 502", "status 503", "status 504"}
-"""Failures that come from waiting if they took `_LONG`. A slow machine makes no other answer wrong."""
+"""Failures that come from waiting if they took `_LONG` or more. A slow machine causes no others."""
 _LONG = 1.0
-"""Seconds. A failure that came sooner is a refusal."""
+"""Seconds. A failure that took less time is a refusal."""
 _LOOKS_BACK = 60
-"""Seconds after a cause in which an alert may fire for it: rules look back, and wait."""
+"""Seconds after a cause in which it can make an alert fire: alert rules look back, and wait."""
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -82,7 +83,7 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
 
 
 def stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
-    """Does a fail stand, whatever held up the operations?"""
+    """Does a fail stand in spite of the causes of delay outside the service?"""
     if not rules.is_slowed_by_machine:
         return True
     if case.criterion.measure.family == Family.RECOVERY:
@@ -131,7 +132,7 @@ def _is_processor_time(observation: Observation) -> bool:
 
 
 def _has_enough_unexplained_failures(case: Case) -> bool:
-    """Do the failures that a slow machine does not cause violate the criterion alone?"""
+    """Do the failures that a slow machine cannot cause violate the criterion by themselves?"""
     criterion, run, window = case.criterion, case.evidence.run, case.window
     if criterion.measure.family == Family.ERROR_RATE:
         allowed = criterion.limit
@@ -157,7 +158,7 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
 
 
 def _fires_without(case: Case, found: Contention) -> bool:
-    """Did an alert fire that no cause explains, or is the fail about an alert that did not fire?"""
+    """Did an alert fire that no cause explains, or did an expected alert not fire?"""
     observation = case.evidence.run.observations.get(observed_as(case.criterion.measure))
     if observation is None or case.criterion.unit is not Unit.NUMBER:
         return True

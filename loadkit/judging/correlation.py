@@ -1,4 +1,4 @@
-"""How the operations of a window depend on each other, estimated from all of them."""
+"""The correlation of the operations of a window, estimated from all of them."""
 
 from dataclasses import dataclass
 
@@ -24,13 +24,14 @@ _BULK = (0.25, 0.5, 0.75, 0.9)
 """Quantiles by which operations are scored, to estimate their correlation from all of them."""
 _GRAIN = 0.05
 """Times that differ by less than this share of the judged percentile count as equal, because such a
-difference does not move the percentile. Without this rule, a 20 ms service that is occasionally
-0.3 ms slower would be inconclusive about the twelfth of its operations that take 400 ms."""
+difference does not move the percentile. For example, a 20 ms service is occasionally 0.3 ms slower,
+and a twelfth of its operations take 400 ms. Without this rule, its verdict would be
+inconclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """How operations of a window depend on each other."""
+    """The correlation of the operations of a window."""
 
     effect: float
     """Their design effect; at least 1."""
@@ -42,10 +43,11 @@ class Correlation:
 class Scores:
     """Two scores of each operation, summed by second, from which their correlation is estimated.
 
-    The first is how many quantiles in `_BULK` it reaches. This is a rank, so a single slow operation
-    does not dominate. The second is how many of those quantiles it exceeds by an amount that matters
-    to the judged percentile (`_GRAIN`), because ranks ignore the size of a difference. A failed
-    operation is scored by the time that it took, so more failures do not change the scores.
+    The first is how many quantiles in `_BULK` it reaches. This is a rank, so a single slow
+    operation does not dominate. But a rank ignores the size of a difference. Therefore the second
+    score is how many of those quantiles it exceeds by an amount that matters to the judged
+    percentile (`_GRAIN`). A failed operation is scored by the time that it took, so more failures
+    do not change the scores.
     """
 
     sizes: Floats
@@ -57,7 +59,7 @@ class Scores:
 
     @classmethod
     def of(cls, traffic: Traffic, quantile: float) -> "Scores":
-        """Score the operations of some traffic, of which this quantile is judged."""
+        """Score the operations of traffic whose `quantile` is judged."""
         histogram = np.bincount(traffic.took, traffic.count, FAILED + 1)
         total = int(histogram.sum())
         below = np.cumsum(histogram) - histogram
@@ -82,8 +84,8 @@ class Scores:
     def correlation(self, is_kept: Booleans | None = None) -> Correlation:
         """The correlation of the operations, or of those in the marked seconds, shape (s,).
 
-        It is the score with the smaller effect, because the second one overweights an event that
-        exceeded all others.
+        It is that of the score with the smaller effect, because the second score overweights an
+        event that exceeded all others.
         """
         kept = np.ones(len(self.sizes)) if is_kept is None else is_kept.astype(np.float64)
         each = (
@@ -111,6 +113,6 @@ def _correlation(sums: Floats, squares: Floats, sizes: Floats) -> Correlation:
 def whole_effect(traffic: Traffic, quantile: float) -> float:
     """The design effect of all operations of some traffic, from their correlation; at least 1.
 
-    A run's whole traffic lends it to a part that is too small for an estimate of its own.
+    A part of a run that is too small for its own estimate uses the effect of the whole traffic.
     """
     return Scores.of(traffic, quantile).correlation().effect

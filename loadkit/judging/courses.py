@@ -1,7 +1,7 @@
-"""What users see of a service around a disturbance, in windows of five seconds.
+"""The service that users get before and after a disturbance, in windows of five seconds.
 
-There are up to four kinds of it: requests, queries of the database, messages, and connections. Each
-has bounds that follow from the time before the disturbance. A window within them is as good as
+There are up to four kinds of traffic: requests, database queries, messages and connections. The
+time before the disturbance gives the bounds of each kind. A window within its bounds is as good as
 before.
 """
 
@@ -48,7 +48,7 @@ _TIMES = 1.2
 _INEXACT = 0.002
 """The allowance for the load generator's own timing error, in seconds."""
 _WHOLE = 1.0
-"""The allowance for the number in flight, because operations are whole numbers. Without both
+"""The allowance for the number in flight, because it is a whole number. Without both
 allowances, two to six of a hundred undisturbed 3 ms services would fail to recover."""
 FAILED_SHARE = 0.01
 """The ratio of operations that may fail in a good window, and in the whole time after recovery."""
@@ -65,7 +65,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """Five seconds of a run, of one kind; or the bounds of a good window."""
+    """A five-second window of one kind of traffic, or the bounds of a good window."""
 
     start: int
     """Seconds since the run's start."""
@@ -74,13 +74,14 @@ class Spell:
     in_flight: float = 0.0
     """The mean number of unanswered operations."""
     error_rate: float = 0.0
-    """Ratio 0-1; 1 if there are no operations. Of messages, those that were lost."""
+    """The ratio of failed operations or lost messages, 0-1; 1 if there are no operations."""
     begun: float = 0
     """The number of operations; in bounds, the mean number before the disturbance."""
     failed: float = 0
     """The number of failed operations; in bounds, the mean number before the disturbance."""
     level: float = 0.0
-    """Connections open, or messages that arrived, at the planned load before; in bounds, the fewest."""
+    """Open connections, or messages that arrived, converted to the highest constant load (see
+    `_planned`). In bounds, the fewest."""
 
     def is_worse(self, bounds: "Spell") -> bool:
         """Is p95 or the number in flight above its bound, or the level below it?"""
@@ -89,7 +90,7 @@ class Spell:
     def is_failing(self, bounds: "Spell") -> bool:
         """Is the error rate above its bound, and surely above its value before the disturbance?
 
-        A few failures among few operations are chance where the service failed as rarely before.
+        A few failures among few operations can be chance if the error rate before was similar.
         """
         if not self.begun:
             return bounds.begun > 0
@@ -103,23 +104,23 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of what users see, in words."""
+    """The words for one kind of traffic."""
 
     name: str
     """In the plural: "requests"."""
     time: str
     """"response time"; "" for none."""
     began: str
-    """What makes one count: "began", "arrived", "were open"."""
+    """The verb for the event that counts: "began", "arrived", "were open"."""
     are_slow: str
-    """"were slow", "were late"."""
+    """The words for long times: "were slow", "were late"."""
     are_bad: str
-    """What windows were in which they were so, or too few: "were slow", "had too few connections"."""
+    """The words for windows that were worse: "were slow", "had too few connections"."""
     have_failed: tuple[str, str]
-    """What those that failed did, and the words after the allowed share: "were lost", "is allowed"."""
+    """The words for a failure, and the words after the allowed share: "were lost", "is allowed"."""
 
     def trouble(self, spell: Spell, bounds: Spell) -> str:
-        """What was bad in a window, without figures: "messages were late"."""
+        """The trouble in a window in words, without figures: "messages were late"."""
         if spell.is_failing(bounds):
             return f"{self.name} {self.have_failed[0]}" if spell.begun else f"no {self.name} {self.began}"
         if spell.p95 > bounds.p95:
@@ -127,7 +128,7 @@ class Kind:
         return f"{self.name} {'waited' if spell.in_flight > bounds.in_flight else 'were too few'}"
 
     def excess(self, spell: Spell, bounds: Spell) -> str:
-        """The value that was bad in a window, and its bound."""
+        """The value of a window that was beyond its bound, and this bound, in words."""
         if spell.is_failing(bounds):
             if not spell.begun:
                 return f"no {self.name} {self.began}"
@@ -166,23 +167,23 @@ _TIMINGS = {_REQUESTS: REQUEST.key, _QUERIES: QUERY.key, _MESSAGES: MESSAGE.key}
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One kind over a run: its bounds, its windows before the disturbance, and any others."""
+    """One kind of traffic over a run: its bounds and its windows."""
 
     kind: Kind
     before: tuple[Spell, ...]
-    """The windows before the disturbance in which only the service decided how fast it was."""
+    """The windows before the disturbance in which nothing but the service delayed operations."""
     bounds: Spell | None
-    """None if there are too few of them."""
+    """The bounds of a good window; None if there are too few windows before the disturbance."""
     windows: Callable[[int, int], list[Spell]]
     """The complete windows between two seconds of the run."""
     doubt: str = ""
-    """Why its times are not known, so that it cannot pass; "" if they are."""
+    """The reason why its times are not known, so that it cannot pass; "" if they are known."""
 
 
 def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
-    """What users see, by kind: those kinds that there were before the disturbance, or all.
+    """The kinds of traffic that existed before the disturbance, or all kinds if none did.
 
-    At least one. Without a disturbance, nothing has bounds.
+    The result has at least one kind. Without a disturbance, no kind has bounds.
     """
     held = evidence.total(CONNECTIONS, evidence.whole).any()
     present = [kind for kind, timing in _TIMINGS.items() if evidence.has(EVERYTHING, timing)]
@@ -198,7 +199,7 @@ def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
         doubt = evidence.latency_doubt if kind is _MESSAGES else ""
         before = _before(evidence, cause, windows)
         found.append(Course(kind, tuple(before), _bounds(evidence, kind, before), windows, doubt))
-    # What came only after the disturbance has nothing to be compared with.
+    # A kind that began after the disturbance cannot be compared.
     known = [each for each in found if any(spell.begun for spell in each.before)]
     return known or found
 
@@ -206,9 +207,10 @@ def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
 def _before(
     evidence: Evidence, cause: Disturbance | None, windows: Callable[[int, int], list[Spell]]
 ) -> list[Spell]:
-    """The windows before the disturbance in which the service alone decided how fast it was.
+    """The windows before the disturbance in which nothing but the service delayed operations.
 
-    Another overloaded part would make bounds that a slow service meets.
+    If the generator or the machine were overloaded, the bounds would be so wide that a slow service
+    is within them.
     """
     before = None if cause is None else cause.before
     where = None if before is None else evidence.window_of(before.name)
@@ -227,17 +229,18 @@ def _before(
 def _bounds(evidence: Evidence, kind: Kind, before: Sequence[Spell]) -> Spell | None:
     """The bounds of a good window: 1.2 times the usual values in the steady window before.
 
-    Usual is the value that nineteen of twenty five-second windows before the disturbance do not
-    exceed. One such window has only a few hundred operations. With a stricter bound, an undisturbed
-    service would not recover. None if there are too few windows.
+    Nineteen of twenty five-second windows before the disturbance do not exceed the usual value. One
+    such window has only a few hundred operations. With a stricter bound, an undisturbed service
+    would not recover. The result is None if there are too few windows.
 
-    The level has a lower bound: the lowest usual value, less what that is below the median. It is at
-    most 98 % of the lowest usual number of connections, and 1/1.2 of that of messages, because
-    messages arrive at random.
+    The level has a lower bound: the lowest usual value, minus its distance from the median. For
+    connections, the bound is at most 98 % of the lowest usual value. For messages, it is at most
+    1/1.2 of that value, because messages arrive at random.
     """
     if len(before) < IN_A_ROW:
         return None
-    # The disturbance also affects operations that were already in flight.
+    # The disturbance also affects operations that were already in flight, so the last window does
+    # not count.
     before = before[:-1]
     clock = float((evidence.run.facts.get("clock") or {}).get("uncertainty", 0.0))
     p95 = _usual([spell.p95 for spell in before if spell.begun] or [math.inf])
@@ -282,7 +285,7 @@ def _p95(traffic: Traffic) -> Floats:
 
 
 def _operations(evidence: Evidence, timing: str, has_in_flight: bool, start: int, end: int) -> list[Spell]:
-    """Requests or queries, which fail or take time. One of both kinds has all operations in flight."""
+    """The windows of requests or queries; only one of the two kinds has the number in flight."""
     window = _window(start, end)
     if window is None:
         return []
@@ -306,7 +309,7 @@ def _operations(evidence: Evidence, timing: str, has_in_flight: bool, start: int
 
 
 def _messages(evidence: Evidence, start: int, end: int) -> list[Spell]:
-    """Messages by the second of their creation; one that was lost, by that in which its gap ended."""
+    """The windows of messages, by second of creation; a lost one counts at the end of its gap."""
     window = _window(start, end)
     if window is None:
         return []
@@ -332,9 +335,9 @@ def _messages(evidence: Evidence, start: int, end: int) -> list[Spell]:
 def _lost(evidence: Evidence) -> Floats:
     """Messages that never arrived, by second of the run; shape (`whole.seconds`,).
 
-    A gap that was filled later is late and not lost: its messages have their times. What a
-    subscription lacked when the load ended can be missing since any moment, so it is spread over
-    the time after the last action, or over the run.
+    The messages of a gap that was filled later are late, not lost, and their times are recorded.
+    Messages that a subscription lacked at the end of the load can be missing since any moment. So
+    they are spread over the time after the last action, or over the run.
     """
     whole, run = evidence.whole, evidence.run
     missing = evidence.per_second(lambda each: each.count(MISSING), whole)
@@ -358,9 +361,9 @@ def _lost(evidence: Evidence) -> Floats:
 
 
 def _connections(evidence: Evidence, start: int, end: int) -> list[Spell]:
-    """The fewest connections at the end of a second of each window.
+    """The windows of connections: the fewest that were open at the end of a second of each window.
 
-    Users leave when the load ends, which is before its last second is reported.
+    Users leave when the load ends, before its last second is reported.
     """
     window = _window(start, end)
     if window is None:
@@ -378,8 +381,9 @@ def _connections(evidence: Evidence, start: int, end: int) -> list[Spell]:
 def _planned(evidence: Evidence, window: Window, of: Callable[..., Any], gauge: str = "") -> Floats:
     """The planned load by second, as a ratio of the highest constant one; shape (`seconds`,).
 
-    `of`: what becomes of the ratios of several populations, shape (populations,). `gauge`: only the
-    populations that have this gauge count. A load of nothing counts as 1: it explains no level.
+    `of`: combines the ratios of several populations, shape (populations,). `gauge`: only the
+    populations that have this gauge count. A planned load of 0 counts as 1, because it explains no
+    level.
     """
     run = evidence.run
     having = {name for each in run.worker_seconds for name, gauges in each.gauges.items() if gauge in gauges}
@@ -399,7 +403,7 @@ def _planned(evidence: Evidence, window: Window, of: Callable[..., Any], gauge: 
 
 
 def sums(windows: Sequence[Spell]) -> tuple[float, float]:
-    """Failed operations, and all operations."""
+    """The numbers of failed operations and of all operations in some windows."""
     return float(sum(spell.failed for spell in windows)), float(sum(spell.begun for spell in windows))
 
 

@@ -1,4 +1,4 @@
-"""The database: how its key queries use indexes, and records that are acknowledged and readable."""
+"""Judge the database: index use of its key queries, and acknowledged and readable records."""
 
 import math
 
@@ -23,7 +23,7 @@ DEFINITION = (
 
 
 def find_index_use(case: Case) -> Finding:
-    """Judge the share of the key queries, and of their scans, that use an index; the lower counts."""
+    """Judge the lower of two shares: of key queries, and of their scans, that use an index."""
     facts, criterion = case.evidence.run.database, case.criterion
     if facts is None:
         return Finding(Status.NOT_JUDGED, "the database was not observed in this run")
@@ -72,7 +72,10 @@ def find_index_use(case: Case) -> Finding:
 
 
 def _misses(facts: DatabaseFacts) -> list[str]:
-    """Which query misses which index, and since when; how it reads the table where no index is known."""
+    """Clauses on the queries without an index, and on the indexes that were dropped during the run.
+
+    If the missing index is not known, the clause states how the query reads the table.
+    """
     misses = []
     for plan in facts.plans:
         if plan.is_by_index is False:
@@ -109,7 +112,7 @@ def find_records(case: Case) -> Finding:
 
 
 def _examine_records(case: Case) -> Finding:
-    """Judge the records per second, as far as the plan offers enough of them."""
+    """Judge the acknowledged records per second; not judged if the plan cannot reach the limit."""
     populations = case.evidence.makers(case.criterion.scope) or case.evidence.run.plan.populations
     writers = [each for each in populations if each.records]
     if not writers:

@@ -50,12 +50,12 @@ _KEPT = 16
 """The number of cached selections of operations. One selection takes a hundred megabytes for an
 hour of a thousand users."""
 _UNHEALTHY = 0.5
-"""The share of seconds in which the generator may be overloaded for facts of the whole run to hold."""
+"""Facts of the whole run hold if the generator was overloaded in at most this share of seconds."""
 _LEAST_STRETCH = 10
-"""The fewest seconds of full load on which a pass without operations can rest, such as one of a gauge;
-half of a shorter window."""
+"""The fewest seconds of full load that a pass without operations needs, such as one of a gauge. In
+a window of less than twice this length, half of the window is enough."""
 _FEW_SECONDS = 0.05
-"""The share of the seconds in which an overloaded generator does not change such a pass."""
+"""An overload of the generator in at most this share of the seconds does not change such a pass."""
 _HELD, _HELD_SECONDS = 0.98, 0.95
 """The share of the stated users that must be held, and the share of the seconds in which they must
 be held."""
@@ -105,8 +105,9 @@ class Evidence:
     def window_for(self, timing: str) -> Window | None:
         """The window on which operations of a timing are judged; None if there is none.
 
-        Connections are made while users arrive, and again after a drop. So the ramp counts, from the
-        first to the last attempt before any action.
+        Users connect while they arrive, and again after a drop. So this window includes the ramp,
+        from the first attempt to the last. First connections count up to the end of the steady
+        window, and reconnections up to the end of the run.
         """
         window = self.window
         if timing not in _MADE_IN_RAMPS or window is None:
@@ -148,7 +149,7 @@ class Evidence:
         return self._held(window, population)
 
     def not_held(self, window: Window) -> str:
-        """Why the stated users were not held in a window, or arrivals had none; "" if all were there."""
+        """The reason if the stated users were not held, or arrivals had no user; "" otherwise."""
         for population in self.closed:
             held, stated = self.held(window, population.name)
             good = float(np.mean(held >= _HELD * stated))
@@ -161,9 +162,9 @@ class Evidence:
         return without_users(self.run)
 
     def unlike_plan(self) -> tuple[Status, str] | None:
-        """Why facts of the whole run do not show what the plan states: a status and a reason.
+        """A status and a reason if facts of the whole run do not show what the plan states.
 
-        None if the run and its load were as planned.
+        The result is None if the run and its load were as planned.
         """
         if not self.run.is_complete:
             return Status.INCONCLUSIVE, f"the run was cut short ({self.run.ended})"
@@ -173,7 +174,10 @@ class Evidence:
         return (Status.INVALID, reason) if reason else None
 
     def unlike_load(self, window: Window) -> str:
-        """Why the load in a window was not the stated one; "" if it was, in at least half the seconds."""
+        """The reason if a window lacked the stated load in more than half of its seconds; else "".
+
+        Missing users are a reason too; see `not_held`.
+        """
         state = self.health(window)
         is_overloaded = float(state.unhealthy.mean()) > _UNHEALTHY
         return self.not_held(window) or (state.sentence_with_seconds if is_overloaded else "")
@@ -181,8 +185,8 @@ class Evidence:
     def loaded_part(self, window: Window) -> Window:
         """The part of a window on which a pass without operations can rest, such as one of a gauge.
 
-        The window itself if the generator was not overloaded, or only in few of its seconds.
-        Otherwise the longest part without overload; one of no seconds if that is too short.
+        It is the whole window if the generator was not overloaded, or only in few of its seconds.
+        Otherwise it is the longest part without overload, with no seconds if that is too short.
         """
         state = self.health(window)
         # Single seconds in which the generator lagged do not change the load.
@@ -199,7 +203,7 @@ class Evidence:
         return self._journey_errors()
 
     def as_measured(self, criterion: Criterion) -> Criterion:
-        """A criterion on the time that this run has for it: itself, or one on round trips."""
+        """The criterion, on round trips instead of message latency if the run states so."""
         measure = criterion.measure
         is_on_messages = measure.family == Family.TIME and measure.timing == MESSAGE.key
         if not is_on_messages or self.run.facts.get(LATENCY) != ROUND_TRIP.name:
@@ -207,7 +211,7 @@ class Evidence:
         return replace(criterion, measure=replace(measure, name=ROUND_TRIP.name, timing=ROUND_TRIP.key))
 
     def as_stated(self) -> "Evidence":
-        """The same evidence for a plan that states this run's load; cached results stay valid."""
+        """The same evidence, with a plan that states the load of this run; caches remain valid."""
         stated = copy(self)
         stated.run = replace(self.run, plan=replace(self.run.plan, scaling=Scaling()))
         return stated
@@ -236,15 +240,16 @@ class Evidence:
         kind: Kind = Kind.RESPONSE,
         timing: str = REQUEST.key,
     ) -> Traffic:
-        """The same, corrected for coordinated omission by waits longer than `limit` (seconds).
+        """The operations of `traffic`, corrected for coordinated omission.
 
-        Each closed population is corrected by its own stalls and stuck users. Operations of unknown
-        population are corrected by the stalls that all populations share, and by their own waits.
+        Only waits longer than `limit` (seconds) count. Each closed population is corrected for its
+        own stalls and stuck users. Operations of an unknown population are corrected for the stalls
+        that all populations share, and for their own waits.
         """
         return self._corrected(limit, _Cut(scope, window or self.whole, kind, self._recorded(scope, timing)))
 
     def _recorded(self, scope: Scope, timing: str) -> str:
-        """The only timing that a scope's operations have, in place of all of `OPERATIONS` together."""
+        """The timing to select: instead of `OPERATION`, the only one of `OPERATIONS` in a scope."""
         if timing != OPERATION.key:
             return timing
         recorded = [each.key for each in OPERATIONS if series_of(scope, self.run, each)] or [REQUEST.key]
@@ -270,11 +275,14 @@ class Evidence:
     # --- the workers' records
 
     def health(self, window: Window, limit: float = NO_TIME_LIMIT, *, is_mean: bool = False) -> Health:
-        """The health of the load generator in a window, for a time limit in seconds (of a mean)."""
+        """The health of the load generator in a window, for a time limit in seconds.
+
+        `is_mean`: is the limit one of a mean time?
+        """
         return self._health(window, limit, is_mean)
 
     def contention(self, window: Window) -> Contention | None:
-        """What other than the service held up the operations in a window; None if nothing did."""
+        """The causes of delay outside the service in a window; None if there are none."""
         return self._contention(window)
 
     def worker_seconds(self, window: Window) -> list[WorkerSecond]:
@@ -291,7 +299,7 @@ class Evidence:
     def total(self, gauge: str, window: Window, population: str | None = None) -> Floats:
         """The sum of a gauge over all workers, by second of a window; shape (`seconds`,).
 
-        It is that of one population, or of all.
+        `population`: only this population; None for all.
         """
         return self.per_second(lambda worker_second: worker_second.gauge(gauge, population), window)
 
@@ -308,11 +316,11 @@ class Evidence:
 
     @property
     def latency_doubt(self) -> str:
-        """Why the latency of messages is not known; "" if it is."""
+        """The reason why the latency of messages is not known; "" if it is known."""
         return latency_doubt(self.run, self.traffic(timing=MESSAGE.key).size)
 
     def remark(self, name: str) -> str:
-        """What a person should know of a named counter besides its total; "" for nothing."""
+        """A remark that a reader needs besides the total of a named counter; "" if none."""
         return "" if self.run.database is None else self.run.database.remark(name)
 
 
@@ -326,13 +334,13 @@ class _Cut:
     timing: str
 
     def series(self, run: Run) -> tuple[str, ...]:
-        """The series of the run's table that contain it."""
+        """The series of the run's table that contain these operations."""
         return series_of(self.scope, run, timing_of(self.timing))
 
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What the coordinated-omission correction is computed from; both functions are cached."""
+    """The inputs of the coordinated-omission correction; both functions are cached."""
 
     run: Run
     operations: Callable[[_Cut, bool], Traffic]
@@ -358,12 +366,12 @@ def _corrected(sources: _Sources, limit: float, cut: _Cut) -> Traffic:
 def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
     """The stuck operations that prevented operations of a scope, by closed population.
 
-    A user who waits for one label does not request the others either. A part of the labels
-    therefore misses its share of what all stuck operations of its population prevented. Which part
-    of a label belongs to which of several populations is not recorded; there, and for tenants and
-    regions, the scope's own stuck operations count.
+    A user who waits for one label does not send requests of other labels either. Therefore all
+    stuck operations of a population prevent operations of each label, in proportion to its share.
+    With several populations, a run does not record which part of a label belongs to which. In that
+    case, and for tenants and regions, only the scope's own stuck operations count.
     """
-    if cut.timing == MESSAGE.key:  # nobody waits for a message
+    if cut.timing == MESSAGE.key:  # users do not wait for messages
         return []
     run, found = sources.run, []
     is_one = len(run.plan.populations) == 1
@@ -384,9 +392,9 @@ def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
 
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
-    """The stalls that prevented operations of a scope; a stall prevents none of an open load."""
+    """The stalls that prevented operations of a scope; none for an open load."""
     if timing == OPERATION.key:
-        # Users who do both wait for their requests too.
+        # Users with several kinds of operations also wait for those of the first kind.
         timing = next((each.key for each in OPERATIONS if series_of(scope, run, each)), timing)
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:
@@ -441,7 +449,7 @@ class Case:
 
     @property
     def as_it_came(self) -> Traffic:
-        """The operations to judge, by response time and uncorrected."""
+        """The operations to judge, by response time and without correction."""
         return self.evidence.traffic(self.criterion.scope, self.window, timing=self.timing)
 
     @property
@@ -475,7 +483,8 @@ class Case:
         """The whole traffic's design effect, for a part too small for its own estimate.
 
         The operations of a random part of a stream are further apart, so their correlation is
-        lower. D − 1 is therefore multiplied by the part's share of the operations.
+        lower. Therefore D − 1, with the whole traffic's design effect D, is multiplied by the
+        part's share of the operations.
         """
         size = self.traffic.size
         if size >= _SMALL or self.criterion.scope.kind is ScopeKind.ALL:

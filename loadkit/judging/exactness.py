@@ -1,4 +1,4 @@
-"""Exactness: a count that must be zero, such as lost messages."""
+"""Judge exactness: a count that must be zero, such as lost messages."""
 
 from loadkit.criterion import OTHERS_DATA
 from loadkit.judging.evidence import Case, Evidence
@@ -25,7 +25,7 @@ def find_exact(case: Case) -> Finding:
             (ROWS_READ, searched_rows(evidence), FOREIGN_ROWS),
         ):
             number = evidence.count(received)
-            # One kind's searches do not make up for those that another kind lacks.
+            # Extra searches of one kind do not replace the missing searches of the other kind.
             found, due, done = found + evidence.count(foreign), due + number, done + min(searched, number)
     remark = f": {words}" if (words := evidence.remark(name)) else ""
     details = {"found": found, "compared": done, "to_compare": due}
@@ -52,22 +52,22 @@ def find_exact(case: Case) -> Finding:
 
 
 def searched_messages(evidence: Evidence) -> int:
-    """The received messages that were looked through for the data of other tenants."""
+    """The number of received messages that were searched for the data of other tenants."""
     return _searched(evidence, MESSAGES_SEARCHED, CHECKED, MESSAGES_RECEIVED)
 
 
 def searched_rows(evidence: Evidence) -> int:
-    """The rows of queries that were looked at for other tenants."""
+    """The number of rows of queries that were searched for the data of other tenants."""
     return _searched(evidence, ROWS_SEARCHED, ROWS_CHECKED, ROWS_READ)
 
 
 def _searched(evidence: Evidence, searched: str, checked: str, received: str) -> int:
-    # Stored runs of earlier versions only know whether any user looked.
+    # Stored runs of earlier versions only record whether any user searched.
     return evidence.count(received) if evidence.count(checked) else evidence.count(searched)
 
 
 def if_as_planned(case: Case, finding: Finding) -> Finding:
-    """A pass on facts of the whole run, if the run and its load were as planned."""
+    """Make a finding on facts of the whole run a pass, if the run and its load were as planned."""
     if unlike := case.evidence.unlike_plan():
         status, reason = unlike
         return finding.become(
@@ -77,7 +77,7 @@ def if_as_planned(case: Case, finding: Finding) -> Finding:
 
 
 def _warned(case: Case, finding: Finding) -> Finding:
-    """A pass on facts of the whole run, with a warning if the generator was overloaded for a time."""
+    """Add a warning to a pass on the whole run if the generator was overloaded in some seconds."""
     evidence = case.evidence
     state = evidence.health(evidence.window or evidence.whole)
     return finding.warned(state.sentence) if state.unhealthy.any() else finding

@@ -45,7 +45,7 @@ __all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time
 
 
 class Ground(enum.Enum):
-    """The data that a family is judged on, and thus which circumstances can change a finding."""
+    """The data that a family is judged on, which determines the circumstances to consider."""
 
     OPERATIONS = "operations"
     """The operations in the steady window. The verdict must be the same without the seconds in
@@ -93,7 +93,7 @@ class FamilyRules:
     corrects_omission: bool = False
     """Are the operations of a closed load corrected for coordinated omission?"""
     weighs_drift: bool = True
-    """Does a drift revoke a pass if the worst third of the window is no pass?"""
+    """Does a drift revoke a pass if the window's worst third does not satisfy the criterion?"""
     is_slowed_by_machine: bool = False
     """Can a full machine explain a fail? If not, the fail stands (see `contended`)."""
     chart: str = ""
@@ -101,7 +101,7 @@ class FamilyRules:
 
     @property
     def rests_on_operations(self) -> bool:
-        """Does the finding depend on what the users' operations were?"""
+        """Does the finding depend on the operations of users?"""
         return self.ground is Ground.OPERATIONS or self.family in _OF_USERS
 
 
@@ -114,7 +114,7 @@ _OF_USERS = (
     Family.DELIVERY,
     Family.CONVERGENCE,
 )
-"""Families that are judged on another ground, and depend on what users did."""
+"""Families on another ground whose results depend on the operations of users."""
 
 _RULES: dict[str, FamilyRules] = {}
 
@@ -145,7 +145,7 @@ def queries_for(criterion: Criterion) -> tuple[str, ...]:
 
 
 def time_limit(criterion: Criterion) -> float:
-    """The time limit in seconds by which the generator's health is assessed for a criterion."""
+    """The time limit (seconds) for which the generator's health is checked for a criterion."""
     is_of_operations = rules_of(criterion.measure.family).ground is Ground.OPERATIONS
     return criterion.limit if is_of_operations and criterion.measure.unit is Unit.SECONDS else NO_TIME_LIMIT
 

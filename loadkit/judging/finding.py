@@ -25,7 +25,7 @@ _DOUBT = "; with 95 % confidence it is "
 LONGEST_ADVICE = 100.0
 """A longer run is recommended only up to this multiple of the window's length."""
 _EVENTS = {CONNECT.key: "connections", RECONNECT.key: "reconnections"}
-"""By timing: operations whose number does not follow from the length of the run."""
+"""By timing: the name of operations whose number does not depend on the length of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,9 @@ def decide(
     """The status that follows from the interval, and its reason.
 
     `satisfied`, `violated`: is the criterion satisfied, or violated, with confidence? `growth`: if
-    neither is true, the multiple of the window's `seconds` that would decide. `size`: operations that
-    were judged; a longer run has no more of those that only come when a user joins or is cut off.
+    neither is true, the multiple of the window's `seconds` that would decide. `size`: the number of
+    judged operations. A longer run has no more connections or reconnections (`_EVENTS`), so for
+    these the advice states a number of operations.
     """
     unit, limit = criterion.measure.unit, criterion.limit
     lower, upper = interval

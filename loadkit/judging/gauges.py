@@ -47,7 +47,7 @@ _NEARBY = 0.04
 
 
 def unobserved(criterion: Criterion, evidence: Evidence) -> Finding | None:
-    """Why a run cannot judge a measure: the run did not observe it. None if it did."""
+    """The finding if the run did not observe a measure; None if it did."""
     observations = evidence.run.observations
     if criterion.measure.name in observations:
         return None
@@ -66,11 +66,10 @@ def find_gauge(case: Case) -> Finding:
 def examine_gauge(criterion: Criterion, observation: Observation, start: float, end: float) -> Finding:
     """Judge a named measure between two Unix times, by instance; the worst instance decides.
 
-    Time that was not scraped counts as bad. Where it could change a pass, the result is
-    inconclusive.
+    Time that was not scraped counts as bad. If it could change a pass, the result is inconclusive.
 
-    If an instance cannot be judged, the result is a fail of another instance or inconclusive, never
-    a pass.
+    If an instance cannot be judged, the result is the fail of another instance, or inconclusive. It
+    is never a pass.
     """
     if observation.problem:
         return Finding(Status.INCONCLUSIVE, f"{subject(criterion)} was not observed: {observation.problem}")
@@ -165,7 +164,7 @@ def _examine(
 
 
 def _is_fail(criterion: Criterion, observation: Observation, points: Points, finding: Finding) -> bool:
-    """Is a finding a fail, whatever the readings that are missing were?"""
+    """Is a finding a fail, whatever the missing readings were?"""
     return finding.status is Status.FAIL and (
         _is_extreme(criterion, observation, points) or is_certain(criterion, observation.judged, points)
     )
@@ -174,8 +173,8 @@ def _is_fail(criterion: Criterion, observation: Observation, points: Points, fin
 def _is_extreme(criterion: Criterion, observation: Observation, points: Points) -> bool:
     """Does the largest (for a lower limit, the smallest) reading decide?
 
-    The smallest share of counted events is a matter of chance: one lookup that missed is 0 %. There,
-    "never" is judged by ten-second windows that are surely over the limit.
+    The smallest share of counted events depends on chance: a single lookup that missed is 0 %. For
+    such shares, "never" is judged by the ten-second windows that are surely over the limit.
     """
     is_always = criterion.comparison.holds_always and not points.is_counted
     return is_always or observation.judged is Judged.MAXIMUM
@@ -188,7 +187,7 @@ def _weighed(
     window: tuple[float, float],
     on_instance: str,
 ) -> tuple[Finding | None, str]:
-    """The finding of the readings, and why a pass of them is in doubt; None if they are too few."""
+    """The finding on the readings, and a doubt about a pass; None if there are too few readings."""
     partly = partly_answered(observation) if observation.warnings else ""
     if _is_extreme(criterion, observation, points) and len(points.values):
         return _extreme(criterion, points, on_instance), missed(points, window[0]) or partly
@@ -252,7 +251,7 @@ def _infinite_mean(criterion: Criterion, points: Points, name: str) -> Finding:
 
 
 def _bounded(values: Floats, limit: float) -> Floats:
-    """The readings with each infinite one at the largest (smallest) finite one, or at the limit."""
+    """The readings; the largest (smallest) finite one, or the limit, replaces infinite ones."""
     if np.isfinite(values).all():
         return values
     finite = np.append(values[np.isfinite(values)], limit)
@@ -265,8 +264,8 @@ def _typical(
     """Judge the p95 over time, or the mean; the variation of the readings gives its error.
 
     The readings cover the whole window, so there is no error from sampling within the window. The
-    error says how well this window represents other windows like it. It is the error of the mean
-    over batches. For a p95 it is larger, as far as the density of the readings there is smaller.
+    error states how well this window represents other windows like it. It is the error of the mean
+    over batches. For a p95, it is larger if the density of the readings there is smaller.
     """
     edges = batch_edges(len(points.values))[:-1]
     about = f"{subject(criterion)}{on_instance}"

@@ -1,13 +1,14 @@
 """Fails on connections that the load generator itself may have caused.
 
 A service closes a connection whose client does not read or answer for long enough. A client without
-a free socket cannot come back. So such a fail is invalid if it rests on what happened while an event
-loop of the generator stood still, while a worker had no socket or file, or soon after:
+a free socket cannot reconnect. The generator has a fault while one of its event loops stands still,
+or while a worker has no free socket or file. A fail is invalid if it rests on events during a
+fault, or soon after it:
 
 - Open connections: the fail stands if too few were open at a moment that is not soon after a fault.
 - Lasting connections: those that ended while an event loop stood still, or soon after, do not count
-  as broken. An open connection needs no new socket.
-- Clients that come back: those that a fault can have kept away do not count as away.
+  as broken. A lack of sockets is no fault here, because an open connection needs no new socket.
+- Reconnecting clients: those that a fault can have kept away do not count as away.
 """
 
 import math
@@ -30,11 +31,11 @@ from loadkit.verdict import Status
 __all__ = ["blamed_on_generator"]
 
 _STALL = 1.0
-"""Seconds for which an event loop stands still. No service closes a connection for less."""
+"""The shortest stall of an event loop in seconds. No service closes a connection for less."""
 _SOON = 5
 """Seconds after a fault in which connections still end because of it."""
 _BACK = 30
-"""Seconds after a fault in which its clients may still be away: they wait before each attempt."""
+"""Seconds after a fault in which clients may still be away: they wait before each attempt."""
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -66,11 +67,12 @@ def blamed_on_generator(criterion: Criterion, evidence: Evidence, finding: Findi
 
 
 def _stands(case: Case, faults: Booleans) -> bool:
-    """Does a fail stand, whatever the generator's faults did? `faults`: by second of the run."""
+    """Does a fail stand in spite of the generator's faults? `faults`: by second of the run."""
     family, evidence = case.criterion.measure.family, case.evidence
     if family == Family.CONNECTIONS:
         window = case.window
-        # The fewest of several workers need not be at one moment: see `find_connections`.
+        # Several workers need not have the fewest connections at the same moment: see
+        # `find_connections`.
         gauge = LEAST_CONNECTIONS if evidence.run.workers == 1 else CONNECTIONS
         is_clear = ~_followed(faults, _BACK)[window.start : window.end]
         return bool((evidence.total(gauge, window)[is_clear] < case.criterion.limit).any())
@@ -79,7 +81,7 @@ def _stands(case: Case, faults: Booleans) -> bool:
     if family == Family.RECONNECTION:
         return stay_away_without(whole, near)
     kept, ended, count = ended_early(whole)
-    # A bucket is 0.2 % wide, so an end is known within seconds only.
+    # A bucket is 0.2 % wide, so the end of a connection is known only to some seconds.
     broken = sum(
         int(number) for (at, until), number in zip(ended, count, strict=True) if not near[at:until].any()
     )
@@ -88,11 +90,11 @@ def _stands(case: Case, faults: Booleans) -> bool:
 
 
 def _stalled(evidence: Evidence) -> tuple[Booleans, float]:
-    """The seconds of the run in which an event loop stood still, and the longest time of one (s)."""
+    """The seconds of the run in which an event loop stood still, and the longest such time (s)."""
     whole, run = evidence.whole, evidence.run
     seconds = np.zeros(whole.seconds, np.bool_)
     workers = [worker_series(worker) for worker in range(run.workers)]
-    # The lag is recorded when the loop goes on.
+    # The lag is recorded when the loop continues.
     until, _, bucket, _ = run.table.select(Kind.LAG, workers, whole.start, whole.end)
     lags = lower_edges(bucket)
     for end, lag in zip(until[lags >= _STALL], lags[lags >= _STALL], strict=True):
@@ -101,7 +103,7 @@ def _stalled(evidence: Evidence) -> tuple[Booleans, float]:
 
 
 def _starved(evidence: Evidence) -> tuple[Booleans, int]:
-    """The seconds of the run in which a worker lacked sockets or files, and how often it did."""
+    """The seconds in which workers lacked sockets or files, and for how many connections."""
     whole = evidence.whole
     refused = evidence.per_second(lambda each: each.count(OUT_OF_DESCRIPTORS), whole)
     due = evidence.per_second(lambda each: each.count(SCHEDULED), whole)
@@ -110,7 +112,7 @@ def _starved(evidence: Evidence) -> tuple[Booleans, int]:
 
 
 def _followed(seconds: Booleans, soon: int) -> Booleans:
-    """Some seconds, and those up to `soon` after each; shapes (n,)."""
+    """Mark the given seconds, and up to `soon` seconds after each of them; shapes (n,)."""
     marked = seconds.copy()
     for second in np.flatnonzero(seconds):
         marked[second : second + soon + 1] = True

@@ -44,7 +44,7 @@ class CheckResult:
 
     check: HealthCheck
     value: float
-    """The worst value in the window, in the check's unit, as are the bounds."""
+    """The worst value in the window. This value and the bounds are in the check's unit."""
     warns_from: float
     invalid_from: float
     population: str = ""
@@ -198,7 +198,7 @@ def _sent_by(population: str | None, worker_seconds: list[WorkerSecond], window:
 
 
 def _counts(worker_seconds: list[WorkerSecond], name: str, population: str | None = None) -> Floats:
-    """A count of each of the workers' seconds; shape (n,)."""
+    """A named count in each of the workers' seconds; shape (n,)."""
     return np.array([worker_second.count(name, population) for worker_second in worker_seconds], np.float64)
 
 
@@ -222,7 +222,7 @@ def _mean_delays(run: Run, kind: Kind, window: Window) -> _Measured:
 
 
 def _recorded(run: Run, kind: Kind, window: Window) -> tuple[Integers, Integers, Integers]:
-    """A kind of delay that the workers recorded: second of the window, bucket and count; shapes (n,)."""
+    """The workers' delays of one kind: second of the window, bucket and count; shapes (n,)."""
     workers = [worker_series(worker) for worker in range(run.workers)]
     second, _, bucket, count = run.table.select(kind, workers, window.start, window.end)
     return second - window.start, bucket, count
@@ -238,7 +238,7 @@ def _rolling(values: Floats, length: int) -> Floats:
 
 
 def _sum(worker_seconds: list[WorkerSecond], window: Window, length: int) -> Callable[[Floats], Floats]:
-    """What sums a value of each of the workers' seconds, (n,), over intervals of `length` seconds."""
+    """A function that sums values of the workers' seconds, (n,), over `length` seconds."""
     seconds = np.array([worker_second.second - window.start for worker_second in worker_seconds], np.int64)
 
     def total(values: Floats) -> Floats:
@@ -280,9 +280,10 @@ def held_per_second(run: Run, window: Window, population: str = "") -> tuple[Flo
 
 
 def without_users(run: Run) -> str:
-    """Which open population had no user for its arrivals, in words; "" if each had users.
+    """A clause if an open population had no user for its arrivals; "" if each had users.
 
-    Only the generator can lack users. Users who cannot log in, or are held up, are the service's.
+    Only the generator can lack users. If users cannot log in or are delayed, the service is the
+    cause.
     """
     populations = run.plan.populations
     for each in populations:

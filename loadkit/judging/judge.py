@@ -4,9 +4,9 @@ A criterion is examined once on the run's steady window, by the rules of its fam
 Then the run's circumstances are considered (`circumstances`). Was the run cut short? Did it hold
 its users? Did it drift? Was the load generator overloaded? Did a journey itself fail? Each of them
 can revoke a pass, and missing data never passes. If an emergency stop ended the load because the
-service collapsed, the collapse can decide (`collapse`). At last, a fail that the relay of the regions
-(`relays_fault`), a fault of the generator (`generators_fault`) or a busy machine (`contended`) explains
-becomes invalid.
+service collapsed, the collapse can decide (`collapse`). Finally, a fail becomes invalid if the
+relay of the regions (`relays_fault`), a fault of the generator (`generators_fault`) or a busy
+machine (`contended`) explains it.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ from loadkit.verdict import Status, Verdict, Window
 __all__ = ["judge"]
 
 _CORRECTED = frozenset({OPERATION.key, *(each.key for each in OPERATIONS)})
-"""The timings whose operations a stall keeps away: a user makes one after the other."""
+"""The timings whose operations a stall prevents, because a user makes one after the other."""
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
@@ -71,7 +71,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
 
 
 def _by_another_time(stated: Criterion, criterion: Criterion, finding: Finding) -> Finding:
-    """Say that the environment has another time judged than the one that the sentence names."""
+    """State that another time is judged than the sentence names, as the environment states."""
     named, judged = stated.measure.name, criterion.measure.name
     return replace(
         finding,
@@ -81,9 +81,10 @@ def _by_another_time(stated: Criterion, criterion: Criterion, finding: Finding) 
 
 
 def _with_unseen(finding: Finding) -> Finding:
-    """State how rare a thing a pass could not have seen.
+    """Add to a pass how rare a problem can be that the window did not contain.
 
-    Events at random, one in a third of the window on average, miss it with a chance of 5 % (e⁻³).
+    If random events occur once in a third of the window on average, the window contains none with a
+    probability of 5 % (e⁻³).
     """
     if finding.status is not Status.PASS or finding.window is None:
         return finding
@@ -96,7 +97,7 @@ def _with_unseen(finding: Finding) -> Finding:
 
 
 def _examined(criterion: Criterion, evidence: Evidence, rules: FamilyRules) -> tuple[Finding, Window | None]:
-    """The finding, with the circumstances of its ground, and the steady window that it is of."""
+    """The finding, after the circumstances of its ground are considered, and its steady window."""
     if rules.ground is Ground.TIMELINE:
         return rules.find(Case(criterion, evidence, evidence.whole)), None
     return _on_steady_window(criterion, evidence, rules)

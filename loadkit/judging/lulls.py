@@ -1,7 +1,7 @@
 """Lulls: ten-second windows in which users waited for the service, so that traffic nearly stopped.
 
-The plan and the journeys make lulls too: users who start a journey every 20 seconds come in waves.
-Such users do not wait for answers. Little's law tells the two kinds apart.
+The plan and the journeys cause lulls too: users who start a journey every 20 seconds arrive in
+waves. Such users do not wait for answers. Little's law distinguishes the two kinds.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ from loadkit.recording.traffic import Traffic
 __all__ = ["find_lulls", "waited_for"]
 
 _WAITING = 0.5
-"""At least this share of the users missing from circulation must wait for an answer. If the service
-caused the lull, all of them do. The number in flight is known once a second, so a stall that starts
-or ends within a window can show fewer."""
+"""At least this share of the users whose operations are missing must wait for an answer. If the
+service caused the lull, all of them do. The number in flight is known once a second, so a stall
+that starts or ends within a window can show fewer."""
 _CHANCE = 2.0
-"""More users must wait than usual by this many standard deviations of the usual number."""
+"""The waiting users must exceed their usual number by this many standard deviations."""
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -31,9 +31,10 @@ Booleans = npt.NDArray[np.bool_]
 def find_lulls(case: Case) -> Booleans:
     """The spell windows with under half the usual traffic because of the service; (windows,).
 
-    There are none if the planned load is not constant. Arrivals of an open load come whatever the
-    service does and whatever the journeys are. So a thin window is a lull if the arrivals of the
-    open populations are thin too. Otherwise, users of the closed ones must wait for the service.
+    There are none if the planned load is not constant. The arrivals of an open load depend neither
+    on the service nor on the journeys. So a window with little traffic is a lull if the open
+    populations also have few arrivals in it. Otherwise, users of the closed populations must wait
+    for the service.
     """
     arrivals = case.traffic.per_second()
     found = thin(arrivals)
@@ -59,16 +60,16 @@ def find_lulls(case: Case) -> Booleans:
 
 
 def waited_for(arrivals: Integers, operations: Integers, waiting: Floats, users: Floats) -> Booleans:
-    """In which spell windows users missing from circulation wait for the service; (windows,).
+    """Mark the spell windows in which the users whose operations are missing wait for the service.
 
-    By second, (seconds,): `arrivals`: operations of the judged scope; `operations`: all
-    operations of the users; `waiting`: those without an answer; `users`: users held. The median window
-    is the usual one.
+    The arguments are by second, shape (seconds,). `arrivals`: operations of the judged scope;
+    `operations`: all operations of the users; `waiting`: those without an answer; `users`: users
+    held. The result is by window, shape (windows,). The median window is the usual one.
 
     N users make X operations per second, so each makes one every N/X seconds. A scope with x_s
-    instead of X_s operations per second lacks (X_s − x_s) · N/X users. At the usual response time,
-    a window with x operations per second has x · L/X in flight (Little's law), and L is the usual
-    number. What is in flight beyond that waits for the service.
+    instead of X_s operations per second lacks (X_s − x_s) · N/X users. L is the usual number in
+    flight. At the usual response time, a window with x operations per second has x · L/X in flight
+    (Little's law). Operations in flight beyond that number wait for the service.
     """
     lengths = in_spells(np.ones(len(arrivals)))
     of_scope, of_all = in_spells(arrivals) / lengths, in_spells(operations) / lengths

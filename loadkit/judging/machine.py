@@ -1,22 +1,25 @@
-"""The machine that carries the load: was it full, who took it, and can that explain a breach?
+"""The machine under the load: was it full, what used it, and can that explain a violation?
 
-`contention` finds the seconds in which something other than the service held up the operations:
+`contention` finds the seconds in which a cause outside the service delayed operations. The causes
+are:
 
-- other processes took a tenth of a machine that was full, and a quarter of what the environment's
-  parts took on it
-- the host of a virtual machine took a tenth of its processors (steal)
-- the machine was short of memory, and the environment's parts held at most half of what was in use
-- the machine was full, and the load generator itself took 15 % of it, and a quarter of what the
-  environment's parts took; and no part alone took most of a processor, which may be its own limit
+- Other processes took a tenth of a full machine, and a quarter of what the environment's parts took
+  on it.
+- The host of a virtual machine took a tenth of its processors (steal).
+- The machine was short of memory, and the environment's parts held at most half of the memory in
+  use.
+- The machine was full. The load generator itself took 15 % of it, and a quarter of what the
+  environment's parts took. No part alone took most of a processor, because this may be its own
+  limit.
 
-A machine is full if at most 5 % of it was idle. For other processes it is enough that some process
-waited for a processor half of the time: they may share one processor with the service while another
-is idle. All figures are means over five seconds, because the kernel counts in ticks.
+A machine is full if at most 5 % of it was idle. For other processes, it is enough that some process
+waited for a processor half of the time. They may share one processor with the service while another
+processor is idle. All figures are means over five seconds, because the kernel counts in ticks.
 
-On other machines, whose figures a monitoring system reports, only the first two are looked for: it
-does not tell whose memory was short.
+For other machines, a monitoring system reports the figures. Only the first two causes are looked
+for there, because the system does not state which processes used the memory.
 
-Where figures are missing, a cause that needs them is not found, and every verdict is as without it.
+If figures are missing, a cause that needs them is not found, and no verdict changes because of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,7 +50,7 @@ __all__ = ["Contention", "contention"]
 _IDLE = 0.05
 """A machine with a smaller idle share is full."""
 _WAITING = 0.5
-"""The share of the time in which some process waits for a processor: others may be why."""
+"""The share of time in which some process waits for a processor. Others may be the cause."""
 _TAKEN = 0.1
 """The share of a machine that other processes, or its host, must take to be a cause."""
 _GENERATOR = 0.15
@@ -55,7 +58,8 @@ _GENERATOR = 0.15
 _BESIDE = 0.25
 """The least ratio of a cause to what the environment's parts took on the same machine."""
 _ONE_PART = 0.6
-"""Processors: a part that takes more on a full machine is near its own limit, often one processor."""
+"""Processors. On a full machine, a part that takes at least this many is near its own limit, which
+is often one processor."""
 _SHORT = 0.1
 """The share of the time in which some process waits for memory."""
 _SWAPPED = 1e6
@@ -63,9 +67,9 @@ _SWAPPED = 1e6
 _HELD = 0.5
 """The largest share of the memory in use that the environment's parts may hold."""
 _MEAN = (-2, 3)
-"""The seconds before and after the start of a second whose mean is its figure."""
+"""The figure of a second is the mean between these two offsets in seconds from its start."""
 _AFTER = 5
-"""Seconds after a cause in which queues that it built up are still worked off."""
+"""Seconds after a cause in which the service still processes the queues that it built up."""
 _NAMED, _LEAST_NAMED = 3, 0.02
 """The number of processes that a sentence names, and the least share of the machine of each."""
 
@@ -75,7 +79,7 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Contention:
-    """What held up the operations in a window, other than the service."""
+    """The causes of delay in a window, other than the service."""
 
     seconds: Booleans
     """By second of the window: was there a cause?"""
@@ -88,7 +92,7 @@ class Contention:
 
     @property
     def after(self) -> Booleans:
-        """The seconds with a cause, and those after it in which its queues are worked off."""
+        """The seconds with a cause, and those after it in which its queues are still processed."""
         marks = self.seconds.copy()
         for later in range(1, _AFTER + 1):
             marks[later:] |= self.seconds[:-later]
@@ -96,7 +100,7 @@ class Contention:
 
 
 def contention(run: Run, window: Window) -> Contention | None:
-    """What other than the service held up the operations in a window; None if nothing did."""
+    """The causes of delay in a window, other than the service; None if there are none."""
     if not window.seconds:
         return None
     here, others = _Figures.of(run, window), list(_hosts(run, window))
@@ -234,7 +238,7 @@ def _causes(figures: _Figures) -> Iterator[_Cause]:
 
 
 def _hosts(run: Run, window: Window) -> Iterator[_Figures]:
-    """The figures of other machines, by the names that the source has for them."""
+    """The figures of other machines, with the names that the source gives them."""
     seconds = run.started + np.arange(window.start, window.end, dtype=np.float64) + 0.5
     read = {
         figure: {
@@ -283,7 +287,7 @@ def _named(others: Mapping[str, Floats], seconds: Booleans) -> list[tuple[str, f
 
 
 def _mean(values: Floats, seconds: Booleans) -> float:
-    """The mean over some seconds, without unknown ones; 0 without any."""
+    """The mean over some seconds, without unknown values; 0 if there are no known values."""
     known = values[seconds & ~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
 

@@ -1,4 +1,4 @@
-"""Means of the operations' times."""
+"""Judge means of the operations' times."""
 
 import math
 
@@ -29,26 +29,26 @@ Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 _FEW = 33.0
-"""The variance of a mean increases by this share of itself, divided by the effective number of
-operations. Few of them give a poor estimate of their correlation. Found by simulation.
+"""The relative increase of a mean's variance is this number, divided by the effective number of
+operations. Few operations give a poor estimate of their correlation. Found by simulation.
 """
 _MEAN_QUANTILE = 0.95
-"""The quantile whose correlation of all operations is used for their mean."""
+"""The correlation of the operations is estimated for this quantile, and used for their mean."""
 _LEAST = 20
-"""The fewest operations whose mean can pass. Fewer of them, if one in seven were slow, would often
-all be quick."""
+"""The fewest operations whose mean can pass. If one operation in seven is slow, fewer operations
+are often all quick by chance."""
 FAILED_IN_MEAN = 0.01
-"""A mean is undefined where a larger share of the operations than this failed."""
+"""A mean is undefined if a larger share of the operations than this failed."""
 
 
 def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | None = None) -> Finding:
     """Judge the mean time of the operations.
 
     A failed operation counts with the time it took, such as a time limit, and at least with the
-    mean of the others, so failing never lowers a mean. A lower limit ("the mean is above …") is
-    judged so too. The criterion is violated if more than 1 % of the operations failed with 95 % confidence,
-    whatever the times of the others. If more than 1 % failed without that confidence, it is not
-    satisfied.
+    mean of the others. So failures never lower a mean. The same is true for a lower limit ("the
+    mean is above …"). If surely more than 1 % of the operations failed (95 % confidence), the
+    criterion is violated, whatever the other times are. If more than 1 % failed without that
+    confidence, the criterion is not satisfied.
     """
     if not traffic.timed[:, 0].any():
         return Finding(
@@ -58,7 +58,7 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
     is_upper, limit = criterion.comparison.is_upper, criterion.limit
     interval = (max(0.0, mean.lower), _highest_mean(traffic, mean))
     if is_upper and interval[0] <= limit < mean.value:
-        # As for a share, an outage must not put a sure violation in doubt.
+        # As for a share, an outage must not cast doubt on a certain violation.
         number = traffic.timed[:, 0]
         rest = (spent for spent, _ in without_events(traffic.timed[:, 1], number))
         lowers = (mean_of_seconds(each, number).lower for each in rest if each.sum() > limit * number.sum())
@@ -100,13 +100,13 @@ def examine_mean(criterion: Criterion, traffic: Traffic, *, lulls: Booleans | No
 
 
 def _highest_mean(traffic: Traffic, mean: Mean) -> float:
-    """The upper bound of a mean of times, which are skewed: few of them make much of the sum.
+    """The upper bound of a mean of times. Times are skewed: a few of them make up much of the sum.
 
     A window often shows too few of the longest times. Then both the mean and its error are too
-    small, and the usual bound passes 10 % to 20 % of the runs at the limit. So the bound is as if
-    one more second as bad as the worst had come. It allows for the error of the error
-    where operations depend on each other (`_FEW`, as for a percentile), and is symmetric on a
-    logarithmic scale.
+    small, and the usual bound passes 10 % to 20 % of the runs at the limit. Therefore the bound
+    assumes one more second that is as bad as the worst one. It also allows for the uncertainty of
+    the error itself if operations are correlated (`_FEW`, as for a percentile). Its half-width is
+    taken on a logarithmic scale.
     """
     number, spent = traffic.timed[:, 0], traffic.timed[:, 1]
     one_more = float((spent - mean.value * number).max()) / float(number.sum())
@@ -119,7 +119,7 @@ def _highest_mean(traffic: Traffic, mean: Mean) -> float:
 
 
 def _mean_spells(criterion: Criterion, traffic: Traffic, lulls: Booleans | None) -> Spells:
-    """Compare each spell window's mean with the limit; its own seconds give the error."""
+    """Compare each spell window's mean with the limit; the seconds of the window give the error."""
     starts = spell_starts(traffic.seconds)
     lengths = np.diff(np.append(starts, traffic.seconds))
     number, spent = in_spells(traffic.timed[:, 0]), in_spells(traffic.timed[:, 1])

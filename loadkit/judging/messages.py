@@ -1,10 +1,10 @@
-"""Messages: whether they arrived, once, in order and in time.
+"""Judge messages: did they arrive, once, in order and in time?
 
-What was expected comes from the numbers that the service gives the messages of a stream. A
-subscriber expects the messages after the one at which its subscription began, across gaps that it
-resumed. It expects them up to the newest number that others in its worker knew, a time-out before
-its end. These are facts about the messages of the run, so they have no confidence interval. What is
-not known makes a verdict inconclusive.
+The service numbers the messages of each stream. A subscriber must receive every message after the
+one at which its subscription began, including those of gaps that it resumed. The last one that it
+must receive is the newest that others in its worker knew a time-out before its end. The results are
+facts about the messages of the run, so they have no confidence interval. If a fact is not known,
+the verdict is inconclusive.
 """
 
 from collections import Counter
@@ -67,36 +67,36 @@ __all__ = [
 Integers = npt.NDArray[np.int64]
 
 _FEWEST_DELIVERED = 0.5
-"""Ratio of what was to be delivered; below it, the latency of the rest says nothing."""
+"""The least ratio of delivered to expected messages at which latency can be judged."""
 _ALONE = 0.1
-"""Ratio of the users who share a state with nobody; above it, the load is not that of a shared state."""
+"""The largest ratio of users without a shared state. Above it, shared states are not tested."""
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """The messages of a run, all subscribers together."""
+    """The message counts of a run, summed over all subscribers."""
 
     received: int
-    """Those that arrived; a message that arrived twice counts twice."""
+    """Messages that arrived; one that arrived twice counts twice."""
     doubled: int
     disordered: int
     lost: int
-    """Missing at the end of the run."""
+    """Messages that were missing at the end of the run."""
     filled: int
-    """Missing for a time, and then received."""
+    """Messages that were missing for a time, and arrived later."""
     unknown: int
-    """Perhaps missing."""
+    """Messages that may be missing."""
     doubts: tuple[str, ...]
-    """Why it is not known of all messages whether they arrived; sentences without a full stop."""
+    """Reasons why the arrival of some messages is unknown; sentences without a full stop."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Accounting":
-        """The messages of a run, counted to the end of its drain."""
+        """Count the messages of a run, up to the end of its drain."""
         table, count = evidence.run.table, evidence.count
         series = [label_series(label, MESSAGE) for label in table.labels(MESSAGE)]
         _, outcome, sums = table.totals(series, 0, 1 << 22)
-        # A message that was not read leaves a gap in its stream: it arrived, and is not known.
+        # A message that could not be read leaves a gap in its stream, although it arrived.
         unread = count(UNREADABLE) + _reader_errors(evidence)
         untold, unknown = count(UNTOLD), count(TAIL_UNKNOWN)
         missing = max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST)
@@ -144,7 +144,7 @@ class Accounting:
 
 
 def find_delivery(case: Case) -> Finding:
-    """Judge that no message was lost, doubled, out of order or another tenant's."""
+    """Judge that no message was lost, doubled, out of order or from another tenant."""
     evidence, what = case.evidence, case.criterion.measure.name
     messages = Accounting.of(evidence)
     doubts = messages.doubts
@@ -188,14 +188,14 @@ def find_delivery(case: Case) -> Finding:
 
 
 def _with_its_gaps(case: Case, finding: Finding) -> Finding:
-    """A pass on what arrived in the whole run, if the run was as planned, and had the gaps that its plan makes."""
+    """Make a finding a pass if the run was as planned and had the gaps that its plan causes."""
     found = if_as_planned(case, finding)
     doubt = no_gap(case.evidence) if found.status is Status.PASS else ""
     return found.become(Status.INCONCLUSIVE, f"{found.reason}, but {doubt}") if doubt else found
 
 
 def _reader_errors(evidence: Evidence) -> int:
-    """How often the code of a journey failed to read a message."""
+    """The number of times that a journey's code failed to read a message."""
     return sum(
         number
         for second in evidence.run.worker_seconds
@@ -236,7 +236,7 @@ def find_reach(case: Case) -> Finding:
 
 
 def find_convergence(case: Case) -> Finding:
-    """Judge that all users who share a state saw the same one in the end."""
+    """Judge that all users who share a state saw the same state at the end."""
     evidence = case.evidence
     digests: dict[str, Counter[str]] = {}
     for second in evidence.run.worker_seconds:
@@ -283,7 +283,7 @@ def find_convergence(case: Case) -> Finding:
 
 
 def find_throughput_of_any(case: Case) -> Finding:
-    """Judge successes per second; of messages, those that arrived per second, each counted once."""
+    """Judge successes per second; for messages, arrivals per second, each message once."""
     if case.timing == RECORD.key:
         return find_records(case)
     if case.timing != MESSAGE.key:
@@ -317,12 +317,12 @@ def _find_throughput(case: Case) -> Finding:
 
 
 def _delivered(population: Population, level: float) -> float:
-    """The messages per second that the service delivers because of a population, at a level."""
+    """The messages per second that a population makes the service deliver, at a level of load."""
     return population.delivers * (level / max(population.workload.peak, 1e-9))
 
 
 def find_time_of_any(case: Case) -> Finding:
-    """Judge a time; that of messages only where it is known, and where most of them arrived."""
+    """Judge a time; for messages, only if their times are known and most of them arrived."""
     if case.timing == DELIVERY.key:
         return _find_delivery_time(case)
     if case.timing != MESSAGE.key:
@@ -361,12 +361,12 @@ def find_time_of_any(case: Case) -> Finding:
 
 
 def _unknown_times(case: Case) -> str:
-    """Why the times of messages say nothing; "" if they do."""
+    """The reason why the times of messages cannot be judged; "" if they can."""
     return case.evidence.latency_doubt or _undelivered(case)
 
 
 def _undelivered(case: Case) -> str:
-    """Why most messages did not arrive, so that the times of the others say nothing; "" if they did."""
+    """A clause if too few messages arrived to judge their times; "" if enough arrived."""
     evidence = case.evidence
     messages = Accounting.of(evidence)
     if messages.distinct < _FEWEST_DELIVERED * messages.expected:
@@ -389,7 +389,7 @@ def _undelivered(case: Case) -> str:
 
 
 def _find_delivery_time(case: Case) -> Finding:
-    """Judge the time until writes reach those who watch; no pass if they reach nobody for a time."""
+    """Judge the time until writes reach their watchers; no pass if they reach nobody for a time."""
     found = find_time(replace(case, chosen=_with_lost(case)))
     if unreached := case.traffic.failed:
         found = replace(
@@ -407,9 +407,10 @@ def _find_delivery_time(case: Case) -> Finding:
 
 
 def _unheard(case: Case) -> str:
-    """When writes reached nobody, or hardly anybody, while requests succeeded; "" for never.
+    """A clause if writes reached few users or nobody while requests succeeded; "" otherwise.
 
-    What nobody receives has no time. Fewer requests make fewer writes, so these explain a gap.
+    A write that nobody receives has no delivery time. Fewer requests cause fewer writes, so they
+    can explain a gap in the deliveries.
     """
     arrived, answered = case.traffic.per_second(), case.evidence.traffic(window=case.window).completed
     if case.kept is not None:
@@ -424,9 +425,9 @@ def _unheard(case: Case) -> str:
 def _silence(arrived: Integers, answered: Integers) -> int:
     """The longest time without a delivery, in seconds, if chance does not explain it; else 0.
 
-    By second, (seconds,): deliveries, and requests that succeeded. If n moments are independent and
-    as frequent as the requests, a gap with the share g of all requests comes with a probability of
-    at most (n + 1)(1 − g)ⁿ.
+    `arrived`, `answered` (seconds,): deliveries and successful requests by second. Suppose that the
+    n seconds with a delivery are independent of each other and as frequent as the requests. Then a
+    gap with the share g of all requests has a probability of at most (n + 1)(1 − g)ⁿ.
     """
     heard = np.flatnonzero(arrived)
     weights = answered if answered.any() else np.ones(len(arrived), np.int64)
@@ -439,12 +440,12 @@ def _silence(arrived: Integers, answered: Integers) -> int:
 
 
 def _with_lost(case: Case) -> Traffic:
-    """The deliveries with those that were lost, as ones that never arrive.
+    """The deliveries, with lost messages added as deliveries that never arrive.
 
-    Not every message is a delivery whose acknowledgement is known, so the same ratio of the lost ones
-    counts. What is missing at the end of a stream is counted when its subscriber leaves, after the
-    window; all of it counts as of the window. A message that all who watch have missed can be a
-    write that reached nobody, which has failed already.
+    Only messages whose write has a known acknowledgement are deliveries. Therefore the same ratio
+    of the lost messages counts. Messages missing at the end of a stream are counted when the
+    subscriber leaves, after the window. All of them count as part of the window. A message that all
+    watchers missed can be a write that reached nobody, and such a write counts as failed already.
     """
     traffic, evidence = case.traffic, case.evidence
     kept = np.ones(case.window.seconds, np.bool_) if case.kept is None else case.kept

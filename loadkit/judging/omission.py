@@ -1,8 +1,8 @@
 """Coordinated-omission correction: adds the arrivals that waiting users of a closed load prevented.
 
 Users of a closed load wait for their answers, so they send no requests during a stall. A stall of
-20 s in 300 s is therefore under 1 % of the requests, although it is 7 % of the time (coordinated
-omission: Tene, "How NOT to measure latency"). Two cases are corrected:
+20 s in 300 s therefore affects under 1 % of the requests, although it is 7 % of the time. This is
+coordinated omission (Tene, "How NOT to measure latency"). Two cases are corrected:
 
 - *The service stood still*: no user received an answer. The correction adds arrivals to each long
   stall, at the window's usual rate. Each added arrival waits until the stall ends.
@@ -29,15 +29,16 @@ from loadkit.verdict import Window
 __all__ = ["StuckOperations", "Users", "correct_omission", "shared", "stuck_operations"]
 
 _LONG = 20
-"""A gap is a stall from this multiple of the usual time between two completions. An operation is
-stuck from this multiple of its user's usual time between two operations, and from `_SURELY`."""
+"""A gap longer than this multiple of the usual time between two completions is a stall. An
+operation longer than this multiple of its user's cycle, and than `_SURELY`, is stuck. The cycle is
+the user's usual time between two operations."""
 _SURELY = 10.0
-"""It is stuck for its own length only from this number of seconds. A user without think time has a
-short cycle, and an answer that is slow by itself could be 20 of them."""
+"""An operation is stuck because of its own length only if it takes longer than this (seconds). A
+user without think time has a short cycle, and a single slow answer could take 20 of them."""
 _UNUSUAL = 2
-"""An operation longer than this multiple of that time is stuck where too many are in progress."""
+"""An operation longer than this multiple of the cycle is stuck while too many are in progress."""
 _CHANCE = 0.05
-"""The chance that independent operations are stuck in any second of a window."""
+"""The probability that independent operations count as stuck in any second of a window."""
 _STRETCH = 10
 """The shortest quiet stretch in seconds that shows how many operations are usually long."""
 _STRETCHES = (0.05, 0.1, 0.25)
@@ -64,9 +65,9 @@ class Users:
     def cycle(self) -> float:
         """Seconds between the starts of two operations of a user who is not stuck; 0 if unknown.
 
-        The usual rate is the upper quartile of 30 batches, because stuck users lower the median
-        where they are stuck for half of the window. The median of single seconds would be 0 for
-        users who send less than one operation in most seconds.
+        The usual rate is the upper quartile of 30 batches. The median would be too low if users are
+        stuck for half of the window. The median of single seconds would be 0 for users who send
+        less than one operation in most seconds.
         """
         edges = batch_edges(len(self.arrivals))
         rates = np.add.reduceat(self.arrivals, edges[:-1]) / np.diff(edges)
@@ -85,22 +86,23 @@ class StuckOperations:
     """Seconds until the answer, or until the operation was given up."""
     count: Integers
     is_always: Booleans
-    """Is it stuck for its own length, and not only in crowded seconds?"""
+    """Is it stuck because of its own length, and not only in crowded seconds?"""
     crowded: Booleans
     """Seconds of the window in which too many operations waited long; shape (`seconds`,)."""
     share: float = 1.0
-    """The share of the prevented operations that belongs to the judged ones."""
+    """The share of the prevented operations that belongs to the judged scope."""
 
     def prevented(self) -> tuple[Floats, Floats]:
         """The prevented operations in the window: their moments and waits in seconds, shapes (m,).
 
-        A user who began at s and waited r seconds with the cycle c would have begun operations at
-        s + c, s + 2c, … before s + r. On average these are r / c − 1/2, evenly over the time from
-        s + c/2 on. These times of all users are put end to end, and one operation is added every
-        c / `share`, so no fraction is lost. A start is known to a second; its middle is used.
+        A user with the cycle c began at s and waited r seconds. Without the wait, the user would
+        have begun operations at s + c, s + 2c, … before s + r. Their mean number is r / c − 1/2,
+        evenly spread over the time from s + c/2 on. These times of all users are put end to end,
+        and one operation is added every c / `share`. So no fraction is lost. A start is known to a
+        second, and the middle of that second is used.
         """
         cycle, seconds = self.users.cycle, len(self.crowded)
-        # Only the part of the wait that lies in the window: it can last for hours outside it.
+        # Use only the part of the wait in the window. The part outside can last for hours.
         begin = np.maximum(cycle / 2, -(self.second + 0.5))
         each = np.maximum(np.minimum(self.took, seconds - (self.second + 0.5)) - begin, 0.0)
         ends = np.cumsum(self.count * each)
@@ -113,9 +115,9 @@ class StuckOperations:
         return moment[counts], (self.took[row] - after)[counts]
 
     def summary(self, added: int, counted: Booleans) -> StuckUsers:
-        """The stuck users in one value, for whom `added` arrivals were added.
+        """A summary of the stuck users, for whom `added` arrivals were added.
 
-        `counted`: seconds of the window at whose beginning they count; shape (`seconds`,).
+        `counted`: the seconds of the window at whose start they are counted; shape (`seconds`,).
         """
         first, end = self.second + 1, np.floor(self.second + 0.5 + self.took).astype(np.int64) + 1
         waiting = _in_progress(first, end, self.count, len(counted))[counted]
@@ -143,24 +145,26 @@ def stuck_operations(
 ) -> StuckOperations | None:
     """The stuck operations of a population that began in or before a window; None without any.
 
-    An operation is stuck if it took longer than 20 cycles of its user (`Users.cycle`) and than 10 s.
-    Up to half of the users may be stuck during the whole window: the cycle is that of the others.
-    It is also stuck if it took longer than 2 cycles, in seconds in which too many such operations
-    are in progress. If operations are long independently of each other, the number in progress follows a
-    Poisson distribution (M/G/∞). More of them are a hang of some users. The second rule finds hangs
-    with a short time-out of the client. Neither one user's long answer nor a service in which 4 %
-    of the operations independently take long is a hang.
+    An operation is stuck if it took longer than 20 cycles of its user (`Users.cycle`) and longer
+    than 10 s. Up to half of the users may be stuck during the whole window, because the cycle is
+    that of the others.
 
-    By simulation, users with think time get nothing added for independent Pareto times (shape 1.5,
-    up to 10 s) and in a closed M/M/1 system at any load. 20 users without think time at one server
-    get 0.01 %.
+    An operation is also stuck if it took longer than 2 cycles, in seconds in which too many such
+    operations are in progress. If long operations are independent of each other, the number in
+    progress follows a Poisson distribution (M/G/∞). A larger number is a hang of some users. This
+    second rule finds hangs if the client has a short time-out. One user's long answer is not a
+    hang. A service in which 4 % of the operations independently take long is not a hang either.
 
-    Not found: the same users time out during the whole window, each after less than 20 cycles. The
-    record is then the same as that of independently long operations.
+    By simulation, the correction adds nothing for users with think time. This was tested with
+    independent Pareto times (shape 1.5, up to 10 s), and in a closed M/M/1 system at any load. For
+    20 users without think time at one server, it adds 0.01 %.
 
-    `limit`: seconds that an operation must exceed in any case, because a shorter one cannot change
-    the verdict. `series`: those of the population's operations. `own`: those of the judged
-    operations, of which only the population's count.
+    One case is not found: the same users time out during the whole window, each after less than 20
+    cycles. Its record is the same as that of independently long operations.
+
+    `limit`: each stuck operation is longer than this (seconds), because a shorter one cannot change
+    the verdict. `series`: the series of the population's operations. `own`: the series of the
+    judged operations, of which only those of the population count.
     """
     cycle = users.cycle
     if not cycle:
@@ -171,7 +175,7 @@ def stuck_operations(
         return None
     took = buckets.middles(bucket)
     end = np.ceil(second + 0.5 + took).astype(np.int64)
-    # Users who are stuck all the time make the cycle of all look longer than it is.
+    # Users who are stuck all the time make the cycle of all users look longer than it is.
     is_long = took > max(limit, _LONG / 2 * cycle, _SURELY)
     first, after, counts = (each[is_long] for each in (second - window.start, end - window.start, count))
     waiting = float(np.median(_in_progress(first, after, counts, window.seconds)))
@@ -204,9 +208,9 @@ def correct_omission(
     """The traffic of a closed load, with the arrivals that its stalls and stuck users prevented.
 
     `stalls`: in seconds since the run's start; `start`: the window's start on the same clock;
-    `limit`: the criterion's limit in seconds, because a shorter gap cannot change the verdict. The
-    correction subtracts operations that did arrive in a gap, and skips what stuck users prevented
-    in it, so none is counted twice.
+    `limit`: the criterion's limit in seconds, because a shorter gap cannot change the verdict. In a
+    gap, the correction subtracts operations that did arrive, and skips those that stuck users
+    prevented. So no operation counts twice.
     """
     corrected, filled = _fill(traffic, stalls, start, limit)
     counted = ~_is_within(np.arange(start, start + traffic.seconds, dtype=np.float64), filled)
@@ -230,7 +234,7 @@ def _fill(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -
     usual = 0.0 if stalled.all() else float(np.median(arrivals[~stalled]))
     if usual == 0:
         return traffic, []
-    # For random (Poisson) completions, the median of the times between them is ln 2 of their mean.
+    # For random (Poisson) completions, the median of the times between them is ln 2 times the mean.
     shortest = max(limit, _LONG * np.log(2) / usual)
     filled = [stall for stall in stalls if stall.seconds > shortest]
     seconds: list[int] = []
@@ -252,7 +256,10 @@ def _fill(traffic: Traffic, stalls: Sequence[Stall], start: int, limit: float) -
 
 
 def _is_within(moments: Floats, stalls: Sequence[Stall]) -> Booleans:
-    """Does each moment lie in a stall? Moments are known to half a second; stalls ascend."""
+    """Does each moment lie in a stall?
+
+    Moments are known to half a second. Stalls are in order of their start.
+    """
     if not stalls:
         return np.zeros(len(moments), np.bool_)
     starts = np.array([stall.start for stall in stalls]) - 0.5
@@ -265,7 +272,7 @@ def _longer(table: SliceTable, kind: Kind, series: Sequence[str], end: int, shor
     """The operations longer than `shortest` (seconds) that began before the second `end`."""
     when, _, sums = table.totals(series, 0, end)
     when = when[sums[:, LONGEST] > shortest]
-    if not len(when):  # as a rule; selecting all operations takes far longer
+    if not len(when):  # the usual case; selecting all operations takes far longer
         return (np.zeros(0, np.int64),) * 4
     rows = table.select(kind, series, int(when.min()), int(when.max()) + 1)
     longer = rows[2] > buckets.index(shortest)
@@ -286,16 +293,16 @@ def _common(ones: _Rows, others: _Rows) -> tuple[Integers, Integers, Integers]:
 
 
 def _in_progress(first: Integers, end: Integers, count: Integers, seconds: int) -> Floats:
-    """Operations in progress in each second of a window, if each is in `first` <= s < `end`."""
+    """Operations in progress in each second s of a window: those with `first` <= s < `end`."""
     begun, ended = (np.bincount(np.clip(each, 0, seconds), count, seconds + 1)[:-1] for each in (first, end))
     return np.cumsum(begun - ended)
 
 
 def _quiet_rate(second: Integers, count: Integers, held: Floats) -> float:
-    """An upper bound of the long operations that a user begins per second, from the quietest stretch.
+    """An upper bound of the long operations per user and second, from the quietest stretch.
 
     A hang of some users can last for most of a window. Then it raises the mean of the window, and
-    only the rest of the window shows what is usual. `second`, `count` (n,): the long operations;
+    only the rest of the window shows the usual rate. `second`, `count` (n,): the long operations;
     `held`: the users held in each second, shape (`seconds`,).
     """
     from scipy import special
@@ -315,11 +322,11 @@ def _quiet_rate(second: Integers, count: Integers, held: Floats) -> float:
 
 
 def _is_crowded(number: Floats, held: Floats, quiet: float) -> Booleans:
-    """Are more long operations in progress in a second than independence explains?
+    """Mark the seconds with more long operations in progress than independence explains.
 
     The usual number is the mean over the seconds that are not crowded, in proportion to the users
-    held, and at most `quiet` for each of them. It is found by repetition, because a long hang raises
-    the mean of all seconds.
+    held, and at most `quiet` per user. It is found by iteration, because a long hang raises the
+    mean of all seconds.
     """
     from scipy import special
 

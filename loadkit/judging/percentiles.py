@@ -1,4 +1,4 @@
-"""Percentiles of the operations' times."""
+"""Judge percentiles of the operations' times."""
 
 import math
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ _REACH = 1.28
 """Standard errors from a percentile to its upper bound. Found by simulation, as is the next
 constant."""
 _FEW = 33.0
-"""The variance increases by this many standard deviations of one operation, divided by the window's
-effective number of operations. Few operations give a poor estimate of their correlation, and the
-estimate is worse for a percentile further out in the tail."""
+"""The relative increase of the variance is this many standard deviations of one operation, divided
+by the window's effective number of operations. Few operations give a poor estimate of their
+correlation, and the estimate is worse for a percentile further out in the tail."""
 _RANGES = 2.0
 """The upper bound is at most this many ranges of the batches' own percentiles above the largest of
 them. Beyond that, it would only extrapolate: a step from 4 ms to 12 ms says nothing about 1 s."""
@@ -100,7 +100,7 @@ class _Tail:
         return min(int(np.searchsorted(self.thresholds, limit)), len(self.thresholds) - 1)
 
     def percentiles(self, allowed: float) -> Floats:
-        """Each batch's own percentile in seconds, with a share of `allowed` above it; shape (b,)."""
+        """Each batch's own percentile (seconds), with a share of `allowed` above it; shape (b,)."""
         reached = self.hits > allowed * self.sizes[:, np.newaxis]
         return _edges(self.thresholds[reached.sum(axis=1) - 1])
 
@@ -121,7 +121,7 @@ def _surely_below(thresholds: Integers, shares: Floats, sizes: Floats, allowed: 
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """How far a percentile may be above the measured one, by the spread of log times."""
+    """The distance of a percentile's upper bound from its value, from the spread of log times."""
 
     slope: float
     """Increase of the time's logarithm per unit of the odds' logarithm."""
@@ -141,7 +141,7 @@ class _Spread:
         return _REACH * self.slope * math.sqrt(self.variance / size * (1 + few / size))
 
     def size_to_reach(self, away: float) -> float:
-        """How many independent operations give a half-width of `away`; ∞ if no number does."""
+        """The number of independent operations with a half-width of `away`; ∞ if there is none."""
         if away <= 0:
             return math.inf
         # The root of size² = needed · (size + few).
@@ -179,32 +179,35 @@ def examine_percentile(
     - Lower end: the smaller of the two numbers is used.
     - Upper end: a calm window shows both too few operations over a limit and too little variation
       of them. The number at the edge alone would therefore pass too easily. So the end is also at
-      least `_Spread.half_width` above the measured percentile. Far above all seen times, too few
-      operations remain over the edge for an estimate. There the half-width alone decides. It ends
-      at `_RANGES` above what the batches showed, however much the service varied: a drift from 4 ms
-      to 12 ms passes a limit of 500 ms.
+      least `_Spread.half_width` above the measured percentile. Far above all measured times, too
+      few operations remain over the edge for an estimate. There the half-width alone decides. It is
+      limited to `_RANGES` above the percentiles of the batches, however much the service varied. So
+      a drift from 4 ms to 12 ms passes a limit of 500 ms.
 
     A single lasting event (all operations refused from the middle on) gives no estimate of a
-    correlation. It violates the criterion if the share is grossly above the allowed one. Beside such
-    an event, a sure violation of the rest stays sure (`lower_bounds`).
+    correlation. It violates the criterion if the share is grossly above the allowed one. Such an
+    event casts no doubt on a certain violation in the rest of the window (`lower_bounds`).
 
-    The verdict compares the limit with the interval's ends, so the shown interval is the decision.
-    A bucket has a width (0.2 %). The bucket that contains the limit counts as over the limit in the
-    test for a pass, and as under it in the test for a fail. The width therefore never decides.
+    The verdict compares the limit with the interval's ends, so the shown interval is the one that
+    decides. A bucket has a width (0.2 %). In the test for a pass, the bucket that contains the
+    limit counts as over the limit. In the test for a fail, it counts as under it. So the width
+    never decides.
 
     `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the
     traffic too small for its own estimate. They come from the whole traffic (`whole_effect`,
-    `limit_effect`). `lulls`: the spell windows in which the service kept traffic away, shape
+    `limit_effect`). `lulls`: the spell windows with little traffic because of the service, shape
     (windows,); None if there are none.
 
     Error rates by simulation (`tests/known_answers/verdict_table.py`, 300 runs of each row): at the
-    limit, at most 5 % of the runs of each process pass and at most 5 % fail, give or take the error
-    of 300 runs. The price is fewer passes near the limit: for one minute of a queue at 80 %
-    utilization, the p95 passes a limit of 1.5 times its true value in 48 % of the runs. For a
-    service that is slow in few long spells, 14 % pass at the limit with five of them in a window,
-    and 8 % with ten: who has not seen them cannot know of them. Known to be wrong too, because its
-    memory is longer than a tenth of the window: an oscillation of 10 s whose size wanders over 50 s
-    (AR(2), r 0.98). Over 300 s, its p90 passed in 10 % of 300 runs at the limit.
+    limit, at most 5 % of the runs of each process pass and at most 5 % fail, within the error of
+    300 runs. The cost is fewer passes near the limit. For one minute of a queue at 80 %
+    utilization, the p95 passes a limit of 1.5 times its true value in 48 % of the runs.
+
+    Two exceptions are known. One is a service that is slow in few long spells. With five spells in
+    a window, 14 % of the runs pass at the limit, and with ten, 8 %. A window that happens to have
+    too few spells cannot show them. The other is an oscillation of 10 s whose size wanders over 50
+    s (AR(2), r 0.98). Its memory is longer than a tenth of the window. Over 300 s, its p90 passed
+    in 10 % of 300 runs at the limit.
     """
     quantile = criterion.measure.quantile
     assert quantile is not None
@@ -290,7 +293,7 @@ def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
 def _is_over_beside_events(
     traffic: Traffic, scores: Scores, limit: int, allowed: float, lent_effect: float
 ) -> bool:
-    """Is the limit surely violated by the window without its worst seconds (`shares.lower_bounds`)?"""
+    """Does the window without its worst seconds surely violate the limit (`lower_bounds`)?"""
     late, arrivals = traffic.per_second(limit + 1), traffic.per_second()
 
     def correlation_of(is_kept: Booleans) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Error rate, availability, uptime and throughput."""
+"""Judge error rate, availability, uptime and throughput."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +65,7 @@ _ROUNDING = 1e-9
 _PROBED = 0.9
 """The share of the seconds that must have been probed."""
 _SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
-"""Of several protocols, the finding that is latest in this order decides."""
+"""The order of severity. Of several protocols, the most severe finding decides."""
 
 
 def find_share(case: Case) -> Finding:
@@ -76,9 +76,9 @@ def find_share(case: Case) -> Finding:
 
 
 def find_uptime(case: Case) -> Finding:
-    """Judge the share of the probes that were answered, of each protocol that the run used.
+    """Judge the share of answered probes, for each protocol that the run used.
 
-    Each protocol must have the stated uptime. The worst one decides, and all are told.
+    Each protocol must have the stated uptime. The worst one decides, and the reason states all.
     """
     run, evidence = case.evidence.run, case.evidence
     used = {
@@ -118,9 +118,10 @@ def find_uptime(case: Case) -> Finding:
 
 
 def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> Finding:
-    """The uptime of one protocol in this run: a fact, without a confidence.
+    """The uptime of one protocol in this run: a fact, without a confidence interval.
 
-    Probes every 50 ms see the same outage. Their number says nothing about how often outages come.
+    Successive probes (every 50 ms) see the same outage. So their number does not show how often
+    outages occur.
     """
     window, criterion = case.window, case.criterion
     inside = [(int(at) - window.start, up) for at, up in probes if window.start <= at < window.end]
@@ -177,8 +178,8 @@ def _seen_outages(seconds: int) -> str:
 def find_throughput(case: Case) -> Finding:
     """Judge the successes per second; not judged if the plan itself cannot reach the limit.
 
-    A plan that follows a curve offers its mean. Ten-second windows for which it offers less than
-    the limit are no violation.
+    If the load follows a curve, the plan offers the mean of the curve. A ten-second window is no
+    violation if the plan offers less than the limit in it.
     """
     criterion, traffic, plan = case.criterion, case.traffic, case.evidence.run.plan
     makers = case.evidence.makers(criterion.scope)
@@ -199,12 +200,12 @@ def find_throughput(case: Case) -> Finding:
 
 
 def _offered_by_journeys(case: Case, makers: Sequence[Population]) -> float:
-    """The most requests per second that journeys would make of a service without a failure.
+    """The most requests per second that journeys would send to a service without failures.
 
-    The plan states how many journeys start, and not how many requests each makes. A request without
-    a success ends or delays its journey, at the earliest as its first request; so does an arrival
-    that waits for a user. Therefore at least the other journeys made all the successes. Infinite if
-    there may be no others.
+    The plan states how many journeys start, but not how many requests each journey sends. A request
+    without a success ends or delays its journey, possibly as its first request. An arrival that
+    waits for a user delays its journey too. In the worst case, only the other journeys made the
+    successes. The result is infinite if there may be no other journeys.
     """
     traffic, evidence = case.traffic, case.evidence
     loads = [each for each in makers if each.workload.model is Model.JOURNEYS]
@@ -232,7 +233,7 @@ def examine_offered(
 
     """
     criterion, traffic = case.criterion, case.traffic
-    # A sum of equal offers is not exactly a multiple of one.
+    # Because of rounding, a sum of equal offers is not exactly a multiple of one offer.
     enough = least * (1 - _ROUNDING)
     are_offered = in_spells(offers) >= enough * in_spells(np.ones(traffic.seconds))
     found = examine_throughput(criterion, traffic, planned, are_offered)
@@ -256,7 +257,7 @@ def _planned(case: Case, populations: Sequence[Population]) -> Floats | None:
 
 
 def relative(planned: Floats) -> Floats | None:
-    """What is planned by second, relative to its mean; None if it is unknown or stops."""
+    """Planned values by second, relative to their mean; None if they are unknown or reach 0."""
     is_known = np.isfinite(planned).all() and planned.min() > 0
     return np.asarray(planned / planned.mean()) if is_known else None
 
@@ -264,7 +265,7 @@ def relative(planned: Floats) -> Floats | None:
 def by_second(
     case: Case, populations: Sequence[Population], of: Callable[[Population, float], float]
 ) -> Floats:
-    """The sum of a function of each population and its level, in the middle of each judged second."""
+    """The sum of `of` (population, level) over populations, in the middle of each judged second."""
     middles = np.arange(case.window.start, case.window.end) + 0.5
     values = np.array(
         [sum(of(each, each.workload.level_at(middle)) for each in populations) for middle in middles],
@@ -281,7 +282,7 @@ def share_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
 
 
 def throughput_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """Judge the successes per second at a collapse; None if they violate nothing, or in a ramp."""
+    """Judge the successes per second at a collapse; None without a violation, or in a ramp."""
     if case.evidence.window is None:
         return None
     return broken_by(case.criterion, collapse.succeeded_per_second, collapse.ended)
@@ -312,7 +313,7 @@ def otherwise_sent(case: Case) -> Iterator[tuple[str, Case]]:
 
 
 def failure_effect(traffic: Traffic) -> float:
-    """The design effect of failures, for a part of the traffic too small for its own estimate."""
+    """The design effect of failures, for a part too small for its own estimate."""
     return Share.of(traffic.per_second(), traffic.per_second(FAILED), 1.0).effect
 
 
@@ -327,7 +328,7 @@ def examine_share(
     """Judge the error rate, or availability, which is 1 − error rate.
 
     `attempts` (seconds,): operations by second; `failures` (seconds,): those that failed.
-    `lulls`: the spell windows in which the service kept traffic away; None if there are none.
+    `lulls`: the spell windows with little traffic because of the service; None if there are none.
     """
     share = Share.of(attempts, failures, lent_effect)
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
@@ -377,10 +378,10 @@ def _with_spells(
     failures: Integers,
     lulls: Booleans | None = None,
 ) -> Finding:
-    """The finding on a share after its bad spells are considered; arguments as in `examine_share`."""
+    """The finding on a share, with its bad spells considered; arguments as in `examine_share`."""
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
     allowed = criterion.limit if is_failing_share else 1 - criterion.limit
-    if is_failing_share is not criterion.comparison.is_upper:  # more failures than the limit are wanted
+    if is_failing_share is not criterion.comparison.is_upper:  # more failures are required
         return weigh(criterion, finding, Spells.of(surely_under(criterion, failures, attempts, allowed)))
     over = surely_over(criterion, failures, attempts, max(allowed, 0.0))
     stretch = longest_stretch(failures, attempts, allowed)
@@ -395,9 +396,10 @@ def examine_throughput(
 ) -> Finding:
     """Judge the successes per second, each counted in the second of its end.
 
-    `planned` (seconds,): the planned load relative to its mean. What follows it is no chance, and
-    does not make the mean uncertain; None if the load is constant. `are_offered` (windows,): the
-    ten-second windows for which the plan offers enough for a lower limit; None if all.
+    `planned` (seconds,): the planned load relative to its mean; None if the load is constant.
+    Variation that follows the plan is not random, so it does not make the mean uncertain.
+    `are_offered` (windows,): the ten-second windows for which the plan offers enough for a lower
+    limit; None if all.
     """
     done = traffic.completed.astype(np.float64)
     rate = mean_of_seconds(done, np.ones(traffic.seconds) if planned is None else planned)

@@ -1,4 +1,4 @@
-"""The readings of an instance, from raw scrapes, and the time that nobody saw.
+"""The readings of an instance, from raw scrapes, and the unseen time, which has no readings.
 
 A reading is the value of a gauge at a scrape, or the rate of a counter between scrapes.
 """
@@ -25,15 +25,15 @@ _LEAST_COVERAGE = 0.9
 _LONGEST_GAP = 3
 """The longest gap between scrapes, in scrape intervals."""
 _BEARABLE = 0.05
-"""A longer gap is bearable if no more than this share of the time is unseen. What it could change
-is weighed by `unseen`."""
+"""A longer gap is acceptable if no more than this share of the time is unseen. The module `unseen`
+examines what it could change."""
 _UNSEEN_GAP = 1.5
-"""A longer gap between scrapes, in scrape intervals, contains time that nobody saw."""
+"""A longer gap between scrapes, in scrape intervals, contains unseen time."""
 _HOLE = 2.5
 """A longer gap, in scrape intervals, is a hole: at least two scrapes in a row are missing."""
 _SAME = 0.75
-"""A value and its capacity belong together up to this many scrape intervals apart. Another source
-scrapes at other times, and then the nearest scrape is half an interval away at most."""
+"""A value and its capacity belong together if they are at most this many scrape intervals apart.
+Two sources scrape at different times, so the nearest scrape is at most half an interval away."""
 _SHORTEST_DIFFERENCE = 5.0
 """The shortest time (seconds) over which a counter's increase is computed. If two scrape intervals
 are longer, they are used."""
@@ -66,7 +66,7 @@ class Points:
     lengths: Floats
     """The length of each interval in seconds."""
     parts: Floats
-    """The numerators of the values; `wholes` are the denominators. They are needed where only the
+    """The numerators of the values; `wholes` are the denominators. They are needed if only the
     ratio of the sums over the window has a meaning."""
     wholes: Floats
     resets: int = 0
@@ -86,7 +86,7 @@ class Points:
     is_counted: bool = False
     """Are the readings shares of counted events, such as hits of lookups?"""
     problem: str = ""
-    """Why the readings do not represent the window; empty if they do. There may be readings."""
+    """The reason why the readings, if any, do not represent the window; "" if they do."""
 
     def quantile(self, share: float) -> float:
         """The value that the readings do not exceed for a share of the time."""
@@ -105,7 +105,7 @@ class Points:
     def unread_seconds(self) -> float:
         """The part of the unseen time that no reading spans, in seconds.
 
-        A counter's increase over a gap between scrapes is known, but not how it was distributed.
+        A counter's increase over a gap between scrapes is known, but not its distribution in time.
         """
         spanned = float(self.lengths.sum()) - self.seen_seconds(np.ones(len(self.lengths), np.bool_))
         return self.unseen_seconds - spanned
@@ -120,22 +120,22 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which part of a stretch of time some scrapes represent."""
+    """The part of a stretch of time that some scrapes represent."""
 
     unseen: Floats
-    """Start and end (Unix seconds) of each stretch that nobody saw, in order; shape (h, 2)."""
+    """Start and end (Unix seconds) of each unseen stretch, in order; shape (h, 2)."""
     longest: tuple[float, float]
     """Start and end (Unix seconds) of the longest gap between scrapes."""
     problem: str
-    """Why the scrapes do not represent the time, as a clause; empty if they do."""
+    """The reason why the scrapes do not represent the time, as a clause; "" if they do."""
 
 
 def coverage_of(times: Floats, start: float, end: float, interval: float, bearable: float = 0.0) -> Coverage:
-    """What scrapes at `times`, (n,), show of the time from `start` to `end` (Unix seconds).
+    """The coverage of the time from `start` to `end` by scrapes at `times`, (n,), in Unix seconds.
 
-    A scrape represents half a scrape interval at either side of it. The rest of a gap is unseen. A
-    gap is a problem if it is longer than three intervals, and if more than the `bearable` share of
-    the time is unseen.
+    A scrape represents half a scrape interval on each side of it. The rest of a gap is unseen. A
+    gap is a problem if it is longer than three intervals, and more than the `bearable` share of the
+    time is unseen.
     """
     edges = np.concatenate([[start], np.clip(times, start, end), [end]])
     gaps, lengths = np.stack([edges[:-1], edges[1:]], axis=1), np.diff(edges)
@@ -157,13 +157,13 @@ def coverage_of(times: Floats, start: float, end: float, interval: float, bearab
 def points_of(observation: Observation, series: Series, start: float, end: float) -> Points:
     """One instance's readings between two Unix times, limited to its lifespan in the plan.
 
-    A share has no reading where its capacity was not scraped.
+    A share has no reading at times at which its capacity was not scraped.
     """
     born, gone = observation.lifespans.get(series.instance, (start, end))
     start, end = max(start, born), min(end, gone)
     interval = observation.scrape_interval
     # One scrape before and one after the window cover its edges. A scrape without a value (such as
-    # 0/0) is a missing one. So is an infinite counter, because it has no increase.
+    # 0/0) is a missing scrape. So is an infinite counter, because it has no increase.
     is_gauge = observation.reading is Reading.GAUGE
     is_known = ~np.isnan(series.values) if is_gauge else np.isfinite(series.values)
     near = (series.times >= start - interval) & (series.times <= end + interval)
@@ -206,9 +206,9 @@ def points_of(observation: Observation, series: Series, start: float, end: float
 
 
 def _capacity(observation: Observation, instance: str) -> Series:
-    """The scrapes of an instance's capacity that have a size; none if it was not scraped.
+    """The scrapes of an instance's capacity that have a size; empty if it was not scraped.
 
-    A capacity of 0 or -1 often means that there is no limit. Nothing is a share of it.
+    A capacity of 0 or -1 often means that there is no limit. A share of it has no meaning.
     """
     found = (each for each in observation.capacity if each.instance == instance)
     whole = next(found, Series(instance, np.empty(0), np.empty(0)))
@@ -230,7 +230,7 @@ def _joined(stretches: Floats) -> Floats:
 
 
 def _nearest(series: Series, times: Floats) -> npt.NDArray[np.int64]:
-    """The place of the scrape nearest to each time."""
+    """The index of the scrape nearest to each time."""
     after = np.clip(np.searchsorted(series.times, times), 1, max(len(series.times) - 1, 1))
     middles = (series.times[after - 1] + series.times[np.minimum(after, len(series.times) - 1)]) / 2
     return np.where(times <= middles, after - 1, np.minimum(after, len(series.times) - 1))
@@ -264,9 +264,9 @@ def _increases(
     """A counter's increase over intervals of max(5 s, 2 scrape intervals).
 
     The increase between the two scrapes around a counter reset is unknown: a counter may restart at
-    any value. That time is `unseen`, and no reading spans it. What remains before it, and at the
-    `end` of the window (Unix seconds), is shorter than the other intervals. The rate there is that
-    of the full length up to the last scrape.
+    any value. That time is `unseen`, and no reading spans it. The last interval before it, and
+    before the `end` of the window (Unix seconds), can be shorter than the others. Its rate is that
+    of the full length up to its last scrape.
     """
     least = max(_SHORTEST_DIFFERENCE, 2 * observation.scrape_interval) - 0.25 * observation.scrape_interval
     fell = _fell(values)
@@ -321,7 +321,7 @@ def _increases(
 
 
 def _fell(values: Floats) -> Booleans:
-    """Which values of a counter are below the value before: it was reset; shape as `values`."""
+    """Mark the values of a counter below the previous one: it was reset; same shape as `values`."""
     return np.diff(values, prepend=values[:1]) < 0
 
 
@@ -331,7 +331,7 @@ def partly_answered(observation: Observation) -> str:
 
 
 def lookback(promql: str) -> float:
-    """The seconds that a query looks back: its longest range, all subqueries, its longest offset.
+    """The seconds that a query looks back: its longest range + all subqueries + its longest offset.
 
     The nesting of ranges and subqueries is ignored, so the result may be too large but never too
     small. It is 0 for a query without any of these, and for text that is not PromQL.

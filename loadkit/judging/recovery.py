@@ -33,44 +33,44 @@ from loadkit.workload.phases import Disturbance, disturbance
 __all__ = ["find_recovery"]
 
 _SLOW = 0.05
-"""More than this share of the windows after recovery, and more than one, may not be slow. It is the
-share of the windows before the disturbance that exceed the usual value (see `courses`)."""
+"""At most this share of the windows after recovery, or one window, may be slow. The same share of
+the windows before the disturbance exceeds the usual value (see `courses`)."""
 _SHOWN = 3
 """A warning describes up to this many relapses."""
 _A_PEAK = "a load that follows a table from a low level that holds to a high one and back"
-"""A peak that can be judged."""
+"""The description of a load peak that can be judged."""
 _SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
-"""Of several kinds, the finding that is latest in this order decides."""
+"""The order of severity. Of several kinds, the most severe finding decides."""
 
 Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One kind of what users see, judged."""
+    """One kind of traffic with its finding."""
 
     course: Course
     bounds: Spell
     windows: list[Spell]
-    """Those after the disturbance."""
+    """The windows after the disturbance."""
     finding: Finding
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Orders kinds: by status, then by the time of the recovery."""
+        """The sort key of kinds: the status, then the time of the recovery."""
         measured = self.finding.measured
         return _SEVERITY.index(self.finding.status), math.inf if measured is None else measured
 
     @property
     def clause(self) -> str:
-        """When it recovered, in words: "messages were late until 12 s after it"."""
+        """The time of the recovery in words: "messages were late until 12 s after it"."""
         kind, measured = self.course.kind, self.finding.measured
         if measured is None:
             return f"{kind.name} had not recovered"
         if not measured:
             return f"{kind.name} recovered immediately"
         last = self.windows[int(measured) // LENGTH - 1]
-        if last.is_within(self.bounds):  # too many failed in all six windows from this one on
+        if last.is_within(self.bounds):  # too many failed in the six windows from this one on
             bad = f"{kind.name} {kind.have_failed[0]}"
         else:
             bad = kind.trouble(last, self.bounds)
@@ -80,27 +80,28 @@ class _Judged:
 def find_recovery(case: Case) -> Finding:
     """Judge "the service recovers within …" on the part of the run after the disturbance.
 
-    What users see is judged by its kinds: requests, queries of the database, messages, connections,
-    as far as the run has them (`courses`). Each recovers at a moment of its own. The service has
-    recovered when all have.
+    Each kind of traffic that the run has is judged: requests, database queries, messages and
+    connections (`courses`). Each kind recovers at its own moment. The service has recovered when
+    all kinds have recovered.
 
     A kind has recovered at the first moment from which six consecutive five-second windows are
-    good. In a good window, p95 and the number in flight are at most their bounds, and at most 1 % of
-    the operations failed, or no more than chance makes of the error rate before. Of all six, surely
-    no more than 1 % failed. Messages fail if they are lost. Besides, enough of them arrive, and as
-    many connections are open as before.
+    good. In a good window, p95 and the number in flight are at most their bounds. The error rate is
+    at most 1 %, or no higher than chance explains with the error rate before. Over all six windows
+    together, it is not surely above 1 %. A lost message has failed. In addition, about as many
+    messages arrive, and as many connections are open, as before.
 
     A relapse is one or more bad windows in a row after that moment. The service has not recovered
-    if a relapse has six windows. The same is true if surely more than 1 % of all operations after
-    that moment failed, or if surely more than 5 % of the windows were slow. Other relapses are a
-    warning. A relapse that the end of the load cut short is inconclusive.
+    if a relapse has six windows. It has not recovered either if surely more than 1 % of
+    all operations after that moment failed. The same is true if surely more than 5 % of the windows
+    were slow. If one of these shares is exceeded but not surely, the result is inconclusive. It is
+    also inconclusive if the end of the load cut a relapse short. Other relapses are a warning.
 
-    A window without operations is bad, unless so few come that this is chance. Where such windows
-    decide, the result is inconclusive.
+    A window without operations is bad, unless operations are so rare that this is chance. If such
+    windows decide, the result is inconclusive.
 
-    A fail is judged again with the windows taken as good in which the load generator was overloaded.
-    If it is no fail then, it is invalid. Windows with seconds that are not `case.kept` are always
-    taken as good.
+    A fail is judged again, and windows in which the load generator was overloaded then count as
+    good. If it is no longer a fail, it is invalid. Windows with seconds that are not in `case.kept`
+    always count as good.
     """
     evidence, run = case.evidence, case.evidence.run
     cause = disturbance(run.plan)
@@ -152,7 +153,10 @@ def find_recovery(case: Case) -> Finding:
 def _judged_without(
     excused: Booleans, criterion: Criterion, seen: list[Course], start: int, end: int, what: str
 ) -> list[_Judged]:
-    """Each kind, with windows that contain an excused second taken as good; (`seconds`,)."""
+    """Judge each kind; a window that contains an excused second counts as good.
+
+    `excused`: by second after the disturbance, shape (`seconds`,).
+    """
     judged = []
     for course in seen:
         assert course.bounds is not None
@@ -165,16 +169,16 @@ def _judged_without(
 
 
 def _as_before(spell: Spell, bounds: Spell) -> Spell:
-    """A good window in place of one that does not show how good the service was."""
+    """A good window that replaces one that does not show the quality of the service."""
     return replace(bounds, start=spell.start, p95=0.0, error_rate=0.0)
 
 
 def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str) -> Finding:
-    """The finding of all kinds: the worst status, then the slowest, decides and is told first."""
+    """The finding of all kinds. The worst status decides, then the slowest recovery."""
     judged = sorted(judged, key=lambda each: each.rank, reverse=True)
     first, *others = judged
     found, told = first.finding, []
-    # When it had recovered is explained; why it had not, or not for long, stands for itself.
+    # A reason that states only the time of the recovery needs an explanation. Other reasons do not.
     tells_when = found.status is Status.PASS or (found.measured or 0.0) > criterion.limit
     if tells_when and found.measured:
         told.append(first.clause)
@@ -230,7 +234,7 @@ def _details(judged: _Judged) -> dict[str, object]:
 
 
 def _judged(criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str) -> _Judged:
-    """One kind, unless there is too little to compare with, or its times are not known."""
+    """Judge one kind; a pass is inconclusive if its times are not known."""
     found = _compared(criterion, course, bounds, windows, what)
     if course.doubt and found.status is Status.PASS:
         found = found.become(Status.INCONCLUSIVE, course.doubt)
@@ -240,7 +244,7 @@ def _judged(criterion: Criterion, course: Course, bounds: Spell, windows: list[S
 def _compared(
     criterion: Criterion, course: Course, bounds: Spell, windows: list[Spell], what: str
 ) -> Finding:
-    """The finding, unless there is too little to compare with."""
+    """The finding of one kind; inconclusive if there is too little to compare with."""
     kind, before = course.kind, course.before
     if math.isinf(bounds.p95):
         share = format_ratio(float(np.mean([math.isinf(spell.p95) for spell in before])))
@@ -251,8 +255,8 @@ def _compared(
         )
     found = _recovered(criterion, kind, windows, bounds, what)
     none = sum(not spell.begun for spell in windows)
-    # Random arrivals leave a window empty with a probability of e⁻ⁿ. Users who come in waves leave
-    # more of them empty.
+    # With n random arrivals per window on average, a window is empty with a probability of e⁻ⁿ.
+    # Users who arrive in waves leave more windows empty.
     empty = max(float(np.mean([not spell.begun for spell in before])), math.exp(-bounds.begun))
     if not none or not _is_chance(none, len(windows), empty):
         return found
@@ -271,12 +275,12 @@ def _compared(
 
 
 def _is_chance(number: int, size: int, share: float) -> bool:
-    """Can so many of `size` windows be empty by chance, if each is with a probability of `share`?"""
+    """Can `number` of `size` windows be empty by chance, if `share` is the probability of one?"""
     return not is_surely_above(np.array([float(number)]), np.array([float(size)]), share)[0]
 
 
 def _not_recovered_before(case: Case, judged: list[_Judged], start: int) -> Iterator[str]:
-    """Earlier actions from which the service had surely not recovered in time, as warnings."""
+    """Warnings about earlier actions from which the service had surely not recovered in time."""
     events = sorted(case.evidence.run.events, key=lambda event: event.at)
     for event, following in pairwise(events):
         begin, end = math.ceil(event.at - 1e-9), min(start, math.floor(following.at + 1e-9))
@@ -303,7 +307,7 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
     limit = criterion.limit
 
     def is_good(number: int) -> bool:
-        """Are the windows from this one on good, as far as there are six?"""
+        """Are this window and the next five good, as far as they exist?"""
         row = slice(number, number + IN_A_ROW)
         return all(good[row]) and not surely_too_many(windows[row], bounds.error_rate)
 
@@ -311,7 +315,7 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
     if first is not None:
         return _lasting(limit, kind, windows, first, bounds, what)
     # A recovery in time must start within the limit. It is ruled out if a bad window follows each
-    # start.
+    # possible start.
     in_time = range(int(limit // LENGTH) + 1)
     if all(number < len(good) and not is_good(number) for number in in_time):
         bad = [spell for spell, is_within in zip(windows, good, strict=True) if not is_within]
@@ -333,7 +337,7 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
 
 
 def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds: Spell, what: str) -> Finding:
-    """The finding of a service that recovered at the window `first`: was it in time, and did it last?"""
+    """The finding of a service that recovered at window `first`: was it in time, did it last?"""
     seconds, after = float(first * LENGTH), windows[first:]
     when = f"{format_seconds(seconds)} after {what}" if seconds else f"immediately after {what}"
     in_time = Finding(
@@ -365,7 +369,7 @@ def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds:
 def _weigh(
     kind: Kind, relapses: list[list[Spell]], after: list[Spell], bounds: Spell
 ) -> tuple[Status, str, list[Spell]] | None:
-    """The status, the reason and the relapse to name; None if all this allows a pass.
+    """The status, the reason and the relapse to name; None if nothing prevents a pass.
 
     `after`: all windows after the recovery.
     """
@@ -385,7 +389,7 @@ def _weigh(
         return status, reason + advice, max(relapses, key=_failed, default=[])
     are_slow = np.array([spell.is_worse(bounds) for spell in after], np.float64)
     slow = int(are_slow.sum())
-    # A slow window is often followed by another: correlated windows are fewer independent ones.
+    # Slow windows often follow each other. Correlated windows are worth fewer independent ones.
     effect = persistence(are_slow)
     hits, size = slow / effect, len(after) / effect
     is_often = slow > max(1.0, _SLOW * len(after))
@@ -408,7 +412,7 @@ def _weigh(
 
 
 def _advice(hits: float, size: float, share: float, after: list[Spell]) -> str:
-    """What would decide it, as the last clause of a reason."""
+    """The length of load that would decide the verdict, as the last clause of a reason."""
     growth = growth_to_decide(hits, size, share)
     if growth > LONGEST_ADVICE:
         return "; too close to decide with a longer load"
@@ -421,7 +425,7 @@ def _failed(relapse: list[Spell]) -> float:
 
 
 def _relapse(kind: Kind, relapse: list[Spell], bounds: Spell, disturbed_at: int) -> str:
-    """When a relapse began, how long it lasted, and the worst window's value."""
+    """The length and start of a relapse, and the value of its worst window, in words."""
     worst = max(
         relapse,
         key=lambda spell: (

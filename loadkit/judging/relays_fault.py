@@ -1,13 +1,14 @@
-"""Fails that the relay of the regions may have caused, which is a part of the load generator.
+"""Fails that the relay of the regions may have caused. The relay is a part of the load generator.
 
-- Without a socket or file descriptor it resets connections of users. Every fail that rests on
-  operations of users behind it is then invalid.
-- In seconds in which it is late it holds up operations, like a machine that is busy. So a fail stands
-  where it would stand on such a machine (`contended`). A fail of the time of one operation also stands
-  if it fails again with the limit higher by what the relay can have added.
-- If it is late for as long as a run waits for what is under way at its end, all is in doubt.
+- If the relay has no free socket or file descriptor, it resets connections of users. Then every
+  fail that rests on operations of its users is invalid.
+- In seconds in which the relay is late, it delays operations like a busy machine. So a fail stands
+  if it would stand on such a machine (`contended`). This rule does not apply if the relay was late
+  for as long as the drain of the run.
+- A fail on the time of one operation also stands if it remains with a higher limit. This limit
+  includes the longest delay that the relay can have added.
 
-Users without a region do not pass the relay, and neither do queries.
+The connections of users without a region do not pass through the relay, nor do database queries.
 """
 
 import math
@@ -32,11 +33,11 @@ from loadkit.verdict import Status, Window
 __all__ = ["blamed_on_relay"]
 
 _OF_DATABASE = frozenset({QUERY.key, ACQUIRE.key})
-"""Timings of connections that pass no relay."""
+"""Timings on connections that do not pass through the relay."""
 _OF_SEVERAL = frozenset({WORKFLOW.key, CONNECT.key, RECONNECT.key})
 """Timings of more than one request and its answer."""
 _WAITS = 4
-"""How often one operation waits for the relay: its request and its answer are read and then delivered."""
+"""How often one operation waits for the relay: it reads and delivers the request and the answer."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def blamed_on_relay(
 ) -> Finding:
     """A fail is invalid if the relay of the regions can have caused it; see the module.
 
-    `judged_by` gives the finding of the same evidence on the criterion with another limit.
+    `judged_by` returns the finding on the same evidence for the criterion with another limit.
     """
     run = evidence.run
     relay = run.facts.get("relay")
@@ -85,7 +86,7 @@ def blamed_on_relay(
 
 
 def _passes_relay(criterion: Criterion, evidence: Evidence) -> bool:
-    """Can operations that a criterion rests on have passed the relay?"""
+    """Can operations of a criterion have passed through the relay?"""
     scope, relayed = criterion.scope, evidence.run.facts.get("regions") or {}
     if criterion.measure.timing in _OF_DATABASE:
         return False
@@ -96,15 +97,16 @@ def _passes_relay(criterion: Criterion, evidence: Evidence) -> bool:
 
 
 def _lateness(relay: dict[str, object], whole: Window) -> Floats:
-    """By second of a run: how late the relay was at most (s), and 0 where that is little; (`seconds`,)."""
+    """The relay's largest lateness (seconds) by second of a run; 0 if it is small; (`seconds`,)."""
     late = np.zeros(whole.seconds)
     seconds = relay.get("late")
-    if not isinstance(seconds, list):  # of a run of an earlier version, which recorded no seconds
+    if not isinstance(seconds, list):  # a run of an earlier version, which recorded no seconds
         usual = relay.get("late_p99", 0.0)
         late[:] = usual if isinstance(usual, float) and usual >= RELAY_LATE else 0.0
         return late
     for second, longest in seconds:
-        # It was late until this second, which is one of the system clock and may end in the next of the run.
+        # The relay was late until this second. It is a second of the system clock, so it may end in
+        # the next second of the run.
         reached = slice(max(0, second - math.ceil(longest)), max(0, second + 2))
         late[reached] = np.maximum(late[reached], longest)
     return late

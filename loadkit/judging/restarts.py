@@ -1,4 +1,4 @@
-"""The implicit criterion of every run that observes restarts: no instance restarts unasked."""
+"""The implicit criterion of each run that observes restarts: the plan accounts for all of them."""
 
 from collections.abc import Iterable
 
@@ -17,8 +17,8 @@ _NEAR = 60.0
 def unasked_restarts(run: Run) -> Verdict | None:
     """A fail if instances restarted without an action of the plan; None if not, or not observed.
 
-    An action that was carried out accounts for as many restarts as the environment file states, from
-    its start until a minute after its end.
+    An action that was carried out accounts for as many restarts as the environment file states,
+    from its start until a minute after its end.
     """
     observation = run.observations.get(BIRTHS)
     if observation is None:
@@ -51,12 +51,12 @@ def _unasked(
     """The restarts for which no action accounts.
 
     Args:
-        restarts: the moment of the first scrape after each, and its instance; in order of time.
+        restarts: the moment of the first scrape after each restart, and the instance; by time.
         events: the actions.
-        interval: seconds between scrapes; a scrape shows a restart up to so much later.
+        interval: seconds between scrapes; a scrape can show a restart this much later.
 
     """
-    # Each restart takes the action whose time ends first, so that later ones leave room for others.
+    # Each restart uses the action whose time ends first. Actions that end later remain for others.
     asked = sorted(
         (event.at + event.seconds + _NEAR + interval, event.at)
         for event in events

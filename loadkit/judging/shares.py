@@ -30,7 +30,7 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The share of the operations that failed, and how much it is worth."""
+    """The share of the operations that failed, with its effective size."""
 
     value: float
     effect: float
@@ -75,10 +75,11 @@ class Share:
 def interval_of(
     attempts: Integers, failures: Integers, allowed: float, lent_effect: float = 1.0
 ) -> tuple[float, float]:
-    """Lower and upper bound of the share of failures, both of operations by second, shapes (s,).
+    """Lower and upper bound of the share of failures.
 
-    A single lasting event gives no estimate of a correlation; it counts if it is gross
-    (`grossly_above`). If a share above the `allowed` one is in doubt, `lower_bounds` can decide.
+    `attempts`, `failures` (s,): operations and failed operations by second. A single lasting event
+    gives no estimate of a correlation. It raises the lower bound if it is gross (`grossly_above`).
+    If the share is above the `allowed` one but not surely so, `lower_bounds` can decide.
     """
     share = Share.of(attempts, failures, lent_effect)
     lower, upper = bounds(share.value * share.size, share.size)
@@ -96,15 +97,15 @@ def lower_bounds(
     allowed: float,
     correlation_of: Callable[[Booleans], tuple[float, int | None]],
 ) -> Iterator[float]:
-    """Lower bounds of a share above the allowed one, each of a better window than the true one.
+    """Lower bounds of a share above the allowed one, each for a window better than the true one.
 
-    More failures must not make a violation less sure. But an outage makes operations look so
-    dependent on each other that it would put a breach in doubt that the rest of the window shows
-    for sure, and so would single failures in good seconds. Therefore the worst seconds count as no
-    worse than the next worst, and the good seconds as having none. The true window was worse, so each
-    of these is a lower bound of it.
+    More failures must not make a violation less certain. But an outage makes operations look
+    strongly correlated. It would then cast doubt on a violation that the rest of the window shows
+    for certain. Single failures in good seconds have the same effect. Therefore the worst seconds
+    count as no worse than the next worst, and good seconds count as without failures. The true
+    window was worse, so each result is a lower bound of its share.
 
-    `correlation_of`: the least design effect and the period (`Share.of`) of the seconds that remain.
+    `correlation_of`: the least design effect and the period (`Share.of`) of the marked seconds.
     """
     share = float(failures.sum()) / max(1.0, float(attempts.sum()))
     only_in_bad = np.where(failures > share * attempts, failures, 0)
@@ -116,7 +117,8 @@ def lower_bounds(
     )
     total = float(attempts.sum())
     for failed, is_kept in assumed:
-        # Even independent operations must show it; this spares nearly all estimates near the limit.
+        # A bound that assumes independent operations must show it first. Near the limit, this check
+        # avoids nearly all estimates.
         if bounds(float(failed.sum()), total)[0] > allowed:
             share_of_it = Share.of(attempts, failed, *correlation_of(is_kept))
             lower = bounds(share_of_it.value * share_of_it.size, share_of_it.size)[0]

@@ -37,7 +37,7 @@ SPELL = 10
 _LASTING = 3
 """This number of bad windows in a row is a lasting bad spell."""
 _SHARE = 0.05
-"""More than this share of the windows, and more than one, violate the criterion too."""
+"""If more than this share of the windows is bad, and more than one, this is a lasting spell too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Spells:
     def of(
         cls, over: Booleans, lulls: Booleans | None = None, stretch: int = 0, seconds: int = 0
     ) -> "Spells":
-        """Windows over the limit by their operations, and lulls, which count as over too."""
+        """Combine windows over the limit by their operations with lulls, which count as over."""
         thin = np.zeros(len(over), np.bool_) if lulls is None else lulls
         return cls(over | thin, thin, stretch, seconds)
 
@@ -83,9 +83,9 @@ class Spells:
 
     @property
     def _is_outage(self) -> bool:
-        """Is the stretch longer than a window and than the allowed share of the time?
+        """Is the stretch longer than a window, and longer than the allowed share of the time?
 
-        It may lie in two windows so that only one of them is surely over the limit.
+        It may extend over two windows, of which only one is surely over the limit.
         """
         return self.stretch > max(SPELL, _SHARE * self.seconds)
 
@@ -137,14 +137,14 @@ def within(hits: Integers | Floats, sizes: Integers) -> float:
 
 
 def surely_over(criterion: Criterion, hits: Integers, sizes: Integers, allowed: float) -> Booleans:
-    """In which spell windows surely more than the `allowed` share is over the limit; (windows,).
+    """Mark the spell windows with surely more than the `allowed` share over the limit; (windows,).
 
     `sizes` (seconds,): operations by second; `hits` (seconds,): those over the limit.
 
     "Never" judges each window as it was, whatever the cause. Therefore it allows only for the
-    randomness of counts, with a design effect of 1. "Stays" looks for lasting spells, and a burst is
-    not one (`within`). A window that is surely over if the worst seconds had been no worse than the
-    next is so for sure: more failures elsewhere must not put it in doubt.
+    randomness of counts, with a design effect of 1. "Stays" looks for lasting spells, and a burst
+    is not one (`within`). A window is also surely over the limit if it is so in a variant of
+    `without_worst`: more failures in other seconds must not cast doubt on it.
     """
     if criterion.comparison.holds_always:
         return _windows_over(hits, sizes, allowed, 1.0)
@@ -155,7 +155,7 @@ def surely_over(criterion: Criterion, hits: Integers, sizes: Integers, allowed: 
 
 
 def surely_under(criterion: Criterion, hits: Integers, sizes: Integers, allowed: float) -> Booleans:
-    """The same for a lower limit: where surely less than the `allowed` share is over the limit."""
+    """For a lower limit: mark the windows with surely less than the `allowed` share over it."""
     effect = 1.0 if criterion.comparison.holds_always else within(hits, sizes)
     in_windows, windows, each = _independent(hits, sizes, effect)
     return is_surely_below(in_windows, windows, allowed, each)
@@ -167,7 +167,7 @@ def _windows_over(hits: Integers | Floats, sizes: Integers, allowed: float, effe
 
 
 def _independent(hits: Integers | Floats, sizes: Integers, effect: float) -> tuple[Floats, Floats, float]:
-    """Hits and sizes of the windows in independent operations, and the confidence of each window."""
+    """Hits and sizes of windows in independent operations, and the confidence of each window."""
     windows = in_spells(sizes) / effect
     return in_spells(hits) / effect, windows, confidence_of_each(len(windows))
 
@@ -175,8 +175,8 @@ def _independent(hits: Integers | Floats, sizes: Integers, effect: float) -> tup
 def longest_stretch(hits: Integers, sizes: Integers, allowed: float) -> int:
     """The longest stretch of seconds in which surely most operations were over a limit.
 
-    `sizes` (seconds,): operations by second; `hits` (seconds,): those over the limit; `allowed`: the
-    share that may be over it.
+    `sizes` (seconds,): operations by second; `hits` (seconds,): those over the limit; `allowed`:
+    the share that may be over it.
     """
     share, each = max(allowed, 0.5), confidence_of_each(len(sizes))
     is_bad = is_surely_above(hits.astype(np.float64), sizes.astype(np.float64), share, each)
@@ -200,7 +200,7 @@ def dispersion(counts: Integers) -> float:
 
 
 def thin(arrivals: Integers) -> Booleans:
-    """Which spell windows have under half the median window's traffic, more than chance explains.
+    """Mark the spell windows with under half the median traffic, unless chance explains it.
 
     `arrivals` (seconds,): operations by second.
     """
@@ -216,7 +216,7 @@ def thin(arrivals: Integers) -> Booleans:
 
 
 def weigh(criterion: Criterion, finding: Finding, spells: Spells) -> Finding:
-    """Apply spells to the whole window's finding: "stays" forbids a lasting one, "never" any."""
+    """Apply bad spells to the window's finding: "stays" forbids a lasting one, "never" any one."""
     shown = {"windows": len(spells.over), "over": np.flatnonzero(spells.over).tolist()}
     finding = replace(finding, details={**finding.details, "spells": shown})
     if not spells.number and not spells.is_lasting:

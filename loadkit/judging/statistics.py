@@ -11,8 +11,8 @@ and Pearson (1934) at the effective number.
 All functions are pure: they take arrays and return numbers. Every bound is one-sided at
 `CONFIDENCE`.
 
-The functions that need scipy import it themselves. The import takes longer than a whole judgement,
-and a run without a criterion does not need it.
+The functions that need scipy import it themselves. The import takes longer than computing all
+verdicts, and a run without a criterion does not need it.
 """
 
 import math
@@ -62,23 +62,23 @@ CONFIDENCE = 0.95
 _MOST_PERSISTENCE = 0.95
 """The upper limit of a lag-1 correlation."""
 _FEW_BATCHES = 6.0
-"""The variance of a share increases by this share of itself, divided by the effective number of
-independent batches. Found by simulation."""
+"""The relative increase of a share's variance is at most this number, divided by the effective
+number of independent batches. Found by simulation."""
 _CYCLES = 5
 """The fewest periods of a recurrence that a window must contain."""
 _RECURS, _RECURS_AGAIN = 0.3, 0.2
 """The least autocorrelation at the period of a recurrence, and at twice that period."""
 _RESEMBLES = 2.0
-"""From this many standard deviations of the lag-1 correlation of independent values on, the sizes of
-successive periods resemble each other: they grow and fade, and nothing recurs."""
+"""The sizes of successive periods are correlated if their lag-1 correlation exceeds this many
+standard deviations of that of independent values. Then they grow and fade, and nothing recurs."""
 _UNEQUAL = 0.4
-"""The sizes of periods differ by at most this share of their mean (standard deviation). By
-simulation, it is at most 0.35 for stalls that recur, also if they recur unevenly, and at least 0.5
-for oscillations at random."""
+"""The largest standard deviation of the sizes of periods that recur, as a share of their mean. By
+simulation, it is at most 0.35 for recurring stalls, even if they recur unevenly. It is at least 0.5
+for random oscillations."""
 _STRETCHES = (0.05, 0.1, 0.2, 0.35, 0.5)
 """The lengths of stretches that can be an event, as shares of a window."""
 FARTHEST = math.log(1e6)
-"""The logarithm of the longest time (seconds) that is still a bound."""
+"""The logarithm of the longest time (seconds) that a bound can have."""
 _GROSS = 8.0
 """The odds ratio from which a share is grossly above the allowed one."""
 
@@ -112,14 +112,14 @@ def batch_edges(seconds: int, period: int = 0) -> Integers:
 
 
 def recurrence(values: Floats) -> int:
-    """The period in seconds at which a quantity recurs, such as garbage collection; 0 if none does.
+    """The period (seconds) at which something recurs, such as garbage collection; 0 if none.
 
     `values` (s,): the quantity by second. Its autocorrelation falls to zero and rises again to
     `_RECURS` at the period, and to `_RECURS_AGAIN` at twice the period. At least `_CYCLES` periods
     must be in the window. The smallest of several equally good periods is returned. An oscillation
     whose periods differ in size (`_UNEQUAL`), or that grows or fades over several of them
     (`_RESEMBLES`), does not recur. By simulation, processes without a period (queues, wandering
-    levels, bursts and spells at random) show one in at most 4 % of their runs.
+    levels, random bursts and spells) show one in at most 4 % of their runs.
     """
     longest = len(values) // _CYCLES
     products = autocovariance(values - values.mean())
@@ -143,7 +143,8 @@ def recurrence(values: Floats) -> int:
 def _is_unequal(values: Floats, period: int) -> bool:
     """Do the periods of a quantity, by second (s,), differ in size, or does their size wander?
 
-    The mean of a period does not show it, but its worst seconds do.
+    The mean of a period does not show this, but its worst seconds do. Therefore the size of a
+    period is its sum of squared deviations.
     """
     periods = len(values) // period
     deviations = values[: periods * period] - values.mean()
@@ -161,7 +162,7 @@ def autocovariance(values: Floats) -> Floats:
 
 
 def design_effect(hits: Floats, sizes: Floats) -> Floats:
-    """How many correlated operations are equivalent to one independent one, for each indicator.
+    """The number of correlated operations that equal one independent one, for each indicator.
 
     `hits` (b, m): how often each indicator was true in each batch; `sizes` (b,): operations per
     batch. Returns (m,), each at least 1. The share is a ratio estimate (Cochran, "Sampling
@@ -215,8 +216,8 @@ def long_run_variance(values: Floats) -> float:
     """The variance of the sum of correlated values (s,) whose mean is 0.
 
     γ is their autocovariance. The long-run variance is γ₀ + 2·Σγ. The sum of the pairs γ₀+γ₁, γ₂+γ₃
-    … ends at the first pair that is not positive, and each pair is at most as large as the one
-    before. It is at least γ₀.
+    … ends at the first pair that is not positive. Each pair counts as at most as large as the one
+    before. The result is at least γ₀.
     """
     products = np.append(autocovariance(values), 0.0)
     pairs = products[: 2 * (len(values) // 6 + 1)].reshape(-1, 2).sum(axis=1)
@@ -226,12 +227,12 @@ def long_run_variance(values: Floats) -> float:
 
 
 def effective_size(size: float, effect: Floats, batches: float, persistence: float | None = None) -> Floats:
-    """The effective number of operations of `size` correlated ones; design effects (m,).
+    """The effective number of independent operations of `size` correlated ones.
 
-    The design effect is itself an estimate from b batches. The factor (z/t)² allows for its error.
-    `persistence`: that of the batches. If they depend on each other, they are worth fewer
-    independent ones, and a window often shows too few of the worst ones (`_FEW_BATCHES`). This does
-    not concern operations that are independent, with an effect of 1.
+    `effect` (m,): the design effects. Each of them is itself an estimate from b batches. The factor
+    (z/t)² allows for its error. `persistence`: that of the batches. Correlated batches are worth
+    fewer independent ones, and a window often shows too few of the worst ones (`_FEW_BATCHES`). The
+    latter does not affect independent operations, whose effect is 1.
     """
     worth = batches if persistence is None else max(batches / persistence, 2.0)
     few = 0.0 if persistence is None else _FEW_BATCHES * (1 - 1 / effect) / worth
@@ -275,7 +276,8 @@ def grossly_above(hits: float, size: float) -> float:
 
     It is for operations that are independent except for one lasting event. A single event gives no
     estimate of a correlation. But if a share's odds are surely eight times too large, the criterion
-    is not satisfied. `hits` and `size` are at the effective size within seconds.
+    is not satisfied. `hits` and `size` are counts divided by the design effect of bursts
+    (`spells.within`).
     """
     lower, _ = bounds(hits, size)
     odds = lower / (1 - lower) / _GROSS if lower < 1 else math.inf
@@ -283,15 +285,16 @@ def grossly_above(hits: float, size: float) -> float:
 
 
 def fewest_to_show(share: float) -> int:
-    """The number of operations from which a run can show, as a fact, that a share of them succeeds.
+    """The fewest operations with which a run can show, as a fact, that a share of them succeeds.
 
-    Of fewer, a single failed one would be more than the share allows. Of a share of 1, one shows it.
+    With fewer operations, a single failure would be more than the share allows. For a share of 1,
+    one operation is enough.
     """
     return math.ceil(1 / max(1 - share, 1e-9) - 1e-6) if share < 1 else 1
 
 
 def growth_to_decide(hits: float, size: float, share: float) -> float:
-    """The factor of evidence that would separate `hits` of `size` from `share`; ∞ if none would."""
+    """The multiple of the data that would separate `hits` of `size` from `share`; ∞ if none."""
     value = hits / size
     if value == share or not 0 < share < 1:
         return math.inf
@@ -336,7 +339,7 @@ class Mean:
         return self.value + self.half_width
 
     def growth_to_decide(self, limit: float) -> float:
-        """The factor of time that would separate the mean from the limit; ∞ if none would."""
+        """The multiple of the time that would separate the mean from the limit; ∞ if none would."""
         return math.inf if self.value == limit else max(1.0, (self.half_width / (self.value - limit)) ** 2)
 
 
@@ -352,10 +355,11 @@ def mean_of_batches(sums: Floats, sizes: Floats) -> Mean:
 
 
 def without_events(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[tuple[Floats, Booleans]]:
-    """The window as if some of its seconds had been no worse than others.
+    """Variants of a window in which some seconds count as no worse than others.
 
-    `sums`, `sizes` (s,): by second. Yields the sums and which seconds keep theirs: `without_worst`,
-    and each stretch of seconds (`_STRETCHES`) as bad as the rest at most.
+    `sums`, `sizes` (s,): by second. A variant is the changed sums, and a mark for each second that
+    keeps its sum. First come the variants of `without_worst`. In the others, a stretch of seconds
+    (`_STRETCHES`) is at most as bad as the rest.
     """
     yield from without_worst(sums, sizes)
     seconds = len(sums)
@@ -369,10 +373,11 @@ def without_events(sums: Floats | Integers, sizes: Floats | Integers) -> Iterato
 
 
 def without_worst(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator[tuple[Floats, Booleans]]:
-    """The window as if its worst seconds had been no worse than the next worst, or than the rest.
+    """Variants of a window whose worst seconds count as no worse than the next worst, or the rest.
 
-    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. Yields the sums
-    and which seconds keep theirs, for the 1, 2, 3, 5, 8 … worst seconds, up to half of all.
+    `sums`, `sizes` (s,): by second; the worst seconds have the largest sum ÷ size. A variant is the
+    changed sums, and a mark for each second that keeps its sum. The variants change the 1, 2, 3, 5,
+    8 … worst seconds, up to half of all.
     """
     ratios = np.divide(sums, sizes, out=np.zeros(len(sums)), where=sizes > 0)
     worst_first = np.argsort(-ratios, kind="stable")
@@ -386,7 +391,7 @@ def without_worst(sums: Floats | Integers, sizes: Floats | Integers) -> Iterator
 
 
 def _as_the_rest(sums: Floats | Integers, sizes: Floats | Integers, is_kept: Booleans) -> Floats:
-    """The sums with those of other seconds at most as large as the mean of the kept ones."""
+    """The sums, where those of the other seconds are at most at the mean ratio of the kept ones."""
     of_the_rest = float(sums[is_kept].sum()) / max(1e-9, float(sizes[is_kept].sum()))
     return np.where(is_kept, sums, np.minimum(sums, of_the_rest * sizes))
 
@@ -394,8 +399,9 @@ def _as_the_rest(sums: Floats | Integers, sizes: Floats | Integers, is_kept: Boo
 def mean_of_seconds(sums: Floats, sizes: Floats) -> Mean:
     """Σsums/Σsizes over the seconds of a window, both of shape (s,).
 
-    The error is the larger one of two estimates: from batches, and from the autocorrelation of the
-    seconds (`serial_effect`). If the sums recur, it is that of batches of whole periods.
+    The error is the larger of two estimates: from batches, and from the autocorrelation of the
+    seconds (`long_run_variance`). If the sums have a period, batches of whole periods give the
+    error.
     """
     spread = sums - sums.sum() / sizes.sum() * sizes
     period = recurrence(spread)

@@ -1,4 +1,4 @@
-"""Times of operations: percentiles, means and maxima."""
+"""Judge the times of operations: percentiles, means and maxima."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +34,7 @@ def find_time(case: Case) -> Finding:
 
 
 def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
-    """Judge a percentile or mean at a collapse, if failed operations make it undefined."""
+    """Judge a percentile or mean at a collapse; None unless failed operations make it undefined."""
     criterion = case.criterion
     quantile = criterion.measure.quantile
     allowed = FAILED_IN_MEAN if quantile is None else 1 - quantile
@@ -45,7 +45,7 @@ def time_at_collapse(case: Case, collapse: Collapse) -> Finding | None:
 
 
 def otherwise_timed(case: Case) -> Iterator[tuple[str, Case]]:
-    """Judge by service time, which does not include the generator's lateness."""
+    """Yield the case by service time, which does not include the generator's lateness."""
     yield "by service time", case.by_service_time()
 
 
@@ -77,7 +77,7 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
 
 
 def examine_maximum(criterion: Criterion, traffic: Traffic) -> Finding:
-    """Judge the longest time, for "never exceeds" only: no sample bounds unobserved times."""
+    """Judge the longest time, for "never exceeds" only: no sample bounds the unobserved times."""
     unit, limit = criterion.measure.unit, criterion.limit
     largest = float(traffic.timed[:, 2].max(initial=0.0))
     wanted = format_quantity(limit, unit)

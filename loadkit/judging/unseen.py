@@ -1,6 +1,6 @@
-"""What the time that nobody saw could change in the verdict on a gauge.
+"""The possible effect of unseen time, which has no readings, on the verdict on a gauge.
 
-Unseen time counts as bad for what it could change. It hides no violation that was seen.
+Unseen time counts as bad where it could change a pass. It does not hide a violation that was seen.
 """
 
 import dataclasses
@@ -34,16 +34,16 @@ Booleans = npt.NDArray[np.bool_]
 TAIL = 0.95
 """A p95 (for a lower limit, a p5) is judged."""
 _LATE = 0.05
-"""Unseen time of this share of a scrape interval is ignored, because scrapes are a little late."""
+"""Unseen time up to this share of a scrape interval is ignored: scrapes can be slightly late."""
 
 
 def are_over(criterion: Criterion, values: Floats) -> Booleans:
-    """Which readings are over the limit; for a lower limit, under it."""
+    """Mark the readings over the limit; for a lower limit, those under it."""
     return values > criterion.limit if criterion.comparison.is_upper else values < criterion.limit
 
 
 def missed(points: Points, start: float) -> str:
-    """Why the extreme reading may not be known: a hole in the scrapes; empty if there is none."""
+    """The reason why the extreme reading may be unknown: a hole in the scrapes; "" if none."""
     if points.hole is None:
         return ""
     first, last = points.hole
@@ -54,7 +54,7 @@ def missed(points: Points, start: float) -> str:
 
 
 def p95_could_be_over(criterion: Criterion, points: Points) -> str:
-    """Why the p95 may violate the limit: what was not scraped could be over it; empty if not."""
+    """The reason why the p95 may violate the limit because of unseen time; "" if it cannot."""
     unseen, over = points.unseen_seconds, points.seen_seconds(are_over(criterion, points.values))
     share = (unseen + over) / points.seconds
     if not unseen or unseen + over <= (1 - TAIL) * points.seconds + _LATE * points.interval:
@@ -68,7 +68,7 @@ def p95_could_be_over(criterion: Criterion, points: Points) -> str:
 
 
 def mean_could_be_over(criterion: Criterion, points: Points, finding: Finding) -> str:
-    """Why the mean may violate the limit: what was not scraped could be bad; empty if it cannot.
+    """The reason why the mean may violate the limit because of unseen time; "" if it cannot.
 
     The interval of the mean moves by as much as the worst plausible values move the mean.
     """
@@ -87,11 +87,12 @@ def mean_could_be_over(criterion: Criterion, points: Points, finding: Finding) -
 
 
 def _mean_with_unseen(criterion: Criterion, points: Points, *, is_worst: bool) -> float | None:
-    """The mean if the unseen time had the worst (best) plausible value; None if nothing is plausible.
+    """The mean if the unseen time had the worst (best) plausible value; None if that is unknown.
 
-    A share is between 0 and 1, or its largest reading. Other measures are 0 at least. Above, they
-    have no bound, so the worst is the largest reading, and the best for a lower limit is unknown.
-    The unseen time has its usual weight, such as the lookups of a hit rate per second.
+    A share lies between 0 and 1, or between 0 and its largest reading. Other measures are at least
+    0 and have no upper bound. If their highest value is the worst case, it is the largest reading.
+    If it is the best case, it is unknown. The unseen time has the usual weight, such as the mean
+    number of lookups per second for a hit rate.
     """
     if not np.isfinite(points.values).all():
         return None
@@ -105,7 +106,7 @@ def _mean_with_unseen(criterion: Criterion, points: Points, *, is_worst: bool) -
 
 
 def could_be_spell(criterion: Criterion, points: Points) -> str:
-    """Why a lasting bad spell may not be known: nobody scraped then; empty if that is excluded."""
+    """The reason why unseen time could hide a lasting bad spell; "" if it cannot."""
     length = float(np.median(points.lengths))
     if not len(points.unseen):
         return ""
@@ -127,7 +128,7 @@ def could_be_spell(criterion: Criterion, points: Points) -> str:
 
 
 def is_certain(criterion: Criterion, judged: Judged, points: Points) -> bool:
-    """Is a violation of the p95 or the mean, or a lasting bad spell, certain whatever was not seen?"""
+    """Is a violation or a forbidden bad spell certain, whatever happened in the unseen time?"""
     comparison = criterion.comparison
     if comparison.forbids_spells and spells_of(criterion, points).is_lasting:
         return True
@@ -143,8 +144,8 @@ def is_certain(criterion: Criterion, judged: Judged, points: Points) -> bool:
 def spells_of(criterion: Criterion, points: Points) -> Spells:
     """The ten-second windows in which all readings are over the limit.
 
-    A window that nobody saw is not over the limit. It separates the windows beside it. A share of
-    counted events must surely be over it.
+    A window without readings is not over the limit, so it interrupts a row of bad windows. A share
+    of counted events must surely be over the limit.
     """
     over = are_over(criterion, points.values)
     edges = np.append(points.unseen.ravel(), points.times)
@@ -159,7 +160,7 @@ def spells_of(criterion: Criterion, points: Points) -> Spells:
     bad = np.zeros(len(middles), np.bool_)
     bad[present] = np.logical_and.reduceat(over, starts)
     if points.is_counted:
-        # A few lookups miss by chance: the share is surely over the limit, or not at all.
+        # A few lookups miss by chance, so a window counts only if its share is surely over.
         are_surely_over = is_surely_above if criterion.comparison.is_upper else is_surely_below
         parts, wholes = np.add.reduceat(points.parts, starts), np.add.reduceat(points.wholes, starts)
         bad[present] &= are_surely_over(parts, wholes, criterion.limit, confidence_of_each(len(present)))

@@ -1,9 +1,9 @@
 """The steady window: the part of a run on which all its criteria and gauges are judged.
 
-The declared ramp is never part of it. The warm-up of a phase of constant load is excluded by MSER
-(White, "An effective truncation heuristic", Simulation 69, 1997). MSER uses means over five
-seconds, or over one second in short runs. A load that follows a curve is never constant. Its window
-is everything after the first ramp, without a warm-up.
+The declared ramp is never part of it. MSER excludes the warm-up of a phase of constant load (White,
+"An effective truncation heuristic", Simulation 69, 1997). MSER uses means over five seconds, or
+over one second in short phases. A load that follows a curve is never constant. Its window is
+everything after the first ramp, and no warm-up is excluded.
 """
 
 import math
@@ -22,14 +22,14 @@ __all__ = ["hold", "longest_part", "warm_up", "whole", "window"]
 _PERIOD = 5
 """Seconds over which one mean is computed."""
 _SHORT_PERIOD = 1
-"""The same in seconds for short phases."""
+"""The same for short phases."""
 _SHORT = 120
 """Phases shorter than this (seconds) use the short period."""
 _GAIN = 0.5
 """The warm-up is excluded only if this reduces the mean's standard error to this share or less.
 
-Searching for a cut selects from the run's own noise. Of 300 runs of an AR(1) level of 0.98 over
-300 s, 5.0 % passed at the limit with 0.9, and 3.7 % with 0.5.
+The search for a cut also selects random variation of the run. In 300 runs of an AR(1) level
+of 0.98 over 300 s, 5.0 % passed at the limit with 0.9, and 3.7 % with 0.5.
 """
 _REACHED = 0.05
 """A mean that differs from the median by less than this share of it has reached it."""
@@ -43,7 +43,7 @@ def whole(run: Run) -> Window:
 
 
 def longest_part(of: Window, chosen: npt.NDArray[np.bool_]) -> Window:
-    """The longest stretch of chosen seconds of a window; one of no seconds if none is chosen."""
+    """The longest stretch of chosen seconds of a window; it has no seconds if none is chosen."""
     start, longest = of.start, Window(of.start, 0, of.phase)
     for is_chosen, stretch in groupby(chosen.tolist()):
         seconds = len(list(stretch))
@@ -56,7 +56,7 @@ def longest_part(of: Window, chosen: npt.NDArray[np.bool_]) -> Window:
 def hold(run: Run, phase: str | None = None) -> Window | None:
     """The named phase, or the phase that criteria are judged on, including its warm-up.
 
-    None if there is no such phase, or if the run was cut short before two seconds of it.
+    None if there is no such phase, or if the run had less than two whole seconds of it.
     """
     found = _phase(run, phase)
     return None if found is None else found[0]
@@ -94,10 +94,10 @@ def warm_up(counts: npt.NDArray[np.float64], times: npt.NDArray[np.float64]) -> 
     """The number of warm-up seconds to exclude at the start of a phase.
 
     `counts` and `times` (seconds,): operations and their summed response times, by second. The
-    search covers the first third only, and at most a minute. The warm-up is excluded only if this
-    halves the mean's standard error. It starts at the first second and ends where the means first reach
-    the median of the later ones. A later stall is not part of the warm-up, and must not be
-    excluded.
+    search covers only the first third, and at most a minute. The warm-up is excluded only if this
+    at least halves the mean's standard error. It starts at the first second. It ends at the latest
+    when the means first reach the median of the later ones. A later stall is not part of the
+    warm-up, and must not be excluded.
     """
     period = _SHORT_PERIOD if len(counts) < _SHORT else _PERIOD
     periods = len(counts) // period
