@@ -220,6 +220,7 @@ def test_an_environment_is_calibrated_with_a_small_load_of_its_mix(project, caps
     ("arguments", "said"),
     [
         (["--mix=API"], "--mix API: a mix is one of an environment; expected such as --env local --mix API"),
+        (["--env=shop", "--workers=2"], "--workers 2: the small load of --env needs one load process"),
         (["--env=shop", "--seconds=1"], "--seconds 1: a small load needs at least 2 seconds: --seconds 5"),
         (["--env=shop", "--mix=API"], 'no mix "API" in environments/shop.toml; there are: steps'),
         (["--env=other"], 'no environment "other"; there are: shop'),

@@ -139,8 +139,9 @@ class Service:
     instance_header = ""
     mask = Mask()
 
-    def __init__(self, *bodies, encoding=""):
+    def __init__(self, *bodies, encoding="", tenant=""):
         lines = f"\r\ncontent-encoding: {encoding}" if encoding else ""
+        lines += f"\r\nx-tenant: {tenant}" if tenant else ""
         self.head = Head(200, f"HTTP/1.1 200 OK{lines}".encode())
         self.bodies = list(bodies)
         self.canaries = Canaries(account(*each) for each in ALIKE.items())
@@ -156,13 +157,13 @@ class Service:
         pass
 
 
-def received(*bodies, encoding="", accounts=None, **how):
+def received(*bodies, encoding="", in_header="", accounts=None, **how):
     """The recorder of a user of acme who received some bodies."""
     recorder = Recorder(0, 0.0).population("users")
     clock = type("Clock", (), {"now": staticmethod(lambda: 0.0)})
     meter = Meter(recorder, clock, None, think=Think(0, 0), seed="1", timeout=1.0, tenant="acme")
     meter.start(0.0, float("inf"))
-    service = Service(*bodies, encoding=encoding)
+    service = Service(*bodies, encoding=encoding, tenant=in_header)
     if accounts is not None:
         service.canaries = Canaries(accounts)
     client = HttpClient(meter, service)
@@ -186,6 +187,17 @@ def test_each_answer_is_searched_and_one_of_another_tenant_is_counted_and_shown(
     assert shown.outcome == "data of another tenant (globex)"
     assert '"tk-2222"' in shown.exchange.answer
     assert "hidden" not in shown.exchange.answer
+
+
+@pytest.mark.parametrize("canaries", [ALIKE, UNLIKE, ACCENTS], ids=["alike", "unlike", "accents"])
+def test_an_answer_is_searched_for_the_canaries_of_all_others_whatever_they_look_like(canaries):
+    accounts = [account(tenant, canary) for tenant, canary in canaries.items()]
+    own, other, third = (canary.encode() for canary in canaries.values())
+    mine = [b"", own, own + own, b"tk-", own[:-1]]
+    assert received(*mine, accounts=accounts).counts[OTHERS_DATA] == 0
+    foreign = [other, own + other, other + own, own + own + third, third[:-1] + other]
+    recorder = received(*mine, *foreign, accounts=accounts)
+    assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (10, 5)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +252,9 @@ def test_an_answer_for_a_tenant_without_a_canary_had_to_be_searched():
 
 
 @pytest.mark.parametrize(("header", "number"), [("tk-1111", 0), ("tk-3333", 1)])
-def test_headers_are_searched_too(header, number):
-    recorder = received(b"", encoding=f"identity\r\nx-tenant: {header}")
+@pytest.mark.parametrize("encoding", ["", "identity"])
+def test_headers_are_searched_too(header, number, encoding):
+    recorder = received(b"", encoding=encoding, in_header=header)
     assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (1, number)
     shown = [each for each in recorder.examples.drain() if each.outcome != OK]
     assert [header in each.exchange.answer for each in shown] == [True] * number

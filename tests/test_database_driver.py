@@ -334,6 +334,18 @@ def test_a_transaction_holds_one_connection_and_is_all_or_nothing(postgres: Post
     assert visit.outcomes()["move: commit"] == {"ok": 1}
 
 
+def test_a_transaction_whose_setting_fails_leaves_no_connection_in_it(postgres: PostgresServer) -> None:
+    async def use(visit) -> None:
+        visit.db.tenant = "no size"
+        with pytest.raises(QueryFailed, match="22023"):
+            async with visit.db.transaction("move"):
+                pytest.fail("it has not begun")
+        visit.db.tenant = "4MB"
+        assert await visit.db.fetchval("SELECT 1", label="after") == 1
+
+    visited(postgres.dsn(), use, pool=1, setting="work_mem")
+
+
 def test_a_commit_that_rolls_back_is_a_failure(postgres: PostgresServer) -> None:
     async def use(visit) -> None:
         with pytest.raises(QueryFailed):  # noqa: PT012  the whole transaction

@@ -133,7 +133,12 @@ def test_after_probes_at_once_one_connection_is_kept(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [asyncpg.PostgresError("the database is shutting down"), asyncpg.InterfaceError("closed")]
+    "answer",
+    [
+        asyncpg.PostgresError("the database is shutting down"),
+        asyncpg.InterfaceError("closed"),
+        asyncpg.InternalClientError("got result for unknown protocol state"),
+    ],
 )
 def test_a_connection_that_fails_is_down_and_opened_again(monkeypatch, answer) -> None:
     database = FakeDatabase()

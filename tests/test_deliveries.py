@@ -53,6 +53,12 @@ def test_the_writes_of_the_last_minute_are_remembered_however_many_they_are():
 
 
 @pytest.mark.usefixtures("small")
+def test_a_key_that_is_acknowledged_again_is_not_forgotten_with_its_first_acknowledgement():
+    again = [("acknowledged", "k", 0.0), *one_each(5.0, 99), ("acknowledged", "k", 500.0)]
+    assert recorded(*again, ("received", "k", 501.0)) == [(500.0, 501.0)]
+
+
+@pytest.mark.usefixtures("small")
 def test_old_writes_are_forgotten():
     deliveries = Deliveries()
     for number in range(1, 1001):

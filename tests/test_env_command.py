@@ -66,6 +66,8 @@ def env(capsys, *arguments) -> tuple[int, str]:
         (["clean", "local", "--all"], ["clean", "--all"]),
         (["seed", "local", "--events", "10M"], ["seed", "--events", "10000000", "--seed", "1"]),
         (["seed", "local", "--events", "500k"], ["seed", "--events", "500000", "--seed", "1"]),
+        (["seed", "local", "--events", "2.5M"], ["seed", "--events", "2500000", "--seed", "1"]),
+        (["seed", "local", "--events", "1,250,000"], ["seed", "--events", "1250000", "--seed", "1"]),
         (["logs", "echo"], ["logs", "--lines", "20"]),
         (["logs", "echo", "postgres", "--lines", "5"], ["logs", "--lines", "5", "postgres"]),
     ],
@@ -136,6 +138,12 @@ def test_an_environment_without_control_command_is_told_in_one_line(project: Pat
     (project / "environments" / "far.toml").write_text('base = "https://example.org"\n')
     assert cli.main(["env", "scale", "far", "2"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", ["10G", "10B", "1.000", "1e400", "0.25", "ten", "1,25", "-1", ""])
+def test_a_number_of_events_that_could_mean_another_is_refused(project: Path, capsys, number):
+    assert cli.main(["env", "seed", "local", f"--events={number}"]) == 2
+    assert f'cannot read "{number}" as a number of events' in capsys.readouterr().err
 
 
 def test_a_database_is_not_seeded_unless_the_environment_file_allows_it(project: Path, capsys):

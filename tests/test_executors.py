@@ -32,6 +32,13 @@ def test_a_load_gets_the_workers_that_it_needs(model, level, think, workers, mon
     assert workers_for(Plan.of("shop", load)) == workers
 
 
+def test_users_who_only_pace_their_journeys_get_workers_for_these(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    stages = (Stage(0, 5_000), Stage(60, 5_000))
+    load = Workload(Model.CLOSED, stages, (MixEntry("m:f", 1.0),), Think(0, 0), pace=1.0)
+    assert workers_for(Plan.of("shop", load)) == 2
+
+
 def test_populations_get_workers_for_what_they_do_together():
     load = Workload(Model.REQUESTS, (Stage(0, 2_000), Stage(60, 2_000)), (MixEntry("m:f", 1.0),))
     assert workers_for(Plan("shop", (Population("reads", load), Population("writes", load)))) == 2

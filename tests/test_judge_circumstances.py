@@ -14,6 +14,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, worker_series
+from loadkit.recording.timing import QUERY
 from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, MET_ERROR, USERS, WITH_ERRORS
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
@@ -585,6 +586,13 @@ def test_rare_mistakes_do_not_let_a_criterion_pass_that_they_could_break(criteri
         assert "hides up to 270 operations of this window; if they had failed" in verdict.reason
 
 
+def test_mistakes_hide_operations_of_the_kind_that_is_judged():
+    run = with_rare(with_mistakes())
+    run.table.record(samples_of(np.arange(60_000) / 200, np.full(60_000, 0.01), "orders"), timing=QUERY)
+    verdict = judge(grammar.criterion("the p99.9 query time stays below 100 ms"), run)
+    assert "hides up to 540 operations of this window" in verdict.reason
+
+
 def test_rare_mistakes_leave_a_fail_as_it_is():
     assert (
         judge(error_rate(0.01), with_rare(with_mistakes(slow=range(300), outcome="refused"))).status is FAIL
@@ -598,8 +606,14 @@ def test_mistakes_of_one_population_hide_no_operation_of_another():
     both = tuple(dataclasses.replace(one, name=name) for name in ("users", "admins"))
     for name in ("users", "admins"):
         run.table.record(samples_of(np.arange(30_000) / 100, np.full(30_000, 0.01)), population=name)
-    run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, populations=both))
-    assert judge(error_rate(0.001, scope=users), run).status is INCONCLUSIVE
+    first, *rest = run.worker_seconds
+    counts = {**first.counts, "admins": {JOURNEYS: 50_000}}
+    seconds = (dataclasses.replace(first, counts=counts), *rest)
+    plan = dataclasses.replace(run.plan, populations=both)
+    run = dataclasses.replace(run, plan=plan, worker_seconds=seconds)
+    verdict = judge(error_rate(0.001, scope=users), run)
+    assert verdict.status is INCONCLUSIVE
+    assert "hides up to 270 operations of this window" in verdict.reason
     assert judge(error_rate(0.001, scope=admins), run).status is PASS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from loadkit import grammar
 from loadkit.environment.environment import Environment
-from loadkit.environment.settings import ActionCommand, MixRow, Settings
+from loadkit.environment.settings import ActionCommand, Database, MixRow, Settings
 from loadkit.errors import ConfigurationError, PhraseError
 from loadkit.planning.draft import Draft, PopulationDraft
 from loadkit.planning.lint import require_known, require_reachable
@@ -102,6 +102,19 @@ def test_endpoints_of_a_group_that_the_environment_does_not_know_are_told_with_t
     with pytest.raises(
         ConfigurationError, match=r'payment endpoints.*: no group "payment" in .*; there are: auth'
     ):
+        require_known(asked, known)
+
+
+@pytest.mark.parametrize(("queries", "is_known"), [("queries", True), ("", False)])
+def test_key_queries_are_known_only_where_the_environment_names_their_folder(queries, is_known) -> None:
+    database = Database(Address("postgresql://u@h/d"), queries=queries)
+    known = shop(groups={"auth": ("* /auth/*",)}, database=database)
+    asked = grammar.criterion("the p95 query time of the key queries stays below 200 ms")
+    if is_known:
+        require_known(asked, known)
+        asked = grammar.criterion("p95 of the payment endpoints is below 1 s")
+    there_are = "auth, key queries" if is_known else "auth"
+    with pytest.raises(ConfigurationError, match=f"there are: {there_are}$"):
         require_known(asked, known)
 
 

@@ -117,6 +117,16 @@ def test_refused_connections_stop_a_load_unless_messages_still_arrive():
     assert live_stats_of(streaming).failing is None
 
 
+def test_failed_queries_stop_a_load_although_messages_arrive():
+    recorder = Recorder(0, 0.0)
+    reports = []
+    for _ in range(10):
+        queries = recorder.population("analysts").timing(QUERY).samples
+        queries += [Sample("overview", "out of memory (53200)", 0.0, 0.0, 0.01, 0)] * 9
+        reports.append(connecting(recorder, failed=9, messages=100))
+    assert live_stats_of(reports).failing == (90, 90)
+
+
 def locked_out(recorder: Recorder, *, arrivals: int = 0, failed: int = 0, connections: float = 0.0):
     """A second in which users cannot log in, and the others hold their connections."""
     population = recorder.population("connections")

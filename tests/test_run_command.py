@@ -46,6 +46,8 @@ def folder(tmp_path, monkeypatch):
         ([NOWHERE, "--for=30"], 'cannot read "30"; expected a time with its unit, such as 5 minutes'),
         ([NOWHERE, "--for=0"], "--for 0: expected a time above 0, such as --for 10s"),
         ([NOWHERE, "--timeout=0"], "--timeout 0: expected a time above 0"),
+        ([NOWHERE, "--connect-timeout=0"], "--connect-timeout 0: expected a time above 0"),
+        ([NOWHERE, "--read-timeout=0"], "--read-timeout 0: expected a time above 0"),
         ([NOWHERE, "--users=0"], "cannot run a load of 0; expected such as --users 10 or --rate 100"),
         ([NOWHERE, "--rate=inf"], "cannot run a load of inf"),
         ([NOWHERE, "--even"], "--even spaces arrivals, but users do not arrive; expected such as --rate 100 --even"),

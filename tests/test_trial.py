@@ -174,3 +174,20 @@ def test_requests_of_a_trial_carry_the_runs_id_and_names_made_of_it_do_not_occur
     asked, _ = trial(journeys("naming"))
     assert asked == ["POST /names/run-7-trial-0"]
     assert [headers["x-run-id"] for headers in SENT] == ["run-7"]
+
+
+@pytest.mark.parametrize(("model", "first"), [(Model.CLOSED, "/of/acme"), (Model.JOURNEYS, None)])
+def test_a_trial_acts_for_the_tenants_that_the_run_acts_for(model, first):
+    accounts = tuple(Account(f"u{number}", Secret("x"), tenant="acme") for number in range(9))
+    target = Target("shop", "http://fake", accounts=accounts)
+    plan = journeys("for_each_tenant", model=model, level=2, seconds=5, think=Think(1, 1))
+    of_run = []
+
+    def service(_now, _method, path):
+        of_run.append(path)
+        return Answer(0.1)
+
+    asked, _ = trial(plan, target=target)
+    simulate(plan, service, target=target)
+    expected = {first} - {None}
+    assert ({each.partition(" ")[2] for each in asked}, set(of_run)) == (expected, expected)

@@ -128,10 +128,6 @@ class Balancer:
             pass  # connections that stay open, such as streams, are cut
         await self.order(f"set server instances/{name} state maint")
 
-    async def forget(self, name: str) -> None:
-        """Send no requests to an instance that has ended."""
-        await self.order(f"set server instances/{name} state maint")
-
     async def weigh(self, name: str, percent: float) -> None:
         """Set an instance's weight as a percentage of the usual one."""
         await self.order(f"set server instances/{name} weight {percent:g}%")

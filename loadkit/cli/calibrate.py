@@ -58,7 +58,6 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count() or 1,
         help="number of load processes (default: one per core)",
     )
     command.add_argument(
@@ -84,6 +83,10 @@ def execute(options: argparse.Namespace) -> int:
             f"--mix {options.mix}: a mix is one of an environment; expected such as --env local --mix {options.mix}"
         )
     if options.env:
+        if options.workers is not None:
+            raise ConfigurationError(
+                f"--workers {options.workers}: the small load of --env needs one load process; leave the option out"
+            )
         return _of_environment(options.env, options.mix, options.seconds, options.json)
     return _of_generator(options)
 
@@ -91,13 +94,14 @@ def execute(options: argparse.Namespace) -> int:
 def _of_generator(options: argparse.Namespace) -> int:
     """Calibrate one worker and all workers."""
     seconds = 2 if options.seconds is None else options.seconds
-    if options.workers < 1 or seconds < 2:
+    most = (os.cpu_count() or 1) if options.workers is None else options.workers
+    if most < 1 or seconds < 2:
         raise ConfigurationError(
             "a calibration needs at least one worker and two seconds per level: --workers 1 --seconds 2"
         )
     climbs = []
     with calibration.trivial_server() as base:
-        for workers in sorted({1, options.workers}):
+        for workers in sorted({1, most}):
             print(f"calibrating {_workers(workers)} …", file=sys.stderr)
             climbs.append(calibration.climb(base, workers, seconds, root=Path.cwd()))
     clock, files = calibration.clock(), calibration.files_allowed()

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -143,18 +145,22 @@ class _Progress:
         print(f"\x1b[1A\r\x1b[2K{line}" if again else line, file=sys.stderr)
 
 
-_MULTIPLES = {"k": 1_000, "m": 1_000_000}
+_MULTIPLES = {"": 1, "k": 1_000, "m": 1_000_000}
+_AMOUNT = re.compile(r"(\d{1,12}|\d{1,3}(?:,\d{3}){1,3}|\d{1,3}\.\d{1,2})([kKmM]?)")
+"""Digits, perhaps in groups of three, or a decimal fraction such as 2.5; then the multiple.
+
+Three decimals are not read, because 1.000 is a thousand in many languages."""
 
 
 def _number(text: str) -> int:
     """A number of events, such as 250000, 100k or 10M."""
-    digits, multiple = (text[:-1], _MULTIPLES.get(text[-1:].lower(), 1)) if text[-1:].isalpha() else (text, 1)
-    try:
-        return int(float(digits.replace(",", "")) * multiple)
-    except ValueError:
+    found = _AMOUNT.fullmatch(text)
+    number = float(found[1].replace(",", "")) * _MULTIPLES[found[2].lower()] if found else math.nan
+    if not number.is_integer():
         raise ConfigurationError(
             f'cannot read "{text}" as a number of events; expected such as 250000, 100k or 10M'
-        ) from None
+        )
+    return int(number)
 
 
 def _faults(known: Mapping[str, Any]) -> list[str]:

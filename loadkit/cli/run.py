@@ -270,7 +270,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
         raise ConfigurationError(
             f"--think {options.think}: the first time is longer than the second; expected such as 1s..3s"
         )
-    for name, text in (("--for", options.hold), ("--timeout", options.timeout)):
+    optional = ("--connect-timeout", options.connect_timeout), ("--read-timeout", options.read_timeout)
+    given = (each for each in optional if each[1])
+    for name, text in (("--for", options.hold), ("--timeout", options.timeout), *given):
         if not _seconds(text):
             raise ConfigurationError(f"{name} {text}: expected a time above 0, such as {name} 10s")
     if options.even and options.rate is None:

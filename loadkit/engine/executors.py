@@ -36,9 +36,10 @@ def workers_for(plan: Plan) -> int:
 def _operations_per_second(workload: Workload) -> float:
     if workload.model is not Model.CLOSED:
         return workload.peak
+    pause = workload.think.mean or workload.pace
     # The rate of users without pauses depends on the service: one worker, unless more are
     # requested.
-    return workload.peak / workload.think.mean if workload.think.mean else 0.0
+    return workload.peak / pause if pause else 0.0
 
 
 @contextmanager

@@ -125,19 +125,20 @@ def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return max(sum(attempted for attempted, _ in pairs), failures), failures
 
 
-def _attempts(table: SliceTable) -> tuple[int, int]:
+def _attempts(table: SliceTable, timings: Sequence[Timing] = (REQUEST, QUERY, CONNECT)) -> tuple[int, int]:
     """Requests, queries and attempts to connect in a table, and how many of them failed."""
-    pairs = [_counted(table, timing) for timing in (REQUEST, QUERY, CONNECT)]
+    pairs = [_counted(table, timing) for timing in timings]
     return sum(attempted for attempted, _ in pairs), sum(failed for _, failed in pairs)
 
 
 def _vital(table: SliceTable) -> tuple[int, int]:
     """Operations whose failures can end a load, and how many failed.
 
-    While messages arrive, only requests count. A few clients that cannot reconnect are not a
-    collapse.
+    While messages arrive, attempts to connect do not count. A few clients that cannot reconnect
+    are not a collapse.
     """
-    return _counted(table, REQUEST) if _counted(table, MESSAGE)[0] else _attempts(table)
+    timings = (REQUEST, QUERY) if _counted(table, MESSAGE)[0] else (REQUEST, QUERY, CONNECT)
+    return _attempts(table, timings)
 
 
 def _arrivals(table: SliceTable) -> int:

@@ -13,12 +13,18 @@ from loadkit.clock import Clock, MonotonicClock
 from loadkit.drivers.base import Driver
 from loadkit.drivers.http.response import BodyError, Response, StatusError
 from loadkit.drivers.registry import drivers_for
-from loadkit.engine.worker import Shard, account_pool_of, earlier_of, journeys_of, protocols_of
+from loadkit.engine.worker import (
+    Shard,
+    account_pool_of,
+    accounts_of_closed,
+    earlier_of,
+    journeys_of,
+    protocols_of,
+)
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.writes import NO_WRITES, Writes
 from loadkit.target import Target
-from loadkit.users.accounts import demand
 from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of
 from loadkit.users.journey import Arrive, Journey, fetch
@@ -91,9 +97,8 @@ async def try_users(
     arrive = arrival_of(shard.target.journeys, shard.root)
     pacer = Pacer(clock, alarm_of)
     journeys = journeys_of(plan, shard.root)
-    tenants = account_pool_of(plan, shard.target, journeys).of_each_tenant(
-        demand(plan.workload, [journey.account_kind for journey in journeys[0]])
-    )
+    account_pool = account_pool_of(plan, shard.target, journeys)
+    tenants = account_pool.of_each_tenant(accounts_of_closed(plan, journeys))
     data = WorkerData(tables_of(journeys, shard.target.tables))
     recorder = Recorder(0, clock.now())
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)

@@ -253,7 +253,7 @@ class _DatabaseProbe:
                 )  # fmt: skip
             await connection.execute("SELECT 1")
             has_answered = True
-        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             return False
         finally:
             if has_answered and self._connection is None:

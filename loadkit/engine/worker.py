@@ -43,6 +43,7 @@ __all__ = [
     "SPARE_FILES",
     "Shard",
     "account_pool_of",
+    "accounts_of_closed",
     "allow_files",
     "check_worker",
     "earlier_of",
@@ -225,7 +226,7 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
     return [*before, total]
 
 
-def _accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[AccountKind, int]:
+def accounts_of_closed(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> Mapping[AccountKind, int]:
     """The number of accounts of each kind that the users of the first population have.
 
     It is empty if that population is an open load, because the number of its users varies. The
@@ -264,7 +265,7 @@ async def run_users(
 
     recorder = Recorder(shard.index, origin, clock_offset, counts_populations=len(plan.populations) > 1)
     pacer = Pacer(clock, alarm_of)
-    tenants = account_pool.of_each_tenant(_accounts_of_closed(plan, journeys))
+    tenants = account_pool.of_each_tenant(accounts_of_closed(plan, journeys))
     data = WorkerData(tables_of(journeys, shard.target.tables), shard.index, shard.of)
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     loads: list[ClosedLoad | OpenLoad] = []

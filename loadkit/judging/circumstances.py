@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Family, ScopeKind
+from loadkit.criterion import Family, Scope, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.connections import closed_at_once, served
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
@@ -216,9 +216,11 @@ def _unless(case: Case, rules: FamilyRules, finding: Finding, worst: Traffic, wh
 def _hidden(case: Case) -> Integers:
     """The operations that journey errors can have hidden, by second; shape (`seconds`,).
 
-    Each error counts as the mean number of operations per journey, and as at least one.
+    Each error counts as the mean number of operations per journey, and as at least one. They are
+    those of the criterion's timing and population.
     """
     evidence, population = case.evidence, _population(case)
+    scope = EVERYTHING if population is None else Scope(ScopeKind.POPULATION, population)
 
     def errors(worker_second: WorkerSecond) -> float:
         counts = worker_second.counts
@@ -228,8 +230,8 @@ def _hidden(case: Case) -> Integers:
         )
 
     each = 1.0
-    if journeys := evidence.count(JOURNEYS):
-        each = max(each, evidence.traffic().size / journeys)
+    if journeys := sum(second.count(JOURNEYS, population) for second in evidence.run.worker_seconds):
+        each = max(each, evidence.traffic(scope, timing=case.timing).size / journeys)
     return np.ceil(evidence.per_second(errors, case.window) * each).astype(np.int64)
 
 

@@ -77,7 +77,7 @@ def _scans(node: Mapping[str, Any], relations: Mapping[str, Relation]) -> Iterat
         relation = relations[name]
         loops = node.get("Actual Loops")
         index = node.get("Index Name") or ", ".join(
-            each["Index Name"] for each in _under(children) if "Index Name" in each
+            each["Index Name"] for each in _bitmaps(children) if "Index Name" in each
         )
         found_by = " AND ".join(
             filter(
@@ -99,15 +99,17 @@ def _scans(node: Mapping[str, Any], relations: Mapping[str, Relation]) -> Iterat
             removed=None if loops is None else round(node.get("Rows Removed by Filter", 0) * loops),
             columns=_columns(found_by, relation.columns),
         )
-        return
+    # A scan of a table can have subplans, such as those of a policy for row-level security.
     for child in children:
         yield from _scans(child, relations)
 
 
-def _under(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _bitmaps(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The nodes that find rows for a bitmap heap scan, their combinations included."""
     for node in nodes:
-        yield node
-        yield from _under(node.get("Plans", []))
+        if node["Node Type"].startswith("Bitmap"):
+            yield node
+            yield from _bitmaps(node.get("Plans", []))
 
 
 def _columns(condition: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -22,11 +22,12 @@ def require_known(criterion: Criterion, environment: Environment) -> None:
         ConfigurationError: the group is unknown.
 
     """
-    scope = criterion.scope
-    known = {*environment.settings.groups, *([KEY_QUERIES] if environment.settings.database else [])}
+    scope, database = criterion.scope, environment.settings.database
+    has_queries = database is not None and bool(database.queries)
+    known = {*environment.settings.groups, *([KEY_QUERIES] if has_queries else [])}
     if scope.kind is ScopeKind.GROUP and scope.name not in known:
         raise ConfigurationError(
-            f'"{criterion.sentence}": {unknown("group", scope.name, environment.settings.groups, environment)}'
+            f'"{criterion.sentence}": {unknown("group", scope.name, known, environment)}'
         )
 
 

@@ -129,7 +129,8 @@ class Deliveries:
                     del self._unreached[key]
 
     def _forget(self, at: float, key: object) -> None:
-        self._acknowledged.pop(key, None)
+        if self._acknowledged.get(key) == at:  # the key may have been acknowledged again
+            del self._acknowledged[key]
         for follower in self._unreached.pop(key, ()):
             follower.missed(at)
 

@@ -23,8 +23,8 @@ def show(shared: Mapping[str, SharedRun], problems: Sequence[str], environment: 
     runs = list(shared.values())
     for number, run in enumerate(runs):
         why = f"; separate run: {_why(run, runs[:number])}" if number else ""
-        print(f"{run.title}, {format_seconds(seconds(run.plan))}: {_use(run)}{why}")
-    total = sum(seconds(run.plan) for run in runs)
+        print(f"{run.title}, {format_seconds(run.plan.seconds)}: {_use(run)}{why}")
+    total = sum(run.plan.seconds for run in runs)
     if runs:
         print(
             f"{len(runs)} run{'s' * (len(runs) > 1)}, {format_seconds(total)} in total on {environment.name}; "
@@ -61,18 +61,13 @@ def _names(plan: Plan) -> frozenset[str]:
 
 def too_long(shared: Mapping[str, SharedRun], environment: Environment) -> str:
     """One line if the runs exceed the minutes of load that the environment allows, else empty."""
-    minutes = sum(seconds(run.plan) for run in shared.values()) / 60
+    minutes = sum(run.plan.seconds for run in shared.values()) / 60
     if minutes <= environment.settings.max_minutes:
         return ""
     return (
         f"environments/{environment.file.name} allows {environment.settings.max_minutes:g} minutes of load "
         f"(max_minutes), these runs take {minutes:.0f}"
     )
-
-
-def seconds(plan: Plan) -> float:
-    """The planned duration of a run in seconds."""
-    return plan.seconds
 
 
 def difference(plan: Plan, other: Plan) -> str:

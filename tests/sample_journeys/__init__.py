@@ -182,3 +182,10 @@ async def announcing(user: User) -> None:
         await user.think()
     finally:
         subscription.is_ended = user.seconds_left <= user.meter.intended - user.meter.now()
+
+
+@journey("for each tenant")
+async def for_each_tenant(user: User) -> None:
+    for account in user.tenants:
+        await user.get(f"/of/{account.tenant}", label="GET /of/{tenant}")
+    await user.think()

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypedDict, Unpack
 from urllib.parse import urlencode
 
 import orjson
+from stringzilla import count
 
 from loadkit.criterion import OTHERS_DATA
 from loadkit.drivers.base import Meter, NoResponse, TransportError
@@ -299,7 +300,19 @@ class HttpClient:
             canaries = self._backend.canaries
             search, lacks_search = canaries.search_for(tenant), canaries.lacks_search(tenant)
         if search is not None:
-            self._look_for_others(response, search, begun)
+            recorder.to_search += 1
+            # The code of `TenantSearch.found` is repeated here: three calls would take a twentieth
+            # of the time of a request.
+            beginning, head, body = search.beginning, response.head, response.body
+            if (
+                not beginning
+                or head.is_encoded
+                or count(head.opening, beginning)
+                or ((number := count(body, beginning)) and number != count(body, search.own))
+            ):
+                self._look_for_others(response, search, begun)
+            else:
+                recorder.searched += 1
         elif lacks_search:
             recorder.to_search += 1
         return response
@@ -349,7 +362,6 @@ class HttpClient:
         """
         meter, head = self._meter, response.head
         recorder = meter.recorder
-        recorder.to_search += 1
         tenant = search.found(head.opening)
         if not tenant:
             try:

@@ -131,7 +131,12 @@ class Session:
             for name, value in self._settings
             if value or tenant
         )
-        await self._connection.execute(f"BEGIN{level}{made}", timeout=seconds)
+        try:
+            await self._connection.execute(f"BEGIN{level}{made}", timeout=seconds)
+        except asyncpg.PostgresError:
+            # A setting failed after BEGIN. Later queries would run in the aborted transaction.
+            self.terminate()
+            raise
         self.is_in_transaction = True
 
     async def end(self, command: str, seconds: float | None = None) -> str:
