@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadkit.environment.capacity import Capacity, Spending, capacity_of, parts_of, rounded, spending
+from loadkit.environment.capacity import Capacity, CpuUsage, capacity_of, cpu_usage, parts_of, rounded
 from loadkit.observers.machine import Process, Snapshot, Use
 from loadkit.workload.workload import Model
 from tests.builders import plan_of
@@ -57,7 +57,7 @@ def test_time_goes_to_the_nearest_part_above_a_process_and_the_rest_to_others():
         interrupts=0.06,
         steal=0.4,
     )
-    found = spending(before, after, ROOTS)
+    found = cpu_usage(before, after, ROOTS)
     assert found.by_part == {
         Use.GENERATOR: pytest.approx(0.2),
         "other parts": pytest.approx(0.01),
@@ -73,12 +73,12 @@ def test_time_goes_to_the_nearest_part_above_a_process_and_the_rest_to_others():
 def test_the_time_of_a_child_that_ended_stays_with_its_part():
     before = snapshot(100, process(POSTGRES, 1, 1), process(BACKEND, POSTGRES, 4), busy=0)
     after = snapshot(101, process(POSTGRES, 1, 1, reaped=4.5), busy=0.5)
-    assert spending(before, after, ROOTS).by_part["postgres"] == pytest.approx(0.5)
+    assert cpu_usage(before, after, ROOTS).by_part["postgres"] == pytest.approx(0.5)
 
 
 def spent(generator: float = 0.0, postgres: float = 0.0, service: float = 0.0, others: float = 0.0):
     by_part = {Use.GENERATOR: generator, "postgres": postgres, "the service": service}
-    return Spending(by_part, others, 0.0, 2)
+    return CpuUsage(by_part, others, 0.0, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from websockets.http11 import Response
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.masking import HIDDEN, Mask
 from loadkit.drivers.websocket import subscription as subscriptions
-from loadkit.drivers.websocket.exchanges import NOWHERE, Telling, asked, ended, handshake, received
+from loadkit.drivers.websocket.exchanges import NOWHERE, ExchangeFormat, asked, ended, handshake, received
 from loadkit.drivers.websocket.record import ConnectionRecord
 from loadkit.drivers.websocket.subscription import Subscription
 from loadkit.recording.examples import MOST
@@ -350,7 +350,7 @@ def test_a_message_that_is_not_slow_costs_one_comparison(monkeypatch):
     """Nothing else happens for it: no sample, no words."""
     calls = []
     monkeypatch.setattr(Subscription, "_note_slow", lambda *_: calls.append(1))
-    monkeypatch.setattr(ConnectionRecord, "exemplify", lambda *_: calls.append(2))
+    monkeypatch.setattr(ConnectionRecord, "record_example", lambda *_: calls.append(2))
     subscribed(*(event(number, time.time() + 3600) for number in range(50)))
     assert calls == []
 
@@ -416,29 +416,33 @@ def test_a_client_whose_journey_fails_on_the_way_back_is_an_example_of_its_timin
 @pytest.mark.parametrize(
     "told",
     [
-        handshake(Telling(Mask()), f"/x?data=%7B%22a%22%3A%22{SECRET}%22%7D", {}, "", b""),
+        handshake(ExchangeFormat(Mask()), f"/x?data=%7B%22a%22%3A%22{SECRET}%22%7D", {}, "", b""),
         handshake(
-            Telling(Mask()), "/x", {"cookie": f"sid={SECRET}"}, "", f"HTTP/1.1 400 no {SECRET}".encode()
+            ExchangeFormat(Mask()),
+            "/x",
+            {"cookie": f"sid={SECRET}"},
+            "",
+            f"HTTP/1.1 400 no {SECRET}".encode(),
         ),
         handshake(
-            Telling(Mask([SECRET])),
+            ExchangeFormat(Mask([SECRET])),
             f"/x/{SECRET}",
             {},
             "",
             b"HTTP/1.1 500 X\r\nX-Seen: " + SECRET.encode() + b"\r\n\r\n" + SECRET.encode(),
         ),
         asked(
-            Telling(Mask()),
+            ExchangeFormat(Mask()),
             NOWHERE,
             json.dumps({"auth": {"token": SECRET}}).encode(),
             True,
             f"no {SECRET}",
             "",
         ),
-        asked(Telling(Mask()), NOWHERE, SECRET.encode(), False, None, "no answer"),
-        received(Telling(Mask([SECRET])), NOWHERE, "x" * 2395 + SECRET, f"of {SECRET}", 1, 2),
-        received(Telling(Mask()), NOWHERE, SECRET.encode(), "cpu", 1, 2),
-        ended(Telling(Mask()), NOWHERE, "closed 1008", 1008, f"token={SECRET}", 1.0),
+        asked(ExchangeFormat(Mask()), NOWHERE, SECRET.encode(), False, None, "no answer"),
+        received(ExchangeFormat(Mask([SECRET])), NOWHERE, "x" * 2395 + SECRET, f"of {SECRET}", 1, 2),
+        received(ExchangeFormat(Mask()), NOWHERE, SECRET.encode(), "cpu", 1, 2),
+        ended(ExchangeFormat(Mask()), NOWHERE, "closed 1008", 1008, f"token={SECRET}", 1.0),
     ],
 )
 def test_no_secret_of_a_connection_is_shown(told):

@@ -10,7 +10,7 @@ from loadkit.errors import PhraseError
 from loadkit.grammar import Quantity, limit_criterion
 from loadkit.judging import families
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.families import FamilyRules, Ground, queries_for, register, rules_of, time_limit
+from loadkit.judging.families import Basis, FamilyRules, queries_for, register, rules_of, time_limit
 from loadkit.judging.finding import Finding
 from loadkit.judging.judge import judge
 from loadkit.reports import charts
@@ -45,7 +45,7 @@ def received(monkeypatch):
     monkeypatch.setattr(families, "_RULES", dict(families._RULES))
     rules = FamilyRules(
         family=BYTES,
-        ground=Ground.OPERATIONS,
+        basis=Basis.OPERATIONS,
         find=find_bytes,
         queries=lambda measure: (f"sum({measure.name})",),
         chart=f"{__name__}:chart",

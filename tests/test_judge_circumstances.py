@@ -497,13 +497,13 @@ def test_a_few_seconds_with_fewer_users_are_forgiven():
 MISTAKE = """the journey "browse" itself failed: KeyError: 'idd' at steps/journeys/browse.py:12"""
 
 
-def with_mistakes(*mistakes, busy=0.4, **changes):
+def with_mistakes(*code_errors, busy=0.4, **changes):
     times = 1_700_000_000.0 + np.arange(301.0)
     cpu = Observation(
         "CPU utilization", Reading.GAUGE, "ratio", (Series("", times, np.full(301, busy)),), 1.0
     )
     worker_seconds = worker_seconds_of(300)
-    for second, mistake in enumerate(mistakes):
+    for second, mistake in enumerate(code_errors):
         counts = worker_seconds[second].counts["users"] | {JOURNEY_ERROR + mistake: 20}
         worker_seconds[second] = dataclasses.replace(worker_seconds[second], counts={"users": counts})
     return run_of(samples_with(**changes), plan_of(300), worker_seconds=worker_seconds, observations=[cpu])

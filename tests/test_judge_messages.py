@@ -30,8 +30,8 @@ from loadkit.recording.messages import (
     STATES_DUE,
     TAIL_LOST,
     TAIL_UNKNOWN,
+    UNCLASSIFIED,
     UNREADABLE,
-    UNTOLD,
 )
 from loadkit.recording.run import Event
 from loadkit.recording.slices import Kind, SliceTable, worker_series
@@ -119,7 +119,7 @@ NOTHING_WRONG = dict.fromkeys((LOST, DOUBLE, ORDER, REACH), PASS)
         ({UNREADABLE: 1}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
         ({UNREADABLE: 9, MISSING: 9}, dict.fromkeys(NOTHING_WRONG, UNKNOWN)),
         ({UNREADABLE: 9, MISSING: 10}, {LOST: FAIL, DOUBLE: UNKNOWN, ORDER: UNKNOWN, REACH: UNKNOWN}),
-        ({UNTOLD: 1}, {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN}),
+        ({UNCLASSIFIED: 1}, {LOST: UNKNOWN, DOUBLE: UNKNOWN, REACH: UNKNOWN}),
     ],
 )
 def test_each_fault_flips_its_criteria_and_no_other(counts, flipped):
@@ -735,7 +735,7 @@ def test_messages_that_are_missing_at_the_end_are_drawn_also_where_they_were_cou
     def note(_axes, lines):
         drawn.update({name: values for name, _, values in lines})
 
-    monkeypatch.setattr(protocol_charts, "strokes", note)
+    monkeypatch.setattr(protocol_charts, "draw_lines", note)
     monkeypatch.setattr(protocol_charts, "legend", lambda _axes: None)
     protocol_charts.messages(Evidence(changed), None)
     assert {second: values for second, values in enumerate(drawn["missing at the end"]) if values} == {

@@ -9,7 +9,7 @@ from loadkit.recording.labels import (
     OTHER_LABELS,
     LabelLimit,
     advice,
-    commonest_shape,
+    most_common_shape,
 )
 from loadkit.recording.recorder import Recorder
 from loadkit.recording.sample import OK, Sample
@@ -61,7 +61,7 @@ def test_texts_of_checks_with_values_in_them_are_bounded_too() -> None:
     ],
 )
 def test_the_commonest_shape_is_the_path_that_most_labels_share(labels: list[str], shape: str) -> None:
-    assert commonest_shape(labels)[0] == shape
+    assert most_common_shape(labels)[0] == shape
 
 
 def test_the_advice_names_the_commonest_shape_and_the_label_that_mends_it() -> None:

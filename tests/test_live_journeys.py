@@ -95,8 +95,8 @@ LIVE = '{"stream": "dashboard", "sequence": 1, "created": 0.0, "payload": {"ids"
 def counts_of(meeting):
     """The counts of a meeting: unreadable messages, failed journeys and errors of a journey's code."""
     counts = meeting.report.worker_second.counts.values()
-    mistakes = [name for named in counts for name in named if name.startswith(JOURNEY_ERROR)]
-    return meeting.count(UNREADABLE), meeting.outcomes(REQUEST), mistakes
+    code_errors = [name for named in counts for name in named if name.startswith(JOURNEY_ERROR)]
+    return meeting.count(UNREADABLE), meeting.outcomes(REQUEST), code_errors
 
 
 async def followed(meeting, journey):

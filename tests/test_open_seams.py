@@ -10,7 +10,7 @@ from loadkit.engine.worker import Shard, run_users
 from loadkit.errors import ConfigurationError
 from loadkit.judging import families
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.families import FamilyRules, Ground
+from loadkit.judging.families import Basis, FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.judging.judge import judge
 from loadkit.recording.run import Run
@@ -78,7 +78,7 @@ def find_laughter(case: Case) -> Finding:
     )
 
 
-families.register(FamilyRules(family=LAUGHTER, ground=Ground.SERVICE, find=find_laughter))
+families.register(FamilyRules(family=LAUGHTER, basis=Basis.SERVICE, find=find_laughter))
 
 
 def test_a_run_of_the_toy_protocol_is_judged_by_its_own_timing() -> None:

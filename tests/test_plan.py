@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from loadkit.recording.upgrade import plan_of_today
+from loadkit.recording.upgrade import upgraded_plan
 from loadkit.structuring import structure
 from loadkit.workload.plan import Action, Plan, Population, Scaling
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
@@ -128,4 +128,4 @@ def test_a_plan_that_was_kept_when_plans_had_one_workload_is_read_as_one_populat
     data["scaling"]["stated_users"] = only["stated_level"]
     data["requirements"] = [["rows", "10"]]
     data["actions"][0]["arguments"] = [["name", "metrics-1"]]
-    assert structure(Plan, plan_of_today(json.loads(json.dumps(data))), "run.json") == plan
+    assert structure(Plan, upgraded_plan(json.loads(json.dumps(data))), "run.json") == plan

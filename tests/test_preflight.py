@@ -237,7 +237,7 @@ CAPACITY = Capacity({"postgres": 1e-3, "the service": 0.9e-3}, 0.0, 0.0, 2, leve
 @pytest.mark.parametrize(("users", "holds"), [(700, True), (799, True), (801, False), (1000, False)])
 def test_a_plan_above_the_capacity_of_this_machine_is_a_warning(users: int, holds: bool) -> None:
     plan = PLAN.with_workloads(lambda load: replace(load, stages=(Stage(30, users),)))
-    check = preflight.carries(CAPACITY, plan)
+    check = preflight.check_capacity(CAPACITY, plan)
     assert (check.holds, check.is_needed) == (holds, False)
     said = (
         "about 800 users (680 to 1800) before this machine is full; postgres and the service take most of it"

@@ -17,10 +17,10 @@ from loadkit.judging.evidence import Evidence
 from loadkit.planning.draft import Draft
 from loadkit.recording.distributions import (
     TENANT_ACCOUNTS,
+    distribution_warnings,
     distributions,
     is_realistic,
     tenant_sizes,
-    unlike_stated,
 )
 from loadkit.recording.draws import Popularity, sessions_of, think_times_of
 from loadkit.recording.run import Run
@@ -136,7 +136,9 @@ STATED = [Think(), Think(1.0, 1.1), SKEWED, Think(60, 300, "lognormal"), Think(0
 @pytest.mark.parametrize("think", STATED, ids=str)
 @pytest.mark.parametrize("count", [50, 1000])
 def test_correct_draws_are_warned_of_in_a_thousandth_of_the_runs(think: Think, count: int) -> None:
-    warned = sum(bool(unlike_stated(run_that_drew(think, draws(think, count, n)))) for n in range(1000))
+    warned = sum(
+        bool(distribution_warnings(run_that_drew(think, draws(think, count, n)))) for n in range(1000)
+    )
     # Of a thousandth, more than 5 of 1000 occur once in 1600 times.
     assert warned <= 5
 
@@ -144,26 +146,28 @@ def test_correct_draws_are_warned_of_in_a_thousandth_of_the_runs(think: Think, c
 @pytest.mark.parametrize("think", STATED, ids=str)
 @pytest.mark.parametrize("scale", [0.8, 1.2])
 def test_a_scale_that_is_wrong_by_a_fifth_is_found_in_a_thousand_draws(think: Think, scale: float) -> None:
-    found = sum(bool(unlike_stated(run_that_drew(think, scale * draws(think, 1000, n)))) for n in range(100))
+    found = sum(
+        bool(distribution_warnings(run_that_drew(think, scale * draws(think, 1000, n)))) for n in range(100)
+    )
     assert found >= 93
 
 
 def test_a_spread_that_is_wrong_by_a_fifth_is_found_where_the_median_is_right() -> None:
     wider = Think(0.6, 0.6 * (2.0 / 0.6) ** 1.2, "lognormal")
-    found = sum(bool(unlike_stated(run_that_drew(SKEWED, draws(wider, 1000, n)))) for n in range(100))
+    found = sum(bool(distribution_warnings(run_that_drew(SKEWED, draws(wider, 1000, n)))) for n in range(100))
     assert found >= 95
 
 
 def test_one_value_that_the_distribution_does_not_have_is_found() -> None:
     seconds = draws(Think(), 1000, 1)
-    assert not unlike_stated(run_that_drew(Think(), seconds))
-    assert unlike_stated(run_that_drew(Think(), np.append(seconds, 1.31)))
+    assert not distribution_warnings(run_that_drew(Think(), seconds))
+    assert distribution_warnings(run_that_drew(Think(), np.append(seconds, 1.31)))
 
 
 def test_a_constant_time_is_as_stated() -> None:
     constant = Lognormal(20.0, 20.0)
     plan, simulation, _ = visits(session=constant)
-    assert not unlike_stated(run_like(plan, simulation))
+    assert not distribution_warnings(run_like(plan, simulation))
 
 
 def test_short_sessions_are_as_stated_although_a_load_has_more_of_them() -> None:
@@ -177,7 +181,7 @@ def test_short_sessions_are_as_stated_although_a_load_has_more_of_them() -> None
         table = SliceTable()
         lengths = drawn[begins < 60.0]
         table.count(Kind.DRAWN, sessions_of("users"), np.zeros(len(lengths)), lengths)
-        warned += bool(unlike_stated(run_of(table, plan)))
+        warned += bool(distribution_warnings(run_of(table, plan)))
     assert warned <= 4
 
 
@@ -190,14 +194,14 @@ def choices_of(exponent: float, count: int, seed: int) -> Run:
 
 
 def test_an_exponent_that_is_wrong_by_a_fifth_is_found_in_a_thousand_choices_and_a_right_one_is_not() -> None:
-    assert sum(bool(unlike_stated(choices_of(1.0, 1000, n))) for n in range(1000)) <= 5
-    assert sum(bool(unlike_stated(choices_of(1.0, 100, n))) for n in range(1000)) <= 5
+    assert sum(bool(distribution_warnings(choices_of(1.0, 1000, n))) for n in range(1000)) <= 5
+    assert sum(bool(distribution_warnings(choices_of(1.0, 100, n))) for n in range(1000)) <= 5
     for exponent in (0.8, 1.2):
-        assert sum(bool(unlike_stated(choices_of(exponent, 1000, n))) for n in range(100)) >= 95
+        assert sum(bool(distribution_warnings(choices_of(exponent, 1000, n))) for n in range(100)) >= 95
 
 
 def test_the_warning_names_the_distribution_what_was_asked_for_and_what_was_drawn() -> None:
-    (warning,) = unlike_stated(run_that_drew(SKEWED, np.full(1000, 1.0)))
+    (warning,) = distribution_warnings(run_that_drew(SKEWED, np.full(1000, 1.0)))
     assert warning == (
         "the think times of the users do not match the plan: requested lognormal, median 600 ms, p95 2 s; "
         "actual median 1 s, p95 1 s (1,000 draws). By chance, this happens in less than one of 1,000 runs"
@@ -206,7 +210,9 @@ def test_the_warning_names_the_distribution_what_was_asked_for_and_what_was_draw
 
 def test_a_run_has_the_warnings_of_what_its_users_drew(monkeypatch) -> None:
     # The workers draw what the plan states; the comparison is told that other times were stated.
-    monkeypatch.setattr(engine, "unlike_stated", lambda run: unlike_stated(_as_if_slower(run)))
+    monkeypatch.setattr(
+        engine, "distribution_warnings", lambda run: distribution_warnings(_as_if_slower(run))
+    )
     plan = plan_of(level=10, seconds=2, think=Think(0.05, 0.1), drain=1.0)
     with in_a_thread(always_says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as server:
         done = engine.run(plan, Target("t", server.base, accounts=ACCOUNTS), root=ROOT, workers=1)

@@ -11,7 +11,7 @@ from loadkit.criterion import Comparison, Criterion, Family, Measure, Scope, Sco
 from loadkit.judging.evidence import Evidence
 from loadkit.judging.families import rules_of
 from loadkit.judging.finding import Finding
-from loadkit.judging.relays_fault import blamed_on_relay
+from loadkit.judging.relays_fault import check_relay_fault
 from loadkit.recording.health_bounds import RELAY_LATE
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
@@ -247,5 +247,5 @@ def test_what_does_not_rest_on_users_fails_although_the_relay_had_no_sockets() -
     evidence, fail = Evidence(behind_relay(refused=20)), Finding(Status.FAIL, "it was 1")
     for criterion, status in ((gauge(0.5), Status.FAIL), (error_rate(), Status.INVALID)):
         rules = rules_of(criterion.measure.family)
-        found = blamed_on_relay(criterion, evidence, rules, fail, lambda _: fail)
+        found = check_relay_fault(criterion, evidence, rules, fail, lambda _: fail)
         assert found.status is status

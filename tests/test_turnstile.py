@@ -36,14 +36,14 @@ def test_when_it_closes_those_who_wait_go_and_what_is_due_is_still_served():
 def test_a_message_that_was_only_sent_is_nothing_that_an_arrival_can_fail_as():
     arrival_queue = ArrivalQueue()
     for timing in (REQUEST, QUERY, QUERY, SEND, CONNECT):
-        arrival_queue.became("label", timing, "acme")
+        arrival_queue.note_operation("label", timing, "acme")
     assert arrival_queue.served == {("label", "request", "acme"): 1, ("label", "query", "acme"): 2}
 
 
 def test_a_journey_can_fail_as_each_operation_and_workflow_that_it_had():
     arrival_queue = ArrivalQueue()
     for timings in ((REQUEST, WORKFLOW, QUERY), (QUERY, CONNECT, REQUEST, WORKFLOW), (CONNECT, SEND), ()):
-        arrival_queue.became_journey("label", {each.key for each in timings}, "acme")
+        arrival_queue.note_journey("label", {each.key for each in timings}, "acme")
     assert arrival_queue.served == {("label", "query request workflow", "acme"): 2}
 
 

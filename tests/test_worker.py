@@ -13,7 +13,7 @@ from loadkit import grammar
 from loadkit.criterion import Comparison
 from loadkit.drivers.fake import Answer
 from loadkit.engine import worker
-from loadkit.engine.worker import Shard, earlier_of, journeys_of
+from loadkit.engine.worker import Shard, journeys_of, used_before
 from loadkit.errors import ConfigurationError
 from loadkit.recording import histogram as buckets
 from loadkit.recording.deliveries import UNREACHED
@@ -598,9 +598,9 @@ def mistakes_in(run, title, error):
 
 def test_a_mistake_in_a_journey_is_counted_apart_from_operations_and_the_user_goes_on():
     run = simulate(plan_of("tests.sample_journeys:mistake", level=2, seconds=10), after(0.1))
-    mistakes = mistakes_in(run, "a mistake", "TypeError: the author's")
-    assert mistakes > 10
-    assert run.operations() == run.operations("GET /before") == pytest.approx(mistakes, abs=2)
+    code_errors = mistakes_in(run, "a mistake", "TypeError: the author's")
+    assert code_errors > 10
+    assert run.operations() == run.operations("GET /before") == pytest.approx(code_errors, abs=2)
 
 
 def test_an_error_after_a_failed_answer_is_no_mistake_of_the_journey():
@@ -753,7 +753,7 @@ def test_open_loads_take_the_accounts_that_closed_loads_leave():
     closed = plan_of(level=2, seconds=5, mix=ADMINISTER)
     arriving = open_plan(level=3, seconds=5, mix=ADMINISTER)
     plan = together(first=closed, arrivals=arriving, last=closed, more=arriving)
-    before = [each.accounts[AccountKind("admin")] for each in earlier_of(plan, journeys_of(plan, ROOT))]
+    before = [each.accounts[AccountKind("admin")] for each in used_before(plan, journeys_of(plan, ROOT))]
     assert before[:4] == [0, 4, 2, 4]
     used = Counter()
 

@@ -2,7 +2,7 @@
 
 from loadkit.criterion import Comparison, Criterion, Family, Measure, Unit
 from loadkit.judging.evidence import Case
-from loadkit.judging.families import FamilyRules, Ground, register
+from loadkit.judging.families import Basis, FamilyRules, register
 from loadkit.judging.finding import Finding
 from loadkit.verdict import Status
 from tests.toy_protocol import ECHO
@@ -17,7 +17,7 @@ def find_surplus(case: Case) -> Finding:
     return Finding(status, f"{doubled} of {echoes} echoes were doubled", surplus, samples=echoes)
 
 
-register(FamilyRules(family=SURPLUS, ground=Ground.OPERATIONS, find=find_surplus))
+register(FamilyRules(family=SURPLUS, basis=Basis.OPERATIONS, find=find_surplus))
 
 
 def surplus(limit: float) -> Criterion:

@@ -99,7 +99,7 @@ class MissingIndex(DatabaseFault):
         await self._execute("DROP INDEX IF EXISTS metric_events_by_name")
 
 
-class OfAShare(DatabaseFault):
+class ShareFault(DatabaseFault):
     """A fault that affects a share of the events, or of their reads."""
 
     def __init__(self, dsn: str, tell: Tell, share: float) -> None:
@@ -107,7 +107,7 @@ class OfAShare(DatabaseFault):
         self._share = share
 
 
-class WritesDropped(OfAShare):
+class WritesDropped(ShareFault):
     """A share of the events is acknowledged and not stored."""
 
     undo = ("DROP FUNCTION IF EXISTS fault_drop_write() CASCADE",)
@@ -121,7 +121,7 @@ class WritesDropped(OfAShare):
         """)
 
 
-class WritesDoubled(OfAShare):
+class WritesDoubled(ShareFault):
     """A share of the events is stored twice, with the same id, a microsecond apart."""
 
     undo = ("DROP FUNCTION IF EXISTS fault_double_write() CASCADE",)
@@ -145,7 +145,7 @@ class WritesDoubled(OfAShare):
         """)
 
 
-class WritesMisplaced(OfAShare):
+class WritesMisplaced(ShareFault):
     """A share of the events is stored under the next tenant, as if the service used a wrong one."""
 
     undo = (
@@ -168,7 +168,7 @@ class WritesMisplaced(OfAShare):
         """)
 
 
-class ForeignRows(OfAShare):
+class ForeignRows(ShareFault):
     """A share of the reads of events gets the rows of another tenant."""
 
     undo = (

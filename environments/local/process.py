@@ -21,7 +21,7 @@ _FREEZE_SECONDS = 1.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _become_ordinary() -> None:
+def _drop_privileges() -> None:
     """Enter a user namespace where this root process is user 1000; files still belong to root."""
     uid, gid = os.getuid(), os.getgid()
     if _libc.unshare(_CLONE_NEWUSER) != 0:
@@ -44,7 +44,7 @@ def bound_to_parent(
 
     def prepare() -> None:
         if ordinary:
-            _become_ordinary()
+            _drop_privileges()
         _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:  # the parent died before the setting
             os._exit(1)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
-from loadkit.recording.examples import Told
+from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import Timing
@@ -90,16 +90,18 @@ class Meter(Protocol):
     """Renews what expires, such as a token.
 
     A journey that lasts until the user's time is over must call it meanwhile."""
-    exchange: Told | None
+    exchange: DeferredExchange | None
     """The description of the latest operation, in case it becomes an example; None for none.
 
     `begin` resets it. A client sets it while the operation is in flight, or after its end."""
 
-    def lacked(self, kind: str) -> None:
+    def count_shortage(self, kind: str) -> None:
         """Count a failure for the generator's health, if the generator had no free socket."""
         ...
 
-    def exemplify(self, sample: Sample, timing: Timing = ..., exchange: Told | None = None) -> None:
+    def record_example(
+        self, sample: Sample, timing: Timing = ..., exchange: DeferredExchange | None = None
+    ) -> None:
         """Keep an operation that is not pending, such as one without an answer, as an example."""
         ...
 

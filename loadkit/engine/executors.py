@@ -14,7 +14,7 @@ from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["interrupts_held_back", "results_of", "worker_processes", "workers_for"]
+__all__ = ["interrupts_blocked", "results_of", "worker_processes", "workers_for"]
 
 _OPERATIONS_PER_WORKER = 3_000.0
 """Operations per second that a worker executes with half a core.
@@ -55,7 +55,7 @@ def worker_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Block Ctrl-C in processes that start in this context. Their parent process handles it.
 
     They inherit the signal mask.

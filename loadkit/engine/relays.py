@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadkit.drivers.network import unused_addresses
-from loadkit.engine.executors import interrupts_held_back
+from loadkit.engine.executors import interrupts_blocked
 from loadkit.engine.worker import SPARE_FILES, how_to_raise
 from loadkit.errors import ConfigurationError, LoadkitError
 from loadkit.network.process import RelayFigures, Service, serve
@@ -121,7 +121,7 @@ def relayed(plan: Plan, target: Target) -> Iterator[Relays]:
         target=serve, args=(theirs, paths, _services(target), plan.seed, os.getpid()), daemon=True
     )
     with ours:
-        with interrupts_held_back():
+        with interrupts_blocked():
             process.start()
         theirs.close()
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from loadkit.drivers.network import SENT_AGAIN
 from loadkit.engine import machine
 from loadkit.engine.actions import ActionScheduler, Actor
-from loadkit.engine.executors import interrupts_held_back, results_of, worker_processes, workers_for
+from loadkit.engine.executors import interrupts_blocked, results_of, worker_processes, workers_for
 from loadkit.engine.local_channel import LocalChannel
 from loadkit.engine.monitor import RunMonitor
 from loadkit.engine.progress import Progress
@@ -24,7 +24,7 @@ from loadkit.engine.trial import try_journeys
 from loadkit.engine.uptime import Probes, probes_of, require_answer, require_up
 from loadkit.engine.worker import Parts, Shard, check_worker, run_shard
 from loadkit.observers.proc import MachineWatcher
-from loadkit.recording.distributions import TENANT_ACCOUNTS, unlike_stated
+from loadkit.recording.distributions import TENANT_ACCOUNTS, distribution_warnings
 from loadkit.recording.examples import select
 from loadkit.recording.labels import advice
 from loadkit.recording.messages import LATENCY
@@ -35,7 +35,7 @@ from loadkit.recording.timing import ROUND_TRIP
 from loadkit.recording.worker_second import HTTPX_REQUESTS, SENT, WorkerSecond, journey_errors
 from loadkit.recording.writes import Writes
 from loadkit.target import Target
-from loadkit.users.accounts import AccountKind, AccountPool, Earlier, accounts_in_use, least_demand
+from loadkit.users.accounts import AccountKind, AccountPool, UsedBefore, accounts_in_use, least_demand
 from loadkit.users.arrival_queue import EXPECTED_SECONDS
 from loadkit.users.data import require_rows
 from loadkit.workload.plan import Plan
@@ -198,7 +198,7 @@ def run(
             **({ROWS_TAKEN: rows} if rows else {}),
         },
     )
-    done.warnings += unlike_stated(done)
+    done.warnings += distribution_warnings(done)
     return done
 
 
@@ -234,14 +234,14 @@ def _prepare(plan: Plan, target: Target, root: Path, executor: Executor, workers
         ConfigurationError: they cannot execute it.
 
     """
-    with interrupts_held_back():
+    with interrupts_blocked():
         futures = [
             executor.submit(check_worker, plan, target.journeys, root, workers) for _ in range(workers)
         ]
     parts: Parts = results_of(*futures)[0]
-    all_users, initial = Earlier(), Counter[AccountKind]()
+    all_users, initial = UsedBefore(), Counter[AccountKind]()
     for population, kinds in zip(plan.populations, parts.account_kinds, strict=True):
-        all_users = all_users.and_then(population.workload, kinds)
+        all_users = all_users.plus(population.workload, kinds)
         initial.update(least_demand(population.workload, kinds, workers))
     AccountPool(target, all_users.accounts).require(initial)
     require_rows(plan, target.tables, parts.data, workers)

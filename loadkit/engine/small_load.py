@@ -25,8 +25,8 @@ from loadkit.environment.capacity import (
     THE_ENVIRONMENT,
     Capacity,
     capacity_of,
+    cpu_usage,
     parts_of,
-    spending,
 )
 from loadkit.environment.environment import ResolvedEnvironment
 from loadkit.environment.preflight import approximate_rate
@@ -44,13 +44,13 @@ __all__ = ["SHORTEST", "capacity_from", "find_parts", "is_too_small", "keep", "k
 
 SHORTEST = 2.0
 """Minimum duration of the small load, in seconds."""
-_USERS, _BRISK = 60, 900.0
+_USERS, _LOCAL_RATE = 60, 900.0
 """The maximum number of users of a brisk load, and its operations per second.
 
 Few users log in quickly. Their pauses are shortened, so that they reach this rate. Measured on two
 processors: an operation of the local environment takes 2.2 ms at 120 per second, 1.9 at 300, 1.4 at
 900 and 1.1 at 1250. At a low rate, the result would be half of the machine's capacity."""
-_GENTLE = 300.0
+_REMOTE_RATE = 300.0
 """Operations per second of a load on an environment on other machines."""
 _IN_FLIGHT = 240
 """Maximum arrivals in flight, so that a machine that is too small is not overloaded for long."""
@@ -122,7 +122,7 @@ def measure(
     taken = Counter() if taken is None else taken
     found = _measure(plan, small_plan(plan, seconds, is_here=bool(parts)), resolved, parts, taken)
     if is_too_small(found):
-        larger = small_plan(plan, seconds, rate=_BRISK * _BRISK / found.rate)
+        larger = small_plan(plan, seconds, rate=_LOCAL_RATE * _LOCAL_RATE / found.rate)
         found = _measure(plan, larger, resolved, parts, taken)
     return found
 
@@ -143,10 +143,10 @@ def _measure(
 
 def is_too_small(found: Capacity) -> bool:
     """Did a brisk load execute far fewer operations than intended and than the machine can?"""
-    return found.is_here and found.rate < _TOO_FEW * min(_BRISK, found.operations)
+    return found.is_here and found.rate < _TOO_FEW * min(_LOCAL_RATE, found.operations)
 
 
-def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float = _BRISK) -> Plan:
+def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float = _LOCAL_RATE) -> Plan:
     """A plan of a small load, followed by a short time with one user, or one arrival per second.
 
     The load is brisk if the environment is on this machine. On other machines it is gentle, because
@@ -164,7 +164,7 @@ def small_plan(plan: Plan, seconds: float, *, is_here: bool = True, rate: float 
     users = sum(load.peak for load in loads if load.model is Model.CLOSED)
     share = min(1.0, _USERS / users) if users else 1.0
     if not is_here:
-        ratio = share = min(1.0, _GENTLE / sum(_rate_of(load) for load in loads))
+        ratio = share = min(1.0, _REMOTE_RATE / sum(_rate_of(load) for load in loads))
 
     def smaller(load: Workload) -> Workload:
         is_open = load.model is not Model.CLOSED
@@ -213,7 +213,7 @@ def capacity_from(plan: Plan, done: Run, snapshots: list[Snapshot], parts: Mappi
         raise ConfigurationError(
             "this machine could not be read during the small load; expected /proc of Linux"
         )
-    loaded, at_rest = (spending(span[0], span[-1], roots) for span in spans)
+    loaded, at_rest = (cpu_usage(span[0], span[-1], roots) for span in spans)
     times = [(span[0].time - done.started, span[-1].time - done.started) for span in spans]
     many, few = (_per_second(SENT, done, *span) for span in times)
     try:
@@ -249,11 +249,11 @@ def _level_of(plan: Plan, done: Run, start: float, end: float) -> float:
             continue
         users = small.workload.peak
         waiting = min(users, rate * wait) if operations else users  # without operations, all wait
-        level += max(waiting + (users - waiting) / _hurry(load, small.workload), journeys * load.pace)
+        level += max(waiting + (users - waiting) / _pause_ratio(load, small.workload), journeys * load.pace)
     return level
 
 
-def _hurry(load: Workload, small: Workload) -> float:
+def _pause_ratio(load: Workload, small: Workload) -> float:
     """The ratio by which a small load shortens the pauses."""
     before, after = ((each.think.mean or each.pace) for each in (load, small))
     return after / before if before else 1.0
@@ -330,7 +330,7 @@ def _others_now(parts: Mapping[int, str]) -> float:
     """The processors that other processes, and the host of a virtual machine, take now."""
     before = _exact(read_machine())
     time.sleep(_MOMENT)
-    now = spending(before, _exact(read_machine()), _roots(parts))
+    now = cpu_usage(before, _exact(read_machine()), _roots(parts))
     return now.others + now.steal
 
 

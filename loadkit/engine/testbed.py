@@ -171,7 +171,7 @@ class Testbed:
             except LoadkitError:  # the same problem will end the run, with its reason
                 return (), engine.without_rows(up.target, taken)
             small_load.keep(capacity, plan, up.target, parts)
-        check = preflight.carries(capacity, plan)
+        check = preflight.check_capacity(capacity, plan)
         if not check.holds:
             self._tell(f"warning: {check}")
         return (check,), engine.without_rows(up.target, taken)
@@ -219,7 +219,7 @@ class Testbed:
         if control is None or before is None:
             return True
         try:
-            preflight.ready(lambda: preflight.as_before(before.facts, control.call("status")))
+            preflight.ready(lambda: preflight.check_restored(before.facts, control.call("status")))
         except Exception as error:
             trouble = (
                 f"run {run.id} disturbed the environment, and it is not as it was before: {one_line(error)}"

@@ -17,9 +17,9 @@ from loadkit.engine.worker import (
     Shard,
     account_pool_of,
     accounts_of_closed,
-    earlier_of,
     journeys_of,
     protocols_of,
+    used_before,
 )
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder
@@ -130,7 +130,7 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
     journeys = journeys_of(plan, shard.root)
     account_pool = account_pool_of(plan, shard.target, journeys)
     tried: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
-    for population, mix, before in zip(plan.populations, journeys, earlier_of(plan, journeys), strict=False):
+    for population, mix, before in zip(plan.populations, journeys, used_before(plan, journeys), strict=False):
         hurried = replace(population, workload=replace(population.workload, think=Think(0.0, 0.0)))
         for place, (entry, journey) in enumerate(zip(population.workload.mix, mix, strict=True)):
             if (entry.journey, entry.arguments) in tried:
@@ -152,7 +152,7 @@ async def _try(life: Lifecycle, journey: Journey, arrive: Arrive | None, target:
         await asyncio.wait((trial,))
         return
     trial.result()
-    for mistake in life.mistakes or ():
+    for mistake in life.code_errors or ():
         raise ConfigurationError(f"{mistake} (found in one trial before the load)")
 
 

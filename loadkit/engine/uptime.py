@@ -143,7 +143,7 @@ class _HttpProbe:
         from loadkit.drivers.http.driver import HttpDriver
         from loadkit.drivers.http.headers import RequestHeaders
 
-        self._driver = HttpDriver(_patient(target))
+        self._driver = HttpDriver(_without_timeouts(target))
         self._path = quote(target.ready, safe=punctuation)
         self._headers = RequestHeaders({"user-agent": _APPLICATION, "accept": "*/*"})
         self._session: HttpSession | None = self._driver.session()
@@ -187,7 +187,7 @@ class _WebSocketProbe:
         from loadkit.drivers.websocket.keepalive import Keepalive
         from loadkit.drivers.websocket.record import ConnectionRecord
 
-        self._driver = WebSocketDriver(_patient(target))
+        self._driver = WebSocketDriver(_without_timeouts(target))
         self._handshake = Handshake(
             target.websocket_ready,
             headers={"user-agent": _APPLICATION},
@@ -208,7 +208,7 @@ class _WebSocketProbe:
             seed="",
             timeout=_TIMEOUT,
         )
-        self._record = partial(ConnectionRecord, meter, "", self._driver.telling, NOWHERE)
+        self._record = partial(ConnectionRecord, meter, "", self._driver.exchange_format, NOWHERE)
 
     async def is_up(self) -> bool:
         try:
@@ -267,7 +267,7 @@ class _DatabaseProbe:
             self._connection.terminate()
 
 
-def _patient(target: Target) -> Target:
+def _without_timeouts(target: Target) -> Target:
     """The target without its own time-outs, because one time-out covers the whole probe."""
     return replace(target, connect_timeout=math.inf, read_timeout=math.inf)
 
@@ -304,14 +304,14 @@ def require_up(probes: Mapping[str, Callable[[], Probe]]) -> None:
 
     """
     for name, make in probes.items():
-        if not _executed(_asked_once(make)):
+        if not _executed(_probe_once(make)):
             raise UnreachableError(
                 f"{name} does not answer a probe before the load; check the key {PROBED_AT[name]} of the "
                 "environment file"
             )
 
 
-async def _asked_once(make: Callable[[], Probe]) -> bool:
+async def _probe_once(make: Callable[[], Probe]) -> bool:
     probe = make()
     try:
         async with asyncio.timeout(_FIRST_TIMEOUT):

@@ -27,7 +27,7 @@ from loadkit.engine.channel import Endpoint
 from loadkit.errors import ConfigurationError
 from loadkit.recording.recorder import Recorder, Report
 from loadkit.target import Target
-from loadkit.users.accounts import AccountKind, AccountPool, Earlier, demand
+from loadkit.users.accounts import AccountKind, AccountPool, UsedBefore, demand
 from loadkit.users.closed_load import ClosedLoad
 from loadkit.users.data import WorkerData, tables_of
 from loadkit.users.discovery import arrival_of, resolve
@@ -46,13 +46,13 @@ __all__ = [
     "accounts_of_closed",
     "allow_files",
     "check_worker",
-    "earlier_of",
     "how_to_raise",
     "init_worker",
     "journeys_of",
     "protocols_of",
     "run_shard",
     "run_users",
+    "used_before",
 ]
 
 _TICK, _BUSY_TICK = 0.025, 0.01
@@ -197,10 +197,10 @@ def run_shard(plan: Plan, shard: Shard, start_at: float, emit: Endpoint) -> Mapp
 
 def account_pool_of(plan: Plan, target: Target, journeys: Sequence[Sequence[Journey]]) -> AccountPool:
     """The accounts for all populations."""
-    return AccountPool(target, earlier_of(plan, journeys)[-1].accounts)
+    return AccountPool(target, used_before(plan, journeys)[-1].accounts)
 
 
-def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlier]:
+def used_before(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[UsedBefore]:
     """The users and accounts before each population; the last entry is the total.
 
     Closed loads take their accounts first. Open loads take the remaining accounts when they need
@@ -210,19 +210,19 @@ def earlier_of(plan: Plan, journeys: Sequence[Sequence[Journey]]) -> list[Earlie
         (population.workload, [journey.account_kind for journey in mix])
         for population, mix in zip(plan.populations, journeys, strict=True)
     ]
-    all_closed = Earlier()
+    all_closed = UsedBefore()
     for workload, kinds in loads:
         if workload.model is Model.CLOSED:
-            all_closed = all_closed.and_then(workload, kinds)
-    total, closed = Earlier(), Earlier()
+            all_closed = all_closed.plus(workload, kinds)
+    total, closed = UsedBefore(), UsedBefore()
     before = []
     for workload, kinds in loads:
         if workload.model is Model.CLOSED:
-            before.append(Earlier(total.users, closed.accounts))
-            closed = closed.and_then(workload, kinds)
+            before.append(UsedBefore(total.users, closed.accounts))
+            closed = closed.plus(workload, kinds)
         else:
-            before.append(Earlier(total.users, all_closed.accounts))
-        total = total.and_then(workload, kinds)
+            before.append(UsedBefore(total.users, all_closed.accounts))
+        total = total.plus(workload, kinds)
     return [*before, total]
 
 
@@ -269,7 +269,7 @@ async def run_users(
     data = WorkerData(tables_of(journeys, shard.target.tables), shard.index, shard.of)
     context = WorkerContext(plan, clock, drivers, recorder, pacer, shard.run_id, tenants, data=data)
     loads: list[ClosedLoad | OpenLoad] = []
-    *earlier, everybody = earlier_of(plan, journeys)
+    *earlier, everybody = used_before(plan, journeys)
     taken = Counter[AccountKind]()
     for population, mix, before in zip(plan.populations, journeys, earlier, strict=True):
         common = context, population, mix, arrive, account_pool, (shard.index, shard.of), before

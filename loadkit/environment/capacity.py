@@ -27,11 +27,11 @@ __all__ = [
     "OTHER_PARTS",
     "THE_ENVIRONMENT",
     "Capacity",
-    "Spending",
+    "CpuUsage",
     "capacity_of",
+    "cpu_usage",
     "parts_of",
     "rounded",
-    "spending",
 ]
 
 FULL = 0.95
@@ -77,7 +77,7 @@ def _is_pid(fact: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class CpuUsage:
     """The processor use of each part between two snapshots, as a number of processors."""
 
     by_part: Mapping[str, float]
@@ -89,7 +89,7 @@ class Spending:
     cores: int
 
 
-def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spending:
+def cpu_usage(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> CpuUsage:
     """Assign the processor time between two snapshots to the parts.
 
     Args:
@@ -113,7 +113,7 @@ def spending(before: Snapshot, after: Snapshot, roots: Mapping[int, str]) -> Spe
     kernel = threads + (after.interrupts - before.interrupts) / seconds
     own = kernel * parts / (parts + others) if parts + others > 0 else 0.0
     steal = (after.steal - before.steal) / seconds
-    return Spending({**taken, Use.KERNEL: own}, others + kernel - own, steal, after.cores)
+    return CpuUsage({**taken, Use.KERNEL: own}, others + kernel - own, steal, after.cores)
 
 
 def _totals(snapshot: Snapshot, roots: Mapping[int, str]) -> Mapping[str, float]:
@@ -219,8 +219,8 @@ class Capacity:
 
 
 def capacity_of(
-    at_rest: Spending,
-    loaded: Spending,
+    at_rest: CpuUsage,
+    loaded: CpuUsage,
     operations: tuple[float, float],
     level: float,
     *,

@@ -34,8 +34,8 @@ __all__ = [
     "Check",
     "NotReadyError",
     "approximate_rate",
-    "as_before",
-    "carries",
+    "check_capacity",
+    "check_restored",
     "look",
     "machine_checks",
     "may_fill_machine",
@@ -114,7 +114,7 @@ def look(
     return (*checks, *_machine(resolved.target))
 
 
-def as_before(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check, ...]:
+def check_restored(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Check, ...]:
     """Check that version, instances and faults are the same in two reports of a control command."""
     return tuple(
         Check(name, str(found), str(expected), found == expected, may_pass=True)
@@ -242,7 +242,7 @@ def may_fill_machine(plan: Plan) -> bool:
     return sum(approximate_rate(load) for load in loads) >= _MAY_FILL
 
 
-def carries(capacity: Capacity, plan: Plan) -> Check:
+def check_capacity(capacity: Capacity, plan: Plan) -> Check:
     """Check that this machine carries a plan, with the environment's parts on it."""
     level = sum(population.workload.peak for population in plan.populations)
     return Check(

@@ -14,7 +14,7 @@ from loadkit.criterion import Family, Scope, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.connections import closed_at_once, served
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
-from loadkit.judging.families import FamilyRules, Ground, time_limit
+from loadkit.judging.families import Basis, FamilyRules, time_limit
 from loadkit.judging.finding import Finding, listed, subject
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.ending import EndingKind
@@ -67,7 +67,7 @@ def unjudgeable(case: Case, rules: FamilyRules) -> Finding | None:
             Status.NOT_JUDGED,
             f"{subject(criterion)} depends on the number of users, and this rehearsal had {run.plan.rehearsed}",
         )
-    if rules.ground is Ground.OPERATIONS:
+    if rules.basis is Basis.OPERATIONS:
         return _no_operations(case)
     return rules.missing(criterion, case.evidence)
 
@@ -132,7 +132,7 @@ def weighed(case: Case, rules: FamilyRules) -> Finding:
 
     They are the drift, the warm-up, the generator's health, the users held and hidden failures.
     """
-    if rules.ground is Ground.OPERATIONS:
+    if rules.basis is Basis.OPERATIONS:
         if not case.traffic.size:
             return Finding(
                 Status.INCONCLUSIVE, f"no operation of {case.criterion.scope} began in the steady window"
@@ -257,7 +257,7 @@ def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     judged = judged_phase(run.plan)
     end = judged.end if judged is not None and judged.name == window.phase else math.inf
     if run.ended_at >= end:
-        if finding.status is Status.PASS and rules.ground is Ground.OPERATIONS:
+        if finding.status is Status.PASS and rules.basis is Basis.OPERATIONS:
             unanswered = _unanswered(case)
             why = f"{int(unanswered.sum()):,} operations had no answer yet when the run was cut short"
             finding = _with_failures(case, rules, finding, unanswered, why)

@@ -29,6 +29,7 @@ __all__ = [
     "closed_at_once",
     "disconnects",
     "ended_early",
+    "fails_without_causes",
     "find_connections",
     "find_lifetime",
     "find_reconnection",
@@ -36,7 +37,6 @@ __all__ = [
     "not_back",
     "not_connected",
     "served",
-    "stay_away_without",
 ]
 
 Integers = npt.NDArray[np.int64]
@@ -173,10 +173,10 @@ def find_connections(case: Case) -> Finding:
     lower, upper = float(least[begin:].min()), float(at_ends[begin:].min())
     second = window.start + begin + int(np.argmin(least[begin:]))
     where = Window(window.start + begin, window.seconds - begin, window.phase)
-    told = f"at least {format_number(lower)} connections were open at every moment"
+    sentence = f"at least {format_number(lower)} connections were open at every moment"
     finding = Finding(
         Status.PASS,
-        f"{told}, {distance(lower, criterion.limit)} the limit of {format_number(criterion.limit)}",
+        f"{sentence}, {distance(lower, criterion.limit)} the limit of {format_number(criterion.limit)}",
         lower,
         samples=where.seconds,
         details={"opening": begin, "disconnects": disconnects(evidence)},
@@ -226,13 +226,13 @@ def find_lifetime(case: Case) -> Finding:
             details=details,
         )
     value = kept / (kept + broken)
-    told = (
+    sentence = (
         f"{kept:,} of {kept + broken:,} connections ({format_ratio(value)}) were the same for "
         f"{format_seconds(needed)}{_by_code(evidence)}"
     )
     finding = Finding(
         Status.PASS,
-        f"{told}, {distance(value, share, Unit.RATIO)} the share of {format_ratio(share)}",
+        f"{sentence}, {distance(value, share, Unit.RATIO)} the share of {format_ratio(share)}",
         details={**details, "share": value},
         samples=kept + broken,
         window=case.window,
@@ -243,7 +243,7 @@ def find_lifetime(case: Case) -> Finding:
     if kept + broken < _COHORT * stated:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"{told}, but the load states {format_number(stated)}, and the others were not open for as long",
+            f"{sentence}, but the load states {format_number(stated)}, and the others were not open for as long",
         )
     return if_as_planned(case, finding)
 
@@ -291,13 +291,13 @@ def find_reconnection(case: Case) -> Finding:
             else "no connection dropped, so no client had to reconnect",
             details=details,
         )
-    told = (
+    sentence = (
         f"{back:,} of {dropped:,} clients ({format_ratio(back / dropped)}) were back within "
         f"{format_seconds(criterion.limit)}"
     )
     finding = Finding(
         Status.PASS,
-        f"{told}, and the criterion requires {format_ratio(share)}",
+        f"{sentence}, and the criterion requires {format_ratio(share)}",
         quantile_of(histogram, share),
         samples=dropped,
         details=details,
@@ -307,18 +307,19 @@ def find_reconnection(case: Case) -> Finding:
         return finding.become(Status.FAIL, finding.reason)
     if back / dropped < share:
         return finding.become(
-            Status.INCONCLUSIVE, f"{told}; the load ended before the time limit of {unknown:,} others"
+            Status.INCONCLUSIVE, f"{sentence}; the load ended before the time limit of {unknown:,} others"
         )
     others = _dropped_for_good(evidence)
     if back / (dropped + others) < share:
         return finding.become(
             Status.INCONCLUSIVE,
-            f"{told}, but {others:,} other connections dropped, and their users did not reconnect automatically",
+            f"{sentence}, but {others:,} other connections dropped, and their users did not reconnect automatically",
         )
     fewest = fewest_to_show(share)
     if dropped < fewest:
         return finding.become(
-            Status.INCONCLUSIVE, f"{told}; at least {fewest} drops are needed to show {format_ratio(share)}"
+            Status.INCONCLUSIVE,
+            f"{sentence}; at least {fewest} drops are needed to show {format_ratio(share)}",
         )
     return if_as_planned(case, finding)
 
@@ -332,7 +333,7 @@ def not_back(case: Case) -> tuple[Integers, Integers]:
     return second[late], count[late]
 
 
-def stay_away_without(case: Case, causes: npt.NDArray[np.bool_]) -> bool:
+def fails_without_causes(case: Case, causes: npt.NDArray[np.bool_]) -> bool:
     """Did too many clients not reconnect in time, even without those that dropped near a cause?
 
     `causes`: by second of the window.

@@ -28,9 +28,9 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family, Unit
 from loadkit.grammar import observed_as
 from loadkit.judging.collapse import collapse_of, last_seconds
-from loadkit.judging.connections import stay_away_without
+from loadkit.judging.connections import fails_without_causes
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.families import FamilyRules, Ground
+from loadkit.judging.families import Basis, FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
 from loadkit.judging.window import longest_part
@@ -91,10 +91,10 @@ def stands(case: Case, rules: FamilyRules, found: Contention) -> bool:
     if case.criterion.measure.family == Family.ALERT:
         return _fires_without(case, found)
     if case.criterion.measure.family == Family.RECONNECTION:
-        return stay_away_without(case, found.after)
-    if rules.ground is Ground.SERVICE:
+        return fails_without_causes(case, found.after)
+    if rules.basis is Basis.SERVICE:
         return _fails_in_the_longest_stretch(case, rules, found)
-    if rules.ground is not Ground.OPERATIONS:
+    if rules.basis is not Basis.OPERATIONS:
         return False
     if _has_enough_unexplained_failures(case):
         return True

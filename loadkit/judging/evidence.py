@@ -448,7 +448,7 @@ class Case:
         return self.evidence.corrected(self.criterion.limit, scope, self.window, self.kind, self.timing)
 
     @property
-    def as_it_came(self) -> Traffic:
+    def uncorrected(self) -> Traffic:
         """The operations to judge, by response time and without correction."""
         return self.evidence.traffic(self.criterion.scope, self.window, timing=self.timing)
 
@@ -479,7 +479,7 @@ class Case:
         """The same case with service times, which begin when an operation is sent."""
         return replace(self, kind=Kind.SERVICE, chosen=None, kept=None)
 
-    def lent_effect(self, effect_of: Callable[[Traffic], float]) -> float:
+    def borrowed_effect(self, effect_of: Callable[[Traffic], float]) -> float:
         """The whole traffic's design effect, for a part too small for its own estimate.
 
         The operations of a random part of a stream are further apart, so their correlation is

@@ -41,10 +41,10 @@ from loadkit.judging.rates import (
 from loadkit.judging.recovery import find_recovery
 from loadkit.judging.times import otherwise_timed, time_at_collapse
 
-__all__ = ["FamilyRules", "Ground", "queries_for", "register", "rules_of", "time_limit"]
+__all__ = ["Basis", "FamilyRules", "queries_for", "register", "rules_of", "time_limit"]
 
 
-class Ground(enum.Enum):
+class Basis(enum.Enum):
     """The data that a family is judged on, which determines the circumstances to consider."""
 
     OPERATIONS = "operations"
@@ -77,7 +77,7 @@ class FamilyRules:
     """How the criteria of one family are judged and shown."""
 
     family: Family
-    ground: Ground
+    basis: Basis
     find: Callable[[Case], Finding]
     """The finding from the evidence, before the run's circumstances are considered."""
     queries: Callable[[Measure], tuple[str, ...]] = _nothing_asked
@@ -102,7 +102,7 @@ class FamilyRules:
     @property
     def rests_on_operations(self) -> bool:
         """Does the finding depend on the operations of users?"""
-        return self.ground is Ground.OPERATIONS or self.family in _OF_USERS
+        return self.basis is Basis.OPERATIONS or self.family in _OF_USERS
 
 
 _OF_USERS = (
@@ -146,7 +146,7 @@ def queries_for(criterion: Criterion) -> tuple[str, ...]:
 
 def time_limit(criterion: Criterion) -> float:
     """The time limit (seconds) for which the generator's health is checked for a criterion."""
-    is_of_operations = rules_of(criterion.measure.family).ground is Ground.OPERATIONS
+    is_of_operations = rules_of(criterion.measure.family).basis is Basis.OPERATIONS
     return criterion.limit if is_of_operations and criterion.measure.unit is Unit.SECONDS else NO_TIME_LIMIT
 
 
@@ -161,7 +161,7 @@ for _rules in (
     FamilyRules(
         family=Family.TIME,
         is_slowed_by_machine=True,
-        ground=Ground.OPERATIONS,
+        basis=Basis.OPERATIONS,
         find=find_time_of_any,
         other_ways=otherwise_timed,
         at_collapse=time_at_collapse,
@@ -171,7 +171,7 @@ for _rules in (
     FamilyRules(
         family=Family.ERROR_RATE,
         is_slowed_by_machine=True,
-        ground=Ground.OPERATIONS,
+        basis=Basis.OPERATIONS,
         find=find_share,
         at_collapse=share_at_collapse,
         chart=f"{_CHARTS}:failing_share",
@@ -179,7 +179,7 @@ for _rules in (
     FamilyRules(
         family=Family.AVAILABILITY,
         is_slowed_by_machine=True,
-        ground=Ground.OPERATIONS,
+        basis=Basis.OPERATIONS,
         find=find_share,
         at_collapse=share_at_collapse,
         chart=f"{_CHARTS}:succeeding_share",
@@ -187,7 +187,7 @@ for _rules in (
     FamilyRules(
         family=Family.THROUGHPUT,
         is_slowed_by_machine=True,
-        ground=Ground.OPERATIONS,
+        basis=Basis.OPERATIONS,
         find=find_throughput_of_any,
         other_ways=otherwise_sent,
         at_collapse=throughput_at_collapse,
@@ -197,14 +197,14 @@ for _rules in (
     FamilyRules(
         family=Family.UPTIME,
         is_slowed_by_machine=True,
-        ground=Ground.SERVICE,
+        basis=Basis.SERVICE,
         find=find_uptime,
         chart=f"{_CHARTS}:probes",
     ),
     FamilyRules(
         family=Family.GAUGE,
         is_slowed_by_machine=True,
-        ground=Ground.SERVICE,
+        basis=Basis.SERVICE,
         find=find_gauge,
         queries=_free_query,
         missing=unobserved,
@@ -213,65 +213,65 @@ for _rules in (
     FamilyRules(
         family=Family.RECOVERY,
         is_slowed_by_machine=True,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_recovery,
         chart=f"{_CHARTS}:recovery",
     ),
     FamilyRules(
         family=Family.ALERT,
         is_slowed_by_machine=True,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_alert,
         queries=queries_of,
         chart=f"{_CHARTS}:alerts",
     ),
     FamilyRules(
         family=Family.EXACT,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_exact,
         chart=f"{_PROTOCOL_CHARTS}:exact",
     ),
     FamilyRules(
         family=Family.CONNECTIONS,
-        ground=Ground.SERVICE,
+        basis=Basis.SERVICE,
         find=find_connections,
         missing=not_connected,
         chart=f"{_PROTOCOL_CHARTS}:connections",
     ),
     FamilyRules(
         family=Family.LIFETIME,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_lifetime,
         chart=f"{_PROTOCOL_CHARTS}:disconnects",
     ),
     FamilyRules(
         family=Family.RECONNECTION,
         is_slowed_by_machine=True,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_reconnection,
         chart=f"{_PROTOCOL_CHARTS}:disconnects",
     ),
     FamilyRules(
         family=Family.REACH,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_reach,
         chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.DELIVERY,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_delivery,
         chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.CONVERGENCE,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_convergence,
         chart=f"{_PROTOCOL_CHARTS}:messages",
     ),
     FamilyRules(
         family=Family.INDEX_USE,
-        ground=Ground.TIMELINE,
+        basis=Basis.TIMELINE,
         find=find_index_use,
         chart=f"{_PROTOCOL_CHARTS}:database",
     ),

@@ -104,14 +104,14 @@ def examine_gauge(criterion: Criterion, observation: Observation, start: float, 
     worst_first = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
     sign = 1 if criterion.comparison.is_upper else -1
 
-    def badness(finding: Finding) -> tuple[int, float]:
+    def severity(finding: Finding) -> tuple[int, float]:
         if "infinite" in finding.details and finding.status is Status.FAIL:
             return worst_first.index(finding.status), -math.inf
         return worst_first.index(finding.status), -sign * (
             finding.measured if finding.measured is not None else -math.inf
         )
 
-    worst = min(findings, key=badness)
+    worst = min(findings, key=severity)
     by_instance = {
         each.instance: finding.measured
         for each, finding in zip(points, findings, strict=True)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family
-from loadkit.judging.connections import ended_early, stay_away_without
+from loadkit.judging.connections import ended_early, fails_without_causes
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
 from loadkit.recording import health_bounds
@@ -28,7 +28,7 @@ from loadkit.recording.worker_second import OUT_OF_DESCRIPTORS, SCHEDULED
 from loadkit.units import format_seconds
 from loadkit.verdict import Status
 
-__all__ = ["blamed_on_generator"]
+__all__ = ["check_generator_fault"]
 
 _STALL = 1.0
 """The shortest stall of an event loop in seconds. No service closes a connection for less."""
@@ -40,7 +40,7 @@ _BACK = 30
 Booleans = npt.NDArray[np.bool_]
 
 
-def blamed_on_generator(criterion: Criterion, evidence: Evidence, finding: Finding) -> Finding:
+def check_generator_fault(criterion: Criterion, evidence: Evidence, finding: Finding) -> Finding:
     """A fail on connections is invalid if the generator can have caused it; see the module."""
     family = criterion.measure.family
     if finding.status is not Status.FAIL or family not in {
@@ -79,7 +79,7 @@ def _stands(case: Case, faults: Booleans) -> bool:
     whole = Case(case.criterion, evidence, evidence.whole)
     near = _followed(faults, _SOON)
     if family == Family.RECONNECTION:
-        return stay_away_without(whole, near)
+        return fails_without_causes(whole, near)
     kept, ended, count = ended_early(whole)
     # A bucket is 0.2 % wide, so the end of a connection is known only to some seconds.
     broken = sum(

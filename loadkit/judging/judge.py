@@ -23,10 +23,10 @@ from loadkit.judging.circumstances import (
 from loadkit.judging.collapse import last_seconds
 from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
-from loadkit.judging.families import FamilyRules, Ground, rules_of
+from loadkit.judging.families import Basis, FamilyRules, rules_of
 from loadkit.judging.finding import Finding, as_sentence
-from loadkit.judging.generators_fault import blamed_on_generator
-from loadkit.judging.relays_fault import blamed_on_relay
+from loadkit.judging.generators_fault import check_generator_fault
+from loadkit.judging.relays_fault import check_relay_fault
 from loadkit.recording.timing import OPERATION, OPERATIONS
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
@@ -43,10 +43,10 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     stated, criterion = criterion, evidence.as_measured(criterion)
     finding, window = _examined(criterion, evidence, rules)
     finding = replace(finding, window=finding.window or window)
-    finding = blamed_on_relay(
+    finding = check_relay_fault(
         criterion, evidence, rules, finding, lambda eased: _examined(eased, evidence, rules)[0]
     )
-    finding = blamed_on_generator(criterion, evidence, finding)
+    finding = check_generator_fault(criterion, evidence, finding)
     finding = contended(criterion, evidence, rules, finding)
     finding = _with_unseen(mistaken(evidence, rules, finding))
     if criterion is not stated:
@@ -98,7 +98,7 @@ def _with_unseen(finding: Finding) -> Finding:
 
 def _examined(criterion: Criterion, evidence: Evidence, rules: FamilyRules) -> tuple[Finding, Window | None]:
     """The finding, after the circumstances of its ground are considered, and its steady window."""
-    if rules.ground is Ground.TIMELINE:
+    if rules.basis is Basis.TIMELINE:
         return rules.find(Case(criterion, evidence, evidence.whole)), None
     return _on_steady_window(criterion, evidence, rules)
 

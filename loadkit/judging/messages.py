@@ -44,8 +44,8 @@ from loadkit.recording.messages import (
     STATES_DUE,
     TAIL_LOST,
     TAIL_UNKNOWN,
+    UNCLASSIFIED,
     UNREADABLE,
-    UNTOLD,
 )
 from loadkit.recording.slices import label_series
 from loadkit.recording.timing import DELIVERY, MESSAGE, RECORD
@@ -98,7 +98,7 @@ class Accounting:
         _, outcome, sums = table.totals(series, 0, 1 << 22)
         # A message that could not be read leaves a gap in its stream, although it arrived.
         unread = count(UNREADABLE) + _reader_errors(evidence)
-        untold, unknown = count(UNTOLD), count(TAIL_UNKNOWN)
+        untold, unknown = count(UNCLASSIFIED), count(TAIL_UNKNOWN)
         missing = max(count(MISSING) - count(FILLED), 0) + count(TAIL_LOST)
         doubts = []
         if unread:

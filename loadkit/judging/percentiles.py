@@ -164,7 +164,7 @@ def limit_effect(traffic: Traffic, limit: float) -> float:
 def examine_percentile(
     criterion: Criterion,
     traffic: Traffic,
-    lent_effect: float = 1.0,
+    borrowed_effect: float = 1.0,
     lent_at_limit: float = 1.0,
     *,
     lulls: Booleans | None = None,
@@ -193,7 +193,7 @@ def examine_percentile(
     limit counts as over the limit. In the test for a fail, it counts as under it. So the width
     never decides.
 
-    `lent_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the
+    `borrowed_effect`, `lent_at_limit`: lower bounds of the two design effects, for a part of the
     traffic too small for its own estimate. They come from the whole traffic (`whole_effect`,
     `limit_effect`). `lulls`: the spell windows with little traffic because of the service, shape
     (windows,); None if there are none.
@@ -224,7 +224,7 @@ def examine_percentile(
             samples=traffic.size,
         )
     edge_effects = np.maximum(tail.effects, lent_at_limit)
-    overall_effect = max(correlation.effect, lent_effect)
+    overall_effect = max(correlation.effect, borrowed_effect)
     larger_effects = np.maximum(edge_effects, overall_effect)
     edge_sizes = effective_size(tail.total, edge_effects, batches)
     overall_size = float(effective_size(tail.total, np.array(overall_effect), batches))
@@ -246,7 +246,7 @@ def examine_percentile(
         if over < allowed:
             away = math.log(criterion.limit / measured)
             growth = max(growth, spread.size_to_reach(away) / overall_size)
-    lent = max(lent_effect, lent_at_limit)
+    lent = max(borrowed_effect, lent_at_limit)
     is_doubtful = over > allowed and lowest <= limit
     is_over = is_doubtful and _is_over_beside_events(traffic, scores, limit, allowed, lent)
     if is_over or _is_gross(traffic, limit, allowed):
@@ -291,14 +291,14 @@ def _is_gross(traffic: Traffic, limit: int, allowed: float) -> bool:
 
 
 def _is_over_beside_events(
-    traffic: Traffic, scores: Scores, limit: int, allowed: float, lent_effect: float
+    traffic: Traffic, scores: Scores, limit: int, allowed: float, borrowed_effect: float
 ) -> bool:
     """Does the window without its worst seconds surely violate the limit (`lower_bounds`)?"""
     late, arrivals = traffic.per_second(limit + 1), traffic.per_second()
 
     def correlation_of(is_kept: Booleans) -> tuple[float, int]:
         correlation = scores.correlation(is_kept)
-        return max(correlation.effect, lent_effect), correlation.period
+        return max(correlation.effect, borrowed_effect), correlation.period
 
     return next(lower_bounds(arrivals, late, allowed, correlation_of), None) is not None
 

@@ -71,7 +71,7 @@ _SEVERITY = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
 def find_share(case: Case) -> Finding:
     """Judge the error rate or availability of the operations."""
     attempts, failures = case.traffic.per_second(), case.traffic.per_second(FAILED)
-    lent = case.lent_effect(failure_effect)
+    lent = case.borrowed_effect(failure_effect)
     return examine_share(case.criterion, attempts, failures, lent, lulls=find_lulls(case))
 
 
@@ -95,13 +95,13 @@ def find_uptime(case: Case) -> Finding:
     decisive = found[first]
     if len(found) == 1:
         return decisive
-    told = ", ".join(
+    by_protocol = ", ".join(
         f"{name} {'not known' if each.measured is None else format_ratio(each.measured)}"
         for name, each in found.items()
     )
     return replace(
         decisive,
-        reason=f"{first}: {decisive.reason} ({told})",
+        reason=f"{first}: {decisive.reason} ({by_protocol})",
         details={
             **decisive.details,
             "protocols": {
@@ -321,7 +321,7 @@ def examine_share(
     criterion: Criterion,
     attempts: Integers,
     failures: Integers,
-    lent_effect: float = 1.0,
+    borrowed_effect: float = 1.0,
     *,
     lulls: Booleans | None = None,
 ) -> Finding:
@@ -330,11 +330,11 @@ def examine_share(
     `attempts` (seconds,): operations by second; `failures` (seconds,): those that failed.
     `lulls`: the spell windows with little traffic because of the service; None if there are none.
     """
-    share = Share.of(attempts, failures, lent_effect)
+    share = Share.of(attempts, failures, borrowed_effect)
     is_failing_share = criterion.measure.family == Family.ERROR_RATE
     limit = criterion.limit
     allowed = limit if is_failing_share else 1 - limit
-    lower, upper = interval_of(attempts, failures, allowed, lent_effect)
+    lower, upper = interval_of(attempts, failures, allowed, borrowed_effect)
     total, failed = float(attempts.sum()), float(failures.sum())
     measured = share.value if is_failing_share else 1 - share.value
     interval = (lower, upper) if is_failing_share else (1 - upper, 1 - lower)

@@ -117,7 +117,7 @@ def find_recovery(case: Case) -> Finding:
             Status.NOT_JUDGED,
             f"no load was steady before {what}, so there is nothing to compare with; expected {_A_PEAK}",
         )
-    if problem := _not_brought_about(run, cause):
+    if problem := _disturbance_missing(run, cause):
         return problem
     began = max((event.at for event in run.events), default=cause.at)
     start, end = math.ceil(max(began, cause.at) - 1e-9), math.floor(min(cause.end, run.ended_at) + 1e-9)
@@ -177,12 +177,12 @@ def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str
     """The finding of all kinds. The worst status decides, then the slowest recovery."""
     judged = sorted(judged, key=lambda each: each.rank, reverse=True)
     first, *others = judged
-    found, told = first.finding, []
+    found, clauses = first.finding, []
     # A reason that states only the time of the recovery needs an explanation. Other reasons do not.
     tells_when = found.status is Status.PASS or (found.measured or 0.0) > criterion.limit
     if tells_when and found.measured:
-        told.append(first.clause)
-    told += [
+        clauses.append(first.clause)
+    clauses += [
         each.clause
         if each.finding.status is Status.PASS
         else f"{each.course.kind.name}: {each.finding.reason}"
@@ -196,11 +196,11 @@ def _combined(criterion: Criterion, judged: list[_Judged], start: int, what: str
     ]
     if at_once and len(judged) > 1:
         names = " and ".join(filter(None, (", ".join(at_once[:-1]), at_once[-1])))
-        told.append(f"{names} recovered immediately")
+        clauses.append(f"{names} recovered immediately")
     known = [each.finding.measured for each in judged if each.finding.measured is not None]
     return Finding(
         found.status,
-        f"{found.reason}{': ' if tells_when else '; '}{'; '.join(told)}" if told else found.reason,
+        f"{found.reason}{': ' if tells_when else '; '}{'; '.join(clauses)}" if clauses else found.reason,
         max(known) if len(known) == len(judged) else None,
         samples=len(first.windows),
         warnings=tuple(warning for each in judged for warning in each.finding.warnings),
@@ -291,7 +291,7 @@ def _not_recovered_before(case: Case, judged: list[_Judged], start: int) -> Iter
                 yield f"{found.reason}; recovery is judged after the last action"
 
 
-def _not_brought_about(run: Run, cause: Disturbance) -> Finding | None:
+def _disturbance_missing(run: Run, cause: Disturbance) -> Finding | None:
     """The finding if the planned disturbance did not happen; None if it did."""
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
@@ -352,11 +352,11 @@ def _lasting(limit: float, kind: Kind, windows: list[Spell], first: int, bounds:
     if not relapses and weighed is None:
         return in_time
     began = windows[0].start
-    told = [_relapse(kind, relapse, bounds, began) for relapse in relapses]
-    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    clauses = [_relapse(kind, relapse, bounds, began) for relapse in relapses]
+    more = f"; and {len(clauses) - _SHOWN} more" if len(clauses) > _SHOWN else ""
     found = in_time
-    if told:
-        found = found.warned(f"the service degraded again after {what}: {'; '.join(told[:_SHOWN])}{more}")
+    if clauses:
+        found = found.warned(f"the service degraded again after {what}: {'; '.join(clauses[:_SHOWN])}{more}")
     if weighed is None or in_time.status is Status.FAIL:
         return found
     status, reason, relapse = weighed

@@ -30,7 +30,7 @@ from loadkit.recording.worker_second import SENT
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Window
 
-__all__ = ["blamed_on_relay"]
+__all__ = ["check_relay_fault"]
 
 _OF_DATABASE = frozenset({QUERY.key, ACQUIRE.key})
 """Timings on connections that do not pass through the relay."""
@@ -42,7 +42,7 @@ _WAITS = 4
 Floats = npt.NDArray[np.float64]
 
 
-def blamed_on_relay(
+def check_relay_fault(
     criterion: Criterion,
     evidence: Evidence,
     rules: FamilyRules,

@@ -44,12 +44,12 @@ class Share:
         cls,
         attempts: Integers,
         failures: Integers | Floats,
-        lent_effect: float = 1.0,
+        borrowed_effect: float = 1.0,
         period: int | None = None,
     ) -> "Share":
         """The share of a window from operations and failures by second, shapes (s,).
 
-        `lent_effect`: the least design effect. `period`: the period in seconds at which something
+        `borrowed_effect`: the least design effect. `period`: the period in seconds at which something
         recurs, or 0; by default, that of the failures.
         """
         value = float(failures.sum()) / max(1.0, float(attempts.sum()))
@@ -60,7 +60,7 @@ class Share:
         hits = np.add.reduceat(failures, edges).astype(np.float64)
         is_present = sizes > 0
         sizes, hits = sizes[is_present], hits[is_present]
-        effect, persists = max(1.0, lent_effect), 1.0
+        effect, persists = max(1.0, borrowed_effect), 1.0
         if len(sizes) > 1:
             persists = persistence(hits / sizes)
             effect = max(effect, float(design_effect(hits[:, np.newaxis], sizes)[0]) * persists)
@@ -73,7 +73,7 @@ class Share:
 
 
 def interval_of(
-    attempts: Integers, failures: Integers, allowed: float, lent_effect: float = 1.0
+    attempts: Integers, failures: Integers, allowed: float, borrowed_effect: float = 1.0
 ) -> tuple[float, float]:
     """Lower and upper bound of the share of failures.
 
@@ -81,13 +81,13 @@ def interval_of(
     gives no estimate of a correlation. It raises the lower bound if it is gross (`grossly_above`).
     If the share is above the `allowed` one but not surely so, `lower_bounds` can decide.
     """
-    share = Share.of(attempts, failures, lent_effect)
+    share = Share.of(attempts, failures, borrowed_effect)
     lower, upper = bounds(share.value * share.size, share.size)
     bursts = within(failures, attempts)
     gross = grossly_above(float(failures.sum()) / bursts, float(attempts.sum()) / bursts)
     lower = max(lower, gross)
     if lower <= allowed < share.value:
-        lower = next(lower_bounds(attempts, failures, allowed, lambda _: (lent_effect, None)), lower)
+        lower = next(lower_bounds(attempts, failures, allowed, lambda _: (borrowed_effect, None)), lower)
     return lower, upper
 
 

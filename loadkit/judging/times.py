@@ -24,8 +24,8 @@ def find_time(case: Case) -> Finding:
     criterion, traffic = case.criterion, case.traffic
     quantile = criterion.measure.quantile
     if quantile is not None:
-        lent = case.lent_effect(lambda whole: whole_effect(whole, quantile))
-        at_limit = case.lent_effect(lambda whole: limit_effect(whole, criterion.limit))
+        lent = case.borrowed_effect(lambda whole: whole_effect(whole, quantile))
+        at_limit = case.borrowed_effect(lambda whole: limit_effect(whole, criterion.limit))
         found = examine_percentile(criterion, traffic, lent, at_limit, lulls=find_lulls(case))
         return _with_uncorrected(case, found)
     if criterion.measure.statistic == "max":
@@ -54,9 +54,11 @@ def _with_uncorrected(case: Case, found: Finding) -> Finding:
     traffic, measure = case.traffic, case.criterion.measure
     if not traffic.corrected:
         return found
-    as_it_came = case.as_it_came
+    traffic_as_recorded = case.uncorrected
     uncorrected = (
-        as_it_came.mean if measure.quantile is None else quantile_of(as_it_came.histogram(), measure.quantile)
+        traffic_as_recorded.mean
+        if measure.quantile is None
+        else quantile_of(traffic_as_recorded.histogram(), measure.quantile)
     )
     shown = "above every limit" if uncorrected is None else format_quantity(uncorrected, measure.unit)
     causes = [

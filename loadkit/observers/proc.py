@@ -156,7 +156,7 @@ class MachineWatcher:
         roots = dict.fromkeys(target.processes, Use.ENVIRONMENT)
         self._ledger = Ledger({**roots, os.getpid(): Use.GENERATOR}, self._name)
         self._names: dict[tuple[int, int], str] = {}
-        self._looks = None if target.processes else _Looks()
+        self._looks = None if target.processes else _LookupSchedule()
         """When to look up which processes of this machine belong to the environment; None for
         never."""
         self._is_over = threading.Event()
@@ -200,7 +200,7 @@ class MachineWatcher:
             self._names[process.key] = command_name(process.pid, process.name)
         return self._names[process.key]
 
-    def _look_up_parts(self, looks: "_Looks", present: Mapping[int, Process]) -> None:
+    def _look_up_parts(self, looks: "_LookupSchedule", present: Mapping[int, Process]) -> None:
         """Find the processes behind the target's address, if it is on this machine."""
         try:
             parts = parts_behind(self._target.base)
@@ -215,7 +215,7 @@ class MachineWatcher:
             self._ledger.roots.setdefault(pid, Use.ENVIRONMENT)
 
 
-class _Looks:
+class _LookupSchedule:
     """Decides when to look up the environment's processes: less often while they stay the same."""
 
     __slots__ = ("_every", "_known", "_left", "_until_gone_counts")

@@ -197,7 +197,8 @@ def _with_levels(draft: Draft, environment: Environment) -> Draft:
     return replace(
         draft,
         populations=[
-            _noisy(_publishing(each, first, environment), first, environment) for each in draft.populations
+            _with_tenant_level(_with_publishing_rate(each, first, environment), first, environment)
+            for each in draft.populations
         ],
     )
 
@@ -219,7 +220,9 @@ def _require_users_who_think(draft: Draft) -> None:
             )
 
 
-def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
+def _with_publishing_rate(
+    own: PopulationDraft, first: PopulationDraft, environment: Environment
+) -> PopulationDraft:
     """A population that publishes messages, completed with its journey and its rate.
 
     One published message reaches a part of the connections. Each of its deliveries counts.
@@ -238,7 +241,9 @@ def _publishing(own: PopulationDraft, first: PopulationDraft, environment: Envir
     return replace(own, journey=messages.journey, level=own.delivered / receivers)
 
 
-def _noisy(own: PopulationDraft, first: PopulationDraft, environment: Environment) -> PopulationDraft:
+def _with_tenant_level(
+    own: PopulationDraft, first: PopulationDraft, environment: Environment
+) -> PopulationDraft:
     """A tenant's own population with its level: the load beyond its share of the first one."""
     if not own.tenant:
         return own

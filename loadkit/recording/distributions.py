@@ -36,10 +36,10 @@ __all__ = [
     "TENANT_ACCOUNTS",
     "Distribution",
     "TenantSizes",
+    "distribution_warnings",
     "distributions",
     "is_realistic",
     "tenant_sizes",
-    "unlike_stated",
 ]
 
 TENANT_ACCOUNTS = "accounts of tenants"
@@ -133,7 +133,7 @@ def _words_of(sizes: TenantSizes, what: str) -> str:
     )
 
 
-def unlike_stated(run: Run) -> tuple[str, ...]:
+def distribution_warnings(run: Run) -> tuple[str, ...]:
     """A warning for each distribution whose draws differ from the requested distribution."""
     return tuple(
         f"the {each.what} do not match the plan: requested {each.asked}; actual {each.drawn} "

@@ -13,7 +13,7 @@ from typing import Any
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import REQUEST, Timing
 
-__all__ = ["MOST", "Example", "ExampleLog", "Exchange", "Told", "select"]
+__all__ = ["MOST", "DeferredExchange", "Example", "ExampleLog", "Exchange", "select"]
 
 MOST = 5
 """The number of examples for each timing: of each kind of failure of a label, and of the slowest
@@ -37,7 +37,7 @@ class Exchange:
 
 _Kind = tuple[str, str, str]
 """Timing, label and outcome of a failure."""
-Told = tuple[Callable[..., Exchange], *tuple[Any, ...]]
+DeferredExchange = tuple[Callable[..., Exchange], *tuple[Any, ...]]
 """A function that describes an exchange in words, and its arguments. It is called later, because
 few operations need the words."""
 

@@ -12,7 +12,7 @@ __all__ = [
     "OTHER_LABELS",
     "LabelLimit",
     "advice",
-    "commonest_shape",
+    "most_common_shape",
 ]
 
 MOST_LABELS = 300
@@ -51,7 +51,7 @@ class LabelLimit:
         return name
 
 
-def commonest_shape(labels: Iterable[str]) -> tuple[str, int]:
+def most_common_shape(labels: Iterable[str]) -> tuple[str, int]:
     """The most common path shape, with one segment replaced by "*", and the number of its labels.
 
     Example: "GET /products/*" for 300 labels such as "GET /products/blue-shirt".
@@ -73,7 +73,7 @@ def advice(labels: Iterable[str], outcomes: Iterable[str]) -> tuple[str, ...]:
     known, failures = list(labels), list(outcomes)
     messages = []
     if OTHER_LABELS in known:
-        shape, _ = commonest_shape(known)
+        shape, _ = most_common_shape(known)
         messages.append(
             f"a worker counts {MOST_LABELS} labels separately; all further operations are counted as "
             f'"{OTHER_LABELS}". Most labels look like "{shape}": give them one label, '

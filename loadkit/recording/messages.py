@@ -41,8 +41,8 @@ __all__ = [
     "TAIL_LOST",
     "TAIL_UNKNOWN",
     "UNANSWERED_CLOSES",
+    "UNCLASSIFIED",
     "UNREADABLE",
-    "UNTOLD",
     "MessageLog",
     "take",
 ]
@@ -103,7 +103,7 @@ FOREIGN = "messages of other tenants"
 DOUBLED = "messages doubled"
 OUT_OF_ORDER = "messages out of order"
 """Messages that arrived after one with a higher number, over the same connection."""
-UNTOLD = "messages untold"
+UNCLASSIFIED = "messages untold"
 """Messages whose gap is too old to tell whether they were missing or doubled."""
 UNREADABLE = "messages unreadable"
 """Messages whose stream, number or time could not be read."""

@@ -18,7 +18,7 @@ from loadkit.recording.worker_second import (
 from loadkit.workload.plan import PLAIN_NAMES
 from loadkit.workload.workload import Model
 
-__all__ = ["FORMAT", "plan_of_today", "upgraded"]
+__all__ = ["FORMAT", "upgraded", "upgraded_plan"]
 
 FORMAT = 3
 """The version of the layout. Later versions are refused.
@@ -66,7 +66,7 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
 def _of_populations(data: Mapping[str, Any]) -> dict[str, Any]:
     """Convert format 1 to format 2."""
-    plan = plan_of_today(data["plan"])
+    plan = upgraded_plan(data["plan"])
     population = plan["populations"][0]["name"]
     ending = Ending.read(data["ended"])
     return {
@@ -95,7 +95,7 @@ def _of_wrong_records(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "database": {**database, "writes": writes}}
 
 
-def plan_of_today(data: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded_plan(data: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a plan of format 1 to the current format.
 
     Its workload becomes its only population.

@@ -365,10 +365,10 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
 def _written(record: WrittenRecord, kind: str) -> Example:
     """A record as an example; its moment and user are known."""
     where = f" is stored under {record.stored_under}" if record.stored_under else ""
-    told = Exchange(f"record {record.id}{where}", kind)
+    exchange = Exchange(f"record {record.id}{where}", kind)
     at, user = record.at or 0.0, record.user or 0
     return Example(
-        at, 0.0, f"record {record.id}", kind, "", user, record.tenant, exchange=told, timing=OPERATION.key
+        at, 0.0, f"record {record.id}", kind, "", user, record.tenant, exchange=exchange, timing=OPERATION.key
     )
 
 

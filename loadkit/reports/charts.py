@@ -31,13 +31,14 @@ from loadkit.reports.curves import (
     observed,
     quantile_lines,
     ratio,
-    why_none,
+    reason_without_data,
 )
 from loadkit.reports.drawing import (
     FILLS,
     LIMIT,
     STROKES,
     Line,
+    draw_lines,
     drawn,
     figure_of,
     head,
@@ -45,7 +46,6 @@ from loadkit.reports.drawing import (
     legend,
     over_time,
     say,
-    strokes,
     upward,
 )
 from loadkit.reports.timeline import one_timing
@@ -134,7 +134,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
     if closed:
         held, stated = evidence.held(whole)
         seconds = np.arange(0.5, whole.seconds)
-        strokes(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
+        draw_lines(panels[0], [("users held", seconds, held), ("users stated", seconds, stated)])
         label_values(panels[0], Unit.NUMBER)
         upward(panels[0])
     traffic = evidence.traffic(timing=OPERATION.key)
@@ -147,7 +147,7 @@ def load(evidence: Evidence, window: Window | None) -> bytes:
             rates.append((f"{population.name} due per second (plan)", bins.middles, planned))
     if failed.any():
         rates.append(("failed per second", bins.middles, failed))
-    strokes(panels[-1], rates)
+    draw_lines(panels[-1], rates)
     label_values(panels[-1], Unit.NUMBER)
     upward(panels[-1])
     head(figure, "The load")
@@ -161,7 +161,7 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
     figure = figure_of(0.55 * (len(observations) + 1))
     panels = figure.subplots(len(observations) + 1, 1, sharex=True, squeeze=False)[:, 0]
     timing = one_timing(evidence, EVERYTHING, OPERATION.key)
-    strokes(panels[0], quantile_lines(evidence.traffic(timing=timing), (0.95,)))
+    draw_lines(panels[0], quantile_lines(evidence.traffic(timing=timing), (0.95,)))
     label_values(panels[0], Unit.SECONDS)
     upward(panels[0])
     panels[0].set_title(timing_of(timing).name, loc="left", fontsize=9)
@@ -173,11 +173,11 @@ def resources(evidence: Evidence, window: Window | None) -> bytes:
         if observation.name in {PROCESSORS, OTHERS}:
             lines = _largest(lines)
         if not lines:
-            say(axes, why_none(observation))
+            say(axes, reason_without_data(observation))
             continue
         if is_birth:
             lines = [(name, moments, run.started + moments - born) for name, moments, born in lines]
-        strokes(axes, lines)
+        draw_lines(axes, lines)
         label_values(axes, Unit.SECONDS if is_birth else Unit(observation.unit))
         upward(axes)
     return over_time(figure, panels, run, window)
@@ -312,7 +312,13 @@ def alerts(evidence: Evidence, window: Window | None, criterion: Criterion) -> b
     # The limit of "fires within 30 seconds" is a time, not a number of alerts: draw a deadline.
     deadline = expected_since(run)[0] + criterion.limit if criterion.unit is Unit.SECONDS else None
     return criterion_lines(
-        run, window, lines, Unit.NUMBER, criterion, deadline=deadline, nothing=why_none(observation)
+        run,
+        window,
+        lines,
+        Unit.NUMBER,
+        criterion,
+        deadline=deadline,
+        nothing=reason_without_data(observation),
     )
 
 
@@ -352,7 +358,7 @@ def _draw_course(axes: Any, course: Course, end: int) -> None:
     lines = [(title, starts, np.where(known, values, np.nan))]
     if not known.any():
         say(axes, "no measurements")
-    strokes(axes, lines)
+    draw_lines(axes, lines)
     mark_failing(axes, lines, [(start, min(start + 5, end)) for start in starts[~known]])
     if bound is not None and np.isfinite(bound):
         draw_limit(axes, bound, f"recovered: {words} {format_quantity(bound, unit)}")

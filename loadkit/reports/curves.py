@@ -18,13 +18,13 @@ from loadkit.reports.drawing import (
     LIMIT,
     TEXT_BOX,
     Line,
+    draw_lines,
     figure_of,
     head,
     label_values,
     legend,
     over_time,
     say,
-    strokes,
     upward,
 )
 from loadkit.units import format_quantity
@@ -39,7 +39,7 @@ __all__ = [
     "observed",
     "quantile_lines",
     "ratio",
-    "why_none",
+    "reason_without_data",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def observed(run: Run, observation: Observation) -> Iterator[Line]:
             yield series.instance or observation.name, np.concatenate(moments), np.concatenate(values)
 
 
-def why_none(observation: Observation | None) -> str:
+def reason_without_data(observation: Observation | None) -> str:
     """The reason why a measure has no line."""
     if observation is None:
         return "no measurements"
@@ -156,7 +156,7 @@ def criterion_lines(
     lowest = min((float(line.min()) for line in values if len(line)), default=0.0)
     if not any(len(line) for line in values):
         say(axes, nothing)
-    strokes(axes, lines)
+    draw_lines(axes, lines)
     mark_failing(axes, lines, failing)
     limit = criterion.limit
     side = "above" if criterion.comparison.is_upper else "below"

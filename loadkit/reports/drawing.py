@@ -20,8 +20,21 @@ from loadkit.units import format_quantity
 from loadkit.verdict import Window
 
 __all__ = [
-    "FILLS", "INK", "LIMIT", "STROKES", "TEXT_BOX", "Line", "drawn", "figure_of", "head", "label_values", "legend", "over_time",
-    "say", "strokes", "upward",
+    "FILLS",
+    "INK",
+    "LIMIT",
+    "STROKES",
+    "TEXT_BOX",
+    "Line",
+    "draw_lines",
+    "drawn",
+    "figure_of",
+    "head",
+    "label_values",
+    "legend",
+    "over_time",
+    "say",
+    "upward",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +67,7 @@ TEXT_BOX = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0
 _PATH, _FRACTION = re.compile(rb' d="[^"]*"'), re.compile(rb"(\d\.\d\d)\d+")
 
 
-def strokes(axes: Any, lines: Sequence[Line]) -> None:
+def draw_lines(axes: Any, lines: Sequence[Line]) -> None:
     """Draw lines with their titles; they differ in weight and dash."""
     for number, (title, moments, values) in enumerate(lines):
         colour, dash, width = STROKES[number % len(STROKES)]

@@ -56,7 +56,7 @@ def lines(run: Run, window: Window) -> Iterator[str]:
         for series, kinds in run.table.failures(labels, window.start, window.end).items():
             counts |= Counter({(timing.key, labels[series], kind): number for kind, number in kinds.items()})
     for kind in sorted(kept, key=lambda kind: -counts[kind])[:_KINDS_SHOWN]:
-        yield f"for example {_told(kept[kind][0])}"
+        yield f"for example {_format_example(kept[kind][0])}"
 
 
 def sentences(causes: Causes) -> Iterator[str]:
@@ -66,7 +66,7 @@ def sentences(causes: Causes) -> Iterator[str]:
     for failure in causes.failures[:_KINDS_SHOWN]:
         yield _sentence(failure, causes.run)
         if failure.examples:
-            yield f"for example {_told(failure.examples[0], causes.run)}"
+            yield f"for example {_format_example(failure.examples[0], causes.run)}"
     if len(causes.failures) > _KINDS_SHOWN:
         yield f"and {len(causes.failures) - _KINDS_SHOWN} more kinds of failure"
     if causes.failures and causes.slow is None:
@@ -74,7 +74,7 @@ def sentences(causes: Causes) -> Iterator[str]:
     for key in causes.timings:
         slowest = causes.by_timing[key].slowest if key in causes.by_timing else ()
         if slowest:
-            yield f"the longest {causes.by_timing[key].timing.name}: {_told(slowest[0], causes.run)}"
+            yield f"the longest {causes.by_timing[key].timing.name}: {_format_example(slowest[0], causes.run)}"
 
 
 def page(causes: Causes) -> bytes:
@@ -215,7 +215,7 @@ def _labels(failure: FailureKind) -> str:
     return ", ".join([*shown, "…"] if len(failure.by_label) > _LABELS_SHOWN else shown)
 
 
-def _told(example: Example, run: Run | None = None) -> str:
+def _format_example(example: Example, run: Run | None = None) -> str:
     """One example in one line."""
     outcome = "took" if example.outcome == OK else f"{example.outcome} after"
     moment = _clock(example.at) if run is None else _moment(example.at, run)

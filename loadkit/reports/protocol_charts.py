@@ -23,13 +23,13 @@ from loadkit.recording.timing import MESSAGE
 from loadkit.reports.curves import criterion_lines, observed
 from loadkit.reports.drawing import (
     STROKES,
+    draw_lines,
     figure_of,
     head,
     label_values,
     legend,
     over_time,
     say,
-    strokes,
     upward,
 )
 from loadkit.verdict import Window
@@ -68,7 +68,7 @@ def database(evidence: Evidence, window: Window | None, criterion: Criterion | N
         if not lines:
             say(axes, "not observed" if observation is None else observation.problem or "no data was read")
             continue
-        strokes(axes, lines)
+        draw_lines(axes, lines)
         label_values(axes, Unit.RATIO if name == CACHE_HITS else Unit.NUMBER)
         upward(axes)
     return over_time(figure, panels, run, window)
@@ -80,13 +80,13 @@ def disconnects(evidence: Evidence, window: Window | None, criterion: Criterion 
     seconds = np.arange(0.5, whole.seconds)
     figure = figure_of(1.5)
     panels = figure.subplots(2, 1, sharex=True)
-    strokes(panels[0], [("connections open", seconds, evidence.total(CONNECTIONS, whole))])
+    draw_lines(panels[0], [("connections open", seconds, evidence.total(CONNECTIONS, whole))])
     lines = [
         (reason, seconds, _counted(evidence, DISCONNECTED + reason))
         for reason in list(ended_connections(evidence))[: len(STROKES)]
     ]
     if lines:
-        strokes(panels[1], lines)
+        draw_lines(panels[1], lines)
         legend(panels[1])
     else:
         say(panels[1], "no connection ended that the load generator did not close")
@@ -108,7 +108,7 @@ def messages(evidence: Evidence, window: Window | None, criterion: Criterion | N
     figure = figure_of(1.5)
     panels = figure.subplots(2, 1, sharex=True)
     received = evidence.traffic(timing=MESSAGE.key).completed
-    strokes(panels[0], [("messages received per second", seconds, received.astype(np.float64))])
+    draw_lines(panels[0], [("messages received per second", seconds, received.astype(np.float64))])
     named = (
         ("missing", MISSING),
         ("filled later", FILLED),
@@ -118,7 +118,7 @@ def messages(evidence: Evidence, window: Window | None, criterion: Criterion | N
     at_end = _counted(evidence, TAIL_LOST)
     at_end[-1] += evidence.count(TAIL_LOST) - at_end.sum()
     lines = [(name, seconds, _counted(evidence, count)) for name, count in named]
-    strokes(panels[1], [*lines, ("missing at the end", seconds, at_end)])
+    draw_lines(panels[1], [*lines, ("missing at the end", seconds, at_end)])
     for panel in panels:
         label_values(panel, Unit.NUMBER)
         legend(panel)

@@ -65,7 +65,7 @@ class SlowOperations:
     def parts(self) -> list[str]:
         """How many, which and for whom, in words; without the slow period."""
         share = format_ratio(self.count / self.operations)
-        told = [
+        clauses = [
             f"slower than {format_seconds(self.limit)}: {self.count:,} of {self.operations:,} {self.noun} ({share})"
         ]
         for shares, number, noun in (
@@ -74,8 +74,8 @@ class SlowOperations:
             (self.by_region, self.regions, "regions"),
         ):
             if shares and number > 1:
-                told.append(_spread(shares, number, noun))
-        return told
+                clauses.append(_spread(shares, number, noun))
+        return clauses
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; seconds and ratios."""

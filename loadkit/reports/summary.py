@@ -20,7 +20,7 @@ from loadkit.recording.worker_second import DROPPED
 from loadkit.reports import database
 from loadkit.verdict import Verdict, Window
 
-__all__ = ["SCHEMA", "effort", "summarise", "verdict_json"]
+__all__ = ["SCHEMA", "generator_cost", "summarise", "verdict_json"]
 
 SCHEMA = "loadkit-run/1"
 """Value of the `schema` key; it changes when the meaning of a key changes."""
@@ -82,7 +82,7 @@ def summarise(evidence: Evidence, window: Window | None = None) -> dict[str, Any
 def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
     """The figures of the load generator itself."""
     run, state = evidence.run, evidence.health(window)
-    cpu_seconds, memory = effort(evidence, window)
+    cpu_seconds, memory = generator_cost(evidence, window)
     return {
         "cpu_seconds": cpu_seconds,
         "peak_memory_bytes": memory,
@@ -102,7 +102,7 @@ def _generator(evidence: Evidence, window: Window) -> dict[str, Any]:
     }
 
 
-def effort(evidence: Evidence, window: Window) -> tuple[float, int]:
+def generator_cost(evidence: Evidence, window: Window) -> tuple[float, int]:
     """The processor time of the workers in a window in seconds, and their peak memory in bytes."""
     cpu = evidence.per_second(lambda worker_second: worker_second.cpu_seconds, window)
     memory = evidence.per_second(lambda worker_second: worker_second.memory_bytes, window)

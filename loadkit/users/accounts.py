@@ -12,7 +12,15 @@ from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
-__all__ = ["ALL_IN_USE", "AccountKind", "AccountPool", "Earlier", "accounts_in_use", "demand", "least_demand"]
+__all__ = [
+    "ALL_IN_USE",
+    "AccountKind",
+    "AccountPool",
+    "UsedBefore",
+    "accounts_in_use",
+    "demand",
+    "least_demand",
+]
 
 ALL_IN_USE = "all in use: "
 """The prefix of a count: the accounts of an open load, if all were in use while an arrival waited.
@@ -86,17 +94,17 @@ def accounts_in_use(worker_seconds: Iterable[WorkerSecond]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class UsedBefore:
     """The users and accounts of earlier populations. Those of the next population follow them."""
 
     users: int = 0
     accounts: Counter[AccountKind] = field(default_factory=Counter)
 
-    def and_then(self, workload: Workload, kinds: Sequence[AccountKind]) -> "Earlier":
+    def plus(self, workload: Workload, kinds: Sequence[AccountKind]) -> "UsedBefore":
         """Add the users and accounts of one more load."""
         used = Counter(self.accounts)
         used.update(demand(workload, kinds))
-        return Earlier(self.users + workload.most_users, used)
+        return UsedBefore(self.users + workload.most_users, used)
 
 
 class AccountPool:

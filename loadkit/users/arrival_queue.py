@@ -64,12 +64,12 @@ class ArrivalQueue:
         self.due.append(moment)
         return False
 
-    def became(self, label: str, timing: Timing, tenant: str) -> None:
+    def note_operation(self, label: str, timing: Timing, tenant: str) -> None:
         """Note what an arrival became. A message that was only sent is not in the error rate."""
         if timing in OPERATIONS:
             self.served[label, timing.key, tenant] += 1
 
-    def became_journey(self, label: str, timings: AbstractSet[str], tenant: str) -> None:
+    def note_journey(self, label: str, timings: AbstractSet[str], tenant: str) -> None:
         """Note what a journey recorded; `timings` are those (`Timing.key`) of its operations."""
         if found := timings & _OF_JOURNEYS:
             self.served[label, " ".join(sorted(found)), tenant] += 1

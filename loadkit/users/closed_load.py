@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadkit.recording.draws import sessions_of
-from loadkit.users.accounts import AccountKind, AccountPool, Earlier
+from loadkit.users.accounts import AccountKind, AccountPool, UsedBefore
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
 from loadkit.users.meter import UserFinished
@@ -26,7 +26,7 @@ _HEAD_START = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Seat:
+class _UserSlot:
     """A place in the load that users take one after the other, and what these users share."""
 
     number: int
@@ -52,8 +52,8 @@ class ClosedLoad:
         arrive: Arrive | None,
         account_pool: AccountPool,
         part: tuple[int, int],
-        before: Earlier,
-        everybody: Earlier,
+        before: UsedBefore,
+        everybody: UsedBefore,
     ) -> None:
         self._context = context
         self._population = population
@@ -80,11 +80,11 @@ class ClosedLoad:
                 entry = entry_of(number, workload.mix)
                 kind = self._journeys[entry].account_kind
                 if number % of == index:
-                    seat = _Seat(number, entry, places[kind])
+                    seat = _UserSlot(number, entry, places[kind])
                     group.create_task(self._occupy(seat, self._life(seat, 0), present, origin))
                 places[kind] += 1
 
-    def _life(self, seat: _Seat, earlier: int) -> Lifecycle:
+    def _life(self, seat: _UserSlot, earlier: int) -> Lifecycle:
         """A new user for a seat that had `earlier` users before."""
         workload = self._population.workload
         kind = self._journeys[seat.entry].account_kind
@@ -110,7 +110,7 @@ class ClosedLoad:
         own = 1 if math.isinf(places) else max(1, int((places - place - 1) // first) + 1)
         return place + earlier % own * first
 
-    async def _occupy(self, seat: _Seat, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
+    async def _occupy(self, seat: _UserSlot, life: Lifecycle, present: Sequence[Stay], origin: float) -> None:
         """Keep a user in a seat during the planned stays."""
         recorder, pacer = self._recorder, self._context.pacer
         preparing = self._preparing(life, origin, present[0].join)
@@ -158,7 +158,7 @@ class ClosedLoad:
             return None
         return asyncio.create_task(self._prepare(life, self._arrive, origin, join))
 
-    def _end_of_session(self, seat: _Seat, earlier: int, begin: float) -> float:
+    def _end_of_session(self, seat: _UserSlot, earlier: int, begin: float) -> float:
         """When a session that starts at `begin` ends; infinite if the plan states no sessions."""
         session = self._population.workload.session
         if session is None:

@@ -8,7 +8,7 @@ from typing import Any
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import BodyError, StatusError
 from loadkit.errors import located
-from loadkit.recording.examples import Told
+from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST
 from loadkit.users.journey import Arrive, Journey
@@ -35,7 +35,7 @@ _ARRIVAL_PAUSE = 1.0
 class Lifecycle:
     """Runs one user's journeys."""
 
-    __slots__ = ("_is_new", "_pace", "_pacer", "mistakes", "user")
+    __slots__ = ("_is_new", "_pace", "_pacer", "code_errors", "user")
 
     def __init__(self, user: User, pacer: Pacer, pace: float = 0.0) -> None:
         """Create the life cycle of a new user.
@@ -48,7 +48,7 @@ class Lifecycle:
 
         """
         self.user = user
-        self.mistakes: set[str] | None = None
+        self.code_errors: set[str] | None = None
         """The errors in the journeys' code that this user has met; None if there are none."""
         self._is_new = True
         self._pacer = pacer
@@ -69,8 +69,8 @@ class Lifecycle:
             await arrive(self.user)
         except Exception as error:
             exchange = _exchange_of(error, meter)
-            if self._is_mistake(error):
-                self._blame("the preparation of users (arrive)", arrive, error)
+            if self._is_code_error(error):
+                self._count_code_error("the preparation of users (arrive)", arrive, error)
             else:
                 self._count(ARRIVAL_LABEL, _outcome(error), begun, exchange)
             return error
@@ -108,8 +108,8 @@ class Lifecycle:
             except Exception as error:
                 exchange = meter.exchange
                 meter.settle()
-                if self._is_mistake(error):
-                    self._blame(f'the journey "{journey.title}"', function, error)
+                if self._is_code_error(error):
+                    self._count_code_error(f'the journey "{journey.title}"', function, error)
                 elif meter.unrecorded_failure:
                     self._count(JOURNEY_LABEL, meter.unrecorded_failure, meter.now(), exchange)
                 elif not meter.has_failed:
@@ -161,8 +161,8 @@ class Lifecycle:
         except Exception as error:
             # A failure of the service is not counted here: it will refuse later operations, which
             # are counted.
-            if self._is_mistake(error):
-                self._blame("the renewal of users (renew_after)", renew, error)
+            if self._is_code_error(error):
+                self._count_code_error("the renewal of users (renew_after)", renew, error)
         else:
             if user.renewal is due:
                 user.renewal = None
@@ -177,7 +177,7 @@ class Lifecycle:
             self._is_new = False
             self.user.meter.recorder.users += 1
 
-    def _is_mistake(self, error: Exception) -> bool:
+    def _is_code_error(self, error: Exception) -> bool:
         """Is it an error in the author's code, and not an error of the service?
 
         An assertion is the author's check of the service. After a failed operation, which is
@@ -186,12 +186,12 @@ class Lifecycle:
         is_service = isinstance(error, NoResponse | StatusError | BodyError | AssertionError)
         return not is_service and not self.user.meter.has_failed
 
-    def _blame(self, what: str, code: Callable[..., Any], error: Exception) -> None:
+    def _count_code_error(self, what: str, code: Callable[..., Any], error: Exception) -> None:
         """Count an error in the author's code. It is not a failed operation of the service."""
         sentence = f"{what} itself failed: {located(error, _folder_of(code))}"
-        if self.mistakes is None:
-            self.mistakes = set()
-        self.user.meter.recorder.journey_failed(sentence, self.mistakes)
+        if self.code_errors is None:
+            self.code_errors = set()
+        self.user.meter.recorder.journey_failed(sentence, self.code_errors)
 
     async def _recover(self) -> None:
         """Pause after an error, so that a journey does not spin without operations."""
@@ -214,13 +214,13 @@ class Lifecycle:
                 meter.leave()
         await self._pacer.until(moment)
 
-    def _count(self, label: str, outcome: str, begun: float, exchange: Told | None) -> None:
+    def _count(self, label: str, outcome: str, begun: float, exchange: DeferredExchange | None) -> None:
         """Count a failure that is not a recorded operation; `exchange` shows it."""
         meter = self.user.meter
         sample = Sample(label, outcome, begun, begun, meter.now(), 0, meter.tenant, meter.region)
         meter.requests.samples.append(sample)
         # Not the method of `JourneyMeter`: the journey did not record it as an operation.
-        Meter.exemplify(meter, sample, REQUEST, exchange)
+        Meter.record_example(meter, sample, REQUEST, exchange)
 
 
 def _outcome(error: Exception) -> str:
@@ -229,12 +229,14 @@ def _outcome(error: Exception) -> str:
     return str(error) if isinstance(error, NoResponse | StatusError) else f"error: {type(error).__name__}"
 
 
-def _exchange_of(error: Exception, meter: Meter) -> Told | None:
+def _exchange_of(error: Exception, meter: Meter) -> DeferredExchange | None:
     """The exchange that shows an error: the latest one; None if the error has another answer."""
-    told = meter.exchange
-    if told is None or (isinstance(error, BodyError) and all(each is not error.response for each in told)):
+    exchange = meter.exchange
+    if exchange is None or (
+        isinstance(error, BodyError) and all(each is not error.response for each in exchange)
+    ):
         return None
-    return told
+    return exchange
 
 
 def _folder_of(code: Callable[..., Any]) -> Path:

@@ -12,7 +12,7 @@ from typing import Self
 from loadkit.clock import Clock
 from loadkit.drivers.masking import also_hiding
 from loadkit.recording.draws import think_times_of
-from loadkit.recording.examples import Example, Exchange, Told
+from loadkit.recording.examples import DeferredExchange, Example, Exchange
 from loadkit.recording.recorder import PopulationRecorder, TimingRecorder
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import MESSAGE, REQUEST, Timing
@@ -20,7 +20,7 @@ from loadkit.users.arrival_queue import ArrivalQueue
 from loadkit.users.pacer import Pacer, on_grid
 from loadkit.workload.workload import Think
 
-__all__ = ["JourneyMeter", "Meter", "Operation", "UserFinished", "renew_nothing"]
+__all__ = ["JourneyMeter", "Meter", "Operation", "UserFinished", "no_renewal"]
 
 
 _MOST_FAILED = 100
@@ -29,7 +29,7 @@ _SHORT_THINK = 0.01
 """Seconds: longer think times end on the pacer's grid, which changes them by less than 5 %."""
 
 
-async def renew_nothing() -> None:
+async def no_renewal() -> None:
     """Do nothing, for a user that has nothing to renew."""
 
 
@@ -132,11 +132,11 @@ class Meter:
         """The recorder of the pending operation."""
         self.is_slow = False
         """Is the pending operation one of the slowest of its label and timing?"""
-        self.exchange: Told | None = None
+        self.exchange: DeferredExchange | None = None
         """Details of the latest operation from its client; None if there are none.
 
         The operation is pending, in flight or not recorded."""
-        self.renew_if_due: Callable[[], Awaitable[None]] = renew_nothing
+        self.renew_if_due: Callable[[], Awaitable[None]] = no_renewal
         """Renews what expires, such as a token: see `User.renew_after`. The `Lifecycle` sets it."""
         self.checks_messages = self.checks_rows = False
         """Does the user's journey check that each message, or row, belongs to its tenant?"""
@@ -162,13 +162,15 @@ class Meter:
             record = self.pending_record
             if pending.outcome != OK:
                 self.has_failed = True
-                self.exemplify(pending, record.timing, self.exchange)
+                self.record_example(pending, record.timing, self.exchange)
             elif self.is_slow:
-                self.exemplify(pending, record.timing, self.exchange)
+                self.record_example(pending, record.timing, self.exchange)
             record.samples.append(pending)
             self.pending = self.exchange = None
 
-    def exemplify(self, sample: Sample, timing: Timing = REQUEST, exchange: Told | None = None) -> None:
+    def record_example(
+        self, sample: Sample, timing: Timing = REQUEST, exchange: DeferredExchange | None = None
+    ) -> None:
         """Keep an operation as an example of its kind, if more of that kind are wanted.
 
         Args:
@@ -198,7 +200,7 @@ class Meter:
             )
         )
 
-    def lacked(self, kind: str) -> None:
+    def count_shortage(self, kind: str) -> None:
         """Count a failure for the generator's health, if the generator had no socket or file left.
 
         `kind` is from `kind_of`. Unrecorded operations count too, while their user is recorded.
@@ -215,7 +217,7 @@ class Meter:
     def served(self, label: str, timing: Timing = REQUEST) -> None:
         """Note that an arrival has become an operation of this label and timing."""
         if self._queue is not None:
-            self._queue.became(label, timing, self.tenant)
+            self._queue.note_operation(label, timing, self.tenant)
 
     def leave(self) -> None:
         """End the user's journey.
@@ -321,7 +323,7 @@ class Meter:
                 self.pending = failed
             else:
                 self.requests.correct(sample, failed)
-                self.exemplify(failed)
+                self.record_example(failed)
             self._note_failed(sample.end)
         return is_pending
 
@@ -409,10 +411,12 @@ class JourneyMeter(Meter):
             self.timings.add(self.pending_record.timing.key)
         super().settle()
 
-    def exemplify(self, sample: Sample, timing: Timing = REQUEST, exchange: Told | None = None) -> None:
-        """See `Meter.exemplify`. Workflows and operations without an answer are never pending."""
+    def record_example(
+        self, sample: Sample, timing: Timing = REQUEST, exchange: DeferredExchange | None = None
+    ) -> None:
+        """See `Meter.record_example`. Workflows and operations without an answer are never pending."""
         self.timings.add(timing.key)
-        super().exemplify(sample, timing, exchange)
+        super().record_example(sample, timing, exchange)
 
 
 @dataclass(slots=True)
@@ -447,7 +451,7 @@ class Operation:
                 # The run ended before an answer arrived.
                 sample = self._sample("unfinished", now, 0)
                 self.record.samples.append(sample)
-                self.meter.exemplify(sample, self.record.timing, self.meter.exchange)
+                self.meter.record_example(sample, self.record.timing, self.meter.exchange)
 
     def succeeded(self, at: float, size: int = 0) -> None:
         """Record an answer of `size` bytes at `at`. A check may still fail it."""

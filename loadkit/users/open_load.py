@@ -12,7 +12,7 @@ from itertools import islice
 from loadkit.recording.examples import Example
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST, timing_of
-from loadkit.users.accounts import ALL_IN_USE, AccountKind, AccountPool, Earlier
+from loadkit.users.accounts import ALL_IN_USE, AccountKind, AccountPool, UsedBefore
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle
@@ -64,7 +64,7 @@ class OpenLoad:
         arrive: Arrive | None,
         account_pool: AccountPool,
         part: tuple[int, int],
-        before: Earlier,
+        before: UsedBefore,
         taken: Counter[AccountKind],
     ) -> None:
         workload = population.workload
@@ -165,7 +165,7 @@ class OpenLoad:
 
     def _record_unserved(self) -> None:
         """Record the arrivals that still wait for a user, because the service blocks all users."""
-        if self._lives and all(life.mistakes for life in self._lives):
+        if self._lives and all(life.code_errors for life in self._lives):
             return  # errors in the journeys' code block the users
         for pool in self._pools:
             for moment in pool.arrival_queue.due:
@@ -229,6 +229,6 @@ class OpenLoad:
                     user.meter.start(moment, end)
                     with contextlib.suppress(UserFinished):  # more arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
-                        queue.became_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
+                        queue.note_journey(DROPPED_LABEL, user.meter.timings, user.tenant)
         finally:
             user.close()

@@ -23,7 +23,7 @@ from loadkit.recording.timing import DELIVERY, MESSAGE, QUERY
 from loadkit.recording.writes import RECORDS, Attempt, WriteLedger
 from loadkit.target import Account
 from loadkit.users.data import UserData, WorkerData
-from loadkit.users.meter import JourneyMeter, Meter, renew_nothing
+from loadkit.users.meter import JourneyMeter, Meter, no_renewal
 from loadkit.users.pacer import Pacer
 from loadkit.users.popularity import place, ranks_of
 from loadkit.users.workflow import Workflow
@@ -302,7 +302,7 @@ class User:
             end = begun + meter.timeout
             sample = Sample(label, UNREACHED, begun, begun, end, 0, meter.tenant, meter.region)
             meter.recorder.timing(DELIVERY).samples.append(sample)
-            meter.exemplify(sample, DELIVERY)
+            meter.record_example(sample, DELIVERY)
 
         if meter.is_recorded:
             follower = Follower(meter.now(), lambda: subscription.is_ended, missed)
@@ -326,11 +326,11 @@ class User:
             if not meter.is_recorded:
                 return
             if of == "rows" and meter.pending is not None:
-                meter.exemplify(meter.pending._replace(outcome=foreign), QUERY, meter.exchange)
+                meter.record_example(meter.pending._replace(outcome=foreign), QUERY, meter.exchange)
                 return
             now, timing = meter.now(), MESSAGE if of == "messages" else QUERY
             sample = Sample(of, foreign, now, now, now, 0, meter.tenant, meter.region)
-            meter.exemplify(sample, timing, (_told, self._mask, message) if message else None)
+            meter.record_example(sample, timing, (_format_message, self._mask, message) if message else None)
 
         return found
 
@@ -398,7 +398,7 @@ class User:
     def close(self) -> None:
         """Record the last sample and close the clients."""
         self.meter.settle()
-        self.meter.renew_if_due = renew_nothing  # else user and lifecycle are a reference cycle
+        self.meter.renew_if_due = no_renewal  # else user and lifecycle are a reference cycle
         for client in self._clients.values():
             client.close()
 
@@ -416,7 +416,7 @@ class User:
         return f"<User {self.number}{f' of {self.tenant}' if self.tenant else ''}>"
 
 
-def _told(mask: Mask, message: str | bytes) -> Exchange:
+def _format_message(mask: Mask, message: str | bytes) -> Exchange:
     """The exchange that shows a message of another tenant."""
     text = message if isinstance(message, str) else f"({len(message)} bytes, binary)"
     return Exchange("message received", mask.hiding(text).head(text))

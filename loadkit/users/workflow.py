@@ -66,7 +66,7 @@ class Workflow:
         outcome = f"step failed: {self._broken}" if self._broken else OK
         sample = Sample(self._label, outcome, begun, begun, end, 0, meter.tenant, meter.region)
         meter.recorder.timing(WORKFLOW).samples.append(sample)
-        meter.exemplify(sample, WORKFLOW)
+        meter.record_example(sample, WORKFLOW)
 
 
 class Step:

@@ -87,15 +87,17 @@ async def _edit(user: User) -> None:
         key, value = f"cell-{user.number}", user.random.randrange(1_000_000)
         await shared.send({"key": key, "value": value}, label=f"{label} edit")
 
-        def is_it(change: dict[str, Any]) -> bool:
+        def matches(change: dict[str, Any]) -> bool:
             return bool(change.get("key") == key and change.get("value") == value)
 
         sent = time.monotonic()
-        await _until(shared, is_it, sent)
-        await _until(other, is_it, sent)
+        await _until(shared, matches, sent)
+        await _until(other, matches, sent)
 
 
-async def _until(ws: WebSocket, is_it: Callable[[dict[str, Any]], bool], since: float | None = None) -> None:
+async def _until(
+    ws: WebSocket, matches: Callable[[dict[str, Any]], bool], since: float | None = None
+) -> None:
     """Receive messages until one has the right payload.
 
     It waits at most `_PATIENCE` seconds after `since` (monotonic clock; default: now).
@@ -105,5 +107,5 @@ async def _until(ws: WebSocket, is_it: Callable[[dict[str, Any]], bool], since: 
         message = await ws.receive(max(0.001, deadline - time.monotonic()))
         payload = object_of(message).get("payload")
         # A message of another form is not the right one. It is no error of the journey.
-        if isinstance(payload, dict) and is_it(payload):
+        if isinstance(payload, dict) and matches(payload):
             return

@@ -116,8 +116,8 @@ class _AttachmentStore:
                 self._contents[attachment.key] = attachment.kind, attachment.draw()
             except Exception as error:
                 # One failed attachment must not prevent the results of the session.
-                told = f'cannot make "{attachment.title}": {one_line(error)}'
-                self._contents[attachment.key] = AttachmentType.TEXT, told.encode()
+                message = f'cannot make "{attachment.title}": {one_line(error)}'
+                self._contents[attachment.key] = AttachmentType.TEXT, message.encode()
         return self._contents[attachment.key]
 
     def put(self, attachment: Attachment) -> model2.Attachment:
@@ -204,9 +204,9 @@ def _description(
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
     if evidence is not None and verdict.status is not Status.PASS:
-        told = list(examples.sentences(causes_of_result(result, evidence)))
-        if told:
-            yield "<b>what failed, for whom and since when</b>: " + "<br>".join(map(html.escape, told))
+        sentences = list(examples.sentences(causes_of_result(result, evidence)))
+        if sentences:
+            yield "<b>what failed, for whom and since when</b>: " + "<br>".join(map(html.escape, sentences))
     if run_line:
         yield f"{html.escape(run_line)}. The global attachments contain the tables of the run."
     if verdict.rehearsed:

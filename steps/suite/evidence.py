@@ -12,7 +12,7 @@ from loadkit import grammar
 from loadkit.criterion import Criterion, Scope, ScopeKind
 from loadkit.errors import PhraseError
 from loadkit.judging.evidence import EVERYTHING, Evidence
-from loadkit.judging.families import Ground, rules_of, time_limit
+from loadkit.judging.families import Basis, rules_of, time_limit
 from loadkit.judging.health import NO_TIME_LIMIT
 from loadkit.recording.distributions import is_realistic
 from loadkit.recording.timing import CONNECT, OPERATION, RECORD, REQUEST, timing_of
@@ -50,7 +50,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
             scope = criterion.scope
         limit, timing = time_limit(criterion) or NO_TIME_LIMIT, criterion.measure.timing
         is_mean = criterion.measure.statistic == "mean"
-        if rules_of(criterion.measure.family).ground is Ground.OPERATIONS and timing != RECORD.key:
+        if rules_of(criterion.measure.family).basis is Basis.OPERATIONS and timing != RECORD.key:
             counted = timing
         # Each timing has its own curve. Records have no times, but their operations have.
         timing = one_timing(evidence, scope, OPERATION.key if timing == RECORD.key else timing)
@@ -71,10 +71,10 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     if run.examples:
         causes = causes_of_result(result, evidence)
         # If a criterion did not pass, its page shows what its own sentence counts.
-        told = "" if result.verdict.status is Status.PASS else f"-{result.sentence}"
+        suffix = "" if result.verdict.status is Status.PASS else f"-{result.sentence}"
         yield Attachment(
             f"failures and slowest operations: {causes.scope}",
-            f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}{told}-examples",
+            f"{run.id}-{result.verdict.window}-{causes.scope}-{causes.timings}{suffix}-examples",
             AttachmentType.HTML,
             partial(examples.page, causes),
         )
@@ -184,7 +184,7 @@ def _generator(evidence: Evidence, window: Window, limit: float, is_mean: bool) 
         )
         side = "below" if result.check.falls else "above"
         yield f"{result.check.words} {value} (warning {side} {warns}, invalid {side} {invalid})"
-    cpu_seconds, memory = summary.effort(evidence, window)
+    cpu_seconds, memory = summary.generator_cost(evidence, window)
     yield (
         f"load processes: {evidence.run.workers}; processor time {format_number(cpu_seconds)} s; "
         f"memory {format_bytes(memory)}"

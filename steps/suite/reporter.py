@@ -95,7 +95,7 @@ class Reporter(BehaveReporter):  # type: ignore[misc]  # behave has no types
             for step in criteria:
                 place = (scenario.filename, scenario.line, step.line, step.name)
                 result = stored.get(place)
-                trouble = _trouble_around(feature, scenario, step, self._explain)
+                trouble = _preceding_failure(feature, scenario, step, self._explain)
                 if result is None:
                     reason = trouble or _why_not_judged(scenario, step, self._explain)
                     result = _not_judged(feature, scenario, step, reason, self._started)
@@ -177,7 +177,9 @@ def _table(step: Step) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def _trouble_around(feature: Feature, scenario: Scenario, step: Step, explain: Callable[[str], str]) -> str:
+def _preceding_failure(
+    feature: Feature, scenario: Scenario, step: Step, explain: Callable[[str], str]
+) -> str:
     """Why a Then cannot be judged, in one line: a failed hook or Given; empty if none failed."""
     for part in (feature, scenario, step):
         if part.hook_failed:

@@ -92,7 +92,7 @@ class Group:
 
 Step = Callable[[Group, int, bytes, Collection[WebSocket]], None]
 """Delivers a message; the arguments are its group, sequence number, content and receivers."""
-Detour = Callable[[Step], Step]
+DeliveryFilter = Callable[[Step], Step]
 """A fault in the delivery of messages: returns a step that comes before the given step."""
 
 
@@ -116,7 +116,7 @@ class Broadcast:
         self._wake = asyncio.Event()
         self._writing: Connection | None = None
         self._script = b""
-        self._detours: list[Detour] = []
+        self._detours: list[DeliveryFilter] = []
         self._pass_on: Step = self._deliver
         self.unpublished_share = 0.0
         """The ratio of stored writes that are not published; only a fault sets it."""
@@ -264,20 +264,20 @@ class Broadcast:
 
     # Faults
 
-    def add_detour(self, detour: Detour) -> None:
+    def add_delivery_filter(self, delivery_filter: DeliveryFilter) -> None:
         """Add a detour to the delivery of messages."""
-        self._detours.append(detour)
+        self._detours.append(delivery_filter)
         self._find_way()
 
-    def remove_detour(self, detour: Detour) -> None:
+    def remove_delivery_filter(self, delivery_filter: DeliveryFilter) -> None:
         """Remove a detour from the delivery of messages."""
-        self._detours.remove(detour)
+        self._detours.remove(delivery_filter)
         self._find_way()
 
     def _find_way(self) -> None:
         self._pass_on = self._deliver
-        for detour in self._detours:
-            self._pass_on = detour(self._pass_on)
+        for delivery_filter in self._detours:
+            self._pass_on = delivery_filter(self._pass_on)
 
 
 def _sequence(identifier: bytes) -> int:

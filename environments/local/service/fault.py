@@ -16,7 +16,7 @@ class Fault:
     async def meet_request(self) -> None:
         """Delay or refuse a request. Raises InjectedError."""
 
-    def keeps_rejected(self) -> bool:
+    def stores_rejected(self) -> bool:
         """Are the valid events of the next rejected batch stored in spite of the rejection?"""
         return False
 

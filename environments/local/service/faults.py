@@ -220,7 +220,7 @@ class RejectedStored(Fault):
     def __init__(self, share: float) -> None:
         self._share = share
 
-    def keeps_rejected(self) -> bool:
+    def stores_rejected(self) -> bool:
         """Is the batch in the share?"""
         return random.random() < self._share
 
@@ -283,6 +283,6 @@ class Faults:
         for _, fault in list(self._active.values()):
             await fault.meet_request()
 
-    def keeps_rejected(self) -> bool:
+    def stores_rejected(self) -> bool:
         """Are the valid events of a rejected batch stored in spite of the rejection?"""
-        return any(fault.keeps_rejected() for _, fault in self._active.values())
+        return any(fault.stores_rejected() for _, fault in self._active.values())

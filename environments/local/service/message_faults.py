@@ -20,15 +20,15 @@ class MessageFault(Fault, ABC):
 
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
-        broadcast.add_detour(self.detour)
+        broadcast.add_delivery_filter(self.delivery_filter)
 
     @abstractmethod
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """The delivery step that comes before `pass_on`."""
 
     async def end(self) -> None:
         """Remove the fault from the delivery."""
-        self._broadcast.remove_detour(self.detour)
+        self._broadcast.remove_delivery_filter(self.delivery_filter)
 
 
 class EventsUnpublished(Fault):
@@ -50,7 +50,7 @@ class MessagesLost(MessageFault):
         self._share = share
         super().__init__(broadcast)
 
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """Pass each message on to the receivers that do not lose it."""
 
         def lose(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
@@ -66,7 +66,7 @@ class MessagesDoubled(MessageFault):
         self._share = share
         super().__init__(broadcast)
 
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """Pass each message on to all receivers, then to some of them again."""
 
         def double(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
@@ -86,7 +86,7 @@ class MessagesReordered(MessageFault):
         self._held: dict[Group, tuple[Step, int, bytes, Receivers]] = {}
         super().__init__(broadcast)
 
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """Hold some messages back."""
 
         def reorder(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
@@ -122,7 +122,7 @@ class MessagesDelayed(MessageFault):
         self._held: deque[tuple[Step, Group, int, bytes, Receivers]] = deque()
         super().__init__(broadcast)
 
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """Hold all messages back."""
 
         def delay(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:
@@ -155,7 +155,7 @@ class ForeignMessages(MessageFault):
         self._keys = keys
         super().__init__(broadcast)
 
-    def detour(self, pass_on: Step) -> Step:
+    def delivery_filter(self, pass_on: Step) -> Step:
         """Replace the key in a share of the messages."""
 
         def exchange(group: Group, sequence: int, body: bytes, receivers: Receivers) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from environments.local.service.endpoint import ApiError, Call, Reply, json_reply
-from environments.local.service.stream import tell_of_events
+from environments.local.service.stream import publish_stored_events
 
 _MOST_EVENTS = 1000
 _PAGE = 50
@@ -142,7 +142,7 @@ async def create_session(call: Call) -> Reply:
     )
     ids = [str(each) for each in stored] or [session, *events.ids]
     if not stored:
-        tell_of_events(call, events.ids, session)
+        publish_stored_events(call, events.ids, session)
     return _stored({"id": ids[0], "ids": ids[1:]}, is_replay=bool(stored))
 
 
@@ -153,7 +153,7 @@ async def create_events(call: Call) -> Reply:
     try:
         events = read_events(body.get("events"), now)
     except ApiError:
-        if call.context.faults.keeps_rejected():
+        if call.context.faults.stores_rejected():
             await _store_valid(call, body.get("events"), now)
         raise
     session = read_id("session_id", body["session_id"]) if "session_id" in body else None
@@ -161,7 +161,7 @@ async def create_events(call: Call) -> Reply:
     if stored is None:
         raise ApiError(404, f"session_id: there is no session {session}")
     if not stored:
-        tell_of_events(call, events.ids)
+        publish_stored_events(call, events.ids)
     return _stored({"ids": [str(each) for each in stored] or events.ids}, is_replay=bool(stored))
 
 

@@ -162,7 +162,7 @@ def _read(place: int, message: Any) -> tuple[str, str, bytes]:
     return topic, kind, payload
 
 
-def tell_of_events(call: Call, ids: list[str], session: str | None = None) -> None:
+def publish_stored_events(call: Call, ids: list[str], session: str | None = None) -> None:
     """Publish the ids of stored events, in messages of limited size."""
     broadcast = call.context.broadcast
     if random.random() < broadcast.unpublished_share:

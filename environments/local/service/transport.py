@@ -86,7 +86,7 @@ class Request:
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
-        self.message_event: Any = _UNHEARD
+        self.message_event: Any = _NULL_EVENT
         self.task: asyncio.Task[None] | None = None
 
     async def read_body(self) -> bytearray:
@@ -145,14 +145,14 @@ class Request:
         return parts
 
 
-class _Unheard:
+class _NullEvent:
     """Replaces an event that nobody waits for."""
 
     def set(self) -> None:
         """Do nothing: nobody waits."""
 
 
-_UNHEARD = _Unheard()
+_NULL_EVENT = _NullEvent()
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }

@@ -60,8 +60,8 @@ class WebSocket(asyncio.Protocol):
         "_parts",
         "_transport",
         "due",
+        "has_received_since_ping",
         "is_catching_up",
-        "is_heard",
         "is_open",
         "write",
     )
@@ -79,7 +79,7 @@ class WebSocket(asyncio.Protocol):
         self.is_open = False
         self.is_catching_up = False
         """Does the client receive earlier messages? If not, a full queue ends the connection."""
-        self.is_heard = True
+        self.has_received_since_ping = True
         """Has anything arrived since the last ping?"""
         self.due = 0.0
         """When to send the next ping, on the monotonic clock."""
@@ -207,7 +207,7 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what a client sent."""
-        self.is_heard = True
+        self.has_received_since_ping = True
         self._core.receive_data(data)
         for frame in self._core.events_received():
             if self.is_open:  # all events are frames, because the handshake is over
@@ -308,8 +308,8 @@ class Connections:
             for connection in self:
                 if connection.due > now:
                     break
-                if connection.is_heard:
-                    connection.is_heard = False
+                if connection.has_received_since_ping:
+                    connection.has_received_since_ping = False
                     connection.due = now + _PING_SECONDS
                     del self._all[connection]
                     self._all[connection] = None

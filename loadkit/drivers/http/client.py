@@ -239,8 +239,8 @@ class HttpClient:
         except TransportError as failure:
             meter.intended = meter.free = failure.at
             meter.has_failed = True
-            meter.lacked(failure.kind)
-            exchange = _told, self._backend, method, path, sent, more, content, has_names, None
+            meter.count_shortage(failure.kind)
+            exchange = _format_exchange, self._backend, method, path, sent, more, content, has_names, None
             if not is_recorded:
                 meter.unrecorded_failure, meter.exchange = failure.kind, exchange
             else:
@@ -249,7 +249,7 @@ class HttpClient:
                     label, failure.kind, intended, begun, failure.at, 0, meter.tenant, meter.region, lateness
                 )
                 requests.samples.append(sample)
-                meter.exemplify(sample, REQUEST, exchange)
+                meter.record_example(sample, REQUEST, exchange)
             raise NoResponse(failure.kind) from None
         except asyncio.CancelledError:  # the run ended before an answer arrived
             now = meter.now()
@@ -260,8 +260,8 @@ class HttpClient:
                     label, "unfinished", intended, begun, now, 0, meter.tenant, meter.region, lateness
                 )
                 requests.samples.append(sample)
-                exchange = _told, self._backend, method, path, sent, more, content, has_names, None
-                meter.exemplify(sample, REQUEST, exchange)
+                exchange = _format_exchange, self._backend, method, path, sent, more, content, has_names, None
+                meter.record_example(sample, REQUEST, exchange)
             raise
         except Exception:  # the request cannot be sent: a mistake of the journey
             if is_recorded:
@@ -271,7 +271,17 @@ class HttpClient:
         response.label = label
         # The example of a failed arrival or journey shows an unrecorded answer. It does so also if
         # the body of the answer caused the failure.
-        meter.exchange = _told, self._backend, method, path, sent, more, content, has_names, response
+        meter.exchange = (
+            _format_exchange,
+            self._backend,
+            method,
+            path,
+            sent,
+            more,
+            content,
+            has_names,
+            response,
+        )
         if is_recorded:
             requests.completions.answered(end)
             held_back = response.held_back
@@ -310,7 +320,7 @@ class HttpClient:
                 or count(head.opening, beginning)
                 or ((number := count(body, beginning)) and number != count(body, search.own))
             ):
-                self._look_for_others(response, search, begun)
+                self._search_for_other_tenants(response, search, begun)
             else:
                 recorder.searched += 1
         elif lacks_search:
@@ -355,7 +365,7 @@ class HttpClient:
         """Close its connection."""
         self._session.close()
 
-    def _look_for_others(self, response: Response, search: TenantSearch, begun: float) -> None:
+    def _search_for_other_tenants(self, response: Response, search: TenantSearch, begun: float) -> None:
         """Search the headers and the body of an answer for the data of other tenants.
 
         The answer may be unrecorded. A hit does not change the answer's recorded sample.
@@ -374,11 +384,11 @@ class HttpClient:
             recorder.counts[OTHERS_DATA] += 1
             recorder.counts[kind] += 1
             where = response.label, kind, begun, begun, response.at, response.size, meter.tenant, meter.region
-            meter.exemplify(Sample(*where), REQUEST, meter.exchange)
+            meter.record_example(Sample(*where), REQUEST, meter.exchange)
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded
 
 
-def _told(backend: Backend, *exchange: Any) -> Exchange:
+def _format_exchange(backend: Backend, *exchange: Any) -> Exchange:
     return described(*exchange, instance_header=backend.instance_header, mask=backend.mask)

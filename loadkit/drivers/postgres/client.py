@@ -280,7 +280,7 @@ class DbClient:
             if statement is None:
                 statement = await session.prepare(sql, seconds)
             if session.has_settings:
-                session.settle_for_statement(self.tenant)
+                session.send_settings(self.tenant)
             return await run(statement, seconds)
 
         return await self._perform(label or query.name, execute, record, query, arguments, batch)
@@ -308,7 +308,7 @@ class DbClient:
                     if statement is None:
                         statement = await session.prepare(query.sql, meter.timeout)
                     if session.has_settings:
-                        session.settle_for_statement(self.tenant)
+                        session.send_settings(self.tenant)
                     rows: Rows = await session.fetch(
                         statement, arguments, meter.timeout - (meter.now() - begun)
                     )
@@ -457,7 +457,7 @@ class DbClient:
         else:
             operation.failed(kind, meter.now(), was_answered=is_answer(error))
         self._last.error = error
-        meter.lacked(kind)
+        meter.count_shortage(kind)
         return QueryFailed.of(kind, error)
 
     async def _waited(self, label: str, begun: float, is_recorded: bool) -> Session:
@@ -483,7 +483,7 @@ class DbClient:
         sample = Sample(label, outcome, begun, begun, at, 0, meter.tenant, meter.region)
         record.samples.append(sample)
         if outcome != OK or at - begun > record.slow_from.get(label, 0.0):
-            meter.exemplify(sample, ACQUIRE, (waited, repr(self._backend.pool)))
+            meter.record_example(sample, ACQUIRE, (waited, repr(self._backend.pool)))
 
     def _after(self, error: BaseException, session: Session, is_recorded: bool) -> None:
         """Handle a connection after a failure; it stays usable only if the server answered."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from loadkit.drivers.masking import HIDDEN, READ, Mask, has_secret_name, length_only
 from loadkit.queries import Query
-from loadkit.recording.examples import Exchange, Told
+from loadkit.recording.examples import DeferredExchange, Exchange
 from loadkit.sql_tokens import Token, replace_tokens
 
 __all__ = ["LastQuery", "described", "waited"]
@@ -33,7 +33,7 @@ class LastQuery:
     A query only stores references here. The example is built only if it is needed.
     """
 
-    __slots__ = ("_arguments", "_batch", "_mask", "_query", "error", "rows", "told")
+    __slots__ = ("_arguments", "_batch", "_mask", "_query", "deferred", "error", "rows")
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
@@ -44,14 +44,14 @@ class LastQuery:
         """The rows that the query returned or wrote; None for unknown."""
         self.error: Exception | None = None
         """How the query failed; None if it did not."""
-        self.told: Told = (self._described,)
+        self.deferred: DeferredExchange = (self._described,)
         """The exchange of each query; it describes the last one."""
 
-    def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> Told:
+    def begin(self, query: Query | None, arguments: Sequence[Any] = (), batch: int = 0) -> DeferredExchange:
         """Note a query that begins, and return its exchange; the previous query is settled."""
         self._query, self._arguments, self._batch = query, arguments, batch
         self.rows = self.error = None
-        return self.told
+        return self.deferred
 
     def _described(self) -> Exchange:
         return described(self._mask, self._query, self._arguments, self._batch, self.rows, self.error)

@@ -115,7 +115,7 @@ class Session:
         """Forget all statements, because what they refer to has changed."""
         self.statements.clear()
 
-    def settle_for_statement(self, tenant: str) -> None:
+    def send_settings(self, tenant: str) -> None:
         """Send the settings for the next statement; no other message may come between them."""
         if not self.is_in_transaction:
             prelude = self._preludes.get(tenant)

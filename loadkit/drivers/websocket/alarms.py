@@ -10,7 +10,7 @@ from math import ceil
 from time import monotonic
 from typing import Protocol
 
-__all__ = ["GRID", "Alarms", "Ringing"]
+__all__ = ["GRID", "AlarmReceiver", "Alarms"]
 
 GRID = 0.05
 """The spacing of alarms in seconds.
@@ -18,7 +18,7 @@ GRID = 0.05
 An alarm fires at most this much later than its moment, and never before it."""
 
 
-class Ringing(Protocol):
+class AlarmReceiver(Protocol):
     """The receiver of an alarm."""
 
     def ring(self) -> None:
@@ -33,7 +33,7 @@ class Alarms:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._places: dict[int, set[Ringing]] = {}
+        self._places: dict[int, set[AlarmReceiver]] = {}
         """The receivers of the alarms at each place of the grid."""
         self._heap: list[int] = []
         """The places, including those whose alarms were all cancelled."""
@@ -41,7 +41,7 @@ class Alarms:
         """The place for which the timer is set."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, moment: float, ringing: Ringing) -> int:
+    def set(self, moment: float, ringing: AlarmReceiver) -> int:
         """Set an alarm for a moment of the monotonic clock. Return the alarm, for `cancel`."""
         place = ceil(moment / GRID)
         found = self._places.get(place)
@@ -53,7 +53,7 @@ class Alarms:
         found.add(ringing)
         return place
 
-    def cancel(self, alarm: int, ringing: Ringing) -> None:
+    def cancel(self, alarm: int, ringing: AlarmReceiver) -> None:
         """Cancel an alarm. This has no effect on an alarm that already fired."""
         found = self._places.get(alarm)
         if found is not None:

@@ -11,7 +11,7 @@ from loadkit.drivers.http.paths import know, known, quoted
 from loadkit.drivers.http.traces import traceparent
 from loadkit.drivers.websocket.connection import Connection
 from loadkit.drivers.websocket.exchanges import Origin
-from loadkit.drivers.websocket.exchanges import handshake as told
+from loadkit.drivers.websocket.exchanges import handshake as describe
 from loadkit.drivers.websocket.failures import ConnectFailed, ConnectionClosed
 from loadkit.drivers.websocket.handshake import Backend, Handshake
 from loadkit.drivers.websocket.keepalive import Keepalive
@@ -130,10 +130,10 @@ class WebSocketClient:
             Keepalive(ping_every, ping_timeout),
             trace,
         )
-        telling = self._backend.telling
+        exchange_format = self._backend.exchange_format
         origin = Origin("", (trace or sent["traceparent"])[3:35], sent, path)
         record = ConnectionRecord(
-            meter, label, telling, origin, self._backend.canaries.search_for(meter.tenant)
+            meter, label, exchange_format, origin, self._backend.canaries.search_for(meter.tenant)
         )
         with await meter.begin(label, CONNECT) as operation:
             deadline = meter.now() + (meter.timeout if timeout is None else timeout)
@@ -142,15 +142,23 @@ class WebSocketClient:
             except TransportError as failure:
                 was_answered = failure.kind.startswith("status ")
                 operation.failed(failure.kind, failure.at, was_answered=was_answered)
-                meter.exchange = told, telling, path, sent, origin.trace, failure.answer
-                meter.lacked(failure.kind)
+                meter.exchange = describe, exchange_format, path, sent, origin.trace, failure.answer
+                meter.count_shortage(failure.kind)
                 raise ConnectFailed(failure.kind) from None
             except asyncio.CancelledError:  # for the example of an attempt without an answer
-                meter.exchange = told, telling, path, sent, origin.trace, b""
+                meter.exchange = describe, exchange_format, path, sent, origin.trace, b""
                 raise
             operation.succeeded(connection.opened_at, connection.handshake_size)
             if meter.is_slow:
-                meter.exchange = told, telling, path, sent, origin.trace, b"", record.origin.instance
+                meter.exchange = (
+                    describe,
+                    exchange_format,
+                    path,
+                    sent,
+                    origin.trace,
+                    b"",
+                    record.origin.instance,
+                )
         self._connections = [*(each for each in self._connections if not each.is_lost), connection]
         return WebSocket(meter, connection, label, self._backend.heads, self._subscriptions)
 
@@ -197,7 +205,7 @@ class WebSocketClient:
             except Exception:
                 outcome = RETURN_FAILED
                 for each in self._subscriptions:
-                    if each.is_same_as(subscription):
+                    if each.has_same_options(subscription):
                         each.give_up()
                 raise
             finally:
@@ -208,7 +216,7 @@ class WebSocketClient:
                     reconnects = meter.recorder.timing(RECONNECT)
                     reconnects.samples.append(sample)
                     if outcome != OK or sample.end - dropped > reconnects.slow_from.get(ws.label, 0.0):
-                        meter.exemplify(sample, RECONNECT)
+                        meter.record_example(sample, RECONNECT)
 
     async def _come_back(
         self,

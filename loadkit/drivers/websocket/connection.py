@@ -19,7 +19,7 @@ from loadkit.drivers.websocket.frames import FrameReader
 from loadkit.drivers.websocket.keepalive import Keepalive, Pings
 from loadkit.drivers.websocket.record import ConnectionRecord, Ending
 from loadkit.drivers.websocket.subscription import Subscription
-from loadkit.recording.examples import Told
+from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.sample import OK
 
 __all__ = ["Connection", "Received", "Shared"]
@@ -150,12 +150,12 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
         self._tell_end()  # the connection may have ended already, with waiting messages in the queue
 
-    def told(
+    def exchange_with(
         self, message: bytes, is_text: bool, answer: str | bytes | None = None, remark: str = ""
-    ) -> Told:
+    ) -> DeferredExchange:
         """The description of a message that was sent, for an example."""
         record = self._record
-        return asked, record.telling, record.origin, message, is_text, answer, remark
+        return asked, record.exchange_format, record.origin, message, is_text, answer, remark
 
     @property
     def has_subscription(self) -> bool:

@@ -18,7 +18,7 @@ from loadkit.drivers.tls import context_of
 from loadkit.drivers.websocket.alarms import Alarms
 from loadkit.drivers.websocket.client import WebSocketClient
 from loadkit.drivers.websocket.connection import Connection, Shared
-from loadkit.drivers.websocket.exchanges import Telling
+from loadkit.drivers.websocket.exchanges import ExchangeFormat
 from loadkit.drivers.websocket.handshake import Handshake, Opening
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -60,7 +60,7 @@ class WebSocketDriver:
         self.heads = StreamHeads()
         self.canaries = Canaries(target.accounts)
         self.mask = Mask.of(target)
-        self.telling = Telling(self.mask, target.instance_header)
+        self.exchange_format = ExchangeFormat(self.mask, target.instance_header)
 
     async def open(self) -> None:
         """Find an address that accepts connections, so that users need no look-up.

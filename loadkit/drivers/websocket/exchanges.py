@@ -16,7 +16,7 @@ from loadkit.recording.examples import Exchange
 from loadkit.target import masked_path
 from loadkit.units import format_seconds
 
-__all__ = ["NOWHERE", "Origin", "Telling", "asked", "ended", "handshake", "missed", "received"]
+__all__ = ["NOWHERE", "ExchangeFormat", "Origin", "asked", "ended", "handshake", "missed", "received"]
 
 _END_OF_HEAD = "\r\n\r\n"
 _SEPARATOR = re.compile(r"[,;:\s]")
@@ -44,7 +44,7 @@ NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ExchangeFormat:
     """The settings that describe an exchange; all connections of a driver share them."""
 
     mask: Mask
@@ -59,7 +59,7 @@ class Telling:
 
 
 def handshake(
-    telling: Telling,
+    exchange_format: ExchangeFormat,
     path: str,
     headers: Mapping[str, str],
     trace: str,
@@ -81,7 +81,7 @@ def handshake(
     head, _, body = text.partition(_END_OF_HEAD)
     answered = dict(ResponseHeaders(head.encode("latin-1")))
     secrets = (*secrets_of_headers(headers), *secrets_of_headers(answered), *_values(path))
-    hiding = telling.mask.hiding(text, path, secrets=secrets)
+    hiding = exchange_format.mask.hiding(text, path, secrets=secrets)
     request = [f"GET {hiding(masked_path(path))} (upgrade to WebSocket)"]
     request += [f"{name}: {value if name in HARMLESS else HIDDEN}" for name, value in headers.items()]
     lines = [hiding(head.split("\r\n", 1)[0]).partition(" ")[2]] if answer else []
@@ -89,24 +89,29 @@ def handshake(
         f"{name}: {HIDDEN if has_secret_name(name) else hiding(value)}" for name, value in answered.items()
     ]
     lines += ["", hiding.head(body)] if body else []
-    instance = telling.instance_of(answer)
+    instance = exchange_format.instance_of(answer)
     if accepted_by is not None:
         lines, instance = ["101 accepted"], accepted_by
     return Exchange("\n".join(request), "\n".join(lines), instance, trace)
 
 
 def asked(
-    telling: Telling, origin: Origin, message: bytes, is_text: bool, answer: str | bytes | None, remark: str
+    exchange_format: ExchangeFormat,
+    origin: Origin,
+    message: bytes,
+    is_text: bool,
+    answer: str | bytes | None,
+    remark: str,
 ) -> Exchange:
     """Describe a message that was sent, and its answer; `remark` explains a missing answer."""
     sent, got = _text(message if not is_text else message.decode("utf-8", "replace")), _text(answer or "")
-    hiding = telling.mask.hiding(sent, got, secrets=origin.secrets)
+    hiding = exchange_format.mask.hiding(sent, got, secrets=origin.secrets)
     request = "\n".join(("message sent", "", hiding.head(sent)))
     return Exchange(request, hiding.head(got) if got else hiding(remark), origin.instance, origin.trace)
 
 
 def received(
-    telling: Telling,
+    exchange_format: ExchangeFormat,
     origin: Origin,
     message: str | bytes,
     stream: str | int | None = None,
@@ -121,7 +126,7 @@ def received(
         for each in origin.secrets
         if stream is None or str(stream) not in _SEPARATOR.split(unquote(each))
     )
-    hiding = telling.mask.hiding(shown, str(stream), secrets=secrets)
+    hiding = exchange_format.mask.hiding(shown, str(stream), secrets=secrets)
     lines = ["message received"]
     lines += [] if stream is None else [f"stream: {hiding(str(stream))}"]
     lines += [] if expected is None else [f"expected number: {expected}"]
@@ -129,7 +134,7 @@ def received(
     return Exchange("\n".join(lines), hiding.head(shown), origin.instance, origin.trace)
 
 
-def missed(telling: Telling, origin: Origin, number: int) -> Exchange:  # noqa: ARG001  as the others
+def missed(exchange_format: ExchangeFormat, origin: Origin, number: int) -> Exchange:  # noqa: ARG001  as the others
     """Describe messages that others received, and this connection did not before its end."""
     return Exchange(
         f"{number:,} messages that others received did not arrive before the end",
@@ -139,9 +144,11 @@ def missed(telling: Telling, origin: Origin, number: int) -> Exchange:  # noqa: 
     )
 
 
-def ended(telling: Telling, origin: Origin, kind: str, code: int, reason: str, seconds: float) -> Exchange:
+def ended(
+    exchange_format: ExchangeFormat, origin: Origin, kind: str, code: int, reason: str, seconds: float
+) -> Exchange:
     """Describe the end of a connection that was open for a number of seconds."""
-    hiding = telling.mask.hiding(reason, secrets=origin.secrets)
+    hiding = exchange_format.mask.hiding(reason, secrets=origin.secrets)
     lines = [kind, f"close code: {code}"]
     lines += [f"reason: {hiding.head(reason)}"] if reason else []
     return Exchange(

@@ -19,7 +19,7 @@ from loadkit.drivers.canaries import Canaries
 from loadkit.drivers.masking import READ
 from loadkit.drivers.network import kind_of
 from loadkit.drivers.websocket.connection import Connection, Shared
-from loadkit.drivers.websocket.exchanges import Telling
+from loadkit.drivers.websocket.exchanges import ExchangeFormat
 from loadkit.drivers.websocket.heads import StreamHeads
 from loadkit.drivers.websocket.keepalive import Keepalive
 from loadkit.drivers.websocket.record import ConnectionRecord
@@ -76,7 +76,7 @@ class Backend(Protocol):
 
     canaries: Canaries
     heads: StreamHeads
-    telling: Telling
+    exchange_format: ExchangeFormat
 
     def connect(
         self, handshake: Handshake, record: ConnectionRecord, deadline: float
@@ -165,7 +165,7 @@ class Opening(asyncio.Protocol):
     def _hand_over(self, size: int, now: float, rest: bytes) -> None:
         """Hand the socket over to a connection; the first frames may have arrived already."""
         record = self._record
-        record.origin = record.origin._replace(instance=record.telling.instance_of(self._head))
+        record.origin = record.origin._replace(instance=record.exchange_format.instance_of(self._head))
         connection = Connection(
             self._transport,
             self._core,

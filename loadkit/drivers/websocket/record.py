@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from loadkit.drivers.base import Meter
 from loadkit.drivers.canaries import TenantSearch
-from loadkit.drivers.websocket.exchanges import Origin, Telling, ended, received
-from loadkit.recording.examples import Told
+from loadkit.drivers.websocket.exchanges import ExchangeFormat, Origin, ended, received
+from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.messages import (
     BYTES_SENT,
     CONNECTIONS,
@@ -40,15 +40,29 @@ class Ending:
 class ConnectionRecord:
     """Counts one connection for its user's population."""
 
-    __slots__ = ("_opened_at", "is_recorded", "label", "meter", "origin", "population", "search", "telling")
+    __slots__ = (
+        "_opened_at",
+        "exchange_format",
+        "is_recorded",
+        "label",
+        "meter",
+        "origin",
+        "population",
+        "search",
+    )
 
     def __init__(
-        self, meter: Meter, label: str, telling: Telling, origin: Origin, search: TenantSearch | None = None
+        self,
+        meter: Meter,
+        label: str,
+        exchange_format: ExchangeFormat,
+        origin: Origin,
+        search: TenantSearch | None = None,
     ) -> None:
         self.label = label
         self.search = search
         """Searches each message for other tenants' data; None if there is no canary to search."""
-        self.telling = telling
+        self.exchange_format = exchange_format
         self.origin = origin
         """Its instance is known after the handshake."""
         self.meter = meter
@@ -81,8 +95,16 @@ class ConnectionRecord:
         if ending.kind != OK:
             self.count(DISCONNECTED + ending.kind)
             seconds = ending.at - self._opened_at
-            told = ended, self.telling, self.origin, ending.kind, ending.code, ending.reason, seconds
-            self.exemplify(ending.kind, ending.at, LIFETIME, told)
+            exchange = (
+                ended,
+                self.exchange_format,
+                self.origin,
+                ending.kind,
+                ending.code,
+                ending.reason,
+                seconds,
+            )
+            self.record_example(ending.kind, ending.at, LIFETIME, exchange)
 
     def look_for_others(self, message: str | bytes, at: float) -> None:
         """Search a message that arrived at `at` for the data of other tenants, and count a hit."""
@@ -91,22 +113,22 @@ class ConnectionRecord:
             kind = f"{FOREIGN} ({tenant})"
             self.count(FOREIGN)
             self.count(kind)
-            self.exemplify(kind, at, MESSAGE, (received, self.telling, self.origin, message))
+            self.record_example(kind, at, MESSAGE, (received, self.exchange_format, self.origin, message))
 
-    def exemplify(self, kind: str, at: float, timing: Timing, told: Told) -> None:
+    def record_example(self, kind: str, at: float, timing: Timing, exchange: DeferredExchange) -> None:
         """Keep a fault of the connection as an example of its kind.
 
         Args:
             kind: the name under which the fault is counted.
             at: when it happened; monotonic clock.
             timing: the timing that it belongs to.
-            told: describes it as text.
+            exchange: describes it as text.
 
         """
         if self.begins():
             meter = self.meter
             sample = Sample(self.label, kind, at, at, at, 0, meter.tenant, meter.region)
-            meter.exemplify(sample, timing, told)
+            meter.record_example(sample, timing, exchange)
 
     def close_was_not_answered(self) -> None:
         """Note that the service did not answer the generator's close frame in time."""

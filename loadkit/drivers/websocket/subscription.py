@@ -21,8 +21,8 @@ from loadkit.recording.messages import (
     READER,
     TAIL_LOST,
     TAIL_UNKNOWN,
+    UNCLASSIFIED,
     UNREADABLE,
-    UNTOLD,
     MessageLog,
 )
 from loadkit.recording.sample import OK, Sample
@@ -44,6 +44,7 @@ class Subscription:
 
     __slots__ = (
         "_begun",
+        "_code_errors",
         "_columns",
         "_following",
         "_heads",
@@ -51,7 +52,6 @@ class Subscription:
         "_ledger",
         "_log",
         "_meter",
-        "_mistakes",
         "_pass_on",
         "_read",
         "_slow_from",
@@ -118,7 +118,7 @@ class Subscription:
             earlier._is_settled = True  # noqa: SLF001  same class
         if heads is not None:
             heads.follow(meter.tenant, self._following, meter.timeout)
-        self._mistakes: set[str] | None = None
+        self._code_errors: set[str] | None = None
         self._log: MessageLog | None = None
         """None until the user is recorded."""
         self._columns: list[float] = []
@@ -178,15 +178,15 @@ class Subscription:
             if number:
                 counts[name] += number
         if lost and self.record is not None:
-            told = missed, self.record.telling, self.record.origin, lost
-            self.record.exemplify(TAIL_LOST, self.now, MESSAGE, told)
+            exchange = missed, self.record.exchange_format, self.record.origin, lost
+            self.record.record_example(TAIL_LOST, self.now, MESSAGE, exchange)
 
     def give_up(self) -> None:
         """Count it as not resumed, although its user continues."""
         self.resume_by = -inf
         self.settle(is_over=True)
 
-    def is_same_as(self, other: "Subscription") -> bool:
+    def has_same_options(self, other: "Subscription") -> bool:
         """Do both follow the streams of one subscriber, over the same or another connection?"""
         return self._ledger is other._ledger  # noqa: SLF001  same class
 
@@ -234,7 +234,7 @@ class Subscription:
                 self._exemplify(UNREADABLE, message)
             return
         except Exception as error:
-            self._blame(error)
+            self._count_code_error(error)
             return
         if stamp is None:
             self._pass_on(message, size)
@@ -251,7 +251,7 @@ class Subscription:
                     for kind in self._count(irregularity):
                         self._exemplify(kind, message, stream, expected, number)
         except Exception as error:
-            self._blame(error)
+            self._count_code_error(error)
             return
         self.received += 1
         if self._log is not None or self._begun_log() is not None:
@@ -275,16 +275,16 @@ class Subscription:
         """
         meter, record = self._meter, self.record
         if record is not None and isfinite(created):
-            told = received, record.telling, record.origin, message, stream, None, number
+            exchange = received, record.exchange_format, record.origin, message, stream, None, number
             sample = Sample(self.label, OK, created, created, self.now, 0, meter.tenant, meter.region)
-            meter.exemplify(sample, MESSAGE, told)
+            meter.record_example(sample, MESSAGE, exchange)
             self._slow_from = meter.recorder.timing(MESSAGE).slow_from.get(self.label, 0.0)
 
     def _exemplify(self, kind: str, message: str | bytes, *of_stream: Any) -> None:
         record = self.record
         if record is not None:
-            told = received, record.telling, record.origin, message, *of_stream
-            record.exemplify(kind, self.now, MESSAGE, told)
+            exchange = received, record.exchange_format, record.origin, message, *of_stream
+            record.record_example(kind, self.now, MESSAGE, exchange)
 
     def _count(self, found: Irregularity) -> list[str]:
         """Count the findings, and return the names of those that are faults."""
@@ -295,23 +295,23 @@ class Subscription:
         if self._begun_log() is None:
             return []
         counts = self._meter.recorder.counts
-        names = (MISSING, FILLED, DOUBLED, OUT_OF_ORDER, UNTOLD)
+        names = (MISSING, FILLED, DOUBLED, OUT_OF_ORDER, UNCLASSIFIED)
         numbers = (found.missing, found.filled, found.doubled, found.out_of_order, found.untold)
         present = [(name, number) for name, number in zip(names, numbers, strict=True) if number]
         for name, number in present:
             counts[name] += number
         return [name for name, _ in present if name != FILLED]
 
-    def _blame(self, error: Exception) -> None:
+    def _count_code_error(self, error: Exception) -> None:
         """Count an error in the reader, which is the journey's code."""
         try:
             folder = Path(inspect.getfile(inspect.unwrap(self._read))).parent
         except TypeError:  # such as a partial function
             folder = Path()
         sentence = f"{READER} itself failed: {located(error, folder)}"
-        if self._mistakes is None:
-            self._mistakes = set()
-        self._meter.recorder.journey_failed(sentence, self._mistakes)
+        if self._code_errors is None:
+            self._code_errors = set()
+        self._meter.recorder.journey_failed(sentence, self._code_errors)
 
 
 def _drop(message: str | bytes, size: int) -> None:

@@ -134,13 +134,15 @@ class WebSocket:
                 connection.send(content, is_text=is_text)
                 if not await connection.taken(meter.now() + meter.timeout):
                     operation.failed("timeout", meter.now())
-                    meter.exchange = connection.told(content, is_text, remark="the socket took no data")
+                    meter.exchange = connection.exchange_with(
+                        content, is_text, remark="the socket took no data"
+                    )
                     raise NoResponse("timeout")
             if connection.ending is not None:
                 raise self._failed_by(connection.ending, operation, content, is_text)
             operation.succeeded(meter.now())
             if meter.is_slow:
-                meter.exchange = connection.told(content, is_text)
+                meter.exchange = connection.exchange_with(content, is_text)
 
     async def request(
         self,
@@ -178,19 +180,19 @@ class WebSocket:
             try:
                 answer = await connection.ask(content, matches, deadline, is_text=is_text)
             except asyncio.CancelledError:  # for the example of a message without an answer
-                meter.exchange = connection.told(content, is_text, remark="no answer")
+                meter.exchange = connection.exchange_with(content, is_text, remark="no answer")
                 raise
             if answer.error is not None:
                 raise answer.error
             if answer.message is not None:
                 operation.succeeded(answer.at, answer.size)
                 if meter.is_slow:
-                    meter.exchange = connection.told(content, is_text, answer.message)
+                    meter.exchange = connection.exchange_with(content, is_text, answer.message)
                 return answer.message
             if connection.ending is not None:
                 raise self._failed_by(connection.ending, operation, content, is_text)
             operation.failed("timeout", meter.now())
-            meter.exchange = connection.told(content, is_text, remark="no answer")
+            meter.exchange = connection.exchange_with(content, is_text, remark="no answer")
             raise NoResponse("timeout")
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
@@ -218,7 +220,7 @@ class WebSocket:
         if meter.is_recorded:
             sample = Sample(self.label, "timeout", begun, begun, now, 0, meter.tenant, meter.region)
             meter.recorder.timing(MESSAGE).samples.append(sample)
-            meter.exemplify(sample, MESSAGE)
+            meter.record_example(sample, MESSAGE)
         raise NoResponse("timeout")
 
     def __aiter__(self) -> Self:
@@ -345,7 +347,7 @@ class WebSocket:
         """Record that a message failed because the connection has ended."""
         meter, kind = self._meter, "closed" if ending.kind == OK else ending.kind
         operation.failed(kind, meter.now())
-        meter.exchange = self._connection.told(
+        meter.exchange = self._connection.exchange_with(
             content, is_text, remark=f"{kind}: {ending.reason}".rstrip(": ")
         )
         return ConnectionClosed(ending)
