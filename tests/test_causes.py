@@ -284,6 +284,20 @@ def test_the_page_alone_tells_what_broke_for_whom_and_since_when_with_an_example
         assert cell in page, cell
 
 
+def test_of_many_lost_writes_a_sentence_names_three():
+    examples_of_lost = tuple(WrittenRecord(f"{number:x}", 30.5, 12, "acme") for number in range(20))
+    lost = WrongRecords(38, 30.5, 58.0, {"acme": 38}, examples_of_lost)
+    evidence = evidence_of(*BROKEN)
+    nothing = WrongRecords()
+    evidence.run.database = DatabaseFacts(
+        writes=StoredWrites(1000, 3, 0, 963, lost, nothing, nothing, 0, nothing, tenants=5)
+    )
+    criterion = grammar.criterion("every acknowledged write is stored exactly once")
+    found = causes_of(evidence, timings=timings_of(criterion), window=WINDOW, criterion=criterion)
+    first, *_ = examples.sentences(found)
+    assert first.endswith("; record 0, record 1, record 2, …")
+
+
 def test_lost_writes_come_before_failed_operations_and_tell_since_when_and_for_whom():
     examples_of_lost = (WrittenRecord("3f", 30.5, 12, "acme"), WrittenRecord("4a", 58.0, 8, "globex"))
     lost = WrongRecords(38, 30.5, 58.0, {"acme": 30, "globex": 8}, examples_of_lost)

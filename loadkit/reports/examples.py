@@ -208,11 +208,11 @@ def _span(failure: FailureKind, run: Run) -> str:
 
 
 def _labels(failure: FailureKind) -> str:
-    if not failure.by_label:
-        return ", ".join(dict.fromkeys(each.label for each in failure.examples))
-    labels = list(failure.by_label.items())[:_LABELS_SHOWN]
-    shown = [f"{label} ({count:,} times)" if count > 1 else f"{label} (once)" for label, count in labels]
-    return ", ".join([*shown, "…"] if len(failure.by_label) > _LABELS_SHOWN else shown)
+    labels = [
+        f"{label} ({count:,} times)" if count > 1 else f"{label} (once)"
+        for label, count in failure.by_label.items()
+    ] or list(dict.fromkeys(each.label for each in failure.examples))
+    return ", ".join([*labels[:_LABELS_SHOWN], "…"] if len(labels) > _LABELS_SHOWN else labels)
 
 
 def _format_example(example: Example, run: Run | None = None) -> str:
