@@ -8,6 +8,7 @@ from typing import ClassVar
 from loadkit.units import Unit
 
 __all__ = [
+    "FOREIGN_DATA",
     "KEY_QUERIES",
     "OTHERS_DATA",
     "Comparison",
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 OTHERS_DATA = "answers with data of other tenants"
+FOREIGN_DATA = "data of another tenant"
+"""The kind of failure of such an answer; the name of that tenant follows in parentheses."""
 """The name of the measure, and of its recorded count: answers with another tenant's canary."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from loadkit.judging.evidence import Evidence
+from loadkit.observers.database import DatabaseFacts, Waiting
 from loadkit.recording.examples import Example
 from loadkit.recording.timing import QUERY, REQUEST
 from loadkit.reports import charts
@@ -143,6 +144,23 @@ def test_a_failed_criterion_says_what_broke_for_whom_and_since_when_and_a_passed
     assert "for example GET /&lt;x&gt; at 0:30 (" in told
     assert "what failed, for whom" in told
     assert "what failed, for whom" not in passed
+
+
+@pytest.mark.parametrize(("limit", "is_slow"), [(50, True), (5000, False)])
+def test_a_slow_criterion_names_the_lock_for_which_statements_waited(tmp_path, limit, is_slow):
+    waiting = Waiting(9.7, "INSERT INTO orders", "LOCK TABLE orders")
+    run = dataclasses.replace(
+        run_of(samples_of(range(60), [0.1] * 60)), database=DatabaseFacts(waiting=(waiting,))
+    )
+    criterion = f"the p95 response time is below {limit} ms"
+    status = Status.FAIL if is_slow else Status.PASS
+    slow = dataclasses.replace(PASS, criterion=criterion, status=status, window=None)
+    (entry,) = written(tmp_path, finished(slow), runs={"A": run})
+    words = (
+        "<b>the database</b>: statements waited for locks, the first seen at 9.7 s of the run: "
+        "INSERT INTO orders; the lock was held by: LOCK TABLE orders"
+    )
+    assert (words in entry["descriptionHtml"]) is is_slow
 
 
 @pytest.mark.parametrize(

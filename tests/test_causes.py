@@ -115,6 +115,26 @@ def test_a_fault_with_a_count_of_its_own_is_none_of_the_other_failures():
     assert found == {"data of another tenant (acme)": 9, "status 503": 4, OTHER_FAILURES: 1}
 
 
+def test_data_of_several_tenants_is_one_fault_and_rare_answers_with_it_have_an_end():
+    owners = {"acme": [20.0, 58.0], "globex": [30.0], "initech": [24.0]}
+    kept = [
+        example(outcome=f"data of another tenant ({owner})", at=at)
+        for owner, moments in owners.items()
+        for at in moments
+    ]
+    evidence = evidence_of(*BROKEN, kept=kept)
+    seconds = list(evidence.run.worker_seconds)
+    for owner, moments in owners.items():
+        for at in moments:
+            counts = {"users": {f"data of another tenant ({owner})": 1}}
+            seconds[int(at)] = dataclasses.replace(seconds[int(at)], counts=counts)
+    evidence.run.worker_seconds = tuple(seconds)
+    found = {each.kind: each for each in causes_of(evidence, window=WINDOW).failures}
+    leak = found["data of another tenant (acme 2, globex 1, initech 1)"]
+    assert (leak.count, leak.first, leak.last) == (4, 20.0, 58.0)
+    assert [each.at for each in leak.examples] == [20.0, 24.0, 30.0, 58.0]
+
+
 def test_a_failure_until_the_end_of_the_load_has_no_end():
     (failure,) = failures_of((REQUEST, "GET /y", "timeout", range(33, SECONDS), "")).values()
     assert (failure.first, failure.last) == (33.0, None)

@@ -252,3 +252,11 @@ def test_the_commonest_kinds_are_those_that_most_operations_had_and_not_those_wi
 def test_examples_are_kept_with_the_run(tmp_path):
     kept = FAILED, dataclasses.replace(FAILED, outcome="dropped", user=None)
     assert archive.load(archive.save(run_with(*kept), tmp_path)).examples == kept
+
+
+@pytest.mark.parametrize("region", ["", "Asia"])
+def test_the_table_of_examples_has_a_column_of_regions_only_where_there_are_some(region):
+    kept = (example(5.0, "status 503", region=region, exchange=Exchange("GET /x", "503")),)
+    run = dataclasses.replace(run_of(samples_of([1.0], [0.1]), plan_of(60)), examples=kept)
+    page = examples.page(causes_of(Evidence(run))).decode()
+    assert ("<th>region</th>" in page, "<td>Asia</td>" in page) == (bool(region), bool(region))

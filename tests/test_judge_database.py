@@ -156,7 +156,7 @@ def test_one_deadlock_is_a_fail_and_one_that_is_not_known_is_no_pass() -> None:
 def test_acknowledged_writes_are_stored_once_and_unknown_ones_are_told_apart() -> None:
     verdict = judge(WRITES, run_with(seen()))
     assert verdict.status is Status.PASS
-    assert "1 of 3 writes without an answer are stored" in verdict.reason
+    assert "1 of 3 writes with an unknown outcome are stored" in verdict.reason
     assert verdict.reason.endswith("60,000 writes were acknowledged, and 2 rejected.")
 
 
@@ -230,6 +230,24 @@ def test_records_of_a_population_are_its_own() -> None:
     other = grammar.criterion("throughput of the users stays above 1000 records per second")
     assert judge(own, run_with(seen())).status is Status.PASS
     assert judge(other, run_with(seen())).status is Status.NOT_JUDGED
+
+
+@pytest.mark.parametrize("criterion", [WRITES, REJECTED])
+def test_the_chart_of_wrong_writes_has_the_seconds_in_which_they_were_written(monkeypatch, criterion) -> None:
+    drawn = {}
+
+    def note(_run, _window, lines, *_) -> bytes:
+        drawn.update({name: counts.tolist() for name, _, counts in lines})
+        return b""
+
+    monkeypatch.setattr(protocol_charts, "criterion_lines", note)
+    phantoms = WrongRecords(2, 1.2, 99.0, per_second=(0, 1, *[0] * 97, 1))
+    lost = WrongRecords(3, 1.2, 2.5, per_second=(0, 1, 2))
+    evidence = Evidence(run_with(seen(writes=dataclasses.replace(STORED, lost=lost, phantoms=phantoms))))
+    protocol_charts.exact(evidence, None, criterion)
+    nothing = [0] * (evidence.whole.seconds - 3)
+    assert drawn.pop("rejected and yet stored") == [0, 1, 0, *nothing[:-1], 1]
+    assert drawn == ({"lost": [0, 1, 2, *nothing]} if criterion is WRITES else {})
 
 
 def test_lock_waits_are_judged_from_their_readings() -> None:

@@ -504,6 +504,7 @@ def test_a_row_under_another_tenant_than_its_writers_is_misplaced() -> None:
             WrittenRecord(str(uuid.UUID(int=2)), 98.0, 2, "acme", "globex"),
             WrittenRecord(str(uuid.UUID(int=0)), 100.0, 0, "acme", "hooli"),
         ),
+        (*[0] * 96, 1, 0, 1, 0, 1),
     )
     found = DatabaseFacts(writes=compared, writes_due=6)
     assert (found.count(OTHERS_DATA), found.count(f"{OTHERS_DATA}: compared")) == (3, 6)

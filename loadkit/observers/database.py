@@ -266,6 +266,8 @@ class WrongRecords:
     """Number of records by tenant, the largest first."""
     examples: tuple[WrittenRecord, ...] = ()
     """The first twenty."""
+    per_second: tuple[int, ...] = ()
+    """Their number by the second of the run in which they were written, up to the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ class StoredWrites:
     acknowledged: int
     rejected: int
     unknown: int
-    """Writes without an answer."""
+    """Writes with an unknown outcome: no answer, an error of the service, or written in the trial."""
     stored: int
     """Rows of the run."""
     lost: WrongRecords
@@ -285,7 +287,7 @@ class StoredWrites:
     phantoms: WrongRecords
     """Rejected in each attempt, but stored."""
     unknown_stored: int
-    """Writes without an answer that are stored."""
+    """Those of them that are stored."""
     unwritten: WrongRecords = field(default_factory=WrongRecords)
     """Stored under an id that no user of the run wrote."""
     foreign: int = 0
@@ -416,7 +418,7 @@ class DatabaseFacts:
         ]
         if writes.unknown:
             parts.append(
-                f"{writes.unknown_stored:,} of {writes.unknown:,} writes without an answer are stored"
+                f"{writes.unknown_stored:,} of {writes.unknown:,} writes with an unknown outcome are stored"
             )
         if writes.foreign:
             parts.append(f"who wrote {writes.foreign:,} other rows of the run is not known")

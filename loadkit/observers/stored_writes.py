@@ -205,6 +205,7 @@ def _wrong(
             _record(each, tenants, stored_under[place] if stored_under else "")
             for each, place in zip(records[:_EXAMPLES].tolist(), order[:_EXAMPLES].tolist(), strict=True)
         ),
+        tuple(np.bincount(known["at"].clip(0).astype(np.int64)).tolist()),
     )
 
 

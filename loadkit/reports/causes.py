@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from loadkit.criterion import OTHERS_DATA, Criterion, Family, Scope, ScopeKind
+from loadkit.criterion import FOREIGN_DATA, OTHERS_DATA, Criterion, Family, Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.observers.database import REJECTED, WRITES, WrittenRecord
 from loadkit.recording.examples import Example, Exchange
@@ -35,7 +35,7 @@ from loadkit.recording.timing import (
     timing_of,
 )
 from loadkit.recording.traffic import series_of
-from loadkit.reports.slow import SlowOperations, end_of, first_few, slow_operations
+from loadkit.reports.slow import STILL, SlowOperations, end_of, first_few, slow_operations
 from loadkit.units import format_number, format_ratio
 from loadkit.verdict import Window
 
@@ -270,7 +270,7 @@ def _failures(
                 count,
                 operations,
                 first,
-                _until(first, last, run),
+                _until(first, last, run, count),
                 dict(sorted(by_label.items(), key=lambda item: -item[1])),
                 _whose(run, scope, window, kind, "tenant", tenant_series("", timing)),
                 _whose(run, scope, window, kind, "region", region_series("", timing)),
@@ -280,6 +280,12 @@ def _failures(
         )
     found += _counted(evidence, scope, by_kind)
     return sorted(found, key=lambda each: -each.count), operations
+
+
+def _owners(evidence: Evidence, kinds: Sequence[str]) -> str:
+    """The tenants whose data others received, from kinds of failure such as "… (acme)"."""
+    counts = {kind.partition(" (")[2].removesuffix(")"): evidence.count(kind) for kind in kinds}
+    return first_few(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _by_kind(
@@ -301,32 +307,39 @@ def _by_kind(
     return {kind: tuple(same) for kind, same in found.items()}
 
 
-def _until(first: float, last: float, run: Run) -> float | None:
-    """The last of several moments; None if they lasted until the end of the load.
+def _until(first: float, last: float, run: Run, count: int) -> float | None:
+    """The last moment of several failures; None if they lasted until the end of the load.
 
-    Moments within one second do not count as lasting.
+    Failures within one second do not count as lasting, and neither do rare ones.
     """
-    return last if int(first) == int(last) else end_of(last, run)
+    are_rare = last - first > STILL * (count - 1)
+    return last if are_rare or int(first) == int(last) else end_of(last, run)
 
 
 def _counted(
     evidence: Evidence, scope: Scope, by_kind: Mapping[str, tuple[Example, ...]]
 ) -> Iterator[FailureKind]:
     """Faults that have their own count and are no outcomes of operations, such as lost messages."""
-    for kind, shown in by_kind.items():
-        if kind in evidence.run.table.outcomes:
-            continue
+    merged: dict[str, list[str]] = {}
+    for kind in by_kind:
+        if kind not in evidence.run.table.outcomes:
+            # The data of each tenant is a kind; for a reader, all of them are one fault.
+            merged.setdefault(FOREIGN_DATA if kind.startswith(FOREIGN_DATA) else kind, []).append(kind)
+    for name, kinds in merged.items():
+        shown = tuple(sorted((each for one in kinds for each in by_kind[one]), key=lambda each: each.at))
         moments = [each.at for each in shown]
-        count = evidence.count(kind) if scope == EVERYTHING else 0
+        count = sum(evidence.count(one) for one in kinds) if scope == EVERYTHING else 0
         if count > len(shown):
-            moments += [each.second for each in evidence.run.worker_seconds if each.count(kind)]
+            seconds = evidence.run.worker_seconds
+            moments += [each.second for each in seconds if any(each.count(one) for one in kinds)]
+        count = max(count, len(shown))
         nobody = ("", 0)
         yield FailureKind(
-            kind,
-            max(count, len(shown)),
+            kinds[0] if len(kinds) == 1 else f"{name} ({_owners(evidence, kinds)})",
+            count,
             0,
             min(moments),
-            _until(min(moments), max(moments), evidence.run),
+            _until(min(moments), max(moments), evidence.run, count),
             {},
             nobody,
             nobody,
@@ -353,7 +366,7 @@ def _wrong_writes(run: Run, count: str) -> Iterator[FailureKind]:
                 of.number,
                 operations,
                 of.first,
-                None if of.last is None else _until(of.first or 0.0, of.last, run),
+                None if of.last is None else _until(of.first or 0.0, of.last, run, of.number),
                 {},
                 (_share(of.by_tenant, writes.tenants, "tenant"), writes.tenants),
                 ("", 0),

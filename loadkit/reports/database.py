@@ -17,7 +17,7 @@ from loadkit.observers.database import (
 from loadkit.recording.timing import ACQUIRE, QUERY
 from loadkit.units import format_bytes, format_number, format_ratio, format_seconds
 
-__all__ = ["lines", "summary"]
+__all__ = ["lines", "reasons_for_slowness", "summary"]
 
 _SHOWN = 15
 """The maximum number of statements, tables and waits that are shown; the stored run has more."""
@@ -96,14 +96,25 @@ def summary(facts: DatabaseFacts) -> dict[str, Any]:
     }
 
 
+def reasons_for_slowness(facts: DatabaseFacts | None) -> Iterator[str]:
+    """What can have made operations slow, one line each: missing indexes, and waits for locks."""
+    if facts is None:
+        return
+    yield from _missing(facts)
+    for first in facts.waiting[:1]:
+        yield (
+            f"statements waited for locks, the first seen at {format_seconds(first.at)} of the run: "
+            f"{first.statement[:_WIDTH]}; the lock was held by: {first.blocked_by[:_WIDTH]}"
+        )
+
+
+def _missing(facts: DatabaseFacts) -> Iterator[str]:
+    for plan, index in facts.missing_indexes:
+        yield f'"{plan.query}": CREATE INDEX ON {index}; without it, {plan.without(index)}'
+
+
 def _to_try(facts: DatabaseFacts) -> Iterator[str]:
-    tries = [
-        *(
-            f'"{plan.query}": CREATE INDEX ON {index}; without it, {plan.without(index)}'
-            for plan, index in facts.missing_indexes
-        ),
-        *_other_tries(facts),
-    ]
+    tries = [*_missing(facts), *_other_tries(facts)]
     yield from ("", "WHAT TO TRY")
     yield from (f"  {each}" for each in tries or ["no problem was found"])
 
@@ -126,13 +137,13 @@ def _statements(facts: DatabaseFacts) -> Iterator[str]:
     if not facts.statements:
         yield f"  not known: {facts.problems.get('statements') or facts.problems.get('statistics') or 'none ran'}"
         return
-    yield f"  {'share':>7}{'calls':>12}{'mean':>10}{'rows per call':>13}  statement"
+    yield f"  {'share':>7}{'calls':>12}{'mean':>10}{'rows per call':>15}  statement"
     for each in facts.statements[:_SHOWN]:
         name = f'"{each.query}": ' if each.query else ""
         rows = format_number(each.rows / each.calls)
         yield (
             f"  {format_ratio(_share(each, facts)):>7}{each.calls:>12,}{format_seconds(each.mean):>10}"
-            f"{rows:>13}  {name}{each.text[: _WIDTH - len(name)]}"
+            f"{rows:>15}  {name}{each.text[: _WIDTH - len(name)]}"
         )
 
 
@@ -174,8 +185,9 @@ def _locks(facts: DatabaseFacts) -> Iterator[str]:
     if not facts.waiting:
         yield "  no statement was seen waiting for a lock"
     for each in facts.waiting[:_SHOWN]:
-        yield f"  {format_seconds(each.at):>8}  waits: {each.statement[:_WIDTH]}"
-        yield f"  {'':>8}  held by: {each.blocked_by[:_WIDTH]}"
+        yield f"  seen at {format_seconds(each.at)} of the run"
+        yield f"    waits: {each.statement[:_WIDTH]}"
+        yield f"    held by: {each.blocked_by[:_WIDTH]}"
 
 
 def _pools(evidence: Evidence) -> Iterator[str]:
@@ -229,7 +241,10 @@ def _activity(facts: DatabaseFacts) -> Iterator[str]:
     ):
         yield f"  {what}: {records.number:,}"
         yield from (f"    {_record(each)}" for each in records.examples)
-    yield f"  writes without an answer that are stored: {writes.unknown_stored:,} (either is allowed)"
+    yield (
+        f"  writes with an unknown outcome: {writes.unknown:,}, of which {writes.unknown_stored:,} are stored\n"
+        "    (both are allowed: no answer, an error of the service, or the trial before the load)"
+    )
     if writes.placed is None or writes.misnamed:
         yield f"  the tenants under which they are stored were not compared: {writes.misnamed or IDS_ALONE}"
     if writes.foreign:

@@ -139,14 +139,16 @@ def _slowest(each: TimingCauses, run: Run, *, is_open: bool) -> Iterator[str]:
 
 
 def _table(examples: Sequence[Example], run: Run, *, opens_first: bool = False) -> Iterator[str]:
-    yield "<table><tr>" + "".join(f"<th>{heading}</th>" for heading in _HEADINGS) + "</tr>"
+    has_region = any(example.region for example in examples)
+    headings = [each for each in _HEADINGS if has_region or each != "region"]
+    yield "<table><tr>" + "".join(f"<th>{heading}</th>" for heading in headings) + "</tr>"
     for place, example in enumerate(examples):
         exchange = example.exchange
         cells: list[Any] = [
             _took(example),
             "" if example.user is None else example.user,
             example.tenant,
-            example.region,
+            *([example.region] if has_region else []),
             exchange.instance,
         ]
         row = f"<td class='when'>{_escaped(_moment(example.at, run))}</td>"

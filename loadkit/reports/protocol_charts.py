@@ -1,12 +1,14 @@
 """Charts of connections, messages and the database, and of events that must not occur."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Unit
 from loadkit.judging.connections import disconnects as ended_connections
 from loadkit.judging.evidence import Evidence
-from loadkit.observers.database import CACHE_HITS, LOCK_WAITS
+from loadkit.observers.database import CACHE_HITS, LOCK_WAITS, REJECTED, WRITES
 from loadkit.observers.database import CONNECTIONS as CONNECTIONS_OPEN
 from loadkit.observers.database import MEASURES as DATABASE_MEASURES
 from loadkit.recording.messages import (
@@ -40,11 +42,39 @@ Floats = npt.NDArray[np.float64]
 
 
 def exact(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:
-    """The count per second of events that must not occur."""
+    """The count per second of events that must not occur.
+
+    A wrong record is counted in the second in which it was written. Only the comparison after the
+    load finds it.
+    """
     name, whole = criterion.measure.name, evidence.whole
-    counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
-    lines = [(name, np.arange(0.5, whole.seconds), counts)]
+    seconds = np.arange(0.5, whole.seconds)
+    lines = [
+        (kind, seconds, _padded(counts, whole.seconds))
+        for kind, counts in _wrong_writes(evidence, name).items()
+    ]
+    if not lines:
+        counts = evidence.per_second(lambda worker_second: worker_second.count(name), whole)
+        lines = [(name, seconds, counts)]
     return criterion_lines(evidence.run, window, lines, Unit.NUMBER, criterion)
+
+
+def _padded(counts: Sequence[int], seconds: int) -> Floats:
+    """Counts by second, as many as there are seconds; later ones are added to the last."""
+    places = np.minimum(np.arange(len(counts)), seconds - 1)
+    return np.bincount(places, np.asarray(counts), seconds).astype(np.float64)
+
+
+def _wrong_writes(evidence: Evidence, name: str) -> dict[str, tuple[int, ...]]:
+    """The wrong records that a measure counts, by kind and second; {} without any."""
+    facts = evidence.run.database
+    if facts is None or facts.writes is None or name not in {WRITES, REJECTED}:
+        return {}
+    return {
+        kind: wrong.per_second
+        for kind, wrong in facts.writes.wrong.items()
+        if wrong.per_second and (name == WRITES or wrong is facts.writes.phantoms)
+    }
 
 
 def connections(evidence: Evidence, window: Window | None, criterion: Criterion) -> bytes:

@@ -18,7 +18,7 @@ from loadkit.recording.traffic import series_of
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Window
 
-__all__ = ["SlowOperations", "end_of", "first_few", "slow_operations"]
+__all__ = ["STILL", "SlowOperations", "end_of", "first_few", "slow_operations"]
 
 _ALLOWED_OF_MEAN = 0.05
 """Ratio of operations above the limit that is usual while the mean is below the limit."""
@@ -28,7 +28,7 @@ _IN_A_ROW = 3
 """Consecutive blocks; most are above the allowed ratio where a slow period begins or ends."""
 _FAR, _LONG = 3.0, 5
 """Multiple of the allowed ratio, and seconds of length, for a single block to be a slow period."""
-_STILL = 5.0
+STILL = 5.0
 """Seconds before the end of the load.
 
 A fault or a slow period that ends within them counts as lasting until the end."""
@@ -203,7 +203,7 @@ def _span(
 
 def end_of(last: float, run: Run) -> float | None:
     """The end of a period whose last second is known; None if it lasted to the end of the load."""
-    return None if last >= run.ended_at - _STILL else last
+    return None if last >= run.ended_at - STILL else last
 
 
 def first_few(texts: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 from loadkit.errors import one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
-from loadkit.reports import examples
+from loadkit.reports import database, examples
 from loadkit.reports.gate import answer, tally
 from loadkit.units import format_bytes
 from loadkit.verdict import Status
@@ -204,9 +204,14 @@ def _description(
     result, verdict = finished.result, finished.result.verdict
     yield f"<b>{verdict.status}</b>: {html.escape(verdict.reason)}"
     if evidence is not None and verdict.status is not Status.PASS:
-        sentences = list(examples.sentences(causes_of_result(result, evidence)))
+        causes = causes_of_result(result, evidence)
+        sentences = list(examples.sentences(causes))
         if sentences:
             yield "<b>what failed, for whom and since when</b>: " + "<br>".join(map(html.escape, sentences))
+        if causes.slow is not None:
+            reasons = list(database.reasons_for_slowness(evidence.run.database))
+            if reasons:
+                yield "<b>the database</b>: " + "<br>".join(map(html.escape, reasons))
     if run_line:
         yield f"{html.escape(run_line)}. The global attachments contain the tables of the run."
     if verdict.rehearsed:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import orjson
 from stringzilla import count
 
-from loadkit.criterion import OTHERS_DATA
+from loadkit.criterion import FOREIGN_DATA, OTHERS_DATA
 from loadkit.drivers.base import Meter, NoResponse, TransportError
 from loadkit.drivers.canaries import Canaries, TenantSearch
 from loadkit.drivers.http.exchanges import described
@@ -380,7 +380,7 @@ class HttpClient:
                 return  # a journey that reads the body gets the error
         recorder.searched += 1
         if tenant:
-            kind = f"data of another tenant ({tenant})"
+            kind = f"{FOREIGN_DATA} ({tenant})"
             recorder.counts[OTHERS_DATA] += 1
             recorder.counts[kind] += 1
             where = response.label, kind, begun, begun, response.at, response.size, meter.tenant, meter.region
