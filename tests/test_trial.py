@@ -191,3 +191,11 @@ def test_a_trial_acts_for_the_tenants_that_the_run_acts_for(model, first):
     simulate(plan, service, target=target)
     expected = {first} - {None}
     assert ({each.partition(" ")[2] for each in asked}, set(of_run)) == (expected, expected)
+
+
+@pytest.mark.parametrize(("users", "followed"), [(1, ["GET /first/1", "POST /second"]), (5, None)])
+def test_a_trial_needs_no_account_of_a_role_that_none_of_the_users_has(users, followed):
+    admin = Account("root", Secret("x"), role="admin")
+    target = Target("shop", "http://fake", accounts=(*ACCOUNTS, admin))
+    asked, _ = trial(journeys("two_steps", "administer", level=users), target=target)
+    assert asked == (followed or ["GET /first/1", "POST /second", "GET /admin/root"])

@@ -22,6 +22,7 @@ from loadkit.recording.messages import STATE_SEEN, STATES_DUE
 from loadkit.recording.slices import Kind, label_series, tenant_series
 from loadkit.recording.stalls import common
 from loadkit.recording.timing import DELIVERY, QUERY, REQUEST, WORKFLOW
+from loadkit.recording.traffic import LONGEST
 from loadkit.recording.worker_second import (
     JOURNEY_ERROR,
     JOURNEYS,
@@ -1012,3 +1013,44 @@ def test_a_user_who_leaves_before_the_end_is_not_asked_for_the_state_that_it_saw
             counts.update(of_population)
     assert counts[STATES_DUE] == 2
     assert sum(number for name, number in counts.items() if name.startswith(STATE_SEEN)) == 2
+
+
+def slow_for_ever(_now, _method, path):
+    return Answer(5.0 if path == "/slow" else 0.02)
+
+
+def test_an_operation_that_the_journey_gives_up_has_failed_and_does_not_delay_the_next():
+    run = simulate(plan_of("tests.sample_journeys:gives_up", level=2, seconds=30), slow_for_ever)
+    assert run.operations("GET /slow", "unfinished") == run.operations("GET /slow") > 10
+    _, _, sums = run.table.totals([label_series("GET /fast")], 0, 60)
+    assert sums[:, LONGEST].max() == pytest.approx(0.02, abs=0.001)
+
+
+def test_a_journey_that_ends_because_it_gave_up_is_no_mistake():
+    run = simulate(plan_of("tests.sample_journeys:gives_up_at_once", level=2, seconds=30), slow_for_ever)
+    assert run.operations("GET /slow", "unfinished") == run.operations() > 10
+    counted = {name for each in run.worker_seconds for named in each.counts.values() for name in named}
+    assert not [name for name in counted if name.startswith(JOURNEY_ERROR)]
+
+
+def test_a_token_that_expires_during_a_pause_is_renewed_before_the_next_journey():
+    asked = []
+
+    def service(now, _method, path):
+        asked.append((path, now))
+        return Answer(0.01)
+
+    simulate(plan_of("tests.sample_journeys:with_a_token", level=1, seconds=500, pace=120.0), service)
+    of_tokens = [place for place, (path, _) in enumerate(asked) if path == "/token"]
+    assert len(of_tokens) == 4
+    assert all(asked[place + 1][1] - asked[place][1] < 1.0 for place in of_tokens)
+
+
+@pytest.mark.parametrize("journey", ["unrecorded_first", "shown_alone"])
+def test_an_unrecorded_operation_does_not_hide_that_its_arrival_waited_for_a_user(journey):
+    accounts = (Account("ann", Secret("x")),)
+    target = Target("shop", "http://fake", accounts=accounts)
+    how = {"model": Model.JOURNEYS, "level": 5, "seconds": 20, "think": Think(0, 0)}
+    run = simulate(plan_of(f"tests.sample_journeys:{journey}", **how), after(0.5), target=target)
+    _, _, sums = run.table.totals([label_series("GET /shown")], 0, 1 << 22)
+    assert sums[:, LONGEST].max() > 10

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import uvloop
@@ -33,7 +33,8 @@ from loadkit.users.meter import UserFinished
 from loadkit.users.pacer import BEST_ALARM, Alarm, Pacer
 from loadkit.users.user import User, WorkerContext
 from loadkit.workload.plan import Plan
-from loadkit.workload.workload import Think
+from loadkit.workload.schedule import entry_of
+from loadkit.workload.workload import Model, Think, Workload
 
 __all__ = ["Tried", "try_journeys", "try_users"]
 
@@ -121,7 +122,7 @@ async def try_users(
 
 
 def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey]]:
-    """A user for each different journey of the plan.
+    """A user for each different journey of the plan that users follow.
 
     It has a number and an account of its population. Each user is created after the previous one
     has ended, so users can have the same account.
@@ -132,8 +133,9 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
     tried: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     for population, mix, before in zip(plan.populations, journeys, used_before(plan, journeys), strict=False):
         hurried = replace(population, workload=replace(population.workload, think=Think(0.0, 0.0)))
+        followed = _followed(population.workload)
         for place, (entry, journey) in enumerate(zip(population.workload.mix, mix, strict=True)):
-            if (entry.journey, entry.arguments) in tried:
+            if (entry.journey, entry.arguments) in tried or place not in followed:
                 continue
             tried.add((entry.journey, entry.arguments))
             account = account_pool.account(journey.account_kind, before.accounts[journey.account_kind])
@@ -142,6 +144,13 @@ def _users(context: WorkerContext, shard: Shard) -> Iterator[tuple[User, Journey
             # occur again in the run.
             user.run_id = f"{shard.run_id}-trial"
             yield user, journey
+
+
+def _followed(workload: Workload) -> Collection[int]:
+    """The entries of the mix that users follow. A few users of a closed load do not follow all."""
+    if workload.model is not Model.CLOSED:
+        return range(len(workload.mix))
+    return {entry_of(number, workload.mix) for number in range(workload.most_users)}
 
 
 async def _try(life: Lifecycle, journey: Journey, arrive: Arrive | None, target: Target) -> None:

@@ -124,6 +124,8 @@ class Lifecycle:
             if pause is not None:
                 idle = 0
                 await pause
+                if user.renewal is not None:  # a token can have expired during a long pause
+                    await self.renew_if_due()
             elif meter.intended != meter.began:
                 idle = 0
             elif (idle := idle + 1) > _MOST_IDLE:

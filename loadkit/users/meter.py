@@ -445,10 +445,13 @@ class Operation:
         if self.is_over:
             return
         now = self.meter.now()
+        if isinstance(error, asyncio.CancelledError):
+            self.meter.intended = self.meter.free = now
+            self.meter.has_failed = True
         if self.record is not None:
             self.record.completions.given_up(now)
             if isinstance(error, asyncio.CancelledError) and not self.meter.is_cut:
-                # The run ended before an answer arrived.
+                # The run ended before an answer arrived, or the journey gave up.
                 sample = self._sample("unfinished", now, 0)
                 self.record.samples.append(sample)
                 self.meter.record_example(sample, self.record.timing, self.meter.exchange)

@@ -1,6 +1,7 @@
 """Journeys for tests of the engine."""
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 
 from loadkit.journey import User, journey
@@ -189,3 +190,38 @@ async def for_each_tenant(user: User) -> None:
     for account in user.tenants:
         await user.get(f"/of/{account.tenant}", label="GET /of/{tenant}")
     await user.think()
+
+
+@journey("gives up")
+async def gives_up(user: User) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2.0):
+            await user.get("/slow")
+    await user.get("/fast")
+
+
+@journey("gives up at once")
+async def gives_up_at_once(user: User) -> None:
+    async with asyncio.timeout(2.0):
+        await user.get("/slow")
+
+
+@journey("with a token")
+async def with_a_token(user: User) -> None:
+    async def renew() -> None:
+        await user.post("/token", record=False)
+
+    if user.renewal is None:
+        user.renew_after(100.0, renew)
+    await user.get("/first")
+
+
+@journey("unrecorded first")
+async def unrecorded_first(user: User) -> None:
+    await user.get("/token", record=False)
+    await user.get("/shown")
+
+
+@journey("shown alone")
+async def shown_alone(user: User) -> None:
+    await user.get("/shown")

@@ -251,8 +251,9 @@ class HttpClient:
                 requests.samples.append(sample)
                 meter.record_example(sample, REQUEST, exchange)
             raise NoResponse(failure.kind) from None
-        except asyncio.CancelledError:  # the run ended before an answer arrived
-            now = meter.now()
+        except asyncio.CancelledError:  # the run ended before an answer arrived, or the journey gave up
+            now = meter.intended = meter.free = meter.now()
+            meter.has_failed = True
             if is_recorded:
                 requests.completions.given_up(now)
             if is_recorded and not meter.is_cut:
@@ -267,7 +268,9 @@ class HttpClient:
             if is_recorded:
                 requests.completions.given_up(meter.now())
             raise
-        end = meter.intended = meter.free = response.at
+        end = meter.free = response.at
+        # An unrecorded operation does not hide that the arrival waited for a user.
+        meter.intended = end if is_recorded or intended >= free else end - (free - intended)
         response.label = label
         # The example of a failed arrival or journey shows an unrecorded answer. It does so also if
         # the body of the answer caused the failure.

@@ -371,6 +371,7 @@ class DbClient:
         elif self._backend.retries:
             perform = self._again
         if not record:
+            waited = max(0.0, meter.free - meter.intended)  # the arrival waited for a user
             meter.unrecorded_failure = ""
             try:
                 return await perform(label, execute, query, keeps, False)
@@ -379,7 +380,8 @@ class DbClient:
                 meter.exchange = self._last.begin(query, arguments, batch)
                 raise self._failed(None, error) from None
             finally:
-                meter.intended = meter.free = meter.now()
+                meter.free = meter.now()
+                meter.intended = meter.free - waited
         with await meter.begin(label, QUERY) as operation:
             meter.exchange = self._last.begin(query, arguments, batch)
             try:
