@@ -15,17 +15,22 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from loadkit.errors import ConfigurationError
-from loadkit.sql_tokens import Token, tokens
+from loadkit.sql_tokens import Token, replace_tokens, tokens
 
 __all__ = ["Query", "read_queries"]
 
 _HEADER = re.compile(r"--\s*(name|for|example)\s*:\s*(.*)")
-_READS = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:select|values|table|show)\b", re.IGNORECASE | re.DOTALL)
+_READS = re.compile(
+    r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*(?:select|values|table|show|(with))\b", re.IGNORECASE | re.DOTALL
+)
+_WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
+_OTHER_WORDS = {Token.COMMENT: " ", Token.TEXT: "?", Token.NAME: "?"}
+"""The replacements of tokens whose words are no keywords."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,17 @@ class Query:
 
     @property
     def is_read(self) -> bool:
-        """Does it only read, judged by its first word, so that it can be repeated safely?"""
-        return _READS.match(self.sql) is not None
+        """Does it only read, judged by its keywords, so that it can be repeated safely?
+
+        The first keyword decides. After WITH, no keyword may change data.
+        """
+        first = _READS.match(self.sql)
+        return first is not None and not (first[1] and _changes_data(self.sql))
+
+
+@lru_cache(maxsize=1_000)  # to find the tokens of a query takes 0.2 ms
+def _changes_data(sql: str) -> bool:
+    return _WRITES.search(replace_tokens(sql, _OTHER_WORDS)) is not None
 
 
 @cache

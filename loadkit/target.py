@@ -68,7 +68,11 @@ class Address(Secret):
         if "@" in rest and not _is_readable(self._text):
             # A password may contain a "/" that is not percent-encoded: its end is then unknown.
             return f"{scheme}://{_HIDDEN}"
-        if "@" in place.partition("/")[0]:
+        authority = place.partition("/")[0]
+        if "@" in place and "@" not in authority and ":" in authority:
+            # It may be a password that begins as a port does: "user:7/secret@host".
+            return f"{scheme}://{_HIDDEN}"
+        if "@" in authority:
             place = f"{_HIDDEN}@{place.rpartition('@')[2]}"
         _, is_query, query = rest.partition("#")[0].partition("?")
         path = masked_path(f"{place}{is_query}{query}")
@@ -100,7 +104,13 @@ def masked_path(path: str) -> str:
     return f"{place}?{names}" if is_query else place
 
 
-_URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]*[^\s"'<>.,:;)]""")
+_URL = re.compile(
+    r"""[A-Za-z][A-Za-z0-9+.-]*://(?:(?:[^\s"'<>]|["'](?![,:;)\]}\s])){0,256}@)?[^\s"'<>]*[^\s"'<>.,:;)]"""
+)
+"""An address in a text. A quote ends it, but a password before an "@" may contain quotes.
+
+A quote before a comma, colon or bracket always ends it, as in JSON. The limit of 256 characters
+keeps the search linear."""
 
 
 def _is_readable(url: str) -> bool:
@@ -216,6 +226,8 @@ class Target:
     """The host and port of the relay to which users of a region connect; empty without a relay.
 
     Each key is a region, the service's host, and the service's port."""
+    file: str = ""
+    """The name that commands take: NAME of environments/NAME.toml; empty without such a file."""
 
     @property
     def shares_clock(self) -> bool:

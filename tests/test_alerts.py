@@ -143,6 +143,28 @@ def test_without_the_stated_users_the_absence_of_an_alert_shows_nothing():
     assert judged(FIRES, firing, worker_seconds=half, model=Model.CLOSED).status is Status.PASS
 
 
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"worker_seconds": worker_seconds_of(100), "model": Model.CLOSED}, Status.FAIL),
+        ({"worker_seconds": worker_seconds_of(100, held=50), "model": Model.CLOSED}, Status.INVALID),
+        ({"worker_seconds": paused_in(range(40, 48))}, Status.INVALID),
+        ({"worker_seconds": paused_in(range(62, 70))}, Status.FAIL),
+    ],
+    ids=["all users", "half of the users", "overloaded before the limit", "overloaded after it"],
+)
+def test_an_alert_that_fires_late_fails_only_under_the_stated_load(changes, status):
+    verdict = judged(FIRES, ("HighLatency", range(61, 70)), **changes)
+    assert verdict.status is status
+    assert ("fired 21 s after" in verdict.reason) is (status is Status.FAIL)
+
+
+def test_an_alert_that_fires_at_once_passes_with_what_it_did():
+    verdict = judged(FIRES, ("HighLatency", range(40, 60)), worker_seconds=paused_in(range(50, 60)))
+    assert (verdict.status, verdict.measured) == (Status.PASS, 0.0)
+    assert '"HighLatency" alert fired' in verdict.reason
+
+
 @pytest.mark.parametrize("seconds", [8, 15])
 def test_an_alert_that_should_fire_is_not_missed_where_the_load_was_missing(seconds):
     verdict = judged(FIRES, worker_seconds=paused_in(range(40, 40 + seconds)))

@@ -299,6 +299,19 @@ def test_a_criterion_shows_how_well_the_generator_was_and_what_was_looked_at_bef
     assert attached(evidence, first, "checks before the load") == "its version: 1.2"
 
 
+def test_the_health_for_a_mean_is_not_that_for_a_percentile_with_the_same_limit(tmp_path, run):
+    both = [
+        dataclasses.replace(
+            PASS, criterion=f"the {which} response time is below 500 ms", window=window_of(run)
+        )
+        for which in ("p95", "mean")
+    ]
+    entries = written(tmp_path, *map(finished, both), runs={"A": run})
+    told = [attached(tmp_path, each, "health of the load generator") for each in entries]
+    assert ["sent late (p99)" in text for text in told] == [True, False]
+    assert ["sent late on average" in text for text in told] == [False, True]
+
+
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):
     drawn = []
     monkeypatch.setattr("loadkit.reports.charts.load", lambda *_: drawn.append(1) or b"<svg/>")

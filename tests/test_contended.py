@@ -16,13 +16,15 @@ from loadkit.observers.machine import Use
 from loadkit.observers.observation import LIFE_SIGN, Judged, Observation, Reading, Series
 from loadkit.recording.messages import NOT_BACK, RETURN_FAILED
 from loadkit.recording.run import Event, Run
-from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.timing import RECONNECT
+from loadkit.recording.slices import Kind, SliceTable, worker_series
+from loadkit.recording.timing import DELIVERY, QUERY, RECONNECT, WORKFLOW
 from loadkit.recording.worker_second import JOURNEY_ERROR
 from loadkit.verdict import Status, Verdict, Window
 from loadkit.workload.plan import Action
+from loadkit.workload.workload import MixEntry, Model
 from tests.builders import (
     availability,
+    count_messages,
     error_rate,
     gauge,
     judge,
@@ -540,6 +542,49 @@ def test_other_machines_explain_a_fail_by_steal_and_by_processes_that_are_not_th
     verdict = verdict_on((*figures({}), *figures_of_hosts))
     assert verdict.status is status, verdict.reason
     assert status is FAIL or verdict.reason.startswith(reason), verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("sentence", "outcome", "seconds", "timing", "status"),
+    [
+        ("the workflow success rate is above 99%", "step failed: see it", 10.5, WORKFLOW, INVALID),
+        ("the workflow success rate is above 99%", "step failed: see it", 0.5, WORKFLOW, FAIL),
+        ("the error rate is below 1%", "statement timeout (57014)", 5.0, QUERY, INVALID),
+        ("the error rate is below 1%", "deadlock (40P01)", 5.0, QUERY, FAIL),
+        ("the p95 time to reconnect is below 5 s", NOT_BACK, 15.0, RECONNECT, INVALID),
+        ("the p95 time to reconnect is below 5 s", "status 401", 15.0, RECONNECT, FAIL),
+    ],
+)
+def test_operations_that_were_given_up_after_waiting_may_come_from_a_busy_machine(
+    sentence, outcome, seconds, timing, status
+) -> None:
+    run = run_with(figures(BURNER), ())
+    for number, how, took in ((SECONDS * 20, outcome, seconds), (SECONDS * 50, "ok", 0.02)):
+        starts = np.linspace(0, SECONDS, number, endpoint=False)
+        run.table.record(samples_of(starts, np.full(number, took), "it", how), timing=timing)
+    assert judge(grammar.criterion(sentence), run).status is status
+
+
+@pytest.mark.parametrize("fault", ["machine", "relay"])
+def test_deliveries_are_judged_again_without_a_correction_for_users_who_wait(fault) -> None:
+    """They are slow only while something delays them. Nobody waits for them, so none is added."""
+    random = np.random.default_rng(1)
+    created = np.sort(random.uniform(0, SECONDS, 2000 * SECONDS))
+    slow = 9.0 * random.uniform(0.8, 1.0, len(created))
+    took = np.where((created >= 30) & (created < 90), slow, random.exponential(0.01, len(created)))
+    table = SliceTable()
+    rows = np.column_stack((created, created + took, np.full(len(created), 100.0)))
+    count_messages(table, rows, "edit", DELIVERY)
+    relay = {"late": [[second, 3.0] for second in range(33, 90)]}  # each for the 3 s before
+    mix = (MixEntry("journeys:browse", 1.0, "Asia"),)
+    run = run_of(
+        table,
+        plan_of(SECONDS, model=Model.CLOSED).with_workloads(lambda load: replace(load, mix=mix)),
+        observations=busy_in(range(28, 92)) if fault == "machine" else (),
+        facts={"relay": relay, "regions": {"Asia": {}}} if fault == "relay" else {},
+    )
+    verdict = judge(grammar.criterion("an event reaches every dashboard within 100 ms"), run)
+    assert verdict.status is INVALID, verdict.reason
 
 
 def test_figures_of_other_machines_need_none_of_this_one() -> None:

@@ -5,6 +5,7 @@ import pytest
 from loadkit.observers.statistics import (
     Snapshot,
     dropped_between,
+    has_fallen,
     indexes_between,
     statements_between,
     tables_between,
@@ -78,6 +79,23 @@ def test_an_index_counts_as_dropped_only_between_two_complete_readings():
         assert dropped_between(before, end, GONE) == ()
 
 
+# --- resets
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_reset"),
+    [
+        ([(3000, 2), (3000, 2), (3500, 4)], False),
+        ([(3000, 2), (10, 2), (4000, 2)], True),
+        ([(3000, 2), (3500, 0), (4000, 4)], True),
+        ([(3000, 2)], False),
+        ([], False),
+    ],
+)
+def test_a_counter_that_falls_from_one_reading_to_the_next_shows_a_reset(rows, is_reset: bool):
+    assert has_fallen([{"transactions": done, "deadlocks": dead} for done, dead in rows]) is is_reset
+
+
 # --- statements
 
 
@@ -108,6 +126,25 @@ def test_a_statement_is_shown_without_its_values_wherever_it_is_cut(statement: s
 
 def test_a_long_statement_is_shown_by_its_beginning():
     assert without_values("SELECT " + "a, " * 500) == ("SELECT " + "a, " * 500)[:200]
+
+
+def test_a_utility_statement_of_a_run_has_no_values_and_others_keep_their_parameters():
+    def row(text):
+        return {"calls": 1, "seconds": 0.1, "rows": 1, "toplevel": True, "query": text}
+
+    texts = [
+        "ALTER ROLE a PASSWORD 'SECRET'",
+        "ALTER ROLE a -- SECRET\nPASSWORD $x$SECRET$x$",
+        "SET app.pin = 1234",
+        "SELECT $1\nFROM t",
+    ]
+    end = snapshot(statements={(number,): row(text) for number, text in enumerate(texts)})
+    found, _ = statements_between(snapshot(statements={}), end, ())
+    assert {each.text: each.calls for each in found} == {
+        "ALTER ROLE a PASSWORD ?": 2,
+        "SET app.pin = ?": 1,
+        "SELECT $1 FROM t": 1,
+    }
 
 
 def name_of(sql: str, text: str) -> str:

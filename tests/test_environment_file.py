@@ -539,6 +539,43 @@ def test_accounts_whose_canaries_stand_under_their_own_name_are_refused_by_it(tm
     assert '1 of 2 accounts of tenants have no "canary"; expected' in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "trouble"),
+    [
+        (
+            {"a": ("acme", "k1"), "b": ("globex", "k2"), "c": ("initech", "k1")},
+            'the tenants "acme" and "initech" have the same "key"',
+        ),
+        (
+            {"a": ("acme", "k1"), "b": ("acme", "k1"), "c": ("globex", "k2"), "d": ("globex", "k3")},
+            'the accounts of the tenant "globex" differ in "key"',
+        ),
+    ],
+    ids=["one for two tenants", "two for one tenant"],
+)
+def test_canaries_that_do_not_tell_tenants_apart_are_refused_by_the_tenants_names(
+    tmp_path: Path, keys: dict[str, tuple[str, str]], trouble: str
+) -> None:
+    rows = [
+        {"username": name, "password": "p", "tenant": tenant, "key": key}
+        for name, (tenant, key) in keys.items()
+    ]
+    with pytest.raises(ConfigurationError) as caught:
+        accounts(tmp_path, json.dumps(rows), 'canary = "key"')
+    assert str(caught.value) == (
+        f"environments/here.toml: cannot read accounts from accounts.json: {trouble}, which `canary` names; "
+        "expected one text for each tenant, which no other tenant has"
+    )
+
+
+def test_all_accounts_of_a_tenant_may_share_its_canary(tmp_path: Path) -> None:
+    rows = [
+        {"username": name, "password": "p", "tenant": name[0], "canary": f"k-{name[0]}"}
+        for name in ("a1", "a2", "b1")
+    ]
+    assert len(accounts(tmp_path, json.dumps(rows))) == 3
+
+
 # --- the control command
 
 

@@ -259,3 +259,13 @@ def test_a_pass_of_never_says_how_seldom_it_was_read():
     counter = found(NEVER, observed(busy(0.4, interval=SLOW), interval=SLOW, reading=Reading.COUNTER))
     assert "one reading covers 30 s" in counter.warnings[0]
     assert not found(NEVER, observed(np.full(301, 0.4))).warnings
+
+
+def test_readings_that_rise_from_a_median_of_zero_are_judged_without_a_trend():
+    """The median of the batches is 0, so the drift is no share of it."""
+    random = np.random.default_rng(15)
+    is_waiting = (np.arange(301) >= 165) & (random.uniform(size=301) < 0.33)
+    waits = is_waiting * random.lognormal(1, 1.2, 301)
+    finding = found(gauge(1000.0, unit=Unit.NUMBER), observed(waits, unit=""))
+    assert finding.status is Status.PASS
+    assert not any("rose" in warning for warning in finding.warnings)

@@ -326,6 +326,24 @@ def test_head_answers_leave_the_connection_usable():
 
 
 @pytest.mark.parametrize(
+    ("head", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: y", 1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", 1),
+        (b"HTTP/1.1 200 OK\r\nConnection: x, Close", 2),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: x\r\nconnection: close", 2),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nX: y", 1),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 9", 2),
+        (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive", 1),
+    ],
+)
+def test_an_answer_to_head_keeps_its_connection_by_its_version_and_connection_header(head, connections):
+    found, server = outcomes(always_says(head + b"\r\n\r\n"), "HEAD", "HEAD")
+    assert found == [(200, b"")] * 2
+    assert server.connections == connections
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",

@@ -286,6 +286,15 @@ def test_a_fail_that_the_generators_lateness_makes_is_invalid():
     assert "by service time" in verdict.reason
 
 
+@pytest.mark.parametrize(("service", "status"), [(0.49, INVALID), (0.51, FAIL)])
+def test_a_maximum_above_the_limit_that_the_generators_lateness_makes_is_invalid(service, status):
+    starts = np.arange(0, 60, 0.01)
+    run = run_of(samples_of(starts, np.full(len(starts), service + 0.03), late=0.03), plan_of(60))
+    run.table.count(Kind.LATENESS, worker_series(0), starts, np.full(len(starts), 0.03))
+    verdict = judge(response_time(None, 0.5, Comparison.NEVER_EXCEEDS, statistic="max"), run)
+    assert verdict.status is status
+
+
 def test_a_fail_is_never_invalid_because_the_service_was_slow_to_take_requests():
     worker_seconds = worker_seconds_of(300, scheduled=100, sent=40, blocked=60)
     run = run_of(samples_with(slow=range(300)), plan_of(300), worker_seconds=worker_seconds)

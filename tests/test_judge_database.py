@@ -125,7 +125,7 @@ def test_the_lower_one_of_plans_and_scans_counts() -> None:
         ),
         (
             seen(plans=(plan("a", GOOD), QueryPlan("b", problem="no column x"))),
-            '"b" has no plan: no column x',
+            'how "b" is executed is not known: no column x',
         ),
     ],
 )
@@ -133,6 +133,25 @@ def test_what_is_not_known_of_indexes_is_no_pass(facts: DatabaseFacts, reason: s
     verdict = judge(INDEXES, run_with(facts))
     assert verdict.status is Status.INCONCLUSIVE
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("node", ["Index Scan", "Bitmap Heap Scan"])
+def test_an_index_whose_discarded_rows_are_only_estimated_is_no_pass_and_not_missing(node: str) -> None:
+    estimated = dataclasses.replace(IN_VAIN, node=node, kept=None, removed=None)
+    stopped = plan("hourly values", estimated, problem="the example was stopped")
+    verdict = judge(INDEXES, run_with(seen(plans=(plan("recent events", GOOD), stopped))))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "1 of 1 key queries by plan" in verdict.reason
+    assert "the example was stopped" in verdict.reason
+    assert (stopped.is_by_index, stopped.missing_indexes) == (None, ())
+    assert estimated.in_words == "index metric_events_pkey of metric_events"
+
+
+def test_an_estimated_plan_is_judged_by_what_needs_no_execution() -> None:
+    estimated = dataclasses.replace(IN_VAIN, kept=None, removed=None)
+    assert plan("a scan", estimated, BAD).is_by_index is False
+    assert plan("no filter", dataclasses.replace(estimated, filter="")).is_by_index is True
+    assert plan("a small table", dataclasses.replace(estimated, is_large=False)).is_by_index is True
 
 
 def test_a_run_without_an_observer_of_the_database_does_not_judge_it() -> None:

@@ -45,11 +45,11 @@ from loadkit.recording.timing import (
     REQUEST,
     ROUND_TRIP,
 )
-from loadkit.recording.worker_second import JOURNEY_ERROR
+from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, USERS, WITH_ERRORS
 from loadkit.reports import charts, protocol_charts
 from loadkit.verdict import Status
 from loadkit.workload.plan import Scaling
-from loadkit.workload.workload import Model
+from loadkit.workload.workload import Lognormal, MixEntry, Model
 from tests.builders import count_messages, judge, plan_of, run_of, samples_of, worker_seconds_of
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
@@ -172,6 +172,29 @@ def test_tenants_are_kept_apart_only_where_each_message_was_searched():
     assert verdict(sentence, run_with({**received, MESSAGES_SEARCHED: 6000, FOREIGN: 1})).status is FAIL
     # Runs that are stored know only whether users looked.
     assert verdict(sentence, run_with({**received, CHECKED: 100})).status is PASS
+
+
+@pytest.mark.parametrize("late", [0.0, 20.0])
+@pytest.mark.parametrize("refused", [0, 50])
+@pytest.mark.parametrize("errors", [0, 20])
+def test_no_fault_of_the_load_generator_excuses_a_message_of_another_tenant(errors, refused, late):
+    mistake = {
+        f"{JOURNEY_ERROR}the journey itself failed": errors,
+        JOURNEYS: 1000,
+        USERS: 100,
+        WITH_ERRORS: 2,
+    }
+    counts = {MESSAGES_RECEIVED: 6000, MESSAGES_SEARCHED: 6000, FOREIGN: 40, **(mistake if errors else {})}
+    relay = {"out_of_descriptors": refused, "late": [[30, late]] if late else []}
+    facts = {**CLOCK["facts"], "relay": relay, "regions": {"Asia": {}}}
+    mix = (MixEntry("journeys:browse", 1.0, "Asia"),)
+    plan = plan_of(60, model=Model.CLOSED).with_workloads(lambda load: dataclasses.replace(load, mix=mix))
+    found = verdict("no message carries another tenant's data", run_with(counts, plan=plan, facts=facts))
+    assert found.status is FAIL
+    excuses = sum("this does not explain the fail" in warning for warning in found.warnings)
+    assert excuses == bool(errors) + bool(refused or late)
+    lost = verdict(LOST, run_with({**counts, MISSING: 9}, plan=plan, facts=facts))
+    assert lost.status is (Status.INVALID if errors or refused or late else FAIL)
 
 
 def test_a_row_of_another_tenant_is_no_message_of_another_tenant():
@@ -498,6 +521,51 @@ def test_the_fewest_of_two_workers_need_not_be_at_one_moment():
 def test_a_plan_that_drops_connections_does_not_promise_that_all_stay():
     plan = plan_of(60, model=Model.CLOSED).with_workloads(lambda load: dataclasses.replace(load, churn=0.01))
     assert verdict("at least 100 connections stay open", run_with(plan=plan)).status is Status.NOT_JUDGED
+
+
+def with_others(plan, **others):
+    """A plan whose population holds connections, and a second one of 5 users that hold none."""
+    connected = dataclasses.replace(plan.populations[0], name="connections")
+    stages = tuple(dataclasses.replace(stage, level=5) for stage in plan.workload.stages)
+    workload = dataclasses.replace(plan.workload, stages=stages, **others)
+    users = dataclasses.replace(plan.populations[0], name="users", workload=workload)
+    return dataclasses.replace(plan, populations=(connected, users))
+
+
+def held_by_both(run):
+    """The same run, in which both populations hold their users."""
+    run.worker_seconds = tuple(
+        dataclasses.replace(
+            each,
+            gauges={"connections": {**each.gauges["connections"], "held": 100.0}, "users": {"held": 5.0}},
+        )
+        for each in run.worker_seconds
+    )
+    return run
+
+
+def test_a_plan_whose_users_leave_does_not_promise_that_all_connections_stay():
+    stay = Lognormal(20.0, 60.0)
+    plan = plan_of(60, model=Model.CLOSED).with_workloads(
+        lambda load: dataclasses.replace(load, session=stay)
+    )
+    gone = {CONNECTIONS: 100.0, LEAST_CONNECTIONS: 98.0}
+    run = run_with(plan=plan, gauges=[(second, gone) for second in range(60)])
+    assert verdict("at least 100 connections stay open", run).status is Status.NOT_JUDGED
+
+
+def test_users_without_connections_may_leave_while_all_connections_stay():
+    plan = with_others(plan_of(60, model=Model.CLOSED), session=Lognormal(20.0, 60.0))
+    run = held_by_both(run_with(plan=plan))
+    assert verdict("at least 100 connections stay open", run).status is PASS
+
+
+def test_users_without_connections_are_no_connections_that_had_to_last():
+    plan = with_others(plan_of(60, model=Model.CLOSED))
+    run = held_by_both(run_with(plan=plan, samples=[lifetimes(100, 0)]))
+    assert verdict("99.9% of the connections stay open for 50 s", run).status is PASS
+    run = held_by_both(run_with(plan=plan, samples=[lifetimes(97, 0, left=3)]))
+    assert verdict("99.9% of the connections stay open for 50 s", run).status is UNKNOWN
 
 
 def lifetimes(kept, broken, left=0):

@@ -21,6 +21,7 @@ from environments.local.faults import FAULTS, read_parameters
 from environments.local.haproxy import Balancer
 from environments.local.layout import Layout
 from environments.local.process import Program
+from environments.local.prometheus import Monitor
 from environments.local.service.cache import Cache, CacheError, parse
 from environments.local.service.config import Config
 from environments.local.service.context import Context
@@ -31,6 +32,7 @@ from environments.local.service.metrics import new_ids, read_events
 from environments.local.service.telemetry import BUCKETS, Telemetry
 from environments.local.service.tokens import TenantKeys, Tokens, hash_password, password_matches
 from environments.local.service.transport import BodyTooLargeError, HttpProtocol
+from environments.local.supervisor import Supervisor
 
 
 class FakeConnection:
@@ -546,3 +548,33 @@ def test_a_load_balancer_that_ends_before_it_answers_is_told(tmp_path, reads):
 
     with pytest.raises(LocalError, match="the load balancer"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        (
+            [OSError(28, "No space\nleft")],
+            r"OSError: \[Errno 28\] No space left \(test_local_parts.py, line \d+\)",
+        ),
+        ([TimeoutError()], r"TimeoutError \(test_local_parts.py, line \d+\)"),
+        ([LocalError("initdb failed")], "initdb failed"),
+        ([OSError(28, "No space left"), LocalError("initdb failed")], "initdb failed"),
+    ],
+)
+def test_whatever_prevents_a_start_is_a_reason_of_one_line(tmp_path, monkeypatch, errors, reason):
+    async def do_nothing(*_):
+        pass
+
+    def failing(error):
+        async def fail(*_):
+            raise error
+
+        return fail
+
+    parts = [(Monitor, "start"), (Balancer, "start")]
+    parts += [(Supervisor, "_start_valkey"), (Supervisor, "_start_postgres")]
+    for part, name in parts:
+        monkeypatch.setattr(part, name, failing(errors.pop(0)) if errors else do_nothing)
+    with pytest.raises(LocalError, match=f"^{reason}$"):
+        asyncio.run(Supervisor(Layout(tmp_path, tmp_path)).start(1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadkit.environment import lock
+from loadkit.environment import environment, lock
 from loadkit.environment.lock import BusyError
 from loadkit.target import Target
 
@@ -46,6 +46,18 @@ def test_who_comes_second_is_told_who_holds_it() -> None:
         assert holder is not None
         assert holder.what == "after it"
     assert lock.holder_of(HERE) is None
+
+
+def test_who_comes_second_is_told_to_stop_it_by_the_name_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "staging.toml").write_text('name = "eu"\nbase = "http://127.0.0.1:1"\n')
+    target = environment.load("staging", tmp_path).target({})
+    with (
+        lock.hold(target, "Run A"),
+        pytest.raises(BusyError, match=r"^eu is under load .*: loadkit stop staging$"),
+        lock.hold(target, "another"),
+    ):
+        pytest.fail("it was held")
 
 
 def test_a_holder_killed_with_9_holds_nothing() -> None:

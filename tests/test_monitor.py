@@ -281,3 +281,21 @@ def test_ctrl_c_after_the_load_loses_nothing_of_it_and_is_not_forgotten() -> Non
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_ends_the_load_as_ctrl_c_does_where_its_handler_is_that_of_ctrl_c() -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        monitor = monitor_of(FakeChannel(report(), Disconnected(0, True)))
+        with monitor.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+            monitor.follow([ended()], time.time())
+            assert monitor.ended == INTERRUPTED
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with monitor.interruptible():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)

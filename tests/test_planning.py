@@ -434,6 +434,35 @@ def test_a_rehearsed_curve_says_how_long_all_of_it_was_to_take() -> None:
     assert lively(draft, time_scale=0.5).scaling.stated_hold == 240.0
 
 
+def test_a_load_at_full_figures_is_no_rehearsal_although_a_stated_level_is_not_exactly_whole() -> None:
+    table = users(100)
+    table.follow(["for", "users"], [["30 s", "100"], ["3 minutes", "100"]])
+    table.analyse(14, 0)
+    curve = users(3)
+    curve.follow_curve("night")
+    said = {"mixes": {**SHOP.settings.mixes, "analysts": (MixRow("buy", 1),)}}
+    said |= {"curves": {"night": ((60, 0.1), (60, 0.7))}}
+    for draft, stated in ((table, 14.000000000000002), (curve, 3 * 0.7 / 0.7)):
+        made = planned(draft, **said)
+        assert made.populations[-1].stated_level == stated
+        assert not made.scaling.is_rehearsal
+        assert made.rehearsed == ""
+        assert planned(draft, time_scale=0.5, **said).scaling.users == 1.0
+    assert planned(table, users_scale=0.5, **said).scaling.users == pytest.approx(0.5)
+
+
+def test_the_stated_hold_is_that_of_the_highest_level_which_the_rehearsal_is_compared_with() -> None:
+    table = users(1000)
+    table.follow(["for", "users"], [["30 s", "300"], ["10 min", "300"], ["0 s", "1000"], ["2 min", "1000"]])
+    falling = users(1000)
+    falling.hold_for(600)
+    falling.fall_back(100, 120)
+    for draft in (table, falling):
+        made = planned(draft, time_scale=0.5)
+        assert made.scaling.stated_hold == 120
+        assert made.rehearsed == "60 s of 2 min"
+
+
 def test_an_unknown_curve_is_refused_with_those_known() -> None:
     draft = users()
     draft.follow_curve("rush")

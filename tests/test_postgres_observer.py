@@ -1,6 +1,7 @@
 """What is seen of a PostgreSQL server during a load, by a role that may only read."""
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -212,6 +213,28 @@ def test_after_a_restart_what_the_statistics_gained_is_not_known_and_later_secon
     assert len(facts.restarts) == 1
     assert (facts.deadlocks, facts.statements) == (None, ())
     assert facts.problems["statistics"] == "PostgreSQL was restarted during the run"
+    assert all(table.sequential_scans is None for table in facts.tables)
+
+
+def test_after_a_crash_of_a_backend_what_the_statistics_gained_is_not_known(server: Server) -> None:
+    async def crash() -> None:
+        connection = await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False)
+        os.kill(await connection.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+        connection.terminate()
+
+    with PostgresObserver(server.access(queries=())) as observer:
+        started = time.time()
+        # So that the transactions after the crash are fewer.
+        server.execute(*["SELECT 1"] * 500)
+        assert seen(observer, 3)
+        asyncio.run(crash())
+        assert eventually(server.answers, GUARD)
+        assert seen(observer, len(observer._rows) + 2)
+    facts = observer.facts("r3", started, time.time() - started, Writes.of_ids())
+    assert (facts.restarts, facts.deadlocks, facts.transactions, facts.statements) == ((), None, None, ())
+    assert facts.problems["statistics"] == (
+        "PostgreSQL discarded its statistics during the run, as it does after a crash"
+    )
     assert all(table.sequential_scans is None for table in facts.tables)
 
 

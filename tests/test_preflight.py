@@ -23,6 +23,13 @@ from tests.burner import burning
 
 PLAN = Plan.of("here", Workload(Model.CLOSED, (Stage(1, 100), Stage(30, 100)), (MixEntry("a:b", 1.0),)))
 
+OBSERVER = """
+[observer]
+url = "http://127.0.0.1:1"
+measures."requests" = { counter = "http_requests_total" }
+measures."disk usage" = { gauge = "disk_used", per = "device" }
+"""
+
 
 class Service(BaseHTTPRequestHandler):
     status = 200
@@ -50,7 +57,9 @@ def target() -> Iterator[Target]:
 
 def here(tmp_path: Path, text: str = "") -> environment.Environment:
     (tmp_path / "environments").mkdir(exist_ok=True)
-    (tmp_path / "environments" / "here.toml").write_text('base = "http://x"\ntraffic = "requests"\n' + text)
+    (tmp_path / "environments" / "here.toml").write_text(
+        f'base = "http://x"\ntraffic = "requests"\n{text}\n{OBSERVER}'
+    )
     return environment.load("here", tmp_path)
 
 
@@ -125,6 +134,30 @@ def test_machines_are_no_instances_and_an_unknown_figure_of_them_is_a_warning(
     found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
     assert str(found[name]) == "other machines: idle: no samples, expected an answer"
     assert not found[name].is_needed
+
+
+@pytest.mark.parametrize("name", ["sum by (path) (rate(http_requests_total[10s]))", "disk usage"])
+def test_series_of_a_query_or_of_a_measure_per_something_else_are_no_instances(
+    tmp_path: Path, target: Target, name: str
+) -> None:
+    testbed = replace(here(tmp_path, "instances = 3").resolved({}), target=target)
+    seen = {
+        "requests": scraped([5.0] * 10),
+        name: replace(scraped([0.5] * 10, instances=3), name=name),
+    }
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert str(found["instances watched"]) == "instances watched: 2, expected 3"
+
+
+def test_the_step_of_a_query_is_no_scrape_interval(tmp_path: Path, target: Target) -> None:
+    testbed = replace(here(tmp_path).resolved({}), target=target)
+    query = "sum by (path) (rate(http_requests_total[10s]))"
+    seen = {
+        "requests": scraped([5.0] * 10, every=15),
+        query: replace(scraped([0.5] * 10, instances=7), name=query),
+    }
+    found = {check.name: check for check in preflight.look(PLAN, testbed, FakeObserver(seen))}
+    assert str(found["scraped every"]) == "scraped every: 15 s, expected 1 s as in the environment file"
 
 
 def test_a_missing_instance_is_not_judged(tmp_path: Path, target: Target) -> None:

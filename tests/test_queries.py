@@ -48,6 +48,26 @@ def test_a_file_that_is_no_query_is_one_line(tmp_path: Path, text: str, line: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("sql", "is_read"),
+    [
+        ("SELECT 1", True),
+        ("-- all\nVALUES (1)", True),
+        ("((SELECT 1) UNION ALL SELECT 2)", True),
+        ("WITH last AS (SELECT 1) SELECT * FROM last", True),
+        ("with a as (select 'insert' AS \"update\", deleted_at /* merge */ from t) table a", True),
+        ("WITH old AS (DELETE FROM t RETURNING *) SELECT * FROM old", False),
+        ("(WITH new AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM new)", False),
+        ("WITH a AS (SELECT 1) UPDATE t SET n = 1", False),
+        ("WITH a AS (SELECT 1)\nMERGE INTO t USING a ON true WHEN MATCHED THEN DO NOTHING", False),
+        ("INSERT INTO t SELECT 1", False),
+        ("withdraw", False),
+    ],
+)
+def test_a_query_only_reads_if_it_begins_so_and_no_part_of_it_changes_data(sql: str, is_read: bool) -> None:
+    assert Query("a", sql).is_read is is_read
+
+
 def test_a_folder_without_queries_and_a_name_given_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"no folder .*nowhere of queries; expected one with files such as"

@@ -160,6 +160,30 @@ def test_a_run_cut_short_before_the_action_is_inconclusive():
     assert judge(WITHIN_30, run).status is Status.INCONCLUSIVE
 
 
+ROWS_GONE = 'the table "users" has no rows left; expected more'
+
+
+@pytest.mark.parametrize(
+    ("ended", "ended_at", "slow", "status"),
+    [
+        ("interrupted", 110.0, (), Status.INCONCLUSIVE),
+        ("worker 1 died", 110.0, (), Status.INCONCLUSIVE),
+        ("interrupted", 110.0, range(70, 110), Status.FAIL),
+        ("interrupted", 191.0, (), Status.PASS),
+        ("the network relay of the regions died: exit code 1", 110.0, (), Status.INVALID),
+        ("the network relay of the regions died: exit code 1", 110.0, range(70, 110), Status.INVALID),
+        (ROWS_GONE, 110.0, (), Status.INVALID),
+    ],
+)
+def test_a_run_cut_short_after_the_action_shows_no_recovery(ended, ended_at, slow, status):
+    run = disturbed(slow, seconds=min(int(ended_at), 190), ended=ended, ended_at=ended_at)
+    verdict = judge(WITHIN_30, run)
+    assert verdict.status is status
+    told = " ".join([verdict.reason, *verdict.warnings]).lower()
+    assert ended.lower() in told
+    assert ("after its recovery window was complete" in told) is (status is Status.PASS)
+
+
 def test_nothing_to_recover_from_is_not_judged():
     run = disturbed(plan=plan_of(180, 10, 100, Model.CLOSED), events=())
     assert judge(WITHIN_30, run).status is Status.NOT_JUDGED

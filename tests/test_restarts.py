@@ -46,6 +46,16 @@ def test_a_restart_before_the_load_is_none_of_its_business():
     assert unasked_restarts(run_with(scraped((-9, 60), restarted=-5))) is None
 
 
+def test_a_restart_before_the_load_that_a_later_scrape_shows_is_none_of_its_business():
+    """Scrapes are 15 s apart: the last one before the restart is at -12 s, the first one after it at 3 s."""
+    times = START + np.array([-27.0, -12.0, 3.0, 18.0, 33.0, 48.0])
+    for born, is_asked in ((-10.0, True), (2.0, False)):
+        births = np.where(times > START + born, START + born, START - 86_400)
+        series = (Series("metrics-1", times, births),)
+        verdict = unasked_restarts(run_with(Observation("restarts", Reading.GAUGE, "", series, 15.0)))
+        assert (verdict is None) is is_asked
+
+
 def test_the_plans_own_kill_excuses_one_restart_after_it_and_none_before():
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=30), KILL)) is None
     assert unasked_restarts(run_with(scraped((-2, 60), restarted=10), KILL)) is not None

@@ -18,6 +18,7 @@ from loadkit.workload.plan import Plan
 from loadkit.workload.schedule import arrivals
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 from tests.bad_servers import always_says, in_a_thread
+from tests.evidence import steady_run
 from tests.test_tls import asking_for_certificates_of, certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -53,7 +54,8 @@ def folder(tmp_path, monkeypatch):
         ([NOWHERE, "--even"], "--even spaces arrivals, but users do not arrive; expected such as --rate 100 --even"),
         ([NOWHERE, "--think=3s..1s"], "--think 3s..1s: the first time is longer than the second; expected such as 1s"),
         ([NOWHERE, "--workers=0"], "--workers 0: expected at least 1"),
-        ([NOWHERE, "--header=nothing"], 'cannot read the header "nothing"; expected such as "Accept: application/json"'),
+        ([NOWHERE, "--header=Bearer hunter2"], '--header: expected a name, a colon and a value, such as "Accept: '),
+        ([NOWHERE, "--header=: hunter2"], '--header: expected a name, a colon and a value, such as "Accept: '),
         ([NOWHERE, "--header=content-Length: 3"], '--header: the header "content-length" cannot be set, the client'),
         ([NOWHERE, "--header=Transfer-Encoding: chunked"], "as json=, data= or content="),
         ([NOWHERE, "--header=Connection: close"], 'the header "connection" cannot be set'),
@@ -74,6 +76,22 @@ def test_what_cannot_be_done_is_one_line_before_any_load(arguments, said, capsys
     assert said in told[-1]
     assert told[-1].startswith("loadkit: ")
     assert not [line for line in told if "hunter2" in line]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "code"),
+    [([], 2), (["p95 is below 500 ms"], 2), (["p95 is below 500 ms", "p95 is below 20 ms"], 1)],
+)
+def test_a_run_that_cannot_be_archived_is_shown_and_judged(criteria, code, folder, capsys, monkeypatch):
+    done = steady_run(60, 0)
+    monkeypatch.setattr("loadkit.engine.run.run", lambda *_, **__: done)
+    (folder / "reports").write_text("in the way")
+    assert cli.main(["run", NOWHERE, *(f"--that={each}" for each in criteria)]) == code
+    told = capsys.readouterr()
+    assert "reports/runs" in told.err.splitlines()[-1]
+    assert "response time" in told.out
+    assert told.out.count("is below") == len(criteria)
+    assert "archived in" not in told.out
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from loadkit.target import Address, Secret, masked
         ("https://secret@host", "https://***@host"),
         ("https://viewer:se%63ret%2F@host:80", "https://***@host:80"),
         ("https://viewer:sec/ret@host", "https://***"),
+        ("https://viewer:7/secret@host", "https://***"),
+        ("https://:7/secret@host/path?page=2", "https://***"),
         ("https://viewer:sec?ret@host", "https://***"),
         ("https://viewer:sec#ret@host", "https://***"),
         ("https://viewer:s@ecr/et@host", "https://***@host"),
@@ -32,6 +34,7 @@ from loadkit.target import Address, Secret, masked
         ("wss://[::1]:443/live", "wss://[::1]:443/live"),
         ("host=db user=shop password=secret", "***"),
         ("http://host/@me", "http://host/@me"),
+        ("http://host:80/?mail=a@b", "http://host:80/?mail=***"),
         ("http://[::1/?token=secret", "http://[::1/?token=***"),
         ("127.0.0.1:8080/path", "127.0.0.1:8080/path"),
         ("viewer:secret", "***"),
@@ -85,3 +88,16 @@ def test_every_address_in_a_text_or_in_plain_data_is_masked_and_the_rest_stays()
         "b": {"c": True},
     }
     assert masked("nothing to hide: 10:20 a//b") == "nothing to hide: 10:20 a//b"
+
+
+@pytest.mark.parametrize("password", ["it's-secret", 'a"secret', "12'34secret", "a'/secret", "7/secret"])
+def test_a_quote_or_a_slash_in_a_password_leaves_nothing_of_it_in_a_text(password):
+    shown = masked(f'no answer from "postgresql://shop:{password}@db/shop": see "http://x/a", \'http://y\'')
+    assert "secret" not in shown
+    assert "shop:" not in shown
+    assert shown.endswith('": see "http://x/a", \'http://y\'')
+
+
+def test_a_quote_ends_an_address_in_json_without_spaces():
+    text = '{"self":"http://host/a","mail":"x@y","all":["http://host/b"],"owner":"x@y"}'
+    assert masked(text) == text

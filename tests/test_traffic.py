@@ -102,6 +102,15 @@ def test_service_time_counts_from_the_sending():
     assert quantile_of(all_of(run, kind=Kind.SERVICE).histogram(), 0.5) == pytest.approx(0.1, rel=0.001)
 
 
+def test_the_longest_service_time_counts_from_the_sending_and_only_of_what_has_a_time():
+    outcomes = ["ok", "timeout", "status 500"]
+    run = run_of(samples_of([0.0, 0.1, 1.0], [0.3, 0.5, 0.9], outcome=outcomes, late=0.2), plan_of())
+    assert all_of(run).timed[:2, 2] == pytest.approx([0.5, 0.0])
+    assert all_of(run, kind=Kind.SERVICE).timed[:2, 2] == pytest.approx([0.3, 0.0], rel=0.001)
+    successes = traffic_of(run, series_of(EVERYTHING, run), WHOLE, Kind.SERVICE, successes_only=True)
+    assert successes.timed[0, 2] == pytest.approx(0.1, rel=0.001)
+
+
 def test_scopes_cover_their_series():
     samples = [
         *samples_of([1.0], [0.1], "POST /auth/login", tenant="acme"),

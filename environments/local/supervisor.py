@@ -11,7 +11,9 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -85,8 +87,8 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for number in range(1, instances + 1):
                     group.create_task(self._add_instance(f"metrics-{number}"))
-        except* LocalError as errors:
-            raise _first(errors) from None
+        except* Exception as errors:
+            raise _reason(errors) from None
         tell("up")
 
     async def _start_valkey(self) -> None:
@@ -397,12 +399,16 @@ class Supervisor:
         self._monitor.break_rules(broken=parameters is not None)
 
 
-def _first(group: BaseExceptionGroup[LocalError]) -> LocalError:
-    error: BaseException = group
+def _reason(group: BaseExceptionGroup[Exception]) -> LocalError:
+    """The first error of a group as a one-line reason; a `LocalError` comes first."""
+    error: BaseException = group.subgroup(LocalError) or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, LocalError)
-    return error
+    if isinstance(error, LocalError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    return LocalError(f"{text} ({Path(place.filename).name}, line {place.lineno})")
 
 
 async def supervise(layout: Layout, instances: int, owner: int | None, *, bouncer: bool) -> None:

@@ -165,7 +165,12 @@ def execute(options: argparse.Namespace) -> int:
     from loadkit.reports import summary, table
 
     done.plan = without_secrets(plan)
-    folder = archive.save(done, options.out)
+    folder = None
+    try:
+        folder = archive.save(done, options.out)
+    except ConfigurationError as error:
+        # The run in memory is complete, so it is judged without being archived.
+        print(error, file=sys.stderr)
     evidence = Evidence(done)
     verdicts = _judged(criteria, evidence) if criteria else []
     figures = summary.summarise(evidence)
@@ -175,10 +180,13 @@ def execute(options: argparse.Namespace) -> int:
         write_plot(evidence, options.plot)
     if options.json != "-":
         print("\n".join(table.lines(evidence, figures, verdicts)))
-        print(f"archived in {folder}; judge it again with: loadkit judge {done.id}")
+        if folder:
+            print(f"archived in {folder}; judge it again with: loadkit judge {done.id}")
     if verdicts:
-        return exit_code(verdict.status for verdict in verdicts)
-    return 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
+        code = exit_code(verdict.status for verdict in verdicts)
+    else:
+        code = 0 if figures["throughput"] else EXIT_CODES[Status.INCONCLUSIVE]
+    return code if folder else code or 2
 
 
 def _judged(criteria: Sequence[Criterion], evidence: "Evidence") -> list[Verdict]:
@@ -377,8 +385,9 @@ def _seconds(text: str) -> float:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
+        # The text may be a credential whose name was forgotten, so the message does not repeat it.
         raise ConfigurationError(
-            f'cannot read the header "{text}"; expected such as "Accept: application/json"'
+            '--header: expected a name, a colon and a value, such as "Accept: application/json"'
         )
     name, value = name.strip(), value.strip()
     try:

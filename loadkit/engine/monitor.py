@@ -63,7 +63,7 @@ class RunMonitor:
     _reported: dict[int, float] = field(init=False)
     """For each worker that has not announced its end: the end of its last reported second."""
     _is_interrupted: bool = False
-    """Has Ctrl-C been pressed?"""
+    """Has Ctrl-C been pressed, or SIGTERM been received?"""
     _started: float = 0.0
     _broken_at: float = math.inf
     """When the end of a worker process was first detected; infinity if no process ended."""
@@ -81,11 +81,16 @@ class RunMonitor:
     def interruptible(self) -> Iterator[None]:
         """Let Ctrl-C end the load only; a second Ctrl-C raises `KeyboardInterrupt`.
 
-        The signal sets a flag. An exception at an arbitrary point could leave workers running
-        without a stop message, or lose measurements.
+        SIGTERM has the same effect where its handler is that of Ctrl-C. The signal sets a flag. An
+        exception at an arbitrary point could leave workers running without a stop message, or lose
+        measurements.
         """
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+        if before[signal.SIGINT] is signal.SIG_IGN:
+            del before[signal.SIGINT]
+        if before[signal.SIGTERM] is not signal.default_int_handler:
+            del before[signal.SIGTERM]
+        if threading.current_thread() is not threading.main_thread() or not before:
             yield
             return
 
@@ -94,11 +99,13 @@ class RunMonitor:
                 raise KeyboardInterrupt
             self._is_interrupted = True
 
-        signal.signal(signal.SIGINT, note)
+        for each in before:
+            signal.signal(each, note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for each, handler in before.items():
+                signal.signal(each, handler)
         if self._is_interrupted and self.ended == COMPLETE:
             self.ended = INTERRUPTED  # Ctrl-C came after the load, while actions were undone
 

@@ -209,6 +209,7 @@ class Environment:
         database = settings.database
         return Target(
             name=self.name,
+            file=self.file.stem,
             base=references.base(settings.base),
             websocket=references.address("websocket", settings.websocket, ("ws", "wss")),
             database=references.database("database.dsn", database.dsn) if database else Address(""),

@@ -63,7 +63,7 @@ def hold(target: Target, what: str) -> Iterator[None]:
             holder = _read(path)
             raise BusyError(
                 f"{target.name} is under load by {holder or 'another process'}: wait for its end, or stop "
-                f"it: loadkit stop {target.name}"
+                f"it: loadkit stop {target.file or target.name}"
             )
         try:
             file.truncate(0)

@@ -20,7 +20,6 @@ from loadkit.environment.environment import ResolvedEnvironment
 from loadkit.environment.records import count_records
 from loadkit.environment.settings import Settings
 from loadkit.errors import LoadkitError
-from loadkit.grammar import ALERTS
 from loadkit.observers.base import Observer
 from loadkit.observers.machine import HOSTS, OTHERS, PROCESSORS, Use, shares
 from loadkit.observers.observation import Observation
@@ -305,13 +304,16 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
     if problems and len(problems) == len(observations):
         # Criteria on client-side measures can still be judged; gauges will be inconclusive.
         return [Check("the observer", problems[0], "an answer", holds=False, is_needed=False, may_pass=True)]
-    usable = [
-        observation
-        for observation in observations.values()
-        if not observation.problem and observation.series and _is_of_instances(observation)
-    ]
+    # Only named measures: a query of a sentence has any number of series, at the query's own step.
+    measures = settings.observer.measures if settings.observer else {}
+    usable = {
+        name: observation
+        for name, observation in observations.items()
+        if name in measures and not observation.problem and observation.series
+    }
     checks = []
-    instances = max((len(observation.series) for observation in usable), default=0)
+    counts = [len(each.series) for name, each in usable.items() if measures[name].per == "instance"]
+    instances = max(counts, default=0)
     expected = settings.instances
     if expected or instances:
         checks.append(
@@ -325,12 +327,12 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
         )
     intervals = [
         np.median(np.diff(one.times))
-        for observation in usable
+        for observation in usable.values()
         for one in observation.series
         if len(one.times) > 2
     ]
     if intervals:
-        found, stated = float(np.median(intervals)), usable[0].scrape_interval
+        found, stated = float(np.median(intervals)), next(iter(usable.values())).scrape_interval
         checks.append(
             Check(
                 "scraped every",
@@ -347,11 +349,6 @@ def _observed(plan: Plan, settings: Settings, observations: Mapping[str, Observa
     if settings.traffic in observations:
         checks += _foreign(plan, observations[settings.traffic])
     return checks
-
-
-def _is_of_instances(observation: Observation) -> bool:
-    """Are its series instances of the service, and not alerts or machines?"""
-    return observation.name.partition(":")[0] != ALERTS and not observation.name.startswith(HOSTS)
 
 
 def _foreign(plan: Plan, served: Observation) -> list[Check]:

@@ -132,7 +132,7 @@ class References:
         return str(file)
 
     def accounts(self, stated: Accounts | None) -> tuple[Account, ...]:
-        """The accounts of the users; errors repeat nothing of the file's content."""
+        """The accounts of the users; of the file's content, errors repeat the names of tenants alone."""
         if stated is None:
             return ()
         file = Path(self.file("accounts.file", stated.file))
@@ -153,13 +153,17 @@ class References:
         accounts = structure(tuple[Account, ...], rows, where, allow_unknown=True, is_secret=True)
         of_tenants = [account for account in accounts if account.tenant]
         lacking = [account for account in of_tenants if not account.canary]
+        named = f'"{stated.canary}", which `canary` names' if stated.canary else '"canary"'
         if lacking and len(lacking) < len(of_tenants):
             # The data of these tenants could not be found in other answers, and their users would
             # not search for other tenants' data.
-            named = f'"{stated.canary}", which `canary` names' if stated.canary else '"canary"'
             raise ConfigurationError(
                 f"{where}: {len(lacking):,} of {len(of_tenants):,} accounts of tenants have no {named}; "
                 "expected such a text in all of them, or in none"
+            )
+        if of_tenants and not lacking and (trouble := _ambiguous(of_tenants)):
+            raise ConfigurationError(
+                f"{where}: {trouble} {named}; expected one text for each tenant, which no other tenant has"
             )
         return accounts
 
@@ -184,6 +188,19 @@ class References:
 _HTTP = ("http", "https")
 _POSTGRES = ("postgresql", "postgres")
 _ACCOUNTS = '[{"username": "ann", "password": "…", "tenant": "acme", "role": "admin"}]'
+
+
+def _ambiguous(accounts: Iterable[Account]) -> str:
+    """Why canaries do not tell tenants apart, up to the name of their key; "" if they do."""
+    canaries: dict[str, str] = {}
+    tenants: dict[str, str] = {}
+    for account in accounts:
+        tenant, canary = account.tenant, account.canary.reveal()
+        if canaries.setdefault(tenant, canary) != canary:
+            return f"the accounts of the tenant {json.dumps(tenant)} differ in"
+        if (other := tenants.setdefault(canary, tenant)) != tenant:
+            return f"the tenants {json.dumps(other)} and {json.dumps(tenant)} have the same"
+    return ""
 
 
 def _shown(address: Address, stated: Address) -> str:

@@ -39,11 +39,12 @@ def find_alert(case: Case) -> Finding:
     failed = next((event for event in run.events if event.failed), None)
     if failed is not None:
         return Finding(Status.NOT_JUDGED, f'"{failed.what}" could not be carried out: {failed.failed}')
-    examine = _none_fires if criterion.unit is Unit.NUMBER else _fires
-    found, where = examine(criterion, run, observation)
+    is_none = criterion.unit is Unit.NUMBER
+    found, where = (_none_fires if is_none else _fires)(criterion, run, observation)
     found = replace(found, window=where)
-    # Without the stated load, the absence of an alert shows nothing. An alert that fired is a fact.
-    if found.status in {Status.PASS, Status.FAIL} and not found.measured:
+    # Without the stated load, an alert that is absent or late shows nothing. Any other alert that
+    # fired is a fact.
+    if found.status is (Status.PASS if is_none else Status.FAIL):
         return _under_load(case.evidence, found, where)
     return found
 
@@ -57,9 +58,10 @@ def expected_since(run: Run) -> tuple[float, str]:
 
 
 def _under_load(evidence: Evidence, found: Finding, where: Window) -> Finding:
-    """Check a finding that no alert fired: without the stated load, it is invalid."""
+    """Check a finding that no alert fired, or not in time: without the stated load, it is invalid."""
     loaded, overload = evidence.loaded_part(where), evidence.health(where).sentence_with_seconds
-    # Missing load can be the reason why an expected alert did not fire.
+    # Missing load can be the reason why an expected alert did not fire in time. So a fail stands
+    # only under load in the whole window.
     is_missing = not loaded.seconds or (found.status is Status.FAIL and loaded != where)
     if reason := evidence.unlike_load(where) or (overload if is_missing else ""):
         return found.become(Status.INVALID, reason)

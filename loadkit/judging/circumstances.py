@@ -10,12 +10,13 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import Family, Scope, ScopeKind
+from loadkit.criterion import Criterion, Family, Scope, ScopeKind
 from loadkit.judging.collapse import collapse_of
 from loadkit.judging.connections import closed_at_once, served
 from loadkit.judging.evidence import EVERYTHING, Case, Evidence
 from loadkit.judging.families import Basis, FamilyRules, time_limit
 from loadkit.judging.finding import Finding, listed, subject
+from loadkit.judging.messages import proves_leak
 from loadkit.judging.statistics import batch_edges, theil_sen
 from loadkit.recording.ending import EndingKind
 from loadkit.recording.health_bounds import LATENESS, LATENESS_OF_MEAN
@@ -33,7 +34,7 @@ from loadkit.recording.worker_second import (
 )
 from loadkit.units import format_ratio, format_seconds
 from loadkit.verdict import Status, Window
-from loadkit.workload.phases import judged_phase, phases
+from loadkit.workload.phases import disturbance, judged_phase, phases
 
 __all__ = ["collapsed", "cut_short", "mistaken", "no_window", "unjudgeable", "weighed"]
 
@@ -245,7 +246,7 @@ def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
     """A run that ended early can still show a violated criterion, but not a satisfied one.
 
     If the load generator caused the end (`_OF_THE_GENERATOR`), it shows neither, because the
-    service did not fail. If the steady window was complete before the end, the run can show both.
+    service did not fail. If the judged part was complete before the end, the run can show both.
     Operations of the window without an answer at the end are not recorded. Therefore a pass must
     also hold if all of them count as failures.
     """
@@ -254,14 +255,18 @@ def cut_short(case: Case, rules: FamilyRules, finding: Finding) -> Finding:
         return finding
     if run.ended.kind in _OF_THE_GENERATOR and finding.status is not Status.NOT_JUDGED:
         return finding.become(Status.INVALID, str(run.ended))
-    judged = judged_phase(run.plan)
-    end = judged.end if judged is not None and judged.name == window.phase else math.inf
+    cause, judged = disturbance(run.plan), judged_phase(run.plan)
+    end, part = math.inf, "steady window"
+    if rules.family == Family.RECOVERY and cause is not None:
+        end, part = cause.end, "recovery window"
+    elif judged is not None and judged.name == window.phase:
+        end = judged.end
     if run.ended_at >= end:
         if finding.status is Status.PASS and rules.basis is Basis.OPERATIONS:
             unanswered = _unanswered(case)
             why = f"{int(unanswered.sum()):,} operations had no answer yet when the run was cut short"
             finding = _with_failures(case, rules, finding, unanswered, why)
-        return finding.warned(f"the run was cut short after its steady window was complete ({run.ended})")
+        return finding.warned(f"the run was cut short after its {part} was complete ({run.ended})")
     short = f"the run was cut short after {format_seconds(run.ended_at)} ({run.ended})"
     if finding.status is Status.PASS:
         return finding.become(
@@ -293,12 +298,12 @@ def _unanswered(case: Case) -> Integers:
     return unanswered
 
 
-def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
+def mistaken(criterion: Criterion, evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
     """Make a verdict that rests on operations invalid if the code of a journey failed.
 
     Such a journey did not produce the stated load, and the service did not cause this. Rare errors
     (`are_rare`) are only a warning. If they could break a pass, `_with_hidden` has already made it
-    inconclusive.
+    inconclusive. Errors are only a warning beside a proven leak too (`proves_leak`).
     """
     if finding.status is Status.NOT_JUDGED or not rules.rests_on_operations or not evidence.journey_errors:
         return finding
@@ -306,6 +311,8 @@ def mistaken(evidence: Evidence, rules: FamilyRules, finding: Finding) -> Findin
         if evidence.journey_errors in finding.reason:
             return finding
         return finding.warned(f"{evidence.journey_errors}; errors of journeys are too rare to matter")
+    if proves_leak(criterion, finding):
+        return finding.warned(f"{evidence.journey_errors}; this does not explain the fail")
     return finding.become(Status.INVALID, evidence.journey_errors)
 
 

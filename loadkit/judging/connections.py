@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadkit.criterion import Criterion, Family
+from loadkit.judging.courses import populations_with
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.exactness import if_as_planned
 from loadkit.judging.finding import Finding
@@ -58,14 +59,15 @@ ended."""
 
 
 def not_connected(_criterion: Criterion, evidence: Evidence) -> Finding | None:
-    """The finding if a run opened no connection, or its plan drops connections; None otherwise."""
+    """The finding if a run opened no connection, or its plan closes connections; None otherwise."""
     whole = evidence.whole
     if not evidence.total(CONNECTIONS, whole).any():
         return Finding(Status.INCONCLUSIVE, "no connection was open at any time")
-    if any(each.workload.churn for each in evidence.run.plan.populations):
+    connected = [each.workload for each in populations_with(evidence, CONNECTIONS)]
+    if any(each.churn or each.session for each in connected):
         return Finding(
             Status.NOT_JUDGED,
-            "the plan itself drops connections, so the service cannot keep all of them open",
+            "the plan itself closes connections, so the service cannot keep all of them open",
         )
     return None
 
@@ -239,7 +241,9 @@ def find_lifetime(case: Case) -> Finding:
     )
     if value < share:
         return finding.become(Status.FAIL, finding.reason)
-    stated = sum(each.workload.peak for each in evidence.closed)
+    # Users without connections state none.
+    connected = populations_with(evidence, CONNECTIONS)
+    stated = sum(each.workload.peak for each in evidence.closed if each in connected)
     if kept + broken < _COHORT * stated:
         return finding.become(
             Status.INCONCLUSIVE,

@@ -7,9 +7,9 @@ A fail becomes invalid if a cause of delay outside the service (`machine`) could
   longest stretch of the other seconds. At least ten seconds must be left.
 - A fail that a slow machine cannot cause stands. One example is a count that must be zero. Another
   is too many failures that do not come from waiting. A third is a measure of processor time,
-  because a full machine gives a process less of it. Time-outs come from waiting. Closed connections
-  and the statuses 408, 502, 503 and 504 come from waiting if they took a second or more. Wrong
-  answers and refusals do not.
+  because a full machine gives a process less of it. Time-outs come from waiting, and so do clients
+  that are not back. Closed connections, the statuses 408, 502, 503 and 504, and failed steps of a
+  workflow come from waiting if they took a second or more. Wrong answers and refusals do not.
 - A fail of "no alert fires" stands if an alert fired more than a minute after the last cause. A
   fail because an alert did not fire always stands.
 - A fail of a recovery stands if it remains when all five-second windows near a cause count as good.
@@ -36,6 +36,7 @@ from loadkit.judging.machine import Contention
 from loadkit.judging.window import longest_part
 from loadkit.observers.observation import LIFE_SIGN, Observation, Reading
 from loadkit.recording.histogram import index
+from loadkit.recording.messages import NOT_BACK
 from loadkit.recording.slices import Kind
 from loadkit.recording.timing import timing_of
 from loadkit.recording.traffic import TIMEOUTS, series_of
@@ -47,10 +48,12 @@ _LEAST_SECONDS = 10
 """The fewest seconds without a cause on which a fail can stand."""
 _LEAST_SHARE = 0.05
 """A cause in a smaller share of the window gives no warning if it does not change the verdict."""
-_WAITED = {*TIMEOUTS, "dropped", "no socket", "unfinished"}
+_WAITED = {*TIMEOUTS, "dropped", "no socket", "statement timeout (57014)", "unfinished", NOT_BACK}
 """Failures that come from waiting."""
 _MAY_HAVE_WAITED = {"closed", "reset", "status 408", "status 502", "status 503", "status 504"}
 """Failures that come from waiting if they took `_LONG` or more. A slow machine causes no others."""
+_STEP_FAILED = "step failed: "
+"""The start of the failures of workflows, which may have waited too. The rest is the step."""
 _LONG = 1.0
 """Seconds. A failure that took less time is a refusal."""
 _LOOKS_BACK = 60
@@ -72,7 +75,7 @@ def contended(criterion: Criterion, evidence: Evidence, rules: FamilyRules, find
         return replace(finding, reason=f"{found.sentence}; {finding.reason}", details=details)
     if finding.status is Status.FAIL:
         finding = replace(finding, details=details)
-        case = Case(criterion, evidence, window, rules.corrects_omission)
+        case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
         if stands(case, rules, found):
             return finding.warned(f"{found.sentence}; this does not explain the fail")
         advice = f"; {found.advice}" if found.advice else ""
@@ -148,7 +151,9 @@ def _has_enough_unexplained_failures(case: Case) -> bool:
     _, outcome, bucket, count = run.table.select(Kind.RESPONSE, series, window.start, window.end)
     names = dict(enumerate(run.table.outcomes))
     waited = [number for number, name in names.items() if name in _WAITED]
-    may_have_waited = [number for number, name in names.items() if name in _MAY_HAVE_WAITED]
+    may_have_waited = [
+        number for number, name in names.items() if name in _MAY_HAVE_WAITED or name.startswith(_STEP_FAILED)
+    ]
     is_explained = np.isin(outcome, waited) | (np.isin(outcome, may_have_waited) & (bucket >= index(_LONG)))
     unexplained = float(count[(outcome != 0) & ~is_explained].sum())
     if math.isnan(allowed):

@@ -23,6 +23,7 @@ from loadkit.recording.traffic import Traffic
 from loadkit.units import format_number, format_ratio, format_seconds
 from loadkit.verdict import Window
 from loadkit.workload.phases import Disturbance
+from loadkit.workload.plan import Population
 
 __all__ = [
     "FAILED_SHARE",
@@ -33,6 +34,7 @@ __all__ = [
     "Kind",
     "Spell",
     "courses",
+    "populations_with",
     "sums",
     "surely_too_many",
 ]
@@ -385,10 +387,7 @@ def _planned(evidence: Evidence, window: Window, of: Callable[..., Any], gauge: 
     populations that have this gauge count. A planned load of 0 counts as 1, because it explains no
     level.
     """
-    run = evidence.run
-    having = {name for each in run.worker_seconds for name, gauges in each.gauges.items() if gauge in gauges}
-    populations = [each for each in run.plan.populations if each.name in having] or run.plan.populations
-    loads = [each.workload for each in populations]
+    loads = [each.workload for each in populations_with(evidence, gauge)]
     at = [load.hold.level if load.hold else load.peak for load in loads]
     middles = np.arange(window.start, window.end) + 0.5
     ratios = [
@@ -400,6 +399,13 @@ def _planned(evidence: Evidence, window: Window, of: Callable[..., Any], gauge: 
     ]
     planned = np.array([float(of(each)) for each in ratios])
     return np.where(planned > 0, planned, 1.0)
+
+
+def populations_with(evidence: Evidence, gauge: str) -> Sequence[Population]:
+    """The populations that recorded a gauge; all populations if none of them did."""
+    run = evidence.run
+    having = {name for each in run.worker_seconds for name, gauges in each.gauges.items() if gauge in gauges}
+    return [each for each in run.plan.populations if each.name in having] or run.plan.populations
 
 
 def sums(windows: Sequence[Spell]) -> tuple[float, float]:

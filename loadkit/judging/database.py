@@ -31,6 +31,8 @@ def find_index_use(case: Case) -> Finding:
     details = {"definition": DEFINITION, "by_plan": by_plan, "by_scans": by_scans}
     if by_plan is None:
         why = facts.problems.get("plans") or facts.problem or "there is no plan of a key query"
+        if facts.plans:
+            why = f'how "{facts.plans[0].query}" is executed is not known: {facts.plans[0].problem}'
         return Finding(Status.INCONCLUSIVE, f"index utilization is not known: {why}", details=details)
     value = min(by_plan, 1.0 if by_scans is None else by_scans)
     limit = criterion.limit
@@ -59,7 +61,7 @@ def find_index_use(case: Case) -> Finding:
     if unplanned:
         first = unplanned[0]
         return finding.become(
-            Status.INCONCLUSIVE, f'{shown}, but "{first.query}" has no plan: {first.problem}'
+            Status.INCONCLUSIVE, f'{shown}, but how "{first.query}" is executed is not known: {first.problem}'
         )
     if by_scans is None and any(scan.is_large for plan in known for scan in plan.scans):
         why = (
@@ -79,7 +81,7 @@ def _misses(facts: DatabaseFacts) -> list[str]:
     misses = []
     for plan in facts.plans:
         if plan.is_by_index is False:
-            bad = [scan for scan in plan.scans if scan.is_large and not scan.is_by_index]
+            bad = [scan for scan in plan.scans if scan.is_large and scan.is_by_index is False]
             missing = tuple(f"no index on {each}: {plan.without(each)}" for each in plan.missing_indexes)
             words = missing or tuple(dict.fromkeys(scan.in_words for scan in bad))
             misses.append(f'"{plan.query}": {", ".join(words)}')

@@ -31,6 +31,7 @@ from loadkit.recording.timing import (
     RECORD,
     REQUEST,
     ROUND_TRIP,
+    WORKFLOW,
     timing_of,
 )
 from loadkit.recording.traffic import Traffic, records_of, series_of, traffic_of
@@ -393,8 +394,9 @@ def _stuck(sources: _Sources, limit: float, cut: _Cut) -> list[StuckOperations]:
 
 def _stalls(run: Run, scope: Scope, timing: str) -> Sequence[Stall]:
     """The stalls that prevented operations of a scope; none for an open load."""
-    if timing == OPERATION.key:
-        # Users with several kinds of operations also wait for those of the first kind.
+    if timing in {OPERATION.key, WORKFLOW.key}:
+        # Users with several kinds of operations also wait for those of the first kind, and a stall
+        # of these also prevents workflows.
         timing = next((each.key for each in OPERATIONS if series_of(scope, run, each)), timing)
     stalls: Sequence[Stall] = [stall for stall in run.stalls if stall.timing == timing]
     if len(run.plan.populations) > 1:

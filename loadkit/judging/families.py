@@ -40,6 +40,7 @@ from loadkit.judging.rates import (
 )
 from loadkit.judging.recovery import find_recovery
 from loadkit.judging.times import otherwise_timed, time_at_collapse
+from loadkit.recording.timing import OPERATION, OPERATIONS, WORKFLOW
 
 __all__ = ["Basis", "FamilyRules", "queries_for", "register", "rules_of", "time_limit"]
 
@@ -91,7 +92,7 @@ class FamilyRules:
     """The finding at a collapse on a criterion that is otherwise inconclusive; None if there is
     none."""
     corrects_omission: bool = False
-    """Are the operations of a closed load corrected for coordinated omission?"""
+    """Are the operations of a closed load corrected for coordinated omission? See `corrects`."""
     weighs_drift: bool = True
     """Does a drift revoke a pass if the window's worst third does not satisfy the criterion?"""
     is_slowed_by_machine: bool = False
@@ -99,12 +100,18 @@ class FamilyRules:
     chart: str = ""
     """``module:function`` that draws evidence, window and criterion; "" for none."""
 
+    def corrects(self, timing: str) -> bool:
+        """Are the operations of a timing (its key) corrected for coordinated omission?"""
+        return self.corrects_omission and timing in _CORRECTED
+
     @property
     def rests_on_operations(self) -> bool:
         """Does the finding depend on the operations of users?"""
         return self.basis is Basis.OPERATIONS or self.family in _OF_USERS
 
 
+_CORRECTED = frozenset({OPERATION.key, WORKFLOW.key, *(each.key for each in OPERATIONS)})
+"""The timings whose operations a stall prevents, because a user makes one after the other."""
 _OF_USERS = (
     Family.RECOVERY,
     Family.CONNECTIONS,

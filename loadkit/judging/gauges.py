@@ -331,11 +331,14 @@ def _tail_to_mean(values: Floats, *, is_upper: bool) -> float:
 
 
 def _trend(values: Floats) -> str:
-    """The drift of the readings over the window, in words; empty if there is none."""
+    """The drift of the readings over the window, in words.
+
+    Empty if there is none, or if the median is 0, because the drift is stated as a share of it.
+    """
     edges = batch_edges(len(values))
     means = np.add.reduceat(values, edges[:-1]) / np.diff(edges)
     trend = theil_sen(means)
-    if not trend.is_drift:
+    if not trend.is_drift or not trend.median:
         return ""
     share = format_ratio(abs(trend.change) / abs(trend.median))
     return f"{'rose' if trend.change > 0 else 'fell'} by {share} of its median over the window"

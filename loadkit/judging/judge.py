@@ -11,7 +11,7 @@ machine (`contended`) explains it.
 
 from dataclasses import replace
 
-from loadkit.criterion import Criterion
+from loadkit.criterion import Criterion, Family
 from loadkit.judging.circumstances import (
     collapsed,
     cut_short,
@@ -27,14 +27,10 @@ from loadkit.judging.families import Basis, FamilyRules, rules_of
 from loadkit.judging.finding import Finding, as_sentence
 from loadkit.judging.generators_fault import check_generator_fault
 from loadkit.judging.relays_fault import check_relay_fault
-from loadkit.recording.timing import OPERATION, OPERATIONS
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
 
 __all__ = ["judge"]
-
-_CORRECTED = frozenset({OPERATION.key, *(each.key for each in OPERATIONS)})
-"""The timings whose operations a stall prevents, because a user makes one after the other."""
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
@@ -48,7 +44,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
     )
     finding = check_generator_fault(criterion, evidence, finding)
     finding = contended(criterion, evidence, rules, finding)
-    finding = _with_unseen(mistaken(evidence, rules, finding))
+    finding = _with_unseen(mistaken(criterion, evidence, rules, finding))
     if criterion is not stated:
         finding = _by_another_time(stated, criterion, finding)
     return Verdict(
@@ -99,7 +95,12 @@ def _with_unseen(finding: Finding) -> Finding:
 def _examined(criterion: Criterion, evidence: Evidence, rules: FamilyRules) -> tuple[Finding, Window | None]:
     """The finding, after the circumstances of its ground are considered, and its steady window."""
     if rules.basis is Basis.TIMELINE:
-        return rules.find(Case(criterion, evidence, evidence.whole)), None
+        case = Case(criterion, evidence, evidence.whole)
+        found = rules.find(case)
+        # The other families on this basis consider the end of the run themselves.
+        if rules.family == Family.RECOVERY:
+            found = cut_short(replace(case, window=found.window or case.window), rules, found)
+        return found, None
     return _on_steady_window(criterion, evidence, rules)
 
 
@@ -108,9 +109,7 @@ def _on_steady_window(
 ) -> tuple[Finding, Window | None]:
     timing = criterion.measure.timing
     run, window = evidence.run, evidence.window_for(timing)
-    case = Case(
-        criterion, evidence, window or evidence.whole, rules.corrects_omission and timing in _CORRECTED
-    )
+    case = Case(criterion, evidence, window or evidence.whole, rules.corrects(timing))
     finding = unjudgeable(case, rules) or no_window(run, window)
     if finding is None:
         finding = cut_short(case, rules, weighed(case, rules))

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from loadkit.criterion import ScopeKind
+from loadkit.criterion import Criterion, ScopeKind
 from loadkit.judging.connections import no_gap
 from loadkit.judging.database import find_records
 from loadkit.judging.evidence import Case, Evidence
@@ -62,6 +62,7 @@ __all__ = [
     "find_reach",
     "find_throughput_of_any",
     "find_time_of_any",
+    "proves_leak",
 ]
 
 Integers = npt.NDArray[np.int64]
@@ -71,6 +72,8 @@ _FEWEST_DELIVERED = 0.5
 _ALONE = 0.1
 """The largest ratio of users without a shared state. Above it, shared states are not tested."""
 _EXAMPLES = 3
+_OF_ANOTHER_TENANT = "messages of another tenant"
+"""The measure of the criterion that no message carries another tenant's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,15 @@ class Accounting:
             "out_of_order": self.disordered,
             "perhaps_missing": self.unknown,
         }
+
+
+def proves_leak(criterion: Criterion, finding: Finding) -> bool:
+    """Does a finding prove that a message carried another tenant's data?
+
+    Only the service can cause this. No fault of the load generator excuses it.
+    """
+    is_of_content = criterion.measure.name == _OF_ANOTHER_TENANT
+    return is_of_content and finding.status is Status.FAIL
 
 
 def find_delivery(case: Case) -> Finding:

@@ -101,7 +101,7 @@ def find_recovery(case: Case) -> Finding:
 
     A fail is judged again, and windows in which the load generator was overloaded then count as
     good. If it is no longer a fail, it is invalid. Windows with seconds that are not in `case.kept`
-    always count as good.
+    always count as good. The end of a run that was cut short is considered later (`cut_short`).
     """
     evidence, run = case.evidence, case.evidence.run
     cause = disturbance(run.plan)

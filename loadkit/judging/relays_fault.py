@@ -7,6 +7,7 @@
   for as long as the drain of the run.
 - A fail on the time of one operation also stands if it remains with a higher limit. This limit
   includes the longest delay that the relay can have added.
+- A proven leak of another tenant's data always stands (`proves_leak`).
 
 The connections of users without a region do not pass through the relay, nor do database queries.
 """
@@ -24,6 +25,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.judging.machine import Contention
+from loadkit.judging.messages import proves_leak
 from loadkit.recording.health_bounds import OUT_OF_DESCRIPTORS, RELAY_LATE
 from loadkit.recording.timing import ACQUIRE, CONNECT, QUERY, RECONNECT, WORKFLOW
 from loadkit.recording.worker_second import SENT
@@ -61,10 +63,12 @@ def check_relay_fault(
         return finding
     refused = int(relay.get("out_of_descriptors", 0))
     if refused > OUT_OF_DESCRIPTORS.invalid.fixed * sum(each.count(SENT) for each in run.worker_seconds):
-        return finding.become(
-            Status.INVALID,
-            f"the network relay of the regions had no socket or file descriptor for {refused:,} connections",
+        sentence = (
+            f"the network relay of the regions had no socket or file descriptor for {refused:,} connections"
         )
+        if proves_leak(criterion, finding):
+            return finding.warned(f"{sentence}; this does not explain the fail")
+        return finding.become(Status.INVALID, sentence)
     window = finding.window or evidence.whole
     late = _lateness(relay, evidence.whole)[window.start : window.end]
     if not late.any():
@@ -74,8 +78,9 @@ def check_relay_fault(
         f"the network relay of the regions was late by up to {format_seconds(longest)} in {int(is_late.sum())} of "
         f"{window.seconds} seconds"
     )
-    case = Case(criterion, evidence, window, rules.corrects_omission)
-    if longest < run.plan.drain and stands(case, rules, Contention(is_late, sentence)):
+    case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
+    is_short = longest < run.plan.drain
+    if proves_leak(criterion, finding) or (is_short and stands(case, rules, Contention(is_late, sentence))):
         return finding.warned(f"{sentence}; this does not explain the fail")
     is_one_time = criterion.measure.family == Family.TIME and criterion.measure.timing not in _OF_SEVERAL
     if is_one_time and criterion.comparison.is_upper:

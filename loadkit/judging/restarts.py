@@ -18,7 +18,8 @@ def unasked_restarts(run: Run) -> Verdict | None:
     """A fail if instances restarted without an action of the plan; None if not, or not observed.
 
     An action that was carried out accounts for as many restarts as the environment file states,
-    from its start until a minute after its end.
+    from its start until a minute after its end. A restart before the run does not count, even if it
+    was only scraped during the run.
     """
     observation = run.observations.get(BIRTHS)
     if observation is None:
@@ -26,7 +27,9 @@ def unasked_restarts(run: Run) -> Verdict | None:
     restarts = sorted(
         (float(moment) - run.started, series.instance)
         for series in (each.known for each in observation.series)
-        for moment in series.times[1:][series.values[1:] != series.values[:-1]]
+        for moment, born, before in zip(series.times[1:], series.values[1:], series.values[:-1], strict=True)
+        if born != before
+        if run.started <= born
         if run.started <= moment <= run.started + run.ended_at
     )
     unasked = _unasked(restarts, run.events, observation.scrape_interval)

@@ -66,7 +66,7 @@ class Statement:
     """What one statement cost during the run (pg_stat_statements, end minus begin)."""
 
     text: str
-    """The SQL, with ``$1`` in place of values."""
+    """The SQL, with ``$1`` or ``?`` in place of values."""
     calls: int
     seconds: float
     """The time of all its calls in the server, in seconds."""
@@ -151,13 +151,16 @@ class Scan:
     first."""
 
     @property
-    def is_by_index(self) -> bool:
+    def is_by_index(self) -> bool | None:
         """Did an index find the rows, with few rows read and discarded?
 
-        `IN_VAIN` and `FEW` are the bounds.
+        `IN_VAIN` and `FEW` are the bounds. None if the query was not executed, so that it is not
+        known how many rows the filter discards.
         """
         if self.node == "Seq Scan":
             return False
+        if self.filter and self.removed is None:
+            return None
         return (self.removed or 0) <= max(IN_VAIN * (self.kept or 0), FEW)
 
     @property
@@ -166,7 +169,7 @@ class Scan:
 
         Example: "metric_events (tenant_id, name)".
         """
-        if not self.is_large or self.is_by_index or not self.columns:
+        if not self.is_large or self.is_by_index is not False or not self.columns:
             return ""
         return f"{self.table} ({', '.join(self.columns)})"
 
@@ -175,9 +178,8 @@ class Scan:
         """How the plan reads the table: "a sequential scan of metric_events"."""
         if self.node == "Seq Scan":
             return f"a sequential scan of {self.table}"
-        vain = (
-            f", {self.removed:,} rows read and discarded, {self.kept:,} kept" if not self.is_by_index else ""
-        )
+        is_vain = self.is_by_index is False
+        vain = f", {self.removed:,} rows read and discarded, {self.kept:,} kept" if is_vain else ""
         return f"index {self.index or self.node} of {self.table}{vain}"
 
 
@@ -203,10 +205,11 @@ class QueryPlan:
 
     @property
     def is_by_index(self) -> bool | None:
-        """Does an index find the rows in all large tables? None if there is no plan."""
-        if not self.text:
+        """Does an index find the rows in all large tables? None if that is not known."""
+        found = {scan.is_by_index for scan in self.scans if scan.is_large}
+        if not self.text or (None in found and False not in found):
             return None
-        return all(scan.is_by_index for scan in self.scans if scan.is_large)
+        return False not in found
 
     @property
     def missing_indexes(self) -> tuple[str, ...]:
@@ -452,7 +455,7 @@ class DatabaseFacts:
 
     @property
     def by_plan(self) -> float | None:
-        """The share of the key queries that find their rows by indexes; None without plans."""
+        """The share of the key queries that find their rows by indexes; None if none is known."""
         known = [plan.is_by_index for plan in self.plans if plan.is_by_index is not None]
         return sum(known) / len(known) if known else None
 

@@ -49,6 +49,7 @@ from loadkit.observers.statistics import (
     Snapshot,
     dropped_between,
     gain,
+    has_fallen,
     indexes_between,
     statements_between,
     tables_between,
@@ -238,6 +239,8 @@ class PostgresObserver:
             why = "PostgreSQL was restarted during the run"
         elif begin.row["stats_reset"] != end.row["stats_reset"]:
             why = "the statistics were reset during the run"
+        elif has_fallen([*(row for _, row in self._rows), end.row]):
+            why = "PostgreSQL discarded its statistics during the run, as it does after a crash"
         if why:
             self._problems["statistics"] = why
         before = None if why else begin

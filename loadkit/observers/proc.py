@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import threading
 import time
@@ -32,6 +33,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _KERNEL_THREAD = 0x00200000
 """PF_KTHREAD of the kernel's linux/sched.h."""
 _INTERPRETERS = ("python", "node", "java", "ruby", "perl", "php", "sh", "bash", "dash", "deno", "bun")
+_CODE = re.compile(r"(-[a-z0-9]*?[cepr])[a-z0-9]*|(--(?:eval|print))", re.IGNORECASE)
+"""Matches an option of an interpreter that code may follow, also in the same argument: "-c", "-lc",
+"-e" …"""
+_UNSAFE = re.compile(r"\s|=|://")
+"""Matches what code, settings and addresses contain, and names of programs usually do not."""
 _BRIDGES = ("docker", "br-", "cni", "podman", "virbr", "lxc", "lxd", "veth")
 """The first letters of the network interfaces that lead to containers and virtual machines on this
 machine."""
@@ -68,7 +74,7 @@ def read_machine(proc: Path = Path("/proc")) -> Snapshot:
 def command_name(pid: int, name: str, proc: Path = Path("/proc")) -> str:
     """The name of a process in reports; for an interpreter, with its program: "python -m pytest".
 
-    Other arguments are not shown, because they may contain credentials.
+    Code and other arguments are not shown, because they may contain credentials.
     """
     if not name.startswith(_INTERPRETERS):
         return name
@@ -76,14 +82,16 @@ def command_name(pid: int, name: str, proc: Path = Path("/proc")) -> str:
         arguments = (proc / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return name
-    for number, argument in enumerate(arguments[1:], 1):
-        if argument in {"-m", "-jar"} and number + 1 < len(arguments):
-            return f"{name} {argument} {Path(arguments[number + 1]).name}"
-        if argument == "-c":
-            return f"{name} -c"
-        if argument and not argument.startswith("-"):
-            return f"{name} {Path(argument).name}"
-    return name
+    option = ""
+    for argument in filter(None, arguments[1:]):
+        if option or not argument.startswith("-"):
+            return f"{name}{option}" if _UNSAFE.search(argument) else f"{name}{option} {Path(argument).name}"
+        if argument in {"-m", "-jar"}:
+            option = f" {argument}"
+        # Java has no such option, but others that look like it, such as -server.
+        elif (code := _CODE.fullmatch(argument)) and not name.startswith("java"):
+            return f"{name} {code[1] or code[2]}"
+    return f"{name}{option}"
 
 
 def _processes(proc: Path) -> Iterable[tuple[int, Process]]:

@@ -1,8 +1,9 @@
 """The cumulative statistics of PostgreSQL: the SQL that reads them, and their increase in a run."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 from loadkit.observers.database import LARGE, DroppedIndex, IndexUse, Statement, TableUse
@@ -24,6 +25,7 @@ __all__ = [
     "Snapshot",
     "dropped_between",
     "gain",
+    "has_fallen",
     "indexes_between",
     "statements_between",
     "tables_between",
@@ -88,12 +90,26 @@ def gain(before: Any, after: Any) -> int | None:
     return int(after - before)
 
 
-_SHOWN = {Token.COMMENT: " ", Token.TEXT: "?", Token.PARAMETER: "?", Token.NUMBER: "?"}
+def has_fallen(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Did a counter fall from one row of `SAMPLE` to the next?
+
+    PostgreSQL discards its statistics if a backend crashes, and neither the start of its main
+    process nor `stats_reset` shows that.
+    """
+    return any(
+        after[name] < before[name]
+        for before, after in pairwise(rows)
+        for name in ("transactions", "deadlocks")
+    )
 
 
-def _without_values(text: str) -> str:
+_LITERALS = {Token.COMMENT: " ", Token.TEXT: "?", Token.NUMBER: "?"}
+_VALUES = {**_LITERALS, Token.PARAMETER: "?"}
+
+
+def _without_values(text: str, values: Mapping[Token, str] = _VALUES) -> str:
     """A statement in one line, with "?" for each value."""
-    return " ".join(replace_tokens(text, _SHOWN).split())
+    return " ".join(replace_tokens(text, values).split())
 
 
 def without_values(text: str | None) -> str:
@@ -129,7 +145,8 @@ def statements_between(
             continue
         if row["toplevel"]:
             total += seconds
-        text = " ".join((row["query"] or "").split())
+        # PostgreSQL keeps the values of utility statements, such as ALTER ROLE … PASSWORD 'x'.
+        text = _without_values(row["query"] or "", _LITERALS)
         known = found.get(text, Statement(text, 0, 0.0, 0, names.get(_shape(text), "")))
         found[text] = replace(
             known, calls=known.calls + calls, seconds=known.seconds + seconds, rows=known.rows + rows

@@ -60,10 +60,9 @@ def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], s
     environment.require_actions(draft.actions)
     _require_together(stated)
     before = stated[0].workload
+    scale = environment.settings.users_scale
     spent = _shortened(before.stages, environment.settings.time_scale, _shortest_hold(draft.actions))
-    populations = tuple(
-        _in_rehearsal(each, before.stages, spent, environment.settings.users_scale) for each in stated
-    )
+    populations = tuple(_in_rehearsal(each, before.stages, spent, scale) for each in stated)
     workload = populations[0].workload
     _require_time_for(draft.actions, workload)
     return Plan(
@@ -77,12 +76,11 @@ def _plan(draft: Draft, environment: Environment, journeys: Mapping[str, str], s
         timeout=environment.settings.timeout,
         cache=draft.cache or "warm",
         scaling=Scaling(
-            users=min(each.workload.peak / each.stated_level for each in populations),
+            # A stated level may be 14.000000000000002 users; at scale 1 that is no rehearsal.
+            users=min(each.workload.peak / each.stated_level for each in populations) if scale < 1 else 1.0,
             time=workload.seconds / before.seconds,
-            stated_hold=max(
-                (phase.end - phase.start for phase in before.phases() if phase.is_constant),
-                default=before.seconds,  # a curve never holds: its whole duration counts
-            ),
+            # A curve never holds: its whole duration counts.
+            stated_hold=before.hold.end - before.hold.start if before.hold else before.seconds,
         ),
     )
 

@@ -27,7 +27,8 @@ TIMEOUTS = ("timeout", "connect timeout", "read timeout")
 
 _N, _RESPONSE, _SERVICE = 0, 1, 2
 LONGEST = 4
-"""Columns of `SliceTable.sums`. The last one is the longest response time."""
+"""Columns of `SliceTable.sums`. The last one is the longest response time. No column has the longest
+service time."""
 _TIMED_N, _TIMED_SUM, _LONGEST_TIMED = 0, 1, 2
 """Columns of `Traffic.timed`."""
 
@@ -269,6 +270,8 @@ def traffic_of(
     spent = sums[:, _SERVICE if kind is Kind.SERVICE else _RESPONSE]
     timed[:, 1] = np.bincount(place[good], spent[good], window.seconds)
     np.maximum.at(timed[:, 2], place[has_time], sums[has_time, LONGEST])
+    if kind is Kind.SERVICE:
+        timed[:, 2] = np.minimum(timed[:, 2], _longest_service(window, timed_out, second, outcome, bucket))
     succeeded = timed[:, 0].sum()
     # If no operation succeeded, only time-outs have a time.
     counted = outcome != 0 if succeeded else np.isin(outcome, timed_out)
@@ -288,6 +291,16 @@ def traffic_of(
     good = result == 0
     completed = np.bincount(ended[good] - window.start, ends[good], window.seconds).astype(np.int64)
     return Traffic(window.seconds, second - window.start, bucket, took, count, timed, completed)
+
+
+def _longest_service(
+    window: Window, timed_out: list[int], second: Integers, outcome: Integers, bucket: Integers
+) -> Floats:
+    """The longest service time of each second, shape (`seconds`,), to the width of a bucket."""
+    longest = np.zeros(window.seconds)
+    has_time = (outcome == 0) | np.isin(outcome, timed_out)
+    np.maximum.at(longest, second[has_time] - window.start, buckets.middles(bucket[has_time]))
+    return longest
 
 
 def _mean_of_others(spent: float, succeeded: float, times: Floats, number: Integers) -> float:

@@ -115,7 +115,7 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
     )
     yield Attachment(
         "health of the load generator",
-        f"{run.id}-health-{window}-{limit}",
+        f"{run.id}-health-{window}-{limit}-{is_mean}",
         AttachmentType.TEXT,
         lambda: "\n".join(_generator(evidence, window or evidence.whole, limit, is_mean)).encode(),
     )

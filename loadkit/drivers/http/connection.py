@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import httptools
 
 from loadkit.drivers.base import TransportError
+from loadkit.drivers.http.headers import ResponseHeaders
 from loadkit.drivers.http.outbox import Outbox
 from loadkit.drivers.http.response import Head, Response
 from loadkit.drivers.network import kind_of
@@ -256,8 +257,7 @@ class Connection(asyncio.Protocol):
     def _complete(self) -> None:
         answer, self.answer = self.answer, None
         assert answer is not None
-        parser = self._parser
-        if not parser.should_keep_alive():
+        if not self._is_kept_alive():
             self.is_open = False
             self._transport.close()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -303,6 +303,16 @@ class Connection(asyncio.Protocol):
 
     def _head_bytes(self) -> bytes:
         return b"".join(self._head).split(_END_OF_HEAD, self._interim + 1)[self._interim]
+
+    def _is_kept_alive(self) -> bool:
+        """May another request follow the answer (RFC 9112, 9.3)?"""
+        if self._method != "HEAD":
+            return self._parser.should_keep_alive()
+        # Without a length, the parser would expect a body that the end of the connection ends.
+        named = ResponseHeaders(self._head_bytes()).get("connection", "")
+        options = {each.strip().lower() for each in named.split(",")}
+        is_usual = self._parser.get_http_version() == "1.1" or "keep-alive" in options
+        return is_usual and "close" not in options
 
     def _ends_with_connection(self) -> bool:
         """Has the answer neither a length nor chunks, so that the end of the connection ends it?"""
