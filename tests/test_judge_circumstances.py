@@ -14,7 +14,7 @@ from loadkit.judging.evidence import Evidence
 from loadkit.observers.observation import Judged, Observation, Reading, Series
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.timing import QUERY
+from loadkit.recording.timing import QUERY, WORKFLOW
 from loadkit.recording.worker_second import JOURNEY_ERROR, JOURNEYS, MET_ERROR, USERS, WITH_ERRORS
 from loadkit.verdict import Status
 from loadkit.workload.plan import Action, Scaling
@@ -600,6 +600,18 @@ def test_mistakes_hide_operations_of_the_kind_that_is_judged():
     run.table.record(samples_of(np.arange(60_000) / 200, np.full(60_000, 0.01), "orders"), timing=QUERY)
     verdict = judge(grammar.criterion("the p99.9 query time stays below 100 ms"), run)
     assert "hides up to 540 operations of this window" in verdict.reason
+
+
+def test_the_workflows_that_a_stall_of_requests_prevents_count():
+    run = closed_run(freeze=(100.0, 130.0))
+    random = np.random.default_rng(2)
+    starts = np.sort(random.uniform(0, 300, 3_000))
+    starts = starts[(starts < 101) | (starts > 130)]
+    times = np.where((starts > 100) & (starts < 101), 30.0, 0.1)
+    run.table.record(samples_of(starts, times, "visit"), timing=WORKFLOW)
+    verdict = judge(grammar.criterion("the p95 workflow time is below 1 s"), run)
+    assert verdict.details["filled"] == pytest.approx(290, rel=0.1)
+    assert verdict.status is not PASS
 
 
 def test_rare_mistakes_leave_a_fail_as_it_is():
