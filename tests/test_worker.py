@@ -1046,7 +1046,7 @@ def test_a_token_that_expires_during_a_pause_is_renewed_before_the_next_journey(
     assert all(asked[place + 1][1] - asked[place][1] < 1.0 for place in of_tokens)
 
 
-@pytest.mark.parametrize("journey", ["unrecorded_first", "shown_alone"])
+@pytest.mark.parametrize("journey", ["unrecorded", "shown_alone"])
 def test_an_unrecorded_operation_does_not_hide_that_its_arrival_waited_for_a_user(journey):
     accounts = (Account("ann", Secret("x")),)
     target = Target("shop", "http://fake", accounts=accounts)

@@ -80,7 +80,7 @@ class Program:
                     env={**os.environ, **self.environment},
                     # The setting must apply before the program starts. It is safe here, because the
                     # supervisor starts all parts from one thread.
-                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509  see above
+                    preexec_fn=bound_to_parent(self.death_signal, ordinary=self.ordinary),  # noqa: PLW1509  one thread
                 )
             except OSError as error:
                 raise LocalError(f"{self.name} cannot be started: {error}") from error

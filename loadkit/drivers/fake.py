@@ -68,8 +68,8 @@ class FakeDriver:
         """Create the session of a new user."""
         return FakeSession(self.service, self.clock)
 
-    # The parameters are part of the interface, and without a network they make no difference.
-    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002  as below
+    # Without a network, the parameters make no difference.
+    def httpx_session(self, note: Callable[[], None], options: dict[str, Any]) -> "FakeSession":  # noqa: ARG002  the interface has them
         """Create the same session; httpx would make no difference without a network."""
         return FakeSession(self.service, self.clock)
 
@@ -86,8 +86,8 @@ class FakeSession:
         method: str,
         path: str,
         headers: RequestHeaders,  # noqa: ARG002  part of the interface, unused here
-        more: bytes,  # noqa: ARG002  unused here
-        body: bytes | None,  # noqa: ARG002  unused here
+        more: bytes,  # noqa: ARG002  part of the interface, unused here
+        body: bytes | None,  # noqa: ARG002  part of the interface, unused here
         deadline: float,
     ) -> Response:
         """See `Session.request`."""

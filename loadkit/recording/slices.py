@@ -370,7 +370,7 @@ class SliceTable:
     def unpacked(cls, packed: bytes) -> Self:
         """Restore a table that `packed` compressed."""
         # This process created the bytes itself; they never come from outside.
-        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301  see above
+        series, outcomes, steps, counts, cells, sums = pickle.loads(zlib.decompress(packed))  # noqa: S301  its own bytes
         return cls(series, outcomes, np.cumsum(steps), counts, cells, sums)
 
     @classmethod

@@ -216,12 +216,6 @@ async def with_a_token(user: User) -> None:
     await user.get("/first")
 
 
-@journey("unrecorded first")
-async def unrecorded_first(user: User) -> None:
-    await user.get("/token", record=False)
-    await user.get("/shown")
-
-
 @journey("shown alone")
 async def shown_alone(user: User) -> None:
     await user.get("/shown")

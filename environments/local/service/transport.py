@@ -169,8 +169,8 @@ class HttpProtocol(HttpToolsProtocol):
     pipeline: Any
     default_head: bytes
 
-    # The parameter's type is narrower than asyncio's, as in uvicorn: it is always a stream.
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # see above
+    # The parameter's type is narrower than asyncio's, as in uvicorn.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # always a stream
         """Accept a connection."""
         super().connection_made(transport)
         self.default_head = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)

@@ -210,8 +210,9 @@ class WebSocket(asyncio.Protocol):
         self.has_received_since_ping = True
         self._core.receive_data(data)
         for frame in self._core.events_received():
-            if self.is_open:  # all events are frames, because the handshake is over
-                self._take(frame.opcode, bytes(frame.data), is_last=frame.fin)  # type: ignore[union-attr]  # see above
+            if self.is_open:
+                # The handshake is over, so all events are frames.
+                self._take(frame.opcode, bytes(frame.data), is_last=frame.fin)  # type: ignore[union-attr]  # frames
         self._write_answers()
 
     def pause_writing(self) -> None:
