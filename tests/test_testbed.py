@@ -73,8 +73,20 @@ def loads(monkeypatch) -> list[Plan]:
     return given
 
 
-def bed_of(environment: Environment, runs: Path) -> testbed.Testbed:
-    return testbed.Testbed(environment, runs, watcher=silent, tell=partial(print, file=sys.stderr))
+BEDS: list[testbed.Testbed] = []
+"""The testbeds of a test, which hold the lock of their environment until they are closed."""
+
+
+@pytest.fixture(autouse=True)
+def closed_beds():
+    yield
+    while BEDS:
+        BEDS.pop().close()
+
+
+def bed_of(environment: Environment, runs: Path, *, watcher=silent) -> testbed.Testbed:
+    BEDS.append(testbed.Testbed(environment, runs, watcher=watcher, tell=partial(print, file=sys.stderr)))
+    return BEDS[-1]
 
 
 def environment_of(control: FakeControl | None) -> Environment:
@@ -154,6 +166,32 @@ def test_an_environment_under_load_by_somebody_else_is_not_loaded(tmp_path, load
     with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
         bed_of(environment, tmp_path).run(plan_of(ramp=5), "Run A", ())
     assert loads == []
+
+
+def test_no_other_session_loads_an_environment_until_the_one_that_started_it_has_stopped_it(
+    tmp_path, loads
+) -> None:
+    control, later = FakeControl(up=False), FakeControl(up=True)
+    first, second = bed_of(environment_of(control), tmp_path), bed_of(environment_of(later), tmp_path)
+    first.run(plan_of(ramp=5), "Run A", ())
+    first.run(plan_of(ramp=5), "Run B", ())
+    with pytest.raises(BusyError, match="Run B"):
+        second.run(plan_of(ramp=5), "Run A of the other session", ())
+    held = []
+    control.call = lambda verb, **_: held.append((verb, lock.holder_of(environment_of(None).target({}))))
+    first.close()
+    assert [(verb, holder.what) for verb, holder in held] == [("down", "Run B")]
+    second.run(plan_of(ramp=5), "Run A of the other session", ())
+    second.close()
+
+
+def test_a_session_that_may_not_load_an_environment_does_not_stop_it(tmp_path, loads) -> None:
+    control = FakeControl(up=False)  # both sessions saw that it was not up
+    bed = bed_of(environment_of(control), tmp_path)
+    with lock.hold(environment_of(None).target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
+        bed.run(plan_of(ramp=5), "Run A", ())
+    bed.close()
+    assert control.verbs == ["status", "up"]
 
 
 def test_a_run_that_cannot_be_kept_is_judged_all_the_same(tmp_path, loads, capsys) -> None:
@@ -331,7 +369,7 @@ def test_a_run_is_kept_although_its_display_cannot_be_taken_away(tmp_path, loads
         yield lambda progress: None
         raise BrokenPipeError
 
-    bed = testbed.Testbed(environment_of(None), tmp_path, watcher=broken, tell=print)
+    bed = bed_of(environment_of(None), tmp_path, watcher=broken)
     with pytest.raises(BrokenPipeError):
         bed.run(plan_of(ramp=5), "Run A", ())
     assert kept(tmp_path).is_complete
@@ -444,8 +482,10 @@ def test_the_writes_of_a_run_are_compared_before_their_rows_are_removed(tmp_path
 
 def test_nothing_is_removed_without_a_verb(tmp_path, loads) -> None:
     control = CleaningControl()
-    bed_of(cleaning(control, clean=()), tmp_path).run(of_population(records=1.0), "Run B", ())
-    bed_of(cleaning(None), tmp_path).run(of_population(records=1.0), "Run C", ())
+    for load, environment in (("Run B", cleaning(control, clean=())), ("Run C", cleaning(None))):
+        bed = bed_of(environment, tmp_path)
+        bed.run(of_population(records=1.0), load, ())
+        bed.close()
     assert control.events == []
     assert len(loads) == 2
 
@@ -534,6 +574,7 @@ def test_the_capacity_is_measured_once_while_the_same_processes_run(tmp_path, lo
         bed = bed_of(environment_of(None), tmp_path / "runs")
         bed.run(PEAK, "Run A", ())
         bed.run(plan_of(300, ramp=60, level=900, model=Model.CLOSED), "Run B", ())
+        bed.close()
     assert measured == [PEAK]
 
 
@@ -564,6 +605,7 @@ def test_a_calibration_is_kept_for_the_runs_after_it_and_respects_the_lock(tmp_p
     assert bed.capacity(PEAK, 5) == CAPACITY
     bed.run(PEAK, "Run A", ())
     assert measured == [PEAK]
+    bed.close()
     with lock.hold(environment.target({}), "Run X"), pytest.raises(BusyError, match="Run X"):
         bed.capacity(PEAK, 5)
 

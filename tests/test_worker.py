@@ -54,8 +54,9 @@ def accounts(count: int, role: str = "") -> tuple[Account, ...]:
     )
 
 
-def quantile(simulation, kind: Kind, share: float) -> float:
-    _, _, bucket, count = simulation.table.select(kind, simulation.table.series, 0, 1 << 22)
+def quantile(simulation, kind: Kind, share: float, series: str = "") -> float:
+    table = simulation.table
+    _, _, bucket, count = table.select(kind, [series] if series else table.series, 0, 1 << 22)
     totals = Counter()
     for where, number in zip(bucket.tolist(), count.tolist(), strict=True):
         totals[where] += number
@@ -169,6 +170,12 @@ def test_stages_bring_users_and_take_them_away():
     run = simulate(plan_of(stages=stages), after(0.1))
     held = {worker_second.second: worker_second.gauge("held") for worker_second in run.worker_seconds}
     assert [held[second] for second in (2, 7, 12)] == [10, 2, 6]
+
+
+def test_a_last_stage_of_no_duration_adds_nobody():
+    stages = (Stage(0, 10), Stage(5, 10), Stage(0, 20))
+    run = simulate(plan_of(stages=stages), after(0.1))
+    assert max(worker_second.gauge("held") for worker_second in run.worker_seconds) == 10
 
 
 @pytest.mark.parametrize(
@@ -414,6 +421,19 @@ def test_a_journey_of_queries_that_nobody_begins_fails_as_a_query(max_in_flight,
     of_tenants = [counted(run, outcome, tenant_series(f"tenant{place}", QUERY))[0] for place in range(3)]
     in_flight = counted(run, outcome, label_series("all events", QUERY))[0]
     assert sum(of_tenants) == failed + in_flight
+
+
+def test_the_time_of_a_workflow_contains_the_wait_of_its_arrival_for_a_user():
+    journey = "tests.sample_journeys:visit_logged_in"
+    plan = open_plan(journey=journey, model=Model.JOURNEYS, level=20, seconds=20, timeout=60.0)
+    target = Target("fake", "http://fake", accounts=accounts(5))
+    run = simulate(plan, lambda _, __, path: Answer(0.5 if path == "/page" else 0.01), target=target)
+    visits, pages = label_series("visit", WORKFLOW), label_series("GET /page")
+    assert quantile(run, Kind.RESPONSE, 1.0, pages) > 15.0, "half of the arrivals wait"
+    for share in (0.5, 1.0):
+        longest = quantile(run, Kind.RESPONSE, share, pages)
+        assert quantile(run, Kind.RESPONSE, share, visits) == pytest.approx(longest, abs=0.1)
+    assert quantile(run, Kind.SERVICE, 1.0, visits) < 0.6
 
 
 @pytest.mark.parametrize("journey", ["page_and_query", "query_and_page"])

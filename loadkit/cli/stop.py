@@ -10,8 +10,8 @@ from loadkit.environment import environment, lock
 
 __all__ = ["add", "execute"]
 
-_TIMEOUT = 60.0
-"""Seconds for the run to collect its samples and release the lock."""
+_TIMEOUT = 120.0
+"""Seconds for the session to collect its samples, write its results and release the lock."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
         return 0
     os.kill(holder.pid, signal.SIGINT)
     deadline = time.monotonic() + _TIMEOUT
-    while lock.holder_of(target) == holder:
+    while (now := lock.holder_of(target)) is not None and now.pid == holder.pid:
         if time.monotonic() > deadline:
             print(f"{holder} received the stop signal and still runs after {_TIMEOUT:.0f} s")
             return 2

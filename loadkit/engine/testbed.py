@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,11 @@ _KEPT_FACTS = ("version", "instances", "rows")
 
 
 class Testbed:
-    """Executes plans on an environment, one after the other, and stores the runs."""
+    """Executes plans on an environment, one after the other, and stores the runs.
+
+    From its first plan until `close`, no other testbed can load the environment. Otherwise the one
+    that started the environment would stop it while another still loads it.
+    """
 
     def __init__(
         self, environment: Environment, runs: Path, *, watcher: Watcher, tell: Callable[[str], None]
@@ -70,6 +74,9 @@ class Testbed:
         self._resolved: ResolvedEnvironment | None = None
         self._trouble: Exception | None = None
         self._is_ours = False
+        self._lock = ExitStack()
+        self._name_load: Callable[[str], None] | None = None
+        """Changes the name of the load in the lock; None until the lock is held."""
 
     def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
         """Execute the load, and store the run with its observations.
@@ -83,37 +90,36 @@ class Testbed:
             LoadkitError: the load could not be executed.
 
         """
-        up = self._up()
+        up = self._hold(title)
         observer, database = observer_of(up.observer, queries), database_observer(up)
         run_id = engine.new_id()
-        with lock.hold(up.target, title):
-            clean = self._clean(up)
-            up = self._up()  # its facts now state the remaining rows
-            checks = preflight.ready(lambda: preflight.look(plan, up, observer))
-            carried, target = self._carried(plan, up)
-            checks = (*checks, *clean, *carried)
-            with self._watcher(title) as watch:
-                target = self._prepare_cache(plan, target, run_id)
-                run = engine.run(
-                    plan,
-                    target,
-                    root=self._environment.root,
-                    run_id=run_id,
-                    actor=self._environment,
-                    database=database,
-                    watch=watch,
-                )
-                _describe(run, up.facts, checks)
-                # Stored first, in case a later step fails or is interrupted.
-                is_kept = self._keep(run)
-            if observer is not None:
-                observe(run, observer)
-            if database is not None:
-                observe_database(run, database, run.writes)
-            if is_kept and (observer or database):
-                self._keep(run)
-            if plan.disturbs and not self._is_restored(run) and is_kept:
-                self._keep(run)
+        clean = self._clean(up)
+        up = self._up()  # its facts now state the remaining rows
+        checks = preflight.ready(lambda: preflight.look(plan, up, observer))
+        carried, target = self._carried(plan, up)
+        checks = (*checks, *clean, *carried)
+        with self._watcher(title) as watch:
+            target = self._prepare_cache(plan, target, run_id)
+            run = engine.run(
+                plan,
+                target,
+                root=self._environment.root,
+                run_id=run_id,
+                actor=self._environment,
+                database=database,
+                watch=watch,
+            )
+            _describe(run, up.facts, checks)
+            # Stored first, in case a later step fails or is interrupted.
+            is_kept = self._keep(run)
+        if observer is not None:
+            observe(run, observer)
+        if database is not None:
+            observe_database(run, database, run.writes)
+        if is_kept and (observer or database):
+            self._keep(run)
+        if plan.disturbs and not self._is_restored(run) and is_kept:
+            self._keep(run)
         return run
 
     def capacity(self, plan: Plan, seconds: float) -> Capacity:
@@ -123,12 +129,11 @@ class Testbed:
             LoadkitError: the small load could not be executed.
 
         """
-        up = self._up()
-        with lock.hold(up.target, f"calibration: a part of {plan.in_words}"):
-            parts = small_load.find_parts(up)
-            found = small_load.measure(plan, up, parts, seconds)
-            if parts:
-                small_load.keep(found, plan, up.target, parts)
+        up = self._hold(f"calibration: a part of {plan.in_words}")
+        parts = small_load.find_parts(up)
+        found = small_load.measure(plan, up, parts, seconds)
+        if parts:
+            small_load.keep(found, plan, up.target, parts)
         return found
 
     def _clean(self, up: ResolvedEnvironment) -> tuple[Check, ...]:
@@ -177,16 +182,36 @@ class Testbed:
         return (check,), engine.without_rows(up.target, taken)
 
     def close(self) -> None:
-        """Stop the environment if it was started here."""
+        """Stop the environment if it was started here, and release its lock."""
         control = self._environment.control
-        if not self._is_ours or control is None:
-            return
-        self._is_ours = False
+        with self._lock:
+            self._name_load = None
+            if not self._is_ours or control is None:
+                return
+            self._is_ours = False
+            try:
+                control.call("down")
+            except Exception as error:
+                # The environment ends with this process in any case. Verdicts are unaffected.
+                self._tell(f"{self._environment.name}: {one_line(error)}")
+
+    def _hold(self, load: str) -> ResolvedEnvironment:
+        """The environment, started if necessary, with its lock, which is held until `close`.
+
+        Raises:
+            BusyError: another process loads the environment; it also decides when to stop it.
+
+        """
+        up = self._up()
+        if self._name_load is not None:
+            self._name_load(load)
+            return up
         try:
-            control.call("down")
-        except Exception as error:
-            # The environment ends with this process in any case, and the verdicts are unaffected.
-            self._tell(f"{self._environment.name}: {one_line(error)}")
+            self._name_load = self._lock.enter_context(lock.hold(up.target, load))
+        except lock.BusyError:
+            self._is_ours = False
+            raise
+        return up
 
     def _up(self) -> ResolvedEnvironment:
         """The environment, started if necessary; a failed start is not repeated."""

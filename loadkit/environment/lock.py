@@ -1,4 +1,4 @@
-"""A lock that allows one run per environment at a time and names its holder.
+"""A lock that allows one session per environment at a time and names its holder.
 
 The lock is the kernel's (`flock`), so a holder killed with -9 leaves no lock behind. The content of
 the file only names the holder. The lock covers one machine: suites on several machines that share a
@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -45,12 +45,13 @@ class BusyError(LoadkitError):
 
 
 @contextlib.contextmanager
-def hold(target: Target, what: str) -> Iterator[None]:
+def hold(target: Target, what: str) -> Iterator[Callable[[str], None]]:
     """Hold the lock of a target while the block runs.
 
     Args:
         target: the target of the load.
-        what: the activity, which the error of another process shows.
+        what: the activity, which the error of another process shows. The context manager gives a
+            function that changes it.
 
     Raises:
         BusyError: another process holds the lock; the message names it.
@@ -65,11 +66,15 @@ def hold(target: Target, what: str) -> Iterator[None]:
                 f"{target.name} is under load by {holder or 'another process'}: wait for its end, or stop "
                 f"it: loadkit stop {target.file or target.name}"
             )
-        try:
+
+        def name(what: str) -> None:
             file.truncate(0)
             json.dump(asdict(Holder(os.getpid(), time.time(), what)), file)
             file.flush()
-            yield
+
+        try:
+            name(what)
+            yield name
         finally:
             file.truncate(0)
 
@@ -80,10 +85,15 @@ def holder_of(target: Target) -> Holder | None:
     if not path.exists():
         return None
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(path)
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if (holder := _read(path)) is not None:
+                    return holder
+                time.sleep(_BETWEEN_TRIES)  # the holder is just writing its name
+            else:
+                return None
     return None
 
 

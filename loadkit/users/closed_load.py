@@ -79,7 +79,8 @@ class ClosedLoad:
             for number, present in enumerate(stays(workload.stages)):
                 entry = entry_of(number, workload.mix)
                 kind = self._journeys[entry].account_kind
-                if number % of == index:
+                # A user whom the stages add only at their end is never present.
+                if number % of == index and present:
                     seat = _UserSlot(number, entry, places[kind])
                     group.create_task(self._occupy(seat, self._life(seat, 0), present, origin))
                 places[kind] += 1

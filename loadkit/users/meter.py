@@ -144,6 +144,14 @@ class Meter:
         """Secret values of the user's latest rows of test data, which no example shows."""
 
     @property
+    def arrival_wait(self) -> float:
+        """Seconds for which the current arrival of a journey waited for this user.
+
+        They are 0 after the first recorded operation, which includes them, and in a plain `Meter`.
+        """
+        return 0.0
+
+    @property
     def random(self) -> random.Random:
         """The random generator of the user's think times and choices."""
         if self._random is None:
@@ -399,6 +407,11 @@ class JourneyMeter(Meter):
     __slots__ = ("timings",)
 
     timings: set[str]
+
+    @property
+    def arrival_wait(self) -> float:
+        """See `Meter.arrival_wait`."""
+        return max(0.0, self.free - self.intended)
 
     def start(self, intended: float, until: float) -> None:
         """See `Meter.start`; a journey begins."""

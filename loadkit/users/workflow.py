@@ -19,19 +19,20 @@ _SERVICES = (NoResponse, StatusError, BodyError, AssertionError, TimeoutError)
 class Workflow:
     """A context manager around the steps of one workflow. It records one operation at the end.
 
-    The time of the workflow is the sum of its steps; pauses between them do not count. It fails if
+    The time of the workflow is the sum of its steps; pauses between them do not count. In an open
+    load of journeys, the time for which the arrival waited for a user counts too. It fails if
     a step fails, and its outcome names the first failed step. A step without an answer at the end
     of the drain fails. A workflow is not recorded if it is left early because the user's time is
     over, or because of an error in the journey's code.
     """
 
-    __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds")
+    __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds", "_waited")
 
     def __init__(self, label: str, meter: Meter) -> None:
         self._label = label
         self._meter = meter
         self._is_recorded = meter.is_recorded
-        self._seconds = 0.0
+        self._seconds = self._waited = 0.0
         self._broken = ""
 
     def step(self, name: str) -> "Step":
@@ -50,6 +51,7 @@ class Workflow:
             self._broken = name
 
     def __enter__(self) -> Self:
+        self._seconds = self._waited = self._meter.arrival_wait
         return self
 
     def __exit__(
@@ -64,7 +66,8 @@ class Workflow:
         end = meter.now()
         begun = end - self._seconds
         outcome = f"step failed: {self._broken}" if self._broken else OK
-        sample = Sample(self._label, outcome, begun, begun, end, 0, meter.tenant, meter.region)
+        sent = begun + self._waited
+        sample = Sample(self._label, outcome, begun, sent, end, 0, meter.tenant, meter.region)
         meter.recorder.timing(WORKFLOW).samples.append(sample)
         meter.record_example(sample, WORKFLOW)
 

@@ -134,6 +134,16 @@ async def page_and_query(user: User) -> None:
         await a_query(user)
 
 
+@journey("a visit after an unrecorded log-in")
+async def visit_logged_in(user: User) -> None:
+    await user.post("/login", record=False)
+    with user.workflow("visit") as workflow:
+        with workflow.step("look"):
+            await user.get("/page")
+        with workflow.step("look around"):
+            pass
+
+
 @journey("a query and a page")
 async def query_and_page(user: User) -> None:
     with user.workflow("visit") as workflow, workflow.step("look"):
