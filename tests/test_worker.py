@@ -436,6 +436,24 @@ def test_the_time_of_a_workflow_contains_the_wait_of_its_arrival_for_a_user():
     assert quantile(run, Kind.SERVICE, 1.0, visits) < 0.6
 
 
+def test_a_journey_that_waited_for_a_user_ends_in_the_drain():
+    plan = open_plan(
+        journey="tests.sample_journeys:page_and_query",
+        model=Model.JOURNEYS,
+        level=20,
+        seconds=20,
+        timeout=60.0,
+        drain=10.0,
+    )
+    target = Target("fake", "http://fake", accounts=accounts(5))
+    run = simulate(plan, lambda _, __, path: Answer(0.5 if path == "/page" else 0.01), target=target)
+    visits, pages = (
+        counted(run, "ok", label_series(*of)) for of in (("visit", WORKFLOW), ("GET /page", REQUEST))
+    )
+    assert visits[0] >= pages[0] - 5, "the end of the drain cuts off one for each user"
+    assert pages[0] == pytest.approx(5 * 30 / 0.51, rel=0.05)
+
+
 @pytest.mark.parametrize("journey", ["page_and_query", "query_and_page"])
 def test_a_journey_that_nobody_begins_fails_as_each_kind_of_operation_and_workflow_that_it_would_have(
     journey,

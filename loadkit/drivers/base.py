@@ -64,6 +64,8 @@ class Meter(Protocol):
     churn: float
     """The rate, per second, at which the user drops its connection; the plan sets it."""
     until: float
+    """When the user's time is over; a connection is held until then at most."""
+    sends_until: float
     """No operation starts at or after this moment."""
     longest_hold: float
     """The longest hold of a connection, in seconds; only a trial limits it.

@@ -76,6 +76,7 @@ class Meter:
         "requests",
         "run_id",
         "secrets",
+        "sends_until",
         "tenant",
         "timeout",
         "unrecorded_failure",
@@ -124,7 +125,9 @@ class Meter:
         self.began = 0.0
         """Intended start of the user's journey."""
         self.intended = self.free = 0.0
-        self.until = float("inf")
+        self.until = self.sends_until = float("inf")
+        """When the user's time is over, and when it may send no more. The second is later for the
+        journey of an arrival, which may end in the drain."""
         self.longest_hold = float("inf")
         """Seconds. In the trial, a user who would hold a connection for longer leaves soon."""
         self.pending: Sample | None = None
@@ -247,7 +250,7 @@ class Meter:
             self.settle()
         if self.is_open and self.is_recorded:
             self.intended = await self.turn()
-        if self.intended >= self.until:
+        if self.intended >= self.sends_until:
             self.leave()
         self.unrecorded_failure, self.exchange = "", None
         sent = self.now()
@@ -349,12 +352,20 @@ class Meter:
         self._queue = queue
         self.is_open = True
 
-    def start(self, intended: float, until: float) -> None:
-        """Start recording. The next operation is due at `intended`; all start before `until`."""
+    def start(self, intended: float, until: float, sends_until: float | None = None) -> None:
+        """Start recording.
+
+        Args:
+            intended: when the next operation is due.
+            until: when the user's time is over.
+            sends_until: all operations start before this moment (default: `until`).
+
+        """
         self.is_recorded = True
         self.intended = intended
         self.free = self.now()
         self.until = until
+        self.sends_until = until if sends_until is None else sends_until
 
     def think(self) -> Awaitable[None] | None:
         """The plan's think time after an answer; None if there is nothing to wait for.
@@ -413,9 +424,9 @@ class JourneyMeter(Meter):
         """See `Meter.arrival_wait`."""
         return max(0.0, self.free - self.intended)
 
-    def start(self, intended: float, until: float) -> None:
+    def start(self, intended: float, until: float, sends_until: float | None = None) -> None:
         """See `Meter.start`; a journey begins."""
-        super().start(intended, until)
+        super().start(intended, until, sends_until)
         self.timings = set()
 
     def settle(self) -> None:

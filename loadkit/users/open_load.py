@@ -226,7 +226,8 @@ class OpenLoad:
                     user.meter.pace(queue)
                     await life.follow(pool.journey)
                 while (moment := await queue.turn()) < end:
-                    user.meter.start(moment, end)
+                    # Otherwise the journeys that wait longest for a user would not be recorded.
+                    user.meter.start(moment, end, end + self._context.plan.drain)
                     with contextlib.suppress(UserFinished):  # more arrivals may wait for this user
                         await life.follow(pool.journey, is_once=True)
                         queue.note_journey(DROPPED_LABEL, user.meter.timings, user.tenant)

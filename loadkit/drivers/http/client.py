@@ -189,7 +189,7 @@ class HttpClient:
             # An arrival becomes a recorded operation.
             meter.intended = await meter.turn() if record else meter.now()
         intended = meter.intended
-        if intended >= meter.until:
+        if intended >= meter.sends_until:
             meter.leave()
         if label is None:
             label, path = known.get((method, path)) or know(method, path)
