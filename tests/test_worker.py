@@ -314,6 +314,30 @@ def test_the_accounts_of_a_role_that_are_all_in_use_are_told_with_the_role():
 
 
 @pytest.mark.parametrize(
+    ("number", "seconds", "status"),
+    [(12, 0.01, Status.INVALID), (12, 1.0, Status.FAIL), (60, 0.01, Status.PASS)],
+    ids=["too few accounts", "too few accounts, and a slow service", "enough accounts"],
+)
+def test_a_fail_for_want_of_accounts_is_invalid(number, seconds, status):
+    plan = open_plan(
+        journey="tests.sample_journeys:two_pages",
+        model=Model.JOURNEYS,
+        level=20,
+        seconds=60,
+        think=Think(0.8, 0.8),
+    )
+    target = Target("fake", "http://fake", accounts=accounts(number))
+    load = simulate(plan, after(seconds), target=target)
+    run = run_of(load.table, plan, worker_seconds=load.worker_seconds)
+    for sentence in ("the p95 response time is below 500 ms", "the mean response time is below 500 ms"):
+        verdict = judge(grammar.criterion(sentence), run)
+        assert verdict.status is status, verdict.reason
+        assert ("because all accounts of this load were in use" in verdict.reason) == (
+            status is Status.INVALID
+        )
+
+
+@pytest.mark.parametrize(
     ("accounts", "seconds", "shares"),
     [(accounts(5), 1.0, True), (accounts(1000), 1.0, False), ((), 1.0, False), (accounts(4), 0.001, False)],
     ids=["shared", "plenty", "none needed", "few, and one of them is always free"],

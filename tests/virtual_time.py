@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class Simulation:
 
     def take(self, report: Report) -> bool:
         self.table.add(report.table)
-        self.worker_seconds.append(report.worker_second)
+        # The only real time in a simulation: it would make verdicts depend on this machine.
+        self.worker_seconds.append(replace(report.worker_second, cpu_seconds=0.0, longest_pause=0.0))
         self.examples += report.examples
         self.idle_intervals.setdefault(report.worker, []).extend(report.idle_intervals)
         return True

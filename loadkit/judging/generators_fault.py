@@ -1,4 +1,7 @@
-"""Fails on connections that the load generator itself may have caused.
+"""Fails that the load generator itself may have caused.
+
+A fail on times is invalid if arrivals waited for a user because the load had too few accounts. It
+stands if the times fail without these waits too. The rest is about connections.
 
 A service closes a connection whose client does not read or answer for long enough. A client without
 a free socket cannot reconnect. The generator has a fault while one of its event loops stands still,
@@ -19,16 +22,17 @@ import numpy.typing as npt
 from loadkit.criterion import Criterion, Family
 from loadkit.judging.connections import ended_early, fails_without_causes
 from loadkit.judging.evidence import Case, Evidence
+from loadkit.judging.families import FamilyRules
 from loadkit.judging.finding import Finding
 from loadkit.recording import health_bounds
 from loadkit.recording.histogram import lower_edges
 from loadkit.recording.messages import CONNECTIONS, LEAST_CONNECTIONS
 from loadkit.recording.slices import Kind, worker_series
-from loadkit.recording.worker_second import OUT_OF_DESCRIPTORS, SCHEDULED
+from loadkit.recording.worker_second import ALL_IN_USE, OUT_OF_DESCRIPTORS, SCHEDULED, WorkerSecond
 from loadkit.units import format_seconds
 from loadkit.verdict import Status
 
-__all__ = ["check_generator_fault"]
+__all__ = ["check_accounts", "check_generator_fault"]
 
 _STALL = 1.0
 """The shortest stall of an event loop in seconds. No service closes a connection for less."""
@@ -64,6 +68,33 @@ def check_generator_fault(criterion: Criterion, evidence: Evidence, finding: Fin
     if _stands(Case(criterion, evidence, finding.window or evidence.whole), faults):
         return finding.warned(f"{cause}; this does not explain the fail")
     return finding.become(Status.INVALID, f"{cause}, which may be why {finding.reason}")
+
+
+def check_accounts(criterion: Criterion, evidence: Evidence, rules: FamilyRules, finding: Finding) -> Finding:
+    """A fail on times is invalid if only the waits for free accounts explain it; see the module."""
+    if finding.status is not Status.FAIL or criterion.measure.family != Family.TIME:
+        return finding
+    window = finding.window or evidence.whole
+    population = None if len(evidence.run.plan.populations) == 1 else criterion.scope.population
+
+    def all_in_use(each: WorkerSecond) -> float:
+        chosen = each.counts.values() if population is None else [each.counts.get(population, {})]
+        return float(any(name.startswith(ALL_IN_USE) for named in chosen for name in named))
+
+    seconds = int(np.count_nonzero(evidence.per_second(all_in_use, window)))
+    if not seconds:
+        return finding
+    case = Case(criterion, evidence, window, rules.corrects(criterion.measure.timing))
+    for condition, other in rules.other_ways(case):
+        status = rules.find(other).status
+        if status is not Status.FAIL:
+            return finding.become(
+                Status.INVALID,
+                f"arrivals waited for a user in {seconds} of {window.seconds} seconds, because all accounts of "
+                f"this load were in use; {condition} the verdict would be {status.value} instead of fail; name "
+                "more accounts, or let users share them (share_accounts = true)",
+            )
+    return finding
 
 
 def _stands(case: Case, faults: Booleans) -> bool:

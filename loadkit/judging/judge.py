@@ -25,7 +25,7 @@ from loadkit.judging.contended import contended
 from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.families import Basis, FamilyRules, rules_of
 from loadkit.judging.finding import Finding, as_sentence
-from loadkit.judging.generators_fault import check_generator_fault
+from loadkit.judging.generators_fault import check_accounts, check_generator_fault
 from loadkit.judging.relays_fault import check_relay_fault
 from loadkit.units import format_seconds
 from loadkit.verdict import Status, Verdict, Window
@@ -43,6 +43,7 @@ def judge(criterion: Criterion, evidence: Evidence) -> Verdict:
         criterion, evidence, rules, finding, lambda eased: _examined(eased, evidence, rules)[0]
     )
     finding = check_generator_fault(criterion, evidence, finding)
+    finding = check_accounts(criterion, evidence, rules, finding)
     finding = contended(criterion, evidence, rules, finding)
     finding = _with_unseen(mistaken(criterion, evidence, rules, finding))
     if criterion is not stated:

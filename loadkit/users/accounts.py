@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loadkit.errors import ConfigurationError
-from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.worker_second import ALL_IN_USE, WorkerSecond
 from loadkit.target import Account, Target
 from loadkit.workload.schedule import entry_of
 from loadkit.workload.workload import Model, Workload
 
 __all__ = [
-    "ALL_IN_USE",
     "AccountKind",
     "AccountPool",
     "UsedBefore",
@@ -22,10 +21,6 @@ __all__ = [
     "least_demand",
 ]
 
-ALL_IN_USE = "all in use: "
-"""The prefix of a count: the accounts of an open load, if all were in use while an arrival waited.
-
-The rest of the count's name is their `AccountKind` in words."""
 _SHARE = "name more, or let users share them (share_accounts = true)"
 
 

@@ -12,7 +12,8 @@ from itertools import islice
 from loadkit.recording.examples import Example
 from loadkit.recording.sample import Sample
 from loadkit.recording.timing import REQUEST, timing_of
-from loadkit.users.accounts import ALL_IN_USE, AccountKind, AccountPool, UsedBefore
+from loadkit.recording.worker_second import ALL_IN_USE
+from loadkit.users.accounts import AccountKind, AccountPool, UsedBefore
 from loadkit.users.arrival_queue import FEWEST_FREE, ArrivalQueue, users_for
 from loadkit.users.journey import Arrive, Journey
 from loadkit.users.lifecycle import Lifecycle

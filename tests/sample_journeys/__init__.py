@@ -134,6 +134,13 @@ async def page_and_query(user: User) -> None:
         await a_query(user)
 
 
+@journey("two pages")
+async def two_pages(user: User) -> None:
+    await user.get("/a")
+    await user.think()
+    await user.get("/b")
+
+
 @journey("a visit after an unrecorded log-in")
 async def visit_logged_in(user: User) -> None:
     await user.post("/login", record=False)
