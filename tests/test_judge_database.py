@@ -359,6 +359,17 @@ def test_rows_under_the_tenants_of_their_writers_pass_isolation_and_say_so() -> 
     assert verdict.reason.endswith("60,000 stored rows are under the tenant of the user who wrote them.")
 
 
+@pytest.mark.parametrize("tenants", [("acme",), ("acme", "globex")])
+def test_stored_rows_alone_are_no_proof_of_isolation_if_all_users_belong_to_one_tenant(tenants) -> None:
+    samples = [
+        sample._replace(tenant=tenants[number % len(tenants)])
+        for number, sample in enumerate(samples_of(np.arange(6000) / 100, np.full(6000, 0.01)))
+    ]
+    verdict = judge(NOTHING_OF_OTHERS, run_of(samples, plan_of(60), database=seen()))
+    assert verdict.status is (Status.INCONCLUSIVE if len(tenants) == 1 else Status.PASS), verdict.reason
+    assert ("all users belong to one tenant (acme)" in verdict.reason) == (len(tenants) == 1)
+
+
 @pytest.mark.parametrize("criterion", [WRITES, NOTHING_OF_OTHERS])
 def test_tenants_that_the_database_names_otherwise_are_no_pass_and_no_fail(criterion) -> None:
     verdict = judge(criterion, run_with(seen(writes=MISNAMED)))

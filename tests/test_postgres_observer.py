@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -177,19 +177,28 @@ def test_a_run_is_seen_with_its_statements_scans_plans_and_stored_rows(server: S
     assert SECRET not in f"{facts}{found}"
 
 
+async def deadlock(server: Server) -> tuple[asyncpg.Connection, asyncpg.Connection]:
+    """Two idle connections after a deadlock that PostgreSQL found soon."""
+    first, second = [await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False) for _ in range(2)]
+    for each in (first, second):
+        await each.execute("SET deadlock_timeout = '10ms'")
+    for each, mine in ((first, 1), (second, 2)):
+        await each.execute("BEGIN")
+        await each.execute(f"UPDATE tenants SET name = name WHERE id = {mine}")
+    outcomes = await asyncio.gather(
+        first.execute("UPDATE tenants SET name = name WHERE id = 2"),
+        second.execute("UPDATE tenants SET name = name WHERE id = 1"),
+        return_exceptions=True,
+    )
+    assert any(isinstance(each, asyncpg.DeadlockDetectedError) for each in outcomes)
+    for each in (first, second):
+        await each.execute("ROLLBACK")
+    return first, second
+
+
 def test_a_deadlock_is_counted(server: Server) -> None:
     async def cross() -> None:
-        first, second = [await asyncpg.connect(server.dsn("postgres").reveal(), ssl=False) for _ in range(2)]
-        for each, mine in ((first, 1), (second, 2)):
-            await each.execute("BEGIN")
-            await each.execute(f"UPDATE tenants SET name = name WHERE id = {mine}")
-        outcomes = await asyncio.gather(
-            first.execute("UPDATE tenants SET name = name WHERE id = 2"),
-            second.execute("UPDATE tenants SET name = name WHERE id = 1"),
-            return_exceptions=True,
-        )
-        assert any(isinstance(each, asyncpg.DeadlockDetectedError) for each in outcomes)
-        for each in (first, second):
+        for each in await deadlock(server):
             await each.close()
 
     with PostgresObserver(server.access(queries=())) as observer:
@@ -197,6 +206,38 @@ def test_a_deadlock_is_counted(server: Server) -> None:
         asyncio.run(cross())
     facts = observer.facts("r2", started, 1.0, Writes.of_ids())
     assert facts.deadlocks == 1
+
+
+@pytest.mark.slow
+def test_a_deadlock_in_the_last_second_is_counted_if_deadlocks_are_awaited(server: Server) -> None:
+    def found(*, awaits_deadlocks: bool) -> int | None:
+        access = replace(server.access(queries=()), awaits_deadlocks=awaits_deadlocks)
+        with asyncio.Runner() as runner:
+            with PostgresObserver(access) as observer:
+                started = time.time()
+                connections = runner.run(deadlock(server))
+            facts = observer.facts("r2", started, 1.0, Writes.of_ids())
+            for each in connections:
+                runner.run(each.close())
+        return facts.deadlocks
+
+    assert found(awaits_deadlocks=False) == 0, "an idle server process has not reported it yet"
+    assert found(awaits_deadlocks=True) == 1
+
+
+def test_deadlocks_that_cannot_be_awaited_are_not_known(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr("loadkit.observers.postgres._FLUSH", 0.0)
+    access = replace(server.access(queries=()), awaits_deadlocks=True)
+    with PostgresObserver(access) as observer:
+        started = time.time()
+    server.stop()
+    try:
+        facts = observer.facts("r2", started, 1.0, Writes.of_ids())
+    finally:
+        server.start()
+    assert facts.deadlocks is None
+    assert "deadlocks" in facts.problems
+    assert facts.remark("deadlocks") == facts.problems["deadlocks"]
 
 
 def test_after_a_restart_what_the_statistics_gained_is_not_known_and_later_seconds_are_seen(

@@ -134,6 +134,12 @@ def test_a_run_that_is_compared_with_goes_before_the_one_that_compares() -> None
     assert told == [("A", baseline, 0, 1), ("B", peak, 2, 0)]
 
 
+def test_a_run_has_the_measures_of_all_its_criteria() -> None:
+    deadlocks = grammar.criterion("no deadlock occurs")
+    (run,) = share([Reading((P95,), plan_of(level=10)), Reading((deadlocks,), plan_of(level=10))]).values()
+    assert run.measures == {P95.measure.name, "deadlocks"}
+
+
 NEIGHBOUR = grammar.criterion('p95 is at most 1.5 times that without tenant "globex"')
 WITHOUT = 'without tenant "globex"'
 
@@ -147,7 +153,7 @@ class FakeTestbed:
     def __init__(self, times: Sequence[float] = (), changes: Mapping[str, Mapping[str, Any]] | None = None):
         self.times, self.changes, self.titles = times, changes or {}, []
 
-    def run(self, plan: Plan, title: str, queries: object) -> Run:
+    def run(self, plan: Plan, title: str, queries: object, measures: object) -> Run:
         number = len(self.titles)
         self.titles.append(title)
         seconds = self.times[number] if self.times else 0.01

@@ -472,12 +472,23 @@ def test_each_load_begins_without_the_rows_of_the_one_before(tmp_path, loads) ->
 
 def test_the_writes_of_a_run_are_compared_before_their_rows_are_removed(tmp_path, loads, monkeypatch) -> None:
     control = CleaningControl(removed={})
-    monkeypatch.setattr(testbed, "database_observer", lambda _: "a database")
+    monkeypatch.setattr(testbed, "database_observer", lambda *_, **__: "a database")
     monkeypatch.setattr(testbed, "observe_database", lambda *_: control.events.append("compared"))
     bed = bed_of(cleaning(control), tmp_path)
     for title in ("Run A", "Run B"):
         bed.run(of_population(records=1.0), title, ())
     assert control.events == ["clean --all", "compared", "clean --all", "compared"]
+
+
+def test_deadlocks_are_awaited_if_a_criterion_judges_them(tmp_path, loads, monkeypatch) -> None:
+    awaited = []
+    monkeypatch.setattr(
+        testbed, "database_observer", lambda _, *, awaits_deadlocks: awaited.append(awaits_deadlocks)
+    )
+    bed = bed_of(environment_of(None), tmp_path)
+    bed.run(plan_of(ramp=5), "Run A", (), {"deadlocks", "error rate"})
+    bed.run(plan_of(ramp=5), "Run B", (), {"error rate"})
+    assert awaited == [True, False]
 
 
 def test_nothing_is_removed_without_a_verb(tmp_path, loads) -> None:

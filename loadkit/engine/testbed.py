@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from loadkit.environment.preflight import Check, NotReadyError
 from loadkit.environment.records import cleaned
 from loadkit.errors import ConfigurationError, LoadkitError, one_line
 from loadkit.observers import observer_of
+from loadkit.observers.database import DEADLOCKS
 from loadkit.recording import archive
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.recording.run import Run
@@ -78,20 +79,22 @@ class Testbed:
         self._name_load: Callable[[str], None] | None = None
         """Changes the name of the load in the lock; None until the lock is held."""
 
-    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+    def run(self, plan: Plan, title: str, queries: Iterable[str], measures: Collection[str] = ()) -> Run:
         """Execute the load, and store the run with its observations.
 
         Args:
             plan: the plan.
             title: for the live status, and for other sessions that find the environment under load.
             queries: queries of this run's criteria, besides the measures of the environment.
+            measures: the names of the measures that this run's criteria judge.
 
         Raises:
             LoadkitError: the load could not be executed.
 
         """
         up = self._hold(title)
-        observer, database = observer_of(up.observer, queries), database_observer(up)
+        observer = observer_of(up.observer, queries)
+        database = database_observer(up, awaits_deadlocks=DEADLOCKS in measures)
         run_id = engine.new_id()
         clean = self._clean(up)
         up = self._up()  # its facts now state the remaining rows
@@ -279,8 +282,16 @@ class Testbed:
         return target
 
 
-def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
-    """The observer of the database; None if the environment names no role that may read it."""
+def database_observer(
+    up: ResolvedEnvironment, *, awaits_deadlocks: bool = False
+) -> "PostgresObserver | None":
+    """The observer of the database; None if the environment names no role that may read it.
+
+    Args:
+        up: the environment.
+        awaits_deadlocks: see `DatabaseAccess.awaits_deadlocks`.
+
+    """
     settings = up.environment.settings.database
     if settings is None or not up.database_observer:
         return None
@@ -294,6 +305,7 @@ def database_observer(up: ResolvedEnvironment) -> "PostgresObserver | None":
         settings.example_tenant,
         settings.stored,
         frozenset(account.tenant for account in up.target.accounts) - {""},
+        awaits_deadlocks,
     )
     return PostgresObserver(access)
 

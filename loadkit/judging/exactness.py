@@ -5,6 +5,7 @@ from loadkit.judging.evidence import Case, Evidence
 from loadkit.judging.finding import Finding
 from loadkit.recording.exact import compared, to_compare
 from loadkit.recording.messages import CHECKED, FOREIGN, MESSAGES_RECEIVED, MESSAGES_SEARCHED
+from loadkit.recording.slices import tenant_series
 from loadkit.recording.sql import FOREIGN_ROWS, ROWS_CHECKED, ROWS_READ, ROWS_SEARCHED
 from loadkit.verdict import Status
 
@@ -43,12 +44,27 @@ def find_exact(case: Case) -> Finding:
             Status.INCONCLUSIVE,
             f"{name}: none of {done:,} compared, but {due - done:,} more had to be compared{remark}",
         )
+    if name == OTHERS_DATA and (tenant := _only_tenant(evidence)):
+        return finding.become(
+            Status.INCONCLUSIVE,
+            f"{name}: no answer was searched, because all users belong to one tenant ({tenant}); name accounts of "
+            "several tenants",
+        )
     if unlike := evidence.unlike_plan():
         status, reason = unlike
         before = f"{name}: none before " if status is Status.INCONCLUSIVE else ""
         return finding.become(status, before + reason)
     reason = f"{name}: none of all {due:,} that had to be compared{remark}"
     return _warned(case, finding.become(Status.PASS, reason))
+
+
+def _only_tenant(evidence: Evidence) -> str:
+    """The tenant of all users, if nothing was to be searched for the data of others; else ""."""
+    received = (to_compare(OTHERS_DATA), MESSAGES_RECEIVED, ROWS_READ)
+    if any(each.count(name) for each in evidence.run.worker_seconds for name in received):
+        return ""
+    tenants = [tenant for tenant in evidence.run.table.names(tenant_series("")) if tenant]
+    return tenants[0] if len(tenants) == 1 else ""
 
 
 def searched_messages(evidence: Evidence) -> int:

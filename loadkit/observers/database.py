@@ -405,7 +405,8 @@ class DatabaseFacts:
         """What a reader should know about a count besides its number; "" for nothing."""
         if name == DEADLOCKS:
             if self.deadlocks is None:
-                return self.problems.get("statistics", "") or self.problem
+                problems = (self.problems.get(part, "") for part in ("statistics", "deadlocks"))
+                return next(filter(None, problems), self.problem)
             return "these are the transactions of the run"
         if name == OTHERS_DATA:
             return self._placement

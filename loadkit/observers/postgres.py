@@ -69,6 +69,9 @@ _COMPARE = 120.0
 """Seconds to read the ids of all rows of a run; a million take about five."""
 _EXAMPLE = 5.0
 """Seconds that the example of a key query may run. After that, only its estimated plan is taken."""
+_FLUSH = 11.0
+"""Seconds until the server processes have reported their statistics. From PostgreSQL 15 on, an idle
+process may take ten seconds (PGSTAT_IDLE_INTERVAL)."""
 _ALL_PLANS = 60.0
 """Seconds after which no further example is executed."""
 _WAITING = 20
@@ -95,6 +98,8 @@ class DatabaseAccess:
     """SQL that lists the rows of a run: "SELECT id, tenant FROM events WHERE run_id = $1"."""
     tenants: frozenset[str] = frozenset()
     """The tenants of the accounts."""
+    awaits_deadlocks: bool = False
+    """Is the number of deadlocks read only when each server process has reported its own?"""
 
 
 class PostgresObserver:
@@ -111,6 +116,8 @@ class PostgresObserver:
         """When an index from the beginning of the run was first missing, by its table and name."""
         self._begin: Snapshot | None = None
         self._end: Snapshot | None = None
+        self._last: Snapshot | None = None
+        """The counts when each server process has reported its own; None if they were not read."""
         self._cost = 0.0
         self._problem = ""
         self._problems: dict[str, str] = {}
@@ -180,7 +187,8 @@ class PostgresObserver:
     def facts(self, run_id: str, started: float, ended_at: float, writes: Written) -> DatabaseFacts:
         """Compare the writes with the stored rows, take the plans, and return all facts of a run.
 
-        It never raises. It usually takes a few seconds, and at most four minutes.
+        It never raises. It usually takes a few seconds, or 11 s if deadlocks are awaited, and at
+        most four minutes.
 
         Args:
             run_id: the id that the rows of the run carry.
@@ -203,6 +211,9 @@ class PostgresObserver:
             if relations:
                 seconds = _ALL_PLANS + 2 * _EXAMPLE + _CONNECT
                 plans = self._part("plans", self._plans(relations), seconds) or ()
+        if self._access.awaits_deadlocks and self._end is not None:
+            rest = max(0.0, self._end.at + _FLUSH - time.time())
+            self._last = self._part("deadlocks", self._counts_after(rest), rest + _CONNECT + _ANSWER)
         facts = self._differences(started)
         return replace(
             facts,
@@ -228,18 +239,18 @@ class PostgresObserver:
 
     def _differences(self, started: float) -> DatabaseFacts:
         """The increase of the cumulative statistics from begin to end, as far as it is known."""
-        begin, end = self._begin, self._end
+        begin, end, last = self._begin, self._end, self._last
         if end is None:
             self._problems.setdefault("statistics", "the statistics could not be read after the load")
             return DatabaseFacts()
         why = ""
         if begin is None or begin.at > started:
             why = "the statistics could not be read before the load"
-        elif begin.started != end.started or self._restarted():
+        elif begin.started != (last or end).started or self._restarted():
             why = "PostgreSQL was restarted during the run"
-        elif begin.row["stats_reset"] != end.row["stats_reset"]:
+        elif begin.row["stats_reset"] != (last or end).row["stats_reset"]:
             why = "the statistics were reset during the run"
-        elif has_fallen([*(row for _, row in self._rows), end.row]):
+        elif has_fallen([*(row for _, row in self._rows), end.row, (last or end).row]):
             why = "PostgreSQL discarded its statistics during the run, as it does after a crash"
         if why:
             self._problems["statistics"] = why
@@ -248,10 +259,13 @@ class PostgresObserver:
         def gained(name: str) -> int | None:
             return None if before is None else gain(before.row[name], end.row[name])
 
+        deadlocks = gained("deadlocks")
+        if before is not None and self._access.awaits_deadlocks:
+            deadlocks = None if last is None else gain(before.row["deadlocks"], last.row["deadlocks"])
         statements, seconds = statements_between(before, end, self._access.queries)
         wal = None if begin is None else gain(begin.row["wal"], end.row["wal"])
         return DatabaseFacts(
-            deadlocks=gained("deadlocks"),
+            deadlocks=deadlocks,
             transactions=gained("transactions"),
             wal_bytes=wal,
             checkpoints=gain(before.checkpoints, end.checkpoints) if before else None,
@@ -408,6 +422,15 @@ class PostgresObserver:
         except Exception as error:
             self._problems[name] = self._failure(error)
             return None
+
+    async def _counts_after(self, seconds: float) -> Snapshot:
+        await asyncio.sleep(seconds)
+        connection = await self._connect(self._access.observer)
+        try:
+            row = await connection.fetchrow(SAMPLE)
+        finally:
+            connection.terminate()
+        return Snapshot(time.time(), row["started"], dict(row))
 
     async def _stored(self, run_id: str, writes: Written) -> StoredWrites:
         connection = await self._connect(self._access.observer, _COMPARE)

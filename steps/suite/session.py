@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -68,13 +68,14 @@ _RESTORED = "the environment is as it was before"
 class Testbed(Protocol):
     """Runs loads on an environment; see `loadkit.engine.testbed`."""
 
-    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+    def run(self, plan: Plan, title: str, queries: Iterable[str], measures: Collection[str]) -> Run:
         """Run a load from start to end, and save the run.
 
         Args:
             plan: the plan of the load.
             title: title for the live status.
             queries: PromQL queries of the criteria of this run.
+            measures: the names of the measures that these criteria judge.
 
         Raises:
             LoadkitError: the load could not run.
@@ -103,6 +104,8 @@ class SharedRun:
     """Number of criteria of other runs that are compared with it."""
     queries: tuple[str, ...] = ()
     """Queries of its criteria besides the named measures: PromQL, or the alerts."""
+    measures: set[str] = field(default_factory=set)
+    """The names of the measures that its criteria judge."""
     evidence: Evidence | None = None
     """Evidence of the run; None before it and if it failed."""
     problem: str = ""
@@ -276,7 +279,7 @@ class Session:
         # Set before the attempt: no load runs twice, whatever the result.
         shared.problem = "the session was interrupted before its load ended"
         try:
-            run = self._testbed.run(shared.plan, shared.title, shared.queries)
+            run = self._testbed.run(shared.plan, shared.title, shared.queries, shared.measures)
         except Exception as error:
             cause = (
                 "" if isinstance(error, LoadkitError) else f"{shared.title}: an error in the suite itself: "
@@ -331,6 +334,7 @@ def share(readings: Iterable[Reading]) -> dict[str, SharedRun]:
     for reading, plan in planned:
         run = shared[plan.key]
         run.criteria += len(reading.criteria)
+        run.measures |= {criterion.measure.name for criterion in reading.criteria}
         queries = [query for criterion in reading.criteria for query in queries_for(criterion)]
         run.queries = tuple(dict.fromkeys([*run.queries, *queries]))
         for criterion in reading.criteria:
