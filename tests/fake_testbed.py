@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class FakeTestbed:
     def __init__(self, environment: Environment, runs: Path, **_: object) -> None:
         self._groups = environment.settings.groups
 
-    def run(self, plan: Plan, title: str, queries: Iterable[str]) -> Run:
+    def run(self, plan: Plan, title: str, queries: Iterable[str], measures: Collection[str]) -> Run:
         orders = json.loads(ORDERS.read_text())
         _note(" ".join([f"run {title}", *queries]))
         if orders.get("trouble"):

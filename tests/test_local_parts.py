@@ -550,6 +550,7 @@ def test_a_load_balancer_that_ends_before_it_answers_is_told(tmp_path, reads):
         asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("errors", "reason"),
     [

@@ -87,6 +87,7 @@ def bursts(random, share, operations=30_000, seconds=300, length=20):
 @pytest.mark.parametrize(
     ("share", "most_passes", "least_fails", "most_fails"), [(0.01, 0.10, 0.0, 0.10), (0.02, 0.01, 0.85, 1.0)]
 )
+@pytest.mark.slow
 def test_errors_in_bursts_are_judged_for_what_they_are_worth(share, most_passes, least_fails, most_fails):
     random = np.random.default_rng(1)
     found = [examine_share(error_rate(0.01), *bursts(random, share)).status for _ in range(200)]
@@ -126,6 +127,7 @@ def test_clean_runs_pass_at_one_and_a_half_times_the_truth():
         assert statuses.count(Status.PASS) >= 95, measure
 
 
+@pytest.mark.slow
 def test_clean_runs_at_the_truth_seldom_pass_or_fail():
     random = np.random.default_rng(2)
     runs = [found_of(random, 1.0) for _ in range(100)]
@@ -159,6 +161,7 @@ def around_the_limit(row):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_near_the_limit_a_verdict_seldom_errs_and_away_from_it_decides(row, near, far):
     shares = around_the_limit(row)
     assert max(shares[1.0]) <= 0.12

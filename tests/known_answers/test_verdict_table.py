@@ -27,6 +27,7 @@ def is_quick(row: Row) -> bool:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if is_quick(row)], ids=str)
+@pytest.mark.slow
 def test_at_the_limit_a_verdict_seldom_errs(row):
     assert max(outcomes(row, (1.0,), QUICK)[1.0]) <= errs_at_most(row, QUICK)
 
