@@ -5,7 +5,7 @@ Feature: No degradation from baseline to peak load
 
   Background:
     Given the peak load
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
 
   Scenario Outline: Response time of the <group> endpoints compared with the baseline load

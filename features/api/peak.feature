@@ -4,7 +4,7 @@ Feature: The API at peak load
 
   Background:
     Given 1000 concurrent users of the API
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
 
   @API-1 @API-3

@@ -5,7 +5,7 @@ Feature: Tenant isolation
   @SYS-2 @stress
   Scenario: Tenant isolation under stress
     Given the stress load
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
     Then no tenant ever sees another tenant's data
 

@@ -9,7 +9,7 @@ Feature: Realistic user behaviour
     Given 1000 concurrent users of the API
     And each user thinks for a median of 600 ms and a p95 of 2 s
     And sessions last a median of 1 minute and a p95 of 4 minutes
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
 
   Scenario Outline: Response time and error rate of the <group> endpoints

@@ -7,13 +7,13 @@ Feature: Uptime under load
 
   Scenario: Uptime with 1000 API users
     Given 1000 concurrent users of the API
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
     Then uptime is above 99.9%
 
   Scenario: Uptime with 1000 WebSocket connections
     Given 1000 WebSocket connections subscribed to live metrics
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
     And 11000 messages are delivered per second
     Then uptime is above 99.9%

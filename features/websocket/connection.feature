@@ -14,7 +14,7 @@ Feature: WebSocket connections
   @WS-1 @peak
   Scenario: 1000 connections open quickly and stay open
     Given 1000 WebSocket connections subscribed to live metrics
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 3 minutes
     And 11000 messages are delivered per second
     Then the connection success rate is above 99%
@@ -24,7 +24,7 @@ Feature: WebSocket connections
   @WS-4 @endurance
   Scenario: Connections stay open for 30 minutes
     Given 1000 WebSocket connections subscribed to live metrics
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 30 minutes
     And 11000 messages are delivered per second
     Then 99.9% of the connections stay open for 30 minutes

@@ -16,7 +16,7 @@ Feature: Reconnection without message loss
   @WS-5 @disturbing
   Scenario: All connections drop simultaneously
     Given 1000 WebSocket connections subscribed to live metrics
-    And they arrive over 1 minute
+    And they arrive over 30 seconds
     And the load holds for 2 minutes
     And 2000 messages are delivered per second
     When all connections drop after 1 minute

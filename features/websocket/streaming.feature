@@ -21,7 +21,7 @@ Feature: Delivery of live metrics
 
     Background:
       Given 1000 WebSocket connections subscribed to live metrics
-      And they arrive over 1 minute
+      And they arrive over 30 seconds
       And the load holds for 3 minutes
       And 11000 messages are delivered per second
 
