@@ -2,20 +2,22 @@
 
 import asyncio
 import selectors
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loadkit.clock import ManualClock
-from loadkit.drivers.fake import FakeDriver, Service
+from loadkit.drivers.fake import Answer, FakeDriver, Service
 from loadkit.engine.worker import Shard, run_users
+from loadkit.recording import histogram as buckets
 from loadkit.recording.examples import Example
 from loadkit.recording.recorder import Report
-from loadkit.recording.slices import SliceTable
+from loadkit.recording.slices import Kind, SliceTable
 from loadkit.recording.stalls import IdleInterval
 from loadkit.recording.worker_second import WorkerSecond
-from loadkit.target import Target
+from loadkit.target import Account, Secret, Target
 from loadkit.users.pacer import LoopAlarm
 from loadkit.workload.plan import Plan
 from loadkit.workload.workload import Lognormal, MixEntry, Model, Stage, Think, Workload
@@ -144,3 +146,36 @@ def plan_of(
         session=session,
     )
     return Plan.of("fake", workload, **rest)
+
+
+def after(seconds: float, **rest: Any) -> Service:
+    """A service that answers each request after a time."""
+    return lambda _now, _method, _path: Answer(seconds, **rest)
+
+
+def accounts(count: int, role: str = "") -> tuple[Account, ...]:
+    """Accounts of three tenants in turn."""
+    return tuple(
+        Account(f"{role or 'user'}{number}", Secret("x"), f"tenant{number % 3}", role)
+        for number in range(count)
+    )
+
+
+def quantile(simulation: Simulation, kind: Kind, share: float, series: str = "") -> float:
+    """The time that a share (ratio 0-1) of the recorded ones does not exceed, in seconds."""
+    table = simulation.table
+    _, _, bucket, count = table.select(kind, [series] if series else table.series, 0, 1 << 22)
+    totals = Counter[int]()
+    for where, number in zip(bucket.tolist(), count.tolist(), strict=True):
+        totals[where] += number
+    rank, passed = share * totals.total(), 0
+    for where in sorted(totals):
+        passed += totals[where]
+        if passed >= rank:
+            return buckets.middle(where)
+    raise AssertionError("empty")
+
+
+def open_plan(**rest: Any) -> Plan:
+    """A plan of 50 requests per second for 20 s."""
+    return plan_of(**{"model": Model.REQUESTS, "level": 50, "seconds": 20, **rest})
