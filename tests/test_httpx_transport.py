@@ -12,7 +12,7 @@ from loadkit.drivers.http.httpx_transport import LoadTransport
 from loadkit.errors import ConfigurationError
 from loadkit.target import Target
 from tests.bad_servers import always_says, drips, hangs_up, listening, never_answers, says
-from tests.test_http import answers_and_then
+from tests.http_session import answers_and_then
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Type: application/json\r\nX-A: 1\r\nX-A: 2\r\n\r\n{"a": [1,2]}'
 

@@ -152,7 +152,7 @@ def test_an_unknown_protocol_is_named_with_those_there_are() -> None:
 
 def test_a_journey_that_does_not_name_a_protocol_is_told_how() -> None:
     loop = VirtualLoop()
-    from tests.test_user import Meeting
+    from tests.user_meeting import Meeting
 
     async def main() -> None:
         with pytest.raises(AttributeError, match=r'@journey\("…", uses=\("http", "ws"\)\)'):

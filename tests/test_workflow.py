@@ -10,7 +10,7 @@ from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import StatusError
 from loadkit.recording.sample import OK
 from loadkit.recording.timing import WORKFLOW
-from tests.test_user import meet
+from tests.user_meeting import meet
 
 
 def workflows(use, **rest):

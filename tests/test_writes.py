@@ -12,7 +12,7 @@ from loadkit.recording import archive
 from loadkit.recording.run import Run
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.writes import NO_WRITES, RECORDS, WriteLedger, Writes
-from tests.test_user import Meeting
+from tests.user_meeting import Meeting
 from tests.virtual_time import VirtualLoop, plan_of
 
 A, B, C, D = (uuid.UUID(int=n) for n in range(1, 5))
