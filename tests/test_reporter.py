@@ -278,6 +278,14 @@ def test_evidence_that_cannot_be_drawn_costs_no_verdict(tmp_path, monkeypatch, c
     assert f"no Allure results: {type(error).__name__}: {error}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("silence", "told"), [(0.0, [1, 2, 3, 4]), (10.0, [])])
+def test_long_work_on_the_results_is_told(tmp_path, monkeypatch, capsys, silence, told):
+    monkeypatch.setattr("steps.suite.reporter._SILENCE", silence)
+    behave(tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("writing")]
+    assert lines == [f"writing the results with their charts: {number} of 4 criteria" for number in told]
+
+
 def test_causes_that_cannot_be_found_cost_no_verdict(tmp_path, monkeypatch, capsys):
     def fails(*_):
         raise ValueError("two blocks")

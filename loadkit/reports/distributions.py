@@ -84,6 +84,7 @@ def chart(run: Run) -> bytes:
     panels = len(shown) + (sizes is not None)
     rows = max(1, math.ceil(panels / 2))
     figure = figure_of(0.85 * rows)
+    figure.set_layout_engine("constrained")
     head(figure, "Requested (dashed) and actual distributions")
     all_axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
     for axes, each in zip(all_axes, shown, strict=False):

@@ -13,7 +13,7 @@ import platform
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,18 @@ def remove(reports: Path) -> None:
     shutil.rmtree(reports / FOLDER, ignore_errors=True)
 
 
-def write(outcome: Outcome, reports: Path) -> Path:
-    """Write the results of a session with their evidence into an empty folder, and return it."""
+def write(outcome: Outcome, reports: Path, tell: Callable[[int], None] = lambda _: None) -> Path:
+    """Write the results of a session with their evidence into an empty folder, and return it.
+
+    `tell` is called after each criterion with the number of those written.
+    """
     remove(reports)
     folder = reports / FOLDER
     store = _AttachmentStore(AllureFileLogger(str(folder)))
     run_lines = dict(zip(outcome.runs, outcome.run_lines(), strict=True))
     repeats: Counter[str] = Counter()
     latest = 0
-    for finished in outcome.criteria:
+    for number, finished in enumerate(outcome.criteria, 1):
         result = finished.result
         repeats[result.identity] += 1
         # Allure sorts by start time. Differences of a millisecond preserve the order of the feature
@@ -93,6 +96,7 @@ def write(outcome: Outcome, reports: Path) -> Path:
         if attachments:
             entry.descriptionHtml += _first(attachments[0].title, *store.content(attachments[0]))
         store.logger.report_result(entry)
+        tell(number)
     _write_globals(outcome, store)
     _write_environment(outcome, folder)
     return folder

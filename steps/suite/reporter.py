@@ -25,6 +25,9 @@ from steps.suite.results import CriterionResult
 
 __all__ = ["Reporter", "Source"]
 
+_SILENCE = 10.0
+"""Seconds without a line after which a user wonders what goes on."""
+
 
 class Source(Protocol):
     """The part of the session that the reporter uses."""
@@ -141,13 +144,29 @@ class Reporter(BehaveReporter):  # type: ignore[misc]  # behave has no types
         """
         file = criteria_json.write(outcome, self._reports)
         try:
-            allure_results.write(outcome, self._reports)
+            allure_results.write(outcome, self._reports, _telling(len(outcome.criteria)))
         except (Exception, KeyboardInterrupt) as error:
             # A failure or an interruption here must neither lose the verdicts nor change the exit
             # code.
             allure_results.remove(self._reports)
             return f"results: {file} · no Allure results: {_tidy(f'{type(error).__name__}: {error}')}"
         return f"results: {file} · to generate {self._reports / allure_results.PAGE}: make report"
+
+
+def _telling(criteria: int) -> Callable[[int], None]:
+    """A function that prints the number of criteria written so far, at most every ten seconds.
+
+    Their charts take a minute or more if there are hundreds of criteria.
+    """
+    told = time.monotonic()
+
+    def tell(written: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _SILENCE:
+            told = time.monotonic()
+            print(f"writing the results with their charts: {written} of {criteria} criteria", flush=True)
+
+    return tell
 
 
 def _place(result: CriterionResult) -> tuple[str, int, int, str]:
