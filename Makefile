@@ -31,7 +31,7 @@ test: setup ## run the suite's own tests: first in parallel those without load, 
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not (prove or load or slow)"
 	$(BIN)/python -m pytest -q -m "load and not (prove or slow)"
 
-slow: setup ## run the tests that take long: sessions of the suite, local environments, faults under load
+slow: setup ## run the tests that take long: known answers, sessions, local environments, faults under load
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "slow and not load"
 	$(BIN)/python -m pytest -q -m "slow and load"
 

@@ -152,6 +152,7 @@ def test_an_address_that_somebody_else_took_is_not_ready_to_judge(suite):
 # --- cut short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "loadkit stop"])
 def test_a_run_that_is_told_to_end_is_kept_and_judged_for_what_it_is(rising, server, how):
     with rising.started() as process:
@@ -171,6 +172,7 @@ def test_a_run_that_is_told_to_end_is_kept_and_judged_for_what_it_is(rising, ser
     assert all_gone(workers)
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_is_kept_and_passes_nothing(rising, server):
     with rising.started() as process:
         assert is_loaded(server)

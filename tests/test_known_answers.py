@@ -42,7 +42,10 @@ class Bench:
         return self.futures[name].result()
 
 
-@pytest.fixture(scope="module", params=["short", pytest.param("full", marks=pytest.mark.prove)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("short", marks=pytest.mark.slow), pytest.param("full", marks=pytest.mark.prove)],
+)
 def bench(request):
     is_full = request.param == "full"
     chosen = cases(full=is_full)

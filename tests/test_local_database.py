@@ -175,6 +175,7 @@ def test_misplaced_writes_are_acknowledged_and_stored_under_the_next_tenant(up, 
     assert set(json.loads(query(up, TENANTS_OF_RUN, later, role="database_observer")).values()) == {1}
 
 
+@pytest.mark.slow
 def test_the_observer_finds_misplaced_writes_and_rejected_ones_that_are_stored(up, fault):
     fault("writes-misplaced", "on", share=0.2)
     fault("rejected-stored", "on", share=0.5)

@@ -113,6 +113,7 @@ def prometheus() -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 def test_no_file_that_a_session_leaves_and_nothing_it_says_holds_a_secret(tmp_path, server, prometheus):
     observer = f"http://viewer:{quote(VIEWER, safe='')}@127.0.0.1:{prometheus.port}"
     suite = Suite(tmp_path, {"SHOP_DATABASE": DSN, "SHOP_PROMETHEUS": observer})

@@ -92,6 +92,8 @@ def percentiles(
 
     Another timing has one curve, because its operations are sent when they are due.
     """
+    from matplotlib.ticker import LogLocator
+
     figure = figure_of()
     axes = figure.subplots()
     for (title, kind), (colour, dash, width) in zip(
@@ -117,6 +119,7 @@ def percentiles(
     axes.set_xlim(0, 4)
     if any(len(line.get_xdata()) for line in axes.lines):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         label_values(axes, Unit.SECONDS)
     else:
         say(axes, "no operation succeeded")

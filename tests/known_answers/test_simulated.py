@@ -118,6 +118,7 @@ def found_of(random, factor):
     }
 
 
+@pytest.mark.slow
 def test_clean_runs_pass_at_one_and_a_half_times_the_truth():
     random = np.random.default_rng(1)
     runs = [found_of(random, 1.5) for _ in range(100)]
@@ -175,6 +176,7 @@ RECURRING = [Stalls(10, 1.5, 60), Stalls(10, 1.5, 300), Stalls(7, 0.7, 42, rate=
 DECIDED_RUNS = 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RECURRING, ids=str)
 def test_slowness_that_recurs_is_decided(row):
     shares = outcomes(row, (0.7, 1.5), DECIDED_RUNS)
@@ -198,6 +200,7 @@ def test_a_mean_of_skewed_times_is_decided(name, least):
     assert shares[1.25][0] >= least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "fails", "passes"),
     [
@@ -214,6 +217,7 @@ def test_an_error_rate_that_wanders_is_decided(row, fails, passes):
     assert shares[2.0][0] >= passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60, 300])
 def test_a_step_far_below_the_limit_passes(seconds):
     """4 ms that become 12 ms at 70 % of the window, and no operation above 21 ms, say nothing about 1 s."""
@@ -273,6 +277,7 @@ def test_at_the_limit_a_verdict_on_any_percentile_seldom_errs(row, quantile):
     assert statuses.count(Status.FAIL) <= 0.05 * 600 + 16
 
 
+@pytest.mark.slow
 def test_the_longer_a_window_the_more_often_it_decides():
     short, long = (around_the_limit(Queue(0.8, seconds)) for seconds in (60, 300))
     assert long[0.8][1] > short[0.8][1]
@@ -306,6 +311,7 @@ def test_how_fast_ones_wander_puts_no_doubt_on_the_share_of_failed_ones():
     assert finding.status is Status.FAIL
 
 
+@pytest.mark.slow
 def test_a_small_label_of_a_correlated_run_seldom_errs():
     """A label of a tenth of a queue's operations, judged with what it borrows from the run."""
     random = np.random.default_rng(1)
