@@ -37,6 +37,10 @@ class MonotonicClock:
         """The Unix time of a moment of this clock."""
         return moment + self._offset
 
+    def unix_now(self) -> float:
+        """The current Unix time."""
+        return self.unix(self.now())
+
     def moment(self, unix: float) -> float:
         """The moment of this clock at a Unix time."""
         return unix - self._offset

@@ -57,6 +57,16 @@ def test_an_event_says_how_many_instances_its_action_restarts():
     assert {each.what: each.restarts for each in events} == {"deploy": 3, "kill": 0}
 
 
+def test_a_step_of_the_wall_clock_changes_no_moment_of_an_action(monkeypatch):
+    actor, now = Recorder(), time.time
+    scheduler = ActionScheduler(plan_of(60, actions=(KILL, FAR)), actor, now())
+    monkeypatch.setattr(time, "time", lambda: now() + 3600.0)
+    with scheduler:
+        assert actor.done.wait(60)
+    assert [each.what for each in scheduler.events] == ["kill"], "the other one is due in 1000 s"
+    assert scheduler.events[0].at < 600
+
+
 def test_an_action_still_to_come_is_called_off():
     actor = Recorder()
     scheduler = brought_about(actor, KILL, FAR)

@@ -6,10 +6,12 @@ import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from loadkit.clock import ManualClock
 from loadkit.engine.channel import Disconnected
 from loadkit.engine.monitor import RunMonitor
 from loadkit.errors import ConfigurationError
@@ -139,6 +141,34 @@ def test_workers_that_do_not_end_are_killed() -> None:
     monitor.follow([stuck], time.time() - 1000)
     assert monitor.ended == Ending(EndingKind.WORKERS_STUCK)
     assert channel.told == ["stop", "kill"]
+
+
+def test_workers_get_the_time_for_which_this_machine_was_halted() -> None:
+    """No worker can end while the machine stands still, as a virtual machine does when it is moved."""
+    done: Future[None] = Future()
+    channel, clock, waits = FakeChannel(), ManualClock(), [0.25, 30.0, 0.25, 9.0, 0.25]
+
+    def next_message(timeout: float) -> Disconnected | None:
+        assert timeout == 0.25
+        clock.advance(waits.pop(0))
+        if waits:
+            return None
+        done.set_result(None)
+        return Disconnected(0, True)
+
+    channel.next = next_message
+    monitor = RunMonitor(replace(PLAN, drain=0.0), channel, 1, threading.Event(), None, clock=clock)
+    monitor.follow([done], -float(SECONDS))
+    assert (monitor.ended, channel.told) == (COMPLETE, [])
+
+
+def test_a_step_of_the_wall_clock_ends_no_load(monkeypatch) -> None:
+    """An hour is more than the patience with workers."""
+    channel = FakeChannel(report(), None, Disconnected(0, True))
+    monitor, begun, now = monitor_of(channel), time.time(), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600.0)
+    monitor.follow([ended()], begun)
+    assert (monitor.ended, channel.told) == (COMPLETE, [])
 
 
 def stuck_after(seconds: int, *others: Disconnected, **rest) -> RunMonitor:

@@ -1,10 +1,10 @@
 """Actions on the service during the load: executed on time, recorded, and undone at the end."""
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
+from loadkit.clock import MonotonicClock
 from loadkit.errors import ConfigurationError, one_line
 from loadkit.recording.run import Event
 from loadkit.workload.phases import action_at
@@ -60,6 +60,7 @@ class ActionScheduler:
         """Actions that could not be undone, one sentence each."""
         self._actor = actor
         self._started = started
+        self._clock = MonotonicClock()
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._started_actions: list[Action] = []
@@ -93,9 +94,9 @@ class ActionScheduler:
 
     def _execute(self, at: float, action: Action) -> None:
         assert self._actor is not None
-        if self._is_over.wait(max(0.0, self._started + at - time.time())):
+        if self._is_over.wait(max(0.0, self._started + at - self._clock.unix_now())):
             return
-        began, failed = time.time(), ""
+        began, failed = self._clock.unix_now(), ""
         with self._lock:
             self._started_actions.append(action)
         try:
@@ -103,6 +104,8 @@ class ActionScheduler:
         except Exception as error:
             # Any error is recorded, because criteria depend on the action.
             failed = one_line(error)
-        event = Event(began - self._started, action.name, time.time() - began, failed, action.restarts)
+        event = Event(
+            began - self._started, action.name, self._clock.unix_now() - began, failed, action.restarts
+        )
         with self._lock:
             self._events.append(event)

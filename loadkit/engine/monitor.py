@@ -3,13 +3,13 @@
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from loadkit.clock import Clock, MonotonicClock
 from loadkit.engine.channel import Channel, Disconnected
 from loadkit.engine.progress import LiveStats, Progress
 from loadkit.errors import LoadkitError, one_line
@@ -30,6 +30,9 @@ _LOOK = 0.25
 """Maximum seconds between two checks of the run. Each check takes CPU time from the load."""
 _PATIENCE = 10.0
 """Seconds that workers may take to end after the drain, or after an early end of the load."""
+_HALT = 1.0
+"""Seconds by which a check that is later shows that this process was halted, and perhaps the whole
+machine."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class RunMonitor:
     """Called once a second with the progress."""
     trouble: Callable[[], Ending] = lambda: COMPLETE
     """Returns why the load must end although all workers run; `COMPLETE` if there is no reason."""
+    clock: Clock = field(default_factory=MonotonicClock)
     tables: list[bytes] = field(default_factory=list)
     """Packed, so that memory use stays small in long loads."""
     worker_seconds: list[WorkerSecond] = field(default_factory=list)
@@ -65,6 +69,7 @@ class RunMonitor:
     _is_interrupted: bool = False
     """Has Ctrl-C been pressed, or SIGTERM been received?"""
     _started: float = 0.0
+    """The start instant in Unix seconds."""
     _broken_at: float = math.inf
     """When the end of a worker process was first detected; infinity if no process ended."""
     _shown: float = 0.0
@@ -122,16 +127,20 @@ class RunMonitor:
         """
         self._started = self._shown = started
         deadline = started + self.plan.seconds + self.plan.drain + _PATIENCE
-        are_stuck = False
+        are_stuck, halted = False, 0.0
         while not (all(future.done() for future in futures) and self.channel.is_drained):
-            self._take(self.channel.next(timeout=_LOOK))
-            now = time.time()
+            asked = self._now()
+            message = self.channel.next(timeout=_LOOK)
+            now = self._now()
+            if now - asked > _LOOK + _HALT:
+                halted += now - asked  # workers of this machine were probably halted too
+            self._take(message)
             self._show(now)
             if self.ended == COMPLETE:
                 self._end(self._reason(futures, now))
             if self.ended != COMPLETE:
                 deadline = min(deadline, started + self.ended_at + _PATIENCE)
-            if now > deadline:
+            if now > deadline + halted:
                 self._end(Ending(EndingKind.WORKERS_STUCK))
                 self.channel.kill()
                 are_stuck = True
@@ -209,10 +218,14 @@ class RunMonitor:
             )
         return COMPLETE
 
+    def _now(self) -> float:
+        """The Unix time, without the steps of the wall clock since this monitor exists."""
+        return self.clock.unix(self.clock.now())
+
     def _end(self, reason: Ending) -> None:
         if self.ended == COMPLETE != reason:
             self.ended = reason
-            self.ended_at = min(max(time.time() - self._started, 0.0), self.plan.seconds)
+            self.ended_at = min(max(self._now() - self._started, 0.0), self.plan.seconds)
             self.channel.stop()
 
 

@@ -333,6 +333,7 @@ class Probes:
         self._makers = probes
         self._started = started
         """The run's start instant, in Unix seconds."""
+        self._clock = MonotonicClock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=lambda: _executed(self._probe()), daemon=True)
         self._answered: dict[str, list[tuple[float, bool]]] = {name: [] for name in probes}
@@ -359,7 +360,7 @@ class Probes:
         number = 0
         while not self._is_over.is_set():
             due = number * INTERVAL
-            if (wait := self._started + due - time.time()) > 0:
+            if (wait := self._started + due - self._clock.unix_now()) > 0:
                 await asyncio.sleep(min(max(wait, _SHORTEST), _LOOK))
                 continue
             for name, probe in probes.items():
@@ -367,7 +368,7 @@ class Probes:
                 open_ones.add(task)
                 task.add_done_callback(open_ones.discard)
             # If this machine was late, the missed probes are not sent later.
-            number = max(number + 1, math.ceil((time.time() - self._started) / INTERVAL - 1e-6))
+            number = max(number + 1, math.ceil((self._clock.unix_now() - self._started) / INTERVAL - 1e-6))
         await asyncio.gather(*open_ones)
         for probe in probes.values():
             await probe.close()

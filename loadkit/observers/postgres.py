@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 import asyncpg
 import numpy as np
 
+from loadkit.clock import MonotonicClock
 from loadkit.observers.database import (
     CACHE_HITS,
     CONNECTIONS,
@@ -108,6 +109,7 @@ class PostgresObserver:
     def __init__(self, access: DatabaseAccess) -> None:
         """Configure the observer. It does not connect yet."""
         self._access = access
+        self._clock = MonotonicClock()
         self._rows: list[tuple[float, Mapping[str, Any]]] = []
         self._starts: list[tuple[float, float]] = []
         """When PostgreSQL was seen, and when it had started by its own clock."""
@@ -212,7 +214,7 @@ class PostgresObserver:
                 seconds = _ALL_PLANS + 2 * _EXAMPLE + _CONNECT
                 plans = self._part("plans", self._plans(relations), seconds) or ()
         if self._access.awaits_deadlocks and self._end is not None:
-            rest = max(0.0, self._end.at + _FLUSH - time.time())
+            rest = max(0.0, self._end.at + _FLUSH - self._clock.unix_now())
             self._last = self._part("deadlocks", self._counts_after(rest), rest + _CONNECT + _ANSWER)
         facts = self._differences(started)
         return replace(
@@ -320,16 +322,16 @@ class PostgresObserver:
 
     async def _read(self, connection: Any) -> None:
         """Read the statistics of this second."""
-        begun = time.time()
+        begun = self._clock.unix_now()
         row = await connection.fetchrow(SAMPLE)
-        ended = time.time()
+        ended = self._clock.unix_now()
         at = (begun + ended) / 2
         before = self._rows[-1][1]["indexes"] if self._rows else row["indexes"]
         self._rows.append((at, dict(row)))
         self._starts.append((at, row["started"]))
         if row["indexes"] != before:
             await self._look_for_indexes(connection, at)
-        self._cost += time.time() - begun
+        self._cost += self._clock.unix_now() - begun
         if row["waiting"] and len(self._waiting) < _WAITING:
             for each in await connection.fetch(WAITERS):
                 if len(self._waiting) < _WAITING:
@@ -352,7 +354,7 @@ class PostgresObserver:
 
     async def _snapshot(self, connection: Any) -> Snapshot:
         row = await connection.fetchrow(SAMPLE)
-        snapshot = Snapshot(time.time(), row["started"], dict(row))
+        snapshot = Snapshot(self._clock.unix_now(), row["started"], dict(row))
         is_17 = connection.get_server_version().major >= 17
         parts: tuple[tuple[str, Callable[[], Awaitable[Any]]], ...] = (
             ("checkpoints", lambda: connection.fetchval(CHECKPOINTS_17 if is_17 else CHECKPOINTS)),
@@ -430,7 +432,7 @@ class PostgresObserver:
             row = await connection.fetchrow(SAMPLE)
         finally:
             connection.terminate()
-        return Snapshot(time.time(), row["started"], dict(row))
+        return Snapshot(self._clock.unix_now(), row["started"], dict(row))
 
     async def _stored(self, run_id: str, writes: Written) -> StoredWrites:
         connection = await self._connect(self._access.observer, _COMPARE)

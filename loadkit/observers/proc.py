@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from loadkit.clock import MonotonicClock
 from loadkit.observers.machine import Ledger, Process, Snapshot, Use
 from loadkit.observers.observation import Observation
 from loadkit.target import Target
@@ -167,6 +169,7 @@ class MachineWatcher:
         self._looks = None if target.processes else _LookupSchedule()
         """When to look up which processes of this machine belong to the environment; None for
         never."""
+        self._clock = MonotonicClock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -198,7 +201,8 @@ class MachineWatcher:
             self._is_over.wait(max(_INTERVAL, (time.thread_time() - begun) / _SHARE))
 
     def _take_snapshot(self) -> None:
-        snapshot = read_machine()
+        now = self._clock.unix_now()
+        snapshot = replace(read_machine(), time=now)
         if self._looks is not None and self._looks.is_due(snapshot.processes):
             self._look_up_parts(self._looks, snapshot.processes)
         self._ledger.add(snapshot)
