@@ -467,3 +467,59 @@ def test_seconds_in_which_the_generator_was_overloaded_are_no_measure_of_before(
         for each in run.worker_seconds
     )
     assert judge(WITHIN_30, run).status is Status.FAIL
+
+
+def sparse(seed, *, times_ten=range(0), slow_share=0.0, seconds=310):
+    """Two or three operations a second, log-normal with a p95 of 6.6 ms: in five seconds, p95 is the slowest.
+
+    `times_ten`: the seconds in which all take ten times as long. `slow_share`: the share of the
+    operations after the disturbance that takes 50 ms.
+    """
+    chance = np.random.default_rng(seed)
+    starts = np.sort(chance.uniform(0, seconds, chance.poisson(2.5 * seconds)))
+    times = 0.0015 * chance.lognormal(0, 0.9, len(starts))
+    times[np.isin(starts.astype(int), times_ten)] *= 10
+    times[(starts > 70) & (chance.random(len(starts)) < slow_share)] = 0.05
+    plan = plan_of(seconds - 10, 10, 100, Model.CLOSED, actions=(KILLED,))
+    return run_of(samples_of(starts, times), plan, worker_seconds=worker_seconds_of(seconds), events=(KILL,))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_single_slow_operation_of_few_is_no_sign_of_a_disturbance(seed):
+    verdict = judge(WITHIN_30, sparse(seed))
+    assert (verdict.status, verdict.measured, verdict.warnings) == (Status.PASS, 0.0, ())
+
+
+def test_few_operations_that_all_are_slow_show_a_late_recovery():
+    verdicts = [judge(WITHIN_30, sparse(seed, times_ten=range(70, 115))) for seed in range(20)]
+    assert sum(each.status is Status.FAIL for each in verdicts) >= 18
+    assert sum(each.measured in {40.0, 45.0} for each in verdicts) >= 18
+    assert any("requests were slow until 45 s after it" in each.reason for each in verdicts)
+
+
+def test_a_tenth_of_few_operations_that_stay_slow_is_seen_in_all_of_them_together():
+    verdicts = [judge(WITHIN_30, sparse(seed, slow_share=0.1)) for seed in range(20)]
+    assert sum(each.status is Status.FAIL for each in verdicts) >= 17
+    assert any("of the requests after the recovery took longer than" in each.reason for each in verdicts)
+
+
+def test_windows_that_are_good_only_one_by_one_are_no_recovery():
+    """Two of fifteen slow operations may be chance, but not in each of six windows."""
+    starts = np.arange(190 * 3) / 3
+    times = np.full(len(starts), 0.02)
+    times[(starts >= 70) & (starts < 130) & (np.arange(len(starts)) % 15 < 2)] = 1.0
+    run = run_of(samples_of(starts, times), PLAN, worker_seconds=worker_seconds_of(190), events=(KILL,))
+    verdict = judge(WITHIN_30, run)
+    assert (verdict.status, verdict.details["windows"][0]["is_good"]) == (Status.FAIL, True)
+    assert "requests were slow until" in verdict.reason
+    assert verdict.measured > 30
+
+
+def test_windows_that_are_good_only_one_by_one_until_the_end_fail_with_their_share():
+    starts = np.arange(190 * 3) / 3
+    times = np.full(len(starts), 0.02)
+    times[(starts >= 70) & (np.arange(len(starts)) % 15 < 2)] = 1.0
+    run = run_of(samples_of(starts, times), PLAN, worker_seconds=worker_seconds_of(190), events=(KILL,))
+    verdict = judge(WITHIN_30, run)
+    assert verdict.status is Status.FAIL
+    assert "13.3 % of the requests took longer than 26 ms, and 5 % is as before" in verdict.reason

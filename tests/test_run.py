@@ -144,7 +144,7 @@ def test_a_run_can_be_carried_by_any_executor():
             executor=executor,
             watch=lambda _: processes.append(workers_here()),
         )
-    assert done.ended == COMPLETE
+    assert done.ended == COMPLETE, [each.second for each in done.worker_seconds]
     assert processes
     assert not any(processes)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from loadkit.judging.evidence import EVERYTHING, Evidence
 from loadkit.judging.statistics import is_surely_above
-from loadkit.recording.histogram import FAILED, quantiles_of_each
+from loadkit.recording.histogram import FAILED, middles, quantiles_of_each
 from loadkit.recording.messages import CONNECTIONS, FILLED, MISSING, TAIL_LOST
 from loadkit.recording.timing import MESSAGE, QUERY, REQUEST
 from loadkit.recording.traffic import Traffic
@@ -37,6 +37,7 @@ __all__ = [
     "populations_with",
     "sums",
     "surely_too_many",
+    "surely_too_slow",
 ]
 
 QUANTILE = 0.95
@@ -84,10 +85,20 @@ class Spell:
     level: float = 0.0
     """Open connections, or messages that arrived, converted to the highest constant load (see
     `_planned`). In bounds, the fewest."""
+    slow: float = 0
+    """The number of operations that took longer than the bound of p95, failed ones included."""
+
+    def is_slow(self, bounds: "Spell") -> bool:
+        """Is p95 above its bound, and surely so?
+
+        With fewer than twenty operations, p95 is the slowest one. A single slow operation is no sign
+        that the service is slower than before.
+        """
+        return self.p95 > bounds.p95 and surely_too_slow([self])
 
     def is_worse(self, bounds: "Spell") -> bool:
-        """Is p95 or the number in flight above its bound, or the level below it?"""
-        return self.p95 > bounds.p95 or self.in_flight > bounds.in_flight or self.level < bounds.level
+        """Is p95 surely above its bound, or the number in flight above it, or the level below it?"""
+        return self.is_slow(bounds) or self.in_flight > bounds.in_flight or self.level < bounds.level
 
     def is_failing(self, bounds: "Spell") -> bool:
         """Is the error rate above its bound, and surely above its value before the disturbance?
@@ -125,7 +136,7 @@ class Kind:
         """The trouble in a window in words, without figures: "messages were late"."""
         if spell.is_failing(bounds):
             return f"{self.name} {self.have_failed[0]}" if spell.begun else f"no {self.name} {self.began}"
-        if spell.p95 > bounds.p95:
+        if spell.is_slow(bounds):
             return f"{self.name} {self.are_slow}"
         return f"{self.name} {'waited' if spell.in_flight > bounds.in_flight else 'were too few'}"
 
@@ -139,7 +150,7 @@ class Kind:
                 f"{format_ratio(spell.error_rate)} of the {self.name} {what}, "
                 f"and {format_ratio(bounds.error_rate)} {may}"
             )
-        if spell.p95 > bounds.p95:
+        if spell.is_slow(bounds):
             return f"the p95 {self.time} was {format_seconds(spell.p95)}, and {format_seconds(bounds.p95)} is as before"
         if spell.in_flight > bounds.in_flight:
             return (
@@ -166,6 +177,9 @@ _MESSAGES = Kind(
 _CONNECTIONS = Kind("connections", "", "were open", "", "had too few connections", ("", ""))
 _TIMINGS = {_REQUESTS: REQUEST.key, _QUERIES: QUERY.key, _MESSAGES: MESSAGE.key}
 
+Windows = Callable[[int, int], list[Spell]]
+"""Returns the complete windows between two seconds of the run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -176,8 +190,7 @@ class Course:
     """The windows before the disturbance in which nothing but the service delayed operations."""
     bounds: Spell | None
     """The bounds of a good window; None if there are too few windows before the disturbance."""
-    windows: Callable[[int, int], list[Spell]]
-    """The complete windows between two seconds of the run."""
+    windows: Windows
     doubt: str = ""
     """The reason why its times are not known, so that it cannot pass; "" if they are known."""
 
@@ -192,23 +205,26 @@ def courses(evidence: Evidence, cause: Disturbance | None) -> list[Course]:
     first = present[0] if present and present[0] is not _MESSAGES else _REQUESTS
     found = []
     for kind in (*present, *([_CONNECTIONS] if held else []), *([] if present or held else [_REQUESTS])):
-        if kind is _CONNECTIONS:
-            windows = partial(_connections, evidence)
-        elif kind is _MESSAGES:
-            windows = partial(_messages, evidence)
-        else:
-            windows = partial(_operations, evidence, _TIMINGS[kind], kind is first)
         doubt = evidence.latency_doubt if kind is _MESSAGES else ""
-        before = _before(evidence, cause, windows)
-        found.append(Course(kind, tuple(before), _bounds(evidence, kind, before), windows, doubt))
+        before = _before(evidence, cause, _windows(evidence, kind, kind is first, math.inf))
+        bounds = _bounds(evidence, kind, before)
+        windows = _windows(evidence, kind, kind is first, math.inf if bounds is None else bounds.p95)
+        found.append(Course(kind, tuple(before), bounds, windows, doubt))
     # A kind that began after the disturbance cannot be compared.
     known = [each for each in found if any(spell.begun for spell in each.before)]
     return known or found
 
 
-def _before(
-    evidence: Evidence, cause: Disturbance | None, windows: Callable[[int, int], list[Spell]]
-) -> list[Spell]:
+def _windows(evidence: Evidence, kind: Kind, has_in_flight: bool, bound: float) -> Windows:
+    """The windows of a kind. `bound`: operations that took longer, in seconds, are slow."""
+    if kind is _CONNECTIONS:
+        return partial(_connections, evidence)
+    if kind is _MESSAGES:
+        return partial(_messages, evidence, bound)
+    return partial(_operations, evidence, _TIMINGS[kind], has_in_flight, bound)
+
+
+def _before(evidence: Evidence, cause: Disturbance | None, windows: Windows) -> list[Spell]:
     """The windows before the disturbance in which nothing but the service delayed operations.
 
     If the generator or the machine were overloaded, the bounds would be so wide that a slow service
@@ -286,7 +302,16 @@ def _p95(traffic: Traffic) -> Floats:
     return np.where(np.isnan(p95), np.inf, p95)
 
 
-def _operations(evidence: Evidence, timing: str, has_in_flight: bool, start: int, end: int) -> list[Spell]:
+def _slow(traffic: Traffic, bound: float) -> Floats:
+    """The operations of each window that took longer than `bound` seconds, with the failed ones."""
+    slow = middles(traffic.bucket) > bound
+    counts = np.bincount(traffic.second[slow] // LENGTH, traffic.count[slow], traffic.seconds // LENGTH)
+    return counts.astype(np.float64)
+
+
+def _operations(
+    evidence: Evidence, timing: str, has_in_flight: bool, bound: float, start: int, end: int
+) -> list[Spell]:
     """The windows of requests or queries; only one of the two kinds has the number in flight."""
     window = _window(start, end)
     if window is None:
@@ -296,21 +321,23 @@ def _operations(evidence: Evidence, timing: str, has_in_flight: bool, start: int
     begun, failed = (
         _by_spell(each).sum(axis=1) for each in (traffic.per_second(), traffic.per_second(FAILED))
     )
-    rows = zip(_p95(traffic), _by_spell(unanswered).mean(axis=1), begun, failed, strict=True)
+    in_flight = _by_spell(unanswered).mean(axis=1)
+    rows = zip(_p95(traffic), in_flight, begun, failed, _slow(traffic, bound), strict=True)
     return [
         Spell(
             start + place * LENGTH,
             float(p95),
-            float(in_flight),
+            float(waiting),
             float(failed / begun) if begun else 1.0,
             int(begun),
             int(failed),
+            slow=float(slow),
         )
-        for place, (p95, in_flight, begun, failed) in enumerate(rows)
+        for place, (p95, waiting, begun, failed, slow) in enumerate(rows)
     ]
 
 
-def _messages(evidence: Evidence, start: int, end: int) -> list[Spell]:
+def _messages(evidence: Evidence, bound: float, start: int, end: int) -> list[Spell]:
     """The windows of messages, by second of creation; a lost one counts at the end of its gap."""
     window = _window(start, end)
     if window is None:
@@ -327,9 +354,10 @@ def _messages(evidence: Evidence, start: int, end: int) -> list[Spell]:
             begun=float(came + missing),
             failed=float(missing),
             level=float(came / of_plan),
+            slow=float(slow),
         )
-        for place, (p95, came, missing, of_plan) in enumerate(
-            zip(_p95(traffic), arrived, lost, planned, strict=True)
+        for place, (p95, came, missing, of_plan, slow) in enumerate(
+            zip(_p95(traffic), arrived, lost, planned, _slow(traffic, bound), strict=True)
         )
     ]
 
@@ -417,3 +445,9 @@ def surely_too_many(windows: Sequence[Spell], share: float) -> bool:
     """Did surely more than a share of the operations of some windows fail?"""
     failed, begun = sums(windows)
     return bool(is_surely_above(np.array([failed]), np.array([begun]), share)[0])
+
+
+def surely_too_slow(windows: Sequence[Spell]) -> bool:
+    """Did surely more operations of some windows exceed the bound of p95 than p95 allows?"""
+    slow, begun = sum(spell.slow for spell in windows), sums(windows)[1]
+    return bool(is_surely_above(np.array([slow]), np.array([begun]), 1 - QUANTILE)[0])

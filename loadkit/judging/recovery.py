@@ -20,6 +20,7 @@ from loadkit.judging.courses import (
     courses,
     sums,
     surely_too_many,
+    surely_too_slow,
 )
 from loadkit.judging.evidence import Case
 from loadkit.judging.finding import LONGEST_ADVICE, Finding
@@ -69,11 +70,14 @@ class _Judged:
             return f"{kind.name} had not recovered"
         if not measured:
             return f"{kind.name} recovered immediately"
-        last = self.windows[int(measured) // LENGTH - 1]
-        if last.is_within(self.bounds):  # too many failed in the six windows from this one on
+        number = int(measured) // LENGTH - 1
+        last = self.windows[number]
+        if not last.is_within(self.bounds):
+            bad = kind.trouble(last, self.bounds)
+        elif surely_too_many(self.windows[number : number + IN_A_ROW], self.bounds.error_rate):
             bad = f"{kind.name} {kind.have_failed[0]}"
         else:
-            bad = kind.trouble(last, self.bounds)
+            bad = f"{kind.name} {kind.are_slow}"
         return f"{bad} until {format_seconds(measured)} after it"
 
 
@@ -85,15 +89,16 @@ def find_recovery(case: Case) -> Finding:
     all kinds have recovered.
 
     A kind has recovered at the first moment from which six consecutive five-second windows are
-    good. In a good window, p95 and the number in flight are at most their bounds. The error rate is
-    at most 1 %, or no higher than chance explains with the error rate before. Over all six windows
-    together, it is not surely above 1 %. A lost message has failed. In addition, about as many
-    messages arrive, and as many connections are open, as before.
+    good. In a good window, p95 is not surely above its bound, and the number in flight is not above
+    its bound. The error rate is at most 1 %, or no higher than chance explains with the error rate
+    before. Over all six windows together, neither p95 is surely above its bound, nor the error rate
+    surely above 1 %. A lost message has failed. In addition, about as many messages arrive, and as
+    many connections are open, as before.
 
     A relapse is one or more bad windows in a row after that moment. The service has not recovered
     if a relapse has six windows. It has not recovered either if surely more than 1 % of
     all operations after that moment failed. The same is true if surely more than 5 % of the windows
-    were slow. If one of these shares is exceeded but not surely, the result is inconclusive. It is
+    were slow, or if p95 is surely above its bound over all other windows together. If one of these shares is exceeded but not surely, the result is inconclusive. It is
     also inconclusive if the end of the load cut a relapse short. Other relapses are a warning.
 
     A window without operations is bad, unless operations are so rare that this is chance. If such
@@ -309,7 +314,11 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
     def is_good(number: int) -> bool:
         """Are this window and the next five good, as far as they exist?"""
         row = slice(number, number + IN_A_ROW)
-        return all(good[row]) and not surely_too_many(windows[row], bounds.error_rate)
+        return (
+            all(good[row])
+            and not surely_too_many(windows[row], bounds.error_rate)
+            and not surely_too_slow(windows[row])
+        )
 
     first = next((number for number in range(len(good) - IN_A_ROW + 1) if is_good(number)), None)
     if first is not None:
@@ -319,11 +328,8 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
     in_time = range(int(limit // LENGTH) + 1)
     if all(number < len(good) and not is_good(number) for number in in_time):
         bad = [spell for spell, is_within in zip(windows, good, strict=True) if not is_within]
-        failed, begun = sums(windows)
-        did, may = kind.have_failed
-        share = f"{format_ratio(failed / max(begun, 1))} of the {kind.name} {did}, and {format_ratio(FAILED_SHARE)} {may}"
         after = format_seconds(bad[-1].start - windows[0].start) if bad else ""
-        excess = f"{after} after it {kind.excess(bad[-1], bounds)}" if bad else share
+        excess = f"{after} after it {kind.excess(bad[-1], bounds)}" if bad else _shares(kind, windows, bounds)
         return Finding(
             Status.FAIL,
             f"the service had not recovered within {format_seconds(limit)} after {what}: {excess}",
@@ -333,6 +339,23 @@ def _recovered(criterion: Criterion, kind: Kind, windows: list[Spell], bounds: S
         Status.INCONCLUSIVE,
         f"the load held for {format_seconds(len(windows) * LENGTH)} after {what}, too short to see six good windows of "
         f"five seconds after {format_seconds(limit)}; {format_seconds(more)} more would decide it",
+    )
+
+
+def _shares(kind: Kind, windows: list[Spell], bounds: Spell) -> str:
+    """The share of failed or slow operations that prevents a recovery without a bad window."""
+    if not surely_too_many(windows, FAILED_SHARE):
+        return _slow_share(kind.name, windows, bounds)
+    failed, begun = sums(windows)
+    did, may = kind.have_failed
+    return f"{format_ratio(failed / begun)} of the {kind.name} {did}, and {format_ratio(FAILED_SHARE)} {may}"
+
+
+def _slow_share(name: str, windows: list[Spell], bounds: Spell) -> str:
+    share = sum(spell.slow for spell in windows) / max(sums(windows)[1], 1)
+    return (
+        f"{format_ratio(share)} of the {name} took longer than {format_seconds(bounds.p95)}, and "
+        f"{format_ratio(1 - QUANTILE)} is as before"
     )
 
 
@@ -399,6 +422,9 @@ def _weigh(
     )
     if is_often and bounds_of_share(hits, size)[0] > _SLOW:
         return Status.FAIL, reason, longest
+    rest = [spell for spell in after if not spell.is_worse(bounds)]
+    if surely_too_slow(rest):
+        return Status.FAIL, _slow_share(f"{kind.name} after the recovery", rest, bounds), []
     if last and last[-1] is after[-1]:
         more = format_seconds((IN_A_ROW - len(last)) * LENGTH)
         return (
