@@ -65,6 +65,22 @@ def serving(handler):
         thread.join(60)
 
 
+def test_a_service_that_takes_longer_than_a_probe_during_the_load_is_up_before_it(monkeypatch):
+    """Its users wait as long; only its uptime is low."""
+    monkeypatch.setattr(uptime, "_TIMEOUT", 0.1)
+
+    async def late(server, reader, writer):
+        request = await asked(server, reader)
+        await asyncio.sleep(0.5)
+        is_handshake = b"upgrade: websocket" in request.lower()
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n" if is_handshake else OK)
+        await writer.drain()
+
+    with in_a_thread(late) as server:
+        target = Target("t", server.base, ready="/ready", websocket_ready="/stream")
+        require_up(probes_of(target, ("ws",)))
+
+
 class FakeProbe:
     """Answers each call as its turn says, then as up; None: only after a later call has come."""
 
@@ -275,8 +291,8 @@ def test_probes_that_wait_keep_no_other_from_being_sent():
         assert (server.connections, len(server.requests)) == (3, 3)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_service_that_never_answers_is_down():
+def test_a_service_that_never_answers_is_down(monkeypatch):
+    monkeypatch.setattr(uptime, "_FIRST_TIMEOUT", 0.1)
     with in_a_thread(never_answers) as server:
         assert probing(server.base, three_at_once) == [DOWN, DOWN, DOWN]
 

@@ -115,7 +115,10 @@ def request_path(target: Target, path: str) -> str:
 
 
 class Probe(Protocol):
-    """Checks whether one protocol of the service is up. Several calls may run concurrently."""
+    """Checks whether one protocol of the service is up. Several calls may run concurrently.
+
+    The caller limits the time of a call.
+    """
 
     async def is_up(self) -> bool:
         """Is the protocol up? An error of the service means that it is not.
@@ -157,7 +160,7 @@ class _HttpProbe:
         try:
             # The session reconnects if the service has closed the connection meanwhile.
             answer = await session.request(
-                "GET", self._path, self._headers, b"", None, time.monotonic() + _TIMEOUT
+                "GET", self._path, self._headers, b"", None, time.monotonic() + _FIRST_TIMEOUT
             )
             has_answered = True
         except TransportError:
@@ -206,14 +209,14 @@ class _WebSocketProbe:
             self._pacer,
             think=Think(),
             seed="",
-            timeout=_TIMEOUT,
+            timeout=_FIRST_TIMEOUT,
         )
         self._record = partial(ConnectionRecord, meter, "", self._driver.exchange_format, NOWHERE)
 
     async def is_up(self) -> bool:
         try:
             connection = await self._driver.connect(
-                self._handshake, self._record(), time.monotonic() + _TIMEOUT
+                self._handshake, self._record(), time.monotonic() + _FIRST_TIMEOUT
             )
         except TransportError as failure:
             return failure.kind in _ASKS_FOR_CREDENTIALS
