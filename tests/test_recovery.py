@@ -1,6 +1,7 @@
 """How long after what disturbs it the service is as it was before."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -467,6 +468,18 @@ def test_seconds_in_which_the_generator_was_overloaded_are_no_measure_of_before(
         for each in run.worker_seconds
     )
     assert judge(WITHIN_30, run).status is Status.FAIL
+
+
+def test_a_time_before_that_is_no_measure_says_what_overloaded_the_machine():
+    run = disturbed()
+    run.worker_seconds = tuple(
+        dataclasses.replace(each, cpu_seconds=0.99 if each.second < 60 else 0.1)
+        for each in run.worker_seconds
+    )
+    verdict = judge(WITHIN_30, run)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "too little to compare with (the load generator was overloaded: " in verdict.reason
+    assert re.search(r"in \d+ of \d+ seconds\)\.$", verdict.reason), verdict.reason
 
 
 def sparse(seed, *, times_ten=range(0), slow_share=0.0, seconds=310):

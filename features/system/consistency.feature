@@ -22,7 +22,7 @@ Feature: Consistency of acknowledged writes
     And 300 metric inserts per second
     And 100 concurrent users of the API
     And 10 concurrent users following the "insert invalid metrics" journey
-    When an instance is killed after 40 seconds
+    When an instance is killed after 50 seconds
     Then every acknowledged write is stored exactly once
     And no rejected write is stored
 
@@ -36,6 +36,6 @@ Feature: Consistency of acknowledged writes
     And 100 concurrent users of the API
     And 20 analysts querying 100,000 records
     And 10 concurrent users following the "insert invalid metrics" journey
-    When the database is restarted after 40 seconds
+    When the database is restarted after 50 seconds
     Then every acknowledged write is stored exactly once
     And no rejected write is stored

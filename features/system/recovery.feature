@@ -21,7 +21,7 @@ Feature: Recovery after failures and load spikes
     And 300 metric inserts per second
     And 100 concurrent users of the API
     And 10 concurrent users following the "insert invalid metrics" journey
-    When an instance is killed after 40 seconds
+    When an instance is killed after 50 seconds
     Then the service recovers within 30 seconds
     And the "InstanceDown" alert fires within 30 seconds
 
@@ -35,7 +35,7 @@ Feature: Recovery after failures and load spikes
     And 100 concurrent users of the API
     And 20 analysts querying 100,000 records
     And 10 concurrent users following the "insert invalid metrics" journey
-    When the database is restarted after 40 seconds
+    When the database is restarted after 50 seconds
     Then the service recovers within 30 seconds
 
   @disturbing
@@ -43,5 +43,5 @@ Feature: Recovery after failures and load spikes
     Given 200 concurrent users of the API
     And they arrive over 10 seconds
     And the load holds for 2 minutes
-    When the cache is emptied after 40 seconds
+    When the cache is emptied after 50 seconds
     Then the service recovers within 30 seconds

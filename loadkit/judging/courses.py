@@ -34,6 +34,7 @@ __all__ = [
     "Kind",
     "Spell",
     "courses",
+    "overload_before",
     "populations_with",
     "sums",
     "surely_too_many",
@@ -241,6 +242,18 @@ def _before(evidence: Evidence, cause: Disturbance | None, windows: Windows) -> 
         spell
         for spell in windows(where.start, where.end)
         if not is_disturbed[spell.start - where.start :][:LENGTH].any()
+    ]
+
+
+def overload_before(evidence: Evidence, cause: Disturbance) -> list[str]:
+    """The causes, other than the service, of delay before the disturbance, one clause each."""
+    where = None if cause.before is None else evidence.window_of(cause.before.name)
+    if where is None:
+        return []
+    health, contention = evidence.health(where), evidence.contention(where)
+    return [
+        *([health.sentence_with_seconds] if health.unhealthy.any() else []),
+        *([] if contention is None else [contention.sentence]),
     ]
 
 

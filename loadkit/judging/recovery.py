@@ -18,6 +18,7 @@ from loadkit.judging.courses import (
     Kind,
     Spell,
     courses,
+    overload_before,
     sums,
     surely_too_many,
     surely_too_slow,
@@ -129,10 +130,11 @@ def find_recovery(case: Case) -> Finding:
     where = Window(start, max(end - start, 1), f"after {cause.what}")
     seen = [course for course in courses(evidence, cause) if course.bounds is not None]
     if not seen:
+        overload = "; ".join(overload_before(evidence, cause))
         return Finding(
             Status.INCONCLUSIVE,
             f"the load was steady for less than {IN_A_ROW * LENGTH} s before {cause.what}, without seconds in which "
-            "the load generator or its machine was overloaded: too little to compare with",
+            f"the load generator or its machine was overloaded: too little to compare with{overload and f' ({overload})'}",
         )
     excused = np.zeros(where.seconds, np.bool_) if case.kept is None else ~case.kept
     judged = _judged_without(excused, case.criterion, seen, start, end, cause.what)
