@@ -109,6 +109,12 @@ def test_a_load_of_messages_is_told_by_its_messages_and_open_connections():
     assert progress.p95 == pytest.approx(0.005, rel=0.01)
 
 
+def test_messages_that_no_journey_expects_are_told_too():
+    recorder = Recorder(0, 0.0)
+    recorder.population("dashboards").messages_received = 150
+    assert live_stats_of([recorder.report()]).progress(12.0).messages == 150
+
+
 def test_refused_connections_stop_a_load_unless_messages_still_arrive():
     recorder = Recorder(0, 0.0)
     refused = [connecting(recorder, ok=1, failed=9) for _ in range(10)]

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -105,6 +106,18 @@ def test_the_table_in_80_columns_without_colour():
         "gate: fail (exit 1)",
         "results: reports/criteria.json",
     ]
+
+
+def test_a_fail_tells_what_failed_since_when_and_of_which_operations():
+    fail = dataclasses.replace(
+        FAIL, criterion="the error rate stays below 1%", reason="the error rate was 5 %", window=None
+    )
+    passed = dataclasses.replace(fail, status=Status.PASS)
+    run = steady_run(60, 0, failing=True)
+    shown = " ".join(printed(outcome(finished(fail), runs={"A": run})).split())
+    assert "the error rate was 5 % status 503: " in shown
+    assert re.search(r"126 of 2,400 operations \(\d[^)]* %\); from \d:\d\d \(", shown), shown
+    assert "status 503: " not in printed(outcome(finished(passed), runs={"A": run}))
 
 
 def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut_off():

@@ -10,7 +10,7 @@ from loadkit.recording import histogram as buckets
 from loadkit.recording.ending import EMERGENCY_SECONDS, EMERGENCY_SHARE
 from loadkit.recording.health_bounds import CPU, LOOP_LAG
 from loadkit.recording.histogram import quantile_of
-from loadkit.recording.messages import CONNECTIONS
+from loadkit.recording.messages import CONNECTIONS, MESSAGES_RECEIVED
 from loadkit.recording.recorder import Report
 from loadkit.recording.sample import OK
 from loadkit.recording.slices import Kind, SliceTable, label_series
@@ -50,7 +50,7 @@ class Progress:
     health: str
     """Health of the generator: "ok", or the problem."""
     messages: float = 0.0
-    """Messages that arrived in the last second."""
+    """Messages that arrived in the last second, also those without a time."""
     connections: int = 0
     """Connections open at the end of the last second."""
 
@@ -109,9 +109,14 @@ class LiveStats:
             p99=p99,
             errors=failures / operations if operations else 0.0,
             health=_health(reports),
-            messages=float(messages),
+            messages=float(max(messages, _received(reports))),
             connections=round(sum(report.worker_second.gauge(CONNECTIONS) for report in reports)),
         )
+
+
+def _received(reports: Iterable[Report]) -> int:
+    """The messages of a second. Those that a journey does not expect have no time."""
+    return sum(report.worker_second.count(MESSAGES_RECEIVED) for report in reports)
 
 
 def _sum(attempts: Iterable[tuple[int, int]]) -> tuple[int, int]:

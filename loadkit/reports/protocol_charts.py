@@ -17,6 +17,7 @@ from loadkit.recording.messages import (
     DOUBLED,
     FILLED,
     LEAST_CONNECTIONS,
+    MESSAGES_RECEIVED,
     MISSING,
     OUT_OF_ORDER,
     TAIL_LOST,
@@ -137,8 +138,10 @@ def messages(evidence: Evidence, window: Window | None, criterion: Criterion | N
     seconds = np.arange(0.5, whole.seconds)
     figure = figure_of(1.5)
     panels = figure.subplots(2, 1, sharex=True)
-    received = evidence.traffic(timing=MESSAGE.key).completed
-    draw_lines(panels[0], [("messages received per second", seconds, received.astype(np.float64))])
+    received = _counted(evidence, MESSAGES_RECEIVED)
+    if not received.any():
+        received = evidence.traffic(timing=MESSAGE.key).completed.astype(np.float64)
+    draw_lines(panels[0], [("messages received per second", seconds, received)])
     named = (
         ("missing", MISSING),
         ("filled later", FILLED),

@@ -5,8 +5,8 @@ The output is complete in 80 columns, without colour, and in the log of a pipeli
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -14,12 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from loadkit.criterion import Unit
-from loadkit.reports import gate
+from loadkit.judging.evidence import Evidence
+from loadkit.reports import examples, gate
 from loadkit.units import distance, format_quantity
 from loadkit.verdict import Status, Verdict
+from steps.suite.evidence import causes_of_result
 from steps.suite.outcome import Finished, Outcome
 
 __all__ = ["figures", "show"]
+
+_SENTENCES = 2
+"""The most sentences about the causes of a fail: the first kind of failure, and an example of it."""
 
 _LOOKS = {
     Status.PASS: ("✓", "green"),
@@ -53,7 +58,7 @@ def show(outcome: Outcome, console: Console, *, report: str = "", refusal: str =
     for title, group in groupby(outcome.criteria, key=lambda finished: finished.result.feature):
         console.print()
         console.print(Text(title, style="bold"))
-        console.print(Padding(_table(list(group), common), (0, 0, 0, 2)))
+        console.print(Padding(_table(list(group), common, outcome.evidence), (0, 0, 0, 2)))
     judged = outcome.judged
     console.print()
     console.print(Text(gate.tally(judged)))
@@ -91,7 +96,9 @@ def _common_warnings(outcome: Outcome) -> dict[tuple[str, str], int]:
     return {which: count for which, count in counts.items() if count > 1 and which[0]}
 
 
-def _table(criteria: Sequence[Finished], common: Container[tuple[str, str]]) -> Table:
+def _table(
+    criteria: Sequence[Finished], common: Container[tuple[str, str]], evidence: Mapping[str, Evidence]
+) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=14)
     table.add_column(overflow="fold")
@@ -100,7 +107,8 @@ def _table(criteria: Sequence[Finished], common: Container[tuple[str, str]]) -> 
         for finished in group:
             mark, style = _LOOKS[finished.result.verdict.status]
             word = Text(f"{mark} {finished.result.verdict.status}", style=style)
-            table.add_row(word, Group(*_rows(finished, common)))
+            rows = _rows(finished, common, evidence.get(finished.result.run))
+            table.add_row(word, Group(*rows))
     return table
 
 
@@ -108,8 +116,13 @@ def _heading(finished: Finished) -> str:
     return " · ".join([finished.scenario, *finished.result.requirements])
 
 
-def _rows(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[RenderableType]:
-    """The rows of a criterion: its sentence, figures, the reason if it does not pass, its notes."""
+def _rows(
+    finished: Finished, common: Container[tuple[str, str]], evidence: Evidence | None
+) -> Iterator[RenderableType]:
+    """The rows of a criterion: its sentence, figures, the reason if it does not pass, its notes.
+
+    A fail also tells what failed, for whom and since when, as far as that is known.
+    """
     result, verdict = finished.result, finished.result.verdict
     asides = [
         *(["advisory"] if result.advisory else []),
@@ -129,6 +142,10 @@ def _rows(finished: Finished, common: Container[tuple[str, str]]) -> Iterator[Re
         yield Text(" · ".join(parts), style="dim")
     if verdict.status is not Status.PASS:
         yield Text(verdict.reason, style=_LOOKS[verdict.status][1].removeprefix("bold "))
+    if verdict.status is Status.FAIL and evidence is not None:
+        causes = causes_of_result(result, evidence)
+        if causes.failures or causes.slow is not None:
+            yield from (Text(sentence) for sentence in islice(examples.sentences(causes), _SENTENCES))
     for warning in verdict.warnings:
         if (result.run, warning) not in common:
             yield Text(f"note: {warning}", style="dim")
