@@ -798,8 +798,8 @@ def test_messages_that_no_journey_expects_are_drawn_too(monkeypatch):
         lambda _axes, lines: drawn.update({name: values for name, _, values in lines}),
     )
     monkeypatch.setattr(protocol_charts, "legend", lambda _axes: None)
-    protocol_charts.messages(Evidence(run_with({MESSAGES_RECEIVED: 6000})), None)
-    assert drawn["messages received per second"].sum() == 6000
+    protocol_charts.messages(Evidence(run_with({MESSAGES_RECEIVED: 7000})), None)
+    assert drawn["messages received per second"].sum() == 7000
 
 
 def test_messages_that_are_missing_at_the_end_are_drawn_also_where_they_were_counted_after_the_load(
