@@ -97,10 +97,11 @@ def find_recovery(case: Case) -> Finding:
     many connections are open, as before.
 
     A relapse is one or more bad windows in a row after that moment. The service has not recovered
-    if a relapse has six windows. It has not recovered either if surely more than 1 % of
-    all operations after that moment failed. The same is true if surely more than 5 % of the windows
-    were slow, or if p95 is surely above its bound over all other windows together. If one of these shares is exceeded but not surely, the result is inconclusive. It is
-    also inconclusive if the end of the load cut a relapse short. Other relapses are a warning.
+    if a relapse has six windows. It has not recovered either if surely more than 1 % of all
+    operations after that moment failed. The same is true if surely more than 5 % of the windows
+    were slow, or if p95 is surely above its bound over all other windows together. If one of these
+    shares is exceeded but not surely, the result is inconclusive. It is also inconclusive if the
+    end of the load cut a relapse short. Other relapses are a warning.
 
     A window without operations is bad, unless operations are so rare that this is chance. If such
     windows decide, the result is inconclusive.
