@@ -18,6 +18,10 @@ class Clock(Protocol):
         """The Unix time, in seconds, of a moment of this clock."""
         ...
 
+    def unix_now(self) -> float:
+        """The current Unix time, in seconds, without later steps of the wall clock."""
+        ...
+
 
 class MonotonicClock:
     """The machine's monotonic clock, which asyncio's event loops use too.
@@ -59,6 +63,10 @@ class ManualClock:
     def unix(self, moment: float) -> float:
         """The moment itself: the zero of this clock is the Unix epoch."""
         return moment
+
+    def unix_now(self) -> float:
+        """The seconds to which it was advanced."""
+        return self.seconds
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""

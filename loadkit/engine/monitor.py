@@ -129,9 +129,9 @@ class RunMonitor:
         deadline = started + self.plan.seconds + self.plan.drain + _PATIENCE
         are_stuck, halted = False, 0.0
         while not (all(future.done() for future in futures) and self.channel.is_drained):
-            asked = self._now()
+            asked = self.clock.unix_now()
             message = self.channel.next(timeout=_LOOK)
-            now = self._now()
+            now = self.clock.unix_now()
             if now - asked > _LOOK + _HALT:
                 halted += now - asked  # workers of this machine were probably halted too
             self._take(message)
@@ -218,14 +218,10 @@ class RunMonitor:
             )
         return COMPLETE
 
-    def _now(self) -> float:
-        """The Unix time, without the steps of the wall clock since this monitor exists."""
-        return self.clock.unix(self.clock.now())
-
     def _end(self, reason: Ending) -> None:
         if self.ended == COMPLETE != reason:
             self.ended = reason
-            self.ended_at = min(max(self._now() - self._started, 0.0), self.plan.seconds)
+            self.ended_at = min(max(self.clock.unix_now() - self._started, 0.0), self.plan.seconds)
             self.channel.stop()
 
 

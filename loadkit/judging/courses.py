@@ -231,8 +231,7 @@ def _before(evidence: Evidence, cause: Disturbance | None, windows: Windows) -> 
     If the generator or the machine were overloaded, the bounds would be so wide that a slow service
     is within them.
     """
-    before = None if cause is None else cause.before
-    where = None if before is None else evidence.window_of(before.name)
+    where = _window_before(evidence, cause)
     if where is None:
         return []
     is_disturbed = evidence.health(where).unhealthy.copy()
@@ -245,9 +244,15 @@ def _before(evidence: Evidence, cause: Disturbance | None, windows: Windows) -> 
     ]
 
 
+def _window_before(evidence: Evidence, cause: Disturbance | None) -> Window | None:
+    """The steady load before the disturbance."""
+    before = None if cause is None else cause.before
+    return None if before is None else evidence.window_of(before.name)
+
+
 def overload_before(evidence: Evidence, cause: Disturbance) -> list[str]:
     """The causes, other than the service, of delay before the disturbance, one clause each."""
-    where = None if cause.before is None else evidence.window_of(cause.before.name)
+    where = _window_before(evidence, cause)
     if where is None:
         return []
     health, contention = evidence.health(where), evidence.contention(where)
