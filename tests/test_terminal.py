@@ -11,6 +11,7 @@ from rich.console import Console
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.ending import INTERRUPTED
 from loadkit.verdict import Status, Verdict, Window
+from steps.suite import terminal
 from steps.suite.outcome import Finished, Outcome, run_line
 from steps.suite.results import CriterionResult
 from steps.suite.terminal import figures, show
@@ -118,6 +119,16 @@ def test_a_fail_tells_what_failed_since_when_and_of_which_operations():
     assert "the error rate was 5 % status 503: " in shown
     assert re.search(r"126 of 2,400 operations \(\d[^)]* %\); from \d:\d\d \(", shown), shown
     assert "status 503: " not in printed(outcome(finished(passed), runs={"A": run}))
+
+
+def test_a_failed_explanation_leaves_the_verdicts(monkeypatch):
+    def fails(_result, _evidence):
+        raise KeyError("label")
+
+    monkeypatch.setattr(terminal, "causes_of_result", fails)
+    shown = printed(outcome(finished(FAIL), runs={"A": steady_run(60, 0)}))
+    assert "what failed is not known: KeyError: 'label'" in shown
+    assert "gate: fail (exit 1)" in shown
 
 
 def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut_off():

@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from loadkit.criterion import Unit
+from loadkit.errors import one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.reports import examples, gate
 from loadkit.units import distance, format_quantity
 from loadkit.verdict import Status, Verdict
 from steps.suite.evidence import causes_of_result
 from steps.suite.outcome import Finished, Outcome
+from steps.suite.results import CriterionResult
 
 __all__ = ["figures", "show"]
 
@@ -143,9 +145,19 @@ def _rows(
     if verdict.status is not Status.PASS:
         yield Text(verdict.reason, style=_LOOKS[verdict.status][1].removeprefix("bold "))
     if verdict.status is Status.FAIL and evidence is not None:
-        causes = causes_of_result(result, evidence)
-        if causes.failures or causes.slow is not None:
-            yield from (Text(sentence) for sentence in islice(examples.sentences(causes), _SENTENCES))
+        yield from map(Text, _causes(result, evidence))
     for warning in verdict.warnings:
         if (result.run, warning) not in common:
             yield Text(f"note: {warning}", style="dim")
+
+
+def _causes(result: CriterionResult, evidence: Evidence) -> list[str]:
+    """What failed, for whom and since when; empty if nothing is known."""
+    try:
+        causes = causes_of_result(result, evidence)
+        if not causes.failures and causes.slow is None:
+            return []
+        return list(islice(examples.sentences(causes), _SENTENCES))
+    except Exception as error:
+        # A failed explanation must not prevent the table and the exit code of the session.
+        return [f"what failed is not known: {one_line(error)}"]
