@@ -92,6 +92,7 @@ def format_quantity(value: float, unit: Unit) -> str:
 def distance(value: float, limit: float, unit: Unit = Unit.NUMBER) -> str:
     """The distance of a value from its limit, in words: "116 times below", "22 % above".
 
+    Put "the limit of …" after it. From twice the limit on, it is "2 times": "2 times the limit".
     Ratios that differ by less than a factor of 2 are compared in percentage points: 86 % is "9
     points below" 95 %.
     """
@@ -102,7 +103,8 @@ def distance(value: float, limit: float, unit: Unit = Unit.NUMBER) -> str:
     if low == 0 or value * limit < 0:
         return side
     if high / low >= 2:
-        return f"{format_number(high / low)} times {side}"
+        times = f"{format_number(high / low)} times"
+        return times if side == "above" else f"{times} below"
     if unit is Unit.RATIO:
         return f"{format_number(abs(limit - value) * 100)} points {side}"
     return f"{format_number(abs(limit - value) / abs(limit) * 100)} % {side}"

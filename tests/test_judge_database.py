@@ -399,10 +399,18 @@ def test_a_run_without_writes_says_nothing_of_stored_rows() -> None:
     assert verdict.reason.endswith("none of all 100 that had to be compared.")
 
 
-def searched_run(facts: DatabaseFacts):
+def test_an_answer_with_data_of_others_is_told_apart_from_the_stored_rows() -> None:
+    facts = seen(are_rows_listed=True)
+    verdict = judge(NOTHING_OF_OTHERS, searched_run(facts, found=5))
+    assert verdict.status is Status.FAIL
+    assert f"and none is allowed; {facts.remark(OTHERS_DATA)}" in verdict.reason
+    assert "stored rows are under the tenant of the user who wrote them" in verdict.reason
+
+
+def searched_run(facts: DatabaseFacts, found: int = 0):
     """A run that looked through a hundred answers for the data of other tenants."""
     run = run_with(facts)
-    counts = {compared(OTHERS_DATA): 100, to_compare(OTHERS_DATA): 100}
+    counts = {OTHERS_DATA: found, compared(OTHERS_DATA): 100, to_compare(OTHERS_DATA): 100}
     last = run.worker_seconds[-1]
     run.worker_seconds = (
         *run.worker_seconds[:-1],

@@ -80,7 +80,7 @@ def test_each_unit_has_its_words(unit, text):
         (0.61, 0.5, "22 % above"),
         (0.5, 0.5, "exactly at"),
         (0, 0.5, "below"),
-        (1.5, 0.5, "3 times above"),
+        (1.5, 0.5, "3 times"),
     ],
 )
 def test_a_distance_is_told_in_times_where_it_is_large_and_in_percent_where_it_is_small(value, limit, text):
@@ -90,4 +90,4 @@ def test_a_distance_is_told_in_times_where_it_is_large_and_in_percent_where_it_i
 def test_ratios_that_are_near_each_other_differ_in_points() -> None:
     assert distance(0.857, 0.95, Unit.RATIO) == "9.3 points below"
     assert distance(0.012, 0.01, Unit.RATIO) == "0.2 points above"
-    assert distance(0.05, 0.01, Unit.RATIO) == "5 times above"
+    assert distance(0.05, 0.01, Unit.RATIO) == "5 times"

@@ -8,6 +8,7 @@ import pytest
 from loadkit import grammar
 from loadkit.criterion import Scope, ScopeKind
 from loadkit.judging.evidence import EVERYTHING, Evidence
+from loadkit.recording.examples import Example, Exchange
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.timing import QUERY, RECONNECT, REQUEST
@@ -116,6 +117,32 @@ def test_a_criterion_that_failed_says_it_in_its_first_line_and_in_its_json():
     assert "above_limit" not in causes_of(evidence, window=WINDOW).to_json()
 
 
+def test_a_slow_time_that_began_before_the_window_has_its_true_begin():
+    """The window begins with second 10. An earlier slow time that had ended does not count."""
+    of_the_ramp = found(lambda second, *_: 0.3 if second < 2 or 6 <= second < 60 else 0.001)
+    assert (of_the_ramp.first, of_the_ramp.operations) == (6, 80 * 60)
+    whole = found(lambda *_: 0.3)
+    assert whole.first == 0
+    of_the_window = found(lambda second, *_: 0.3 if second >= 10 else 0.0)
+    assert of_the_window.first == 10
+
+
+def test_the_slowest_examples_tell_for_whom_where_it_was_not_counted():
+    evidence = evidence_of(lambda *_: 0.3)
+    evidence.run.examples = tuple(
+        Example(20.0, seconds, "GET /a", OK, "users", 7, tenant, exchange=Exchange("GET", "200", instance))
+        for seconds, tenant, instance in (
+            (0.9, "acme", "metrics-1"), (0.8, "acme", "metrics-2"), (0.7, "delos", "metrics-2"), (0.1, "wonka", "m-3"),
+        )
+    )  # fmt: skip
+    of_label = causes_of(evidence, Scope(ScopeKind.LABEL, "GET /a"), window=WINDOW, criterion=P95)
+    told = "in the 3 slowest examples: 2 tenants (acme 2, delos 1), 2 instances (metrics-2 2, metrics-1 1)"
+    assert next(iter(examples.sentences(of_label))).endswith(told)
+    counted = causes_of(evidence, window=WINDOW, criterion=P95)
+    assert counted.slow_whom == "in the 3 slowest examples: 2 instances (metrics-2 2, metrics-1 1)"
+    assert told in examples.page(of_label).decode()
+
+
 def few(slow, window):
     """At two requests per second, a block has 30 seconds."""
     evidence = evidence_of(lambda second, *_: float(slow(second)), rate=2)
@@ -124,10 +151,10 @@ def few(slow, window):
 
 
 def test_a_short_window_of_slow_operations_is_slow_from_its_begin_to_its_end():
-    slow, told = few(lambda _: True, Window(10, 30))
+    slow, told = few(lambda second: second >= 10, Window(10, 30))
     assert (slow.first, slow.last, slow.count, slow.operations) == (10.0, 39.0, 60, 60)
     assert "from 0:10 (" in told
-    lasting, told = few(lambda _: True, Window(70, 30))
+    lasting, told = few(lambda second: second >= 70, Window(70, 30))
     assert (lasting.first, lasting.last) == (70.0, None)
     assert "to the end of the load" in told
 
@@ -139,7 +166,7 @@ def test_a_window_of_two_blocks_is_slow_in_the_one_that_is():
 
 @pytest.mark.parametrize("seconds", [30, 60])
 def test_a_short_window_that_is_slow_now_and_then_is_slow_throughout(seconds):
-    slow, _ = few(lambda second: second % 10 == 0, Window(10, seconds))
+    slow, _ = few(lambda second: second >= 10 and second % 10 == 0, Window(10, seconds))
     assert (slow.first, slow.last, slow.count) == (10.0, 9.0 + seconds, seconds // 5)
 
 
@@ -147,7 +174,7 @@ def test_the_rest_of_a_window_is_no_block_of_its_own():
     slow, told = few(lambda second: second == 40, Window(10, 31))
     assert (slow.first, slow.count) == (None, 2)
     assert "; never more than 5 % for long" in told
-    whole, _ = few(lambda second: second < 41, Window(10, 31))
+    whole, _ = few(lambda second: 10 <= second < 41, Window(10, 31))
     assert (whole.first, whole.last) == (10.0, 40.0)
 
 

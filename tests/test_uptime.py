@@ -47,7 +47,7 @@ def test_uptime_is_a_fact_of_the_run_and_no_inference_from_the_number_of_probes(
     assert "(HTTP 100 %, WebSocket 100 %, the database 100 %)" in found.reason
     assert "confidence" not in found.reason
     assert "3,600 of 3,600 probes were answered" in found.reason
-    assert "sees outages that come at least every 60 s" in found.reason
+    assert "is sure to see an outage only if it recurs within 60 s" in found.reason
     assert list(found.details["protocols"]) == [HTTP, WEBSOCKET, DATABASE]
 
 

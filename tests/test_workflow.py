@@ -71,6 +71,37 @@ def test_the_first_step_that_fails_is_named_whatever_failed_in_it(wrong):
     assert sample.outcome == "step failed: post an event"
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+def test_the_example_shows_the_operation_of_the_failed_step_or_the_latest_before_it(is_last):
+    """A step that waits for a message has no operation of its own, but shows what it waited for."""
+
+    async def use(user):
+        with contextlib.suppress(NoResponse), user.workflow("visit") as workflow:
+            with workflow.step("post an event"):
+                await user.get("/first")
+                if is_last:
+                    user.check(False, "shows the event")
+            if not is_last:
+                with workflow.step("see the event"):
+                    raise NoResponse("no message in time")
+            with workflow.step("leave"):
+                await user.get("/later")
+
+    found = [each for each in meet(use).recorder.examples.drain() if each.timing == WORKFLOW.key]
+    (example,) = [each for each in found if each.outcome != OK]
+    assert example.exchange.request.startswith("GET /first")
+    assert "200" in example.exchange.answer
+
+
+def test_a_workflow_that_succeeds_keeps_no_exchange():
+    async def use(user):
+        with user.workflow("visit") as workflow, workflow.step("look"):
+            await user.get("/x")
+
+    found = [each for each in meet(use).recorder.examples.drain() if each.timing == WORKFLOW.key]
+    assert [each.exchange.request for each in found] == [""]
+
+
 def test_a_failure_before_the_workflow_breaks_no_step():
     async def use(user):
         await user.get("/broken")

@@ -32,6 +32,8 @@ def find_exact(case: Case) -> Finding:
     details = {"found": found, "compared": done, "to_compare": due}
     finding = Finding(Status.PASS, "", float(found), samples=done, details=details, window=case.window)
     if found:
+        # Of other tenants' data, the remark is about stored rows, and answers can be what failed.
+        remark = f"; {words}" if name == OTHERS_DATA and words else remark
         return finding.become(
             Status.FAIL, f"{name}: {found:,} of {done:,} compared, and none is allowed{remark}"
         )

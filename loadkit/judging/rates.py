@@ -172,7 +172,7 @@ def _uptime_of(case: Case, name: str, probes: Sequence[tuple[float, bool]]) -> F
 
 
 def _seen_outages(seconds: int) -> str:
-    return f"a run of this length sees outages that come at least every {format_seconds(seconds / 3)}"
+    return f"a run of this length is sure to see an outage only if it recurs within {format_seconds(seconds / 3)}"
 
 
 def find_throughput(case: Case) -> Finding:

@@ -94,11 +94,7 @@ class FailureKind:
     def whom(self) -> str:
         """The affected tenants, regions and instances; those of the examples if not counted."""
         parts = [each for each, _ in (self.tenants, self.regions) if each]
-        shown = [
-            *([] if self.tenants[0] else _of_examples(self.examples, "tenant", lambda each: each.tenant)),
-            *([] if self.regions[0] else _of_examples(self.examples, "region", lambda each: each.region)),
-            *_of_examples(self.examples, "instance", lambda each: each.exchange.instance),
-        ]
+        shown = _seen_in(self.examples, tenants=not self.tenants[0], regions=not self.regions[0])
         number = len(self.examples)
         of = "the example" if number == 1 else f"the {number} examples"
         return "; ".join([*parts, f"in {of}: {', '.join(shown)}"] if shown else parts)
@@ -147,6 +143,24 @@ class Causes:
         while any(rows) and len(kept) < MOST:
             kept += [row.pop(0) for row in rows if row][: MOST - len(kept)]
         return tuple(sorted(kept, key=lambda each: each.at))
+
+    @property
+    def slow_whom(self) -> str:
+        """Tenants, regions and instances of the slowest kept operations above the limit; "" for none.
+
+        Tenants and regions that were counted are left out.
+        """
+        slow = self.slow
+        if slow is None:
+            return ""
+        of_timings = (self.by_timing[key].slowest for key in self.timings if key in self.by_timing)
+        kept = [
+            each for slowest in of_timings for each in slowest
+            if each.outcome == OK and each.seconds > slow.limit
+        ]  # fmt: skip
+        shown = _seen_in(kept, tenants=not slow.by_tenant, regions=not slow.by_region)
+        number = f"{len(kept)} slowest examples" if len(kept) > 1 else "slowest example"
+        return f"in the {number}: {', '.join(shown)}" if shown else ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, for the criterion of a results document."""
@@ -408,6 +422,15 @@ def _share(found: Mapping[str, int], number: int, noun: str) -> str:
         return f"only {noun} {most[0][0]} (of {number})"
     share = f"all {number}" if len(most) == number else f"{len(most)} of {number}"
     return f"{share} {noun}s ({first_few(f'{name} {format_number(count)}' for name, count in most)})"
+
+
+def _seen_in(examples: Sequence[Example], *, tenants: bool, regions: bool) -> list[str]:
+    """The instances of examples, in words, and their tenants and regions where asked for."""
+    return [
+        *(_of_examples(examples, "tenant", lambda each: each.tenant) if tenants else []),
+        *(_of_examples(examples, "region", lambda each: each.region) if regions else []),
+        *_of_examples(examples, "instance", lambda each: each.exchange.instance),
+    ]
 
 
 def _of_examples(examples: Sequence[Example], what: str, of: Any) -> list[str]:

@@ -62,7 +62,7 @@ def lines(run: Run, window: Window) -> Iterator[str]:
 def sentences(causes: Causes) -> Iterator[str]:
     """What failed, for whom and since when, with examples; the most frequent kinds come first."""
     if causes.slow is not None:
-        yield _slow_sentence(causes.slow, causes.run)
+        yield _slow_sentence(causes.slow, causes.run, causes.slow_whom)
     for failure in causes.failures[:_KINDS_SHOWN]:
         yield _sentence(failure, causes.run)
         if failure.examples:
@@ -91,7 +91,7 @@ def page(causes: Causes) -> bytes:
     else:
         parts.append("<p>No operation failed.</p>")
     if causes.slow is not None:
-        parts.append(f"<p><b>{_escaped(_slow_sentence(causes.slow, run))}</b></p>")
+        parts.append(f"<p><b>{_escaped(_slow_sentence(causes.slow, run, causes.slow_whom))}</b></p>")
     shown = [failure for failure in causes.failures if failure.examples]
     for failure in shown:
         heading = f"{failure.kind}: {failure.amount}, {_span(failure, run)}"
@@ -187,8 +187,11 @@ def _sentence(failure: FailureKind, run: Run) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _slow_sentence(slow: SlowOperations, run: Run) -> str:
-    """The operations above a limit in one line: how many, since when, which, for whom."""
+def _slow_sentence(slow: SlowOperations, run: Run, whom: str = "") -> str:
+    """The operations above a limit in one line: how many, since when, which, for whom.
+
+    `whom` tells of the kept examples what was not counted.
+    """
     first, *others = slow.parts
     if slow.first is None:
         span = f"never more than {format_ratio(slow.allowed)} for long"
@@ -196,7 +199,7 @@ def _slow_sentence(slow: SlowOperations, run: Run) -> str:
         span = f"from {_moment(slow.first, run)} to the end of the load"
     else:
         span = f"from {_moment(slow.first, run)} to {_moment(slow.last, run)}"
-    return "; ".join([first, span, *others])
+    return "; ".join([first, span, *others, *([whom] if whom else [])])
 
 
 def _span(failure: FailureKind, run: Run) -> str:

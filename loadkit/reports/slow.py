@@ -48,7 +48,8 @@ class SlowOperations:
     first: float | None
     """Seconds from the run's start until the slow period began; None if there was none.
 
-    In a slow period, more than the allowed ratio of the operations was above the limit."""
+    In a slow period, more than the allowed ratio of the operations was above the limit. It can
+    begin before the window, as in a ramp."""
     last: float | None
     """Seconds until the slow period ended; None if there was none, or it lasted to the load's end."""
     by_label: Mapping[str, float]
@@ -107,17 +108,21 @@ def slow_operations(
     allowed = _ALLOWED_OF_MEAN if measure.quantile is None else 1 - measure.quantile
     bucket, table = buckets.index(limit), evidence.run.table
     series = [name for timing in timings for name in series_of(scope, evidence.run, timing)]
-    second, outcome, place, number = table.select(Kind.RESPONSE, series, window.start, window.end)
+    second, outcome, place, number = table.select(Kind.RESPONSE, series, 0, window.end)
     good = outcome == 0
-    second, place, number = second[good] - window.start, place[good], number[good]
+    second, place, number = second[good], place[good], number[good]
     is_above = place >= bucket
-    above, every = (
-        np.bincount(second[chosen], number[chosen], window.seconds).astype(np.float64)
+    above_so_far, so_far = (
+        np.bincount(second[chosen], number[chosen], window.end).astype(np.float64)
         for chosen in (is_above, slice(None))
     )
+    above, every = above_so_far[window.start :], so_far[window.start :]
     if not above.sum():
         return None
     first, last = _span(above, every, allowed)
+    if first == 0:  # else a fault of the ramp would seem to begin with the window
+        length = _block_length(every, allowed)
+        first -= _slow_before(above_so_far[: window.start], so_far[: window.start], allowed, length)
     # A population has no series by label or tenant. Those of the whole run show where it is slow.
     is_whole = scope.kind in {ScopeKind.ALL, ScopeKind.POPULATION}
     of_labels = [each for timing in timings for each in series_of(EVERYTHING, evidence.run, timing)]
@@ -185,8 +190,7 @@ def _span(
     neighbour above it. There are two exceptions. A long block that is far above the ratio is not
     chance. In a window of fewer than three blocks, each block counts.
     """
-    rate = every.sum() / max(len(every), 1)
-    length = max(1, math.ceil(_FEWEST / max(allowed, 1e-6) / max(rate, 1e-9)))
+    length = _block_length(every, allowed)
     # A remainder of at most half a block is part of the block before it.
     starts = np.arange(0, max(1, len(every) - length // 2), length)
     ends = np.append(starts[1:], len(every)) - 1
@@ -199,6 +203,25 @@ def _span(
         return None, None
     places = np.flatnonzero(is_slow)
     return int(starts[places[0]]), int(ends[places[-1]])
+
+
+def _block_length(every: npt.NDArray[np.float64], allowed: float) -> int:
+    """The seconds of a block that has enough operations to be compared with the allowed ratio."""
+    rate = every.sum() / max(len(every), 1)
+    return max(1, math.ceil(_FEWEST / max(allowed, 1e-6) / max(float(rate), 1e-9)))
+
+
+def _slow_before(
+    above: npt.NDArray[np.float64], every: npt.NDArray[np.float64], allowed: float, length: int
+) -> int:
+    """The seconds directly before a slow window that were slow too, in blocks of a length."""
+    begin = len(every)
+    while begin > 0:
+        start = max(0, begin - length)
+        if above[start:begin].sum() <= allowed * every[start:begin].sum():
+            break
+        begin = start
+    return len(every) - begin
 
 
 def end_of(last: float, run: Run) -> float | None:

@@ -6,6 +6,7 @@ from typing import Self
 
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import BodyError, StatusError
+from loadkit.recording.examples import DeferredExchange
 from loadkit.recording.sample import OK, Sample
 from loadkit.recording.timing import WORKFLOW
 from loadkit.users.meter import Meter
@@ -24,9 +25,12 @@ class Workflow:
     a step fails, and its outcome names the first failed step. A step without an answer at the end
     of the drain fails. A workflow is not recorded if it is left early because the user's time is
     over, or because of an error in the journey's code.
+
+    Its example shows the latest operation of the first failed step. If that step has none, such as
+    a step that waits for a message, it shows the latest one before it.
     """
 
-    __slots__ = ("_broken", "_is_recorded", "_label", "_meter", "_seconds", "_waited")
+    __slots__ = ("_broken", "_exchange", "_is_recorded", "_label", "_meter", "_seconds", "_waited")
 
     def __init__(self, label: str, meter: Meter) -> None:
         self._label = label
@@ -34,6 +38,7 @@ class Workflow:
         self._is_recorded = meter.is_recorded
         self._seconds = self._waited = 0.0
         self._broken = ""
+        self._exchange: DeferredExchange | None = None
 
     def step(self, name: str) -> "Step":
         """A step, as a context manager around its code.
@@ -44,10 +49,16 @@ class Workflow:
         """
         return Step(name, self, self._meter)
 
-    def ended(self, name: str, seconds: float, *, has_failed: bool) -> None:
-        """Note the end of a step."""
+    def ended(
+        self, name: str, seconds: float, exchange: DeferredExchange | None, *, has_failed: bool
+    ) -> None:
+        """Note the end of a step, and its latest operation; None for no operation."""
         self._seconds += seconds
-        if has_failed and not self._broken:
+        if self._broken:
+            return
+        if exchange is not None:
+            self._exchange = exchange
+        if has_failed:
             self._broken = name
 
     def __enter__(self) -> Self:
@@ -69,7 +80,7 @@ class Workflow:
         sent = begun + self._waited
         sample = Sample(self._label, outcome, begun, sent, end, 0, meter.tenant, meter.region)
         meter.recorder.timing(WORKFLOW).samples.append(sample)
-        meter.record_example(sample, WORKFLOW)
+        meter.record_example(sample, WORKFLOW, self._exchange if self._broken else None)
 
 
 class Step:
@@ -105,4 +116,4 @@ class Step:
             or (pending is not None and pending.outcome != OK)
         )
         meter.has_failed = meter.has_failed or self._had_failed
-        self._workflow.ended(self._name, meter.now() - self._began, has_failed=has_failed)
+        self._workflow.ended(self._name, meter.now() - self._began, meter.exchange, has_failed=has_failed)
