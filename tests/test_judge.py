@@ -174,7 +174,7 @@ def test_availability_is_what_the_error_rate_leaves_and_says_what_outage_it_sees
     verdict = judge(availability(0.99), run)
     assert verdict.status is PASS
     assert verdict.measured == pytest.approx(1 - judge(error_rate(), run).measured)
-    assert "every 100 s" in verdict.reason
+    assert "only if it recurs within 100 s" in verdict.reason
     assert judge(availability(0.999), run).status is FAIL
 
 
