@@ -8,6 +8,8 @@ import pytest
 from loadkit import grammar
 from loadkit.drivers.base import NoResponse
 from loadkit.drivers.http.response import StatusError
+from loadkit.drivers.masking import Mask
+from loadkit.drivers.postgres.exchanges import LastQuery
 from loadkit.recording.sample import OK
 from loadkit.recording.timing import WORKFLOW
 from tests.user_meeting import meet
@@ -91,6 +93,23 @@ def test_the_example_shows_the_operation_of_the_failed_step_or_the_latest_before
     (example,) = [each for each in found if each.outcome != OK]
     assert example.exchange.request.startswith("GET /first")
     assert "200" in example.exchange.answer
+
+
+def test_a_query_after_the_failed_step_does_not_change_the_example():
+    """A client describes its last query, so that a query need not store its description."""
+
+    async def use(user):
+        last = LastQuery(Mask())
+        with user.workflow("visit") as workflow:
+            with contextlib.suppress(NoResponse), workflow.step("find the event"):
+                user.meter.exchange = last.begin(None, batch=3)
+                raise NoResponse("not found")
+            with workflow.step("leave"):
+                user.meter.exchange = last.begin(None, batch=8)
+
+    found = [each for each in meet(use).recorder.examples.drain() if each.timing == WORKFLOW.key]
+    (example,) = [each for each in found if each.outcome != OK]
+    assert example.exchange.request == "a batch of 3 rows"
 
 
 def test_a_workflow_that_succeeds_keeps_no_exchange():

@@ -179,6 +179,12 @@ class Meter:
             record.samples.append(pending)
             self.pending = self.exchange = None
 
+    def described(self, exchange: DeferredExchange) -> Exchange:
+        """An exchange in words. A later operation of the client can change what it describes."""
+        with also_hiding(self.secrets or ()):
+            described: Exchange = exchange[0](*exchange[1:])
+        return described
+
     def record_example(
         self, sample: Sample, timing: Timing = REQUEST, exchange: DeferredExchange | None = None
     ) -> None:
@@ -193,8 +199,6 @@ class Meter:
         examples = self.recorder.examples
         if not examples.wants(sample, timing):
             return
-        with also_hiding(self.secrets or ()):
-            described = Exchange() if exchange is None else exchange[0](*exchange[1:])
         examples.add(
             Example(
                 at=sample.intended - self.recorder.origin,
@@ -205,7 +209,7 @@ class Meter:
                 user=self.user,
                 tenant=sample.tenant,
                 region=sample.region,
-                exchange=described,
+                exchange=Exchange() if exchange is None else self.described(exchange),
                 timing=timing.key,
                 service=sample.end - sample.sent,
             )

@@ -60,6 +60,10 @@ class Workflow:
             self._exchange = exchange
         if has_failed:
             self._broken = name
+            if self._exchange is not None:
+                # Now, because the queries of later steps would change what it describes.
+                described = self._meter.described(self._exchange)
+                self._exchange = (lambda: described,)
 
     def __enter__(self) -> Self:
         self._seconds = self._waited = self._meter.arrival_wait
