@@ -253,8 +253,21 @@ def test_an_answer_for_a_tenant_without_a_canary_had_to_be_searched():
 
 @pytest.mark.parametrize(("header", "number"), [("tk-1111", 0), ("tk-3333", 1)])
 @pytest.mark.parametrize("encoding", ["", "identity"])
-def test_headers_are_searched_too(header, number, encoding):
-    recorder = received(b"", encoding=encoding, in_header=header)
-    assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (1, number)
+def test_the_headers_of_each_answer_are_searched_too(header, number, encoding):
+    # Equal headers are one object.
+    recorder = received(b"", b"", encoding=encoding, in_header=header)
+    assert (recorder.searched, recorder.counts[OTHERS_DATA]) == (2, 2 * number)
     shown = [each for each in recorder.examples.drain() if each.outcome != OK]
-    assert [header in each.exchange.answer for each in shown] == [True] * number
+    assert [header in each.exchange.answer for each in shown] == [True] * 2 * number
+
+
+def test_headers_without_a_canary_are_searched_once(monkeypatch):
+    searched = []
+
+    def count(content, text):
+        searched.append(content)
+        return content.count(text)
+
+    monkeypatch.setattr("loadkit.drivers.http.client.count", count)
+    recorder = received(b"{}", b"{}", b"{}")
+    assert (recorder.searched, len(searched), searched.count(b"{}")) == (3, 4, 3)

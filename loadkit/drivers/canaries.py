@@ -91,7 +91,7 @@ class Canaries:
             suspect = re.compile(re.escape(begin) + b"(?!" + re.escape(end) + b")")
             overlaps = any(begin.endswith(begin[:length]) for length in range(1, len(begin)))
             if not overlaps and own.find(begin, 1) < 0:
-                beginning = begin
+                beginning = self._beginning  # one object for all tenants, so that identity is enough
         # A canary is text in UTF-8, and so is its pattern.
         text = re.compile(suspect.pattern.decode())
         return TenantSearch(others, pattern, text.search, own, beginning)

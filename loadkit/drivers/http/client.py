@@ -14,7 +14,7 @@ from loadkit.drivers.canaries import Canaries, TenantSearch
 from loadkit.drivers.http.exchanges import described
 from loadkit.drivers.http.headers import RequestHeaders
 from loadkit.drivers.http.paths import know, known, quoted
-from loadkit.drivers.http.response import BodyError, Response
+from loadkit.drivers.http.response import BodyError, Head, Response
 from loadkit.drivers.http.traces import sampled, traces
 from loadkit.drivers.masking import Mask
 from loadkit.recording.examples import Exchange
@@ -320,7 +320,7 @@ class HttpClient:
             if (
                 not beginning
                 or head.is_encoded
-                or count(head.opening, beginning)
+                or (head.lacks is not beginning and _contains(head, beginning))
                 or ((number := count(body, beginning)) and number != count(body, search.own))
             ):
                 self._search_for_other_tenants(response, search, begun)
@@ -391,6 +391,14 @@ class HttpClient:
 
     def _note_httpx(self) -> None:
         self._meter.recorder.httpx_requests += self._meter.is_recorded
+
+
+def _contains(head: Head, text: bytes) -> bool:
+    """Does a head contain a text? If not, the head notes it."""
+    if count(head.opening, text):
+        return True
+    head.lacks = text
+    return False
 
 
 def _format_exchange(backend: Backend, *exchange: Any) -> Exchange:

@@ -52,6 +52,7 @@ class Head:
         "_bytes",
         "_headers",
         "is_encoded",
+        "lacks",
         "length",
         "opening",
         "sets_cookies",
@@ -70,6 +71,8 @@ class Head:
         """The first bytes of an answer with this head."""
         self.size = len(self.opening) + length
         """The size of an answer with this head and a plain body, in bytes."""
+        self.lacks = b""
+        """A text that these bytes do not contain, so that nobody searches them for it again."""
         self._bytes = head
         self._headers: ResponseHeaders | None = None
 
