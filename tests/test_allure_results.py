@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from loadkit.judging.evidence import Evidence
+from loadkit.judging.health import Health
 from loadkit.observers.database import DatabaseFacts, Waiting
 from loadkit.recording.examples import Example
 from loadkit.recording.timing import QUERY, REQUEST
@@ -310,6 +311,19 @@ def test_the_health_for_a_mean_is_not_that_for_a_percentile_with_the_same_limit(
     told = [attached(tmp_path, each, "health of the load generator") for each in entries]
     assert ["sent late (p99)" in text for text in told] == [True, False]
     assert ["sent late on average" in text for text in told] == [False, True]
+
+
+def test_a_verdict_beside_an_overloaded_generator_says_whether_it_depends_on_it(tmp_path, run, monkeypatch):
+    overloaded = Health("invalid", ("it sent late",), np.ones(30, bool), ())
+    monkeypatch.setattr(Evidence, "health", lambda *_, **__: overloaded)
+    judged = [dataclasses.replace(each, window=PASS.window) for each in (PASS, FAIL, INVALID)]
+    entries = written(tmp_path, *map(finished, judged), runs={"A": run})
+    told = [attached(tmp_path, each, "health of the load generator").splitlines()[1] for each in entries]
+    assert told == [
+        "  the verdict of this criterion, pass, does not depend on it",
+        "  the verdict of this criterion, fail, does not depend on it",
+        "  it sent late",
+    ]
 
 
 def test_what_two_criteria_show_is_drawn_once(tmp_path, run, monkeypatch):

@@ -113,11 +113,12 @@ def attachments_of(result: CriterionResult, evidence: Evidence) -> Iterator[Atta
         AttachmentType.CSV,
         lambda: timeline.csv_of(timeline.seconds(evidence, scope, counted)),
     )
+    status = result.verdict.status
     yield Attachment(
         "health of the load generator",
-        f"{run.id}-health-{window}-{limit}-{is_mean}",
+        f"{run.id}-health-{window}-{limit}-{is_mean}-{status}",
         AttachmentType.TEXT,
-        lambda: "\n".join(_generator(evidence, window or evidence.whole, limit, is_mean)).encode(),
+        lambda: "\n".join(_generator(evidence, window or evidence.whole, limit, is_mean, status)).encode(),
     )
     yield Attachment(
         "checks before the load",
@@ -169,13 +170,18 @@ def _limits(evidence: Evidence, scope: Scope, limit: float) -> dict[str, float]:
     return {plan.query: limit for plan in facts.plans if covers_all or plan.query == scope.name}
 
 
-def _generator(evidence: Evidence, window: Window, limit: float, is_mean: bool) -> Iterator[str]:
+def _generator(
+    evidence: Evidence, window: Window, limit: float, is_mean: bool, status: Status
+) -> Iterator[str]:
     """The health checks of the load generator in a window.
 
     `limit` is the time limit of the criterion in seconds; `is_mean` tells whether it limits a mean.
+    `status` is that of its verdict.
     """
     state = evidence.health(window, limit, is_mean=is_mean)
     yield f"health: {state.status}"
+    if state.status == "invalid" and status in {Status.PASS, Status.FAIL}:
+        yield f"  the verdict of this criterion, {status}, does not depend on it"
     yield from (f"  {reason}" for reason in state.reasons)
     for result in state.checks:
         value, warns, invalid = (
