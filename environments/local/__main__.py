@@ -247,11 +247,10 @@ async def clean(layout: Layout, arguments: argparse.Namespace) -> dict[str, Any]
     facts = await _order(layout, {"verb": "facts"})
     if arguments.run is not None:
         return {"run": arguments.run, "removed": await clean_run(facts["database_owner"], arguments.run)}
-    removed = await clean_all(facts["database_owner"])
+    removed, rows = await clean_all(facts["database_owner"])
     await _empty_cache(facts)  # its pages contain removed rows
     say(f"removing the rows of all runs: {sum(removed.values()):,} removed")
-    facts = await _order(layout, {"verb": "status"})
-    return {"removed": removed, "rows": facts["rows"]}
+    return {"removed": removed, "rows": rows}
 
 
 async def _order(layout: Layout, order: dict[str, Any]) -> dict[str, Any]:

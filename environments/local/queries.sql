@@ -298,19 +298,29 @@ BEGIN
             SET events = rollup.events + excluded.events, total = rollup.total + excluded.total;
 END $$;
 
--- Removes all rows that runs wrote, and restores the sums of the seeded events. Only the tables that no
--- fault of the database holds open are locked, in the order of the writers.
-CREATE OR REPLACE FUNCTION remove_runs() RETURNS TABLE (relation text, removed bigint) LANGUAGE plpgsql AS $$
-DECLARE
-    until timestamptz := (SELECT s.seeded_until FROM seeding s);
+-- Locks what runs write until the end of the transaction. Only the tables that no fault of the database
+-- holds open are locked, in the order of the writers.
+CREATE OR REPLACE PROCEDURE lock_runs() LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('api.refresh_rollup'));
     LOCK TABLE idempotency_keys, metric_events, rollup_pending IN ACCESS EXCLUSIVE MODE;
+END $$;
+
+-- Removes all rows that runs wrote, and restores the sums of the seeded events. A client may state a time
+-- in the past; has_past tells whether such rows exist. To delete them takes a second in ten million.
+DROP FUNCTION IF EXISTS remove_runs();
+CREATE OR REPLACE FUNCTION remove_runs(has_past boolean) RETURNS TABLE (relation text, removed bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    until timestamptz := (SELECT s.seeded_until FROM seeding s);
+BEGIN
+    CALL lock_runs();
     RETURN QUERY SELECT 'metric_events_runs', count(*) FROM metric_events_runs;
     CALL make_runs_partition(until);
-    -- A client may state a time in the past. Looking for such rows takes half a second in ten million.
-    RETURN QUERY WITH gone AS (DELETE FROM metric_events e WHERE e.run_id IS NOT NULL RETURNING e.tableoid)
-        SELECT g.tableoid::regclass::text, count(*) FROM gone g GROUP BY 1;
+    IF has_past THEN
+        RETURN QUERY WITH gone AS (DELETE FROM metric_events e WHERE e.run_id IS NOT NULL RETURNING e.tableoid)
+            SELECT g.tableoid::regclass::text, count(*) FROM gone g GROUP BY 1;
+    END IF;
     RETURN QUERY SELECT 'idempotency_keys', count(*) FROM idempotency_keys;
     TRUNCATE idempotency_keys, rollup_pending;
     RETURN QUERY WITH gone AS (DELETE FROM sessions s WHERE s.run_id IS NOT NULL RETURNING 1) SELECT 'sessions', count(*) FROM gone;

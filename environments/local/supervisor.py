@@ -27,6 +27,7 @@ from environments.local.instance import Instance
 from environments.local.layout import Layout
 from environments.local.process import Program, accepts
 from environments.local.prometheus import Monitor
+from environments.local.rows import count_rows
 from environments.local.service.config import VERSION
 
 DEFAULT_EVENTS = 100_000
@@ -38,11 +39,6 @@ _HEALTH_SECONDS = 10.0
 """The longest wait for the load balancer to report the health of the instances."""
 _CONNECT_SECONDS = 30.0
 """The longest wait for the connection that counts rows; a stopped database refuses immediately."""
-_COUNT = """
-    SELECT (SELECT count(*) FROM tenants) AS tenants, (SELECT count(*) FROM users) AS users,
-        (SELECT count(*) FROM sessions) AS sessions, (SELECT count(*) FROM metric_events) AS metric_events,
-        (SELECT count(*) FROM dashboards) AS dashboards, (SELECT count(*) FROM widgets) AS widgets
-"""
 
 
 def tell(line: str) -> None:
@@ -279,7 +275,7 @@ class Supervisor:
         except (OSError, asyncpg.PostgresError, TimeoutError):
             return {}  # the database is down, as its state shows
         try:
-            return dict(await connection.fetchrow(_COUNT))
+            return await count_rows(connection)
         finally:
             await connection.close()
 

@@ -80,8 +80,10 @@ async def _count(address: Address, table: str, *, sees_all: bool) -> Records:
     )
     try:
         if sees_all:
-            # The settings allow only a plain name.
-            return Records(await connection.fetchval(f"SELECT count(*) FROM {table}"), is_exact=True)  # noqa: S608  a name of a table
+            # PostgreSQL counts with several processes only if all rows of an answer are requested at
+            # once, and fetchval requests one. The settings allow only a plain name.
+            ((rows,),) = await connection.fetch(f"SELECT count(*) FROM {table}")  # noqa: S608  a name of a table
+            return Records(rows, is_exact=True)
         return Records(await connection.fetchval(_ESTIMATE, table), is_exact=False)
     finally:
         connection.terminate()
