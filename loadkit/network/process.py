@@ -4,13 +4,11 @@ It ends when the process that started it ends for any reason.
 """
 
 import asyncio
-import ctypes
 import gc
 import os
 import random
 import resource
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from multiprocessing.connection import Connection
 
 import uvloop
 
+from loadkit.child_process import end_with
 from loadkit.drivers.network import reachable_address
 from loadkit.errors import LoadkitError
 from loadkit.network.relay import DueTimes, Relay
@@ -25,8 +24,6 @@ from loadkit.target import NetworkPath
 from loadkit.users.pacer import BEST_ALARM
 
 __all__ = ["RelayFigures", "Service", "serve"]
-
-_SET_PARENT_DEATH_SIGNAL = 1
 
 Relays = Mapping[tuple[str, str, int], tuple[str, int]]
 """See `Target.relays`."""
@@ -78,10 +75,7 @@ def serve(
         parent: the id of the process whose end also ends this one.
 
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when this process ends
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

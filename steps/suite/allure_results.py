@@ -13,7 +13,7 @@ import platform
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from allure_commons import model2
 from allure_commons.logger import AllureFileLogger
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
-from loadkit.errors import one_line
 from loadkit.judging.evidence import Evidence
 from loadkit.recording.run import Run
 from loadkit.reports import database, examples
@@ -29,6 +28,7 @@ from loadkit.reports.gate import answer, tally
 from loadkit.units import format_bytes
 from loadkit.verdict import Status
 from steps.suite.criteria_json import SUITE, suite_version
+from steps.suite.drawings import Drawings, drawings
 from steps.suite.evidence import Attachment, attachments_of, causes_of_result, tables_of
 from steps.suite.outcome import ContextStep, Finished, Outcome, span
 from steps.suite.terminal import figures
@@ -71,11 +71,35 @@ def write(outcome: Outcome, reports: Path, tell: Callable[[int], None] = lambda 
     """
     remove(reports)
     folder = reports / FOLDER
-    store = _AttachmentStore(AllureFileLogger(str(folder)))
+    of_criteria = [_attachments(finished, outcome) for finished in outcome.criteria]
+    of_runs = {letter: list(tables_of(evidence)) for letter, evidence in outcome.evidence.items()}
+    groups = {letter: [*tables] for letter, tables in of_runs.items()}
+    for finished, attachments in zip(outcome.criteria, of_criteria, strict=True):
+        groups.setdefault(finished.result.run, []).extend(attachments)
+    with drawings(list(groups.values())) as drawn:
+        store = _AttachmentStore(AllureFileLogger(str(folder)), drawn)
+        _write_criteria(outcome, of_criteria, store, tell)
+        _write_globals(outcome, of_runs, store)
+    _write_environment(outcome, folder)
+    return folder
+
+
+def _attachments(finished: Finished, outcome: Outcome) -> list[Attachment]:
+    evidence = outcome.evidence.get(finished.result.run)
+    return [] if evidence is None else list(attachments_of(finished.result, evidence))
+
+
+def _write_criteria(
+    outcome: Outcome,
+    of_criteria: Sequence[Sequence[Attachment]],
+    store: "_AttachmentStore",
+    tell: Callable[[int], None],
+) -> None:
+    """Write one result for each criterion, with its attachments."""
     run_lines = dict(zip(outcome.runs, outcome.run_lines(), strict=True))
     repeats: Counter[str] = Counter()
     latest = 0
-    for number, finished in enumerate(outcome.criteria, 1):
+    for number, (finished, attachments) in enumerate(zip(outcome.criteria, of_criteria, strict=True), 1):
         result = finished.result
         repeats[result.identity] += 1
         # Allure sorts by start time. Differences of a millisecond preserve the order of the feature
@@ -84,49 +108,36 @@ def write(outcome: Outcome, reports: Path, tell: Callable[[int], None] = lambda 
         entry = _entry(finished, repeats[result.identity], outcome.environment)
         entry.start, entry.stop = latest, max(latest, int(result.stopped * 1000))
         entry.steps = [*_context(finished, entry.start, store), _judgement(finished, entry)]
-        evidence = outcome.evidence.get(result.run)
-        attachments = [] if evidence is None else list(attachments_of(result, evidence))
         entry.attachments = [store.put(attachment) for attachment in attachments]
         entry.descriptionHtml = "".join(
             f"<p>{paragraph}</p>"
             for paragraph in _description(
-                finished, run_lines.get(result.run, ""), outcome.runs.get(result.run), evidence
+                finished,
+                run_lines.get(result.run, ""),
+                outcome.runs.get(result.run),
+                outcome.evidence.get(result.run),
             )
         )
         if attachments:
-            entry.descriptionHtml += _first(attachments[0].title, *store.content(attachments[0]))
+            entry.descriptionHtml += _first(attachments[0].title, *store.drawn.of(attachments[0]))
         store.logger.report_result(entry)
         tell(number)
-    _write_globals(outcome, store)
-    _write_environment(outcome, folder)
-    return folder
 
 
 class _AttachmentStore:
-    """The attachments of a folder. An attachment of several results is drawn once.
+    """The attachments of a folder.
 
     Each result has its own file, because Allure 3 shows a file only in the first result that names
     it.
     """
 
-    def __init__(self, logger: AllureFileLogger) -> None:
+    def __init__(self, logger: AllureFileLogger, drawn: Drawings) -> None:
         self.logger = logger
-        self._contents: dict[str, tuple[AttachmentType, bytes]] = {}
-
-    def content(self, attachment: Attachment) -> tuple[AttachmentType, bytes]:
-        """The kind and the content of an attachment; the error as text if it cannot be made."""
-        if attachment.key not in self._contents:
-            try:
-                self._contents[attachment.key] = attachment.kind, attachment.draw()
-            except Exception as error:
-                # One failed attachment must not prevent the results of the session.
-                message = f'cannot make "{attachment.title}": {one_line(error)}'
-                self._contents[attachment.key] = AttachmentType.TEXT, message.encode()
-        return self._contents[attachment.key]
+        self.drawn = drawn
 
     def put(self, attachment: Attachment) -> model2.Attachment:
         """Write an attachment, and return the reference to it."""
-        kind, content = self.content(attachment)
+        kind, content = self.drawn.of(attachment)
         source = f"{uuid.uuid4()}-attachment.{kind.extension}"
         self.logger.report_attached_data(content, source)
         return model2.Attachment(name=attachment.title, source=source, type=kind.mime_type)
@@ -274,13 +285,15 @@ def _judgement(finished: Finished, entry: model2.TestResult) -> model2.TestStepR
     )
 
 
-def _write_globals(outcome: Outcome, store: _AttachmentStore) -> None:
+def _write_globals(
+    outcome: Outcome, of_runs: Mapping[str, Sequence[Attachment]], store: _AttachmentStore
+) -> None:
     """Write the global attachments: the tables of each run."""
     moment = int(outcome.stopped * 1000)
     attachments = [
         model2.GlobalAttachment(f"Run {letter} · {shown.name}", shown.source, shown.type, moment)
-        for letter, evidence in outcome.evidence.items()
-        for shown in (store.put(attachment) for attachment in tables_of(evidence))
+        for letter, tables in of_runs.items()
+        for shown in map(store.put, tables)
     ]
     if attachments:
         store.logger.report_globals(model2.Globals(attachments))
