@@ -83,8 +83,10 @@ def test_the_rows_of_runs_are_removed_and_the_seed_is_exactly_as_it_was(environm
     before, tenants = content(up), by_tenant(up)
     write(environment, up, run)
     assert content(up) != before
-    assert environment.verb("clean", "--all")["removed"] == REMOVED
+    cleaned = environment.verb("clean", "--all")
+    assert cleaned["removed"] == REMOVED
     assert (content(up), by_tenant(up)) == (before, tenants)
+    assert cleaned["rows"] == environment.verb("status")["rows"]
     assert sum(environment.verb("clean", "--all")["removed"].values()) == 0
 
 
