@@ -29,6 +29,7 @@ from loadkit.recording.sample import OK, Sample
 from loadkit.recording.slices import SliceTable
 from loadkit.recording.stalls import Stall
 from loadkit.recording.worker_second import WorkerSecond
+from loadkit.recording.writes import Writes
 from loadkit.workload.plan import Action, Plan, Scaling
 from loadkit.workload.workload import MixEntry, Model, Stage, Workload
 
@@ -105,6 +106,32 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.capacity[0].values, before.capacity[0].values)
     assert (pool.reading, pool.lifespans, pool.scrape_interval) == (before.reading, before.lifespans, 1.0)
     assert pool.warnings == before.warnings
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_run_that_is_stored_again_keeps_the_files_of_its_load(
+    tmp_path: Path, monkeypatch, has_links: bool
+) -> None:
+    run = replace(a_run(), writes=Writes.of_ids(bytes(16), b"", b""))
+    folder = archive.save(run, tmp_path)
+    loads = {name: (folder / name).stat() for name in ("slices.npz", "writes.npz")}
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (tmp_path / "none").stat())
+    again = replace(run, facts={"seen": "later"}, observations={}, table=SliceTable())
+    assert archive.save(again, tmp_path, is_same_load=True) == folder
+    kept = archive.load(folder)
+    assert (kept.facts, kept.observations, kept.writes) == (again.facts, {}, run.writes)
+    np.testing.assert_array_equal(kept.table.sums, run.table.sums)
+    for name, before in loads.items():
+        assert ((folder / name).stat().st_ino == before.st_ino) == has_links
+    assert [path.name for path in tmp_path.iterdir()] == [run.id]
+
+
+def test_a_run_whose_folder_was_removed_is_stored_again_as_a_whole(tmp_path: Path) -> None:
+    run = a_run()
+    shutil.rmtree(archive.save(run, tmp_path))
+    kept = archive.load(archive.save(run, tmp_path, is_same_load=True))
+    np.testing.assert_array_equal(kept.table.sums, run.table.sums)
 
 
 def test_a_run_kept_without_the_warnings_of_its_observations_is_read(tmp_path: Path) -> None:

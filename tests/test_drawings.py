@@ -127,7 +127,7 @@ def an_interrupted_session():
     started = []
 
     def interrupted():
-        with drawings([[attachment(str(run), bytes)] for run in range(4)]):
+        with drawings([[attachment(str(run), lambda: time.sleep(600))] for run in range(4)]):
             started.extend(multiprocessing.active_children())
             raise KeyboardInterrupt
 

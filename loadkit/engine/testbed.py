@@ -120,9 +120,9 @@ class Testbed:
         if database is not None:
             observe_database(run, database, run.writes)
         if is_kept and (observer or database):
-            self._keep(run)
+            self._keep(run, is_same_load=True)
         if plan.disturbs and not self._is_restored(run) and is_kept:
-            self._keep(run)
+            self._keep(run, is_same_load=True)
         return run
 
     def capacity(self, plan: Plan, seconds: float) -> Capacity:
@@ -231,10 +231,10 @@ class Testbed:
                 raise
         return self._resolved
 
-    def _keep(self, run: Run) -> bool:
-        """Write a run to its folder. Return whether that succeeded."""
+    def _keep(self, run: Run, *, is_same_load: bool = False) -> bool:
+        """Write a run to its folder (see `archive.save`). Return whether that succeeded."""
         try:
-            archive.save(run, self._runs)
+            archive.save(run, self._runs, is_same_load=is_same_load)
         except Exception as error:
             # The run in memory is complete, so it can be judged without being stored.
             self._tell(one_line(error))

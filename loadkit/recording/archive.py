@@ -71,8 +71,15 @@ class _StoredRun:
     database: DatabaseFacts | None = None
 
 
-def save(run: Run, runs: Path) -> Path:
+def save(run: Run, runs: Path, *, is_same_load: bool = False) -> Path:
     """Write a run to its folder under `runs`, and return that folder.
+
+    Args:
+        run: the run.
+        runs: the folder of the stored runs.
+        is_same_load: the run was stored, and its slice table and its writes are still the same. Their
+            files are then kept and not written again: those of half an hour with 11,000 messages per
+            second take several seconds.
 
     Raises:
         ConfigurationError: the run cannot be written (no space, no permission). No partial folder
@@ -84,6 +91,10 @@ def save(run: Run, runs: Path) -> Path:
         runs.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{run.id}-", dir=runs))
         try:
+            if is_same_load and folder.exists():
+                _link(folder, temporary)
+            else:
+                _write_load(run, temporary)
             _write(run, temporary)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -109,7 +120,7 @@ def load(folder: Path) -> Run:
     try:
         data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         # The file is opened here because numpy does not close a file without arrays.
-        with (folder / "slices.npz").open("rb") as file, np.load(file) as arrays:
+        with (folder / _SLICES).open("rb") as file, np.load(file) as arrays:
             counted = {name: arrays[name] for name in ("keys", "counts", "cells", "sums")}
         with (folder / "observations.npz").open("rb") as file, np.load(file) as arrays:
             scrapes = dict(arrays)
@@ -173,7 +184,30 @@ def find(name: str, runs: Path) -> Path:
     )
 
 
+def _write_load(run: Run, folder: Path) -> None:
+    table = run.table
+    slices = {"keys": table.keys, "counts": table.counts, "cells": table.cells, "sums": table.sums}
+    _save_arrays(folder / _SLICES, slices)
+    if run.writes:
+        tables, tenants = run.writes.tables, run.writes.tenants
+        columns = dict(zip(_OUTCOMES, tables, strict=True))
+        users = np.array(list(tenants), np.uint32)
+        columns |= {"users": users, "tenants": np.array(list(tenants.values()), np.str_)}
+        _save_arrays(folder / _WRITES, columns)
+
+
+def _link(stored: Path, folder: Path) -> None:
+    """Give a folder the files of a stored run's load."""
+    for file in (stored / _SLICES, stored / _WRITES):
+        if file.exists():
+            try:
+                (folder / file.name).hardlink_to(file)
+            except OSError:  # not every file system has hard links
+                shutil.copyfile(file, folder / file.name)
+
+
 def _write(run: Run, folder: Path) -> None:
+    """Write all of a run except the files of its load."""
     arrays: dict[str, Any] = {}
     observations = {
         observation.name: _fields(observation, str(number), arrays)
@@ -204,16 +238,7 @@ def _write(run: Run, folder: Path) -> None:
         "worker_seconds": [dataclasses.asdict(worker_second) for worker_second in run.worker_seconds],
         "database": None if run.database is None else dataclasses.asdict(run.database),
     }
-    table = run.table
-    slices = {"keys": table.keys, "counts": table.counts, "cells": table.cells, "sums": table.sums}
-    _save_arrays(folder / "slices.npz", slices)
     _save_arrays(folder / "observations.npz", arrays)
-    if run.writes:
-        tables, tenants = run.writes.tables, run.writes.tenants
-        columns = dict(zip(_OUTCOMES, tables, strict=True))
-        users = np.array(list(tenants), np.uint32)
-        columns |= {"users": users, "tenants": np.array(list(tenants.values()), np.str_)}
-        _save_arrays(folder / _WRITES, columns)
     with (folder / "run.json").open("w") as file:
         json.dump(data, file, indent=1)
         file.flush()
@@ -232,7 +257,8 @@ def _save_arrays(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
                 np.lib.format.write_array(opened, array, allow_pickle=False)
 
 
-_WRITES = "writes.npz"
+_SLICES, _WRITES = "slices.npz", "writes.npz"
+"""The files of a load. The other files also contain what was observed after it."""
 _OUTCOMES = "acknowledged", "rejected", "unknown"
 
 
