@@ -54,8 +54,8 @@ The rows are counted from the first row of the table."""
 _LEAST_LEAD, _MOST_LEAD = 0.5, 4.0
 """Minimum and maximum seconds between the submission and the start instant.
 
-Workers get ready during this lead. It is twice the duration of the preparation, because a machine
-that starts workers slowly also submits slowly."""
+Workers get ready during this lead. It is as long as the preparation, because a machine that starts
+workers slowly also submits slowly. Workers were ready after a quarter of it."""
 _FOREIGN_LEAD = 2.0
 """Minimum lead for an executor of the caller, because its delay before a task is unknown."""
 _ARRIVING_PER_SECOND = 250.0
@@ -111,7 +111,7 @@ def run(
         if executor is None:
             executor = stack.enter_context(worker_processes(count))
         parts = _prepare(plan, target, root, executor, count)
-        lead = min(max(2 * (time.monotonic() - begun), least_lead), _MOST_LEAD)
+        lead = min(max(time.monotonic() - begun, least_lead), _MOST_LEAD)
         run_id = run_id or new_id()
         (tried,) = results_of(executor.submit(try_journeys, plan, Shard(0, count, target, run_id, root)))
         # After the trial, because the errors of the trial name the address and the reason.
