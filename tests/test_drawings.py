@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -53,10 +54,16 @@ def contents_and_kinds():
 
 
 def equal_keys():
-    # A text that is drawn twice differs.
-    one, same = (attachment("one", lambda: str(time.perf_counter_ns()).encode()) for _ in range(2))
-    with drawings([[one, same], [attachment("other", bytes)]]) as drawn:
-        assert drawn.of(one) == drawn.of(same) == drawn.of(one)
+    with tempfile.TemporaryFile() as file:
+
+        def draw():
+            os.write(file.fileno(), b"x")  # the processes share the file
+            return b"drawn"
+
+        one, same = (attachment("one", draw) for _ in range(2))
+        with drawings([[one, same], [attachment("other", bytes)]]) as drawn:
+            assert drawn.of(one) == drawn.of(same) == drawn.of(one) == (AttachmentType.CSV, b"drawn")
+        assert os.fstat(file.fileno()).st_size == 1
 
 
 def what_belongs_to_no_run():
