@@ -260,10 +260,17 @@ def test_a_capacity_is_kept_for_any_level_of_the_same_load(alone):
     assert small_load.kept(plan_of(60, level=200, model=Model.CLOSED), TARGET, PARTS) == CAPACITY
 
 
-def test_what_others_take_is_that_of_now(monkeypatch):
-    small_load.keep(replace(CAPACITY, others=1.5), USERS, TARGET, PARTS)
+@pytest.mark.parametrize(("before", "now"), [(0.4, 0.25), (0.0, 1.5)])
+def test_what_others_take_is_that_of_now(monkeypatch, before, now):
+    small_load.keep(replace(CAPACITY, others=before), USERS, TARGET, PARTS)
+    monkeypatch.setattr(small_load, "_others_now", lambda _: now)
+    assert small_load.kept(USERS, TARGET, PARTS) == replace(CAPACITY, others=now)
+
+
+def test_a_capacity_that_others_reduced_is_measured_again_when_they_take_less(monkeypatch):
+    small_load.keep(replace(CAPACITY, others=0.5), USERS, TARGET, PARTS)
     monkeypatch.setattr(small_load, "_others_now", lambda _: 0.25)
-    assert small_load.kept(USERS, TARGET, PARTS) == replace(CAPACITY, others=0.25)
+    assert small_load.kept(USERS, TARGET, PARTS) is None
 
 
 def test_another_behaviour_of_users_has_another_capacity(alone):
