@@ -14,7 +14,7 @@ Feature: Insert throughput without data loss
   @DB-1 @peak
   Scenario: 1000 records per second
     Given 1100 metric inserts per second
-    And they arrive over 30 seconds
+    And they arrive over 10 seconds
     And the load holds for 2 minutes
     Then throughput stays above 1000 records per second
     And the error rate of the inserts is below 1%

@@ -4,7 +4,7 @@ Feature: Query performance
 
   Background:
     Given 100 analysts querying 10 million records
-    And they arrive over 30 seconds
+    And they arrive over 10 seconds
     And the load holds for 2 minutes
 
   Scenario Outline: Mean query time of "<query>"

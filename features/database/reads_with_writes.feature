@@ -4,7 +4,7 @@ Feature: Concurrent reads and writes
 
   Background:
     Given 1100 metric inserts per second
-    And they arrive over 30 seconds
+    And they arrive over 10 seconds
     And the load holds for 3 minutes
     And 50 analysts querying 10 million records
 

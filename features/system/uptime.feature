@@ -20,7 +20,7 @@ Feature: Uptime under load
 
   Scenario: Uptime during inserts and queries
     Given 1100 metric inserts per second
-    And they arrive over 30 seconds
+    And they arrive over 10 seconds
     And the load holds for 3 minutes
     And 50 analysts querying 10 million records
     Then uptime is above 99.9%
