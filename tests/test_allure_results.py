@@ -442,6 +442,14 @@ def test_the_operations_of_a_comparison_are_too_slow_beyond_the_limit_that_resul
     assert entry["attachments"][0]["name"] == "the measure over time"
 
 
+def test_the_causes_of_one_criterion_are_found_once(slow):
+    """The terminal, the JSON file and the page show them."""
+    evidence = Evidence(slow)
+    found = causes_of_result(finished(FAIL).result, evidence)
+    assert causes_of_result(finished(FAIL).result, evidence) is found
+    assert causes_of_result(finished(FAIL).result, Evidence(slow)) is not found
+
+
 def test_a_comparison_without_a_limit_of_its_own_run_shows_none(tmp_path, slow):
     assert causes_of_result(finished(compared(None)).result, Evidence(slow)).slow is None
     (entry,) = written(tmp_path, finished(compared(None)), runs={"A": slow})

@@ -87,15 +87,54 @@ def test_the_contents_are_the_same_wherever_they_are_drawn(check, processes):
     run_alone(check.__name__, processes)
 
 
+def wait_for(size, file):
+    """Wait until all processes together have written so many bytes."""
+    deadline = time.monotonic() + 20
+    while os.fstat(file.fileno()).st_size < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def two_processes():
-    groups = [[attachment(str(run), lambda: str(os.getpid()).encode())] for run in range(4)]
-    with drawings(groups) as drawn:
-        pids = {int(drawn.of(each)[1]) for (each,) in groups}
-    assert len(pids - {HERE}) == len(pids) == 2, pids
+    with tempfile.TemporaryFile() as file:
+
+        def draw():
+            os.write(file.fileno(), b"x")
+            wait_for(2, file)
+            return str(os.getpid()).encode()
+
+        groups = [[attachment(str(run), draw)] for run in range(2)]
+        with drawings(groups) as drawn:
+            pids = {int(drawn.of(each)[1]) for (each,) in groups}
+    assert len(pids - {HERE}) == 2, pids
 
 
 def test_other_processes_draw():
     run_alone("two_processes", 2)
+
+
+def a_large_group():
+    with tempfile.TemporaryFile() as file:
+
+        def draw_slowly():
+            wait_for(5, file)
+            return b"last"
+
+        def draw():
+            os.write(file.fileno(), b"x")
+            return b"x"
+
+        groups = [
+            [attachment("0", draw_slowly)],
+            *([attachment(str(run), draw)] for run in range(1, 6)),
+        ]
+        with drawings(groups) as drawn:
+            contents = [drawn.of(each)[1] for (each,) in groups]
+    assert contents == [b"last", *[b"x"] * 5]
+
+
+def test_while_one_process_draws_a_large_group_the_other_draws_the_rest():
+    run_alone("a_large_group", 2)
 
 
 def a_killed_process():

@@ -6,6 +6,7 @@ A session of thirty runs has 800 charts and tables. To draw them takes minutes o
 import gc
 import os
 import signal
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,10 +25,14 @@ __all__ = ["Content", "Drawings", "drawings"]
 Content = tuple[AttachmentType, bytes]
 """The kind and the content of an attachment."""
 
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 """Seconds without a result of any process, after which this process draws itself.
 
-The attachments of a run take a few seconds."""
+The attachments of a run take a few seconds, and up to half a minute after an hour of load."""
+_TURN = struct.Struct("=H")
+"""The number of a group, as the processes read it from a pipe."""
+_MOST = 10_000
+"""The number of groups whose numbers a pipe surely holds (64 KiB on Linux)."""
 
 
 class Drawings:
@@ -70,6 +75,8 @@ class Drawings:
 def drawings(groups: Sequence[Sequence[Attachment]]) -> Iterator[Drawings]:
     """Draw groups of attachments, each group in one process.
 
+    A process takes the next group when it is done with one, because some take much longer than others.
+
     Args:
         groups: the attachments of each run, since a run's charts use the same figures of it.
 
@@ -80,18 +87,18 @@ def drawings(groups: Sequence[Sequence[Attachment]]) -> Iterator[Drawings]:
         return
     context = get_context("fork")
     started, pipes = [], []
+    turns = _turns(len(groups))
     try:
-        for first in range(count):
+        for _ in range(count):
             here, there = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_draw, args=(os.getpid(), groups[first::count], there), daemon=True
-            )
+            process = context.Process(target=_draw, args=(os.getpid(), groups, turns, there), daemon=True)
             process.start()
             there.close()  # else the pipe would not end with the process
             started.append(process)
             pipes.append(here)
         yield Drawings(pipes, [each.key for group in groups for each in group])
     finally:
+        os.close(turns)
         for process, pipe in zip(started, pipes, strict=True):
             process.kill()
             process.join()
@@ -104,17 +111,28 @@ def _processes(groups: int) -> int:
     A process with several threads must not fork: a lock of another thread would stay locked.
     """
     can_fork = "fork" in get_all_start_methods() and threading.active_count() == 1
-    return min(groups, os.cpu_count() or 1) if can_fork else 0
+    return min(groups, os.cpu_count() or 1) if can_fork and groups <= _MOST else 0
 
 
-def _draw(parent: int, groups: Sequence[Sequence[Attachment]], pipe: Connection) -> None:
-    """In a process of its own: draw groups of attachments, and send the contents of each group."""
+def _turns(groups: int) -> int:
+    """A descriptor of a pipe from which each group's number can be read once.
+
+    It has no lock, which a killed process would keep. The kernel gives each number to one reader.
+    """
+    here, there = os.pipe()
+    os.write(there, b"".join(map(_TURN.pack, range(groups))))
+    os.close(there)
+    return here
+
+
+def _draw(parent: int, groups: Sequence[Sequence[Attachment]], turns: int, pipe: Connection) -> None:
+    """In a process of its own: draw one group after the other, and send the contents of each."""
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when this process ends
     gc.freeze()  # else the collector would copy the memory that it shares with the parent
-    for group in groups:
+    while turn := os.read(turns, _TURN.size):
         contents: dict[str, Content] = {}
-        for each in group:
+        for each in groups[_TURN.unpack(turn)[0]]:
             if each.key not in contents:
                 contents[each.key] = _drawn(each)
         with suppress(OSError):  # the parent has ended

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from allure_commons.types import AttachmentType
 
@@ -25,6 +25,9 @@ from loadkit.verdict import Status, Window
 from steps.suite.results import CriterionResult
 
 __all__ = ["Attachment", "attachments_of", "causes_of_result", "tables_of"]
+
+_causes = lru_cache(1000)(causes_of)
+"""The JSON file, the terminal and the pages need the same causes, and similar criteria share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def causes_of_result(result: CriterionResult, evidence: Evidence) -> Causes:
         criterion = evidence.as_measured(_on_own_run(criterion, result))
         scope = criterion.scope if criterion.scope.kind is not ScopeKind.INSTANCE else EVERYTHING
     is_met = result.verdict.status is Status.PASS
-    return causes_of(
+    return _causes(
         evidence, scope, timings_of(criterion), result.verdict.window, None if is_met else criterion
     )
 
